@@ -1,0 +1,31 @@
+//! driverkit-matrix builds Falco's drivers for a whole grid of kernels.
+//!
+//! Data flows one way: a matrix is expanded into a plan, the scheduler runs the plan's builds as jobs of an
+//! executor, asking the cache first, and sends events; reporters read the events. Nothing to the right of a stage
+//! is imported by it.
+//!
+//! `docs/architecture.md` shows which module may import which.
+
+pub mod cache;
+pub mod cli;
+pub mod diagnostic;
+pub mod digest;
+pub mod discover;
+pub mod driver;
+pub mod event;
+pub mod executor;
+pub mod failure;
+pub mod fetch;
+pub mod fs;
+pub mod image;
+pub mod kernel;
+pub mod matrix;
+pub mod plan;
+pub mod report;
+pub mod scheduler;
+pub mod script;
+pub mod source;
+pub mod store;
+pub mod target;
+pub mod unpack;
+pub mod verify;
