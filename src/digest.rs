@@ -1,0 +1,229 @@
+//! SHA-256 digests, hashing readers and writers, and the canonical encoding that step keys are computed over.
+//!
+//! In: bytes, or named fields. Out: [`Sha256`] values. A key is never computed over a URL, a time or a limit: see
+//! [`KeyBuilder`].
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Digest as _;
+
+/// A SHA-256 digest: 32 bytes, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha256([u8; 32]);
+
+/// Why a text is no [`Sha256`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a SHA-256 digest (64 hexadecimal digits)")]
+pub struct ParseSha256Error(String);
+
+impl Sha256 {
+    /// The digest of `bytes`.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(sha2::Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// Reads `reader` to its end; returns its digest and length in bytes.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut hashing = HashingWriter::new(io::sink());
+        let size_bytes = io::copy(&mut reader, &mut hashing)?;
+        Ok((hashing.finish().0, size_bytes))
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first twelve hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0_u8; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        formatter.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = ParseSha256Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseSha256Error(text.to_owned());
+        if text.len() != 64 {
+            return Err(error());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let digit = |value: u8| char::from(value).to_digit(16);
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err(error());
+            };
+            *byte = u8::try_from(high * 16 + low).map_err(|_| error())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Passes bytes on to `inner` and hashes them.
+pub struct HashingWriter<W> {
+    inner: W,
+    state: sha2::Sha256,
+    size_bytes: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Starts with nothing hashed.
+    pub fn new(inner: W) -> Self {
+        Self {
+            inner,
+            state: sha2::Sha256::new(),
+            size_bytes: 0,
+        }
+    }
+
+    /// The digest and number of bytes written so far, and the inner writer.
+    pub fn finish(self) -> (Sha256, u64, W) {
+        (
+            Sha256(self.state.finalize().into()),
+            self.size_bytes,
+            self.inner,
+        )
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.state.update(&buffer[..written]);
+        self.size_bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Collects the named fields that can change a step's outcome, and turns them into the step's key.
+///
+/// The encoding is length-prefixed, so that no two different lists of fields encode alike, and starts with the
+/// name and version of the encoding. Fields keep the order in which they were added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyBuilder {
+    /// What kind of step the key is for, with the version of its fields: `module/1`.
+    pub step: String,
+    /// Name and value of each field, in order.
+    pub fields: Vec<(String, String)>,
+}
+
+impl KeyBuilder {
+    /// Starts a key for a step such as `module`; raise `version` when the meaning of a field changes.
+    pub fn new(step: &str, version: u32) -> Self {
+        Self {
+            step: format!("{step}/{version}"),
+            fields: Vec::new(),
+        }
+    }
+
+    /// Adds one field.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.fields.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// The key: a digest over the canonical encoding.
+    pub fn key(&self) -> Sha256 {
+        let mut state = sha2::Sha256::new();
+        let mut put = |text: &str| {
+            state.update((text.len() as u64).to_le_bytes());
+            state.update(text.as_bytes());
+        };
+        put("driverkit-matrix key 1");
+        put(&self.step);
+        for (name, value) in &self.fields {
+            put(name);
+            put(value);
+        }
+        Sha256(state.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn digest_of_known_text() {
+        let digest = Sha256::of("abc");
+        assert_eq!(
+            digest.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            Sha256::of_reader("abc".as_bytes()).expect("memory"),
+            (digest, 3)
+        );
+    }
+
+    #[test]
+    fn bad_digests_are_refused() {
+        for text in ["", "ab", &"g".repeat(64), &"ä".repeat(32)] {
+            assert!(text.parse::<Sha256>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_form_round_trips(bytes in any::<[u8; 32]>()) {
+            let digest = Sha256(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Sha256>(), Ok(digest));
+        }
+
+        /// Different lists of fields never share a key: moving a byte from a name to its value, or a field's
+        /// end to the next one's start, changes it.
+        #[test]
+        fn encoding_is_injective(
+            left in proptest::collection::vec(("[ab]{0,3}", "[ab]{0,3}"), 0..4),
+            right in proptest::collection::vec(("[ab]{0,3}", "[ab]{0,3}"), 0..4),
+        ) {
+            let build = |fields: &[(String, String)]| {
+                fields.iter().fold(KeyBuilder::new("s", 1), |key, (name, value)| key.field(name, value)).key()
+            };
+            prop_assert_eq!(left == right, build(&left) == build(&right));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What names a driver: its version, and the artifacts that are made from it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::compare_versions;
+
+/// A tag, commit or branch of the driver's sources, or a name given in the matrix: `8.1.0+driver`. Ordered by version.
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DriverVersion(Arc<str>);
+
+/// Why a text is no driver version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "driver version `{0}` cannot name a folder: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash"
+)]
+pub struct ParseDriverVersionError(String);
+
+impl DriverVersion {
+    /// The version as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Major, minor and patch, where the version is a release such as `8.1.0+driver`.
+    pub fn numbers(&self) -> Option<[u64; 3]> {
+        let version = semver::Version::parse(&self.0).ok()?;
+        Some([version.major, version.minor, version.patch])
+    }
+}
+
+impl FromStr for DriverVersion {
+    type Err = ParseDriverVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._+~-".contains(found);
+        if (1..=100).contains(&text.len())
+            && text.chars().all(is_allowed)
+            && !text.starts_with(['.', '-'])
+        {
+            Ok(Self(text.into()))
+        } else {
+            Err(ParseDriverVersionError(text.to_owned()))
+        }
+    }
+}
+
+impl Ord for DriverVersion {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare_versions(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for DriverVersion {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<'de> Deserialize<'de> for DriverVersion {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for DriverVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for DriverVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", &self.0)
+    }
+}
+
+/// What is made from a driver for a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Artifact {
+    /// The kernel module, `.ko`.
+    Module,
+    /// The legacy eBPF probe, `.o`.
+    Probe,
+}
+
+impl Artifact {
+    /// Both, in the order of manifests.
+    pub const ALL: [Self; 2] = [Self::Module, Self::Probe];
+
+    /// The text form: `module`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Module => "module",
+            Self::Probe => "probe",
+        }
+    }
+
+    /// The file name's ending without dot: `ko` or `o`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Module => "ko",
+            Self::Probe => "o",
+        }
+    }
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for Artifact {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|artifact| artifact.as_str() == text)
+            .ok_or_else(|| format!("artifact `{text}` is unknown: module and probe are"))
+    }
+}
+
+/// Where a driver's sources are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriverLocation {
+    /// A tarball at an `http://` or `https://` address.
+    Url(String),
+    /// A local folder or tarball.
+    Path(PathBuf),
+}
+
+/// A driver of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Driver {
+    /// Its version, which names the folder under `out/`.
+    pub version: DriverVersion,
+    /// Its sources.
+    pub location: DriverLocation,
+    /// The module's name, as `lsmod` shows it and the artifact's file name starts: at most 60 characters.
+    pub module_name: String,
+    /// The prefix of the character devices: at most 255 characters, no slash.
+    pub device_name: String,
+}
+
+/// The address from which a released driver version is fetched when the matrix names no other.
+pub fn default_url(version: &DriverVersion) -> String {
+    format!("https://github.com/falcosecurity/libs/archive/{version}.tar.gz")
+}

@@ -1,0 +1,282 @@
+//! What happened, when, to which build: the only thing that reporters read.
+//!
+//! Events are owned and serialisable, so that a recorded run can be shown again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::failure::{Failure, Phase, Status};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::{Build, BuildId, LeftOut};
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// When, by the run's clock.
+    pub at: Timestamp,
+    /// How long after the start of the run.
+    pub elapsed: Duration,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large ones are the rare ones"
+)]
+pub enum EventKind {
+    /// First event of a run.
+    RunStarted(RunFacts),
+    /// Something that the person at the terminal should know: a fallback, leftovers removed.
+    Note {
+        /// The text, one line.
+        message: String,
+    },
+    /// A build has left the queue; it is fetching, waiting or compiling from now on.
+    BuildStarted {
+        /// Which.
+        build: BuildId,
+    },
+    /// A build has entered a phase.
+    PhaseStarted {
+        /// Which build.
+        build: BuildId,
+        /// The phase.
+        phase: Phase,
+    },
+    /// A transient failure; the phase will be tried again.
+    Retrying {
+        /// Which build.
+        build: BuildId,
+        /// What went wrong.
+        failure: Failure,
+        /// The number of the attempt that failed, from 1.
+        attempt: u32,
+        /// How long until the next one.
+        wait: Duration,
+    },
+    /// A build has ended; its artifacts are durable.
+    BuildFinished(Arc<BuildReport>),
+    /// A signal or `--fail-fast`, `--deadline` ends the run early.
+    Stopping {
+        /// Why.
+        reason: String,
+    },
+    /// Last event of a run.
+    RunFinished {
+        /// Wall time.
+        duration: Duration,
+        /// The exit code of the program.
+        exit_code: u8,
+    },
+}
+
+/// Stands for the executor of a run that needs none.
+pub const NO_EXECUTOR: &str = "none";
+
+/// What is known of a run from its start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunFacts {
+    /// A name that no other run has.
+    pub run_id: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// The program's version.
+    pub tool_version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The machine.
+    pub host: HostFacts,
+    /// The executor's word; [`NO_EXECUTOR`] when everything is in the cache.
+    pub executor: String,
+    /// Its version.
+    pub executor_version: String,
+    /// How many compiles at once.
+    pub jobs: usize,
+    /// `I/N` when only a shard of the plan is built.
+    pub shard: Option<String>,
+    /// The matrix files and the digests of their contents.
+    pub matrices: Vec<(PathBuf, Sha256)>,
+    /// The digest of the plan.
+    pub plan_sha256: Sha256,
+    /// How many builds and artifacts are wanted.
+    pub builds: usize,
+    /// How many artifacts are wanted.
+    pub artifacts: usize,
+    /// What was left out of the plan.
+    pub left_out: Vec<LeftOut>,
+    /// The builder images that may be used, by name and identity.
+    pub images: Vec<(String, Sha256)>,
+}
+
+/// The machine of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// Operating system and kernel release.
+    pub system: String,
+    /// Processors that may be used.
+    pub cores: usize,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Everything that is known of a finished build.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BuildReport {
+    /// Its name.
+    pub build_id: BuildId,
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    pub kernel_release: KernelRelease,
+    /// The kernel's version.
+    pub kernel_version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The driver version.
+    pub driver_version: DriverVersion,
+    /// The module's name.
+    pub module_name: String,
+    /// The device prefix.
+    pub device_name: String,
+    /// Who named the kernel.
+    pub source: Arc<str>,
+    /// One for each wanted artifact.
+    pub artifacts: Vec<ArtifactReport>,
+    /// The header packages.
+    pub inputs: Vec<InputReport>,
+    /// The digest of the driver's sources.
+    pub driver_sha256: Option<Sha256>,
+    /// Compiler and image.
+    pub toolchain: Option<ToolchainReport>,
+    /// The configure checks and whether each succeeded.
+    pub checks: Vec<(String, bool)>,
+    /// Failed attempts that were tried again.
+    pub retries: Vec<Failure>,
+    /// Wall time spent in each phase, waiting for others not included.
+    pub phases: Vec<(Phase, Duration)>,
+    /// Processor time of its jobs.
+    pub cpu: Option<Duration>,
+    /// Highest memory use of a job in bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// When it left the queue and when it ended.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+/// What became of one artifact.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ArtifactReport {
+    /// Module or probe.
+    pub artifact: Artifact,
+    /// The status word.
+    pub status: Status,
+    /// Why it is not there.
+    pub failure: Option<Failure>,
+    /// Whether a failure is an earlier run's, under an unchanged key.
+    pub failure_is_cached: bool,
+    /// Its key, once everything that it depends on was known.
+    pub key: Option<Sha256>,
+    /// Where it is, relative to `out/`.
+    pub path: Option<PathBuf>,
+    /// Further names of the same file, relative to `out/`.
+    pub aliases: Vec<PathBuf>,
+    /// Its digest.
+    pub sha256: Option<Sha256>,
+    /// Its size in bytes.
+    pub size_bytes: Option<u64>,
+    /// The module's vermagic.
+    pub vermagic: Option<String>,
+    /// The module's srcversion.
+    pub srcversion: Option<String>,
+    /// The compressed log, relative to `out/`.
+    pub log: Option<PathBuf>,
+}
+
+/// A header package of a build.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InputReport {
+    /// Its address.
+    pub url: Arc<str>,
+    /// Its digest, once known.
+    pub sha256: Option<Sha256>,
+    /// Its size in bytes, once known.
+    pub size_bytes: Option<u64>,
+}
+
+/// Compiler and image of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolchainReport {
+    /// The image's name, or `host`.
+    pub image: String,
+    /// Its identity.
+    pub image_sha256: Sha256,
+    /// The compiler that was wanted: `12`.
+    pub gcc_wanted: String,
+    /// The compiler that was used.
+    pub gcc_used: String,
+    /// Why: `the kernel's own`, `nearest lower`.
+    pub reason: String,
+}
+
+impl BuildReport {
+    /// The report of a build that was not begun.
+    pub fn not_run(build: &Build) -> Self {
+        let now = Timestamp::now();
+        let artifacts = build.artifacts.iter().copied().map(ArtifactReport::not_run);
+        Self {
+            build_id: build.id(),
+            target: build.kernel.target.clone(),
+            kernel_release: build.kernel.release.clone(),
+            kernel_version: build.kernel.version.clone(),
+            architecture: build.kernel.architecture,
+            driver_version: build.driver.version.clone(),
+            module_name: build.driver.module_name.clone(),
+            device_name: build.driver.device_name.clone(),
+            source: build.kernel.source.clone(),
+            artifacts: artifacts.collect(),
+            inputs: Vec::new(),
+            driver_sha256: None,
+            toolchain: None,
+            checks: Vec::new(),
+            retries: Vec::new(),
+            phases: Vec::new(),
+            cpu: None,
+            peak_memory_bytes: None,
+            started: now,
+            finished: now,
+        }
+    }
+}
+
+impl ArtifactReport {
+    /// The report of an artifact that was not begun.
+    pub fn not_run(artifact: Artifact) -> Self {
+        Self {
+            artifact,
+            status: Status::NotRun,
+            failure: None,
+            failure_is_cached: false,
+            key: None,
+            path: None,
+            aliases: Vec::new(),
+            sha256: None,
+            size_bytes: None,
+            vermagic: None,
+            srcversion: None,
+            log: None,
+        }
+    }
+}

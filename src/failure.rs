@@ -1,0 +1,332 @@
+//! The closed list of ways in which a build can fail.
+//!
+//! A failure is a value that belongs to a build, not an error that ends the run. It is classified once, where it
+//! is known; everything later (retry, cache, manifest, exit code) reads the class.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a build did not give its artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// No header package could be found for the kernel: every address answered that it is not there.
+    HeadersNotFound,
+    /// A package could not be downloaded: connection, time-out, server error.
+    Download,
+    /// A package's content is not what the distribution's index or the lock says.
+    Checksum,
+    /// A package is not the archive that it should be, or a hostile one.
+    Unpack,
+    /// The header tree belongs to another kernel, flavour or architecture.
+    WrongHeaders,
+    /// The builder image is missing or cannot be used.
+    Image,
+    /// The driver could not be configured.
+    Configure,
+    /// The driver does not compile for this kernel.
+    Compile,
+    /// The compiler or the tools of the image cannot build for this kernel tree at all.
+    ToolchainMismatch,
+    /// The step took longer than its limit.
+    Timeout,
+    /// The step needed more memory than its limit.
+    OutOfMemory,
+    /// The step ended well but left no artifact.
+    OutputMissing,
+    /// The artifact is not loadable: wrong machine, name, vermagic or symbols.
+    OutputInvalid,
+    /// The run was interrupted while the build was under way.
+    Cancelled,
+    /// Something around the build broke: no daemon, disk full, a node lost.
+    Infrastructure,
+}
+
+impl FailureClass {
+    /// Every class, in the order of the list above.
+    pub const ALL: [Self; 15] = [
+        Self::HeadersNotFound,
+        Self::Download,
+        Self::Checksum,
+        Self::Unpack,
+        Self::WrongHeaders,
+        Self::Image,
+        Self::Configure,
+        Self::Compile,
+        Self::ToolchainMismatch,
+        Self::Timeout,
+        Self::OutOfMemory,
+        Self::OutputMissing,
+        Self::OutputInvalid,
+        Self::Cancelled,
+        Self::Infrastructure,
+    ];
+
+    /// Whether the same step may succeed when it is simply tried again.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Download | Self::Infrastructure)
+    }
+
+    /// Whether the same inputs give the same failure for ever, so that it is kept as the step's outcome.
+    pub fn is_deterministic(self) -> bool {
+        matches!(
+            self,
+            Self::Unpack
+                | Self::WrongHeaders
+                | Self::Configure
+                | Self::Compile
+                | Self::ToolchainMismatch
+                | Self::OutputMissing
+                | Self::OutputInvalid
+        )
+    }
+
+    /// The status word that the manifest shows for a build with this failure.
+    pub fn status(self) -> Status {
+        match self {
+            Self::HeadersNotFound => Status::Unresolvable,
+            Self::Configure
+            | Self::Compile
+            | Self::ToolchainMismatch
+            | Self::WrongHeaders
+            | Self::OutputMissing
+            | Self::OutputInvalid => Status::Failed,
+            Self::Cancelled => Status::Cancelled,
+            Self::Download
+            | Self::Checksum
+            | Self::Unpack
+            | Self::Image
+            | Self::Timeout
+            | Self::OutOfMemory
+            | Self::Infrastructure => Status::Error,
+        }
+    }
+
+    /// The text form: `toolchain-mismatch`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HeadersNotFound => "headers-not-found",
+            Self::Download => "download",
+            Self::Checksum => "checksum",
+            Self::Unpack => "unpack",
+            Self::WrongHeaders => "wrong-headers",
+            Self::Image => "image",
+            Self::Configure => "configure",
+            Self::Compile => "compile",
+            Self::ToolchainMismatch => "toolchain-mismatch",
+            Self::Timeout => "timeout",
+            Self::OutOfMemory => "out-of-memory",
+            Self::OutputMissing => "output-missing",
+            Self::OutputInvalid => "output-invalid",
+            Self::Cancelled => "cancelled",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for FailureClass {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no failure class"))
+    }
+}
+
+/// What became of a wanted artifact: the word in the manifest and on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Compiled now and checked.
+    Built,
+    /// Its key is unchanged; the artifact is there and was checked.
+    Cached,
+    /// The driver could not be configured, compiled, or gave a wrong output.
+    Failed,
+    /// The build could not be done: download, image, time, memory, infrastructure.
+    Error,
+    /// Left out by a rule.
+    Excluded,
+    /// The headers are not published.
+    Unresolvable,
+    /// Interrupted while it was under way.
+    Cancelled,
+    /// Not begun before the run ended.
+    NotRun,
+}
+
+impl Status {
+    /// Every status, in the order in which a summary shows them.
+    pub const ALL: [Self; 8] = [
+        Self::Built,
+        Self::Cached,
+        Self::Failed,
+        Self::Error,
+        Self::Unresolvable,
+        Self::Cancelled,
+        Self::NotRun,
+        Self::Excluded,
+    ];
+
+    /// Whether the artifact is there.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Built | Self::Cached)
+    }
+
+    /// The text form: `not_run`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Built => "built",
+            Self::Cached => "cached",
+            Self::Failed => "failed",
+            Self::Error => "error",
+            Self::Excluded => "excluded",
+            Self::Unresolvable => "unresolvable",
+            Self::Cancelled => "cancelled",
+            Self::NotRun => "not_run",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// The stage of a build in which something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Downloading header packages.
+    Fetch,
+    /// Unpacking them into trees.
+    Unpack,
+    /// Choosing the builder image and compiler.
+    Toolchain,
+    /// Configuring the driver.
+    Configure,
+    /// The toolchain check and the driver's configure checks for a kernel.
+    Check,
+    /// Compiling the module.
+    Module,
+    /// Compiling the probe.
+    Probe,
+    /// Checking the artifact.
+    Verify,
+    /// Putting the artifact into `out/`.
+    Store,
+}
+
+impl Phase {
+    /// The text form: `fetch`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Unpack => "unpack",
+            Self::Toolchain => "toolchain",
+            Self::Configure => "configure",
+            Self::Check => "check",
+            Self::Module => "module",
+            Self::Probe => "probe",
+            Self::Verify => "verify",
+            Self::Store => "store",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// An error message of a compiler, with its place in the source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CompilerError {
+    /// The file, relative to the tree that holds it where that is known.
+    pub file: String,
+    /// The line, counted from 1; 0 when the tool names none (linker, modpost).
+    pub line: u32,
+    /// The message without the word `error`.
+    pub message: String,
+}
+
+impl fmt::Display for CompilerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(formatter, "{}: {}", self.file, self.message),
+            line => write!(formatter, "{}:{line}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// One classified failure of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its class.
+    pub class: FailureClass,
+    /// Where it happened.
+    pub phase: Phase,
+    /// One line for a person: what, where, what to do.
+    pub message: String,
+    /// The first compiler error of the step that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<CompilerError>,
+    /// The exit code of the step's script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+impl Failure {
+    /// A failure with neither compiler error nor exit code.
+    pub fn new(class: FailureClass, phase: Phase, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            phase,
+            message: message.into(),
+            first_error: None,
+            exit_code: None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} ({}): {}",
+            self.class, self.phase, self.message
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_forms_agree_with_serde_and_parse_back() {
+        for class in FailureClass::ALL {
+            assert_eq!(class.as_str().parse(), Ok(class));
+            assert_eq!(serde_json::json!(class), class.as_str());
+            assert!(
+                !(class.is_transient() && class.is_deterministic()),
+                "{class}"
+            );
+        }
+        for status in Status::ALL {
+            assert_eq!(serde_json::json!(status), status.as_str());
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What names a kernel: release, version, architecture.
+//!
+//! In: the strings of a matrix, a lock or a kernel list. Out: checked, ordered values. Nothing here knows a
+//! distribution; the rules of one live in [`crate::target`].
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod entry;
+
+pub use entry::{Kernel, Package, TargetId};
+
+/// Why a text is no release, version or architecture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseKernelError {
+    /// The release does not start with a number.
+    #[error("kernel release `{0}` does not start with a number such as 6.1.0")]
+    NoNumber(String),
+    /// A character that can be part of no release or version (white space, slash, quote, ...).
+    #[error(
+        "`{text}` holds {found:?}, which no kernel release or version has; only letters, digits and `. _ + ~ -` are allowed"
+    )]
+    Character {
+        /// The whole text.
+        text: String,
+        /// The first character that is not allowed.
+        found: char,
+    },
+    /// An empty text, or one longer than 255 characters.
+    #[error("kernel release or version has {0} characters; 1 to 255 are allowed")]
+    Length(usize),
+    /// An architecture that is not supported.
+    #[error(
+        "architecture `{0}` is unknown: amd64 (or x86_64) and arm64 (or aarch64) are supported"
+    )]
+    Architecture(String),
+}
+
+fn check_characters(text: &str) -> Result<(), ParseKernelError> {
+    if text.is_empty() || text.len() > 255 {
+        return Err(ParseKernelError::Length(text.len()));
+    }
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._+~-".contains(found);
+    match text.chars().find(|&found| !is_allowed(found)) {
+        Some(found) => Err(ParseKernelError::Character {
+            text: text.to_owned(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A kernel release as `uname -r` prints it: `6.1.0-56-cloud-amd64`.
+///
+/// Ordered by version: numbers compare as numbers, `~` sorts before the end of the text (as in Debian versions),
+/// everything else as text. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KernelRelease {
+    text: Arc<str>,
+    numbers: [u32; 3],
+}
+
+impl KernelRelease {
+    /// The release as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Major, minor and patch number; a number that is not there is 0. `6.1.0-56-amd64` gives `[6, 1, 0]`.
+    pub fn numbers(&self) -> [u32; 3] {
+        self.numbers
+    }
+}
+
+impl FromStr for KernelRelease {
+    type Err = ParseKernelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_characters(text)?;
+        let mut numbers = [0; 3];
+        let mut rest = text;
+        for (position, number) in numbers.iter_mut().enumerate() {
+            if position > 0 {
+                // A plus sign before the patch number: old Debian backports such as `4.19+105+deb10u4`.
+                let separators: &[char] = if position == 2 { &['.', '+'] } else { &['.'] };
+                match rest.strip_prefix(separators) {
+                    Some(next) if next.starts_with(|digit: char| digit.is_ascii_digit()) => {
+                        rest = next;
+                    }
+                    _ => break,
+                }
+            }
+            let end = rest
+                .find(|digit: char| !digit.is_ascii_digit())
+                .unwrap_or(rest.len());
+            let digits = &rest[..end];
+            let has_leading_zero = digits.len() > 1 && digits.starts_with('0');
+            match digits.parse() {
+                Ok(value) if !(position == 0 && has_leading_zero) => *number = value,
+                _ if position > 0 => break,
+                _ => return Err(ParseKernelError::NoNumber(text.to_owned())),
+            }
+            rest = &rest[end..];
+        }
+        Ok(Self {
+            text: text.into(),
+            numbers,
+        })
+    }
+}
+
+impl Ord for KernelRelease {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.numbers
+            .cmp(&other.numbers)
+            .then_with(|| compare_versions(&self.text, &other.text))
+    }
+}
+
+impl PartialOrd for KernelRelease {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares two version texts: runs of digits as numbers, `~` before everything (also before the end), the rest
+/// byte by byte. Equal only for equal texts.
+pub fn compare_versions(left: &str, right: &str) -> Ordering {
+    let weight = |byte: Option<u8>| match byte {
+        Some(b'~') => -1,
+        None => 0,
+        Some(byte) => i32::from(byte) + 1,
+    };
+    let (mut a, mut b) = (left.as_bytes(), right.as_bytes());
+    loop {
+        let digits = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count()
+        };
+        let (a_digits, b_digits) = (digits(a), digits(b));
+        if a_digits > 0 && b_digits > 0 {
+            fn strip(number: &[u8]) -> &[u8] {
+                let zeros = number.iter().take_while(|&&byte| byte == b'0').count();
+                &number[zeros..]
+            }
+            let (a_number, b_number) = (strip(&a[..a_digits]), strip(&b[..b_digits]));
+            let order = a_number
+                .len()
+                .cmp(&b_number.len())
+                .then_with(|| a_number.cmp(b_number));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (&a[a_digits..], &b[b_digits..]);
+        } else {
+            let (x, y) = (a.first().copied(), b.first().copied());
+            if x.is_none() && y.is_none() {
+                return left.cmp(right);
+            }
+            let order = weight(x).cmp(&weight(y));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (&a[1..], &b[1..]);
+        }
+    }
+}
+
+/// The number after `#` in `uname -v`, with what the distribution adds to it: `1`, `24~20.04.3`, `1_1.26.0`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KernelVersion(Arc<str>);
+
+impl KernelVersion {
+    /// The version as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for KernelVersion {
+    fn default() -> Self {
+        Self("1".into())
+    }
+}
+
+impl FromStr for KernelVersion {
+    type Err = ParseKernelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_characters(text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl Ord for KernelVersion {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare_versions(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for KernelVersion {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+macro_rules! text_form {
+    ($type:ty) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.as_str())
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{:?}", self.as_str())
+            }
+        }
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_form!(TargetId);
+text_form!(KernelRelease);
+text_form!(KernelVersion);
+text_form!(Architecture);
+
+/// A processor architecture.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Architecture {
+    /// 64-bit x86: `amd64`, `x86_64`.
+    Amd64,
+    /// 64-bit ARM: `arm64`, `aarch64`.
+    Arm64,
+}
+
+impl Architecture {
+    /// Both, in the order of tables and manifests.
+    pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
+    /// As Debian, Go and driverkit's configuration spell it: `amd64`, `arm64`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// As the kernel, rpm and the folders of `out/` spell it: `x86_64`, `aarch64`.
+    pub fn machine(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        }
+    }
+
+    /// The architecture that this program runs on.
+    pub fn of_host() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm64
+        } else {
+            Self::Amd64
+        }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = ParseKernelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|architecture| text == architecture.as_str() || text == architecture.machine())
+            .ok_or_else(|| ParseKernelError::Architecture(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

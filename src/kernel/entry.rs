@@ -1,0 +1,126 @@
+//! One kernel of a list, with the packages that make its header tree.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, KernelRelease, KernelVersion, ParseKernelError, check_characters};
+use crate::digest::Sha256;
+
+/// A distribution id as driverkit spells it: `debian`, `ubuntu-generic`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(Arc<str>);
+
+impl TargetId {
+    /// The id as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TargetId {
+    type Err = ParseKernelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check_characters(text)?;
+        // The file name of an artifact is cut at its underscores by its readers.
+        match text.find('_') {
+            Some(_) => Err(ParseKernelError::Character {
+                text: text.to_owned(),
+                found: '_',
+            }),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+/// A package that is part of a kernel's header tree.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Where it is: an `http://`, `https://` or `file://` address, or a path.
+    pub url: Arc<str>,
+    /// Its size in bytes, where the distribution's index says it.
+    #[serde(default, rename = "size", skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Its digest, where the distribution's index says it or an earlier download found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// Only for packages with programs that run during the build (Debian's `linux-kbuild`): the architecture of
+    /// the machine that can run them. Of several, the one for the building machine is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Architecture>,
+}
+
+/// A kernel to build for. Identity is target, release, version and architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The distribution.
+    pub target: TargetId,
+    /// The release by which lists and loaders name it. For most targets that is `uname -r`; for Debian it is the
+    /// package's version, flavour and architecture.
+    pub release: KernelRelease,
+    /// The version.
+    pub version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The header packages, in the order of the source.
+    pub packages: Vec<Package>,
+    /// The digest of the kernel's configuration, for targets whose tree is prepared from a kernel source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_sha256: Option<Sha256>,
+    /// Who named it: `mirror`, `kernel-crawler`, `inline`.
+    pub source: Arc<str>,
+}
+
+impl Kernel {
+    /// The fields that identify it, in the order in which kernels are sorted.
+    pub fn identity(&self) -> (&TargetId, &KernelRelease, &KernelVersion, Architecture) {
+        (
+            &self.target,
+            &self.release,
+            &self.version,
+            self.architecture,
+        )
+    }
+
+    /// The identity as one text, for maps: `debian_6.1.176-1-amd64_1_amd64`.
+    pub fn identity_text(&self) -> String {
+        let (target, release, version, architecture) = self.identity();
+        format!("{target}_{release}_{version}_{architecture}")
+    }
+
+    /// Whether both have the same header packages and configuration, wherever the packages are.
+    pub fn has_same_inputs(&self, other: &Self) -> bool {
+        self.config_sha256 == other.config_sha256
+            && self.packages.len() == other.packages.len()
+            && self
+                .packages
+                .iter()
+                .zip(&other.packages)
+                .all(|(left, right)| {
+                    left.host == right.host
+                        && match (left.sha256, right.sha256) {
+                            (Some(left), Some(right)) => left == right,
+                            _ => left.url == right.url,
+                        }
+                })
+    }
+
+    /// The packages to unpack on a machine of architecture `host`.
+    pub fn packages_for(&self, host: Architecture) -> impl Iterator<Item = &Package> {
+        self.packages
+            .iter()
+            .filter(move |package| package.host.is_none_or(|wanted| wanted == host))
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (target, release, version, architecture) = self.identity();
+        write!(formatter, "{target} {release} #{version} {architecture}")
+    }
+}
