@@ -1,0 +1,288 @@
+//! What is wrong with a file that a person wrote: message, place, help; several at once, drawn with the lines that
+//! they are about.
+//!
+//! In: messages with byte ranges of a [`SourceFile`]. Out: text for a terminal. Nothing here knows TOML, and nothing
+//! here prints.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// A text with the path that it was read from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The path, as the person gave it.
+    pub path: PathBuf,
+    /// The whole content.
+    pub text: String,
+}
+
+/// A stretch of a file.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// The bytes.
+    pub span: Range<usize>,
+}
+
+impl Place {
+    /// Line and column of the first character, both from 1; the column counts characters.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let before = &self.file.text[..self.span_in_text().start];
+        let line = before.matches('\n').count() + 1;
+        let line_start = before.rfind('\n').map_or(0, |position| position + 1);
+        (line, before[line_start..].chars().count() + 1)
+    }
+
+    /// The range, cut to the text and moved to the bounds of characters.
+    fn span_in_text(&self) -> Range<usize> {
+        let text = &self.file.text;
+        let start = text.floor_char_boundary(self.span.start.min(text.len()));
+        let end = text.ceil_char_boundary(self.span.end.clamp(start, text.len()));
+        start..end
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.line_and_column();
+        write!(formatter, "{}:{line}:{column}", self.file.path.display())
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing can be done with the file.
+    Error,
+    /// Probably not what was meant.
+    Warning,
+}
+
+/// One message with its places.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    severity: Severity,
+    message: String,
+    places: Vec<(Place, String)>,
+    help: Vec<String>,
+}
+
+impl Diagnostic {
+    /// An error with this message.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, message)
+    }
+
+    /// A warning with this message.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, message)
+    }
+
+    fn new(severity: Severity, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            message: message.into(),
+            places: Vec::new(),
+            help: Vec::new(),
+        }
+    }
+
+    /// Adds a place and what is to be said at it; the first is where the fault is, the others explain it.
+    #[must_use]
+    pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
+        self.places.push((place, label.into()));
+        self
+    }
+
+    /// Adds a line that says what to do.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+
+    /// Adds such a line, if there is one.
+    #[must_use]
+    pub fn maybe_help(self, text: Option<impl Into<String>>) -> Self {
+        match text {
+            Some(text) => self.help(text),
+            None => self,
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The message, without places and help.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where the fault is, if that is in a file.
+    pub fn place(&self) -> Option<&Place> {
+        self.places.first().map(|(place, _)| place)
+    }
+
+    /// Draws the message and its places, with a new line at the end.
+    pub fn draw(&self, is_coloured: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = level.primary_title(clean(&self.message)).elements(
+            self.files()
+                .into_iter()
+                .map(|file| self.snippet(file))
+                .collect::<Vec<_>>(),
+        );
+        for help in &self.help {
+            group = group.element(Level::HELP.message(clean(help)));
+        }
+        let renderer = if is_coloured {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut text = renderer.render(&[group] as &[Group<'_>]);
+        text.push('\n');
+        text
+    }
+
+    /// The files of all places, each once, in order.
+    fn files(&self) -> Vec<&Arc<SourceFile>> {
+        let mut files: Vec<&Arc<SourceFile>> = Vec::new();
+        for (place, _) in &self.places {
+            if !files.iter().any(|file| Arc::ptr_eq(file, &place.file)) {
+                files.push(&place.file);
+            }
+        }
+        files
+    }
+
+    fn snippet<'a>(
+        &'a self,
+        file: &'a Arc<SourceFile>,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let annotations = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, (place, _))| Arc::ptr_eq(file, &place.file))
+            .map(|(position, (place, label))| {
+                let kind = if position == 0 {
+                    AnnotationKind::Primary
+                } else {
+                    AnnotationKind::Context
+                };
+                let annotation = kind.span(first_line(place));
+                if label.is_empty() {
+                    annotation
+                } else {
+                    annotation.label(clean(label))
+                }
+            });
+        Snippet::source(file.text.as_str())
+            .path(file.path.display().to_string())
+            .annotations(annotations)
+    }
+}
+
+/// The part of a place that is on its first line: marking whole tables makes a message hard to read.
+fn first_line(place: &Place) -> Range<usize> {
+    let span = place.span_in_text();
+    let text = &place.file.text[span.clone()];
+    let length = text.find('\n').unwrap_or(text.len());
+    span.start..span.start + length
+}
+
+/// Control characters of foreign texts never reach a terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\n' => '\n',
+            '\t' => ' ',
+            control if control.is_control() => '\u{fffd}',
+            other => other,
+        })
+        .collect()
+}
+
+/// Of `names`, the one nearest to `text`, as a help line; nothing when none is near.
+pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = text.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| {
+            let similarity = strsim::jaro_winkler(&lower, &name.to_lowercase());
+            (name, similarity)
+        })
+        .filter(|(_, similarity)| *similarity > 0.75)
+        .max_by(|left, right| left.1.total_cmp(&right.1))
+        .map(|(name, _)| name)
+}
+
+/// The help line for a misspelt name.
+pub fn did_you_mean<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(text, names).map(|name| format!("did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Arc<SourceFile> {
+        Arc::new(SourceFile {
+            path: "a.toml".into(),
+            text: "one = 1\nzwö = \"ä\x1b\"\n".to_owned(),
+        })
+    }
+
+    #[test]
+    fn places_count_characters() {
+        let place = |span| Place { file: file(), span };
+        assert_eq!(place(0..3).to_string(), "a.toml:1:1");
+        assert_eq!(place(15..18).to_string(), "a.toml:2:7");
+        assert_eq!(place(900..901).to_string(), "a.toml:3:1");
+    }
+
+    #[test]
+    fn drawn_with_line_help_and_no_control_characters() {
+        let place = Place {
+            file: file(),
+            span: 0..3,
+        };
+        let drawn = Diagnostic::error("bad \x1b[31m key")
+            .at(place, "here")
+            .help("write `two`")
+            .draw(false);
+        insta::assert_snapshot!(drawn, @r"
+        error: bad �[31m key
+         --> a.toml:1:1
+          |
+        1 | one = 1
+          | ^^^ here
+          |
+          = help: write `two`
+        ");
+    }
+
+    #[test]
+    fn nearest_name_or_none() {
+        assert_eq!(
+            nearest("architectur", ["target", "architecture"]),
+            Some("architecture")
+        );
+        assert_eq!(
+            nearest("arch", ["target", "architecture"]),
+            Some("architecture")
+        );
+        assert_eq!(nearest("zzz", ["target", "architecture"]), None);
+    }
+}

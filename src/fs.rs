@@ -1,0 +1,375 @@
+//! Files that survive a crash, locks between processes, and errors that name the path.
+//!
+//! Every write of the program goes through here: to a temporary name in the same folder, fsync, rename, fsync of
+//! the folder. A reader sees the old file or the new one, never half of one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// An operation on a file that failed, with the operation and the path.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was tried: `read`, `write`, `create folder`.
+    pub operation: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Makes a converter for `map_err`.
+    pub fn of(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// Whether the file or folder does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Whether the disk or the quota is full, so that going on makes no sense.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// The prefix of every temporary file and folder that this program makes beside the final one; what a killed run
+/// left behind is recognised by it.
+pub const TEMPORARY_PREFIX: &str = ".dkm-tmp-";
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(FileError::of("read", path))
+}
+
+/// Reads a whole UTF-8 file.
+pub fn read_to_string(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(FileError::of("read", path))
+}
+
+/// Makes a folder and those above it.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(FileError::of("create folder", path))
+}
+
+/// A file under its temporary name, in the folder where it will be kept; gone when dropped.
+pub struct PendingFile {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl PendingFile {
+    /// Opens a temporary file in the folder of `path`, which is created when missing.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        let folder = folder_of(path);
+        create_folder(folder)?;
+        let file = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(FileError::of("create", path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where the bytes are now.
+    pub fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Makes the content durable and gives the file its name, replacing what was there.
+    pub fn keep(self) -> Result<(), FileError> {
+        let path = self.path.clone();
+        self.keep_as(&path)
+    }
+
+    /// The same under another name on the same file system, whose folder is created when missing.
+    pub fn keep_as(self, path: &Path) -> Result<(), FileError> {
+        let folder = folder_of(path);
+        create_folder(folder)?;
+        self.file
+            .as_file()
+            .sync_all()
+            .map_err(FileError::of("write", path))?;
+        self.file
+            .persist(path)
+            .map_err(|error| FileError::of("rename to", path)(error.error))?;
+        sync_folder(folder)
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Writes `bytes` durably to `path`, replacing what was there.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
+    let mut pending = PendingFile::create(path)?;
+    pending
+        .write_all(bytes.as_ref())
+        .map_err(FileError::of("write", path))?;
+    pending.keep()
+}
+
+/// Gives `from` the name `to` in a way that survives a crash.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that makes it durable"
+    )]
+    fs::rename(from, to).map_err(FileError::of("rename to", to))?;
+    sync_folder(folder_of(to))
+}
+
+/// Gives the file `from` the further name `to`, by a copy where the file system has no hard links; a file that has
+/// that name already is left as it is.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), FileError> {
+    create_folder(folder_of(to))?;
+    match fs::hard_link(from, to) {
+        Ok(()) => sync_folder(folder_of(to)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) => write(to, read(from)?),
+    }
+}
+
+/// A file that grows: what was flushed is there when the process is killed, what was synchronised also when the
+/// machine is.
+pub struct AppendFile {
+    file: io::BufWriter<File>,
+    path: PathBuf,
+}
+
+impl AppendFile {
+    /// Opens an empty file; its folder is created when missing, what was there goes.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        let folder = folder_of(path);
+        create_folder(folder)?;
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(path)
+            .map_err(FileError::of("create", path))?;
+        sync_folder(folder)?;
+        Ok(Self {
+            file: io::BufWriter::with_capacity(1 << 16, file),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file
+            .write_all(bytes)
+            .map_err(FileError::of("write", &self.path))
+    }
+
+    /// Hands what was added to the system.
+    pub fn flush(&mut self) -> Result<(), FileError> {
+        self.file
+            .flush()
+            .map_err(FileError::of("write", &self.path))
+    }
+
+    /// Makes what was added durable.
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        self.flush()?;
+        self.file
+            .get_ref()
+            .sync_data()
+            .map_err(FileError::of("write", &self.path))
+    }
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(path: &Path) -> Result<(), FileError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(FileError::of("sync folder", path))
+}
+
+/// Removes a folder and everything in it, also where parts of it are read-only; a folder that is not there is
+/// fine.
+pub fn remove_folder(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_folders_writable(path);
+            fs::remove_dir_all(path).map_err(FileError::of("remove", path))
+        }
+        Err(error) => Err(FileError::of("remove", path)(error)),
+    }
+}
+
+fn make_folders_writable(path: &Path) {
+    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            // A folder that stays read-only shows up as the error of the removal itself.
+            drop(fs::set_permissions(
+                entry.path(),
+                fs::Permissions::from_mode(0o755),
+            ));
+        }
+    }
+}
+
+/// Removes a file; one that is not there is fine.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::of("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A lock between processes, held until dropped (or until the process dies).
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until nobody else holds the lock on `path`; the file is created when missing.
+    pub fn exclusive(path: &Path) -> Result<Self, FileError> {
+        let file = open_lock(path)?;
+        file.lock().map_err(FileError::of("lock", path))?;
+        Ok(Self { _file: file })
+    }
+
+    /// Waits until nobody holds the lock exclusively; any number may share it.
+    pub fn shared(path: &Path) -> Result<Self, FileError> {
+        let file = open_lock(path)?;
+        file.lock_shared().map_err(FileError::of("lock", path))?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the lock if it is free; `None` when another process holds it.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = open_lock(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(FileError::of("lock", path)(error)),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, FileError> {
+    create_folder(folder_of(path))?;
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(FileError::of("open lock", path))
+}
+
+/// The folder that holds `path`; `.` for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_files_replace_the_old_and_leave_nothing_else() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("a/b.txt");
+        write(&path, "one").expect("written");
+        write(&path, "two").expect("written");
+        assert_eq!(read_to_string(&path).expect("there"), "two");
+        let names: Vec<_> = fs::read_dir(folder.path().join("a"))
+            .expect("folder")
+            .map(|entry| entry.expect("entry").file_name())
+            .collect();
+        assert_eq!(names, ["b.txt"]);
+    }
+
+    #[test]
+    fn a_dropped_pending_file_leaves_the_old_one() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("b.txt");
+        write(&path, "one").expect("written");
+        let mut pending = PendingFile::create(&path).expect("created");
+        pending.write_all(b"half").expect("written");
+        drop(pending);
+        assert_eq!(read_to_string(&path).expect("there"), "one");
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1);
+    }
+
+    #[test]
+    fn a_linked_file_keeps_its_content_when_the_first_name_is_written_anew() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (path, kept) = (folder.path().join("a"), folder.path().join("kept/a"));
+        write(&path, "one").expect("written");
+        link_or_copy(&path, &kept).expect("linked");
+        write(&path, "two").expect("written");
+        link_or_copy(&path, &kept).expect("left alone");
+        assert_eq!(read_to_string(&kept).expect("there"), "one");
+    }
+
+    #[test]
+    fn appended_bytes_are_there_once_flushed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("a/log");
+        let mut file = AppendFile::create(&path).expect("created");
+        file.append(b"one\n").expect("appended");
+        file.flush().expect("flushed");
+        assert_eq!(read_to_string(&path).expect("there"), "one\n");
+        file.append(b"two\n").expect("appended");
+        file.sync().expect("synchronised");
+        assert_eq!(read_to_string(&path).expect("there"), "one\ntwo\n");
+        AppendFile::create(&path).expect("created");
+        assert_eq!(read_to_string(&path).expect("there"), "");
+    }
+
+    #[test]
+    fn errors_name_operation_and_path() {
+        let error = read(Path::new("/nonexistent/x")).expect_err("missing");
+        assert!(error.is_not_found());
+        assert!(
+            error
+                .to_string()
+                .starts_with("failed to read /nonexistent/x: ")
+        );
+    }
+
+    #[test]
+    fn a_lock_excludes_others() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("lock");
+        let held = Lock::exclusive(&path).expect("free");
+        assert!(Lock::try_exclusive(&path).expect("tried").is_none());
+        drop(held);
+        assert!(Lock::try_exclusive(&path).expect("tried").is_some());
+    }
+}
