@@ -1,0 +1,164 @@
+//! The drivers of a matrix: `drivers` and `[driver.*]`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::Pattern;
+use super::section::{Reader, Section};
+use super::types::{TargetEntry, folder_of};
+use crate::diagnostic::did_you_mean;
+use crate::driver::{Driver, DriverLocation, DriverVersion, default_url};
+
+/// The longest name of a module.
+const MODULE_NAME_CHARACTERS: usize = 60;
+/// The longest prefix of a character device.
+const DEVICE_NAME_CHARACTERS: usize = 255;
+
+/// The drivers of the file, with what `[driver.*]` says of them.
+pub(super) fn read_drivers(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    versions: Vec<Spanned<DriverVersion>>,
+) -> Vec<Spanned<Arc<Driver>>> {
+    let mut described: HashMap<String, Driver> = HashMap::new();
+    if let Some(value) = section.value("driver")
+        && let Some(table) = Section::of_value(reader, "driver", "[driver]", value)
+    {
+        for (key, value) in table.entries() {
+            let name = key.get_ref();
+            let Some(version) = versions
+                .iter()
+                .find(|version| version.get_ref().as_str() == name)
+            else {
+                let known = versions.iter().map(|version| version.get_ref().as_str());
+                reader.error(
+                    key.span(),
+                    format!("`{name}` is not in `drivers`"),
+                    "",
+                    did_you_mean(name, known),
+                );
+                continue;
+            };
+            let title = format!("[driver.\"{name}\"]");
+            if let Some(table) = Section::of_value(reader, name, title, value) {
+                let driver = read_driver(reader, table, version.get_ref());
+                described.insert(name.clone(), driver);
+            }
+        }
+    }
+    versions
+        .into_iter()
+        .map(|version| {
+            let span = version.span();
+            let version = version.into_inner();
+            let driver = described
+                .remove(version.as_str())
+                .unwrap_or_else(|| default_driver(version));
+            Spanned::new(span, Arc::new(driver))
+        })
+        .collect()
+}
+
+fn default_driver(version: DriverVersion) -> Driver {
+    Driver {
+        location: DriverLocation::Url(default_url(&version)),
+        version,
+        module_name: "falco".to_owned(),
+        device_name: "falco".to_owned(),
+    }
+}
+
+fn read_driver(reader: &mut Reader, mut table: Section<'_>, version: &DriverVersion) -> Driver {
+    let mut driver = default_driver(version.clone());
+    if let Some(value) = table.value("source")
+        && let Some(mut source) = Section::of_value(reader, "source", "`source`", value)
+    {
+        let path = source.text(reader, "path", "a path");
+        let url = source.parsed(reader, "url", "an address", |text| {
+            match url::Url::parse(text) {
+                Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
+                Ok(_) => Err(format!("`{text}` is no http, https or file address")),
+                Err(error) => Err(format!("`{text}` is no address: {error}")),
+            }
+        });
+        match (path, url) {
+            (Some(path), None) => {
+                let path = folder_of(&reader.file.path).join(path.get_ref());
+                driver.location = DriverLocation::Path(path);
+            }
+            (None, Some(url)) => driver.location = DriverLocation::Url(url),
+            (Some(_), Some(_)) => reader.error(
+                value.span(),
+                "`source` has both a path and a url",
+                "",
+                Some("remove one of the two".to_owned()),
+            ),
+            (None, None) => {
+                if source.entries().is_empty() {
+                    source.missing(
+                        reader,
+                        "path",
+                        "write source = { path = \"...\" } or { url = \"...\" }",
+                    );
+                }
+            }
+        }
+        source.finish(reader);
+    }
+    if let Some(name) = table.parsed(reader, "module_name", "a name", |text| {
+        check_name(text, MODULE_NAME_CHARACTERS)
+    }) {
+        driver.module_name = name;
+    }
+    if let Some(name) = table.parsed(reader, "device_name", "a name", |text| {
+        check_name(text, DEVICE_NAME_CHARACTERS)
+    }) {
+        driver.device_name = name;
+    }
+    table.finish(reader);
+    driver
+}
+
+fn check_name(text: &str, most: usize) -> Result<String, String> {
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "_-.".contains(found);
+    if !(1..=most).contains(&text.chars().count()) {
+        return Err(format!(
+            "a name of {} characters; 1 to {most} are allowed",
+            text.chars().count()
+        ));
+    }
+    if !text.chars().all(is_allowed) || text.starts_with(['.', '-']) {
+        return Err(format!(
+            "`{text}` cannot name a module or device: letters, digits and `_ - .` are allowed, not starting with a dot or dash"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A target that takes none of the drivers is a mistake.
+pub(super) fn check_driver_patterns(
+    reader: &mut Reader,
+    drivers: &[Spanned<Arc<Driver>>],
+    targets: &[TargetEntry],
+) {
+    for target in targets {
+        let is_unused = |pattern: &&Pattern| {
+            !drivers
+                .iter()
+                .any(|driver| pattern.matches_driver(&driver.get_ref().version))
+        };
+        if let Some(pattern) = target.drivers.iter().find(is_unused) {
+            let names = drivers
+                .iter()
+                .map(|driver| driver.get_ref().version.as_str());
+            reader.error(
+                target.name.span(),
+                format!("`{pattern}` matches none of `drivers`"),
+                "in `drivers` of this target",
+                did_you_mean(pattern.as_str(), names),
+            );
+        }
+    }
+}

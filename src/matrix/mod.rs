@@ -1,0 +1,24 @@
+//! The matrix file: what a person writes, read strictly.
+//!
+//! In: the text of a TOML file. Out: a [`Matrix`] whose names, versions and patterns are checked, or every error of
+//! the file at once, each with its place. Nothing here opens a connection or expands the grid.
+
+mod drivers;
+mod pattern;
+mod read;
+mod rules;
+mod section;
+mod selector;
+mod settings;
+mod sources;
+mod types;
+
+pub use pattern::{ParsePatternError, Pattern};
+pub use read::read;
+pub use selector::Selector;
+pub use settings::{Settings, parse_size, parse_time};
+pub use sources::{CrawlerSource, InlineKernel, KernelSource, MirrorSource, Selection};
+pub use types::{Exclude, Matrix, Mirrors, Override, TargetEntry};
+
+#[cfg(test)]
+mod tests;

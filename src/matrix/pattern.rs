@@ -1,0 +1,347 @@
+//! Patterns: globs and version ranges, the same everywhere that a name or version is selected.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::driver::DriverVersion;
+use crate::kernel::{Architecture, KernelRelease, compare_versions};
+
+/// A glob such as `*-generic`, or a range such as `>=5.4, <6.9`.
+///
+/// A bound of a range is compared as far as it is written: `<=6.9` holds for 6.9.12, `=5.10` for all of 5.10.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: Arc<str>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Literal,
+    Glob(Arc<GlobMatcher>),
+    Range(Arc<[(Comparison, Bound)]>),
+}
+
+/// Why a text is no [`Pattern`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePatternError {
+    /// Nothing at all.
+    #[error("a pattern cannot be empty; `*` matches everything")]
+    Empty,
+    /// Not a glob.
+    #[error("`{text}` is not a glob: {message}")]
+    Glob {
+        /// The whole text.
+        text: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not a range.
+    #[error(
+        "`{part}` is not part of a version range: a comparison (>=, >, <=, <, =) and a version are, separated by commas, as in `>=5.4, <6.9`"
+    )]
+    Range {
+        /// The part between commas.
+        part: String,
+    },
+    /// A range where names are compared.
+    #[error("`{0}` is a version range, and names have no order; use a glob")]
+    RangeOfNames(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    AtLeast,
+    Above,
+    AtMost,
+    Below,
+    Equal,
+}
+
+impl Comparison {
+    /// Takes the sign off the front of a text.
+    fn split(text: &str) -> Option<(Self, &str)> {
+        [
+            (">=", Self::AtLeast),
+            ("<=", Self::AtMost),
+            (">", Self::Above),
+            ("<", Self::Below),
+            ("=", Self::Equal),
+        ]
+        .into_iter()
+        .find_map(|(sign, comparison)| Some((comparison, text.strip_prefix(sign)?.trim())))
+    }
+
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::AtLeast => order.is_ge(),
+            Self::Above => order.is_gt(),
+            Self::AtMost => order.is_le(),
+            Self::Below => order.is_lt(),
+            Self::Equal => order.is_eq(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    text: String,
+    /// As many of major, minor and patch as are written.
+    numbers: Vec<u64>,
+    /// Whether anything follows the numbers.
+    has_rest: bool,
+}
+
+impl Bound {
+    fn parse(text: &str) -> Option<Self> {
+        let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._+~-".contains(found);
+        if !text.chars().all(is_allowed) {
+            return None;
+        }
+        let mut numbers = Vec::new();
+        let mut rest = text;
+        loop {
+            let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+            numbers.push(rest[..length].parse().ok()?);
+            rest = &rest[length..];
+            match rest.strip_prefix('.') {
+                Some(next)
+                    if numbers.len() < 3 && next.starts_with(|c: char| c.is_ascii_digit()) =>
+                {
+                    rest = next;
+                }
+                _ => break,
+            }
+        }
+        Some(Self {
+            text: text.to_owned(),
+            numbers,
+            has_rest: !rest.is_empty(),
+        })
+    }
+
+    /// Where `numbers` lies, seen from the bound, looking only at what the bound writes.
+    fn order_of_numbers(&self, numbers: impl IntoIterator<Item = u64>) -> Ordering {
+        numbers
+            .into_iter()
+            .zip(&self.numbers)
+            .map(|(left, right)| left.cmp(right))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    }
+
+    fn order_of_release(&self, release: &KernelRelease) -> Ordering {
+        let order = self.order_of_numbers(release.numbers().map(u64::from));
+        if order.is_ne() || !self.has_rest {
+            return order;
+        }
+        match release.as_str().strip_prefix(self.text.as_str()) {
+            Some(rest) if rest.is_empty() || rest.starts_with(['-', '+', '.']) => Ordering::Equal,
+            _ => compare_versions(release.as_str(), &self.text),
+        }
+    }
+
+    /// `None` for a version that is no release and so has no place in any range.
+    fn order_of_driver(&self, version: &DriverVersion) -> Option<Ordering> {
+        let numbers = version.numbers()?;
+        let order = self.order_of_numbers(numbers);
+        if order.is_ne() || self.numbers.len() < 3 {
+            return Some(order);
+        }
+        let (left, right) = (
+            semver::Version::parse(version.as_str()).ok()?,
+            semver::Version::parse(&self.text).ok()?,
+        );
+        Some(left.cmp_precedence(&right))
+    }
+}
+
+impl Pattern {
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is a plain name, without anything to expand.
+    pub fn is_literal(&self) -> bool {
+        matches!(self.kind, Kind::Literal)
+    }
+
+    /// Parses a pattern for names, which have no order.
+    pub fn for_names(text: &str) -> Result<Self, ParsePatternError> {
+        let pattern: Self = text.parse()?;
+        match pattern.kind {
+            Kind::Range(_) => Err(ParsePatternError::RangeOfNames(text.to_owned())),
+            _ => Ok(pattern),
+        }
+    }
+
+    /// Whether a name matches; a range matches no name.
+    pub fn matches_name(&self, name: &str) -> bool {
+        match &self.kind {
+            Kind::Literal => *self.text == *name,
+            Kind::Glob(glob) => glob.is_match(name),
+            Kind::Range(_) => false,
+        }
+    }
+
+    /// Whether a kernel release matches.
+    pub fn matches_release(&self, release: &KernelRelease) -> bool {
+        match &self.kind {
+            Kind::Range(parts) => parts
+                .iter()
+                .all(|(comparison, bound)| comparison.holds(bound.order_of_release(release))),
+            _ => self.matches_name(release.as_str()),
+        }
+    }
+
+    /// Whether a driver version matches; one that is no release such as `8.1.0+driver` is in no range.
+    pub fn matches_driver(&self, version: &DriverVersion) -> bool {
+        match &self.kind {
+            Kind::Range(parts) => parts.iter().all(|(comparison, bound)| {
+                bound
+                    .order_of_driver(version)
+                    .is_some_and(|order| comparison.holds(order))
+            }),
+            _ => self.matches_name(version.as_str()),
+        }
+    }
+
+    /// Whether an architecture matches, by either of its spellings.
+    pub fn matches_architecture(&self, architecture: Architecture) -> bool {
+        self.matches_name(architecture.as_str()) || self.matches_name(architecture.machine())
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = ParsePatternError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let trimmed = text.trim();
+        let kind = if trimmed.is_empty() {
+            return Err(ParsePatternError::Empty);
+        } else if trimmed.starts_with(['<', '>', '=']) {
+            Kind::Range(parse_range(trimmed)?)
+        } else if trimmed.contains(['*', '?', '[', ']', '{', '}', '\\', '!']) {
+            let glob = GlobBuilder::new(trimmed).build();
+            let glob = glob.map_err(|error| ParsePatternError::Glob {
+                text: trimmed.to_owned(),
+                message: error.kind().to_string(),
+            })?;
+            Kind::Glob(Arc::new(glob.compile_matcher()))
+        } else {
+            Kind::Literal
+        };
+        Ok(Self {
+            text: trimmed.into(),
+            kind,
+        })
+    }
+}
+
+fn parse_range(text: &str) -> Result<Arc<[(Comparison, Bound)]>, ParsePatternError> {
+    text.split(',')
+        .map(str::trim)
+        .map(|part| {
+            Comparison::split(part)
+                .and_then(|(comparison, bound)| Some((comparison, Bound::parse(bound)?)))
+                .ok_or_else(|| ParsePatternError::Range {
+                    part: part.to_owned(),
+                })
+        })
+        .collect()
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches_release(pattern: &str, release: &str) -> bool {
+        let pattern: Pattern = pattern.parse().unwrap();
+        pattern.matches_release(&release.parse().unwrap())
+    }
+
+    fn matches_driver(pattern: &str, driver: &str) -> bool {
+        let pattern: Pattern = pattern.parse().unwrap();
+        pattern.matches_driver(&driver.parse().unwrap())
+    }
+
+    #[test]
+    fn globs() {
+        assert!(matches_release("*-generic", "5.4.0-51-generic"));
+        assert!(!matches_release("*-generic", "5.4.0-51-aws"));
+        assert!(matches_release("5.{4,10}.*", "5.10.1-1"));
+        assert!(matches_release("6.1.55", "6.1.55"));
+        assert!(!matches_release("6.1.5", "6.1.55"));
+        assert!(matches_driver("8.*", "8.1.0+driver"));
+    }
+
+    #[test]
+    fn ranges_of_kernels() {
+        for (pattern, release, expected) in [
+            (">=5.4, <6.9", "5.4.0-51-generic", true),
+            (">=5.4, <6.9", "6.8.12-1", true),
+            (">=5.4, <6.9", "6.9.0-1", false),
+            (">=5.4, <6.9", "5.3.18-1", false),
+            ("<=6.9", "6.9.12-1", true),
+            (">6.9", "6.9.12-1", false),
+            ("=5.10", "5.10.205-2-amd64", true),
+            ("=5.10", "5.100.0", false),
+            (">=5.10.0-9", "5.10.0-20-amd64", true),
+            (">5.10.0-20", "5.10.0-20-amd64", false),
+            ("<=5.10.0-20", "5.10.0-20-amd64", true),
+            ("=5.10.0-2", "5.10.0-20-amd64", false),
+            (">=6.0", "6.0~rc7-1", true),
+        ] {
+            assert_eq!(
+                matches_release(pattern, release),
+                expected,
+                "{pattern} {release}"
+            );
+        }
+    }
+
+    #[test]
+    fn ranges_of_drivers() {
+        for (pattern, driver, expected) in [
+            (">=9", "9.1.0+driver", true),
+            (">=9", "10.0.0+driver", true),
+            (">9.1.0+driver", "9.1.0+driver", false),
+            (">9.1.0", "9.1.0+driver", false),
+            ("<9", "2022-03", false),
+            (">=9", "master", false),
+            (">=9.0.0", "9.0.0-rc1+driver", false),
+        ] {
+            assert_eq!(
+                matches_driver(pattern, driver),
+                expected,
+                "{pattern} {driver}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern() {
+        for text in ["", " ", "a[", ">=", ">=abc", ">=5.4,", ">=5.4 <6", "{a"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text:?}");
+        }
+        assert!(Pattern::for_names(">=5").is_err());
+    }
+
+    #[test]
+    fn either_spelling_of_an_architecture() {
+        let pattern: Pattern = "x86_64".parse().unwrap();
+        assert!(pattern.matches_architecture(Architecture::Amd64));
+        assert!(!pattern.matches_architecture(Architecture::Arm64));
+    }
+}

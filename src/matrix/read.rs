@@ -1,0 +1,307 @@
+//! From text to [`Matrix`].
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::drivers::{check_driver_patterns, read_drivers};
+use super::rules::{read_exclude, read_mirrors, read_override};
+use super::section::{Reader, Section};
+use super::types::{Matrix, TargetEntry};
+use super::{KernelSource, Pattern, Settings};
+use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
+use crate::driver::{Artifact, DriverVersion};
+use crate::kernel::Architecture;
+use crate::target;
+
+/// Reads a matrix; otherwise everything that is wrong with it, in the order of the file.
+pub fn read(file: Arc<SourceFile>) -> Result<Matrix, Vec<Diagnostic>> {
+    let text = Arc::clone(&file);
+    let (document, errors) = DeTable::parse_recoverable(&text.text);
+    if !errors.is_empty() {
+        return Err(syntax_errors(&file, document.get_ref(), errors));
+    }
+    let mut reader = Reader {
+        file,
+        diagnostics: Vec::new(),
+    };
+    let section = Section::new(
+        "a matrix",
+        0..first_line_length(&text.text),
+        document.get_ref(),
+    );
+    let matrix = read_document(&mut reader, section);
+    if reader.diagnostics.is_empty() {
+        return Ok(matrix);
+    }
+    reader
+        .diagnostics
+        .sort_by_key(|diagnostic| diagnostic.place().map_or(0, |place| place.span.start));
+    Err(reader.diagnostics)
+}
+
+fn first_line_length(text: &str) -> usize {
+    text.find('\n').unwrap_or(text.len())
+}
+
+/// The first fault of each line: after one, a parser often stumbles over the rest of the line.
+fn syntax_errors(
+    file: &Arc<SourceFile>,
+    document: &DeTable<'_>,
+    mut errors: Vec<toml::de::Error>,
+) -> Vec<Diagnostic> {
+    errors.sort_by_key(|error| error.span().unwrap_or_default().start);
+    let mut diagnostics = Vec::new();
+    let mut last_line = 0;
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let place = |span| Place {
+            file: Arc::clone(file),
+            span,
+        };
+        let (line, _) = place(span.clone()).line_and_column();
+        if line == last_line {
+            continue;
+        }
+        last_line = line;
+        let message = error.message();
+        if !message.contains("duplicate key") {
+            let diagnostic = Diagnostic::error(format!("not TOML: {message}"));
+            diagnostics.push(diagnostic.at(place(span), ""));
+            continue;
+        }
+        let name = file.text.get(span.clone()).unwrap_or_default();
+        let name = name.trim_matches(['"', '\'']);
+        let mut diagnostic = Diagnostic::error(format!("`{name}` is given twice"))
+            .at(place(span.clone()), "again here");
+        if let Some(first) = last_key_before(document, name, span.start) {
+            diagnostic = diagnostic.at(place(first), "first here");
+        }
+        diagnostics.push(diagnostic.help("remove one of the two"));
+    }
+    diagnostics
+}
+
+/// Where the key `name` was last written before a byte of the file, in whatever table.
+fn last_key_before(table: &DeTable<'_>, name: &str, before: usize) -> Option<Range<usize>> {
+    fn last_in(value: &DeValue<'_>, name: &str, before: usize) -> Option<Range<usize>> {
+        match value {
+            DeValue::Table(table) => last_key_before(table, name, before),
+            DeValue::Array(array) => array
+                .iter()
+                .filter_map(|value| last_in(value.get_ref(), name, before))
+                .max_by_key(|span| span.start),
+            _ => None,
+        }
+    }
+    table
+        .iter()
+        .flat_map(|(key, value)| {
+            let own = (key.get_ref() == name && key.span().start < before).then(|| key.span());
+            [own, last_in(value.get_ref(), name, before)]
+        })
+        .flatten()
+        .max_by_key(|span| span.start)
+}
+
+fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
+    let drivers = section
+        .list(
+            reader,
+            "drivers",
+            "a driver version",
+            str::parse::<DriverVersion>,
+        )
+        .unwrap_or_default();
+    match section
+        .value("drivers")
+        .map(|value| (value.span(), value.get_ref()))
+    {
+        None => section.missing(reader, "drivers", "write drivers = [\"8.1.0+driver\"]"),
+        Some((span, DeValue::Array(array))) if array.is_empty() => {
+            reader.error(span, "`drivers` is empty", "nothing would be planned", None);
+        }
+        Some(_) => {}
+    }
+    let architectures = section
+        .sorted_list::<Architecture>(reader, "architectures", "amd64 or arm64")
+        .unwrap_or_else(|| vec![Architecture::Amd64]);
+    let artifacts = section
+        .sorted_list::<Artifact>(reader, "artifacts", "module or probe")
+        .unwrap_or_else(|| vec![Artifact::Module]);
+    let defaults = match section.value("defaults") {
+        Some(value) => Section::of_value(reader, "defaults", "[defaults]", value)
+            .map(|mut table| {
+                let settings = Settings::read(&mut table, reader);
+                table.finish(reader);
+                settings
+            })
+            .unwrap_or_default(),
+        None => Settings::default(),
+    };
+    let drivers = read_drivers(reader, &mut section, drivers);
+    let mut labels = HashMap::new();
+    let targets = tables(
+        reader,
+        &mut section,
+        "target",
+        "a [[target]]",
+        |reader, table| read_target(reader, table, &architectures, &artifacts, &mut labels),
+    );
+    if section.value("target").is_none() {
+        section.missing(reader, "target", "write [[target]] with a name and kernels");
+    }
+    check_driver_patterns(reader, &drivers, &targets);
+    let mirrors = section
+        .value("mirrors")
+        .and_then(|value| Section::of_value(reader, "mirrors", "[mirrors]", value))
+        .map(|table| read_mirrors(reader, table))
+        .unwrap_or_default();
+    let excludes = tables(
+        reader,
+        &mut section,
+        "exclude",
+        "an [[exclude]]",
+        |reader, table| Some(read_exclude(reader, table)),
+    );
+    let overrides = tables(
+        reader,
+        &mut section,
+        "override",
+        "an [[override]]",
+        |reader, table| Some(read_override(reader, table)),
+    );
+    section.finish(reader);
+    Matrix {
+        file: Arc::clone(&reader.file),
+        drivers,
+        architectures,
+        artifacts,
+        defaults,
+        targets,
+        mirrors,
+        excludes,
+        overrides,
+    }
+}
+
+/// Reads each table of an array of tables; a table that is faulty is left out.
+fn tables<T>(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    key: &'static str,
+    name: &str,
+    mut read: impl FnMut(&mut Reader, Section<'_>) -> Option<T>,
+) -> Vec<T> {
+    let Some(value) = section.value(key) else {
+        return Vec::new();
+    };
+    let DeValue::Array(array) = value.get_ref() else {
+        reader.error(
+            value.span(),
+            format!("`{key}` has the wrong type"),
+            "expected an array of tables",
+            Some(format!("write [[{key}]] with two brackets")),
+        );
+        return Vec::new();
+    };
+    array
+        .iter()
+        .filter_map(|value| {
+            let table = Section::of_value(reader, key, name, value)?;
+            read(reader, table)
+        })
+        .collect()
+}
+
+fn read_target(
+    reader: &mut Reader,
+    mut table: Section<'_>,
+    architectures: &[Architecture],
+    artifacts: &[Artifact],
+    labels: &mut HashMap<String, usize>,
+) -> Option<TargetEntry> {
+    let name = table.text(reader, "name", "a target or a glob of targets");
+    if table.value("name").is_none() {
+        table.missing(reader, "name", "write name = \"debian\"");
+    }
+    let name = name.and_then(|name| {
+        let pattern = reader.parse_text(&name, Pattern::for_names)?;
+        Some(Spanned::new(name.span(), pattern))
+    });
+    let kernels = table.value("kernels").map(|value| {
+        KernelSource::read(reader, value).map(|source| Spanned::new(value.span(), source))
+    });
+    if kernels.is_none() {
+        table.missing(
+            reader,
+            "kernels",
+            "write kernels = { from = \"kernel-crawler\", path = { amd64 = \"...\" } }",
+        );
+    }
+    let settings = Settings::read(&mut table, reader);
+    let drivers = table.patterns(reader, "drivers", str::parse);
+    let own_architectures = table.sorted_list(reader, "architectures", "amd64 or arm64");
+    let own_artifacts = table.sorted_list(reader, "artifacts", "module or probe");
+    table.finish(reader);
+    let (name, kernels) = (name?, kernels??);
+    check_target_name(reader, &name, kernels.get_ref());
+    let count = labels
+        .entry(name.get_ref().as_str().to_owned())
+        .or_insert(0);
+    *count += 1;
+    let label = match *count {
+        1 => name.get_ref().to_string(),
+        more => format!("{}#{more}", name.get_ref()),
+    };
+    Some(TargetEntry {
+        label,
+        name,
+        kernels,
+        settings,
+        drivers: drivers.into_iter().map(Spanned::into_inner).collect(),
+        architectures: own_architectures.unwrap_or_else(|| architectures.to_vec()),
+        artifacts: own_artifacts.unwrap_or_else(|| artifacts.to_vec()),
+    })
+}
+
+fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSource) {
+    let pattern = name.get_ref();
+    if !pattern.is_literal() {
+        if !matches!(kernels, KernelSource::Crawler(_)) {
+            reader.error(
+                name.span(),
+                format!("the glob `{pattern}` does not say which target is meant"),
+                "",
+                Some(format!(
+                    "only lists name several targets; `{}` needs one name",
+                    kernels.name()
+                )),
+            );
+        }
+        return;
+    }
+    match pattern.as_str().parse() {
+        Ok(id) if target::is_known(&id) => {}
+        Ok(_) => {
+            let names =
+                target::KNOWN_IDS
+                    .iter()
+                    .copied()
+                    .chain(["ubuntu", "ubuntu-generic", "ubuntu-aws"]);
+            let help = did_you_mean(pattern.as_str(), names).unwrap_or_else(|| {
+                format!("known targets: {}, ubuntu-*", target::KNOWN_IDS.join(", "))
+            });
+            reader.error(
+                name.span(),
+                format!("unknown target `{pattern}`"),
+                "",
+                Some(help),
+            );
+        }
+        Err(error) => reader.error(name.span(), error.to_string(), "", None),
+    }
+}

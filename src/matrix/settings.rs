@@ -1,0 +1,148 @@
+//! Settings of builds: `[defaults]`, and the same keys in `[[target]]` and `[[override]]`.
+
+use std::time::Duration;
+
+use super::section::{Reader, Section};
+
+/// Settings that a table gives; what it does not give stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How long one step may take.
+    pub timeout: Option<Duration>,
+    /// How much memory one step may use, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// How many processes one step may have at once.
+    pub processes: Option<u32>,
+    /// How often a transient failure is tried again.
+    pub retries: Option<u32>,
+    /// The compiler version: `12`.
+    pub gcc: Option<String>,
+    /// The builder image.
+    pub image: Option<String>,
+}
+
+impl Settings {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes the keys of settings out of a table.
+    pub(super) fn read(section: &mut Section<'_>, reader: &mut Reader) -> Self {
+        Self {
+            timeout: section.parsed(
+                reader,
+                "timeout",
+                "a time such as \"5m\" or \"1h30m\"",
+                parse_time,
+            ),
+            memory_bytes: section.parsed(reader, "memory", "a size such as \"2GiB\"", parse_size),
+            processes: section.number(reader, "processes", 1..=4_194_304),
+            retries: section.number(reader, "retries", 0..=100),
+            gcc: section.parsed(
+                reader,
+                "gcc",
+                "a compiler version such as \"12\"",
+                parse_gcc,
+            ),
+            image: section.parsed(reader, "image", "an image name", parse_image),
+        }
+    }
+}
+
+/// Reads a time such as `90s`, `5m` or `1h30m`: 1 s to 7 days.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let expected = || format!("`{text}` is no time from 1s to 7d; write it like 90s, 5m or 1h30m");
+    let span: jiff::SignedDuration = text.trim().parse().map_err(|_| expected())?;
+    let time = span.unsigned_abs();
+    if span.is_negative()
+        || !(Duration::from_secs(1)..=Duration::from_hours(7 * 24)).contains(&time)
+    {
+        return Err(expected());
+    }
+    Ok(time)
+}
+
+/// Reads a size in bytes such as `512MiB` or `2GB`: at least 1 MiB.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let expected =
+        || format!("`{text}` is no size of at least 1MiB; write it like 512MiB, 2GiB or 2000MB");
+    let trimmed = text.trim();
+    let end = trimmed
+        .find(|character: char| !character.is_ascii_digit())
+        .ok_or_else(expected)?;
+    let number: u64 = trimmed[..end].parse().map_err(|_| expected())?;
+    let unit: u64 = match trimmed[end..].trim_start() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return Err(expected()),
+    };
+    number
+        .checked_mul(unit)
+        .filter(|bytes| *bytes >= 1 << 20)
+        .ok_or_else(expected)
+}
+
+fn parse_gcc(text: &str) -> Result<String, String> {
+    let is_version = text.len() <= 20
+        && text.split('.').count() <= 3
+        && text
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_version {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{text}` is no compiler version; write it like 12 or 4.9"
+        ))
+    }
+}
+
+fn parse_image(text: &str) -> Result<String, String> {
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._-/:@".contains(found);
+    if (1..=255).contains(&text.len())
+        && text.chars().all(is_allowed)
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{text}` is no image name: letters, digits and `. _ - / : @` are allowed, and the first is a letter or digit"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(parse_time("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(parse_time("1h30m"), Ok(Duration::from_mins(90)));
+        for text in ["", "5", "-5m", "0s", "1y", "9999h"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_size("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_size("1500 MB"), Ok(1_500_000_000));
+        for text in ["", "2", "GiB", "2gib", "1KiB", "-1GiB", "99999999999TiB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn compilers_and_images() {
+        assert!(parse_gcc("12").is_ok());
+        assert!(parse_gcc("4.9").is_ok());
+        assert!(parse_gcc("gcc-12").is_err());
+        assert!(parse_gcc("12; true").is_err());
+        assert!(parse_image("driverkit-matrix/builder:bookworm").is_ok());
+        assert!(parse_image("--privileged").is_err());
+    }
+}

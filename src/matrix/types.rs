@@ -1,0 +1,100 @@
+//! What a matrix file says, checked.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::{KernelSource, Pattern, Selector, Settings};
+use crate::diagnostic::{Place, SourceFile};
+use crate::driver::{Artifact, Driver};
+use crate::kernel::Architecture;
+
+/// A matrix file.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// The text and path.
+    pub file: Arc<SourceFile>,
+    /// The drivers, in the order of the file, each with the place of its version.
+    pub drivers: Vec<Spanned<Arc<Driver>>>,
+    /// The architectures, sorted.
+    pub architectures: Vec<Architecture>,
+    /// The artifacts, sorted.
+    pub artifacts: Vec<Artifact>,
+    /// Settings of all builds.
+    pub defaults: Settings,
+    /// The targets with their kernels.
+    pub targets: Vec<TargetEntry>,
+    /// Where downloads are redirected.
+    pub mirrors: Mirrors,
+    /// What is never planned.
+    pub excludes: Vec<Exclude>,
+    /// Settings of some builds.
+    pub overrides: Vec<Override>,
+}
+
+impl Matrix {
+    /// A place in the file.
+    pub fn place(&self, span: std::ops::Range<usize>) -> Place {
+        Place {
+            file: Arc::clone(&self.file),
+            span,
+        }
+    }
+}
+
+/// The folder of a file, which relative paths in it start from; empty for a bare name.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+/// A `[[target]]`.
+#[derive(Clone, Debug)]
+pub struct TargetEntry {
+    /// What tells it from the other entries of the file: its name, with `#2` and so on where a name comes again.
+    pub label: String,
+    /// A target, or a glob over the targets that the source names.
+    pub name: Spanned<Pattern>,
+    /// Where its kernels come from.
+    pub kernels: Spanned<KernelSource>,
+    /// Settings of its builds.
+    pub settings: Settings,
+    /// The drivers of the file that are built for it; empty for all.
+    pub drivers: Vec<Pattern>,
+    /// Its architectures, sorted.
+    pub architectures: Vec<Architecture>,
+    /// Its artifacts, sorted.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// The table `[mirrors]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Beginnings of addresses with what they are replaced by, in the order of the file; of the replacements the
+    /// first that answers wins.
+    pub rewrites: Vec<(String, Vec<String>)>,
+    /// Whether addresses that no rewrite matches must not be asked.
+    pub is_offline: bool,
+}
+
+/// An `[[exclude]]`.
+#[derive(Clone, Debug)]
+pub struct Exclude {
+    /// What is left out.
+    pub selector: Selector,
+    /// Why, for a person.
+    pub reason: Arc<str>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// An `[[override]]`.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// Which builds it is about.
+    pub selector: Selector,
+    /// Their settings.
+    pub settings: Settings,
+    /// Where it stands.
+    pub place: Place,
+}
