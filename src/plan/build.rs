@@ -1,0 +1,162 @@
+//! A build and the plan that holds it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::driver::{Artifact, Driver};
+use crate::kernel::Kernel;
+
+/// Names a build for people and machines, the same in every run:
+/// `<driver version>/<x86_64|aarch64>/<target>_<release>_<version>`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BuildId(Arc<str>);
+
+impl BuildId {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for BuildId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", &self.0)
+    }
+}
+
+/// How a build is done; nothing of it names the build. `gcc`, `image` and `make_variables` are part of keys, the limits are not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BuildSettings {
+    /// How long one step may take.
+    pub timeout: Duration,
+    /// How much memory one step may use, in bytes.
+    pub memory_bytes: u64,
+    /// How many processes one step may have at once.
+    pub processes: u32,
+    /// How often a transient failure is tried again.
+    pub retries: u32,
+    /// The compiler version that the matrix demands: `12`.
+    pub gcc: Option<String>,
+    /// The builder image that the matrix demands.
+    pub image: Option<String>,
+}
+
+impl Default for BuildSettings {
+    /// Ten minutes, 2 GiB, 512 processes, 2 retries.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_mins(10),
+            memory_bytes: 2 << 30,
+            processes: 512,
+            retries: 2,
+            gcc: None,
+            image: None,
+        }
+    }
+}
+
+/// One kernel and one driver version, with the artifacts wanted from them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
+    /// The driver.
+    pub driver: Arc<Driver>,
+    /// The artifacts, sorted, without repetition, never empty.
+    pub artifacts: Arc<[Artifact]>,
+    /// Limits and demands.
+    pub settings: Arc<BuildSettings>,
+}
+
+impl Build {
+    /// Its name.
+    pub fn id(&self) -> BuildId {
+        let Kernel {
+            target,
+            release,
+            version,
+            architecture,
+            ..
+        } = &*self.kernel;
+        let driver = &self.driver.version;
+        let machine = architecture.machine();
+        BuildId(format!("{driver}/{machine}/{target}_{release}_{version}").into())
+    }
+
+    /// Where an artifact belongs, relative to `out/`:
+    /// `<driver version>/<machine>/<module name>_<target>_<release>_<version>.<ko|o>`, as the loader asks for it.
+    pub fn artifact_path(&self, artifact: Artifact) -> PathBuf {
+        self.path_for_release(self.kernel.release.as_str(), artifact)
+    }
+
+    /// The same for another spelling of the release.
+    pub fn path_for_release(&self, release: &str, artifact: Artifact) -> PathBuf {
+        let Kernel {
+            target,
+            version,
+            architecture,
+            ..
+        } = &*self.kernel;
+        let name = &self.driver.module_name;
+        let extension = artifact.extension();
+        PathBuf::from(self.driver.version.as_str())
+            .join(architecture.machine())
+            .join(format!("{name}_{target}_{release}_{version}.{extension}"))
+    }
+}
+
+/// Something that the matrix names and the plan does not hold, with the rule that left it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The kernel's identity, or what of it the rule is about.
+    pub kernel: Arc<Kernel>,
+    /// The driver version, when the rule is about one.
+    pub driver: Option<crate::driver::DriverVersion>,
+    /// The artifact, when the rule is about one; otherwise all of them are left out.
+    pub artifact: Option<Artifact>,
+    /// The rule: `support floor`, `exclude`, `architecture`.
+    pub rule: Arc<str>,
+    /// Why, for a person.
+    pub reason: Arc<str>,
+}
+
+/// The ordered, deduplicated list of builds.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The builds, in stable order: target, release in version order, version, architecture, driver version.
+    pub builds: Vec<Build>,
+    /// What was left out, in the same order.
+    pub left_out: Vec<LeftOut>,
+    /// How many equal builds were named more than once.
+    pub duplicates: usize,
+}
+
+impl Plan {
+    /// The number of artifacts wanted.
+    pub fn artifact_count(&self) -> usize {
+        self.builds.iter().map(|build| build.artifacts.len()).sum()
+    }
+
+    /// A digest over the identities of all builds and their artifacts, in order.
+    pub fn digest(&self) -> Sha256 {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for build in &self.builds {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{} {:?}", build.id(), build.artifacts);
+        }
+        Sha256::of(text)
+    }
+}

@@ -1,0 +1,338 @@
+//! From matrices and their kernels to a [`Plan`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::floor;
+use super::interned::Interned;
+use super::merge::{Candidate, conflicting_drivers, merge};
+use super::{Build, BuildSettings, LeftOut, Plan};
+use crate::diagnostic::{Diagnostic, Place};
+use crate::driver::{Artifact, Driver, DriverVersion};
+use crate::kernel::Kernel;
+use crate::matrix::{Exclude, Matrix, Override, Selector, Settings, TargetEntry};
+use crate::target;
+
+/// A matrix with the kernels of each of its `[[target]]` tables.
+#[derive(Clone, Debug)]
+pub struct Expansion<'a> {
+    /// The matrix.
+    pub matrix: &'a Matrix,
+    /// For each target, in the order of the file: its kernels, each with the place that names it.
+    pub kernels: Vec<Vec<(Arc<Kernel>, Range<usize>)>>,
+}
+
+/// A plan and what is to be said about its making.
+#[derive(Clone, Debug, Default)]
+pub struct Expanded {
+    /// The plan.
+    pub plan: Plan,
+    /// Rules that match nothing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Multiplies out the matrices: drivers x kernels x architectures x artifacts, less what rules leave out, every
+/// build once. The errors are contradictions between matrices, each with both places.
+pub fn expand(expansions: &[Expansion<'_>]) -> Result<Expanded, Vec<Diagnostic>> {
+    let conflicts = conflicting_drivers(expansions);
+    if !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    let mut candidates = Vec::new();
+    let mut expanded = Expanded::default();
+    let mut interned = Interned::default();
+    for (index, expansion) in expansions.iter().enumerate() {
+        let mut grid = Grid::new(index, expansion.matrix, &mut interned);
+        for (entry, kernels) in expansion.matrix.targets.iter().zip(&expansion.kernels) {
+            grid.add_entry(entry, kernels);
+        }
+        candidates.append(&mut grid.candidates);
+        expanded.plan.left_out.append(&mut grid.left_out);
+        expanded.warnings.append(&mut grid.warnings());
+    }
+    let (builds, duplicates) = merge(expansions, candidates)?;
+    expanded.plan.builds = builds;
+    expanded.plan.duplicates = duplicates;
+    let left_out = &mut expanded.plan.left_out;
+    left_out.par_sort_by(|left, right| order_of(left).cmp(&order_of(right)));
+    left_out.dedup_by(|right, left| order_of(left) == order_of(right));
+    Ok(expanded)
+}
+
+type LeftOutOrder<'a> = (
+    (
+        &'a crate::kernel::TargetId,
+        &'a crate::kernel::KernelRelease,
+        &'a crate::kernel::KernelVersion,
+        crate::kernel::Architecture,
+    ),
+    &'a Option<DriverVersion>,
+    Option<Artifact>,
+    &'a str,
+    &'a str,
+);
+
+fn order_of(left_out: &LeftOut) -> LeftOutOrder<'_> {
+    (
+        left_out.kernel.identity(),
+        &left_out.driver,
+        left_out.artifact,
+        &left_out.rule,
+        &left_out.reason,
+    )
+}
+
+/// The grid of one matrix.
+struct Grid<'a> {
+    index: usize,
+    matrix: &'a Matrix,
+    interned: &'a mut Interned,
+    candidates: Vec<Candidate>,
+    left_out: Vec<LeftOut>,
+    used_excludes: Vec<bool>,
+    used_overrides: Vec<bool>,
+}
+
+impl<'a> Grid<'a> {
+    fn new(index: usize, matrix: &'a Matrix, interned: &'a mut Interned) -> Self {
+        Self {
+            index,
+            matrix,
+            interned,
+            candidates: Vec::new(),
+            left_out: Vec::new(),
+            used_excludes: vec![false; matrix.excludes.len()],
+            used_overrides: vec![false; matrix.overrides.len()],
+        }
+    }
+
+    fn leave_out(
+        &mut self,
+        kernel: &Arc<Kernel>,
+        driver: Option<&DriverVersion>,
+        artifact: Option<Artifact>,
+        rule: &str,
+        reason: &str,
+    ) {
+        let left_out = LeftOut {
+            kernel: Arc::clone(kernel),
+            driver: driver.cloned(),
+            artifact,
+            rule: self.interned.text(rule),
+            reason: self.interned.text(reason),
+        };
+        self.left_out.push(left_out);
+    }
+
+    fn add_entry(&mut self, entry: &TargetEntry, kernels: &[(Arc<Kernel>, Range<usize>)]) {
+        let matrix = self.matrix;
+        let drivers: Vec<&Arc<Driver>> = matrix
+            .drivers
+            .iter()
+            .map(toml::Spanned::get_ref)
+            .filter(|driver| {
+                entry.drivers.is_empty()
+                    || entry
+                        .drivers
+                        .iter()
+                        .any(|one| one.matches_driver(&driver.version))
+            })
+            .collect();
+        let mut base = BuildSettings::default();
+        apply(&mut base, &matrix.defaults);
+        apply(&mut base, &entry.settings);
+        let base = self.interned.settings(base);
+        for (kernel, span) in kernels {
+            if let Some(reason) = architecture_reason(entry, kernel) {
+                self.leave_out(kernel, None, None, "architecture", &reason);
+                continue;
+            }
+            self.add_kernel(entry, &drivers, &base, kernel, span);
+        }
+    }
+
+    fn add_kernel(
+        &mut self,
+        entry: &TargetEntry,
+        drivers: &[&Arc<Driver>],
+        base: &Arc<BuildSettings>,
+        kernel: &Arc<Kernel>,
+        span: &Range<usize>,
+    ) {
+        let matrix = self.matrix;
+        let excludes: Vec<(usize, &Exclude)> = matrix
+            .excludes
+            .iter()
+            .enumerate()
+            .filter(|(_, exclude)| exclude.selector.matches_kernel(kernel))
+            .collect();
+        let overrides: Vec<(usize, &Override)> = matrix
+            .overrides
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.selector.matches_kernel(kernel))
+            .collect();
+        self.note_used(entry, drivers, &excludes, &overrides);
+        let is_whole = |exclude: &Exclude| {
+            exclude.selector.drivers.is_empty() && exclude.selector.artifacts.is_empty()
+        };
+        if let Some((_, exclude)) = excludes.iter().find(|(_, exclude)| is_whole(exclude)) {
+            self.leave_out(kernel, None, None, "exclude", &exclude.reason);
+            return;
+        }
+        let mut supported = Vec::with_capacity(2);
+        for &artifact in &entry.artifacts {
+            match floor::of_kernel(kernel, artifact) {
+                Ok(()) => supported.push(artifact),
+                Err(reason) => {
+                    self.leave_out(kernel, None, Some(artifact), "support floor", &reason);
+                }
+            }
+        }
+        if supported.is_empty() {
+            return;
+        }
+        for driver in drivers {
+            let version = &driver.version;
+            let mut artifacts = Vec::with_capacity(2);
+            for &artifact in &supported {
+                let exclude = excludes.iter().find(|(_, exclude)| {
+                    exclude.selector.matches_driver(version)
+                        && exclude.selector.matches_artifact(artifact)
+                });
+                if let Some((_, exclude)) = exclude {
+                    self.leave_out(
+                        kernel,
+                        Some(version),
+                        Some(artifact),
+                        "exclude",
+                        &exclude.reason,
+                    );
+                } else if let Err(reason) = floor::of_driver(version, artifact) {
+                    self.leave_out(
+                        kernel,
+                        Some(version),
+                        Some(artifact),
+                        "support floor",
+                        reason,
+                    );
+                } else {
+                    artifacts.push(artifact);
+                }
+            }
+            if artifacts.is_empty() {
+                continue;
+            }
+            let settings = self.settings(base, &overrides, version);
+            let build = Build {
+                kernel: Arc::clone(kernel),
+                driver: Arc::clone(driver),
+                artifacts: self.interned.artifacts(&artifacts),
+                settings,
+            };
+            self.candidates.push(Candidate {
+                build,
+                origin: (self.index, span.clone()),
+            });
+        }
+    }
+
+    /// Notes which of the rules that match a kernel match one of its builds, whether or not another rule comes first.
+    fn note_used(
+        &mut self,
+        entry: &TargetEntry,
+        drivers: &[&Arc<Driver>],
+        excludes: &[(usize, &Exclude)],
+        overrides: &[(usize, &Override)],
+    ) {
+        let has_driver = |selector: &Selector| {
+            drivers
+                .iter()
+                .any(|driver| selector.matches_driver(&driver.version))
+        };
+        for (position, exclude) in excludes {
+            let selector = &exclude.selector;
+            let has_artifact = entry
+                .artifacts
+                .iter()
+                .any(|one| selector.matches_artifact(*one));
+            self.used_excludes[*position] |= has_artifact && has_driver(selector);
+        }
+        for (position, one) in overrides {
+            self.used_overrides[*position] |= has_driver(&one.selector);
+        }
+    }
+
+    fn settings(
+        &mut self,
+        base: &Arc<BuildSettings>,
+        overrides: &[(usize, &Override)],
+        version: &DriverVersion,
+    ) -> Arc<BuildSettings> {
+        let mut changed = None;
+        for (_, one) in overrides {
+            if one.selector.matches_driver(version) {
+                apply(
+                    changed.get_or_insert_with(|| (**base).clone()),
+                    &one.settings,
+                );
+            }
+        }
+        match changed {
+            Some(settings) => self.interned.settings(settings),
+            None => Arc::clone(base),
+        }
+    }
+
+    /// A warning for each rule that matched nothing.
+    fn warnings(&self) -> Vec<Diagnostic> {
+        let unused = |name: &str, used: bool, place: &Place| {
+            let warning = Diagnostic::warning(format!("this {name} matches nothing"));
+            (!used).then(|| warning.at(place.clone(), ""))
+        };
+        let excludes = self.matrix.excludes.iter().zip(&self.used_excludes);
+        let overrides = self.matrix.overrides.iter().zip(&self.used_overrides);
+        excludes
+            .filter_map(|(one, &used)| unused("[[exclude]]", used, &one.place))
+            .chain(overrides.filter_map(|(one, &used)| unused("[[override]]", used, &one.place)))
+            .collect()
+    }
+}
+
+/// Why a kernel's architecture is not built, if it is not.
+fn architecture_reason(entry: &TargetEntry, kernel: &Kernel) -> Option<String> {
+    let architecture = kernel.architecture;
+    let lacks = target::find(&kernel.target)
+        .is_some_and(|target| !target.architectures().contains(&architecture));
+    if lacks {
+        Some(format!(
+            "{} has no kernels for {architecture}",
+            kernel.target
+        ))
+    } else if entry.architectures.contains(&architecture) {
+        None
+    } else {
+        Some(format!("the matrix does not ask for {architecture}"))
+    }
+}
+
+/// Puts what a table sets over what was set before.
+fn apply(settings: &mut BuildSettings, table: &Settings) {
+    fn put<T: Clone>(place: &mut T, value: Option<&T>) {
+        if let Some(value) = value {
+            place.clone_from(value);
+        }
+    }
+    put(&mut settings.timeout, table.timeout.as_ref());
+    put(&mut settings.memory_bytes, table.memory_bytes.as_ref());
+    put(&mut settings.processes, table.processes.as_ref());
+    put(&mut settings.retries, table.retries.as_ref());
+    if table.gcc.is_some() {
+        settings.gcc.clone_from(&table.gcc);
+    }
+    if table.image.is_some() {
+        settings.image.clone_from(&table.image);
+    }
+}

@@ -1,0 +1,289 @@
+//! Filters: which part of a plan this run is about.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Build, BuildId, Plan};
+use crate::diagnostic::nearest;
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::kernel::Kernel;
+use crate::matrix::{Pattern, Selector};
+
+/// How many names a message gives as examples.
+const EXAMPLES: usize = 5;
+
+/// What of a plan is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Patterns on each axis.
+    pub selector: Selector,
+    /// The builds with these names only; empty for all.
+    pub only: Vec<String>,
+    /// One part of several of about equal size.
+    pub shard: Option<Shard>,
+}
+
+/// Part `index` of `count`, written `2/8`.
+///
+/// All builds of a kernel are in one part, and a kernel stays in its part whatever else is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    count: u32,
+}
+
+/// Why a text is no [`Shard`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no shard: write I/N, with I from 1 to N, as in 2/8")]
+pub struct ParseShardError(String);
+
+impl FromStr for Shard {
+    type Err = ParseShardError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseShardError(text.to_owned());
+        let (index, count) = text.split_once('/').ok_or_else(error)?;
+        let index: u32 = index.parse().map_err(|_| error())?;
+        let count: u32 = count.parse().map_err(|_| error())?;
+        if (1..=count).contains(&index) {
+            Ok(Self { index, count })
+        } else {
+            Err(error())
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.index, self.count)
+    }
+}
+
+impl Shard {
+    /// Whether a kernel's builds are in this part.
+    pub fn contains(self, kernel: &Kernel) -> bool {
+        let digest = Sha256::of(kernel.to_string());
+        let number = digest.as_bytes()[..8]
+            .iter()
+            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        number % u64::from(self.count) == u64::from(self.index - 1)
+    }
+}
+
+/// Why nothing is left of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// No build matches.
+    #[error("{filter} matches no build; {builds} were left before it")]
+    Nothing {
+        /// The option with its values.
+        filter: String,
+        /// How many builds the filters before it left.
+        builds: usize,
+        /// Values that would match.
+        examples: Vec<String>,
+    },
+    /// A build that is not planned.
+    #[error("no build `{id}` is planned")]
+    NoBuild {
+        /// The name.
+        id: String,
+        /// The nearest one.
+        nearest: Option<String>,
+    },
+}
+
+impl Filter {
+    /// Whether everything is kept.
+    pub fn is_empty(&self) -> bool {
+        let Selector {
+            targets,
+            kernels,
+            drivers,
+            architectures,
+            artifacts,
+        } = &self.selector;
+        let patterns = [targets, kernels, drivers, architectures, artifacts];
+        self.shard.is_none() && self.only.is_empty() && patterns.iter().all(|list| list.is_empty())
+    }
+
+    /// Takes away what does not match. It is an error when a filter leaves nothing, except a shard: one of many may
+    /// well be empty.
+    pub fn apply(&self, plan: &mut Plan) -> Result<(), FilterError> {
+        let selector = &self.selector;
+        for axis in axes(selector) {
+            axis.keep(selector, plan)?;
+        }
+        self.keep_artifacts(plan)?;
+        if !self.only.is_empty() {
+            self.keep_only(plan)?;
+        }
+        if let Some(shard) = self.shard {
+            plan.builds.retain(|build| shard.contains(&build.kernel));
+        }
+        plan.left_out.retain(|left_out| {
+            selector.matches_kernel(&left_out.kernel)
+                && left_out
+                    .driver
+                    .as_ref()
+                    .is_none_or(|driver| selector.matches_driver(driver))
+                && left_out
+                    .artifact
+                    .is_none_or(|artifact| selector.matches_artifact(artifact))
+                && self
+                    .shard
+                    .is_none_or(|shard| shard.contains(&left_out.kernel))
+                && self.only.is_empty()
+        });
+        Ok(())
+    }
+
+    fn keep_artifacts(&self, plan: &mut Plan) -> Result<(), FilterError> {
+        let selector = &self.selector;
+        if selector.artifacts.is_empty() {
+            return Ok(());
+        }
+        let kept: Vec<Artifact> = Artifact::ALL
+            .into_iter()
+            .filter(|artifact| selector.matches_artifact(*artifact))
+            .collect();
+        let kept: Arc<[Artifact]> = kept.into();
+        let builds_before = plan.builds.len();
+        plan.builds.retain_mut(|build| {
+            if build
+                .artifacts
+                .iter()
+                .all(|artifact| kept.contains(artifact))
+            {
+                return true;
+            }
+            if kept
+                .iter()
+                .all(|artifact| build.artifacts.contains(artifact))
+            {
+                build.artifacts = Arc::clone(&kept);
+            } else {
+                build.artifacts = Arc::new([]);
+            }
+            !build.artifacts.is_empty()
+        });
+        if plan.builds.is_empty() {
+            return Err(FilterError::Nothing {
+                filter: option("--artifact", &selector.artifacts),
+                builds: builds_before,
+                examples: Artifact::ALL.map(|artifact| artifact.to_string()).to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    fn keep_only(&self, plan: &mut Plan) -> Result<(), FilterError> {
+        let wanted: HashSet<&str> = self.only.iter().map(String::as_str).collect();
+        let mut missing = wanted.clone();
+        let (kept, others): (Vec<Build>, Vec<Build>) = std::mem::take(&mut plan.builds)
+            .into_iter()
+            .partition(|build| {
+                let id = build.id();
+                missing.remove(id.as_str());
+                wanted.contains(id.as_str())
+            });
+        plan.builds = kept;
+        let Some(id) = self.only.iter().find(|id| missing.contains(id.as_str())) else {
+            return Ok(());
+        };
+        let ids: Vec<BuildId> = others.iter().map(Build::id).collect();
+        let near = nearest(id, ids.iter().map(BuildId::as_str)).map(str::to_owned);
+        Err(FilterError::NoBuild {
+            id: id.clone(),
+            nearest: near,
+        })
+    }
+}
+
+/// An axis of the grid on which builds can be told apart.
+struct Axis<'a> {
+    option: &'static str,
+    patterns: &'a [Pattern],
+    matches: fn(&Selector, &Build) -> bool,
+    name: fn(&Build) -> &str,
+}
+
+fn axes(selector: &Selector) -> [Axis<'_>; 4] {
+    [
+        Axis {
+            option: "--target",
+            patterns: &selector.targets,
+            matches: |selector, build| selector.matches_target(&build.kernel.target),
+            name: |build| build.kernel.target.as_str(),
+        },
+        Axis {
+            option: "--arch",
+            patterns: &selector.architectures,
+            matches: |selector, build| selector.matches_architecture(build.kernel.architecture),
+            name: |build| build.kernel.architecture.as_str(),
+        },
+        Axis {
+            option: "--driver",
+            patterns: &selector.drivers,
+            matches: |selector, build| selector.matches_driver(&build.driver.version),
+            name: |build| build.driver.version.as_str(),
+        },
+        Axis {
+            option: "--kernel",
+            patterns: &selector.kernels,
+            matches: |selector, build| selector.matches_kernel(&build.kernel),
+            name: |build| build.kernel.release.as_str(),
+        },
+    ]
+}
+
+impl Axis<'_> {
+    fn keep(&self, selector: &Selector, plan: &mut Plan) -> Result<(), FilterError> {
+        if self.patterns.is_empty() {
+            return Ok(());
+        }
+        let (kept, others): (Vec<Build>, Vec<Build>) = std::mem::take(&mut plan.builds)
+            .into_iter()
+            .partition(|build| (self.matches)(selector, build));
+        plan.builds = kept;
+        if !plan.builds.is_empty() {
+            return Ok(());
+        }
+        let names: BTreeSet<&str> = others.iter().map(self.name).collect();
+        Err(FilterError::Nothing {
+            filter: option(self.option, self.patterns),
+            builds: others.len(),
+            examples: self.examples(&names),
+        })
+    }
+
+    /// The name nearest to a pattern, or the first few.
+    fn examples(&self, names: &BTreeSet<&str>) -> Vec<String> {
+        let near: Vec<String> = self
+            .patterns
+            .iter()
+            .filter_map(|pattern| nearest(pattern.as_str(), names.iter().copied()))
+            .map(str::to_owned)
+            .collect();
+        if near.is_empty() {
+            names
+                .iter()
+                .take(EXAMPLES)
+                .map(|name| (*name).to_owned())
+                .collect()
+        } else {
+            near
+        }
+    }
+}
+
+fn option(name: &str, patterns: &[Pattern]) -> String {
+    patterns
+        .iter()
+        .map(|pattern| format!("{name} {pattern:?}", pattern = pattern.as_str()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,97 @@
+//! Support floors: what a driver cannot be built for, known without trying.
+
+use crate::driver::{Artifact, DriverVersion};
+use crate::kernel::{Architecture, Kernel};
+
+/// The last driver version with the legacy probe.
+const LAST_PROBE: [u64; 3] = [9, 1, 0];
+
+/// The oldest kernel for an artifact.
+fn oldest(architecture: Architecture, artifact: Artifact) -> [u32; 3] {
+    match (artifact, architecture) {
+        (Artifact::Module, Architecture::Amd64) => [3, 10, 0],
+        (Artifact::Module, Architecture::Arm64) => [3, 16, 0],
+        (Artifact::Probe, Architecture::Amd64) => [4, 14, 0],
+        (Artifact::Probe, Architecture::Arm64) => [4, 17, 0],
+    }
+}
+
+/// Whether an artifact exists for a kernel; otherwise why not.
+pub(super) fn of_kernel(kernel: &Kernel, artifact: Artifact) -> Result<(), String> {
+    let architecture = kernel.architecture;
+    let oldest = oldest(architecture, artifact);
+    if kernel.release.numbers() >= oldest {
+        return Ok(());
+    }
+    let [major, minor, _] = oldest;
+    Err(format!(
+        "a {artifact} needs kernel {major}.{minor} or newer on {architecture}"
+    ))
+}
+
+/// Whether a driver version can give an artifact; otherwise why not. A version that is no release is not judged: its
+/// sources say later what they have.
+pub(super) fn of_driver(version: &DriverVersion, artifact: Artifact) -> Result<(), &'static str> {
+    match (artifact, version.numbers()) {
+        (Artifact::Probe, Some(numbers)) if numbers > LAST_PROBE => {
+            Err("drivers after 9.1.0+driver have no probe")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(release: &str, architecture: Architecture, artifact: Artifact) -> bool {
+        let kernel = Kernel {
+            target: "centos".parse().unwrap(),
+            release: release.parse().unwrap(),
+            version: "1".parse().unwrap(),
+            architecture,
+            packages: Vec::new(),
+            config_sha256: None,
+            source: "inline".into(),
+        };
+        of_kernel(&kernel, artifact).is_ok()
+    }
+
+    #[test]
+    fn kernels() {
+        use Architecture::{Amd64, Arm64};
+        use Artifact::{Module, Probe};
+        for (release, architecture, artifact, expected) in [
+            ("3.10.0-957.el7.x86_64", Amd64, Module, true),
+            ("2.6.32-754.el6.x86_64", Amd64, Module, false),
+            ("3.10.0-957.el7.aarch64", Arm64, Module, false),
+            ("3.16.0-1", Arm64, Module, true),
+            ("4.13.16-1", Amd64, Probe, false),
+            ("4.14.0-1", Amd64, Probe, true),
+            ("4.16.18-1", Arm64, Probe, false),
+            ("4.17.0-1", Arm64, Probe, true),
+        ] {
+            assert_eq!(has(release, architecture, artifact), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn drivers() {
+        for (version, expected) in [
+            ("9.1.0+driver", true),
+            ("9.1.1+driver", false),
+            ("10.0.0+driver", false),
+            ("0.23.2", true),
+            ("master", true),
+            ("2022-03", true),
+        ] {
+            let version = version.parse().unwrap();
+            assert_eq!(
+                of_driver(&version, Artifact::Probe).is_ok(),
+                expected,
+                "{version}"
+            );
+            assert!(of_driver(&version, Artifact::Module).is_ok());
+        }
+    }
+}

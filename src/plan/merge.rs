@@ -1,0 +1,144 @@
+//! One build of equal ones, and what contradicts each other between matrices.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::{Build, Expansion};
+use crate::diagnostic::{Diagnostic, Place};
+use crate::driver::{Driver, DriverVersion};
+
+/// How many contradictions are shown; a wrong file easily makes thousands of the same kind.
+const SHOWN_CONFLICTS: usize = 10;
+
+/// One build as one matrix asks for it.
+pub(super) struct Candidate {
+    pub(super) build: Build,
+    /// The matrix and the place in it.
+    pub(super) origin: (usize, Range<usize>),
+}
+
+/// The same version with other sources or names in two matrices.
+pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnostic> {
+    let mut seen: HashMap<&DriverVersion, (&Driver, Place)> = HashMap::new();
+    let mut conflicts = Vec::new();
+    for expansion in expansions {
+        for driver in &expansion.matrix.drivers {
+            let place = expansion.matrix.place(driver.span());
+            let driver = &**driver.get_ref();
+            match seen.get(&driver.version) {
+                Some((first, first_place)) if *first != driver => conflicts.push(
+                    Diagnostic::error(format!(
+                        "driver `{}` has other sources or names in another matrix",
+                        driver.version
+                    ))
+                    .at(place, "here")
+                    .at(first_place.clone(), "and here")
+                    .help("give both the same [driver] table, or one of them another version name"),
+                ),
+                Some(_) => {}
+                None => {
+                    seen.insert(&driver.version, (driver, place));
+                }
+            }
+        }
+    }
+    conflicts
+}
+
+/// Sorts the candidates and makes one of equal ones.
+pub(super) fn merge(
+    expansions: &[Expansion<'_>],
+    mut candidates: Vec<Candidate>,
+) -> Result<(Vec<Build>, usize), Vec<Diagnostic>> {
+    candidates.par_sort_by(|left, right| {
+        let (left, right) = (&left.build, &right.build);
+        // Most neighbours are builds of one kernel: no need to look into it.
+        let kernels = if Arc::ptr_eq(&left.kernel, &right.kernel) {
+            std::cmp::Ordering::Equal
+        } else {
+            left.kernel.identity().cmp(&right.kernel.identity())
+        };
+        kernels.then_with(|| left.driver.version.cmp(&right.driver.version))
+    });
+    let mut duplicates = 0;
+    let mut conflicts = Vec::new();
+    let mut origins = HashSet::new();
+    let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let Some(last) = merged
+            .last_mut()
+            .filter(|last| is_same_build(&last.build, &candidate.build))
+        else {
+            merged.push(candidate);
+            continue;
+        };
+        duplicates += 1;
+        if let Some(difference) = difference(&last.build, &candidate.build) {
+            if origins.insert((last.origin.clone(), candidate.origin.clone(), difference)) {
+                conflicts.push(conflict(expansions, last, &candidate, difference));
+            }
+        } else if last.build.artifacts != candidate.build.artifacts {
+            let mut artifacts = last.build.artifacts.to_vec();
+            artifacts.extend(candidate.build.artifacts.iter());
+            artifacts.sort();
+            artifacts.dedup();
+            last.build.artifacts = artifacts.into();
+        }
+    }
+    if conflicts.is_empty() {
+        return Ok((
+            merged.into_iter().map(|one| one.build).collect(),
+            duplicates,
+        ));
+    }
+    let hidden = conflicts.len().saturating_sub(SHOWN_CONFLICTS);
+    conflicts.truncate(SHOWN_CONFLICTS);
+    if hidden > 0 {
+        conflicts.push(Diagnostic::error(format!(
+            "{hidden} more contradictions of the same kinds"
+        )));
+    }
+    Err(conflicts)
+}
+
+fn is_same_build(left: &Build, right: &Build) -> bool {
+    (Arc::ptr_eq(&left.kernel, &right.kernel) || left.kernel.identity() == right.kernel.identity())
+        && left.driver.version == right.driver.version
+}
+
+/// In what two builds of the same name differ.
+fn difference(left: &Build, right: &Build) -> Option<&'static str> {
+    if left.kernel.config_sha256 != right.kernel.config_sha256 {
+        Some("kernel configurations")
+    } else if !left.kernel.has_same_inputs(&right.kernel) {
+        Some("header packages")
+    } else if left.settings != right.settings {
+        Some("settings")
+    } else {
+        None
+    }
+}
+
+fn conflict(
+    expansions: &[Expansion<'_>],
+    first: &Candidate,
+    second: &Candidate,
+    difference: &str,
+) -> Diagnostic {
+    let place =
+        |(matrix, span): &(usize, Range<usize>)| expansions[*matrix].matrix.place(span.clone());
+    let kernel = &second.build.kernel;
+    let help = match difference {
+        "settings" => "settings of some builds belong into an [[override]]",
+        _ => "remove one of the two, or exclude the kernel from one source",
+    };
+    Diagnostic::error(format!(
+        "kernel {kernel} is named twice with different {difference}"
+    ))
+    .at(place(&second.origin), "here")
+    .at(place(&first.origin), "and here")
+    .help(help)
+}

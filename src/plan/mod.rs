@@ -1,0 +1,18 @@
+//! The plan: the ordered, deduplicated list of builds, and what was left out by which rule.
+//!
+//! In: an expanded matrix. Out: a [`Plan`]. The planner is a pure function: it opens no connection and knows no
+//! executor.
+
+mod build;
+mod expand;
+mod filter;
+mod floor;
+mod interned;
+mod merge;
+
+pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan};
+pub use expand::{Expanded, Expansion, expand};
+pub use filter::{Filter, FilterError, ParseShardError, Shard};
+
+#[cfg(test)]
+mod tests;
