@@ -1,0 +1,157 @@
+//! The files of a Debian mirror: `Release`, and `Packages` as far as kernels go.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use deb822_fast::Paragraph;
+use deb822_fast::borrowed::{BorrowedParagraph, iter_paragraphs_borrowed};
+use debversion::Version;
+
+use crate::digest::Sha256;
+
+/// The most bytes of an index after decompression.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What a `Release` or `InRelease` file says.
+pub(super) struct ReleaseFile {
+    /// Digest and size of each file, by its path relative to the suite's folder.
+    pub(super) files: BTreeMap<String, (Sha256, u64)>,
+    /// Whether files are also to be had by their digest.
+    pub(super) is_by_hash: bool,
+}
+
+/// A package of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IndexPackage {
+    pub(super) name: String,
+    pub(super) version: Version,
+    pub(super) architecture: String,
+    /// The names that it depends on; of alternatives, the first.
+    dependencies: Vec<String>,
+    /// Relative to the mirror's base address.
+    pub(super) path: String,
+    pub(super) size_bytes: u64,
+    pub(super) sha256: Sha256,
+}
+
+impl IndexPackage {
+    /// The first dependency whose name is wanted.
+    pub(super) fn dependency(&self, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
+        let mut names = self.dependencies.iter().map(String::as_str);
+        names.find(|name| is_wanted(name))
+    }
+}
+
+/// A version as file names hold it.
+pub(super) fn without_epoch(version: &Version) -> String {
+    let text = version.to_string();
+    text.split_once(':')
+        .map_or(text.as_str(), |(_, rest)| rest)
+        .to_owned()
+}
+
+/// Reads a `Release` file, or an `InRelease` file without looking at its signature.
+pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
+    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let text = text.replace("\r\n", "\n");
+    let mut body = text.as_str();
+    if body.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
+        let start = body
+            .find("\n\n")
+            .ok_or("its signed text has no beginning")?;
+        let end = body.find("\n-----BEGIN PGP SIGNATURE-----");
+        body = body
+            .get(start + 2..end.ok_or("its signed text has no end")? + 1)
+            .ok_or("its signed text is damaged")?;
+    }
+    let paragraph: Paragraph = body.parse().map_err(|error| format!("{error}"))?;
+    let list = paragraph.get("SHA256").ok_or("it has no SHA256 list")?;
+    let mut files = BTreeMap::new();
+    for line in list.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let (Some(digest), Some(size), Some(path)) = (words.next(), words.next(), words.next())
+        else {
+            return Err(format!("`{line}` is no digest, size and path"));
+        };
+        let digest = digest.parse().map_err(|error| format!("{error}"))?;
+        let size = size.parse().map_err(|_| format!("`{size}` is no size"))?;
+        files.insert(path.to_owned(), (digest, size));
+    }
+    Ok(ReleaseFile {
+        files,
+        is_by_hash: paragraph.get("Acquire-By-Hash") == Some("yes"),
+    })
+}
+
+/// Reads the packages of kernel headers and their programs out of an index; `path` tells how it is compressed.
+pub(super) fn read_packages(path: &str, bytes: &[u8]) -> Result<Vec<IndexPackage>, String> {
+    let reader: Box<dyn Read + '_> = match path.rsplit_once('.') {
+        Some((_, "xz")) => Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)),
+        Some((_, "gz")) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        _ => Box::new(bytes),
+    };
+    let mut text = String::new();
+    let count = reader
+        .take(MOST_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    if count as u64 == MOST_BYTES {
+        return Err(format!("it has more than {MOST_BYTES} bytes"));
+    }
+    let mut packages = Vec::new();
+    // Of some 70,000 packages a hundred are wanted: the others are not even taken apart.
+    let is_wanted = |paragraph: &&str| {
+        ["linux-headers-", "linux-kbuild-"]
+            .iter()
+            .any(|start| paragraph.contains(&format!("Package: {start}")))
+    };
+    for paragraph in text.split("\n\n").filter(is_wanted) {
+        for fields in iter_paragraphs_borrowed(paragraph) {
+            let fields = fields.map_err(|error| error.to_string())?;
+            packages.push(read_package(&fields)?);
+        }
+    }
+    Ok(packages)
+}
+
+fn read_package(fields: &BorrowedParagraph<'_>) -> Result<IndexPackage, String> {
+    let get = |name: &str| {
+        fields
+            .get_single(name)
+            .map(str::trim)
+            .ok_or_else(|| format!("a package has no {name}"))
+    };
+    let name = get("Package")?;
+    let wrong = |field: &str| format!("{field} of {name} cannot be read");
+    let path = get("Filename")?;
+    if path.starts_with('/') || path.contains("://") || path.split('/').any(|part| part == "..") {
+        return Err(wrong("Filename"));
+    }
+    let dependencies = fields.get("Depends").map(|lines| lines.join(" "));
+    let dependencies = dependencies.unwrap_or_default();
+    Ok(IndexPackage {
+        name: name.to_owned(),
+        version: get("Version")?.parse().map_err(|_| wrong("Version"))?,
+        architecture: get("Architecture")?.to_owned(),
+        dependencies: dependencies
+            .split(',')
+            .filter_map(|one| one.split(['|', '(', ':']).next())
+            .map(|one| one.trim().to_owned())
+            .collect(),
+        path: path.to_owned(),
+        size_bytes: get("Size")?.parse().map_err(|_| wrong("Size"))?,
+        sha256: get("SHA256")?.parse().map_err(|_| wrong("SHA256"))?,
+    })
+}
+
+/// The package of this name: of the wanted version where there is one, else the newest.
+pub(super) fn find<'a>(
+    packages: &'a [IndexPackage],
+    name: &str,
+    wanted: &Version,
+) -> Option<&'a IndexPackage> {
+    packages
+        .iter()
+        .filter(|package| package.name == name)
+        .max_by_key(|package| (package.version == *wanted, package.version.clone()))
+}

@@ -1,0 +1,120 @@
+//! Kernels that the matrix itself names.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use crate::diagnostic::Diagnostic;
+use crate::digest::Sha256;
+use crate::fs;
+use crate::kernel::{Architecture, Kernel, Package, TargetId};
+use crate::matrix::{InlineKernel, Matrix, TargetEntry};
+use crate::target::{self, Target};
+
+/// The kernels of a `[[target]]`, each with its place in the file, and where their configurations are.
+#[derive(Debug, Default)]
+pub struct InlineKernels {
+    /// The kernels.
+    pub kernels: Vec<(Arc<Kernel>, Range<usize>)>,
+    /// The file of each kernel configuration, by its digest.
+    pub configs: BTreeMap<Sha256, PathBuf>,
+}
+
+/// Makes kernels of the inline ones of `entry`: one for each architecture where none is named.
+pub fn expand_inline(
+    matrix: &Matrix,
+    entry: &TargetEntry,
+    inline: &[Spanned<InlineKernel>],
+) -> Result<InlineKernels, Vec<Diagnostic>> {
+    let id: TargetId = match entry.name.get_ref().as_str().parse() {
+        Ok(id) => id,
+        Err(error) => {
+            let place = matrix.place(entry.name.span());
+            return Err(vec![Diagnostic::error(format!("{error}")).at(place, "")]);
+        }
+    };
+    let mut expanded = InlineKernels::default();
+    let mut diagnostics = Vec::new();
+    for spanned in inline {
+        let place = || matrix.place(spanned.span());
+        let kernel = spanned.get_ref();
+        let config_sha256 = match kernel.config.as_ref().map(|path| (path, fs::read(path))) {
+            None => None,
+            Some((path, Ok(content))) => {
+                let digest = Sha256::of(content);
+                expanded.configs.insert(digest, path.clone());
+                Some(digest)
+            }
+            Some((_, Err(error))) => {
+                let message = format!("the configuration of kernel {}: {error}", kernel.release);
+                diagnostics.push(Diagnostic::error(message).at(place(), ""));
+                continue;
+            }
+        };
+        match architectures(&id, entry, kernel) {
+            Err(message) => diagnostics.push(Diagnostic::error(message).at(place(), "")),
+            Ok(architectures) => {
+                for architecture in architectures {
+                    let kernel = Kernel {
+                        target: id.clone(),
+                        release: kernel.release.clone(),
+                        version: kernel.version.clone(),
+                        architecture,
+                        packages: kernel.headers.iter().map(package).collect(),
+                        config_sha256,
+                        source: "inline".into(),
+                    };
+                    expanded.kernels.push((Arc::new(kernel), spanned.span()));
+                }
+            }
+        }
+    }
+    if diagnostics.is_empty() {
+        Ok(expanded)
+    } else {
+        Err(diagnostics)
+    }
+}
+
+fn package(url: &Arc<str>) -> Package {
+    Package {
+        url: Arc::clone(url),
+        size_bytes: None,
+        sha256: None,
+        host: None,
+    }
+}
+
+/// The architectures of a kernel: the one that it names, or those of its target that its release can belong to.
+fn architectures(
+    id: &TargetId,
+    entry: &TargetEntry,
+    kernel: &InlineKernel,
+) -> Result<Vec<Architecture>, String> {
+    let check = |architecture| {
+        target::find(id).map_or(Ok(()), |known: &dyn Target| {
+            known.check_release(&kernel.release, architecture)
+        })
+    };
+    if let Some(architecture) = kernel.architecture {
+        check(architecture)?;
+        return Ok(vec![architecture]);
+    }
+    let (good, bad): (Vec<_>, Vec<_>) = entry
+        .architectures
+        .iter()
+        .map(|&architecture| check(architecture).map(|()| architecture))
+        .partition(Result::is_ok);
+    if good.is_empty() {
+        let reasons: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+        return Err(format!(
+            "kernel release `{}`: {}",
+            kernel.release,
+            reasons.join("; ")
+        ));
+    }
+    Ok(good.into_iter().filter_map(Result::ok).collect())
+}
