@@ -1,0 +1,88 @@
+//! What a file is, told by its first bytes.
+
+use std::fmt;
+
+/// How many bytes of a file tell what it is.
+pub(super) const HEAD_BYTES: usize = 512;
+
+/// What a download is expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentKind {
+    /// Anything; its first bytes are not looked at.
+    Any,
+    /// A Debian package.
+    Deb,
+    /// A tar archive: compressed by gzip, xz, zstd or bzip2, or plain.
+    Tarball,
+}
+
+impl ContentKind {
+    /// Whether a file that starts with `head` (its first 512 bytes, or all of it) can be one of these.
+    pub(super) fn matches(self, head: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Deb => head.starts_with(b"!<arch>\n"),
+            Self::Tarball => {
+                let compressed: [&[u8]; 4] = [
+                    &[0x1f, 0x8b],
+                    &[0xfd, b'7', b'z', b'X', b'Z', 0],
+                    &[0x28, 0xb5, 0x2f, 0xfd],
+                    b"BZh",
+                ];
+                compressed.iter().any(|magic| head.starts_with(magic))
+                    || head.get(257..262) == Some(b"ustar")
+            }
+        }
+    }
+}
+
+impl fmt::Display for ContentKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Any => "file",
+            Self::Deb => "Debian package",
+            Self::Tarball => "tarball",
+        })
+    }
+}
+
+/// Whether a file that starts with `head` is a web page: what many servers and proxies give with status 200 in
+/// place of the file that they do not have.
+pub(super) fn is_html(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    ["<!doctype html", "<html", "<head", "<body", "<?xml", "<!--"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell_the_kind() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (kind, head, expected) in [
+            (ContentKind::Deb, &b"!<arch>\ndebian-binary"[..], true),
+            (ContentKind::Deb, b"!<arch", false),
+            (ContentKind::Deb, b"\x1f\x8b", false),
+            (ContentKind::Tarball, b"\x1f\x8b\x08", true),
+            (ContentKind::Tarball, &tar, true),
+            (ContentKind::Tarball, &tar[..200], false),
+            (ContentKind::Tarball, b"!<arch>\n", false),
+            (ContentKind::Any, b"", true),
+        ] {
+            assert_eq!(kind.matches(head), expected, "{kind} {head:?}");
+        }
+    }
+
+    #[test]
+    fn web_pages_are_recognised() {
+        for page in ["<!DOCTYPE html>", "\n  <HTML lang=en>", "\u{feff}<html>"] {
+            assert!(is_html(page.as_bytes()), "{page}");
+        }
+        assert!(!is_html(b"!<arch>\n"));
+    }
+}

@@ -1,0 +1,238 @@
+//! One file from one server: tries again what may pass, continues what broke off.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
+    RETRY_AFTER,
+};
+use reqwest::{Client, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::body::Body;
+use super::record::Validators;
+use super::{Answer, Settings};
+
+/// What is particular to one server.
+pub(super) struct Server<'a> {
+    pub(super) client: &'a Client,
+    /// Bounds the connections to it.
+    pub(super) connections: &'a Semaphore,
+    pub(super) settings: &'a Settings,
+}
+
+/// A download that came to its end.
+pub(super) struct Complete {
+    pub(super) validators: Validators,
+    /// Whether parts of it came by different answers, so that a wrong digest may be the seam's fault.
+    pub(super) is_pieced: bool,
+}
+
+impl Server<'_> {
+    /// Fetches `url` into `body`.
+    pub(super) async fn download(&self, url: &Url, body: &mut Body) -> Result<Complete, Answer> {
+        let settings = self.settings;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(settings.first_delay)
+            .with_max_delay(settings.longest_delay)
+            .with_max_times(settings.retries)
+            .with_jitter()
+            .build();
+        let mut complete = Complete {
+            validators: Validators::default(),
+            is_pieced: false,
+        };
+        loop {
+            let answer = match self.attempt(url, body, &mut complete).await {
+                Ok(()) => return Ok(complete),
+                Err(answer) => answer,
+            };
+            let asked = match answer {
+                Answer::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            match delays.next() {
+                Some(delay) if answer.is_transient() && asked <= settings.longest_retry_after => {
+                    tracing::debug!(url = shown(url), %answer, "tried again");
+                    sleep(delay.max(asked)).await;
+                }
+                _ => return Err(answer),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        url: &Url,
+        body: &mut Body,
+        complete: &mut Complete,
+    ) -> Result<(), Answer> {
+        // The semaphore is never closed.
+        let _permit = self.connections.acquire().await.ok();
+        let stall_timeout = self.settings.stall_timeout;
+        let if_range = complete.validators.if_range().map(str::to_owned);
+        // Without a validator only the digest can tell whether the rest belongs to the start.
+        if if_range.is_none() && body.wanted().sha256.is_none() {
+            body.reset()?;
+        }
+        let start_bytes = body.received_bytes();
+        let mut request = self
+            .client
+            .get(url.clone())
+            .header(ACCEPT_ENCODING, "identity");
+        if start_bytes > 0 {
+            request = request.header(RANGE, format!("bytes={start_bytes}-"));
+            if let Some(validator) = if_range {
+                request = request.header(IF_RANGE, validator);
+            }
+        }
+        let mut response = timeout(stall_timeout, request.send())
+            .await
+            .map_err(|_| Answer::Stalled(stall_timeout))?
+            .map_err(|error| send_answer(&error))?;
+        match response.status() {
+            StatusCode::OK => {
+                body.reset()?;
+                complete.is_pieced = false;
+                complete.validators = Validators::of(response.headers());
+                if let Some(length) = response.content_length() {
+                    body.wanted().check_size(length)?;
+                }
+            }
+            StatusCode::PARTIAL_CONTENT if continues(&response, start_bytes, complete) => {
+                complete.is_pieced = true;
+            }
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                body.reset()?;
+                return Err(Answer::Truncated {
+                    received_bytes: start_bytes,
+                    cause: "the server does not continue there".to_owned(),
+                });
+            }
+            status => {
+                return Err(Answer::Status {
+                    status: status.as_u16(),
+                    retry_after: retry_after(response.headers()),
+                });
+            }
+        }
+        let is_length_known = response.content_length().is_some();
+        self.receive(&mut response, body).await?;
+        match body.wanted().size_bytes {
+            // A body that ends with its connection may have ended too early.
+            Some(expected) if body.received_bytes() < expected && !is_length_known => {
+                Err(Answer::Truncated {
+                    received_bytes: body.received_bytes(),
+                    cause: format!("expected {expected}"),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn receive(&self, response: &mut Response, body: &mut Body) -> Result<(), Answer> {
+        let stall_timeout = self.settings.stall_timeout;
+        let (mut window_start, mut window_bytes) = (Instant::now(), 0);
+        loop {
+            let chunk = timeout(stall_timeout, response.chunk())
+                .await
+                .map_err(|_| Answer::Stalled(stall_timeout))?
+                .map_err(|error| Answer::Truncated {
+                    received_bytes: body.received_bytes(),
+                    cause: causes(&error.without_url()),
+                })?;
+            let Some(chunk) = chunk else {
+                return Ok(());
+            };
+            body.write(&chunk)?;
+            window_bytes += chunk.len() as u64;
+            if window_start.elapsed() >= stall_timeout {
+                if window_bytes < self.settings.stall_bytes {
+                    return Err(Answer::Stalled(stall_timeout));
+                }
+                (window_start, window_bytes) = (Instant::now(), 0);
+            }
+        }
+    }
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        Self {
+            etag: text(ETAG),
+            last_modified: text(LAST_MODIFIED),
+        }
+    }
+
+    /// What a request for the rest of a file may be made to depend on: a strong entity tag, or a date.
+    fn if_range(&self) -> Option<&str> {
+        let is_strong = |etag: &&String| !etag.starts_with("W/");
+        let etag = self.etag.as_ref().filter(is_strong);
+        etag.or(self.last_modified.as_ref()).map(String::as_str)
+    }
+}
+
+/// Whether a partial answer is the rest of what is there already: it starts where that ends, and has the same
+/// validators where it has any.
+fn continues(response: &Response, start_bytes: u64, complete: &Complete) -> bool {
+    let range = response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
+    let found_start = range.and_then(|range| {
+        let (start, _) = range.strip_prefix("bytes ")?.split_once('-')?;
+        start.parse::<u64>().ok()
+    });
+    let found = Validators::of(response.headers());
+    let agrees = |found: Option<String>, expected: &Option<String>| {
+        found.is_none() || expected.is_none() || &found == expected
+    };
+    start_bytes > 0
+        && found_start == Some(start_bytes)
+        && agrees(found.etag, &complete.validators.etag)
+        && agrees(found.last_modified, &complete.validators.last_modified)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let wait = until.duration_since(jiff::Timestamp::now());
+    Some(wait.try_into().unwrap_or(Duration::ZERO))
+}
+
+fn send_answer(error: &reqwest::Error) -> Answer {
+    let text = causes(error);
+    if error.is_redirect() {
+        Answer::Redirect(text)
+    } else if error.is_builder() {
+        Answer::Address(text)
+    } else {
+        Answer::Connection(text)
+    }
+}
+
+/// The causes of an error, without its own text, which names the address with its password.
+fn causes(error: &reqwest::Error) -> String {
+    let mut texts = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    if texts.is_empty() {
+        "unknown cause".to_owned()
+    } else {
+        texts.join(": ")
+    }
+}
+
+fn shown(url: &Url) -> String {
+    super::address::without_credentials(url.as_str())
+}

@@ -1,0 +1,229 @@
+//! What addresses answered instead of the wanted file.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::ContentKind;
+use crate::digest::Sha256;
+use crate::failure::{Failure, FailureClass, Phase};
+
+/// What an address answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Answer {
+    /// A status that is not success.
+    #[error("answered {status}{}", retry_text(*retry_after))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// How long the server asks to wait, where it does.
+        retry_after: Option<Duration>,
+    },
+    /// No local file of that name.
+    #[error("is not there")]
+    NoFile,
+    /// No connection, or no answer on it.
+    #[error("could not be reached: {0}")]
+    Connection(String),
+    /// Redirected too often, or to somewhere that is no address.
+    #[error("redirects without end or to nowhere: {0}")]
+    Redirect(String),
+    /// Nothing, or next to nothing, came for this long.
+    #[error("sent next to nothing for {} s", .0.as_secs_f32())]
+    Stalled(Duration),
+    /// The body broke off.
+    #[error("broke off after {received_bytes} bytes: {cause}")]
+    Truncated {
+        /// Bytes that came.
+        received_bytes: u64,
+        /// What the connection said.
+        cause: String,
+    },
+    /// More than the limit.
+    #[error("is larger than the limit of {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A web page in place of the file.
+    #[error("is an HTML page, not a {0}")]
+    HtmlPage(ContentKind),
+    /// The first bytes are not those of the expected kind.
+    #[error("is not a {0}")]
+    WrongContent(ContentKind),
+    /// The size is not the one that the index or the lock says.
+    #[error("has {found_bytes} bytes, expected {expected_bytes}")]
+    Size {
+        /// The size that was expected.
+        expected_bytes: u64,
+        /// The size that was found.
+        found_bytes: u64,
+    },
+    /// The digest is not the one that the index or the lock says.
+    #[error("has SHA-256 {found}, expected {expected}")]
+    Checksum {
+        /// The digest that was expected.
+        expected: Sha256,
+        /// The digest that was found.
+        found: Sha256,
+    },
+    /// No address at all, or of a kind that is not supported.
+    #[error("is no address that can be fetched: {0}")]
+    Address(String),
+    /// No mirror is named for it, and the matrix allows nothing but mirrors.
+    #[error("is not asked, since only mirrors are allowed and none is named for it")]
+    OnlyMirrors,
+    /// A file of this machine could not be read.
+    #[error("could not be read: {0}")]
+    Read(String),
+    /// The store could not be written.
+    #[error("could not be kept: {0}")]
+    Store(String),
+}
+
+fn retry_text(retry_after: Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| {
+        format!(", asking to wait {} s", wait.as_secs())
+    })
+}
+
+impl Answer {
+    /// Whether the same request may be answered otherwise a little later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::Connection(_) | Self::Stalled(_) | Self::Truncated { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the answer is that there is no such file.
+    pub fn is_not_there(&self) -> bool {
+        matches!(
+            self,
+            Self::NoFile
+                | Self::Status {
+                    status: 404 | 410,
+                    ..
+                }
+        )
+    }
+
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::Store(_) => FailureClass::Infrastructure,
+            Self::Size { .. } | Self::Checksum { .. } => FailureClass::Checksum,
+            answer if answer.is_not_there() => FailureClass::HeadersNotFound,
+            _ => FailureClass::Download,
+        }
+    }
+}
+
+/// An address that was tried, and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url} {answer}")]
+pub struct Tried {
+    /// The address, without user name and password.
+    pub url: String,
+    /// What it answered.
+    pub answer: Answer,
+}
+
+/// A file that no address gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchError {
+    /// The addresses in the order in which they were tried, with what each answered last.
+    pub tried: Vec<Tried>,
+}
+
+impl FetchError {
+    /// Whether every address answered that there is no such file.
+    pub fn is_not_there(&self) -> bool {
+        self.tried.iter().all(|tried| tried.answer.is_not_there())
+    }
+
+    /// The failure of a build that needs the file.
+    pub fn failure(&self) -> Failure {
+        // The worst answer counts: one address that is not there says nothing when another could not be reached.
+        let class = [
+            FailureClass::Infrastructure,
+            FailureClass::Checksum,
+            FailureClass::Download,
+        ]
+        .into_iter()
+        .find(|&class| self.tried.iter().any(|tried| tried.answer.class() == class))
+        .unwrap_or(FailureClass::HeadersNotFound);
+        Failure::new(class, Phase::Fetch, self.to_string())
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tried.is_empty() {
+            return formatter.write_str("no address is known");
+        }
+        for (position, tried) in self.tried.iter().enumerate() {
+            let separator = if position > 0 { "; " } else { "" };
+            write!(formatter, "{separator}{tried}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(answers: &[Answer]) -> FetchError {
+        let tried = answers.iter().map(|answer| Tried {
+            url: "http://example.org/a".to_owned(),
+            answer: answer.clone(),
+        });
+        FetchError {
+            tried: tried.collect(),
+        }
+    }
+
+    fn status(status: u16) -> Answer {
+        Answer::Status {
+            status,
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn class_is_that_of_the_worst_answer() {
+        let checksum = Answer::Size {
+            expected_bytes: 1,
+            found_bytes: 2,
+        };
+        let store = Answer::Store("disk full".to_owned());
+        for (answers, class) in [
+            (&[][..], FailureClass::HeadersNotFound),
+            (&[status(404), status(410)], FailureClass::HeadersNotFound),
+            (
+                &[status(404), Answer::NoFile],
+                FailureClass::HeadersNotFound,
+            ),
+            (&[status(404), status(503)], FailureClass::Download),
+            (&[status(403)], FailureClass::Download),
+            (&[status(503), checksum.clone()], FailureClass::Checksum),
+            (&[checksum, store], FailureClass::Infrastructure),
+        ] {
+            assert_eq!(error(answers).failure().class, class, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn message_names_each_address_and_answer() {
+        let wait = Answer::Status {
+            status: 429,
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        assert_eq!(
+            error(&[status(404), wait]).to_string(),
+            "http://example.org/a answered 404; http://example.org/a answered 429, asking to wait 7 s"
+        );
+    }
+}

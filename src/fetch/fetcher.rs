@@ -1,0 +1,368 @@
+//! The fetcher: what is known already, who else is fetching it, and where to ask.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use reqwest::Client;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::address::{Address, without_credentials};
+use super::body::{Body, Wanted};
+use super::download::Server;
+use super::record::{Record, Validators};
+use super::{Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
+use crate::digest::Sha256;
+use crate::kernel::Package;
+use crate::store::Store;
+
+/// A file that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its addresses or paths, in the order in which they are tried.
+    pub candidates: Vec<Arc<str>>,
+    /// Its digest, where it is known.
+    pub sha256: Option<Sha256>,
+    /// Its size, where it is known.
+    pub size_bytes: Option<u64>,
+    /// What it is.
+    pub kind: ContentKind,
+}
+
+impl Request {
+    /// The file of a package of a list.
+    pub fn for_package(package: &Package, kind: ContentKind) -> Self {
+        Self {
+            candidates: vec![Arc::clone(&package.url)],
+            sha256: package.sha256,
+            size_bytes: package.size_bytes,
+            kind,
+        }
+    }
+}
+
+/// A file that is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The address that gave it, without user name and password.
+    pub url: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum FlightKey {
+    Digest(Sha256),
+    Address(Arc<str>, ContentKind, Option<u64>),
+}
+
+/// Fetches files into a store.
+pub struct Fetcher {
+    store: Arc<Store>,
+    settings: Settings,
+    flights: SingleFlight<FlightKey, Fetched, FetchError>,
+    client: OnceLock<Result<Client, String>>,
+    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Fetcher {
+    /// A fetcher for `store`. Nothing is opened before the first download.
+    pub fn new(store: Arc<Store>, settings: Settings) -> Self {
+        let base_folder =
+            std::path::absolute(&settings.base_folder).unwrap_or(settings.base_folder);
+        Self {
+            store,
+            settings: Settings {
+                base_folder,
+                ..settings
+            },
+            flights: SingleFlight::default(),
+            client: OnceLock::new(),
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// The file, if the store holds it and no connection is needed to know that: by its digest, or by what one of
+    /// its addresses gave earlier.
+    pub fn known(&self, candidates: &[Arc<str>], expected: Option<Sha256>) -> Option<Fetched> {
+        if let Some(sha256) = expected {
+            let metadata = std::fs::metadata(self.store.blob_path(sha256)).ok()?;
+            let url = candidates.first().map_or("", |url| url);
+            return Some(Fetched {
+                sha256,
+                size_bytes: metadata.len(),
+                url: without_credentials(url),
+            });
+        }
+        if self.settings.refresh {
+            return None;
+        }
+        candidates.iter().find_map(|url| {
+            let address = Address::parse(url, &self.settings.base_folder).ok()?;
+            let record = Record::find(&self.store, &name(&address))?;
+            let is_same = match &address {
+                Address::Remote(_) => true,
+                Address::Local(path) => {
+                    local::validators(path).ok()? == (record.size_bytes, record.validators.clone())
+                }
+            };
+            (is_same && self.store.has_blob(record.sha256)).then_some(Fetched {
+                sha256: record.sha256,
+                size_bytes: record.size_bytes,
+                url: record.url,
+            })
+        })
+    }
+
+    /// Brings the file into the store, if it is not there.
+    pub async fn fetch(&self, request: &Request) -> Result<Fetched, FetchError> {
+        if let Some(fetched) = self.known(&request.candidates, request.sha256) {
+            return Ok(fetched);
+        }
+        let wanted = Wanted {
+            kind: request.kind,
+            sha256: request.sha256,
+            size_bytes: request.size_bytes,
+            limit_bytes: self.settings.limit_bytes,
+        };
+        let mut error = FetchError { tried: Vec::new() };
+        if let Some(sha256) = request.sha256 {
+            let mut remaining = request.candidates.clone();
+            while !remaining.is_empty() {
+                let key = FlightKey::Digest(sha256);
+                let work = || self.fetch_first(&remaining, &wanted);
+                match self.flights.run(key, work).await {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(failed) => {
+                        // The work may have been another request's, which knew other addresses.
+                        remaining.retain(|url| !self.was_tried(url, &failed));
+                        error.tried.extend(failed.tried);
+                    }
+                }
+            }
+        } else {
+            for url in &request.candidates {
+                let key = FlightKey::Address(Arc::clone(url), request.kind, request.size_bytes);
+                match self.flights.run(key, || self.fetch_url(url, &wanted)).await {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(failed) => error.tried.extend(failed.tried),
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// The content of `url`, at most `limit_bytes` of it, not kept: for indexes.
+    pub async fn get_bytes(&self, url: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
+        let wanted = Wanted {
+            kind: ContentKind::Any,
+            sha256: None,
+            size_bytes: None,
+            limit_bytes,
+        };
+        let mut error = FetchError { tried: Vec::new() };
+        for place in self.places(url, &mut error) {
+            match self.get_place(&place, wanted.clone()).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(answer) => error.tried.push(tried(&place, answer)),
+            }
+        }
+        Err(error)
+    }
+
+    async fn get_place(&self, place: &str, wanted: Wanted) -> Result<Vec<u8>, Answer> {
+        let mut body = Body::in_memory(wanted);
+        match Address::parse(place, &self.settings.base_folder)? {
+            Address::Remote(url) => {
+                self.download(&url, &mut body).await?;
+            }
+            Address::Local(path) => {
+                body = run_blocking(move || local::read(&path, &mut body).map(|()| body)).await?;
+            }
+        }
+        body.into_memory()
+    }
+
+    /// Where to ask for `url`, in order. That nowhere may be asked is noted in `error`.
+    fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
+        let places = self.settings.mirrors.candidates(url);
+        if places.is_empty() {
+            error.tried.push(tried(url, Answer::OnlyMirrors));
+        }
+        places
+    }
+
+    fn was_tried(&self, url: &str, error: &FetchError) -> bool {
+        let has = |text: &str| {
+            let shown = without_credentials(text);
+            error.tried.iter().any(|tried| tried.url == shown)
+        };
+        let places = self.settings.mirrors.candidates(url);
+        has(url) || (!places.is_empty() && places.iter().all(|place| has(place)))
+    }
+
+    async fn fetch_first(
+        &self,
+        candidates: &[Arc<str>],
+        wanted: &Wanted,
+    ) -> Result<Fetched, FetchError> {
+        let mut error = FetchError { tried: Vec::new() };
+        for url in candidates {
+            match self.fetch_url(url, wanted).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => error.tried.extend(failed.tried),
+            }
+        }
+        Err(error)
+    }
+
+    async fn fetch_url(&self, url: &str, wanted: &Wanted) -> Result<Fetched, FetchError> {
+        let mut error = FetchError { tried: Vec::new() };
+        for place in self.places(url, &mut error) {
+            match self.fetch_place(url, &place, wanted).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(answer) => error.tried.push(tried(&place, answer)),
+            }
+        }
+        Err(error)
+    }
+
+    async fn fetch_place(
+        &self,
+        asked_url: &str,
+        place: &str,
+        wanted: &Wanted,
+    ) -> Result<Fetched, Answer> {
+        let base_folder = &self.settings.base_folder;
+        let (sha256, size_bytes, validators) = match Address::parse(place, base_folder)? {
+            Address::Remote(url) => self.fetch_remote(&url, wanted).await?,
+            Address::Local(path) => self.fetch_local(path, wanted).await?,
+        };
+        // Remembered under the address that was asked for: the mirrors may be others next time.
+        let name = name(&Address::parse(asked_url, base_folder)?);
+        let record = Record::new(name, sha256, size_bytes, validators);
+        let store = Arc::clone(&self.store);
+        run_blocking(move || {
+            record
+                .keep(&store)
+                .map_err(|error| Answer::Store(error.to_string()))
+        })
+        .await?;
+        Ok(Fetched {
+            sha256,
+            size_bytes,
+            url: without_credentials(place),
+        })
+    }
+
+    async fn fetch_remote(
+        &self,
+        url: &Url,
+        wanted: &Wanted,
+    ) -> Result<(Sha256, u64, Validators), Answer> {
+        let mut may_be_pieced = true;
+        loop {
+            let mut body = Body::for_store(&self.store, wanted.clone())?;
+            let complete = self.download(url, &mut body).await?;
+            let store = Arc::clone(&self.store);
+            match run_blocking(move || body.into_store(&store)).await {
+                Ok((sha256, size_bytes)) => return Ok((sha256, size_bytes, complete.validators)),
+                // Perhaps pieces of different files: once more, from the start.
+                Err(Answer::Checksum { .. }) if complete.is_pieced && may_be_pieced => {
+                    may_be_pieced = false;
+                }
+                Err(answer) => return Err(answer),
+            }
+        }
+    }
+
+    async fn fetch_local(
+        &self,
+        path: PathBuf,
+        wanted: &Wanted,
+    ) -> Result<(Sha256, u64, Validators), Answer> {
+        let (store, wanted) = (Arc::clone(&self.store), wanted.clone());
+        run_blocking(move || {
+            let mut body = Body::for_store(&store, wanted)?;
+            let (_, validators) =
+                local::validators(&path).map_err(|error| local::answer(&error))?;
+            local::read(&path, &mut body)?;
+            let (sha256, size_bytes) = body.into_store(&store)?;
+            Ok((sha256, size_bytes, validators))
+        })
+        .await
+    }
+
+    async fn download(
+        &self,
+        url: &Url,
+        body: &mut Body,
+    ) -> Result<super::download::Complete, Answer> {
+        let client = self
+            .client
+            .get_or_init(|| make_client(self.settings.connect_timeout))
+            .as_ref()
+            .map_err(|error| Answer::Connection(error.clone()))?;
+        let host = format!(
+            "{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or_default()
+        );
+        let connections = {
+            // The map is whole after every statement, so a panic elsewhere cannot have torn it.
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit = self.settings.connections_per_host.max(1);
+            let new = || Arc::new(Semaphore::new(limit));
+            Arc::clone(hosts.entry(host).or_insert_with(new))
+        };
+        let server = Server {
+            client,
+            connections: &connections,
+            settings: &self.settings,
+        };
+        server.download(url, body).await
+    }
+}
+
+fn make_client(connect_timeout: Duration) -> Result<Client, String> {
+    // Fails when one is installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = || {
+        Client::builder()
+            .connect_timeout(connect_timeout)
+            .user_agent(concat!("driverkit-matrix/", env!("CARGO_PKG_VERSION")))
+    };
+    // A machine without certificates can still be served by http.
+    builder()
+        .build()
+        .or_else(|_| builder().tls_certs_only([]).build())
+        .map_err(|error| error.to_string())
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Answer> + Send + 'static,
+) -> Result<T, Answer> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Answer::Store(error.to_string())),
+    }
+}
+
+fn tried(place: &str, answer: Answer) -> Tried {
+    Tried {
+        url: without_credentials(place),
+        answer,
+    }
+}
+
+/// The name under which an address is remembered.
+fn name(address: &Address) -> String {
+    match address {
+        Address::Remote(url) => without_credentials(url.as_str()),
+        Address::Local(path) => path.to_string_lossy().into_owned(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Files of this machine, fetched like those of a server.
+
+use std::fs::{File, metadata};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::Answer;
+use super::body::Body;
+use super::record::Validators;
+
+/// What is answered when a file cannot be read.
+pub(super) fn answer(error: &io::Error) -> Answer {
+    match error.kind() {
+        io::ErrorKind::NotFound => Answer::NoFile,
+        _ => Answer::Read(error.to_string()),
+    }
+}
+
+/// The size of a file, and what tells its content from a later one.
+pub(super) fn validators(path: &Path) -> io::Result<(u64, Validators)> {
+    let metadata = metadata(path)?;
+    let modified = metadata.modified()?;
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let validators = Validators {
+        etag: None,
+        last_modified: Some(since.as_nanos().to_string()),
+    };
+    Ok((metadata.len(), validators))
+}
+
+/// Copies a file into `body`.
+pub(super) fn read(path: &Path, body: &mut Body) -> Result<(), Answer> {
+    let mut file = File::open(path).map_err(|error| answer(&error))?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => body.write(&buffer[..count])?,
+            Err(error) => return Err(answer(&error)),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Mirrors: other addresses that hold the same files.
+
+/// Addresses that start with `prefix` are also to be had from `replacements`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRule {
+    /// The start of an address, up to the end of a path segment: `http://archive.ubuntu.com/ubuntu`.
+    pub prefix: String,
+    /// What stands in its place, in the order in which they are tried.
+    pub replacements: Vec<String>,
+}
+
+/// Ordered rewrites of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirrors {
+    /// The rules; all that match are used, in order.
+    pub rules: Vec<MirrorRule>,
+    /// Whether nothing but mirrors may be asked. Files of this machine are read all the same.
+    pub is_offline: bool,
+}
+
+impl Mirrors {
+    /// The addresses to try for `url`, in order: what the rules make of it, then itself.
+    pub fn candidates(&self, url: &str) -> Vec<String> {
+        let mut candidates = Vec::new();
+        for rule in &self.rules {
+            let Some(rest) = url.strip_prefix(rule.prefix.trim_end_matches('/')) else {
+                continue;
+            };
+            if rest.is_empty() || rest.starts_with(['/', '?']) {
+                let rewrite = |start: &String| format!("{}{rest}", start.trim_end_matches('/'));
+                candidates.extend(rule.replacements.iter().map(rewrite));
+            }
+        }
+        let is_remote = url.contains("://") && !url.starts_with("file://");
+        if !(self.is_offline && is_remote) {
+            candidates.push(url.to_owned());
+        }
+        let mut seen = std::collections::HashSet::new();
+        candidates.retain(|candidate| seen.insert(candidate.clone()));
+        candidates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirrors(is_offline: bool) -> Mirrors {
+        let rule = |prefix: &str, replacements: &[&str]| MirrorRule {
+            prefix: prefix.to_owned(),
+            replacements: replacements.iter().map(|&text| text.to_owned()).collect(),
+        };
+        Mirrors {
+            rules: vec![
+                rule("http://a/debian", &["http://m1/d/", "file:///m2"]),
+                rule("http://a/", &["http://m3"]),
+                rule("http://x", &["http://x"]),
+            ],
+            is_offline,
+        }
+    }
+
+    #[test]
+    fn rewrites_come_in_order_and_end_at_segments() {
+        let online = mirrors(false);
+        assert_eq!(
+            online.candidates("http://a/debian/pool/x?y"),
+            [
+                "http://m1/d/pool/x?y",
+                "file:///m2/pool/x?y",
+                "http://m3/debian/pool/x?y",
+                "http://a/debian/pool/x?y",
+            ]
+        );
+        assert_eq!(
+            online.candidates("http://a/debian-security/x"),
+            ["http://m3/debian-security/x", "http://a/debian-security/x"]
+        );
+        assert_eq!(online.candidates("http://ab/x"), ["http://ab/x"]);
+        assert_eq!(online.candidates("http://x/y"), ["http://x/y"]);
+    }
+
+    #[test]
+    fn offline_leaves_mirrors_and_local_files() {
+        let offline = mirrors(true);
+        assert_eq!(offline.candidates("http://a/x"), ["http://m3/x"]);
+        assert!(offline.candidates("http://b/x").is_empty());
+        assert_eq!(offline.candidates("pool/x.deb"), ["pool/x.deb"]);
+        assert_eq!(offline.candidates("file:///x"), ["file:///x"]);
+    }
+}

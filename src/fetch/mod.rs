@@ -1,0 +1,27 @@
+//! Downloads: from addresses to files in the store, each once.
+//!
+//! In: a [`Request`] with the addresses of one file, in the order in which they are tried, and what is known of its
+//! content. Out: the file in the store, and its digest. Every answer that is not the wanted file is told in the
+//! [`FetchError`], address by address.
+//!
+//! Nothing here knows what is in a file beyond its first bytes, and nothing here asks a server for what the store
+//! holds already.
+
+mod address;
+mod body;
+mod content;
+mod download;
+mod error;
+mod fetcher;
+mod local;
+mod mirrors;
+mod record;
+mod settings;
+mod single_flight;
+
+pub use content::ContentKind;
+pub use error::{Answer, FetchError, Tried};
+pub use fetcher::{Fetched, Fetcher, Request};
+pub use mirrors::{MirrorRule, Mirrors};
+pub use settings::Settings;
+pub use single_flight::SingleFlight;

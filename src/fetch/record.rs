@@ -1,0 +1,76 @@
+//! What an address gave when it was last asked, so that it need not be asked again.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::fs::{self, FileError};
+use crate::store::Store;
+
+const SCHEMA_VERSION: u32 = 1;
+
+/// What an address gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    schema_version: u32,
+    /// The address, without user name and password.
+    pub(super) url: String,
+    /// The digest of the file.
+    pub(super) sha256: Sha256,
+    /// The size of the file.
+    #[serde(rename = "size")]
+    pub(super) size_bytes: u64,
+    /// What tells this content from a later one.
+    #[serde(flatten)]
+    pub(super) validators: Validators,
+}
+
+/// What a server (or, for a local file, the file system) says of a content, to tell it from a later one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Validators {
+    /// The header `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) etag: Option<String>,
+    /// The header `Last-Modified`; for a local file its time of modification in nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_modified: Option<String>,
+}
+
+impl Record {
+    pub(super) fn new(
+        url: String,
+        sha256: Sha256,
+        size_bytes: u64,
+        validators: Validators,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            url,
+            sha256,
+            size_bytes,
+            validators,
+        }
+    }
+
+    /// The record of an address. One that cannot be read counts as not there: the file is then fetched again.
+    pub(super) fn find(store: &Store, url: &str) -> Option<Self> {
+        let bytes = std::fs::read(path(store, url)).ok()?;
+        serde_json::from_slice(&bytes)
+            .ok()
+            .filter(|record: &Self| record.schema_version == SCHEMA_VERSION && record.url == url)
+    }
+
+    pub(super) fn keep(&self, store: &Store) -> Result<(), FileError> {
+        let path = path(store, &self.url);
+        let text = serde_json::to_vec(self)
+            .map_err(|error| FileError::of("write", &path)(std::io::Error::other(error)))?;
+        fs::write(&path, text)
+    }
+}
+
+fn path(store: &Store, url: &str) -> PathBuf {
+    let name = Sha256::of(url).to_string();
+    let folder = store.root().join("urls").join(&name[..2]);
+    folder.join(name + ".json")
+}

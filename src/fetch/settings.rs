@@ -1,0 +1,54 @@
+//! The limits and waits of downloads.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Mirrors;
+
+/// How downloads are done.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder from which relative paths count.
+    pub base_folder: PathBuf,
+    /// Other addresses of the same files.
+    pub mirrors: Mirrors,
+    /// Whether addresses are asked again for what they gave in an earlier run.
+    pub refresh: bool,
+    /// The longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// The longest wait for the next byte.
+    pub stall_timeout: Duration,
+    /// Fewer bytes than this in the time of `stall_timeout` count as none.
+    pub stall_bytes: u64,
+    /// How often a request is tried again after an answer that may pass.
+    pub retries: usize,
+    /// The wait before the first of them; it doubles with each.
+    pub first_delay: Duration,
+    /// The longest wait before one of them.
+    pub longest_delay: Duration,
+    /// The longest wait that a server may ask for; one that asks for more is given up.
+    pub longest_retry_after: Duration,
+    /// The largest file, where its size is not known beforehand.
+    pub limit_bytes: u64,
+    /// The most connections to one host at a time.
+    pub connections_per_host: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            base_folder: PathBuf::from("."),
+            mirrors: Mirrors::default(),
+            refresh: false,
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(30),
+            stall_bytes: 4096,
+            retries: 4,
+            first_delay: Duration::from_millis(500),
+            longest_delay: Duration::from_secs(30),
+            longest_retry_after: Duration::from_mins(2),
+            limit_bytes: 2 << 30,
+            connections_per_host: 6,
+        }
+    }
+}

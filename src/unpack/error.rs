@@ -1,0 +1,108 @@
+//! What can be wrong with an archive.
+
+use std::io;
+
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::FileError;
+
+/// Why an archive was not unpacked: one variant a defect.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive or the tree could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Neither a Debian package nor a tarball.
+    #[error("is neither a Debian package nor a tarball")]
+    UnknownFormat,
+    /// A Debian package whose outer archive is broken.
+    #[error("is no proper Debian package: {0}")]
+    BrokenPackage(&'static str),
+    /// A package without files.
+    #[error("holds no data.tar")]
+    NoContent,
+    /// A compression that is not supported.
+    #[error("holds {0}, a compression that is not supported; xz, gz, zst and none are")]
+    Compression(String),
+    /// The compressed data or the tar archive is broken or cut off.
+    #[error("is broken: {0}")]
+    Broken(#[source] io::Error),
+    /// A name that starts with a slash.
+    #[error("holds the absolute path `{0}`")]
+    AbsolutePath(String),
+    /// A name with a segment `..`.
+    #[error("holds the path `{0}`, which climbs out of its folder")]
+    ParentSegment(String),
+    /// A name that is longer or deeper than the limit.
+    #[error("holds a path beyond the limits of {limit}: `{path}`")]
+    LongPath {
+        /// The start of the path.
+        path: String,
+        /// The limit that it exceeds: `1024 bytes`.
+        limit: String,
+    },
+    /// Two entries of one name.
+    #[error("holds `{0}` twice")]
+    Duplicate(String),
+    /// An entry below a link or file of the same archive.
+    #[error("holds `{path}` below `{parent}`, which is no folder")]
+    BelowNoFolder {
+        /// The entry.
+        path: String,
+        /// The link or file above it.
+        parent: String,
+    },
+    /// A symbolic link to a relative target outside the tree, or to nothing.
+    #[error("holds the link `{path}` to `{target}`, which leaves the tree")]
+    LinkLeavesTree {
+        /// The link.
+        path: String,
+        /// Where it points.
+        target: String,
+    },
+    /// A hard link to something that is not an earlier file of the archive.
+    #[error("holds the hard link `{path}` to `{target}`, which is no earlier file of it")]
+    HardLinkTarget {
+        /// The link.
+        path: String,
+        /// What it names.
+        target: String,
+    },
+    /// A device, pipe or socket.
+    #[error("holds `{0}`, which is neither file, folder nor link")]
+    SpecialFile(String),
+    /// A kind of tar entry that no package of a distribution has.
+    #[error("holds the entry `{path}` of a kind that is not supported ({kind})")]
+    UnsupportedEntry {
+        /// Its path.
+        path: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// More entries than the limit.
+    #[error("holds more than {0} entries")]
+    TooManyEntries(u64),
+    /// More bytes than the limit.
+    #[error("is larger than {0} bytes when unpacked")]
+    TooLarge(u64),
+    /// Compressed so well that it must be a trap.
+    #[error("unpacks to more than {0} times its size")]
+    Ratio(u64),
+}
+
+impl UnpackError {
+    /// The failure of a build that needs the tree; `archive` names the package.
+    pub fn failure(&self, archive: &str) -> Failure {
+        let class = match self {
+            Self::File(_) => FailureClass::Infrastructure,
+            _ => FailureClass::Unpack,
+        };
+        Failure::new(class, Phase::Unpack, format!("{archive} {self}"))
+    }
+}
+
+/// A path of an archive, safe to print.
+pub(super) fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(&path[..path.len().min(200)])
+        .escape_debug()
+        .to_string()
+}

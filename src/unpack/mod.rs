@@ -1,0 +1,49 @@
+//! Archives to trees: Debian packages and tarballs, unpacked without running any program.
+//!
+//! In: a file, as it came from a server, and [`Limits`]. Out: a folder, and its digest as a [`Tree`]. Nothing that
+//! an archive says is trusted: whatever would write outside the folder, make anything but files, folders and links,
+//! or fill the disk is an [`UnpackError`], one variant a defect.
+//!
+//! Owners, times and most permission bits of an archive are not kept, so that equal contents are equal trees: a
+//! file can be run or not, a folder is a folder. Targets of links are kept as they are: an absolute one is meant for
+//! the place where the tree is shown to a build, and nothing here follows it.
+
+mod archive;
+mod deb;
+mod decompress;
+mod error;
+mod path;
+mod tree;
+mod write;
+
+pub use archive::{unpack, unpack_into_store};
+pub use error::UnpackError;
+pub use tree::{Tree, tree_digest_of_folder};
+
+/// What an archive may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most entries.
+    pub entries: u64,
+    /// The most bytes after decompression.
+    pub size_bytes: u64,
+    /// The most bytes after decompression for one byte before, once there are more than 16 MiB.
+    pub ratio: u64,
+    /// The longest path.
+    pub path_bytes: usize,
+    /// The most segments of a path.
+    pub path_depth: usize,
+}
+
+impl Default for Limits {
+    /// Several times what the largest header package or kernel source needs.
+    fn default() -> Self {
+        Self {
+            entries: 500_000,
+            size_bytes: 8 << 30,
+            ratio: 250,
+            path_bytes: 1024,
+            path_depth: 64,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Writing a tree, entry by entry, and hashing it on the way.
+
+use std::collections::btree_map::Entry;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions};
+use rustix::fs::{
+    AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, utimensat,
+};
+
+use super::error::shown;
+use super::path::{clean, split, stays_inside};
+use super::tree::{Listing, Node, Tree, digest};
+use super::{Limits, UnpackError};
+use crate::digest::{HashingWriter, Sha256};
+use crate::fs::FileError;
+
+/// The time that everything in a tree has: the year 2000. Not 0, which make takes for a file that is not there.
+const MODIFIED_SECONDS: i64 = 946_684_800;
+
+/// Files up to this size are written at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A tree that is being written into an empty folder.
+///
+/// Entries are opened by their bare name in the open folder above them, and every folder above an entry must be one
+/// that this made: no link of the archive is ever followed.
+pub(super) struct TreeWriter<'a> {
+    path: &'a Path,
+    root: Dir,
+    limits: &'a Limits,
+    listing: Listing,
+    size_bytes: u64,
+    /// The folder of the last entry: the next one is mostly beside it.
+    current: Option<(Vec<u8>, Dir)>,
+    buffer: Vec<u8>,
+}
+
+fn name_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn timestamps() -> Timestamps {
+    let modified = Timespec {
+        tv_sec: MODIFIED_SECONDS,
+        tv_nsec: 0,
+    };
+    let unchanged = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    Timestamps {
+        last_access: unchanged,
+        last_modification: modified,
+    }
+}
+
+impl<'a> TreeWriter<'a> {
+    pub(super) fn new(path: &'a Path, limits: &'a Limits) -> Result<Self, UnpackError> {
+        let root = Dir::open_ambient_dir(path, ambient_authority())
+            .map_err(FileError::of("open folder", path))?;
+        Ok(Self {
+            path,
+            root,
+            limits,
+            listing: Listing::new(),
+            size_bytes: 0,
+            current: None,
+            buffer: vec![0; BUFFER_BYTES],
+        })
+    }
+
+    fn on_disk(&self, path: &[u8]) -> PathBuf {
+        self.path.join(name_of(path))
+    }
+
+    /// Opens the folder that holds `path`, making what is missing of it.
+    fn enter_parent(&mut self, path: &[u8]) -> Result<(), UnpackError> {
+        let (parent, _) = split(path);
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|(open, _)| open == parent)
+        {
+            return Ok(());
+        }
+        self.make_folders(parent, path)?;
+        let opened = if parent.is_empty() {
+            self.root.try_clone()
+        } else {
+            self.root.open_dir(name_of(parent))
+        };
+        let opened = opened.map_err(FileError::of("open folder", self.on_disk(parent)))?;
+        self.current = Some((parent.to_vec(), opened));
+        Ok(())
+    }
+
+    /// Makes `folder` and those above it, for the sake of `entry`.
+    fn make_folders(&mut self, folder: &[u8], entry: &[u8]) -> Result<(), UnpackError> {
+        match self.listing.get(folder) {
+            Some(Node::Folder) => return Ok(()),
+            Some(_) => {
+                return Err(UnpackError::BelowNoFolder {
+                    path: shown(entry),
+                    parent: shown(folder),
+                });
+            }
+            None if folder.is_empty() => return Ok(()),
+            None => {}
+        }
+        self.make_folders(split(folder).0, entry)?;
+        let failed = FileError::of("create folder", self.on_disk(folder));
+        self.root.create_dir(name_of(folder)).map_err(failed)?;
+        self.insert(folder.to_vec(), Node::Folder)
+    }
+
+    fn insert(&mut self, path: Vec<u8>, node: Node) -> Result<(), UnpackError> {
+        match self.listing.entry(path) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(node);
+                Ok(())
+            }
+            Entry::Occupied(occupied) => Err(UnpackError::Duplicate(shown(occupied.key()))),
+        }
+    }
+
+    /// The cleaned path of a new entry that is not the root.
+    fn new_path(&mut self, raw: &[u8]) -> Result<Vec<u8>, UnpackError> {
+        let path = clean(raw, self.limits)?;
+        if path.is_empty() || self.listing.contains_key(&path) {
+            return Err(UnpackError::Duplicate(shown(raw)));
+        }
+        self.enter_parent(&path)?;
+        Ok(path)
+    }
+
+    /// Adds a folder; one that is there already is fine.
+    pub(super) fn add_folder(&mut self, raw: &[u8]) -> Result<(), UnpackError> {
+        let path = clean(raw, self.limits)?;
+        match self.listing.get(&path) {
+            Some(Node::File { .. } | Node::Link { .. }) => {
+                Err(UnpackError::Duplicate(shown(&path)))
+            }
+            _ => self.make_folders(&path, &path),
+        }
+    }
+
+    /// Adds a file of `size_bytes` bytes from `content`.
+    pub(super) fn add_file(
+        &mut self,
+        raw: &[u8],
+        is_executable: bool,
+        size_bytes: u64,
+        content: &mut impl Read,
+    ) -> Result<(), UnpackError> {
+        let path = self.new_path(raw)?;
+        // Before the first byte is written: a size is only a number until then.
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+        if self.size_bytes > self.limits.size_bytes {
+            return Err(UnpackError::TooLarge(self.limits.size_bytes));
+        }
+        let on_disk = self.on_disk(&path);
+        let mut file = self.create(&path)?;
+        let sha256 = match usize::try_from(size_bytes) {
+            Ok(size) if size <= self.buffer.len() => {
+                let bytes = &mut self.buffer[..size];
+                content.read_exact(bytes).map_err(UnpackError::Broken)?;
+                file.write_all(bytes)
+                    .map_err(FileError::of("write", &on_disk))?;
+                Sha256::of(bytes)
+            }
+            _ => {
+                let mut hashing = HashingWriter::new(&mut file);
+                let mut left = size_bytes;
+                while left > 0 {
+                    let size =
+                        usize::try_from(left).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
+                    let bytes = &mut self.buffer[..size];
+                    content.read_exact(bytes).map_err(UnpackError::Broken)?;
+                    hashing
+                        .write_all(bytes)
+                        .map_err(FileError::of("write", &on_disk))?;
+                    left -= size as u64;
+                }
+                hashing.finish().0
+            }
+        };
+        let mode = if is_executable { 0o755 } else { 0o644 };
+        fchmod(&file, Mode::from_raw_mode(mode))
+            .and_then(|()| futimens(&file, &timestamps()))
+            .map_err(|error| FileError::of("write", &on_disk)(error.into()))?;
+        self.insert(
+            path,
+            Node::File {
+                is_executable,
+                sha256,
+            },
+        )
+    }
+
+    fn create(&self, path: &[u8]) -> Result<File, UnpackError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        self.parent()
+            .open_with(name_of(split(path).1), &options)
+            .map_err(|error| FileError::of("create", self.on_disk(path))(error).into())
+    }
+
+    /// The folder that was entered last.
+    fn parent(&self) -> &Dir {
+        self.current
+            .as_ref()
+            .map_or(&self.root, |(_, folder)| folder)
+    }
+
+    /// Adds a symbolic link.
+    pub(super) fn add_link(&mut self, raw: &[u8], target: &[u8]) -> Result<(), UnpackError> {
+        let path = self.new_path(raw)?;
+        // Climbing is for the end, when all links are known; length and depth are checked as for names.
+        let depth = target.split(|&byte| byte == b'/').count();
+        if target.len() > self.limits.path_bytes || depth > self.limits.path_depth {
+            return Err(UnpackError::LongPath {
+                path: shown(target),
+                limit: format!(
+                    "{} bytes and {} segments",
+                    self.limits.path_bytes, self.limits.path_depth
+                ),
+            });
+        }
+        if target.is_empty() {
+            return Err(leaving(&path, target));
+        }
+        let name = name_of(split(&path).1);
+        self.parent()
+            .symlink_contents(name_of(target), name)
+            .and_then(|()| set_time(self.parent(), name))
+            .map_err(FileError::of("create link", self.on_disk(&path)))?;
+        let target = target.to_vec();
+        self.insert(path, Node::Link { target })
+    }
+
+    /// Adds another name of an earlier file.
+    pub(super) fn add_hard_link(
+        &mut self,
+        raw: &[u8],
+        raw_target: &[u8],
+    ) -> Result<(), UnpackError> {
+        let path = self.new_path(raw)?;
+        let target = clean(raw_target, self.limits)?;
+        let node = match self.listing.get(&target) {
+            Some(node @ Node::File { .. }) => node.clone(),
+            _ => {
+                return Err(UnpackError::HardLinkTarget {
+                    path: shown(&path),
+                    target: shown(raw_target),
+                });
+            }
+        };
+        self.root
+            .hard_link(name_of(&target), self.parent(), name_of(split(&path).1))
+            .map_err(FileError::of("create link", self.on_disk(&path)))?;
+        self.insert(path, node)
+    }
+
+    /// Ends the tree.
+    pub(super) fn finish(self) -> Result<Tree, UnpackError> {
+        let open = |folder: &Path| {
+            Ok(chmodat(
+                &self.root,
+                folder,
+                Mode::from_raw_mode(0o755),
+                AtFlags::empty(),
+            )?)
+        };
+        open(Path::new(".")).map_err(FileError::of("write", self.path))?;
+        for (path, node) in &self.listing {
+            match node {
+                // Folders last, since each new entry changes their times. The root keeps its own: the time of its
+                // last use.
+                Node::Folder => open(name_of(path))
+                    .and_then(|()| set_time(&self.root, name_of(path)))
+                    .map_err(FileError::of("write", self.on_disk(path)))?,
+                // Where a link leads is known only now that all links are.
+                Node::Link { target } if !stays_inside(&self.listing, path) => {
+                    return Err(leaving(path, target));
+                }
+                Node::Link { .. } | Node::File { .. } => {}
+            }
+        }
+        Ok(Tree {
+            sha256: digest(&self.listing).map_err(UnpackError::Broken)?,
+            entries: self.listing.len() as u64,
+            size_bytes: self.size_bytes,
+        })
+    }
+}
+
+fn leaving(path: &[u8], target: &[u8]) -> UnpackError {
+    UnpackError::LinkLeavesTree {
+        path: shown(path),
+        target: shown(target),
+    }
+}
+
+fn set_time(folder: &Dir, name: &Path) -> io::Result<()> {
+    Ok(utimensat(
+        folder,
+        name,
+        &timestamps(),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
