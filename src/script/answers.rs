@@ -1,0 +1,84 @@
+//! What the checks answered: the files that a job of checks left behind.
+
+use std::path::{Path, PathBuf};
+
+use crate::fs::{self, FileError};
+
+/// The answer of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The check's id.
+    pub id: String,
+    /// The exit status of its `build.sh`: 0 is yes.
+    pub status: i32,
+    /// The file with what it printed.
+    pub log: PathBuf,
+}
+
+/// Why the answers cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswersError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A status that is no number.
+    #[error("the status of check {id} reads `{text}`")]
+    Status {
+        /// The check.
+        id: String,
+        /// What its file holds.
+        text: String,
+    },
+}
+
+/// Reads the answers to `ids` from the output folder of a job. Checks that were not run, because a toolchain check
+/// before them failed, are left out.
+pub fn read_answers<'a>(
+    output: &Path,
+    ids: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Answer>, AnswersError> {
+    let mut answers = Vec::new();
+    for id in ids {
+        let folder = output.join("checks").join(id);
+        let text = match fs::read_to_string(&folder.join("status")) {
+            Err(error) if error.is_not_found() => continue,
+            text => text?,
+        };
+        let Ok(status) = text.trim_end().parse() else {
+            let id = id.to_owned();
+            return Err(AnswersError::Status { id, text });
+        };
+        answers.push(Answer {
+            id: id.to_owned(),
+            status,
+            log: folder.join("log"),
+        });
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_and_missing_ones_left_out() {
+        let output = tempfile::tempdir().unwrap();
+        for (id, status) in [("a", "0\n"), ("b", "2\n"), ("broken", "?\n")] {
+            fs::write(
+                &output.path().join("checks").join(id).join("status"),
+                status,
+            )
+            .unwrap();
+        }
+        let answers = read_answers(output.path(), ["a", "b", "not-run"]).unwrap();
+        let found: Vec<_> = answers
+            .iter()
+            .map(|answer| (answer.id.as_str(), answer.status))
+            .collect();
+        assert_eq!(found, [("a", 0), ("b", 2)]);
+        assert!(answers[1].log.ends_with("checks/b/log"));
+        let error = read_answers(output.path(), ["broken"]).unwrap_err();
+        assert_eq!(error.to_string(), "the status of check broken reads `?\n`");
+    }
+}

@@ -1,0 +1,238 @@
+use std::path::Path;
+
+use super::*;
+
+fn log(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logs");
+    crate::fs::read_to_string(&folder.join(format!("{name}.log"))).unwrap()
+}
+
+fn classify(phase: Phase, name: &str) -> LogFindings {
+    classify_log(phase, log(name).lines())
+}
+
+fn error(file: &str, line: u32, message: &str) -> LogFindings {
+    LogFindings {
+        first_error: Some(CompilerError {
+            file: file.to_owned(),
+            line,
+            message: message.to_owned(),
+        }),
+        toolchain: None,
+    }
+}
+
+#[test]
+fn logs_of_good_steps_hold_no_error() {
+    for (phase, name) in [
+        (Phase::Module, "module-6.1-arm64-good"),
+        (Phase::Probe, "probe-6.12-good"),
+        (Phase::Check, "check-yes"),
+    ] {
+        assert_eq!(classify(phase, name), LogFindings::default(), "{name}");
+    }
+}
+
+#[test]
+fn the_first_compiler_error_is_found_in_real_logs() {
+    let fd_is_open = "implicit declaration of function 'fd_is_open'; did you mean 'finish_open'? [-Wimplicit-function-declaration]";
+    for (phase, name, expected) in [
+        (
+            Phase::Module,
+            "module-2022-on-6.12",
+            error("main.c", 1495, fd_is_open),
+        ),
+        (
+            Phase::Module,
+            "module-2022-on-7.2",
+            error("main.c", 1495, fd_is_open),
+        ),
+        (
+            Phase::Probe,
+            "probe-2022-on-6.12",
+            error(
+                "bpf/fillers.h",
+                697,
+                "member reference base type 'struct percpu_counter[4]' is not a structure or union",
+            ),
+        ),
+        (
+            Phase::Probe,
+            "probe-0.23-on-7.2",
+            error(
+                "/usr/src/linux-headers-7.2.13+deb14-common/include/linux/fs.h",
+                2442,
+                "static assertion failed due to requirement 'sizeof(struct filename) % 64 == 0': sizeof(struct filename) % 64 == 0",
+            ),
+        ),
+        (
+            Phase::Module,
+            "module-undefined-on-6.1",
+            error("falco.ko", 0, "symbol no_such_function is undefined"),
+        ),
+        (
+            Phase::Module,
+            "module-undefined-on-7.2",
+            error("falco.ko", 0, "symbol no_such_function is undefined"),
+        ),
+        (
+            Phase::Module,
+            "module-wrong-kbuild",
+            error(
+                "make",
+                0,
+                "No rule to make target '/usr/src/linux-headers-5.10.0-32-common//tmp/build/driver/Makefile'",
+            ),
+        ),
+        (
+            Phase::Configure,
+            "configure-no-version",
+            error("CMakeLists.txt", 51, "No DRIVER_VERSION set."),
+        ),
+        (
+            Phase::Check,
+            "check-no",
+            error(
+                "configure/CLASS_CREATE_1/test.c",
+                23,
+                "macro \"class_create\" requires 2 arguments, but only 1 given",
+            ),
+        ),
+    ] {
+        assert_eq!(classify(phase, name), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_the_toolchain_lacks_is_found_in_real_logs() {
+    use ToolchainDefect::{MissingProgram, UnknownFlag};
+    for (phase, name, expected) in [
+        (
+            Phase::Check,
+            "toolchain-gcc12-on-6.12",
+            UnknownFlag("-fmin-function-alignment=16".to_owned()),
+        ),
+        (
+            Phase::Check,
+            "toolchain-gcc10-on-6.1",
+            UnknownFlag("-mharden-sls=all".to_owned()),
+        ),
+        (
+            Phase::Check,
+            "toolchain-no-gcc-14",
+            MissingProgram("gcc-14".to_owned()),
+        ),
+        (
+            Phase::Check,
+            "toolchain-no-pahole",
+            MissingProgram("pahole".to_owned()),
+        ),
+        (
+            Phase::Check,
+            "toolchain-no-clang",
+            MissingProgram("clang".to_owned()),
+        ),
+        (
+            Phase::Configure,
+            "configure-no-cxx",
+            MissingProgram("c++".to_owned()),
+        ),
+    ] {
+        let findings = classify(phase, name);
+        assert_eq!(findings.toolchain.as_ref(), Some(&expected), "{name}");
+        let failure = findings.into_failure(phase, 2);
+        assert_eq!(failure.class, FailureClass::ToolchainMismatch, "{name}");
+        assert_eq!(failure.message, expected.to_string());
+    }
+}
+
+#[test]
+fn single_lines() {
+    use ToolchainDefect::{ForeignProgram, MissingLibrary, MissingProgram, UnknownFlag};
+    for (lines, expected) in [
+        (
+            "scripts/basic/fixdep: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by scripts/basic/fixdep)",
+            MissingLibrary("GLIBC_2.38".to_owned()),
+        ),
+        (
+            "scripts/mod/modpost: error while loading shared libraries: libelf.so.1: cannot open shared object file: No such file or directory",
+            MissingLibrary("libelf.so.1".to_owned()),
+        ),
+        (
+            "/bin/sh: 1: scripts/basic/fixdep: Exec format error\nmake[1]: *** [x:1: main.o] Error 126",
+            ForeignProgram("scripts/basic/fixdep".to_owned()),
+        ),
+        (
+            "make[2]: aarch64-linux-gnu-gcc-12: No such file or directory\nmake[2]: *** [x:1: main.o] Error 127",
+            MissingProgram("aarch64-linux-gnu-gcc-12".to_owned()),
+        ),
+        (
+            "/step.sh: 38: cmake: not found",
+            MissingProgram("cmake".to_owned()),
+        ),
+        (
+            "bash: line 3: llc: command not found",
+            MissingProgram("llc".to_owned()),
+        ),
+        (
+            "clang: error: unknown argument: '-fconserve-stack'",
+            UnknownFlag("-fconserve-stack".to_owned()),
+        ),
+    ] {
+        let findings = classify_log(Phase::Module, lines.lines());
+        assert_eq!(findings.toolchain, Some(expected), "{lines}");
+    }
+}
+
+#[test]
+fn noise_is_not_believed() {
+    for noise in [
+        "expr: syntax error: unexpected argument '1'",
+        "/bin/sh: 1: dpkg: not found\n  CC [M]  /tmp/build/driver/main.o\nmain.c:3:1: error: real",
+        "clang: warning: argument unused during compilation: '-x'\nmain.c:3:1: error: real",
+        "warning: unknown warning option '-Wfoo' [-Wunknown-warning-option]\nmain.c:3:1: error: real",
+        "[configure-kmod] /tmp/build/driver/configure/A/test.c:2:1: error: an answer",
+        "main.c:7:2: warning: error: in a warning",
+        "/usr/bin/ld: warning: creating DT_TEXTREL",
+        "arch/x86/Makefile:155: CONFIG_X86_X32 enabled but no binutils support",
+    ] {
+        let findings = classify_log(Phase::Module, noise.lines());
+        assert_eq!(findings.toolchain, None, "{noise}");
+        if let Some(found) = findings.first_error {
+            assert_eq!((found.line, found.message.as_str()), (3, "real"), "{noise}");
+        } else {
+            assert!(!noise.contains("real"), "{noise}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_without_any_error_says_so() {
+    let failure = classify_log(Phase::Module, ["nothing"]).into_failure(Phase::Module, 2);
+    assert_eq!(failure.class, FailureClass::Compile);
+    assert_eq!(
+        failure.to_string(),
+        "compile (module): the script ended with exit code 2 and named no error"
+    );
+}
+
+#[test]
+fn pieces_may_end_anywhere() {
+    let text = log("module-2022-on-7.2");
+    let whole = classify_log(Phase::Module, text.lines());
+    for size in [1, 7, 4096] {
+        let mut classifier = LogClassifier::new(Phase::Module);
+        for piece in text.as_bytes().chunks(size) {
+            classifier.feed(piece);
+        }
+        assert_eq!(classifier.finish(), whole);
+    }
+    // A last line without its end counts, and an endless one does no harm.
+    let mut classifier = LogClassifier::new(Phase::Module);
+    classifier.feed(&vec![b'x'; 1 << 20]);
+    classifier.feed(b"\nmain.c:1: error: \xff last");
+    assert_eq!(
+        classifier.finish().first_error.unwrap().message,
+        "\u{fffd} last"
+    );
+}

@@ -1,0 +1,99 @@
+//! The template environment: the templates of `templates/`, strict, with every printed value quoted for the shell.
+
+use std::sync::LazyLock;
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior};
+
+use crate::digest::{KeyBuilder, Sha256};
+use crate::failure::Phase;
+
+/// A value that cannot be put into a script, such as one with a NUL character.
+#[derive(Debug, thiserror::Error)]
+#[error("template {template} cannot be rendered: {source}")]
+pub struct ScriptError {
+    /// The template's file name.
+    pub template: &'static str,
+    /// What is wrong, with the template's line.
+    #[source]
+    pub source: Box<minijinja::Error>,
+}
+
+/// Name and text of every template.
+pub(super) const TEMPLATES: [(&str, &str); 6] = [
+    ("answers.sh", include_str!("../../templates/answers.sh")),
+    ("checks.sh", include_str!("../../templates/checks.sh")),
+    ("configure.sh", include_str!("../../templates/configure.sh")),
+    ("module.sh", include_str!("../../templates/module.sh")),
+    ("prelude.sh", include_str!("../../templates/prelude.sh")),
+    ("probe.sh", include_str!("../../templates/probe.sh")),
+];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = empty_environment();
+    for (name, text) in TEMPLATES {
+        // A template that does not parse is reported when it is rendered, with its line.
+        drop(environment.add_template(name, text));
+    }
+    environment
+});
+
+/// An environment without templates.
+pub(super) fn empty_environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Custom("sh".into()));
+    environment.set_formatter(print_quoted);
+    environment
+}
+
+/// Prints strings and numbers as one word of the shell; anything else is a mistake in the template.
+fn print_quoted(
+    output: &mut Output,
+    _state: &mut State,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    let text = match value.kind() {
+        ValueKind::String | ValueKind::Number => value.to_string(),
+        kind => {
+            return Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("a value of kind {kind} is printed; only strings and numbers are"),
+            ));
+        }
+    };
+    let quoted = shlex::try_quote(&text)
+        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    output.write_str(&quoted)?;
+    Ok(())
+}
+
+/// Renders a template of [`TEMPLATES`].
+pub(super) fn render(template: &'static str, settings: Value) -> Result<String, ScriptError> {
+    ENVIRONMENT
+        .get_template(template)
+        .and_then(|found| found.render(settings))
+        .map_err(|source| ScriptError {
+            template,
+            source: Box::new(source),
+        })
+}
+
+/// What stands for the way in which a step is done in the step's key: a digest over the templates of its script.
+/// (A rendered script stands for itself and its settings; but a job of checks is put together from whatever checks
+/// are not known yet, so that a check's own key needs this.)
+pub fn template_digest(phase: Phase) -> Sha256 {
+    let names: &[&str] = match phase {
+        Phase::Configure => &["prelude.sh", "configure.sh"],
+        Phase::Check => &["prelude.sh", "checks.sh"],
+        Phase::Module => &["prelude.sh", "answers.sh", "module.sh"],
+        Phase::Probe => &["prelude.sh", "answers.sh", "probe.sh"],
+        _ => &[],
+    };
+    let of_step = TEMPLATES.iter().filter(|(name, _)| names.contains(name));
+    of_step
+        .fold(KeyBuilder::new("template", 1), |key, (name, text)| {
+            key.field(*name, text)
+        })
+        .key()
+}

@@ -1,0 +1,46 @@
+//! The scripts that run inside the sandbox, and what their logs and answers say.
+//!
+//! In: typed settings of a step. Out: the text of a script for `/bin/sh`, rendered from `templates/`; and, after it
+//! ran, the answers of the checks and what its log says of a failure. Nothing here runs anything.
+//!
+//! A script is a pure function of its settings. Every value that a template prints goes through the environment's
+//! formatter, which quotes it for the shell; no template can switch that off.
+//!
+//! Inside the sandbox: kernel packages lie where they install, the driver at `/driver` (its sources for
+//! [`render_configure`], the configured tree for all others), results go to `/out`:
+//!
+//! | step | result |
+//! | --- | --- |
+//! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
+//! | checks | `/out/checks/<id>/status` and `log`, see [`read_answers`] |
+//! | module | `/out/module.ko` |
+//! | probe | `/out/probe.o` |
+//!
+//! Every script also leaves `/out/.resources`: lines `cpu_seconds N.NN` and, where it can be read,
+//! `memory_peak_bytes N`.
+
+mod answers;
+mod classify;
+mod environment;
+mod settings;
+
+pub use answers::{Answer, AnswersError, read_answers};
+pub use classify::{LogClassifier, LogFindings, ToolchainDefect, classify_log};
+pub use environment::{ScriptError, template_digest};
+pub use settings::{
+    CheckToRun, ChecksSettings, Compilers, ConfigureSettings, KernelSettings, KnownAnswer,
+    ModuleSettings, ProbeSettings, render_checks, render_configure, render_module, render_probe,
+};
+
+/// The configured driver, a folder in the output of the configure step, in the layout of a flat source.
+pub const CONFIGURED_TREE: &str = "tree";
+/// The module in the output of the module step.
+pub const MODULE_FILE: &str = "module.ko";
+/// The probe in the output of the probe step.
+pub const PROBE_FILE: &str = "probe.o";
+/// The id under which the toolchain check by an empty module answers.
+pub const MODULE_TOOLCHAIN_CHECK: &str = "toolchain-module";
+/// The id under which the toolchain check by an empty program for the BPF machine answers.
+pub const PROBE_TOOLCHAIN_CHECK: &str = "toolchain-probe";
+/// Where every script works: a fixed place, since paths end up in artifacts.
+pub const SCRATCH: &str = "/tmp/build";

@@ -1,0 +1,249 @@
+//! The settings of each step, and the scripts that are rendered from them.
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+use serde::Serialize;
+
+use super::environment::{ScriptError, render};
+use crate::driver::DriverVersion;
+use crate::kernel::Architecture;
+
+/// What the configure step needs to know.
+#[derive(Clone, Debug)]
+pub struct ConfigureSettings {
+    /// The driver version; also stands for the commit.
+    pub version: DriverVersion,
+    /// The module's name.
+    pub module_name: String,
+    /// The prefix of the character devices.
+    pub device_name: String,
+    /// Whether the sources hold a probe.
+    pub has_probe: bool,
+}
+
+/// The programs that compile for a kernel. A pure function of three names: what differs from one kernel to the
+/// next and reaches the command line is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compilers {
+    /// The C compiler: `gcc-12`, `aarch64-linux-gnu-gcc-12`.
+    pub compiler: String,
+    /// The program that strips debug symbols.
+    pub strip: String,
+    /// Clang with its options, one text as make takes it.
+    pub clang: String,
+    /// LLVM's static compiler.
+    pub llc: String,
+    /// Further variables on every make command line, in order.
+    pub make_variables: Vec<(String, String)>,
+}
+
+impl Compilers {
+    /// The compilers for a kernel of one architecture on a machine of another (or the same): gcc by its version
+    /// (`12`), everything else as Debian names it. A cross compiler emulates nothing: the header tree's own
+    /// programs must then be those of the building machine.
+    pub fn new(gcc: &str, kernel: Architecture, host: Architecture) -> Self {
+        let (prefix, make_variables) = if kernel == host {
+            (String::new(), Vec::new())
+        } else {
+            let prefix = format!("{}-linux-gnu-", kernel.machine());
+            let name = match kernel {
+                Architecture::Amd64 => "x86",
+                Architecture::Arm64 => "arm64",
+            };
+            let variables = vec![
+                ("ARCH".to_owned(), name.to_owned()),
+                ("CROSS_COMPILE".to_owned(), prefix.clone()),
+            ];
+            (prefix, variables)
+        };
+        let clang = if kernel == host {
+            "clang".to_owned()
+        } else {
+            // The driver tells architectures apart by the compiler's own macros.
+            format!("clang --target={}-linux-gnu", kernel.machine())
+        };
+        Self {
+            compiler: format!("{prefix}gcc-{gcc}"),
+            strip: format!("{prefix}strip"),
+            clang,
+            llc: "llc".to_owned(),
+            make_variables,
+        }
+    }
+}
+
+/// A kernel tree and the compilers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelSettings {
+    /// The folder that `make -C` is given.
+    pub folder: String,
+    /// Whether the tree has a `Module.symvers`; without one, unresolved symbols are warnings.
+    pub has_symvers: bool,
+    /// What compiles for it.
+    pub compilers: Compilers,
+}
+
+/// A configure check whose answer is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckToRun {
+    /// The name of the folder that receives its answer: letters, digits and `. _ -`.
+    pub id: String,
+    /// Where it is in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
+    pub folder: String,
+}
+
+/// What a job of checks needs to know. The configured driver is only needed where `checks` holds something.
+#[derive(Clone, Debug)]
+pub struct ChecksSettings<'a> {
+    /// The kernel.
+    pub kernel: &'a KernelSettings,
+    /// Whether to compile an empty module first; when that fails, nothing else is run.
+    pub has_toolchain_check: bool,
+    /// Whether to compile an empty program for the BPF machine; when that fails, checks below `bpf/` are not run.
+    pub has_probe_toolchain_check: bool,
+    /// The checks to run, in order.
+    pub checks: Vec<CheckToRun>,
+}
+
+/// A configure check whose answer is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KnownAnswer {
+    /// Where the check is in the configured driver.
+    pub folder: String,
+    /// The exit status of its `build.sh`.
+    pub status: i32,
+}
+
+/// What the module step needs to know.
+#[derive(Clone, Debug)]
+pub struct ModuleSettings<'a> {
+    /// The kernel.
+    pub kernel: &'a KernelSettings,
+    /// The module's name.
+    pub module_name: String,
+    /// The answers of all checks in `configure/`.
+    pub answers: Vec<KnownAnswer>,
+}
+
+/// What the probe step needs to know.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings<'a> {
+    /// The kernel.
+    pub kernel: &'a KernelSettings,
+    /// The answers of all checks in `bpf/configure/`.
+    pub answers: Vec<KnownAnswer>,
+}
+
+/// The script that turns driver sources (CMake layout, at `/driver`) into a configured tree.
+pub fn render_configure(settings: &ConfigureSettings) -> Result<String, ScriptError> {
+    let ConfigureSettings {
+        version,
+        module_name,
+        device_name,
+        has_probe,
+    } = settings;
+    let version = version.as_str();
+    render(
+        "configure.sh",
+        context! { version, module_name, device_name, has_probe },
+    )
+}
+
+/// The script that runs checks of the configured driver at `/driver`.
+pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptError> {
+    let (probe_checks, module_checks): (Vec<_>, Vec<_>) = settings
+        .checks
+        .iter()
+        .partition(|check| check.folder.starts_with("bpf/"));
+    let make_flags: Vec<String> = make_variables(settings.kernel)
+        .iter()
+        .map(|variable| escape_for_make_flags(variable))
+        .collect();
+    let ChecksSettings {
+        has_toolchain_check,
+        has_probe_toolchain_check,
+        ..
+    } = settings;
+    render(
+        "checks.sh",
+        context! {
+            module_checks => serialized(module_checks),
+            probe_checks => serialized(probe_checks),
+            has_toolchain_check,
+            has_probe_toolchain_check,
+            make_flags => make_flags.join(" "),
+            ..kernel_context(settings.kernel)
+        },
+    )
+}
+
+/// The script that compiles the module of the configured driver at `/driver`.
+pub fn render_module(settings: &ModuleSettings<'_>) -> Result<String, ScriptError> {
+    render(
+        "module.sh",
+        context! {
+            checks_folder => "configure",
+            answers => serialized(&settings.answers),
+            module_file => format!("{}.ko", settings.module_name),
+            ..kernel_context(settings.kernel)
+        },
+    )
+}
+
+/// The script that compiles the probe of the configured driver at `/driver`.
+pub fn render_probe(settings: &ProbeSettings<'_>) -> Result<String, ScriptError> {
+    render(
+        "probe.sh",
+        context! {
+            checks_folder => "bpf/configure",
+            answers => serialized(&settings.answers),
+            ..kernel_context(settings.kernel)
+        },
+    )
+}
+
+fn kernel_context(kernel: &KernelSettings) -> Value {
+    let Compilers {
+        compiler,
+        strip,
+        clang,
+        llc,
+        ..
+    } = &kernel.compilers;
+    context! {
+        compiler,
+        strip,
+        clang,
+        llc,
+        kernel_folder => kernel.folder.as_str(),
+        make_variables => make_variables(kernel),
+        // An empty value means no to every kernel's Makefile; 0 would mean yes to some.
+        modpost_warn => if kernel.has_symvers { "" } else { "1" },
+    }
+}
+
+fn serialized(items: impl Serialize) -> Value {
+    Serde(items).into()
+}
+
+fn make_variables(kernel: &KernelSettings) -> Vec<String> {
+    let variables = kernel.compilers.make_variables.iter();
+    variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// One word of the environment variable `MAKEFLAGS`: make splits it at blanks that no backslash protects.
+fn escape_for_make_flags(word: &str) -> String {
+    let mut escaped = String::with_capacity(word.len());
+    for character in word.chars() {
+        if character.is_whitespace() || character == '\\' {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! The configure checks of a driver: tiny modules and programs that ask what a kernel is like.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use super::layout::SourceError;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
+use crate::fs::{self, FileError};
+
+/// A configure check.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ConfigureCheck {
+    /// Its name: the driver is told `HAS_<name>`.
+    pub name: String,
+    /// Where it is in the configured driver: `configure/<name>` or `bpf/configure/<name>`.
+    pub folder: String,
+    /// Whether it is asked for the module or the probe.
+    pub artifact: Artifact,
+    /// What its answer depends on in the driver: the files of its folder that the check compiles, and the driver's
+    /// own headers that they include. Equal checks of different driver versions have equal digests.
+    pub digest: Sha256,
+}
+
+impl ConfigureCheck {
+    /// The id under which a job of checks gives its answer.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.artifact, self.digest.short())
+    }
+}
+
+/// The files of a check that say what it compiles and how. `Makefile.inc` is not one of them: it only says what
+/// the driver does with the answer.
+const FILES: [&str; 3] = ["Makefile", "build.sh", "test.c"];
+
+/// Reads the checks of the configured driver in `driver`.
+pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceError> {
+    let mut checks = Vec::new();
+    for (parent, artifact) in [
+        ("bpf/configure", Artifact::Probe),
+        ("configure", Artifact::Module),
+    ] {
+        let path = driver.join(parent);
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(FileError::of("read", &path))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(FileError::of("read", &path))?;
+            if !entry.path().join("build.sh").is_file() {
+                continue;
+            }
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|_| SourceError::Name(entry.path()))?;
+            let folder = format!("{parent}/{name}");
+            checks.push(ConfigureCheck {
+                digest: digest(driver, &folder, artifact)?,
+                name,
+                folder,
+                artifact,
+            });
+        }
+    }
+    checks.sort_by(|left, right| left.folder.cmp(&right.folder));
+    Ok(checks)
+}
+
+fn digest(driver: &Path, folder: &str, artifact: Artifact) -> Result<Sha256, SourceError> {
+    let mut pending: Vec<PathBuf> = FILES
+        .iter()
+        .map(|name| Path::new(folder).join(name))
+        .filter(|path| driver.join(path).is_file())
+        .collect();
+    let mut files: BTreeSet<PathBuf> = pending.iter().cloned().collect();
+    let mut key = KeyBuilder::new("configure check", 1).field("artifact", artifact);
+    let mut fields = Vec::new();
+    while let Some(path) = pending.pop() {
+        let bytes = fs::read(&driver.join(&path))?;
+        for included in local_includes(&String::from_utf8_lossy(&bytes)) {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            let Some(target) = normalise(&parent.join(&included)) else {
+                let path = driver.join(&path);
+                return Err(SourceError::Include { path, included });
+            };
+            // What is not there is looked for in the kernel, whose tree is in the answer's key anyway.
+            if driver.join(&target).is_file() && files.insert(target.clone()) {
+                pending.push(target);
+            }
+        }
+        // Paths are told from the check's own folder, so that its name does not count.
+        let relative = match path.strip_prefix(folder) {
+            Ok(inside) => inside.to_owned(),
+            Err(_) => Path::new("..").join(&path),
+        };
+        fields.push((relative.display().to_string(), Sha256::of(bytes)));
+    }
+    fields.sort_unstable();
+    for (path, digest) in fields {
+        key = key.field(path, digest);
+    }
+    Ok(key.key())
+}
+
+/// The files that a C source includes by a path of its own: `#include "../quirks.h"`.
+fn local_includes(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| {
+            let rest = line.trim_start().strip_prefix('#')?.trim_start();
+            let rest = rest
+                .strip_prefix("include")?
+                .trim_start()
+                .strip_prefix('"')?;
+            rest.split_once('"').map(|(path, _)| path.to_owned())
+        })
+        .collect()
+}
+
+/// Resolves `..` without looking at the file system; `None` for what leads out of the folder.
+fn normalise(path: &Path) -> Option<PathBuf> {
+    let mut parts = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part),
+            Component::ParentDir => {
+                if !parts.pop() {
+                    return None;
+                }
+            }
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::read_configured_driver;
+
+    const MAKEFILE: (&str, &str) = ("Makefile", "falco-y += main.o\nobj-m += falco.o\n");
+
+    fn driver(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [MAKEFILE].iter().chain(files) {
+            fs::write(&folder.path().join(path), text).unwrap();
+        }
+        folder
+    }
+
+    const FILES_OF_A_DRIVER: [(&str, &str); 8] = [
+        ("configure/A/build.sh", "make"),
+        ("configure/A/test.c", "#include <linux/module.h>\n"),
+        ("configure/A/Makefile.inc", "HAS_A"),
+        ("bpf/configure/B/build.sh", "make"),
+        (
+            "bpf/configure/B/test.c",
+            "# include \"../../quirks.h\"\n#include \"asm/x.h\"\n",
+        ),
+        ("bpf/quirks.h", "#include \"types.h\"\n"),
+        ("bpf/types.h", "typedef int a;\n"),
+        ("bpf/fillers.h", ""),
+    ];
+
+    fn digests(changes: &[(&str, &str)]) -> [Sha256; 2] {
+        let mut files = FILES_OF_A_DRIVER.to_vec();
+        files.extend_from_slice(changes);
+        let folder = driver(&files);
+        let configured = read_configured_driver(folder.path()).unwrap();
+        assert_eq!(configured.module_name, "falco");
+        let folders: Vec<_> = configured
+            .checks
+            .iter()
+            .map(|check| check.folder.as_str())
+            .collect();
+        assert_eq!(folders, ["bpf/configure/B", "configure/A"]);
+        let of = |artifact| configured.checks_of(artifact).next().unwrap().digest;
+        [of(Artifact::Module), of(Artifact::Probe)]
+    }
+
+    #[test]
+    fn a_digest_covers_what_the_answer_depends_on_and_nothing_else() {
+        let [module, probe] = digests(&[]);
+        for (path, changes_module, changes_probe) in [
+            ("configure/A/test.c", true, false),
+            ("configure/A/build.sh", true, false),
+            ("configure/A/Makefile", true, false),
+            ("configure/A/Makefile.inc", false, false),
+            ("configure/A/test.o", false, false),
+            ("bpf/quirks.h", false, true),
+            ("bpf/types.h", false, true),
+            ("bpf/fillers.h", false, false),
+            ("main.c", false, false),
+        ] {
+            let changed = digests(&[(path, "other\n#include \"types.h\"\n")]);
+            assert_eq!(changed[0] != module, changes_module, "{path}");
+            assert_eq!(changed[1] != probe, changes_probe, "{path}");
+        }
+    }
+
+    #[test]
+    fn equal_checks_of_different_names_are_one() {
+        let folder = driver(&[
+            ("configure/A/build.sh", "make"),
+            ("configure/A/test.c", "x"),
+            ("configure/B/build.sh", "make"),
+            ("configure/B/test.c", "x"),
+            ("configure/build.sh", "not a check"),
+        ]);
+        let checks = read_configured_driver(folder.path()).unwrap().checks;
+        assert_eq!(checks.len(), 2);
+        assert_eq!(checks[0].digest, checks[1].digest);
+        assert!(checks[0].id().starts_with("module-"));
+    }
+
+    #[test]
+    fn a_check_that_reaches_out_of_the_driver_is_refused() {
+        let folder = driver(&[
+            ("configure/A/build.sh", "make"),
+            ("configure/A/test.c", "#include \"../../../etc/passwd\"\n"),
+        ]);
+        let error = read_configured_driver(folder.path()).unwrap_err();
+        assert!(matches!(error, SourceError::Include { .. }), "{error}");
+    }
+}

@@ -1,0 +1,57 @@
+//! A configured driver: module sources on top, the probe's in `bpf/`, and its configure checks.
+
+use std::path::Path;
+
+use super::check::{ConfigureCheck, read_checks};
+use super::layout::SourceError;
+use crate::driver::Artifact;
+use crate::fs;
+
+/// What a configured driver is and asks.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ConfiguredDriver {
+    /// The module's name.
+    pub module_name: String,
+    /// Whether there is a legacy eBPF probe.
+    pub has_probe: bool,
+    /// The configure checks of module and probe, sorted by folder.
+    pub checks: Vec<ConfigureCheck>,
+}
+
+impl ConfiguredDriver {
+    /// The checks that an artifact needs the answers of.
+    pub fn checks_of(&self, artifact: Artifact) -> impl Iterator<Item = &ConfigureCheck> {
+        self.checks
+            .iter()
+            .filter(move |check| check.artifact == artifact)
+    }
+}
+
+/// Reads the configured driver in `folder`: the tree that the configure step gave, or flat sources.
+pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceError> {
+    Ok(ConfiguredDriver {
+        module_name: module_name(folder)?,
+        has_probe: folder.join("bpf/probe.c").is_file() && folder.join("bpf/Makefile").is_file(),
+        checks: read_checks(folder)?,
+    })
+}
+
+/// The name in the Makefile's line `obj-m += <name>.o`.
+pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
+    let path = folder.join("Makefile");
+    let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+    text.lines()
+        .find_map(|line| {
+            let value = line.strip_prefix("obj-m")?.trim_start();
+            let value = value
+                .strip_prefix("+=")
+                .or_else(|| value.strip_prefix(":="))?;
+            let name = value.trim().strip_suffix(".o")?;
+            let is_name = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|found| found.is_ascii_alphanumeric() || "_-".contains(found));
+            is_name.then(|| name.to_owned())
+        })
+        .ok_or(SourceError::NoModule(path))
+}

@@ -1,0 +1,163 @@
+//! What an unpacked folder of driver sources is.
+
+use std::path::{Path, PathBuf};
+
+use super::configured::module_name;
+use crate::fs::FileError;
+
+/// How the sources are laid out.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// A checkout of falcosecurity/libs: `driver/CMakeLists.txt` and `cmake/modules`. Has to be configured; takes any
+    /// module name.
+    CMake,
+    /// Already configured, with `Makefile` and `driver_config.h`, as the dkms packages hold it. Taken as it is.
+    Flat {
+        /// The module name that it is configured for.
+        module_name: String,
+    },
+}
+
+/// An unpacked folder of driver sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverSource {
+    /// The folder that holds the sources: the one to mount at `/driver`.
+    pub folder: PathBuf,
+    /// Its layout.
+    pub layout: Layout,
+    /// Whether there is a legacy eBPF probe.
+    pub has_probe: bool,
+}
+
+/// Why a folder cannot be taken as driver sources.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Neither layout.
+    #[error(
+        "{} holds no driver: there is neither driver/CMakeLists.txt (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
+        .0.display()
+    )]
+    Layout(PathBuf),
+    /// A flat source whose Makefile names no module.
+    #[error("{} names no module (there is no line `obj-m += <name>.o`)", .0.display())]
+    NoModule(PathBuf),
+    /// A configure check that includes a file outside of the driver.
+    #[error("{} includes {included}, which lies outside of the driver", path.display())]
+    Include {
+        /// The file that includes.
+        path: PathBuf,
+        /// What it includes.
+        included: String,
+    },
+    /// The sources cannot be unpacked or hashed.
+    #[error(transparent)]
+    Unpack(#[from] crate::unpack::UnpackError),
+    /// A name that is not UTF-8.
+    #[error("the name of {} is not UTF-8", .0.display())]
+    Name(PathBuf),
+    /// Neither file, folder nor link.
+    #[error("{} is neither a file, a folder nor a link", .0.display())]
+    Kind(PathBuf),
+}
+
+impl DriverSource {
+    /// The parts of the folder that a build needs, relative to it: of a checkout, which also holds the libraries
+    /// around the driver, only some.
+    pub fn parts(&self) -> &'static [&'static str] {
+        match self.layout {
+            Layout::CMake => &["driver", "cmake"],
+            Layout::Flat { .. } => &["."],
+        }
+    }
+}
+
+/// Reads what the sources in `folder` are. A tarball's single top folder (`libs-0.20.0/`) is stepped into.
+pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
+    let folder = single_folder(folder)?;
+    let has = |path: &str| folder.join(path).is_file();
+    if has("driver/CMakeLists.txt") {
+        return Ok(DriverSource {
+            has_probe: has("driver/bpf/probe.c"),
+            layout: Layout::CMake,
+            folder,
+        });
+    }
+    if has("Makefile") && has("driver_config.h") {
+        return Ok(DriverSource {
+            layout: Layout::Flat {
+                module_name: module_name(&folder)?,
+            },
+            has_probe: has("bpf/probe.c") && has("bpf/Makefile"),
+            folder,
+        });
+    }
+    Err(SourceError::Layout(folder))
+}
+
+/// The innermost folder of a chain in which each holds nothing but the next.
+pub fn single_folder(folder: &Path) -> Result<PathBuf, FileError> {
+    const DEEPEST: usize = 8;
+    let mut current = folder.to_owned();
+    for _ in 0..DEEPEST {
+        let mut entries = std::fs::read_dir(&current).map_err(FileError::of("read", &current))?;
+        match (entries.next(), entries.next()) {
+            (Some(Ok(only)), None) if only.file_type().is_ok_and(|kind| kind.is_dir()) => {
+                current = only.path();
+            }
+            _ => break,
+        }
+    }
+    Ok(current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            fs::write(&folder.path().join(path), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn layouts_are_recognised() {
+        let cmake = folder(&[
+            ("libs-0.20.0/driver/CMakeLists.txt", ""),
+            ("libs-0.20.0/driver/bpf/probe.c", ""),
+            ("libs-0.20.0/cmake/modules/compute_versions.cmake", ""),
+        ]);
+        let source = read_source(cmake.path()).unwrap();
+        assert_eq!(source.layout, Layout::CMake);
+        assert!(source.has_probe && source.folder.ends_with("libs-0.20.0"));
+
+        let flat = folder(&[
+            ("Makefile", "scap-y += main.o\nobj-m += scap.o\n"),
+            ("driver_config.h", "#define DRIVER_NAME \"scap\"\n"),
+            ("main.c", ""),
+        ]);
+        let source = read_source(flat.path()).unwrap();
+        let module_name = "scap".to_owned();
+        assert_eq!(source.layout, Layout::Flat { module_name });
+        assert!(!source.has_probe);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let other = folder(&[("README.md", ""), ("x.c", "")]);
+        let error = read_source(other.path()).unwrap_err();
+        assert!(matches!(error, SourceError::Layout(_)), "{error}");
+        let no_module = folder(&[("Makefile", "all:\n"), ("driver_config.h", "")]);
+        let error = read_source(no_module.path()).unwrap_err();
+        assert!(matches!(error, SourceError::NoModule(_)), "{error}");
+        let error = read_source(Path::new("/nonexistent")).unwrap_err();
+        assert!(matches!(error, SourceError::File(_)), "{error}");
+    }
+}

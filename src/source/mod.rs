@@ -1,0 +1,15 @@
+//! Driver sources: where their files are, what layout they have, what a configured driver asks of a kernel.
+//!
+//! In: an unpacked folder of sources. Out: [`DriverSource`] (layout, names, probe) before anything is configured, and
+//! [`ConfiguredDriver`] (module, probe, configure checks) for the tree that the configure step gave, or for flat
+//! sources as they are. Nothing here downloads, unpacks or compiles.
+
+mod check;
+mod configured;
+mod copy;
+mod layout;
+
+pub use check::ConfigureCheck;
+pub use configured::{ConfiguredDriver, read_configured_driver};
+pub use copy::copy_parts;
+pub use layout::{DriverSource, Layout, SourceError, read_source, single_folder};

@@ -1,0 +1,74 @@
+# Asks a kernel tree and its compilers: do they work at all, and what does the driver have to know of this kernel?
+{% include "prelude.sh" %}
+
+kernel={{ kernel_folder }}
+answers=/out/checks
+probe_status=0
+
+# Runs a check's own build.sh where it lies, since checks include files of the driver around them.
+#   answer ID FOLDER
+answer() {
+    mkdir -p "$answers/$1"
+    status=0
+    env -i PATH="$PATH" HOME="$HOME" LC_ALL="$LC_ALL" TZ="$TZ" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" \
+        KERNELDIR="$kernel" CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} \
+        KBUILD_MODPOST_WARN={{ modpost_warn }} MAKEFLAGS={{ make_flags }} \
+        sh "$2/build.sh" </dev/null || status=$?
+    cp "$2/build.log" "$answers/$1/log"
+    # A compiler that was killed has answered nothing.
+    if [ "$status" -gt 128 ] || grep -q -E 'Killed signal|: Killed$|Error 137|No space left on device' "$2/build.log"; then
+        echo "check $1 was interrupted:"
+        cat "$2/build.log"
+        exit 1
+    fi
+    printf '%s\n' "$status" >"$answers/$1/status"
+    echo "check $1: exit status $status"
+}
+{% if has_toolchain_check %}
+# An empty module: what fails here is no fault of a driver.
+mkdir "$scratch/toolchain-module"
+cd "$scratch/toolchain-module"
+printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' >empty.c
+echo 'obj-m := empty.o' >Makefile
+cat >build.sh <<'END'
+exec >"$(dirname "$0")/build.log" 2>&1
+make -C "$KERNELDIR" M="$(dirname "$0")" CC="$CC" modules
+END
+answer toolchain-module "$PWD"
+if [ "$status" != 0 ]; then
+    cat build.log
+    exit 0
+fi
+{% endif -%}
+{% if has_probe_toolchain_check %}
+# An empty program for the kernel's BPF machine.
+mkdir "$scratch/toolchain-probe"
+cd "$scratch/toolchain-probe"
+echo 'int empty(void) { return 0; }' >empty.c
+cat >build.sh <<'END'
+cd "$(dirname "$0")"
+exec >build.log 2>&1
+set -ex
+# Both may hold options.
+$CLANG -O2 -g -emit-llvm -c empty.c -o empty.ll
+$LLC -march=bpf -filetype=obj -o empty.o empty.ll
+END
+answer toolchain-probe "$PWD"
+if [ "$status" != 0 ]; then
+    cat build.log
+fi
+probe_status=$status
+{% endif -%}
+{% if module_checks or probe_checks %}
+cp -R /driver "$scratch/driver"
+chmod -R u+w "$scratch/driver"
+{% for check in module_checks -%}
+answer {{ check.id }} "$scratch/driver/"{{ check.folder }}
+{% endfor -%}
+if [ "$probe_status" = 0 ]; then
+    :
+{%- for check in probe_checks %}
+    answer {{ check.id }} "$scratch/driver/"{{ check.folder }}
+{%- endfor %}
+fi
+{% endif -%}
