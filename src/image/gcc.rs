@@ -1,0 +1,83 @@
+//! Versions of gcc, written with as many numbers as their author cared for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+/// A version of gcc: `12`, `4.8`, `10.2.1`. Ordered number by number, a shorter version before those it begins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GccVersion(Vec<u32>);
+
+/// Why a text is no [`GccVersion`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a gcc version such as 12 or 4.8.5")]
+pub struct ParseGccVersionError(String);
+
+impl GccVersion {
+    /// Whether the two are the same as far as both are known: `12` and `12.2.0` are.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .all(|(left, right)| left == right)
+    }
+}
+
+impl FromStr for GccVersion {
+    type Err = ParseGccVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
+        match numbers {
+            Ok(numbers)
+                if text
+                    .bytes()
+                    .all(|byte| byte == b'.' || byte.is_ascii_digit()) =>
+            {
+                Ok(Self(numbers))
+            }
+            _ => Err(ParseGccVersionError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for GccVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        formatter.pad(&numbers.join("."))
+    }
+}
+
+impl<'de> Deserialize<'de> for GccVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> GccVersion {
+        text.parse().expect("a version")
+    }
+
+    #[test]
+    fn order_and_agreement() {
+        assert!(version("4.8") < version("4.8.5"));
+        assert!(version("9.4") < version("10"));
+        assert!(version("12").agrees_with(&version("12.2.0")));
+        assert!(version("12.2.0").agrees_with(&version("12")));
+        assert!(!version("4.8").agrees_with(&version("4.9")));
+        assert!(!version("1").agrees_with(&version("12")));
+    }
+
+    #[test]
+    fn bad_versions_are_refused() {
+        for text in ["", "12.", ".1", "twelve", "+1", "12-rc1", "99999999999"] {
+            assert!(text.parse::<GccVersion>().is_err(), "{text}");
+        }
+    }
+}
