@@ -1,0 +1,249 @@
+//! One job as one container, from its start to its removal.
+
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
+    RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Completion, ExecutorError, Exit, Job, LogSink, Resources, output};
+use super::connection::{failure, has_status};
+use super::{DockerExecutor, volume};
+
+/// How long output may still come after the container has ended.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The exit code of a script that was killed, or ended for a child that was.
+const KILLED: i32 = 137;
+
+/// How often, and at which distance, the daemon is asked why a script was killed.
+const REASON_ATTEMPTS: u32 = 10;
+const REASON_INTERVAL: Duration = Duration::from_millis(50);
+
+impl DockerExecutor {
+    /// Runs one job, see [`super::super::Executor::run`].
+    pub(super) async fn run_container(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        let ready = cancel.run_until_cancelled(self.ready_image(&job.toolchain));
+        let Some(image) = ready.await else {
+            return Ok(cancelled());
+        };
+        // Not interrupted: a request that is given up may still make a container, which nobody would know of.
+        let container = self.create(image?, job).await?;
+        let ended = self.supervise(&container, job, log, cancel).await;
+        // Also after a failure: whoever tries again must find nothing of this attempt.
+        let removed = container.remove().await;
+        let mut completion = ended?;
+        removed?;
+        output::accept(&job.output, &mut completion.resources)?;
+        Ok(completion)
+    }
+
+    /// Starts the container and stays with it to its end.
+    async fn supervise(
+        &self,
+        container: &Created,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        // Attached before the start, so that nothing is missed.
+        let options = AttachContainerOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .build();
+        let AttachContainerResults { mut output, .. } = self
+            .docker
+            .attach_container(container.id(), Some(options))
+            .await
+            .map_err(|error| failure("attach to a container", error))?;
+        if cancel.is_cancelled() {
+            return Ok(cancelled());
+        }
+        let start = Instant::now();
+        let started = self
+            .docker
+            .start_container(container.id(), None::<StartContainerOptions>);
+        started
+            .await
+            .map_err(|error| failure("start a container", error))?;
+        let exit = self
+            .follow(container, job, &mut output, log, cancel)
+            .await?;
+        if exit == Exit::TimedOut {
+            // It may have ended by itself meanwhile.
+            let killed = self
+                .docker
+                .kill_container(container.id(), None::<KillContainerOptions>);
+            drop(killed.await);
+        }
+        let wall = start.elapsed();
+        if exit != Exit::Cancelled {
+            let rest = async {
+                while let Some(Ok(chunk)) = output.next().await {
+                    log.write(chunk.as_ref());
+                }
+            };
+            // A stream that does not end costs the end of the log, nothing else.
+            drop(tokio::time::timeout(DRAIN_TIMEOUT, rest).await);
+        }
+        if container.output_volume.is_some() && matches!(exit, Exit::Code(_)) {
+            self.download_output(container.id(), job).await?;
+        }
+        Ok(Completion {
+            exit: self.explain(container, exit).await?,
+            resources: Resources {
+                wall,
+                ..Resources::default()
+            },
+        })
+    }
+
+    /// Passes output on until the container ends or has to.
+    async fn follow(
+        &self,
+        container: &Created,
+        job: &Job,
+        output: &mut (impl futures_util::Stream<Item = Result<LogOutput, Error>> + Unpin),
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Exit, ExecutorError> {
+        let options = WaitContainerOptionsBuilder::new()
+            .condition("not-running")
+            .build();
+        // It has been started, so "not running" can only mean that it has ended.
+        let mut waiting = Box::pin(self.docker.wait_container(container.id(), Some(options)));
+        let deadline = tokio::time::sleep(job.limits.timeout);
+        tokio::pin!(deadline);
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(Exit::Cancelled),
+                () = &mut deadline => return Ok(Exit::TimedOut),
+                chunk = output.next(), if is_open => match chunk {
+                    Some(Ok(chunk)) => log.write(chunk.as_ref()),
+                    Some(Err(_)) | None => is_open = false,
+                },
+                ended = waiting.next() => {
+                    let code = match ended {
+                        Some(Ok(response)) => response.status_code,
+                        // Any exit code but 0 arrives as an error.
+                        Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
+                        Some(Err(error)) => return Err(failure("wait for a container", error)),
+                        None => return Err(ExecutorError::infrastructure(
+                            "the Docker daemon hung up while a container ran",
+                        )),
+                    };
+                    return Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)));
+                }
+            }
+        }
+    }
+
+    /// Tells a script that failed from one that ran out of memory.
+    async fn explain(&self, container: &Created, exit: Exit) -> Result<Exit, ExecutorError> {
+        let attempts = match exit {
+            Exit::Code(0) | Exit::Cancelled | Exit::TimedOut => return Ok(exit),
+            // The daemon may hear of the end before it hears of the reason.
+            Exit::Code(KILLED) => REASON_ATTEMPTS,
+            _ => 1,
+        };
+        for attempt in 0..attempts {
+            if attempt > 0 {
+                tokio::time::sleep(REASON_INTERVAL).await;
+            }
+            let inspected = self
+                .docker
+                .inspect_container(container.id(), None::<InspectContainerOptions>)
+                .await
+                .map_err(|error| failure("inspect a container", error))?;
+            if inspected.state.and_then(|state| state.oom_killed) == Some(true) {
+                return Ok(Exit::OutOfMemory);
+            }
+        }
+        Ok(exit)
+    }
+}
+
+fn cancelled() -> Completion {
+    Completion {
+        exit: Exit::Cancelled,
+        resources: Resources::default(),
+    }
+}
+
+/// A container that is removed, with its output volume, at the latest when this is dropped.
+pub(super) struct Created {
+    docker: Docker,
+    id: Option<String>,
+    output_volume: Option<String>,
+}
+
+impl Created {
+    pub(super) fn new(docker: &Docker, id: String, output_volume: Option<String>) -> Self {
+        Self {
+            docker: docker.clone(),
+            id: Some(id),
+            output_volume,
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
+    pub(super) async fn remove(mut self) -> Result<(), ExecutorError> {
+        let removed = remove(&self.docker, self.id(), self.output_volume.as_deref()).await;
+        // Only now: dropped while it waits, it tries again in the background.
+        self.id = None;
+        removed
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let docker = self.docker.clone();
+            let output_volume = self.output_volume.take();
+            runtime.spawn(async move {
+                // Nobody is left to tell; what stays is swept by a later run.
+                drop(remove(&docker, &id, output_volume.as_deref()).await);
+            });
+        }
+    }
+}
+
+/// Kills and removes a container, with its unnamed volumes and the named one; what is gone or going is fine.
+pub(super) async fn remove(
+    docker: &Docker,
+    id: &str,
+    output_volume: Option<&str>,
+) -> Result<(), ExecutorError> {
+    let options = RemoveContainerOptionsBuilder::new()
+        .force(true)
+        .v(true)
+        .build();
+    match docker.remove_container(id, Some(options)).await {
+        Err(error) if !has_status(&error, 404) && !has_status(&error, 409) => {
+            Err(failure("remove a container", error))
+        }
+        _ => match output_volume {
+            Some(name) => volume::remove(docker, name).await,
+            None => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,193 @@
+//! Makes a job's container: everything that it may and may not do, and what it sees.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
+    ResourcesUlimits,
+};
+use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContainerOptions};
+
+use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
+use super::super::{ExecutorError, Job};
+use super::connection::{failure, has_status};
+use super::container::Created;
+use super::{DockerExecutor, volume};
+
+/// Both kinds of output through one pipe: through two, the daemon loses their order.
+const IN_ONE_STREAM: [&str; 3] = ["/bin/sh", "-c", r#"exec "$0" "$@" 2>&1"#];
+
+/// A file in the output folder by which a daemon shows that it sees this machine's folders.
+const MARKER: &str = ".marker";
+
+impl DockerExecutor {
+    /// Makes the job's container, and what it needs.
+    pub(super) async fn create(&self, image: &str, job: &Job) -> Result<Created, ExecutorError> {
+        let command = sandbox::command(job)?;
+        let is_shared = *self
+            .sees_our_folders
+            .get_or_try_init(|| self.probe(image, job))
+            .await?;
+        let mut mounts = Vec::with_capacity(job.mounts.len() + 1);
+        for mount in &job.mounts {
+            let target = text_of(&mount.target)?;
+            mounts.push(if is_shared {
+                bind(&mount.source, target, true)?
+            } else {
+                let name = self.tree_volume(image, job, &mount.source, target).await?;
+                volume::mount(&name, target, true)
+            });
+        }
+        let mut output_volume = None;
+        mounts.push(if is_shared {
+            open_to_user(&job.output)?;
+            bind(&job.output, OUT, false)?
+        } else {
+            let name = output_volume.insert(self.output_volume(image, job).await?);
+            volume::mount(name, OUT, false)
+        });
+        let body = self.describe(image, job, mounts, command);
+        match self
+            .docker
+            .create_container(None::<CreateContainerOptions>, body)
+            .await
+        {
+            Ok(created) => Ok(Created::new(&self.docker, created.id, output_volume)),
+            Err(error) => {
+                if let Some(name) = output_volume {
+                    // The first error is the one to show; what stays is swept later.
+                    drop(volume::remove(&self.docker, &name).await);
+                }
+                Err(failure("create a container", error))
+            }
+        }
+    }
+
+    fn describe(
+        &self,
+        image: &str,
+        job: &Job,
+        mounts: Vec<Mount>,
+        command: Vec<String>,
+    ) -> ContainerCreateBody {
+        let memory_bytes = i64::try_from(job.limits.memory_bytes).unwrap_or(i64::MAX);
+        let (user, group) = sandbox::user();
+        let host_config = HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(HashMap::from([(
+                TMP.to_owned(),
+                format!("rw,exec,nosuid,nodev,mode=1777,size={memory_bytes}"),
+            )])),
+            mounts: Some(mounts),
+            memory: Some(memory_bytes),
+            // The same number: no swap on top.
+            memory_swap: Some(memory_bytes),
+            pids_limit: Some(i64::from(job.limits.processes)),
+            ulimits: Some(vec![ResourcesUlimits {
+                name: Some("core".to_owned()),
+                soft: Some(0),
+                hard: Some(0),
+            }]),
+            // Output goes to us alone; the daemon need not write it to its disk as well.
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("none".to_owned()),
+                config: None,
+            }),
+            ..Default::default()
+        };
+        ContainerCreateBody {
+            image: Some(image.to_owned()),
+            hostname: Some(HOSTNAME.to_owned()),
+            user: Some(format!("{user}:{group}")),
+            working_dir: Some(TMP.to_owned()),
+            entrypoint: Some(IN_ONE_STREAM.map(str::to_owned).into()),
+            cmd: Some(command),
+            tty: Some(false),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            healthcheck: Some(HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..Default::default()
+            }),
+            labels: Some(self.labels(&job.run_id, &job.name)),
+            host_config: Some(host_config),
+            ..Default::default()
+        }
+    }
+
+    /// Whether the daemon sees this machine's folders: a container that is never started is asked for a file in
+    /// the job's output folder.
+    async fn probe(&self, image: &str, job: &Job) -> Result<bool, ExecutorError> {
+        let info = self
+            .docker
+            .info()
+            .await
+            .map_err(|error| failure("describe itself", error))?;
+        // There, the script's user is none of this machine's, and could not write to a folder of ours.
+        let is_mapped = |option: &String| option == "name=rootless" || option == "name=userns";
+        if info.security_options.iter().flatten().any(is_mapped) {
+            return Ok(false);
+        }
+        let marker = job.output.join(MARKER);
+        crate::fs::write(&marker, "")?;
+        let mounts = vec![bind(&job.output, OUT, true)?];
+        let body = self.describe(image, job, mounts, sandbox::command(job)?);
+        let created = self
+            .docker
+            .create_container(None::<CreateContainerOptions>, body)
+            .await;
+        let seen = match created {
+            Ok(created) => {
+                let container = Created::new(&self.docker, created.id, None);
+                let options = ContainerArchiveInfoOptionsBuilder::new()
+                    .path(&format!("{OUT}/{MARKER}"))
+                    .build();
+                let found = self
+                    .docker
+                    .get_container_archive_info(container.id(), Some(options))
+                    .await;
+                container.remove().await?;
+                match found {
+                    Ok(_) => Ok(true),
+                    Err(error) if has_status(&error, 404) => Ok(false),
+                    Err(error) => Err(failure("look into a container", error)),
+                }
+            }
+            // "bind source path does not exist"
+            Err(error) if has_status(&error, 400) => Ok(false),
+            Err(error) => Err(failure("create a container", error)),
+        };
+        crate::fs::remove_file(&marker)?;
+        seen
+    }
+}
+
+fn bind(source: &Path, target: &str, read_only: bool) -> Result<Mount, ExecutorError> {
+    Ok(Mount {
+        typ: Some(MountType::BIND),
+        source: Some(text_of(source)?.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        ..Default::default()
+    })
+}
+
+fn text_of(path: &Path) -> Result<&str, ExecutorError> {
+    path.to_str().ok_or_else(|| {
+        ExecutorError::infrastructure(format!("path {} is not UTF-8", path.display()))
+    })
+}
+
+/// Gives the output folder to the user that the script runs as.
+fn open_to_user(folder: &Path) -> Result<(), ExecutorError> {
+    if rustix::process::getuid().is_root() {
+        let (user, group) = sandbox::user();
+        std::os::unix::fs::chown(folder, Some(user), Some(group))
+            .map_err(crate::fs::FileError::of("give away", folder))?;
+    }
+    Ok(())
+}

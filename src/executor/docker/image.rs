@@ -1,0 +1,164 @@
+//! Makes sure that the daemon's image under a name is the wanted one, importing its archive when it is not.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard::Docker;
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+};
+use futures_util::TryStreamExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::super::{ExecutorError, Toolchain, image_identity};
+use super::DockerExecutor;
+use super::connection::{failure, has_status};
+use crate::digest::Sha256;
+
+const READ_BYTES: usize = 1 << 20;
+
+impl DockerExecutor {
+    /// Returns the image's name once the daemon has it; asks only once for each image.
+    pub(super) async fn ready_image<'a>(
+        &self,
+        toolchain: &'a Toolchain,
+    ) -> Result<&'a str, ExecutorError> {
+        let Toolchain::Image {
+            name,
+            identity,
+            archive,
+        } = toolchain
+        else {
+            return Err(ExecutorError::infrastructure(
+                "the compilers of this machine cannot be used by executor `docker`; take `--executor local`",
+            ));
+        };
+        let key = (name.clone(), *identity);
+        let cell = Arc::clone(self.images.lock().await.entry(key).or_default());
+        cell.get_or_try_init(|| ensure(&self.docker, name, *identity, archive.as_deref()))
+            .await?;
+        Ok(name)
+    }
+}
+
+async fn ensure(
+    docker: &Docker,
+    name: &str,
+    wanted: Sha256,
+    archive: Option<&Path>,
+) -> Result<(), ExecutorError> {
+    let found = identity_of(docker, name).await?;
+    if found == Some(wanted) {
+        return Ok(());
+    }
+    match (archive, found) {
+        (Some(archive), _) => import(docker, name, wanted, archive).await,
+        (None, None) => Err(ExecutorError::Image {
+            image: name.to_owned(),
+            message: "the Docker daemon does not have it, and its archive is not on this machine: make the builder \
+                      images first (docs/images.md)"
+                .to_owned(),
+        }),
+        (None, Some(found)) => Err(ExecutorError::Image {
+            image: name.to_owned(),
+            message: format!(
+                "the Docker daemon's has identity {found}, not {wanted}, and the archive of the wanted one is not on \
+                 this machine: make the builder images again (`driverkit-matrix images build`)"
+            ),
+        }),
+    }
+}
+
+/// The identity of an image that the daemon has.
+async fn identity_of(docker: &Docker, name: &str) -> Result<Option<Sha256>, ExecutorError> {
+    match docker.inspect_image(name).await {
+        Ok(image) => {
+            let layers = image.root_fs.and_then(|files| files.layers);
+            Ok(Some(image_identity(&layers.unwrap_or_default())))
+        }
+        Err(error) if has_status(&error, 404) => Ok(None),
+        Err(error) => Err(failure(&format!("inspect image {name}"), error)),
+    }
+}
+
+/// Imports the archive without a name, and gives it the name only when it is what it should be.
+async fn import(
+    docker: &Docker,
+    name: &str,
+    wanted: Sha256,
+    archive: &Path,
+) -> Result<(), ExecutorError> {
+    let image_error = |message: String| ExecutorError::Image {
+        image: name.to_owned(),
+        message,
+    };
+    let file = tokio::fs::File::open(archive).await.map_err(|error| {
+        image_error(format!(
+            "failed to open its archive {}: {error}",
+            archive.display()
+        ))
+    })?;
+    let body = bollard::body_try_stream(ReaderStream::with_capacity(file, READ_BYTES));
+    let options = CreateImageOptionsBuilder::new().from_src("-").build();
+    let progress: Vec<_> = docker
+        .create_image(Some(options), Some(body), None)
+        .try_collect()
+        .await
+        .map_err(|error| failure(&format!("import {}", archive.display()), error))?;
+    let id = progress
+        .into_iter()
+        .filter_map(|step| step.status)
+        .rfind(|status| status.starts_with("sha256:"))
+        .ok_or_else(|| {
+            image_error("the Docker daemon imported it without telling its id".into())
+        })?;
+    let found = identity_of(docker, &id).await?;
+    if found != Some(wanted) {
+        // Without a name nobody can take it for the right one; a daemon that keeps it loses only space.
+        drop(
+            docker
+                .remove_image(&id, None::<RemoveImageOptions>, None)
+                .await,
+        );
+        return Err(image_error(format!(
+            "its archive {} has identity {}, not {wanted}: make the builder images again (`driverkit-matrix images build`)",
+            archive.display(),
+            found.map_or_else(|| "none".to_owned(), |found| found.to_string()),
+        )));
+    }
+    let (repository, tag) = split_name(name);
+    let options = TagImageOptionsBuilder::new()
+        .repo(repository)
+        .tag(tag)
+        .build();
+    docker
+        .tag_image(&id, Some(options))
+        .await
+        .map_err(|error| failure(&format!("name image {name}"), error))
+}
+
+/// Repository and tag.
+fn split_name(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        // A colon before a slash belongs to a registry's port.
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_split_at_the_tag() {
+        for (name, expected) in [
+            ("a/b:c", ("a/b", "c")),
+            ("a", ("a", "latest")),
+            ("host:5000/a", ("host:5000/a", "latest")),
+            ("host:5000/a:b", ("host:5000/a", "b")),
+        ] {
+            assert_eq!(split_name(name), expected);
+        }
+    }
+}

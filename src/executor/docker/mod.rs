@@ -1,0 +1,114 @@
+//! Runs jobs as containers of a Docker daemon, through its API.
+//!
+//! In: a [`Job`] over a builder image. Out: see [`Executor`]. The daemon may be on another machine: when it does not
+//! see this machine's folders (which is found out once, by the first job), each tree is copied once into a volume,
+//! and outputs are read back from one. Containers and volumes carry labels that say whose they are, and are removed
+//! by whoever made them or, when that process died, by the next sweep. No image is ever pulled.
+
+mod connection;
+mod container;
+mod creation;
+mod image;
+mod sweep;
+mod volume;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bollard::Docker;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex, OnceCell};
+use tokio_util::sync::CancellationToken;
+
+use super::owner::Owner;
+use super::{Completion, Executor, ExecutorError, Job, LogSink};
+use crate::digest::Sha256;
+
+/// The label that every container and volume carries: its owner, for sweeping.
+const OWNER_LABEL: &str = "org.driverkit-matrix.owner";
+/// The label with the run's name.
+const RUN_LABEL: &str = "org.driverkit-matrix.run";
+/// The label with the job's name.
+const JOB_LABEL: &str = "org.driverkit-matrix.job";
+
+/// Values that are made once for each key, also when several jobs want one at the same time.
+type OnceEach<Key, Value> = Mutex<HashMap<Key, Arc<OnceCell<Value>>>>;
+
+/// A Docker daemon.
+pub struct DockerExecutor {
+    docker: Docker,
+    owner: Owner,
+    /// Set once it is known whether the daemon sees this machine's folders.
+    sees_our_folders: OnceCell<bool>,
+    /// Images that were found to be what they should be.
+    images: OnceEach<(String, Sha256), ()>,
+    /// Volumes with copies of trees, by the tree's folder.
+    trees: OnceEach<PathBuf, String>,
+}
+
+impl DockerExecutor {
+    /// Connects to the daemon that `DOCKER_HOST` names, or the one at the usual socket; fails when it does not
+    /// answer, refuses us, or is too old.
+    pub async fn connect() -> Result<Self, ExecutorError> {
+        Self::connect_to(std::env::var("DOCKER_HOST").ok().as_deref()).await
+    }
+
+    /// The same for an address such as `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`.
+    pub async fn connect_to(address: Option<&str>) -> Result<Self, ExecutorError> {
+        Ok(Self {
+            docker: connection::connect(address).await?,
+            owner: Owner::this_process()?,
+            sees_our_folders: OnceCell::new(),
+            images: Mutex::default(),
+            trees: Mutex::default(),
+        })
+    }
+
+    /// Treats the daemon as one that does not see this machine's folders.
+    #[must_use]
+    pub fn copying_trees(mut self) -> Self {
+        self.sees_our_folders = OnceCell::new_with(Some(false));
+        self
+    }
+
+    fn labels(&self, run: &str, job: &str) -> HashMap<String, String> {
+        HashMap::from([
+            (OWNER_LABEL.to_owned(), self.owner.to_string()),
+            (RUN_LABEL.to_owned(), run.to_owned()),
+            (JOB_LABEL.to_owned(), job.to_owned()),
+        ])
+    }
+}
+
+impl Executor for DockerExecutor {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        Box::pin(async {
+            let version = self.docker.version().await;
+            let version =
+                version.map_err(|error| connection::failure("ask for its version", error))?;
+            Ok(version.version.unwrap_or_default())
+        })
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.run_container(job, log, cancel))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(sweep::sweep(&self.docker))
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(self.remove_tree_volumes())
+    }
+}

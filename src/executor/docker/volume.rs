@@ -1,0 +1,259 @@
+//! Volumes for a daemon that does not see this machine's folders: copies of trees, and outputs.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    UploadToContainerOptionsBuilder,
+};
+use futures_util::TryStreamExt as _;
+use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
+
+use super::super::sandbox::OUT;
+use super::super::{ExecutorError, Job, output};
+use super::DockerExecutor;
+use super::connection::{failure, has_status};
+use super::container::Created;
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// More than any build leaves.
+const OUTPUT_LIMIT_BYTES: u64 = 4 << 30;
+
+impl DockerExecutor {
+    /// The volume that holds a copy of folder `source`, made by the first job that needs it, which shows it at
+    /// `target`.
+    pub(super) async fn tree_volume(
+        &self,
+        image: &str,
+        job: &Job,
+        source: &Path,
+        target: &str,
+    ) -> Result<String, ExecutorError> {
+        let key = source.to_owned();
+        let cell = Arc::clone(self.trees.lock().await.entry(key).or_default());
+        let name = cell
+            .get_or_try_init(|| self.copy_tree(image, job, source, target))
+            .await?;
+        Ok(name.clone())
+    }
+
+    async fn copy_tree(
+        &self,
+        image: &str,
+        job: &Job,
+        source: &Path,
+        target: &str,
+    ) -> Result<String, ExecutorError> {
+        let name = self
+            .create_volume(job, &source.display().to_string())
+            .await?;
+        let filled = self.fill_volume(image, job, source, target, &name).await;
+        if filled.is_err() {
+            // The first error is the one to show; what stays is swept later.
+            drop(remove(&self.docker, &name).await);
+        }
+        filled.map(|()| name)
+    }
+
+    async fn fill_volume(
+        &self,
+        image: &str,
+        job: &Job,
+        source: &Path,
+        target: &str,
+        volume: &str,
+    ) -> Result<(), ExecutorError> {
+        let holder = self.hold_volume(image, job, volume, target).await?;
+        let folder = source.to_owned();
+        let inside = target.trim_start_matches('/').to_owned();
+        // The daemon refuses links that leave the folder that it unpacks into, as those from one header package to
+        // another do; none leaves the root.
+        let uploaded = self.upload(holder.id(), "/", move |pipe| {
+            let mut builder = tar::Builder::new(pipe);
+            builder.follow_symlinks(false);
+            builder.append_dir_all(inside, folder)?;
+            builder.into_inner().map(drop)
+        });
+        let uploaded = uploaded.await;
+        holder.remove().await?;
+        uploaded.map_err(|error| {
+            let message = format!("failed to copy {} to the daemon: {error}", source.display());
+            ExecutorError::caused_by(message, error)
+        })
+    }
+
+    /// A new volume for outputs, writable for the script's user.
+    pub(super) async fn output_volume(
+        &self,
+        image: &str,
+        job: &Job,
+    ) -> Result<String, ExecutorError> {
+        let name = self.create_volume(job, &job.name).await?;
+        let opened = self.open_output_volume(image, job, &name).await;
+        if opened.is_err() {
+            drop(remove(&self.docker, &name).await);
+        }
+        opened.map(|()| name)
+    }
+
+    async fn open_output_volume(
+        &self,
+        image: &str,
+        job: &Job,
+        name: &str,
+    ) -> Result<(), ExecutorError> {
+        let holder = self.hold_volume(image, job, name, OUT).await?;
+        // The daemon ignores an entry for the folder that it unpacks into, so this goes to the folder above.
+        let uploaded = self.upload(holder.id(), "/", |pipe| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o777);
+            header.set_size(0);
+            let mut builder = tar::Builder::new(pipe);
+            builder.append_data(&mut header, OUT.trim_start_matches('/'), io::empty())?;
+            builder.into_inner().map(drop)
+        });
+        let uploaded = uploaded.await;
+        holder.remove().await?;
+        uploaded
+    }
+
+    /// A container that is never started and gives access to a volume.
+    async fn hold_volume(
+        &self,
+        image: &str,
+        job: &Job,
+        volume: &str,
+        target: &str,
+    ) -> Result<Created, ExecutorError> {
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            cmd: Some(vec!["/bin/true".to_owned()]),
+            labels: Some(self.labels(&job.run_id, &job.name)),
+            host_config: Some(HostConfig {
+                network_mode: Some("none".to_owned()),
+                mounts: Some(vec![mount(volume, target, false)]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let created = self
+            .docker
+            .create_container(None::<CreateContainerOptions>, body)
+            .await
+            .map_err(|error| failure("create a container", error))?;
+        Ok(Created::new(&self.docker, created.id, None))
+    }
+
+    /// Writes what `make` puts into a tar below `path` of the container.
+    async fn upload(
+        &self,
+        container: &str,
+        path: &str,
+        make: impl FnOnce(SyncIoBridge<tokio::io::DuplexStream>) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), ExecutorError> {
+        let (reader, writer) = tokio::io::duplex(BUFFER_BYTES);
+        let writer = SyncIoBridge::new(writer);
+        let made = tokio::task::spawn_blocking(move || make(writer));
+        let options = UploadToContainerOptionsBuilder::new().path(path).build();
+        let body = bollard::body_try_stream(ReaderStream::with_capacity(reader, BUFFER_BYTES));
+        let sent = self
+            .docker
+            .upload_to_container(container, Some(options), body)
+            .await;
+        // When the daemon hung up first, its answer is the reason and the broken pipe is not.
+        sent.map_err(|error| failure("take files", error))?;
+        match made.await {
+            Ok(made) => made.map_err(|error| {
+                ExecutorError::caused_by(format!("failed to read files: {error}"), error)
+            }),
+            Err(error) => Err(ExecutorError::caused_by(
+                "reading files was given up",
+                error,
+            )),
+        }
+    }
+
+    /// Reads `/out` of an ended container into the job's output folder.
+    pub(super) async fn download_output(
+        &self,
+        container: &str,
+        job: &Job,
+    ) -> Result<(), ExecutorError> {
+        let options = DownloadFromContainerOptionsBuilder::new().path(OUT).build();
+        let stream = self
+            .docker
+            .download_from_container(container, Some(options))
+            .map_err(io::Error::other);
+        let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
+        let folder = job.output.clone();
+        let unpacked = tokio::task::spawn_blocking(move || {
+            output::unpack(reader, &folder, OUTPUT_LIMIT_BYTES)
+        });
+        match unpacked.await {
+            Ok(unpacked) => unpacked.map_err(|error| {
+                ExecutorError::caused_by(format!("failed to read outputs back: {error}"), error)
+            }),
+            Err(error) => Err(ExecutorError::caused_by(
+                "reading outputs was given up",
+                error,
+            )),
+        }
+    }
+
+    /// Makes an empty volume; the daemon names it.
+    async fn create_volume(&self, job: &Job, what: &str) -> Result<String, ExecutorError> {
+        let request = VolumeCreateRequest {
+            labels: Some(self.labels(&job.run_id, what)),
+            ..Default::default()
+        };
+        let volume = self
+            .docker
+            .create_volume(request)
+            .await
+            .map_err(|error| failure("create a volume", error))?;
+        Ok(volume.name)
+    }
+
+    /// Removes the copies of trees.
+    pub(super) async fn remove_tree_volumes(&self) -> Result<(), ExecutorError> {
+        let trees = std::mem::take(&mut *self.trees.lock().await);
+        for name in trees.values().filter_map(|cell| cell.get()) {
+            remove(&self.docker, name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A volume shown at `target`.
+pub(super) fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Removes a volume; one that is gone is fine.
+pub(super) async fn remove(docker: &Docker, name: &str) -> Result<(), ExecutorError> {
+    let options = RemoveVolumeOptionsBuilder::new().force(true).build();
+    match docker.remove_volume(name, Some(options)).await {
+        Err(error) if !has_status(&error, 404) => {
+            Err(failure(&format!("remove volume {name}"), error))
+        }
+        _ => Ok(()),
+    }
+}

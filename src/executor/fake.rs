@@ -1,0 +1,360 @@
+//! Plays jobs by a script of its own instead of running them: for tests of everything around an executor.
+//!
+//! In: a [`FakeScript`]. Out: whatever it says. Its toolchain has an identity of its own, so that nothing that it
+//! made is ever taken for a real artifact.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain};
+use crate::digest::Sha256;
+use crate::fs;
+
+/// What a [`FakeExecutor`] does; the first rule that matches a job and is not used up counts. A job without a rule
+/// ends with exit code 0 and no output.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FakeScript {
+    /// Stands for other compilers: its jobs have another toolchain than those of a script without this text.
+    #[serde(default)]
+    pub toolchain: String,
+    /// The rules, in order.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// A file to which the name of each job is appended when it starts: counts calls across processes.
+    #[serde(default)]
+    pub journal: Option<PathBuf>,
+}
+
+/// What happens to some jobs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// A glob over job names; `*` matches slashes too.
+    pub job: String,
+    /// How many jobs it is for; none: all.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// What happens.
+    #[serde(default)]
+    pub then: Behaviour,
+}
+
+/// What happens to one job.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Behaviour {
+    /// Written to the log.
+    pub log: String,
+    /// How long the job takes, in milliseconds.
+    pub delay_milliseconds: u64,
+    /// The script's exit code.
+    pub code: i32,
+    /// The memory limit ends it.
+    pub out_of_memory: bool,
+    /// It never ends by itself: the wall time limit or a cancellation does.
+    pub hangs: bool,
+    /// A cancellation does not end it.
+    pub ignores_cancellation: bool,
+    /// It cannot be run: the image is at fault, with this message.
+    pub image_error: Option<String>,
+    /// It cannot be run: something else is at fault, with this message.
+    pub infrastructure_error: Option<String>,
+    /// Files left in `/out`: name and content.
+    pub outputs: BTreeMap<String, String>,
+    /// Files left in `/out`: name, and the file that they are copied from.
+    pub copies: BTreeMap<String, PathBuf>,
+}
+
+/// Why a [`FakeScript`] cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FakeError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] fs::FileError),
+    /// It is not what it should be.
+    #[error("failed to read the fake executor's script: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A rule's glob is none.
+    #[error("failed to read the fake executor's script: {0}")]
+    Glob(#[from] globset::Error),
+}
+
+/// Plays jobs.
+pub struct FakeExecutor {
+    identity: Sha256,
+    journal: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rules: Vec<(globset::GlobMatcher, Option<u32>, Behaviour)>,
+    calls: Vec<String>,
+}
+
+impl FakeExecutor {
+    /// The environment variable with the script for `--executor fake`: JSON, or the path of a file with it.
+    pub const VARIABLE: &'static str = "DRIVERKIT_MATRIX_FAKE";
+
+    /// Plays `script`.
+    pub fn new(script: &FakeScript) -> Result<Self, FakeError> {
+        let mut rules = Vec::with_capacity(script.rules.len());
+        for rule in &script.rules {
+            let glob = globset::Glob::new(&rule.job)?.compile_matcher();
+            rules.push((glob, rule.times, rule.then.clone()));
+        }
+        Ok(Self {
+            identity: Sha256::of(format!(
+                "fake toolchain: what it makes is no real artifact{}",
+                script.toolchain
+            )),
+            journal: script.journal.clone(),
+            state: Mutex::new(State {
+                rules,
+                calls: Vec::new(),
+            }),
+        })
+    }
+
+    /// Plays the JSON `text`, or the file of that name; empty: every job succeeds.
+    pub fn from_text(text: &str) -> Result<Self, FakeError> {
+        let text = text.trim();
+        let script = if text.is_empty() {
+            FakeScript::default()
+        } else if text.starts_with('{') {
+            serde_json::from_str(text)?
+        } else {
+            serde_json::from_slice(&fs::read(Path::new(text))?)?
+        };
+        Self::new(&script)
+    }
+
+    /// The toolchain that its jobs are to have.
+    pub fn toolchain(&self) -> Toolchain {
+        Toolchain::Host {
+            identity: self.identity,
+        }
+    }
+
+    /// The names of the jobs so far, in the order of their start.
+    pub fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn behaviour_of(&self, job: &str) -> Behaviour {
+        let mut state = self.state();
+        state.calls.push(job.to_owned());
+        let rule = state
+            .rules
+            .iter_mut()
+            .find(|(glob, left, _)| *left != Some(0) && glob.is_match(job));
+        let Some((_, left, behaviour)) = rule else {
+            return Behaviour::default();
+        };
+        if let Some(left) = left {
+            *left -= 1;
+        }
+        behaviour.clone()
+    }
+
+    fn note(&self, job: &str) -> Result<(), fs::FileError> {
+        let Some(path) = &self.journal else {
+            return Ok(());
+        };
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(format!("{job}\n").as_bytes()))
+            .map_err(fs::FileError::of("append to", path))
+    }
+
+    async fn play(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        let start = Instant::now();
+        self.note(&job.name)?;
+        let behaviour = self.behaviour_of(&job.name);
+        log.write(behaviour.log.as_bytes());
+        let delay = Duration::from_millis(behaviour.delay_milliseconds);
+        let exit = tokio::select! {
+            biased;
+            () = cancel.cancelled(), if !behaviour.ignores_cancellation => Exit::Cancelled,
+            () = tokio::time::sleep(job.limits.timeout) => Exit::TimedOut,
+            () = tokio::time::sleep(delay), if !behaviour.hangs => {
+                if behaviour.out_of_memory { Exit::OutOfMemory } else { Exit::Code(behaviour.code) }
+            }
+        };
+        if let Exit::Code(_) = exit {
+            if let Some(message) = behaviour.image_error {
+                let image = "fake".to_owned();
+                return Err(ExecutorError::Image { image, message });
+            }
+            if let Some(message) = behaviour.infrastructure_error {
+                return Err(ExecutorError::infrastructure(message));
+            }
+            for (name, content) in &behaviour.outputs {
+                fs::write(&job.output.join(name), content)?;
+            }
+            for (name, path) in &behaviour.copies {
+                fs::write(&job.output.join(name), fs::read(path)?)?;
+            }
+        }
+        let resources = Resources {
+            wall: start.elapsed(),
+            ..Resources::default()
+        };
+        Ok(Completion { exit, resources })
+    }
+}
+
+impl Executor for FakeExecutor {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        Box::pin(async { Ok(env!("CARGO_PKG_VERSION").to_owned()) })
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.play(job, log, cancel))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Limits;
+
+    fn job(name: &str, output: &Path) -> Job {
+        Job {
+            name: name.to_owned(),
+            run_id: "run".to_owned(),
+            toolchain: Toolchain::Host {
+                identity: Sha256::of("x"),
+            },
+            script: String::new(),
+            mounts: Vec::new(),
+            environment: Vec::new(),
+            limits: Limits {
+                timeout: Duration::from_mins(1),
+                memory_bytes: 1 << 30,
+                processes: 100,
+            },
+            output: output.to_owned(),
+        }
+    }
+
+    async fn run(fake: &FakeExecutor, name: &str) -> (Result<Exit, String>, String, Vec<String>) {
+        let output = tempfile::tempdir().unwrap();
+        let mut log = Vec::new();
+        let result = fake
+            .run(
+                &job(name, output.path()),
+                &mut log,
+                &CancellationToken::new(),
+            )
+            .await;
+        let files = walkdir::WalkDir::new(output.path())
+            .into_iter()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| fs::read_to_string(entry.path()).unwrap())
+            .collect();
+        (
+            result
+                .map(|completion| completion.exit)
+                .map_err(|error| error.to_string()),
+            String::from_utf8(log).unwrap(),
+            files,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_kind_of_end() {
+        let fake = FakeExecutor::from_text(
+            r#"{"rules": [
+                {"job": "module*", "times": 2, "then": {"infrastructure-error": "no daemon"}},
+                {"job": "module*", "then": {"outputs": {"a/x.ko": "fake"}}},
+                {"job": "probe*", "then": {"code": 2, "log": "a.c:1:1: error: no\n"}},
+                {"job": "oom", "then": {"out-of-memory": true}},
+                {"job": "slow", "then": {"hangs": true}},
+                {"job": "image", "then": {"image-error": "missing"}}
+            ]}"#,
+        )
+        .unwrap();
+        let none = Vec::<String>::new;
+        let expected = [
+            ("module a/b", Err("no daemon"), "", none()),
+            ("module c", Err("no daemon"), "", none()),
+            ("module c", Ok(Exit::Code(0)), "", vec!["fake".to_owned()]),
+            ("probe c", Ok(Exit::Code(2)), "a.c:1:1: error: no\n", none()),
+            ("oom", Ok(Exit::OutOfMemory), "", none()),
+            ("slow", Ok(Exit::TimedOut), "", none()),
+            ("image", Err("builder image fake: missing"), "", none()),
+            ("other", Ok(Exit::Code(0)), "", none()),
+        ];
+        for (name, result, log, files) in expected.clone() {
+            let result = result.map_err(str::to_owned);
+            assert_eq!(
+                run(&fake, name).await,
+                (result, log.to_owned(), files),
+                "{name}"
+            );
+        }
+        assert_eq!(fake.calls(), expected.map(|(name, ..)| name.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancellation_ends_what_hangs() {
+        let fake = FakeExecutor::from_text(r#"{"rules": [{"job": "*", "then": {"hangs": true}}]}"#)
+            .unwrap();
+        let output = tempfile::tempdir().unwrap();
+        let cancel = CancellationToken::new();
+        let job = job("x", output.path());
+        let mut log = Vec::new();
+        let (completion, ()) = tokio::join!(fake.run(&job, &mut log, &cancel), async {
+            cancel.cancel();
+        });
+        assert_eq!(completion.unwrap().exit, Exit::Cancelled);
+    }
+
+    #[test]
+    fn mistakes_in_the_script_are_told() {
+        for text in [
+            "{\"rule\": []}",
+            "{\"rules\": [{\"job\": \"[\"}]}",
+            "/nonexistent/script",
+        ] {
+            assert!(FakeExecutor::from_text(text).is_err(), "{text}");
+        }
+    }
+}

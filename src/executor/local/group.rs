@@ -1,0 +1,237 @@
+//! Control groups: limits for all processes of a job together, and what they used.
+//!
+//! Works with version 1 (one hierarchy a controller) and version 2 (one for all). Where this process may not make a
+//! group, there is none, and [`super::process`] takes limits of single processes instead.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::Limits;
+use super::super::owner::{Liveness, Owner};
+
+const MOUNT: &str = "/sys/fs/cgroup";
+const PREFIX: &str = "driverkit-matrix-";
+
+/// The processes of bubblewrap itself: the one outside, which waits.
+const OWN_PROCESSES: u32 = 1;
+
+/// How often to try to remove a group whose last processes are dying.
+const REMOVE_INTERVAL: Duration = Duration::from_millis(1);
+const REMOVE_ATTEMPTS: u32 = 5000;
+
+/// What a job used, as far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    pub(super) cpu: Option<Duration>,
+    /// Page cache included, which is given up before anything is killed.
+    pub(super) peak_memory_bytes: Option<u64>,
+    /// Whether a process was killed for the memory limit.
+    pub(super) was_out_of_memory: Option<bool>,
+}
+
+/// A job's group; its folders are removed when it is dropped.
+pub(super) struct Group {
+    memory: PathBuf,
+    processes: PathBuf,
+    processor: Option<PathBuf>,
+    is_version_2: bool,
+}
+
+impl Group {
+    /// Makes a group with limits, if that is possible here.
+    pub(super) fn create(owner: &Owner, number: u64, limits: Limits) -> Option<Self> {
+        let name = format!("{PREFIX}{owner}.{number}");
+        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        if Path::new(MOUNT).join("cgroup.controllers").exists() {
+            return parents_2(&own)
+                .into_iter()
+                .find_map(|parent| Self::create_2(&parent.join(&name), limits).ok());
+        }
+        let folder = |controller: &str| make(&parent_1(&own, controller)?.join(&name)).ok();
+        let group = Self {
+            memory: folder("memory")?,
+            processes: folder("pids")?,
+            processor: folder("cpuacct"),
+            is_version_2: false,
+        };
+        group.limit_1(limits).ok()?;
+        Some(group)
+    }
+
+    fn limit_1(&self, limits: Limits) -> io::Result<()> {
+        let memory_bytes = limits.memory_bytes.to_string();
+        put(&self.memory.join("memory.limit_in_bytes"), &memory_bytes)?;
+        let with_swap = self.memory.join("memory.memsw.limit_in_bytes");
+        if with_swap.exists() {
+            put(&with_swap, &memory_bytes)?;
+        }
+        put(&self.processes.join("pids.max"), &process_limit(limits))
+    }
+
+    fn create_2(path: &Path, limits: Limits) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            put(&parent.join("cgroup.subtree_control"), "+memory +pids")?;
+        }
+        let path = make(path)?;
+        let group = Self {
+            memory: path.clone(),
+            processes: path.clone(),
+            processor: Some(path.clone()),
+            is_version_2: true,
+        };
+        put(&path.join("memory.max"), &limits.memory_bytes.to_string())?;
+        let swap = path.join("memory.swap.max");
+        if swap.exists() {
+            put(&swap, "0")?;
+        }
+        put(&path.join("pids.max"), &process_limit(limits))?;
+        Ok(group)
+    }
+
+    fn folders(&self) -> Vec<&Path> {
+        let mut folders = vec![self.memory.as_path(), &self.processes];
+        folders.extend(self.processor.as_deref());
+        folders.dedup();
+        folders
+    }
+
+    /// The files by which a process enters the group.
+    pub(super) fn entrances(&self) -> Vec<PathBuf> {
+        let files = self.folders().into_iter();
+        files.map(|folder| folder.join("cgroup.procs")).collect()
+    }
+
+    /// Whether a process was killed for the memory limit.
+    fn was_out_of_memory(&self) -> bool {
+        let file = if self.is_version_2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        field(&self.memory.join(file), "oom_kill").is_some_and(|kills| kills > 0)
+    }
+
+    /// What the group's processes used so far.
+    pub(super) fn usage(&self) -> Usage {
+        let processor = self.processor.as_deref();
+        let (cpu, peak_memory_bytes) = if self.is_version_2 {
+            let microseconds =
+                processor.and_then(|path| field(&path.join("cpu.stat"), "usage_usec"));
+            let peak = number(&self.memory.join("memory.peak"));
+            (microseconds.map(Duration::from_micros), peak)
+        } else {
+            let nanoseconds = processor.and_then(|path| number(&path.join("cpuacct.usage")));
+            let peak = number(&self.memory.join("memory.max_usage_in_bytes"));
+            (nanoseconds.map(Duration::from_nanos), peak)
+        };
+        Usage {
+            cpu,
+            peak_memory_bytes,
+            was_out_of_memory: Some(self.was_out_of_memory()),
+        }
+    }
+}
+
+impl Drop for Group {
+    /// Waits for the last processes, which must have been killed, to go: a group with processes cannot be removed.
+    fn drop(&mut self) {
+        for folder in self.folders() {
+            for _ in 0..REMOVE_ATTEMPTS {
+                match std::fs::remove_dir(folder) {
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                        std::thread::sleep(REMOVE_INTERVAL);
+                    }
+                    // What cannot be removed stays until a later run's sweep.
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+/// Removes the groups of dead runs; returns how many.
+pub(super) fn sweep() -> usize {
+    let Ok(own) = std::fs::read_to_string("/proc/self/cgroup") else {
+        return 0;
+    };
+    let mut parents = if Path::new(MOUNT).join("cgroup.controllers").exists() {
+        parents_2(&own)
+    } else {
+        let controllers = ["memory", "pids", "cpuacct"];
+        controllers
+            .iter()
+            .filter_map(|controller| parent_1(&own, controller))
+            .collect()
+    };
+    parents.dedup();
+    let mut removed = 0;
+    for parent in parents {
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner: Option<Owner> = name
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.rsplit_once('.')?.0.parse().ok());
+            if owner.is_some_and(|owner| owner.liveness() == Liveness::Dead)
+                && std::fs::remove_dir(entry.path()).is_ok()
+            {
+                removed += 1;
+            }
+        }
+    }
+    removed
+}
+
+fn process_limit(limits: Limits) -> String {
+    limits.processes.saturating_add(OWN_PROCESSES).to_string()
+}
+
+/// Our own group in the hierarchy of a controller of version 1, or its root where ours is not to be seen.
+fn parent_1(own: &str, controller: &str) -> Option<PathBuf> {
+    let mount = Path::new(MOUNT).join(controller);
+    let path = own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        let is_it = controllers.split(',').any(|name| name == controller);
+        is_it.then(|| fields.next()).flatten()
+    })?;
+    let ours = mount.join(path.trim_start_matches('/'));
+    [ours, mount].into_iter().find(|path| path.is_dir())
+}
+
+/// Where a group of version 2 may be made: in ours, or, since a group with processes cannot have limited children,
+/// at the root.
+fn parents_2(own: &str) -> Vec<PathBuf> {
+    let mount = PathBuf::from(MOUNT);
+    let ours = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    ours.map(|path| mount.join(path))
+        .into_iter()
+        .chain([mount.clone()])
+        .collect()
+}
+
+fn make(path: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir(path)?;
+    Ok(path.to_owned())
+}
+
+/// Writes to a control file, which must not be replaced by another one.
+fn put(path: &Path, value: &str) -> io::Result<()> {
+    File::options()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
+}
+
+fn number(path: &Path) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The number after a name at the start of a line.
+fn field(path: &Path, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let mut values = lines.filter(|(found, _)| *found == name);
+    values.next()?.1.trim().parse().ok()
+}

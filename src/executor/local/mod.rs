@@ -1,0 +1,156 @@
+//! Runs jobs on this machine in a sandbox made by bubblewrap, without a daemon.
+//!
+//! In: a [`Job`] over a builder image's archive, or over this machine's own compilers. Out: see [`Executor`]. The
+//! archive is unpacked once into a folder shared by all runs. Memory and processes of a job are limited together by
+//! control groups where this process may make them (root, usually); elsewhere `prlimit` limits each process alone.
+//!
+//! Run as root, the sandbox's processes show as nobody and have no capability, but own what root owns: of what they
+//! see, everything but scratch and output is read-only, and what only root may read in a mounted folder they can
+//! read. Run as another user, they are that user.
+
+mod group;
+mod host;
+mod process;
+mod rootfs;
+mod view;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex, OnceCell};
+use tokio_util::sync::CancellationToken;
+
+use super::owner::Owner;
+use super::{
+    Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output,
+};
+use crate::digest::Sha256;
+
+use group::Group;
+use process::{Ended, Process};
+use view::Root;
+
+pub use host::{HostToolchain, host_toolchain};
+
+/// Sandboxes of this machine.
+pub struct LocalExecutor {
+    rootfs_folder: PathBuf,
+    owner: Owner,
+    count: AtomicU64,
+    /// Unpacked root file systems.
+    roots: Mutex<HashMap<Sha256, Arc<OnceCell<PathBuf>>>>,
+}
+
+impl LocalExecutor {
+    /// Unpacks root file systems into `rootfs_folder`; fails when no sandbox can be made here.
+    pub async fn new(rootfs_folder: &Path) -> Result<Self, ExecutorError> {
+        process::check_sandbox().await?;
+        Ok(Self {
+            rootfs_folder: rootfs_folder.to_owned(),
+            owner: Owner::this_process()?,
+            count: AtomicU64::new(0),
+            roots: Mutex::default(),
+        })
+    }
+
+    async fn ready_root(&self, toolchain: &Toolchain) -> Result<Root, ExecutorError> {
+        let Toolchain::Image {
+            name,
+            identity,
+            archive,
+        } = toolchain
+        else {
+            return Ok(Root::Host);
+        };
+        let cell = Arc::clone(self.roots.lock().await.entry(*identity).or_default());
+        let path = cell
+            .get_or_try_init(|| async {
+                let folder = self.rootfs_folder.clone();
+                let (name, identity, archive) = (name.clone(), *identity, archive.clone());
+                let unpacking = tokio::task::spawn_blocking(move || {
+                    rootfs::ensure(&folder, &name, identity, archive.as_deref())
+                });
+                match unpacking.await {
+                    Ok(unpacked) => unpacked,
+                    Err(error) => Err(ExecutorError::caused_by("unpacking was given up", error)),
+                }
+            })
+            .await?;
+        Ok(Root::Image(path.clone()))
+    }
+
+    async fn run_sandbox(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        let ready = cancel.run_until_cancelled(self.ready_root(&job.toolchain));
+        let Some(root) = ready.await else {
+            return Ok(Completion {
+                exit: Exit::Cancelled,
+                resources: Resources::default(),
+            });
+        };
+        let arguments = view::arguments(&root?, job)?;
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let group = Group::create(&self.owner, number, job.limits);
+        let start = Instant::now();
+        let mut process = Process::start(arguments, group, job.limits)?;
+        let deadline = start + job.limits.timeout;
+        let (ended, usage) = process.follow(log, cancel, deadline).await?;
+        let mut resources = Resources {
+            wall: start.elapsed(),
+            cpu: usage.cpu,
+            peak_memory_bytes: usage.peak_memory_bytes,
+        };
+        let is_out_of_memory = usage.was_out_of_memory == Some(true);
+        let exit = match ended {
+            Ended::Cancelled => Exit::Cancelled,
+            Ended::TimedOut => Exit::TimedOut,
+            Ended::Code(0) => Exit::Code(0),
+            Ended::Code(_) | Ended::NoSandbox(_) if is_out_of_memory => Exit::OutOfMemory,
+            Ended::Code(code) => Exit::Code(code),
+            Ended::NoSandbox(message) => {
+                return Err(ExecutorError::infrastructure(format!(
+                    "bubblewrap could not make the sandbox of {}: {message}",
+                    job.name
+                )));
+            }
+        };
+        output::accept(&job.output, &mut resources)?;
+        Ok(Completion { exit, resources })
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        Box::pin(process::version())
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.run_sandbox(job, log, cancel))
+    }
+
+    /// Sandboxes die with their run; only the control groups of dead runs stay.
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(async { Ok(group::sweep()) })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,311 @@
+//! Starts bubblewrap, passes its output on, and ends it.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{ExecutorError, Limits, LogSink};
+use super::group::{Group, Usage};
+
+const PROGRAM: &str = "bwrap";
+
+/// Enters the groups given up to `--`, closes what this process inherited (an open folder would be a way out of the
+/// sandbox), then becomes the rest of the command line. Bubblewrap tells on file 3, which is our standard output,
+/// whether it came to run the script; the script's output all goes to standard error.
+const ENTER: &str = r#"
+while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done
+shift
+for file in /proc/$$/fd/*; do
+  number=${file##*/}
+  if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
+done
+exec 3>&1 1>&2
+exec "$@"
+"#;
+
+/// A shell that can close files with numbers of more than one digit.
+const SHELL: &str = "/bin/bash";
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// How much of the output is kept to look at after the end.
+const TAIL_BYTES: usize = 4096;
+
+/// How a sandbox ended.
+pub(super) enum Ended {
+    /// The script ended with this code.
+    Code(i32),
+    TimedOut,
+    Cancelled,
+    /// Bubblewrap never came to run the script; its words.
+    NoSandbox(String),
+}
+
+/// A running sandbox. It dies when this is dropped.
+pub(super) struct Process {
+    handle: OwnedFd,
+    output: Receiver,
+    report: oneshot::Receiver<io::Result<Report>>,
+    tail: Vec<u8>,
+}
+
+/// What is known once all processes of a sandbox are gone.
+struct Report {
+    /// What bubblewrap told on file 3.
+    told: String,
+    usage: Usage,
+}
+
+impl Process {
+    /// Starts bubblewrap with these arguments, in the group if there is one.
+    pub(super) fn start(
+        arguments: Vec<OsString>,
+        group: Option<Group>,
+        limits: Limits,
+    ) -> Result<Self, ExecutorError> {
+        let mut command = Command::new(SHELL);
+        command.args(["-c", ENTER, SHELL]);
+        if let Some(group) = &group {
+            command.args(group.entrances()).arg("--");
+        } else {
+            let memory = format!("--as={}", limits.memory_bytes);
+            let processes = format!("--nproc={}", limits.processes);
+            command.args(["--", "prlimit", &memory, &processes, "--"]);
+        }
+        command
+            .args([PROGRAM, "--json-status-fd", "3"])
+            .args(arguments);
+        let failed = |error: io::Error| {
+            ExecutorError::caused_by(format!("failed to start {PROGRAM}: {error}"), error)
+        };
+        let (output, writer) = io::pipe().map_err(failed)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(writer);
+        let output = Receiver::from_owned_fd(output.into()).map_err(failed)?;
+
+        let (send_handle, handle) = std::sync::mpsc::sync_channel(1);
+        let (send_report, mut report) = oneshot::channel();
+        // The sandbox dies with the thread that started it, so that thread has to live as long.
+        let thread = std::thread::Builder::new().name("sandbox".to_owned());
+        thread
+            .spawn(move || {
+                let ended = supervise(command, group, &send_handle);
+                // Nobody listens to the end of a sandbox that was dropped.
+                drop(send_report.send(ended));
+            })
+            .map_err(failed)?;
+        match handle.recv() {
+            Ok(handle) => Ok(Self {
+                handle,
+                output,
+                report,
+                tail: Vec::new(),
+            }),
+            // The thread has ended, and says why.
+            Err(_) => Err(match report.try_recv() {
+                Ok(Err(error)) => failed(error),
+                _ => ExecutorError::infrastructure(format!("failed to start {PROGRAM}")),
+            }),
+        }
+    }
+
+    /// Passes output on until the sandbox ends or has to; returns when all its processes are gone.
+    pub(super) async fn follow(
+        &mut self,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+        deadline: Instant,
+    ) -> Result<(Ended, Usage), ExecutorError> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut is_open = true;
+        let deadline = tokio::time::sleep_until(deadline.into());
+        tokio::pin!(deadline);
+        let (early, report) = loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break (Some(Ended::Cancelled), None),
+                () = &mut deadline => break (Some(Ended::TimedOut), None),
+                count = self.output.read(&mut buffer), if is_open => match count {
+                    Ok(0) | Err(_) => is_open = false,
+                    Ok(count) => self.pass_on(&buffer[..count], log),
+                },
+                report = &mut self.report => break (None, Some(report)),
+            }
+        };
+        self.kill();
+        if is_open && !matches!(early, Some(Ended::Cancelled)) {
+            self.drain(&mut buffer, log).await;
+        }
+        let report = match report {
+            Some(report) => report,
+            None => (&mut self.report).await,
+        };
+        let report = match report {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => {
+                let message = format!("failed to wait for {PROGRAM}: {error}");
+                return Err(ExecutorError::caused_by(message, error));
+            }
+            Err(error) => return Err(ExecutorError::caused_by("waiting was given up", error)),
+        };
+        let mut usage = report.usage;
+        usage
+            .was_out_of_memory
+            .get_or_insert_with(|| self.said_out_of_memory());
+        let ended = early.or_else(|| exit_code(&report.told).map(Ended::Code));
+        Ok((ended.unwrap_or_else(|| self.no_sandbox()), usage))
+    }
+
+    /// Passes on what is left. All processes that can write are gone or being killed, so the end comes soon.
+    async fn drain(&mut self, buffer: &mut [u8], log: &mut dyn LogSink) {
+        while let Ok(count) = self.output.read(buffer).await {
+            if count == 0 {
+                break;
+            }
+            self.pass_on(&buffer[..count], log);
+        }
+    }
+
+    fn pass_on(&mut self, bytes: &[u8], log: &mut dyn LogSink) {
+        log.write(bytes);
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL_BYTES);
+        self.tail.drain(..excess);
+    }
+
+    /// Without a control group nobody counts kills for memory; programs whose allocation failed say so as their
+    /// last words.
+    fn said_out_of_memory(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.tail);
+        let words = [
+            "out of memory",
+            "Cannot allocate memory",
+            "memory exhausted",
+        ];
+        words.iter().any(|words| text.contains(words))
+    }
+
+    fn no_sandbox(&self) -> Ended {
+        Ended::NoSandbox(String::from_utf8_lossy(&self.tail).trim().to_owned())
+    }
+
+    fn kill(&self) {
+        // It may be gone already. The kernel ends everything inside with it.
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Starts the command and stays until all its processes are gone.
+fn supervise(
+    mut command: Command,
+    group: Option<Group>,
+    send_handle: &std::sync::mpsc::SyncSender<OwnedFd>,
+) -> io::Result<Report> {
+    let mut child = command.spawn()?;
+    // It holds the write end of the output pipe, whose reader must see the end.
+    drop(command);
+    let handle = Pid::from_raw(child.id().try_into().unwrap_or_default())
+        .ok_or_else(|| io::Error::other("no process id"))
+        .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
+    let sent = handle.and_then(|handle| send_handle.send(handle).map_err(io::Error::other));
+    if let Err(error) = sent {
+        // Nobody could end it.
+        child.kill()?;
+        child.wait()?;
+        return Err(error);
+    }
+    let mut told = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut told)?;
+    }
+    child.wait()?;
+    // Everything inside is dying now. Removing the group waits for its end.
+    let usage = group.as_ref().map(Group::usage).unwrap_or_default();
+    drop(group);
+    Ok(Report { told, usage })
+}
+
+/// The script's exit code; none when it never ran.
+fn exit_code(told: &str) -> Option<i32> {
+    serde_json::Deserializer::from_str(told)
+        .into_iter::<serde_json::Value>()
+        .filter_map(Result::ok)
+        .find_map(|document| document.get("exit-code")?.as_i64()?.try_into().ok())
+}
+
+/// The version of bubblewrap.
+pub(super) async fn version() -> Result<String, ExecutorError> {
+    let output = bubblewrap(&["--version"]).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text
+        .split_whitespace()
+        .last()
+        .unwrap_or_default()
+        .to_owned())
+}
+
+/// Fails with what to do where no sandbox can be made.
+pub(super) async fn check_sandbox() -> Result<(), ExecutorError> {
+    let arguments = "--unshare-all --unshare-user --uid 65534 --ro-bind / / --proc /proc --dev /dev /bin/sh -c :";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let output = bubblewrap(&arguments).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let words = words.trim().trim_end_matches('.');
+    Err(ExecutorError::infrastructure(format!(
+        "executor `local` cannot make a sandbox on this machine: {words}; it needs user namespaces (sysctl \
+         kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; inside a container they are mostly \
+         forbidden): allow them or take `--executor docker`"
+    )))
+}
+
+async fn bubblewrap(arguments: &[&str]) -> Result<std::process::Output, ExecutorError> {
+    let output = tokio::process::Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    output.map_err(|error| {
+        let message = if error.kind() == io::ErrorKind::NotFound {
+            "executor `local` needs the program bwrap: install package bubblewrap".to_owned()
+        } else {
+            format!("failed to start {PROGRAM}: {error}")
+        };
+        ExecutorError::caused_by(message, error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_told_last() {
+        let start = "{\n    \"child-pid\": 17,\n    \"net-namespace\": 4\n}\n";
+        assert_eq!(exit_code(start), None);
+        assert_eq!(
+            exit_code(&format!("{start}{{ \"exit-code\": 3 }}\n")),
+            Some(3)
+        );
+        assert_eq!(exit_code(""), None);
+        assert_eq!(exit_code("rubbish"), None);
+    }
+}

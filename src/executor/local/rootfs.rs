@@ -1,0 +1,175 @@
+//! Unpacks a builder image's archive once, for all runs.
+//!
+//! In: the archive and the identity that it must have. Out: a folder named by the identity, whole or not at all.
+//! Devices are left out, ownership and set-user-id bits are not kept: the sandbox has its own `/dev` and no root.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use tar::EntryType;
+
+use super::super::{ExecutorError, image_identity};
+use crate::digest::{HashingWriter, Sha256};
+use crate::fs::{self, FileError, Lock};
+
+const READ_BYTES: usize = 1 << 20;
+
+/// Returns the folder with the image's root file system, unpacking it first where it is not there yet.
+pub(super) fn ensure(
+    folder: &Path,
+    image: &str,
+    identity: Sha256,
+    archive: Option<&Path>,
+) -> Result<PathBuf, ExecutorError> {
+    let done = folder.join(identity.to_string());
+    if done.is_dir() {
+        return Ok(done);
+    }
+    let image_error = |message: String| ExecutorError::Image {
+        image: image.to_owned(),
+        message,
+    };
+    let archive = archive.ok_or_else(|| {
+        image_error(
+            "its archive is not on this machine: make the builder images first (`driverkit-matrix images build`)"
+                .into(),
+        )
+    })?;
+    let partial = folder.join(format!("{identity}.partial"));
+    let _lock = Lock::exclusive(&folder.join(format!("{identity}.lock")))?;
+    if done.is_dir() {
+        return Ok(done);
+    }
+    // Left by a run that died: whoever holds the lock owns it.
+    fs::remove_folder(&partial)?;
+    fs::create_folder(&partial)?;
+    let file = File::open(archive).map_err(|error| {
+        image_error(format!(
+            "failed to open its archive {}: {error}",
+            archive.display()
+        ))
+    })?;
+    let found = unpack(file, &partial)
+        .map_err(|error| ExecutorError::from(FileError::of("unpack", archive)(error)))?;
+    if found != identity {
+        fs::remove_folder(&partial)?;
+        return Err(image_error(format!(
+            "its archive {} has identity {found}, not {identity}: make the builder images again (`driverkit-matrix images build`)",
+            archive.display()
+        )));
+    }
+    fs::rename(&partial, &done)?;
+    Ok(done)
+}
+
+/// Unpacks; returns the identity of the image that the archive makes.
+fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, Hashing::new(file));
+    let mut archive = tar::Archive::new(&mut reader);
+    archive.set_preserve_ownerships(false);
+    archive.set_preserve_permissions(false);
+    archive.set_overwrite(true);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        match entry.header().entry_type() {
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {}
+            // Refuses names that leave the folder, also through links.
+            _ => {
+                if !entry.unpack_in(folder)? {
+                    let path = entry.path()?.display().to_string();
+                    return Err(io::Error::other(format!("{path} leaves the folder")));
+                }
+            }
+        }
+    }
+    // The digest is over all of the file, what follows the last entry included.
+    io::copy(&mut reader, &mut io::sink())?;
+    let digest = reader.into_inner().finish();
+    Ok(image_identity(&[format!("sha256:{digest}")]))
+}
+
+/// Hashes what is read through it.
+struct Hashing {
+    file: File,
+    hash: HashingWriter<io::Sink>,
+}
+
+impl Hashing {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            hash: HashingWriter::new(io::sink()),
+        }
+    }
+
+    fn finish(self) -> Sha256 {
+        self.hash.finish().0
+    }
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        io::Write::write_all(&mut self.hash, &buffer[..count])?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(folder: &Path) -> (PathBuf, Sha256) {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut put = |name: &str, kind, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o755);
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        put("usr/", EntryType::Directory, b"");
+        put("usr/bin/sh", EntryType::Regular, b"shell");
+        put("dev/null", EntryType::Char, b"");
+        let bytes = builder.into_inner().unwrap();
+        let path = folder.join("image.tar");
+        fs::write(&path, &bytes).unwrap();
+        let id = format!("sha256:{}", Sha256::of(&bytes));
+        (path, image_identity(&[id]))
+    }
+
+    #[test]
+    fn unpacked_once_and_leftovers_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, identity) = archive(folder.path());
+        let leftover = folder.path().join(format!("{identity}.partial/old"));
+        fs::write(&leftover, "half").unwrap();
+        let root = ensure(folder.path(), "x", identity, Some(&archive)).unwrap();
+        assert_eq!(fs::read(&root.join("usr/bin/sh")).unwrap(), b"shell");
+        assert!(!root.join("old").exists());
+        assert!(!root.join("dev/null").exists());
+        // The archive is not needed any more.
+        assert_eq!(ensure(folder.path(), "x", identity, None).unwrap(), root);
+    }
+
+    #[test]
+    fn another_archive_is_refused_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, found) = archive(folder.path());
+        let wanted = Sha256::of("other");
+        let error = ensure(folder.path(), "x", wanted, Some(&archive)).expect_err("other image");
+        let text = error.to_string();
+        assert!(
+            text.contains(&found.to_string()) && text.contains(&wanted.to_string()),
+            "{text}"
+        );
+        assert!(!folder.path().join(wanted.to_string()).exists());
+        assert!(!folder.path().join(format!("{wanted}.partial")).exists());
+        let error = ensure(folder.path(), "x", wanted, None).expect_err("no archive");
+        assert!(
+            error.to_string().contains("make the builder images"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! What a sandbox sees, as arguments for bubblewrap.
+//!
+//! In: a root file system and a job. Out: a command line. The root file system stays as it is: where a mount point
+//! does not exist in it, the folder above is shown as a new, read-only one with the same content and the mount
+//! point added.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::FileType;
+use std::path::{Component, Path, PathBuf};
+
+use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
+use super::super::{ExecutorError, Job};
+use crate::fs::FileError;
+
+/// What a sandbox's root is made of.
+pub(super) enum Root {
+    /// An unpacked image.
+    Image(PathBuf),
+    /// This machine's own files, as far as compilers need them.
+    Host,
+}
+
+/// Folders of this machine's root that hold programs and libraries.
+const HOST_FOLDERS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// What programs need of this machine's `/etc`.
+const HOST_SETTINGS: &[&str] = &["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"];
+
+/// Made by the sandbox itself.
+const OWN_FOLDERS: &[&str] = &["dev", "proc", "tmp", "out", "sys"];
+
+const MAXIMUM_LINKS: usize = 40;
+
+/// The whole command line of `bwrap`, script included.
+pub(super) fn arguments(root: &Root, job: &Job) -> Result<Vec<OsString>, ExecutorError> {
+    let (user, group) = sandbox::user();
+    let mut line = Line::default();
+    line.words("--unshare-all --unshare-user --die-with-parent --new-session --as-pid-1");
+    line.words("--cap-drop ALL");
+    line.words(&format!("--hostname {HOSTNAME} --uid {user} --gid {group}"));
+    let base = match root {
+        Root::Image(folder) => folder.clone(),
+        Root::Host => PathBuf::from("/"),
+    };
+    let targets = job
+        .mounts
+        .iter()
+        .map(|mount| (mount.source.as_path(), resolve(&base, &mount.target)))
+        .collect::<Vec<_>>();
+    let mut remade: BTreeSet<PathBuf> = targets
+        .iter()
+        .filter_map(|(_, target)| folder_to_remake(&base, target))
+        .collect();
+    remade.remove(Path::new("/"));
+    match root {
+        Root::Image(_) => {
+            line.content_of(&base, Path::new("/"), |name| !OWN_FOLDERS.contains(&name))?;
+        }
+        Root::Host => {
+            line.content_of(&base, Path::new("/"), |name| HOST_FOLDERS.contains(&name))?;
+            line.content_of(&base, Path::new("/etc"), |name| {
+                HOST_SETTINGS.contains(&name)
+            })?;
+        }
+    }
+    // Where this process is root, so are its sandboxes in the eyes of the kernel's settings: they must not be
+    // writable, whatever capabilities are missing.
+    line.words("--proc /proc --remount-ro /proc");
+    line.words("--dev /dev --tmpfs /dev/shm --remount-ro /dev --dir /sys");
+    let size = job.limits.memory_bytes;
+    line.words(&format!("--size {size} --perms 1777 --tmpfs {TMP}"));
+    for folder in &remade {
+        line.words("--tmpfs").path(folder);
+        line.content_of(&base, folder, |_| true)?;
+    }
+    for (source, target) in &targets {
+        line.words("--ro-bind").path(source).path(target);
+    }
+    line.words("--bind").path(&job.output).path(Path::new(OUT));
+    for folder in &remade {
+        line.words("--remount-ro").path(folder);
+    }
+    line.words(&format!("--remount-ro / --chdir {TMP} --"));
+    line.0
+        .extend(sandbox::command(job)?.into_iter().map(OsString::from));
+    Ok(line.0)
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn words(&mut self, text: &str) -> &mut Self {
+        self.0.extend(text.split(' ').map(OsString::from));
+        self
+    }
+
+    fn path(&mut self, path: &Path) -> &mut Self {
+        self.0.push(path.as_os_str().to_owned());
+        self
+    }
+
+    /// Shows each thing in `inner` of the root file system at its place.
+    fn content_of(
+        &mut self,
+        base: &Path,
+        inner: &Path,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), FileError> {
+        let outer = below(base, inner);
+        let mut entries: Vec<(PathBuf, FileType)> = Vec::new();
+        for entry in std::fs::read_dir(&outer).map_err(FileError::of("read folder", &outer))? {
+            let entry = entry.map_err(FileError::of("read folder", &outer))?;
+            let kind = entry
+                .file_type()
+                .map_err(FileError::of("inspect", entry.path()))?;
+            if entry.file_name().to_str().is_none_or(&is_wanted) {
+                entries.push((entry.path(), kind));
+            }
+        }
+        entries.sort_by(|left, right| left.0.cmp(&right.0));
+        for (path, kind) in entries {
+            let shown = inner.join(path.file_name().unwrap_or_default());
+            if kind.is_symlink() {
+                let target =
+                    std::fs::read_link(&path).map_err(FileError::of("read link", &path))?;
+                self.words("--symlink").path(&target).path(&shown);
+            } else if kind.is_dir() || kind.is_file() {
+                self.words("--ro-bind").path(&path).path(&shown);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an absolute path of the sandbox lies on this machine.
+fn below(base: &Path, inner: &Path) -> PathBuf {
+    base.join(inner.strip_prefix("/").unwrap_or(inner))
+}
+
+/// The path without links, as seen inside; links are followed within the root file system.
+fn resolve(base: &Path, path: &Path) -> PathBuf {
+    let mut pending: Vec<OsString> = parts(path);
+    let mut resolved = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(part) = pending.pop() {
+        if part == ".." {
+            resolved.pop();
+            continue;
+        }
+        let next = resolved.join(&part);
+        match std::fs::read_link(below(base, &next)) {
+            Ok(target) if links < MAXIMUM_LINKS => {
+                links += 1;
+                if target.is_absolute() {
+                    resolved = PathBuf::from("/");
+                }
+                pending.extend(parts(&target));
+            }
+            _ => resolved = next,
+        }
+    }
+    resolved
+}
+
+/// Names and `..` of a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let mut parts: Vec<OsString> = path
+        .components()
+        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir))
+        .map(|component| component.as_os_str().to_owned())
+        .collect();
+    parts.reverse();
+    parts
+}
+
+/// The folder that must be shown anew so that `target` can exist in it; none when `target` exists.
+fn folder_to_remake(base: &Path, target: &Path) -> Option<PathBuf> {
+    if below(base, target).is_dir() {
+        return None;
+    }
+    target
+        .ancestors()
+        .skip(1)
+        .find(|folder| below(base, folder).is_dir())
+        .map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_found_through_links_of_the_root_file_system() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path();
+        std::fs::create_dir_all(base.join("usr/lib/there")).unwrap();
+        std::os::unix::fs::symlink("usr/lib", base.join("lib")).unwrap();
+        std::os::unix::fs::symlink("/usr/lib/there", base.join("usr/absolute")).unwrap();
+        std::os::unix::fs::symlink("loop", base.join("loop")).unwrap();
+        for (path, resolved, remade) in [
+            ("/lib/there", "/usr/lib/there", None),
+            ("/lib/new", "/usr/lib/new", Some("/usr/lib")),
+            ("/lib/new/deep", "/usr/lib/new/deep", Some("/usr/lib")),
+            ("/usr/absolute/../x", "/usr/lib/x", Some("/usr/lib")),
+            ("/driver", "/driver", Some("/")),
+            ("/loop/x", "/loop/x", Some("/")),
+        ] {
+            let found = resolve(base, Path::new(path));
+            assert_eq!(found, Path::new(resolved), "{path}");
+            assert_eq!(
+                folder_to_remake(base, &found).as_deref(),
+                remade.map(Path::new),
+                "{path}"
+            );
+        }
+    }
+}

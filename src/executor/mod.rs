@@ -1,0 +1,230 @@
+//! Executors run jobs: a script in a hermetic sandbox over a builder image, with read-only input trees.
+//!
+//! In: a [`Job`]. Out: the files that the script left in `/out`, its output streamed to a [`LogSink`], and a
+//! [`Completion`]. An executor knows nothing of matrices, drivers or keys.
+//!
+//! Inside the sandbox, the same for every executor: the image's file system read-only, no network, no capabilities,
+//! no new privileges, not root; `/tmp` an empty, writable tmpfs; `/out` an empty, writable folder whose content is
+//! given back; each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus
+//! `PATH`, `HOME=/tmp`, `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs
+//! `/bin/sh` and `/usr/bin/env`.
+//!
+//! Of what a script leaves in `/out`, regular files and folders are given back; links, sockets and pipes are
+//! removed, never followed. A file `/out/.resources` is not an output: its lines `cpu_seconds <decimal>` and
+//! `memory_peak_bytes <integer>` tell what the script's processes used.
+
+mod docker;
+mod fake;
+mod local;
+mod output;
+mod owner;
+mod sandbox;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::digest::Sha256;
+
+pub use docker::DockerExecutor;
+pub use fake::{Behaviour, FakeError, FakeExecutor, FakeScript, Rule};
+pub use local::{HostToolchain, LocalExecutor, host_toolchain};
+
+/// The digest that stands for a builder image: over its layers' diff ids (`sha256:<64 digits>`, as `docker inspect`
+/// shows them under `RootFS`), joined by newlines. An image imported from a tar has one layer, whose diff id is the
+/// digest of the tar.
+pub fn image_identity<Id: AsRef<str>>(diff_ids: &[Id]) -> Sha256 {
+    let ids: Vec<&str> = diff_ids.iter().map(AsRef::as_ref).collect();
+    Sha256::of(ids.join("\n"))
+}
+
+/// A folder of this machine shown inside the sandbox, read-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The folder on this machine. It does not change while the executor lives: a daemon on another machine gets
+    /// one copy of it.
+    pub source: PathBuf,
+    /// The absolute path inside.
+    pub target: PathBuf,
+}
+
+/// What a job may use at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall time.
+    pub timeout: Duration,
+    /// Memory in bytes, tmpfs included.
+    pub memory_bytes: u64,
+    /// Processes at once.
+    pub processes: u32,
+}
+
+/// What a job runs over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    /// A builder image.
+    Image {
+        /// Its name for the Docker daemon: `driverkit-matrix/builder:bookworm`.
+        name: String,
+        /// The digest over its file system layers (see [`crate::image`]); the executor refuses another image
+        /// under the same name.
+        identity: Sha256,
+        /// The uncompressed root file system archive, where there is one on this machine.
+        archive: Option<PathBuf>,
+    },
+    /// The compilers of this machine: `local` only.
+    Host {
+        /// The digest over the versions of everything that matters.
+        identity: Sha256,
+    },
+}
+
+impl Toolchain {
+    /// What stands for the toolchain in keys.
+    pub fn identity(&self) -> Sha256 {
+        match self {
+            Self::Image { identity, .. } | Self::Host { identity } => *identity,
+        }
+    }
+}
+
+/// One script to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// A short name for labels and logs: `module 8.1.0+driver/x86_64/debian_...`.
+    pub name: String,
+    /// The run that it belongs to; containers carry it as a label.
+    pub run_id: String,
+    /// What it runs over.
+    pub toolchain: Toolchain,
+    /// The text of the script.
+    pub script: String,
+    /// Input trees.
+    pub mounts: Vec<Mount>,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
+    /// Limits.
+    pub limits: Limits,
+    /// An existing, empty folder on this machine that receives the content of `/out`.
+    pub output: PathBuf,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The script ended with this code.
+    Code(i32),
+    /// The wall time limit ended it.
+    TimedOut,
+    /// The memory limit ended it.
+    OutOfMemory,
+    /// The cancellation token ended it.
+    Cancelled,
+}
+
+/// What a finished job used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// Wall time from the start of the sandbox to its end.
+    pub wall: Duration,
+    /// Processor time of all its processes, where it is known.
+    pub cpu: Option<Duration>,
+    /// The highest memory use in bytes, where it is known.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// What came of a job that could be run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Completion {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it used.
+    pub resources: Resources,
+}
+
+/// Why a job could not be run at all; never the script's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The image is not there, cannot be imported, or is another one than wanted.
+    #[error("builder image {image}: {message}")]
+    Image {
+        /// The image's name.
+        image: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The daemon, the sandbox program or the disk failed; may succeed when tried again.
+    #[error("{message}")]
+    Infrastructure {
+        /// What is wrong and what to do.
+        message: String,
+        /// The cause.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl ExecutorError {
+    pub(crate) fn infrastructure(message: impl Into<String>) -> Self {
+        Self::Infrastructure {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    pub(crate) fn caused_by(
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Infrastructure {
+            message: message.into(),
+            source: Some(Box::new(source)),
+        }
+    }
+}
+
+impl From<crate::fs::FileError> for ExecutorError {
+    fn from(error: crate::fs::FileError) -> Self {
+        Self::caused_by(error.to_string(), error)
+    }
+}
+
+/// Receives a job's output as it comes, standard output and error in one stream.
+pub trait LogSink: Send {
+    /// Takes the next bytes; they may end anywhere in a line.
+    fn write(&mut self, bytes: &[u8]);
+}
+
+impl LogSink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Runs jobs.
+pub trait Executor: Send + Sync {
+    /// Its word on the command line and in the manifest: `docker`.
+    fn name(&self) -> &'static str;
+
+    /// The version of the daemon or sandbox program, for the manifest.
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>>;
+
+    /// Runs one job to its end. Whatever it made (containers, temporary files) is gone when this returns, also
+    /// when the token is cancelled; a cancelled token ends the job at once with [`Exit::Cancelled`].
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>>;
+
+    /// Removes what dead runs left behind; returns how many things it removed. What belongs to a run that lives, or
+    /// may live on another machine, stays.
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>>;
+
+    /// Ends the run: removes what was kept from one job to the next (copies of trees on another machine). What is
+    /// not removed here, because the process died, is removed by a later [`Self::sweep`].
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>>;
+}

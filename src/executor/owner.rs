@@ -1,0 +1,159 @@
+//! Who made a thing, in a form that another process can check later: whether that process still lives.
+//!
+//! In: this process, or the text that was put on a container, volume or control group. Out: alive, dead or unknown.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::ExecutorError;
+
+/// A process, named so that neither a later process of the same number nor one of another machine is taken for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The machine's boot and the process namespace in which `process` counts.
+    machine: String,
+    process: u32,
+    /// When the process started, in ticks since boot.
+    started: u64,
+}
+
+/// What is known of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Liveness {
+    Alive,
+    Dead,
+    /// It belongs to another machine, boot or process namespace.
+    Unknown,
+}
+
+impl Owner {
+    /// This process.
+    pub(super) fn this_process() -> Result<Self, ExecutorError> {
+        let process = std::process::id();
+        let started = start_of(process)
+            .ok_or_else(|| ExecutorError::infrastructure("failed to read /proc/self/stat"))?;
+        Ok(Self {
+            machine: machine()?,
+            process,
+            started,
+        })
+    }
+
+    /// Whether the owner still runs.
+    pub(super) fn liveness(&self) -> Liveness {
+        match machine() {
+            Ok(machine) if machine == self.machine => {
+                if start_of(self.process) == Some(self.started) {
+                    Liveness::Alive
+                } else {
+                    Liveness::Dead
+                }
+            }
+            _ => Liveness::Unknown,
+        }
+    }
+}
+
+fn machine() -> Result<String, ExecutorError> {
+    let boot = crate::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid")
+        .map_err(crate::fs::FileError::of("read link", "/proc/self/ns/pid"))?;
+    let number: String = namespace
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    Ok(format!("{}.{number}", boot.trim()))
+}
+
+/// The start time of a process that runs; none for one that is gone or only waits to be collected by its parent.
+fn start_of(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}.{}.{}",
+            self.machine, self.process, self.started
+        )
+    }
+}
+
+impl FromStr for Owner {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.rsplitn(3, '.');
+        let started = parts.next().and_then(|part| part.parse().ok()).ok_or(())?;
+        let process = parts.next().and_then(|part| part.parse().ok()).ok_or(())?;
+        let machine = parts.next().ok_or(())?.to_owned();
+        Ok(Self {
+            machine,
+            process,
+            started,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips_and_this_process_lives() {
+        let owner = Owner::this_process().unwrap();
+        assert_eq!(owner.to_string().parse(), Ok(owner.clone()));
+        assert_eq!(owner.liveness(), Liveness::Alive);
+    }
+
+    #[test]
+    fn another_process_of_the_same_number_is_not_the_owner() {
+        let mut owner = Owner::this_process().unwrap();
+        owner.started += 1;
+        assert_eq!(owner.liveness(), Liveness::Dead);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_dead_even_before_its_parent_collects_it() {
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let owner = Owner {
+            process: child.id(),
+            started: start_of(child.id()).unwrap(),
+            ..Owner::this_process().unwrap()
+        };
+        assert_eq!(owner.liveness(), Liveness::Alive);
+        child.kill().unwrap();
+        while owner.liveness() == Liveness::Alive {
+            std::thread::yield_now();
+        }
+        assert_eq!(owner.liveness(), Liveness::Dead);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn owners_of_other_machines_are_unknown() {
+        let mut owner = Owner::this_process().unwrap();
+        owner.machine = "elsewhere.1".to_owned();
+        assert_eq!(owner.liveness(), Liveness::Unknown);
+    }
+
+    #[test]
+    fn other_text_is_no_owner() {
+        for text in ["", "x", "a.b.c", "1.2"] {
+            assert_eq!(text.parse::<Owner>(), Err(()), "{text}");
+        }
+    }
+}

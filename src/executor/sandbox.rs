@@ -1,0 +1,60 @@
+//! What every sandbox has in common: the command line, the environment, the fixed names.
+
+use super::{ExecutorError, Job};
+
+/// The folder inside that receives outputs.
+pub(super) const OUT: &str = "/out";
+
+/// The empty, writable folder inside; also home and working directory.
+pub(super) const TMP: &str = "/tmp";
+
+/// The host name inside.
+pub(super) const HOSTNAME: &str = "builder";
+
+/// The user and group that scripts run as where the program itself runs as root: nobody.
+pub(super) const NOBODY: u32 = 65534;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The longest single argument that Linux takes, with its terminating zero byte.
+const ARGUMENT_LIMIT_BYTES: usize = 128 << 10;
+
+/// The user and group that a script runs as.
+pub(super) fn user() -> (u32, u32) {
+    let user = rustix::process::getuid();
+    if user.is_root() {
+        (NOBODY, NOBODY)
+    } else {
+        (user.as_raw(), rustix::process::getgid().as_raw())
+    }
+}
+
+/// The command line that runs the job's script with the job's environment and nothing else of it: an image's own
+/// variables are no part of its identity, so they must not be seen.
+pub(super) fn command(job: &Job) -> Result<Vec<String>, ExecutorError> {
+    if job.script.len() >= ARGUMENT_LIMIT_BYTES {
+        return Err(ExecutorError::infrastructure(format!(
+            "the script of {} has {} bytes; at most {} can be passed",
+            job.name,
+            job.script.len(),
+            ARGUMENT_LIMIT_BYTES - 1
+        )));
+    }
+    let fixed = [
+        ("PATH", PATH),
+        ("HOME", TMP),
+        ("LC_ALL", "C"),
+        ("TZ", "UTC"),
+    ];
+    let mut words = vec!["/usr/bin/env".to_owned(), "-i".to_owned()];
+    // The last one counts, so that a job can change the fixed ones.
+    words.extend(fixed.iter().map(|(name, value)| format!("{name}={value}")));
+    words.extend(
+        job.environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}")),
+    );
+    words.extend(["/bin/sh", "-e", "-c"].map(str::to_owned));
+    words.push(job.script.clone());
+    Ok(words)
+}
