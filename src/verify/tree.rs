@@ -1,0 +1,235 @@
+//! What a kernel's header tree says of itself.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{self, FileError};
+use crate::kernel::Architecture;
+
+/// What a header tree says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelTreeFacts {
+    /// What `uname -r` prints on its kernel.
+    pub uts_release: String,
+    /// Its architecture, where its configuration tells.
+    pub architecture: Option<Architecture>,
+    /// The gcc that compiled the kernel, `12` or `4.9`, where the tree tells.
+    pub gcc_version: Option<String>,
+    /// Whether it holds the versions of the kernel's symbols.
+    pub has_symvers: bool,
+    /// Words of a vermagic, and whether a module for this kernel has them.
+    pub vermagic_words: Vec<(String, bool)>,
+}
+
+/// Why a folder is no header tree.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadTreeError {
+    /// A file that every tree has is not there.
+    #[error("the header tree is not complete: {0}")]
+    File(#[from] FileError),
+    /// A file that does not say what it should.
+    #[error("{} does not define {what}", path.display())]
+    Undefined {
+        /// The file, relative to the tree.
+        path: PathBuf,
+        /// What it lacks.
+        what: &'static str,
+    },
+}
+
+/// Reads the header tree in `folder` (the one that `make -C` is given).
+pub fn read_kernel_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
+    // Kernels before 2.6.33 (2010) had it elsewhere.
+    let names = [
+        "include/generated/utsrelease.h",
+        "include/linux/utsrelease.h",
+    ];
+    let name = names
+        .into_iter()
+        .find(|name| folder.join(name).exists())
+        .unwrap_or(names[0]);
+    let header = fs::read_to_string(&folder.join(name))?;
+    let uts_release = header
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("#define UTS_RELEASE \"")?
+                .strip_suffix('"')
+        })
+        .ok_or(ReadTreeError::Undefined {
+            path: name.into(),
+            what: "UTS_RELEASE",
+        })?
+        .to_owned();
+    let config = fs::read_to_string(&folder.join(".config"))?;
+    let compile =
+        std::fs::read_to_string(folder.join("include/generated/compile.h")).unwrap_or_default();
+    let is_set = |name: &str| value(&config, name) == Some("y");
+    let architecture = if is_set("CONFIG_X86_64") {
+        Some(Architecture::Amd64)
+    } else if is_set("CONFIG_ARM64") {
+        Some(Architecture::Arm64)
+    } else {
+        None
+    };
+    let mut words = vec![
+        ("SMP", is_set("CONFIG_SMP")),
+        ("mod_unload", is_set("CONFIG_MODULE_UNLOAD")),
+        ("modversions", is_set("CONFIG_MODVERSIONS")),
+    ];
+    // A kernel can be both; it says one of the two words then, and which one differs between 6.12 and 7.2.
+    let is_preemptible = is_set("CONFIG_PREEMPT_BUILD") || is_set("CONFIG_PREEMPT");
+    let is_realtime = is_set("CONFIG_PREEMPT_RT");
+    if !(is_preemptible && is_realtime) {
+        words.push(("preempt", is_preemptible));
+        words.push(("preempt_rt", is_realtime));
+    }
+    Ok(KernelTreeFacts {
+        uts_release,
+        architecture,
+        gcc_version: gcc_version(&config, &compile),
+        has_symvers: folder
+            .join("Module.symvers")
+            .metadata()
+            .is_ok_and(|file| file.len() > 0),
+        vermagic_words: words
+            .into_iter()
+            .map(|(word, wanted)| (word.to_owned(), wanted))
+            .collect(),
+    })
+}
+
+fn value<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+    config
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| value.trim_matches('"'))
+}
+
+/// From 4.18 on the configuration has the number, 120200 for 12.2.0; before, `compile.h` or nothing has the text.
+fn gcc_version(config: &str, compile: &str) -> Option<String> {
+    let number = value(config, "CONFIG_GCC_VERSION").and_then(|number| number.parse::<u32>().ok());
+    if let Some(number) = number.filter(|&number| number > 0) {
+        let (major, minor) = (number / 10_000, number / 100 % 100);
+        return Some(short_version(major, minor));
+    }
+    let texts = value(config, "CONFIG_CC_VERSION_TEXT").into_iter().chain(
+        compile
+            .lines()
+            .filter_map(|line| line.strip_prefix("#define LINUX_COMPILER ")),
+    );
+    texts
+        .filter(|text| text.contains("gcc"))
+        .find_map(version_in)
+}
+
+/// The last `1.2` or `1.2.3` in a text such as `gcc version 4.9.2 (Debian 4.9.2-10)`, before any parenthesis.
+fn version_in(text: &str) -> Option<String> {
+    let outside = text
+        .split('(')
+        .next()
+        .into_iter()
+        .chain(text.split(')').skip(1));
+    let words: Vec<&str> = outside.flat_map(str::split_whitespace).collect();
+    words.into_iter().rev().find_map(|word| {
+        let mut parts = word
+            .trim_matches(|found: char| !found.is_ascii_digit())
+            .split('.');
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?.parse().ok()?;
+        Some(short_version(major, minor))
+    })
+}
+
+/// From 5 on the major number alone names a release series.
+fn short_version(major: u32, minor: u32) -> String {
+    if major < 5 {
+        format!("{major}.{minor}")
+    } else {
+        major.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(config: &str, compile: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(&folder.path().join(name), text).unwrap();
+        write(
+            "include/generated/utsrelease.h",
+            "#define UTS_RELEASE \"6.1.0-50-rt-amd64\"\n",
+        );
+        write("include/generated/compile.h", compile);
+        write(".config", config);
+        folder
+    }
+
+    #[test]
+    fn facts_of_a_tree() {
+        let config = "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_PREEMPT_RT=y\n# CONFIG_MODVERSIONS is not set\n";
+        let folder = tree(config, "");
+        fs::write(
+            &folder.path().join("Module.symvers"),
+            "0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n",
+        )
+        .unwrap();
+        let facts = read_kernel_tree(folder.path()).unwrap();
+        assert_eq!(facts.uts_release, "6.1.0-50-rt-amd64");
+        assert_eq!(facts.architecture, Some(Architecture::Amd64));
+        assert_eq!(facts.gcc_version.as_deref(), Some("12"));
+        assert!(facts.has_symvers);
+        let set: Vec<_> = facts
+            .vermagic_words
+            .iter()
+            .filter(|(_, set)| *set)
+            .map(|(word, _)| word.as_str())
+            .collect();
+        assert_eq!(set, ["SMP", "preempt_rt"]);
+    }
+
+    #[test]
+    fn the_compiler_is_found_where_the_tree_names_it() {
+        for (config, compile, version) in [
+            ("CONFIG_GCC_VERSION=40902\n", "", Some("4.9")),
+            (
+                "CONFIG_GCC_VERSION=0\nCONFIG_CC_VERSION_TEXT=\"Debian clang version 14.0.6\"\n",
+                "",
+                None,
+            ),
+            (
+                "CONFIG_CC_VERSION_TEXT=\"gcc-12 (Debian 12.2.0-14) 12.2.0\"\n",
+                "",
+                Some("12"),
+            ),
+            (
+                "",
+                "#define LINUX_COMPILER \"gcc version 4.8.5 20150623 (Red Hat 4.8.5-36) (GCC) \"\n",
+                Some("4.8"),
+            ),
+            ("", "", None),
+        ] {
+            let facts = read_kernel_tree(tree(config, compile).path()).unwrap();
+            assert_eq!(facts.gcc_version.as_deref(), version, "{config}{compile}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_tree_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            read_kernel_tree(folder.path()),
+            Err(ReadTreeError::File(_))
+        ));
+        fs::write(
+            &folder.path().join("include/generated/utsrelease.h"),
+            "#define X 1\n",
+        )
+        .unwrap();
+        assert!(matches!(
+            read_kernel_tree(folder.path()),
+            Err(ReadTreeError::Undefined { .. })
+        ));
+    }
+}
