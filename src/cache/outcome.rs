@@ -1,0 +1,183 @@
+//! What a step gave, kept under the step's key.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{KeyBuilder, Sha256};
+use crate::failure::Failure;
+use crate::fs::{self, FileError, Lock};
+
+/// The version of the folder and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
+const FOLDER: &str = "outcomes/v1";
+
+/// Locks are shared by all keys that begin with the same three digits, so that their number stays bounded.
+const LOCK_DIGITS: usize = 3;
+
+/// What a step gave, with everything that went into its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The fields of the key.
+    pub inputs: KeyBuilder,
+    /// What came of it.
+    pub result: StepResult,
+    /// The digest of the compressed log, for steps that run a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Sha256>,
+    /// Wall time of the step.
+    pub wall: Duration,
+    /// Processor time of its job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Duration>,
+    /// Highest memory use of its job in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// What comes of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepResult {
+    /// A folder in the store.
+    Tree {
+        /// Its digest.
+        sha256: Sha256,
+        /// What kind of tree it is: packages can be unpacked again, configured drivers configured again.
+        role: TreeRole,
+    },
+    /// What was read out of a kernel's header tree.
+    Facts(serde_json::Value),
+    /// The answer of a check.
+    Check {
+        /// Whether the check's module compiled.
+        passed: bool,
+    },
+    /// An artifact in the store, checked.
+    Artifact(ArtifactFacts),
+    /// A failure that the same inputs give again.
+    Failure(Failure),
+}
+
+/// What kind of tree a step made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeRole {
+    /// An unpacked header package.
+    Package,
+    /// A configured driver.
+    Driver,
+}
+
+/// What is known of a checked artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactFacts {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The module's vermagic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vermagic: Option<String>,
+    /// The module's srcversion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srcversion: Option<String>,
+}
+
+/// The outcomes of a store.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    folder: PathBuf,
+}
+
+impl Outcomes {
+    /// The outcomes of the store in folder `store_root`.
+    pub fn new(store_root: &Path) -> Self {
+        Self {
+            folder: store_root.join(FOLDER),
+        }
+    }
+
+    /// The folder that holds them.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the outcome under `key` is, if it is there.
+    pub fn path(&self, key: Sha256) -> PathBuf {
+        let name = key.to_string();
+        let mut path = self.folder.join(&name[..2]);
+        path.push(name + ".json");
+        path
+    }
+
+    /// The outcome under `key`. One that cannot be read (torn by a broken disk, written by a newer version) counts
+    /// as not there: the step is then done again and the file replaced.
+    pub fn find(&self, key: Sha256) -> Result<Option<Outcome>, FileError> {
+        let path = self.path(key);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::of("read", path)(error)),
+        }
+    }
+
+    /// Keeps an outcome under the key of its inputs, replacing what was there.
+    pub fn put(&self, outcome: &Outcome) -> Result<(), FileError> {
+        let path = self.path(outcome.inputs.key());
+        let text = serde_json::to_vec(outcome)
+            .map_err(|error| FileError::of("write", &path)(io::Error::other(error)))?;
+        fs::write(&path, text)
+    }
+
+    /// Forgets the outcome under `key`.
+    pub fn remove(&self, key: Sha256) -> Result<(), FileError> {
+        fs::remove_file(&self.path(key))
+    }
+
+    /// Waits until no other run works on a step with this key. Blocks the thread; never take two at once.
+    pub fn lock(&self, key: Sha256) -> Result<Lock, FileError> {
+        let name = key.to_string();
+        Lock::exclusive(&self.folder.join("locks").join(&name[..LOCK_DIGITS]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(passed: bool) -> Outcome {
+        Outcome {
+            inputs: KeyBuilder::new("check", 1).field("tree", "abc"),
+            result: StepResult::Check { passed },
+            log: None,
+            wall: Duration::from_secs(1),
+            cpu: None,
+            peak_memory_bytes: None,
+        }
+    }
+
+    #[test]
+    fn what_was_put_is_found_until_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = Outcomes::new(folder.path());
+        let key = outcome(true).inputs.key();
+        assert_eq!(outcomes.find(key).unwrap(), None);
+        outcomes.put(&outcome(false)).unwrap();
+        outcomes.put(&outcome(true)).unwrap();
+        assert_eq!(outcomes.find(key).unwrap(), Some(outcome(true)));
+        outcomes.remove(key).unwrap();
+        assert_eq!(outcomes.find(key).unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_outcome_counts_as_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = Outcomes::new(folder.path());
+        let key = outcome(true).inputs.key();
+        outcomes.put(&outcome(true)).unwrap();
+        fs::write(&outcomes.path(key), &b"{\"inputs\":{\"st"[..]).unwrap();
+        assert_eq!(outcomes.find(key).unwrap(), None);
+    }
+}
