@@ -1,0 +1,208 @@
+//! Running one job of a build: a compile slot, the executor, its log, retries for what is transient.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::pipeline::Pipeline;
+use super::step::{Halt, Mode, backoff};
+use super::stop::StopReason;
+use crate::digest::Sha256;
+use crate::event::EventKind;
+use crate::executor::{Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Toolchain};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::plan::Build;
+use crate::report::{LogLimits, LogWriter};
+use crate::script::{LogClassifier, LogFindings};
+
+/// So many infrastructure failures in a row, with no job done in between, end the run.
+const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
+
+/// What to run for a build, before the executor's own words.
+pub(super) struct JobRequest {
+    pub(super) phase: Phase,
+    pub(super) toolchain: Toolchain,
+    pub(super) script: String,
+    pub(super) mounts: Vec<Mount>,
+}
+
+/// What a job gave.
+pub(super) struct JobResult {
+    pub(super) completion: Completion,
+    /// The content of `/out`; removed when dropped.
+    pub(super) output: tempfile::TempDir,
+    /// The compressed log in the store.
+    pub(super) log: Sha256,
+    /// What was found in the log.
+    pub(super) findings: LogFindings,
+}
+
+/// Writes a job's output to its log and looks for the first error in it as it comes.
+struct Tee<'a> {
+    log: &'a mut LogWriter,
+    classifier: &'a mut LogClassifier,
+}
+
+impl LogSink for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.log.write(bytes);
+        self.classifier.feed(bytes);
+    }
+}
+
+impl Pipeline {
+    /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
+    /// with an error is a result; only what is not the script's doing is a [`Halt`].
+    pub(super) async fn run_job(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+    ) -> Result<JobResult, Halt> {
+        let mut waits = backoff(build.settings.retries);
+        let mut attempt = 1;
+        loop {
+            let failed = match Box::pin(self.attempt(build, request)).await {
+                Err(Halt::Failed(failed)) if failed.failure.class.is_transient() => failed,
+                result => return result,
+            };
+            let wait = waits.next().filter(|_| !self.stop.no_new().is_cancelled());
+            let Some(wait) = wait else {
+                return Err(Halt::Failed(failed));
+            };
+            self.retries.push(build.id(), failed.failure.clone());
+            self.events.send(EventKind::Retrying {
+                build: build.id(),
+                failure: failed.failure.clone(),
+                attempt,
+                wait,
+            });
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.no_new().cancelled() => return Err(Halt::Failed(failed)),
+            }
+        }
+    }
+
+    async fn attempt(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
+        let _slot = self
+            .compile_slots
+            .acquire()
+            .await
+            .map_err(|_| Halt::NotRun)?;
+        self.may_begin(Mode::Run)?;
+        let phase = request.phase;
+        self.events.send(EventKind::PhaseStarted {
+            build: build.id(),
+            phase,
+        });
+        let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
+        let output = self.store.temporary_folder().map_err(stored)?;
+        let job = Job {
+            name: format!("{phase} {}", build.id()),
+            run_id: self.run_id.clone(),
+            toolchain: request.toolchain.clone(),
+            script: request.script.clone(),
+            mounts: request.mounts.clone(),
+            environment: Vec::new(),
+            limits: Limits {
+                timeout: build.settings.timeout,
+                memory_bytes: build.settings.memory_bytes,
+                processes: build.settings.processes,
+            },
+            output: output.path().to_owned(),
+        };
+        let log_path = PathBuf::from(output.path()).with_extension("log");
+        let mut log = LogWriter::create(
+            &log_path,
+            &self.reproduce_command(build),
+            LogLimits::default(),
+        )
+        .map_err(stored)?;
+        let mut classifier = LogClassifier::new(phase);
+        let executor = self.executor.get().ok_or(Halt::NotRun)?;
+        let mut sink = Tee {
+            log: &mut log,
+            classifier: &mut classifier,
+        };
+        let completion = executor.run(&job, &mut sink, self.stop.now()).await;
+        log.finish().map_err(stored)?;
+        let is_bad = matches!(&completion, Ok(done) if done.exit != Exit::Code(0));
+        if self.fail_fast && is_bad {
+            // Before the slot is free for the next job.
+            self.stop.request(StopReason::FailFast);
+        }
+        let completion = completion.map_err(|error| self.executor_failure(&error, phase))?;
+        self.infrastructure_failures
+            .store(0, std::sync::atomic::Ordering::Relaxed);
+        let (log, _) = std::fs::File::open(&log_path)
+            .map_err(crate::fs::FileError::of("read", &log_path))
+            .and_then(|file| self.store.put_blob(file))
+            .and_then(|blob| crate::fs::remove_file(&log_path).map(|()| blob))
+            .map_err(stored)?;
+        Ok(JobResult {
+            completion,
+            output,
+            log,
+            findings: classifier.finish(),
+        })
+    }
+
+    fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
+        let class = match error {
+            ExecutorError::Image { .. } => FailureClass::Image,
+            ExecutorError::Infrastructure { .. } => {
+                let before = self
+                    .infrastructure_failures
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if before + 1 >= INFRASTRUCTURE_FAILURES_IN_A_ROW {
+                    self.stop.request(StopReason::Infrastructure);
+                }
+                FailureClass::Infrastructure
+            }
+        };
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Failure::new(class, phase, message).into()
+    }
+}
+
+/// The failure of a job that did not end with exit code 0, if it is one.
+pub(super) fn failure_of(result: &JobResult, phase: Phase, limits: Limits) -> Option<Failure> {
+    let used = result.completion.resources;
+    let failure = match result.completion.exit {
+        Exit::Code(0) => return None,
+        Exit::Code(code) => result.findings.clone().into_failure(phase, code),
+        Exit::TimedOut => Failure::new(
+            FailureClass::Timeout,
+            phase,
+            format!(
+                "took longer than {} s; raise `timeout` in the matrix",
+                limits.timeout.as_secs()
+            ),
+        ),
+        Exit::OutOfMemory => Failure::new(
+            FailureClass::OutOfMemory,
+            phase,
+            format!(
+                "needed more than {} MiB; raise `memory` in the matrix (highest use seen: {} MiB)",
+                limits.memory_bytes >> 20,
+                used.peak_memory_bytes.unwrap_or_default() >> 20
+            ),
+        ),
+        Exit::Cancelled => Failure::new(FailureClass::Cancelled, phase, "interrupted"),
+    };
+    Some(failure)
+}
+
+/// The limits of a build's jobs.
+pub(super) fn limits_of(build: &Build) -> Limits {
+    Limits {
+        timeout: build.settings.timeout.max(Duration::from_secs(1)),
+        memory_bytes: build.settings.memory_bytes,
+        processes: build.settings.processes,
+    }
+}

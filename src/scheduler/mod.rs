@@ -1,0 +1,28 @@
+//! The run: every build of a plan from its packages to its artifacts, asking the cache first.
+//!
+//! In: a plan, and the [`Parts`] that do the work. Out: events, artifacts in the [`OutFolder`], a [`RunResult`].
+//! [`Run::look_up`] asks the cache for everything without opening a connection; [`Run::finish`] does what is missing.
+//! The same code computes keys in both. Nothing here formats a line or reads a matrix.
+
+mod artifact;
+mod checks;
+mod driver_inputs;
+mod events;
+mod job;
+mod kernel_inputs;
+mod order;
+mod out_folder;
+mod pipeline;
+mod placing;
+mod run;
+mod step;
+mod stop;
+mod toolchain;
+
+pub use events::Events;
+pub use order::{History, longest_first};
+pub use out_folder::OutFolder;
+pub use run::{Parts, Run, RunResult, RunSettings, explain};
+pub use step::{Asked, Failed, Halt, Mode, RetryClasses};
+pub use stop::{Stop, StopReason};
+pub use toolchain::Toolchains;

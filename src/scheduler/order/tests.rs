@@ -1,0 +1,54 @@
+use super::*;
+use crate::driver::{Artifact, Driver, DriverLocation};
+use crate::kernel::{Architecture, Kernel};
+use crate::plan::BuildSettings;
+use std::sync::Arc;
+
+fn build(release: &str, driver: &str) -> Build {
+    Build {
+        kernel: Arc::new(Kernel {
+            target: "debian".parse().unwrap(),
+            release: release.parse().unwrap(),
+            version: "1".parse().unwrap(),
+            architecture: Architecture::Amd64,
+            packages: Vec::new(),
+            config_sha256: None,
+            source: "inline".into(),
+        }),
+        driver: Arc::new(Driver {
+            version: driver.parse().unwrap(),
+            location: DriverLocation::Path("/driver".into()),
+            module_name: "falco".into(),
+            device_name: "falco".into(),
+        }),
+        artifacts: Arc::new([Artifact::Module]),
+        settings: Arc::new(BuildSettings::default()),
+    }
+}
+
+#[test]
+fn longest_kernels_first_and_builds_of_a_kernel_together() {
+    let short = build("6.1.1-1-amd64", "1");
+    let long = build("6.1.2-1-amd64", "1");
+    let long_too = build("6.1.2-1-amd64", "2");
+    let mut history = History::default();
+    history.add(short.id(), Duration::from_secs(5));
+    history.add(long.id(), Duration::from_secs(9));
+    history.add(long_too.id(), Duration::from_secs(1));
+    let mut builds = vec![short.clone(), long_too.clone(), long.clone()];
+    longest_first(&mut builds, &history);
+    assert_eq!(builds, [long, long_too, short]);
+}
+
+#[test]
+fn a_build_never_seen_counts_as_the_mean_of_its_driver() {
+    let mut history = History::default();
+    history.add(build("6.1.1-1-amd64", "1").id(), Duration::from_secs(4));
+    history.add(build("6.1.2-1-amd64", "1").id(), Duration::from_secs(8));
+    let unseen = build("6.1.3-1-amd64", "1");
+    assert_eq!(history.expected(&unseen.id()), Duration::from_secs(6));
+    assert_eq!(
+        history.expected(&build("6.1.3-1-amd64", "2").id()),
+        Duration::ZERO
+    );
+}

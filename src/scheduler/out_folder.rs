@@ -1,0 +1,236 @@
+//! The folder that receives the artifacts, named as the loader asks for them.
+//!
+//! A file that is there and unchanged since it was placed costs one stat; otherwise it is compared by digest, and
+//! replaced from the store when it differs. What was placed is remembered in `.driverkit-matrix/placed.jsonl`
+//! inside the folder, by path, size and modification time.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::fs::{self, FileError};
+use crate::report::STATE_FOLDER;
+use crate::store::Store;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Placed {
+    path: PathBuf,
+    size_bytes: u64,
+    modified_nanoseconds: i128,
+    sha256: Sha256,
+}
+
+/// An output folder that can be written to.
+pub struct OutFolder {
+    root: PathBuf,
+    placed: Mutex<HashMap<PathBuf, Placed>>,
+    changed: Mutex<bool>,
+}
+
+impl OutFolder {
+    /// Opens the folder, makes it when missing, and proves that it can be written to.
+    pub fn open(root: &Path) -> Result<Self, FileError> {
+        let state = root.join(STATE_FOLDER);
+        fs::create_folder(&state)?;
+        fs::write(
+            &state.join("README"),
+            "State of driverkit-matrix; the artifacts are beside this folder.\n",
+        )?;
+        let text = std::fs::read_to_string(state.join("placed.jsonl")).unwrap_or_default();
+        // A line that cannot be read only means that its artifact is compared by digest once more.
+        let placed = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Placed>(line).ok())
+            .map(|placed| (placed.path.clone(), placed))
+            .collect();
+        Ok(Self {
+            root: root.to_owned(),
+            placed: Mutex::new(placed),
+            changed: Mutex::new(false),
+        })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
+    pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
+        let full = self.root.join(path);
+        let metadata = match std::fs::symlink_metadata(&full) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == size_bytes => metadata,
+            _ => return Ok(false),
+        };
+        let now = Placed {
+            path: path.to_owned(),
+            size_bytes,
+            modified_nanoseconds: modified_nanoseconds(&metadata),
+            sha256,
+        };
+        if lock(&self.placed).get(path) == Some(&now) {
+            return Ok(true);
+        }
+        let file = std::fs::File::open(&full).map_err(FileError::of("read", &full))?;
+        let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
+        if found == sha256 {
+            self.remember(now);
+        }
+        Ok(found == sha256)
+    }
+
+    /// Puts the file with this digest from the store to `path` (relative), unless it is there. Returns whether it
+    /// had to be written.
+    pub fn place(
+        &self,
+        store: &Store,
+        path: &Path,
+        sha256: Sha256,
+        size_bytes: u64,
+    ) -> Result<bool, FileError> {
+        if self.has(path, sha256, size_bytes)? {
+            return Ok(false);
+        }
+        let full = self.root.join(path);
+        let blob = store.blob_path(sha256);
+        let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
+        let mut pending = fs::PendingFile::create(&full)?;
+        std::io::copy(&mut source, &mut pending).map_err(FileError::of("write", &full))?;
+        pending.keep()?;
+        let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
+        self.remember(Placed {
+            path: path.to_owned(),
+            size_bytes: metadata.len(),
+            modified_nanoseconds: modified_nanoseconds(&metadata),
+            sha256,
+        });
+        Ok(true)
+    }
+
+    /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a
+    /// copy to a bucket holds both. A name that is an artifact's own stays that artifact's; returns whether the
+    /// other name is there.
+    pub fn link(&self, path: &Path, alias: &Path) -> Result<bool, FileError> {
+        if lock(&self.placed).contains_key(alias) {
+            return Ok(false);
+        }
+        let (from, to) = (self.root.join(path), self.root.join(alias));
+        let same = |left: std::fs::Metadata, right: std::fs::Metadata| {
+            (left.dev(), left.ino()) == (right.dev(), right.ino())
+        };
+        if let (Ok(left), Ok(right)) = (std::fs::metadata(&from), std::fs::metadata(&to))
+            && same(left, right)
+        {
+            return Ok(true);
+        }
+        let mut temporary = to.clone();
+        temporary.set_file_name(format!(
+            "{}{}",
+            fs::TEMPORARY_PREFIX,
+            to.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        // What a killed run left.
+        fs::remove_file(&temporary)?;
+        fs::link_or_copy(&from, &temporary)?;
+        fs::rename(&temporary, &to)?;
+        Ok(true)
+    }
+
+    fn remember(&self, placed: Placed) {
+        lock(&self.placed).insert(placed.path.clone(), placed);
+        *lock(&self.changed) = true;
+    }
+
+    /// Writes down what was placed, for the next run.
+    pub fn save(&self) -> Result<(), FileError> {
+        if !*lock(&self.changed) {
+            return Ok(());
+        }
+        let placed = lock(&self.placed);
+        let mut lines: Vec<&Placed> = placed.values().collect();
+        lines.sort_by(|left, right| left.path.cmp(&right.path));
+        let path = self.root.join(STATE_FOLDER).join("placed.jsonl");
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, line)
+                .map_err(std::io::Error::from)
+                .and_then(|()| text.write_all(b"\n"))
+                .map_err(FileError::of("write", &path))?;
+        }
+        fs::write(&path, text)
+    }
+}
+
+fn modified_nanoseconds(metadata: &std::fs::Metadata) -> i128 {
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders() -> (tempfile::TempDir, Store, OutFolder, Sha256) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), "run").unwrap();
+        let out = OutFolder::open(&folder.path().join("out")).unwrap();
+        let (digest, _) = store.put_blob("module".as_bytes()).unwrap();
+        (folder, store, out, digest)
+    }
+
+    #[test]
+    fn placed_once_and_replaced_when_changed() {
+        let (folder, store, out, digest) = folders();
+        let path = Path::new("v/x86_64/falco.ko");
+        assert!(out.place(&store, path, digest, 6).unwrap());
+        assert!(!out.place(&store, path, digest, 6).unwrap());
+        out.save().unwrap();
+        let full = folder.path().join("out").join(path);
+        fs::write(&full, "m0dule").unwrap();
+        let again = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(!again.has(path, digest, 6).unwrap());
+        assert!(again.place(&store, path, digest, 6).unwrap());
+        assert_eq!(fs::read(&full).unwrap(), b"module");
+    }
+
+    #[test]
+    fn a_folder_that_lost_its_state_is_compared_by_content() {
+        let (folder, store, out, digest) = folders();
+        let path = Path::new("falco.ko");
+        out.place(&store, path, digest, 6).unwrap();
+        let again = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(again.has(path, digest, 6).unwrap());
+    }
+
+    #[test]
+    fn an_alias_is_the_same_file() {
+        let (folder, store, out, digest) = folders();
+        out.place(&store, Path::new("a.ko"), digest, 6).unwrap();
+        for _ in 0..2 {
+            assert!(out.link(Path::new("a.ko"), Path::new("b.ko")).unwrap());
+        }
+        // An artifact of its own is not replaced by another name of a different one.
+        let (other, size_bytes) = store.put_blob("another".as_bytes()).unwrap();
+        out.place(&store, Path::new("c.ko"), other, size_bytes)
+            .unwrap();
+        assert!(!out.link(Path::new("a.ko"), Path::new("c.ko")).unwrap());
+        assert_eq!(
+            fs::read(&folder.path().join("out/c.ko")).unwrap(),
+            b"another"
+        );
+        assert_eq!(
+            fs::read(&folder.path().join("out/b.ko")).unwrap(),
+            b"module"
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! One build from start to end: kernel, toolchain, driver, checks, artifacts, and the report about it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::artifact::{Ingredients, phase_of};
+use super::checks::{Answers, Locks};
+use super::driver_inputs::{DriverInputs, KnownSource};
+use super::events::Events;
+use super::kernel_inputs::KernelInputs;
+use super::out_folder::OutFolder;
+use super::step::{Done, Halt, Mode, StepRunner};
+use super::stop::Stop;
+use super::toolchain::{ChosenToolchain, Toolchains};
+use crate::cache::StepResult;
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::event::{ArtifactReport, BuildReport};
+use crate::executor::{Executor, Toolchain};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::{Fetcher, SingleFlight};
+use crate::kernel::Architecture;
+use crate::plan::{Build, BuildId};
+use crate::source::ConfiguredDriver;
+use crate::store::Store;
+
+/// What every build of a run shares.
+pub(super) struct Pipeline {
+    pub(super) run_id: String,
+    pub(super) host: Architecture,
+    pub(super) store: Arc<Store>,
+    pub(super) steps: StepRunner,
+    pub(super) fetcher: Fetcher,
+    pub(super) toolchains: Toolchains,
+    /// Set before the first build is run; never asked in [`Mode::Lookup`].
+    pub(super) executor: OnceLock<Arc<dyn Executor>>,
+    pub(super) out: OutFolder,
+    pub(super) events: Events,
+    pub(super) stop: Arc<Stop>,
+    /// Whether the first failure ends the run.
+    pub(super) fail_fast: bool,
+    pub(super) compile_slots: Semaphore,
+    pub(super) unpack_slots: Semaphore,
+    pub(super) trees: SingleFlight<Sha256, Sha256, Halt>,
+    pub(super) sources: Memo<DriverVersion, Result<Arc<KnownSource>, Halt>>,
+    pub(super) configured: Memo<Sha256, Arc<ConfiguredDriver>>,
+    pub(super) kernels: Memo<String, Result<Arc<KernelInputs>, Halt>>,
+    pub(super) kernel_flights: SingleFlight<String, Arc<KernelInputs>, Halt>,
+    pub(super) check_locks: Locks,
+    /// Failures that were tried again, until the report about their build takes them.
+    pub(super) retries: Retries,
+    pub(super) infrastructure_failures: AtomicU32,
+    /// The releases by which the loader asks for kernels that lists name otherwise, by kernel identity.
+    pub(super) aliases: HashMap<String, String>,
+    /// The words of the command line that select what to run, for the command that reproduces one build.
+    pub(super) reproduce: Vec<String>,
+}
+
+/// Remembers values for the length of a run.
+pub(super) struct Memo<K, V>(Mutex<HashMap<K, V>>);
+
+impl<K, V> Default for Memo<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Memo<K, V> {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    pub(super) fn clear(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    pub(super) fn remove(&self, key: &K) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(super) fn put(&self, key: K, value: V) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, value);
+    }
+}
+
+/// Failures that were tried again, by build.
+#[derive(Default)]
+pub(super) struct Retries(Mutex<HashMap<BuildId, Vec<Failure>>>);
+
+impl Retries {
+    pub(super) fn push(&self, build: BuildId, failure: Failure) {
+        self.lock().entry(build).or_default().push(failure);
+    }
+
+    fn take(&self, build: &BuildId) -> Vec<Failure> {
+        self.lock().remove(build).unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, Vec<Failure>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known of a build while it is under way.
+#[derive(Default)]
+struct Progress {
+    kernel: Option<Arc<KernelInputs>>,
+    toolchain: Option<ChosenToolchain>,
+    driver: Option<DriverInputs>,
+    answers: Option<Answers>,
+    /// The steps that this build brought about.
+    new: Vec<(Phase, Done)>,
+    phases: Vec<(Phase, Duration)>,
+}
+
+impl Pipeline {
+    /// Whether something new may begin.
+    pub(super) fn may_begin(&self, mode: Mode) -> Result<(), Halt> {
+        match mode {
+            Mode::Lookup => Err(Halt::Missing),
+            Mode::Run if self.stop.no_new().is_cancelled() => Err(Halt::NotRun),
+            Mode::Run => Ok(()),
+        }
+    }
+
+    pub(super) fn configure_toolchain(&self) -> Result<Toolchain, Halt> {
+        self.toolchains.for_configure(self.host)
+    }
+
+    /// The command that does this one build again.
+    pub(super) fn reproduce_command(&self, build: &Build) -> String {
+        let id = build.id();
+        let words = self.reproduce.iter().map(String::as_str);
+        // Words of a command line hold no NUL.
+        shlex::try_join(words.chain(["--only", id.as_str()])).unwrap_or_default()
+    }
+
+    /// Does one build, or in [`Mode::Lookup`] only finds it: then `None` says that something of it has to be done.
+    pub(super) async fn build(&self, build: &Build, mode: Mode) -> Option<BuildReport> {
+        let started = jiff::Timestamp::now();
+        let mut progress = Progress::default();
+        let shared = self.prepare(build, mode, &mut progress).await;
+        if shared == Err(Halt::Missing) {
+            return None;
+        }
+        let mut artifacts = Vec::new();
+        for &artifact in build.artifacts.iter() {
+            let done = match &shared {
+                Ok(()) => {
+                    self.make_or_restore(build, artifact, mode, &mut progress)
+                        .await
+                }
+                Err(halt) => Err(halt.clone()),
+            };
+            let mut report = match done {
+                Ok(done) => self.finished(build, artifact, &done),
+                Err(Halt::Missing) => return None,
+                Err(halt) => self.halted(build, artifact, None, halt),
+            };
+            // Nothing but kept outcomes led to it.
+            report.failure_is_cached |= mode == Mode::Lookup
+                && report
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.class.is_deterministic());
+            artifacts.push(report);
+        }
+        let retries = self.retries.take(&build.id());
+        Some(BuildReport {
+            retries,
+            ..report(build, progress, artifacts, started)
+        })
+    }
+
+    /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
+    pub(super) async fn ask_only(&self, build: &Build) {
+        let mut progress = Progress::default();
+        if self
+            .prepare(build, Mode::Lookup, &mut progress)
+            .await
+            .is_ok()
+        {
+            for &artifact in build.artifacts.iter() {
+                // The trace has what is to be known of it.
+                drop(
+                    self.make(build, artifact, Mode::Lookup, &mut progress)
+                        .await,
+                );
+            }
+        }
+    }
+
+    /// What all artifacts of a build share.
+    async fn prepare(
+        &self,
+        build: &Build,
+        mode: Mode,
+        progress: &mut Progress,
+    ) -> Result<(), Halt> {
+        let kernel = self.shared_kernel(build, mode, progress).await?;
+        progress.kernel = Some(kernel.clone());
+        let toolchain = self.toolchains.choose(build, &kernel, self.host)?;
+        progress.toolchain = Some(toolchain.clone());
+        let driver = self.driver_inputs(build, mode).await?;
+        progress.new.extend(
+            driver
+                .new
+                .iter()
+                .map(|done| (Phase::Configure, done.clone())),
+        );
+        progress.driver = Some(driver.clone());
+        let answers = self
+            .answers(build, &kernel, &toolchain, &driver, mode)
+            .await?;
+        progress
+            .new
+            .extend(answers.new.iter().map(|done| (Phase::Check, done.clone())));
+        progress.answers = Some(answers);
+        Ok(())
+    }
+
+    async fn shared_kernel(
+        &self,
+        build: &Build,
+        mode: Mode,
+        progress: &mut Progress,
+    ) -> Result<Arc<KernelInputs>, Halt> {
+        let name = build.kernel.identity_text();
+        if let Some(known) = self.kernels.get(&name) {
+            // What a look into the cache did not find, a run may make.
+            if mode == Mode::Lookup || known != Err(Halt::Missing) {
+                return known;
+            }
+        }
+        let inputs = if mode == Mode::Lookup {
+            self.kernel_inputs(&build.kernel, mode).await
+        } else {
+            if !matches!(self.kernels.get(&name), Some(Ok(_))) {
+                self.events.phase(build, Phase::Fetch);
+            }
+            // Only the one that works counts the time; others merely wait.
+            let work = async || {
+                let clock = Instant::now();
+                let inputs = self.kernel_inputs(&build.kernel, mode).await;
+                progress.phases.push((Phase::Fetch, clock.elapsed()));
+                inputs
+            };
+            self.kernel_flights.run(name.clone(), work).await
+        };
+        // A run that stops leaves nothing behind that a later question would take for an answer.
+        if inputs != Err(Halt::NotRun) {
+            self.kernels.put(name, inputs.clone());
+        }
+        inputs
+    }
+
+    /// Makes an artifact, or finds it; one whose outcome is there while its content is not is made again.
+    async fn make_or_restore(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        mode: Mode,
+        progress: &mut Progress,
+    ) -> Result<Done, Halt> {
+        let done = self.make(build, artifact, mode, progress).await?;
+        let StepResult::Artifact(facts) = &done.outcome.result else {
+            return Ok(done);
+        };
+        if !done.is_cached || !self.is_lost(build, artifact, facts)? {
+            return Ok(done);
+        }
+        let outcomes = self.steps.outcomes();
+        outcomes
+            .remove(done.key)
+            .map_err(|error| self.steps.storage_failure(&error, Phase::Store))?;
+        self.make(build, artifact, mode, progress).await
+    }
+
+    async fn make(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        mode: Mode,
+        progress: &mut Progress,
+    ) -> Result<Done, Halt> {
+        let (Some(kernel), Some(toolchain), Some(driver), Some(answers)) = (
+            &progress.kernel,
+            &progress.toolchain,
+            &progress.driver,
+            &progress.answers,
+        ) else {
+            return Err(Halt::NotRun);
+        };
+        if artifact == Artifact::Probe && !driver.facts.has_probe {
+            let message = format!(
+                "the sources of driver {0} hold no probe; leave it out: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
+                build.driver.version
+            );
+            return Err(Failure::new(FailureClass::Configure, Phase::Configure, message).into());
+        }
+        match artifact {
+            Artifact::Module => answers.module_toolchain.clone()?,
+            Artifact::Probe => answers.probe_toolchain.clone()?,
+        }
+        let ingredients = Ingredients {
+            build,
+            kernel,
+            toolchain,
+            driver,
+            answers,
+        };
+        let done = self.artifact(artifact, &ingredients, mode).await?;
+        if !done.is_cached {
+            progress.new.push((phase_of(artifact), done.clone()));
+        }
+        Ok(done)
+    }
+}
+
+fn report(
+    build: &Build,
+    progress: Progress,
+    artifacts: Vec<ArtifactReport>,
+    started: jiff::Timestamp,
+) -> BuildReport {
+    let mut phases = progress.phases;
+    let mut cpu = None;
+    let mut peak_memory_bytes = None;
+    for (phase, done) in &progress.new {
+        phases.push((*phase, done.outcome.wall));
+        if let Some(used) = done.outcome.cpu {
+            *cpu.get_or_insert(Duration::ZERO) += used;
+        }
+        peak_memory_bytes = peak_memory_bytes.max(done.outcome.peak_memory_bytes);
+    }
+    let inputs = progress
+        .kernel
+        .map(|kernel| kernel.reports())
+        .unwrap_or_default();
+    let checks = progress.answers.map(|answers| {
+        let named = |(check, passed): (crate::source::ConfigureCheck, bool)| (check.name, passed);
+        answers.configure.into_iter().map(named).collect()
+    });
+    BuildReport {
+        artifacts,
+        inputs,
+        driver_sha256: progress.driver.map(|driver| driver.source_sha256),
+        toolchain: progress.toolchain.map(|toolchain| toolchain.report),
+        checks: checks.unwrap_or_default(),
+        phases,
+        cpu,
+        peak_memory_bytes,
+        started,
+        finished: jiff::Timestamp::now(),
+        ..BuildReport::not_run(build)
+    }
+}

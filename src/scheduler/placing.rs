@@ -1,0 +1,137 @@
+//! Putting what a step gave to where the loader asks for it, and saying so in a report.
+
+use std::path::PathBuf;
+
+use super::artifact::phase_of;
+use super::kernel_inputs::unexpected;
+use super::pipeline::Pipeline;
+use super::step::{Done, Failed, Halt};
+use crate::cache::{ArtifactFacts, StepResult};
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::event::ArtifactReport;
+use crate::failure::{Phase, Status};
+use crate::fs::FileError;
+use crate::plan::Build;
+use crate::report::log_path;
+
+impl Pipeline {
+    /// Whether neither the output folder nor the store has the content of an artifact.
+    pub(super) fn is_lost(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+    ) -> Result<bool, Halt> {
+        let path = build.artifact_path(artifact);
+        let is_there = self
+            .out
+            .has(&path, facts.sha256, facts.size_bytes)
+            .and_then(|is_there| Ok(is_there || self.store.has_whole_blob(facts.sha256)?));
+        is_there
+            .map(|is_there| !is_there)
+            .map_err(|error| self.steps.storage_failure(&error, Phase::Store))
+    }
+
+    /// The report of an artifact whose step has an outcome.
+    pub(super) fn finished(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        done: &Done,
+    ) -> ArtifactReport {
+        let facts = match done.result() {
+            Ok(StepResult::Artifact(facts)) => facts,
+            Ok(other) => {
+                let halt = unexpected(other, phase_of(artifact));
+                return self.halted(build, artifact, Some(done.key), halt);
+            }
+            Err(halt) => return self.halted(build, artifact, Some(done.key), halt),
+        };
+        match self.place(build, artifact, facts) {
+            Ok(aliases) => ArtifactReport {
+                status: if done.is_cached {
+                    Status::Cached
+                } else {
+                    Status::Built
+                },
+                key: Some(done.key),
+                log: self.place_log(build, artifact, done.outcome.log, done.is_cached),
+                sha256: Some(facts.sha256),
+                size_bytes: Some(facts.size_bytes),
+                vermagic: facts.vermagic.clone(),
+                srcversion: facts.srcversion.clone(),
+                aliases,
+                path: Some(build.artifact_path(artifact)),
+                ..ArtifactReport::not_run(artifact)
+            },
+            Err(error) => {
+                let halt = self.steps.storage_failure(&error, Phase::Store);
+                self.halted(build, artifact, Some(done.key), halt)
+            }
+        }
+    }
+
+    fn place(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+    ) -> Result<Vec<PathBuf>, FileError> {
+        let path = build.artifact_path(artifact);
+        self.out
+            .place(&self.store, &path, facts.sha256, facts.size_bytes)?;
+        let alias = self.aliases.get(&build.kernel.identity_text());
+        let alias = alias.map(|release| build.path_for_release(release, artifact));
+        match alias {
+            Some(alias) if self.out.link(&path, &alias)? => Ok(vec![alias]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Puts the log beside the artifacts. One that cannot be had does not fail a build.
+    fn place_log(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        log: Option<Sha256>,
+        is_cached: bool,
+    ) -> Option<PathBuf> {
+        let path = log_path(&build.artifact_path(artifact));
+        if is_cached && self.out.root().join(&path).exists() {
+            return Some(path);
+        }
+        let log = log?;
+        let size_bytes = std::fs::metadata(self.store.blob_path(log)).ok()?.len();
+        self.out.place(&self.store, &path, log, size_bytes).ok()?;
+        Some(path)
+    }
+
+    pub(super) fn halted(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        key: Option<Sha256>,
+        halt: Halt,
+    ) -> ArtifactReport {
+        let failed = match halt {
+            Halt::Failed(failed) => *failed,
+            Halt::Missing | Halt::NotRun => {
+                return ArtifactReport::not_run(artifact);
+            }
+        };
+        let Failed {
+            failure,
+            log,
+            is_cached,
+        } = failed;
+        ArtifactReport {
+            status: failure.class.status(),
+            failure_is_cached: is_cached,
+            key,
+            log: self.place_log(build, artifact, log, false),
+            failure: Some(failure),
+            ..ArtifactReport::not_run(artifact)
+        }
+    }
+}

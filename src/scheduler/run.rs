@@ -1,0 +1,304 @@
+//! The run: first what the cache knows, then the rest, longest first, until all is done or the run is stopped.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rayon::prelude::*;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::events::Events;
+use super::order::{History, longest_first};
+use super::out_folder::OutFolder;
+use super::pipeline::{Memo, Pipeline};
+use super::step::{Asked, Mode, RetryClasses, StepRunner};
+use super::stop::{Stop, StopReason};
+use super::toolchain::Toolchains;
+use crate::cache::Outcomes;
+use crate::event::{BuildReport, EventKind};
+use crate::executor::Executor;
+use crate::failure::{Failure, FailureClass, Phase, Status};
+use crate::fetch::{Fetcher, SingleFlight};
+use crate::fs::FileError;
+use crate::kernel::Architecture;
+use crate::plan::{Build, Plan};
+use crate::store::Store;
+
+/// What a run is made of.
+pub struct Parts {
+    /// A name that no other run has.
+    pub run_id: String,
+    /// The architecture of the machine that compiles.
+    pub host: Architecture,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Downloads into the store.
+    pub fetcher: Fetcher,
+    /// Builder images or the machine's compilers.
+    pub toolchains: Toolchains,
+    /// Receives the artifacts.
+    pub out: OutFolder,
+    /// Receives the events.
+    pub events: Events,
+    /// Ends the run early.
+    pub stop: Arc<Stop>,
+}
+
+/// How a run is done.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// How many jobs run at once.
+    pub jobs: usize,
+    /// Whether the first failure ends the run.
+    pub fail_fast: bool,
+    /// After this long nothing new begins.
+    pub deadline: Option<Duration>,
+    /// Kept failures that are done again.
+    pub retry: RetryClasses,
+    /// How long builds took in earlier runs.
+    pub history: History,
+    /// The command line without the selection of builds, for the command that does one build again.
+    pub reproduce: Vec<String>,
+}
+
+/// A run of a plan.
+pub struct Run {
+    pipeline: Arc<Pipeline>,
+    settings: RunSettings,
+    found: Vec<Arc<BuildReport>>,
+    missing: Vec<Build>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunResult {
+    /// How many artifacts have each status.
+    pub statuses: BTreeMap<Status, usize>,
+    /// Whether an artifact is missing because of the infrastructure.
+    pub has_infrastructure_failure: bool,
+    /// Why the run ended early, if it did.
+    pub stopped: Option<StopReason>,
+}
+
+impl RunResult {
+    /// The program's exit code: 0 all artifacts are there, 1 some are not, 3 infrastructure, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self.stopped {
+            Some(StopReason::Signal) => 130,
+            Some(StopReason::Infrastructure) => 3,
+            _ if self.has_infrastructure_failure => 3,
+            _ if self.statuses.keys().all(|status| status.is_success()) => 0,
+            _ => 1,
+        }
+    }
+
+    fn add(&mut self, report: &BuildReport) {
+        for artifact in &report.artifacts {
+            *self.statuses.entry(artifact.status).or_default() += 1;
+            self.has_infrastructure_failure |= artifact
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.class == FailureClass::Infrastructure);
+        }
+    }
+}
+
+impl Run {
+    /// Takes the builds of a plan, and asks the cache for each; opens no connection and starts nothing.
+    pub fn look_up(parts: Parts, settings: RunSettings, plan: &Plan) -> Self {
+        let pipeline = Arc::new(pipeline(parts, &settings, plan));
+        // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
+        let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
+        let look_up = |builds: &[Build]| -> Vec<Option<BuildReport>> {
+            let found = builds
+                .iter()
+                .map(|build| pipeline.build(build, Mode::Lookup).now_or_never().flatten())
+                .collect();
+            if let Some(build) = builds.first() {
+                pipeline.kernels.remove(&build.kernel.identity_text());
+            }
+            found
+        };
+        let looked_up: Vec<Option<BuildReport>> = plan
+            .builds
+            .par_chunk_by(of_one_kernel)
+            .flat_map_iter(look_up)
+            .collect();
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for (build, report) in plan.builds.iter().zip(looked_up) {
+            match report {
+                Some(report) => found.push(Arc::new(report)),
+                None => missing.push(build.clone()),
+            }
+        }
+        pipeline.steps.forget_shared();
+        longest_first(&mut missing, &settings.history);
+        Self {
+            pipeline,
+            settings,
+            found,
+            missing,
+        }
+    }
+
+    /// How many builds are not in the cache.
+    pub fn missing(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
+    pub async fn finish(self, executor: Option<Arc<dyn Executor>>) -> Result<RunResult, FileError> {
+        let Self {
+            pipeline,
+            settings,
+            found,
+            missing,
+        } = self;
+        let mut result = RunResult::default();
+        let note = |result: &mut RunResult, report: Arc<BuildReport>| {
+            result.add(&report);
+            let has_failure = report
+                .artifacts
+                .iter()
+                .any(|artifact| artifact.failure.is_some());
+            if settings.fail_fast && has_failure {
+                pipeline.stop.request(StopReason::FailFast);
+            }
+            pipeline.events.send(EventKind::BuildFinished(report));
+        };
+        for report in found {
+            note(&mut result, report);
+        }
+        if let Some(executor) = executor {
+            // Set once: nothing asked for it before.
+            drop(pipeline.executor.set(executor));
+        }
+        let mut queue = missing.into_iter();
+        let mut running = JoinSet::new();
+        let mut names = HashMap::new();
+        // Enough ahead that packages are fetched and unpacked while others compile.
+        let window = settings.jobs * 3 + 6;
+        let deadline = tokio::time::sleep(settings.deadline.unwrap_or(Duration::MAX));
+        tokio::pin!(deadline);
+        let mut is_announced = false;
+        loop {
+            while running.len() < window && !pipeline.stop.no_new().is_cancelled() {
+                let Some(build) = queue.next() else { break };
+                pipeline
+                    .events
+                    .send(EventKind::BuildStarted { build: build.id() });
+                let pipeline = pipeline.clone();
+                let name = build.clone();
+                let task = running.spawn(async move {
+                    let report = pipeline.build(&build, Mode::Run).await;
+                    report.unwrap_or_else(|| BuildReport::not_run(&build))
+                });
+                names.insert(task.id(), name);
+            }
+            tokio::select! {
+                joined = running.join_next_with_id() => match joined {
+                    Some(Ok((id, report))) => {
+                        names.remove(&id);
+                        note(&mut result, Arc::new(report));
+                    }
+                    // The others go on.
+                    Some(Err(error)) => {
+                        if let Some(build) = names.remove(&error.id()) {
+                            note(&mut result, Arc::new(defect(&build, &error)));
+                        }
+                    }
+                    None => break,
+                },
+                () = pipeline.stop.no_new().cancelled(), if !is_announced => {
+                    is_announced = true;
+                    let reason = pipeline.stop.reason().map_or("stopped", StopReason::as_str);
+                    pipeline.events.send(EventKind::Stopping { reason: reason.to_owned() });
+                }
+                () = &mut deadline, if settings.deadline.is_some() && !pipeline.stop.no_new().is_cancelled() => {
+                    pipeline.stop.request(StopReason::Deadline);
+                }
+            }
+        }
+        for build in queue {
+            note(&mut result, Arc::new(BuildReport::not_run(&build)));
+        }
+        result.stopped = pipeline.stop.reason();
+        pipeline.out.save()?;
+        Ok(result)
+    }
+}
+
+/// The report of a build in which this program itself failed.
+fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
+    let message = format!("driverkit-matrix itself has a defect: {error}");
+    let failure = Failure::new(FailureClass::Infrastructure, Phase::Store, message);
+    let mut report = BuildReport::not_run(build);
+    for artifact in &mut report.artifacts {
+        artifact.status = failure.class.status();
+        artifact.failure = Some(failure.clone());
+    }
+    report
+}
+
+fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
+    let outcomes = Outcomes::new(parts.store.root());
+    Pipeline {
+        run_id: parts.run_id,
+        host: parts.host,
+        steps: StepRunner::new(outcomes, settings.retry.clone(), parts.stop.clone()),
+        store: parts.store,
+        fetcher: parts.fetcher,
+        toolchains: parts.toolchains,
+        executor: OnceLock::new(),
+        out: parts.out,
+        events: parts.events,
+        stop: parts.stop,
+        fail_fast: settings.fail_fast,
+        compile_slots: Semaphore::new(settings.jobs.max(1)),
+        // Unpacking is bound by the disk as much as by processors.
+        unpack_slots: Semaphore::new(settings.jobs.clamp(1, 4)),
+        trees: SingleFlight::default(),
+        sources: Memo::default(),
+        configured: Memo::default(),
+        kernels: Memo::default(),
+        kernel_flights: SingleFlight::default(),
+        check_locks: super::checks::Locks::default(),
+        retries: super::pipeline::Retries::default(),
+        infrastructure_failures: AtomicU32::new(0),
+        aliases: aliases(plan),
+        reproduce: settings.reproduce.clone(),
+    }
+}
+
+/// The steps of one build, each with what goes into its key and what is known of it; opens no connection and starts
+/// nothing. Where a step is not known, those that depend on it cannot be named and are missing from the list.
+pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build) -> Vec<Asked> {
+    let mut pipeline = pipeline(parts, settings, plan);
+    pipeline.steps.start_trace();
+    // It waits for nothing, since nothing may begin.
+    let _ = pipeline.ask_only(build).now_or_never();
+    pipeline.steps.trace()
+}
+
+/// Where the loader asks for a kernel by another release than its list's, and no kernel of the plan has that one.
+fn aliases(plan: &Plan) -> HashMap<String, String> {
+    let names: HashSet<String> = plan
+        .builds
+        .iter()
+        .map(|build| build.kernel.identity_text())
+        .collect();
+    let alias = |build: &Build| {
+        let kernel = &*build.kernel;
+        let release = crate::target::find(&kernel.target)?.loader_release(kernel)?;
+        let other = crate::kernel::Kernel {
+            release: release.parse().ok()?,
+            ..kernel.clone()
+        };
+        (!names.contains(&other.identity_text())).then(|| (kernel.identity_text(), release))
+    };
+    plan.builds.iter().filter_map(alias).collect()
+}

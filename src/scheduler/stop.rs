@@ -1,0 +1,89 @@
+//! How a run ends early: no new builds first, then nothing at all.
+
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+/// Why a run stops early; a stronger reason replaces a weaker one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopReason {
+    /// `--deadline` has passed: what runs may end, nothing new begins.
+    Deadline,
+    /// `--fail-fast` and a build failed: what runs may end, nothing new begins.
+    FailFast,
+    /// The disk is full or the like: going on makes no sense.
+    Infrastructure,
+    /// A signal: what runs is ended.
+    Signal,
+}
+
+impl StopReason {
+    /// For the screen and the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "the deadline has passed",
+            Self::FailFast => "a build failed and --fail-fast was given",
+            Self::Infrastructure => "the infrastructure failed",
+            Self::Signal => "interrupted by a signal",
+        }
+    }
+}
+
+/// Asked by every stage before it begins something; set from anywhere.
+#[derive(Debug, Default)]
+pub struct Stop {
+    no_new: CancellationToken,
+    now: CancellationToken,
+    reason: Mutex<Option<StopReason>>,
+}
+
+impl Stop {
+    /// Stops the run for `reason`.
+    pub fn request(&self, reason: StopReason) {
+        {
+            let mut current = self
+                .reason
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            *current = (*current).max(Some(reason));
+        }
+        self.no_new.cancel();
+        if reason >= StopReason::Infrastructure {
+            self.now.cancel();
+        }
+    }
+
+    /// Why the run stops, if it does.
+    pub fn reason(&self) -> Option<StopReason> {
+        *self
+            .reason
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Cancelled when nothing new may begin.
+    pub fn no_new(&self) -> &CancellationToken {
+        &self.no_new
+    }
+
+    /// Cancelled when what runs must end.
+    pub fn now(&self) -> &CancellationToken {
+        &self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stronger_reason_wins_and_ends_what_runs() {
+        let stop = Stop::default();
+        stop.request(StopReason::FailFast);
+        assert!(stop.no_new().is_cancelled() && !stop.now().is_cancelled());
+        stop.request(StopReason::Signal);
+        stop.request(StopReason::Deadline);
+        assert!(stop.now().is_cancelled());
+        assert_eq!(stop.reason(), Some(StopReason::Signal));
+    }
+}
