@@ -1,0 +1,90 @@
+//! The manifest as CSV: one row an artifact.
+//!
+//! Quoted as RFC 4180 says, lines ended by CR LF, in the order of the manifest. Columns are only ever appended.
+//! Fields are what compilers and distributions say, verbatim: a spreadsheet that takes a field starting with `=`
+//! for a formula has to be told to import text.
+
+use std::io::{self, Write};
+
+use ::csv::{Terminator, WriterBuilder};
+
+use super::Manifest;
+use super::manifest::BuildRecord;
+use crate::event::ArtifactReport;
+use crate::failure::Failure;
+
+/// The names of the columns, in order.
+pub const COLUMNS: [&str; 24] = [
+    "target",
+    "kernel_release",
+    "kernel_version",
+    "architecture",
+    "driver_version",
+    "artifact",
+    "status",
+    "class",
+    "phase",
+    "first_error",
+    "message",
+    "path",
+    "sha256",
+    "size_bytes",
+    "vermagic",
+    "srcversion",
+    "key",
+    "gcc_wanted",
+    "gcc_used",
+    "image",
+    "image_sha256",
+    "driver_sha256",
+    "log",
+    "build_id",
+];
+
+/// Writes the header and a row for each artifact of a sorted manifest.
+pub fn write_csv(manifest: &Manifest, writer: impl Write) -> io::Result<()> {
+    let mut writer = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(writer);
+    writer.write_record(COLUMNS)?;
+    for build in &manifest.builds {
+        for artifact in &build.artifacts {
+            writer.write_record(row(build, artifact))?;
+        }
+    }
+    writer.flush()
+}
+
+fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()] {
+    fn text(value: Option<impl ToString>) -> String {
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+    let failure = artifact.failure.as_ref();
+    let toolchain = build.toolchain.as_ref();
+    [
+        build.target.to_string(),
+        build.kernel_release.to_string(),
+        build.kernel_version.to_string(),
+        build.architecture.to_string(),
+        build.driver_version.to_string(),
+        artifact.artifact.to_string(),
+        artifact.status.to_string(),
+        text(failure.map(|failure| failure.class)),
+        text(failure.map(|failure| failure.phase)),
+        text(failure.and_then(|failure| failure.first_error.as_ref())),
+        text(failure.map(|Failure { message, .. }| message)),
+        text(artifact.path.as_ref().map(|path| path.display())),
+        text(artifact.sha256),
+        text(artifact.size_bytes),
+        text(artifact.vermagic.as_ref()),
+        text(artifact.srcversion.as_ref()),
+        text(artifact.key),
+        text(toolchain.map(|toolchain| &toolchain.gcc_wanted)),
+        text(toolchain.map(|toolchain| &toolchain.gcc_used)),
+        text(toolchain.map(|toolchain| &toolchain.image)),
+        text(toolchain.map(|toolchain| toolchain.image_sha256)),
+        text(build.driver_sha256),
+        text(artifact.log.as_ref().map(|path| path.display())),
+        build.build_id.to_string(),
+    ]
+}

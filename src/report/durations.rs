@@ -1,0 +1,91 @@
+//! How long builds took when they were last really done: what "longest first" goes by.
+//!
+//! The manifest of a run that found everything cached knows nothing of it, and the manifest of a filtered run knows
+//! only a part, so it is kept in a file of its own, which every run adds to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ReportError, STATE_FOLDER};
+use crate::event::BuildReport;
+use crate::failure::{FailureClass, Phase, Status};
+use crate::fs;
+use crate::plan::BuildId;
+
+/// The version of the file's format; another one is not read.
+const SCHEMA: u32 = 1;
+
+/// Durations of builds, from earlier runs with the same output folder.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Durations {
+    schema: u32,
+    seconds: BTreeMap<BuildId, f64>,
+}
+
+impl Durations {
+    /// Reads what earlier runs left under `out`. Nothing depends on it but an order: a file that is missing or
+    /// damaged counts as empty.
+    pub fn read(out: &Path) -> Self {
+        let empty = Self {
+            schema: SCHEMA,
+            seconds: BTreeMap::new(),
+        };
+        let Ok(bytes) = fs::read(&path(out)) else {
+            return empty;
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Self {
+                schema: SCHEMA,
+                seconds,
+            }) => Self {
+                schema: SCHEMA,
+                seconds,
+            },
+            _ => empty,
+        }
+    }
+
+    /// How long a build was compiling when it was last done, configure checks included.
+    pub fn get(&self, build: &BuildId) -> Option<Duration> {
+        let seconds = *self.seconds.get(build)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Takes a finished build; returns whether it tells anything new.
+    pub(super) fn add(&mut self, report: &BuildReport) -> bool {
+        let is_work = report.artifacts.iter().any(|artifact| {
+            let is_failed = artifact.failure.as_ref().is_some_and(|failure| {
+                matches!(failure.class, FailureClass::Compile | FailureClass::Timeout)
+            });
+            artifact.status == Status::Built || (is_failed && !artifact.failure_is_cached)
+        });
+        if !is_work {
+            return false;
+        }
+        let is_job = |phase| {
+            matches!(
+                phase,
+                Phase::Configure | Phase::Check | Phase::Module | Phase::Probe
+            )
+        };
+        let jobs = report.phases.iter().filter(|(phase, _)| is_job(*phase));
+        let total: Duration = jobs.map(|(_, duration)| *duration).sum();
+        let seconds = super::manifest::seconds(total);
+        self.seconds.insert(report.build_id.clone(), seconds) != Some(seconds)
+    }
+
+    pub(super) fn write(&self, out: &Path) -> Result<(), ReportError> {
+        let bytes = serde_json::to_vec(self).map_err(|source| ReportError::Encode {
+            what: "durations",
+            source,
+        })?;
+        Ok(fs::write(&path(out), bytes)?)
+    }
+}
+
+fn path(out: &Path) -> PathBuf {
+    out.join(STATE_FOLDER).join("durations.json")
+}

@@ -1,0 +1,69 @@
+//! One channel of events in, every reporter fed.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{ReportError, Reporter};
+use crate::event::Event;
+
+/// How often reporters are given the chance to redraw and write.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Feeds `reporters` from `receiver` on a thread of its own, until every sender is gone.
+///
+/// A reporter that fails is still fed: a later write may succeed, and the others are not to blame. `on_error` gets
+/// the first error of each reporter as soon as it happens, so that the run can be stopped; the thread returns the
+/// first error of all.
+pub fn spawn(
+    mut reporters: Vec<Box<dyn Reporter>>,
+    receiver: Receiver<Event>,
+    mut on_error: impl FnMut(&ReportError) + Send + 'static,
+) -> JoinHandle<Result<(), ReportError>> {
+    thread::spawn(move || {
+        let mut errors = Errors {
+            has_failed: vec![false; reporters.len()],
+            first: None,
+            on_error: &mut on_error,
+        };
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let now = Instant::now();
+            if now >= next_tick {
+                for (index, reporter) in reporters.iter_mut().enumerate() {
+                    errors.note(index, reporter.tick(now));
+                }
+                next_tick = Instant::now() + TICK;
+            }
+            match receiver.recv_timeout(next_tick.saturating_duration_since(now)) {
+                Ok(event) => {
+                    for (index, reporter) in reporters.iter_mut().enumerate() {
+                        errors.note(index, reporter.report(&event));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for (index, reporter) in reporters.iter_mut().enumerate() {
+            errors.note(index, reporter.finish());
+        }
+        errors.first.map_or(Ok(()), Err)
+    })
+}
+
+struct Errors<'a> {
+    has_failed: Vec<bool>,
+    first: Option<ReportError>,
+    on_error: &'a mut (dyn FnMut(&ReportError) + Send),
+}
+
+impl Errors<'_> {
+    fn note(&mut self, index: usize, result: Result<(), ReportError>) {
+        let Err(error) = result else { return };
+        if !std::mem::replace(&mut self.has_failed[index], true) {
+            (self.on_error)(&error);
+        }
+        self.first.get_or_insert(error);
+    }
+}

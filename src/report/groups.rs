@@ -1,0 +1,95 @@
+//! Failures that look alike, together: one broken driver on a hundred kernels is one thing to repair.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::progress::failure_text;
+use crate::event::BuildReport;
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::plan::BuildId;
+
+/// How many builds of a group are named.
+const SAMPLES: usize = 3;
+
+/// Artifacts that failed alike.
+#[derive(Default)]
+pub(super) struct Group {
+    /// How many artifacts.
+    pub(super) artifacts: usize,
+    /// How many of them failed in an earlier run, under an unchanged key.
+    pub(super) as_before: usize,
+    /// The first builds of the group in the order of their names: what failed, and the log.
+    pub(super) samples: BTreeMap<BuildId, (String, Option<PathBuf>)>,
+}
+
+/// All failures of a run.
+#[derive(Default)]
+pub(super) struct Groups(HashMap<(FailureClass, Phase, String), Group>);
+
+impl Groups {
+    /// Takes the failures of a finished build.
+    pub(super) fn add(&mut self, report: &BuildReport) {
+        for artifact in &report.artifacts {
+            let Some(failure) = &artifact.failure else {
+                continue;
+            };
+            // What was interrupted says nothing about the build.
+            if failure.class == FailureClass::Cancelled {
+                continue;
+            }
+            let key = (failure.class, failure.phase, signature(report, failure));
+            let group = self.0.entry(key).or_default();
+            group.artifacts += 1;
+            group.as_before += usize::from(artifact.failure_is_cached);
+            let sample = || (failure_text(failure), artifact.log.clone());
+            group
+                .samples
+                .entry(report.build_id.clone())
+                .or_insert_with(sample);
+            if group.samples.len() > SAMPLES {
+                group.samples.pop_last();
+            }
+        }
+    }
+
+    /// The groups, the largest first.
+    pub(super) fn largest_first(&self) -> Vec<(Phase, &Group)> {
+        let mut groups: Vec<_> = self.0.iter().collect();
+        groups.sort_unstable_by_key(|(key, group)| (std::cmp::Reverse(group.artifacts), *key));
+        groups
+            .into_iter()
+            .map(|((_, phase, _), group)| (*phase, group))
+            .collect()
+    }
+}
+
+/// What failures of one cause share: the message without the names and numbers of this one build.
+fn signature(report: &BuildReport, failure: &Failure) -> String {
+    // Digests first, so that their digits do not end up as numbers.
+    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+        #[expect(
+            clippy::expect_used,
+            reason = "the pattern is a constant, compiled by every test of this file"
+        )]
+        Regex::new(r"\b[0-9a-f]{12,}\b|\d+").expect("valid pattern")
+    });
+    let mut text = match &failure.first_error {
+        Some(error) => format!("{}: {}", error.file, error.message),
+        None => failure.message.clone(),
+    };
+    let names = [
+        report.build_id.as_str(),
+        report.kernel_release.as_str(),
+        report.driver_version.as_str(),
+        report.target.as_str(),
+        report.architecture.as_str(),
+        report.architecture.machine(),
+    ];
+    for name in names {
+        text = text.replace(name, "*");
+    }
+    VARIABLE.replace_all(&text, "#").into_owned()
+}

@@ -1,0 +1,142 @@
+//! Progress on a terminal: the running builds and one bar, redrawn in place; what failed is printed above.
+//!
+//! Events only change counters; everything is drawn by the tick, so that a thousand events cost no more drawing
+//! than one.
+
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::progress::{build_lines, event_lines};
+use super::tally::Tally;
+use super::text::{count, duration, shorten};
+use super::{ReportError, Reporter, Terminal};
+use crate::event::{Event, EventKind};
+
+/// How many running builds have a line.
+const LINES: usize = 12;
+
+/// How wide a build's name may be.
+const NAME_WIDTH: usize = 64;
+
+/// The display of a run on a terminal.
+pub struct LiveProgress {
+    terminal: Terminal,
+    is_verbose: bool,
+    tally: Tally,
+    bar: ProgressBar,
+    lines: Vec<ProgressBar>,
+    is_running: bool,
+}
+
+impl LiveProgress {
+    /// `is_verbose` prints a line for every build that ends, not only for failures.
+    pub fn new(terminal: Terminal, is_verbose: bool) -> Self {
+        Self {
+            terminal,
+            is_verbose,
+            tally: Tally::default(),
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            lines: Vec::new(),
+            is_running: false,
+        }
+    }
+
+    fn start(&mut self) {
+        let total = self.tally.builds as u64;
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+        bar.set_style(style("[{bar:30}] {pos}/{len} {wide_msg}").progress_chars("=> "));
+        self.bar = self.terminal.bars().add(bar);
+        self.is_running = true;
+    }
+
+    fn draw(&mut self, now: Instant) {
+        let elapsed = self.tally.elapsed(now);
+        let running = self.tally.longest_first();
+        let mut texts: Vec<String> = running
+            .iter()
+            .take(LINES)
+            .map(|(build, state)| {
+                let phase = state.phase.map_or("waiting", |phase| phase.as_str());
+                let time = duration(elapsed.saturating_sub(state.since));
+                format!("  {phase:<9} {time:>7}  {}", shorten(build, NAME_WIDTH))
+            })
+            .collect();
+        if running.len() > LINES {
+            texts.push(format!("  and {} more", count(running.len() - LINES)));
+        }
+        while self.lines.len() > texts.len() {
+            if let Some(line) = self.lines.pop() {
+                line.finish_and_clear();
+                self.terminal.bars().remove(&line);
+            }
+        }
+        while self.lines.len() < texts.len() {
+            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            line.set_style(style("{wide_msg}"));
+            self.lines
+                .push(self.terminal.bars().insert_before(&self.bar, line));
+        }
+        for (line, text) in self.lines.iter().zip(texts) {
+            line.set_message(text);
+        }
+        let message = match self.tally.remaining() {
+            Some(time) => format!("{}  about {} left", self.tally.by_status(), duration(time)),
+            None => self.tally.by_status(),
+        };
+        self.bar.set_position(self.tally.done as u64);
+        self.bar.set_message(message);
+    }
+
+    fn stop(&mut self) {
+        self.is_running = false;
+        for line in self.lines.drain(..) {
+            line.finish_and_clear();
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Reporter for LiveProgress {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        self.tally.apply(event);
+        let style = self.terminal.style();
+        for line in event_lines(event, style) {
+            self.terminal.print(&line);
+        }
+        match &event.kind {
+            EventKind::RunStarted(_) => self.start(),
+            EventKind::BuildFinished(report) => {
+                let has_failed = report
+                    .artifacts
+                    .iter()
+                    .any(|artifact| artifact.failure.is_some());
+                if self.is_verbose || (has_failed && !Tally::is_quiet(report)) {
+                    for line in build_lines(report, style) {
+                        self.terminal.print(&line);
+                    }
+                }
+            }
+            EventKind::RunFinished { .. } => self.stop(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), ReportError> {
+        if self.is_running {
+            self.draw(now);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ReportError> {
+        self.stop();
+        Ok(())
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates above are constants; a mistake in one shows as the default style.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,232 @@
+//! Logs of steps: compressed, capped, durable.
+//!
+//! In: the bytes of a job, as they come. Out: a zstd file whose first line is the command that does this one build
+//! again. Of a long log the head and the tail are kept, with a line between them that says how much is missing;
+//! the first error is near the start, the last words are at the end.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use zstd::stream::{read::Decoder, write::Encoder};
+
+use crate::executor::LogSink;
+use crate::fs::{FileError, PendingFile};
+
+/// The compression level: tens of times smaller already, at hundreds of megabytes a second.
+const LEVEL: i32 = 3;
+
+/// The largest log that is read back, uncompressed; more than this program ever writes.
+const READ_LIMIT_BYTES: u64 = 64 << 20;
+
+/// How much of a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// From its start.
+    pub head_bytes: usize,
+    /// From its end.
+    pub tail_bytes: usize,
+}
+
+impl Default for LogLimits {
+    /// 4 MiB each.
+    fn default() -> Self {
+        Self {
+            head_bytes: 4 << 20,
+            tail_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Where the log of an artifact is, relative to `out/`, from the artifact's own path there:
+/// `.logs/8.1.0+driver/x86_64/falco_debian_6.1.0_1.ko.log.zst`.
+pub fn log_path(artifact_path: &Path) -> PathBuf {
+    let mut name = Path::new(".logs").join(artifact_path).into_os_string();
+    name.push(".log.zst");
+    name.into()
+}
+
+/// A log being written; gone when dropped before [`Self::finish`].
+pub struct LogWriter {
+    path: PathBuf,
+    encoder: Encoder<'static, PendingFile>,
+    limits: LogLimits,
+    head_bytes: usize,
+    tail: VecDeque<u8>,
+    left_out_bytes: u64,
+    error: Option<io::Error>,
+}
+
+impl LogWriter {
+    /// Starts a log with its first line, usually the command that does the build again.
+    pub fn create(path: &Path, first_line: &str, limits: LogLimits) -> Result<Self, FileError> {
+        let pending = PendingFile::create(path)?;
+        let mut encoder = Encoder::new(pending, LEVEL).map_err(FileError::of("write", path))?;
+        encoder
+            .include_checksum(true)
+            .map_err(FileError::of("write", path))?;
+        let first_line = first_line.replace(['\n', '\r'], " ");
+        writeln!(encoder, "{first_line}").map_err(FileError::of("write", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            encoder,
+            limits,
+            head_bytes: 0,
+            tail: VecDeque::new(),
+            left_out_bytes: 0,
+            error: None,
+        })
+    }
+
+    /// Makes the log durable under its name. An error of an earlier write shows here.
+    pub fn finish(mut self) -> Result<(), FileError> {
+        if self.left_out_bytes > 0 {
+            let marker = marker(self.left_out_bytes);
+            self.encode(marker.as_bytes());
+        }
+        let tail = std::mem::take(&mut self.tail);
+        let (first, second) = tail.as_slices();
+        self.encode(first);
+        self.encode(second);
+        let result = match self.error {
+            Some(error) => Err(error),
+            None => self.encoder.finish(),
+        };
+        result.map_err(FileError::of("write", self.path))?.keep()
+    }
+
+    fn encode(&mut self, bytes: &[u8]) {
+        if self.error.is_none() {
+            self.error = self.encoder.write_all(bytes).err();
+        }
+    }
+}
+
+impl LogSink for LogWriter {
+    fn write(&mut self, bytes: &[u8]) {
+        let room = self.limits.head_bytes - self.head_bytes;
+        let (head, rest) = bytes.split_at(bytes.len().min(room));
+        self.head_bytes += head.len();
+        self.encode(head);
+        // Of more than a whole tail only the end can stay.
+        let (lost, rest) = rest.split_at(rest.len().saturating_sub(self.limits.tail_bytes));
+        let too_many = (self.tail.len() + rest.len()).saturating_sub(self.limits.tail_bytes);
+        self.tail.drain(..too_many);
+        self.tail.extend(rest);
+        self.left_out_bytes += (lost.len() + too_many) as u64;
+    }
+}
+
+/// The line that stands for what is missing.
+fn marker(left_out_bytes: u64) -> String {
+    format!("\n[driverkit-matrix: {left_out_bytes} bytes of this log were left out here]\n")
+}
+
+/// Reads a log back; bytes that are no UTF-8 become `U+FFFD`.
+pub fn read_log(path: &Path) -> Result<String, FileError> {
+    let read = || {
+        let mut bytes = Vec::new();
+        let decoder = Decoder::new(File::open(path)?)?;
+        let size_bytes = decoder.take(READ_LIMIT_BYTES).read_to_end(&mut bytes)?;
+        if size_bytes as u64 == READ_LIMIT_BYTES {
+            return Err(io::Error::other("larger than any log of this program"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().map_err(FileError::of("read", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn limits(head_bytes: usize, tail_bytes: usize) -> LogLimits {
+        LogLimits {
+            head_bytes,
+            tail_bytes,
+        }
+    }
+
+    #[test]
+    fn a_log_is_named_after_its_artifact() {
+        assert_eq!(
+            log_path(Path::new("8.1.0+driver/x86_64/falco_debian_6.1.0_1.ko")),
+            Path::new(".logs/8.1.0+driver/x86_64/falco_debian_6.1.0_1.ko.log.zst")
+        );
+    }
+
+    #[test]
+    fn an_unfinished_log_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.log.zst");
+        let mut old = LogWriter::create(&path, "run it", LogLimits::default()).unwrap();
+        old.write(b"old\n");
+        old.finish().unwrap();
+        let mut new = LogWriter::create(&path, "run it", LogLimits::default()).unwrap();
+        new.write(b"new\n");
+        drop(new);
+        assert_eq!(read_log(&path).unwrap(), "run it\nold\n");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("a")).unwrap().count(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_first_line_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.log.zst");
+        let log = LogWriter::create(&path, "run a\nb", LogLimits::default()).unwrap();
+        log.finish().unwrap();
+        assert_eq!(read_log(&path).unwrap(), "run a b\n");
+    }
+
+    #[test]
+    fn a_damaged_log_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.log.zst");
+        let mut log = LogWriter::create(&path, "run", LogLimits::default()).unwrap();
+        log.write(&[b'x'; 10_000]);
+        log.finish().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        crate::fs::write(&path, bytes).unwrap();
+        let error = read_log(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("failed to read") && error.contains("b.log.zst"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However the bytes come in pieces: all of them, or exactly head and tail with the number of the others.
+        #[test]
+        fn head_and_tail_are_exact(
+            pieces in proptest::collection::vec(proptest::collection::vec(b'a'..=b'z', 0..40), 0..12),
+            head_bytes in 0_usize..60,
+            tail_bytes in 0_usize..60,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("b.log.zst");
+            let mut log = LogWriter::create(&path, "run", limits(head_bytes, tail_bytes)).unwrap();
+            for piece in &pieces {
+                log.write(piece);
+            }
+            log.finish().unwrap();
+            let all = String::from_utf8(pieces.concat()).unwrap();
+            let expected = match all.len().checked_sub(head_bytes + tail_bytes) {
+                Some(left_out) if left_out > 0 => format!(
+                    "run\n{}\n[driverkit-matrix: {left_out} bytes of this log were left out here]\n{}",
+                    &all[..head_bytes],
+                    &all[all.len() - tail_bytes..],
+                ),
+                _ => format!("run\n{all}"),
+            };
+            prop_assert_eq!(read_log(&path).unwrap(), expected);
+        }
+    }
+}

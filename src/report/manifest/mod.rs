@@ -1,0 +1,22 @@
+//! The manifest: what a run was asked, what it found, what came of every build, as JSON and CSV.
+//!
+//! In: events. Out: `manifest.json` and `manifest.csv` under `out/`, at every moment a readable account of what has
+//! finished; the journal has what happened since. `docs/manifest.md` describes the fields and which of them vary
+//! from one run to an equal one.
+
+mod read;
+mod record;
+mod totals;
+mod write;
+
+pub use read::{ManifestError, earlier_manifests, read_manifest};
+pub use record::{BuildRecord, Exit, Manifest, Named, Run};
+pub use totals::{LeftOutGroup, Totals};
+pub use write::ManifestReporter;
+
+pub(super) use record::seconds;
+pub(super) use totals::exit_reason;
+
+/// The version of the manifest's format. It is raised when a field changes its meaning or goes, not when one is
+/// added; readers refuse a newer one.
+pub const SCHEMA: u32 = 1;

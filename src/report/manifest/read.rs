@@ -1,0 +1,140 @@
+//! Reads manifests back.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Manifest, SCHEMA};
+use crate::fs::{self, FileError};
+use crate::report::STATE_FOLDER;
+use crate::report::journal::{JournalError, read_journal};
+
+/// Why a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is missing or unreadable.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It was written by a newer version of the program.
+    #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// It is no manifest.
+    #[error("{} is no manifest: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The cause, with line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What is read before everything else.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
+/// What names a manifest's run.
+#[derive(Deserialize)]
+pub(super) struct Head {
+    pub(super) run: HeadRun,
+}
+
+#[derive(Deserialize)]
+pub(super) struct HeadRun {
+    pub(super) id: String,
+    pub(super) started: Timestamp,
+}
+
+/// Where things are under the output folder.
+pub(super) struct Paths {
+    pub(super) json: PathBuf,
+    pub(super) csv: PathBuf,
+    pub(super) journal: PathBuf,
+    pub(super) previous_journal: PathBuf,
+    pub(super) earlier: PathBuf,
+    pub(super) lock: PathBuf,
+}
+
+impl Paths {
+    pub(super) fn under(out: &Path) -> Self {
+        let state = out.join(STATE_FOLDER);
+        Self {
+            json: out.join("manifest.json"),
+            csv: out.join("manifest.csv"),
+            journal: state.join("journal.jsonl"),
+            previous_journal: state.join("previous-journal.jsonl"),
+            earlier: state.join("manifests"),
+            lock: state.join("run.lock"),
+        }
+    }
+}
+
+/// Reads a manifest. That of a run which goes on, or was killed, is completed from the journal beside it, so that
+/// it holds every build that has ended.
+pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
+    let bytes = fs::read(path)?;
+    let syntax = |source| ManifestError::Syntax {
+        path: path.to_owned(),
+        source,
+    };
+    let Version { schema } = serde_json::from_slice(&bytes).map_err(syntax)?;
+    if schema > SCHEMA {
+        return Err(ManifestError::NewerSchema {
+            path: path.to_owned(),
+            found: schema,
+        });
+    }
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(syntax)?;
+    if manifest.run.finished.is_none() {
+        let out = path.parent().unwrap_or(Path::new(""));
+        // Without a readable journal the manifest is all there is.
+        if let Ok(Some(newer)) = manifest_of_journal(&Paths::under(out).journal)
+            && newer.run.id == manifest.run.id
+            && newer.builds.len() >= manifest.builds.len()
+        {
+            return Ok(newer);
+        }
+    }
+    Ok(manifest)
+}
+
+/// The manifest of the run that wrote a journal, sorted; `None` when the journal holds no run.
+pub(super) fn manifest_of_journal(path: &Path) -> Result<Option<Manifest>, JournalError> {
+    let mut manifest = None;
+    read_journal(path, |event| Manifest::fold(&mut manifest, &event))?;
+    if let Some(manifest) = &mut manifest {
+        manifest.sort();
+    }
+    Ok(manifest)
+}
+
+/// The manifests of earlier runs with this output folder, the newest first; only the last few are kept.
+pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let folder = Paths::under(out).earlier;
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::of("read folder", folder)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(FileError::of("read folder", &folder))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            paths.push(path);
+        }
+    }
+    // The names start with the time.
+    paths.sort_unstable_by(|left, right| right.cmp(left));
+    Ok(paths)
+}

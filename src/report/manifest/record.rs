@@ -1,0 +1,367 @@
+//! The manifest's types, and how events add to it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::totals::exit_reason;
+use super::{LeftOutGroup, SCHEMA, Totals};
+use crate::digest::Sha256;
+use crate::driver::DriverVersion;
+use crate::event::{
+    ArtifactReport, BuildReport, Event, EventKind, HostFacts, InputReport, RunFacts,
+    ToolchainReport,
+};
+use crate::failure::{Failure, Phase, Status};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::BuildId;
+
+/// The machine-readable result of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of the format.
+    pub schema: u32,
+    /// The program's version.
+    pub tool_version: String,
+    /// What is particular to this run.
+    pub run: Run,
+    /// How it ended; not there while it goes on, or when it was killed.
+    pub exit: Option<Exit>,
+    /// The machine.
+    pub host: HostFacts,
+    /// The executor's word and version.
+    pub executor: Executor,
+    /// The builder images that may be used.
+    pub images: Vec<Named>,
+    /// The matrix files.
+    pub matrices: Vec<Named>,
+    /// The digest of the plan.
+    pub plan_sha256: Sha256,
+    /// Counts.
+    pub totals: Totals,
+    /// What was left out of the plan, by rule and reason.
+    pub left_out: Vec<LeftOutGroup>,
+    /// The builds that have ended: target, release in version order, version, architecture, driver version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuildRecord>,
+}
+
+/// What is particular to a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// A name that no other run has.
+    pub id: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; not there while it goes on, or when it was killed.
+    pub finished: Option<Timestamp>,
+    /// Wall time.
+    pub duration_seconds: Option<f64>,
+    /// How many jobs at once.
+    pub jobs: usize,
+    /// `I/N` when only a shard of the plan was built.
+    pub shard: Option<String>,
+    /// Why it ended early.
+    pub stopped: Option<String>,
+    /// What the person at the terminal was told.
+    pub notes: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code of the program.
+    pub code: u8,
+    /// What it means.
+    pub reason: String,
+}
+
+/// What ran the jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executor {
+    /// Its word: `docker`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Something with a name and a digest: an image, a matrix file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// The image's name or the file's path.
+    pub name: String,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// What is known of a build that has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// Its name.
+    pub build_id: BuildId,
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    pub kernel_release: KernelRelease,
+    /// The kernel's version.
+    pub kernel_version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The driver version.
+    pub driver_version: DriverVersion,
+    /// The gravest status of its artifacts.
+    pub status: Status,
+    /// Its artifacts: module, probe.
+    pub artifacts: Vec<ArtifactReport>,
+    /// The module's name.
+    pub module_name: String,
+    /// The device prefix.
+    pub device_name: String,
+    /// Who named the kernel.
+    pub source: Arc<str>,
+    /// The header packages.
+    pub inputs: Vec<InputReport>,
+    /// The digest of the driver's sources.
+    pub driver_sha256: Option<Sha256>,
+    /// Compiler and image.
+    pub toolchain: Option<ToolchainReport>,
+    /// The driver's configure checks and whether each succeeded.
+    pub checks: BTreeMap<String, bool>,
+    /// How often it was tried: one more than `retries` has entries; 0 when it was not begun.
+    pub attempts: usize,
+    /// Failures that were tried again.
+    pub retries: Vec<Failure>,
+    /// When it left the queue.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// Wall time from one to the other, waiting included.
+    pub duration_seconds: f64,
+    /// Wall time at work, by phase.
+    pub phase_seconds: BTreeMap<Phase, f64>,
+    /// Processor time of its jobs.
+    pub cpu_seconds: Option<f64>,
+    /// The highest memory use of a job.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Manifest {
+    /// The manifest of a run that has just begun.
+    pub fn new(facts: &RunFacts) -> Self {
+        let named = |name: String, sha256: &Sha256| Named {
+            name,
+            sha256: *sha256,
+        };
+        let matrices = facts.matrices.iter();
+        let images = facts.images.iter();
+        Self {
+            schema: SCHEMA,
+            tool_version: facts.tool_version.clone(),
+            run: Run {
+                id: facts.run_id.clone(),
+                command: facts.command.clone(),
+                started: milliseconds(facts.started),
+                finished: None,
+                duration_seconds: None,
+                jobs: facts.jobs,
+                shard: facts.shard.clone(),
+                stopped: None,
+                notes: Vec::new(),
+            },
+            exit: None,
+            host: facts.host.clone(),
+            executor: Executor {
+                name: facts.executor.clone(),
+                version: facts.executor_version.clone(),
+            },
+            images: images
+                .map(|(name, sha256)| named(name.clone(), sha256))
+                .collect(),
+            matrices: matrices
+                .map(|(path, sha256)| named(path.to_string_lossy().into_owned(), sha256))
+                .collect(),
+            plan_sha256: facts.plan_sha256,
+            totals: Totals::planned(facts.builds, facts.artifacts),
+            left_out: LeftOutGroup::of(&facts.left_out),
+            builds: Vec::new(),
+        }
+    }
+
+    /// Adds what an event tells to the manifest of its run; the first event makes it.
+    pub(super) fn fold(manifest: &mut Option<Self>, event: &Event) {
+        if let EventKind::RunStarted(facts) = &event.kind {
+            *manifest = Some(Self::new(facts));
+        }
+        let Some(manifest) = manifest else { return };
+        match &event.kind {
+            EventKind::Note { message } => manifest.run.notes.push(message.clone()),
+            EventKind::Stopping { reason } => manifest.run.stopped = Some(reason.clone()),
+            EventKind::BuildFinished(report) => {
+                let record = BuildRecord::from(&**report);
+                manifest.totals.add(&record);
+                manifest.builds.push(record);
+            }
+            EventKind::RunFinished {
+                duration,
+                exit_code,
+            } => {
+                manifest.run.finished = Some(milliseconds(event.at));
+                manifest.run.duration_seconds = Some(seconds(*duration));
+                let missing = manifest.totals.artifacts_missing();
+                let wanted = manifest.totals.artifacts_planned;
+                let stopped = manifest.run.stopped.as_deref();
+                let reason = exit_reason(*exit_code, missing, wanted, stopped);
+                manifest.exit = Some(Exit {
+                    code: *exit_code,
+                    reason,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts the builds in their stable order.
+    pub fn sort(&mut self) {
+        self.builds
+            .sort_by(|left, right| left.order().cmp(&right.order()));
+    }
+
+    /// Writes the manifest as JSON, one build a line, so that it can be searched and compared by lines.
+    pub fn write_json(&mut self, mut writer: impl Write) -> io::Result<()> {
+        let builds = std::mem::take(&mut self.builds);
+        let head = serde_json::to_string_pretty(self);
+        self.builds = builds;
+        let head = head?;
+        let head = head.strip_suffix("\n}").unwrap_or(&head);
+        write!(writer, "{head},\n  \"builds\": [")?;
+        for (index, build) in self.builds.iter().enumerate() {
+            writer.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
+            serde_json::to_writer(&mut writer, build)?;
+        }
+        writer.write_all(b"\n  ]\n}\n")
+    }
+}
+
+impl BuildRecord {
+    /// What builds are sorted by.
+    fn order(&self) -> impl Ord + '_ {
+        (
+            &self.target,
+            &self.kernel_release,
+            &self.kernel_version,
+            self.architecture,
+            &self.driver_version,
+        )
+    }
+}
+
+impl From<&BuildReport> for BuildRecord {
+    fn from(report: &BuildReport) -> Self {
+        let mut artifacts = report.artifacts.clone();
+        artifacts.sort_by_key(|artifact| artifact.artifact);
+        let status = gravest(artifacts.iter().map(|artifact| artifact.status));
+        let mut phases: BTreeMap<Phase, Duration> = BTreeMap::new();
+        for (phase, duration) in &report.phases {
+            *phases.entry(*phase).or_default() += *duration;
+        }
+        let wall = report.finished.duration_since(report.started);
+        Self {
+            build_id: report.build_id.clone(),
+            target: report.target.clone(),
+            kernel_release: report.kernel_release.clone(),
+            kernel_version: report.kernel_version.clone(),
+            architecture: report.architecture,
+            driver_version: report.driver_version.clone(),
+            status,
+            artifacts,
+            module_name: report.module_name.clone(),
+            device_name: report.device_name.clone(),
+            source: Arc::clone(&report.source),
+            inputs: report.inputs.clone(),
+            driver_sha256: report.driver_sha256,
+            toolchain: report.toolchain.clone(),
+            checks: report.checks.iter().cloned().collect(),
+            attempts: if status == Status::NotRun {
+                0
+            } else {
+                report.retries.len() + 1
+            },
+            retries: report.retries.clone(),
+            started: milliseconds(report.started),
+            finished: milliseconds(report.finished),
+            duration_seconds: seconds(Duration::try_from(wall).unwrap_or_default()),
+            phase_seconds: phases
+                .into_iter()
+                .map(|(phase, duration)| (phase, seconds(duration)))
+                .collect(),
+            cpu_seconds: report.cpu.map(seconds),
+            peak_memory_bytes: report.peak_memory_bytes,
+        }
+    }
+}
+
+/// The status that stands for several: what needs a look hides what does not.
+fn gravest(statuses: impl Iterator<Item = Status>) -> Status {
+    const GRAVEST_FIRST: [Status; 8] = [
+        Status::Failed,
+        Status::Error,
+        Status::Unresolvable,
+        Status::Cancelled,
+        Status::NotRun,
+        Status::Built,
+        Status::Cached,
+        Status::Excluded,
+    ];
+    let rank = |status: &Status| GRAVEST_FIRST.iter().position(|known| known == status);
+    statuses.min_by_key(rank).unwrap_or(Status::Excluded)
+}
+
+/// A duration in seconds, to the millisecond.
+pub(in crate::report) fn seconds(duration: Duration) -> f64 {
+    // Forty-nine days are enough for a run.
+    f64::from(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)) / 1000.0
+}
+
+fn milliseconds(at: Timestamp) -> Timestamp {
+    at.round(Unit::Millisecond).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_status_stands_for_a_build() {
+        use Status::{Built, Cached, Cancelled, Error, Failed, NotRun};
+        assert_eq!(gravest([Built, Failed].into_iter()), Failed);
+        assert_eq!(gravest([Error, Failed].into_iter()), Failed);
+        assert_eq!(gravest([Cached, Built].into_iter()), Built);
+        assert_eq!(gravest([Built, Cancelled, NotRun].into_iter()), Cancelled);
+        assert_eq!(gravest([Cached].into_iter()), Cached);
+    }
+
+    #[test]
+    fn every_status_has_a_rank() {
+        for status in Status::ALL {
+            assert_eq!(gravest([status].into_iter()), status);
+        }
+        for status in Status::ALL {
+            assert_eq!(gravest([Status::Excluded, status].into_iter()), status);
+        }
+    }
+
+    #[test]
+    fn seconds_are_short() {
+        assert_eq!(
+            seconds(Duration::from_nanos(14_200_499_999)).to_string(),
+            "14.2"
+        );
+        assert_eq!(seconds(Duration::from_micros(8_300_900)).to_string(), "8.3");
+    }
+}

@@ -1,0 +1,154 @@
+//! Counts, and what the exit code means.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::BuildRecord;
+use crate::driver::{Artifact, DriverVersion};
+use crate::failure::{FailureClass, Status};
+use crate::kernel::{Architecture, TargetId};
+use crate::plan::LeftOut;
+
+/// How many entries of a group are named.
+const SAMPLES: usize = 3;
+
+/// Numbers of artifacts by status.
+type ByStatus = BTreeMap<Status, usize>;
+
+/// Counts of a run. Those by something count artifacts, unless they say builds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Builds of the plan.
+    pub builds_planned: usize,
+    /// Builds that have ended.
+    pub builds_finished: usize,
+    /// Artifacts of the plan.
+    pub artifacts_planned: usize,
+    /// By status.
+    pub by_status: ByStatus,
+    /// By failure class.
+    pub by_class: BTreeMap<FailureClass, usize>,
+    /// By target.
+    pub by_target: BTreeMap<TargetId, ByStatus>,
+    /// By driver version.
+    pub by_driver_version: BTreeMap<DriverVersion, ByStatus>,
+    /// By architecture.
+    pub by_architecture: BTreeMap<Architecture, ByStatus>,
+    /// By kind of artifact.
+    pub by_artifact: BTreeMap<Artifact, ByStatus>,
+}
+
+impl Totals {
+    /// Nothing done yet.
+    pub(super) fn planned(builds: usize, artifacts: usize) -> Self {
+        Self {
+            builds_planned: builds,
+            artifacts_planned: artifacts,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a finished build.
+    pub(super) fn add(&mut self, build: &BuildRecord) {
+        self.builds_finished += 1;
+        for artifact in &build.artifacts {
+            let counters = [
+                &mut self.by_status,
+                self.by_target.entry(build.target.clone()).or_default(),
+                self.by_driver_version
+                    .entry(build.driver_version.clone())
+                    .or_default(),
+                self.by_architecture.entry(build.architecture).or_default(),
+                self.by_artifact.entry(artifact.artifact).or_default(),
+            ];
+            for counter in counters {
+                *counter.entry(artifact.status).or_default() += 1;
+            }
+            if let Some(failure) = &artifact.failure {
+                *self.by_class.entry(failure.class).or_default() += 1;
+            }
+        }
+    }
+
+    /// Artifacts that were wanted and are not there.
+    pub fn artifacts_missing(&self) -> usize {
+        let there = self
+            .by_status
+            .iter()
+            .filter(|(status, _)| status.is_success());
+        self.artifacts_planned
+            .saturating_sub(there.map(|(_, number)| number).sum())
+    }
+}
+
+/// What was left out of the plan for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutGroup {
+    /// The rule: `support floor`, `exclude`, `architecture`.
+    pub rule: String,
+    /// Why, for a person.
+    pub reason: String,
+    /// How many entries.
+    pub count: usize,
+    /// The first of them.
+    pub sample: Vec<String>,
+}
+
+impl LeftOutGroup {
+    /// Groups entries by rule and reason, the largest group first.
+    pub fn of(left_out: &[LeftOut]) -> Vec<Self> {
+        let mut groups: BTreeMap<(&str, &str), (usize, Vec<String>)> = BTreeMap::new();
+        for entry in left_out {
+            let (count, sample) = groups.entry((&entry.rule, &entry.reason)).or_default();
+            *count += 1;
+            if sample.len() < SAMPLES {
+                sample.push(describe(entry));
+            }
+        }
+        let mut groups: Vec<Self> = groups
+            .into_iter()
+            .map(|((rule, reason), (count, sample))| Self {
+                rule: rule.to_owned(),
+                reason: reason.to_owned(),
+                count,
+                sample,
+            })
+            .collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        groups
+    }
+}
+
+/// `debian 6.1.0-56-amd64 #1 amd64, driver 8.1.0+driver, probe`.
+fn describe(entry: &LeftOut) -> String {
+    let driver = entry
+        .driver
+        .as_ref()
+        .map(|driver| format!("driver {driver}"));
+    let artifact = entry.artifact.map(|artifact| artifact.to_string());
+    let parts = [Some(entry.kernel.to_string()), driver, artifact];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What an exit code says about a run that wanted `wanted` artifacts, `missing` of which are not there.
+pub(in crate::report) fn exit_reason(
+    code: u8,
+    missing: usize,
+    wanted: usize,
+    stopped: Option<&str>,
+) -> String {
+    let gap = format!("{missing} of {wanted} wanted artifacts are not there");
+    let reason = match code {
+        0 => format!("all {wanted} wanted artifacts are there"),
+        1 => gap,
+        2 => "bad input: matrix, flags or configuration".to_owned(),
+        3 => format!("infrastructure failed; {gap}"),
+        130 => format!("interrupted; {gap}"),
+        _ => format!("unexpected end; {gap}"),
+    };
+    match stopped {
+        Some(stopped) => format!("{reason} (stopped early: {stopped})"),
+        None => reason,
+    }
+}

@@ -1,0 +1,233 @@
+//! Keeps the manifest on disk up to date while a run goes on.
+
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Manifest;
+use super::read::{Head, Paths, earlier_manifests, manifest_of_journal};
+use crate::event::{Event, EventKind};
+use crate::fs::{self, FileError, Lock, PendingFile};
+use crate::report::journal::{Journal, JournalError};
+use crate::report::{Durations, ReportError, Reporter, write_csv};
+
+/// The shortest time between two writes of the manifest.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A write is followed by a pause of at least this many times what it took: with tens of thousands of builds the
+/// manifest is written less often, and never takes more than a twentieth of the time.
+const PAUSE_FACTOR: u32 = 20;
+
+/// How many manifests of earlier runs are kept.
+const EARLIER: usize = 8;
+
+/// The line behind which the builds of a manifest stand, one a line: see [`Manifest::write_json`].
+const BUILDS: &[u8] = b"  \"builds\": [";
+
+/// Writes journal, manifest and durations under the output folder.
+pub struct ManifestReporter {
+    out: PathBuf,
+    paths: Paths,
+    manifest: Option<Manifest>,
+    journal: Option<Journal>,
+    durations: Durations,
+    durations_changed: bool,
+    /// Whether the manifest of the run before is out of the way.
+    has_kept_earlier: bool,
+    /// When the manifest may be written; not there when there is nothing new.
+    due: Option<Instant>,
+    pause: Duration,
+    _lock: Lock,
+}
+
+impl ManifestReporter {
+    /// Takes the output folder for this run; another run that has it is an error. What a killed run left in its
+    /// journal goes into the manifest first, and the files that it had not finished go.
+    pub fn create(out: &Path) -> Result<Self, ReportError> {
+        let paths = Paths::under(out);
+        let Some(lock) = Lock::try_exclusive(&paths.lock)? else {
+            return Err(ReportError::OutInUse {
+                out: out.to_owned(),
+            });
+        };
+        let mut reporter = Self {
+            out: out.to_owned(),
+            paths,
+            manifest: None,
+            journal: None,
+            durations: Durations::read(out),
+            durations_changed: false,
+            has_kept_earlier: false,
+            due: None,
+            pause: PAUSE,
+            _lock: lock,
+        };
+        reporter.recover()?;
+        Ok(reporter)
+    }
+
+    fn recover(&mut self) -> Result<(), ReportError> {
+        match manifest_of_journal(&self.paths.journal) {
+            Ok(Some(manifest)) if !manifest.builds.is_empty() => {
+                self.manifest = Some(manifest);
+                self.write()?;
+                self.manifest = None;
+                self.has_kept_earlier = false;
+            }
+            // Nothing in it, or nothing that this version can read: it is put aside with its content.
+            Ok(_) | Err(JournalError::NoJournal { .. } | JournalError::NewerSchema { .. }) => {}
+            Err(JournalError::File(error)) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        remove_temporary(&self.out)?;
+        Ok(fs::rename(
+            &self.paths.journal,
+            &self.paths.previous_journal,
+        )?)
+    }
+
+    /// Writes everything, whether it is due or not.
+    fn write(&mut self) -> Result<(), ReportError> {
+        self.due = None;
+        let begun = Instant::now();
+        let Some(manifest) = &mut self.manifest else {
+            return Ok(());
+        };
+        if !self.has_kept_earlier {
+            keep_earlier(&self.out, &self.paths, &manifest.run.id)?;
+            self.has_kept_earlier = true;
+        }
+        manifest.sort();
+        write_file(&self.paths.json, |file| manifest.write_json(file))?;
+        write_file(&self.paths.csv, |file| write_csv(manifest, file))?;
+        if self.durations_changed {
+            self.durations.write(&self.out)?;
+            self.durations_changed = false;
+        }
+        self.pause = PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
+        Ok(())
+    }
+}
+
+impl Reporter for ManifestReporter {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        if matches!(event.kind, EventKind::RunStarted(_)) {
+            self.journal = Some(Journal::create(&self.paths.journal)?);
+        }
+        // The manifest has the event even if the journal's disk is full: a later write may find room.
+        Manifest::fold(&mut self.manifest, event);
+        if let EventKind::BuildFinished(report) = &event.kind {
+            self.durations_changed |= self.durations.add(report);
+            self.due.get_or_insert_with(|| Instant::now() + self.pause);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.append(event)?;
+        }
+        if matches!(event.kind, EventKind::RunFinished { .. })
+            && let Some(mut journal) = self.journal.take()
+        {
+            journal.sync()?;
+            self.write()?;
+            fs::rename(&self.paths.journal, &self.paths.previous_journal)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), ReportError> {
+        if let Some(journal) = &mut self.journal {
+            journal.tick(now)?;
+        }
+        if self.due.is_some_and(|due| now >= due) {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ReportError> {
+        if let Some(journal) = &mut self.journal {
+            journal.sync()?;
+        }
+        if self.due.is_some() {
+            self.write()?;
+        }
+        Ok(())
+    }
+}
+
+fn write_file(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<PendingFile>) -> std::io::Result<()>,
+) -> Result<(), FileError> {
+    let mut writer = BufWriter::with_capacity(1 << 16, PendingFile::create(path)?);
+    fill(&mut writer)
+        .and_then(|()| writer.flush())
+        .map_err(FileError::of("write", path))?;
+    let pending = writer
+        .into_inner()
+        .map_err(|error| FileError::of("write", path)(error.into_error()))?;
+    pending.keep()
+}
+
+/// The manifest without its builds, which can be a hundred times as long as the rest.
+fn head_of(path: &Path) -> Result<Vec<u8>, FileError> {
+    let failed = FileError::of("read", path);
+    let mut reader = match std::fs::File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut head = Vec::new();
+    loop {
+        let start = head.len();
+        match reader.read_until(b'\n', &mut head) {
+            Ok(0) => return Ok(head),
+            Ok(_) if head[start..].starts_with(BUILDS) => {
+                head.truncate(start);
+                head.extend_from_slice(BUILDS);
+                head.extend_from_slice(b"]}");
+                return Ok(head);
+            }
+            Ok(_) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Removes the files that a killed run had not finished, wherever it was writing them.
+fn remove_temporary(out: &Path) -> Result<(), FileError> {
+    for entry in walkdir::WalkDir::new(out).into_iter().flatten() {
+        let name = entry.file_name().as_encoded_bytes();
+        if entry.file_type().is_file() && name.starts_with(fs::TEMPORARY_PREFIX.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the manifest that is about to be replaced, when it is another run's.
+fn keep_earlier(out: &Path, paths: &Paths, run_id: &str) -> Result<(), ReportError> {
+    let bytes = match head_of(&paths.json) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let name = match serde_json::from_slice::<Head>(&bytes) {
+        Ok(head) if head.run.id == run_id => return Ok(()),
+        Ok(head) => {
+            let is_plain = |found: char| found.is_ascii_alphanumeric() || found == '-';
+            let id: String = head
+                .run
+                .id
+                .chars()
+                .filter(|&found| is_plain(found))
+                .collect();
+            format!("{}-{id}.json", head.run.started.strftime("%Y%m%dT%H%M%SZ"))
+        }
+        // Not a manifest; whatever it is, it is not ours to throw away.
+        Err(_) => "unreadable.json".to_owned(),
+    };
+    fs::link_or_copy(&paths.json, &paths.earlier.join(name))?;
+    for path in earlier_manifests(out)?.iter().skip(EARLIER) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Reporters: what a person sees while a run goes on, and what is left of it on disk.
+//!
+//! In: events. Out: progress and a summary on the terminal, the manifest as JSON and CSV, the logs of steps. A
+//! reporter changes nothing of a run and asks nobody but the events. [`spawn`] feeds all reporters of a run from
+//! one channel, on a thread of their own, in the order in which they are given.
+//!
+//! Under `out/`, beside the artifacts:
+//!
+//! | path | content |
+//! | --- | --- |
+//! | `manifest.json`, `manifest.csv` | the newest run that got as far as finishing a build |
+//! | `.logs/` | compressed logs, named after the artifacts; see [`log_path`] |
+//! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests |
+//!
+//! No driver version starts with a dot, so the folders for the program's own use can never be taken for one.
+//! `docs/manifest.md` describes the files for those who read them.
+
+mod csv;
+mod durations;
+mod fan_out;
+mod groups;
+mod journal;
+mod live;
+mod log;
+mod manifest;
+mod progress;
+mod summary;
+mod tally;
+mod terminal;
+mod text;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::event::Event;
+use crate::fs::FileError;
+
+pub use csv::{COLUMNS, write_csv};
+pub use durations::Durations;
+pub use fan_out::spawn;
+pub use journal::{JournalEnd, JournalError, read_journal};
+pub use live::LiveProgress;
+pub use log::{LogLimits, LogWriter, log_path, read_log};
+pub use manifest::{
+    BuildRecord, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter, Named, Run, SCHEMA,
+    Totals, earlier_manifests, read_manifest,
+};
+pub use progress::{PlainProgress, progress};
+pub use summary::Summary;
+pub use terminal::{Style, Terminal, clean};
+
+/// The folder under `out/` for what only this program reads.
+pub const STATE_FOLDER: &str = ".driverkit-matrix";
+
+/// Reads the events of one run.
+pub trait Reporter: Send {
+    /// Takes the next event.
+    fn report(&mut self, event: &Event) -> Result<(), ReportError>;
+
+    /// Called some ten times a second, also when nothing happens: to redraw, to write what has gathered.
+    fn tick(&mut self, _now: Instant) -> Result<(), ReportError> {
+        Ok(())
+    }
+
+    /// Called once, after the last event.
+    fn finish(&mut self) -> Result<(), ReportError> {
+        Ok(())
+    }
+}
+
+/// Why a reporter could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The journal of a dead run cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A value has no JSON form.
+    #[error("failed to encode {what} as JSON: {source}")]
+    Encode {
+        /// What was to be written.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Two runs with one output folder would overwrite each other's manifest.
+    #[error(
+        "another run is writing to {}: wait for its end or give this one its own output folder",
+        out.display()
+    )]
+    OutInUse {
+        /// The output folder.
+        out: PathBuf,
+    },
+}
+
+impl ReportError {
+    /// Whether the disk or the quota is full, so that going on makes no sense.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_disk_full())
+    }
+}

@@ -1,0 +1,187 @@
+//! The last thing on the screen: what came of the run, what failed alike, where everything is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::groups::{Group, Groups};
+use super::manifest::exit_reason;
+use super::text::{count, counted, duration};
+use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
+use crate::event::{Event, EventKind, RunFacts};
+use crate::failure::{Phase, Status};
+
+/// How many groups of failures, and of what was left out, are shown; the manifest has them all.
+const GROUPS: usize = 20;
+
+/// Prints the summary when the run has ended.
+pub struct Summary {
+    terminal: Terminal,
+    out: PathBuf,
+    facts: Option<RunFacts>,
+    artifacts: BTreeMap<Status, usize>,
+    groups: Groups,
+    stopping: Option<String>,
+}
+
+impl Summary {
+    /// `out` is where the artifacts and the manifest are.
+    pub fn new(terminal: Terminal, out: &Path) -> Self {
+        Self {
+            terminal,
+            out: out.to_owned(),
+            facts: None,
+            artifacts: BTreeMap::new(),
+            groups: Groups::default(),
+            stopping: None,
+        }
+    }
+
+    fn text(&self, facts: &RunFacts, wall: Duration, exit_code: u8) -> String {
+        let style = self.terminal.style();
+        let mut lines = vec![String::new()];
+        lines.push(style.strong(&format!(
+            "{}, {} in {}",
+            counted(facts.builds, "build"),
+            counted(facts.artifacts, "artifact"),
+            duration(wall),
+        )));
+        for status in Status::ALL {
+            if let Some(&number) = self.artifacts.get(&status) {
+                lines.push(total_line(status, number, style));
+            }
+        }
+        self.push_failures(&mut lines, style);
+        push_left_out(&mut lines, facts, style);
+        let out = self.out.display();
+        lines.push(String::new());
+        lines.push(format!("drivers   {out}/"));
+        lines.push(format!("manifest  {out}/manifest.json, {out}/manifest.csv"));
+        let wanted = facts.artifacts;
+        let there = self
+            .artifacts
+            .iter()
+            .filter(|(status, _)| status.is_success());
+        let missing = wanted.saturating_sub(there.map(|(_, number)| number).sum());
+        let reason = exit_reason(exit_code, missing, wanted, self.stopping.as_deref());
+        let last = format!("exit {exit_code}    {}", clean(&reason));
+        lines.push(if exit_code == 0 {
+            style.good(&last)
+        } else {
+            style.bad(&last)
+        });
+        lines.join("\n")
+    }
+
+    fn push_failures(&self, lines: &mut Vec<String>, style: Style) {
+        let groups = self.groups.largest_first();
+        if groups.is_empty() {
+            return;
+        }
+        lines.push(String::new());
+        lines.push(style.strong("what failed"));
+        for (phase, group) in groups.iter().take(GROUPS) {
+            self.push_group(lines, *phase, group);
+        }
+        if groups.len() > GROUPS {
+            let more = count(groups.len() - GROUPS);
+            lines.push(format!(
+                "  and {more} other kinds of failure: see the manifest"
+            ));
+        }
+    }
+
+    fn push_group(&self, lines: &mut Vec<String>, phase: Phase, group: &Group) {
+        let text = group
+            .samples
+            .values()
+            .next()
+            .map_or("", |(text, _)| text.as_str());
+        let as_before = match group.as_before {
+            0 => String::new(),
+            all if all == group.artifacts => ", as before".to_owned(),
+            some => format!(", {} as before", count(some)),
+        };
+        lines.push(format!(
+            "  {} x {text} ({phase}{as_before})",
+            count(group.artifacts)
+        ));
+        for build in group.samples.keys() {
+            lines.push(format!("      {build}"));
+        }
+        if let Some(log) = group.samples.values().find_map(|(_, log)| log.as_ref()) {
+            lines.push(format!(
+                "      log: zstdcat {}",
+                self.out.join(log).display()
+            ));
+        }
+    }
+}
+
+fn total_line(status: Status, number: usize, style: Style) -> String {
+    let line = format!("  {status:<12} {:>7}", count(number));
+    match status {
+        status if status.is_success() => style.good(&line),
+        Status::Excluded => line,
+        Status::Cancelled | Status::NotRun => style.warning(&line),
+        _ => style.bad(&line),
+    }
+}
+
+fn push_left_out(lines: &mut Vec<String>, facts: &RunFacts, style: Style) {
+    let groups = LeftOutGroup::of(&facts.left_out);
+    if groups.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push(style.strong("left out of the plan"));
+    for group in groups.iter().take(GROUPS) {
+        let LeftOutGroup {
+            rule,
+            reason,
+            count: number,
+            sample,
+        } = group;
+        lines.push(format!(
+            "  {} x {}: {}",
+            count(*number),
+            clean(rule),
+            clean(reason)
+        ));
+        if let Some(first) = sample.first() {
+            lines.push(format!("      such as {}", clean(first)));
+        }
+    }
+    if groups.len() > GROUPS {
+        lines.push(format!(
+            "  and {} other reasons: see the manifest",
+            count(groups.len() - GROUPS)
+        ));
+    }
+}
+
+impl Reporter for Summary {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        match &event.kind {
+            EventKind::RunStarted(facts) => self.facts = Some(facts.clone()),
+            EventKind::BuildFinished(report) => {
+                for artifact in &report.artifacts {
+                    *self.artifacts.entry(artifact.status).or_default() += 1;
+                }
+                self.groups.add(report);
+            }
+            EventKind::Stopping { reason } => self.stopping = Some(reason.clone()),
+            EventKind::RunFinished {
+                duration,
+                exit_code,
+            } => {
+                if let Some(facts) = &self.facts {
+                    self.terminal
+                        .print(&self.text(facts, *duration, *exit_code));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a run stands: what both displays count.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use super::text::count;
+use crate::event::{BuildReport, Event, EventKind};
+use crate::failure::{Phase, Status};
+use crate::plan::BuildId;
+
+/// A build under way.
+pub(super) struct Running {
+    /// When it left the queue, from the start of the run.
+    pub(super) since: Duration,
+    /// What it is at.
+    pub(super) phase: Option<Phase>,
+}
+
+/// Builds that cost nothing, and so are counted rather than listed.
+#[derive(Default)]
+pub(super) struct Quiet {
+    cached: usize,
+    failed_again: usize,
+    not_run: usize,
+}
+
+impl Quiet {
+    /// Whether every artifact of a build was already there, failed as in an earlier run, or was not begun.
+    fn is_about(report: &BuildReport) -> bool {
+        report.artifacts.iter().all(|artifact| {
+            artifact.failure_is_cached || matches!(artifact.status, Status::Cached | Status::NotRun)
+        })
+    }
+
+    fn add(&mut self, report: &BuildReport) {
+        let has = |status| {
+            report
+                .artifacts
+                .iter()
+                .any(|artifact| artifact.status == status)
+        };
+        let counter = if report
+            .artifacts
+            .iter()
+            .any(|artifact| artifact.failure_is_cached)
+        {
+            &mut self.failed_again
+        } else if has(Status::NotRun) {
+            &mut self.not_run
+        } else {
+            &mut self.cached
+        };
+        *counter += 1;
+    }
+
+    /// `1,000 cached, 3 failed as before`; `None` when there is nothing to tell. Starts again at zero.
+    pub(super) fn take(&mut self) -> Option<String> {
+        let Self {
+            cached,
+            failed_again,
+            not_run,
+        } = std::mem::take(self);
+        let parts = [
+            (cached, "cached"),
+            (failed_again, "failed as before"),
+            (not_run, "not run"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|&(number, _)| number > 0)
+            .map(|(number, words)| format!("{} {words}", count(number)))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// The state of a run, kept from its events.
+#[derive(Default)]
+pub(super) struct Tally {
+    started: Option<Instant>,
+    jobs: usize,
+    /// Builds of the plan.
+    pub(super) builds: usize,
+    /// Builds that have ended.
+    pub(super) done: usize,
+    /// Artifacts that have ended, by status.
+    pub(super) artifacts: BTreeMap<Status, usize>,
+    /// Builds under way.
+    pub(super) running: HashMap<BuildId, Running>,
+    /// What has not been told yet.
+    pub(super) quiet: Quiet,
+    worked: Duration,
+    worked_builds: usize,
+}
+
+impl Tally {
+    /// Takes the next event.
+    pub(super) fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted(facts) => {
+                self.started = Instant::now().checked_sub(event.elapsed);
+                self.jobs = facts.jobs.max(1);
+                self.builds = facts.builds;
+            }
+            EventKind::BuildStarted { build } => {
+                let running = Running {
+                    since: event.elapsed,
+                    phase: None,
+                };
+                self.running.insert(build.clone(), running);
+            }
+            EventKind::PhaseStarted { build, phase } => {
+                if let Some(running) = self.running.get_mut(build) {
+                    running.phase = Some(*phase);
+                }
+            }
+            EventKind::BuildFinished(report) => self.finish(report),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, report: &BuildReport) {
+        self.running.remove(&report.build_id);
+        self.done += 1;
+        for artifact in &report.artifacts {
+            *self.artifacts.entry(artifact.status).or_default() += 1;
+        }
+        if Quiet::is_about(report) {
+            self.quiet.add(report);
+        } else {
+            self.worked += worked(report);
+            self.worked_builds += 1;
+        }
+    }
+
+    /// Whether a finished build is counted rather than listed.
+    pub(super) fn is_quiet(report: &BuildReport) -> bool {
+        Quiet::is_about(report)
+    }
+
+    /// How long the run has been going on.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| {
+            now.saturating_duration_since(started)
+        })
+    }
+
+    /// How long the rest will take if it goes on as before; `None` as long as nothing has been built.
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        let mean = self
+            .worked
+            .checked_div(u32::try_from(self.worked_builds).ok()?)?;
+        let left = u32::try_from(self.builds.saturating_sub(self.done)).ok()?;
+        let jobs = u32::try_from(self.jobs).ok()?;
+        Some(mean.saturating_mul(left) / jobs.max(1))
+    }
+
+    /// `[ 12/64]`.
+    pub(super) fn position(&self) -> String {
+        let width = self.builds.to_string().len();
+        format!("[{:>width$}/{}]", self.done, self.builds)
+    }
+
+    /// `built 10, failed 1`.
+    pub(super) fn by_status(&self) -> String {
+        let parts: Vec<String> = Status::ALL
+            .into_iter()
+            .filter_map(|status| Some(format!("{status} {}", count(*self.artifacts.get(&status)?))))
+            .collect();
+        parts.join(", ")
+    }
+
+    /// Builds under way, the longest first.
+    pub(super) fn longest_first(&self) -> Vec<(&BuildId, &Running)> {
+        let mut running: Vec<_> = self.running.iter().collect();
+        running.sort_unstable_by_key(|(build, running)| (running.since, *build));
+        running
+    }
+}
+
+/// The time that a build spent at work, waiting not included.
+pub(super) fn worked(report: &BuildReport) -> Duration {
+    report.phases.iter().map(|(_, duration)| *duration).sum()
+}

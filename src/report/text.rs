@@ -1,0 +1,83 @@
+//! How numbers, durations and names read on a terminal.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+/// `14.2s`, `3m 20s`, `1h 05m`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => {
+            let tenths = duration.as_millis() / 100;
+            format!("{}.{}s", tenths / 10, tenths % 10)
+        }
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// `51,472`.
+pub(super) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 build`, `2 builds`.
+pub(super) fn counted(number: usize, noun: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", count(number))
+}
+
+/// A long name without its middle, at most `width` characters: what differs is mostly at the ends.
+pub(super) fn shorten(name: &impl Display, width: usize) -> String {
+    let name = name.to_string();
+    let length = name.chars().count();
+    if length <= width {
+        return name;
+    }
+    let kept = width.saturating_sub(1);
+    let head = kept / 2;
+    let tail = kept - head;
+    let start = name.chars().take(head);
+    let end = name.chars().skip(length - tail);
+    start.chain(['…']).chain(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        let text = |millis| duration(Duration::from_millis(millis));
+        assert_eq!(text(0), "0.0s");
+        assert_eq!(text(14_249), "14.2s");
+        assert_eq!(text(59_999), "59.9s");
+        assert_eq!(text(200_000), "3m 20s");
+        assert_eq!(text(3_900_000), "1h 05m");
+    }
+
+    #[test]
+    fn counts_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(51_472), "51,472");
+        assert_eq!(count(1_000_000), "1,000,000");
+        assert_eq!(counted(1, "build"), "1 build");
+        assert_eq!(counted(0, "build"), "0 builds");
+    }
+
+    #[test]
+    fn names_lose_their_middle() {
+        assert_eq!(shorten(&"abcdefgh", 8), "abcdefgh");
+        assert_eq!(shorten(&"abcdefghi", 8), "abc…fghi");
+        assert_eq!(shorten(&"ääääääääääää", 5), "ää…ää");
+    }
+}
