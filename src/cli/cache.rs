@@ -1,0 +1,151 @@
+//! `cache`: how large the store is, making it smaller, proving that it holds what its names say.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::cache::{self, CleanLimits};
+use crate::matrix::parse_size;
+use crate::store::Store;
+use crate::unpack::tree_digest_of_folder;
+
+/// Show and look after what is kept between runs
+#[derive(Debug, Args)]
+pub(super) struct CacheArguments {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// How much there is
+    Stats {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what is not needed soon: trees can be unpacked again, the rest goes when it was not used for long
+    Gc {
+        /// Trees beyond this size go, least recently used first; 0: all
+        #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_limit)]
+        trees: u64,
+        /// Packages, artifacts and outcomes not used for this many days go
+        #[arg(long, value_name = "DAYS", default_value = "90")]
+        unused_days: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare everything with its digest
+    Verify {
+        /// Remove what is wrong; the next run makes it again
+        #[arg(long)]
+        remove: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn parse_limit(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_size(text) }
+}
+
+impl CacheArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        match self.command {
+            CacheCommand::Stats { json } => {
+                let sizes = cache::sizes(&context.cache)?;
+                if json {
+                    print_json(&sizes)?;
+                } else {
+                    print(&format!(
+                        "{}\n  packages, artifacts, logs  {:>8}  {}\n  trees                      {:>8}  {}\n  outcomes                   {:>8}  {} of them failures\n",
+                        context.cache.display(),
+                        sizes.blobs,
+                        megabytes(sizes.blob_bytes),
+                        sizes.trees,
+                        megabytes(sizes.tree_bytes),
+                        sizes.outcomes,
+                        sizes.failures,
+                    ))?;
+                }
+                Ok(ExitStatus::Success)
+            }
+            CacheCommand::Gc {
+                trees,
+                unused_days,
+                json,
+            } => {
+                context.notice("waiting until no run uses the store");
+                let store = Store::open_alone(&context.cache, "gc")?;
+                let limits = CleanLimits {
+                    tree_bytes: trees,
+                    unused_for: Some(Duration::from_hours(24 * u64::from(unused_days))),
+                };
+                let cleaned = cache::clean(&store, limits)?;
+                if json {
+                    print_json(&cleaned)?;
+                } else {
+                    print(&format!(
+                        "removed {} trees ({}), {} files ({}), {} outcomes\n",
+                        cleaned.trees,
+                        megabytes(cleaned.tree_bytes),
+                        cleaned.blobs,
+                        megabytes(cleaned.blob_bytes),
+                        cleaned.outcomes,
+                    ))?;
+                }
+                Ok(ExitStatus::Success)
+            }
+            CacheCommand::Verify { remove, json } => {
+                let id = format!("verify-{}", std::process::id());
+                let store = if remove {
+                    context.notice("waiting until no run uses the store");
+                    Store::open_alone(&context.cache, &id)?
+                } else {
+                    Store::open(&context.cache, &id)?
+                };
+                let digest = |path: &std::path::Path| {
+                    tree_digest_of_folder(path).map_err(|error| error.to_string())
+                };
+                let defects = cache::verify(&store, digest, remove)?;
+                if json {
+                    print_json(&defects)?;
+                } else if defects.is_empty() {
+                    print("everything is what its name says\n")?;
+                } else {
+                    for defect in &defects {
+                        print(&format!("{}: {}\n", defect.path.display(), defect.problem))?;
+                    }
+                    let what = if remove {
+                        "removed"
+                    } else {
+                        "wrong; --remove removes them"
+                    };
+                    context.notice(&format!("{} {what}", defects.len()));
+                }
+                Ok(if defects.is_empty() || remove {
+                    ExitStatus::Success
+                } else {
+                    ExitStatus::Incomplete
+                })
+            }
+        }
+    }
+}
+
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Infrastructure {
+        message: error.to_string(),
+    })?;
+    print(&(text + "\n"))
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes / 100_000;
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}

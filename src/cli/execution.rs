@@ -1,0 +1,184 @@
+//! What runs the compiles and whose compilers they are, as the command line chooses.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::{CliError, Context, images};
+use crate::executor::{
+    DockerExecutor, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
+    host_toolchain,
+};
+use crate::image::{BuiltImage, Catalogue, GccVersion};
+use crate::kernel::Architecture;
+use crate::scheduler::Toolchains;
+
+/// The choice of executor and toolchain.
+#[derive(Debug, Args)]
+pub(super) struct Execution {
+    /// What runs the compiles
+    #[arg(
+        long,
+        value_name = "EXECUTOR",
+        default_value = "auto",
+        env = "DRIVERKIT_MATRIX_EXECUTOR"
+    )]
+    executor: ExecutorChoice,
+    /// Whose compilers are used
+    #[arg(long, value_name = "TOOLCHAIN", default_value = "auto")]
+    toolchain: ToolchainChoice,
+    #[command(flatten)]
+    images: images::Folders,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExecutorChoice {
+    /// Docker where a daemon answers, else this machine
+    Auto,
+    /// Containers of the Docker daemon at `DOCKER_HOST`, or at the default socket
+    Docker,
+    /// Bubblewrap on this machine
+    Local,
+    /// Nothing is run: answers come from a script
+    #[value(hide = true)]
+    Fake,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ToolchainChoice {
+    /// The builder images where any is built, else the compilers of this machine
+    Auto,
+    /// The builder images
+    Image,
+    /// The compilers of this machine, with the executor `local`
+    Host,
+}
+
+impl Execution {
+    fn fake(&self) -> Result<Option<Arc<FakeExecutor>>, CliError> {
+        if self.executor != ExecutorChoice::Fake {
+            return Ok(None);
+        }
+        let text = std::env::var(FakeExecutor::VARIABLE).unwrap_or_default();
+        let fake =
+            FakeExecutor::from_text(&text).map_err(|error| CliError::input(error.to_string()))?;
+        Ok(Some(Arc::new(fake)))
+    }
+
+    /// The builder images or this machine's compilers.
+    pub(super) fn toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
+        if let Some(fake) = self.fake()? {
+            return Ok(Toolchains::Host {
+                identity: fake.toolchain().identity(),
+                compilers: all_compilers(),
+            });
+        }
+        let catalogue = || Catalogue::read(&self.images.image_descriptions);
+        let is_built = |catalogue: &Catalogue| {
+            let built = |name: &str| {
+                matches!(
+                    BuiltImage::load(&self.images.built(context), name),
+                    Ok(Some(_))
+                )
+            };
+            catalogue.images().iter().any(|image| built(&image.name))
+        };
+        let images = match (self.toolchain, catalogue()) {
+            (ToolchainChoice::Image, catalogue) => {
+                Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
+            }
+            (ToolchainChoice::Auto, Ok(catalogue)) if is_built(&catalogue) => Some(catalogue),
+            (ToolchainChoice::Auto, catalogue) if self.executor == ExecutorChoice::Docker => {
+                Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
+            }
+            (ToolchainChoice::Host | ToolchainChoice::Auto, _) => None,
+        };
+        if let Some(catalogue) = images {
+            return Ok(Toolchains::images(catalogue, &self.images.built(context)));
+        }
+        if self.executor == ExecutorChoice::Docker {
+            return Err(CliError::Input {
+                message: "the compilers of this machine cannot be used in a container".to_owned(),
+                help: Some("use --executor local, or --toolchain image".to_owned()),
+            });
+        }
+        let host = host_toolchain().map_err(|error| infrastructure(&error))?;
+        Ok(Toolchains::Host {
+            identity: host.identity,
+            compilers: compilers_of(&host),
+        })
+    }
+
+    /// The executor, and what the person should know about the choice.
+    pub(super) async fn connect(
+        &self,
+        context: &Context,
+        uses_host: bool,
+    ) -> Result<(Arc<dyn Executor>, Vec<String>), CliError> {
+        if let Some(fake) = self.fake()? {
+            return Ok((fake, Vec::new()));
+        }
+        let rootfs = context.cache.join("rootfs");
+        let local = async || {
+            LocalExecutor::new(&rootfs)
+                .await
+                .map_err(|error| infrastructure(&error))
+        };
+        match self.executor {
+            ExecutorChoice::Local => Ok((Arc::new(local().await?), Vec::new())),
+            ExecutorChoice::Auto if uses_host => {
+                let note = "no builder image is used; building with this machine's compilers, in bubblewrap";
+                Ok((Arc::new(local().await?), vec![note.to_owned()]))
+            }
+            ExecutorChoice::Docker => {
+                let docker = DockerExecutor::connect()
+                    .await
+                    .map_err(|error| infrastructure(&error))?;
+                Ok((Arc::new(docker), Vec::new()))
+            }
+            ExecutorChoice::Auto | ExecutorChoice::Fake => match DockerExecutor::connect().await {
+                Ok(docker) => Ok((Arc::new(docker), Vec::new())),
+                Err(error) => {
+                    let note = format!(
+                        "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"
+                    );
+                    Ok((Arc::new(local().await?), vec![note]))
+                }
+            },
+        }
+    }
+}
+
+/// An executor that cannot be used at all.
+pub(super) fn infrastructure(error: &ExecutorError) -> CliError {
+    let cause = std::error::Error::source(error)
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
+    CliError::Infrastructure {
+        message: format!("{error}{cause}"),
+    }
+}
+
+/// The compilers that can be called by their version: `gcc-12`, `aarch64-linux-gnu-gcc-12`.
+fn compilers_of(host: &HostToolchain) -> Vec<(Architecture, GccVersion)> {
+    let compiler = |name: &String| {
+        let (prefix, version) = name.rsplit_once("gcc-")?;
+        let architecture = match prefix {
+            "" => Architecture::of_host(),
+            prefix => prefix.strip_suffix("-linux-gnu-")?.parse().ok()?,
+        };
+        Some((architecture, version.parse().ok()?))
+    };
+    host.facts.keys().filter_map(compiler).collect()
+}
+
+/// What a fake toolchain claims to have.
+fn all_compilers() -> Vec<(Architecture, GccVersion)> {
+    let versions = ["8", "10", "11", "12", "13", "14", "15", "16"];
+    let of = |architecture| {
+        versions
+            .iter()
+            .filter_map(move |text| Some((architecture, text.parse().ok()?)))
+    };
+    Architecture::ALL.into_iter().flat_map(of).collect()
+}

@@ -1,0 +1,216 @@
+//! `explain`: what goes into the keys of a build, what is known of each step, and what changed since the last run.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::cache::print_json;
+use super::output::print;
+use super::run::RunArguments;
+use super::{CliError, Context, ExitStatus};
+use crate::cache::{Outcomes, StepResult};
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
+use crate::plan::BuildId;
+use crate::report::read_manifest;
+use crate::scheduler::{Asked, explain};
+
+/// Show why a build is (not) in the cache
+#[derive(Debug, Args)]
+pub(super) struct ExplainArguments {
+    /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
+    #[arg(value_name = "BUILD")]
+    build: String,
+    #[command(flatten)]
+    run: RunArguments,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One field of a key that is not what it was.
+#[derive(Debug, serde::Serialize)]
+struct Change {
+    field: String,
+    before: Option<String>,
+    now: Option<String>,
+}
+
+/// What changed of an artifact's key since the last run.
+#[derive(Debug, serde::Serialize)]
+struct Comparison {
+    artifact: Artifact,
+    key_before: Sha256,
+    key_now: Option<Sha256>,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Explanation {
+    build: BuildId,
+    steps: Vec<Asked>,
+    since_last_run: Vec<Comparison>,
+}
+
+impl ExplainArguments {
+    /// Runs the command.
+    pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
+        self.run.selection.only = vec![self.build.clone()];
+        let planned = self.run.selection.plan(context)?;
+        let build = planned
+            .plan
+            .builds
+            .first()
+            .ok_or_else(|| CliError::input(format!("no build is called `{}`", self.build)))?;
+        let (sender, _receiver) = std::sync::mpsc::channel();
+        let parts = self.run.parts(context, &planned, sender, Arc::default())?;
+        let outcomes = Outcomes::new(parts.store.root());
+        let settings = self.run.settings(&planned);
+        let steps = explain(parts, &settings, &planned.plan, build);
+        let explanation = Explanation {
+            build: build.id(),
+            since_last_run: compare(&self.run.out, &build.id(), &steps, &outcomes)?,
+            steps,
+        };
+        if self.json {
+            print_json(&explanation)?;
+        } else {
+            print(&draw(&explanation))?;
+        }
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// Compares the keys with those of the last run's manifest.
+fn compare(
+    out: &Path,
+    build: &BuildId,
+    steps: &[Asked],
+    outcomes: &Outcomes,
+) -> Result<Vec<Comparison>, CliError> {
+    let path = out.join("manifest.json");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let manifest = read_manifest(&path).map_err(|error| CliError::input(error.to_string()))?;
+    let Some(record) = manifest
+        .builds
+        .iter()
+        .find(|record| record.build_id == *build)
+    else {
+        return Ok(Vec::new());
+    };
+    let mut comparisons = Vec::new();
+    for report in &record.artifacts {
+        let Some(key_before) = report.key else {
+            continue;
+        };
+        let step = format!("{}/", report.artifact);
+        let now = steps
+            .iter()
+            .find(|asked| asked.inputs.step.starts_with(&step));
+        let before = outcomes.find(key_before)?;
+        let changes = match (&before, now) {
+            (Some(before), Some(now)) => differences(&before.inputs, &now.inputs),
+            _ => Vec::new(),
+        };
+        comparisons.push(Comparison {
+            artifact: report.artifact,
+            key_before,
+            key_now: now.map(|asked| asked.key),
+            changes,
+        });
+    }
+    Ok(comparisons)
+}
+
+fn differences(before: &KeyBuilder, now: &KeyBuilder) -> Vec<Change> {
+    let value = |key: &KeyBuilder, field: &str| {
+        let found = key.fields.iter().find(|(name, _)| name == field);
+        found.map(|(_, value)| value.clone())
+    };
+    let names = before
+        .fields
+        .iter()
+        .chain(&now.fields)
+        .map(|(name, _)| name);
+    let mut seen: Vec<&String> = Vec::new();
+    let mut changes = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let change = Change {
+            field: name.clone(),
+            before: value(before, name),
+            now: value(now, name),
+        };
+        if change.before != change.now {
+            changes.push(change);
+        }
+    }
+    changes
+}
+
+fn draw(explanation: &Explanation) -> String {
+    let mut text = format!("{}\n", explanation.build);
+    // Writing to a String cannot fail.
+    for asked in &explanation.steps {
+        let state = match &asked.result {
+            None => "not known: a run would do it".to_owned(),
+            Some(result) => describe(result),
+        };
+        let _ = writeln!(
+            text,
+            "\n{} {}\n  {state}",
+            asked.inputs.step,
+            asked.key.short()
+        );
+        for (name, value) in &asked.inputs.fields {
+            let _ = writeln!(text, "    {name}: {value}");
+        }
+    }
+    for comparison in &explanation.since_last_run {
+        let _ = writeln!(text, "\n{} since the last run:", comparison.artifact);
+        match comparison.key_now {
+            Some(now) if now == comparison.key_before => text.push_str("  nothing changed\n"),
+            Some(_) if comparison.changes.is_empty() => {
+                text.push_str(
+                    "  the key changed; the fields of the old one are no longer in the cache\n",
+                );
+            }
+            None => text.push_str("  cannot be told before the steps above are known\n"),
+            Some(_) => {}
+        }
+        for change in &comparison.changes {
+            let show =
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "(not there)".to_owned());
+            let _ = writeln!(
+                text,
+                "  {}: {} -> {}",
+                change.field,
+                show(&change.before),
+                show(&change.now)
+            );
+        }
+    }
+    text
+}
+
+fn describe(result: &StepResult) -> String {
+    match result {
+        StepResult::Tree { sha256, .. } => format!("known: tree {}", sha256.short()),
+        StepResult::Facts(_) => "known".to_owned(),
+        StepResult::Check { passed: true } => "known: yes".to_owned(),
+        StepResult::Check { passed: false } => "known: no".to_owned(),
+        StepResult::Artifact(facts) => format!(
+            "known: {} bytes, {}",
+            facts.size_bytes,
+            facts.sha256.short()
+        ),
+        StepResult::Failure(failure) => format!("known: {failure}"),
+    }
+}

@@ -1,0 +1,288 @@
+//! The command line: the only place that knows clap, and (with the terminal reporter) the only one that prints.
+//!
+//! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
+
+mod cache;
+mod execution;
+mod exit;
+mod explain;
+mod images;
+mod lock;
+mod output;
+mod plan;
+mod run;
+mod selection;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::discover::lock::LockError;
+use crate::fs::FileError;
+
+pub use exit::ExitStatus;
+pub use output::ignore_broken_pipe;
+pub use selection::{Planned, Selection};
+pub use sources::{Refreshed, Sources};
+
+/// The environment variables that give base addresses start so; the rest is the distribution's name.
+const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
+
+/// Builds Falco's drivers for a whole grid of kernels, cached and concurrently.
+#[derive(Debug, Parser)]
+#[command(name = "driverkit-matrix", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: GlobalArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct GlobalArguments {
+    /// Base address of a distribution's mirror, for discovery and downloads
+    ///
+    /// For example debian=http://ftp.debian.org/debian. The environment variable
+    /// `DRIVERKIT_MATRIX_MIRROR_DEBIAN` does the same.
+    #[arg(long, global = true, value_name = "NAME=URL", value_parser = parse_mirror)]
+    mirror: Vec<(String, String)>,
+    /// Folder of everything that is kept between runs
+    ///
+    /// [default: $XDG_CACHE_HOME/driverkit-matrix or ~/.cache/driverkit-matrix]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "DRIVERKIT_MATRIX_CACHE"
+    )]
+    cache: Option<PathBuf>,
+    /// Whether to colour messages
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Plan(plan::PlanArguments),
+    Lock(lock::LockArguments),
+    Images(images::ImagesArguments),
+    Run(Box<run::RunArguments>),
+    Explain(Box<explain::ExplainArguments>),
+    Cache(cache::CacheArguments),
+}
+
+/// What every command needs beside its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// Base addresses of mirrors, by the name of the distribution.
+    pub mirrors: BTreeMap<String, String>,
+    /// The folder of everything that is kept between runs.
+    pub cache: PathBuf,
+    /// Whether messages on standard error are coloured.
+    pub is_coloured: bool,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Faults of files that a person wrote; all that are known.
+    #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
+    Diagnostics(Vec<Diagnostic>),
+    /// Something else that the person must change.
+    #[error("{message}")]
+    Input {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A lock that cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something around the program is broken.
+    #[error("{message}")]
+    Infrastructure {
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+impl CliError {
+    /// The exit code that it leads to.
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            Self::Diagnostics(_)
+            | Self::Input { .. }
+            | Self::Lock(LockError::Newer { .. } | LockError::Line { .. }) => ExitStatus::BadInput,
+            Self::Lock(LockError::File(error)) | Self::File(error) if !error.is_disk_full() => {
+                ExitStatus::BadInput
+            }
+            Self::Lock(_) | Self::File(_) | Self::Infrastructure { .. } => {
+                ExitStatus::Infrastructure
+            }
+        }
+    }
+
+    /// An error in what the person wrote.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::Input {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn draw(&self, is_coloured: bool) -> String {
+        match self {
+            Self::Diagnostics(diagnostics) => draw_all(diagnostics, is_coloured),
+            Self::Input { message, help } => Diagnostic::error(message)
+                .maybe_help(help.as_deref())
+                .draw(is_coloured),
+            other => Diagnostic::error(other.to_string()).draw(is_coloured),
+        }
+    }
+}
+
+/// Draws diagnostics one after the other, and how many errors there are when there are several.
+fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
+    let mut text: String = diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.draw(is_coloured) + "\n")
+        .collect();
+    let errors = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity() == Severity::Error)
+        .count();
+    if errors > 1 {
+        text += &Diagnostic::error(format!("{errors} errors; nothing was done")).draw(is_coloured);
+    } else {
+        text.pop();
+    }
+    text
+}
+
+impl Context {
+    fn new(global: GlobalArguments) -> Result<Self, CliError> {
+        let variables = std::env::vars().filter_map(|(name, value)| {
+            let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
+            let distribution = distribution.to_lowercase().replace('_', "-");
+            (!value.is_empty()).then_some((distribution, value))
+        });
+        let mut mirrors: BTreeMap<String, String> = variables.collect();
+        mirrors.extend(global.mirror);
+        let cache = match global.cache {
+            Some(folder) => folder,
+            None => default_cache()?,
+        };
+        let is_coloured = match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Ok(Self {
+            mirrors,
+            cache,
+            is_coloured,
+        })
+    }
+
+    /// Tells the person something, on standard error.
+    pub fn notice(&self, message: &str) {
+        put_error(&format!("{message}\n"));
+    }
+
+    /// Shows warnings.
+    pub fn warn(&self, diagnostics: &[Diagnostic]) {
+        for diagnostic in diagnostics {
+            put_error(&diagnostic.draw(self.is_coloured));
+        }
+    }
+}
+
+/// Standard error may be closed; then there is nobody to tell.
+fn put_error(text: &str) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
+}
+
+fn default_cache() -> Result<PathBuf, CliError> {
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    folder("XDG_CACHE_HOME")
+        .or_else(|| Some(folder("HOME")?.join(".cache")))
+        .map(|folder| folder.join("driverkit-matrix"))
+        .ok_or_else(|| CliError::Input {
+            message: "no folder for the cache: neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+            help: Some("name one with --cache DIR".to_owned()),
+        })
+}
+
+fn parse_mirror(text: &str) -> Result<(String, String), String> {
+    let expected = "write NAME=URL, as in debian=http://ftp.debian.org/debian";
+    let (name, url) = text.split_once('=').ok_or(expected)?;
+    if name.is_empty() {
+        return Err(expected.to_owned());
+    }
+    url::Url::parse(url).map_err(|error| format!("`{url}` is no address: {error}"))?;
+    Ok((name.to_lowercase(), url.to_owned()))
+}
+
+/// Runs the program with the arguments of its command line, its own name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Fails only when a provider is installed already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return match error.exit_code() {
+                0 => ExitStatus::Success.into(),
+                _ => ExitStatus::BadInput.into(),
+            };
+        }
+    };
+    let is_coloured = arguments.global.color == ColorChoice::Always;
+    let result = Context::new(arguments.global)
+        .map_err(|error| (error, is_coloured))
+        .and_then(|context| {
+            let result = match arguments.command {
+                Command::Plan(command) => command.execute(&context),
+                Command::Lock(command) => command.execute(&context),
+                Command::Images(command) => command.execute(&context),
+                Command::Run(command) => command.execute(&context),
+                Command::Explain(command) => command.execute(&context),
+                Command::Cache(command) => command.execute(&context),
+            };
+            result.map_err(|error| (error, context.is_coloured))
+        });
+    match result {
+        Ok(status) => status.into(),
+        Err((error, is_coloured)) => {
+            put_error(&error.draw(is_coloured));
+            error.status().into()
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! From files and filters on the command line to a plan: what `plan` and `run` share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::sources::Sources;
+use super::{CliError, Context};
+use crate::diagnostic::Diagnostic;
+use crate::digest::Sha256;
+use crate::fetch::Mirrors;
+use crate::matrix::{Matrix, Pattern, Selector};
+use crate::plan::{Expansion, Filter, FilterError, Plan, Shard, expand};
+
+/// Which builds a command is about.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Matrix files [default: matrices/*.toml]
+    #[arg(value_name = "FILES")]
+    pub files: Vec<PathBuf>,
+    /// Only these targets (globs)
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
+    pub target: Vec<Pattern>,
+    /// Only these kernel releases (globs, or ranges such as ">=5.4, <6.9")
+    #[arg(long, value_name = "PATTERN")]
+    pub kernel: Vec<Pattern>,
+    /// Only these driver versions (globs or ranges)
+    #[arg(long, value_name = "PATTERN")]
+    pub driver: Vec<Pattern>,
+    /// Only these architectures (globs)
+    #[arg(long, alias = "architecture", value_name = "PATTERN", value_parser = Pattern::for_names)]
+    pub arch: Vec<Pattern>,
+    /// Only these artifacts (globs)
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
+    pub artifact: Vec<Pattern>,
+    /// Only this build, by its name as `plan` prints it
+    #[arg(long, value_name = "BUILD")]
+    pub only: Vec<String>,
+    /// Only part I of N; a kernel stays in its part whatever else is planned
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Fail when a lock is missing or stale instead of making it
+    #[arg(long)]
+    pub locked: bool,
+}
+
+/// A plan with everything that a run needs to know of where it came from.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan, filtered.
+    pub plan: Plan,
+    /// The files and the digests of their contents.
+    pub matrices: Vec<(PathBuf, Sha256)>,
+    /// The rewrites of the command line, then those of all files, in their order.
+    pub mirrors: Mirrors,
+    /// The file of each kernel configuration, by its digest.
+    pub configs: BTreeMap<Sha256, PathBuf>,
+}
+
+impl Selection {
+    /// The filters.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            selector: Selector {
+                targets: self.target.clone(),
+                kernels: self.kernel.clone(),
+                drivers: self.driver.clone(),
+                architectures: self.arch.clone(),
+                artifacts: self.artifact.clone(),
+            },
+            only: self.only.clone(),
+            shard: self.shard,
+        }
+    }
+
+    /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. Warnings and
+    /// notices go to standard error.
+    pub fn plan(&self, context: &Context) -> Result<Planned, CliError> {
+        let sources = Sources::read(&self.files)?;
+        let mut configs = BTreeMap::new();
+        let kernels = sources.kernels(context, self.locked, &mut configs)?;
+        let expansions: Vec<Expansion<'_>> = sources
+            .matrices
+            .iter()
+            .zip(kernels)
+            .map(|(matrix, kernels)| Expansion { matrix, kernels })
+            .collect();
+        let expanded = expand(&expansions).map_err(CliError::Diagnostics)?;
+        context.warn(&expanded.warnings);
+        let mut plan = expanded.plan;
+        if plan.builds.is_empty() {
+            return Err(empty_plan(&expansions, &plan));
+        }
+        self.filter()
+            .apply(&mut plan)
+            .map_err(|error| filter_error(&error))?;
+        let digest = |matrix: &Matrix| Sha256::of(&matrix.file.text);
+        Ok(Planned {
+            plan,
+            matrices: sources
+                .matrices
+                .iter()
+                .map(|matrix| (matrix.file.path.clone(), digest(matrix)))
+                .collect(),
+            mirrors: sources.mirrors(context),
+            configs,
+        })
+    }
+}
+
+/// Why a plan has no builds.
+fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> CliError {
+    let kernels: usize = expansions
+        .iter()
+        .flat_map(|expansion| &expansion.kernels)
+        .map(Vec::len)
+        .sum();
+    if kernels > 0 {
+        let mut rules: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for left_out in &plan.left_out {
+            *rules.entry((&left_out.rule, &left_out.reason)).or_default() += 1;
+        }
+        let rules: Vec<String> = rules
+            .into_iter()
+            .map(|((rule, reason), count)| format!("{rule} ({reason}): {count}"))
+            .collect();
+        return CliError::Input {
+            message: format!("the plan is empty: all {kernels} kernels were left out"),
+            help: Some(format!("by these rules: {}", rules.join(", "))),
+        };
+    }
+    let diagnostics = expansions
+        .iter()
+        .flat_map(|expansion| {
+            let matrix = expansion.matrix;
+            matrix.targets.iter().map(move |entry| {
+                let name = entry.name.get_ref();
+                Diagnostic::error(format!(
+                    "the plan is empty: no kernel was found for `{name}`"
+                ))
+                .at(matrix.place(entry.kernels.span()), "nothing here matches")
+            })
+        })
+        .collect();
+    CliError::Diagnostics(diagnostics)
+}
+
+fn filter_error(error: &FilterError) -> CliError {
+    let help = match error {
+        FilterError::Nothing { examples, .. } if !examples.is_empty() => {
+            Some(format!("planned are for example: {}", examples.join(", ")))
+        }
+        FilterError::NoBuild {
+            nearest: Some(nearest),
+            ..
+        } => Some(format!("did you mean `{nearest}`?")),
+        _ => None,
+    };
+    CliError::Input {
+        message: error.to_string(),
+        help,
+    }
+}
