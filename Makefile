@@ -1,0 +1,24 @@
+# Thin: each target calls a script in scripts/, which says what it does.
+.PHONY: demo demo-full test bench bench-real clean
+
+# Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
+demo:
+	scripts/demo.sh
+
+# The same for every kernel of the distribution's archive.
+demo-full:
+	scripts/demo.sh --full
+
+test:
+	scripts/test.sh
+
+# The numbers of docs/benchmarks.md that need no real build; bench-real: all of them.
+bench:
+	scripts/bench.sh
+
+bench-real:
+	scripts/bench.sh --real
+
+# What was built here. Downloads, steps and builder images stay in the user's cache folder.
+clean:
+	rm -rf target out vendor

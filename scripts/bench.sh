@@ -1,0 +1,30 @@
+#!/bin/bash
+# Runs the benchmarks of docs/benchmarks.md and prints each result beside what is asked of it.
+#
+#   scripts/bench.sh           plan, cached run of 1,000 builds, overhead of a Docker job: a minute once it is compiled
+#   scripts/bench.sh --real    then a cached run of 51,472 builds (ten minutes to fill the cache) and
+#                              cold runs of real builds (scripts/bench-cold.sh, some twenty minutes)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case ${1:-} in
+'' | --real) ;;
+*)
+    echo "usage: scripts/bench.sh [--real]" >&2
+    exit 2
+    ;;
+esac
+
+. scripts/prepare.sh
+prepare_machine
+build_program release
+# The one that the overhead of a Docker job is measured with.
+prepare_images bookworm
+
+step "Benchmarks"
+cargo bench --bench commands
+cargo bench --bench docker
+if [ "${1:-}" = --real ]; then
+    cargo bench --bench commands -- cached-51472
+    scripts/bench-cold.sh
+fi

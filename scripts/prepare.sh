@@ -1,0 +1,40 @@
+# Steps that scripts share; to be sourced by bash in the folder of the repository.
+
+step() { printf '\n== %s\n' "$*"; }
+
+# The machine: packages, Docker daemon, and where the mirror is.
+prepare_machine() {
+    step "Prepare this machine"
+    scripts/setup.sh
+    command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
+    DRIVERKIT_MATRIX_MIRROR_DEBIAN=$(scripts/mirror.sh)
+    export DRIVERKIT_MATRIX_MIRROR_DEBIAN
+    if DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY=$(scripts/mirror.sh security 2>/dev/null); then
+        export DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY
+    else
+        unset DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY
+    fi
+}
+
+# The program, in $program. Tests take the one that cargo builds for them anyway.
+#   build_program release|debug
+build_program() {
+    step "Build the program"
+    if [ "$1" = release ]; then
+        cargo build --release
+    else
+        cargo build
+    fi
+    program=target/$1/driverkit-matrix
+}
+
+# The builder images named; all of images/ when none is named.
+prepare_images() {
+    step "Builder images"
+    "$program" images build "$@"
+}
+
+prepare_drivers() {
+    step "Driver sources"
+    scripts/fetch-drivers.sh
+}

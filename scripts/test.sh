@@ -1,0 +1,14 @@
+#!/bin/bash
+# Runs all tests, after making ready what they need: a Docker daemon, builder images, driver sources, the mirror.
+# Arguments go to cargo test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. scripts/prepare.sh
+prepare_machine
+build_program debug
+prepare_images
+prepare_drivers
+
+step "Tests"
+cargo test "$@"
