@@ -1,0 +1,70 @@
+//! A server on this machine that gives the files of a folder, and counts what it is asked.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub(crate) struct Server {
+    pub(crate) address: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Gives the files of `folder`.
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self::with(folder, |body| {
+            body.map_or_else(|| empty("404 Not Found"), |body| whole(&body))
+        })
+    }
+
+    /// Answers `status` to everything.
+    pub(crate) fn refusing(status: &'static str) -> Self {
+        Self::with(Path::new("/nonexistent"), move |_| empty(status))
+    }
+
+    fn with(folder: &Path, answer: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (counter, folder) = (requests.clone(), folder.to_owned());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while !request.ends_with(b"\r\n\r\n") {
+                    match stream.read(&mut buffer) {
+                        Ok(length) if length > 0 => request.extend(&buffer[..length]),
+                        _ => break,
+                    }
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let path = request.split(' ').nth(1).unwrap_or("/");
+                let body = std::fs::read(folder.join(path.trim_start_matches('/'))).ok();
+                // A client may have gone away.
+                drop(stream.write_all(&answer(body)));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// How often it was asked.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn whole(body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn empty(status: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
+}

@@ -1,0 +1,983 @@
+//! The executors against real containers and sandboxes, all by the same table of cases.
+//!
+//! Nothing is skipped: a machine without Docker or bubblewrap fails here with what to do.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveImageOptions,
+};
+use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::executor::{
+    Completion, DockerExecutor, Executor, ExecutorError, Exit, Job, Limits, LocalExecutor, LogSink,
+    Mount, Toolchain, host_toolchain, image_identity,
+};
+use tokio_util::sync::CancellationToken;
+
+const SETUP: &str = "these tests need a Docker daemon and bubblewrap: run scripts/setup.sh";
+
+/// Programs of this machine that make up the test image.
+const PROGRAMS: &[&str] = &[
+    "bash", "cat", "chmod", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo", "sleep",
+    "sort", "stat", "tail", "touch", "true",
+];
+
+struct TestImage {
+    archive: PathBuf,
+    identity: Sha256,
+}
+
+impl TestImage {
+    const NAME: &str = "driverkit-matrix/test:executors";
+
+    fn toolchain(&self) -> Toolchain {
+        Toolchain::Image {
+            name: Self::NAME.to_owned(),
+            identity: self.identity,
+            archive: Some(self.archive.clone()),
+        }
+    }
+}
+
+/// A tiny root file system of this machine's own programs; its folders are laid out as Debian's.
+fn image() -> &'static TestImage {
+    static IMAGE: OnceLock<TestImage> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let programs: Vec<String> = PROGRAMS
+            .iter()
+            .map(|name| format!("/usr/bin/{name}"))
+            .collect();
+        let mut files = BTreeMap::from([("/usr/bin/sh".to_owned(), "/usr/bin/dash".to_owned())]);
+        files.extend(programs.iter().map(|path| (path.clone(), path.clone())));
+        let output = Command::new("ldd")
+            .arg("/usr/bin/dash")
+            .args(&programs)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for word in text
+            .split_whitespace()
+            .filter(|word| word.starts_with("/lib"))
+        {
+            files.insert(format!("/usr{word}"), word.to_owned());
+        }
+        let mut builder = tar::Builder::new(Vec::new());
+        let header = |kind, mode, size| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(size);
+            header
+        };
+        for folder in [
+            "usr/",
+            "usr/bin/",
+            "usr/lib/",
+            "usr/lib64/",
+            "usr/src/",
+            "usr/src/there/",
+            "etc/",
+            "proc/",
+            "dev/",
+            "sys/",
+        ] {
+            let mut header = header(tar::EntryType::Directory, 0o755, 0);
+            builder
+                .append_data(&mut header, folder, std::io::empty())
+                .unwrap();
+        }
+        let mut scratch = header(tar::EntryType::Directory, 0o1777, 0);
+        builder
+            .append_data(&mut scratch, "tmp/", std::io::empty())
+            .unwrap();
+        for (link, target) in [
+            ("bin", "usr/bin"),
+            ("lib", "usr/lib"),
+            ("lib64", "usr/lib64"),
+        ] {
+            let mut header = header(tar::EntryType::Symlink, 0o777, 0);
+            builder.append_link(&mut header, link, target).unwrap();
+        }
+        for (inside, outside) in files {
+            let bytes = std::fs::read(&outside).unwrap();
+            let mut header = header(tar::EntryType::Regular, 0o755, bytes.len() as u64);
+            builder
+                .append_data(
+                    &mut header,
+                    inside.trim_start_matches('/'),
+                    bytes.as_slice(),
+                )
+                .unwrap();
+        }
+        let bytes = builder.into_inner().unwrap();
+        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("executors-image.tar");
+        driverkit_matrix::fs::write(&archive, &bytes).unwrap();
+        let identity = image_identity(&[format!("sha256:{}", Sha256::of(&bytes))]);
+        TestImage { archive, identity }
+    })
+}
+
+async fn docker() -> DockerExecutor {
+    DockerExecutor::connect()
+        .await
+        .unwrap_or_else(|error| panic!("{SETUP} ({error})"))
+}
+
+async fn local() -> LocalExecutor {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rootfs");
+    LocalExecutor::new(&folder)
+        .await
+        .unwrap_or_else(|error| panic!("{SETUP} ({error})"))
+}
+
+/// Every executor, the one for daemons that do not see this machine's folders included.
+async fn executors() -> Vec<(&'static str, Box<dyn Executor>)> {
+    vec![
+        ("docker", Box::new(docker().await)),
+        (
+            "docker with copies",
+            Box::new(docker().await.copying_trees()),
+        ),
+        ("local", Box::new(local().await)),
+    ]
+}
+
+fn run_id() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().file_name().unwrap().to_str().unwrap();
+    format!(
+        "test-{}-{}",
+        std::process::id(),
+        name.trim_start_matches('.')
+    )
+}
+
+fn job(script: &str, output: &Path) -> Job {
+    Job {
+        name: "case".to_owned(),
+        run_id: run_id(),
+        toolchain: image().toolchain(),
+        script: script.to_owned(),
+        mounts: Vec::new(),
+        environment: Vec::new(),
+        limits: Limits {
+            timeout: Duration::from_mins(2),
+            memory_bytes: 256 << 20,
+            processes: 64,
+        },
+        output: output.to_owned(),
+    }
+}
+
+/// What came of a job: completion, log, and the files in its output folder with their contents.
+type Outcome = (Completion, String, BTreeMap<String, String>);
+
+async fn run(executor: &dyn Executor, job: &Job) -> Result<Outcome, ExecutorError> {
+    let mut log = Vec::new();
+    let completion = executor
+        .run(job, &mut log, &CancellationToken::new())
+        .await?;
+    let files = walkdir::WalkDir::new(&job.output)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| !entry.file_type().is_dir())
+        .map(|entry| {
+            let name = entry
+                .path()
+                .strip_prefix(&job.output)
+                .unwrap()
+                .display()
+                .to_string();
+            let is_file = std::fs::symlink_metadata(entry.path()).unwrap().is_file();
+            let content = is_file.then(|| std::fs::read_to_string(entry.path()).unwrap());
+            let content = content.unwrap_or_else(|| "not a file".to_owned());
+            (name, content)
+        })
+        .collect();
+    Ok((completion, String::from_utf8(log).unwrap(), files))
+}
+
+struct Case {
+    name: &'static str,
+    script: &'static str,
+    environment: &'static [(&'static str, &'static str)],
+    exit: Exit,
+    /// The whole log.
+    log: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+const DEFAULT: Case = Case {
+    name: "",
+    script: "",
+    environment: &[],
+    exit: Exit::Code(0),
+    log: "",
+    files: &[],
+};
+
+const CASES: &[Case] = &[
+    Case {
+        name: "output and exit code",
+        script: "echo one; echo two >&2; exit 7; echo three",
+        exit: Exit::Code(7),
+        log: "one\ntwo\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "the first failing command ends the script",
+        script: "echo one; ls /nonexistent 2> /dev/null; echo two",
+        exit: Exit::Code(2),
+        log: "one\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "environment",
+        script: "env | grep -v ^PWD= | sort",
+        environment: &[("A", "b  'c' $HOME"), ("LC_ALL", "C.UTF-8")],
+        log: "A=b  'c' $HOME\nHOME=/tmp\nLC_ALL=C.UTF-8\n\
+              PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nTZ=UTC\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "nobody at a fixed place",
+        script: "pwd; cat /proc/sys/kernel/hostname; id -u; id -g; echo $$; read line || echo no input",
+        log: "/tmp\nbuilder\n65534\n65534\n1\nno input\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "no capability and no way to one",
+        script: "grep -E '^(Cap|NoNewPrivs)' /proc/self/status | grep -v CapBnd | sort -u; \
+                 grep CapBnd /proc/self/status",
+        log: "CapAmb:\t0000000000000000\nCapEff:\t0000000000000000\nCapInh:\t0000000000000000\n\
+              CapPrm:\t0000000000000000\nNoNewPrivs:\t1\nCapBnd:\t0000000000000000\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "no network",
+        script: "while read name rest; do case $name in lo:|Inter-*|face*) ;; *) echo $name ;; esac; done < /proc/net/dev; \
+                 if bash -c 'exec 3<> /dev/tcp/192.0.2.1/80' 2> /dev/null; then echo connected; fi",
+        ..DEFAULT
+    },
+    Case {
+        name: "everything but scratch and output is read-only",
+        script: "for folder in / /usr /usr/lib /usr/src /etc /dev /proc /proc/sys/kernel /sys; do \
+                   if touch $folder/new 2> /dev/null; then echo $folder; fi; done; \
+                 for file in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /proc/sys/vm/drop_caches /usr/bin/sh; do \
+                   if (: >> $file) 2> /dev/null; then echo $file; fi; done; \
+                 touch /tmp/new /out/new",
+        files: &[("new", "")],
+        ..DEFAULT
+    },
+    Case {
+        name: "scratch is empty, open to all, and runs programs",
+        script: "ls -A /tmp; stat -c %a /tmp; printf '#!/bin/sh\\necho ran\\n' > /tmp/x; chmod +x /tmp/x; /tmp/x",
+        log: "1777\nran\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "only the wanted files are open",
+        script: "ls /proc/self/fd | grep -v -x -e 0 -e 1 -e 2 -e 3",
+        // 3 is the folder that `ls` reads.
+        exit: Exit::Code(1),
+        ..DEFAULT
+    },
+    Case {
+        name: "outputs, nested ones too",
+        script: "mkdir -p /out/a/b; echo 1 > /out/one; echo 2 > /out/a/b/two; chmod 0 /out/one; chmod 500 /out/a",
+        files: &[("a/b/two", "2\n"), ("one", "1\n")],
+        ..DEFAULT
+    },
+    Case {
+        name: "hostile outputs",
+        script: "ln -s /etc/passwd /out/link; ln -s / /out/root; ln -s ../../../.. /out/up; mkfifo /out/pipe; \
+                 mkdir /out/a; ln -s /etc/shadow /out/a/shadow; echo kept > /out/a/file; chmod 4755 /out/a/file; \
+                 ln /out/a/file /out/hard",
+        files: &[("a/file", "kept\n"), ("hard", "kept\n")],
+        ..DEFAULT
+    },
+    Case {
+        name: "outputs of a script that failed",
+        script: "echo 1 > /out/one; exit 1",
+        exit: Exit::Code(1),
+        files: &[("one", "1\n")],
+        ..DEFAULT
+    },
+    Case {
+        name: "a child killed by a signal is no memory failure",
+        script: "bash -c 'kill -9 $$'",
+        exit: Exit::Code(137),
+        log: "Killed\n",
+        ..DEFAULT
+    },
+    Case {
+        name: "bytes that are the same everywhere",
+        script: "for i in 1 2 3; do ls -ln /usr/bin /usr/lib/added; done > /out/listing.tmp; \
+                 cat /usr/lib/added/file /driver/file > /out/bytes; \
+                 ls /usr/lib /usr/src / | grep -e added -e there -e driver > /out/names; : > /out/listing.tmp",
+        files: &[
+            ("bytes", "content of added\ncontent of driver\n"),
+            ("listing.tmp", ""),
+            ("names", "driver\nadded\nthere\n"),
+        ],
+        ..DEFAULT
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_executor_does_the_same() {
+    let inputs = tempfile::tempdir().unwrap();
+    let mounts: Vec<Mount> = [
+        ("added", "/lib/added"),
+        ("driver", "/driver"),
+        ("there", "/usr/src/there"),
+    ]
+    .map(|(name, target)| {
+        let source = inputs.path().join(name);
+        driverkit_matrix::fs::write(&source.join("file"), format!("content of {name}\n")).unwrap();
+        Mount {
+            source,
+            target: PathBuf::from(target),
+        }
+    })
+    .into();
+    for (executor_name, executor) in executors().await {
+        for case in CASES {
+            let output = tempfile::tempdir().unwrap();
+            let environment = case.environment.iter();
+            let job = Job {
+                mounts: mounts.clone(),
+                environment: environment
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                ..job(case.script, output.path())
+            };
+            let label = format!("{executor_name}: {}", case.name);
+            let (completion, log, files) = run(&*executor, &job)
+                .await
+                .unwrap_or_else(|error| panic!("{label}: {error}"));
+            let expected: BTreeMap<String, String> = case
+                .files
+                .iter()
+                .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
+                .collect();
+            assert_eq!(
+                (completion.exit, log.as_str(), files),
+                (case.exit, case.log, expected),
+                "{label}"
+            );
+            assert!(completion.resources.wall > Duration::ZERO, "{label}");
+        }
+        executor.finish().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_are_read_only() {
+    for (name, executor) in executors().await {
+        let input = tempfile::tempdir().unwrap();
+        let output = tempfile::tempdir().unwrap();
+        driverkit_matrix::fs::write(&input.path().join("file"), "content").unwrap();
+        let mut job = job(
+            "if echo x 2> /dev/null > /usr/src/new/tree/file; then echo written; fi; \
+             if touch /usr/src/new/tree/other 2> /dev/null; then echo made; fi; \
+             if touch /usr/src/new/other 2> /dev/null; then echo made above; fi; cat /usr/src/new/tree/file",
+            output.path(),
+        );
+        job.mounts.push(Mount {
+            source: input.path().to_owned(),
+            target: PathBuf::from("/usr/src/new/tree"),
+        });
+        let (completion, log, _) = run(&*executor, &job).await.unwrap();
+        assert_eq!(
+            (completion.exit, log.as_str()),
+            (Exit::Code(0), "content"),
+            "{name}"
+        );
+        executor.finish().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold() {
+    let second = Duration::from_secs(1);
+    let tight = Limits {
+        timeout: Duration::from_mins(2),
+        memory_bytes: 64 << 20,
+        processes: 20,
+    };
+    let short = Limits {
+        timeout: second,
+        ..tight
+    };
+    let cases = [
+        (
+            "timeout",
+            "echo begun; trap '' TERM INT; sleep 1000",
+            short,
+            Exit::TimedOut,
+            "begun\n",
+        ),
+        (
+            "endless output",
+            "while :; do echo line; done",
+            short,
+            Exit::TimedOut,
+            "",
+        ),
+        (
+            "memory of a child",
+            "tail /dev/zero || exit 3",
+            tight,
+            Exit::OutOfMemory,
+            "",
+        ),
+        (
+            "memory of the script",
+            "exec tail /dev/zero",
+            tight,
+            Exit::OutOfMemory,
+            "",
+        ),
+        (
+            "processes",
+            "i=0; while [ $i -lt 19 ]; do sleep 1000 & i=$((i + 1)); done; echo 20; sleep 1000",
+            tight,
+            Exit::Code(2),
+            "20\n",
+        ),
+        (
+            "fork bomb",
+            "bomb() { bomb | bomb & }; (bomb) 2> /dev/null & while :; do :; done",
+            short,
+            Exit::TimedOut,
+            "",
+        ),
+    ];
+    for (executor_name, executor) in executors().await {
+        for (name, script, limits, exit, part) in cases {
+            let output = tempfile::tempdir().unwrap();
+            let job = Job {
+                limits,
+                ..job(script, output.path())
+            };
+            let (completion, log, _) = run(&*executor, &job).await.unwrap();
+            assert_eq!(completion.exit, exit, "{executor_name}: {name}: {log}");
+            assert!(log.contains(part), "{executor_name}: {name}: {log}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_tells_what_it_used() {
+    for (name, executor) in executors().await {
+        let output = tempfile::tempdir().unwrap();
+        let script = "printf 'cpu_seconds 1.25\\nmemory_peak_bytes 12345\\n' > /out/.resources; echo x > /out/kept";
+        let (completion, _, files) = run(&*executor, &job(script, output.path())).await.unwrap();
+        assert_eq!(
+            completion.resources.cpu,
+            Some(Duration::from_millis(1250)),
+            "{name}"
+        );
+        assert_eq!(
+            completion.resources.peak_memory_bytes,
+            Some(12345),
+            "{name}"
+        );
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["kept"], "{name}");
+    }
+}
+
+/// Cancels as soon as there is output.
+struct CancelAtOutput(CancellationToken);
+
+impl LogSink for CancelAtOutput {
+    fn write(&mut self, _: &[u8]) {
+        self.0.cancel();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_streams_and_cancellation_leaves_nothing() {
+    let daemon = Docker::connect_with_defaults().unwrap();
+    for (name, executor) in executors().await {
+        let output = tempfile::tempdir().unwrap();
+        let mut job = job("", output.path());
+        job.script = format!("echo begun; sleep 1000; echo {}", job.run_id);
+        let cancel = CancellationToken::new();
+        let mut log = CancelAtOutput(cancel.clone());
+        let completion = executor.run(&job, &mut log, &cancel).await.unwrap();
+        assert_eq!(completion.exit, Exit::Cancelled, "{name}");
+        assert_eq!(processes_with(&job.run_id), 0, "{name}");
+        assert_eq!(
+            containers_of(&daemon, &job.run_id).await,
+            Vec::<String>::new(),
+            "{name}"
+        );
+        assert_eq!(volumes_of(&daemon, &job.run_id).await, 0, "{name}");
+        // A cancelled token starts nothing.
+        let mut log = Vec::new();
+        let completion = executor.run(&job, &mut log, &cancel).await.unwrap();
+        assert_eq!((completion.exit, log.len()), (Exit::Cancelled, 0), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_dropped_leaves_nothing() {
+    let daemon = Docker::connect_with_defaults().unwrap();
+    for (name, executor) in executors().await {
+        let output = tempfile::tempdir().unwrap();
+        let mut job = job("", output.path());
+        job.script = format!("echo begun; sleep 1000; echo {}", job.run_id);
+        let begun = CancellationToken::new();
+        let mut log = CancelAtOutput(begun.clone());
+        let never = CancellationToken::new();
+        tokio::select! {
+            result = executor.run(&job, &mut log, &never) => panic!("{name}: ended: {result:?}"),
+            () = begun.cancelled() => {}
+        }
+        // It is removed in the background; this test's own time limit is the harness's.
+        while processes_with(&job.run_id) > 0
+            || !containers_of(&daemon, &job.run_id).await.is_empty()
+            || volumes_of(&daemon, &job.run_id).await > 0
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// How many processes of this machine have `text` on their command line.
+fn processes_with(text: &str) -> usize {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .filter(|line| String::from_utf8_lossy(line).contains(text))
+        .count()
+}
+
+async fn containers_of(daemon: &Docker, run: &str) -> Vec<String> {
+    let label = format!("org.driverkit-matrix.run={run}");
+    let filters = HashMap::from([("label", vec![label.as_str()])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let containers = daemon.list_containers(Some(options)).await.unwrap();
+    containers
+        .into_iter()
+        .filter_map(|container| container.id)
+        .collect()
+}
+
+async fn volumes_of(daemon: &Docker, run: &str) -> usize {
+    let label = format!("org.driverkit-matrix.run={run}");
+    let filters = HashMap::from([("label", vec![label.as_str()])]);
+    let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+    daemon
+        .list_volumes(Some(options))
+        .await
+        .unwrap()
+        .volumes
+        .unwrap_or_default()
+        .len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeping_removes_what_dead_runs_left_and_nothing_of_live_ones() {
+    let executor = docker().await;
+    let daemon = Docker::connect_with_defaults().unwrap();
+    let output = tempfile::tempdir().unwrap();
+    let job = job("echo begun; sleep 1000", output.path());
+    let begun = CancellationToken::new();
+    let cancel = CancellationToken::new();
+    let mut log = CancelAtOutput(begun.clone());
+    let (completion, ()) = tokio::join!(executor.run(&job, &mut log, &cancel), async {
+        begun.cancelled().await;
+        let [live] = containers_of(&daemon, &job.run_id)
+            .await
+            .try_into()
+            .unwrap();
+        let inspected = daemon.inspect_container(&live, None).await.unwrap();
+        let mut labels = inspected.config.unwrap().labels.unwrap();
+        assert_eq!(labels["org.driverkit-matrix.job"], "case");
+        // The same process number, started at another time: a process that is gone.
+        let owner = labels.get_mut("org.driverkit-matrix.owner").unwrap();
+        owner.push('9');
+        let dead_run = format!("{}-dead", job.run_id);
+        labels.insert("org.driverkit-matrix.run".to_owned(), dead_run.clone());
+        let body = ContainerCreateBody {
+            image: Some(TestImage::NAME.to_owned()),
+            cmd: Some(vec!["/bin/true".to_owned()]),
+            labels: Some(labels),
+            ..Default::default()
+        };
+        daemon
+            .create_container(None::<CreateContainerOptions>, body)
+            .await
+            .unwrap();
+        assert_eq!(containers_of(&daemon, &dead_run).await.len(), 1);
+        assert!(executor.sweep().await.unwrap() >= 1);
+        assert_eq!(containers_of(&daemon, &dead_run).await.len(), 0);
+        assert_eq!(containers_of(&daemon, &job.run_id).await, [live]);
+        cancel.cancel();
+    });
+    assert_eq!(completion.unwrap().exit, Exit::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_are_copied_once_and_removed_at_the_end() {
+    let executor = docker().await.copying_trees();
+    let daemon = Docker::connect_with_defaults().unwrap();
+    let input = tempfile::tempdir().unwrap();
+    driverkit_matrix::fs::write(&input.path().join("a/file"), "content").unwrap();
+    std::os::unix::fs::symlink("a/file", input.path().join("link")).unwrap();
+    // As header packages have them.
+    std::os::unix::fs::symlink("../../src/there", input.path().join("beside")).unwrap();
+    let run_id = run_id();
+    let one = async |name: &str| {
+        let output = tempfile::tempdir().unwrap();
+        let mut job = job(
+            "cd /lib/tree; cat link; stat -c %F link; ls -d beside/.",
+            output.path(),
+        );
+        job.run_id.clone_from(&run_id);
+        name.clone_into(&mut job.name);
+        job.mounts.push(Mount {
+            source: input.path().to_owned(),
+            target: PathBuf::from("/lib/tree"),
+        });
+        run(&executor, &job).await.unwrap().1
+    };
+    let expected = "contentsymbolic link\nbeside/.\n";
+    let (first, second) = tokio::join!(one("first"), one("second"));
+    assert_eq!((first.as_str(), second.as_str()), (expected, expected));
+    assert_eq!(volumes_of(&daemon, &run_id).await, 1);
+    executor.finish().await.unwrap();
+    assert_eq!(volumes_of(&daemon, &run_id).await, 0);
+    assert_eq!(containers_of(&daemon, &run_id).await, Vec::<String>::new());
+}
+
+/// A second Docker daemon that has a temporary folder of its own, so that it sees no job's folders.
+struct DaemonElsewhere {
+    process: Child,
+    address: String,
+}
+
+impl DaemonElsewhere {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let script = "mount -t tmpfs tmpfs \"$1\" && mkdir \"$1/dockerd\" && cd \"$1/dockerd\" && \
+            mkdir -p /run/containerd && mount -t tmpfs tmpfs /run/containerd && \
+            exec setpriv --pdeathsig TERM dockerd --host \"$2\" --tls=false --data-root \"$PWD/data\" \
+            --exec-root \"$PWD/exec\" --pidfile \"$PWD/pid\" --bridge none --iptables=false --ip6tables=false";
+        let process = Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ])
+            .arg(std::env::temp_dir())
+            .arg(&address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, address }
+    }
+
+    /// Connects as soon as the daemon answers.
+    async fn connect(&mut self) -> DockerExecutor {
+        loop {
+            match DockerExecutor::connect_to(Some(&self.address)).await {
+                Ok(executor) => return executor,
+                Err(error) => {
+                    let ended = self.process.try_wait().unwrap();
+                    assert!(
+                        ended.is_none(),
+                        "a second dockerd ended (it needs root): {ended:?}; {error}"
+                    );
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for DaemonElsewhere {
+    fn drop(&mut self) {
+        // Not by SIGKILL: it has a containerd to end.
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        drop(self.process.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_does_not_see_our_folders_is_noticed() {
+    let mut elsewhere = DaemonElsewhere::start();
+    let executor = elsewhere.connect().await;
+    let daemon = Docker::connect_with_host(&elsewhere.address).unwrap();
+    let input = tempfile::tempdir().unwrap();
+    driverkit_matrix::fs::write(&input.path().join("file"), "content\n").unwrap();
+    let run_id = run_id();
+    for number in 0..2 {
+        let output = tempfile::tempdir().unwrap();
+        let mut job = job(
+            "cat /usr/lib/tree/file > /out/file; cat /out/file",
+            output.path(),
+        );
+        job.run_id.clone_from(&run_id);
+        job.mounts.push(Mount {
+            source: input.path().to_owned(),
+            target: PathBuf::from("/usr/lib/tree"),
+        });
+        let (completion, log, files) = run(&executor, &job).await.unwrap();
+        assert_eq!(
+            (completion.exit, log.as_str()),
+            (Exit::Code(0), "content\n"),
+            "{number}"
+        );
+        assert_eq!(
+            files,
+            BTreeMap::from([("file".to_owned(), "content\n".to_owned())]),
+            "{number}"
+        );
+        // One copy of the tree, for both.
+        assert_eq!(volumes_of(&daemon, &run_id).await, 1, "{number}");
+    }
+    executor.finish().await.unwrap();
+    assert_eq!(volumes_of(&daemon, &run_id).await, 0);
+    assert_eq!(containers_of(&daemon, &run_id).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_made_leaves_nothing() {
+    let daemon = Docker::connect_with_defaults().unwrap();
+    let executor = docker().await.copying_trees();
+    let output = tempfile::tempdir().unwrap();
+    let mut job = job("true", output.path());
+    // Less than the daemon takes.
+    job.limits.memory_bytes = 1;
+    run(&executor, &job).await.expect_err("too little memory");
+    assert_eq!(
+        containers_of(&daemon, &job.run_id).await,
+        Vec::<String>::new()
+    );
+    assert_eq!(volumes_of(&daemon, &job.run_id).await, 0);
+}
+
+#[tokio::test]
+async fn sweeping_removes_control_groups_of_dead_runs() {
+    let executor = local().await;
+    let output = tempfile::tempdir().unwrap();
+    let groups = || -> Vec<PathBuf> {
+        walkdir::WalkDir::new("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with("driverkit-matrix-")
+            })
+            .map(walkdir::DirEntry::into_path)
+            .collect()
+    };
+    let begun = CancellationToken::new();
+    let cancel = CancellationToken::new();
+    let mut log = CancelAtOutput(begun.clone());
+    let job = job("echo begun; sleep 1000", output.path());
+    let (completion, ()) = tokio::join!(executor.run(&job, &mut log, &cancel), async {
+        begun.cancelled().await;
+        let own = format!(".{}.", std::process::id());
+        let is_own = |path: &&PathBuf| path.to_string_lossy().contains(&own);
+        let live = groups().iter().find(is_own).cloned().unwrap();
+        // The same process number, started at another time: a process that is gone.
+        let name = live.file_name().unwrap().to_str().unwrap();
+        let (owner, number) = name.rsplit_once('.').unwrap();
+        let dead = live.with_file_name(format!("{owner}9.{number}"));
+        std::fs::create_dir(&dead).unwrap();
+        assert!(executor.sweep().await.unwrap() >= 1);
+        assert!(!dead.exists());
+        assert!(live.exists());
+        cancel.cancel();
+    });
+    assert_eq!(completion.unwrap().exit, Exit::Cancelled);
+}
+
+fn with_image(name: &str, identity: Sha256, archive: Option<PathBuf>, output: &Path) -> Job {
+    let toolchain = Toolchain::Image {
+        name: name.to_owned(),
+        identity,
+        archive,
+    };
+    Job {
+        toolchain,
+        ..job("true", output)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_image_than_the_wanted_one_is_refused() {
+    let output = tempfile::tempdir().unwrap();
+    let wanted = Sha256::of("another image");
+    for (name, executor) in executors().await {
+        // Makes sure that the daemon has it.
+        run(&*executor, &job("true", output.path())).await.unwrap();
+        let found = image().identity.to_string();
+        let job = with_image(
+            TestImage::NAME,
+            wanted,
+            Some(image().archive.clone()),
+            output.path(),
+        );
+        let error = run(&*executor, &job).await.expect_err(name);
+        let text = error.to_string();
+        assert!(
+            matches!(error, ExecutorError::Image { .. }),
+            "{name}: {text}"
+        );
+        assert!(
+            text.contains(&wanted.to_string()) && text.contains(&found),
+            "{name}: {text}"
+        );
+        // The right one has kept its name.
+        run(&*executor, &self::job("true", output.path()))
+            .await
+            .unwrap();
+
+        let job = with_image("driverkit-matrix/test:missing", wanted, None, output.path());
+        let error = run(&*executor, &job).await.expect_err(name);
+        assert!(
+            matches!(error, ExecutorError::Image { .. }),
+            "{name}: {error}"
+        );
+        assert!(
+            error.to_string().contains("make the builder images first"),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_the_daemon_lacks_is_imported_from_its_archive() {
+    let daemon = Docker::connect_with_defaults().unwrap();
+    let name = "driverkit-matrix/test:imported";
+    drop(
+        daemon
+            .remove_image(name, None::<RemoveImageOptions>, None)
+            .await,
+    );
+    let executor = docker().await;
+    let output = tempfile::tempdir().unwrap();
+    let job = with_image(
+        name,
+        image().identity,
+        Some(image().archive.clone()),
+        output.path(),
+    );
+    assert_eq!(run(&executor, &job).await.unwrap().0.exit, Exit::Code(0));
+    let layers = daemon
+        .inspect_image(name)
+        .await
+        .unwrap()
+        .root_fs
+        .unwrap()
+        .layers
+        .unwrap();
+    assert_eq!(image_identity(&layers), image().identity);
+    daemon
+        .remove_image(name, None::<RemoveImageOptions>, None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let address = format!("unix://{}", socket.display());
+    for address in [address.as_str(), "tcp://127.0.0.1:1"] {
+        let error = DockerExecutor::connect_to(Some(address))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains(address) && error.contains("docker.io"),
+            "{error}"
+        );
+    }
+    // A socket on which nobody listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let error = DockerExecutor::connect_to(Some(&address))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("refused") && error.contains("docker.io"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_compilers_of_this_machine_are_for_local_alone() {
+    let toolchain = host_toolchain().unwrap().toolchain();
+    let output = tempfile::tempdir().unwrap();
+    let script = "echo 'int main(void) { return 3; }' > a.c; gcc -o /out/a a.c; /out/a || echo $?; ls /root /etc";
+    let job = Job {
+        toolchain,
+        ..job(script, output.path())
+    };
+    let mut log = Vec::new();
+    let completion = local()
+        .await
+        .run(&job, &mut log, &CancellationToken::new())
+        .await
+        .unwrap();
+    let log = String::from_utf8(log).unwrap();
+    assert!(log.starts_with("3\n") && !log.contains("passwd"), "{log}");
+    assert_eq!(completion.exit, Exit::Code(2), "{log}");
+    let error = run(&docker().await, &job)
+        .await
+        .expect_err("not in a container");
+    assert!(error.to_string().contains("--executor local"), "{error}");
+}
+
+#[tokio::test]
+async fn a_script_that_is_too_long_is_refused() {
+    for (name, executor) in executors().await {
+        let output = tempfile::tempdir().unwrap();
+        let longest = job(&format!("{}:", " ".repeat((128 << 10) - 2)), output.path());
+        assert_eq!(
+            run(&*executor, &longest).await.unwrap().0.exit,
+            Exit::Code(0),
+            "{name}"
+        );
+        let error = run(&*executor, &job(&" ".repeat(128 << 10), output.path()))
+            .await
+            .expect_err(name);
+        assert!(
+            error.to_string().contains("131072 bytes"),
+            "{name}: {error}"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! `driverkit-matrix images` as a user calls it.
+
+use assert_cmd::Command;
+use predicates::str::contains;
+
+fn images(folder: &std::path::Path) -> Command {
+    let mut command = Command::cargo_bin("driverkit-matrix").expect("the program");
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("DRIVERKIT_MATRIX_MIRROR_DEBIAN")
+        .env_remove("DRIVERKIT_MATRIX_IMAGES")
+        .arg("--cache")
+        .arg(folder)
+        .arg("images");
+    command
+}
+
+#[test]
+fn the_list_has_a_line_for_each_compiler() {
+    let folder = tempfile::tempdir().expect("folder");
+    let output = images(folder.path()).output().expect("a list");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows: Vec<Vec<_>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["IMAGE", "TARGET", "ARCH", "GCC", "STATE"]);
+    let expected = [
+        "driverkit-matrix/builder:bookworm",
+        "any",
+        "aarch64",
+        "12",
+        "not",
+        "built",
+    ];
+    assert!(rows.contains(&expected.to_vec()), "{text}");
+}
+
+#[test]
+fn an_unknown_image_is_named_with_those_that_exist() {
+    let folder = tempfile::tempdir().expect("folder");
+    images(folder.path())
+        .args([
+            "build",
+            "bookwurm",
+            "--mirror",
+            "debian=http://mirror.example/debian",
+        ])
+        .assert()
+        .code(2)
+        .stderr(contains(
+            "no builder image is called `bookwurm`; there are bookworm, bullseye, sid, trixie",
+        ));
+}
+
+#[test]
+fn without_a_mirror_it_says_which_flag_is_missing() {
+    let folder = tempfile::tempdir().expect("folder");
+    images(folder.path())
+        .args(["build", "bookworm"])
+        .assert()
+        .code(2)
+        .stderr(contains("--mirror debian=URL"));
+}
+
+#[test]
+fn an_image_that_fails_is_an_error_of_the_infrastructure() {
+    let folder = tempfile::tempdir().expect("folder");
+    let empty = format!("debian=file://{}", folder.path().display());
+    images(folder.path())
+        .args(["build", "bookworm", "--mirror", &empty])
+        .assert()
+        .code(3)
+        .stdout("");
+}

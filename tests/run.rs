@@ -1,0 +1,33 @@
+//! `run` from a matrix to artifacts and manifest, with a fake executor in place of compilers.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "run/cached.rs"]
+mod cached;
+#[path = "run/changes.rs"]
+mod changes;
+#[path = "run/commands.rs"]
+mod commands;
+#[path = "run/disk.rs"]
+mod disk;
+#[path = "run/failures.rs"]
+mod failures;
+#[path = "common/grid.rs"]
+mod grid;
+#[path = "run/packages.rs"]
+mod packages;
+#[path = "common/server.rs"]
+mod server;
+#[path = "run/sharing.rs"]
+mod sharing;
+#[path = "run/stopping.rs"]
+mod stopping;
+
+/// Where the module of the usual grid belongs.
+const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
+
+/// The build of the usual grid.
+const BUILD: &str = "one/x86_64/debian_6.1.1-1-amd64_1";
+
+/// No job was run.
+const NOTHING: [&str; 0] = [];

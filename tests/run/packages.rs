@@ -1,0 +1,203 @@
+//! Packages and sources that cannot be had, or are not what they should be.
+
+use std::fmt::Write as _;
+
+use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::fs;
+
+use crate::grid::{Grid, RELEASE};
+use crate::server::Server;
+use crate::{BUILD, NOTHING};
+
+fn by_http(grid: &Grid, server: &Server) {
+    let folder = grid.path("").display().to_string();
+    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+}
+
+#[test]
+fn packages_that_are_not_there_are_unresolvable_until_they_are() {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path(""));
+    by_http(&grid, &server);
+    let [arch, ..] = grid.headers("1");
+    fs::remove_file(&arch).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    let (status, class, message) = grid.outcome();
+    assert_eq!(
+        (status.as_str(), class.as_str()),
+        ("unresolvable", "headers-not-found")
+    );
+    assert!(
+        message.contains("404") && message.contains(&server.address),
+        "{message}"
+    );
+    assert_eq!(grid.jobs(), NOTHING);
+
+    grid.write_headers("1", RELEASE);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn a_server_that_is_overloaded_is_an_error_and_asked_again_by_the_next_run() {
+    let grid = Grid::new();
+    let server = Server::refusing("503 Service Unavailable");
+    by_http(&grid, &server);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    let (status, class, message) = grid.outcome();
+    assert_eq!((status.as_str(), class.as_str()), ("error", "download"));
+    assert!(message.contains("503"), "{message}");
+    assert!(server.requests() > 3, "it was asked once only");
+
+    grid.write_matrix(&grid.matrix(&["1"]));
+    assert_eq!(grid.run(&[]).0, 0);
+}
+
+/// A mirror in folder `mirror` whose index names the grid's packages by the digests that they have now.
+fn write_mirror(grid: &Grid) {
+    let paths = grid.headers("1");
+    let names = [
+        "linux-headers-6.1.0-1-amd64",
+        "linux-headers-6.1.0-1-common",
+        "linux-kbuild-6.1",
+    ];
+    let depends = "linux-headers-6.1.0-1-common (= 6.1.1-1), linux-kbuild-6.1";
+    let mut index = String::new();
+    for (path, name) in paths.iter().zip(names) {
+        let bytes = fs::read(path).unwrap();
+        let file = path.file_name().unwrap().to_string_lossy();
+        let architecture = if name.ends_with("common") {
+            "all"
+        } else {
+            "amd64"
+        };
+        let depends = if name.ends_with("amd64") { depends } else { "" };
+        write!(
+            index,
+            "Package: {name}\nSource: linux\nVersion: 6.1.1-1\nArchitecture: {architecture}\nDepends: {depends}\n\
+             Filename: pool/{file}\nSize: {}\nSHA256: {}\n\n",
+            bytes.len(),
+            Sha256::of(&bytes)
+        )
+        .unwrap();
+        grid.write(&format!("mirror/pool/{file}"), bytes);
+    }
+    let release = format!(
+        "Suite: sid\nSHA256:\n {} {} main/binary-amd64/Packages\n {} 0 main/binary-arm64/Packages\n",
+        Sha256::of(&index),
+        index.len(),
+        Sha256::of("")
+    );
+    grid.write("mirror/dists/sid/Release", release);
+    grid.write("mirror/dists/sid/main/binary-amd64/Packages", index);
+    grid.write("mirror/dists/sid/main/binary-arm64/Packages", "");
+}
+
+#[test]
+fn a_package_that_is_not_what_the_index_says_is_refused() {
+    let grid = Grid::new();
+    write_mirror(&grid);
+    let matrix = grid.matrix(&["1"]);
+    let (head, _) = matrix.split_once("kernels = ").unwrap();
+    grid.write_matrix(&format!(
+        "{head}kernels = {{ from = \"mirror\", suites = [\"sid\"] }}\n"
+    ));
+    let server = Server::of(&grid.path("mirror"));
+    let mirror = format!("debian={}", server.address);
+    let [package, ..] = grid.headers("1");
+    let file = grid.path("mirror/pool").join(package.file_name().unwrap());
+    let good = fs::read(&file).unwrap();
+    let mut changed = good.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(&file, &changed).unwrap();
+    let (code, text) = grid.run(&["--mirror", &mirror]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(grid.outcome().1, "checksum", "{text}");
+
+    fs::write(&file, &good).unwrap();
+    let (code, text) = grid.run(&["--mirror", &mirror]);
+    assert_eq!(code, 0, "{text}");
+    let asked = server.requests();
+    let (code, text) = grid.run(&["--mirror", &mirror]);
+    assert_eq!((code, server.requests()), (0, asked), "{text}");
+}
+
+#[test]
+fn packages_that_are_something_else_are_told_apart() {
+    let grid = Grid::new();
+    let [arch, ..] = grid.headers("1");
+    let not_matching = fs::read(&arch).unwrap();
+
+    fs::write(&arch, "<!DOCTYPE html><html>not here</html>").unwrap();
+    assert_eq!(grid.run(&[]).0, 1);
+    assert_eq!(grid.outcome().1, "download");
+
+    fs::write(&arch, b"!<arch>\nbroken").unwrap();
+    assert_eq!(grid.run(&[]).0, 1);
+    assert_eq!(grid.outcome().1, "unpack");
+    assert_eq!(grid.run(&[]).0, 1);
+    assert!(grid.record().artifacts[0].failure_is_cached);
+
+    grid.write_headers("1", "6.1.0-2-amd64");
+    for is_cached in [false, true] {
+        assert_eq!(grid.run(&[]).0, 1);
+        assert_eq!(grid.outcome().1, "wrong-headers");
+        assert!(grid.outcome().2.contains("6.1.0-2-amd64"));
+        assert_eq!(grid.record().artifacts[0].failure_is_cached, is_cached);
+    }
+
+    let [_, common, _] = grid.headers("1");
+    fs::write(&arch, fs::read(&common).unwrap()).unwrap();
+    assert_eq!(grid.run(&[]).0, 1);
+    assert_eq!(grid.outcome().1, "wrong-headers");
+    assert_eq!(grid.jobs(), NOTHING);
+
+    fs::write(&arch, not_matching).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn sources_that_are_no_driver_say_so() {
+    let grid = Grid::new();
+    fs::remove_file(&grid.path("driver/Makefile")).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(
+        (code, grid.outcome().1.as_str()),
+        (1, "configure"),
+        "{text}"
+    );
+    assert!(
+        grid.outcome().2.contains("holds no driver"),
+        "{:?}",
+        grid.outcome()
+    );
+    grid.write_driver("driver", "main");
+    assert_eq!(grid.run(&[]).0, 0);
+
+    grid.edit_matrix("module_name = \"scap\"", "module_name = \"falco\"");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(
+        (code, grid.outcome().1.as_str()),
+        (1, "configure"),
+        "{text}"
+    );
+    assert!(text.contains("set `module_name`"), "{text}");
+}
+
+#[test]
+fn a_probe_that_the_sources_lack_does_not_take_the_module_with_it() {
+    let grid = Grid::new();
+    std::fs::remove_dir_all(grid.path("driver/bpf")).unwrap();
+    grid.edit_matrix("[\"module\"]", "[\"module\", \"probe\"]");
+    let (code, text) = grid.run(&["--only", BUILD]);
+    assert_eq!(code, 1, "{text}");
+    let artifacts = grid.record().artifacts;
+    let statuses: Vec<String> = artifacts
+        .iter()
+        .map(|artifact| artifact.status.to_string())
+        .collect();
+    assert_eq!(statuses, ["built", "failed"]);
+}
