@@ -1,0 +1,279 @@
+//! Whole commands at full scale, each a process of its own: `plan` over 51,472 builds, and `run` where everything is
+//! cached.
+//!
+//! `cargo bench --bench commands [-- plan|cached-1000|cached-51472]`; without a name the first two, since the third
+//! first has to fill a cache, which takes minutes.
+//!
+//! The cache is filled by a first run with `--executor fake`, over kernels and drivers that are made for it: every
+//! kernel has a header package of its own, eight driver versions have five configure checks, and every module is a
+//! file of its own in the output folder.
+
+#[path = "../tests/common/lists.rs"]
+mod lists;
+#[path = "common/measure.rs"]
+mod measure;
+#[path = "common/tell.rs"]
+mod tell;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use driverkit_matrix::fs;
+use driverkit_matrix::source::read_configured_driver;
+use measure::{Measured, measure};
+use object::write::{Object, StandardSegment};
+use object::{BinaryFormat, SectionKind};
+use tell::{median, tell};
+
+const ABI: &str = "6.1.0-1-amd64";
+const RUNS: usize = 5;
+
+fn main() {
+    let names: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wants = |name: &str| names.iter().any(|wanted| wanted == name);
+    if names.is_empty() || wants("plan") {
+        plan();
+    }
+    if names.is_empty() || wants("cached-1000") {
+        cached(125, "0.5 s");
+    }
+    if wants("cached-51472") {
+        cached(6_434, "10 s");
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
+}
+
+fn report(what: &str, runs: &[Measured], target: &str) {
+    let wall = median(runs.iter().map(|run| run.wall).collect());
+    let peak = runs.iter().map(|run| run.peak_mebibytes).max();
+    let result = format!(
+        "{:.3} s (median of {}), {} MiB",
+        wall.as_secs_f64(),
+        runs.len(),
+        peak.unwrap_or_default()
+    );
+    tell(what, &result, target);
+}
+
+/// `plan` of two kernel lists and eight driver versions, from the lists themselves and from the lock.
+fn plan() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lists = lists::find_or_make(folder.path());
+    let matrix = folder.path().join("all.toml");
+    fs::write(&matrix, lists::matrix(&lists)).expect("a writable folder");
+    let lock = matrix.with_extension("lock");
+    let (mut from_lists, mut from_lock) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        if lock.exists() {
+            fs::remove_file(&lock).expect("a lock that can go");
+        }
+        from_lists.push(measure(program().arg("plan").arg(&matrix)));
+        from_lock.push(measure(program().arg("plan").arg(&matrix)));
+    }
+    let target = "0.3 s, 200 MB";
+    report("plan, 51,472 builds, from the lists", &from_lists, target);
+    report("plan, 51,472 builds, from the lock", &from_lock, target);
+}
+
+/// `run` of a number of kernels and eight driver versions, when everything is there.
+fn cached(kernels: usize, target: &str) {
+    let folder = tempfile::Builder::new()
+        .prefix("cached-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a temporary folder");
+    let grid = Grid::make(folder.path(), kernels);
+    let first = measure(&mut grid.run());
+    let builds = kernels * lists::DRIVERS.len();
+    report(&format!("first run, {builds} builds"), &[first], "none");
+    let journal = std::fs::read_to_string(&grid.journal).expect("a journal");
+    let modules = journal.lines().filter(|job| job.starts_with("module "));
+    assert_eq!(modules.count(), builds, "every module is made once");
+    fs::remove_file(&grid.journal).expect("a journal that can go");
+
+    // A run that asked anybody for anything would fail: the packages' server does not exist.
+    let runs: Vec<Measured> = (0..RUNS).map(|_| measure(&mut grid.run())).collect();
+    assert!(!grid.journal.exists(), "a cached run starts no job");
+    report(&format!("cached run, {builds} builds"), &runs, target);
+}
+
+/// Kernels and drivers in a folder, and what it takes to run them.
+struct Grid {
+    folder: PathBuf,
+    journal: PathBuf,
+}
+
+impl Grid {
+    fn make(folder: &Path, kernels: usize) -> Self {
+        let grid = Self {
+            folder: folder.to_owned(),
+            journal: folder.join("journal"),
+        };
+        grid.write("list.json", grid.packages(kernels));
+        let mut matrix = format!(
+            "drivers = {:?}\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\nkernels = {{ from = \"kernel-crawler\", path = {{ amd64 = \"list.json\" }} }}\n",
+            lists::DRIVERS
+        );
+        let mut answers = serde_json::json!({ "checks/toolchain-module/status": "0" });
+        for version in lists::DRIVERS {
+            let driver = grid.driver(version);
+            for check in &driver.checks {
+                answers[format!("checks/{}/status", check.id())] = "0".into();
+            }
+            let path = format!("drivers/{version}");
+            writeln!(
+                matrix,
+                "[driver.{version:?}]\nsource = {{ path = {path:?} }}"
+            )
+            .expect("memory");
+        }
+        grid.write("matrix.toml", matrix);
+        grid.write("module.ko", module());
+        let script = serde_json::json!({
+            "journal": grid.journal,
+            "rules": [
+                { "job": "check *", "then": { "outputs": answers } },
+                { "job": "module *", "then": { "copies": { "module.ko": grid.folder.join("module.ko") } } },
+            ],
+        });
+        grid.write("fake.json", script.to_string());
+        grid
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        fs::write(&self.folder.join(path), content).expect("a writable folder");
+    }
+
+    /// The command.
+    fn run(&self) -> Command {
+        let mut command = program();
+        command
+            .current_dir(&self.folder)
+            .env("DRIVERKIT_MATRIX_FAKE", self.folder.join("fake.json"))
+            .env("DRIVERKIT_MATRIX_CACHE", self.folder.join("cache"))
+            .args(["run", "matrix.toml", "--executor", "fake"]);
+        command
+    }
+
+    /// Makes the packages and returns the list of kernels. Kernels share the headers that flavours share, so that
+    /// these are one file with many names.
+    fn packages(&self, kernels: usize) -> String {
+        let common = package(&[("usr/src/linux-headers-6.1.0-1-common/Makefile", "all:\n")]);
+        let kbuild = package(&[("usr/lib/linux-kbuild-6.1/scripts/basic/fixdep", "\n")]);
+        self.write("packages/common.deb", common);
+        self.write("packages/linux-kbuild-6.1_6.1.1-1_amd64.deb", kbuild);
+        let utsrelease = format!("#define UTS_RELEASE \"{ABI}\"\n");
+        let build = format!("usr/src/linux-headers-{ABI}");
+        let (config_path, release_path) = (
+            format!("{build}/.config"),
+            format!("{build}/include/generated/utsrelease.h"),
+        );
+        let entries: Vec<_> = (1..=kernels)
+            .map(|number| {
+                let version = format!("6.1.{number}-1");
+                let config = format!(
+                    "# {version}\nCONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n"
+                );
+                let headers = package(&[(&config_path, &config), (&release_path, &utsrelease)]);
+                let name = format!("packages/linux-headers-{ABI}_{version}_amd64.deb");
+                // The same as `fs::write`, without waiting for the disk.
+                self.put(&name, &headers);
+                let shared = format!("packages/linux-headers-6.1.0-1-common_{version}_all.deb");
+                std::fs::hard_link(self.folder.join("packages/common.deb"), self.folder.join(&shared))
+                    .expect("a link");
+                let paths = [name, shared, "packages/linux-kbuild-6.1_6.1.1-1_amd64.deb".to_owned()];
+                serde_json::json!({
+                    "kernelrelease": format!("{version}-amd64"),
+                    "kernelversion": "1",
+                    "target": "debian",
+                    "headers": paths.map(|path| self.folder.join(path)),
+                })
+            })
+            .collect();
+        serde_json::json!({ "debian": entries }).to_string()
+    }
+
+    fn put(&self, path: &str, content: &[u8]) {
+        let file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .open(self.folder.join(path));
+        file.and_then(|mut file| file.write_all(content))
+            .expect("a writable folder");
+    }
+
+    /// Flat sources with five configure checks, which all versions share.
+    fn driver(&self, version: &str) -> driverkit_matrix::source::ConfiguredDriver {
+        let folder = format!("drivers/{version}");
+        self.write(&format!("{folder}/Makefile"), "obj-m += falco.o\n");
+        let header = format!("#define DRIVER_VERSION \"{version}\"\n");
+        self.write(&format!("{folder}/driver_config.h"), header);
+        self.write(&format!("{folder}/falco.c"), "int answer;\n");
+        for check in [
+            "ACCESS_OK_2",
+            "CLASS_CREATE_1",
+            "DEVNODE_ARG1_CONST",
+            "TRACEPOINT",
+            "VMA",
+        ] {
+            let folder = format!("{folder}/configure/{check}");
+            self.write(&format!("{folder}/build.sh"), "true\n");
+            self.write(&format!("{folder}/test.c"), format!("int {check};\n"));
+        }
+        read_configured_driver(&self.folder.join(folder)).expect("a driver")
+    }
+}
+
+/// The smallest module that passes the checks of artifacts.
+fn module() -> Vec<u8> {
+    let mut object = Object::new(
+        BinaryFormat::Elf,
+        object::Architecture::X86_64,
+        object::Endianness::Little,
+    );
+    let info = format!("license=GPL\0name=falco\0vermagic={ABI} SMP mod_unload \0srcversion=ABC\0");
+    for (name, content) in [
+        (".modinfo", info.as_bytes()),
+        (".gnu.linkonce.this_module", b"falco".as_slice()),
+    ] {
+        let segment = object.segment_name(StandardSegment::Data).to_vec();
+        let id = object.add_section(segment, name.into(), SectionKind::ReadOnlyData);
+        object.append_section_data(id, content, 1);
+    }
+    object.write().expect("an object file")
+}
+
+/// A Debian package with these files.
+fn package(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, format!("./{path}"), content.as_bytes())
+            .expect("memory");
+    }
+    let data = archive.into_inner().expect("memory");
+    let mut package = b"!<arch>\n".to_vec();
+    for (name, content) in [("debian-binary", b"2.0\n".as_slice()), ("data.tar", &data)] {
+        let size = content.len();
+        writeln!(
+            package,
+            "{name:<16}0           0     0     100644  {size:<10}`"
+        )
+        .expect("memory");
+        package.extend(content);
+        if size % 2 == 1 {
+            package.push(b'\n');
+        }
+    }
+    package
+}

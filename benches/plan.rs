@@ -1,0 +1,87 @@
+//! How long planning takes at full scale: two kernel lists of 6,434 kernels times 8 driver versions.
+//!
+//! `cargo bench --bench plan`; the whole process is measured with `cargo bench --bench commands`.
+//!
+//! The lists are `kernel-crawler-x86_64.json` and `kernel-crawler-aarch64.json` in the folder named by
+//! `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout. Without them, lists of the same
+//! size and shape are made.
+
+#[path = "../tests/common/lists.rs"]
+mod lists;
+
+use std::sync::Arc;
+
+use divan::{Bencher, black_box};
+use driverkit_matrix::diagnostic::SourceFile;
+use driverkit_matrix::discover::lock::Lock;
+use driverkit_matrix::discover::{self, Discovered};
+use driverkit_matrix::matrix::{self, Matrix};
+use driverkit_matrix::plan::{Expansion, expand};
+
+fn main() {
+    divan::main();
+}
+
+/// The matrix over the lists, and the lock that discovery makes of it.
+fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lists = lists::find_or_make(folder.path());
+    let text = lists::matrix(&lists);
+    let path = folder.path().join("lists.toml");
+    let matrix = matrix::read(Arc::new(SourceFile { path, text })).expect("a good matrix");
+    let mut lock = Lock::default();
+    let found = discover(&matrix);
+    let entry = &matrix.targets[0];
+    let digest = entry
+        .kernels
+        .get_ref()
+        .digest(entry.name.get_ref(), &entry.architectures);
+    lock.refresh(&entry.label, digest, found.kernels, Discovered::today());
+    (folder, matrix, lock)
+}
+
+fn discover(matrix: &Matrix) -> Discovered {
+    let mirrors = std::collections::BTreeMap::new();
+    let context = discover::Context {
+        mirrors: &mirrors,
+        fetcher: None,
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(discover::discover(&matrix.targets[0], context))
+        .expect("readable lists")
+}
+
+/// Reading the lists.
+#[divan::bench]
+fn read_lists(bencher: Bencher<'_, '_>) {
+    let (_folder, matrix, _) = prepare();
+    bencher.bench_local(|| discover(black_box(&matrix)));
+}
+
+/// Reading the lock.
+#[divan::bench]
+fn read_lock(bencher: Bencher<'_, '_>) {
+    let (folder, _, lock) = prepare();
+    let path = folder.path().join("lists.lock");
+    lock.write(&path, &std::collections::BTreeMap::new())
+        .expect("written");
+    bencher.bench_local(|| Lock::read(black_box(&path)));
+}
+
+/// Expanding 51,472 combinations of kernel and driver.
+#[divan::bench]
+fn expand_lists(bencher: Bencher<'_, '_>) {
+    let (_folder, matrix, lock) = prepare();
+    let span = matrix.targets[0].kernels.span();
+    let kernels = lock.kernels.iter();
+    let kernels = kernels
+        .map(|locked| (Arc::clone(&locked.kernel), span.clone()))
+        .collect();
+    let expansion = [Expansion {
+        matrix: &matrix,
+        kernels: vec![kernels],
+    }];
+    bencher.bench_local(|| expand(black_box(&expansion)));
+}
