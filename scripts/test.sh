@@ -11,4 +11,5 @@ prepare_images
 prepare_drivers
 
 step "Tests"
-cargo test "$@"
+# One failure hides no other.
+cargo test --no-fail-fast "$@"

@@ -297,6 +297,9 @@ fn make_sees_the_variables_of_its_flags_as_they_are() {
         let flags = escape_for_make_flags(&format!("VALUE={value}"));
         let output = Command::new("make")
             .current_dir(folder.path())
+            // Whoever runs the tests by make has set these.
+            .env_remove("MAKELEVEL")
+            .env_remove("MFLAGS")
             .env("MAKEFLAGS", flags)
             .output()
             .unwrap();
