@@ -29,3 +29,4 @@ pub mod store;
 pub mod target;
 pub mod unpack;
 pub mod verify;
+pub mod yaml;

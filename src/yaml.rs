@@ -1,0 +1,298 @@
+//! YAML with the place of everything in it. The only file that calls the YAML crate.
+//!
+//! In: a [`SourceFile`]. Out: a [`Node`], whose scalars are texts as they were written (`5.10` stays `5.10`, `no`
+//! stays `no`), so that whoever reads one decides what it is; or a type of the caller's through serde.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_yaml::{Location, Options, Spanned};
+
+use crate::diagnostic::{Diagnostic, Place, SourceFile};
+
+/// More nodes than any file that a person wrote has; aliases that multiply are refused.
+const NODES: usize = 20_000;
+
+/// A part of a YAML file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where it is, in bytes.
+    pub span: Range<usize>,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing, or one of the ways to write that: `~`, `null`.
+    Nothing,
+    /// A scalar as it was written, without its quotes.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in the order of the file.
+    Map(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The scalar's text; nothing for a list or mapping.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a file; one without content is an empty mapping.
+pub fn read_node(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
+    let raw: Spanned<Option<Raw>> = parse(file)?;
+    let span = span_of(&raw.defined);
+    Ok(match raw.value {
+        Some(value) => node(&file.text, span, value),
+        None => Node {
+            span,
+            value: Value::Map(Vec::new()),
+        },
+    })
+}
+
+/// Reads a file into a type of the caller's.
+pub fn read<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
+    parse(file)
+}
+
+/// Writes a value as YAML.
+pub fn write(value: &impl Serialize) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
+}
+
+fn parse<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
+    let mut options = Options::default();
+    if let Some(budget) = &mut options.budget {
+        budget.max_nodes = NODES;
+    }
+    serde_yaml::from_str_with_options(&file.text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let span = error.location().map_or(0..0, |location| span_of(&location));
+        // The place is drawn; the crate's text would say it once more.
+        let text = error.to_string();
+        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        let place = Place {
+            file: Arc::clone(file),
+            span,
+        };
+        Diagnostic::error(format!("not valid YAML: {message}")).at(place, "")
+    })
+}
+
+fn span_of(location: &Location) -> Range<usize> {
+    let span = location.span();
+    let start = span.byte_offset().unwrap_or_default();
+    let length = span.byte_len().unwrap_or_default();
+    let of = |number| usize::try_from(number).unwrap_or_default();
+    of(start)..of(start) + of(length)
+}
+
+fn node(text: &str, span: Range<usize>, raw: Raw) -> Node {
+    let value = match raw {
+        Raw::Nothing => Value::Nothing,
+        Raw::Text(text) => Value::Text(text),
+        // What the crate took for a number or a truth value, as it was written.
+        Raw::Plain => Value::Text(text.get(span.clone()).unwrap_or_default().trim().to_owned()),
+        Raw::List(items) => {
+            Value::List(items.into_iter().map(|item| spanned(text, item)).collect())
+        }
+        Raw::Map(entries) => {
+            let entry = |(key, value): (Spanned<Raw>, Spanned<Raw>)| {
+                (spanned(text, key), spanned(text, value))
+            };
+            Value::Map(entries.into_iter().map(entry).collect())
+        }
+    };
+    Node { span, value }
+}
+
+fn spanned(text: &str, raw: Spanned<Raw>) -> Node {
+    node(text, span_of(&raw.defined), raw.value)
+}
+
+enum Raw {
+    Nothing,
+    Plain,
+    Text(String),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<Self>, Spanned<Self>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a scalar, a list or a mapping")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Nothing)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Raw, E> {
+        Err(E::custom("binary values are not supported"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries: Vec<(Spanned<Raw>, Spanned<Raw>)> = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<Raw>>()? {
+            if !matches!(key.value, Raw::Text(_) | Raw::Plain) {
+                return Err(A::Error::custom("a key that is no text"));
+            }
+            let value = access.next_value()?;
+            entries.push((key, value));
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Arc<SourceFile> {
+        Arc::new(SourceFile {
+            path: "a.yaml".into(),
+            text: text.to_owned(),
+        })
+    }
+
+    fn entries(text: &str) -> Vec<(String, String)> {
+        let file = file(text);
+        let Value::Map(entries) = read_node(&file).unwrap().value else {
+            panic!("no mapping")
+        };
+        let entry = |(key, value): &(Node, Node)| {
+            let place = Place {
+                file: file.clone(),
+                span: value.span.clone(),
+            };
+            let (line, column) = place.line_and_column();
+            let value = match &value.value {
+                Value::Text(text) => format!("{text}@{line}:{column}"),
+                other => format!("{other:?}"),
+            };
+            (key.text().unwrap().to_owned(), value)
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn scalars_stay_as_they_were_written_and_know_their_place() {
+        let found = entries("# ä\na: 5.10\nb: \"59\"\nc: no\nd: 0x1F # x\ne: 'it''s'\nf: true\n");
+        let expected = [
+            ("a", "5.10@2:4"),
+            ("b", "59@3:4"),
+            ("c", "no@4:4"),
+            ("d", "0x1F@5:4"),
+            ("e", "it's@6:4"),
+            ("f", "true@7:4"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn lists_mappings_and_nothing() {
+        let node = read_node(&file("a: [x, 1]\nb:\n  c: ~\n")).unwrap();
+        let Value::Map(entries) = node.value else {
+            panic!("no mapping")
+        };
+        let Value::List(items) = &entries[0].1.value else {
+            panic!("no list")
+        };
+        assert_eq!(items[1].text(), Some("1"));
+        let Value::Map(inner) = &entries[1].1.value else {
+            panic!("no mapping")
+        };
+        assert_eq!(inner[0].1.value, Value::Nothing);
+        for empty in ["", "# nothing\n", "---\n"] {
+            assert_eq!(read_node(&file(empty)).unwrap().value, Value::Map(vec![]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_drawn_at_its_place() {
+        for (text, place) in [
+            ("a: [1\nb: 2\n", ""),
+            ("a: 1\na: 2\n", "a.yaml:2:1"),
+            ("a: b: c\n", "a.yaml:1"),
+            ("{", ""),
+        ] {
+            let error = read_node(&file(text)).unwrap_err();
+            assert!(error.message().starts_with("not valid YAML: "), "{text}");
+            assert!(error.draw(false).contains(place), "{}", error.draw(false));
+        }
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..9 {
+            let item = format!("*a{}", level - 1);
+            let items = vec![item; 9].join(", ");
+            text = format!("{text}a{level}: &a{level} [{items}]\n");
+        }
+        assert!(read_node(&file(&text)).is_err());
+    }
+}
