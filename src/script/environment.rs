@@ -20,11 +20,12 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 6] = [
+pub(super) const TEMPLATES: [(&str, &str); 7] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
     ("module.sh", include_str!("../../templates/module.sh")),
+    ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
     ("probe.sh", include_str!("../../templates/probe.sh")),
 ];

@@ -7,10 +7,12 @@
 //! formatter, which quotes it for the shell; no template can switch that off.
 //!
 //! Inside the sandbox: kernel packages lie where they install, the driver at `/driver` (its sources for
-//! [`render_configure`], the configured tree for all others), results go to `/out`:
+//! [`render_configure`], the configured tree for all others), a kernel source that is prepared at [`KERNEL_SOURCE`],
+//! results go to `/out`:
 //!
 //! | step | result |
 //! | --- | --- |
+//! | prepare | `/out/tree`, see [`PREPARED_TREE`] |
 //! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
 //! | checks | `/out/checks/<id>/status` and `log`, see [`read_answers`] |
 //! | module | `/out/module.ko` |
@@ -29,9 +31,19 @@ pub use classify::{LogClassifier, LogFindings, ToolchainDefect, classify_log};
 pub use environment::{ScriptError, template_digest};
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, KernelSettings, KnownAnswer,
-    ModuleSettings, ProbeSettings, render_checks, render_configure, render_module, render_probe,
+    ModuleSettings, PrepareSettings, ProbeSettings, render_checks, render_configure, render_module,
+    render_prepare, render_probe,
 };
 
+/// Where a kernel source lies that is prepared.
+pub const KERNEL_SOURCE: &str = "/source";
+/// Where the folder lies that holds its configuration, as [`CONFIGURATION_FILE`].
+pub const CONFIGURATION: &str = "/configuration";
+/// The configuration of a kernel source that is prepared.
+pub const CONFIGURATION_FILE: &str = "config";
+/// The header tree in the output of the prepare step: a folder in the layout of a package, see
+/// [`PrepareSettings::folder`].
+pub const PREPARED_TREE: &str = "tree";
 /// The configured driver, a folder in the output of the configure step, in the layout of a flat source.
 pub const CONFIGURED_TREE: &str = "tree";
 /// The module in the output of the module step.

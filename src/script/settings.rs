@@ -83,6 +83,21 @@ pub struct KernelSettings {
     pub compilers: Compilers,
 }
 
+/// What the prepare step needs to know.
+#[derive(Clone, Debug)]
+pub struct PrepareSettings<'a> {
+    /// The architecture of the kernel.
+    pub architecture: Architecture,
+    /// What compiles for it.
+    pub compilers: &'a Compilers,
+    /// What `CONFIG_LOCALVERSION` must be, also when it is empty.
+    pub local_version: String,
+    /// What `EXTRAVERSION` must be, where it is not the source's own.
+    pub extra_version: Option<String>,
+    /// Where the header tree will be shown to builds, and so where it is in the step's tree: `/usr/src/linux-6.1.55`.
+    pub folder: String,
+}
+
 /// A configure check whose answer is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckToRun {
@@ -132,6 +147,37 @@ pub struct ProbeSettings<'a> {
     pub kernel: &'a KernelSettings,
     /// The answers of all checks in `bpf/configure/`.
     pub answers: Vec<KnownAnswer>,
+}
+
+/// The script that makes a header tree of the kernel source and configuration at their places.
+pub fn render_prepare(settings: &PrepareSettings<'_>) -> Result<String, ScriptError> {
+    let PrepareSettings {
+        architecture,
+        compilers,
+        local_version,
+        extra_version,
+        folder,
+    } = settings;
+    let mut variables = joined_variables(compilers);
+    if let Some(version) = extra_version {
+        variables.push(format!("EXTRAVERSION={version}"));
+    }
+    let (source_architecture, shared_includes) = match architecture {
+        Architecture::Amd64 => ("x86", ""),
+        Architecture::Arm64 => ("arm64", "arch/arm/include"),
+    };
+    let compiler = compilers.compiler.as_str();
+    render(
+        "prepare.sh",
+        context! {
+            compiler,
+            make_variables => variables,
+            local_version,
+            folder,
+            source_architecture,
+            shared_includes,
+        },
+    )
 }
 
 /// The script that turns driver sources (CMake layout, at `/driver`) into a configured tree.
@@ -227,7 +273,11 @@ fn serialized(items: impl Serialize) -> Value {
 }
 
 fn make_variables(kernel: &KernelSettings) -> Vec<String> {
-    let variables = kernel.compilers.make_variables.iter();
+    joined_variables(&kernel.compilers)
+}
+
+fn joined_variables(compilers: &Compilers) -> Vec<String> {
+    let variables = compilers.make_variables.iter();
     variables
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
