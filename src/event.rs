@@ -160,6 +160,9 @@ pub struct BuildReport {
     pub driver_sha256: Option<Sha256>,
     /// Compiler and image.
     pub toolchain: Option<ToolchainReport>,
+    /// The tree that it was compiled against.
+    #[serde(default)]
+    pub tree: Option<TreeReport>,
     /// The configure checks and whether each succeeded.
     pub checks: Vec<(String, bool)>,
     /// Failed attempts that were tried again.
@@ -231,6 +234,51 @@ pub struct ToolchainReport {
     pub reason: String,
 }
 
+/// The kernel tree of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeReport {
+    /// How it came about.
+    pub origin: TreeOrigin,
+    /// Whether a module's symbols could be compared with the kernel's: a tree that was prepared from a kernel source
+    /// has no `Module.symvers`.
+    pub symbols_checked: bool,
+    /// Whose the programs are that the tree brings to a build.
+    pub host_programs: HostPrograms,
+}
+
+/// How a kernel tree came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeOrigin {
+    /// Header packages, unpacked.
+    Headers,
+    /// A kernel source, prepared with a configuration.
+    Source,
+}
+
+/// Whose the programs are that a kernel tree brings to a build: fixdep, modpost, objtool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPrograms {
+    /// The packages' own.
+    Packaged,
+    /// Made from the tree's sources for the building machine.
+    Rebuilt,
+    /// The packages' own, of another machine or a newer C library, run under qemu-user.
+    Emulated,
+}
+
+impl HostPrograms {
+    /// The text form: `packaged`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Packaged => "packaged",
+            Self::Rebuilt => "rebuilt",
+            Self::Emulated => "emulated",
+        }
+    }
+}
+
 impl BuildReport {
     /// The report of a build that was not begun.
     pub fn not_run(build: &Build) -> Self {
@@ -250,6 +298,7 @@ impl BuildReport {
             inputs: Vec::new(),
             driver_sha256: None,
             toolchain: None,
+            tree: None,
             checks: Vec::new(),
             retries: Vec::new(),
             phases: Vec::new(),

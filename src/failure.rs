@@ -214,6 +214,8 @@ pub enum Phase {
     Unpack,
     /// Choosing the builder image and compiler.
     Toolchain,
+    /// Making a header tree of a kernel source, or another tree of a header tree.
+    Prepare,
     /// Configuring the driver.
     Configure,
     /// The toolchain check and the driver's configure checks for a kernel.
@@ -235,6 +237,7 @@ impl Phase {
             Self::Fetch => "fetch",
             Self::Unpack => "unpack",
             Self::Toolchain => "toolchain",
+            Self::Prepare => "prepare",
             Self::Configure => "configure",
             Self::Check => "check",
             Self::Module => "module",

@@ -44,7 +44,7 @@ pub enum StepResult {
     Tree {
         /// Its digest.
         sha256: Sha256,
-        /// What kind of tree it is: packages can be unpacked again, configured drivers configured again.
+        /// What kind of tree it is: packages can be unpacked again, the others made again.
         role: TreeRole,
     },
     /// What was read out of a kernel's header tree.
@@ -64,8 +64,10 @@ pub enum StepResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeRole {
-    /// An unpacked header package.
+    /// An unpacked header package or kernel source.
     Package,
+    /// A header tree made of a kernel source, or of another header tree.
+    Prepared,
     /// A configured driver.
     Driver,
 }

@@ -10,11 +10,12 @@ use ::csv::{Terminator, WriterBuilder};
 
 use super::Manifest;
 use super::manifest::BuildRecord;
+use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::failure::Failure;
 
 /// The names of the columns, in order.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 26] = [
     "target",
     "kernel_release",
     "kernel_version",
@@ -39,6 +40,8 @@ pub const COLUMNS: [&str; 24] = [
     "driver_sha256",
     "log",
     "build_id",
+    "symbols_checked",
+    "host_programs",
 ];
 
 /// Writes the header and a row for each artifact of a sorted manifest.
@@ -61,6 +64,8 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
     }
     let failure = artifact.failure.as_ref();
     let toolchain = build.toolchain.as_ref();
+    // A probe has no symbols of the kernel.
+    let module_tree = build.tree.filter(|_| artifact.artifact == Artifact::Module);
     [
         build.target.to_string(),
         build.kernel_release.to_string(),
@@ -86,5 +91,7 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
         text(build.driver_sha256),
         text(artifact.log.as_ref().map(|path| path.display())),
         build.build_id.to_string(),
+        text(module_tree.map(|tree| tree.symbols_checked)),
+        text(build.tree.map(|tree| tree.host_programs.as_str())),
     ]
 }

@@ -68,7 +68,7 @@ impl Durations {
         let is_job = |phase| {
             matches!(
                 phase,
-                Phase::Configure | Phase::Check | Phase::Module | Phase::Probe
+                Phase::Prepare | Phase::Configure | Phase::Check | Phase::Module | Phase::Probe
             )
         };
         let jobs = report.phases.iter().filter(|(phase, _)| is_job(*phase));

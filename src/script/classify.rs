@@ -58,7 +58,7 @@ impl LogFindings {
         let class = match phase {
             _ if self.toolchain.is_some() => FailureClass::ToolchainMismatch,
             Phase::Configure => FailureClass::Configure,
-            Phase::Check => FailureClass::ToolchainMismatch,
+            Phase::Prepare | Phase::Check => FailureClass::ToolchainMismatch,
             _ => FailureClass::Compile,
         };
         let message = match (&self.toolchain, &self.first_error) {

@@ -85,6 +85,7 @@ pub(super) fn render(template: &'static str, settings: Value) -> Result<String, 
 /// are not known yet, so that a check's own key needs this.)
 pub fn template_digest(phase: Phase) -> Sha256 {
     let names: &[&str] = match phase {
+        Phase::Prepare => &["prelude.sh", "prepare.sh"],
         Phase::Configure => &["prelude.sh", "configure.sh"],
         Phase::Check => &["prelude.sh", "checks.sh"],
         Phase::Module => &["prelude.sh", "answers.sh", "module.sh"],

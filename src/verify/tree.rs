@@ -99,6 +99,11 @@ pub fn read_kernel_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError>
     })
 }
 
+/// The gcc that a kernel configuration was made for, `12` or `4.9`, where it says so.
+pub fn gcc_of_configuration(text: &str) -> Option<String> {
+    gcc_version(text, "")
+}
+
 fn value<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     config
         .lines()

@@ -7,8 +7,8 @@ use std::time::Duration;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::{Artifact, Driver, DriverLocation};
 use driverkit_matrix::event::{
-    ArtifactReport, BuildReport, Event, EventKind, HostFacts, InputReport, RunFacts,
-    ToolchainReport,
+    ArtifactReport, BuildReport, Event, EventKind, HostFacts, HostPrograms, InputReport, RunFacts,
+    ToolchainReport, TreeOrigin, TreeReport,
 };
 use driverkit_matrix::failure::{CompilerError, Failure, FailureClass, Phase, Status};
 use driverkit_matrix::kernel::{Architecture, Kernel};
@@ -84,6 +84,11 @@ pub(crate) fn report(build: &Build, second: u64) -> BuildReport {
             gcc_wanted: "12".to_owned(),
             gcc_used: "12.2.0".to_owned(),
             reason: "the kernel's own".to_owned(),
+        }),
+        tree: Some(TreeReport {
+            origin: TreeOrigin::Headers,
+            symbols_checked: true,
+            host_programs: HostPrograms::Packaged,
         }),
         checks: vec![
             ("CLASS_CREATE_1".to_owned(), false),

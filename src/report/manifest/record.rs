@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::event::{
     ArtifactReport, BuildReport, Event, EventKind, HostFacts, InputReport, RunFacts,
-    ToolchainReport,
+    ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
@@ -131,6 +131,9 @@ pub struct BuildRecord {
     pub driver_sha256: Option<Sha256>,
     /// Compiler and image.
     pub toolchain: Option<ToolchainReport>,
+    /// The kernel tree that it was compiled against.
+    #[serde(default)]
+    pub tree: Option<TreeReport>,
     /// The driver's configure checks and whether each succeeded.
     pub checks: BTreeMap<String, bool>,
     /// How often it was tried: one more than `retries` has entries; 0 when it was not begun.
@@ -286,6 +289,7 @@ impl From<&BuildReport> for BuildRecord {
             inputs: report.inputs.clone(),
             driver_sha256: report.driver_sha256,
             toolchain: report.toolchain.clone(),
+            tree: report.tree,
             checks: report.checks.iter().cloned().collect(),
             attempts: if status == Status::NotRun {
                 0
