@@ -158,3 +158,34 @@ pub struct Driver {
 pub fn default_url(version: &DriverVersion) -> String {
     format!("https://github.com/falcosecurity/libs/archive/{version}.tar.gz")
 }
+
+/// The longest name of a module.
+const MODULE_NAME_CHARACTERS: usize = 60;
+/// The longest prefix of a character device.
+const DEVICE_NAME_CHARACTERS: usize = 255;
+
+/// Checks the name of a module.
+pub fn check_module_name(text: &str) -> Result<String, String> {
+    check_name(text, MODULE_NAME_CHARACTERS)
+}
+
+/// Checks the prefix of the character devices.
+pub fn check_device_name(text: &str) -> Result<String, String> {
+    check_name(text, DEVICE_NAME_CHARACTERS)
+}
+
+fn check_name(text: &str, most: usize) -> Result<String, String> {
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "_-.".contains(found);
+    if !(1..=most).contains(&text.chars().count()) {
+        return Err(format!(
+            "a name of {} characters; 1 to {most} are allowed",
+            text.chars().count()
+        ));
+    }
+    if !text.chars().all(is_allowed) || text.starts_with(['.', '-']) {
+        return Err(format!(
+            "`{text}` cannot name a module or device: letters, digits and `_ - .` are allowed, not starting with a dot or dash"
+        ));
+    }
+    Ok(text.to_owned())
+}

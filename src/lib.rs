@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod discover;
 pub mod driver;
+pub mod driverkit;
 pub mod event;
 pub mod executor;
 pub mod failure;

@@ -55,6 +55,21 @@ enum ToolchainChoice {
 }
 
 impl Execution {
+    /// Containers over builder images.
+    pub(super) fn docker(images: images::Folders) -> Self {
+        // As for `run`, tests ask for the fake one.
+        let is_fake = std::env::var_os("DRIVERKIT_MATRIX_EXECUTOR").is_some_and(|it| it == "fake");
+        Self {
+            executor: if is_fake {
+                ExecutorChoice::Fake
+            } else {
+                ExecutorChoice::Docker
+            },
+            toolchain: ToolchainChoice::Image,
+            images,
+        }
+    }
+
     fn fake(&self) -> Result<Option<Arc<FakeExecutor>>, CliError> {
         if self.executor != ExecutorChoice::Fake {
             return Ok(None);

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::scheduler::RunResult;
+
 /// How the program ends.
 ///
 /// | code | meaning |
@@ -27,6 +29,16 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// How the program ends after a run.
+    pub(super) fn of(result: &RunResult) -> Self {
+        match result.exit_code() {
+            0 => Self::Success,
+            1 => Self::Incomplete,
+            130 => Self::Interrupted,
+            _ => Self::Infrastructure,
+        }
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         self as u8

@@ -3,6 +3,7 @@
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
 mod cache;
+mod driverkit;
 mod execution;
 mod exit;
 mod explain;
@@ -12,6 +13,7 @@ mod output;
 mod plan;
 mod run;
 mod selection;
+mod session;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -85,6 +87,7 @@ enum Command {
     Run(Box<run::RunArguments>),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
+    Docker(Box<driverkit::DockerArguments>),
 }
 
 /// What every command needs beside its own arguments.
@@ -275,6 +278,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Run(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
+                Command::Docker(command) => command.execute(&context),
             };
             result.map_err(|error| (error, context.is_coloured))
         });

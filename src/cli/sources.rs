@@ -71,17 +71,7 @@ impl Sources {
 
     /// The rewrites of the command line, then those of all files, in their order; offline when one of them is.
     pub fn mirrors(&self, context: &Context) -> Mirrors {
-        let given = DEFAULT_MIRRORS.iter().filter_map(|(name, url)| {
-            let replacement = context.mirrors.get(*name)?;
-            Some(MirrorRule {
-                prefix: (*url).to_owned(),
-                replacements: vec![replacement.clone()],
-            })
-        });
-        let mut all = Mirrors {
-            rules: given.collect(),
-            is_offline: false,
-        };
+        let mut all = mirrors_of(context);
         for matrix in &self.matrices {
             let rewrites = matrix.mirrors.rewrites.iter().cloned();
             all.rules
@@ -166,6 +156,25 @@ impl Sources {
         } else {
             Err(CliError::Diagnostics(diagnostics))
         }
+    }
+}
+
+/// Where drivers' sources come from, by the name that a mirror of it is given by.
+const DRIVER_SOURCES: (&str, &str) = ("github", "https://github.com");
+
+/// The rewrites of the command line.
+pub(super) fn mirrors_of(context: &Context) -> Mirrors {
+    let known = DEFAULT_MIRRORS.iter().chain([&DRIVER_SOURCES]);
+    let given = known.filter_map(|(name, url)| {
+        let replacement = context.mirrors.get(*name)?;
+        Some(MirrorRule {
+            prefix: (*url).to_owned(),
+            replacements: vec![replacement.clone()],
+        })
+    });
+    Mirrors {
+        rules: given.collect(),
+        is_offline: false,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use reqwest::Client;
 use tokio::sync::Semaphore;
@@ -304,7 +303,7 @@ impl Fetcher {
     ) -> Result<super::download::Complete, Answer> {
         let client = self
             .client
-            .get_or_init(|| make_client(self.settings.connect_timeout))
+            .get_or_init(|| make_client(&self.settings))
             .as_ref()
             .map_err(|error| Answer::Connection(error.clone()))?;
         let host = format!(
@@ -328,13 +327,19 @@ impl Fetcher {
     }
 }
 
-fn make_client(connect_timeout: Duration) -> Result<Client, String> {
+fn make_client(settings: &Settings) -> Result<Client, String> {
     // Fails when one is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
+    let proxy = settings.proxy.as_ref().map(reqwest::Proxy::all).transpose();
+    let proxy = proxy.map_err(|error| error.to_string())?;
     let builder = || {
-        Client::builder()
-            .connect_timeout(connect_timeout)
-            .user_agent(concat!("driverkit-matrix/", env!("CARGO_PKG_VERSION")))
+        let builder = Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .user_agent(concat!("driverkit-matrix/", env!("CARGO_PKG_VERSION")));
+        match &proxy {
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
+        }
     };
     // A machine without certificates can still be served by http.
     builder()

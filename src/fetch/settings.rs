@@ -12,6 +12,8 @@ pub struct Settings {
     pub base_folder: PathBuf,
     /// Other addresses of the same files.
     pub mirrors: Mirrors,
+    /// The proxy of all requests, `http://`, `https://` or `socks5://`; without one, what the environment names.
+    pub proxy: Option<String>,
     /// Whether addresses are asked again for what they gave in an earlier run.
     pub refresh: bool,
     /// The longest wait for a connection.
@@ -39,6 +41,7 @@ impl Default for Settings {
         Self {
             base_folder: PathBuf::from("."),
             mirrors: Mirrors::default(),
+            proxy: None,
             refresh: false,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),

@@ -9,12 +9,9 @@ use super::Pattern;
 use super::section::{Reader, Section};
 use super::types::{TargetEntry, folder_of};
 use crate::diagnostic::did_you_mean;
-use crate::driver::{Driver, DriverLocation, DriverVersion, default_url};
-
-/// The longest name of a module.
-const MODULE_NAME_CHARACTERS: usize = 60;
-/// The longest prefix of a character device.
-const DEVICE_NAME_CHARACTERS: usize = 255;
+use crate::driver::{
+    Driver, DriverLocation, DriverVersion, check_device_name, check_module_name, default_url,
+};
 
 /// The drivers of the file, with what `[driver.*]` says of them.
 pub(super) fn read_drivers(
@@ -107,34 +104,14 @@ fn read_driver(reader: &mut Reader, mut table: Section<'_>, version: &DriverVers
         }
         source.finish(reader);
     }
-    if let Some(name) = table.parsed(reader, "module_name", "a name", |text| {
-        check_name(text, MODULE_NAME_CHARACTERS)
-    }) {
+    if let Some(name) = table.parsed(reader, "module_name", "a name", check_module_name) {
         driver.module_name = name;
     }
-    if let Some(name) = table.parsed(reader, "device_name", "a name", |text| {
-        check_name(text, DEVICE_NAME_CHARACTERS)
-    }) {
+    if let Some(name) = table.parsed(reader, "device_name", "a name", check_device_name) {
         driver.device_name = name;
     }
     table.finish(reader);
     driver
-}
-
-fn check_name(text: &str, most: usize) -> Result<String, String> {
-    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "_-.".contains(found);
-    if !(1..=most).contains(&text.chars().count()) {
-        return Err(format!(
-            "a name of {} characters; 1 to {most} are allowed",
-            text.chars().count()
-        ));
-    }
-    if !text.chars().all(is_allowed) || text.starts_with(['.', '-']) {
-        return Err(format!(
-            "`{text}` cannot name a module or device: letters, digits and `_ - .` are allowed, not starting with a dot or dash"
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 /// A target that takes none of the drivers is a mistake.

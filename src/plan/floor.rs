@@ -40,6 +40,16 @@ pub(super) fn of_driver(version: &DriverVersion, artifact: Artifact) -> Result<(
     }
 }
 
+/// Whether an artifact can be had for a kernel from a driver version; otherwise why not.
+pub fn supports(
+    kernel: &Kernel,
+    version: &DriverVersion,
+    artifact: Artifact,
+) -> Result<(), String> {
+    of_kernel(kernel, artifact)?;
+    of_driver(version, artifact).map_err(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

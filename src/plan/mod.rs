@@ -13,6 +13,7 @@ mod merge;
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan};
 pub use expand::{Expanded, Expansion, expand};
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
+pub use floor::supports;
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ mod live;
 mod log;
 mod manifest;
 mod progress;
+mod single;
 mod summary;
 mod tally;
 mod terminal;
@@ -46,6 +47,7 @@ pub use manifest::{
     Totals, earlier_manifests, read_manifest,
 };
 pub use progress::{PlainProgress, progress};
+pub use single::{Detail, SingleProgress};
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};
 

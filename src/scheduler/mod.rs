@@ -22,7 +22,7 @@ mod toolchain;
 pub use events::Events;
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
-pub use run::{Parts, Run, RunResult, RunSettings, explain};
+pub use run::{Parts, Reproduce, Run, RunResult, RunSettings, explain};
 pub use step::{Asked, Failed, Halt, Mode, RetryClasses};
 pub use stop::{Stop, StopReason};
 pub use toolchain::Toolchains;

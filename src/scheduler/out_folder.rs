@@ -25,9 +25,11 @@ struct Placed {
     sha256: Sha256,
 }
 
-/// An output folder that can be written to.
+/// An output folder that can be written to, or single files in its place.
 pub struct OutFolder {
     root: PathBuf,
+    /// Where single artifacts belong, by their paths in a folder; nothing else is written then.
+    exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
     changed: Mutex<bool>,
 }
@@ -50,9 +52,29 @@ impl OutFolder {
             .collect();
         Ok(Self {
             root: root.to_owned(),
+            exact: None,
             placed: Mutex::new(placed),
             changed: Mutex::new(false),
         })
+    }
+
+    /// Single files in the place of a folder: each artifact, by its path in a folder, at an absolute path of its own.
+    /// Nothing is written beside them.
+    pub fn of_files(files: HashMap<PathBuf, PathBuf>) -> Self {
+        Self {
+            root: PathBuf::new(),
+            exact: Some(files),
+            placed: Mutex::default(),
+            changed: Mutex::new(false),
+        }
+    }
+
+    /// Where the artifact at `path` (relative) belongs; nowhere when it is none of the single files.
+    fn full_path(&self, path: &Path) -> Option<PathBuf> {
+        match &self.exact {
+            Some(files) => files.get(path).cloned(),
+            None => Some(self.root.join(path)),
+        }
     }
 
     /// The folder.
@@ -62,7 +84,9 @@ impl OutFolder {
 
     /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
     pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
-        let full = self.root.join(path);
+        let Some(full) = self.full_path(path) else {
+            return Ok(true);
+        };
         let metadata = match std::fs::symlink_metadata(&full) {
             Ok(metadata) if metadata.is_file() && metadata.len() == size_bytes => metadata,
             _ => return Ok(false),
@@ -96,7 +120,9 @@ impl OutFolder {
         if self.has(path, sha256, size_bytes)? {
             return Ok(false);
         }
-        let full = self.root.join(path);
+        let Some(full) = self.full_path(path) else {
+            return Ok(false);
+        };
         let blob = store.blob_path(sha256);
         let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
         let mut pending = fs::PendingFile::create(&full)?;
@@ -116,7 +142,7 @@ impl OutFolder {
     /// copy to a bucket holds both. A name that is an artifact's own stays that artifact's; returns whether the
     /// other name is there.
     pub fn link(&self, path: &Path, alias: &Path) -> Result<bool, FileError> {
-        if lock(&self.placed).contains_key(alias) {
+        if self.exact.is_some() || lock(&self.placed).contains_key(alias) {
             return Ok(false);
         }
         let (from, to) = (self.root.join(path), self.root.join(alias));
@@ -141,7 +167,31 @@ impl OutFolder {
         Ok(true)
     }
 
+    /// Puts the log with this digest from the store to `path` (relative); where single files are written, the log
+    /// stays in the store. Returns where it is: relative to the folder, or its path in the store.
+    pub fn place_log(
+        &self,
+        store: &Store,
+        path: &Path,
+        log: Option<Sha256>,
+        is_cached: bool,
+    ) -> Option<PathBuf> {
+        if self.exact.is_some() {
+            return Some(store.blob_path(log?)).filter(|path| path.exists());
+        }
+        if is_cached && self.root.join(path).exists() {
+            return Some(path.to_owned());
+        }
+        let log = log?;
+        let size_bytes = std::fs::metadata(store.blob_path(log)).ok()?.len();
+        self.place(store, path, log, size_bytes).ok()?;
+        Some(path.to_owned())
+    }
+
     fn remember(&self, placed: Placed) {
+        if self.exact.is_some() {
+            return;
+        }
         lock(&self.placed).insert(placed.path.clone(), placed);
         *lock(&self.changed) = true;
     }
@@ -210,6 +260,28 @@ mod tests {
         out.place(&store, path, digest, 6).unwrap();
         let again = OutFolder::open(&folder.path().join("out")).unwrap();
         assert!(again.has(path, digest, 6).unwrap());
+    }
+
+    #[test]
+    fn single_files_are_written_and_nothing_beside_them() {
+        let (folder, store, _, digest) = folders();
+        let output = folder.path().join("new/falco.ko");
+        let path = Path::new("v/x86_64/falco.ko");
+        let out = OutFolder::of_files(HashMap::from([(path.to_owned(), output.clone())]));
+        assert!(!out.has(path, digest, 6).unwrap());
+        assert!(out.place(&store, path, digest, 6).unwrap());
+        assert!(out.has(path, digest, 6).unwrap());
+        assert!(!out.link(path, Path::new("other.ko")).unwrap());
+        let log = out.place_log(&store, Path::new("log"), Some(digest), false);
+        assert_eq!(log, Some(store.blob_path(digest)));
+        out.save().unwrap();
+        assert_eq!(fs::read(&output).unwrap(), b"module");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("new"))
+                .unwrap()
+                .count(),
+            1
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::driver_inputs::{DriverInputs, KnownSource};
 use super::events::Events;
 use super::kernel_inputs::KernelInputs;
 use super::out_folder::OutFolder;
+use super::run::Reproduce;
 use super::step::{Done, Halt, Mode, StepRunner};
 use super::stop::Stop;
 use super::toolchain::{ChosenToolchain, Toolchains};
@@ -57,8 +58,8 @@ pub(super) struct Pipeline {
     pub(super) infrastructure_failures: AtomicU32,
     /// The releases by which the loader asks for kernels that lists name otherwise, by kernel identity.
     pub(super) aliases: HashMap<String, String>,
-    /// The words of the command line that select what to run, for the command that reproduces one build.
-    pub(super) reproduce: Vec<String>,
+    /// The command that does one build again.
+    pub(super) reproduce: Reproduce,
 }
 
 /// Remembers values for the length of a run.
@@ -152,9 +153,12 @@ impl Pipeline {
     /// The command that does this one build again.
     pub(super) fn reproduce_command(&self, build: &Build) -> String {
         let id = build.id();
-        let words = self.reproduce.iter().map(String::as_str);
+        let (words, selection) = match &self.reproduce {
+            Reproduce::Selecting(words) => (words, vec!["--only", id.as_str()]),
+            Reproduce::Same(words) => (words, Vec::new()),
+        };
         // Words of a command line hold no NUL.
-        shlex::try_join(words.chain(["--only", id.as_str()])).unwrap_or_default()
+        shlex::try_join(words.iter().map(String::as_str).chain(selection)).unwrap_or_default()
     }
 
     /// Does one build, or in [`Mode::Lookup`] only finds it: then `None` says that something of it has to be done.

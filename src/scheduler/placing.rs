@@ -98,13 +98,7 @@ impl Pipeline {
         is_cached: bool,
     ) -> Option<PathBuf> {
         let path = log_path(&build.artifact_path(artifact));
-        if is_cached && self.out.root().join(&path).exists() {
-            return Some(path);
-        }
-        let log = log?;
-        let size_bytes = std::fs::metadata(self.store.blob_path(log)).ok()?.len();
-        self.out.place(&self.store, &path, log, size_bytes).ok()?;
-        Some(path)
+        self.out.place_log(&self.store, &path, log, is_cached)
     }
 
     pub(super) fn halted(

@@ -60,8 +60,17 @@ pub struct RunSettings {
     pub retry: RetryClasses,
     /// How long builds took in earlier runs.
     pub history: History,
-    /// The command line without the selection of builds, for the command that does one build again.
-    pub reproduce: Vec<String>,
+    /// The command that does one build again.
+    pub reproduce: Reproduce,
+}
+
+/// The command line that does one build again, for the first line of its logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reproduce {
+    /// These words and `--only BUILD`.
+    Selecting(Vec<String>),
+    /// These words: the command does one build anyway.
+    Same(Vec<String>),
 }
 
 /// A run of a plan.

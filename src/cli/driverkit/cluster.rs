@@ -1,0 +1,127 @@
+//! driverkit's flags of builds in a cluster.
+
+use clap::Args;
+
+use super::flags::{Flags, put, put_all};
+
+/// Where and as whom pods run: `kubernetes` and `kubernetes-in-cluster`.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct PodFlags {
+    /// Namespace of the pods [default: default]
+    #[arg(long, short, value_name = "NAMESPACE", help_heading = "Pods")]
+    namespace: Option<String>,
+    /// User that containers run as [default: one without rights]
+    #[arg(long, value_name = "UID", help_heading = "Pods")]
+    run_as_user: Option<String>,
+    /// Secret by which nodes pull the builder image
+    #[arg(long, value_name = "SECRET", help_heading = "Pods")]
+    image_pull_secret: Option<String>,
+}
+
+impl PodFlags {
+    pub(in crate::cli) fn put(&self, flags: &mut Flags) {
+        for (key, value) in [
+            ("namespace", &self.namespace),
+            ("run-as-user", &self.run_as_user),
+            ("image-pull-secret", &self.image_pull_secret),
+        ] {
+            put(flags, key, value.as_ref());
+        }
+    }
+}
+
+/// How the cluster is reached, as for kubectl: `kubernetes`.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct ClientFlags {
+    /// User to act as
+    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
+    as_user: Option<String>,
+    /// Group to act as; repeatable
+    #[arg(long, value_name = "GROUP", help_heading = "Cluster")]
+    as_group: Vec<String>,
+    /// User id to act as
+    #[arg(long, value_name = "UID", help_heading = "Cluster")]
+    as_uid: Option<String>,
+    /// Folder of the client's cache [default: $HOME/.kube/cache]
+    #[arg(long, value_name = "DIR", help_heading = "Cluster")]
+    cache_dir: Option<String>,
+    /// File with the certificate authority
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    certificate_authority: Option<String>,
+    /// File with the client's certificate
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    client_certificate: Option<String>,
+    /// File with the client's key
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    client_key: Option<String>,
+    /// Cluster of the kubeconfig file
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    cluster: Option<String>,
+    /// Context of the kubeconfig file
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    context: Option<String>,
+    /// Take answers uncompressed
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Cluster"
+    )]
+    disable_compression: Option<String>,
+    /// Do not check the server's certificate
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Cluster"
+    )]
+    insecure_skip_tls_verify: Option<String>,
+    /// The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<String>,
+    /// Longest time of one request, such as 30s; 0 for no limit
+    #[arg(long, value_name = "TIME", help_heading = "Cluster")]
+    request_timeout: Option<String>,
+    /// Address of the API server
+    #[arg(long, short, value_name = "URL", help_heading = "Cluster")]
+    server: Option<String>,
+    /// Name that the server's certificate has to bear
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    tls_server_name: Option<String>,
+    /// Bearer token; better given by `DRIVERKIT_TOKEN`, which no process list shows
+    #[arg(long, value_name = "TOKEN", help_heading = "Cluster")]
+    token: Option<String>,
+    /// User of the kubeconfig file
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    user: Option<String>,
+}
+
+impl ClientFlags {
+    pub(in crate::cli) fn put(&self, flags: &mut Flags) {
+        for (key, value) in [
+            ("as", &self.as_user),
+            ("as-uid", &self.as_uid),
+            ("cache-dir", &self.cache_dir),
+            ("certificate-authority", &self.certificate_authority),
+            ("client-certificate", &self.client_certificate),
+            ("client-key", &self.client_key),
+            ("cluster", &self.cluster),
+            ("context", &self.context),
+            ("disable-compression", &self.disable_compression),
+            ("insecure-skip-tls-verify", &self.insecure_skip_tls_verify),
+            ("kubeconfig", &self.kubeconfig),
+            ("request-timeout", &self.request_timeout),
+            ("server", &self.server),
+            ("tls-server-name", &self.tls_server_name),
+            ("token", &self.token),
+            ("user", &self.user),
+        ] {
+            put(flags, key, value.as_ref());
+        }
+        put_all(flags, "as-group", &self.as_group);
+    }
+}

@@ -1,0 +1,173 @@
+//! driverkit's flags. What is the same for environment and file is checked in [`crate::driverkit`], not here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
+
+/// What was given on the command line, by key.
+pub(super) type Flags = BTreeMap<&'static str, Given>;
+
+/// Notes a flag that takes one value.
+pub(super) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) {
+    put_all(
+        flags,
+        key,
+        value.map(std::slice::from_ref).unwrap_or_default(),
+    );
+}
+
+/// Notes a flag that takes several values.
+pub(super) fn put_all(flags: &mut Flags, key: &'static str, values: &[String]) {
+    if !values.is_empty() {
+        flags.insert(key, Given::by_flag(values.to_vec()));
+    }
+}
+
+/// What is built, for all commands.
+#[derive(Clone, Debug, Args)]
+pub(super) struct BuildFlags {
+    /// Driver version: a release such as 8.0.0+driver, a commit, or master [default: master]
+    #[arg(long, value_name = "VERSION", help_heading = "What to build")]
+    driverversion: Option<String>,
+    /// Kernel release, as `uname -r` prints it
+    #[arg(long, value_name = "RELEASE", help_heading = "What to build")]
+    kernelrelease: Option<String>,
+    /// Kernel version: what follows # in `uname -v` [default: 1]
+    #[arg(long, value_name = "VERSION", help_heading = "What to build")]
+    kernelversion: Option<String>,
+    /// Prefix of the character devices [default: falco]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    moduledevicename: Option<String>,
+    /// Name of the kernel module [default: falco]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    moduledrivername: Option<String>,
+    /// File that receives the kernel module; it ends with .ko
+    #[arg(long, value_name = "FILE", help_heading = "What to build")]
+    output_module: Option<String>,
+    /// File that receives the legacy eBPF probe, for drivers up to 9.1.0; it ends with .o
+    #[arg(long, value_name = "FILE", help_heading = "What to build")]
+    output_probe: Option<String>,
+    /// Repository of the driver's sources [default: libs]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    repo_name: Option<String>,
+    /// Organisation of that repository on GitHub [default: falcosecurity]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    repo_org: Option<String>,
+    /// Distribution of the kernel: debian, ubuntu-aws, vanilla, ...
+    #[arg(long, short, value_name = "TARGET", help_heading = "What to build")]
+    target: Option<String>,
+    /// Folder or tarball with the driver's sources, in the place of the repository
+    #[arg(long, value_name = "PATH", help_heading = "What to build")]
+    pub(super) src_dir: Option<String>,
+}
+
+impl BuildFlags {
+    pub(super) fn put(&self, flags: &mut Flags) {
+        for (key, value) in [
+            ("driverversion", &self.driverversion),
+            ("kernelrelease", &self.kernelrelease),
+            ("kernelversion", &self.kernelversion),
+            ("moduledevicename", &self.moduledevicename),
+            ("moduledrivername", &self.moduledrivername),
+            ("output-module", &self.output_module),
+            ("output-probe", &self.output_probe),
+            ("repo-name", &self.repo_name),
+            ("repo-org", &self.repo_org),
+            ("target", &self.target),
+            ("src-dir", &self.src_dir),
+        ] {
+            put(flags, key, value.as_ref());
+        }
+    }
+}
+
+/// What builds over an image need.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ImageFlags {
+    /// Architecture of the kernel: amd64 or arm64 [default: this machine's]
+    #[arg(long, value_name = "ARCHITECTURE", help_heading = "Kernel and image")]
+    architecture: Option<String>,
+    /// Builder image: a name, auto, or auto:TAG [default: auto]
+    #[arg(long, value_name = "IMAGE", help_heading = "Kernel and image")]
+    builderimage: Option<String>,
+    /// Where builder images come from: a repository, or the absolute path of an index file; repeatable, the first has
+    /// priority [default: the images described in images/*.toml]
+    #[arg(long, value_name = "SOURCE", help_heading = "Kernel and image")]
+    builderrepo: Vec<String>,
+    /// Compiler version, such as 12 or 12.0.0 [default: the kernel's own]
+    #[arg(long, value_name = "VERSION", help_heading = "Kernel and image")]
+    gccversion: Option<String>,
+    /// The kernel's .config in base64, for targets whose tree is prepared from a kernel source
+    #[arg(long, value_name = "BASE64", help_heading = "Kernel and image")]
+    kernelconfigdata: Option<String>,
+    /// Addresses of the kernel's header packages, repeatable or with commas between them [default: found by target]
+    #[arg(long, value_name = "URL", help_heading = "Kernel and image")]
+    kernelurls: Vec<String>,
+    /// Registry to log in to
+    #[arg(long, value_name = "HOST", help_heading = "Kernel and image")]
+    registry_name: Option<String>,
+    /// User of that registry
+    #[arg(long, value_name = "USER", help_heading = "Kernel and image")]
+    registry_user: Option<String>,
+    /// Password of that user; better given by `DRIVERKIT_REGISTRY_PASSWORD`, which no process list shows
+    #[arg(long, value_name = "PASSWORD", help_heading = "Kernel and image")]
+    registry_password: Option<String>,
+    /// Ask registries over plain http
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Kernel and image"
+    )]
+    registry_plain_http: Option<String>,
+}
+
+impl ImageFlags {
+    pub(super) fn put(&self, flags: &mut Flags) {
+        for (key, value) in [
+            ("architecture", &self.architecture),
+            ("builderimage", &self.builderimage),
+            ("gccversion", &self.gccversion),
+            ("kernelconfigdata", &self.kernelconfigdata),
+            ("registry-name", &self.registry_name),
+            ("registry-user", &self.registry_user),
+            ("registry-password", &self.registry_password),
+            ("registry-plain-http", &self.registry_plain_http),
+        ] {
+            put(flags, key, value.as_ref());
+        }
+        put_all(flags, "builderrepo", &self.builderrepo);
+        put_all(flags, "kernelurls", &self.kernelurls);
+    }
+}
+
+/// How the command goes about it; never read from environment or file.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ProcessFlags {
+    /// Configuration file [default: $HOME/.driverkit.yaml where it is there]
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Only check what was given
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub(super) dryrun: bool,
+    /// How much is told: warn, info, debug or trace
+    #[arg(long, short, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
+    pub(super) loglevel: LogLevel,
+    /// Seconds that one step of the build may take, at least 30
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = parse_timeout)]
+    pub(super) timeout: Duration,
+}

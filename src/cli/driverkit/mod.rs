@@ -1,0 +1,101 @@
+//! driverkit's own commands: one kernel, one driver, with driverkit's flags, environment variables and file.
+//!
+//! A command puts its flags into [`Values`], has them checked, and carries the one build out like any other run.
+
+#[expect(dead_code, reason = "the commands that need it come with the executor")]
+mod cluster;
+mod docker;
+mod flags;
+mod single;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::flags::Flags;
+use super::{CliError, Context};
+use crate::diagnostic::SourceFile;
+use crate::driverkit::{Values, read_file};
+use crate::fs;
+
+pub(super) use docker::DockerArguments;
+
+/// Arguments that hold secrets; their values are never shown or written down.
+const SECRETS: &[&str] = &["--registry-password", "--token"];
+
+/// The command line as it may be shown and kept: without secrets.
+pub(super) fn shown_command() -> Vec<String> {
+    without_secrets(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+}
+
+fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut is_secret = false;
+    words
+        .map(|word| {
+            if std::mem::take(&mut is_secret) {
+                return "***".to_owned();
+            }
+            if SECRETS.contains(&word.as_str()) {
+                is_secret = true;
+            }
+            let name = word.split('=').next().unwrap_or_default();
+            if name != word && SECRETS.contains(&name) {
+                return format!("{name}=***");
+            }
+            word
+        })
+        .collect()
+}
+
+/// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` in the home
+/// folder when it is there.
+fn values(context: &Context, flags: &Flags, config: Option<&Path>) -> Result<Values, CliError> {
+    let file = match config {
+        Some(path) => Some(read_text(path)?),
+        None => match home_file().filter(|path| path.is_file()) {
+            Some(path) => Some(read_text(&path)?),
+            None => None,
+        },
+    };
+    let of_file = match file {
+        Some(file) => {
+            let (given, warnings) = read_file(&file).map_err(CliError::Diagnostics)?;
+            context.warn(&warnings);
+            given
+        }
+        None => BTreeMap::new(),
+    };
+    let variable = |name: &str| std::env::var_os(name)?.into_string().ok();
+    Ok(Values::merge(flags, variable, of_file))
+}
+
+fn home_file() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
+    Some(PathBuf::from(home).join(".driverkit.yaml"))
+}
+
+fn read_text(path: &Path) -> Result<Arc<SourceFile>, CliError> {
+    let text = fs::read_to_string(path).map_err(|error| CliError::Input {
+        message: format!("the configuration file: {error}"),
+        help: None,
+    })?;
+    Ok(Arc::new(SourceFile {
+        path: path.to_owned(),
+        text,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let words = "x docker --registry-password a --token=b --registry-user c";
+        let shown = without_secrets(words.split(' ').map(str::to_owned)).join(" ");
+        assert_eq!(
+            shown,
+            "x docker --registry-password *** --token=*** --registry-user c"
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! From a checked request to its files: the one build goes through the same pipeline as those of a plan.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::flags::ProcessFlags;
+use super::shown_command;
+use crate::cli::session::{Session, new_run_id};
+use crate::cli::sources::mirrors_of;
+use crate::cli::{CliError, Context, ExitStatus};
+use crate::driver::DriverLocation;
+use crate::driverkit::{Image, LogLevel, Output, Request};
+use crate::executor::Executor;
+use crate::failure::FailureClass;
+use crate::fetch::{self, Fetcher};
+use crate::kernel::Architecture;
+use crate::plan::{Build, BuildSettings, Plan};
+use crate::report::{Detail, SingleProgress, Terminal};
+use crate::scheduler::{
+    Events, History, OutFolder, Parts, Reproduce, RetryClasses, RunSettings, Stop, Toolchains,
+};
+use crate::store::Store;
+
+/// One build that was asked for.
+pub(super) struct Single<'a> {
+    pub(super) request: &'a Request,
+    pub(super) process: &'a ProcessFlags,
+    pub(super) proxy: Option<String>,
+    /// Known failures of these classes are tried again.
+    pub(super) retry: Vec<FailureClass>,
+}
+
+impl Single<'_> {
+    /// Says what would be built, and does nothing.
+    pub(super) fn tell(&self, context: &Context) {
+        self.warn(context);
+        if self.process.loglevel >= LogLevel::Info {
+            let build = self.as_build();
+            for Output { artifact, path } in &self.request.outputs {
+                let id = build.id();
+                context.notice(&format!("would build {artifact} {id}: {}", path.display()));
+            }
+            let location = match &build.driver.location {
+                DriverLocation::Url(url) => url.clone(),
+                DriverLocation::Path(path) => path.display().to_string(),
+            };
+            context.notice(&format!("with the driver's sources from {location}"));
+        }
+    }
+
+    /// Builds what is missing and writes the files.
+    pub(super) fn build(
+        &self,
+        context: &Context,
+        toolchains: Toolchains,
+        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+    ) -> Result<ExitStatus, CliError> {
+        self.warn(context);
+        let build = self.as_build();
+        let run_id = new_run_id();
+        let store = Arc::new(Store::open(&context.cache, &run_id)?);
+        if let Some(config) = &self.request.kernel_config {
+            store.put_blob(config.as_slice())?;
+        }
+        let files = self.request.outputs.iter().map(|output| {
+            let path = build.artifact_path(output.artifact);
+            (path, output.path.clone())
+        });
+        let files: HashMap<_, _> = files.collect();
+        let settings = fetch::Settings {
+            mirrors: mirrors_of(context),
+            proxy: self.proxy.clone(),
+            ..fetch::Settings::default()
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let parts = Parts {
+            run_id,
+            host: Architecture::of_host(),
+            fetcher: Fetcher::new(store.clone(), settings),
+            store,
+            toolchains,
+            out: OutFolder::of_files(files),
+            events: Events::new(sender),
+            stop: Arc::new(Stop::default()),
+        };
+        let plan = Plan {
+            builds: vec![build],
+            ..Plan::default()
+        };
+        let progress = SingleProgress::new(Terminal::stderr(), self.detail(), self.files());
+        let session = Session {
+            plan: &plan,
+            parts,
+            settings: RunSettings {
+                jobs: 1,
+                fail_fast: false,
+                deadline: None,
+                retry: RetryClasses::new(self.retry.iter().copied()),
+                history: History::default(),
+                reproduce: Reproduce::Same(shown_command()),
+            },
+            receiver,
+            reporters: vec![Box::new(progress)],
+            shard: None,
+            matrices: Vec::new(),
+        };
+        Ok(ExitStatus::of(&session.carry_out(connect)?))
+    }
+
+    fn warn(&self, context: &Context) {
+        for warning in &self.request.warnings {
+            context.notice(&format!("warning: {warning}"));
+        }
+    }
+
+    fn files(&self) -> Vec<(crate::driver::Artifact, std::path::PathBuf)> {
+        let outputs = self.request.outputs.iter();
+        outputs
+            .map(|output| (output.artifact, output.path.clone()))
+            .collect()
+    }
+
+    fn detail(&self) -> Detail {
+        match self.process.loglevel {
+            LogLevel::Warn => Detail::Failures,
+            LogLevel::Info => Detail::Steps,
+            LogLevel::Debug | LogLevel::Trace => Detail::Logs,
+        }
+    }
+
+    /// The build of the request.
+    fn as_build(&self) -> Build {
+        let request = self.request;
+        let artifacts: Vec<_> = request
+            .outputs
+            .iter()
+            .map(|output| output.artifact)
+            .collect();
+        let image = match &request.image {
+            Image::Named(name) => Some(name.clone()),
+            Image::Automatic | Image::Tagged(_) => None,
+        };
+        Build {
+            kernel: Arc::new(request.kernel.clone()),
+            driver: Arc::new(request.driver.clone()),
+            artifacts: artifacts.into(),
+            settings: Arc::new(BuildSettings {
+                timeout: self.process.timeout,
+                gcc: request.gcc.as_ref().map(ToString::to_string),
+                image,
+                ..BuildSettings::default()
+            }),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Carrying a run out: the cache first, an executor only for what is missing, reporters fed, signals watched.
+//!
+//! What all commands that build have in common; they differ in the plan, the reporters and the executor.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use super::execution::infrastructure;
+use super::{CliError, ExitStatus};
+use crate::digest::Sha256;
+use crate::event::{Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
+use crate::executor::Executor;
+use crate::kernel::Architecture;
+use crate::plan::Plan;
+use crate::report::{self, Reporter};
+use crate::scheduler::{Events, Parts, Run, RunResult, RunSettings, Stop, StopReason};
+
+/// A run that is about to begin.
+pub(super) struct Session<'a> {
+    /// What is built.
+    pub(super) plan: &'a Plan,
+    /// What the run is made of.
+    pub(super) parts: Parts,
+    /// How it is done.
+    pub(super) settings: RunSettings,
+    /// Where the events of `parts` arrive.
+    pub(super) receiver: Receiver<Event>,
+    /// Who is told of them.
+    pub(super) reporters: Vec<Box<dyn Reporter>>,
+    /// `I/N` when only a shard of the plan is built.
+    pub(super) shard: Option<String>,
+    /// The matrix files and the digests of their contents.
+    pub(super) matrices: Vec<(PathBuf, Sha256)>,
+}
+
+impl Session<'_> {
+    /// Does the run. `connect` gives the executor, and what the person should know about it; it is asked only when
+    /// something is missing.
+    pub(super) fn carry_out(
+        self,
+        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+    ) -> Result<RunResult, CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::Infrastructure {
+                message: format!("failed to start the runtime: {error}"),
+            })?;
+        let Self {
+            plan,
+            parts,
+            settings,
+            receiver,
+            reporters,
+            shard,
+            matrices,
+        } = self;
+        let (events, stop) = (parts.events.clone(), parts.stop.clone());
+        let run_id = parts.run_id.clone();
+        let images = parts.toolchains.reports();
+        let jobs = settings.jobs;
+        let run = Run::look_up(parts, settings, plan);
+        let (executor, notes) = if run.missing() == 0 {
+            (None, Vec::new())
+        } else {
+            let (executor, notes) = runtime.block_on(connect())?;
+            (Some(executor), notes)
+        };
+        let executor_version = match &executor {
+            Some(executor) => runtime
+                .block_on(executor.version())
+                .map_err(|error| infrastructure(&error))?,
+            None => String::new(),
+        };
+        let facts = RunFacts {
+            run_id,
+            started: jiff::Timestamp::now(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: super::driverkit::shown_command(),
+            host: host_facts(),
+            executor: executor
+                .as_ref()
+                .map_or(NO_EXECUTOR, |executor| executor.name())
+                .to_owned(),
+            executor_version,
+            jobs,
+            shard,
+            matrices,
+            plan_sha256: plan.digest(),
+            builds: plan.builds.len(),
+            artifacts: plan.artifact_count(),
+            left_out: plan.left_out.clone(),
+            images,
+        };
+        let reporting = report::spawn(reporters, receiver, {
+            let stop = stop.clone();
+            move |error| {
+                if error.is_disk_full() {
+                    stop.request(StopReason::Infrastructure);
+                }
+            }
+        });
+        events.send(EventKind::RunStarted(facts));
+        for message in notes {
+            events.send(EventKind::Note { message });
+        }
+        let result = runtime.block_on(async {
+            watch_signals(stop.clone());
+            if let Some(executor) = &executor {
+                sweep(executor.as_ref(), &events).await;
+            }
+            let result = run.finish(executor.clone()).await;
+            if let Some(executor) = &executor
+                && let Err(error) = executor.finish().await
+            {
+                let message =
+                    format!("what the run made outside of the cache could not be removed: {error}");
+                events.send(EventKind::Note { message });
+            }
+            result
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        let exit = result
+            .as_ref()
+            .map_or(ExitStatus::Infrastructure.code(), RunResult::exit_code);
+        events.send(EventKind::RunFinished {
+            duration: events.elapsed(),
+            exit_code: exit,
+        });
+        drop(events);
+        let reported = reporting.join().unwrap_or(Ok(()));
+        let result = result?;
+        reported.map_err(|error| CliError::Infrastructure {
+            message: format!("the artifacts are there, but the report is not: {error}"),
+        })?;
+        Ok(result)
+    }
+}
+
+/// Removes what dead runs left behind; that this is not possible now fails nothing.
+async fn sweep(executor: &dyn Executor, events: &Events) {
+    let message = match executor.sweep().await {
+        Ok(0) => return,
+        Ok(removed) => format!("removed {removed} leftovers of dead runs"),
+        Err(error) => format!("leftovers of dead runs could not be removed: {error}"),
+    };
+    events.send(EventKind::Note { message });
+}
+
+/// First signal: nothing new begins, what runs is ended, the manifest is written. Second: at once.
+fn watch_signals(stop: Arc<Stop>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
+            return;
+        };
+        for is_second in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if is_second {
+                #[expect(clippy::exit, reason = "a second signal asks for nothing else")]
+                std::process::exit(i32::from(ExitStatus::Interrupted.code()));
+            }
+            stop.request(StopReason::Signal);
+        }
+    });
+}
+
+/// Unique among all runs that share a store: the time and the process.
+pub(super) fn new_run_id() -> String {
+    let now = jiff::Timestamp::now();
+    let digest = Sha256::of(format!("{now:?} {}", std::process::id()));
+    format!(
+        "{}-{}",
+        now.strftime("%Y%m%dT%H%M%SZ"),
+        &digest.to_string()[..6]
+    )
+}
+
+fn host_facts() -> HostFacts {
+    let uname = rustix::system::uname();
+    HostFacts {
+        architecture: Architecture::of_host(),
+        system: format!(
+            "{} {}",
+            uname.sysname().to_string_lossy(),
+            uname.release().to_string_lossy()
+        ),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_bytes: rustix::system::sysinfo().totalram,
+    }
+}

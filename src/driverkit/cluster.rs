@@ -1,0 +1,166 @@
+//! What a build in a cluster is asked for beside the build: where the pods go, and how the cluster is reached.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::names::check_cluster_name;
+use super::reader::Reader;
+use super::values::Values;
+use crate::diagnostic::Diagnostic;
+
+/// Where and as whom pods run, checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodRequest {
+    /// The namespace; none stands for `default`.
+    pub namespace: Option<String>,
+    /// The user that containers run as, where the person demands one.
+    pub run_as_user: Option<u32>,
+    /// The secret by which nodes pull images.
+    pub image_pull_secret: Option<String>,
+}
+
+impl PodRequest {
+    /// Checks what was given; the error holds everything that is wrong with it.
+    pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
+        let mut reader = Reader::new(values);
+        let pods = Self {
+            namespace: reader.parsed("namespace", |text| check_cluster_name(text, false)),
+            run_as_user: reader.parsed("run-as-user", |text| {
+                text.parse()
+                    .map_err(|_| format!("`{text}` is no user id; write a number such as 65534"))
+            }),
+            image_pull_secret: reader
+                .parsed("image-pull-secret", |text| check_cluster_name(text, true)),
+        };
+        if reader.faults.is_empty() {
+            Ok(pods)
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+/// How a cluster is reached from outside, as `kubectl` has it: what is not given comes from the kubeconfig file.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// The kubeconfig file; none stands for `KUBECONFIG`, then `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// The file's context.
+    pub context: Option<String>,
+    /// The file's cluster.
+    pub cluster: Option<String>,
+    /// The file's user.
+    pub user: Option<String>,
+    /// The API server's address.
+    pub server: Option<String>,
+    /// The name that the server's certificate has to bear.
+    pub tls_server_name: Option<String>,
+    /// Whether the server's certificate is not checked.
+    pub is_insecure: bool,
+    /// Whether answers come uncompressed.
+    pub is_uncompressed: bool,
+    /// The file with the certificate authority.
+    pub certificate_authority: Option<PathBuf>,
+    /// The file with the client's certificate.
+    pub client_certificate: Option<PathBuf>,
+    /// The file with the client's key.
+    pub client_key: Option<PathBuf>,
+    /// The bearer token; never shown.
+    pub token: Option<String>,
+    /// The user to act as.
+    pub impersonated_user: Option<String>,
+    /// The groups to act as.
+    pub impersonated_groups: Vec<String>,
+    /// The user id to act as.
+    pub impersonated_uid: Option<String>,
+    /// The longest time of one request; none for no limit.
+    pub request_timeout: Option<Duration>,
+    /// The folder of the client's cache.
+    pub cache_folder: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for ClientRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ClientRequest")
+            .field("kubeconfig", &self.kubeconfig)
+            .field("context", &self.context)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientRequest {
+    /// Checks what was given; the error holds everything that is wrong with it.
+    pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
+        let mut reader = Reader::new(values);
+        let text = |key| values.text(key).map(str::to_owned);
+        let mut file = |key| {
+            reader.parsed(key, |text| {
+                let path = PathBuf::from(text);
+                if path.is_file() {
+                    Ok(path)
+                } else {
+                    Err(format!("file {text} is not there"))
+                }
+            })
+        };
+        let kubeconfig = file("kubeconfig");
+        let certificate_authority = file("certificate-authority");
+        let client_certificate = file("client-certificate");
+        let client_key = file("client-key");
+        let server = reader.parsed("server", |text| match url::Url::parse(text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text.to_owned()),
+            _ => Err(format!("`{text}` is no http or https address")),
+        });
+        let request_timeout = reader.parsed("request-timeout", parse_request_timeout);
+        let client = Self {
+            kubeconfig,
+            context: text("context"),
+            cluster: text("cluster"),
+            user: text("user"),
+            server,
+            tls_server_name: text("tls-server-name"),
+            is_insecure: reader.is_set("insecure-skip-tls-verify"),
+            is_uncompressed: reader.is_set("disable-compression"),
+            certificate_authority,
+            client_certificate,
+            client_key,
+            token: text("token"),
+            impersonated_user: text("as"),
+            impersonated_groups: values.items("as-group").to_vec(),
+            impersonated_uid: text("as-uid"),
+            request_timeout: request_timeout.flatten(),
+            cache_folder: text("cache-dir").map(PathBuf::from),
+        };
+        if client.client_certificate.is_some() != client.client_key.is_some() {
+            reader.faults.push(Diagnostic::error(
+                "`client-certificate` and `client-key` go together: one of them is missing",
+            ));
+        }
+        if client.is_insecure && client.certificate_authority.is_some() {
+            reader.faults.push(Diagnostic::error(
+                "`certificate-authority` says what to check, `insecure-skip-tls-verify` not to check it: give one of the two",
+            ));
+        }
+        if reader.faults.is_empty() {
+            Ok(client)
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+/// Reads a time such as `30s`, `2m` or `0` for no limit; a bare number counts seconds.
+fn parse_request_timeout(text: &str) -> Result<Option<Duration>, String> {
+    let wrong = || format!("`{text}` is no time; write it like 30s or 2m, or 0 for no limit");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())));
+    }
+    let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from(time) {
+        Ok(Duration::ZERO) => Ok(None),
+        Ok(time) => Ok(Some(time)),
+        Err(_) => Err(wrong()),
+    }
+}

@@ -1,0 +1,133 @@
+//! The configuration file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::keys::{KEYS, LISTS, ONLY_FLAGS};
+use super::values::{Given, Origin};
+use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
+use crate::yaml::{self, Node, Value};
+
+/// What a file gives for each key.
+pub type OfFile = BTreeMap<&'static str, Given>;
+
+/// What a file gives for each key, and what is to be said about it; or everything that is wrong with it.
+pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut reader = FileReader {
+        file,
+        given: BTreeMap::new(),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let node = yaml::read_node(file).map_err(|fault| vec![fault])?;
+    let Value::Map(entries) = &node.value else {
+        let fault = Diagnostic::error("the file is no mapping of keys to values");
+        let fault = fault.help("write lines such as `target: debian`");
+        return Err(vec![fault.at(reader.place(&node), "")]);
+    };
+    for (key, value) in entries {
+        reader.entry(key, value);
+    }
+    if reader.faults.is_empty() {
+        Ok((reader.given, reader.warnings))
+    } else {
+        Err(reader.faults)
+    }
+}
+
+struct FileReader<'a> {
+    file: &'a Arc<SourceFile>,
+    given: BTreeMap<&'static str, Given>,
+    faults: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl FileReader<'_> {
+    fn place(&self, node: &Node) -> Place {
+        Place {
+            file: Arc::clone(self.file),
+            span: node.span.clone(),
+        }
+    }
+
+    fn fault(&mut self, node: &Node, message: String, help: Option<String>) {
+        let fault = Diagnostic::error(message).at(self.place(node), "");
+        self.faults.push(fault.maybe_help(help));
+    }
+
+    fn entry(&mut self, key: &Node, value: &Node) {
+        // driverkit takes no notice of the case of keys.
+        let name = key.text().unwrap_or_default().to_lowercase();
+        if let ("output", Value::Map(entries)) = (name.as_str(), &value.value) {
+            for (key, value) in entries {
+                let part = key.text().unwrap_or_default().to_lowercase();
+                match part.as_str() {
+                    "module" => self.put("output-module", key, value),
+                    "probe" => self.put("output-probe", key, value),
+                    _ => {
+                        let help = did_you_mean(&part, ["module", "probe"]);
+                        self.fault(key, format!("unknown key `{part}` in `output`"), help);
+                    }
+                }
+            }
+            return;
+        }
+        if ONLY_FLAGS.contains(&name.as_str()) {
+            let message = format!("`{name}` in the file has no effect, as for driverkit");
+            let warning = Diagnostic::warning(message).at(self.place(key), "");
+            self.warnings
+                .push(warning.help(format!("use the flag --{name}")));
+            return;
+        }
+        let dashed = name.replace('.', "-");
+        match KEYS.iter().find(|known| **known == dashed) {
+            Some(known) => self.put(known, key, value),
+            None if name == "output" => self.fault(
+                value,
+                "`output` is a mapping with the keys `module` and `probe`".to_owned(),
+                Some(
+                    "write `output-module: PATH`, or `output:` and below it `module: PATH`"
+                        .to_owned(),
+                ),
+            ),
+            None => {
+                let help = did_you_mean(&name, KEYS.iter().copied().chain(["output"]));
+                self.fault(key, format!("unknown key `{name}`"), help);
+            }
+        }
+    }
+
+    fn put(&mut self, key: &'static str, name: &Node, value: &Node) {
+        let items = match &value.value {
+            Value::Nothing => Vec::new(),
+            Value::Text(text) => vec![text.clone()],
+            Value::List(items) if LISTS.contains(&key) => {
+                let texts: Option<Vec<_>> = items.iter().map(Node::text).collect();
+                match texts {
+                    Some(texts) => texts.into_iter().map(str::to_owned).collect(),
+                    None => {
+                        return self.fault(value, format!("`{key}` is a list of texts"), None);
+                    }
+                }
+            }
+            Value::Map(entries) if key == "env" => {
+                let pair = |(name, value): &(Node, Node)| {
+                    Some(format!("{}={}", name.text()?, value.text()?))
+                };
+                match entries.iter().map(pair).collect() {
+                    Some(items) => items,
+                    None => {
+                        return self.fault(value, format!("`{key}` maps names to texts"), None);
+                    }
+                }
+            }
+            Value::List(_) | Value::Map(_) => {
+                return self.fault(value, format!("`{key}` takes one value"), None);
+            }
+        };
+        let origin = Origin::File(self.place(value));
+        if self.given.insert(key, Given { items, origin }).is_some() {
+            self.fault(name, format!("`{key}` is given twice"), None);
+        }
+    }
+}

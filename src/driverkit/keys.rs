@@ -1,0 +1,75 @@
+//! The keys of driverkit's configuration. A key is the name of a flag, of an entry in the file, and, in capitals with
+//! `DRIVERKIT_` in front, of an environment variable.
+
+/// Every key of any command.
+pub const KEYS: &[&str] = &[
+    "architecture",
+    "as",
+    "as-group",
+    "as-uid",
+    "builderimage",
+    "builderrepo",
+    "cache-dir",
+    "certificate-authority",
+    "client-certificate",
+    "client-key",
+    "cluster",
+    "context",
+    "disable-compression",
+    "dkms",
+    "download-headers",
+    "driverversion",
+    "env",
+    "gccversion",
+    "image-pull-secret",
+    "insecure-skip-tls-verify",
+    "kernelconfigdata",
+    "kernelrelease",
+    "kernelurls",
+    "kernelversion",
+    "kubeconfig",
+    "moduledevicename",
+    "moduledrivername",
+    "namespace",
+    "output-module",
+    "output-probe",
+    "registry-name",
+    "registry-password",
+    "registry-plain-http",
+    "registry-user",
+    "repo-name",
+    "repo-org",
+    "request-timeout",
+    "run-as-user",
+    "server",
+    "src-dir",
+    "target",
+    "tls-server-name",
+    "token",
+    "user",
+];
+
+/// Keys that take several values: a list, or texts with commas between them.
+pub const LISTS: &[&str] = &["as-group", "builderrepo", "env", "kernelurls"];
+
+/// Flags that driverkit reads neither from the file nor from the environment.
+pub const ONLY_FLAGS: &[&str] = &["config", "dryrun", "loglevel", "proxy", "timeout"];
+
+/// Keys that have no part in the command `local`.
+pub const NOT_OF_LOCAL: &[&str] = &[
+    "architecture",
+    "builderimage",
+    "builderrepo",
+    "gccversion",
+    "kernelconfigdata",
+    "kernelurls",
+    "registry-name",
+    "registry-password",
+    "registry-plain-http",
+    "registry-user",
+];
+
+/// The environment variable of a key: `DRIVERKIT_OUTPUT_MODULE`.
+pub fn variable_of(key: &str) -> String {
+    format!("DRIVERKIT_{}", key.to_uppercase().replace('-', "_"))
+}

@@ -1,0 +1,24 @@
+//! driverkit's way to ask for one build: its names, defaults, environment variables, configuration file and checks.
+//!
+//! In: what flags say, the environment, a file. Out: [`Values`], each with its origin (flag before environment before
+//! file), and from them a [`Request`] that was checked. The facts are driverkit's documented behaviour as of 0.23;
+//! where it is wrong, this is right. Nothing here knows clap, and nothing here opens a connection.
+
+mod cluster;
+mod file;
+mod keys;
+mod names;
+mod reader;
+mod request;
+mod values;
+
+pub use cluster::{ClientRequest, PodRequest};
+pub use file::{OfFile, read_file};
+pub use keys::{KEYS, LISTS, NOT_OF_LOCAL, ONLY_FLAGS, variable_of};
+pub use names::{LogLevel, check_proxy, parse_log_level, parse_timeout};
+pub use reader::Reader;
+pub use request::{Image, Output, Registry, Request};
+pub use values::{Given, Origin, Values};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The rules for single values: each takes a text and says what is wrong with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use url::Url;
+
+use crate::driver::DriverVersion;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Failures and what a person should know.
+    Warn,
+    /// Also each step and what came of it.
+    Info,
+    /// Also what the compilers said.
+    Debug,
+    /// Also what the program itself notes down.
+    Trace,
+}
+
+/// Reads a level: `info`, `warn`, `debug`, `trace`.
+pub fn parse_log_level(text: &str) -> Result<LogLevel, String> {
+    match text {
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err(format!(
+            "level `{text}` is unknown: info, warn, debug and trace are"
+        )),
+    }
+}
+
+/// Reads a number of seconds, at least 30.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(seconds) if seconds >= 30 => Ok(Duration::from_secs(seconds.into())),
+        Ok(seconds) => Err(format!("{seconds} seconds are too few; 30 are the least")),
+        Err(_) => Err(format!(
+            "`{text}` is no number of seconds; write it like 120"
+        )),
+    }
+}
+
+/// Whether a text can be the address of a proxy.
+pub fn check_proxy(text: &str) -> Result<String, String> {
+    let schemes = ["http", "https", "socks5"];
+    match Url::parse(text) {
+        Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "`{text}` is no address of a proxy; it starts with http://, https:// or socks5://"
+        )),
+    }
+}
+
+/// Reads the version of a driver that is fetched by it: `master`, a commit, or a release.
+pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String> {
+    let is_commit = (7..=40).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+    if text != "master" && !is_commit && semver::Version::parse(text).is_err() {
+        let hint = if text == "dev" {
+            "; the branch that was called dev until 2022 is master"
+        } else {
+            ""
+        };
+        return Err(format!(
+            "`{text}` is no driver version; write master, a commit, or a release such as 8.0.0+driver{hint}"
+        ));
+    }
+    text.parse()
+        .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string())
+}
+
+/// Reads a file that is to be written: `extension` without its dot.
+pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        return Err(format!("{text} is a folder"));
+    }
+    if path.extension().is_none_or(|found| found != extension) {
+        return Err(format!("`{text}` does not end with .{extension}"));
+    }
+    let mut above = path.ancestors().skip(1);
+    if let Some(file) = above.find(|above| above.is_file()) {
+        return Err(format!("{} is a file, not a folder", file.display()));
+    }
+    std::path::absolute(path).map_err(|error| format!("`{text}`: {error}"))
+}
+
+/// Reads the content of a kernel's `.config` from its base64 form.
+pub(super) fn parse_kernel_config(text: &str) -> Result<Vec<u8>, String> {
+    let text: String = text.split_ascii_whitespace().collect();
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(|error| format!("it is not base64 ({error}); it is made by `base64 -w0 .config`"))
+}
+
+/// Whether a text can be the address of a package: http, https, file, or an absolute path.
+pub(super) fn check_package_url(text: &str) -> Result<(), String> {
+    if text.starts_with('/') {
+        return Ok(());
+    }
+    match Url::parse(text) {
+        Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(()),
+        Ok(url) => Err(format!(
+            "`{text}` is a {} address; http, https and file are supported",
+            url.scheme()
+        )),
+        Err(error) => Err(format!("`{text}` is no address: {error}")),
+    }
+}
+
+/// Whether a text can name an image: letters, digits and `/ . - @ _ :`, parts that are not empty and neither start nor
+/// end with one of the others.
+pub(super) fn check_image_name(text: &str) -> Result<(), String> {
+    let is_name = |part: &str| {
+        let is_word =
+            |found: Option<char>| found.is_some_and(|found| found.is_ascii_alphanumeric());
+        is_word(part.chars().next())
+            && is_word(part.chars().last())
+            && part
+                .chars()
+                .all(|found| found.is_ascii_alphanumeric() || ".-@_:".contains(found))
+    };
+    if text.len() <= 255 && text.split('/').all(is_name) {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{text}` is no image name: letters, digits and `/ . - @ _ :` are allowed, and each part between slashes starts and ends with a letter or digit"
+        ))
+    }
+}
+
+/// Whether a text can be part of the address of a repository: `libs`, `falcosecurity`.
+pub(super) fn check_repository_name(text: &str) -> Result<(), String> {
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._-".contains(found);
+    if (1..=100).contains(&text.len()) && text.chars().all(is_allowed) && !text.starts_with('.') {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{text}` cannot name a repository: letters, digits and `. _ -` are allowed, not starting with a dot"
+        ))
+    }
+}
+
+/// Reads a truth value as driverkit does: `true`, `false` and their short forms.
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(true),
+        "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(false),
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+/// Whether a text can be the name of a namespace, a secret or a service account of a cluster: a DNS label, or for
+/// `with_dots` several with dots between them.
+pub(super) fn check_cluster_name(text: &str, with_dots: bool) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = label.as_bytes();
+        is_end(bytes.first())
+            && is_end(bytes.last())
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase() || *byte == b'-')
+    };
+    let is_name = if with_dots {
+        text.len() <= 253 && text.split('.').all(is_label)
+    } else {
+        text.len() <= 63 && is_label(text)
+    };
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{text}` is no name of this kind: lower case letters, digits and dashes are allowed, at most {} characters, starting and ending with a letter or digit",
+            if with_dots { 253 } else { 63 }
+        ))
+    }
+}

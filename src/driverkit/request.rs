@@ -1,0 +1,346 @@
+//! One build as driverkit is asked for it, checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::names::{
+    check_image_name, check_package_url, check_repository_name, parse_kernel_config, parse_output,
+    parse_released_version,
+};
+use super::reader::Reader;
+use super::values::Values;
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::digest::Sha256;
+use crate::driver::{Artifact, Driver, DriverLocation, check_device_name, check_module_name};
+use crate::image::GccVersion;
+use crate::kernel::{Architecture, Kernel, Package, TargetId};
+use crate::plan::supports;
+use crate::target;
+
+/// Targets whose kernel is prepared from its sources with the user's own configuration.
+const NEED_CONFIG: &[&str] = &["flatcar", "minikube", "vanilla"];
+
+/// A file that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// What it is to hold.
+    pub artifact: Artifact,
+    /// Its absolute path.
+    pub path: PathBuf,
+}
+
+/// The wanted builder image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Image {
+    /// Chosen by target, architecture and compiler.
+    #[default]
+    Automatic,
+    /// The same among images of this version, where `latest` is not wanted.
+    Tagged(String),
+    /// This one.
+    Named(String),
+}
+
+/// How to log in to the registry of builder images.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// The registry's host.
+    pub name: String,
+    /// The user.
+    pub user: String,
+    /// The password; never shown.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Registry({} at {})", self.user, self.name)
+    }
+}
+
+/// One build, checked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The kernel, with the packages that were named for it.
+    pub kernel: Kernel,
+    /// The content of the kernel's `.config`, where it was given.
+    pub kernel_config: Option<Vec<u8>>,
+    /// The driver.
+    pub driver: Driver,
+    /// What is to be written, module before probe.
+    pub outputs: Vec<Output>,
+    /// The compiler that the person demands.
+    pub gcc: Option<GccVersion>,
+    /// The builder image.
+    pub image: Image,
+    /// Where builder images come from, in the order in which they are asked.
+    pub image_sources: Vec<String>,
+    /// The registry's login.
+    pub registry: Option<Registry>,
+    /// Whether registries are asked without TLS.
+    pub is_plain_http: bool,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+impl Request {
+    /// Checks what was given; the error holds everything that is wrong with it.
+    pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
+        let mut reader = Reader::new(values);
+        let driver = driver(&mut reader);
+        let kernel_config = reader.parsed("kernelconfigdata", parse_kernel_config);
+        let kernel = kernel(&mut reader, kernel_config.as_deref());
+        let outputs = outputs(&mut reader);
+        let gcc = reader.parsed("gccversion", |text| {
+            text.parse()
+                .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
+        });
+        let image = image(&mut reader, kernel.as_ref());
+        let image_sources = reader.list("builderrepo", |text| {
+            if text.starts_with('/') {
+                Ok(())
+            } else {
+                check_image_name(text)
+            }
+        });
+        let registry = registry(&mut reader);
+        let is_plain_http = reader.is_set("registry-plain-http");
+        let faults = reader.faults;
+        let (Some(kernel), Some(driver), true) = (kernel, driver, faults.is_empty()) else {
+            return Err(faults);
+        };
+        let (outputs, warnings) = supported(outputs, &kernel, &driver)?;
+        Ok(Self {
+            kernel,
+            kernel_config,
+            driver,
+            outputs,
+            gcc,
+            image,
+            image_sources,
+            registry,
+            is_plain_http,
+            warnings,
+        })
+    }
+}
+
+/// The outputs that can be had for a kernel and a driver, and a warning for each that cannot.
+fn supported(
+    outputs: Vec<Output>,
+    kernel: &Kernel,
+    driver: &Driver,
+) -> Result<(Vec<Output>, Vec<String>), Vec<Diagnostic>> {
+    let mut warnings = Vec::new();
+    let mut faults = Vec::new();
+    let mut kept = Vec::new();
+    for output in outputs {
+        match supports(kernel, &driver.version, output.artifact) {
+            Ok(()) => kept.push(output),
+            Err(reason) => {
+                faults.push(Diagnostic::error(format!("nothing can be built: {reason}")));
+                warnings.push(format!("no {} is built: {reason}", output.artifact));
+            }
+        }
+    }
+    if kept.is_empty() {
+        Err(faults)
+    } else {
+        Ok((kept, warnings))
+    }
+}
+
+fn driver(reader: &mut Reader<'_>) -> Option<Driver> {
+    let organisation = reader.parsed("repo-org", repository_name);
+    let repository = reader.parsed("repo-name", repository_name);
+    let folder = reader.parsed("src-dir", |text| {
+        let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(format!("{text} is not there"))
+        }
+    });
+    let version = if reader.values.text("driverversion").is_none() {
+        "master".parse().ok()
+    } else if folder.is_some() {
+        reader.parsed("driverversion", |text| {
+            text.parse()
+                .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string())
+        })
+    } else {
+        reader.parsed("driverversion", parse_released_version)
+    };
+    let module_name = reader.parsed("moduledrivername", check_module_name);
+    let device_name = reader.parsed("moduledevicename", check_device_name);
+    let version = version?;
+    let location = folder.map_or_else(
+        || {
+            let organisation = organisation.as_deref().unwrap_or("falcosecurity");
+            let repository = repository.as_deref().unwrap_or("libs");
+            DriverLocation::Url(format!(
+                "https://github.com/{organisation}/{repository}/archive/{version}.tar.gz"
+            ))
+        },
+        DriverLocation::Path,
+    );
+    Some(Driver {
+        version,
+        location,
+        module_name: module_name.unwrap_or_else(|| "falco".to_owned()),
+        device_name: device_name.unwrap_or_else(|| "falco".to_owned()),
+    })
+}
+
+fn repository_name(text: &str) -> Result<String, String> {
+    check_repository_name(text).map(|()| text.to_owned())
+}
+
+fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
+    let text_of = |error: crate::kernel::ParseKernelError| error.to_string();
+    let target = target_id(reader);
+    let architecture = reader
+        .parsed("architecture", |text| text.parse().map_err(text_of))
+        .unwrap_or_else(Architecture::of_host);
+    let release = reader.required("kernelrelease", |text| {
+        if text.is_ascii() {
+            text.parse().map_err(text_of)
+        } else {
+            Err(format!("`{text}` holds characters that are not ASCII"))
+        }
+    });
+    let version = reader.parsed("kernelversion", |text| text.parse().map_err(text_of));
+    let urls = reader.list("kernelurls", check_package_url);
+    let target = target?;
+    let is_ubuntu = target.as_str().starts_with("ubuntu");
+    let is_emptied = |key| {
+        let given = reader.values.given(key);
+        given.is_some_and(|given| given.items.is_empty())
+    };
+    if is_ubuntu && is_emptied("kernelversion") {
+        reader.fault(
+            "kernelversion",
+            &format!("it may not be empty for target {target}"),
+        );
+    }
+    if NEED_CONFIG.contains(&target.as_str()) && reader.values.text("kernelconfigdata").is_none() {
+        let fault = Diagnostic::error(format!(
+            "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
+        ));
+        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
+        reader.faults.push(fault.help(help));
+    }
+    let release = release?;
+    if let Some(target) = target::find(&target)
+        && let Err(message) = target.check_release(&release, architecture)
+    {
+        reader.fault("kernelrelease", &message);
+        return None;
+    }
+    let package = |url: &String| Package {
+        url: Arc::from(url.as_str()),
+        size_bytes: None,
+        sha256: None,
+        host: None,
+    };
+    Some(Kernel {
+        target,
+        release,
+        version: version.unwrap_or_default(),
+        architecture,
+        packages: urls.iter().map(package).collect(),
+        config_sha256: config.map(Sha256::of),
+        source: "driverkit".into(),
+    })
+}
+
+fn target_id(reader: &mut Reader<'_>) -> Option<TargetId> {
+    let id: TargetId = reader.required("target", |text| {
+        text.parse()
+            .map_err(|error: crate::kernel::ParseKernelError| error.to_string())
+    })?;
+    if target::is_known(&id) || id.as_str().starts_with("ubuntu") {
+        return Some(id);
+    }
+    let help = did_you_mean(id.as_str(), target::KNOWN_IDS.iter().copied())
+        .or_else(|| Some(format!("known are {}", target::KNOWN_IDS.join(", "))));
+    reader.fault_with_help("target", &format!("target `{id}` is unknown"), help);
+    None
+}
+
+fn outputs(reader: &mut Reader<'_>) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for (key, artifact) in [
+        ("output-module", Artifact::Module),
+        ("output-probe", Artifact::Probe),
+    ] {
+        let path = reader.parsed(key, |text| parse_output(text, artifact.extension()));
+        outputs.extend(path.map(|path| Output { artifact, path }));
+    }
+    let is_given = |key| reader.values.text(key).is_some();
+    if !is_given("output-module") && !is_given("output-probe") {
+        let fault = Diagnostic::error("there is nothing to build: `output-module` is missing");
+        let help = "give it with --output-module PATH.ko, DRIVERKIT_OUTPUT_MODULE, or `output:` and below it `module: PATH.ko`";
+        reader.faults.push(fault.help(help));
+    }
+    outputs
+}
+
+fn image(reader: &mut Reader<'_>, kernel: Option<&Kernel>) -> Image {
+    let image = reader.parsed("builderimage", |text| match text.strip_prefix("auto") {
+        Some("") => Ok(Image::Automatic),
+        Some(rest) if rest.starts_with(':') => {
+            let tag = &rest[1..];
+            let is_tag = (1..=128).contains(&tag.len())
+                && tag
+                    .chars()
+                    .all(|found| found.is_ascii_alphanumeric() || "._-".contains(found));
+            if is_tag {
+                Ok(Image::Tagged(tag.to_owned()))
+            } else {
+                Err(format!("`{tag}` is no tag; write auto:latest"))
+            }
+        }
+        _ => check_image_name(text).map(|()| Image::Named(text.to_owned())),
+    });
+    let is_redhat = kernel.is_some_and(|kernel| kernel.target.as_str() == "redhat");
+    if is_redhat && reader.values.text("builderimage").is_none() {
+        let fault = Diagnostic::error(
+            "target redhat needs an image with access to Red Hat's packages: `builderimage` is missing",
+        );
+        reader.faults.push(fault);
+    }
+    image.unwrap_or_default()
+}
+
+fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
+    let keys = ["registry-name", "registry-user", "registry-password"];
+    let texts = keys.map(|key| reader.values.text(key).map(str::to_owned));
+    match texts {
+        [Some(name), Some(user), Some(password)] => {
+            reader.parsed("registry-name", check_image_name);
+            Some(Registry {
+                name,
+                user,
+                password,
+            })
+        }
+        [None, None, None] => None,
+        texts => {
+            let missing: Vec<&str> = keys
+                .into_iter()
+                .zip(&texts)
+                .filter(|(_, text)| text.is_none())
+                .map(|(key, _)| key)
+                .collect();
+            reader.faults.push(Diagnostic::error(format!(
+                "the registry's login is not complete: {} missing",
+                match missing.as_slice() {
+                    [one] => format!("`{one}` is"),
+                    some => format!("`{}` are", some.join("` and `")),
+                }
+            )));
+            None
+        }
+    }
+}

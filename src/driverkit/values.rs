@@ -1,0 +1,121 @@
+//! What was given for each key, and by whom: a flag comes before the environment, the environment before the file.
+
+use std::collections::BTreeMap;
+
+use super::keys::{KEYS, LISTS, ONLY_FLAGS, variable_of};
+use crate::diagnostic::{Diagnostic, Place};
+
+/// Who gave a value.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A flag of the command line.
+    Flag,
+    /// An environment variable.
+    Variable,
+    /// The configuration file.
+    File(Place),
+}
+
+/// What was given for a key.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The values; one, unless the key takes a list. None for a key that was emptied.
+    pub items: Vec<String>,
+    /// Who gave them.
+    pub origin: Origin,
+}
+
+impl Given {
+    /// A value of a flag.
+    pub fn by_flag(items: Vec<String>) -> Self {
+        Self {
+            items,
+            origin: Origin::Flag,
+        }
+    }
+}
+
+/// What was given for all keys.
+#[derive(Clone, Debug, Default)]
+pub struct Values(BTreeMap<&'static str, Given>);
+
+impl Values {
+    /// Puts flags over the environment over the file. `variable` gives environment variables by name.
+    pub fn merge(
+        flags: &BTreeMap<&'static str, Given>,
+        variable: impl Fn(&str) -> Option<String>,
+        mut file: BTreeMap<&'static str, Given>,
+    ) -> Self {
+        let mut values = BTreeMap::new();
+        for &key in KEYS.iter().filter(|key| !ONLY_FLAGS.contains(key)) {
+            // As for driverkit, an empty variable is none.
+            let of_variable = || {
+                let text = variable(&variable_of(key)).filter(|text| !text.is_empty())?;
+                Some(Given {
+                    items: vec![text],
+                    origin: Origin::Variable,
+                })
+            };
+            let given = flags.get(key).cloned().or_else(of_variable);
+            if let Some(given) = given.or_else(|| file.remove(key)) {
+                values.insert(key, tidy(key, given));
+            }
+        }
+        Self(values)
+    }
+
+    /// What was given for a key, also when it was emptied.
+    pub fn given(&self, key: &str) -> Option<&Given> {
+        self.0.get(key)
+    }
+
+    /// The values of a key.
+    pub fn items(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], |given| &given.items)
+    }
+
+    /// The value of a key, if it has one that is not empty.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.items(key).first().map(String::as_str)
+    }
+
+    /// Forgets keys that have no part in a command.
+    #[must_use]
+    pub fn without(mut self, keys: &[&str]) -> Self {
+        self.0.retain(|key, _| !keys.contains(key));
+        self
+    }
+
+    /// An error about what was given for a key, with its origin.
+    pub fn fault(&self, key: &str, message: &str) -> Diagnostic {
+        match self.given(key).map(|given| &given.origin) {
+            Some(Origin::File(place)) => {
+                Diagnostic::error(format!("`{key}`: {message}")).at(place.clone(), "")
+            }
+            Some(Origin::Variable) => {
+                Diagnostic::error(format!("`{}`: {message}", variable_of(key)))
+            }
+            Some(Origin::Flag) | None => Diagnostic::error(format!("`--{key}`: {message}")),
+        }
+    }
+}
+
+/// Splits lists at commas and white space, as far as the key takes a list, and drops what is empty.
+fn tidy(key: &str, given: Given) -> Given {
+    let is_list = LISTS.contains(&key);
+    let items = given.items.iter().flat_map(|item| {
+        let parts: Vec<&str> = if is_list && key != "env" {
+            item.split(|found: char| found == ',' || found.is_whitespace())
+                .collect()
+        } else if is_list {
+            item.split(',').collect()
+        } else {
+            vec![item.trim()]
+        };
+        parts.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    });
+    Given {
+        items: items.filter(|item| !item.is_empty()).collect(),
+        origin: given.origin,
+    }
+}

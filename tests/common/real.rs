@@ -1,0 +1,83 @@
+//! Real kernels of the Debian mirror that this machine uses, and what it takes to build for them.
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use driverkit_matrix::fs;
+use serde_json::Value;
+
+/// A kernel that the mirror has.
+pub(crate) struct Kernel {
+    /// The release by which the loader asks for it: `6.1.176-1-amd64`.
+    pub(crate) release: String,
+    /// What its header tree calls it: `6.1.0-50-amd64`.
+    pub(crate) uts_release: String,
+    /// The header packages.
+    pub(crate) urls: Vec<String>,
+}
+
+/// The folder of driver sources.
+pub(crate) fn vendor() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor")
+}
+
+fn images() -> PathBuf {
+    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
+        return folder.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
+        .join("driverkit-matrix/images")
+}
+
+/// The program in `folder`, with a cache of its own there and the builder images of this machine.
+pub(crate) fn program(folder: &Path) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::cargo_bin("driverkit-matrix").unwrap();
+    command
+        .current_dir(folder)
+        .env("DRIVERKIT_MATRIX_IMAGES", images())
+        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
+        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"));
+    command
+}
+
+/// The newest plain kernel of bookworm for amd64.
+pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
+    let matrix = "drivers = [\"x\"]\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\n\
+        kernels = { from = \"mirror\", suites = [\"bookworm\"], flavours = [\"plain\"], latest = 1 }\n";
+    fs::write(&folder.join("find.toml"), matrix).unwrap();
+    let output = program(folder)
+        .args(["plan", "find.toml", "--format", "json"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "run it with scripts/test.sh, which finds the mirror\n{text}"
+    );
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let build = &plan["builds"][0];
+    let packages = build["packages"].as_array().unwrap().iter();
+    let urls: Vec<String> = packages
+        // Of the packages with programs, the one for this machine.
+        .filter(|package| package["host"].is_null() || package["host"] == "amd64")
+        .map(|package| package["url"].as_str().unwrap().to_owned())
+        .collect();
+    let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
+    let urls = urls
+        .iter()
+        .map(|url| url.replace("http://ftp.debian.org/debian", mirror.trim_end_matches('/')))
+        .collect::<Vec<_>>();
+    let of_headers = |url: &String| {
+        let name = url.rsplit('/').next()?.strip_prefix("linux-headers-")?;
+        let name = name.split('_').next()?;
+        name.ends_with("-amd64").then(|| name.to_owned())
+    };
+    Kernel {
+        release: build["kernel_release"].as_str().unwrap().to_owned(),
+        uts_release: urls.iter().find_map(of_headers).unwrap(),
+        urls,
+    }
+}

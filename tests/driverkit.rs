@@ -1,0 +1,12 @@
+//! driverkit's commands, with a fake executor in place of compilers.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "driverkit/docker.rs"]
+mod docker;
+#[path = "common/grid.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod grid;
+#[path = "common/server.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod server;

@@ -1,0 +1,264 @@
+//! `docker`.
+
+use driverkit_matrix::fs;
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+use serde_json::json;
+
+use crate::grid::{Grid, rule};
+use crate::server::Server;
+
+/// The configuration of the grid's build, as driverkit's own files have it.
+fn config(grid: &Grid) -> String {
+    let urls: Vec<String> = grid
+        .headers("1")
+        .iter()
+        .map(|path| format!("  - {}\n", path.display()))
+        .collect();
+    format!(
+        "kernelversion: 1\nkernelrelease: 6.1.1-1-amd64\ntarget: debian\narchitecture: amd64\nmoduledrivername: scap\n\
+         driverversion: one\nsrc-dir: driver\noutput:\n  module: here/scap.ko\nkernelurls:\n{}",
+        urls.concat()
+    )
+}
+
+fn grid() -> Grid {
+    let grid = Grid::new();
+    grid.write("config.yaml", config(&grid));
+    grid
+}
+
+fn docker(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
+    let mut all = vec!["docker", "-c", "config.yaml"];
+    all.extend(words);
+    let mut command = grid.program(&all);
+    command
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .env("HOME", grid.path("home"));
+    command
+}
+
+#[test]
+fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it() {
+    let grid = grid();
+    docker(&grid, &[])
+        .assert()
+        .success()
+        .stdout(is_empty())
+        .stderr(
+            contains("compiling the module")
+                .and(contains("module one/x86_64/debian_6.1.1-1-amd64_1: built")),
+        );
+    let module = fs::read(&grid.path("here/scap.ko")).unwrap();
+    assert_eq!(module, fs::read(&grid.path("module.ko")).unwrap());
+    assert_eq!(grid.jobs(), ["check", "module"]);
+    // Nothing beside it.
+    assert_eq!(std::fs::read_dir(grid.path("here")).unwrap().count(), 1);
+
+    docker(&grid, &[])
+        .assert()
+        .success()
+        .stderr(contains("known already"));
+    // Also when the file went, or is to be elsewhere.
+    fs::remove_file(&grid.path("here/scap.ko")).unwrap();
+    docker(&grid, &["--output-module", "there/other.ko"])
+        .assert()
+        .success();
+    assert_eq!(fs::read(&grid.path("there/other.ko")).unwrap(), module);
+    assert!(!grid.path("here/scap.ko").exists());
+    assert!(!grid.path("journal").exists(), "no job was run");
+}
+
+#[test]
+fn flags_environment_and_file_come_in_this_order() {
+    let grid = grid();
+    docker(&grid, &["--output-module", "flag.ko"])
+        .env("DRIVERKIT_OUTPUT_MODULE", "variable.ko")
+        .assert()
+        .success();
+    docker(&grid, &[])
+        .env("DRIVERKIT_OUTPUT_MODULE", "variable.ko")
+        .assert()
+        .success();
+    assert!(grid.path("flag.ko").exists() && grid.path("variable.ko").exists());
+    assert!(!grid.path("here").exists());
+}
+
+#[test]
+fn the_file_of_the_home_folder_is_read_where_none_is_named() {
+    let grid = grid();
+    grid.write("home/.driverkit.yaml", config(&grid));
+    let mut command = grid.program(&["docker"]);
+    command
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .env("HOME", grid.path("home"));
+    command.assert().success();
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn a_probe_is_written_beside_the_module() {
+    let grid = grid();
+    docker(&grid, &["--output-probe", "here/probe.o"])
+        .assert()
+        .success();
+    assert_eq!(
+        fs::read(&grid.path("here/probe.o")).unwrap(),
+        fs::read(&grid.path("probe.o")).unwrap()
+    );
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
+    let grid = grid();
+    let failing =
+        json!({ "code": 2, "log": "/tmp/build/driver/main.c:7:3: error: no such thing\n" });
+    grid.fake(&[rule("module *", &failing)]);
+    grid.write("here/scap.ko", "old");
+    docker(&grid, &[])
+        .assert()
+        .code(1)
+        .stderr(contains("no such thing").and(contains("the whole log: zstdcat ")));
+    assert_eq!(fs::read(&grid.path("here/scap.ko")).unwrap(), b"old");
+    grid.jobs();
+    // Known from now on, until it is asked for.
+    docker(&grid, &["--loglevel", "warn"])
+        .assert()
+        .code(1)
+        .stderr(contains("as before"));
+    assert!(!grid.path("journal").exists());
+    docker(&grid, &["--retry", "failed"]).assert().code(1);
+    assert_eq!(grid.jobs(), ["module"]);
+}
+
+#[test]
+fn a_wrong_module_is_refused() {
+    let grid = grid();
+    grid.write("module.ko", crate::grid::module("6.1.0-2-amd64"));
+    docker(&grid, &[])
+        .assert()
+        .code(1)
+        .stderr(contains("6.1.0-2-amd64"));
+    assert!(!grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn levels_say_more_or_less() {
+    let grid = grid();
+    docker(&grid, &["-l", "warn"])
+        .assert()
+        .success()
+        .stderr(is_empty());
+    docker(&grid, &["--loglevel=debug"])
+        .assert()
+        .success()
+        .stderr(contains("configure check CHECK: yes"));
+}
+
+#[test]
+fn a_dry_run_checks_and_does_nothing() {
+    let grid = grid();
+    docker(&grid, &["--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "would build module one/x86_64/debian_6.1.1-1-amd64_1",
+        ));
+    assert!(!grid.path("cache").exists() && !grid.path("here").exists());
+    docker(&grid, &["--dryrun=false"]).assert().success();
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn bad_input_is_told_and_nothing_is_done() {
+    let grid = grid();
+    for (words, message) in [
+        (
+            vec!["-c", "none.yaml"],
+            "the configuration file: failed to read none.yaml",
+        ),
+        (
+            vec!["-c", "here"],
+            "the configuration file: failed to read here",
+        ),
+        (
+            vec!["--timeout", "10"],
+            "10 seconds are too few; 30 are the least",
+        ),
+        (vec!["--timeout", "2m"], "`2m` is no number of seconds"),
+        (
+            vec!["--loglevel", "loud"],
+            "level `loud` is unknown: info, warn, debug and trace are",
+        ),
+        (
+            vec!["--proxy", "ftp://a"],
+            "`ftp://a` is no address of a proxy",
+        ),
+        (vec!["--dryrun=maybe"], "maybe"),
+        (
+            vec!["--retry", "timeout"],
+            "failures of class `timeout` are never kept",
+        ),
+        (vec!["--output-module", "here"], "here is a folder"),
+        (
+            vec!["--output-module", "folder.ko"],
+            "folder.ko is a folder",
+        ),
+        (vec!["--target", "debain"], "did you mean `debian`?"),
+        (vec!["--nosuchflag"], "--nosuchflag"),
+    ] {
+        driverkit_matrix::fs::create_folder(&grid.path("here")).unwrap();
+        driverkit_matrix::fs::create_folder(&grid.path("folder.ko")).unwrap();
+        docker(&grid, &words)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    for (text, message) in [
+        ("target: [debian\n", "not valid YAML"),
+        ("targt: debian\n", "did you mean `target`?"),
+        ("\0", "not valid YAML"),
+        ("kernelconfigdata: '%'\n", "not base64"),
+    ] {
+        grid.write("config.yaml", text);
+        docker(&grid, &[])
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    assert!(!grid.path("cache").exists());
+}
+
+#[test]
+fn driver_sources_come_from_a_mirror_of_github() {
+    let grid = grid();
+    let sources = grid.path("sources/falcosecurity/libs/archive");
+    fs::create_folder(&sources).unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["-C".as_ref(), grid.path("driver").as_os_str()])
+        .args([
+            "-czf".as_ref(),
+            sources.join("1.0.0+driver.tar.gz").as_os_str(),
+        ])
+        .arg(".")
+        .status()
+        .unwrap();
+    assert!(tar.success());
+    let text = config(&grid).replace(
+        "driverversion: one\nsrc-dir: driver\n",
+        "driverversion: 1.0.0+driver\n",
+    );
+    grid.write("config.yaml", text);
+    let server = Server::of(&grid.path("sources"));
+    docker(&grid, &[])
+        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+        .assert()
+        .success();
+    let asked = server.requests();
+    docker(&grid, &[])
+        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+        .assert()
+        .success();
+    assert_eq!(server.requests(), asked, "asked once");
+}
