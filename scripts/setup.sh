@@ -42,6 +42,8 @@ gcc gcc
 make make
 mmdebstrap mmdebstrap
 dpkg-source dpkg-dev
+rpmbuild rpm
+cpio cpio
 bwrap bubblewrap
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 END

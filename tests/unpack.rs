@@ -11,6 +11,9 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "unpack/rpm.rs"]
+mod rpm;
+
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::failure::FailureClass;
 use driverkit_matrix::store::Store;
@@ -205,6 +208,44 @@ fn a_package_of_every_compression_gives_the_same_tree() {
     }
     assert!(trees.windows(2).all(|pair| pair[0] == pair[1]), "{trees:?}");
     assert_eq!((trees[0].entries, trees[0].size_bytes), (12, 21));
+}
+
+#[test]
+fn what_an_arch_package_says_of_itself_is_left_out() {
+    let headers = [
+        folder("usr/"),
+        folder("usr/lib/"),
+        file("usr/lib/.config", "CONFIG_X=y\n"),
+        link("usr/lib/scripts", "../scripts"),
+    ];
+    let unpacked_tree = |members: &[Member]| {
+        let archive = zstd::encode_all(&tar(members)[..], 1).unwrap();
+        let unpacked = unpack_bytes(&archive, &Limits::default());
+        let tree = *unpacked.result.as_ref().unwrap();
+        let found = tree_digest_of_folder(&unpacked.root()).unwrap();
+        assert_eq!(found, tree.sha256);
+        tree
+    };
+    let plain = unpacked_tree(&headers);
+    for names in [
+        &[".BUILDINFO", ".MTREE", ".PKGINFO"][..],
+        &[".PKGINFO", ".INSTALL"],
+        &["./.PKGINFO"],
+    ] {
+        let about = names.iter().map(|name| file(name, "about the package"));
+        let members: Vec<_> = about.chain(headers.clone()).collect();
+        assert_eq!(unpacked_tree(&members), plain, "{names:?}");
+    }
+    // Elsewhere such a name is a file like others.
+    let members = [&headers[..], &[file(".PKGINFO", "")]].concat();
+    assert_eq!(unpacked_tree(&members).entries, plain.entries + 1);
+    let members = [
+        &[file(".PKGINFO", "")],
+        &headers[..],
+        &[file("usr/.MTREE", "")],
+    ]
+    .concat();
+    assert_eq!(unpacked_tree(&members).entries, plain.entries + 1);
 }
 
 #[test]
@@ -424,8 +465,14 @@ fn broken_archives_are_refused() {
     let data = tar(&[file("a", &"text".repeat(1000))]);
     let whole = deb("data.tar.xz", &xz(&data));
     for (archive, expected) in [
-        (b"<html>".to_vec(), "neither a Debian package nor a tarball"),
-        (Vec::new(), "neither a Debian package nor a tarball"),
+        (
+            b"<html>".to_vec(),
+            "neither a Debian package, nor an rpm, nor a tarball",
+        ),
+        (
+            Vec::new(),
+            "neither a Debian package, nor an rpm, nor a tarball",
+        ),
         (b"!<arch>\n".to_vec(), "no data.tar"),
         (ar(&[VERSION, ("control.tar.gz", b"")]), "no data.tar"),
         (

@@ -12,16 +12,39 @@ pub enum ContentKind {
     Any,
     /// A Debian package.
     Deb,
+    /// An rpm.
+    Rpm,
     /// A tar archive: compressed by gzip, xz, zstd or bzip2, or plain.
     Tarball,
+    /// Any of the three.
+    Package,
 }
 
 impl ContentKind {
+    /// What a header package or kernel source is expected to be, by the end of its address.
+    pub fn of_address(address: &str) -> Self {
+        let name = address.split(['?', '#']).next().unwrap_or(address);
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        if ends(&[".deb"]) {
+            Self::Deb
+        } else if ends(&[".rpm"]) {
+            Self::Rpm
+        } else if ends(&[".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2"]) {
+            Self::Tarball
+        } else {
+            Self::Package
+        }
+    }
+
     /// Whether a file that starts with `head` (its first 512 bytes, or all of it) can be one of these.
     pub(super) fn matches(self, head: &[u8]) -> bool {
         match self {
             Self::Any => true,
             Self::Deb => head.starts_with(b"!<arch>\n"),
+            Self::Rpm => head.starts_with(&[0xed, 0xab, 0xee, 0xdb]),
+            Self::Package => [Self::Deb, Self::Rpm, Self::Tarball]
+                .iter()
+                .any(|kind| kind.matches(head)),
             Self::Tarball => {
                 let compressed: [&[u8]; 4] = [
                     &[0x1f, 0x8b],
@@ -41,7 +64,9 @@ impl fmt::Display for ContentKind {
         formatter.pad(match self {
             Self::Any => "file",
             Self::Deb => "Debian package",
+            Self::Rpm => "rpm",
             Self::Tarball => "tarball",
+            Self::Package => "package or tarball",
         })
     }
 }
@@ -72,9 +97,40 @@ mod tests {
             (ContentKind::Tarball, &tar, true),
             (ContentKind::Tarball, &tar[..200], false),
             (ContentKind::Tarball, b"!<arch>\n", false),
+            (ContentKind::Rpm, b"\xed\xab\xee\xdb\x03", true),
+            (ContentKind::Rpm, b"!<arch>\n", false),
+            (ContentKind::Package, b"\xed\xab\xee\xdb\x03", true),
+            (ContentKind::Package, b"!<arch>\n", true),
+            (ContentKind::Package, b"\x28\xb5\x2f\xfd", true),
+            (ContentKind::Package, b"Not found", false),
             (ContentKind::Any, b"", true),
         ] {
             assert_eq!(kind.matches(head), expected, "{kind} {head:?}");
+        }
+    }
+
+    #[test]
+    fn the_address_tells_what_is_expected() {
+        for (address, kind) in [
+            (
+                "http://a/pool/l/linux-headers_1_amd64.deb",
+                ContentKind::Deb,
+            ),
+            (
+                "http://a/kernel-devel-4.18.0-305.el8.x86_64.rpm?x=1",
+                ContentKind::Rpm,
+            ),
+            (
+                "https://a/linux-headers-6.1.pkg.tar.zst",
+                ContentKind::Tarball,
+            ),
+            (
+                "https://a/snapshot/linux-6.4-rc1.tar.gz",
+                ContentKind::Tarball,
+            ),
+            ("https://a/download?id=7", ContentKind::Package),
+        ] {
+            assert_eq!(ContentKind::of_address(address), kind, "{address}");
         }
     }
 

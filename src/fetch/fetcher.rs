@@ -32,12 +32,12 @@ pub struct Request {
 
 impl Request {
     /// The file of a package of a list.
-    pub fn for_package(package: &Package, kind: ContentKind) -> Self {
+    pub fn for_package(package: &Package) -> Self {
         Self {
             candidates: vec![Arc::clone(&package.url)],
             sha256: package.sha256,
             size_bytes: package.size_bytes,
-            kind,
+            kind: ContentKind::of_address(&package.url),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::event::InputReport;
 use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Fetched, Request};
+use crate::fetch::{Fetched, Request};
 use crate::kernel::{Kernel, Package};
 use crate::target::Target;
 use crate::unpack::{self, unpack_into_store};
@@ -122,7 +122,7 @@ impl Pipeline {
                 url: package.url.to_string(),
             });
         }
-        let request = Request::for_package(package, ContentKind::Deb);
+        let request = Request::for_package(package);
         if let Some(known) = self.fetcher.known(&request.candidates, None) {
             return Ok(known);
         }
@@ -137,7 +137,7 @@ impl Pipeline {
         fetched: &Fetched,
         mode: Mode,
     ) -> Result<Sha256, Halt> {
-        let key = KeyBuilder::new("unpack", 1).field("package", fetched.sha256);
+        let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
         let work = async {
             let sha256 = self.unpack_now(package, fetched.sha256).await?;
             let role = TreeRole::Package;
@@ -154,7 +154,7 @@ impl Pipeline {
     async fn unpack_now(&self, package: &Package, sha256: Sha256) -> Result<Sha256, Halt> {
         self.may_begin(Mode::Run)?;
         if !self.store.has_blob(sha256) {
-            let mut request = Request::for_package(package, ContentKind::Deb);
+            let mut request = Request::for_package(package);
             request.sha256 = Some(sha256);
             let fetched = Box::pin(self.fetcher.fetch(&request)).await;
             fetched.map_err(|error| Halt::from(error.failure()))?;

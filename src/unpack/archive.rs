@@ -1,40 +1,48 @@
-//! Tar archives, entry by entry.
+//! What a file is, and the tree that it gives.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::path::Path;
 
 use rustix::fs::syncfs;
-use tar::{EntryType, Header, PaxExtensions};
 
 use super::decompress::{Compression, decompress};
-use super::error::shown;
 use super::write::TreeWriter;
-use super::{Limits, Tree, UnpackError, deb};
+use super::{Limits, Tree, UnpackError, cpio, deb, rpm, tarball};
 use crate::digest::Sha256;
 use crate::fs::FileError;
 use crate::store::Store;
 
-/// The most bytes of an entry that only describes the next one.
-const MOST_DESCRIPTION_BYTES: u64 = 64 << 10;
-
-/// Unpacks the Debian package or tarball `archive` into the empty folder `into`. Nothing is made durable: see
+/// Unpacks the package or tarball `archive` into the empty folder `into`. Nothing is made durable: see
 /// [`unpack_into_store`]. Blocks the thread.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
     let mut file = File::open(archive).map_err(FileError::of("read", archive))?;
     let mut head = [0; 512];
     let length = read_up_to(&mut file, &mut head).map_err(FileError::of("read", archive))?;
     let head = &head[..length];
+    let mut writer = TreeWriter::new(into, limits)?;
     if head.starts_with(deb::MAGIC) {
         let (compression, content) = deb::content(file)?;
-        return unpack_tar(compression, content, into, limits);
+        within_limits(compression, content, limits, |reader| {
+            tarball::unpack(reader, &mut writer, limits)
+        })?;
+    } else if head.starts_with(rpm::MAGIC) {
+        let package = rpm::open(file)?;
+        let (compression, payload) = package.payload()?;
+        within_limits(compression, payload, limits, |reader| {
+            cpio::unpack(reader, || package.files(limits), &mut writer, limits)
+        })?;
+    } else {
+        let compression = Compression::of_tarball(head).ok_or(UnpackError::UnknownFormat)?;
+        file.rewind().map_err(FileError::of("read", archive))?;
+        within_limits(compression, file, limits, |reader| {
+            tarball::unpack(reader, &mut writer, limits)
+        })?;
     }
-    let compression = Compression::of_tarball(head).ok_or(UnpackError::UnknownFormat)?;
-    file.rewind().map_err(FileError::of("read", archive))?;
-    unpack_tar(compression, file, into, limits)
+    writer.finish()
 }
 
-/// Unpacks a Debian package or tarball of the store into a tree of the store. Blocks the thread.
+/// Unpacks a package or tarball of the store into a tree of the store. Blocks the thread.
 pub fn unpack_into_store(
     store: &Store,
     blob: Sha256,
@@ -65,139 +73,18 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn unpack_tar(
+/// Hands what is in `compressed` to `unpack`, which reads it to its end.
+fn within_limits(
     compression: Compression,
     compressed: impl Read + 'static,
-    into: &Path,
     limits: &Limits,
-) -> Result<Tree, UnpackError> {
-    let (reader, exceeded) = decompress(compression, compressed, *limits)?;
-    let result = unpack_entries(reader, into, limits);
-    // A limit reaches the tar reader as an error of the data: tell it by its own name.
+    unpack: impl FnOnce(&mut dyn Read) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
+    let (mut reader, exceeded) = decompress(compression, compressed, *limits)?;
+    let result = unpack(&mut reader);
+    // A limit reaches the reader of the archive as an error of the data: tell it by its own name.
     match exceeded.take() {
         Some(error) if result.is_err() => Err(error),
         _ => result,
-    }
-}
-
-fn unpack_entries(reader: impl Read, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
-    let mut writer = TreeWriter::new(into, limits)?;
-    let mut archive = tar::Archive::new(reader);
-    let mut count = 0;
-    let mut description = Description::default();
-    for entry in archive.entries().map_err(UnpackError::Broken)?.raw(true) {
-        let mut entry = entry.map_err(UnpackError::Broken)?;
-        count += 1;
-        if count > limits.entries {
-            return Err(UnpackError::TooManyEntries(limits.entries));
-        }
-        let header = entry.header().clone();
-        let size_bytes = header.entry_size().map_err(UnpackError::Broken)?;
-        if description.add(&header, size_bytes, &mut entry)? {
-            continue;
-        }
-        let Description { path, link, size } = std::mem::take(&mut description);
-        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let target = link
-            .or_else(|| Some(header.link_name_bytes()?.into_owned()))
-            .unwrap_or_default();
-        let unsupported = |kind: String| UnpackError::UnsupportedEntry {
-            path: shown(&path),
-            kind,
-        };
-        if size.is_some_and(|size| size != size_bytes) {
-            return Err(unsupported("a size apart from its header".to_owned()));
-        }
-        match header.entry_type() {
-            EntryType::Directory => writer.add_folder(&path)?,
-            // The oldest archives have no type for folders.
-            EntryType::Regular if path.ends_with(b"/") => writer.add_folder(&path)?,
-            EntryType::Regular => {
-                let mode = header.mode().map_err(UnpackError::Broken)?;
-                writer.add_file(&path, mode & 0o111 != 0, size_bytes, &mut entry)?;
-            }
-            EntryType::Symlink => writer.add_link(&path, &target)?,
-            EntryType::Link => writer.add_hard_link(&path, &target)?,
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                return Err(UnpackError::SpecialFile(shown(&path)));
-            }
-            other => {
-                return Err(unsupported(format!(
-                    "type {:?}",
-                    char::from(other.as_byte())
-                )));
-            }
-        }
-    }
-    // What follows is padding, but its checksum speaks for everything before it.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(UnpackError::Broken)?;
-    writer.finish()
-}
-
-/// What one entry says of the next: names that do not fit into a header.
-#[derive(Default)]
-struct Description {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-}
-
-impl Description {
-    /// Takes in an entry; says whether it was a description.
-    fn add(
-        &mut self,
-        header: &Header,
-        size_bytes: u64,
-        content: &mut impl Read,
-    ) -> Result<bool, UnpackError> {
-        let kind = header.entry_type();
-        let is_description = kind.is_gnu_longname()
-            || kind.is_gnu_longlink()
-            || kind.is_pax_local_extensions()
-            || kind.is_pax_global_extensions();
-        if !is_description {
-            return Ok(false);
-        }
-        let unsupported = |kind: &str| UnpackError::UnsupportedEntry {
-            path: shown(&header.path_bytes()),
-            kind: kind.to_owned(),
-        };
-        if size_bytes > MOST_DESCRIPTION_BYTES {
-            return Err(unsupported("a very long description"));
-        }
-        let mut bytes = Vec::new();
-        content
-            .read_to_end(&mut bytes)
-            .map_err(UnpackError::Broken)?;
-        let until_zero = |bytes: &[u8]| {
-            let end = bytes.iter().position(|&byte| byte == 0);
-            bytes[..end.unwrap_or(bytes.len())].to_vec()
-        };
-        if kind.is_gnu_longname() {
-            self.path = Some(until_zero(&bytes));
-        } else if kind.is_gnu_longlink() {
-            self.link = Some(until_zero(&bytes));
-        } else {
-            let is_global = kind.is_pax_global_extensions();
-            for extension in PaxExtensions::new(&bytes) {
-                let extension = extension.map_err(UnpackError::Broken)?;
-                let value = until_zero(extension.value_bytes());
-                match extension.key_bytes() {
-                    b"path" | b"linkpath" | b"size" if is_global => {
-                        return Err(unsupported("a name or size for all entries"));
-                    }
-                    b"path" => self.path = Some(value),
-                    b"linkpath" => self.link = Some(value),
-                    b"size" => {
-                        let text = extension.value().ok();
-                        let size = text.and_then(|text| text.parse().ok());
-                        self.size = Some(size.ok_or_else(|| unsupported("a size that is none"))?);
-                    }
-                    key if key.starts_with(b"GNU.sparse") => return Err(unsupported("sparse")),
-                    _ => {}
-                }
-            }
-        }
-        Ok(true)
     }
 }

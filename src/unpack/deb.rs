@@ -16,7 +16,10 @@ const MOST_MEMBERS: usize = 16;
 
 /// Finds the archive of the package's files, and gives a reader at its start.
 pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), UnpackError> {
-    let broken = UnpackError::BrokenPackage;
+    let broken = |problem| UnpackError::BrokenPackage {
+        kind: "Debian package",
+        problem,
+    };
     let length = file.seek(SeekFrom::End(0)).map_err(UnpackError::Broken)?;
     let mut position = MAGIC.len() as u64;
     let mut found = None;
@@ -58,6 +61,7 @@ pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), U
             let compression = match extension {
                 "" => Compression::None,
                 ".gz" => Compression::Gzip,
+                ".bz2" => Compression::Bzip2,
                 ".xz" => Compression::Xz,
                 ".zst" => Compression::Zstd,
                 _ => return Err(UnpackError::Compression(name.to_owned())),

@@ -22,24 +22,31 @@ const RATIO_FLOOR_BYTES: u64 = 16 << 20;
 pub(super) enum Compression {
     None,
     Gzip,
+    Bzip2,
     Xz,
     Zstd,
 }
 
 impl Compression {
-    /// By the start of a tarball.
-    pub(super) fn of_tarball(head: &[u8]) -> Option<Self> {
+    /// By the first bytes of compressed data.
+    pub(super) fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(&[0x1f, 0x8b]) {
             Some(Self::Gzip)
+        } else if head.starts_with(b"BZh") {
+            Some(Self::Bzip2)
         } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
             Some(Self::Xz)
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             Some(Self::Zstd)
-        } else if head.get(257..262) == Some(b"ustar") {
-            Some(Self::None)
         } else {
             None
         }
+    }
+
+    /// By the start of a tarball.
+    pub(super) fn of_tarball(head: &[u8]) -> Option<Self> {
+        let is_plain = head.get(257..262) == Some(b"ustar");
+        Self::of(head).or(is_plain.then_some(Self::None))
     }
 }
 
@@ -78,6 +85,7 @@ fn decoder(
     Ok(match compression {
         Compression::None => Box::new(compressed),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(compressed)),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(compressed)),
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(compressed, stream))

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::digest::Sha256;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::FileError;
 
@@ -11,21 +12,37 @@ pub enum UnpackError {
     /// The archive or the tree could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Neither a Debian package nor a tarball.
-    #[error("is neither a Debian package nor a tarball")]
+    /// None of the formats that are known.
+    #[error("is neither a Debian package, nor an rpm, nor a tarball")]
     UnknownFormat,
-    /// A Debian package whose outer archive is broken.
-    #[error("is no proper Debian package: {0}")]
-    BrokenPackage(&'static str),
+    /// A package whose outer format is broken.
+    #[error("is no proper {kind}: {problem}")]
+    BrokenPackage {
+        /// What it should be.
+        kind: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A package without files.
     #[error("holds no data.tar")]
     NoContent,
     /// A compression that is not supported.
-    #[error("holds {0}, a compression that is not supported; xz, gz, zst and none are")]
+    #[error("holds {0}, a compression that is not supported; xz, gz, zst, bz2 and none are")]
     Compression(String),
-    /// The compressed data or the tar archive is broken or cut off.
+    /// The compressed data or the archive is broken or cut off.
     #[error("is broken: {0}")]
     Broken(#[source] io::Error),
+    /// A cpio archive that is not one.
+    #[error("holds a broken cpio archive: {0}")]
+    BrokenCpio(&'static str),
+    /// An rpm whose payload is not the one that its header names.
+    #[error("has a payload with SHA-256 {found}, but its header names {expected}")]
+    PayloadDigest {
+        /// The digest in its header.
+        expected: Sha256,
+        /// The digest of what follows.
+        found: Sha256,
+    },
     /// A name that starts with a slash.
     #[error("holds the absolute path `{0}`")]
     AbsolutePath(String),
@@ -70,7 +87,7 @@ pub enum UnpackError {
     /// A device, pipe or socket.
     #[error("holds `{0}`, which is neither file, folder nor link")]
     SpecialFile(String),
-    /// A kind of tar entry that no package of a distribution has.
+    /// A kind of entry that no package of a distribution has.
     #[error("holds the entry `{path}` of a kind that is not supported ({kind})")]
     UnsupportedEntry {
         /// Its path.

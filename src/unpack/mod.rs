@@ -1,4 +1,4 @@
-//! Archives to trees: Debian packages and tarballs, unpacked without running any program.
+//! Archives to trees: Debian packages, rpms, Arch packages and tarballs, unpacked without running any program.
 //!
 //! In: a file, as it came from a server, and [`Limits`]. Out: a folder, and its digest as a [`Tree`]. Nothing that
 //! an archive says is trusted: whatever would write outside the folder, make anything but files, folders and links,
@@ -9,10 +9,13 @@
 //! the place where the tree is shown to a build, and nothing here follows it.
 
 mod archive;
+mod cpio;
 mod deb;
 mod decompress;
 mod error;
 mod path;
+mod rpm;
+mod tarball;
 mod tree;
 mod write;
 
