@@ -1,17 +1,23 @@
 //! What runs the compiles and whose compilers they are, as the command line chooses.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use super::builder_flags::BuilderFlags;
 use super::{CliError, Context, images};
 use crate::executor::{
     DockerExecutor, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
     host_toolchain,
 };
-use crate::image::{BuiltImage, Catalogue, GccVersion};
+use crate::fetch;
+use crate::image::{
+    BuiltImage, Catalogue, ForeignImages, ForeignImagesError, GccVersion, ImageSources,
+    ImageSourcesError,
+};
 use crate::kernel::Architecture;
-use crate::scheduler::Toolchains;
+use crate::scheduler::{BuilderImages, Toolchains};
 
 /// The choice of executor and toolchain.
 #[derive(Debug, Args)]
@@ -29,6 +35,11 @@ pub(super) struct Execution {
     toolchain: ToolchainChoice,
     #[command(flatten)]
     images: images::Folders,
+    #[command(flatten)]
+    builder: BuilderFlags,
+    /// Where builder images come from, where a command says it in another way.
+    #[arg(skip)]
+    sources: Option<ImageSources>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,8 +66,8 @@ enum ToolchainChoice {
 }
 
 impl Execution {
-    /// Containers over builder images.
-    pub(super) fn docker(images: images::Folders) -> Self {
+    /// Containers over builder images, which come from `sources`.
+    pub(super) fn docker(images: images::Folders, sources: ImageSources) -> Self {
         // As for `run`, tests ask for the fake one.
         let is_fake = std::env::var_os("DRIVERKIT_MATRIX_EXECUTOR").is_some_and(|it| it == "fake");
         Self {
@@ -67,6 +78,8 @@ impl Execution {
             },
             toolchain: ToolchainChoice::Image,
             images,
+            builder: BuilderFlags::default(),
+            sources: Some(sources),
         }
     }
 
@@ -88,7 +101,15 @@ impl Execution {
                 compilers: all_compilers(),
             });
         }
-        let catalogue = || Catalogue::read(&self.images.image_descriptions);
+        let sources = self.sources()?;
+        let has_foreign = sources.has_foreign();
+        let catalogue = || match Catalogue::read(&self.images.image_descriptions) {
+            // Nobody needs descriptions who takes the images of others.
+            Err(_) if has_foreign && !self.images.image_descriptions.exists() => {
+                Ok(Catalogue::default())
+            }
+            catalogue => catalogue,
+        };
         let is_built = |catalogue: &Catalogue| {
             let built = |name: &str| {
                 matches!(
@@ -102,14 +123,17 @@ impl Execution {
             (ToolchainChoice::Image, catalogue) => {
                 Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
             }
-            (ToolchainChoice::Auto, Ok(catalogue)) if is_built(&catalogue) => Some(catalogue),
+            (ToolchainChoice::Auto, Ok(catalogue)) if has_foreign || is_built(&catalogue) => {
+                Some(catalogue)
+            }
             (ToolchainChoice::Auto, catalogue) if self.executor == ExecutorChoice::Docker => {
                 Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
             }
             (ToolchainChoice::Host | ToolchainChoice::Auto, _) => None,
         };
         if let Some(catalogue) = images {
-            return Ok(Toolchains::images(catalogue, &self.images.built(context)));
+            let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+            return builder_images(catalogue, &self.images.built(context), sources, foreign);
         }
         if self.executor == ExecutorChoice::Docker {
             return Err(CliError::Input {
@@ -122,6 +146,21 @@ impl Execution {
             identity: host.identity,
             compilers: compilers_of(&host),
         })
+    }
+
+    /// The daemon, with what its registries are to be told.
+    fn logged_in(&self, docker: DockerExecutor) -> Result<DockerExecutor, CliError> {
+        Ok(match self.sources()?.access.login {
+            Some(login) => docker.with_login(&login.registry, &login.user, &login.password),
+            None => docker,
+        })
+    }
+
+    fn sources(&self) -> Result<ImageSources, CliError> {
+        match &self.sources {
+            Some(sources) => Ok(sources.clone()),
+            None => self.builder.sources(),
+        }
     }
 
     /// The executor, and what the person should know about the choice.
@@ -149,10 +188,10 @@ impl Execution {
                 let docker = DockerExecutor::connect()
                     .await
                     .map_err(|error| infrastructure(&error))?;
-                Ok((Arc::new(docker), Vec::new()))
+                Ok((Arc::new(self.logged_in(docker)?), Vec::new()))
             }
             ExecutorChoice::Auto | ExecutorChoice::Fake => match DockerExecutor::connect().await {
-                Ok(docker) => Ok((Arc::new(docker), Vec::new())),
+                Ok(docker) => Ok((Arc::new(self.logged_in(docker)?), Vec::new())),
                 Err(error) => {
                     let note = format!(
                         "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"
@@ -161,6 +200,52 @@ impl Execution {
                 }
             },
         }
+    }
+}
+
+/// The own images in `folder` and those of others. Repositories that were never asked for their tags are asked.
+fn builder_images(
+    catalogue: Catalogue,
+    folder: &Path,
+    sources: ImageSources,
+    foreign: ForeignImages,
+) -> Result<Toolchains, CliError> {
+    if sources.is_unknown(&foreign) {
+        ask_repositories(&sources, &foreign, false)?;
+    }
+    let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;
+    let images = BuilderImages::new(catalogue, folder, offers, sources.named, foreign);
+    Ok(Toolchains::Images(images))
+}
+
+/// Asks repositories for their tags: those that were never asked, or all of them.
+pub(super) fn ask_repositories(
+    sources: &ImageSources,
+    foreign: &ForeignImages,
+    all: bool,
+) -> Result<(), CliError> {
+    let client = fetch::make_client(&fetch::Settings::default())
+        .map_err(|error| of_sources(ImageSourcesError::Client(error)))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Infrastructure {
+            message: format!("failed to start the runtime: {error}"),
+        })?;
+    let asked = runtime.block_on(sources.ask(foreign, &client, all));
+    asked.map_err(of_sources)
+}
+
+pub(super) fn of_remembered(error: ForeignImagesError) -> CliError {
+    of_sources(error.into())
+}
+
+pub(super) fn of_sources(error: ImageSourcesError) -> CliError {
+    match error {
+        ImageSourcesError::Index(diagnostic) => CliError::Diagnostics(vec![*diagnostic]),
+        error => CliError::Infrastructure {
+            message: error.to_string(),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
+mod builder_flags;
 mod cache;
 mod driverkit;
 mod execution;

@@ -117,7 +117,7 @@ pub(super) fn check_package_url(text: &str) -> Result<(), String> {
 
 /// Whether a text can name an image: letters, digits and `/ . - @ _ :`, parts that are not empty and neither start nor
 /// end with one of the others.
-pub(super) fn check_image_name(text: &str) -> Result<(), String> {
+pub fn check_image_name(text: &str) -> Result<(), String> {
     let is_name = |part: &str| {
         let is_word =
             |found: Option<char>| found.is_some_and(|found| found.is_ascii_alphanumeric());

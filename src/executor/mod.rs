@@ -220,6 +220,23 @@ pub trait Executor: Send + Sync {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>>;
 
+    /// The identity of an image that was not made here, which is pulled when it is missing, or `anew` in any case.
+    fn pull<'a>(
+        &'a self,
+        image: &'a str,
+        _anew: bool,
+    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
+        Box::pin(async move {
+            Err(ExecutorError::Image {
+                image: image.to_owned(),
+                message: format!(
+                    "executor `{}` takes only images that were made here; take `--executor docker`, whose daemon can pull it",
+                    self.name()
+                ),
+            })
+        })
+    }
+
     /// Removes what dead runs left behind; returns how many things it removed. What belongs to a run that lives, or
     /// may live on another machine, stays.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>>;

@@ -327,7 +327,8 @@ impl Fetcher {
     }
 }
 
-fn make_client(settings: &Settings) -> Result<Client, String> {
+/// An HTTP client with the proxy and timeouts of `settings`.
+pub fn make_client(settings: &Settings) -> Result<Client, String> {
     // Fails when one is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let proxy = settings.proxy.as_ref().map(reqwest::Proxy::all).transpose();

@@ -21,7 +21,7 @@ mod single_flight;
 
 pub use content::ContentKind;
 pub use error::{Answer, FetchError, Tried};
-pub use fetcher::{Fetched, Fetcher, Request};
+pub use fetcher::{Fetched, Fetcher, Request, make_client};
 pub use mirrors::{MirrorRule, Mirrors};
 pub use settings::Settings;
 pub use single_flight::SingleFlight;

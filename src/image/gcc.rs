@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 /// A version of gcc: `12`, `4.8`, `10.2.1`. Ordered number by number, a shorter version before those it begins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GccVersion(Vec<u32>);
 
 /// Why a text is no [`GccVersion`].
@@ -15,6 +15,14 @@ pub struct GccVersion(Vec<u32>);
 pub struct ParseGccVersionError(String);
 
 impl GccVersion {
+    /// The version as driverkit's images name their compilers, with zeros for what is not known: `12.0.0` for `12`.
+    #[must_use]
+    pub fn with_three_numbers(&self) -> Self {
+        let mut numbers = self.0.clone();
+        numbers.resize(numbers.len().max(3), 0);
+        Self(numbers)
+    }
+
     /// Whether the two are the same as far as both are known: `12` and `12.2.0` are.
     pub fn agrees_with(&self, other: &Self) -> bool {
         self.0
@@ -72,6 +80,8 @@ mod tests {
         assert!(version("12.2.0").agrees_with(&version("12")));
         assert!(!version("4.8").agrees_with(&version("4.9")));
         assert!(!version("1").agrees_with(&version("12")));
+        assert_eq!(version("12").with_three_numbers(), version("12.0.0"));
+        assert_eq!(version("4.8.5").with_three_numbers(), version("4.8.5"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Pipeline {
                 let inputs = key_of(
                     driver,
                     &source,
-                    self.configure_toolchain()?.identity(),
+                    self.configure_toolchain(mode).await?.identity(),
                     &script,
                 );
                 let work = self.configure(build, &source, script);
@@ -195,7 +195,7 @@ impl Pipeline {
     ) -> Result<Work, Halt> {
         let request = JobRequest {
             phase: Phase::Configure,
-            toolchain: self.configure_toolchain()?,
+            toolchain: self.configure_toolchain(Mode::Run).await?,
             script,
             mounts: vec![mount(self.source_tree(build, source)?)],
         };

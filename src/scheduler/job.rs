@@ -147,7 +147,7 @@ impl Pipeline {
         })
     }
 
-    fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
+    pub(super) fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
         let class = match error {
             ExecutorError::Image { .. } => FailureClass::Image,
             ExecutorError::Infrastructure { .. } => {

@@ -25,4 +25,4 @@ pub use out_folder::OutFolder;
 pub use run::{Parts, Reproduce, Run, RunResult, RunSettings, explain};
 pub use step::{Asked, Failed, Halt, Mode, RetryClasses};
 pub use stop::{Stop, StopReason};
-pub use toolchain::Toolchains;
+pub use toolchain::{BuilderImages, Toolchains};

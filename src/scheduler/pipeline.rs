@@ -22,7 +22,7 @@ use crate::cache::StepResult;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::event::{ArtifactReport, BuildReport};
-use crate::executor::{Executor, Toolchain};
+use crate::executor::Executor;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{Fetcher, SingleFlight};
 use crate::kernel::Architecture;
@@ -53,6 +53,8 @@ pub(super) struct Pipeline {
     pub(super) kernels: Memo<String, Result<Arc<KernelInputs>, Halt>>,
     pub(super) kernel_flights: SingleFlight<String, Arc<KernelInputs>, Halt>,
     pub(super) check_locks: Locks,
+    /// The images of others that are pulled, by name.
+    pub(super) pulls: SingleFlight<String, Sha256, Halt>,
     /// Failures that were tried again, until the report about their build takes them.
     pub(super) retries: Retries,
     pub(super) infrastructure_failures: AtomicU32,
@@ -146,10 +148,6 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn configure_toolchain(&self) -> Result<Toolchain, Halt> {
-        self.toolchains.for_configure(self.host)
-    }
-
     /// The command that does this one build again.
     pub(super) fn reproduce_command(&self, build: &Build) -> String {
         let id = build.id();
@@ -225,7 +223,8 @@ impl Pipeline {
     ) -> Result<(), Halt> {
         let kernel = self.shared_kernel(build, mode, progress).await?;
         progress.kernel = Some(kernel.clone());
-        let toolchain = self.toolchains.choose(build, &kernel, self.host)?;
+        let own_gcc = kernel.inspection.facts.gcc_version.as_deref();
+        let toolchain = self.toolchain(build, own_gcc, mode).await?;
         progress.toolchain = Some(toolchain.clone());
         let driver = self.driver_inputs(build, mode).await?;
         progress.new.extend(

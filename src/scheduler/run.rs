@@ -276,6 +276,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         kernels: Memo::default(),
         kernel_flights: SingleFlight::default(),
         check_locks: super::checks::Locks::default(),
+        pulls: SingleFlight::default(),
         retries: super::pipeline::Retries::default(),
         infrastructure_failures: AtomicU32::new(0),
         aliases: aliases(plan),

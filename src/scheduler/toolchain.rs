@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::kernel_inputs::KernelInputs;
-use super::step::Halt;
+use super::pipeline::Pipeline;
+use super::step::{Halt, Mode};
 use crate::digest::Sha256;
 use crate::event::ToolchainReport;
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::image::{BuiltImage, Catalogue, GccVersion};
+use crate::image::{self, BuiltImage, Catalogue, ForeignImages, GccVersion, Maker, Offer, Wanted};
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::Compilers;
 
 /// A toolchain for a build.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ChosenToolchain {
     pub(super) toolchain: Toolchain,
     pub(super) compilers: Compilers,
@@ -23,15 +23,10 @@ pub(super) struct ChosenToolchain {
 }
 
 /// Where toolchains come from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Toolchains {
-    /// The described builder images, with what is known of each that is built: read once for the whole run.
-    Images {
-        /// The descriptions.
-        catalogue: Catalogue,
-        /// By name; a record that cannot be read stands with the reason.
-        built: BTreeMap<String, Result<BuiltImage, String>>,
-    },
+    /// Builder images.
+    Images(BuilderImages),
     /// The compilers of this machine, found once.
     Host {
         /// The digest over their versions.
@@ -41,167 +36,302 @@ pub enum Toolchains {
     },
 }
 
-impl Toolchains {
-    /// The images of `catalogue` whose archives and records are in `folder`.
-    pub fn images(catalogue: Catalogue, folder: &Path) -> Self {
+/// The builder images that may be used.
+#[derive(Debug)]
+pub struct BuilderImages {
+    /// Those that are described here.
+    catalogue: Catalogue,
+    /// What is known of those of them that are built, by name: read once for the whole run. A record that cannot be
+    /// read stands with the reason.
+    built: BTreeMap<String, Result<BuiltImage, String>>,
+    /// What all images offer, in the order of priority.
+    offers: Vec<Offer>,
+    /// The image that is used for everything, where one is named.
+    named: Option<String>,
+    /// What is known of the images of others.
+    foreign: ForeignImages,
+}
+
+impl BuilderImages {
+    /// The images of `catalogue`, whose archives and records are in `folder`, and those of others.
+    pub fn new(
+        catalogue: Catalogue,
+        folder: &Path,
+        offers: Vec<Offer>,
+        named: Option<String>,
+        foreign: ForeignImages,
+    ) -> Self {
         let load = |name: &String| {
             let built = BuiltImage::load(folder, name).map_err(|error| error.to_string());
             Some((name.clone(), built.transpose()?))
         };
         let names = catalogue.images().iter().map(|image| &image.name);
-        let built = names.filter_map(load).collect();
-        Self::Images { catalogue, built }
+        Self {
+            built: names.filter_map(load).collect(),
+            catalogue,
+            offers,
+            named,
+            foreign,
+        }
     }
 
-    /// Chooses for one build: the matrix's demand, else the kernel's own compiler, else driverkit's table; of what
-    /// the images have, that version or the nearest lower one.
-    pub(super) fn choose(
+    /// The offer for a build: of the image that the command line or the matrix names, else of all images.
+    fn choose(&self, build: &Build, wanted: &Wanted<'_>) -> Result<(Offer, String), String> {
+        let Some(name) = self.named.as_ref().or(build.settings.image.as_ref()) else {
+            let (offer, reason) =
+                image::choose(&self.offers, wanted).map_err(|error| error.to_string())?;
+            return Ok((offer.clone(), reason.to_string()));
+        };
+        if let Some(own) = self.catalogue.get(name) {
+            let offers: Vec<Offer> = Offer::of_description(own).collect();
+            let (offer, reason) =
+                image::choose(&offers, wanted).map_err(|error| format!("{name}: {error}"))?;
+            return Ok((offer.clone(), reason.to_string()));
+        }
+        // As driverkit does: the wanted compiler must be in it.
+        let foreign = Offer {
+            image: name.clone(),
+            target: None,
+            host: wanted.host,
+            architecture: wanted.host,
+            gcc: wanted.gcc.with_three_numbers(),
+            maker: Maker::Driverkit,
+        };
+        let (offer, _) = image::choose([&foreign], wanted).map_err(|error| {
+            format!("image {name} is none of images/, and others compile for their own architecture only: {error}")
+        })?;
+        Ok((offer.clone(), "in the image that is named".to_owned()))
+    }
+}
+
+impl Pipeline {
+    /// Chooses for one build: the compiler that the matrix demands, else the kernel's own (`own_gcc`, where its tree
+    /// or configuration names it), else driverkit's table; of what the images have, that version or, unless it is
+    /// demanded, the nearest lower one. An image of others that was never used is pulled, to know what it is.
+    pub(super) async fn toolchain(
         &self,
         build: &Build,
-        kernel: &KernelInputs,
-        host: Architecture,
+        own_gcc: Option<&str>,
+        mode: Mode,
     ) -> Result<ChosenToolchain, Halt> {
-        let failed = |message: String| {
-            Halt::from(Failure::new(FailureClass::Image, Phase::Toolchain, message))
+        let (gcc_wanted, why) = wanted_gcc(build, own_gcc);
+        let version: GccVersion = gcc_wanted
+            .parse()
+            .map_err(|error| failed(format!("{error}")))?;
+        let wanted = Wanted {
+            gcc: &version,
+            is_demanded: build.settings.gcc.is_some(),
+            target: &build.kernel.target,
+            architecture: build.kernel.architecture,
+            host: self.host,
         };
-        let (wanted, why) = wanted(build, kernel);
-        let version: GccVersion = wanted.parse().map_err(|error| failed(format!("{error}")))?;
-        let architecture = build.kernel.architecture;
-        match self {
-            Self::Images { catalogue, built } => {
-                let choice = match &build.settings.image {
-                    Some(name) => {
-                        let image = catalogue.get(name).ok_or_else(|| {
-                            let known: Vec<_> = catalogue
-                                .images()
-                                .iter()
-                                .map(|image| image.name.as_str())
-                                .collect();
-                            failed(format!(
-                                "builder image `{name}` is not described; there are {}",
-                                known.join(", ")
-                            ))
-                        })?;
-                        image.choose(&version, architecture, host)
-                    }
-                    None => catalogue.choose(&version, architecture, host),
-                }
-                .map_err(|error| failed(error.to_string()))?;
-                let name = &choice.image.name;
-                let built = match built.get(name) {
-                    Some(Ok(built)) => built,
-                    Some(Err(reason)) => return Err(failed(reason.clone())),
-                    None => {
-                        return Err(failed(format!(
-                            "builder image {name} is not built; run `driverkit-matrix images build {name}`"
-                        )));
-                    }
-                };
-                let gcc_used = choice.compiler.gcc.to_string();
-                Ok(ChosenToolchain {
-                    compilers: Compilers::new(&gcc_used, architecture, host),
-                    report: ToolchainReport {
-                        image: choice.image.docker_name(),
-                        image_sha256: built.identity(),
-                        gcc_wanted: wanted,
-                        gcc_used,
-                        reason: format!("{why}, {}", choice.reason),
-                    },
-                    toolchain: Toolchain::Image {
-                        name: choice.image.docker_name(),
-                        identity: built.identity(),
-                        archive: Some(built.archive.clone()),
-                    },
-                })
+        let (offer, reason) = match &self.toolchains {
+            Toolchains::Images(images) => images.choose(build, &wanted).map_err(failed)?,
+            Toolchains::Host { compilers, .. } => of_host(compilers, &wanted).map_err(failed)?,
+        };
+        let toolchain = self.of_offer(&offer, mode).await?;
+        let gcc_used = offer.gcc.to_string();
+        Ok(ChosenToolchain {
+            compilers: match &offer.maker {
+                Maker::Own { compiler, .. } => Compilers::new(
+                    &compiler.command,
+                    &compiler.cross_prefix,
+                    build.kernel.architecture,
+                    self.host,
+                ),
+                Maker::Driverkit => Compilers::new(
+                    &format!("/usr/bin/gcc-{gcc_used}"),
+                    "",
+                    build.kernel.architecture,
+                    self.host,
+                ),
+            },
+            report: ToolchainReport {
+                image: offer.image,
+                image_sha256: toolchain.identity(),
+                gcc_wanted,
+                gcc_used,
+                reason: format!("{why}, {reason}"),
+            },
+            toolchain,
+        })
+    }
+
+    /// The toolchain of an offer, with its identity.
+    async fn of_offer(&self, offer: &Offer, mode: Mode) -> Result<Toolchain, Halt> {
+        let images = match &self.toolchains {
+            Toolchains::Host { identity, .. } => {
+                return Ok(Toolchain::Host {
+                    identity: *identity,
+                });
             }
-            Self::Host {
-                identity,
-                compilers,
-            } => {
-                let fits = |(of, _): &&(Architecture, GccVersion)| *of == architecture;
-                let mut versions: Vec<_> = compilers
-                    .iter()
-                    .filter(fits)
-                    .map(|(_, version)| version.clone())
-                    .collect();
-                versions.sort();
-                let exact = versions.iter().find(|found| found.agrees_with(&version));
-                let lower = versions.iter().rev().find(|found| **found < version);
-                let (used, reason) = match (exact, lower, versions.first()) {
-                    (Some(found), ..) => (found, "exact version"),
-                    (None, Some(found), _) => (found, "nearest lower version"),
-                    (None, None, Some(found)) => (found, "lowest version, all are higher"),
-                    (None, None, None) => {
-                        return Err(failed(format!(
-                            "this machine has no gcc for {architecture}; install one, or build the images with `driverkit-matrix images build`"
-                        )));
-                    }
-                };
-                Ok(ChosenToolchain {
-                    compilers: Compilers::new(&used.to_string(), architecture, host),
-                    report: ToolchainReport {
-                        image: "host".to_owned(),
-                        image_sha256: *identity,
-                        gcc_wanted: wanted,
-                        gcc_used: used.to_string(),
-                        reason: format!("{why}, {reason}"),
-                    },
-                    toolchain: Toolchain::Host {
-                        identity: *identity,
-                    },
-                })
-            }
+            Toolchains::Images(images) => images,
+        };
+        if let Maker::Own { name, .. } = &offer.maker {
+            return match images.built.get(name) {
+                Some(Ok(built)) => Ok(Toolchain::Image {
+                    name: offer.image.clone(),
+                    identity: built.identity(),
+                    archive: Some(built.archive.clone()),
+                }),
+                Some(Err(reason)) => Err(failed(reason.clone())),
+                None => Err(failed(format!(
+                    "builder image {name} is not built; run `driverkit-matrix images build {name}`"
+                ))),
+            };
         }
+        let identity = if let Some(known) = images.foreign.identity(&offer.image) {
+            known
+        } else {
+            self.may_begin(mode)?;
+            let pulled = || self.pull(images, &offer.image);
+            self.pulls.run(offer.image.clone(), pulled).await?
+        };
+        Ok(Toolchain::Image {
+            name: offer.image.clone(),
+            identity,
+            archive: None,
+        })
+    }
+
+    async fn pull(&self, images: &BuilderImages, name: &str) -> Result<Sha256, Halt> {
+        let executor = self.executor.get().ok_or(Halt::NotRun)?;
+        let pulled = executor.pull(name, false).await;
+        let identity = pulled.map_err(|error| self.executor_failure(&error, Phase::Toolchain))?;
+        let kept = images.foreign.keep_identity(name, identity);
+        kept.map_err(|error| {
+            Failure::new(
+                FailureClass::Infrastructure,
+                Phase::Toolchain,
+                error.to_string(),
+            )
+        })?;
+        Ok(identity)
     }
 
     /// What drivers are configured with: no compiler has a part in it, so it is the same for all kernels, namely
-    /// the first image that is built.
-    pub(super) fn for_configure(&self, host: Architecture) -> Result<Toolchain, Halt> {
-        match self {
-            Self::Images { catalogue, built } => {
-                let built = catalogue
-                    .images()
-                    .iter()
-                    .filter(|image| image.host_architecture == host)
-                    .find_map(|image| Some((image, built.get(&image.name)?.as_ref().ok()?)));
-                let (image, built) = built.ok_or_else(|| {
-                    let message = "no builder image is built; run `driverkit-matrix images build`";
-                    Halt::from(Failure::new(FailureClass::Image, Phase::Configure, message))
-                })?;
-                Ok(Toolchain::Image {
-                    name: image.docker_name(),
-                    identity: built.identity(),
-                    archive: Some(built.archive.clone()),
-                })
+    /// the first image that is built, or where none is, the first of others.
+    pub(super) async fn configure_toolchain(&self, mode: Mode) -> Result<Toolchain, Halt> {
+        let images = match &self.toolchains {
+            Toolchains::Images(images) => images,
+            Toolchains::Host { identity, .. } => {
+                return Ok(Toolchain::Host {
+                    identity: *identity,
+                });
             }
-            Self::Host { identity, .. } => Ok(Toolchain::Host {
-                identity: *identity,
-            }),
-        }
+        };
+        let is_usable = |offer: &&Offer| {
+            offer.host == self.host
+                && match &offer.maker {
+                    Maker::Own { name, .. } => matches!(images.built.get(name), Some(Ok(_))),
+                    Maker::Driverkit => offer.target.is_none(),
+                }
+        };
+        let own = images
+            .catalogue
+            .images()
+            .iter()
+            .flat_map(Offer::of_description);
+        let own: Vec<Offer> = own.collect();
+        let is_own = |offer: &Offer| matches!(offer.maker, Maker::Own { .. });
+        let found = own.iter().find(is_usable).or_else(|| {
+            images
+                .offers
+                .iter()
+                .filter(|offer| !is_own(offer))
+                .find(is_usable)
+        });
+        let offer = match (found, &images.named) {
+            (Some(offer), _) => offer.clone(),
+            (None, Some(name)) => Offer {
+                image: name.clone(),
+                target: None,
+                host: self.host,
+                architecture: self.host,
+                gcc: GccVersion::default(),
+                maker: Maker::Driverkit,
+            },
+            (None, None) => {
+                let message = "no builder image is built; run `driverkit-matrix images build`";
+                return Err(Failure::new(FailureClass::Image, Phase::Configure, message).into());
+            }
+        };
+        self.of_offer(&offer, mode).await
     }
+}
 
-    /// The names and identities of all images that are built.
+impl Toolchains {
+    /// The names and identities of all images that are there.
     pub fn reports(&self) -> Vec<(String, Sha256)> {
         match self {
-            Self::Images { catalogue, built } => catalogue
-                .images()
-                .iter()
-                .filter_map(|image| {
-                    let built = built.get(&image.name)?.as_ref().ok()?;
+            Self::Images(images) => {
+                let own = images.catalogue.images().iter().filter_map(|image| {
+                    let built = images.built.get(&image.name)?.as_ref().ok()?;
                     Some((image.docker_name(), built.identity()))
-                })
-                .collect(),
+                });
+                let is_offered = |name: &str| {
+                    images.named.as_deref() == Some(name)
+                        || images.offers.iter().any(|offer| offer.image == name)
+                };
+                let foreign = images.foreign.identities().into_iter();
+                own.chain(foreign.filter(|(name, _)| is_offered(name)))
+                    .collect()
+            }
             Self::Host { identity, .. } => vec![("host".to_owned(), *identity)],
         }
     }
 }
 
-fn wanted(build: &Build, kernel: &KernelInputs) -> (String, &'static str) {
+fn failed(message: String) -> Halt {
+    Failure::new(FailureClass::Image, Phase::Toolchain, message).into()
+}
+
+/// The choice among the compilers of this machine, named as Debian names them.
+fn of_host(
+    compilers: &[(Architecture, GccVersion)],
+    wanted: &Wanted<'_>,
+) -> Result<(Offer, String), String> {
+    let offer = |(architecture, gcc): &(Architecture, GccVersion)| {
+        let prefix = if *architecture == wanted.host {
+            String::new()
+        } else {
+            format!("{}-linux-gnu-", architecture.machine())
+        };
+        Offer {
+            image: "host".to_owned(),
+            target: None,
+            host: wanted.host,
+            architecture: *architecture,
+            gcc: gcc.clone(),
+            maker: Maker::Own {
+                name: "host".to_owned(),
+                compiler: image::Compiler {
+                    gcc: gcc.clone(),
+                    architecture: *architecture,
+                    command: format!("{prefix}gcc-{gcc}"),
+                    cross_prefix: prefix,
+                },
+            },
+        }
+    };
+    let offers: Vec<Offer> = compilers.iter().map(offer).collect();
+    match image::choose(&offers, wanted) {
+        Ok((offer, reason)) => Ok((offer.clone(), reason.to_string())),
+        Err(image::NoCompiler::None { architecture, .. }) => Err(format!(
+            "this machine has no gcc for {architecture}; install one, or build the images with `driverkit-matrix images build`"
+        )),
+        Err(error) => Err(error
+            .to_string()
+            .replace("builder image", "compiler of this machine")),
+    }
+}
+
+fn wanted_gcc(build: &Build, own: Option<&str>) -> (String, &'static str) {
     if let Some(gcc) = &build.settings.gcc {
         return (gcc.clone(), "the matrix demands it");
     }
-    if let Some(gcc) = &kernel.inspection.facts.gcc_version {
-        return (gcc.clone(), "the kernel's own");
+    if let Some(gcc) = own {
+        return (gcc.to_owned(), "the kernel's own");
     }
     let of_table = crate::target::find(&build.kernel.target).map_or_else(
         || crate::target::default_gcc(&build.kernel.release),

@@ -38,23 +38,26 @@ pub struct Compilers {
 }
 
 impl Compilers {
-    /// The compilers for a kernel of one architecture on a machine of another (or the same): gcc by its version
-    /// (`12`), everything else as Debian names it. A cross compiler emulates nothing: the header tree's own
-    /// programs must then be those of the building machine.
-    pub fn new(gcc: &str, kernel: Architecture, host: Architecture) -> Self {
-        let (prefix, make_variables) = if kernel == host {
-            (String::new(), Vec::new())
+    /// The compilers for a kernel of one architecture on a machine of another (or the same): the C compiler as it is
+    /// called, `cross_prefix` before the names of its binutils, clang and llc by their plain names. A cross compiler
+    /// emulates nothing: the header tree's own programs must then be those of the building machine.
+    pub fn new(
+        compiler: &str,
+        cross_prefix: &str,
+        kernel: Architecture,
+        host: Architecture,
+    ) -> Self {
+        let make_variables = if kernel == host {
+            Vec::new()
         } else {
-            let prefix = format!("{}-linux-gnu-", kernel.machine());
             let name = match kernel {
                 Architecture::Amd64 => "x86",
                 Architecture::Arm64 => "arm64",
             };
-            let variables = vec![
+            vec![
                 ("ARCH".to_owned(), name.to_owned()),
-                ("CROSS_COMPILE".to_owned(), prefix.clone()),
-            ];
-            (prefix, variables)
+                ("CROSS_COMPILE".to_owned(), cross_prefix.to_owned()),
+            ]
         };
         let clang = if kernel == host {
             "clang".to_owned()
@@ -63,8 +66,8 @@ impl Compilers {
             format!("clang --target={}-linux-gnu", kernel.machine())
         };
         Self {
-            compiler: format!("{prefix}gcc-{gcc}"),
-            strip: format!("{prefix}strip"),
+            compiler: compiler.to_owned(),
+            strip: format!("{cross_prefix}strip"),
             clang,
             llc: "llc".to_owned(),
             make_variables,

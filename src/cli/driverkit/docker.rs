@@ -9,8 +9,9 @@ use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
 use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
-use crate::driverkit::{Request, check_proxy};
+use crate::driverkit::{Image, Request, check_proxy};
 use crate::failure::FailureClass;
+use crate::image::{ImageSources, Login, RegistryAccess};
 
 /// Build one kernel's drivers in a container of the Docker daemon, as `driverkit docker` does
 ///
@@ -35,6 +36,31 @@ pub(in crate::cli) struct DockerArguments {
     folders: Folders,
 }
 
+/// Where the request's builder images come from.
+fn image_sources(request: &Request) -> ImageSources {
+    let login = request.registry.as_ref().map(|registry| Login {
+        registry: registry.name.clone(),
+        user: registry.user.clone(),
+        password: registry.password.clone(),
+    });
+    let mut sources = ImageSources {
+        access: RegistryAccess {
+            login,
+            is_plain_http: request.is_plain_http,
+        },
+        ..ImageSources::default()
+    };
+    if !request.image_sources.is_empty() {
+        sources.places.clone_from(&request.image_sources);
+    }
+    match &request.image {
+        Image::Automatic => {}
+        Image::Tagged(tag) => sources.tag.clone_from(tag),
+        Image::Named(name) => sources.named = Some(name.clone()),
+    }
+    sources
+}
+
 impl DockerArguments {
     /// Runs the command.
     pub(in crate::cli) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
@@ -43,7 +69,7 @@ impl DockerArguments {
         self.image.put(&mut flags);
         let values = values(context, &flags, self.process.config.as_deref())?;
         let request = Request::read(&values).map_err(CliError::Diagnostics)?;
-        let execution = Execution::docker(self.folders);
+        let execution = Execution::docker(self.folders, image_sources(&request));
         let single = Single {
             request: &request,
             process: &self.process,

@@ -1,9 +1,11 @@
 //! Makes sure that the daemon's image under a name is the wanted one, importing its archive when it is not.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{
     CreateImageOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
 };
@@ -35,38 +37,79 @@ impl DockerExecutor {
         };
         let key = (name.clone(), *identity);
         let cell = Arc::clone(self.images.lock().await.entry(key).or_default());
-        cell.get_or_try_init(|| ensure(&self.docker, name, *identity, archive.as_deref()))
+        cell.get_or_try_init(|| self.ensure(name, *identity, archive.as_deref()))
             .await?;
         Ok(name)
     }
-}
 
-async fn ensure(
-    docker: &Docker,
-    name: &str,
-    wanted: Sha256,
-    archive: Option<&Path>,
-) -> Result<(), ExecutorError> {
-    let found = identity_of(docker, name).await?;
-    if found == Some(wanted) {
-        return Ok(());
-    }
-    match (archive, found) {
-        (Some(archive), _) => import(docker, name, wanted, archive).await,
-        (None, None) => Err(ExecutorError::Image {
-            image: name.to_owned(),
-            message: "the Docker daemon does not have it, and its archive is not on this machine: make the builder \
-                      images first (docs/images.md)"
-                .to_owned(),
-        }),
-        (None, Some(found)) => Err(ExecutorError::Image {
+    async fn ensure(
+        &self,
+        name: &str,
+        wanted: Sha256,
+        archive: Option<&Path>,
+    ) -> Result<(), ExecutorError> {
+        let found = match (identity_of(&self.docker, name).await?, archive) {
+            (Some(found), _) if found == wanted => return Ok(()),
+            (_, Some(archive)) => return import(&self.docker, name, wanted, archive).await,
+            (Some(found), None) => found,
+            (None, None) => pull(&self.docker, name, &self.logins, true).await?,
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        Err(ExecutorError::Image {
             image: name.to_owned(),
             message: format!(
-                "the Docker daemon's has identity {found}, not {wanted}, and the archive of the wanted one is not on \
-                 this machine: make the builder images again (`driverkit-matrix images build`)"
+                "it has identity {found}, and not {wanted} as when it was used first: take the new one with \
+                 `driverkit-matrix images update`"
             ),
-        }),
+        })
     }
+}
+
+/// The identity of an image that was not made here, which the daemon pulls when it does not have it, or `anew` in any
+/// case.
+pub(super) async fn pull(
+    docker: &Docker,
+    name: &str,
+    logins: &HashMap<String, DockerCredentials>,
+    anew: bool,
+) -> Result<Sha256, ExecutorError> {
+    if !anew && let Some(found) = identity_of(docker, name).await? {
+        return Ok(found);
+    }
+    let image_error = |message: String| ExecutorError::Image {
+        image: name.to_owned(),
+        message,
+    };
+    let host = name.split_once('/').map_or("docker.io", |(host, _)| host);
+    let login = logins.get(host).or_else(|| {
+        // A name without a host is one of Docker's own registry.
+        let has_host = host.contains(['.', ':']) || host == "localhost";
+        if has_host {
+            None
+        } else {
+            logins.get("docker.io")
+        }
+    });
+    let options = CreateImageOptionsBuilder::new();
+    let options = if name.contains('@') {
+        // By its digest.
+        options.from_image(name)
+    } else {
+        let (repository, tag) = split_name(name);
+        options.from_image(repository).tag(tag)
+    };
+    let options = options.build();
+    let pulled = docker.create_image(Some(options), None, login.cloned());
+    let steps: Result<Vec<_>, _> = pulled.try_collect().await;
+    steps.map_err(|error| {
+        image_error(format!(
+            "the Docker daemon does not have it and cannot pull it: {error}"
+        ))
+    })?;
+    let found = identity_of(docker, name).await?;
+    found.ok_or_else(|| image_error("the Docker daemon pulled it and does not have it".to_owned()))
 }
 
 /// The identity of an image that the daemon has.

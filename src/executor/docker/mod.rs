@@ -3,7 +3,8 @@
 //! In: a [`Job`] over a builder image. Out: see [`Executor`]. The daemon may be on another machine: when it does not
 //! see this machine's folders (which is found out once, by the first job), each tree is copied once into a volume,
 //! and outputs are read back from one. Containers and volumes carry labels that say whose they are, and are removed
-//! by whoever made them or, when that process died, by the next sweep. No image is ever pulled.
+//! by whoever made them or, when that process died, by the next sweep. Images that were not made here are pulled when
+//! the daemon does not have them.
 
 mod connection;
 mod container;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,8 @@ type OnceEach<Key, Value> = Mutex<HashMap<Key, Arc<OnceCell<Value>>>>;
 pub struct DockerExecutor {
     docker: Docker,
     owner: Owner,
+    /// What a registry is told of who pulls, by its host.
+    logins: HashMap<String, DockerCredentials>,
     /// Set once it is known whether the daemon sees this machine's folders.
     sees_our_folders: OnceCell<bool>,
     /// Images that were found to be what they should be.
@@ -59,6 +63,7 @@ impl DockerExecutor {
         Ok(Self {
             docker: connection::connect(address).await?,
             owner: Owner::this_process()?,
+            logins: HashMap::new(),
             sees_our_folders: OnceCell::new(),
             images: Mutex::default(),
             trees: Mutex::default(),
@@ -69,6 +74,19 @@ impl DockerExecutor {
     #[must_use]
     pub fn copying_trees(mut self) -> Self {
         self.sees_our_folders = OnceCell::new_with(Some(false));
+        self
+    }
+
+    /// Pulls images of the registry `host` as `user`.
+    #[must_use]
+    pub fn with_login(mut self, host: &str, user: &str, password: &str) -> Self {
+        let credentials = DockerCredentials {
+            username: Some(user.to_owned()),
+            password: Some(password.to_owned()),
+            serveraddress: Some(host.to_owned()),
+            ..DockerCredentials::default()
+        };
+        self.logins.insert(host.to_owned(), credentials);
         self
     }
 
@@ -102,6 +120,14 @@ impl Executor for DockerExecutor {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
         Box::pin(self.run_container(job, log, cancel))
+    }
+
+    fn pull<'a>(
+        &'a self,
+        image: &'a str,
+        anew: bool,
+    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
+        Box::pin(image::pull(&self.docker, image, &self.logins, anew))
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {

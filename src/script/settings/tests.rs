@@ -257,7 +257,7 @@ fn a_nul_character_is_refused_with_the_template_s_name() {
 
 #[test]
 fn compilers_are_named_as_debian_names_them() {
-    let native = Compilers::new("12", Architecture::Amd64, Architecture::Amd64);
+    let native = Compilers::new("gcc-12", "", Architecture::Amd64, Architecture::Amd64);
     assert_eq!(
         (
             native.compiler.as_str(),
@@ -266,7 +266,12 @@ fn compilers_are_named_as_debian_names_them() {
         ),
         ("gcc-12", "strip", 0)
     );
-    let cross = Compilers::new("14", Architecture::Arm64, Architecture::Amd64);
+    let cross = Compilers::new(
+        "aarch64-linux-gnu-gcc-14",
+        "aarch64-linux-gnu-",
+        Architecture::Arm64,
+        Architecture::Amd64,
+    );
     assert_eq!(cross.compiler, "aarch64-linux-gnu-gcc-14");
     assert_eq!(cross.strip, "aarch64-linux-gnu-strip");
     assert_eq!(cross.clang, "clang --target=aarch64-linux-gnu");

@@ -1,0 +1,144 @@
+//! What is remembered of images that others made: the tags of repositories, and the identity of each image that was
+//! pulled. With it a run whose builds are all in the cache needs neither a registry nor a daemon, and a tag that moves
+//! changes no key by itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::fs::{self, FileError, Lock};
+
+/// Why what is remembered cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ForeignImagesError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is damaged.
+    #[error("{} does not hold what is known of pulled images ({source}); remove it", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What is remembered of images that others made.
+#[derive(Debug)]
+pub struct ForeignImages {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// The tags of each repository.
+    #[serde(default)]
+    repositories: BTreeMap<String, Vec<String>>,
+    /// The identity of each image that was pulled, by its full name.
+    #[serde(default)]
+    identities: BTreeMap<String, Sha256>,
+}
+
+impl ForeignImages {
+    /// What the cache in `folder` remembers; nothing when the file is not there.
+    pub fn load(folder: &Path) -> Result<Self, ForeignImagesError> {
+        let path = folder.join("foreign-images.json");
+        let known = Mutex::new(read(&path)?);
+        Ok(Self { path, known })
+    }
+
+    /// The tags of a repository, where it was asked before.
+    pub fn tags(&self, repository: &str) -> Option<Vec<String>> {
+        self.lock().repositories.get(repository).cloned()
+    }
+
+    /// The identity of an image, where it was pulled before.
+    pub fn identity(&self, name: &str) -> Option<Sha256> {
+        self.lock().identities.get(name).copied()
+    }
+
+    /// Every image that was pulled.
+    pub fn identities(&self) -> BTreeMap<String, Sha256> {
+        self.lock().identities.clone()
+    }
+
+    /// Remembers the tags of a repository.
+    pub fn keep_tags(&self, repository: &str, tags: Vec<String>) -> Result<(), ForeignImagesError> {
+        self.change(|known| {
+            known.repositories.insert(repository.to_owned(), tags);
+        })
+    }
+
+    /// Remembers the identity of an image.
+    pub fn keep_identity(&self, name: &str, identity: Sha256) -> Result<(), ForeignImagesError> {
+        self.change(|known| {
+            known.identities.insert(name.to_owned(), identity);
+        })
+    }
+
+    /// Changes what is remembered, keeping what other processes have added meanwhile.
+    fn change(&self, change: impl FnOnce(&mut Known)) -> Result<(), ForeignImagesError> {
+        let _lock = Lock::exclusive(&self.path.with_extension("lock"))?;
+        let mut known = read(&self.path)?;
+        change(&mut known);
+        let mut text = serde_json::to_vec_pretty(&known).map_err(|source| self.form(source))?;
+        text.push(b'\n');
+        fs::write(&self.path, text)?;
+        *self.lock() = known;
+        Ok(())
+    }
+
+    fn form(&self, source: serde_json::Error) -> ForeignImagesError {
+        let path = self.path.clone();
+        ForeignImagesError::Form { path, source }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> Result<Known, ForeignImagesError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|source| ForeignImagesError::Form {
+            path: path.to_owned(),
+            source,
+        }),
+        Err(error) if error.is_not_found() => Ok(Known::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there_again_beside_what_others_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = ForeignImages::load(folder.path()).unwrap();
+        let other = ForeignImages::load(folder.path()).unwrap();
+        assert_eq!((mine.tags("r"), mine.identity("r:a")), (None, None));
+        mine.keep_identity("r:a", Sha256::of("a")).unwrap();
+        other.keep_tags("r", vec!["a".to_owned()]).unwrap();
+        other.keep_identity("r:b", Sha256::of("b")).unwrap();
+        let again = ForeignImages::load(folder.path()).unwrap();
+        assert_eq!(again.identity("r:a"), Some(Sha256::of("a")));
+        assert_eq!(again.identity("r:b"), Some(Sha256::of("b")));
+        assert_eq!(again.tags("r"), Some(vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(&folder.path().join("foreign-images.json"), "{").unwrap();
+        let error = ForeignImages::load(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("foreign-images.json"), "{error}");
+    }
+}
