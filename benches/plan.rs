@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
-use driverkit_matrix::discover::lock::Lock;
+use driverkit_matrix::discover::lock::{self, Lock, RefreshRules};
 use driverkit_matrix::discover::{self, Discovered};
 use driverkit_matrix::matrix::{self, Matrix};
 use driverkit_matrix::plan::{Expansion, expand};
@@ -36,7 +36,13 @@ fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
         .kernels
         .get_ref()
         .digest(entry.name.get_ref(), &entry.architectures);
-    lock.refresh(&entry.label, digest, found.kernels, Discovered::today());
+    let rules = RefreshRules {
+        today: lock::today(),
+        max_shrink_percent: 20,
+        keep_gone_days: 90,
+        accepted: &[],
+    };
+    lock.refresh(&entry.label, digest, found.kernels, &rules);
     (folder, matrix, lock)
 }
 
@@ -82,6 +88,7 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
     let expansion = [Expansion {
         matrix: &matrix,
         kernels: vec![kernels],
+        left_out: Vec::new(),
     }];
     bencher.bench_local(|| expand(black_box(&expansion)));
 }

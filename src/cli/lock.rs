@@ -1,52 +1,306 @@
 //! `lock`: runs discovery and writes the locks.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
-use super::output::{ignore_broken_pipe, write_columns};
+use super::output::{count, ignore_broken_pipe, write_columns};
+use super::refresh::{RefreshOptions, Refreshed};
 use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
-use crate::discover::lock::Changes;
+use crate::diagnostic::Diagnostic;
+use crate::discover::lock::{Changes, Doubt};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+use crate::matrix::Pattern;
 
-/// Run discovery and write what it found beside each matrix
+/// The version of the JSON form.
+const SCHEMA: u32 = 1;
+/// How many kernels of each kind of change are listed unasked.
+const LISTED: usize = 10;
+
+/// Run discovery, write what it found beside each matrix, and show what changed
 #[derive(Debug, Args)]
 pub(super) struct LockArguments {
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]
     files: Vec<PathBuf>,
+    /// Write nothing; exit with 1 when a lock would change
+    #[arg(long)]
+    check: bool,
+    /// Believe that a source has lost many or all kernels of these targets (globs)
+    #[arg(long, value_name = "TARGET", value_parser = Pattern::for_names)]
+    accept_shrink: Vec<Pattern>,
+    /// How to print what changed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// List every kernel that changed in the text, however many there are
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For machines: everything
+    Json,
 }
 
 impl LockArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let sources = Sources::read(&self.files)?;
-        let mut rows = vec![
-            [
-                "LOCK", "TARGET", "KERNELS", "CAME", "WENT", "MOVED", "CHANGED",
-            ]
-            .map(str::to_owned),
-        ];
-        for refreshed in sources.refresh_all(context)? {
-            for (label, changes) in refreshed.changes {
-                let Changes {
-                    came,
-                    went,
-                    moved,
-                    changed,
-                    total,
-                } = changes;
-                let numbers = [total, came, went, moved, changed].map(|number| number.to_string());
-                let [total, came, went, moved, changed] = numbers;
-                let path = refreshed.path.display().to_string();
-                rows.push([path, label, total, came, went, moved, changed]);
+        let options = RefreshOptions {
+            accepted: &self.accept_shrink,
+            is_check: self.check,
+        };
+        let all = sources.refresh_all(context, options)?;
+        if all.is_empty() {
+            context.notice("nothing to lock: all kernels are named in the matrices themselves");
+        }
+        ignore_broken_pipe(|output| match self.format {
+            Format::Text if all.is_empty() => Ok(()),
+            Format::Text => write_text(output, &all, self.all),
+            Format::Json => write_json(output, &all),
+        })?;
+        let mut status = ExitStatus::Success;
+        for refreshed in &all {
+            let doubts: Vec<Diagnostic> = doubts(refreshed).collect();
+            if !doubts.is_empty() {
+                status = ExitStatus::Incomplete;
+            }
+            context.warn(&doubts);
+            if self.check && refreshed.is_changed {
+                status = ExitStatus::Incomplete;
+                let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
+                context.notice(&format!(
+                    "{lock} would change: run `driverkit-matrix lock {matrix}`"
+                ));
             }
         }
-        if rows.len() == 1 {
-            context.notice("nothing to lock: all kernels are named in the matrices themselves");
-            return Ok(ExitStatus::Success);
-        }
-        let right = [false, false, true, true, true, true, true];
-        ignore_broken_pipe(|output| write_columns(output, right, &rows))?;
-        Ok(ExitStatus::Success)
+        Ok(status)
     }
+}
+
+/// What is said where a source is not believed.
+fn doubts(refreshed: &Refreshed) -> impl Iterator<Item = Diagnostic> {
+    let all = refreshed.changes.iter();
+    all.flat_map(move |(label, changes)| {
+        changes.doubts.iter().map(move |doubt| {
+            let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
+            let Doubt {
+                target,
+                architecture,
+                before,
+                now,
+            } = doubt;
+            Diagnostic::warning(format!(
+                "{lock}: the source of `{label}` names {now} of {before} kernels of {target} on {architecture}: not believed, so what is missing stays, marked unconfirmed"
+            ))
+            .help(format!(
+                "look at the source; if they are really gone, run `driverkit-matrix lock {matrix} --accept-shrink {target}`"
+            ))
+        })
+    })
+}
+
+/// One kind of change, for people: its sign and the kernels.
+fn kinds(changes: &Changes) -> [(char, &'static str, Vec<String>); 6] {
+    let names = |kernels: &[Arc<Kernel>]| kernels.iter().map(ToString::to_string).collect();
+    let moved = |(before, after): &(Arc<Kernel>, Arc<Kernel>)| {
+        let pairs = before.packages.iter().zip(&after.packages);
+        let mut pairs = pairs.filter(|(before, after)| before.url != after.url);
+        let first = pairs.next();
+        let place = first.map_or_else(String::new, |(before, after)| {
+            format!(": {} -> {}", before.url, after.url)
+        });
+        format!("{after}{place}")
+    };
+    let renamed = |(before, after): &(Arc<Kernel>, Arc<Kernel>)| format!("{before} -> {after}");
+    let changed = |(_, after): &(Arc<Kernel>, Arc<Kernel>)| after.to_string();
+    [
+        ('+', "came", names(&changes.came)),
+        ('-', "went", names(&changes.went)),
+        ('>', "moved", changes.moved.iter().map(moved).collect()),
+        (
+            '=',
+            "renamed",
+            changes.renamed.iter().map(renamed).collect(),
+        ),
+        (
+            '~',
+            "changed",
+            changes.changed.iter().map(changed).collect(),
+        ),
+        ('?', "unconfirmed", names(&changes.unconfirmed)),
+    ]
+}
+
+fn write_text(output: &mut dyn Write, all: &[Refreshed], lists_all: bool) -> io::Result<()> {
+    let mut rows = vec![
+        [
+            "LOCK",
+            "TARGET",
+            "KERNELS",
+            "CAME",
+            "WENT",
+            "MOVED",
+            "RENAMED",
+            "CHANGED",
+            "UNCONFIRMED",
+        ]
+        .map(str::to_owned),
+    ];
+    let entries = || {
+        all.iter().flat_map(|refreshed| {
+            let changes = refreshed.changes.iter();
+            changes.map(|(label, changes)| (&refreshed.path, label, changes))
+        })
+    };
+    for (path, label, changes) in entries() {
+        let [came, went, moved, renamed, changed, unconfirmed] =
+            kinds(changes).map(|(_, _, kernels)| kernels.len().to_string());
+        rows.push([
+            path.display().to_string(),
+            label.clone(),
+            changes.total.to_string(),
+            came,
+            went,
+            moved,
+            renamed,
+            changed,
+            unconfirmed,
+        ]);
+    }
+    let right = [false, false, true, true, true, true, true, true, true];
+    write_columns(output, right, &rows)?;
+    for (path, label, changes) in entries() {
+        let kinds = kinds(changes);
+        let is_new = changes.came.len() == changes.total;
+        if kinds.iter().all(|(_, _, kernels)| kernels.is_empty()) || (is_new && !lists_all) {
+            continue;
+        }
+        writeln!(output, "\n{} {label}", path.display())?;
+        for (sign, name, kernels) in kinds {
+            let listed = if lists_all { kernels.len() } else { LISTED };
+            for kernel in kernels.iter().take(listed) {
+                writeln!(output, "{sign} {kernel}")?;
+            }
+            if kernels.len() > listed {
+                let more = count(kernels.len() - listed, "kernel");
+                writeln!(output, "{sign} {more} more {name} (--all lists them)")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct ReportJson<'a> {
+    schema: u32,
+    locks: Vec<LockJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct LockJson<'a> {
+    lock: &'a Path,
+    is_changed: bool,
+    entries: Vec<EntryJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct EntryJson<'a> {
+    entry: &'a str,
+    kernel_count: usize,
+    came: Vec<KernelJson<'a>>,
+    went: Vec<KernelJson<'a>>,
+    moved: Vec<PairJson<'a>>,
+    renamed: Vec<PairJson<'a>>,
+    changed: Vec<PairJson<'a>>,
+    unconfirmed: Vec<KernelJson<'a>>,
+    not_believed: Vec<DoubtJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct KernelJson<'a> {
+    target: &'a TargetId,
+    kernel_release: &'a KernelRelease,
+    kernel_version: &'a KernelVersion,
+    architecture: Architecture,
+    packages: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PairJson<'a> {
+    before: KernelJson<'a>,
+    after: KernelJson<'a>,
+}
+
+#[derive(Serialize)]
+struct DoubtJson<'a> {
+    target: &'a TargetId,
+    architecture: Architecture,
+    before: usize,
+    now: usize,
+}
+
+fn kernel_json(kernel: &Kernel) -> KernelJson<'_> {
+    let packages = kernel.packages.iter();
+    KernelJson {
+        target: &kernel.target,
+        kernel_release: &kernel.release,
+        kernel_version: &kernel.version,
+        architecture: kernel.architecture,
+        packages: packages.map(|package| &*package.url).collect(),
+    }
+}
+
+fn write_json(output: &mut dyn Write, all: &[Refreshed]) -> io::Result<()> {
+    fn kernels(list: &[Arc<Kernel>]) -> Vec<KernelJson<'_>> {
+        list.iter().map(|kernel| kernel_json(kernel)).collect()
+    }
+    fn pairs(list: &[(Arc<Kernel>, Arc<Kernel>)]) -> Vec<PairJson<'_>> {
+        list.iter()
+            .map(|(before, after)| PairJson {
+                before: kernel_json(before),
+                after: kernel_json(after),
+            })
+            .collect()
+    }
+    let locks = all.iter().map(|refreshed| LockJson {
+        lock: &refreshed.path,
+        is_changed: refreshed.is_changed,
+        entries: refreshed
+            .changes
+            .iter()
+            .map(|(label, changes)| EntryJson {
+                entry: label,
+                kernel_count: changes.total,
+                came: kernels(&changes.came),
+                went: kernels(&changes.went),
+                moved: pairs(&changes.moved),
+                renamed: pairs(&changes.renamed),
+                changed: pairs(&changes.changed),
+                unconfirmed: kernels(&changes.unconfirmed),
+                not_believed: changes
+                    .doubts
+                    .iter()
+                    .map(|doubt| DoubtJson {
+                        target: &doubt.target,
+                        architecture: doubt.architecture,
+                        before: doubt.before,
+                        now: doubt.now,
+                    })
+                    .collect(),
+            })
+            .collect(),
+    });
+    let report = ReportJson {
+        schema: SCHEMA,
+        locks: locks.collect(),
+    };
+    serde_json::to_writer_pretty(&mut *output, &report).map_err(io::Error::from)?;
+    writeln!(output)
 }

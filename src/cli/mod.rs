@@ -10,8 +10,10 @@ mod exit;
 mod explain;
 mod images;
 mod lock;
+mod lock_notes;
 mod output;
 mod plan;
+mod refresh;
 mod run;
 mod selection;
 mod session;
@@ -32,7 +34,7 @@ use crate::fs::FileError;
 pub use exit::ExitStatus;
 pub use output::ignore_broken_pipe;
 pub use selection::{Planned, Selection};
-pub use sources::{Refreshed, Sources};
+pub use sources::Sources;
 
 /// The environment variables that give base addresses start so; the rest is the distribution's name.
 const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
@@ -136,7 +138,9 @@ impl CliError {
         match self {
             Self::Diagnostics(_)
             | Self::Input { .. }
-            | Self::Lock(LockError::Newer { .. } | LockError::Line { .. }) => ExitStatus::BadInput,
+            | Self::Lock(
+                LockError::Newer { .. } | LockError::Line { .. } | LockError::Config { .. },
+            ) => ExitStatus::BadInput,
             Self::Lock(LockError::File(error)) | Self::File(error) if !error.is_disk_full() => {
                 ExitStatus::BadInput
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::execution::Execution;
+use super::lock_notes::{fill_in_locks, store_configs};
 use super::session::{Session, new_run_id};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::event::Event;
@@ -73,6 +74,7 @@ impl RunArguments {
         let reporters = self.reporters()?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
+        let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let session = Session {
             settings: self.settings(&planned),
@@ -84,7 +86,11 @@ impl RunArguments {
             receiver,
         };
         let connect = async || self.execution.connect(context, uses_host).await;
-        Ok(ExitStatus::of(&session.carry_out(connect)?))
+        let result = session.carry_out(connect)?;
+        if !self.selection.locked {
+            fill_in_locks(context, &planned, &store);
+        }
+        Ok(ExitStatus::of(&result))
     }
 
     /// What a run of this command is made of; opens the store and the output folder.
@@ -97,6 +103,7 @@ impl RunArguments {
     ) -> Result<Parts, CliError> {
         let run_id = new_run_id();
         let store = Arc::new(Store::open(&context.cache, &run_id)?);
+        store_configs(&store, planned)?;
         Ok(Parts {
             run_id,
             host: Architecture::of_host(),
@@ -147,7 +154,7 @@ impl RunArguments {
     }
 }
 
-fn fetch_settings(planned: &Planned) -> Settings {
+pub(super) fn fetch_settings(planned: &Planned) -> Settings {
     Settings {
         mirrors: planned.mirrors.clone(),
         ..Settings::default()

@@ -9,6 +9,7 @@ use super::sources::Sources;
 use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
+use crate::discover::lock::ConfigFile;
 use crate::fetch::Mirrors;
 use crate::matrix::{Matrix, Pattern, Selector};
 use crate::plan::{Expansion, Filter, FilterError, Plan, Shard, expand};
@@ -55,7 +56,7 @@ pub struct Planned {
     /// The rewrites of the command line, then those of all files, in their order.
     pub mirrors: Mirrors,
     /// The file of each kernel configuration, by its digest.
-    pub configs: BTreeMap<Sha256, PathBuf>,
+    pub configs: BTreeMap<Sha256, ConfigFile>,
 }
 
 impl Selection {
@@ -84,7 +85,11 @@ impl Selection {
             .matrices
             .iter()
             .zip(kernels)
-            .map(|(matrix, kernels)| Expansion { matrix, kernels })
+            .map(|(matrix, kernels)| Expansion {
+                matrix,
+                kernels: kernels.entries,
+                left_out: kernels.gone,
+            })
             .collect();
         let expanded = expand(&expansions).map_err(CliError::Diagnostics)?;
         context.warn(&expanded.warnings);

@@ -5,17 +5,19 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::output::count;
+use jiff::civil::Date;
+
+use super::refresh::up_to_date_lock;
 use super::{CliError, Context};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::digest::Sha256;
-use crate::discover::lock::{self, Changes, Lock};
-use crate::discover::{self, DEFAULT_MIRRORS, Discovered, expand_inline};
-use crate::fetch::{self, Fetcher, MirrorRule, Mirrors};
+use crate::discover::lock::{self, ConfigFile, LockedKernel, State};
+use crate::discover::{DEFAULT_MIRRORS, expand_inline};
+use crate::fetch::{MirrorRule, Mirrors};
 use crate::fs;
 use crate::kernel::Kernel;
 use crate::matrix::{self, KernelSource, Matrix, TargetEntry};
-use crate::store::Store;
+use crate::plan::LeftOut;
 
 /// The matrices of a command.
 #[derive(Debug)]
@@ -27,13 +29,12 @@ pub struct Sources {
 /// The kernels of one `[[target]]`, each with the place that names it.
 type EntryKernels = Vec<(Arc<Kernel>, Range<usize>)>;
 
-/// A lock that was written.
-#[derive(Debug)]
-pub struct Refreshed {
-    /// The lock.
-    pub path: PathBuf,
-    /// How the kernels of each `[[target]]` changed, by label.
-    pub changes: Vec<(String, Changes)>,
+/// The kernels of one matrix.
+pub(super) struct MatrixKernels {
+    /// Those of each `[[target]]`, in the order of the file.
+    pub(super) entries: Vec<EntryKernels>,
+    /// Those that their source does not name any more.
+    pub(super) gone: Vec<LeftOut>,
 }
 
 impl Sources {
@@ -84,30 +85,13 @@ impl Sources {
         all
     }
 
-    /// Runs discovery for everything and writes the locks.
-    pub fn refresh_all(&self, context: &Context) -> Result<Vec<Refreshed>, CliError> {
-        let mut all = Vec::new();
-        for matrix in &self.matrices {
-            let entries: Vec<&TargetEntry> = discovered_entries(matrix).collect();
-            if entries.is_empty() {
-                continue;
-            }
-            let path = lock::path_of(&matrix.file.path);
-            let mut lock = Lock::read(&path)?.unwrap_or_default();
-            let mirrors = self.mirrors(context);
-            let changes = refresh(context, matrix, mirrors, &mut lock, &path, &entries)?;
-            all.push(Refreshed { path, changes });
-        }
-        Ok(all)
-    }
-
     /// The kernels of each `[[target]]` of each matrix.
     pub(super) fn kernels(
         &self,
         context: &Context,
         is_locked: bool,
-        configs: &mut BTreeMap<Sha256, PathBuf>,
-    ) -> Result<Vec<Vec<EntryKernels>>, CliError> {
+        configs: &mut BTreeMap<Sha256, ConfigFile>,
+    ) -> Result<Vec<MatrixKernels>, CliError> {
         let mut all = Vec::new();
         let mut diagnostics = Vec::new();
         for matrix in &self.matrices {
@@ -119,10 +103,15 @@ impl Sources {
                 .iter()
                 .filter_map(|locked| locked.kernel.config_sha256)
             {
-                configs.insert(digest, lock::config_path(&path, digest));
+                configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
             }
             let mut by_label: BTreeMap<&str, Vec<Arc<Kernel>>> = BTreeMap::new();
+            let mut gone = Vec::new();
             for locked in &lock.kernels {
+                if let State::Gone(since) = locked.state {
+                    gone.push(left_out(locked, since));
+                    continue;
+                }
                 by_label
                     .entry(&locked.label)
                     .or_default()
@@ -132,8 +121,11 @@ impl Sources {
             for entry in &matrix.targets {
                 if let KernelSource::Inline(inline) = entry.kernels.get_ref() {
                     match expand_inline(matrix, entry, inline) {
-                        Ok(mut inline) => {
-                            configs.append(&mut inline.configs);
+                        Ok(inline) => {
+                            let files = inline.configs.into_iter();
+                            configs.extend(
+                                files.map(|(digest, path)| (digest, ConfigFile::Plain(path))),
+                            );
                             kernels.push(inline.kernels);
                         }
                         Err(mut found) => diagnostics.append(&mut found),
@@ -149,7 +141,10 @@ impl Sources {
                         .collect(),
                 );
             }
-            all.push(kernels);
+            all.push(MatrixKernels {
+                entries: kernels,
+                gone,
+            });
         }
         if diagnostics.is_empty() {
             Ok(all)
@@ -178,139 +173,28 @@ pub(super) fn mirrors_of(context: &Context) -> Mirrors {
     }
 }
 
+/// A kernel that a plan does not hold since it is gone.
+fn left_out(locked: &LockedKernel, since: Date) -> LeftOut {
+    LeftOut {
+        kernel: Arc::clone(&locked.kernel),
+        driver: None,
+        artifact: None,
+        rule: "gone".into(),
+        reason: format!("its source does not name it since {since}").into(),
+    }
+}
+
 /// The entries whose kernels are found, not written.
-fn discovered_entries(matrix: &Matrix) -> impl Iterator<Item = &TargetEntry> {
+pub(super) fn discovered_entries(matrix: &Matrix) -> impl Iterator<Item = &TargetEntry> {
     matrix
         .targets
         .iter()
         .filter(|entry| !matches!(entry.kernels.get_ref(), KernelSource::Inline(_)))
 }
 
-fn source_digest(entry: &TargetEntry) -> Sha256 {
+pub(super) fn source_digest(entry: &TargetEntry) -> Sha256 {
     let kernels = entry.kernels.get_ref();
     kernels.digest(entry.name.get_ref(), &entry.architectures)
-}
-
-/// The lock of a matrix, refreshed where it is missing or the matrix asks for something else than it holds.
-fn up_to_date_lock(
-    context: &Context,
-    matrix: &Matrix,
-    mirrors: Mirrors,
-    path: &Path,
-    is_locked: bool,
-) -> Result<Lock, CliError> {
-    if discovered_entries(matrix).next().is_none() {
-        return Ok(Lock::default());
-    }
-    let read = Lock::read(path)?;
-    let is_new = read.is_none();
-    let mut lock = read.unwrap_or_default();
-    let stale: Vec<&TargetEntry> = discovered_entries(matrix)
-        .filter(|entry| lock.sources.get(&entry.label) != Some(&source_digest(entry)))
-        .collect();
-    if stale.is_empty() {
-        return Ok(lock);
-    }
-    let labels: Vec<&str> = stale.iter().map(|entry| entry.label.as_str()).collect();
-    let (file, labels) = (path.display(), labels.join(", "));
-    if is_locked {
-        let message = if is_new {
-            format!("{file} is missing, and --locked forbids to make it")
-        } else {
-            format!("{file} is stale for {labels}, and --locked forbids to refresh it")
-        };
-        return Err(CliError::Input {
-            message,
-            help: Some(format!(
-                "run `driverkit-matrix lock {}`",
-                matrix.file.path.display()
-            )),
-        });
-    }
-    context.notice(&if is_new {
-        format!("{file} is missing: looking for kernels")
-    } else {
-        format!("{file} is stale for {labels}: looking for kernels")
-    });
-    let changes = refresh(context, matrix, mirrors, &mut lock, path, &stale)?;
-    let kernels: usize = changes.iter().map(|(_, changes)| changes.total).sum();
-    context.notice(&format!("{file}: {} found", count(kernels, "kernel")));
-    Ok(lock)
-}
-
-/// Asks the sources of `entries`, puts what they give into the lock and writes it.
-fn refresh(
-    context: &Context,
-    matrix: &Matrix,
-    mirrors: Mirrors,
-    lock: &mut Lock,
-    path: &Path,
-    entries: &[&TargetEntry],
-) -> Result<Vec<(String, Changes)>, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Infrastructure {
-            message: format!("failed to start the network runtime: {error}"),
-        })?;
-    let needs_fetcher = entries
-        .iter()
-        .any(|entry| discover::needs_fetcher(entry.kernels.get_ref()));
-    let fetcher = if needs_fetcher {
-        let store = Store::open(&context.cache, &format!("discover-{}", std::process::id()))?;
-        let settings = fetch::Settings {
-            mirrors,
-            ..fetch::Settings::default()
-        };
-        Some(Fetcher::new(Arc::new(store), settings))
-    } else {
-        None
-    };
-    let asked = discover::Context {
-        mirrors: &context.mirrors,
-        fetcher: fetcher.as_ref(),
-    };
-    let today = Discovered::today();
-    let mut all_changes = Vec::new();
-    let mut configs = BTreeMap::new();
-    let mut diagnostics = Vec::new();
-    let mut is_bad_input = true;
-    for entry in entries {
-        match runtime.block_on(discover::discover(entry, asked)) {
-            Ok(mut discovered) => {
-                for notice in &discovered.notices {
-                    context.notice(notice);
-                }
-                configs.append(&mut discovered.configs);
-                let changes = lock.refresh(
-                    &entry.label,
-                    source_digest(entry),
-                    discovered.kernels,
-                    today,
-                );
-                all_changes.push((entry.label.clone(), changes));
-            }
-            Err(error) => {
-                is_bad_input &= error.is_bad_input();
-                diagnostics.push(error.diagnostic(matrix, entry));
-            }
-        }
-    }
-    if !diagnostics.is_empty() {
-        if is_bad_input {
-            return Err(CliError::Diagnostics(diagnostics));
-        }
-        let messages: Vec<&str> = diagnostics.iter().map(Diagnostic::message).collect();
-        return Err(CliError::Infrastructure {
-            message: messages.join("\n"),
-        });
-    }
-    let labels: Vec<&str> = discovered_entries(matrix)
-        .map(|entry| entry.label.as_str())
-        .collect();
-    lock.retain(&labels);
-    lock.write(path, &configs)?;
-    Ok(all_changes)
 }
 
 /// `matrices/*.toml`, sorted.

@@ -18,7 +18,7 @@ pub use read::read;
 pub use selector::Selector;
 pub use settings::{Settings, parse_size, parse_time};
 pub use sources::{CrawlerSource, InlineKernel, KernelSource, MirrorSource, Selection};
-pub use types::{Exclude, Matrix, Mirrors, Override, TargetEntry};
+pub use types::{Exclude, LockSettings, Matrix, Mirrors, Override, TargetEntry};
 
 #[cfg(test)]
 mod tests;

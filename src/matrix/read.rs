@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::drivers::{check_driver_patterns, read_drivers};
-use super::rules::{read_exclude, read_mirrors, read_override};
+use super::rules::{read_exclude, read_lock, read_mirrors, read_override};
 use super::section::{Reader, Section};
 use super::types::{Matrix, TargetEntry};
 use super::{KernelSource, Pattern, Settings};
@@ -155,6 +155,11 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         section.missing(reader, "target", "write [[target]] with a name and kernels");
     }
     check_driver_patterns(reader, &drivers, &targets);
+    let lock = section
+        .value("lock")
+        .and_then(|value| Section::of_value(reader, "lock", "[lock]", value))
+        .map(|table| read_lock(reader, table))
+        .unwrap_or_default();
     let mirrors = section
         .value("mirrors")
         .and_then(|value| Section::of_value(reader, "mirrors", "[mirrors]", value))
@@ -182,6 +187,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         artifacts,
         defaults,
         targets,
+        lock,
         mirrors,
         excludes,
         overrides,

@@ -1,4 +1,4 @@
-//! `[mirrors]`, `[[exclude]]` and `[[override]]`.
+//! `[lock]`, `[mirrors]`, `[[exclude]]` and `[[override]]`.
 
 use std::sync::Arc;
 
@@ -6,9 +6,20 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Reader, Section};
-use super::types::{Exclude, Mirrors, Override};
+use super::types::{Exclude, LockSettings, Mirrors, Override};
 use super::{Pattern, Settings};
 use crate::diagnostic::Place;
+
+pub(super) fn read_lock(reader: &mut Reader, mut table: Section<'_>) -> LockSettings {
+    let usual = LockSettings::default();
+    let max_shrink = table.number(reader, "max_shrink_percent", 0..=100);
+    let keep_gone = table.number(reader, "keep_gone_days", 0..=36_500);
+    table.finish(reader);
+    LockSettings {
+        max_shrink_percent: max_shrink.unwrap_or(usual.max_shrink_percent),
+        keep_gone_days: keep_gone.unwrap_or(usual.keep_gone_days),
+    }
+}
 
 pub(super) fn read_mirrors(reader: &mut Reader, mut table: Section<'_>) -> Mirrors {
     let is_offline = table.flag(reader, "offline").unwrap_or_default();

@@ -25,6 +25,8 @@ pub struct Matrix {
     pub defaults: Settings,
     /// The targets with their kernels.
     pub targets: Vec<TargetEntry>,
+    /// How far sources are believed.
+    pub lock: LockSettings,
     /// Where downloads are redirected.
     pub mirrors: Mirrors,
     /// What is never planned.
@@ -65,6 +67,26 @@ pub struct TargetEntry {
     pub architectures: Vec<Architecture>,
     /// Its artifacts, sorted.
     pub artifacts: Vec<Artifact>,
+}
+
+/// The table `[lock]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockSettings {
+    /// `max_shrink_percent`: a source that loses more than this part of a target's kernels of one architecture is
+    /// not believed.
+    pub max_shrink_percent: u32,
+    /// `keep_gone_days`: how long kernels that left stay in the lock.
+    pub keep_gone_days: u32,
+}
+
+impl Default for LockSettings {
+    /// 20 % and 90 days.
+    fn default() -> Self {
+        Self {
+            max_shrink_percent: 20,
+            keep_gone_days: 90,
+        }
+    }
 }
 
 /// The table `[mirrors]`.

@@ -22,6 +22,8 @@ pub struct Expansion<'a> {
     pub matrix: &'a Matrix,
     /// For each target, in the order of the file: its kernels, each with the place that names it.
     pub kernels: Vec<Vec<(Arc<Kernel>, Range<usize>)>>,
+    /// What was left out before anything is multiplied: kernels that their source does not name any more.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A plan and what is to be said about its making.
@@ -49,6 +51,8 @@ pub fn expand(expansions: &[Expansion<'_>]) -> Result<Expanded, Vec<Diagnostic>>
             grid.add_entry(entry, kernels);
         }
         candidates.append(&mut grid.candidates);
+        let gone = expansion.left_out.iter().cloned();
+        expanded.plan.left_out.extend(gone);
         expanded.plan.left_out.append(&mut grid.left_out);
         expanded.warnings.append(&mut grid.warnings());
     }

@@ -40,6 +40,7 @@ fn expand_all(matrices: &[Matrix]) -> Result<Expanded, Vec<crate::diagnostic::Di
         .map(|matrix| Expansion {
             matrix,
             kernels: inline_kernels(matrix),
+            left_out: Vec::new(),
         })
         .collect();
     expand(&expansions)

@@ -201,3 +201,77 @@ fn a_probe_that_the_sources_lack_does_not_take_the_module_with_it() {
         .collect();
     assert_eq!(statuses, ["built", "failed"]);
 }
+
+/// The grid's kernel from a list, with a kernel configuration beside its packages.
+fn by_list(grid: &Grid) {
+    let headers = grid.headers("1").map(|path| path.display().to_string());
+    let list = serde_json::json!({ "debian": [{
+        "kernelrelease": "6.1.1-1-amd64", "kernelversion": "1", "target": "debian",
+        "headers": headers, "kernelconfigdata": "Q09ORklHX1g9eQo=",
+    }] });
+    grid.write("list.json", list.to_string());
+    let matrix = grid.matrix(&["1"]);
+    let (start, _) = matrix.split_once("kernels = ").unwrap();
+    let source = "kernels = { from = \"kernel-crawler\", path = { amd64 = \"list.json\" } }\n";
+    grid.write_matrix(&format!("{start}{source}"));
+}
+
+#[test]
+fn digests_are_noted_in_the_lock_and_other_content_under_the_same_address_is_refused() {
+    let grid = Grid::new();
+    by_list(&grid);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let [arch, ..] = grid.headers("1");
+    let lock = std::fs::read_to_string(grid.path("matrix.lock")).unwrap();
+    let content = std::fs::read(&arch).unwrap();
+    let noted = format!(
+        "\"size\":{},\"sha256\":\"{}\"",
+        content.len(),
+        Sha256::of(&content)
+    );
+    assert!(lock.contains(&noted), "{lock}");
+    assert_eq!(lock.matches("\"sha256\"").count(), 3, "{lock}");
+
+    // A refresh keeps them, also for packages that moved.
+    assert!(
+        grid.program(&["lock", "--check", "matrix.toml"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+
+    std::fs::remove_dir_all(grid.path("cache")).unwrap();
+    std::fs::remove_dir_all(grid.path("out")).unwrap();
+    grid.write_headers("1", "6.1.0-2-amd64");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    let (_, class, message) = grid.outcome();
+    assert_eq!(class, "checksum", "{message}");
+}
+
+#[test]
+fn kernel_configurations_of_the_lock_are_in_the_store_before_anything_is_built() {
+    let grid = Grid::new();
+    by_list(&grid);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let digest = Sha256::of("CONFIG_X=y\n").to_string();
+    let blob = grid.path("cache/blobs").join(&digest[..2]).join(&digest);
+    assert_eq!(std::fs::read_to_string(&blob).unwrap(), "CONFIG_X=y\n");
+
+    fs::remove_file(&blob).unwrap();
+    let config = grid.path("matrix.configs").join(format!("{digest}.zst"));
+    fs::write(&config, zstd::encode_all(&b"CONFIG_Y=y\n"[..], 1).unwrap()).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("has SHA-256") && text.contains(&digest),
+        "{text}"
+    );
+    fs::remove_file(&config).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("is missing; make it again with"), "{text}");
+}

@@ -1,0 +1,222 @@
+//! Asking the sources of matrices, and what of their answers goes into the locks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::output::count;
+use super::sources::{Sources, discovered_entries, source_digest};
+use super::{CliError, Context};
+use crate::diagnostic::Diagnostic;
+use crate::discover;
+use crate::discover::lock::{self, Changes, Lock, RefreshRules};
+use crate::fetch::{self, Fetcher, Mirrors};
+use crate::fs;
+use crate::matrix::{Matrix, Pattern, TargetEntry};
+use crate::store::Store;
+
+/// How locks are refreshed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RefreshOptions<'a> {
+    /// Targets of which every loss is believed.
+    pub(super) accepted: &'a [Pattern],
+    /// Whether nothing is written.
+    pub(super) is_check: bool,
+}
+
+/// What became of a lock.
+#[derive(Debug)]
+pub(super) struct Refreshed {
+    /// The lock.
+    pub(super) path: PathBuf,
+    /// The matrix.
+    pub(super) matrix: PathBuf,
+    /// How the kernels of each `[[target]]` changed, by label.
+    pub(super) changes: Vec<(String, Changes)>,
+    /// Whether the file is another one than before, or would be.
+    pub(super) is_changed: bool,
+}
+
+impl Sources {
+    /// Runs discovery for everything and writes the locks.
+    pub(super) fn refresh_all(
+        &self,
+        context: &Context,
+        options: RefreshOptions<'_>,
+    ) -> Result<Vec<Refreshed>, CliError> {
+        let mut all = Vec::new();
+        for matrix in &self.matrices {
+            let entries: Vec<&TargetEntry> = discovered_entries(matrix).collect();
+            if entries.is_empty() {
+                continue;
+            }
+            let path = lock::path_of(&matrix.file.path);
+            let lock = Lock::read(&path)?.unwrap_or_default();
+            let refresh = Refresh {
+                context,
+                matrix,
+                mirrors: self.mirrors(context),
+                path,
+                options,
+            };
+            all.push(refresh.run(lock, &entries)?.1);
+        }
+        Ok(all)
+    }
+}
+
+/// The lock of a matrix, refreshed where it is missing or the matrix asks for something else than it holds.
+pub(super) fn up_to_date_lock(
+    context: &Context,
+    matrix: &Matrix,
+    mirrors: Mirrors,
+    path: &Path,
+    is_locked: bool,
+) -> Result<Lock, CliError> {
+    if discovered_entries(matrix).next().is_none() {
+        return Ok(Lock::default());
+    }
+    let read = Lock::read(path)?;
+    let is_new = read.is_none();
+    let lock = read.unwrap_or_default();
+    let stale: Vec<&TargetEntry> = discovered_entries(matrix)
+        .filter(|entry| lock.sources.get(&entry.label) != Some(&source_digest(entry)))
+        .collect();
+    if stale.is_empty() {
+        return Ok(lock);
+    }
+    let labels: Vec<&str> = stale.iter().map(|entry| entry.label.as_str()).collect();
+    let (file, labels) = (path.display(), labels.join(", "));
+    if is_locked {
+        let message = if is_new {
+            format!("{file} is missing, and --locked forbids to make it")
+        } else {
+            format!("{file} is stale for {labels}, and --locked forbids to refresh it")
+        };
+        return Err(CliError::Input {
+            message,
+            help: Some(format!(
+                "run `driverkit-matrix lock {}`",
+                matrix.file.path.display()
+            )),
+        });
+    }
+    context.notice(&if is_new {
+        format!("{file} is missing: looking for kernels")
+    } else {
+        format!("{file} is stale for {labels}: looking for kernels")
+    });
+    let refresh = Refresh {
+        context,
+        matrix,
+        mirrors,
+        path: path.to_owned(),
+        options: RefreshOptions::default(),
+    };
+    let (lock, refreshed) = refresh.run(lock, &stale)?;
+    let changes = refreshed.changes.iter();
+    let kernels: usize = changes.map(|(_, changes)| changes.total).sum();
+    context.notice(&format!("{file}: {} found", count(kernels, "kernel")));
+    Ok(lock)
+}
+
+struct Refresh<'a> {
+    context: &'a Context,
+    matrix: &'a Matrix,
+    mirrors: Mirrors,
+    path: PathBuf,
+    options: RefreshOptions<'a>,
+}
+
+impl Refresh<'_> {
+    /// Asks the sources of `entries`, puts what they give into the lock and writes it. Nothing is written when one of
+    /// them fails.
+    fn run(self, mut lock: Lock, entries: &[&TargetEntry]) -> Result<(Lock, Refreshed), CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::Infrastructure {
+                message: format!("failed to start the network runtime: {error}"),
+            })?;
+        let fetcher = self.fetcher(entries)?;
+        let asked = discover::Context {
+            mirrors: &self.context.mirrors,
+            fetcher: fetcher.as_ref(),
+        };
+        let settings = self.matrix.lock;
+        let rules = RefreshRules {
+            today: lock::today(),
+            max_shrink_percent: settings.max_shrink_percent,
+            keep_gone_days: settings.keep_gone_days,
+            accepted: self.options.accepted,
+        };
+        let mut changes = Vec::new();
+        let mut configs = BTreeMap::new();
+        let mut diagnostics = Vec::new();
+        let mut is_bad_input = true;
+        for entry in entries {
+            match runtime.block_on(discover::discover(entry, asked)) {
+                Ok(mut discovered) => {
+                    for notice in &discovered.notices {
+                        self.context.notice(notice);
+                    }
+                    configs.append(&mut discovered.configs);
+                    let digest = source_digest(entry);
+                    let change = lock.refresh(&entry.label, digest, discovered.kernels, &rules);
+                    changes.push((entry.label.clone(), change));
+                }
+                Err(error) => {
+                    is_bad_input &= error.is_bad_input();
+                    diagnostics.push(error.diagnostic(self.matrix, entry));
+                }
+            }
+        }
+        if !diagnostics.is_empty() {
+            return Err(failed(diagnostics, is_bad_input));
+        }
+        let labels: Vec<&str> = discovered_entries(self.matrix)
+            .map(|entry| entry.label.as_str())
+            .collect();
+        lock.retain(&labels);
+        let before = match fs::read(&self.path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let is_changed = before.as_deref() != Some(&lock.to_bytes());
+        if !self.options.is_check {
+            lock.write(&self.path, &configs)?;
+        }
+        let refreshed = Refreshed {
+            path: self.path,
+            matrix: self.matrix.file.path.clone(),
+            changes,
+            is_changed,
+        };
+        Ok((lock, refreshed))
+    }
+
+    fn fetcher(&self, entries: &[&TargetEntry]) -> Result<Option<Fetcher>, CliError> {
+        let mut kernels = entries.iter().map(|entry| entry.kernels.get_ref());
+        if !kernels.any(discover::needs_fetcher) {
+            return Ok(None);
+        }
+        let run_id = format!("discover-{}", std::process::id());
+        let store = Store::open(&self.context.cache, &run_id)?;
+        let settings = fetch::Settings {
+            mirrors: self.mirrors.clone(),
+            ..fetch::Settings::default()
+        };
+        Ok(Some(Fetcher::new(Arc::new(store), settings)))
+    }
+}
+
+fn failed(diagnostics: Vec<Diagnostic>, is_bad_input: bool) -> CliError {
+    if is_bad_input {
+        return CliError::Diagnostics(diagnostics);
+    }
+    let messages: Vec<&str> = diagnostics.iter().map(Diagnostic::message).collect();
+    CliError::Infrastructure {
+        message: messages.join("\n"),
+    }
+}

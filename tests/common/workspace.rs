@@ -1,0 +1,55 @@
+//! A folder in which the program is run.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+/// A folder with files, in which the program is run.
+pub(crate) struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+impl Workspace {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn with(self, path: &str, text: &str) -> Self {
+        self.put(path, text);
+        self
+    }
+
+    pub(crate) fn put(&self, path: &str, text: &str) {
+        driverkit_matrix::fs::write(&self.path().join(path), text).unwrap();
+    }
+
+    pub(crate) fn get(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path().join(path)).unwrap()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Exit code, standard output and standard error, in this order.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::cargo_bin("driverkit-matrix")
+            .unwrap()
+            .current_dir(self.path())
+            .env_clear()
+            .env("HOME", self.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let mut report = vec![format!("exit {}\n", output.status.code().unwrap())];
+        for (name, text) in [("out", text(&output.stdout)), ("err", text(&output.stderr))] {
+            if !text.is_empty() {
+                report.push(format!("--- {name}\n{text}"));
+            }
+        }
+        report.concat()
+    }
+}
