@@ -45,6 +45,11 @@ dpkg-source dpkg-dev
 rpmbuild rpm
 cpio cpio
 bwrap bubblewrap
+openssl openssl
+ssh openssh-client
+/usr/sbin/sshd openssh-server
+podman podman
+newuidmap uidmap
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 END
     if [ "${#missing[@]}" -gt 0 ]; then

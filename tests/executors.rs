@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -23,108 +22,12 @@ use driverkit_matrix::executor::{
 };
 use tokio_util::sync::CancellationToken;
 
+#[path = "common/small_image.rs"]
+mod small_image;
+
+use small_image::{TestImage, image};
+
 const SETUP: &str = "these tests need a Docker daemon and bubblewrap: run scripts/setup.sh";
-
-/// Programs of this machine that make up the test image.
-const PROGRAMS: &[&str] = &[
-    "bash", "cat", "chmod", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo", "sleep",
-    "sort", "stat", "tail", "touch", "true",
-];
-
-struct TestImage {
-    archive: PathBuf,
-    identity: Sha256,
-}
-
-impl TestImage {
-    const NAME: &str = "driverkit-matrix/test:executors";
-
-    fn toolchain(&self) -> Toolchain {
-        Toolchain::Image {
-            name: Self::NAME.to_owned(),
-            identity: self.identity,
-            archive: Some(self.archive.clone()),
-        }
-    }
-}
-
-/// A tiny root file system of this machine's own programs; its folders are laid out as Debian's.
-fn image() -> &'static TestImage {
-    static IMAGE: OnceLock<TestImage> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let programs: Vec<String> = PROGRAMS
-            .iter()
-            .map(|name| format!("/usr/bin/{name}"))
-            .collect();
-        let mut files = BTreeMap::from([("/usr/bin/sh".to_owned(), "/usr/bin/dash".to_owned())]);
-        files.extend(programs.iter().map(|path| (path.clone(), path.clone())));
-        let output = Command::new("ldd")
-            .arg("/usr/bin/dash")
-            .args(&programs)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        for word in text
-            .split_whitespace()
-            .filter(|word| word.starts_with("/lib"))
-        {
-            files.insert(format!("/usr{word}"), word.to_owned());
-        }
-        let mut builder = tar::Builder::new(Vec::new());
-        let header = |kind, mode, size| {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(kind);
-            header.set_mode(mode);
-            header.set_size(size);
-            header
-        };
-        for folder in [
-            "usr/",
-            "usr/bin/",
-            "usr/lib/",
-            "usr/lib64/",
-            "usr/src/",
-            "usr/src/there/",
-            "etc/",
-            "proc/",
-            "dev/",
-            "sys/",
-        ] {
-            let mut header = header(tar::EntryType::Directory, 0o755, 0);
-            builder
-                .append_data(&mut header, folder, std::io::empty())
-                .unwrap();
-        }
-        let mut scratch = header(tar::EntryType::Directory, 0o1777, 0);
-        builder
-            .append_data(&mut scratch, "tmp/", std::io::empty())
-            .unwrap();
-        for (link, target) in [
-            ("bin", "usr/bin"),
-            ("lib", "usr/lib"),
-            ("lib64", "usr/lib64"),
-        ] {
-            let mut header = header(tar::EntryType::Symlink, 0o777, 0);
-            builder.append_link(&mut header, link, target).unwrap();
-        }
-        for (inside, outside) in files {
-            let bytes = std::fs::read(&outside).unwrap();
-            let mut header = header(tar::EntryType::Regular, 0o755, bytes.len() as u64);
-            builder
-                .append_data(
-                    &mut header,
-                    inside.trim_start_matches('/'),
-                    bytes.as_slice(),
-                )
-                .unwrap();
-        }
-        let bytes = builder.into_inner().unwrap();
-        let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("executors-image.tar");
-        driverkit_matrix::fs::write(&archive, &bytes).unwrap();
-        let identity = image_identity(&[format!("sha256:{}", Sha256::of(&bytes))]);
-        TestImage { archive, identity }
-    })
-}
 
 async fn docker() -> DockerExecutor {
     DockerExecutor::connect()
@@ -705,7 +608,7 @@ impl DaemonElsewhere {
     /// Connects as soon as the daemon answers.
     async fn connect(&mut self) -> DockerExecutor {
         loop {
-            match DockerExecutor::connect_to(Some(&self.address)).await {
+            match DockerExecutor::connect_to(&self.address.parse().unwrap()).await {
                 Ok(executor) => return executor,
                 Err(error) => {
                     let ended = self.process.try_wait().unwrap();
@@ -915,7 +818,7 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
     let socket = folder.path().join("docker.sock");
     let address = format!("unix://{}", socket.display());
     for address in [address.as_str(), "tcp://127.0.0.1:1"] {
-        let error = DockerExecutor::connect_to(Some(address))
+        let error = DockerExecutor::connect_to(&address.parse().unwrap())
             .await
             .err()
             .unwrap()
@@ -927,7 +830,7 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
     }
     // A socket on which nobody listens.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let error = DockerExecutor::connect_to(Some(&address))
+    let error = DockerExecutor::connect_to(&address.parse().unwrap())
         .await
         .err()
         .unwrap()

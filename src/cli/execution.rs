@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use super::builder_flags::BuilderFlags;
 use super::{CliError, Context, images};
 use crate::executor::{
-    DockerExecutor, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
-    host_toolchain,
+    DockerAddress, DockerExecutor, DockerPool, Executor, ExecutorError, FakeExecutor,
+    HostToolchain, LocalExecutor, host_toolchain,
 };
 use crate::fetch;
 use crate::image::{
@@ -33,6 +33,11 @@ pub(super) struct Execution {
     /// Whose compilers are used
     #[arg(long, value_name = "TOOLCHAIN", default_value = "auto")]
     toolchain: ToolchainChoice,
+    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
+    /// `ssh://[USER@]HOST`;
+    /// repeatable, builds are spread over all [default: `DOCKER_HOST`, or the usual socket]
+    #[arg(long, value_name = "ADDRESS")]
+    docker_host: Vec<DockerAddress>,
     #[command(flatten)]
     images: images::Folders,
     #[command(flatten)]
@@ -67,7 +72,11 @@ enum ToolchainChoice {
 
 impl Execution {
     /// Containers over builder images, which come from `sources`.
-    pub(super) fn docker(images: images::Folders, sources: ImageSources) -> Self {
+    pub(super) fn docker(
+        images: images::Folders,
+        docker_host: Vec<DockerAddress>,
+        sources: ImageSources,
+    ) -> Self {
         // As for `run`, tests ask for the fake one.
         let is_fake = std::env::var_os("DRIVERKIT_MATRIX_EXECUTOR").is_some_and(|it| it == "fake");
         Self {
@@ -77,6 +86,7 @@ impl Execution {
                 ExecutorChoice::Docker
             },
             toolchain: ToolchainChoice::Image,
+            docker_host,
             images,
             builder: BuilderFlags::default(),
             sources: Some(sources),
@@ -95,6 +105,11 @@ impl Execution {
 
     /// The builder images or this machine's compilers.
     pub(super) fn toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
+        if self.executor == ExecutorChoice::Local && !self.docker_host.is_empty() {
+            return Err(CliError::input(
+                "--docker-host names Docker daemons, and --executor local uses none",
+            ));
+        }
         if let Some(fake) = self.fake()? {
             return Ok(Toolchains::Host {
                 identity: fake.toolchain().identity(),
@@ -183,6 +198,16 @@ impl Execution {
             ExecutorChoice::Auto if uses_host => {
                 let note = "no builder image is used; building with this machine's compilers, in bubblewrap";
                 Ok((Arc::new(local().await?), vec![note.to_owned()]))
+            }
+            ExecutorChoice::Docker | ExecutorChoice::Auto if !self.docker_host.is_empty() => {
+                let (docker, notes) = DockerPool::connect(&self.docker_host)
+                    .await
+                    .map_err(|error| infrastructure(&error))?;
+                let docker = match self.sources()?.access.login {
+                    Some(login) => docker.with_login(&login.registry, &login.user, &login.password),
+                    None => docker,
+                };
+                Ok((Arc::new(docker), notes))
             }
             ExecutorChoice::Docker => {
                 let docker = DockerExecutor::connect()

@@ -79,6 +79,7 @@ impl RunArguments {
         let session = Session {
             settings: self.settings(&planned),
             plan: &planned.plan,
+            jobs_are_given: self.jobs.is_some(),
             shard: self.selection.shard.map(|shard| shard.to_string()),
             matrices: planned.matrices.clone(),
             parts,

@@ -29,6 +29,8 @@ pub(super) struct Session<'a> {
     pub(super) receiver: Receiver<Event>,
     /// Who is told of them.
     pub(super) reporters: Vec<Box<dyn Reporter>>,
+    /// Whether the person says how many jobs run at once; otherwise the executor may.
+    pub(super) jobs_are_given: bool,
     /// `I/N` when only a shard of the plan is built.
     pub(super) shard: Option<String>,
     /// The matrix files and the digests of their contents.
@@ -54,20 +56,26 @@ impl Session<'_> {
             settings,
             receiver,
             reporters,
+            jobs_are_given,
             shard,
             matrices,
         } = self;
         let (events, stop) = (parts.events.clone(), parts.stop.clone());
         let run_id = parts.run_id.clone();
         let images = parts.toolchains.reports();
-        let jobs = settings.jobs;
-        let run = Run::look_up(parts, settings, plan);
+        let mut jobs = settings.jobs;
+        let mut run = Run::look_up(parts, settings, plan);
         let (executor, notes) = if run.missing() == 0 {
             (None, Vec::new())
         } else {
             let (executor, notes) = runtime.block_on(connect())?;
             (Some(executor), notes)
         };
+        let slots = executor.as_ref().and_then(|executor| executor.slots());
+        if let Some(slots) = slots.filter(|_| !jobs_are_given) {
+            jobs = jobs.max(slots);
+            run.allow_jobs(jobs);
+        }
         let executor_version = match &executor {
             Some(executor) => runtime
                 .block_on(executor.version())
@@ -112,12 +120,8 @@ impl Session<'_> {
                 sweep(executor.as_ref(), &events).await;
             }
             let result = run.finish(executor.clone()).await;
-            if let Some(executor) = &executor
-                && let Err(error) = executor.finish().await
-            {
-                let message =
-                    format!("what the run made outside of the cache could not be removed: {error}");
-                events.send(EventKind::Note { message });
+            if let Some(executor) = &executor {
+                finish(executor.as_ref(), &events).await;
             }
             result
         });
@@ -147,6 +151,18 @@ async fn sweep(executor: &dyn Executor, events: &Events) {
         Err(error) => format!("leftovers of dead runs could not be removed: {error}"),
     };
     events.send(EventKind::Note { message });
+}
+
+/// Tells what happened to the executor, and removes what it kept from one job to the next.
+async fn finish(executor: &dyn Executor, events: &Events) {
+    for message in executor.notes() {
+        events.send(EventKind::Note { message });
+    }
+    if let Err(error) = executor.finish().await {
+        let message =
+            format!("what the run made outside of the cache could not be removed: {error}");
+        events.send(EventKind::Note { message });
+    }
 }
 
 /// First signal: nothing new begins, what runs is ended, the manifest is written. Second: at once.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::digest::Sha256;
 
-pub use docker::DockerExecutor;
+pub use docker::{DockerAddress, DockerExecutor, DockerPool, ParseDockerAddressError};
 pub use fake::{Behaviour, FakeError, FakeExecutor, FakeScript, Rule};
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 
@@ -240,6 +240,16 @@ pub trait Executor: Send + Sync {
     /// Removes what dead runs left behind; returns how many things it removed. What belongs to a run that lives, or
     /// may live on another machine, stays.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>>;
+
+    /// How many jobs it can run at once, where that is not for this machine's processors to say.
+    fn slots(&self) -> Option<usize> {
+        None
+    }
+
+    /// What a person should know at the end of a run of what happened to it meanwhile.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Ends the run: removes what was kept from one job to the next (copies of trees on another machine). What is
     /// not removed here, because the process died, is removed by a later [`Self::sweep`].

@@ -154,6 +154,13 @@ impl Run {
         }
     }
 
+    /// Allows more jobs at once than the settings do.
+    pub fn allow_jobs(&mut self, jobs: usize) {
+        let more = jobs.saturating_sub(self.settings.jobs.max(1));
+        self.pipeline.compile_slots.add_permits(more);
+        self.settings.jobs = self.settings.jobs.max(jobs);
+    }
+
     /// How many builds are not in the cache.
     pub fn missing(&self) -> usize {
         self.missing.len()

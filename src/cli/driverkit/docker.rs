@@ -10,6 +10,7 @@ use crate::cli::images::Folders;
 use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, Request, check_proxy};
+use crate::executor::DockerAddress;
 use crate::failure::FailureClass;
 use crate::image::{ImageSources, Login, RegistryAccess};
 
@@ -32,6 +33,11 @@ pub(in crate::cli) struct DockerArguments {
     /// Try a failure again that is known from earlier: a class, or `failed` for all
     #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
     retry: Vec<Vec<FailureClass>>,
+    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
+    /// `ssh://[USER@]HOST`;
+    /// repeatable, one that answers is taken [default: `DOCKER_HOST`, or the usual socket]
+    #[arg(long, value_name = "ADDRESS")]
+    docker_host: Vec<DockerAddress>,
     #[command(flatten)]
     folders: Folders,
 }
@@ -69,7 +75,7 @@ impl DockerArguments {
         self.image.put(&mut flags);
         let values = values(context, &flags, self.process.config.as_deref())?;
         let request = Request::read(&values).map_err(CliError::Diagnostics)?;
-        let execution = Execution::docker(self.folders, image_sources(&request));
+        let execution = Execution::docker(self.folders, self.docker_host, image_sources(&request));
         let single = Single {
             request: &request,
             process: &self.process,

@@ -101,6 +101,7 @@ impl Single<'_> {
             },
             receiver,
             reporters: vec![Box::new(progress)],
+            jobs_are_given: true,
             shard: None,
             matrices: Vec::new(),
         };

@@ -3,29 +3,49 @@
 use std::io;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::super::ExecutorError;
+use super::address::{DockerAddress, Kind};
+use super::pool::check_architecture;
+use super::ssh::Bridge;
 
 /// The first API version that has everything used here (Docker 20.10).
 const LEAST_API: (u32, u32) = (1, 41);
 
-const USUAL_ADDRESS: &str = "unix:///var/run/docker.sock";
-
 /// How long the daemon may take to begin its answer. Importing an image answers only at its end.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Connects, and asks the daemon for its version.
-pub(super) async fn connect(address: Option<&str>) -> Result<Docker, ExecutorError> {
-    let shown = address.unwrap_or(USUAL_ADDRESS);
-    let docker = Docker::connect_with_host(shown)
-        .map_err(|error| unreachable(shown, error))?
-        .with_timeout(ANSWER_TIMEOUT);
-    let version = docker
-        .version()
-        .await
-        .map_err(|error| unreachable(shown, error))?;
+/// A daemon that answers.
+pub(super) struct Connection {
+    pub(super) docker: Docker,
+    pub(super) is_podman: bool,
+    /// What carries the connections, if anything does.
+    pub(super) bridge: Option<Bridge>,
+}
+
+/// Connects, and asks the daemon for its version and architecture.
+pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, ExecutorError> {
+    let shown = address.as_str();
+    let (docker, bridge) = client(address)?;
+    let docker = docker.with_timeout(ANSWER_TIMEOUT);
+    let version = match docker.version().await {
+        Ok(version) => version,
+        Err(error) => {
+            let words = match &bridge {
+                Some(bridge) => bridge.words().await,
+                None => String::new(),
+            };
+            return Err(if words.is_empty() {
+                unreachable(shown, error)
+            } else {
+                let message = format!("no Docker daemon answers at {shown}: {words}");
+                ExecutorError::caused_by(message, error)
+            });
+        }
+    };
+    check_architecture(address, version.arch.as_deref())?;
     let api = version.api_version.unwrap_or_default();
     let parts = api.split_once('.');
     let numbers = parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
@@ -34,7 +54,48 @@ pub(super) async fn connect(address: Option<&str>) -> Result<Docker, ExecutorErr
             "the Docker daemon at {shown} has API version {api}; 1.41 (Docker 20.10) is the least"
         )));
     }
-    Ok(docker)
+    let mut components = version.components.into_iter().flatten();
+    Ok(Connection {
+        docker,
+        is_podman: components.any(|component| component.name == "Podman Engine"),
+        bridge,
+    })
+}
+
+/// A client; nobody is asked yet.
+fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorError> {
+    let shown = address.as_str();
+    let local = |path: &str| Docker::connect_with_unix(path, 0, API_DEFAULT_VERSION);
+    let client = match &address.kind {
+        Kind::Unix => local(shown),
+        Kind::Tcp {
+            server,
+            certificates: None,
+        } => Docker::connect_with_http(server, 0, API_DEFAULT_VERSION),
+        Kind::Tcp {
+            server,
+            certificates: Some(folder),
+        } => Docker::connect_with_ssl(
+            server,
+            &folder.join("key.pem"),
+            &folder.join("cert.pem"),
+            &folder.join("ca.pem"),
+            0,
+            API_DEFAULT_VERSION,
+        ),
+        Kind::Ssh { destination, port } => {
+            let bridge = Bridge::open(destination, *port).map_err(|error| {
+                let message = format!("failed to open a socket for {shown}: {error}");
+                ExecutorError::caused_by(message, error)
+            })?;
+            let client = local(&bridge.address()).map_err(|error| unreachable(shown, error))?;
+            return Ok((client, Some(bridge)));
+        }
+    };
+    match client {
+        Ok(client) => Ok((client, None)),
+        Err(error) => Err(unreachable(shown, error)),
+    }
 }
 
 fn unreachable(address: &str, error: Error) -> ExecutorError {

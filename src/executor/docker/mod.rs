@@ -6,10 +6,13 @@
 //! by whoever made them or, when that process died, by the next sweep. Images that were not made here are pulled when
 //! the daemon does not have them.
 
+mod address;
 mod connection;
 mod container;
 mod creation;
 mod image;
+mod pool;
+mod ssh;
 mod sweep;
 mod volume;
 
@@ -27,6 +30,11 @@ use super::owner::Owner;
 use super::{Completion, Executor, ExecutorError, Job, LogSink};
 use crate::digest::Sha256;
 
+pub use address::{DockerAddress, ParseDockerAddressError};
+use connection::Connection;
+pub use pool::DockerPool;
+use ssh::Bridge;
+
 /// The label that every container and volume carries: its owner, for sweeping.
 const OWNER_LABEL: &str = "org.driverkit-matrix.owner";
 /// The label with the run's name.
@@ -40,6 +48,10 @@ type OnceEach<Key, Value> = Mutex<HashMap<Key, Arc<OnceCell<Value>>>>;
 /// A Docker daemon.
 pub struct DockerExecutor {
     docker: Docker,
+    /// Whether it is Podman, which is asked in the same words and differs in some of its answers.
+    is_podman: bool,
+    /// Carries the connections, where the daemon is behind ssh.
+    _bridge: Option<Bridge>,
     owner: Owner,
     /// What a registry is told of who pulls, by its host.
     logins: HashMap<String, DockerCredentials>,
@@ -55,16 +67,30 @@ impl DockerExecutor {
     /// Connects to the daemon that `DOCKER_HOST` names, or the one at the usual socket; fails when it does not
     /// answer, refuses us, or is too old.
     pub async fn connect() -> Result<Self, ExecutorError> {
-        Self::connect_to(std::env::var("DOCKER_HOST").ok().as_deref()).await
+        let address = match std::env::var("DOCKER_HOST") {
+            Ok(text) if !text.is_empty() => text.parse().map_err(|error| {
+                ExecutorError::caused_by(format!("DOCKER_HOST: {error}"), error)
+            })?,
+            _ => DockerAddress::usual(),
+        };
+        Self::connect_to(&address).await
     }
 
-    /// The same for an address such as `unix:///run/docker.sock` or `tcp://127.0.0.1:2375`.
-    pub async fn connect_to(address: Option<&str>) -> Result<Self, ExecutorError> {
+    /// The same for another address.
+    pub async fn connect_to(address: &DockerAddress) -> Result<Self, ExecutorError> {
+        let Connection {
+            docker,
+            is_podman,
+            bridge,
+        } = connection::connect(address).await?;
         Ok(Self {
-            docker: connection::connect(address).await?,
+            docker,
+            is_podman,
+            _bridge: bridge,
             owner: Owner::this_process()?,
             logins: HashMap::new(),
-            sees_our_folders: OnceCell::new(),
+            // Podman does not say whether it is rootless, and then the script's user is none of this machine's.
+            sees_our_folders: OnceCell::new_with(is_podman.then_some(false)),
             images: Mutex::default(),
             trees: Mutex::default(),
         })

@@ -1,5 +1,6 @@
 //! Volumes for a daemon that does not see this machine's folders: copies of trees, and outputs.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
-use super::super::sandbox::OUT;
+use super::super::sandbox::{self, OUT};
 use super::super::{ExecutorError, Job, output};
 use super::DockerExecutor;
 use super::connection::{failure, has_status};
@@ -52,7 +53,7 @@ impl DockerExecutor {
         target: &str,
     ) -> Result<String, ExecutorError> {
         let name = self
-            .create_volume(job, &source.display().to_string())
+            .create_volume(job, &source.display().to_string(), None)
             .await?;
         let filled = self.fill_volume(image, job, source, target, &name).await;
         if filled.is_err() {
@@ -72,10 +73,14 @@ impl DockerExecutor {
     ) -> Result<(), ExecutorError> {
         let holder = self.hold_volume(image, job, volume, target).await?;
         let folder = source.to_owned();
-        let inside = target.trim_start_matches('/').to_owned();
         // The daemon refuses links that leave the folder that it unpacks into, as those from one header package to
-        // another do; none leaves the root.
-        let uploaded = self.upload(holder.id(), "/", move |pipe| {
+        // another do; none leaves the root. Podman does not, and puts what goes to the root beside the volume.
+        let (into, inside) = if self.is_podman {
+            (target, String::new())
+        } else {
+            ("/", target.trim_start_matches('/').to_owned())
+        };
+        let uploaded = self.upload(holder.id(), into, move |pipe| {
             let mut builder = tar::Builder::new(pipe);
             builder.follow_symlinks(false);
             builder.append_dir_all(inside, folder)?;
@@ -95,7 +100,13 @@ impl DockerExecutor {
         image: &str,
         job: &Job,
     ) -> Result<String, ExecutorError> {
-        let name = self.create_volume(job, &job.name).await?;
+        let (user, group) = sandbox::user();
+        if self.is_podman {
+            // What goes to the root it puts beside the volume; but it can give a volume away.
+            let owner = HashMap::from([("o".to_owned(), format!("uid={user},gid={group}"))]);
+            return self.create_volume(job, &job.name, Some(owner)).await;
+        }
+        let name = self.create_volume(job, &job.name, None).await?;
         let opened = self.open_output_volume(image, job, &name).await;
         if opened.is_err() {
             drop(remove(&self.docker, &name).await);
@@ -209,8 +220,14 @@ impl DockerExecutor {
     }
 
     /// Makes an empty volume; the daemon names it.
-    async fn create_volume(&self, job: &Job, what: &str) -> Result<String, ExecutorError> {
+    async fn create_volume(
+        &self,
+        job: &Job,
+        what: &str,
+        driver_opts: Option<HashMap<String, String>>,
+    ) -> Result<String, ExecutorError> {
         let request = VolumeCreateRequest {
+            driver_opts,
             labels: Some(self.labels(&job.run_id, what)),
             ..Default::default()
         };

@@ -1,0 +1,330 @@
+//! Several Docker daemons as one executor.
+//!
+//! A job goes to the daemon with the most free slots, a slot being one of its processors. A daemon that no longer
+//! answers is left alone and asked again after a while; its jobs begin anew on another, so that its end costs time
+//! and no build.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Completion, Executor, ExecutorError, Exit, Job, LogSink};
+use super::{DockerAddress, DockerExecutor};
+use crate::kernel::Architecture;
+
+/// How long a daemon may take to say that it is there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a daemon with jobs is asked whether it is there; twice without an answer, and it is not.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// After this time a daemon that was gone is asked again.
+const ABSENCE: Duration = Duration::from_secs(30);
+
+/// Exit codes of scripts whose container was ended from outside, which a daemon that is stopped does.
+const ENDED_FROM_OUTSIDE: [i32; 2] = [137, 143];
+
+/// Several Docker daemons.
+pub struct DockerPool {
+    hosts: Vec<Host>,
+}
+
+/// One of the daemons.
+struct Host {
+    address: DockerAddress,
+    executor: DockerExecutor,
+    version: String,
+    slots: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    /// Since when it has not answered.
+    gone: Option<Instant>,
+    /// How many jobs began anew elsewhere.
+    moved: usize,
+}
+
+/// A slot of a host that is taken until this is dropped.
+struct Slot<'a>(&'a Host);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.state().running -= 1;
+    }
+}
+
+impl Host {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answers(&self) -> bool {
+        matches!(
+            timeout(ANSWER_TIMEOUT, self.executor.docker.ping()).await,
+            Ok(Ok(_))
+        )
+    }
+
+    /// Ends when the daemon has not answered twice in a row.
+    async fn is_gone(&self) {
+        let mut missed = 0;
+        while missed < 2 {
+            sleep(HEARTBEAT).await;
+            missed = if self.answers().await { 0 } else { missed + 1 };
+        }
+    }
+
+    /// Runs a job; `None` when the daemon went away over it.
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Option<Result<Completion, ExecutorError>> {
+        let ended = tokio::select! {
+            ended = self.executor.run(job, log, cancel) => ended,
+            () = self.is_gone() => return None,
+        };
+        let is_suspect = match &ended {
+            Ok(completion) => {
+                matches!(completion.exit, Exit::Code(code) if ENDED_FROM_OUTSIDE.contains(&code))
+            }
+            Err(ExecutorError::Infrastructure { .. }) => true,
+            Err(ExecutorError::Image { .. }) => false,
+        };
+        (!is_suspect || cancel.is_cancelled() || self.answers().await).then_some(ended)
+    }
+}
+
+impl DockerPool {
+    /// Connects to the daemons; those that cannot be used are told in the notes, and one has to be left.
+    pub async fn connect(
+        addresses: &[DockerAddress],
+    ) -> Result<(Self, Vec<String>), ExecutorError> {
+        let connected = join_all(addresses.iter().map(connect)).await;
+        let mut hosts = Vec::new();
+        let mut notes = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (address, connected) in addresses.iter().zip(connected) {
+            match connected {
+                Ok((host, id)) => {
+                    if seen.insert(id) {
+                        hosts.push(host);
+                    } else {
+                        notes.push(format!(
+                            "{address} leads to a Docker daemon that is named already: it counts once"
+                        ));
+                    }
+                }
+                Err(error) => notes.push(format!("not used: {error}")),
+            }
+        }
+        if hosts.is_empty() {
+            return Err(ExecutorError::infrastructure(format!(
+                "none of the Docker daemons can be used: {}",
+                notes.join("; ")
+            )));
+        }
+        Ok((Self { hosts }, notes))
+    }
+
+    /// Pulls images of the registry `host` as `user`.
+    #[must_use]
+    pub fn with_login(mut self, host: &str, user: &str, password: &str) -> Self {
+        let with_login = |mut one: Host| {
+            one.executor = one.executor.with_login(host, user, password);
+            one
+        };
+        self.hosts = self.hosts.into_iter().map(with_login).collect();
+        self
+    }
+
+    /// Takes a slot of the daemon that is there and has the most free ones; of equal ones the first.
+    async fn slot(&self) -> Option<Slot<'_>> {
+        self.welcome_back().await;
+        let free = |host: &Host, state: &State| {
+            let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            number(host.slots) - number(state.running)
+        };
+        let mut best: Option<(&Host, i64)> = None;
+        for host in &self.hosts {
+            let state = host.state();
+            let free = free(host, &state);
+            if state.gone.is_none() && best.is_none_or(|(_, most)| free > most) {
+                best = Some((host, free));
+            }
+        }
+        let (host, _) = best?;
+        host.state().running += 1;
+        Some(Slot(host))
+    }
+
+    /// Asks daemons again that were gone, when it is time or none is left.
+    async fn welcome_back(&self) {
+        let is_gone = |host: &&Host| host.state().gone.is_some();
+        let is_none_left = self.hosts.iter().all(|host| is_gone(&host));
+        for host in self.hosts.iter().filter(is_gone) {
+            let is_due = {
+                let mut state = host.state();
+                let is_due = state.gone.is_some_and(|since| since.elapsed() > ABSENCE);
+                if is_due {
+                    // Not by every job at the same time.
+                    state.gone = Some(Instant::now());
+                }
+                is_due
+            };
+            if (is_due || is_none_left) && host.answers().await {
+                host.state().gone = None;
+            }
+        }
+    }
+
+    async fn run_somewhere(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        loop {
+            let Some(slot) = self.slot().await else {
+                let addresses: Vec<&str> = self
+                    .hosts
+                    .iter()
+                    .map(|host| host.address.as_str())
+                    .collect();
+                return Err(ExecutorError::infrastructure(format!(
+                    "no Docker daemon answers any more: {}",
+                    addresses.join(", ")
+                )));
+            };
+            let host = slot.0;
+            if let Some(ended) = host.run(job, log, cancel).await {
+                return ended;
+            }
+            {
+                let mut state = host.state();
+                state.gone.get_or_insert_with(Instant::now);
+                state.moved += 1;
+            }
+            log.write(
+                format!(
+                    "\n[driverkit-matrix: the Docker daemon at {} went away; this job begins anew]\n",
+                    host.address
+                )
+                .as_bytes(),
+            );
+            empty(&job.output)?;
+        }
+    }
+}
+
+/// Connects to a daemon; also gives what tells it from others.
+async fn connect(address: &DockerAddress) -> Result<(Host, String), ExecutorError> {
+    let executor = DockerExecutor::connect_to(address).await?;
+    let info = executor
+        .docker
+        .info()
+        .await
+        .map_err(|error| super::connection::failure("describe itself", error))?;
+    let host = Host {
+        address: address.clone(),
+        version: info.server_version.unwrap_or_default(),
+        slots: info
+            .ncpu
+            .and_then(|count| count.try_into().ok())
+            .unwrap_or(1),
+        executor,
+        state: Mutex::default(),
+    };
+    // The id alone does not tell daemons apart that share a key: several of one machine, or copies of machines.
+    let facts = [info.id, info.name, info.docker_root_dir].map(Option::unwrap_or_default);
+    Ok((host, facts.join(" ")))
+}
+
+/// What an attempt left is not the next one's.
+fn empty(folder: &std::path::Path) -> Result<(), ExecutorError> {
+    crate::fs::remove_folder(folder)?;
+    crate::fs::create_folder(folder)?;
+    Ok(())
+}
+
+impl Executor for DockerPool {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        let versions: Vec<String> = self
+            .hosts
+            .iter()
+            .map(|host| format!("{} at {}", host.version, host.address))
+            .collect();
+        Box::pin(async move { Ok(versions.join(", ")) })
+    }
+
+    fn slots(&self) -> Option<usize> {
+        Some(self.hosts.iter().map(|host| host.slots).sum())
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.run_somewhere(job, log, cancel))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(async {
+            let swept = join_all(self.hosts.iter().map(|host| host.executor.sweep())).await;
+            swept.into_iter().sum()
+        })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(async {
+            let is_there = |host: &&Host| host.state().gone.is_none();
+            for host in self.hosts.iter().filter(is_there) {
+                host.executor.finish().await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let note = |host: &Host| {
+            let moved = host.state().moved;
+            (moved > 0).then(|| {
+                format!(
+                    "the Docker daemon at {} went away; jobs that it had and that began anew: {moved}",
+                    host.address
+                )
+            })
+        };
+        self.hosts.iter().filter_map(note).collect()
+    }
+}
+
+/// Whether a daemon can run what is made for this machine.
+pub(super) fn check_architecture(
+    address: &DockerAddress,
+    architecture: Option<&str>,
+) -> Result<(), ExecutorError> {
+    let host = Architecture::of_host();
+    match architecture {
+        Some(found) if found != host.as_str() && found != host.machine() => {
+            Err(ExecutorError::infrastructure(format!(
+                "the Docker daemon at {address} runs on {found}, and the builder images that are used run on {host}"
+            )))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,133 @@
+//! A daemon behind ssh: a socket of our own, each connection to which is carried over by an `ssh` that runs
+//! `docker system dial-stdio` there, as docker's own client does.
+//!
+//! Users, keys, known hosts and shared connections are the business of ssh's own configuration.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, copy_bidirectional, join};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// How much of what ssh says is kept.
+const WORDS_BYTES: usize = 1024;
+
+/// How long after the end of a connection ssh may still say why it gave up.
+const WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Carries connections over until it is dropped.
+pub(super) struct Bridge {
+    socket: PathBuf,
+    /// What ssh said last before it gave up.
+    words: watch::Receiver<String>,
+    task: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bridge {
+    /// Opens the socket; nobody is asked before the first connection.
+    pub(super) fn open(destination: &str, port: Option<u16>) -> io::Result<Self> {
+        // Only this user may enter it.
+        let folder = tempfile::Builder::new()
+            .prefix("driverkit-matrix-ssh-")
+            .tempdir()?;
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket)?;
+        let (tell, words) = watch::channel(String::new());
+        let mut arguments = vec!["-T".to_owned(), "-o".to_owned(), "BatchMode=yes".to_owned()];
+        if let Some(port) = port {
+            arguments.extend(["-p".to_owned(), port.to_string()]);
+        }
+        arguments.push("--".to_owned());
+        // In brackets only where a port follows.
+        arguments.push(destination.replace(['[', ']'], ""));
+        arguments.extend(["docker", "system", "dial-stdio"].map(str::to_owned));
+        let task = tokio::spawn(accept(listener, arguments, tell));
+        Ok(Self {
+            socket,
+            words,
+            task,
+            _folder: folder,
+        })
+    }
+
+    /// The address of the socket.
+    pub(super) fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// What ssh said when a connection has just failed; nothing when it kept silent.
+    pub(super) async fn words(&self) -> String {
+        let mut words = self.words.clone();
+        let told = timeout(WORDS_TIMEOUT, words.wait_for(|words| !words.is_empty())).await;
+        let told = told.map_or_else(
+            |_| String::new(),
+            |told| told.map(|words| words.clone()).unwrap_or_default(),
+        );
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: UnixListener, arguments: Vec<String>, tell: watch::Sender<String>) {
+    // With this task end all connections, and with these all processes.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                connections.spawn(carry(stream, arguments.clone(), tell.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn carry(mut stream: UnixStream, arguments: Vec<String>, tell: watch::Sender<String>) {
+    let started = Command::new("ssh")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let told = match started {
+        Ok(child) => follow(&mut stream, child).await,
+        Err(error) => format!("ssh cannot be started: {error}"),
+    };
+    if !told.is_empty() {
+        tell.send_replace(told);
+    }
+}
+
+/// Carries one connection; returns what ssh said.
+async fn follow(stream: &mut UnixStream, mut child: Child) -> String {
+    let (Some(input), Some(output), Some(mut errors)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return String::new();
+    };
+    let mut there = join(output, input);
+    let mut told = Vec::new();
+    let listen = async {
+        let mut buffer = [0; 256];
+        while let Ok(length @ 1..) = errors.read(&mut buffer).await {
+            let room = WORDS_BYTES.saturating_sub(told.len()).min(length);
+            told.extend_from_slice(&buffer[..room]);
+        }
+    };
+    // Whoever hangs up, the other learns it by the end of the stream.
+    let (_, ()) = tokio::join!(copy_bidirectional(stream, &mut there), listen);
+    String::from_utf8_lossy(&told).into_owned()
+}

@@ -1,0 +1,199 @@
+//! Podman's Docker-compatible socket, rootless: the same jobs give the same as with Docker.
+//!
+//! The service is started by this test as an ordinary user (nobody), in a mount namespace in which that user has
+//! subordinate ids; which needs root, and packages podman and uidmap (`scripts/setup.sh`).
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "common/small_image.rs"]
+mod small_image;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use driverkit_matrix::executor::{DockerExecutor, Executor, Exit, Job, Limits, Mount};
+use driverkit_matrix::fs;
+use small_image::image;
+use tokio_util::sync::CancellationToken;
+
+const SETUP: &str = "this test needs root and packages podman and uidmap: run scripts/setup.sh";
+
+const START: &str = r#"
+cd "$1"
+mkdir -p home run storage
+printf 'nobody:100000:65536\n' >ids
+chown -R nobody:nogroup home run storage
+mount --bind ids /etc/subuid
+mount --bind ids /etc/subgid
+exec setpriv --reuid nobody --regid nogroup --clear-groups \
+    env -i HOME="$1/home" XDG_RUNTIME_DIR="$1/run" PATH="$PATH" TMPDIR="$1/home" \
+    podman --runtime runc --cgroup-manager cgroupfs --root "$1/storage" --runroot "$1/run/containers" \
+    system service --time 0 "unix://$1/run/podman.sock"
+"#;
+
+struct Podman {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Podman {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Its user goes through it.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        for file in ["/etc/subuid", "/etc/subgid"] {
+            assert!(Path::new(file).exists(), "{SETUP}");
+        }
+        let log = std::fs::File::create_new(folder.path().join("log")).unwrap();
+        // With its first process end all others, and it ends with this one.
+        let process = Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+            ])
+            .args([
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-e",
+                "-c",
+                START,
+                "sh",
+            ])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect(SETUP);
+        Self { process, folder }
+    }
+
+    async fn connect(&mut self) -> DockerExecutor {
+        let address = format!("unix://{}/run/podman.sock", self.folder.path().display());
+        let address = address.parse().unwrap();
+        loop {
+            match DockerExecutor::connect_to(&address).await {
+                Ok(executor) => return executor,
+                Err(error) => {
+                    let ended = self.process.try_wait().unwrap();
+                    let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+                    assert!(ended.is_none(), "{SETUP} ({error})\n{log}");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+struct Ended {
+    exit: Exit,
+    log: String,
+    files: BTreeMap<String, String>,
+}
+
+async fn run(executor: &DockerExecutor, tree: &Path, script: &str, timeout: Duration) -> Ended {
+    let output = tempfile::tempdir().unwrap();
+    let job = Job {
+        name: "case".to_owned(),
+        run_id: format!("test-{}", std::process::id()),
+        toolchain: image().toolchain(),
+        script: script.to_owned(),
+        mounts: vec![Mount {
+            source: tree.to_owned(),
+            target: "/usr/lib/tree".into(),
+        }],
+        environment: vec![("A".to_owned(), "b c".to_owned())],
+        limits: Limits {
+            timeout,
+            memory_bytes: 256 << 20,
+            processes: 64,
+        },
+        output: output.path().to_owned(),
+    };
+    let mut log = Vec::new();
+    let completion = executor
+        .run(&job, &mut log, &CancellationToken::new())
+        .await
+        .unwrap();
+    let files = std::fs::read_dir(output.path()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read_to_string(&entry.path()).unwrap())
+    });
+    Ended {
+        exit: completion.exit,
+        log: String::from_utf8(log).unwrap(),
+        files: files.collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_run_in_rootless_podman_as_they_do_in_docker() {
+    let mut podman = Podman::start();
+    let executor = podman.connect().await;
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(&tree.path().join("file"), "content\n").unwrap();
+    let long = Duration::from_mins(2);
+    for (script, exit, log, files) in [
+        (
+            "echo one; echo two >&2; exit 7",
+            Exit::Code(7),
+            "one\ntwo\n",
+            vec![],
+        ),
+        (
+            "echo $A; cat /usr/lib/tree/file > /out/file",
+            Exit::Code(0),
+            "b c\n",
+            vec![("file", "content\n")],
+        ),
+        (
+            "touch /usr/new 2> /dev/null || echo read-only; touch /tmp/new",
+            Exit::Code(0),
+            "read-only\n",
+            vec![],
+        ),
+        (
+            "id -u; grep CapEff /proc/self/status",
+            Exit::Code(0),
+            "65534\nCapEff:\t0000000000000000\n",
+            vec![],
+        ),
+    ] {
+        let ended = run(&executor, tree.path(), script, long).await;
+        let files: BTreeMap<String, String> = files
+            .into_iter()
+            .map(|(name, content)| (name.to_owned(), content.to_owned()))
+            .collect();
+        assert_eq!((ended.exit, ended.log.as_str()), (exit, log), "{script}");
+        assert_eq!(ended.files, files, "{script}");
+    }
+    let ended = run(
+        &executor,
+        tree.path(),
+        "echo began; sleep 60",
+        Duration::from_secs(2),
+    )
+    .await;
+    assert_eq!(
+        (ended.exit, ended.log.as_str()),
+        (Exit::TimedOut, "began\n")
+    );
+    executor.finish().await.unwrap();
+    assert_eq!(executor.sweep().await.unwrap(), 0);
+}
