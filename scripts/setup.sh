@@ -50,6 +50,7 @@ ssh openssh-client
 /usr/sbin/sshd openssh-server
 podman podman
 newuidmap uidmap
+docker-registry docker-registry
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 END
     if [ "${#missing[@]}" -gt 0 ]; then

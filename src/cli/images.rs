@@ -5,14 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use url::Url;
 
+use super::builder_flags::BuilderFlags;
+use super::execution::{ask_repositories, infrastructure, of_remembered, of_sources};
 use super::output::print;
 use super::{CliError, Context, ExitStatus};
+use crate::executor::{DockerExecutor, Executor as _};
 use crate::image::build::{self, BuildError, BuildOutcome, DebianMirror};
-use crate::image::{BuiltImage, Catalogue, CatalogueError, ImageDescription, RecordError};
+use crate::image::index::{IndexEntry, write_index};
+use crate::image::{
+    BuiltImage, Catalogue, CatalogueError, ForeignImages, ImageDescription, ImageSources, Maker,
+    Offer, RecordError,
+};
+use crate::kernel::TargetId;
 
 /// Where builder images are described and kept.
 #[derive(Clone, Debug, Args)]
@@ -55,12 +63,34 @@ enum ImagesCommand {
     /// Build images that are missing, or whose description has changed, from the packages of --mirror debian=URL
     /// and, for security updates, --mirror debian-security=URL
     Build(Box<BuildArguments>),
+    /// Ask repositories again which images they have, and pull again those that were used, so that the next run takes
+    /// what their tags stand for today
+    Update(Box<UpdateArguments>),
 }
 
 #[derive(Debug, Args)]
 struct ListArguments {
+    /// How they are listed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
     #[command(flatten)]
     folders: Folders,
+    #[command(flatten)]
+    builder: BuilderFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// A table
+    Table,
+    /// An image index as driverkit reads it
+    Index,
+}
+
+#[derive(Debug, Args)]
+struct UpdateArguments {
+    #[command(flatten)]
+    builder: BuilderFlags,
 }
 
 #[derive(Debug, Args)]
@@ -118,17 +148,116 @@ impl ImagesArguments {
                     &mut io::stdout(),
                 )?;
             }
-            Some(ImagesCommand::List(ListArguments { folders })) => show(&folders, context)?,
-            None => show(&self.folders, context)?,
+            Some(ImagesCommand::List(wanted)) if wanted.format == ListFormat::Index => {
+                show_index(&wanted, context)?;
+            }
+            Some(ImagesCommand::List(wanted)) => {
+                show(&wanted.folders, &wanted.builder.sources()?, context)?;
+            }
+            Some(ImagesCommand::Update(wanted)) => {
+                update(&wanted.builder.sources()?, context)?;
+            }
+            None => show(&self.folders, &ImageSources::default(), context)?,
         }
         Ok(ExitStatus::Success)
     }
 }
 
-fn show(folders: &Folders, context: &Context) -> Result<(), CliError> {
+/// The offers of all sources; asks repositories that were never asked.
+fn offers(
+    catalogue: &Catalogue,
+    sources: &ImageSources,
+    context: &Context,
+) -> Result<(Vec<Offer>, ForeignImages), CliError> {
+    let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+    if sources.is_unknown(&foreign) {
+        ask_repositories(sources, &foreign, false)?;
+    }
+    let offers = sources.offers(catalogue, &foreign).map_err(of_sources)?;
+    Ok((offers, foreign))
+}
+
+fn show(folders: &Folders, sources: &ImageSources, context: &Context) -> Result<(), CliError> {
+    let catalogue = read(folders)?;
+    let (offers, foreign) = offers(&catalogue, sources, context)?;
     let mut text = Vec::new();
-    list(&read(folders)?, &folders.built(context), &mut text)?;
+    list(
+        &catalogue,
+        &folders.built(context),
+        &offers,
+        &foreign,
+        &mut text,
+    )?;
     print(&String::from_utf8_lossy(&text))
+}
+
+/// Prints the images as an image index. Cross compilers are left out: in such an index an image compiles for the
+/// architecture that it runs on.
+fn show_index(wanted: &ListArguments, context: &Context) -> Result<(), CliError> {
+    let sources = wanted.builder.sources()?;
+    let (offers, _) = offers(&read(&wanted.folders)?, &sources, context)?;
+    let mut entries: Vec<IndexEntry> = Vec::new();
+    for offer in offers
+        .iter()
+        .filter(|offer| offer.host == offer.architecture)
+    {
+        let gcc = offer.gcc.with_three_numbers();
+        match entries.iter_mut().find(|entry| entry.name == offer.image) {
+            Some(entry) => entry.gcc_versions.push(gcc),
+            None => entries.push(IndexEntry {
+                name: offer.image.clone(),
+                target: offer.target.clone(),
+                architecture: offer.architecture,
+                tag: sources.tag.clone(),
+                gcc_versions: vec![gcc],
+            }),
+        }
+    }
+    let text = write_index(&entries).map_err(|message| CliError::Infrastructure {
+        message: format!("failed to write the index: {message}"),
+    })?;
+    print(&text)
+}
+
+/// Asks repositories again, and pulls images again that were used.
+fn update(sources: &ImageSources, context: &Context) -> Result<(), CliError> {
+    let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+    ask_repositories(sources, &foreign, true)?;
+    let login = sources.access.login.as_ref();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Infrastructure {
+            message: format!("failed to start the runtime: {error}"),
+        })?;
+    let known = foreign.identities();
+    if known.is_empty() {
+        return print("no image of others was used yet\n");
+    }
+    let pulled = runtime.block_on(async {
+        let mut docker = DockerExecutor::connect().await?;
+        if let Some(login) = login {
+            docker = docker.with_login(&login.registry, &login.user, &login.password);
+        }
+        let mut pulled = Vec::new();
+        for name in known.keys() {
+            pulled.push((name, docker.pull(name, true).await?));
+        }
+        Ok(pulled)
+    });
+    let mut text = String::new();
+    for (name, identity) in pulled.map_err(|error| infrastructure(&error))? {
+        let what = if known.get(name) == Some(&identity) {
+            "unchanged"
+        } else {
+            "changed"
+        };
+        foreign
+            .keep_identity(name, identity)
+            .map_err(of_remembered)?;
+        text = format!("{text}{name}: {what}, {identity}\n");
+    }
+    print(&text)
 }
 
 fn read(folders: &Folders) -> Result<Catalogue, ImagesError> {
@@ -155,23 +284,36 @@ fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
 }
 
 /// One line a compiler, in the columns of driverkit's own list, and whether the image is there.
-fn list(catalogue: &Catalogue, folder: &Path, output: &mut dyn Write) -> Result<(), ImagesError> {
+fn list(
+    catalogue: &Catalogue,
+    folder: &Path,
+    offers: &[Offer],
+    foreign: &ForeignImages,
+    output: &mut dyn Write,
+) -> Result<(), ImagesError> {
     let mut rows = vec![["IMAGE", "TARGET", "ARCH", "GCC", "STATE"].map(str::to_owned)];
-    for image in catalogue.images() {
-        let state = match BuiltImage::load(folder, &image.name)? {
-            Some(built) if built.is_of(image) => "built",
-            Some(_) => "outdated",
-            None => "not built",
+    for offer in offers {
+        let state = match &offer.maker {
+            Maker::Own { name, .. } => {
+                let built = BuiltImage::load(folder, name)?;
+                let image = catalogue.get(name);
+                match built.zip(image) {
+                    Some((built, image)) if built.is_of(image) => "built",
+                    Some(_) => "outdated",
+                    None => "not built",
+                }
+            }
+            Maker::Driverkit if foreign.identity(&offer.image).is_some() => "pulled",
+            Maker::Driverkit => "not used yet",
         };
-        rows.extend(image.compilers.iter().map(|compiler| {
-            [
-                image.docker_name(),
-                "any".to_owned(),
-                compiler.architecture.machine().to_owned(),
-                compiler.gcc.to_string(),
-                state.to_owned(),
-            ]
-        }));
+        let target = offer.target.as_ref().map_or("any", TargetId::as_str);
+        rows.push([
+            offer.image.clone(),
+            target.to_owned(),
+            offer.architecture.machine().to_owned(),
+            offer.gcc.to_string(),
+            state.to_owned(),
+        ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let [image, target, architecture, gcc] = [0, 1, 2, 3].map(width);
