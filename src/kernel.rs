@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod entry;
 
-pub use entry::{Kernel, Package, TargetId};
+pub use entry::{Kernel, Package, TargetId, Upstream};
 
 /// Why a text is no release, version or architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -240,7 +240,7 @@ async fn kernels_are_put_together_from_the_indexes_of_both_architectures() {
     );
     for kernel in kernels {
         for host in Architecture::ALL {
-            Debian.check_packages(kernel, host).unwrap();
+            Debian.header_packages(kernel, host).unwrap();
         }
         let headers = &kernel.packages[0];
         assert!(
@@ -294,11 +294,11 @@ async fn suites_come_from_the_first_mirror_that_has_them_and_share_kernels() {
         ["6.1.9-1-amd64", "6.12.95-1~bpo12+1-amd64", "6.1.10-1-amd64"]
     );
     assert_eq!(
-        Debian.uts_release(&kernels[1]).unwrap(),
+        Debian.uts_releases(&kernels[1]).unwrap()[0],
         "6.12.95+deb12-amd64"
     );
     assert_eq!(
-        Debian.loader_release(&kernels[1]).unwrap(),
+        Debian.loader_name(&kernels[1]).unwrap().release,
         "6.12.95-1-amd64"
     );
     // Without the other architecture's index there is no linux-kbuild for it.
@@ -484,9 +484,9 @@ async fn the_mirror_of_this_machine_agrees_with_apt() {
     for found in &found.kernels {
         let kernel = &found.kernel;
         for host in Architecture::ALL {
-            Debian.check_packages(kernel, host).unwrap();
+            Debian.header_packages(kernel, host).unwrap();
         }
-        let uts_release = Debian.uts_release(kernel).unwrap();
+        let uts_release = &Debian.uts_releases(kernel).unwrap()[0];
         let wanted = format!("linux-headers-{uts_release}={}", found.version);
         let known = run("apt-cache", &["show", &wanted]);
         let headers = &kernel.packages[0];
@@ -519,7 +519,7 @@ async fn the_mirror_of_this_machine_agrees_with_apt() {
         .find(|found| found.flavour == "plain")
         .unwrap()
         .kernel;
-    let newest = Debian.uts_release(newest).unwrap();
+    let newest = Debian.uts_releases(newest).unwrap().remove(0);
     assert!(
         names.contains(&format!("linux-headers-{newest} ")),
         "{names}"

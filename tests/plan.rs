@@ -548,7 +548,7 @@ fn contradictions_name_both_places() {
     let twice = r#"drivers = ["8.1.0+driver"]
 
 [[target]]
-name = "centos"
+name = "bottlerocket"
 kernels = [
     { release = "5.4.0-1", headers = ["https://example.org/a.rpm"] },
     { release = "5.4.0-1", headers = ["https://example.org/b.rpm"] },
@@ -557,7 +557,7 @@ kernels = [
     assert_snapshot!(complaint(twice), @r#"
     exit 2
     --- err
-    error: kernel centos 5.4.0-1 #1 amd64 is named twice with different header packages
+    error: kernel bottlerocket 5.4.0-1 #1 amd64 is named twice with different header packages
      --> m.toml:7:5
       |
     6 |     { release = "5.4.0-1", headers = ["https://example.org/a.rpm"] },
@@ -569,7 +569,7 @@ kernels = [
     "#);
     let matrix = |driver: &str, settings: &str| {
         format!(
-            "drivers = [\"mine\"]\n{driver}\n[[target]]\nname = \"centos\"\n{settings}\nkernels = [{{ release = \"5.4.0-1\" }}]\n"
+            "drivers = [\"mine\"]\n{driver}\n[[target]]\nname = \"bottlerocket\"\n{settings}\nkernels = [{{ release = \"5.4.0-1\" }}]\n"
         )
     };
     let workspace = Workspace::new()
@@ -582,7 +582,7 @@ kernels = [
     assert_snapshot!(workspace.run(&["plan", "a.toml", "b.toml"]), @r#"
     exit 2
     --- err
-    error: kernel centos 5.4.0-1 #1 amd64 is named twice with different settings
+    error: kernel bottlerocket 5.4.0-1 #1 amd64 is named twice with different settings
      --> b.toml:6:12
       |
     6 | kernels = [{ release = "5.4.0-1" }]
@@ -618,7 +618,7 @@ fn empty_plans_say_why() {
     let left_out = r#"drivers = ["8.1.0+driver"]
 [[target]]
 name = "centos"
-kernels = [{ release = "2.6.32-754.el6.x86_64" }, { release = "5.4.0-1" }]
+kernels = [{ release = "2.6.32-754.el6.x86_64" }, { release = "5.4.0-1.el7.x86_64" }]
 [[exclude]]
 kernel = "5.*"
 reason = "too new"
@@ -659,7 +659,7 @@ kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config 
     assert_snapshot!(complaint(matrix), @r#"
     exit 2
     --- err
-    error: kernel release `6.1.55-1-arm64`: a Debian release ends in `-amd64`
+    error: kernel release `6.1.55-1-arm64`: a Debian release ends in `-amd64`, as in `6.1.0-50-cloud-amd64` or `6.1.176-1-amd64`
      --> m.toml:4:12
       |
     4 | kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config = "gone.config" }]

@@ -218,6 +218,7 @@ fn read_entry(
             .map(package)
             .collect::<Result<_, _>>()?,
         config_sha256: config.as_ref().map(Sha256::of),
+        upstream: None,
         source: Arc::clone(source),
     };
     Ok((kernel, config))
@@ -325,6 +326,7 @@ mod tests {
             architecture,
             packages: Vec::new(),
             config_sha256: None,
+            upstream: None,
             source: "kernel-crawler".into(),
         };
         let mut kernels = vec![

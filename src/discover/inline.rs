@@ -65,6 +65,7 @@ pub fn expand_inline(
                         architecture,
                         packages: kernel.headers.iter().map(package).collect(),
                         config_sha256,
+                        upstream: None,
                         source: "inline".into(),
                     };
                     expanded.kernels.push((Arc::new(kernel), spanned.span()));

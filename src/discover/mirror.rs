@@ -382,6 +382,7 @@ impl Suite<'_> {
             architecture: self.architecture,
             packages,
             config_sha256: None,
+            upstream: None,
             source: "mirror".into(),
         })
     }

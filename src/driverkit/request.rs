@@ -250,6 +250,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         architecture,
         packages: urls.iter().map(package).collect(),
         config_sha256: config.map(Sha256::of),
+        upstream: None,
         source: "driverkit".into(),
     })
 }
@@ -262,8 +263,8 @@ fn target_id(reader: &mut Reader<'_>) -> Option<TargetId> {
     if target::is_known(&id) || id.as_str().starts_with("ubuntu") {
         return Some(id);
     }
-    let help = did_you_mean(id.as_str(), target::KNOWN_IDS.iter().copied())
-        .or_else(|| Some(format!("known are {}", target::KNOWN_IDS.join(", "))));
+    let help = did_you_mean(id.as_str(), target::known_ids())
+        .or_else(|| Some(format!("known are {}", target::known_ids().join(", "))));
     reader.fault_with_help("target", &format!("target `{id}` is unknown"), help);
     None
 }

@@ -93,6 +93,8 @@ mod tests {
             (ContentKind::Deb, &b"!<arch>\ndebian-binary"[..], true),
             (ContentKind::Deb, b"!<arch", false),
             (ContentKind::Deb, b"\x1f\x8b", false),
+            (ContentKind::Rpm, b"\xed\xab\xee\xdb\x03\x00", true),
+            (ContentKind::Rpm, b"!<arch>\n", false),
             (ContentKind::Tarball, b"\x1f\x8b\x08", true),
             (ContentKind::Tarball, &tar, true),
             (ContentKind::Tarball, &tar[..200], false),

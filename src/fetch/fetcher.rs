@@ -14,7 +14,6 @@ use super::download::Server;
 use super::record::{Record, Validators};
 use super::{Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
-use crate::kernel::Package;
 use crate::store::Store;
 
 /// A file that is wanted.
@@ -28,18 +27,6 @@ pub struct Request {
     pub size_bytes: Option<u64>,
     /// What it is.
     pub kind: ContentKind,
-}
-
-impl Request {
-    /// The file of a package of a list.
-    pub fn for_package(package: &Package) -> Self {
-        Self {
-            candidates: vec![Arc::clone(&package.url)],
-            sha256: package.sha256,
-            size_bytes: package.size_bytes,
-            kind: ContentKind::of_address(&package.url),
-        }
-    }
 }
 
 /// A file that is in the store.

@@ -54,6 +54,17 @@ pub struct Package {
     pub host: Option<Architecture>,
 }
 
+/// The kernel that an operating system carries, for targets whose release is the system's own (Flatcar).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// The version of the kernel source: `5.15.70`.
+    pub version: KernelRelease,
+    /// The compiler that it was built with, where the distribution says it: `11.3.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gcc: Option<Arc<str>>,
+}
+
 /// A kernel to build for. Identity is target, release, version and architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +83,9 @@ pub struct Kernel {
     /// The digest of the kernel's configuration, for targets whose tree is prepared from a kernel source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<Sha256>,
+    /// The kernel behind a release that is an operating system's, where the source says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Upstream>,
     /// Who named it: `mirror`, `kernel-crawler`, `inline`.
     pub source: Arc<str>,
 }
@@ -96,6 +110,7 @@ impl Kernel {
     /// Whether both have the same header packages and configuration, wherever the packages are.
     pub fn has_same_inputs(&self, other: &Self) -> bool {
         self.config_sha256 == other.config_sha256
+            && self.upstream == other.upstream
             && self.packages.len() == other.packages.len()
             && self
                 .packages

@@ -293,14 +293,9 @@ fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &Ker
     match pattern.as_str().parse() {
         Ok(id) if target::is_known(&id) => {}
         Ok(_) => {
-            let names =
-                target::KNOWN_IDS
-                    .iter()
-                    .copied()
-                    .chain(["ubuntu", "ubuntu-generic", "ubuntu-aws"]);
-            let help = did_you_mean(pattern.as_str(), names).unwrap_or_else(|| {
-                format!("known targets: {}, ubuntu-*", target::KNOWN_IDS.join(", "))
-            });
+            let ids = target::known_ids();
+            let help = did_you_mean(pattern.as_str(), ids.iter().copied())
+                .unwrap_or_else(|| format!("known targets: {}, ubuntu-*", ids.join(", ")));
             reader.error(
                 name.span(),
                 format!("unknown target `{pattern}`"),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver};
 use crate::kernel::Kernel;
+use crate::target::LoaderName;
 
 /// Names a build for people and machines, the same in every run:
 /// `<driver version>/<x86_64|aarch64>/<target>_<release>_<version>`.
@@ -98,21 +99,20 @@ impl Build {
     /// Where an artifact belongs, relative to `out/`:
     /// `<driver version>/<machine>/<module name>_<target>_<release>_<version>.<ko|o>`, as the loader asks for it.
     pub fn artifact_path(&self, artifact: Artifact) -> PathBuf {
-        self.path_for_release(self.kernel.release.as_str(), artifact)
+        self.path_for(&LoaderName::of(&self.kernel), artifact)
     }
 
-    /// The same for another spelling of the release.
-    pub fn path_for_release(&self, release: &str, artifact: Artifact) -> PathBuf {
-        let Kernel {
+    /// The same under another name of the kernel.
+    pub fn path_for(&self, kernel: &LoaderName, artifact: Artifact) -> PathBuf {
+        let LoaderName {
             target,
+            release,
             version,
-            architecture,
-            ..
-        } = &*self.kernel;
+        } = kernel;
         let name = &self.driver.module_name;
         let extension = artifact.extension();
         PathBuf::from(self.driver.version.as_str())
-            .join(architecture.machine())
+            .join(self.kernel.architecture.machine())
             .join(format!("{name}_{target}_{release}_{version}.{extension}"))
     }
 }

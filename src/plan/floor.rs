@@ -62,6 +62,7 @@ mod tests {
             architecture,
             packages: Vec::new(),
             config_sha256: None,
+            upstream: None,
             source: "inline".into(),
         };
         of_kernel(&kernel, artifact).is_ok()

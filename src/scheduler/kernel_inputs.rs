@@ -1,22 +1,23 @@
 //! From a kernel's packages to its trees: fetch, unpack, look inside, compare with what was wanted.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::packages::request_for;
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode, Work};
-use crate::cache::{StepResult, TreeRole};
+use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::event::InputReport;
 use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{Fetched, Request};
-use crate::kernel::{Kernel, Package};
-use crate::target::Target;
-use crate::unpack::{self, unpack_into_store};
+use crate::fetch::{ContentKind, Fetched, Request};
+use crate::kernel::Kernel;
+use crate::target::{BuildFolder, Target, TreeKind, WantedPackage};
 use crate::verify::{KernelTreeFacts, ReadTreeError, read_kernel_tree};
 
 /// What a build needs of its kernel.
@@ -28,14 +29,12 @@ pub(super) struct KernelInputs {
     pub(super) build_folder: PathBuf,
     /// What was found in the trees.
     pub(super) inspection: Inspection,
-    /// What the trees' `UTS_RELEASE` is, as the target computes it from the packages.
-    pub(super) uts_release: String,
 }
 
 /// One package of a kernel and the tree that it gives.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Input {
-    pub(super) package: Package,
+    pub(super) package: WantedPackage,
     pub(super) fetched: Fetched,
     pub(super) tree: Sha256,
 }
@@ -45,6 +44,8 @@ pub(super) struct Input {
 pub(super) struct Inspection {
     /// The folders that are shown to a job, as tree and path relative to its root.
     pub(super) mounts: Vec<(Sha256, PathBuf)>,
+    /// The folder that `make -C` is given.
+    pub(super) build_folder: PathBuf,
     /// What the header tree says of itself.
     pub(super) facts: KernelTreeFacts,
 }
@@ -53,7 +54,10 @@ impl KernelInputs {
     /// The rows of the manifest.
     pub(super) fn reports(&self) -> Vec<InputReport> {
         let report = |input: &Input| InputReport {
-            url: input.package.url.clone(),
+            url: match &*input.package.candidates {
+                [url] => Arc::clone(url),
+                _ => input.fetched.url.as_str().into(),
+            },
             sha256: Some(input.fetched.sha256),
             size_bytes: Some(input.fetched.size_bytes),
         };
@@ -77,112 +81,108 @@ impl Pipeline {
         kernel: &Kernel,
         mode: Mode,
     ) -> Result<Arc<KernelInputs>, Halt> {
-        let target = crate::target::find(&kernel.target).ok_or_else(|| {
-            let message = format!(
-                "target {} has no builder yet: its builds can only be planned",
-                kernel.target
-            );
-            Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message)
-        })?;
-        let known =
+        let missing =
             |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
-        target.check_packages(kernel, self.host).map_err(known)?;
         let wrong =
             |problem: String| Failure::new(FailureClass::WrongHeaders, Phase::Fetch, problem);
+        let target = crate::target::find(&kernel.target)
+            .ok_or_else(|| missing(format!("there is no target {}", kernel.target)))?;
+        let kernel = &*self.with_upstream(target, kernel, mode).await?;
+        match target.tree_kind(kernel).map_err(wrong)? {
+            TreeKind::Headers => {}
+            TreeKind::Source(_) => {
+                let message =
+                    "kernel sources cannot be prepared yet: its builds can only be planned";
+                return Err(missing(message.to_owned()).into());
+            }
+            TreeKind::Subscription(_) => {
+                let message = "subscriptions cannot be used yet: its builds can only be planned";
+                return Err(missing(message.to_owned()).into());
+            }
+        }
+        let packages = target.header_packages(kernel, self.host).map_err(missing)?;
         let build_folder = target.build_folder(kernel).map_err(wrong)?;
-        let uts_release = target.uts_release(kernel).map_err(wrong)?;
-        let packages: Vec<&Package> = kernel.packages_for(self.host).collect();
+        let uts_releases = target.uts_releases(kernel).map_err(wrong)?;
         let inputs =
             futures_util::future::try_join_all(packages.into_iter().map(async |package| {
-                let fetched = self.fetch(package, mode).await?;
-                let tree = self.unpack(package, &fetched, mode).await?;
+                let fetched = self.fetch(&package, mode).await?;
+                let tree = self.unpack(&package, &fetched, mode).await?;
                 Ok::<_, Halt>(Input {
-                    package: package.clone(),
+                    package,
                     fetched,
                     tree,
                 })
             }))
             .await?;
-        let inspection = self.inspect(target, &inputs, &build_folder, mode).await?;
-        check_claims(kernel, &uts_release, &inspection.facts)?;
+        let wanted = WantedTree {
+            target,
+            build_folder,
+            uts_releases,
+        };
+        let inspection = self.inspect(&wanted, &inputs, mode).await?;
+        check_claims(kernel, &wanted.uts_releases, &inspection.facts)?;
         Ok(Arc::new(KernelInputs {
             inputs,
-            build_folder,
+            build_folder: inspection.build_folder.clone(),
             inspection,
-            uts_release,
         }))
     }
 
-    async fn fetch(&self, package: &Package, mode: Mode) -> Result<Fetched, Halt> {
-        // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
-        if let Some(sha256) = package.sha256 {
-            return Ok(Fetched {
-                sha256,
-                size_bytes: package.size_bytes.unwrap_or_default(),
-                url: package.url.to_string(),
-            });
-        }
-        let request = Request::for_package(package);
-        if let Some(known) = self.fetcher.known(&request.candidates, None) {
-            return Ok(known);
-        }
-        self.may_begin(mode)?;
-        let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        fetched.map_err(|error| error.failure().into())
-    }
-
-    async fn unpack(
+    /// The kernel with what its distribution says of it elsewhere: Flatcar's package list has the kernel's version.
+    async fn with_upstream<'a>(
         &self,
-        package: &Package,
-        fetched: &Fetched,
+        target: &dyn Target,
+        kernel: &'a Kernel,
         mode: Mode,
-    ) -> Result<Sha256, Halt> {
-        let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
-        let work = async {
-            let sha256 = self.unpack_now(package, fetched.sha256).await?;
-            let role = TreeRole::Package;
-            Ok(Work::plain(StepResult::Tree { sha256, role }))
+    ) -> Result<Cow<'a, Kernel>, Halt> {
+        let list = target
+            .upstream_list(kernel)
+            .filter(|_| kernel.upstream.is_none());
+        let Some(list) = list else {
+            return Ok(Cow::Borrowed(kernel));
         };
-        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        match done.result()? {
-            StepResult::Tree { sha256, .. } => Ok(*sha256),
-            other => Err(unexpected(other, Phase::Unpack)),
-        }
-    }
-
-    /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
-    async fn unpack_now(&self, package: &Package, sha256: Sha256) -> Result<Sha256, Halt> {
-        self.may_begin(Mode::Run)?;
-        if !self.store.has_blob(sha256) {
-            let mut request = Request::for_package(package);
-            request.sha256 = Some(sha256);
+        let request = Request {
+            kind: ContentKind::Any,
+            ..request_for(&list)
+        };
+        let fetched = if let Some(known) = self.fetcher.known(&request.candidates, None) {
+            known
+        } else {
+            self.may_begin(mode)?;
             let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| Halt::from(error.failure()))?;
-        }
-        let _slot = self
-            .unpack_slots
-            .acquire()
-            .await
-            .map_err(|_| Halt::NotRun)?;
-        let store = self.store.clone();
-        let unpacked = tokio::task::spawn_blocking(move || {
-            unpack_into_store(&store, sha256, &unpack::Limits::default())
-        })
-        .await;
-        let tree = unpacked.map_err(|_| Halt::NotRun)?;
-        tree.map(|tree| tree.sha256)
-            .map_err(|error| error.failure(&package.url).into())
+            fetched.map_err(|error| Halt::from(error.failure()))?
+        };
+        let text = crate::fs::read_to_string(&self.store.blob_path(fetched.sha256))
+            .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))?;
+        let upstream = target.read_upstream(&text).map_err(|problem| {
+            let message = format!("{}: {problem}", fetched.url);
+            Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message)
+        })?;
+        Ok(Cow::Owned(Kernel {
+            upstream: Some(upstream),
+            ..kernel.clone()
+        }))
     }
 
     async fn inspect(
         &self,
-        target: &dyn Target,
+        wanted: &WantedTree<'_>,
         inputs: &[Input],
-        build_folder: &Path,
         mode: Mode,
     ) -> Result<Inspection, Halt> {
-        let mut key = KeyBuilder::new("inspect", 1).field("kernel folder", build_folder.display());
-        for glob in target.mount_points() {
+        let mut key = KeyBuilder::new("inspect", 2);
+        for name in &wanted.build_folder.names {
+            key = key.field("kernel folder", name.display());
+        }
+        for glob in wanted.build_folder.search {
+            key = key.field("kernel folder like", glob);
+        }
+        if !wanted.build_folder.search.is_empty() {
+            for release in &wanted.uts_releases {
+                key = key.field("kernel release", release);
+            }
+        }
+        for glob in wanted.target.mount_points() {
             key = key.field("mount point", glob);
         }
         for input in inputs {
@@ -190,7 +190,7 @@ impl Pipeline {
         }
         let work = async {
             self.materialise(inputs).await?;
-            let inspection = self.look_inside(target, inputs, build_folder)?;
+            let inspection = self.look_inside(wanted, inputs)?;
             let value = serde_json::to_value(&inspection).map_err(|error| {
                 Failure::new(
                     FailureClass::Infrastructure,
@@ -210,62 +210,96 @@ impl Pipeline {
         }
     }
 
-    /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
-    pub(super) async fn materialise(&self, inputs: &[Input]) -> Result<(), Halt> {
-        for input in inputs {
-            if self.store.has_tree(input.tree) {
-                self.store.touch_tree(input.tree);
-                continue;
-            }
-            let unpack = || self.unpack_now(&input.package, input.fetched.sha256);
-            let unpacked = self.trees.run(input.tree, unpack).await?;
-            if unpacked != input.tree {
-                let message = format!(
-                    "{} was unpacked to another tree than before; run `driverkit-matrix cache verify`",
-                    input.package.url
-                );
-                return Err(Failure::new(FailureClass::Unpack, Phase::Unpack, message).into());
-            }
-        }
-        Ok(())
-    }
-
-    fn look_inside(
-        &self,
-        target: &dyn Target,
-        inputs: &[Input],
-        build_folder: &Path,
-    ) -> Result<Inspection, Halt> {
+    fn look_inside(&self, wanted: &WantedTree<'_>, inputs: &[Input]) -> Result<Inspection, Halt> {
         let failed =
             |class, message: String| Halt::from(Failure::new(class, Phase::Unpack, message));
-        let globs = glob_set(target.mount_points())
-            .map_err(|error| failed(FailureClass::Infrastructure, error.to_string()))?;
+        let globs = |globs: &[&str]| {
+            glob_set(globs).map_err(|error| failed(FailureClass::Infrastructure, error.to_string()))
+        };
+        let mount_points = globs(wanted.target.mount_points())?;
+        let search = globs(wanted.build_folder.search)?;
         let mut mounts = Vec::new();
+        let mut alike = Vec::new();
         for input in inputs {
             let root = self.store.tree_path(input.tree);
+            let of_input = |path| (input.tree, path);
             mounts.extend(
-                matching_folders(&root, &globs)
+                matching_folders(&root, &mount_points)
                     .into_iter()
-                    .map(|path| (input.tree, path)),
+                    .map(of_input),
             );
+            if !search.is_empty() {
+                alike.extend(matching_folders(&root, &search).into_iter().map(of_input));
+            }
         }
-        let inside = build_folder.strip_prefix("/").unwrap_or(build_folder);
-        let (tree, _) = mounts
-            .iter()
-            .find(|(_, path)| inside.starts_with(path))
-            .ok_or_else(|| {
-                let message = format!("no package holds {}", build_folder.display());
-                failed(FailureClass::WrongHeaders, message)
+        let exact = wanted.build_folder.names.iter().find_map(|name| {
+            let inside = name.strip_prefix("/").unwrap_or(name);
+            let (tree, _) = mounts.iter().find(|(tree, path)| {
+                inside.starts_with(path) && self.store.tree_path(*tree).join(inside).is_dir()
             })?;
-        let facts = read_kernel_tree(&self.store.tree_path(*tree).join(inside)).map_err(
-            |error| match error {
-                ReadTreeError::File(error) if !error.is_not_found() => {
-                    self.steps.storage_failure(&error, Phase::Unpack)
-                }
-                error => failed(FailureClass::WrongHeaders, error.to_string()),
-            },
-        )?;
-        Ok(Inspection { mounts, facts })
+            Some((*tree, inside.to_owned()))
+        });
+        let folder = match exact {
+            Some(found) => Some(found),
+            None => self.of_release(&alike, &wanted.uts_releases)?,
+        };
+        let (tree, inside) = folder.ok_or_else(|| {
+            let names = wanted.build_folder.names.iter();
+            let mut names: Vec<_> = names.map(|name| name.display().to_string()).collect();
+            let like =
+                |glob: &&str| format!("/{glob} of kernel {}", wanted.uts_releases.join(" or "));
+            names.extend(wanted.build_folder.search.iter().map(like));
+            let message = format!("no package holds {}", names.join(" or "));
+            failed(FailureClass::WrongHeaders, message)
+        })?;
+        let facts = self.read_tree(&self.store.tree_path(tree).join(&inside))?;
+        Ok(Inspection {
+            mounts,
+            build_folder: Path::new("/").join(inside),
+            facts,
+        })
+    }
+
+    /// The one of `folders` whose tree is of a wanted kernel.
+    fn of_release(
+        &self,
+        folders: &[(Sha256, PathBuf)],
+        uts_releases: &[String],
+    ) -> Result<Option<(Sha256, PathBuf)>, Halt> {
+        let mut found = Vec::new();
+        for (tree, path) in folders {
+            let folder = self.store.tree_path(*tree).join(path);
+            // Folders beside it hold sources only, or another flavour.
+            if let Ok(facts) = read_kernel_tree(&folder)
+                && uts_releases.contains(&facts.uts_release)
+            {
+                found.push((*tree, path.clone()));
+            }
+        }
+        match &*found {
+            [] => Ok(None),
+            [one] => Ok(Some(one.clone())),
+            several => {
+                let names: Vec<_> = several
+                    .iter()
+                    .map(|(_, path)| format!("/{}", path.display()))
+                    .collect();
+                let message = format!("several folders are of this kernel: {}", names.join(", "));
+                Err(Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into())
+            }
+        }
+    }
+
+    fn read_tree(&self, folder: &Path) -> Result<KernelTreeFacts, Halt> {
+        read_kernel_tree(folder).map_err(|error| match error {
+            ReadTreeError::File(error) if !error.is_not_found() => {
+                self.steps.storage_failure(&error, Phase::Unpack)
+            }
+            error => {
+                let message = error.to_string();
+                Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+            }
+        })
     }
 
     /// The symbols that the kernel offers to modules, where its tree has them.
@@ -298,10 +332,17 @@ impl Pipeline {
     }
 }
 
+/// What a kernel's packages must hold.
+struct WantedTree<'a> {
+    target: &'a dyn Target,
+    build_folder: BuildFolder,
+    uts_releases: Vec<String>,
+}
+
 /// Compares what a tree says of itself with the kernel that was wanted.
 fn check_claims(
     kernel: &Kernel,
-    uts_release: &str,
+    uts_releases: &[String],
     facts: &KernelTreeFacts,
 ) -> Result<(), Failure> {
     let wrong = |message| {
@@ -311,10 +352,11 @@ fn check_claims(
             message,
         ))
     };
-    if facts.uts_release != uts_release {
+    if !uts_releases.contains(&facts.uts_release) {
         return wrong(format!(
-            "the header tree is of kernel {}, not {uts_release}: check the packages named for {kernel}",
-            facts.uts_release
+            "the header tree is of kernel {}, not {}: check the packages named for {kernel}",
+            facts.uts_release,
+            uts_releases.join(" or ")
         ));
     }
     match facts.architecture {

@@ -12,6 +12,7 @@ mod job;
 mod kernel_inputs;
 mod order;
 mod out_folder;
+mod packages;
 mod pipeline;
 mod placing;
 mod run;

@@ -29,6 +29,7 @@ use crate::kernel::Architecture;
 use crate::plan::{Build, BuildId};
 use crate::source::ConfiguredDriver;
 use crate::store::Store;
+use crate::target::LoaderName;
 
 /// What every build of a run shares.
 pub(super) struct Pipeline {
@@ -58,8 +59,8 @@ pub(super) struct Pipeline {
     /// Failures that were tried again, until the report about their build takes them.
     pub(super) retries: Retries,
     pub(super) infrastructure_failures: AtomicU32,
-    /// The releases by which the loader asks for kernels that lists name otherwise, by kernel identity.
-    pub(super) aliases: HashMap<String, String>,
+    /// The names by which the loader asks for kernels that lists name otherwise, by kernel identity.
+    pub(super) aliases: HashMap<String, LoaderName>,
     /// The command that does one build again.
     pub(super) reproduce: Reproduce,
 }

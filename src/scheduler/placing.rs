@@ -82,7 +82,7 @@ impl Pipeline {
         self.out
             .place(&self.store, &path, facts.sha256, facts.size_bytes)?;
         let alias = self.aliases.get(&build.kernel.identity_text());
-        let alias = alias.map(|release| build.path_for_release(release, artifact));
+        let alias = alias.map(|name| build.path_for(name, artifact));
         match alias {
             Some(alias) if self.out.link(&path, &alias)? => Ok(vec![alias]),
             _ => Ok(Vec::new()),

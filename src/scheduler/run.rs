@@ -26,6 +26,7 @@ use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::{Build, Plan};
 use crate::store::Store;
+use crate::target::{self, LoaderName};
 
 /// What a run is made of.
 pub struct Parts {
@@ -301,21 +302,30 @@ pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build)
     pipeline.steps.trace()
 }
 
-/// Where the loader asks for a kernel by another release than its list's, and no kernel of the plan has that one.
-fn aliases(plan: &Plan) -> HashMap<String, String> {
-    let names: HashSet<String> = plan
+/// Where the loader asks for a kernel by another name than its list's, and no other kernel of the plan has that one.
+/// Of several that would have it, the first in the plan's order gets it.
+fn aliases(plan: &Plan) -> HashMap<String, LoaderName> {
+    let mut names: HashSet<(LoaderName, Architecture)> = plan
         .builds
         .iter()
-        .map(|build| build.kernel.identity_text())
+        .map(|build| (LoaderName::of(&build.kernel), build.kernel.architecture))
         .collect();
-    let alias = |build: &Build| {
+    let mut aliases = HashMap::new();
+    let mut last = None;
+    for build in &plan.builds {
+        // Builds of one kernel are neighbours.
+        if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
+            continue;
+        }
+        last = Some(&build.kernel);
         let kernel = &*build.kernel;
-        let release = crate::target::find(&kernel.target)?.loader_release(kernel)?;
-        let other = crate::kernel::Kernel {
-            release: release.parse().ok()?,
-            ..kernel.clone()
+        let Some(name) = target::find(&kernel.target).and_then(|one| one.loader_name(kernel))
+        else {
+            continue;
         };
-        (!names.contains(&other.identity_text())).then(|| (kernel.identity_text(), release))
-    };
-    plan.builds.iter().filter_map(alias).collect()
+        if names.insert((name.clone(), kernel.architecture)) {
+            aliases.insert(kernel.identity_text(), name);
+        }
+    }
+    aliases
 }

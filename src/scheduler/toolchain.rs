@@ -334,8 +334,8 @@ fn wanted_gcc(build: &Build, own: Option<&str>) -> (String, &'static str) {
         return (gcc.to_owned(), "the kernel's own");
     }
     let of_table = crate::target::find(&build.kernel.target).map_or_else(
-        || crate::target::default_gcc(&build.kernel.release),
-        |target| target.default_gcc(&build.kernel.release),
+        || crate::target::default_gcc(&build.kernel.release).into(),
+        |target| target.default_gcc(&build.kernel),
     );
-    (of_table.to_owned(), "driverkit's table")
+    (of_table.into_owned(), "driverkit's table")
 }

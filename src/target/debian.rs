@@ -4,27 +4,23 @@
 //! version (`6.1.176-1-cloud-amd64`), which lists and loaders use. Which package belongs to which is read from the
 //! names of the package files, exactly; nothing is guessed from one form about the other.
 
-use std::path::PathBuf;
-
-use super::Target;
-use crate::kernel::{Architecture, Kernel, KernelRelease, Package};
+use super::package::{Named, PackageFormat, WantedPackage, file_name, named};
+use super::{BuildFolder, LoaderName, Target};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// The target `debian`.
 pub struct Debian;
 
 /// What the file name of a Debian package says: `name_version_architecture.deb`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct PackageFile {
-    name: String,
-    version: String,
-    architecture: String,
+pub(super) struct PackageFile {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) architecture: String,
 }
 
 impl PackageFile {
-    /// Reads the last segment of an address or path; `%2B` and the like stand for their characters.
-    fn of(package: &Package) -> Option<Self> {
-        let url = package.url.split(['?', '#']).next()?;
-        let file = decode_percent(url.rsplit('/').next()?);
+    pub(super) fn parse(file: &str) -> Option<Self> {
         let mut parts = file.strip_suffix(".deb")?.splitn(3, '_');
         let (name, version) = (parts.next()?, parts.next()?);
         let architecture = parts.next()?;
@@ -36,26 +32,6 @@ impl PackageFile {
             architecture: architecture.to_owned(),
         })
     }
-}
-
-fn decode_percent(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let digit = |position: usize| char::from(*bytes.get(position)?).to_digit(16);
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut position = 0;
-    while position < bytes.len() {
-        match (bytes[position], digit(position + 1), digit(position + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                position += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                position += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// Cuts a release of the form of `uname -r` into ABI and the rest: flavour and architecture.
@@ -98,7 +74,7 @@ impl Headers {
         kernel
             .packages
             .iter()
-            .filter_map(PackageFile::of)
+            .filter_map(|package| PackageFile::parse(&file_name(&package.url)))
             .filter(|file| file.architecture == kernel.architecture.as_str())
             .find_map(|file| {
                 let uts_release = file.name.strip_prefix("linux-headers-")?;
@@ -107,7 +83,8 @@ impl Headers {
                     || release
                         .strip_prefix(&file.version)
                         .and_then(|rest| rest.strip_prefix('-'))
-                        == Some(flavour);
+                        == Some(flavour)
+                    || (release == file.version && flavour == kernel.architecture.as_str());
                 is_wanted.then(|| Self {
                     uts_release: uts_release.to_owned(),
                     abi: abi.to_owned(),
@@ -146,6 +123,26 @@ impl Headers {
             format!("linux-kbuild-{line}"),
         ]
     }
+
+    /// The package with the programs: of several the one for the building machine, and of those the one of the
+    /// headers' own version. One of another architecture is taken where there is no other.
+    fn kbuild_for(
+        &self,
+        files: &[(PackageFile, Named<'_>)],
+        host: Architecture,
+    ) -> Result<PackageFile, String> {
+        let names = self.kbuild();
+        files
+            .iter()
+            .map(|(file, _)| file)
+            .filter(|file| names.contains(&file.name))
+            .min_by_key(|file| {
+                let is_native = file.architecture == host.as_str();
+                (!is_native, file.version != self.version)
+            })
+            .cloned()
+            .ok_or_else(|| format!("its packages lack {} or {}", names[0], names[1]))
+    }
 }
 
 impl Target for Debian {
@@ -162,53 +159,89 @@ impl Target for Debian {
         release: &KernelRelease,
         architecture: Architecture,
     ) -> Result<(), String> {
-        let release = release.as_str();
+        let text = release.as_str();
         let end = format!("-{architecture}");
-        // Kernels for large pages: `6.12.9-arm64-16k`.
-        if release.ends_with(&end) || release.ends_with(&(end.clone() + "-16k")) {
+        // Kernels for large pages: `6.12.9-arm64-16k`; of Proxmox `6.8.12-1-pve`, of the Raspberry Pi `6.1.21-v8+`.
+        let is_other = || {
+            let text = text.trim_end_matches('+');
+            text.ends_with("-pve")
+                || text
+                    .rsplit('-')
+                    .next()
+                    .is_some_and(|last| last.starts_with("v8"))
+        };
+        // A package's version alone is that of the plain flavour: `4.19.235-1`.
+        let is_version = || {
+            numbers(text).is_some_and(|start| {
+                let rest = &text[start.len()..];
+                rest.is_empty() || rest.starts_with(['+', '~']) && !rest.contains('-')
+            })
+        };
+        if text.ends_with(&end)
+            || text.ends_with(&(end.clone() + "-16k"))
+            || is_version()
+            || is_other()
+        {
             Ok(())
         } else {
-            Err(format!("a Debian release ends in `{end}`"))
+            Err(format!(
+                "a Debian release ends in `{end}`, as in `6.1.0-50-cloud{end}` or `6.1.176-1{end}`"
+            ))
         }
     }
 
-    fn check_packages(&self, kernel: &Kernel, host: Architecture) -> Result<(), String> {
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        if kernel.packages.is_empty() {
+            return Err(
+                "no rule gives the addresses of Debian's packages, since their versions differ: name them with \
+                 `headers`, or take the kernel from the mirror"
+                    .to_owned(),
+            );
+        }
         let headers = Headers::of(kernel)?;
-        let files: Vec<PackageFile> = kernel
-            .packages_for(host)
-            .filter_map(PackageFile::of)
-            .collect();
+        let mut files = Vec::with_capacity(kernel.packages.len());
+        for one in named(kernel) {
+            if let Some(file) = PackageFile::parse(&one.file) {
+                files.push((file, one));
+            }
+        }
+        let tree = format!("linux-headers-{}", headers.uts_release);
         let common = headers.common();
         let is_common =
             |file: &PackageFile| common.contains(&file.name) && file.version == headers.version;
-        if !files.iter().any(is_common) {
+        if !files.iter().any(|(file, _)| is_common(file)) {
             return Err(format!(
                 "its packages lack {} of version {}",
                 common.join(" or "),
                 headers.version
             ));
         }
-        let names = headers.kbuild();
-        let mut kbuilds = files.iter().filter(|file| names.contains(&file.name));
-        let mut others = kbuilds.clone().map(|file| file.architecture.as_str());
-        if kbuilds.any(|file| file.architecture == host.as_str()) {
-            return Ok(());
+        let kbuild = headers.kbuild_for(&files, host)?;
+        let mut wanted = Vec::with_capacity(3);
+        for (file, one) in files {
+            let is_tree = file.name == tree
+                && file.version == headers.version
+                && file.architecture == kernel.architecture.as_str();
+            if is_tree || is_common(&file) {
+                wanted.push(one.wanted(PackageFormat::Deb));
+            } else if file == kbuild {
+                wanted.push(programs_for(one.wanted(PackageFormat::Deb), &file, host));
+            }
         }
-        match others.next() {
-            Some(other) => Err(format!(
-                "its linux-kbuild is for {other} and cannot run on this {host} machine"
-            )),
-            None => Err(format!("its packages lack {} or {}", names[0], names[1])),
-        }
+        Ok(wanted)
     }
 
-    fn uts_release(&self, kernel: &Kernel) -> Result<String, String> {
-        Ok(Headers::of(kernel)?.uts_release)
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        Ok(vec![Headers::of(kernel)?.uts_release])
     }
 
     /// The loader cuts version and revision out of `uname -v`, where it finds numbers only, and knows the flavours
     /// rt and cloud: what a version has after its revision (`~bpo12+1`, `+deb12u1`) is never asked for.
-    fn loader_release(&self, kernel: &Kernel) -> Option<String> {
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let headers = Headers::of(kernel).ok()?;
         let architecture = kernel.architecture.as_str();
         let flavour = headers.flavour.strip_suffix(architecture)?;
@@ -216,16 +249,46 @@ impl Target for Debian {
             return None;
         }
         let version = numbers(&headers.version)?;
-        let alias = format!("{version}-{flavour}{architecture}");
-        (alias != kernel.release.as_str()).then_some(alias)
+        let release = format!("{version}-{flavour}{architecture}");
+        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
     }
 
     fn mount_points(&self) -> &'static [&'static str] {
         &["usr/src/*", "usr/lib/linux-kbuild-*"]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<PathBuf, String> {
-        Ok(PathBuf::from("/usr/src").join(format!("linux-headers-{}", self.uts_release(kernel)?)))
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        let uts_release = Headers::of(kernel)?.uts_release;
+        Ok(BuildFolder::exactly(format!(
+            "/usr/src/linux-headers-{uts_release}"
+        )))
+    }
+}
+
+/// The package with the programs, for the building machine where the same folder holds one: a list names only that
+/// of the kernel's own architecture. An index names both, with their digests.
+fn programs_for(
+    mut wanted: WantedPackage,
+    file: &PackageFile,
+    host: Architecture,
+) -> WantedPackage {
+    if file.architecture == host.as_str() || wanted.sha256.is_some() {
+        return wanted;
+    }
+    let (from, to) = (
+        format!("_{}.deb", file.architecture),
+        format!("_{host}.deb"),
+    );
+    let native = wanted.candidates.iter().filter_map(|url| {
+        let start = url.strip_suffix(from.as_str())?;
+        Some(format!("{start}{to}").into())
+    });
+    let mut candidates: Vec<_> = native.collect();
+    candidates.append(&mut wanted.candidates);
+    WantedPackage {
+        candidates,
+        size_bytes: None,
+        ..wanted
     }
 }
 
@@ -252,23 +315,15 @@ mod tests {
     use super::*;
 
     fn kernel(release: &str, architecture: Architecture, files: &[&str]) -> Kernel {
-        Kernel {
-            target: "debian".parse().unwrap(),
-            release: release.parse().unwrap(),
-            version: "1".parse().unwrap(),
-            architecture,
-            packages: files
-                .iter()
-                .map(|file| Package {
-                    url: format!("http://host:1/pool/main/l/linux/{file}.deb").into(),
-                    size_bytes: None,
-                    sha256: None,
-                    host: None,
-                })
-                .collect(),
-            config_sha256: None,
-            source: "inline".into(),
-        }
+        let kernel = super::super::testing::kernel(&format!("debian {release} 1 {architecture}"));
+        let add = |kernel: super::super::testing::Named, file: &&str| {
+            kernel.with(&format!("http://host:1/pool/main/l/linux/{file}.deb"))
+        };
+        files.iter().fold(kernel, add).0
+    }
+
+    fn uts(kernel: &Kernel) -> Option<String> {
+        Some(Debian.uts_releases(kernel).ok()?.remove(0))
     }
 
     fn amd64(release: &str, files: &[&str]) -> Kernel {
@@ -282,6 +337,8 @@ mod tests {
         "linux-headers-6.1.0-50-common_6.1.176-1_all",
         "linux-kbuild-6.1_6.1.176-1_amd64",
     ];
+
+    const BOOKWORM_CLOUD: [&str; 3] = [BOOKWORM[1], BOOKWORM[3], BOOKWORM[4]];
 
     #[test]
     fn releases_are_cut_behind_the_abi() {
@@ -317,14 +374,15 @@ mod tests {
             ("6.1.0-5-amd64", None),
             ("6.1.176-1-arm64", None),
         ] {
-            let found = Debian.uts_release(&amd64(release, &BOOKWORM));
-            assert_eq!(found.as_deref().ok(), uts, "{release}");
+            let found = self::uts(&amd64(release, &BOOKWORM));
+            assert_eq!(found.as_deref(), uts, "{release}");
         }
         let kernel = amd64("6.1.176-1-rt-amd64", &BOOKWORM);
-        let folder = Debian.build_folder(&kernel).unwrap();
         assert_eq!(
-            folder,
-            PathBuf::from("/usr/src/linux-headers-6.1.0-50-rt-amd64")
+            Debian.build_folder(&kernel),
+            Ok(BuildFolder::exactly(
+                "/usr/src/linux-headers-6.1.0-50-rt-amd64"
+            ))
         );
     }
 
@@ -352,12 +410,12 @@ mod tests {
                 "4.19.0-0.bpo.9-amd64",
             ),
         ] {
-            let found = Debian.uts_release(&amd64(release, &[file]));
-            assert_eq!(found.as_deref(), Ok(uts));
+            let found = self::uts(&amd64(release, &[file]));
+            assert_eq!(found.as_deref(), Some(uts));
         }
         let mut with_query = amd64("6.1.176-1-amd64", &BOOKWORM);
         with_query.packages[0].url = format!("{}?token=a/b", with_query.packages[0].url).into();
-        assert!(Debian.uts_release(&with_query).is_ok());
+        assert!(self::uts(&with_query).is_some());
     }
 
     #[test]
@@ -371,35 +429,41 @@ mod tests {
             ("6.12.9-1-arm64-16k", "6.12.9-arm64-16k"),
         ] {
             let kernel = kernel(release, Architecture::Arm64, &files);
-            assert_eq!(Debian.uts_release(&kernel).as_deref(), Ok(uts));
+            assert_eq!(self::uts(&kernel).as_deref(), Some(uts));
             let architecture = kernel.architecture;
             assert_eq!(Debian.check_release(&kernel.release, architecture), Ok(()));
-            assert_eq!(Debian.loader_release(&kernel), None);
+            assert_eq!(Debian.loader_name(&kernel), None);
         }
         let release = "6.12.9-amd64".parse().unwrap();
         assert!(Debian.check_release(&release, Architecture::Arm64).is_err());
     }
 
     #[test]
-    fn missing_packages_are_named() {
+    fn packages_are_told_apart_and_missing_ones_named() {
         let check = |release: &str, files: &[&str], host| {
-            Debian
-                .check_packages(&amd64(release, files), host)
+            let kernel = amd64(release, files);
+            let wanted = Debian
+                .header_packages(&kernel, host)
                 .unwrap_or_else(|error| panic!("{error}"));
+            let names = wanted.iter().map(WantedPackage::file_name);
+            names.collect::<Vec<_>>()
         };
-        check("6.1.176-1-cloud-amd64", &BOOKWORM, Architecture::Amd64);
+        let cloud = check("6.1.176-1-cloud-amd64", &BOOKWORM, Architecture::Amd64);
+        assert_eq!(cloud, BOOKWORM_CLOUD.map(|file| format!("{file}.deb")));
         let newer = [
             "linux-headers-6.12.95+deb12-rt-amd64_6.12.95-1~bpo12+1_amd64",
             "linux-headers-6.12.95+deb12-common-rt_6.12.95-1~bpo12+1_all",
             "linux-kbuild-6.12.95+deb12_6.12.95-1~bpo12+1_amd64",
         ];
-        check("6.12.95+deb12-rt-amd64", &newer, Architecture::Amd64);
+        let found = check("6.12.95+deb12-rt-amd64", &newer, Architecture::Amd64);
+        assert_eq!(found.len(), 3);
         let newest = [
             "linux-headers-7.2.13+deb14-rt-amd64_7.2.13-1_amd64",
             "linux-headers-7.2.13+deb14-common_7.2.13-1_all",
             "linux-kbuild-7.2.13+deb14_7.2.13-1_amd64",
         ];
-        check("7.2.13-1-rt-amd64", &newest, Architecture::Amd64);
+        let found = check("7.2.13-1-rt-amd64", &newest, Architecture::Amd64);
+        assert_eq!(found.len(), 3);
 
         for (release, files, host, text) in [
             (
@@ -416,20 +480,56 @@ mod tests {
             ),
             (
                 "6.1.176-1-amd64",
-                &BOOKWORM,
-                Architecture::Arm64,
-                "linux-kbuild is for amd64 and cannot run on this arm64 machine",
-            ),
-            (
-                "6.1.176-1-amd64",
                 &BOOKWORM[1..],
                 Architecture::Amd64,
                 "header package of 6.1.176-1-amd64",
             ),
         ] {
-            let found = Debian.check_packages(&amd64(release, files), host);
+            let found = Debian.header_packages(&amd64(release, files), host);
             assert!(found.as_ref().unwrap_err().contains(text), "{found:?}");
         }
+    }
+
+    #[test]
+    fn programs_for_another_machine_are_looked_for_beside_the_named_ones() {
+        let kernel = amd64("6.1.176-1-amd64", &BOOKWORM);
+        let wanted = Debian.header_packages(&kernel, Architecture::Arm64);
+        let folder = "http://host:1/pool/main/l/linux/linux-kbuild-6.1_6.1.176-1";
+        assert_eq!(
+            wanted.unwrap()[2].candidates,
+            [
+                format!("{folder}_arm64.deb").into(),
+                format!("{folder}_amd64.deb").into()
+            ]
+        );
+        let mut kernel = kernel;
+        kernel.packages[4].sha256 = Some(crate::digest::Sha256::of("kbuild"));
+        let wanted = Debian.header_packages(&kernel, Architecture::Arm64);
+        assert_eq!(wanted.unwrap()[2].candidates.len(), 1);
+    }
+
+    #[test]
+    fn odd_releases_are_accepted_and_those_of_others_are_not() {
+        for (release, is_good) in [
+            ("6.1.21-v8+", true),
+            ("6.8.12-1-pve+", true),
+            ("4.19.235-1", true),
+            ("6.0~rc7-1~exp1-amd64", true),
+            ("4.9.65-2+grsecunoff1~bpo9+1-amd64", true),
+            ("5.15.0-91-generic", false),
+            ("5.19.0-41-generic-64k", false),
+            ("3.10.0-957.el7.x86_64", false),
+            ("6.1.0-50-arm64", false),
+        ] {
+            let found = Debian.check_release(&release.parse().unwrap(), Architecture::Amd64);
+            assert_eq!(found.is_ok(), is_good, "{release}: {found:?}");
+        }
+        let kernel = kernel(
+            "4.19.235-1",
+            Architecture::Arm64,
+            &["linux-headers-4.19.0-20-arm64_4.19.235-1_arm64"],
+        );
+        assert_eq!(uts(&kernel).as_deref(), Some("4.19.0-20-arm64"));
     }
 
     #[test]
@@ -448,7 +548,8 @@ mod tests {
                 None,
             ),
         ] {
-            let found = Debian.loader_release(&amd64(release, &[file]));
+            let found = Debian.loader_name(&amd64(release, &[file]));
+            let found = found.map(|name| name.release);
             assert_eq!(found.as_deref(), alias, "{release}");
         }
     }

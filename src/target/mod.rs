@@ -1,104 +1,132 @@
 //! What is particular to each distribution: one file a family, one trait.
 //!
-//! In: a kernel of a list. Out: how its release reads, where its packages install, which compiler it was built
-//! with, and how the loader names it. Nothing here opens a connection or a file.
+//! In: a kernel of a list. Out: how its release reads, which packages make its tree and where they are, where they
+//! install, which compiler it was built with, and how the loader names it. Nothing here opens a connection or a file.
 //!
-//! Adding a target is adding one file here (and one template if its build differs): see `docs/adding-a-target.md`.
+//! Adding a target is adding one file here: see `docs/adding-a-target.md`. The facts about releases, addresses and
+//! loader names were checked against kernel lists of 2022 (`tests/header_urls.rs`).
 
+mod alinux;
+mod almalinux;
+mod amazonlinux;
+mod arch;
+mod bottlerocket;
+mod centos;
 mod debian;
+mod fedora;
+mod flatcar;
 mod gcc;
+mod loader;
+mod minikube;
+mod oracle;
+mod package;
+mod photon;
+mod redhat;
+mod registry;
+mod rocky;
+mod rpm;
+mod suse;
+mod talos;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod ubuntu;
+mod upstream;
+mod vanilla;
 
-use std::path::PathBuf;
+use std::borrow::Cow;
 
-use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
+pub use loader::LoaderName;
+pub use package::{PackageFormat, WantedPackage, file_name};
+pub use registry::{ALL, find, is_known, known_ids};
+pub use tree::{BuildFolder, PackageManager, SourceTree, Subscription, TreeKind};
 
 /// A distribution, or a family of ids of one.
 pub trait Target: Send + Sync {
     /// The ids that it answers for, as driverkit spells them.
     fn ids(&self) -> &'static [&'static str];
 
-    /// The architectures that the distribution builds kernels for.
-    fn architectures(&self) -> &'static [Architecture];
+    /// Whether it answers for `id`.
+    fn answers_for(&self, id: &str) -> bool {
+        self.ids().contains(&id)
+    }
 
-    /// Whether `release` can be one of this distribution's; otherwise what is wrong with it, for a person.
+    /// The architectures that the distribution builds kernels for.
+    fn architectures(&self) -> &'static [Architecture] {
+        &Architecture::ALL
+    }
+
+    /// Whether `release` can be one of this distribution's; otherwise what was expected, for a person.
     fn check_release(
         &self,
         release: &KernelRelease,
         architecture: Architecture,
     ) -> Result<(), String>;
 
-    /// Whether the packages of `kernel` make a whole header tree on a building machine of architecture `host`;
-    /// otherwise what is missing, for a person.
-    fn check_packages(&self, _kernel: &Kernel, _host: Architecture) -> Result<(), String> {
-        Ok(())
+    /// Every package that the kernel's tree needs on a building machine of architecture `host`, in stable order; for
+    /// [`TreeKind::Source`] the one archive. What the kernel names wins over what can be computed, with mirrors of one
+    /// file as one package and other flavours left out. Empty for [`TreeKind::Subscription`]. The error says what is
+    /// missing or what does not belong there, for a person.
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String>;
+
+    /// How the tree comes about.
+    fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, String> {
+        Ok(TreeKind::Headers)
     }
 
-    /// What `UTS_RELEASE` of the kernel's header tree must be, or why that cannot be told.
-    fn uts_release(&self, kernel: &Kernel) -> Result<String, String>;
+    /// Whether nothing can be built without the kernel's configuration.
+    fn needs_config(&self) -> bool {
+        false
+    }
 
-    /// The release by which the loader asks for an artifact, where it differs from the kernel's own.
-    fn loader_release(&self, kernel: &Kernel) -> Option<String>;
+    /// A text of the distribution that says what the kernel's name does not, where [`Kernel::upstream`] does not say
+    /// it either; [`Target::read_upstream`] reads it.
+    fn upstream_list(&self, _kernel: &Kernel) -> Option<WantedPackage> {
+        None
+    }
+
+    /// Reads the text of [`Target::upstream_list`].
+    fn read_upstream(&self, _text: &str) -> Result<crate::kernel::Upstream, String> {
+        Err("this target has no such list".to_owned())
+    }
+
+    /// The kernel's configuration at the distribution, for targets that publish one for each release.
+    fn published_config(&self, _kernel: &Kernel) -> Option<WantedPackage> {
+        None
+    }
+
+    /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String>;
+
+    /// The name by which the loader asks for an artifact, where it differs from the kernel's own.
+    fn loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
+        None
+    }
 
     /// The folders of an unpacked package that are shown to a build at their place, as globs relative to the root
     /// of the file system: `usr/src/*`.
     fn mount_points(&self) -> &'static [&'static str];
 
-    /// The folder that `make -C` is given.
-    fn build_folder(&self, kernel: &Kernel) -> Result<PathBuf, String>;
+    /// The folder that `make -C` is given, once the packages are unpacked. Of no use for [`TreeKind::Source`].
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String>;
 
     /// The compiler that driverkit would take, for trees that do not name theirs.
-    fn default_gcc(&self, release: &KernelRelease) -> &'static str {
-        gcc::default_gcc(release)
+    fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
+        gcc::default_gcc(&kernel.release).into()
     }
 
-    /// Further variables on the make command line.
-    fn make_variables(&self, _kernel: &Kernel) -> Vec<(String, String)> {
+    /// Further variables on the command line of the make that compiles the module; the driver's configure checks do
+    /// not get them. `host` is the architecture of the building machine.
+    fn make_variables(&self, _kernel: &Kernel, _host: Architecture) -> Vec<(String, String)> {
         Vec::new()
     }
-}
-
-/// Every target that has a builder.
-pub const ALL: &[&dyn Target] = &[&Debian];
-
-/// The target that answers for `id`, if it has a builder.
-pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
-    ALL.iter()
-        .copied()
-        .find(|target| target.ids().contains(&id.as_str()))
-}
-
-/// Every id that driverkit knows; those without a builder here are planned all the same, from the addresses that
-/// a list gives.
-pub const KNOWN_IDS: &[&str] = &[
-    "alinux",
-    "almalinux",
-    "amazonlinux",
-    "amazonlinux2",
-    "amazonlinux2022",
-    "amazonlinux2023",
-    "arch",
-    "bottlerocket",
-    "centos",
-    "debian",
-    "fedora",
-    "flatcar",
-    "minikube",
-    "ol",
-    "opensuse",
-    "photon",
-    "redhat",
-    "rocky",
-    "sles",
-    "talos",
-    "vanilla",
-];
-
-/// Whether driverkit knows the id: one of [`KNOWN_IDS`], `ubuntu`, or `ubuntu-` with a flavour.
-pub fn is_known(id: &TargetId) -> bool {
-    let text = id.as_str();
-    KNOWN_IDS.contains(&text) || text == "ubuntu" || text.starts_with("ubuntu-")
 }

@@ -41,6 +41,7 @@ pub(crate) fn kernel(release: &str, architecture: Architecture) -> Kernel {
         architecture,
         packages: Vec::new(),
         config_sha256: None,
+        upstream: None,
         source: "mirror".into(),
     }
 }

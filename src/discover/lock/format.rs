@@ -42,6 +42,8 @@ struct Line<'a> {
     packages: Vec<Package>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config_sha256: Option<Sha256>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upstream: Option<crate::kernel::Upstream>,
     #[serde(borrow)]
     source: std::borrow::Cow<'a, str>,
     first_seen: Date,
@@ -117,6 +119,7 @@ impl Lock {
                 entry: (!is_implied).then(|| (&*locked.label).into()),
                 packages: kernel.packages.clone(),
                 config_sha256: kernel.config_sha256,
+                upstream: kernel.upstream.clone(),
                 source: (&*kernel.source).into(),
                 first_seen: locked.first_seen,
                 unconfirmed: match locked.state {
@@ -163,6 +166,7 @@ fn read_line(
             architecture: line.architecture,
             packages: line.packages,
             config_sha256: line.config_sha256,
+            upstream: line.upstream,
             source,
         }),
         first_seen: line.first_seen,

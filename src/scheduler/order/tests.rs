@@ -13,6 +13,7 @@ fn build(release: &str, driver: &str) -> Build {
             architecture: Architecture::Amd64,
             packages: Vec::new(),
             config_sha256: None,
+            upstream: None,
             source: "inline".into(),
         }),
         driver: Arc::new(Driver {

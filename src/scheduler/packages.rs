@@ -1,0 +1,106 @@
+//! From a package's addresses to its tree: fetch and unpack, each once for the whole run.
+
+use super::kernel_inputs::{Input, unexpected};
+use super::pipeline::Pipeline;
+use super::step::{Halt, Mode, Work};
+use crate::cache::{StepResult, TreeRole};
+use crate::digest::{KeyBuilder, Sha256};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::{ContentKind, Fetched, Request};
+use crate::target::WantedPackage;
+use crate::unpack::{self, unpack_into_store};
+
+impl Pipeline {
+    /// The file of a package, downloaded unless something of it is known.
+    pub(super) async fn fetch(&self, package: &WantedPackage, mode: Mode) -> Result<Fetched, Halt> {
+        // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
+        if let Some(sha256) = package.sha256 {
+            return Ok(Fetched {
+                sha256,
+                size_bytes: package.size_bytes.unwrap_or_default(),
+                url: package.url().to_string(),
+            });
+        }
+        let request = request_for(package);
+        if let Some(known) = self.fetcher.known(&request.candidates, None) {
+            return Ok(known);
+        }
+        self.may_begin(mode)?;
+        let fetched = Box::pin(self.fetcher.fetch(&request)).await;
+        fetched.map_err(|error| error.failure().into())
+    }
+
+    /// The tree that a package gives.
+    pub(super) async fn unpack(
+        &self,
+        package: &WantedPackage,
+        fetched: &Fetched,
+        mode: Mode,
+    ) -> Result<Sha256, Halt> {
+        let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
+        let work = async {
+            let sha256 = self.unpack_now(package, fetched.sha256).await?;
+            let role = TreeRole::Package;
+            Ok(Work::plain(StepResult::Tree { sha256, role }))
+        };
+        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
+        match done.result()? {
+            StepResult::Tree { sha256, .. } => Ok(*sha256),
+            other => Err(unexpected(other, Phase::Unpack)),
+        }
+    }
+
+    /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
+    async fn unpack_now(&self, package: &WantedPackage, sha256: Sha256) -> Result<Sha256, Halt> {
+        self.may_begin(Mode::Run)?;
+        if !self.store.has_blob(sha256) {
+            let mut request = request_for(package);
+            request.sha256 = Some(sha256);
+            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
+            fetched.map_err(|error| Halt::from(error.failure()))?;
+        }
+        let _slot = self
+            .unpack_slots
+            .acquire()
+            .await
+            .map_err(|_| Halt::NotRun)?;
+        let store = self.store.clone();
+        let unpacked = tokio::task::spawn_blocking(move || {
+            unpack_into_store(&store, sha256, &unpack::Limits::default())
+        })
+        .await;
+        let tree = unpacked.map_err(|_| Halt::NotRun)?;
+        tree.map(|tree| tree.sha256)
+            .map_err(|error| error.failure(package.url()).into())
+    }
+
+    /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
+    pub(super) async fn materialise(&self, inputs: &[Input]) -> Result<(), Halt> {
+        for input in inputs {
+            if self.store.has_tree(input.tree) {
+                self.store.touch_tree(input.tree);
+                continue;
+            }
+            let unpack = || self.unpack_now(&input.package, input.fetched.sha256);
+            let unpacked = self.trees.run(input.tree, unpack).await?;
+            if unpacked != input.tree {
+                let message = format!(
+                    "{} was unpacked to another tree than before; run `driverkit-matrix cache verify`",
+                    input.package.url()
+                );
+                return Err(Failure::new(FailureClass::Unpack, Phase::Unpack, message).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A package as the fetcher takes it.
+pub(super) fn request_for(package: &WantedPackage) -> Request {
+    Request {
+        candidates: package.candidates.clone(),
+        sha256: package.sha256,
+        size_bytes: package.size_bytes,
+        kind: ContentKind::of_address(package.url()),
+    }
+}

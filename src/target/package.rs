@@ -1,0 +1,234 @@
+//! The files that a kernel's tree is made of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::digest::Sha256;
+use crate::kernel::{Kernel, Package};
+
+/// One file that a kernel's tree needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedPackage {
+    /// Its addresses or paths, in the order in which they are tried; never empty. Computed ones are guesses, of
+    /// which mostly one answers.
+    pub candidates: Vec<Arc<str>>,
+    /// Its size in bytes, where an index says it.
+    pub size_bytes: Option<u64>,
+    /// Its digest, where an index says it or an earlier download found it.
+    pub sha256: Option<Sha256>,
+    /// What kind of archive it is.
+    pub format: PackageFormat,
+}
+
+/// A kind of archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackageFormat {
+    /// Debian's: `.deb`.
+    Deb,
+    /// Red Hat's: `.rpm`.
+    Rpm,
+    /// Arch's: `.pkg.tar.xz`, `.pkg.tar.zst`.
+    Pacman,
+    /// A tar archive: a kernel source, or header packages that somebody packed by hand.
+    Tar,
+}
+
+impl PackageFormat {
+    /// The format that a file's name ends in.
+    pub fn of_name(file: &str) -> Option<Self> {
+        let extension = file.rsplit('.').next().unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "deb" => Some(Self::Deb),
+            "rpm" => Some(Self::Rpm),
+            _ if file.contains(".pkg.tar") => Some(Self::Pacman),
+            "tgz" | "txz" => Some(Self::Tar),
+            _ if file.contains(".tar") => Some(Self::Tar),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for PackageFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Deb => "deb",
+            Self::Rpm => "rpm",
+            Self::Pacman => "pacman",
+            Self::Tar => "tar",
+        })
+    }
+}
+
+impl WantedPackage {
+    /// A package of which nothing but its possible addresses is known.
+    pub(super) fn at(candidates: Vec<Arc<str>>, format: PackageFormat) -> Self {
+        Self {
+            candidates,
+            size_bytes: None,
+            sha256: None,
+            format,
+        }
+    }
+
+    /// The first address.
+    pub fn url(&self) -> &Arc<str> {
+        &self.candidates[0]
+    }
+
+    /// The name of its file, as the first address has it.
+    pub fn file_name(&self) -> String {
+        file_name(self.url())
+    }
+}
+
+/// The last segment of an address or path, without a query; `%2B` and the like stand for their characters.
+pub fn file_name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let file = path.rsplit('/').next().unwrap_or(path);
+    decode_percent(file)
+}
+
+fn decode_percent(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let digit = |position: usize| char::from(*bytes.get(position)?).to_digit(16);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut position = 0;
+    while position < bytes.len() {
+        match (bytes[position], digit(position + 1), digit(position + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.extend(u8::try_from(high * 16 + low));
+                position += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                position += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// A package that a list, a matrix or the lock names, with all of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    /// The name of its file.
+    pub(super) file: String,
+    /// As the first place names it.
+    pub(super) package: &'a Package,
+    /// All addresses, in order, with `..` resolved.
+    pub(super) candidates: Vec<Arc<str>>,
+}
+
+impl Named<'_> {
+    /// As it is fetched. A name that tells no format is taken for `format`.
+    pub(super) fn wanted(self, format: PackageFormat) -> WantedPackage {
+        WantedPackage {
+            format: PackageFormat::of_name(&self.file).unwrap_or(format),
+            candidates: self.candidates,
+            size_bytes: self.package.size_bytes,
+            sha256: self.package.sha256,
+        }
+    }
+}
+
+/// The packages that a kernel names, those on several mirrors once: files of one name are one package, and so are
+/// files of one digest.
+pub(super) fn named(kernel: &Kernel) -> Vec<Named<'_>> {
+    let mut found: Vec<Named<'_>> = Vec::with_capacity(kernel.packages.len());
+    for package in &kernel.packages {
+        let file = file_name(&package.url);
+        let url = resolve(&package.url);
+        let is_same = |one: &&mut Named<'_>| match (one.package.sha256, package.sha256) {
+            (Some(left), Some(right)) => left == right,
+            _ => one.file == file && one.package.host == package.host,
+        };
+        match found.iter_mut().find(is_same) {
+            Some(one) if one.candidates.contains(&url) => {}
+            Some(one) => one.candidates.push(url),
+            None => found.push(Named {
+                file,
+                package,
+                candidates: vec![url],
+            }),
+        }
+    }
+    found
+}
+
+/// An address without `..`: servers refuse those of Amazon's lists in a HEAD request.
+fn resolve(url: &Arc<str>) -> Arc<str> {
+    if !(url.contains("://") && url.contains("/../")) {
+        return Arc::clone(url);
+    }
+    url::Url::parse(url).map_or_else(|_| Arc::clone(url), |url| url.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::kernel;
+    use super::*;
+
+    #[test]
+    fn mirrors_of_one_file_are_one_package() {
+        let kernel = kernel("ubuntu-aws 4.15.0-1009-aws 9 amd64")
+            .with("http://a/l/x_1%2Bb.deb")
+            .with("http://b/pool/y_2.deb")
+            .with("https://c/x_1+b.deb?token=1")
+            .with("http://a/l/x_1%2Bb.deb")
+            .0;
+        let found = named(&kernel);
+        let files: Vec<_> = found.iter().map(|one| one.file.as_str()).collect();
+        assert_eq!(files, ["x_1+b.deb", "y_2.deb"]);
+        assert_eq!(
+            found[0].candidates,
+            [
+                "http://a/l/x_1%2Bb.deb".into(),
+                "https://c/x_1+b.deb?token=1".into()
+            ]
+        );
+    }
+
+    #[test]
+    fn equal_digests_are_one_package_whatever_it_is_called() {
+        let mut kernel = kernel("centos 3.10.0-957.el7.x86_64 1 amd64")
+            .with("http://a/x.rpm")
+            .with("http://b/y.rpm")
+            .with("http://c/x.rpm")
+            .0;
+        for package in &mut kernel.packages[..2] {
+            package.sha256 = Some(Sha256::of("content"));
+        }
+        kernel.packages[2].sha256 = Some(Sha256::of("other"));
+        let counts: Vec<_> = named(&kernel)
+            .iter()
+            .map(|one| one.candidates.len())
+            .collect();
+        assert_eq!(counts, [2, 1]);
+    }
+
+    #[test]
+    fn climbing_addresses_are_resolved() {
+        let url = "http://host/2/core/2.0/x86_64/3d/../../../../../blobstore/26/kernel-devel.rpm";
+        assert_eq!(
+            &*resolve(&url.into()),
+            "http://host/blobstore/26/kernel-devel.rpm"
+        );
+        assert_eq!(&*resolve(&"a/../b".into()), "a/../b");
+    }
+
+    #[test]
+    fn formats_are_told_by_name() {
+        for (name, format) in [
+            ("a_1_all.deb", Some(PackageFormat::Deb)),
+            ("a.rpm", Some(PackageFormat::Rpm)),
+            ("a-x86_64.pkg.tar.zst", Some(PackageFormat::Pacman)),
+            ("linux-6.1.tar.xz", Some(PackageFormat::Tar)),
+            ("flatcar_developer_container.bin.bz2", None),
+        ] {
+            assert_eq!(PackageFormat::of_name(name), format, "{name}");
+        }
+    }
+}

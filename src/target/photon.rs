@@ -1,0 +1,216 @@
+//! Photon: the package of a kernel lies in one of three repositories; flavours have packages of their own.
+
+use super::package::{PackageFormat, WantedPackage, file_name};
+use super::rpm::{in_folders, is_numbered, one_package};
+use super::{BuildFolder, LoaderName, Target};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
+
+/// Photon OS.
+pub(super) struct Photon;
+
+/// A release without its machine, cut at the mark: `4.19.112-1.ph3-aws` is `4.19.112-1.ph3` and `aws`.
+struct Parts<'a> {
+    release: &'a str,
+    number: &'a str,
+    flavour: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// Lists of 2022 put the machine behind the release, `uname -r` does not.
+    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, String> {
+        let text = release
+            .strip_suffix(architecture.machine())
+            .and_then(|text| text.strip_suffix('.'))
+            .unwrap_or(release);
+        let expected = || "a Photon release reads like `5.10.118-10.ph4`".to_owned();
+        let position = text.rfind(".ph").ok_or_else(expected)?;
+        let mark = &text[position + 1..];
+        if !is_numbered(mark, "ph") || !text[..position].contains('-') {
+            return Err(expected());
+        }
+        let (mark, flavour) = match mark.split_once('-') {
+            Some((mark, flavour)) => (mark, Some(flavour)),
+            None => (mark, None),
+        };
+        let number = &mark[2..];
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(expected());
+        }
+        if flavour == Some("esx") {
+            return Err(
+                "Photon's esx kernels have no tracepoints: no driver works there".to_owned(),
+            );
+        }
+        Ok(Self {
+            release: &text[..position + 1 + mark.len()],
+            number,
+            flavour,
+        })
+    }
+
+    fn of(kernel: &'a Kernel) -> Result<Self, String> {
+        Self::parse(kernel.release.as_str(), kernel.architecture)
+    }
+
+    fn uts_release(&self) -> String {
+        match self.flavour {
+            Some(flavour) => format!("{}-{flavour}", self.release),
+            None => self.release.to_owned(),
+        }
+    }
+
+    fn file(&self, architecture: Architecture) -> String {
+        let flavour = self
+            .flavour
+            .map_or(String::new(), |flavour| format!("{flavour}-"));
+        format!(
+            "linux-{flavour}devel-{}.{}.rpm",
+            self.release,
+            architecture.machine()
+        )
+    }
+}
+
+impl Target for Photon {
+    fn ids(&self) -> &'static [&'static str] {
+        &["photon"]
+    }
+
+    fn check_release(
+        &self,
+        release: &KernelRelease,
+        architecture: Architecture,
+    ) -> Result<(), String> {
+        Parts::parse(release.as_str(), architecture).map(drop)
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        let parts = Parts::of(kernel)?;
+        let file = parts.file(kernel.architecture);
+        // Lists name packages of other flavours for plain releases.
+        let of_flavour = |url: &str| {
+            let name = file_name(url);
+            let flavour = name
+                .strip_prefix("linux-")?
+                .split_once("devel-")?
+                .0
+                .to_owned();
+            (PackageFormat::of_name(&name) == Some(PackageFormat::Rpm)).then_some(flavour)
+        };
+        let wanted = parts
+            .flavour
+            .map_or(String::new(), |flavour| format!("{flavour}-"));
+        let mut flavours = kernel
+            .packages
+            .iter()
+            .filter_map(|one| of_flavour(&one.url));
+        if kernel
+            .packages
+            .iter()
+            .all(|one| of_flavour(&one.url).is_some_and(|found| found != wanted))
+            && let Some(found) = flavours.next()
+        {
+            return Err(format!(
+                "its package is of flavour {}: {file} is wanted",
+                found.trim_end_matches('-')
+            ));
+        }
+        one_package(kernel, &file, || {
+            let (number, machine) = (parts.number, kernel.architecture.machine());
+            let folder = |part: &str| {
+                format!(
+                    "https://packages.vmware.com/photon/{number}.0/photon{part}_{number}.0_{machine}/{machine}"
+                )
+            };
+            let order = if number == "3" {
+                ["_updates", "_release", ""]
+            } else {
+                ["", "_updates", "_release"]
+            };
+            Ok(in_folders(&order.map(folder), &file))
+        })
+    }
+
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        Ok(vec![Parts::of(kernel)?.uts_release()])
+    }
+
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let release = Parts::of(kernel).ok()?.uts_release();
+        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+    }
+
+    fn mount_points(&self) -> &'static [&'static str] {
+        &["usr/src/*"]
+    }
+
+    /// The folder's name has the flavour in front of `headers`, behind the release, or not at all.
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        let uts_release = Parts::of(kernel)?.uts_release();
+        Ok(BuildFolder {
+            names: vec![format!("/usr/src/linux-headers-{uts_release}").into()],
+            search: &["usr/src/linux-*headers-*"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{addresses, kernel};
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_release_give_the_same_package() {
+        for text in [
+            "photon 4.19.15-2.ph3.aarch64 1 arm64",
+            "photon 4.19.15-2.ph3 1 arm64",
+        ] {
+            let kernel = kernel(text).0;
+            assert_eq!(
+                addresses(&Photon, &kernel)[0],
+                "https://packages.vmware.com/photon/3.0/photon_updates_3.0_aarch64/aarch64/linux-devel-4.19.15-2.ph3.aarch64.rpm"
+            );
+            assert_eq!(Photon.uts_releases(&kernel).unwrap(), ["4.19.15-2.ph3"]);
+        }
+        let named = |text: &str| Photon.loader_name(&kernel(text).0);
+        let with_machine = named("photon 4.19.15-2.ph3.aarch64 1 arm64").unwrap();
+        assert_eq!(with_machine.release, "4.19.15-2.ph3");
+        assert_eq!(named("photon 5.10.118-10.ph4 1 amd64"), None);
+    }
+
+    #[test]
+    fn flavours_are_told_apart() {
+        let find = |release: &str, file: &str| {
+            let kernel = kernel(&format!("photon {release} 1 amd64"));
+            let kernel = kernel.with(&format!("http://a/{file}")).0;
+            let found = Photon.header_packages(&kernel, Architecture::Amd64);
+            found.map(|packages| packages.len())
+        };
+        let aws = "linux-aws-devel-5.10.118-10.ph4.x86_64.rpm";
+        assert_eq!(find("5.10.118-10.ph4-aws", aws), Ok(1));
+        let error = find("5.10.118-10.ph4", aws).unwrap_err();
+        assert!(error.contains("of flavour aws"), "{error}");
+        assert_eq!(find("5.10.118-10.ph4", "headers.tar.gz"), Ok(1));
+        assert_eq!(
+            find("5.10.118-10.ph4", "linux-devel-5.10.118-10.ph4.x86_64.rpm"),
+            Ok(1)
+        );
+    }
+
+    #[test]
+    fn releases_of_others_are_refused() {
+        for release in [
+            "5.10.118-10.ph4-esx",
+            "5.10.0-18-amd64",
+            "6.1.1.ph5",
+            "5.1-1.phx",
+        ] {
+            let found = Photon.check_release(&release.parse().unwrap(), Architecture::Amd64);
+            assert!(found.is_err(), "{release}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Red Hat Enterprise Linux: packages come from a subscription, through yum in an image of the user.
+
+use std::borrow::Cow;
+
+use super::rpm::KernelDevel;
+use super::tree::{PackageManager, Subscription, TreeKind};
+use super::{BuildFolder, LoaderName, Target, WantedPackage};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
+
+/// Red Hat Enterprise Linux.
+pub(super) struct RedHat;
+
+/// What it shares with those that rebuild it.
+const SHARED: KernelDevel = KernelDevel {
+    ids: &["redhat"],
+    ..KernelDevel::BASE
+};
+
+impl Target for RedHat {
+    fn ids(&self) -> &'static [&'static str] {
+        SHARED.ids
+    }
+
+    fn check_release(
+        &self,
+        release: &KernelRelease,
+        architecture: Architecture,
+    ) -> Result<(), String> {
+        SHARED.check_release(release, architecture)
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        if kernel.packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        SHARED.header_packages(kernel, host)
+    }
+
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+        if !kernel.packages.is_empty() {
+            return Ok(TreeKind::Headers);
+        }
+        Ok(TreeKind::Subscription(Subscription {
+            manager: PackageManager::Yum,
+            packages: vec![format!("kernel-devel-0:{}", kernel.release)],
+        }))
+    }
+
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        SHARED.uts_releases(kernel)
+    }
+
+    /// The hosts call themselves `rhel`.
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        Some(LoaderName {
+            target: "rhel".to_owned(),
+            ..LoaderName::of(kernel)
+        })
+    }
+
+    fn mount_points(&self) -> &'static [&'static str] {
+        SHARED.mount_points()
+    }
+
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        SHARED.build_folder(kernel)
+    }
+
+    fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
+        SHARED.default_gcc(kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{addresses, kernel};
+    use super::*;
+
+    #[test]
+    fn yum_is_asked_unless_packages_are_named() {
+        let text = "redhat 4.18.0-372.9.1.el8.x86_64 1 amd64";
+        let bare = kernel(text).0;
+        assert_eq!(
+            RedHat.tree_kind(&bare),
+            Ok(TreeKind::Subscription(Subscription {
+                manager: PackageManager::Yum,
+                packages: vec!["kernel-devel-0:4.18.0-372.9.1.el8.x86_64".to_owned()],
+            }))
+        );
+        assert_eq!(
+            RedHat.header_packages(&bare, Architecture::Amd64),
+            Ok(Vec::new())
+        );
+        assert_eq!(RedHat.loader_name(&bare).unwrap().target, "rhel");
+        let url = "http://a/kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm";
+        let named = kernel(text).with(url).0;
+        assert_eq!(RedHat.tree_kind(&named), Ok(TreeKind::Headers));
+        assert_eq!(addresses(&RedHat, &named), [url]);
+    }
+}

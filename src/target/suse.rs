@@ -1,0 +1,363 @@
+//! openSUSE and SLES: sources and the architecture's part are two packages, whose names hold a rebuild counter that
+//! `uname -r` does not have.
+
+use std::sync::Arc;
+
+use super::package::{PackageFormat, WantedPackage, named};
+use super::tree::{PackageManager, Subscription, TreeKind};
+use super::{BuildFolder, LoaderName, Target};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
+
+/// openSUSE Leap and Tumbleweed.
+pub(super) struct OpenSuse;
+
+/// SUSE Linux Enterprise Server.
+pub(super) struct Sles;
+
+const EXPECTED: &str =
+    "a release of SUSE reads like `5.14.21-150400.22.1.x86_64`, as its packages spell it";
+
+/// A release in one of its forms, without machine or flavour.
+struct Parts<'a> {
+    /// `5.14.21`
+    version: &'a str,
+    /// `150400.22`
+    build: &'a str,
+    /// `.1`, of packages; `uname -r` does not say it.
+    counter: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, String> {
+        let machine = architecture.machine();
+        let of_uname = release.strip_suffix("-default");
+        let of_package = release
+            .strip_suffix(machine)
+            .and_then(|text| text.strip_suffix('.'));
+        let text = of_uname.or(of_package).ok_or(EXPECTED)?;
+        let (version, build) = text.split_once('-').ok_or(EXPECTED)?;
+        let is_part =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        // Marks of other distributions: `el8_4`, `fc36`, `amzn2`, `ph4`.
+        let is_foreign = |part: &str| {
+            ["el", "fc", "amzn", "ph", "al"]
+                .iter()
+                .any(|prefix| super::rpm::is_numbered(part, prefix))
+        };
+        if !build.split('.').all(is_part) || build.split('.').any(is_foreign) {
+            return Err(EXPECTED.to_owned());
+        }
+        if of_uname.is_some() {
+            return Ok(Self {
+                version,
+                build,
+                counter: None,
+            });
+        }
+        let position = build.rfind('.').ok_or(EXPECTED)?;
+        Ok(Self {
+            version,
+            build: &build[..position],
+            counter: Some(&build[position..]),
+        })
+    }
+
+    fn of(kernel: &'a Kernel) -> Result<Self, String> {
+        Self::parse(kernel.release.as_str(), kernel.architecture)
+    }
+
+    fn uts_release(&self) -> String {
+        format!("{}-{}-default", self.version, self.build)
+    }
+
+    /// `5.14.21-150400.22.1`.
+    fn package_version(&self) -> Result<String, String> {
+        let counter = self.counter.ok_or_else(|| {
+            format!("its packages have a rebuild counter that `uname -r` does not say: {EXPECTED}")
+        })?;
+        Ok(format!("{}-{}{counter}", self.version, self.build))
+    }
+
+    /// The folders that can hold the packages. A build of Leap starts with the number of the release, 150400 or
+    /// lp152; those of Tumbleweed are small.
+    fn folders(&self, part: &str) -> Vec<String> {
+        let number = self.build.split('.').next().unwrap_or_default();
+        let leap = match number.strip_prefix("lp") {
+            Some(digits) if digits.len() == 3 => Some(format!("{}.{}", &digits[..2], &digits[2..])),
+            None if number.len() == 6 && number.starts_with("15") => Some(format!(
+                "{}.{}",
+                &number[..2],
+                &number[2..4].trim_start_matches('0')
+            )),
+            _ => None,
+        };
+        let mut folders = Vec::new();
+        if let Some(leap) = leap {
+            let leap = leap.trim_end_matches('.').to_owned();
+            let leap = if leap.contains('.') {
+                leap
+            } else {
+                format!("{leap}.0")
+            };
+            for base in [
+                "https://mirrors.edge.kernel.org/opensuse/distribution",
+                "http://download.opensuse.org/distribution",
+            ] {
+                folders.push(format!("{base}/leap/{leap}/repo/oss/{part}"));
+            }
+            for repository in ["sle", "oss"] {
+                folders.push(format!(
+                    "http://download.opensuse.org/update/leap/{leap}/{repository}/{part}"
+                ));
+            }
+            return folders;
+        }
+        folders.push(format!(
+            "http://download.opensuse.org/tumbleweed/repo/oss/{part}"
+        ));
+        for project in ["stable", "HEAD"] {
+            for standard in ["standard", "Submit/standard"] {
+                folders.push(format!(
+                    "https://download.opensuse.org/repositories/Kernel:/{project}/{standard}/{part}"
+                ));
+            }
+        }
+        folders
+    }
+
+    fn packages(&self, kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
+        let machine = kernel.architecture.machine();
+        let version = self.package_version()?;
+        let at = |name: &str, part: &str| {
+            let file = format!("{name}-{version}.{part}.rpm");
+            let address = |folder: String| -> Arc<str> { format!("{folder}/{file}").into() };
+            let candidates = self.folders(part).into_iter().map(address).collect();
+            WantedPackage::at(candidates, PackageFormat::Rpm)
+        };
+        Ok(vec![
+            at("kernel-default-devel", machine),
+            at("kernel-devel", "noarch"),
+        ])
+    }
+}
+
+/// The two packages among those that a kernel names.
+fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
+    let all = named(kernel);
+    let is_rpm = |file: &str| PackageFormat::of_name(file) == Some(PackageFormat::Rpm);
+    let find = |start: &str| all.iter().position(|one| one.file.starts_with(start));
+    let (tree, sources) = (find("kernel-default-devel-"), find("kernel-devel-"));
+    if all.iter().any(|one| is_rpm(&one.file)) {
+        let missing = match (tree, sources) {
+            (None, _) => Some("kernel-default-devel"),
+            (_, None) => Some("kernel-devel (noarch)"),
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            return Err(format!("its packages lack {missing}"));
+        }
+    }
+    let wanted = all
+        .into_iter()
+        .enumerate()
+        .filter(|(position, one)| !is_rpm(&one.file) || [tree, sources].contains(&Some(*position)))
+        .map(|(_, one)| one.wanted(PackageFormat::Rpm));
+    Ok(wanted.collect())
+}
+
+macro_rules! shared {
+    () => {
+        fn check_release(
+            &self,
+            release: &KernelRelease,
+            architecture: Architecture,
+        ) -> Result<(), String> {
+            Parts::parse(release.as_str(), architecture).map(drop)
+        }
+
+        fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+            Ok(vec![Parts::of(kernel)?.uts_release()])
+        }
+
+        fn mount_points(&self) -> &'static [&'static str] {
+            &["usr/src/*"]
+        }
+
+        fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+            let Parts { version, build, .. } = Parts::of(kernel)?;
+            let machine = kernel.architecture.machine();
+            Ok(BuildFolder::exactly(format!(
+                "/usr/src/linux-{version}-{build}-obj/{machine}/default"
+            )))
+        }
+    };
+}
+
+impl Target for OpenSuse {
+    fn ids(&self) -> &'static [&'static str] {
+        &["opensuse"]
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        if kernel.packages.is_empty() {
+            return Parts::of(kernel)?.packages(kernel);
+        }
+        named_packages(kernel)
+    }
+
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let parts = Parts::of(kernel).ok()?;
+        let is_leap = parts.build.starts_with("lp") || parts.build.starts_with("15");
+        let id = if is_leap {
+            "opensuse-leap"
+        } else {
+            "opensuse-tumbleweed"
+        };
+        Some(LoaderName {
+            target: id.to_owned(),
+            release: parts.uts_release(),
+            version: kernel.version.to_string(),
+        })
+    }
+
+    shared!();
+}
+
+impl Target for Sles {
+    fn ids(&self) -> &'static [&'static str] {
+        &["sles"]
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        if kernel.packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        named_packages(kernel)
+    }
+
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+        if !kernel.packages.is_empty() {
+            return Ok(TreeKind::Headers);
+        }
+        let version = Parts::of(kernel)?.package_version()?;
+        let package = |name: &str| format!("{name}={version}");
+        Ok(TreeKind::Subscription(Subscription {
+            manager: PackageManager::Zypper,
+            packages: ["kernel-default-devel", "kernel-devel"].map(package).into(),
+        }))
+    }
+
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let release = Parts::of(kernel).ok()?.uts_release();
+        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+    }
+
+    shared!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{addresses, kernel};
+    use super::*;
+
+    #[test]
+    fn two_packages_and_one_folder() {
+        let kernel = kernel("opensuse 5.14.21-150400.22.1.x86_64 1 amd64").0;
+        let found = OpenSuse
+            .header_packages(&kernel, Architecture::Amd64)
+            .unwrap();
+        let first: Vec<_> = found.iter().map(|one| &**one.url()).collect();
+        let folder = "https://mirrors.edge.kernel.org/opensuse/distribution/leap/15.4/repo/oss";
+        assert_eq!(
+            first,
+            [
+                format!("{folder}/x86_64/kernel-default-devel-5.14.21-150400.22.1.x86_64.rpm"),
+                format!("{folder}/noarch/kernel-devel-5.14.21-150400.22.1.noarch.rpm"),
+            ]
+        );
+        assert_eq!(
+            OpenSuse.build_folder(&kernel),
+            Ok(BuildFolder::exactly(
+                "/usr/src/linux-5.14.21-150400.22-obj/x86_64/default"
+            ))
+        );
+        assert_eq!(
+            OpenSuse.uts_releases(&kernel).unwrap(),
+            ["5.14.21-150400.22-default"]
+        );
+        let name = OpenSuse.loader_name(&kernel).unwrap();
+        assert_eq!(
+            (&*name.target, &*name.release),
+            ("opensuse-leap", "5.14.21-150400.22-default")
+        );
+    }
+
+    #[test]
+    fn releases_name_their_distribution() {
+        for (release, part) in [
+            ("5.3.18-lp152.19.2.x86_64", "leap/15.2/repo/oss"),
+            ("5.14.21-150500.55.7.1.x86_64", "leap/15.5/repo/oss"),
+            ("4.12.14-150000.150.1.x86_64", "leap/15.0/repo/oss"),
+            ("6.1.4-1.1.x86_64", "tumbleweed/repo/oss"),
+        ] {
+            let kernel = kernel(&format!("opensuse {release} 1 amd64")).0;
+            let url = &addresses(&OpenSuse, &kernel)[0];
+            assert!(url.contains(part), "{url}");
+        }
+        for release in [
+            "5.14.0-284.11.1.el9_2.x86_64",
+            "5.15.0-91-generic",
+            "6.1.55",
+        ] {
+            let found = OpenSuse.check_release(&release.parse().unwrap(), Architecture::Amd64);
+            assert!(found.is_err(), "{release}");
+        }
+    }
+
+    #[test]
+    fn mirrors_are_one_download_and_sets_must_be_whole() {
+        let text = "opensuse 5.14.21-150400.22.1.x86_64 1 amd64";
+        let tree = "kernel-default-devel-5.14.21-150400.22.1.x86_64.rpm";
+        let sources = "kernel-devel-5.14.21-150400.22.1.noarch.rpm";
+        let whole = ["http://a", "http://b"]
+            .iter()
+            .fold(kernel(text), |kernel, host| {
+                kernel
+                    .with(&format!("{host}/{tree}"))
+                    .with(&format!("{host}/{sources}"))
+            });
+        let found = OpenSuse
+            .header_packages(&whole.0, Architecture::Amd64)
+            .unwrap();
+        let counts: Vec<_> = found.iter().map(|one| one.candidates.len()).collect();
+        assert_eq!(counts, [2, 2]);
+        let half = kernel(text).with(&format!("http://a/{tree}")).0;
+        let error = OpenSuse
+            .header_packages(&half, Architecture::Amd64)
+            .unwrap_err();
+        assert!(error.contains("lack kernel-devel"), "{error}");
+    }
+
+    #[test]
+    fn sles_asks_its_package_manager() {
+        let kernel = kernel("sles 5.14.21-150400.22.1.x86_64 1 amd64").0;
+        let Ok(TreeKind::Subscription(found)) = Sles.tree_kind(&kernel) else {
+            panic!("no subscription");
+        };
+        assert_eq!(
+            found.packages,
+            [
+                "kernel-default-devel=5.14.21-150400.22.1",
+                "kernel-devel=5.14.21-150400.22.1"
+            ]
+        );
+    }
+}

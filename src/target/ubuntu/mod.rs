@@ -1,0 +1,147 @@
+//! Ubuntu, all flavours: two packages a kernel, whose names follow from release and version; the pool folder is one
+//! of a few, of which exactly one holds them.
+
+mod names;
+mod release;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use names::Names;
+use release::Release;
+
+use super::debian::PackageFile;
+use super::package::{Named, PackageFormat, WantedPackage, named};
+use super::{BuildFolder, LoaderName, Target};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
+
+/// Ubuntu: the ids `ubuntu` and `ubuntu-` with a flavour or a pool.
+pub(super) struct Ubuntu;
+
+/// The two packages among those that a kernel names: lists add those of other flavours of the same build.
+fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>, String> {
+    let all: Vec<(Option<PackageFile>, Named<'_>)> = named(kernel)
+        .into_iter()
+        .map(|one| (PackageFile::parse(&one.file), one))
+        .collect();
+    let wanted = |one: Named<'_>| one.wanted(PackageFormat::Deb);
+    // Packed by hand: nothing can be told from their names.
+    if all.iter().all(|(file, _)| file.is_none()) {
+        return Ok(all.into_iter().map(|(_, one)| wanted(one)).collect());
+    }
+    let architecture = kernel.architecture.as_str();
+    let trees = release
+        .flavours()
+        .map(|flavour| release.tree_package(flavour));
+    let is_tree =
+        |file: &PackageFile| file.architecture == architecture && trees.contains(&file.name);
+    let find = |test: &dyn Fn(&PackageFile) -> bool| {
+        all.iter()
+            .position(|(file, _)| file.as_ref().is_some_and(test))
+    };
+    let tree = find(&is_tree).ok_or_else(|| {
+        format!(
+            "none of its packages is {}_<version>_{architecture}.deb",
+            trees[0]
+        )
+    })?;
+    let version = all[tree].0.as_ref().map(|file| file.version.clone());
+    let is_common = |file: &PackageFile| {
+        release.is_common_package(&file.name) && Some(&file.version) == version.as_ref()
+    };
+    let common = find(&is_common).ok_or_else(|| {
+        format!(
+            "its packages lack linux-headers-{0} or linux-<pool>-headers-{0} of version {1}",
+            release.abi(),
+            version.unwrap_or_default()
+        )
+    })?;
+    let mut packages: Vec<Option<Named<'_>>> = all.into_iter().map(|(_, one)| Some(one)).collect();
+    let both = [tree, common].map(|position| packages[position].take());
+    Ok(both.into_iter().flatten().map(wanted).collect())
+}
+
+/// The packages as the rules name them.
+fn computed(kernel: &Kernel, release: &Release<'_>) -> Vec<WantedPackage> {
+    let names = Names::new(release, kernel.version.as_str(), kernel.architecture);
+    let mut trees: Vec<Arc<str>> = Vec::with_capacity(24);
+    let mut commons: Vec<Arc<str>> = Vec::with_capacity(64);
+    names.each_tree(|address| trees.push(address.into()));
+    names.each_common(|address| commons.push(address.into()));
+    [trees, commons]
+        .map(|candidates| WantedPackage::at(candidates, PackageFormat::Deb))
+        .into()
+}
+
+impl Target for Ubuntu {
+    fn ids(&self) -> &'static [&'static str] {
+        &["ubuntu", "ubuntu-generic", "ubuntu-aws"]
+    }
+
+    fn answers_for(&self, id: &str) -> bool {
+        id == "ubuntu"
+            || id
+                .strip_prefix("ubuntu-")
+                .is_some_and(|rest| !rest.is_empty())
+    }
+
+    fn check_release(
+        &self,
+        release: &KernelRelease,
+        _architecture: Architecture,
+    ) -> Result<(), String> {
+        Release::parse(release.as_str()).map(drop)
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        let release = Release::parse(kernel.release.as_str())?;
+        if kernel.packages.is_empty() {
+            return Ok(computed(kernel, &release));
+        }
+        of_list(kernel, &release)
+    }
+
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        let release = Release::parse(kernel.release.as_str())?;
+        let mut releases: Vec<_> = release
+            .flavours()
+            .iter()
+            .map(|flavour| release.uts_release(flavour))
+            .collect();
+        releases.dedup();
+        Ok(releases)
+    }
+
+    /// The loader takes the first word of letters behind the numbers for the target.
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let release = Release::parse(kernel.release.as_str()).ok()?;
+        let [flavour, _] = release.flavours();
+        let is_letters =
+            |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let word = flavour.split('-').find(is_letters).unwrap_or("generic");
+        let name = LoaderName {
+            target: format!("ubuntu-{word}"),
+            release: release.uts_release(flavour),
+            version: release.version_of(kernel.version.as_str()).to_owned(),
+        };
+        (name != LoaderName::of(kernel)).then_some(name)
+    }
+
+    fn mount_points(&self) -> &'static [&'static str] {
+        &["usr/src/*"]
+    }
+
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        let releases = self.uts_releases(kernel)?;
+        let folder = |release: &String| format!("/usr/src/linux-headers-{release}").into();
+        Ok(BuildFolder {
+            names: releases.iter().map(folder).collect(),
+            search: &[],
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! How Ubuntu's releases read: that of `uname -r`, and that of lists, which ends in the pool's name.
+
+/// A release, cut in its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Release<'a> {
+    /// The upstream version: `5.15.0`.
+    pub(super) version: &'a str,
+    /// Version and ABI number: `5.15.0-91`.
+    abi: &'a str,
+    /// What the release itself says of the kernel's version, in the rare form `5.15.0-1029.36_lowlatency`.
+    upload: Option<&'a str>,
+    /// Flavour or pool: `generic-64k`, `hwe-5.4`; empty for generic.
+    pub(super) suffix: &'a str,
+}
+
+impl<'a> Release<'a> {
+    pub(super) fn parse(release: &'a str) -> Result<Self, String> {
+        Self::cut(release).ok_or_else(|| {
+            "a release of Ubuntu is version, ABI number and flavour, as in `5.15.0-91-generic`"
+                .to_owned()
+        })
+    }
+
+    fn cut(release: &'a str) -> Option<Self> {
+        let (version, rest) = release.split_once('-')?;
+        let is_number =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if version.split('.').count() != 3 || !version.split('.').all(is_number) {
+            return None;
+        }
+        let end = rest
+            .find(|other: char| !other.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (number, rest) = rest.split_at(end);
+        if !is_number(number) {
+            return None;
+        }
+        let abi = &release[..version.len() + 1 + number.len()];
+        let (upload, suffix) = match rest.chars().next() {
+            None => (None, ""),
+            Some('-' | '_') => (None, &rest[1..]),
+            Some('.') => {
+                let (upload, suffix) = rest[1..].split_once('_')?;
+                (Some(upload), suffix)
+            }
+            Some(_) => return None,
+        };
+        // A flavour starts with a letter; `amd64` ends Debian's releases, a machine those of rpm packages.
+        let is_flavour = suffix.is_empty() && rest.is_empty()
+            || suffix.starts_with(|first: char| first.is_ascii_lowercase());
+        let is_foreign = ["amd64", "arm64", "pve", "default"].iter().any(|word| {
+            suffix
+                .trim_end_matches('+')
+                .split('-')
+                .any(|part| part == *word)
+        }) || suffix.ends_with("x86_64")
+            || suffix.ends_with("aarch64");
+        (is_flavour && !is_foreign).then_some(Self {
+            version,
+            abi,
+            upload,
+            suffix,
+        })
+    }
+
+    /// Version and ABI number: `5.15.0-91`.
+    pub(super) fn abi(&self) -> &'a str {
+        self.abi
+    }
+
+    /// The first two numbers: `5.15`.
+    pub(super) fn line(&self) -> &'a str {
+        let end = self.version.rfind('.').unwrap_or(self.version.len());
+        &self.version[..end]
+    }
+
+    /// The ABI number.
+    pub(super) fn abi_number(&self) -> u32 {
+        let number = self.abi.rsplit('-').next().unwrap_or_default();
+        number.parse().unwrap_or_default()
+    }
+
+    /// The kernel's version: what the release says, else what is known otherwise.
+    pub(super) fn version_of(&self, known: &'a str) -> &'a str {
+        self.upload.unwrap_or(known)
+    }
+
+    /// The flavour, and another that lists since 2023 cut to the same word.
+    pub(super) fn flavours(&self) -> [&'a str; 2] {
+        let flavour = flavour_of(self.suffix);
+        [
+            flavour,
+            if flavour == "intel" {
+                "intel-iotg"
+            } else {
+                flavour
+            },
+        ]
+    }
+
+    /// What `uname -r` prints.
+    pub(super) fn uts_release(&self, flavour: &str) -> String {
+        format!("{}-{flavour}", self.abi)
+    }
+
+    /// The package of the flavour.
+    pub(super) fn tree_package(&self, flavour: &str) -> String {
+        format!("linux-headers-{}-{flavour}", self.abi)
+    }
+
+    /// Whether a package of this name can hold what the flavours share.
+    pub(super) fn is_common_package(&self, name: &str) -> bool {
+        name.strip_prefix("linux-")
+            .and_then(|name| name.strip_suffix(self.abi))
+            .is_some_and(|middle| middle == "headers-" || middle.ends_with("-headers-"))
+    }
+}
+
+/// The flavour of a pool: without its line (`-5.4`), then without `-hwe` or `-edge`. Flavours are their own.
+fn flavour_of(suffix: &str) -> &str {
+    let bare = without_line(suffix);
+    let bare = ["-hwe", "-edge"]
+        .iter()
+        .find_map(|end| bare.strip_suffix(end))
+        .unwrap_or(bare);
+    if bare.is_empty() || bare == "hwe" || bare.starts_with("lts-") {
+        "generic"
+    } else {
+        bare
+    }
+}
+
+/// A pool without its line: `aws` of `aws-5.4`.
+pub(super) fn without_line(suffix: &str) -> &str {
+    match suffix.rsplit_once('-') {
+        Some((bare, line)) if is_line(line) => bare,
+        _ => suffix,
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split('.').count() == 2 && text.split('.').all(is_number)
+}

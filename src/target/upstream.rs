@@ -1,0 +1,184 @@
+//! Kernels that are built from kernel.org's source: vanilla, and the systems that publish no header packages.
+
+use std::sync::Arc;
+
+use super::package::{PackageFormat, WantedPackage, named};
+use crate::kernel::Kernel;
+
+/// A release cut behind its version and, if it has one, its candidate number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SourceRelease<'a> {
+    /// The version as it was written: `5.10`, `5.10.0`, `2.6.32.71`.
+    pub(super) version: &'a str,
+    /// `rc1`, for a release candidate.
+    pub(super) candidate: Option<&'a str>,
+    /// What follows: `-edge`, or nothing.
+    pub(super) rest: &'a str,
+}
+
+impl<'a> SourceRelease<'a> {
+    /// Reads `5.5.2`, `6.4-rc1`, `5.10.1-edge`, `2.6.32.71`.
+    pub(super) fn parse(release: &'a str) -> Option<Self> {
+        let end = release
+            .find(|other: char| !other.is_ascii_digit() && other != '.')
+            .unwrap_or(release.len());
+        let (version, rest) = release.split_at(end);
+        let version_end = version.trim_end_matches('.');
+        if version_end.len() != version.len() || version.split('.').any(str::is_empty) {
+            return None;
+        }
+        let count = version.split('.').count();
+        if !(2..=4).contains(&count) {
+            return None;
+        }
+        let candidate = rest.strip_prefix('-').and_then(|rest| {
+            let word = rest.split(['-', '+', '.', '~']).next()?;
+            let number = word.strip_prefix("rc")?;
+            let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then_some(word)
+        });
+        let skipped = candidate.map_or(0, |word| word.len() + 1);
+        Some(Self {
+            version,
+            candidate,
+            rest: &rest[skipped..],
+        })
+    }
+
+    /// What `uname -r` prints without the local part: three numbers at least.
+    pub(super) fn uts_version(&self) -> String {
+        let zero = if self.version.split('.').count() == 2 {
+            ".0"
+        } else {
+            ""
+        };
+        match self.candidate {
+            Some(candidate) => format!("{}{zero}-{candidate}", self.version),
+            None => format!("{}{zero}", self.version),
+        }
+    }
+
+    /// The name of kernel.org's file: the first of a line lacks its zero.
+    fn source_name(&self) -> String {
+        let version = match self.version.strip_suffix(".0") {
+            Some(short) if short.contains('.') && !self.version.starts_with("2.") => short,
+            _ => self.version,
+        };
+        match self.candidate {
+            Some(candidate) => format!("linux-{version}-{candidate}"),
+            None => format!("linux-{version}"),
+        }
+    }
+
+    /// Where kernel.org has the source.
+    pub(super) fn addresses(&self) -> Vec<Arc<str>> {
+        let name = self.source_name();
+        if self.candidate.is_some() {
+            let tree = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git";
+            return vec![format!("{tree}/snapshot/{name}.tar.gz").into()];
+        }
+        let major = self.version.split('.').next().unwrap_or_default();
+        let folder = if major == "2" {
+            "v2.6".to_owned()
+        } else {
+            format!("v{major}.x")
+        };
+        ["https://cdn.kernel.org", "https://mirrors.edge.kernel.org"]
+            .map(|host| format!("{host}/pub/linux/kernel/{folder}/{name}.tar.xz").into())
+            .into()
+    }
+}
+
+/// The one archive of a kernel: what the kernel names, else kernel.org's.
+pub(super) fn source_package(
+    kernel: &Kernel,
+    release: &SourceRelease<'_>,
+) -> Result<Vec<WantedPackage>, String> {
+    let mut all = named(kernel);
+    if all.len() > 1 {
+        let files: Vec<_> = all.iter().map(|one| one.file.as_str()).collect();
+        return Err(format!(
+            "it names several kernel sources: {}",
+            files.join(", ")
+        ));
+    }
+    let package = match all.pop() {
+        Some(one) => one.wanted(PackageFormat::Tar),
+        None => WantedPackage::at(release.addresses(), PackageFormat::Tar),
+    };
+    if package.format == PackageFormat::Tar {
+        Ok(vec![package])
+    } else {
+        Err(format!("{} is no kernel source", package.file_name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_and_their_sources() {
+        let cdn = "https://cdn.kernel.org/pub/linux/kernel";
+        let snapshot =
+            "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/snapshot";
+        for (release, uts, rest, url) in [
+            (
+                "5.5.2",
+                "5.5.2",
+                "",
+                format!("{cdn}/v5.x/linux-5.5.2.tar.xz"),
+            ),
+            (
+                "5.10.1-edge",
+                "5.10.1",
+                "-edge",
+                format!("{cdn}/v5.x/linux-5.10.1.tar.xz"),
+            ),
+            (
+                "5.10",
+                "5.10.0",
+                "",
+                format!("{cdn}/v5.x/linux-5.10.tar.xz"),
+            ),
+            (
+                "5.10.0",
+                "5.10.0",
+                "",
+                format!("{cdn}/v5.x/linux-5.10.tar.xz"),
+            ),
+            (
+                "5.5.2-arch1-1",
+                "5.5.2",
+                "-arch1-1",
+                format!("{cdn}/v5.x/linux-5.5.2.tar.xz"),
+            ),
+            (
+                "2.6.32.71",
+                "2.6.32.71",
+                "",
+                format!("{cdn}/v2.6/linux-2.6.32.71.tar.xz"),
+            ),
+            (
+                "6.4-rc1",
+                "6.4.0-rc1",
+                "",
+                format!("{snapshot}/linux-6.4-rc1.tar.gz"),
+            ),
+            (
+                "6.4.0-rc1-x",
+                "6.4.0-rc1",
+                "-x",
+                format!("{snapshot}/linux-6.4-rc1.tar.gz"),
+            ),
+        ] {
+            let parsed = SourceRelease::parse(release).unwrap();
+            assert_eq!(parsed.uts_version(), uts, "{release}");
+            assert_eq!(parsed.rest, rest, "{release}");
+            assert_eq!(*parsed.addresses()[0], *url, "{release}");
+        }
+        for release in ["7", "6.1.", "1.2.3.4.5", "v6.1", ""] {
+            assert_eq!(SourceRelease::parse(release), None, "{release}");
+        }
+    }
+}
