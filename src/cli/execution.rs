@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::{CliError, Context, images};
+#[cfg(feature = "kubernetes")]
+use crate::executor::KubernetesExecutor;
 use crate::executor::{
     DockerAddress, DockerExecutor, DockerPool, Executor, ExecutorError, FakeExecutor,
     HostToolchain, LocalExecutor, host_toolchain,
@@ -45,6 +47,9 @@ pub(super) struct Execution {
     /// Where builder images come from, where a command says it in another way.
     #[arg(skip)]
     sources: Option<ImageSources>,
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    cluster: super::cluster::ClusterArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +58,9 @@ enum ExecutorChoice {
     Auto,
     /// Containers of the Docker daemon at `DOCKER_HOST`, or at the default socket
     Docker,
+    /// Jobs of a Kubernetes cluster
+    #[cfg(feature = "kubernetes")]
+    Kubernetes,
     /// Bubblewrap on this machine
     Local,
     /// Nothing is run: answers come from a script
@@ -68,6 +76,18 @@ enum ToolchainChoice {
     Image,
     /// The compilers of this machine, with the executor `local`
     Host,
+}
+
+impl ExecutorChoice {
+    /// Whether it can use nothing but builder images.
+    fn needs_images(self) -> bool {
+        match self {
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes => true,
+            Self::Docker => true,
+            Self::Auto | Self::Local | Self::Fake => false,
+        }
+    }
 }
 
 impl Execution {
@@ -90,6 +110,8 @@ impl Execution {
             images,
             builder: BuilderFlags::default(),
             sources: Some(sources),
+            #[cfg(feature = "kubernetes")]
+            cluster: super::cluster::ClusterArguments::default(),
         }
     }
 
@@ -141,7 +163,7 @@ impl Execution {
             (ToolchainChoice::Auto, Ok(catalogue)) if has_foreign || is_built(&catalogue) => {
                 Some(catalogue)
             }
-            (ToolchainChoice::Auto, catalogue) if self.executor == ExecutorChoice::Docker => {
+            (ToolchainChoice::Auto, catalogue) if self.executor.needs_images() => {
                 Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
             }
             (ToolchainChoice::Host | ToolchainChoice::Auto, _) => None,
@@ -150,7 +172,7 @@ impl Execution {
             let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
             return builder_images(catalogue, &self.images.built(context), sources, foreign);
         }
-        if self.executor == ExecutorChoice::Docker {
+        if self.executor.needs_images() {
             return Err(CliError::Input {
                 message: "the compilers of this machine cannot be used in a container".to_owned(),
                 help: Some("use --executor local, or --toolchain image".to_owned()),
@@ -208,6 +230,12 @@ impl Execution {
                     None => docker,
                 };
                 Ok((Arc::new(docker), notes))
+            }
+            #[cfg(feature = "kubernetes")]
+            ExecutorChoice::Kubernetes => {
+                let settings = self.cluster.settings();
+                let cluster = KubernetesExecutor::connect(settings, &context.cache).await?;
+                Ok((Arc::new(cluster), Vec::new()))
             }
             ExecutorChoice::Docker => {
                 let docker = DockerExecutor::connect()

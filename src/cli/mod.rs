@@ -4,6 +4,8 @@
 
 mod builder_flags;
 mod cache;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod driverkit;
 mod execution;
 mod exit;

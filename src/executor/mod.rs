@@ -15,6 +15,8 @@
 
 mod docker;
 mod fake;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod local;
 mod output;
 mod owner;
@@ -30,6 +32,11 @@ use crate::digest::Sha256;
 
 pub use docker::{DockerAddress, DockerExecutor, DockerPool, ParseDockerAddressError};
 pub use fake::{Behaviour, FakeError, FakeExecutor, FakeScript, Rule};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{
+    CacheVolume, KubernetesError, KubernetesExecutor, KubernetesSettings, ServerTls, Toleration,
+    is_cpu_quantity, is_name,
+};
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 
 /// The digest that stands for a builder image: over its layers' diff ids (`sha256:<64 digits>`, as `docker inspect`
@@ -153,6 +160,13 @@ pub enum ExecutorError {
         /// The image's name.
         image: String,
         /// What is wrong and what to do.
+        message: String,
+    },
+    /// The cluster ended the job for its own sake (a node went away, an eviction); nothing is broken, and it may
+    /// succeed when tried again.
+    #[error("{message}")]
+    Lost {
+        /// What happened.
         message: String,
     },
     /// The daemon, the sandbox program or the disk failed; may succeed when tried again.

@@ -5,8 +5,14 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::ExecutorError;
+
+/// After this time a thing is taken for abandoned when its owner cannot be seen from here; no job takes as long.
+const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 /// A process, named so that neither a later process of the same number nor one of another machine is taken for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,9 +111,39 @@ impl FromStr for Owner {
     }
 }
 
+/// Whether a thing with this owner, written down at that time, is left over from a dead run.
+pub(super) fn is_abandoned(
+    owner: Option<&String>,
+    created: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    let liveness = owner
+        .and_then(|text| text.parse().ok())
+        .map_or(Liveness::Unknown, |owner: Owner| owner.liveness());
+    match liveness {
+        Liveness::Alive => false,
+        Liveness::Dead => true,
+        Liveness::Unknown => created.is_some_and(|created| {
+            Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > ABANDONED_AFTER)
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_that_cannot_be_seen_have_a_day() {
+        let now = Timestamp::now();
+        let hours = |hours| Some(now - Duration::from_hours(hours));
+        let here = Owner::this_process().unwrap().to_string();
+        let elsewhere = "other-boot.1.1.1".to_owned();
+        assert!(!is_abandoned(Some(&here), hours(100), now));
+        assert!(!is_abandoned(Some(&elsewhere), hours(23), now));
+        assert!(is_abandoned(Some(&elsewhere), hours(25), now));
+        assert!(!is_abandoned(None, None, now));
+    }
 
     #[test]
     fn text_form_round_trips_and_this_process_lives() {

@@ -150,6 +150,8 @@ impl Pipeline {
     pub(super) fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
         let class = match error {
             ExecutorError::Image { .. } => FailureClass::Image,
+            // Many at once say nothing of the next: a node that went away takes all its jobs along.
+            ExecutorError::Lost { .. } => FailureClass::Infrastructure,
             ExecutorError::Infrastructure { .. } => {
                 let before = self
                     .infrastructure_failures

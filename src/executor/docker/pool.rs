@@ -96,7 +96,7 @@ impl Host {
             Ok(completion) => {
                 matches!(completion.exit, Exit::Code(code) if ENDED_FROM_OUTSIDE.contains(&code))
             }
-            Err(ExecutorError::Infrastructure { .. }) => true,
+            Err(ExecutorError::Infrastructure { .. } | ExecutorError::Lost { .. }) => true,
             Err(ExecutorError::Image { .. }) => false,
         };
         (!is_suspect || cancel.is_cancelled() || self.answers().await).then_some(ended)

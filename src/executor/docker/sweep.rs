@@ -1,19 +1,15 @@
 //! Removes containers and volumes whose owner is dead.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptionsBuilder};
 use jiff::Timestamp;
 
 use super::super::ExecutorError;
-use super::super::owner::{Liveness, Owner};
+use super::super::owner::is_abandoned;
 use super::connection::failure;
 use super::{OWNER_LABEL, container, volume};
-
-/// After this time a thing is taken for abandoned when its owner cannot be seen from here; no job takes as long.
-const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 pub(super) async fn sweep(docker: &Docker) -> Result<usize, ExecutorError> {
     let now = Timestamp::now();
@@ -54,34 +50,4 @@ pub(super) async fn sweep(docker: &Docker) -> Result<usize, ExecutorError> {
         }
     }
     Ok(removed)
-}
-
-fn is_abandoned(owner: Option<&String>, created: Option<Timestamp>, now: Timestamp) -> bool {
-    let liveness = owner
-        .and_then(|text| text.parse().ok())
-        .map_or(Liveness::Unknown, |owner: Owner| owner.liveness());
-    match liveness {
-        Liveness::Alive => false,
-        Liveness::Dead => true,
-        Liveness::Unknown => created.is_some_and(|created| {
-            Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > ABANDONED_AFTER)
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owners_that_cannot_be_seen_have_a_day() {
-        let now = Timestamp::now();
-        let hours = |hours| Some(now - Duration::from_hours(hours));
-        let here = Owner::this_process().unwrap().to_string();
-        let elsewhere = "other-boot.1.1.1".to_owned();
-        assert!(!is_abandoned(Some(&here), hours(100), now));
-        assert!(!is_abandoned(Some(&elsewhere), hours(23), now));
-        assert!(is_abandoned(Some(&elsewhere), hours(25), now));
-        assert!(!is_abandoned(None, None, now));
-    }
 }

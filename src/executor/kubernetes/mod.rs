@@ -1,0 +1,219 @@
+//! Runs jobs as Jobs of a Kubernetes cluster.
+//!
+//! In: [`KubernetesSettings`]. Each job becomes a batch/v1 Job whose pod passes PodSecurity `restricted`. The API
+//! server carries Jobs and one watch of their pods; trees, outputs and logs go between the pods and a small server
+//! in this process (`server.rs`), each named by its digest.
+
+mod archive;
+mod connection;
+mod job;
+mod manifest;
+mod pod_state;
+mod request;
+mod result;
+mod server;
+mod settings;
+mod sweep;
+mod watch;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::batch::v1::Job as BatchJob;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, Config};
+use ring::rand::SecureRandom as _;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::archive::Archives;
+use self::server::InputServer;
+use self::watch::Watcher;
+use super::owner::Owner;
+use super::{Completion, Executor, ExecutorError, Job, LogSink};
+use crate::digest::Sha256;
+
+pub use connection::KubernetesError;
+pub use settings::{
+    CacheVolume, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity, is_name,
+};
+
+/// Runs jobs in a cluster.
+pub struct KubernetesExecutor {
+    settings: KubernetesSettings,
+    client: Client,
+    namespace: String,
+    /// Where the server of inputs binds to.
+    listen: SocketAddr,
+    owner: Owner,
+    /// Names this process among all that use the namespace.
+    id: String,
+    archives: Archives,
+    session: OnceCell<Session>,
+    /// Trees that a pod of this run found whole on the cache volume.
+    on_volume: Mutex<HashSet<Sha256>>,
+    pace: Pace,
+    created: AtomicU64,
+}
+
+/// What runs while there are jobs.
+struct Session {
+    server: InputServer,
+    watcher: Watcher,
+}
+
+impl KubernetesExecutor {
+    /// Connects to the cluster and makes sure that this account may do what a run does; archives of trees are kept
+    /// in the store in folder `store`.
+    pub async fn connect(
+        settings: KubernetesSettings,
+        store: &Path,
+    ) -> Result<Self, KubernetesError> {
+        let config = connection::configure(&settings).await?;
+        let namespace = settings
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let listen = listen_address(&settings, &config).await?;
+        let client =
+            Client::try_from(config).map_err(|error| connection::refusal("be talked to", error))?;
+        connection::check_rights(&client, &namespace).await?;
+        let mut bytes = [0; 5];
+        ring::rand::SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| ExecutorError::infrastructure("the system gives no random numbers"))?;
+        let executor = Self {
+            pace: Pace::new(settings.creations_per_second),
+            settings,
+            client,
+            namespace,
+            listen,
+            owner: Owner::this_process()?,
+            id: Sha256::of(bytes).short(),
+            archives: Archives::new(store).map_err(ExecutorError::from)?,
+            session: OnceCell::new(),
+            on_volume: Mutex::default(),
+            created: AtomicU64::new(0),
+        };
+        Ok(executor)
+    }
+
+    fn jobs(&self) -> Api<BatchJob> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Server and watch, begun with the first job.
+    async fn session(&self) -> Result<&Session, ExecutorError> {
+        let begin = || async {
+            let server = InputServer::start(
+                self.listen,
+                self.settings.address.as_deref(),
+                self.settings.tls.as_ref(),
+            )
+            .await?;
+            tracing::info!("pods reach the server of inputs at {}", server.base());
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+            let labels = format!("{}={}", manifest::EXECUTOR_LABEL, self.id);
+            let watcher = Watcher::start(pods, labels);
+            Ok(Session { server, watcher })
+        };
+        self.session.get_or_try_init(begin).await
+    }
+
+    /// A name that no other Job of the namespace has.
+    fn next_name(&self, job: &Job) -> String {
+        let kind: String = job
+            .name
+            .chars()
+            .take_while(char::is_ascii_lowercase)
+            .take(16)
+            .collect();
+        let number = self.created.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("dkm-{}-{kind}-{number}", self.id).replace("--", "-")
+    }
+}
+
+/// The address that pods are told must not be one that only this machine knows.
+async fn listen_address(
+    settings: &KubernetesSettings,
+    config: &Config,
+) -> Result<SocketAddr, KubernetesError> {
+    if let Some(listen) = settings.listen {
+        if settings.address.is_none() && listen.ip().is_unspecified() {
+            return Err(KubernetesError::input(
+                format!(
+                    "the server of inputs binds to {listen}, but pods need one address to reach it at"
+                ),
+                "name it with --kubernetes-address",
+            ));
+        }
+        return Ok(listen);
+    }
+    let ip = connection::local_address(config).await?;
+    if settings.address.is_none() && ip.is_loopback() {
+        return Err(KubernetesError::input(
+            "the API server is on this machine's loopback, so it is not known where pods reach this machine",
+            "name an address with --kubernetes-listen",
+        ));
+    }
+    Ok(SocketAddr::new(ip, 0))
+}
+
+/// Lets through so many a second.
+struct Pace {
+    interval: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Self {
+        Self {
+            interval: Duration::from_secs(1) / per_second.max(1),
+            next: Mutex::new(Instant::now()),
+        }
+    }
+
+    async fn wait(&self) {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until(*next).await;
+        *next = Instant::now() + self.interval;
+    }
+}
+
+impl Executor for KubernetesExecutor {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        Box::pin(async {
+            let version = self.client.apiserver_version().await;
+            let version =
+                version.map_err(|error| connection::failure("tell its version", error))?;
+            Ok(version.git_version)
+        })
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.run_job(job, log, cancel))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(async { sweep::sweep(&self.jobs()).await })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        // Each job removed its own; the cache volume is for the next run.
+        Box::pin(async { Ok(()) })
+    }
+}

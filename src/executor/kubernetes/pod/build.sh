@@ -1,0 +1,27 @@
+# Runs a job's command beside deliver.sh, with its output in a file and its time limited.
+#   build.sh SECONDS FOLDERS COMMAND...
+# FOLDERS: the places of trees that are not empty, each with a line feed after it.
+seconds=$1 folders=$2
+shift 2
+mkfifo -m 600 /job/alive 2>/dev/null
+# Open as long as this process lives, whatever ends it: deliver.sh waits for that.
+exec 9>/job/alive
+trap 'exit 143' TERM
+IFS='
+'
+for folder in $folders; do
+    if [ -z "$(ls -A "$folder")" ]; then
+        echo "tree $folder is not on the cache volume any more" >/dev/termination-log
+        exit 190
+    fi
+done
+started=$(date +%s%3N)
+timeout --signal=KILL "$seconds" "$@" </dev/null >/job/log 2>&1 9>&- &
+wait $!
+code=$?
+ended=$(date +%s%3N)
+word=$code
+[ "$code" != 137 ] || [ $((ended - started)) -lt $((seconds * 1000)) ] || word=timeout
+printf '%s %s\n' "$word" "$((ended - started))" >/job/status.new
+mv /job/status.new /job/status
+exit "$code"

@@ -1,0 +1,36 @@
+# Moves one file to or from the program's server; every builder image has CMake, which knows HTTP, TLS and SHA-256.
+#   cmake -DMODE=get|put -DURL=... -DFILE=... [-DSHA256=...] -P transfer.cmake
+# The token comes in the variable TOKEN of the environment, the authority's certificate in the file CA.
+if(DEFINED ENV{CA})
+    set(CMAKE_TLS_VERIFY ON)
+    set(CMAKE_TLS_CAINFO "$ENV{CA}")
+endif()
+foreach(wait 1 2 4 8 0)
+    if(MODE STREQUAL "get")
+        file(DOWNLOAD "${URL}" "${FILE}" HTTPHEADER "Authorization: Bearer $ENV{TOKEN}"
+            INACTIVITY_TIMEOUT 60 STATUS status LOG log)
+    else()
+        file(UPLOAD "${FILE}" "${URL}" HTTPHEADER "Authorization: Bearer $ENV{TOKEN}"
+            INACTIVITY_TIMEOUT 60 STATUS status LOG log)
+    endif()
+    list(GET status 0 code)
+    list(GET status 1 problem)
+    if(code EQUAL 0 AND MODE STREQUAL "get")
+        file(SHA256 "${FILE}" found)
+        if(NOT found STREQUAL SHA256)
+            set(code 1)
+            set(problem "its SHA-256 is ${found}, not ${SHA256}")
+        endif()
+    endif()
+    if(code EQUAL 0)
+        return()
+    endif()
+    string(REGEX MATCH "HTTP/1.1 [45][0-9][0-9][^\r\n]*" answer "${log}")
+    message(STATUS "${MODE} ${URL}: ${problem} ${answer}")
+    # An answer that will not change.
+    if(answer MATCHES " 4[0-9][0-9]")
+        break()
+    endif()
+    execute_process(COMMAND "${CMAKE_COMMAND}" -E sleep ${wait})
+endforeach()
+message(FATAL_ERROR "${MODE} ${URL}: given up")

@@ -1,0 +1,269 @@
+//! What a pod's status says of its job.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+
+use super::manifest::{BUILD, DELIVER, PULL};
+
+/// How far a job's pod has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PodState {
+    /// There is none yet.
+    Absent,
+    /// It waits: for a node, for its image, for its inputs.
+    Waiting {
+        /// What for, as far as the cluster says.
+        reason: Option<String>,
+    },
+    /// The script runs.
+    Running,
+    /// The script has ended.
+    Ended {
+        /// With this exit code.
+        code: i32,
+        /// Whether the kernel killed it, or a part of it, for want of memory.
+        is_out_of_memory: bool,
+        /// Why its result cannot come any more, where that is known.
+        undelivered: Option<String>,
+    },
+    /// The pod took longer than Kubernetes allows it.
+    TimedOut,
+    /// The image cannot be had.
+    NoImage(String),
+    /// The node, or the cluster's mind: the same pod may succeed elsewhere.
+    Lost(String),
+    /// Something else that no script did.
+    Broken(String),
+    /// It was there and is being removed, or is gone.
+    Removed {
+        /// Whether the script had begun.
+        had_started: bool,
+        /// What it waited for otherwise.
+        reason: Option<String>,
+    },
+}
+
+impl PodState {
+    /// Whether nothing more is to be learned from the pod.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Absent | Self::Waiting { .. } | Self::Running => false,
+            Self::Ended { undelivered, .. } => undelivered.is_some(),
+            _ => true,
+        }
+    }
+
+    /// The state after the pod has gone.
+    pub(super) fn after_removal(self) -> Self {
+        match self {
+            Self::Absent => Self::Removed {
+                had_started: false,
+                reason: None,
+            },
+            Self::Waiting { reason } => Self::Removed {
+                had_started: false,
+                reason,
+            },
+            Self::Running => Self::Removed {
+                had_started: true,
+                reason: None,
+            },
+            other => other,
+        }
+    }
+}
+
+const IMAGE_REASONS: [&str; 4] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+];
+
+const BROKEN_REASONS: [&str; 5] = [
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "PreCreateHookError",
+    "PostStartHookError",
+];
+
+/// Reasons for which a container ends that are not its program's doing.
+const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
+
+/// Reads a pod's status.
+pub(super) fn read(pod: &Pod) -> PodState {
+    let Some(status) = &pod.status else {
+        return PodState::Waiting { reason: None };
+    };
+    let disruption = disruption(status);
+    if let Some(state) = failed_early(status) {
+        return state;
+    }
+    let build = container(status.container_statuses.as_deref(), BUILD);
+    let state = build.and_then(|found| ended(found, status));
+    if let Some(reason) = disruption
+        && !matches!(state, Some(PodState::Ended { code: 0, .. }))
+    {
+        return PodState::Lost(reason);
+    }
+    let is_phase = |phase: &str| status.phase.as_deref() == Some(phase);
+    let state = state.unwrap_or_else(|| {
+        let is_running = build
+            .and_then(|found| found.state.as_ref())
+            .is_some_and(|state| state.running.is_some());
+        match (is_running, is_phase("Failed")) {
+            // Nothing of it ran, or all trace of that is lost.
+            (false, true) => {
+                PodState::Lost(words(status.reason.as_deref(), status.message.as_deref()))
+            }
+            (true, _) => PodState::Running,
+            (false, false) => PodState::Waiting {
+                reason: waiting_for(status),
+            },
+        }
+    });
+    if pod.metadata.deletion_timestamp.is_some() {
+        match state {
+            // Ended by its removal.
+            PodState::Ended {
+                code: 137 | 143,
+                is_out_of_memory: false,
+                ..
+            } => PodState::Removed {
+                had_started: true,
+                reason: None,
+            },
+            other => other.after_removal(),
+        }
+    } else {
+        state
+    }
+}
+
+fn container<'a>(found: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a ContainerStatus> {
+    found?.iter().find(|container| container.name == name)
+}
+
+/// Reason and message of a condition that says that the pod is ended for the cluster's sake.
+fn disruption(status: &PodStatus) -> Option<String> {
+    let evicted = [
+        "Evicted",
+        "NodeLost",
+        "NodeShutdown",
+        "Shutdown",
+        "Terminated",
+        "Preempting",
+    ];
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    if let Some(condition) = condition {
+        return Some(words(
+            condition.reason.as_deref(),
+            condition.message.as_deref(),
+        ));
+    }
+    let reason = status.reason.as_deref()?;
+    evicted
+        .contains(&reason)
+        .then(|| words(Some(reason), status.message.as_deref()))
+}
+
+/// What ends a job before its script does.
+fn failed_early(status: &PodStatus) -> Option<PodState> {
+    if status.reason.as_deref() == Some("DeadlineExceeded") {
+        return Some(PodState::TimedOut);
+    }
+    let inits = status.init_container_statuses.iter().flatten();
+    let all = inits.chain(status.container_statuses.iter().flatten());
+    for found in all {
+        let Some(state) = &found.state else { continue };
+        if let Some(waiting) = &state.waiting {
+            let reason = waiting.reason.as_deref().unwrap_or_default();
+            let text = words(Some(reason), waiting.message.as_deref());
+            if IMAGE_REASONS.contains(&reason) {
+                return Some(PodState::NoImage(text));
+            }
+            if BROKEN_REASONS.contains(&reason) {
+                return Some(PodState::Broken(text));
+            }
+        }
+        if let Some(end) = &state.terminated
+            && found.name == PULL
+            && end.exit_code != 0
+        {
+            let said = words(end.reason.as_deref(), end.message.as_deref());
+            let text = format!("the inputs could not be brought to the pod: {said}");
+            return Some(PodState::Broken(text));
+        }
+    }
+    None
+}
+
+/// How the script's container ended, if it did.
+fn ended(found: &ContainerStatus, status: &PodStatus) -> Option<PodState> {
+    let end = found.state.as_ref()?.terminated.as_ref()?;
+    let reason = end.reason.as_deref().unwrap_or_default();
+    if reason == "ContainerStatusUnknown" {
+        let text = words(Some(reason), end.message.as_deref());
+        return Some(PodState::Lost(text));
+    }
+    if NOT_STARTED.contains(&reason) {
+        let text = words(Some(reason), end.message.as_deref());
+        return Some(PodState::Broken(text));
+    }
+    if end.exit_code == super::manifest::TREE_MISSING {
+        let text = end.message.clone().unwrap_or_default();
+        return Some(PodState::Broken(text.trim().to_owned()));
+    }
+    let deliver = container(status.container_statuses.as_deref(), DELIVER)
+        .and_then(|found| found.state.as_ref()?.terminated.as_ref());
+    let undelivered = deliver
+        .filter(|end| end.exit_code != 0)
+        .map(|end| words(end.reason.as_deref(), end.message.as_deref()));
+    Some(PodState::Ended {
+        code: end.exit_code,
+        is_out_of_memory: reason == "OOMKilled",
+        undelivered,
+    })
+}
+
+fn waiting_for(status: &PodStatus) -> Option<String> {
+    let scheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = scheduled {
+        return Some(words(
+            condition.reason.as_deref(),
+            condition.message.as_deref(),
+        ));
+    }
+    let inits = status.init_container_statuses.iter().flatten();
+    let mut waiting = inits
+        .chain(status.container_statuses.iter().flatten())
+        .filter_map(|found| found.state.as_ref()?.waiting.as_ref());
+    let found = waiting.next()?;
+    Some(words(found.reason.as_deref(), found.message.as_deref()))
+}
+
+/// `Reason: message`, as far as there is any.
+fn words(reason: Option<&str>, message: Option<&str>) -> String {
+    let parts: Vec<&str> = [reason, message]
+        .into_iter()
+        .flatten()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .collect();
+    if parts.is_empty() {
+        "no reason is given".to_owned()
+    } else {
+        parts.join(": ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! What a pod sent: one tar with the script's status, its log, and what it left in `/out`.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::executor::{ExecutorError, Exit, LogSink, output};
+
+/// More than any build leaves.
+const OUTPUT_LIMIT_BYTES: u64 = 4 << 30;
+
+const RESULT_STATUS: &str = "status";
+const RESULT_LOG: &str = "log";
+
+/// The script's end in the words of `pod/build.sh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    pub(super) exit: Exit,
+    pub(super) wall: Duration,
+}
+
+/// Reads a result: the log goes to the sink, the outputs to the folder. None when the script was killed with its
+/// container.
+pub(super) async fn take(
+    mut file: File,
+    folder: &Path,
+    log: &mut dyn LogSink,
+) -> Result<Option<Status>, ExecutorError> {
+    let broken = |error: io::Error| {
+        ExecutorError::caused_by(format!("a result cannot be read: {error}"), error)
+    };
+    let status = read_head(&mut file, log).map_err(broken)?;
+    if status.is_some() {
+        let folder = folder.to_owned();
+        let unpack = move || {
+            file.rewind()?;
+            output::unpack(&file, &folder, OUTPUT_LIMIT_BYTES)
+        };
+        tokio::task::spawn_blocking(unpack)
+            .await
+            .map_err(|error| ExecutorError::caused_by("reading a result was given up", error))?
+            .map_err(broken)?;
+    }
+    Ok(status)
+}
+
+/// Reads status and log, which come before the outputs.
+fn read_head(file: &mut File, log: &mut dyn LogSink) -> Result<Option<Status>, io::Error> {
+    file.rewind()?;
+    let mut status = None;
+    let mut archive = tar::Archive::new(file);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?.into_owned();
+        if name.as_os_str() == RESULT_STATUS {
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            status = parse_status(&text);
+        } else if name.as_os_str() == RESULT_LOG {
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let count = entry.read(&mut buffer)?;
+                if count == 0 {
+                    break;
+                }
+                log.write(&buffer[..count]);
+            }
+        } else {
+            break;
+        }
+    }
+    Ok(status)
+}
+
+fn parse_status(text: &str) -> Option<Status> {
+    let (word, milliseconds) = text.trim().split_once(' ')?;
+    let exit = match word {
+        "timeout" => Exit::TimedOut,
+        code => Exit::Code(code.parse().ok()?),
+    };
+    let wall = Duration::from_millis(milliseconds.parse().ok()?);
+    Some(Status { exit, wall })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_code_or_a_timeout_and_a_time() {
+        let status = |exit, milliseconds| {
+            Some(Status {
+                exit,
+                wall: Duration::from_millis(milliseconds),
+            })
+        };
+        assert_eq!(parse_status("0 15\n"), status(Exit::Code(0), 15));
+        assert_eq!(parse_status("timeout 3001\n"), status(Exit::TimedOut, 3001));
+        for text in ["", "0", "x 1", "1 x"] {
+            assert_eq!(parse_status(text), None, "{text}");
+        }
+    }
+}

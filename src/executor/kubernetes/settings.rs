@@ -1,0 +1,233 @@
+//! How jobs are to run in a cluster, as a person says it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where a cluster is and how jobs run there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesSettings {
+    /// The kubeconfig; `None`: `KUBECONFIG`, else `~/.kube/config`, else the pod that the program runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig other than its current one.
+    pub context: Option<String>,
+    /// Only the service account of the pod that the program runs in; no kubeconfig is read.
+    pub is_in_cluster: bool,
+    /// The namespace of the Jobs; `None`: the context's.
+    pub namespace: Option<String>,
+    /// Put before the name of a builder image: `registry.example/`.
+    pub image_prefix: String,
+    /// Secrets of the namespace with which images are pulled.
+    pub image_pull_secrets: Vec<String>,
+    /// The service account of the pods; they get no token of it.
+    pub service_account: Option<String>,
+    /// User that scripts run as; not 0.
+    pub run_as_user: u32,
+    /// Group that scripts run as.
+    pub run_as_group: u32,
+    /// Labels that a node must have, beside its architecture.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that pods tolerate.
+    pub tolerations: Vec<Toleration>,
+    /// Processors that a pod asks for, as Kubernetes writes quantities: `1`, `500m`.
+    pub cpu: String,
+    /// Where trees are kept between jobs.
+    pub cache: CacheVolume,
+    /// Trees on the cache volume that no job used for so many days go.
+    pub cache_days: u32,
+    /// The address that the server of inputs binds to; `None`: the one of this machine that the cluster's API
+    /// server is reached from, any port.
+    pub listen: Option<SocketAddr>,
+    /// `HOST` or `HOST:PORT` that pods reach it at; `None`: the address that it binds to.
+    pub address: Option<String>,
+    /// With these it speaks TLS.
+    pub tls: Option<ServerTls>,
+    /// How long a pod may take until its script runs.
+    pub start_timeout: Duration,
+    /// How long the cluster keeps finished Jobs that the program could not remove.
+    pub keep_finished: Duration,
+    /// Jobs created a second, at most.
+    pub creations_per_second: u32,
+}
+
+/// Files of the server of inputs, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate and those up to the authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What pods trust; `None`: the certificate itself.
+    pub authority: Option<PathBuf>,
+}
+
+/// Where trees are kept between jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CacheVolume {
+    /// Nowhere: each job pulls its own.
+    #[default]
+    None,
+    /// A PersistentVolumeClaim of the namespace, that all nodes share.
+    Claim(String),
+    /// A folder of each node, where the namespace's policy allows that.
+    HostPath(String),
+}
+
+impl Default for KubernetesSettings {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            is_in_cluster: false,
+            namespace: None,
+            image_prefix: String::new(),
+            image_pull_secrets: Vec::new(),
+            service_account: None,
+            run_as_user: super::super::sandbox::NOBODY,
+            run_as_group: super::super::sandbox::NOBODY,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            cpu: "1".to_owned(),
+            cache: CacheVolume::None,
+            cache_days: 30,
+            listen: None,
+            address: None,
+            tls: None,
+            start_timeout: Duration::from_mins(10),
+            keep_finished: Duration::from_mins(10),
+            creations_per_second: 20,
+        }
+    }
+}
+
+impl FromStr for CacheVolume {
+    type Err = String;
+
+    /// Reads `none`, `pvc:NAME` or `host:/FOLDER`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "none" => Ok(Self::None),
+            Some(("pvc", name)) if is_name(name) => Ok(Self::Claim(name.to_owned())),
+            Some(("host", folder)) if folder.starts_with('/') && folder != "/" => {
+                Ok(Self::HostPath(folder.to_owned()))
+            }
+            _ => Err("write pvc:NAME, host:/FOLDER or none".to_owned()),
+        }
+    }
+}
+
+/// A taint that pods tolerate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toleration {
+    /// The taint's key; empty: all taints.
+    pub key: String,
+    /// The taint's value; `None`: any.
+    pub value: Option<String>,
+    /// The taint's effect; `None`: any.
+    pub effect: Option<String>,
+}
+
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+impl FromStr for Toleration {
+    type Err = String;
+
+    /// Reads `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes taints; `:EFFECT` alone tolerates all of that effect.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (taint, effect) = match text.rsplit_once(':') {
+            Some((taint, effect)) if EFFECTS.contains(&effect) => (taint, Some(effect.to_owned())),
+            Some((_, effect)) => {
+                return Err(format!(
+                    "`{effect}` is no effect of a taint; there are {}",
+                    EFFECTS.join(", ")
+                ));
+            }
+            None => (text, None),
+        };
+        let (key, value) = match taint.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (taint, None),
+        };
+        if key.is_empty() && (value.is_some() || effect.is_none()) {
+            return Err("write KEY[=VALUE][:EFFECT], as in builders=only:NoSchedule".to_owned());
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            value,
+            effect,
+        })
+    }
+}
+
+/// Whether the text can be the name of an object: of a namespace, a claim, a secret.
+pub fn is_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(|&byte| is_inner(byte))
+            && bytes.last().is_some_and(|&byte| is_inner(byte))
+            && bytes.iter().all(|&byte| is_inner(byte) || byte == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+/// Whether the text is a quantity of processors: `2`, `0.5`, `500m`.
+pub fn is_cpu_quantity(text: &str) -> bool {
+    let number = text.strip_suffix('m').unwrap_or(text);
+    number.parse::<f64>().is_ok_and(|value| value > 0.0)
+        && number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerations_are_read_as_taints_are_written() {
+        let read = |text: &str| text.parse::<Toleration>();
+        let toleration = |key: &str, value: Option<&str>, effect: Option<&str>| Toleration {
+            key: key.to_owned(),
+            value: value.map(str::to_owned),
+            effect: effect.map(str::to_owned),
+        };
+        assert_eq!(
+            read("a/b=c:NoSchedule"),
+            Ok(toleration("a/b", Some("c"), Some("NoSchedule")))
+        );
+        assert_eq!(read("spot"), Ok(toleration("spot", None, None)));
+        assert_eq!(
+            read(":NoExecute"),
+            Ok(toleration("", None, Some("NoExecute")))
+        );
+        for text in ["", "=x", "a:Never", "a=b:"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cache_volumes_are_claims_or_folders() {
+        assert_eq!(
+            "pvc:trees".parse(),
+            Ok(CacheVolume::Claim("trees".to_owned()))
+        );
+        assert_eq!(
+            "host:/var/cache/x".parse(),
+            Ok(CacheVolume::HostPath("/var/cache/x".to_owned()))
+        );
+        assert_eq!("none".parse(), Ok(CacheVolume::None));
+        for text in ["", "trees", "pvc:", "pvc:A_b", "host:relative", "host:/"] {
+            assert!(text.parse::<CacheVolume>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_quantities() {
+        assert!(is_name("a-b.c1") && !is_name("-a") && !is_name("A") && !is_name(""));
+        assert!(is_cpu_quantity("2") && is_cpu_quantity("500m") && is_cpu_quantity("0.5"));
+        assert!(!is_cpu_quantity("0") && !is_cpu_quantity("1e3") && !is_cpu_quantity("x"));
+    }
+}

@@ -1,0 +1,180 @@
+//! The one watch of a run: over all its pods, by label; taken up again where it broke off.
+//!
+//! In: the cluster. Out: for each job that is followed, the state of its pod, as it changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::pod_state::{self, PodState};
+
+/// The label with the Job's name that Kubernetes puts on its pods.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+/// After this many seconds the API server ends a watch, and it is taken up again.
+const WATCH_SECONDS: u32 = 290;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Follows pods until dropped.
+pub(super) struct Watcher {
+    jobs: Arc<Jobs>,
+    _watching: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Jobs(Mutex<HashMap<String, watch::Sender<PodState>>>);
+
+/// The state of one job's pod, until dropped.
+pub(super) struct Followed {
+    name: String,
+    jobs: Arc<Jobs>,
+    pub(super) state: watch::Receiver<PodState>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.jobs.locked().remove(&self.name);
+    }
+}
+
+impl Watcher {
+    /// Follows the pods of namespace and label that `pods` and `labels` say.
+    pub(super) fn start(pods: Api<Pod>, labels: String) -> Self {
+        let jobs = Arc::new(Jobs::default());
+        let watching = tokio::spawn(follow(pods, labels, jobs.clone()));
+        Self {
+            jobs,
+            _watching: AbortOnDropHandle::new(watching),
+        }
+    }
+
+    /// Follows the pod of a Job; to be called before the Job is created.
+    pub(super) fn follow(&self, name: &str) -> Followed {
+        let (sender, state) = watch::channel(PodState::Absent);
+        self.jobs.locked().insert(name.to_owned(), sender);
+        Followed {
+            name: name.to_owned(),
+            jobs: self.jobs.clone(),
+            state,
+        }
+    }
+}
+
+impl Jobs {
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<PodState>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, pod: &Pod, state: PodState) {
+        if let Some(sender) = job_of(pod).and_then(|name| self.locked().get(name).cloned()) {
+            sender.send_if_modified(|old| {
+                // A pod that is gone says no more; a Job with backoffLimit 0 gets no second one.
+                let is_news = *old != state && !old.is_final();
+                if is_news {
+                    *old = state;
+                }
+                is_news
+            });
+        }
+    }
+
+    fn remove(&self, pod: &Pod) {
+        let state = pod_state::read(pod).after_removal();
+        self.set(pod, state);
+    }
+
+    /// Takes over a list: pods that were there and are not in it are gone.
+    fn replace(&self, pods: &[Pod]) {
+        for pod in pods {
+            self.set(pod, pod_state::read(pod));
+        }
+        let listed: Vec<&str> = pods.iter().filter_map(job_of).collect();
+        for (name, sender) in self.locked().iter() {
+            if !listed.contains(&name.as_str()) {
+                sender.send_if_modified(|state| {
+                    let is_gone = *state != PodState::Absent && !state.is_final();
+                    if is_gone {
+                        *state = state.clone().after_removal();
+                    }
+                    is_gone
+                });
+            }
+        }
+    }
+}
+
+fn job_of(pod: &Pod) -> Option<&str> {
+    let labels = pod.metadata.labels.as_ref()?;
+    labels.get(JOB_NAME).map(String::as_str)
+}
+
+async fn follow(pods: Api<Pod>, labels: String, jobs: Arc<Jobs>) {
+    let mut version = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match follow_once(&pods, &labels, &jobs, &mut version).await {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(error) => {
+                tracing::debug!("the watch of pods broke off and is taken up again: {error}");
+                if is_gone(&error) {
+                    version = None;
+                    continue;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether the version that was asked for is older than what the API server remembers.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 410)
+}
+
+/// Lists where no version is known, then watches until the connection ends.
+async fn follow_once(
+    pods: &Api<Pod>,
+    labels: &str,
+    jobs: &Jobs,
+    version: &mut Option<String>,
+) -> Result<(), kube::Error> {
+    let from = if let Some(version) = version {
+        version.clone()
+    } else {
+        let list = pods.list(&ListParams::default().labels(labels)).await?;
+        jobs.replace(&list.items);
+        let found = list.metadata.resource_version.unwrap_or_default();
+        version.insert(found).clone()
+    };
+    let parameters = WatchParams::default().labels(labels).timeout(WATCH_SECONDS);
+    let stream = pods.watch(&parameters, &from).await?;
+    futures_util::pin_mut!(stream);
+    while let Some(event) = stream.try_next().await? {
+        let seen = match event {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                jobs.set(&pod, pod_state::read(&pod));
+                pod.metadata.resource_version
+            }
+            WatchEvent::Deleted(pod) => {
+                jobs.remove(&pod);
+                pod.metadata.resource_version
+            }
+            WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        };
+        if seen.is_some() {
+            *version = seen;
+        }
+    }
+    Ok(())
+}
