@@ -69,3 +69,17 @@ fn every_link_between_documents_leads_to_a_file() {
         }
     }
 }
+
+#[test]
+fn the_document_of_the_commands_is_up_to_date() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
+        .args(["generate", "markdown"])
+        .output()
+        .unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+    let found = std::fs::read_to_string(path).unwrap();
+    assert!(
+        found.as_bytes() == output.stdout,
+        "run `cargo run -- generate markdown >docs/cli.md`"
+    );
+}

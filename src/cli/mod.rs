@@ -6,10 +6,12 @@ mod builder_flags;
 mod cache;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod completion;
 mod driverkit;
 mod execution;
 mod exit;
 mod explain;
+mod generate;
 mod images;
 mod lock;
 mod lock_notes;
@@ -93,6 +95,9 @@ enum Command {
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Docker(Box<driverkit::DockerArguments>),
+    Completion(completion::CompletionArguments),
+    #[command(hide = true)]
+    Generate(generate::GenerateArguments),
 }
 
 /// What every command needs beside its own arguments.
@@ -286,6 +291,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
                 Command::Docker(command) => command.execute(&context),
+                Command::Completion(command) => command.execute(),
+                Command::Generate(command) => command.execute(),
             };
             result.map_err(|error| (error, context.is_coloured))
         });
