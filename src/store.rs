@@ -1,11 +1,15 @@
 //! The store: contents by digest, shared by all runs of a machine.
 //!
 //! `blobs/` holds files (packages, artifacts, logs), `trees/` holds unpacked folders, both named by their digest and
-//! never changed; `temporary/<run>/` is where things are made before they are renamed into place. Two runs may use
+//! never changed; `files/` holds one name of every file that trees share; `temporary/<run>/` is where things are made before they are renamed into place. Two runs may use
 //! one store: a thing appears whole or not at all, and clean-up waits until no run holds the store.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+mod files;
+
+pub use files::{SharedFile, SharedFiles};
 
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError, Lock, PendingFile};
@@ -125,6 +129,11 @@ impl Store {
             pending.keep_as(&self.blob_path(digest))?;
         }
         Ok((digest, size_bytes))
+    }
+
+    /// The files that trees share.
+    pub fn shared_files(&self) -> Result<SharedFiles, FileError> {
+        SharedFiles::open(&self.root.join("files"))
     }
 
     /// Where the folder with this digest is, if it is there.

@@ -111,6 +111,20 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Two streams with padding between them, the second of several blocks.
+fn xz_streams(bytes: &[u8]) -> Vec<u8> {
+    let (first, second) = bytes.split_at(1000);
+    let stream = liblzma::stream::MtStreamBuilder::new()
+        .threads(2)
+        .block_size(512)
+        .preset(1)
+        .encoder()
+        .unwrap();
+    let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+    encoder.write_all(second).unwrap();
+    [xz(first), vec![0; 8], encoder.finish().unwrap()].concat()
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -183,6 +197,7 @@ fn a_package_of_every_compression_gives_the_same_tree() {
         deb("data.tar", &data),
         deb("data.tar/", &data),
         deb("data.tar.xz", &xz(&data)),
+        deb("data.tar.xz", &xz_streams(&data)),
         deb("data.tar.gz", &gzip(&data)),
         deb("data.tar.zst", &zstd::encode_all(&data[..], 1).unwrap()),
         data.clone(),
@@ -496,6 +511,10 @@ fn broken_archives_are_refused() {
         ),
         ([&whole[..], &[b'x'; 60]].concat(), "header is damaged"),
         (deb("data.tar.xz", &data), "is broken"),
+        (
+            deb("data.tar.xz", &[&xz(&data)[..], b"garbage"].concat()),
+            "is broken",
+        ),
         (deb("data.tar.xz", &xz(&data)[..100]), "is broken"),
         (deb("data.tar.gz", &gzip(&data)[..60]), "is broken"),
         (deb("data.tar", &data[..700]), "is broken"),
@@ -545,6 +564,43 @@ fn a_refused_archive_leaves_nothing_in_the_store() {
     assert_eq!(fs::read_dir(work.path().join("trees")).unwrap().count(), 1);
     let left = walkdir::WalkDir::new(work.path().join("temporary/test"));
     assert_eq!(left.into_iter().count(), 1);
+}
+
+#[test]
+fn trees_of_a_store_share_their_files() {
+    let work = tempfile::tempdir().unwrap();
+    let store = Store::open(work.path(), "test").unwrap();
+    let unpacked = |members: &[Member]| {
+        let blob = store.put_blob(&plain_deb(members)[..]).unwrap().0;
+        let tree = unpack_into_store(&store, blob, &Limits::default()).unwrap();
+        let path = store.tree_path(tree.sha256);
+        assert_eq!(tree_digest_of_folder(&path).unwrap(), tree.sha256);
+        path
+    };
+    let mut program = file("a/run", "same");
+    program.mode = 0o755;
+    let one = unpacked(&[file("a/one", "same"), program.clone(), file("b", "old")]);
+    let two = unpacked(&[
+        file("one", "same"),
+        file("x/b", "new"),
+        program,
+        hard_link("c", "one"),
+    ]);
+    let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(one.join("a/one")), inode(two.join("one")));
+    assert_eq!(inode(one.join("a/run")), inode(two.join("a/run")));
+    assert_ne!(inode(two.join("one")), inode(two.join("a/run")));
+    assert_eq!(inode(two.join("one")), inode(two.join("c")));
+    assert_eq!(fs::read(one.join("b")).unwrap(), b"old");
+    assert_eq!(fs::read(two.join("x/b")).unwrap(), b"new");
+    // One that is refused halfway takes nothing from the others.
+    let blob = plain_deb(&[file("a", "same"), file("b", "third"), file("../c", "")]);
+    let blob = store.put_blob(&blob[..]).unwrap().0;
+    unpack_into_store(&store, blob, &Limits::default()).unwrap_err();
+    assert_eq!(fs::read(one.join("a/one")).unwrap(), b"same");
+    let names = walkdir::WalkDir::new(work.path().join("files")).into_iter();
+    let files = names.filter(|entry| entry.as_ref().unwrap().file_type().is_file());
+    assert_eq!(files.count(), 4);
 }
 
 #[test]

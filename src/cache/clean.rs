@@ -1,10 +1,13 @@
 //! How large the store is, and making it smaller.
 //!
-//! Trees can be unpacked and configured again, so they go first, least recently used. Packages, artifacts and logs
+//! Trees can be unpacked and configured again, so they go first, least recently used. They share files: one that
+//! several have counts once, and is gone when the last of them is. Packages, artifacts and logs
 //! go when nothing names them any more or when they were not used for long. Outcomes are small and stay as long
 //! as what they name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +25,7 @@ pub struct CacheSizes {
     pub blob_bytes: u64,
     /// Number of trees.
     pub trees: u64,
-    /// Their bytes.
+    /// Their bytes; a file that several share counts once.
     pub tree_bytes: u64,
     /// Number of outcomes.
     pub outcomes: u64,
@@ -67,10 +70,9 @@ pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
         sizes.blobs += 1;
         sizes.blob_bytes += blob.size_bytes;
     }
-    for tree in trees(root)? {
-        sizes.trees += 1;
-        sizes.tree_bytes += tree.size_bytes;
-    }
+    let trees = Trees::read(root)?;
+    sizes.trees = trees.trees.len() as u64;
+    sizes.tree_bytes = trees.size_bytes();
     for (_, outcome) in outcomes(root)? {
         sizes.outcomes += 1;
         if matches!(outcome.result, StepResult::Failure(_)) {
@@ -85,18 +87,18 @@ pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
 pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
     let root = store.root();
     let mut cleaned = Cleaned::default();
-    let mut all_trees = trees(root)?;
-    all_trees.sort_by_key(|tree| tree.used);
-    let mut tree_bytes: u64 = all_trees.iter().map(|tree| tree.size_bytes).sum();
-    for tree in all_trees {
-        if tree_bytes <= limits.tree_bytes {
-            break;
-        }
+    let mut trees = Trees::read(root)?;
+    let mut tree_bytes = trees.size_bytes();
+    while tree_bytes > limits.tree_bytes
+        && let Some(tree) = trees.trees.pop()
+    {
         fs::remove_folder(&tree.path)?;
-        tree_bytes -= tree.size_bytes;
+        let freed_bytes = trees.without(&tree);
+        tree_bytes -= freed_bytes;
         cleaned.trees += 1;
-        cleaned.tree_bytes += tree.size_bytes;
+        cleaned.tree_bytes += freed_bytes;
     }
+    remove_unshared(&root.join("files"))?;
     let Some(unused_for) = limits.unused_for else {
         return Ok(cleaned);
     };
@@ -137,20 +139,80 @@ pub(super) fn contents(outcome: &Outcome) -> Vec<Sha256> {
     artifact.into_iter().chain(outcome.log).collect()
 }
 
-fn trees(root: &Path) -> Result<Vec<Entry>, FileError> {
-    let folder = root.join("trees");
-    let mut trees = Vec::new();
-    for path in children(&folder)? {
-        let size_bytes = files(&path)?.iter().map(|file| file.size_bytes).sum();
-        let metadata = std::fs::metadata(&path).map_err(FileError::of("read", &path))?;
-        let used = metadata.modified().map_err(FileError::of("read", &path))?;
-        trees.push(Entry {
-            path,
-            size_bytes,
-            used,
-        });
+/// The trees of a store, the least recently used last.
+struct Trees {
+    trees: Vec<Tree>,
+    /// Size in bytes of each file, by inode, and how many trees have it.
+    files: HashMap<u64, (u64, u32)>,
+}
+
+struct Tree {
+    path: PathBuf,
+    used: SystemTime,
+    /// The inodes of its files.
+    files: Vec<u64>,
+}
+
+impl Trees {
+    fn read(root: &Path) -> Result<Self, FileError> {
+        let mut all = Self {
+            trees: Vec::new(),
+            files: HashMap::new(),
+        };
+        for path in children(&root.join("trees"))? {
+            let metadata = std::fs::metadata(&path).map_err(FileError::of("read", &path))?;
+            let used = metadata.modified().map_err(FileError::of("read", &path))?;
+            let mut tree = Tree {
+                path,
+                used,
+                files: Vec::new(),
+            };
+            for file in walk(&tree.path)? {
+                let (_, metadata) = file?;
+                tree.files.push(metadata.ino());
+                all.files.insert(metadata.ino(), (metadata.len(), 0));
+            }
+            tree.files.sort_unstable();
+            tree.files.dedup();
+            all.trees.push(tree);
+        }
+        for inode in all.trees.iter().flat_map(|tree| &tree.files) {
+            if let Some((_, trees)) = all.files.get_mut(inode) {
+                *trees += 1;
+            }
+        }
+        all.trees.sort_by_key(|tree| std::cmp::Reverse(tree.used));
+        Ok(all)
     }
-    Ok(trees)
+
+    fn size_bytes(&self) -> u64 {
+        self.files.values().map(|(size_bytes, _)| size_bytes).sum()
+    }
+
+    /// The bytes that no other tree has.
+    fn without(&mut self, tree: &Tree) -> u64 {
+        let mut freed_bytes = 0;
+        for inode in &tree.files {
+            if let Some((size_bytes, trees)) = self.files.get_mut(inode) {
+                *trees -= 1;
+                if *trees == 0 {
+                    freed_bytes += *size_bytes;
+                }
+            }
+        }
+        freed_bytes
+    }
+}
+
+/// Removes the shared files that no tree has any more.
+fn remove_unshared(folder: &Path) -> Result<(), FileError> {
+    for file in walk(folder)? {
+        let (path, metadata) = file?;
+        if metadata.nlink() == 1 {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn outcomes(root: &Path) -> Result<Vec<(Entry, Outcome)>, FileError> {
@@ -173,38 +235,50 @@ pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 fn files(folder: &Path) -> Result<Vec<Entry>, FileError> {
-    let mut files = Vec::new();
-    if !folder.exists() {
-        return Ok(files);
-    }
-    for entry in walkdir::WalkDir::new(folder) {
-        let failed = |error: walkdir::Error| {
-            FileError::of("read folder", folder)(
-                error
-                    .into_io_error()
-                    .unwrap_or_else(|| std::io::Error::other("loop")),
-            )
-        };
-        let entry = entry.map_err(failed)?;
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        let metadata = entry.metadata().map_err(failed)?;
-        files.push(Entry {
+    let entry = |file: Result<(PathBuf, Metadata), FileError>| {
+        let (path, metadata) = file?;
+        let used = metadata.modified().map_err(FileError::of("read", &path))?;
+        Ok(Entry {
+            path,
             size_bytes: metadata.len(),
-            used: metadata
-                .modified()
-                .map_err(FileError::of("read", entry.path()))?,
-            path: entry.into_path(),
-        });
-    }
-    Ok(files)
+            used,
+        })
+    };
+    walk(folder)?.map(entry).collect()
+}
+
+/// The files below a folder; none where it is not there.
+fn walk(
+    folder: &Path,
+) -> Result<impl Iterator<Item = Result<(PathBuf, Metadata), FileError>>, FileError> {
+    let there = folder
+        .try_exists()
+        .map_err(FileError::of("read folder", folder))?;
+    let entries = there.then(|| walkdir::WalkDir::new(folder).into_iter());
+    let failed = move |error: walkdir::Error| {
+        let path = error.path().unwrap_or(folder).to_owned();
+        let cause = error.into_io_error();
+        FileError::of("read folder", path)(cause.unwrap_or_else(|| std::io::Error::other("loop")))
+    };
+    Ok(entries.into_iter().flatten().filter_map(move |entry| {
+        let read = |entry: walkdir::DirEntry| Ok((entry.metadata()?, entry.into_path()));
+        match entry {
+            Ok(entry) if !entry.file_type().is_file() => None,
+            entry => Some(
+                entry
+                    .and_then(read)
+                    .map(|(metadata, path)| (path, metadata))
+                    .map_err(&failed),
+            ),
+        }
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::digest::KeyBuilder;
+    use crate::store::SharedFile;
     use std::time::Duration;
 
     fn store_with(folder: &Path) -> Store {
@@ -240,6 +314,38 @@ mod tests {
         assert_eq!((cleaned.trees, cleaned.tree_bytes), (1, 1000));
         assert!(!store.has_tree(Sha256::of("old")));
         assert!(store.has_tree(Sha256::of("new")));
+    }
+
+    #[test]
+    fn a_file_of_several_trees_counts_once_and_goes_with_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with(folder.path());
+        let shared = store.shared_files().unwrap();
+        let file = SharedFile {
+            sha256: Sha256::of(vec![0; 1000]),
+            is_executable: false,
+        };
+        shared
+            .add(&store.tree_path(Sha256::of("old")).join("file"), file)
+            .unwrap();
+        let new = store.tree_path(Sha256::of("new"));
+        fs::remove_file(&new.join("file")).unwrap();
+        let open = std::fs::File::open(&new).unwrap();
+        assert!(shared.link(file, &open, Path::new("file")).unwrap());
+        set_used(&new, 2);
+        let limits = |tree_bytes| CleanLimits {
+            tree_bytes,
+            unused_for: None,
+        };
+        let names = || walk(&folder.path().join("files")).unwrap().count();
+
+        assert_eq!(sizes(folder.path()).unwrap().tree_bytes, 1000);
+        let cleaned = clean(&store, limits(1000)).unwrap();
+        assert_eq!((cleaned.trees, names()), (0, 1));
+        let cleaned = clean(&store, limits(999)).unwrap();
+        assert_eq!((cleaned.trees, cleaned.tree_bytes), (2, 1000));
+        assert_eq!(names(), 0);
+        assert!(!shared.link(file, &open, Path::new("other")).unwrap());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Proves that the store holds what its names say.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use super::clean::{children, contents};
 use super::outcome::{Outcome, Outcomes};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
-use crate::store::Store;
+use crate::store::{SharedFile, Store};
 
 /// Something in the store that is not what its name says.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -31,6 +32,10 @@ pub fn verify(
     for folder in children(&root.join("blobs"))? {
         blobs.extend(children(&folder)?);
     }
+    let mut shared = Vec::new();
+    for folder in children(&root.join("files"))? {
+        shared.extend(children(&folder)?);
+    }
     let mut outcomes = Vec::new();
     for folder in children(Outcomes::new(root).folder())? {
         if folder.file_name().is_some_and(|name| name != "locks") {
@@ -46,6 +51,10 @@ pub fn verify(
                 .map(|(digest, _)| digest)
                 .map_err(|error| error.to_string()),
         )
+    }));
+    defects.par_extend(shared.into_par_iter().filter_map(|path| {
+        let problem = shared_file_problem(&path)?;
+        Some(Defect { path, problem })
     }));
     defects.par_extend(
         children(&root.join("trees"))?
@@ -87,6 +96,25 @@ pub fn verify(
     Ok(defects)
 }
 
+/// What is wrong with a file that trees share: later ones would take it.
+fn shared_file_problem(path: &Path) -> Option<String> {
+    let read = || -> std::io::Result<SharedFile> {
+        let file = std::fs::File::open(path)?;
+        let is_executable = file.metadata()?.permissions().mode() & 0o100 != 0;
+        let (sha256, _) = Sha256::of_reader(file)?;
+        Ok(SharedFile {
+            sha256,
+            is_executable,
+        })
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    match read() {
+        Ok(found) if name.and_then(SharedFile::of_name) == Some(found) => None,
+        Ok(found) => Some(format!("its content has digest {}", found.sha256)),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 fn compare(path: PathBuf, found: Result<Sha256, String>) -> Option<Defect> {
     let name = path
         .file_name()
@@ -104,6 +132,7 @@ mod tests {
     use super::*;
     use crate::cache::StepResult;
     use crate::digest::KeyBuilder;
+    use std::io::Write as _;
     use std::time::Duration;
 
     #[test]
@@ -129,6 +158,33 @@ mod tests {
         let removed = verify(&store, no_trees, true).unwrap();
         assert_eq!(removed.len(), 2, "{removed:?}");
         assert!(store.has_blob(good));
+        assert_eq!(verify(&store, no_trees, false).unwrap(), []);
+
+        let shared = store.shared_files().unwrap();
+        for (content, is_executable) in [("good", false), ("good", true), ("other", false)] {
+            let path = folder.path().join(format!("{content}{is_executable}"));
+            fs::write(&path, content).unwrap();
+            let sha256 = Sha256::of("good");
+            let file = SharedFile {
+                sha256,
+                is_executable,
+            };
+            shared.add(&path, file).unwrap();
+            let found = verify(&store, no_trees, true).unwrap();
+            // Of the second, its mode is wrong; the third has the first one's name, so it is not taken.
+            assert_eq!(found.len(), usize::from(is_executable), "{found:?}");
+        }
+        fs::remove_file(&folder.path().join("goodfalse")).unwrap();
+        let name = Sha256::of("good").to_string();
+        let path = folder.path().join("files").join(&name[..2]).join(&name);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"x")
+            .unwrap();
+        let found = verify(&store, no_trees, true).unwrap();
+        assert_eq!(found[0].path, path);
         assert_eq!(verify(&store, no_trees, false).unwrap(), []);
     }
 }

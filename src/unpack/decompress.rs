@@ -1,21 +1,32 @@
-//! Decompression within limits.
+//! Decompression within limits, in a thread of its own.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
-use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
 
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{MtStreamBuilder, Stream};
 
 use super::{Limits, UnpackError};
 
 /// The most memory that an xz stream may ask for; the strongest preset takes 65 MiB.
 const XZ_MEMORY_BYTES: u64 = 256 << 20;
 
+/// The most threads that an xz stream is decompressed by.
+const XZ_THREADS: usize = 4;
+
 /// The largest zstd window, as the exponent of two: 128 MiB.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// Archives smaller than this are never taken for a trap.
 const RATIO_FLOOR_BYTES: u64 = 16 << 20;
+
+/// What is handed from one thread to the other at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How many chunks may wait: their writer is slow at small files, and fast at large ones.
+const CHUNKS: usize = 8;
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,46 +61,138 @@ impl Compression {
     }
 }
 
-/// Which limit was exceeded; told apart from an error of the data, which it reaches the reader as.
-pub(super) type Exceeded = Rc<Cell<Option<UnpackError>>>;
-
-/// Reads what is in `compressed`, as long as it stays within the limits.
-pub(super) fn decompress(
+/// Hands what is in `compressed` to `unpack`, which reads it to its end. A thread of its own decompresses, so that
+/// the other only has to write.
+pub(super) fn decompressed<T>(
     compression: Compression,
-    compressed: impl Read + 'static,
-    limits: Limits,
-) -> Result<(impl Read, Exceeded), UnpackError> {
-    let compressed_bytes = Rc::new(Cell::new(0));
-    let exceeded = Exceeded::default();
-    let counted = BufReader::with_capacity(
-        64 << 10,
-        Counted {
-            inner: compressed,
-            bytes: Rc::clone(&compressed_bytes),
-        },
-    );
-    let metered = Metered {
-        inner: decoder(compression, counted).map_err(UnpackError::Broken)?,
-        bytes: 0,
-        compressed_bytes,
-        limits,
-        exceeded: Rc::clone(&exceeded),
-    };
-    Ok((metered, exceeded))
+    compressed: impl Read + Send,
+    limits: &Limits,
+    unpack: impl FnOnce(&mut Chunks) -> Result<T, UnpackError>,
+) -> Result<T, UnpackError> {
+    let (full_sender, full) = sync_channel(CHUNKS);
+    let (empty, empty_receiver) = channel();
+    thread::scope(|scope| {
+        let producer = scope.spawn(move || {
+            produce(
+                compression,
+                compressed,
+                limits,
+                &full_sender,
+                &empty_receiver,
+            )
+        });
+        let mut chunks = Chunks {
+            full,
+            empty,
+            current: Vec::new(),
+            position: 0,
+            has_ended: false,
+        };
+        let result = unpack(&mut chunks);
+        let has_ended = chunks.has_ended;
+        // The other thread may be waiting for somebody to take its chunks.
+        drop(chunks);
+        let produced = producer.join().unwrap_or_else(|_| {
+            let panicked = io::Error::other("the decompressor panicked");
+            Err(UnpackError::Broken(panicked))
+        });
+        match produced {
+            // What was wrong with the data shows up here as its end.
+            Err(error) if has_ended => Err(error),
+            _ => result,
+        }
+    })
 }
 
-fn decoder(
+/// What came out of a decompressor, on its way to another thread.
+pub(super) struct Chunks {
+    full: Receiver<Vec<u8>>,
+    empty: Sender<Vec<u8>>,
+    current: Vec<u8>,
+    position: usize,
+    has_ended: bool,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.current.len() {
+            let Ok(next) = self.full.recv() else {
+                self.has_ended = true;
+                return Ok(0);
+            };
+            // Nobody takes them any more once all is decompressed.
+            drop(self.empty.send(std::mem::replace(&mut self.current, next)));
+            self.position = 0;
+        }
+        let count = (&self.current[self.position..]).read(buffer)?;
+        self.position += count;
+        Ok(count)
+    }
+}
+
+/// Decompresses until the end, a limit, or until nobody reads any more.
+fn produce(
     compression: Compression,
-    compressed: impl BufRead + 'static,
-) -> io::Result<Box<dyn Read>> {
+    compressed: impl Read,
+    limits: &Limits,
+    full: &SyncSender<Vec<u8>>,
+    empty: &Receiver<Vec<u8>>,
+) -> Result<(), UnpackError> {
+    let compressed_bytes = Cell::new(0_u64);
+    let counted = Counted {
+        inner: compressed,
+        bytes: &compressed_bytes,
+    };
+    let mut decoder = decoder(compression, BufReader::with_capacity(64 << 10, counted))
+        .map_err(UnpackError::Broken)?;
+    let mut bytes = 0_u64;
+    loop {
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK_BYTES, 0);
+        let count = read_up_to(&mut decoder, &mut chunk).map_err(UnpackError::Broken)?;
+        if count == 0 {
+            return Ok(());
+        }
+        bytes += count as u64;
+        if bytes > limits.size_bytes {
+            return Err(UnpackError::TooLarge(limits.size_bytes));
+        }
+        let most_bytes = compressed_bytes.get().saturating_mul(limits.ratio);
+        if bytes > most_bytes.max(RATIO_FLOOR_BYTES) {
+            return Err(UnpackError::Ratio(limits.ratio));
+        }
+        chunk.truncate(count);
+        if full.send(chunk).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Fills `buffer` as far as there is something to read.
+pub(super) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn decoder<'a>(
+    compression: Compression,
+    compressed: impl BufRead + 'a,
+) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => Box::new(compressed),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(compressed)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(compressed)),
-        Compression::Xz => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(compressed, stream))
-        }
+        Compression::Xz => Box::new(XzStreams {
+            current: Some(XzDecoder::new_stream(compressed, xz_stream()?)),
+        }),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -98,43 +201,60 @@ fn decoder(
     })
 }
 
-struct Counted<R> {
-    inner: R,
-    bytes: Rc<Cell<u64>>,
+/// Streams of xz, one behind another.
+struct XzStreams<R: BufRead> {
+    current: Option<XzDecoder<R>>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: BufRead> Read for XzStreams<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.current {
+            let count = decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let rest = self.current.take().map(XzDecoder::into_inner);
+            self.current = rest.map_or(Ok(None), next_stream)?;
+        }
+        Ok(0)
+    }
+}
+
+/// The stream that follows in `rest`; there may be zeros before it.
+fn next_stream<R: BufRead>(mut rest: R) -> io::Result<Option<XzDecoder<R>>> {
+    loop {
+        let bytes = rest.fill_buf()?;
+        let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+        if bytes.is_empty() {
+            return Ok(None);
+        } else if zeros == 0 {
+            return Ok(Some(XzDecoder::new_stream(rest, xz_stream()?)));
+        }
+        rest.consume(zeros);
+    }
+}
+
+/// Packages are compressed in blocks of their own: several are decompressed at once, as dpkg does.
+fn xz_stream() -> io::Result<Stream> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let threads = u32::try_from(processors.min(XZ_THREADS)).unwrap_or(1);
+    let stream = MtStreamBuilder::new()
+        .threads(threads)
+        .memlimit_threading(XZ_MEMORY_BYTES / 2)
+        .memlimit_stop(XZ_MEMORY_BYTES)
+        .decoder()?;
+    Ok(stream)
+}
+
+struct Counted<'a, R> {
+    inner: R,
+    bytes: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.bytes.set(self.bytes.get() + count as u64);
         Ok(count)
-    }
-}
-
-struct Metered<R> {
-    inner: R,
-    bytes: u64,
-    compressed_bytes: Rc<Cell<u64>>,
-    limits: Limits,
-    exceeded: Exceeded,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.bytes += count as u64;
-        let ratio_bytes = self
-            .compressed_bytes
-            .get()
-            .saturating_mul(self.limits.ratio);
-        let error = if self.bytes > self.limits.size_bytes {
-            UnpackError::TooLarge(self.limits.size_bytes)
-        } else if self.bytes > ratio_bytes.max(RATIO_FLOOR_BYTES) {
-            UnpackError::Ratio(self.limits.ratio)
-        } else {
-            return Ok(count);
-        };
-        self.exceeded.set(Some(error));
-        Err(io::Error::other("too large"))
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::btree_map::Entry;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, OpenOptions};
+use cap_std::fs::Dir;
 use rustix::fs::{
-    AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, utimensat,
+    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, openat,
+    utimensat,
 };
 
 use super::error::shown;
@@ -18,12 +21,13 @@ use super::tree::{Listing, Node, Tree, digest};
 use super::{Limits, UnpackError};
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
+use crate::store::{SharedFile, SharedFiles};
 
 /// The time that everything in a tree has: the year 2000. Not 0, which make takes for a file that is not there.
 const MODIFIED_SECONDS: i64 = 946_684_800;
 
-/// Files up to this size are written at once.
-const BUFFER_BYTES: usize = 256 << 10;
+/// Files up to this size are read before they are written: only these can be shared with other trees.
+const BUFFER_BYTES: usize = 4 << 20;
 
 /// A tree that is being written into an empty folder.
 ///
@@ -38,10 +42,34 @@ pub(super) struct TreeWriter<'a> {
     /// The folder of the last entry: the next one is mostly beside it.
     current: Option<(Vec<u8>, Dir)>,
     buffer: Vec<u8>,
+    shared: Option<&'a SharedFiles>,
+    new_files: Vec<(PathBuf, SharedFile)>,
+}
+
+/// A tree that was written.
+pub(super) struct Written {
+    pub(super) tree: Tree,
+    /// Its files that could be shared, but are in no other tree yet, with their paths in it.
+    pub(super) new_files: Vec<(PathBuf, SharedFile)>,
 }
 
 fn name_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
+}
+
+fn mode(is_executable: bool) -> Mode {
+    Mode::from_raw_mode(if is_executable { 0o755 } else { 0o644 })
+}
+
+/// Whether this process's mask takes nothing away from the modes of files, so that they need not be set once more.
+fn umask_is_harmless() -> bool {
+    static IS_HARMLESS: OnceLock<bool> = OnceLock::new();
+    *IS_HARMLESS.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+        mask.is_some_and(|mask| mask & 0o755 == 0)
+    })
 }
 
 fn timestamps() -> Timestamps {
@@ -60,7 +88,12 @@ fn timestamps() -> Timestamps {
 }
 
 impl<'a> TreeWriter<'a> {
-    pub(super) fn new(path: &'a Path, limits: &'a Limits) -> Result<Self, UnpackError> {
+    /// Starts a tree in the empty folder `path`, which takes files that are in `shared` from there.
+    pub(super) fn new(
+        path: &'a Path,
+        limits: &'a Limits,
+        shared: Option<&'a SharedFiles>,
+    ) -> Result<Self, UnpackError> {
         let root = Dir::open_ambient_dir(path, ambient_authority())
             .map_err(FileError::of("open folder", path))?;
         Ok(Self {
@@ -70,7 +103,9 @@ impl<'a> TreeWriter<'a> {
             listing: Listing::new(),
             size_bytes: 0,
             current: None,
-            buffer: vec![0; BUFFER_BYTES],
+            buffer: Vec::new(),
+            shared,
+            new_files: Vec::new(),
         })
     }
 
@@ -163,36 +198,11 @@ impl<'a> TreeWriter<'a> {
         if self.size_bytes > self.limits.size_bytes {
             return Err(UnpackError::TooLarge(self.limits.size_bytes));
         }
-        let on_disk = self.on_disk(&path);
-        let mut file = self.create(&path)?;
-        let sha256 = match usize::try_from(size_bytes) {
-            Ok(size) if size <= self.buffer.len() => {
-                let bytes = &mut self.buffer[..size];
-                content.read_exact(bytes).map_err(UnpackError::Broken)?;
-                file.write_all(bytes)
-                    .map_err(FileError::of("write", &on_disk))?;
-                Sha256::of(bytes)
-            }
-            _ => {
-                let mut hashing = HashingWriter::new(&mut file);
-                let mut left = size_bytes;
-                while left > 0 {
-                    let size =
-                        usize::try_from(left).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
-                    let bytes = &mut self.buffer[..size];
-                    content.read_exact(bytes).map_err(UnpackError::Broken)?;
-                    hashing
-                        .write_all(bytes)
-                        .map_err(FileError::of("write", &on_disk))?;
-                    left -= size as u64;
-                }
-                hashing.finish().0
-            }
+        let sha256 = if size_bytes <= BUFFER_BYTES as u64 {
+            self.add_small_file(&path, is_executable, size_bytes, content)?
+        } else {
+            self.add_large_file(&path, is_executable, size_bytes, content)?
         };
-        let mode = if is_executable { 0o755 } else { 0o644 };
-        fchmod(&file, Mode::from_raw_mode(mode))
-            .and_then(|()| futimens(&file, &timestamps()))
-            .map_err(|error| FileError::of("write", &on_disk)(error.into()))?;
         self.insert(
             path,
             Node::File {
@@ -202,12 +212,80 @@ impl<'a> TreeWriter<'a> {
         )
     }
 
-    fn create(&self, path: &[u8]) -> Result<File, UnpackError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        self.parent()
-            .open_with(name_of(split(path).1), &options)
-            .map_err(|error| FileError::of("create", self.on_disk(path))(error).into())
+    fn add_small_file(
+        &mut self,
+        path: &[u8],
+        is_executable: bool,
+        size_bytes: u64,
+        content: &mut impl Read,
+    ) -> Result<Sha256, UnpackError> {
+        let size = usize::try_from(size_bytes).unwrap_or(BUFFER_BYTES);
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+        content
+            .read_exact(&mut self.buffer[..size])
+            .map_err(UnpackError::Broken)?;
+        let bytes = &self.buffer[..size];
+        let sha256 = Sha256::of(bytes);
+        let file = SharedFile {
+            sha256,
+            is_executable,
+        };
+        if let Some(shared) = self.shared {
+            if shared.link(file, self.parent(), name_of(split(path).1))? {
+                return Ok(sha256);
+            }
+            self.new_files.push((name_of(path).to_owned(), file));
+        }
+        let mut file = self.create(path, is_executable)?;
+        file.write_all(bytes)
+            .map_err(FileError::of("write", self.on_disk(path)))?;
+        self.complete(&file, path, is_executable)?;
+        Ok(sha256)
+    }
+
+    fn add_large_file(
+        &mut self,
+        path: &[u8],
+        is_executable: bool,
+        size_bytes: u64,
+        content: &mut impl Read,
+    ) -> Result<Sha256, UnpackError> {
+        let file = self.create(path, is_executable)?;
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let mut hashing = HashingWriter::new(&file);
+        let mut left = size_bytes;
+        while left > 0 {
+            let size = usize::try_from(left).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
+            let bytes = &mut self.buffer[..size];
+            content.read_exact(bytes).map_err(UnpackError::Broken)?;
+            hashing
+                .write_all(bytes)
+                .map_err(FileError::of("write", self.path.join(name_of(path))))?;
+            left -= size as u64;
+        }
+        let (sha256, _, _) = hashing.finish();
+        self.complete(&file, path, is_executable)?;
+        Ok(sha256)
+    }
+
+    /// Makes a file in the folder that was entered last, whatever is there: its bare name leads nowhere else.
+    fn create(&self, path: &[u8], is_executable: bool) -> Result<File, UnpackError> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = name_of(split(path).1);
+        openat(self.parent(), name, flags, mode(is_executable))
+            .map(File::from)
+            .map_err(|error| FileError::of("create", self.on_disk(path))(error.into()).into())
+    }
+
+    fn complete(&self, file: &File, path: &[u8], is_executable: bool) -> Result<(), UnpackError> {
+        let mut result = futimens(file, &timestamps());
+        if !umask_is_harmless() {
+            result = result.and_then(|()| fchmod(file, mode(is_executable)));
+        }
+        result.map_err(|error| FileError::of("write", self.on_disk(path))(error.into()).into())
     }
 
     /// The folder that was entered last.
@@ -267,7 +345,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Ends the tree.
-    pub(super) fn finish(self) -> Result<Tree, UnpackError> {
+    pub(super) fn finish(self) -> Result<Written, UnpackError> {
         let open = |folder: &Path| {
             Ok(chmodat(
                 &self.root,
@@ -291,10 +369,14 @@ impl<'a> TreeWriter<'a> {
                 Node::Link { .. } | Node::File { .. } => {}
             }
         }
-        Ok(Tree {
+        let tree = Tree {
             sha256: digest(&self.listing).map_err(UnpackError::Broken)?,
             entries: self.listing.len() as u64,
             size_bytes: self.size_bytes,
+        };
+        Ok(Written {
+            tree,
+            new_files: self.new_files,
         })
     }
 }

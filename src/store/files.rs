@@ -1,0 +1,99 @@
+//! Files that trees share: most files of a header package are those of the one before.
+//!
+//! `files/<two digits>/<digest>` is a further name of a file in a tree; with an `x` behind it, of one that can be run.
+//! A file that only has that name is in no tree any more.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat};
+use rustix::io::Errno;
+
+use crate::digest::Sha256;
+use crate::fs::{FileError, create_folder};
+
+/// What a file must have in common with another to be the same: nothing else of a file in a tree differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SharedFile {
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Whether it can be run.
+    pub is_executable: bool,
+}
+
+impl SharedFile {
+    /// Its path below `files/`.
+    fn path(self) -> String {
+        let digest = self.sha256.to_string();
+        let end = if self.is_executable { "x" } else { "" };
+        format!("{}/{digest}{end}", &digest[..2])
+    }
+
+    /// The file that a name below `files/` stands for.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let digest = name.strip_suffix('x').unwrap_or(name);
+        Some(Self {
+            sha256: digest.parse().ok()?,
+            is_executable: digest != name,
+        })
+    }
+}
+
+/// The folder of shared files, open.
+pub struct SharedFiles {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl SharedFiles {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        create_folder(path)?;
+        let folder = File::open(path).map_err(FileError::of("open folder", path))?;
+        Ok(Self {
+            folder: folder.into(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Gives the shared file the further name `name` in the open folder `folder`; false where there is none, or where
+    /// the file system gives it no more names.
+    pub fn link(
+        &self,
+        file: SharedFile,
+        folder: impl AsFd,
+        name: &Path,
+    ) -> Result<bool, FileError> {
+        match linkat(&self.folder, file.path(), folder, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::MLINK | Errno::XDEV | Errno::PERM) => Ok(false),
+            Err(error) => Err(FileError::of("link to", name)(error.into())),
+        }
+    }
+
+    /// Lets later trees take the file at `path`, whose content must be durable. One that is there already stays.
+    pub fn add(&self, path: &Path, file: SharedFile) -> Result<(), FileError> {
+        let name = file.path();
+        let link = || linkat(CWD, path, &self.folder, &name, AtFlags::empty());
+        let linked = match link() {
+            Err(Errno::NOENT) => {
+                let made = mkdirat(&self.folder, &name[..2], Mode::from_raw_mode(0o755));
+                // Another run may make it at the same time.
+                made.or_else(|error| {
+                    if error == Errno::EXIST {
+                        Ok(())
+                    } else {
+                        Err(error)
+                    }
+                })
+                .and_then(|()| link())
+            }
+            linked => linked,
+        };
+        match linked {
+            // A file system without further names shares nothing.
+            Ok(()) | Err(Errno::EXIST | Errno::MLINK | Errno::XDEV | Errno::PERM) => Ok(()),
+            Err(error) => Err(FileError::of("link to", self.path.join(name))(error.into())),
+        }
+    }
+}
