@@ -15,8 +15,10 @@ use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
 use driverkit_matrix::discover::lock::{self, Lock, RefreshRules};
 use driverkit_matrix::discover::{self, Discovered};
+use driverkit_matrix::kernel::Kernel;
 use driverkit_matrix::matrix::{self, Matrix};
 use driverkit_matrix::plan::{Expansion, expand};
+use driverkit_matrix::target;
 
 fn main() {
     divan::main();
@@ -91,4 +93,42 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
         left_out: Vec::new(),
     }];
     bencher.bench_local(|| expand(black_box(&expansion)));
+}
+
+/// Computing the addresses of all header packages of 6,434 kernels from release and version alone.
+#[divan::bench]
+fn compute_header_urls(bencher: Bencher<'_, '_>) {
+    let (_folder, _, lock) = prepare();
+    let kernels: Vec<Kernel> = lock
+        .kernels
+        .iter()
+        .map(|locked| Kernel {
+            packages: Vec::new(),
+            ..(*locked.kernel).clone()
+        })
+        .collect();
+    bencher.bench_local(|| count_addresses(black_box(&kernels)));
+}
+
+/// Sorting out the addresses that lists give of 6,434 kernels.
+#[divan::bench]
+fn sort_named_urls(bencher: Bencher<'_, '_>) {
+    let (_folder, _, lock) = prepare();
+    let kernels: Vec<Kernel> = lock
+        .kernels
+        .iter()
+        .map(|locked| (*locked.kernel).clone())
+        .collect();
+    bencher.bench_local(|| count_addresses(black_box(&kernels)));
+}
+
+fn count_addresses(kernels: &[Kernel]) -> usize {
+    let packages = kernels.iter().filter_map(|kernel| {
+        let target = target::find(&kernel.target)?;
+        target.header_packages(kernel, kernel.architecture).ok()
+    });
+    packages
+        .flatten()
+        .map(|package| package.candidates.len())
+        .sum()
 }

@@ -82,7 +82,7 @@ fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<S
         .contains(&major)
         .then(|| POINT_RELEASES[major as usize - 6])
         .and_then(|table| table.iter().find(|(number, _)| *number == first));
-    let paths: Vec<String> = match (major, point) {
+    let mut paths: Vec<String> = match (major, point) {
         (6 | 7, Some((_, point))) => {
             // A kernel that came with the point release has no further numbers; one has all the same.
             let is_first = !release.has_further_numbers() || release.build == "131.0.15.el6";
@@ -110,6 +110,19 @@ fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<S
             return Ok(stream(major, order, machine));
         }
     };
+    // The newest point release is also found under the name of the major one.
+    if let Some((number, point)) = point
+        && POINT_RELEASES[major as usize - 6]
+            .last()
+            .is_some_and(|(newest, _)| newest == number)
+    {
+        let major = major.to_string();
+        let moving: Vec<_> = paths
+            .iter()
+            .map(|path| path.replacen(point, &major, 1))
+            .collect();
+        paths.extend(moving);
+    }
     let folders = paths
         .iter()
         .flat_map(|path| HOSTS.map(|host| format!("{host}/{path}")));

@@ -79,12 +79,14 @@ impl Headers {
             .find_map(|file| {
                 let uts_release = file.name.strip_prefix("linux-headers-")?;
                 let (abi, flavour) = split_abi(uts_release)?;
+                let of_version = release
+                    .strip_prefix(&file.version)
+                    .and_then(|rest| rest.strip_prefix('-'));
                 let is_wanted = uts_release == release
-                    || release
-                        .strip_prefix(&file.version)
-                        .and_then(|rest| rest.strip_prefix('-'))
-                        == Some(flavour)
-                    || (release == file.version && flavour == kernel.architecture.as_str());
+                    || of_version == Some(flavour)
+                    || (release == file.version && flavour == kernel.architecture.as_str())
+                    // Its version has the flavour already, and lists do not say it twice.
+                    || (of_version.is_some() && of_version == flavour.strip_prefix("grsec-"));
                 is_wanted.then(|| Self {
                     uts_release: uts_release.to_owned(),
                     abi: abi.to_owned(),
@@ -110,6 +112,7 @@ impl Headers {
             Some("rt") if self.is_real_time_shared => vec![plain.clone() + "-rt", plain],
             Some("rt") => vec![plain + "-rt"],
             Some("rpi") => vec![plain + "-rpi"],
+            Some("grsec") => vec![plain + "-grsec"],
             _ => vec![plain],
         }
     }
