@@ -1,5 +1,6 @@
 //! One file from one server: tries again what may pass, continues what broke off.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -20,7 +21,7 @@ use super::{Answer, Settings};
 pub(super) struct Server<'a> {
     pub(super) client: &'a Client,
     /// Bounds the connections to it.
-    pub(super) connections: &'a Semaphore,
+    pub(super) connections: Arc<Semaphore>,
     pub(super) settings: &'a Settings,
 }
 
@@ -197,7 +198,7 @@ fn continues(response: &Response, start_bytes: u64, complete: &Complete) -> bool
         && agrees(found.last_modified, &complete.validators.last_modified)
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -207,7 +208,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.try_into().unwrap_or(Duration::ZERO))
 }
 
-fn send_answer(error: &reqwest::Error) -> Answer {
+pub(super) fn send_answer(error: &reqwest::Error) -> Answer {
     let text = causes(error);
     if error.is_redirect() {
         Answer::Redirect(text)

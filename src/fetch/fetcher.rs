@@ -130,10 +130,11 @@ impl Fetcher {
                     }
                 }
             }
+        } else if request.has_guesses() {
+            return self.fetch_guesses(request, &wanted).await;
         } else {
             for url in &request.candidates {
-                let key = FlightKey::Address(Arc::clone(url), request.kind, request.size_bytes);
-                match self.flights.run(key, || self.fetch_url(url, &wanted)).await {
+                match self.fetch_shared(url, &wanted).await {
                     Ok(fetched) => return Ok(fetched),
                     Err(failed) => error.tried.extend(failed.tried),
                 }
@@ -174,7 +175,7 @@ impl Fetcher {
     }
 
     /// Where to ask for `url`, in order. That nowhere may be asked is noted in `error`.
-    fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
+    pub(super) fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
         let places = self.settings.mirrors.candidates(url);
         if places.is_empty() {
             error.tried.push(tried(url, Answer::OnlyMirrors));
@@ -204,6 +205,16 @@ impl Fetcher {
             }
         }
         Err(error)
+    }
+
+    /// The file of one address without a known digest, fetched once however many ask for it.
+    pub(super) async fn fetch_shared(
+        &self,
+        url: &Arc<str>,
+        wanted: &Wanted,
+    ) -> Result<Fetched, FetchError> {
+        let key = FlightKey::Address(Arc::clone(url), wanted.kind, wanted.size_bytes);
+        self.flights.run(key, || self.fetch_url(url, wanted)).await
     }
 
     async fn fetch_url(&self, url: &str, wanted: &Wanted) -> Result<Fetched, FetchError> {
@@ -288,6 +299,16 @@ impl Fetcher {
         url: &Url,
         body: &mut Body,
     ) -> Result<super::download::Complete, Answer> {
+        self.server(url)?.download(url, body).await
+    }
+
+    /// Where a place is.
+    pub(super) fn address(&self, place: &str) -> Result<Address, Answer> {
+        Address::parse(place, &self.settings.base_folder)
+    }
+
+    /// The server of `url`.
+    pub(super) fn server(&self, url: &Url) -> Result<Server<'_>, Answer> {
         let client = self
             .client
             .get_or_init(|| make_client(&self.settings))
@@ -305,12 +326,11 @@ impl Fetcher {
             let new = || Arc::new(Semaphore::new(limit));
             Arc::clone(hosts.entry(host).or_insert_with(new))
         };
-        let server = Server {
+        Ok(Server {
             client,
-            connections: &connections,
+            connections,
             settings: &self.settings,
-        };
-        server.download(url, body).await
+        })
     }
 }
 
@@ -345,7 +365,7 @@ async fn run_blocking<T: Send + 'static>(
     }
 }
 
-fn tried(place: &str, answer: Answer) -> Tried {
+pub(super) fn tried(place: &str, answer: Answer) -> Tried {
     Tried {
         url: without_credentials(place),
         answer,

@@ -15,6 +15,7 @@ mod error;
 mod fetcher;
 mod local;
 mod mirrors;
+mod probe;
 mod record;
 mod settings;
 mod single_flight;

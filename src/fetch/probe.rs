@@ -1,0 +1,120 @@
+//! Which of many possible addresses has a file: asked at once, so that a wrong guess costs no download.
+
+use futures_util::StreamExt as _;
+use reqwest::StatusCode;
+use reqwest::header::RANGE;
+use tokio::time::timeout;
+use url::Url;
+
+use super::address::Address;
+use super::body::Wanted;
+use super::download::{Server, retry_after, send_answer};
+use super::fetcher::tried;
+use super::{Answer, FetchError, Fetched, Fetcher, Request};
+
+/// From so many candidates on they are guesses, of which most are wrong.
+const MANY: usize = 3;
+
+/// So many are asked ahead of the first that has not answered.
+const AHEAD: usize = 16;
+
+impl Request {
+    /// Whether its candidates are worth asking about before one is downloaded.
+    pub(super) fn has_guesses(&self) -> bool {
+        self.sha256.is_none() && self.candidates.len() >= MANY
+    }
+}
+
+impl Fetcher {
+    /// Downloads from the first candidate, in their order, that has the file. Those that could not say so are tried
+    /// last, with all patience.
+    pub(super) async fn fetch_guesses(
+        &self,
+        request: &Request,
+        wanted: &Wanted,
+    ) -> Result<Fetched, FetchError> {
+        let mut error = FetchError { tried: Vec::new() };
+        let mut unsure = Vec::new();
+        let mut answers = futures_util::stream::iter(request.candidates.iter().cloned())
+            .map(|url| async move {
+                let answer = self.probe(&url).await;
+                (url, answer)
+            })
+            .buffered(AHEAD);
+        while let Some((url, answer)) = answers.next().await {
+            match answer {
+                Ok(()) => match self.fetch_shared(&url, wanted).await {
+                    Ok(fetched) => return Ok(fetched),
+                    Err(failed) => error.tried.extend(failed.tried),
+                },
+                Err(failed) if failed.tried.iter().any(|one| one.answer.is_transient()) => {
+                    unsure.push(url);
+                }
+                Err(failed) => error.tried.extend(failed.tried),
+            }
+        }
+        for url in unsure {
+            match self.fetch_shared(&url, wanted).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => error.tried.extend(failed.tried),
+            }
+        }
+        Err(error)
+    }
+
+    /// Whether `url` or one of its mirrors has a file.
+    async fn probe(&self, url: &str) -> Result<(), FetchError> {
+        let mut error = FetchError { tried: Vec::new() };
+        for place in self.places(url, &mut error) {
+            match self.probe_place(&place).await {
+                Ok(()) => return Ok(()),
+                Err(answer) => error.tried.push(tried(&place, answer)),
+            }
+        }
+        Err(error)
+    }
+
+    async fn probe_place(&self, place: &str) -> Result<(), Answer> {
+        match self.address(place)? {
+            Address::Remote(url) => self.server(&url)?.probe(&url).await,
+            Address::Local(path) if path.is_file() => Ok(()),
+            Address::Local(_) => Err(Answer::NoFile),
+        }
+    }
+}
+
+impl Server<'_> {
+    /// Asks whether there is a file, by HEAD; where a server refuses that, by a GET of its first byte.
+    async fn probe(&self, url: &Url) -> Result<(), Answer> {
+        // The semaphore is never closed.
+        let _permit = self.connections.acquire().await.ok();
+        let head = self.status(self.client.head(url.clone())).await?;
+        let refused = match head.0 {
+            status if status.is_success() => return Ok(()),
+            StatusCode::NOT_FOUND | StatusCode::GONE => head,
+            _ => {
+                self.status(self.client.get(url.clone()).header(RANGE, "bytes=0-0"))
+                    .await?
+            }
+        };
+        if refused.0.is_success() {
+            return Ok(());
+        }
+        Err(Answer::Status {
+            status: refused.0.as_u16(),
+            retry_after: refused.1,
+        })
+    }
+
+    async fn status(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, Option<std::time::Duration>), Answer> {
+        let stall_timeout = self.settings.stall_timeout;
+        let response = timeout(stall_timeout, request.send())
+            .await
+            .map_err(|_| Answer::Stalled(stall_timeout))?
+            .map_err(|error| send_answer(&error))?;
+        Ok((response.status(), retry_after(response.headers())))
+    }
+}
