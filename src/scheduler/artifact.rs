@@ -43,7 +43,7 @@ impl Pipeline {
                 driver,
                 ..
             } = ingredients;
-            self.materialise(&kernel.inputs).await?;
+            self.materialise_kernel(build, kernel).await?;
             let mut mounts = self.kernel_mounts(kernel);
             mounts.push(self.driver_mount(build, driver).await?);
             let request = JobRequest {

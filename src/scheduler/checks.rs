@@ -138,7 +138,7 @@ impl Pipeline {
                 .collect(),
         };
         let script = script::render_checks(&settings).map_err(|error| script_failure(&error))?;
-        self.materialise(&kernel.inputs).await?;
+        self.materialise_kernel(build, kernel).await?;
         let mut mounts = self.kernel_mounts(kernel);
         if !settings.checks.is_empty() {
             mounts.push(self.driver_mount(build, driver).await?);

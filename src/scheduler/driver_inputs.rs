@@ -325,7 +325,7 @@ fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
     Ok(key)
 }
 
-fn facts_work(facts: &impl Serialize) -> Result<Work, Halt> {
+pub(super) fn facts_work(facts: &impl Serialize) -> Result<Work, Halt> {
     let value = serde_json::to_value(facts).map_err(|error| {
         Failure::new(
             FailureClass::Infrastructure,
@@ -336,7 +336,7 @@ fn facts_work(facts: &impl Serialize) -> Result<Work, Halt> {
     Ok(Work::plain(StepResult::Facts(value)))
 }
 
-fn read_facts<T: serde::de::DeserializeOwned>(done: &Done) -> Result<T, Halt> {
+pub(super) fn read_facts<T: serde::de::DeserializeOwned>(done: &Done) -> Result<T, Halt> {
     match done.result()? {
         StepResult::Facts(value) => serde_json::from_value(value.clone()).map_err(|error| {
             let message = format!("kept facts of a driver cannot be read: {error}");

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::packages::request_for;
 use super::pipeline::Pipeline;
+use super::prepare::{KernelSource, Preparation};
 use super::step::{Halt, Mode, Work};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
-use crate::event::InputReport;
+use crate::event::{HostPrograms, InputReport, TreeOrigin, TreeReport};
 use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Fetched, Request};
@@ -29,6 +30,35 @@ pub(super) struct KernelInputs {
     pub(super) build_folder: PathBuf,
     /// What was found in the trees.
     pub(super) inspection: Inspection,
+    /// How the tree is made, where it is not those of the packages.
+    pub(super) preparation: Option<Arc<Preparation>>,
+}
+
+/// What a kernel's packages are.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum KernelPackages {
+    /// Header packages.
+    Headers(Arc<KernelInputs>),
+    /// A kernel source, of which a tree is made once the toolchain is known.
+    Source(Arc<KernelSource>),
+}
+
+impl KernelPackages {
+    /// The packages.
+    pub(super) fn inputs(&self) -> &[Input] {
+        match self {
+            Self::Headers(kernel) => &kernel.inputs,
+            Self::Source(source) => std::slice::from_ref(&source.input),
+        }
+    }
+
+    /// The gcc that the kernel was built with, where its tree or configuration says it.
+    pub(super) fn gcc_version(&self) -> Option<&str> {
+        match self {
+            Self::Headers(kernel) => kernel.inspection.facts.gcc_version.as_deref(),
+            Self::Source(source) => source.facts.gcc_version.as_deref(),
+        }
+    }
 }
 
 /// One package of a kernel and the tree that it gives.
@@ -50,18 +80,32 @@ pub(super) struct Inspection {
     pub(super) facts: KernelTreeFacts,
 }
 
-impl KernelInputs {
-    /// The rows of the manifest.
-    pub(super) fn reports(&self) -> Vec<InputReport> {
-        let report = |input: &Input| InputReport {
-            url: match &*input.package.candidates {
+impl Input {
+    /// Its row of the manifest.
+    pub(super) fn report(&self) -> InputReport {
+        InputReport {
+            url: match &*self.package.candidates {
                 [url] => Arc::clone(url),
-                _ => input.fetched.url.as_str().into(),
+                _ => self.fetched.url.as_str().into(),
             },
-            sha256: Some(input.fetched.sha256),
-            size_bytes: Some(input.fetched.size_bytes),
+            sha256: Some(self.fetched.sha256),
+            size_bytes: Some(self.fetched.size_bytes),
+        }
+    }
+}
+
+impl KernelInputs {
+    /// What the manifest says of the tree.
+    pub(super) fn report(&self) -> TreeReport {
+        let (origin, host_programs) = match self.preparation {
+            None => (TreeOrigin::Headers, HostPrograms::Packaged),
+            Some(_) => (TreeOrigin::Source, HostPrograms::Rebuilt),
         };
-        self.inputs.iter().map(report).collect()
+        TreeReport {
+            origin,
+            symbols_checked: self.inspection.facts.has_symvers,
+            host_programs,
+        }
     }
 
     /// Adds what of the kernel goes into a key: its trees and where they are shown.
@@ -80,7 +124,7 @@ impl Pipeline {
         &self,
         kernel: &Kernel,
         mode: Mode,
-    ) -> Result<Arc<KernelInputs>, Halt> {
+    ) -> Result<KernelPackages, Halt> {
         let missing =
             |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
         let wrong =
@@ -90,10 +134,9 @@ impl Pipeline {
         let kernel = &*self.with_upstream(target, kernel, mode).await?;
         match target.tree_kind(kernel).map_err(wrong)? {
             TreeKind::Headers => {}
-            TreeKind::Source(_) => {
-                let message =
-                    "kernel sources cannot be prepared yet: its builds can only be planned";
-                return Err(missing(message.to_owned()).into());
+            TreeKind::Source(tree) => {
+                let source = self.kernel_source(target, kernel, tree, mode).await?;
+                return Ok(KernelPackages::Source(Arc::new(source)));
             }
             TreeKind::Subscription(_) => {
                 let message = "subscriptions cannot be used yet: its builds can only be planned";
@@ -121,11 +164,12 @@ impl Pipeline {
         };
         let inspection = self.inspect(&wanted, &inputs, mode).await?;
         check_claims(kernel, &wanted.uts_releases, &inspection.facts)?;
-        Ok(Arc::new(KernelInputs {
+        Ok(KernelPackages::Headers(Arc::new(KernelInputs {
             inputs,
             build_folder: inspection.build_folder.clone(),
             inspection,
-        }))
+            preparation: None,
+        })))
     }
 
     /// The kernel with what its distribution says of it elsewhere: Flatcar's package list has the kernel's version.
@@ -290,7 +334,7 @@ impl Pipeline {
         }
     }
 
-    fn read_tree(&self, folder: &Path) -> Result<KernelTreeFacts, Halt> {
+    pub(super) fn read_tree(&self, folder: &Path) -> Result<KernelTreeFacts, Halt> {
         read_kernel_tree(folder).map_err(|error| match error {
             ReadTreeError::File(error) if !error.is_not_found() => {
                 self.steps.storage_failure(&error, Phase::Unpack)
@@ -340,7 +384,7 @@ struct WantedTree<'a> {
 }
 
 /// Compares what a tree says of itself with the kernel that was wanted.
-fn check_claims(
+pub(super) fn check_claims(
     kernel: &Kernel,
     uts_releases: &[String],
     facts: &KernelTreeFacts,

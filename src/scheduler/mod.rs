@@ -15,6 +15,7 @@ mod out_folder;
 mod packages;
 mod pipeline;
 mod placing;
+mod prepare;
 mod run;
 mod step;
 mod stop;

@@ -12,7 +12,7 @@ use super::artifact::{Ingredients, phase_of};
 use super::checks::{Answers, Locks};
 use super::driver_inputs::{DriverInputs, KnownSource};
 use super::events::Events;
-use super::kernel_inputs::KernelInputs;
+use super::kernel_inputs::{Input, KernelInputs, KernelPackages};
 use super::out_folder::OutFolder;
 use super::run::Reproduce;
 use super::step::{Done, Halt, Mode, StepRunner};
@@ -51,8 +51,10 @@ pub(super) struct Pipeline {
     pub(super) trees: SingleFlight<Sha256, Sha256, Halt>,
     pub(super) sources: Memo<DriverVersion, Result<Arc<KnownSource>, Halt>>,
     pub(super) configured: Memo<Sha256, Arc<ConfiguredDriver>>,
-    pub(super) kernels: Memo<String, Result<Arc<KernelInputs>, Halt>>,
-    pub(super) kernel_flights: SingleFlight<String, Arc<KernelInputs>, Halt>,
+    pub(super) kernels: Memo<String, Result<KernelPackages, Halt>>,
+    pub(super) kernel_flights: SingleFlight<String, KernelPackages, Halt>,
+    /// The prepared trees, by the key of the step that made each.
+    pub(super) prepared: Memo<Sha256, Arc<KernelInputs>>,
     pub(super) check_locks: Locks,
     /// The images of others that are pulled, by name.
     pub(super) pulls: SingleFlight<String, Sha256, Halt>,
@@ -130,6 +132,7 @@ impl Retries {
 /// What is known of a build while it is under way.
 #[derive(Default)]
 struct Progress {
+    packages: Option<KernelPackages>,
     kernel: Option<Arc<KernelInputs>>,
     toolchain: Option<ChosenToolchain>,
     driver: Option<DriverInputs>,
@@ -222,11 +225,19 @@ impl Pipeline {
         mode: Mode,
         progress: &mut Progress,
     ) -> Result<(), Halt> {
-        let kernel = self.shared_kernel(build, mode, progress).await?;
-        progress.kernel = Some(kernel.clone());
-        let own_gcc = kernel.inspection.facts.gcc_version.as_deref();
-        let toolchain = self.toolchain(build, own_gcc, mode).await?;
+        let packages = self.shared_kernel(build, mode, progress).await?;
+        progress.packages = Some(packages.clone());
+        let toolchain = self.toolchain(build, packages.gcc_version(), mode).await?;
         progress.toolchain = Some(toolchain.clone());
+        let kernel = match &packages {
+            KernelPackages::Headers(kernel) => kernel.clone(),
+            KernelPackages::Source(source) => {
+                let (kernel, new) = self.prepared(build, source, &toolchain, mode).await?;
+                progress.new.extend(new.map(|done| (Phase::Prepare, done)));
+                kernel
+            }
+        };
+        progress.kernel = Some(kernel.clone());
         let driver = self.driver_inputs(build, mode).await?;
         progress.new.extend(
             driver
@@ -250,7 +261,7 @@ impl Pipeline {
         build: &Build,
         mode: Mode,
         progress: &mut Progress,
-    ) -> Result<Arc<KernelInputs>, Halt> {
+    ) -> Result<KernelPackages, Halt> {
         let name = build.kernel.identity_text();
         if let Some(known) = self.kernels.get(&name) {
             // What a look into the cache did not find, a run may make.
@@ -359,10 +370,8 @@ fn report(
         }
         peak_memory_bytes = peak_memory_bytes.max(done.outcome.peak_memory_bytes);
     }
-    let inputs = progress
-        .kernel
-        .map(|kernel| kernel.reports())
-        .unwrap_or_default();
+    let inputs = progress.packages.iter().flat_map(KernelPackages::inputs);
+    let inputs = inputs.map(Input::report).collect();
     let checks = progress.answers.map(|answers| {
         let named = |(check, passed): (crate::source::ConfigureCheck, bool)| (check.name, passed);
         answers.configure.into_iter().map(named).collect()
@@ -372,6 +381,7 @@ fn report(
         inputs,
         driver_sha256: progress.driver.map(|driver| driver.source_sha256),
         toolchain: progress.toolchain.map(|toolchain| toolchain.report),
+        tree: progress.kernel.map(|kernel| kernel.report()),
         checks: checks.unwrap_or_default(),
         phases,
         cpu,

@@ -283,6 +283,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         configured: Memo::default(),
         kernels: Memo::default(),
         kernel_flights: SingleFlight::default(),
+        prepared: Memo::default(),
         check_locks: super::checks::Locks::default(),
         pulls: SingleFlight::default(),
         retries: super::pipeline::Retries::default(),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Completion, Executor, ExecutorError, Exit, Job, LogSink};
 use super::{DockerAddress, DockerExecutor};
+use crate::digest::Sha256;
 use crate::kernel::Architecture;
 
 /// How long a daemon may take to say that it is there.
@@ -280,6 +281,33 @@ impl Executor for DockerPool {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
         Box::pin(self.run_somewhere(job, log, cancel))
+    }
+
+    /// All daemons that are there get the image, since a job may go to any; what they get has to be one image.
+    fn pull<'a>(
+        &'a self,
+        image: &'a str,
+        anew: bool,
+    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
+        Box::pin(async move {
+            let is_there = |host: &&Host| host.state().gone.is_none();
+            let hosts = self.hosts.iter().filter(is_there);
+            let pulled = join_all(hosts.map(|host| host.executor.pull(image, anew))).await;
+            let mut found: BTreeSet<Sha256> =
+                pulled.into_iter().collect::<Result<_, ExecutorError>>()?;
+            match (found.pop_first(), found.is_empty()) {
+                (Some(one), true) => Ok(one),
+                (Some(_), false) => Err(ExecutorError::Image {
+                    image: image.to_owned(),
+                    message: "the Docker daemons have different ones under this name; pull it anew with \
+                              `driverkit-matrix images update`"
+                        .to_owned(),
+                }),
+                (None, _) => Err(ExecutorError::infrastructure(
+                    "none of the Docker daemons answers any more",
+                )),
+            }
+        })
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
