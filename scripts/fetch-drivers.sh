@@ -10,7 +10,6 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 vendor=${1:-$root/vendor}
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # suite, kind, package, version with the Debian revision, folder in vendor/
 drivers="
@@ -34,31 +33,10 @@ mkdir -p "$vendor"
 work=$(mktemp -d "$vendor/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-mirror=$("$root/scripts/mirror.sh")
-mkdir -p "$work/etc" "$work/state/lists/partial" "$work/cache/archives/partial" "$work/download"
-: >"$work/state/status"
-for suite in $(awk 'NF { print $1 }' <<<"$drivers" | sort -u); do
-    # The Release file of a rolling suite on a mirror that stands still is soon past its Valid-Until.
-    echo "deb [signed-by=$keyring check-valid-until=no] $mirror $suite main"
-    echo "deb-src [signed-by=$keyring check-valid-until=no] $mirror $suite main"
-done >"$work/etc/sources.list"
-cat >"$work/apt.conf" <<END
-Dir::Etc::sourcelist "$work/etc/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State "$work/state";
-Dir::State::status "$work/state/status";
-Dir::Cache "$work/cache";
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; };
-APT::Sandbox::User "root";
-APT::Get::List-Cleanup "false";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-END
-export APT_CONFIG=$work/apt.conf
+. "$root/scripts/apt.sh"
+# shellcheck disable=SC2046
+private_apt "$work" $(awk 'NF { print $1 }' <<<"$drivers" | sort -u)
+mkdir "$work/download"
 echo "driver sources: reading the package indexes"
 apt-get -qq update
 

@@ -38,3 +38,8 @@ prepare_drivers() {
     step "Driver sources"
     scripts/fetch-drivers.sh
 }
+
+prepare_kernel_source() {
+    step "Kernel source"
+    scripts/fetch-kernel-source.sh
+}

@@ -9,6 +9,7 @@ prepare_machine
 build_program debug
 prepare_images
 prepare_drivers
+prepare_kernel_source
 
 step "Tests"
 # One failure hides no other.

@@ -16,6 +16,8 @@ mod failures;
 mod grid;
 #[path = "run/packages.rs"]
 mod packages;
+#[path = "run/prepared.rs"]
+mod prepared;
 #[path = "common/server.rs"]
 mod server;
 #[path = "run/sharing.rs"]

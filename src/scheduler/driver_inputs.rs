@@ -76,7 +76,7 @@ impl Pipeline {
                     .step(mode, Phase::Configure, inputs, work)
                     .await?;
                 match done.result()? {
-                    StepResult::Tree { sha256, .. } => (*sha256, (!done.is_cached).then_some(done)),
+                    StepResult::Tree { sha256, .. } => (*sha256, done.is_own.then_some(done)),
                     other => return Err(unexpected(other, Phase::Configure)),
                 }
             }

@@ -347,7 +347,7 @@ impl Pipeline {
             answers,
         };
         let done = self.artifact(artifact, &ingredients, mode).await?;
-        if !done.is_cached {
+        if done.is_own {
             progress.new.push((phase_of(artifact), done.clone()));
         }
         Ok(done)

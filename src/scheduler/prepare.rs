@@ -18,8 +18,8 @@ use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::{self, FileError};
 use crate::fetch::{ContentKind, Request};
+use crate::fs::{self, FileError};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::script::{self, PrepareSettings};
@@ -73,7 +73,9 @@ impl Pipeline {
             |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
         // Asked first: it costs nothing, and a source is large.
         let configuration = self.configuration(target, kernel, mode).await?;
-        let facts = self.configuration_facts(kernel, configuration, mode).await?;
+        let facts = self
+            .configuration_facts(kernel, configuration, mode)
+            .await?;
         let mut packages = target.header_packages(kernel, self.host).map_err(missing)?;
         let package = packages
             .pop()
@@ -109,9 +111,7 @@ impl Pipeline {
                  `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such \
                  a machine"
             );
-            return Err(
-                Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into(),
-            );
+            return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
         };
         let request = Request {
             kind: ContentKind::Any,
@@ -189,13 +189,14 @@ impl Pipeline {
             preparation: Some(Arc::new(preparation)),
         });
         self.prepared.put(key, kernel.clone());
-        Ok((kernel, (!done.is_cached).then_some(done)))
+        Ok((kernel, done.is_own.then_some(done)))
     }
 
     async fn prepare_now(&self, build: &Build, preparation: &Preparation) -> Result<Work, Halt> {
         self.may_begin(Mode::Run)?;
         let source = &preparation.source;
-        self.materialise(std::slice::from_ref(&source.input)).await?;
+        self.materialise(std::slice::from_ref(&source.input))
+            .await?;
         let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
         let folder = single_folder(&self.store.tree_path(source.input.tree)).map_err(stored)?;
         if !(folder.join("Makefile").is_file() && folder.join("Kbuild").is_file()) {
@@ -250,7 +251,11 @@ impl Pipeline {
         let text = self.configuration_text(&build.kernel, sha256)?;
         fs::write(&folder.join(script::CONFIGURATION_FILE), text).map_err(stored)?;
         let tree = tree_digest_of_folder(&folder).map_err(|error| {
-            Failure::new(FailureClass::Infrastructure, Phase::Prepare, error.to_string())
+            Failure::new(
+                FailureClass::Infrastructure,
+                Phase::Prepare,
+                error.to_string(),
+            )
         })?;
         self.store.put_tree(&folder, tree).map_err(stored)?;
         self.store.touch_tree(tree);

@@ -4,6 +4,7 @@
 //! through [`StepRunner::step`].
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ pub(super) struct Done {
     pub(super) key: Sha256,
     /// Whether it comes from an earlier run.
     pub(super) is_cached: bool,
+    /// Whether it was done for the one who asked, not found, and not waited for while it was done for another.
+    pub(super) is_own: bool,
 }
 
 impl Done {
@@ -207,7 +210,9 @@ impl StepRunner {
         if mode == Mode::Lookup {
             return Err(Halt::Missing);
         }
+        let is_own = AtomicBool::new(false);
         let flight = async || {
+            is_own.store(true, Ordering::Relaxed);
             let _lock = self.lock(key, phase).await?;
             // Another build or process may have done it meanwhile.
             if let Some(done) = self.find(&inputs, phase)? {
@@ -222,7 +227,9 @@ impl StepRunner {
             };
             self.keep(inputs, key, work, phase)
         };
-        self.flights.run(key, flight).await
+        let mut done = self.flights.run(key, flight).await?;
+        done.is_own &= is_own.load(Ordering::Relaxed);
+        Ok(done)
     }
 
     /// Waits until no other process works on the step with this key, or the run stops. Never take two at once.
@@ -267,6 +274,7 @@ impl StepRunner {
             outcome: Arc::new(outcome),
             key,
             is_cached: false,
+            is_own: true,
         })
     }
 
@@ -329,6 +337,7 @@ impl StepRunner {
             outcome,
             key,
             is_cached: true,
+            is_own: false,
         })
     }
 

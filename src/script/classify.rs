@@ -23,6 +23,8 @@ pub enum ToolchainDefect {
     UnknownFlag(String),
     /// A library, or a version of one, that a program needs.
     MissingLibrary(String),
+    /// A header of a library that a program of the kernel is compiled with.
+    MissingHeader(String),
     /// A compiler that the kernel's headers or Makefile refuse, in their words.
     RefusedCompiler(String),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for ToolchainDefect {
             }
             Self::UnknownFlag(flag) => write!(formatter, "the compiler does not know {flag}"),
             Self::MissingLibrary(name) => write!(formatter, "the library {name} is missing"),
+            Self::MissingHeader(name) => write!(formatter, "the library header {name} is missing"),
             Self::RefusedCompiler(words) => {
                 write!(formatter, "the kernel refuses the compiler: {words}")
             }
@@ -110,6 +113,7 @@ struct Patterns {
     library: Regex,
     refused: Regex,
     not_found_status: Regex,
+    header: Regex,
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
@@ -144,6 +148,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         refused: pattern(
             r"^(?:\S+:\d+: )?\*\*\* (.*[Cc]ompiler.*?)\.?(?:  Stop\.)?$|error: (?:#error )?(Sorry, your (?:version of )?(?:\w+ )?(?:compiler|GCC).*)$",
         ),
+        header: pattern(r": fatal error: (\S+\.h): No such file or directory$"),
         not_found_status: pattern(r"^make(?:\[\d+\])?: \*\*\* \[.*\] Error 12[67]$"),
     }
 });
@@ -223,6 +228,11 @@ impl LogClassifier {
             self.findings.toolchain = self.suspect.take();
         } else if let Some(flag) = is_error(line).then(|| capture(&patterns.flag)).flatten() {
             self.findings.toolchain = Some(ToolchainDefect::UnknownFlag(flag));
+        } else if let Some(name) = (self.phase == Phase::Prepare)
+            .then(|| capture(&patterns.header))
+            .flatten()
+        {
+            self.findings.toolchain = Some(ToolchainDefect::MissingHeader(name));
         } else if let Some(words) = capture(&patterns.refused) {
             self.findings.toolchain = Some(ToolchainDefect::RefusedCompiler(words));
         } else if let Some(name) = capture(&patterns.library) {

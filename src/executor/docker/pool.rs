@@ -299,9 +299,10 @@ impl Executor for DockerPool {
                 (Some(one), true) => Ok(one),
                 (Some(_), false) => Err(ExecutorError::Image {
                     image: image.to_owned(),
-                    message: "the Docker daemons have different ones under this name; pull it anew with \
+                    message:
+                        "the Docker daemons have different ones under this name; pull it anew with \
                               `driverkit-matrix images update`"
-                        .to_owned(),
+                            .to_owned(),
                 }),
                 (None, _) => Err(ExecutorError::infrastructure(
                     "none of the Docker daemons answers any more",
