@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full test bench bench-real clean
+.PHONY: demo demo-full test test-targets bench bench-real clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -11,6 +11,10 @@ demo-full:
 
 test:
 	scripts/test.sh
+
+# A module for a kernel of every distribution, from packages in its formats; ends with a table.
+test-targets:
+	scripts/test-targets.sh
 
 # The numbers of docs/benchmarks.md that need no real build; bench-real: all of them.
 bench:

@@ -5,6 +5,8 @@
 //! empty folder; nothing is synchronised. Then the packages of both kernels into a store, where the second finds most
 //! files of the first, and everything is made durable.
 
+#[path = "../tests/common/rpmbuild.rs"]
+mod rpmbuild;
 #[path = "common/tell.rs"]
 mod tell;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use driverkit_matrix::store::Store;
 use driverkit_matrix::unpack::{Limits, unpack, unpack_into_store};
+use rpmbuild::rpmbuild;
 use tell::{median, tell};
 
 const PAIRS: usize = 9;
@@ -55,8 +58,13 @@ fn compare_all() {
         "dpkg-deb -x \"$1\" \"$2\"",
         &[common.expect("common headers"), &content],
     );
-    for payload in ["w2.xzdio", "w3.zstdio", "w6.gzdio"] {
-        let package = rpm(&folder, &content, payload);
+    for (compression, payload) in [
+        ("xz", "w2.xzdio"),
+        ("zstd", "w3.zstdio"),
+        ("gzip", "w6.gzdio"),
+    ] {
+        let file = format!("kernel-devel-{compression}-1-1.x86_64.rpm");
+        let package = rpmbuild(&folder, &content, &file, payload);
         let theirs = "rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)";
         compare(&folder, &package, theirs, "rpm2cpio | cpio");
     }
@@ -145,11 +153,9 @@ fn compare(folder: &Path, package: &Path, script: &str, program: &str) {
     );
     let their_wall = middle(&theirs, |took| took.wall);
     let their_cpu = middle(&theirs, |took| took.cpu);
-    let short = name(package)
-        .split('_')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let full = name(package);
+    let short = full.split('_').next().unwrap_or_default();
+    let short = short.trim_end_matches("-1-1.x86");
     tell(
         &format!("{short}: wall / {program}"),
         &format!("{:.2} ({wall:.3} s / {their_wall:.3} s)", wall / their_wall),
@@ -255,39 +261,4 @@ fn packages(folder: &Path) -> [Vec<PathBuf>; 2] {
         files.sort();
         files
     })
-}
-
-/// An rpm of everything in `content`, whose payload is compressed as `payload` says.
-fn rpm(folder: &Path, content: &Path, payload: &str) -> PathBuf {
-    let out = folder.join("rpms");
-    let spec = folder.join("package.spec");
-    let package = format!(
-        "Name: kernel-devel-{payload}\nVersion: 1\nRelease: 1\nSummary: Headers\nLicense: GPL\nAutoReqProv: no\n"
-    );
-    driverkit_matrix::fs::write(&spec, package + "%description\nHeaders.\n%files\n/*\n")
-        .expect("written");
-    let defines = [
-        format!("_topdir {}", folder.join("rpmbuild").display()),
-        format!("_rpmdir {}", out.display()),
-        format!("_binary_payload {payload}"),
-        "_rpmfilename %{NAME}_.rpm".to_owned(),
-        "__os_install_post %{nil}".to_owned(),
-        "_build_id_links none".to_owned(),
-        "__check_files %{nil}".to_owned(),
-    ];
-    let mut arguments = vec![
-        "-bb",
-        "--quiet",
-        "--noclean",
-        "--target",
-        "x86_64-linux",
-        "--buildroot",
-    ];
-    arguments.push(content.to_str().expect("a path in UTF-8"));
-    for define in &defines {
-        arguments.extend(["--define", define]);
-    }
-    arguments.push(spec.to_str().expect("a path in UTF-8"));
-    output("rpmbuild", &arguments, folder);
-    out.join(format!("kernel-devel-{payload}_.rpm"))
 }

@@ -9,10 +9,13 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+#[path = "common/host.rs"]
+mod host;
 #[path = "unpack/rpm.rs"]
 mod rpm;
+#[path = "common/rpmbuild.rs"]
+mod rpmbuild;
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::failure::FailureClass;
@@ -20,6 +23,7 @@ use driverkit_matrix::store::Store;
 use driverkit_matrix::unpack::{
     Limits, Tree, UnpackError, tree_digest_of_folder, unpack, unpack_into_store,
 };
+use host::run;
 use proptest::prelude::*;
 
 /// An entry of a tar archive, as hostile as wanted.
@@ -687,20 +691,6 @@ proptest! {
             prop_assert_eq!(tree_digest_of_folder(&unpacked.root()).unwrap(), tree.sha256);
         }
     }
-}
-
-/// What a program prints.
-fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {output:?}"
-    );
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The header packages of the newest kernel of this machine's distribution, fetched by apt.

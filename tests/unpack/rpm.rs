@@ -12,6 +12,7 @@ use driverkit_matrix::failure::FailureClass;
 use driverkit_matrix::unpack::{Limits, UnpackError, tree_digest_of_folder, unpack};
 use proptest::prelude::*;
 
+use super::rpmbuild::rpmbuild;
 use super::{gzip, real_packages, run, unpack_bytes, xz};
 
 const FILE: u32 = 0o100_644;
@@ -543,35 +544,6 @@ proptest! {
     }
 }
 
-/// Makes an rpm of everything in `content` with rpmbuild.
-fn rpmbuild(work: &Path, content: &Path, payload: &str) -> std::path::PathBuf {
-    let spec = "Name: kernel-devel\nVersion: 1\nRelease: 1\nSummary: Headers\nLicense: GPL\nAutoReqProv: no\n\
-        %description\nHeaders.\n%files\n/*\n";
-    driverkit_matrix::fs::write(&work.join("package.spec"), spec).unwrap();
-    let out = work.join(payload);
-    let defines = [
-        format!("_topdir {}", work.join("build").display()),
-        format!("_rpmdir {}", out.display()),
-        format!("_binary_payload {payload}"),
-        format!("buildroot {}", content.display()),
-        "_rpmfilename package.rpm".to_owned(),
-        // Nothing of the content is touched.
-        "__os_install_post %{nil}".to_owned(),
-        "_build_id_links none".to_owned(),
-        "__check_files %{nil}".to_owned(),
-        "clean true".to_owned(),
-    ];
-    let mut arguments = vec!["-bb", "--quiet", "--buildroot", content.to_str().unwrap()];
-    // The content stays for the next one.
-    arguments.extend(["--noclean", "--target", "x86_64-linux"]);
-    for define in &defines {
-        arguments.extend(["--define", define]);
-    }
-    arguments.push("package.spec");
-    run("rpmbuild", &arguments, work);
-    out.join("package.rpm")
-}
-
 #[test]
 fn real_packages_unpack_as_by_rpm2cpio() {
     let work = tempfile::tempdir().unwrap();
@@ -606,7 +578,8 @@ fn real_packages_unpack_as_by_rpm2cpio() {
         "w1.zstdio",
         "w.ufdio",
     ] {
-        let package = rpmbuild(work.path(), &content, payload);
+        let file = "kernel-devel-1-1.x86_64.rpm";
+        let package = rpmbuild(work.path(), &content, file, payload);
         let ours = work.path().join("ours");
         fs::create_dir(&ours).unwrap();
         let tree = unpack(&package, &ours, &Limits::default()).unwrap();

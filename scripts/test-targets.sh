@@ -1,0 +1,14 @@
+#!/bin/bash
+# Builds a module for a kernel of each distribution, from packages in its own formats on mirrors of this machine, and
+# prints a table: target x result. See docs/targets.md and tests/targets.rs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. scripts/prepare.sh
+prepare_machine
+build_program debug
+prepare_images bookworm
+prepare_drivers
+
+step "A module for each distribution"
+cargo test --test targets -- --ignored --nocapture
