@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full test test-targets bench bench-real clean
+.PHONY: demo demo-full test test-targets test-cluster bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -15,6 +15,13 @@ test:
 # A module for a kernel of every distribution, from packages in its formats; ends with a table.
 test-targets:
 	scripts/test-targets.sh
+
+# The Kubernetes executor on a real cluster, built from source the first time (some 20 CPU-minutes).
+test-cluster:
+	scripts/test-cluster.sh
+
+bench-cluster:
+	scripts/test-cluster.sh --bench
 
 # The numbers of docs/benchmarks.md that need no real build; bench-real: all of them.
 bench:

@@ -99,6 +99,7 @@ pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
         cleaned.tree_bytes += freed_bytes;
     }
     remove_unshared(&root.join("files"))?;
+    remove_archives(store)?;
     let Some(unused_for) = limits.unused_for else {
         return Ok(cleaned);
     };
@@ -128,6 +129,22 @@ pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
         }
     }
     Ok(cleaned)
+}
+
+/// Removes the archives of trees that are gone (the Kubernetes executor makes them), and what is half made: nobody
+/// else has the store now.
+fn remove_archives(store: &Store) -> Result<(), FileError> {
+    for path in children(&store.root().join("archives"))? {
+        let tree: Option<Sha256> = path
+            .file_name()
+            .and_then(|name| name.to_str()?.split_once('-')?.0.parse().ok());
+        match tree {
+            Some(tree) if store.has_tree(tree) => {}
+            _ if path.is_dir() => fs::remove_folder(&path)?,
+            _ => fs::remove_file(&path)?,
+        }
+    }
+    Ok(())
 }
 
 /// The files of the store that an outcome names.
@@ -346,6 +363,29 @@ mod tests {
         assert_eq!((cleaned.trees, cleaned.tree_bytes), (2, 1000));
         assert_eq!(names(), 0);
         assert!(!shared.link(file, &open, Path::new("other")).unwrap());
+    }
+
+    #[test]
+    fn archives_go_with_their_trees() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with(folder.path());
+        let archive = |name: &str| {
+            let tree = Sha256::of(name);
+            folder
+                .path()
+                .join(format!("archives/{tree}-0123456789ab.tar.zst"))
+        };
+        let half_made = folder.path().join("archives/.dkm-tmp-x/y.tar.zst");
+        for path in [&archive("old"), &archive("new"), &half_made] {
+            fs::write(path, "archive").unwrap();
+        }
+        let limits = CleanLimits {
+            tree_bytes: 1500,
+            unused_for: None,
+        };
+        clean(&store, limits).unwrap();
+        assert!(archive("new").exists());
+        assert!(!archive("old").exists() && !half_made.exists());
     }
 
     #[test]

@@ -88,6 +88,15 @@ impl ExecutorChoice {
             Self::Auto | Self::Local | Self::Fake => false,
         }
     }
+
+    /// Whether builder images lie where it runs them, and not on this machine.
+    fn has_images(self) -> bool {
+        #[cfg(feature = "kubernetes")]
+        if self == Self::Kubernetes {
+            return true;
+        }
+        false
+    }
 }
 
 impl Execution {
@@ -170,7 +179,13 @@ impl Execution {
         };
         if let Some(catalogue) = images {
             let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
-            return builder_images(catalogue, &self.images.built(context), sources, foreign);
+            let folder = self.images.built(context);
+            let images = builder_images(catalogue, &folder, sources, foreign)?;
+            return Ok(Toolchains::Images(if self.executor.has_images() {
+                images.with_images_elsewhere(&folder)
+            } else {
+                images
+            }));
         }
         if self.executor.needs_images() {
             return Err(CliError::Input {
@@ -262,13 +277,18 @@ fn builder_images(
     folder: &Path,
     sources: ImageSources,
     foreign: ForeignImages,
-) -> Result<Toolchains, CliError> {
+) -> Result<BuilderImages, CliError> {
     if sources.is_unknown(&foreign) {
         ask_repositories(&sources, &foreign, false)?;
     }
     let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;
-    let images = BuilderImages::new(catalogue, folder, offers, sources.named, foreign);
-    Ok(Toolchains::Images(images))
+    Ok(BuilderImages::new(
+        catalogue,
+        folder,
+        offers,
+        sources.named,
+        foreign,
+    ))
 }
 
 /// Asks repositories for their tags: those that were never asked, or all of them.

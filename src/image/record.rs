@@ -71,6 +71,15 @@ impl BuiltImage {
     /// What `folder` holds of the image: `None` when it was never built there, when its archive is gone or has
     /// another size, or when it was built by an older program in another way. Costs two small file accesses.
     pub fn load(folder: &Path, name: &str) -> Result<Option<Self>, RecordError> {
+        let is_there = |image: &Self| {
+            let size_bytes = image.archive.metadata().map(|metadata| metadata.len());
+            size_bytes.ok() == Some(image.archive_size_bytes)
+        };
+        Ok(Self::load_record(folder, name)?.filter(is_there))
+    }
+
+    /// The same whether or not the archive is there: for executors whose images lie elsewhere.
+    pub fn load_record(folder: &Path, name: &str) -> Result<Option<Self>, RecordError> {
         let path = record_path(folder, name);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -87,8 +96,7 @@ impl BuiltImage {
         }
         let mut image: Self = serde_json::from_value(value).map_err(form_error)?;
         image.archive = archive_path(folder, name);
-        let size_bytes = image.archive.metadata().map(|metadata| metadata.len());
-        Ok((size_bytes.ok() == Some(image.archive_size_bytes)).then_some(image))
+        Ok(Some(image))
     }
 
     /// Whether it was built from this very description.

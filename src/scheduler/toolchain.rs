@@ -75,6 +75,17 @@ impl BuilderImages {
         }
     }
 
+    /// Counts images as built whose archives are not on this machine: the executor has them.
+    #[must_use]
+    pub fn with_images_elsewhere(mut self, folder: &Path) -> Self {
+        for image in self.catalogue.images() {
+            if let Ok(Some(record)) = BuiltImage::load_record(folder, &image.name) {
+                self.built.insert(image.name.clone(), Ok(record));
+            }
+        }
+        self
+    }
+
     /// The offer for a build: of the image that the command line or the matrix names, else of all images.
     fn choose(&self, build: &Build, wanted: &Wanted<'_>) -> Result<(Offer, String), String> {
         let Some(name) = self.named.as_ref().or(build.settings.image.as_ref()) else {

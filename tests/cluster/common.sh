@@ -1,15 +1,16 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Sourced by the scripts beside it: what they agree on.
 
 # Settable from outside.
 K8S_VERSION=${K8S_VERSION:-v1.37.2}                                       # a released version; its Go must be installed
 KUBE_CACHE=${KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/test-kubernetes} # binaries, kept between runs
 KUBE_STATE=${KUBE_STATE:-/var/lib/test-kubernetes}                        # everything else; short, since sockets lie in it
-KUBE_PORT=${KUBE_PORT:-6443}                                              # of the API server, on 127.0.0.1
+KUBE_PORT=${KUBE_PORT:-6443}                                              # of the API server, on the bridge
 KUBE_NICE=${KUBE_NICE:-19}                                                # of the build
 
 bin=$(realpath -m "$KUBE_CACHE")/$K8S_VERSION
 state=$(realpath -m "$KUBE_STATE")
+address=10.244.0.1 # of this machine on the pods' bridge
 pause_image=localhost/pause:1
 components=(containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet)
 export KUBECONFIG=$state/kubeconfig
@@ -68,8 +69,10 @@ within() {
 	done
 }
 
-# routes -I|-D: adds or takes away the pods' way out, beside Docker's own rules.
+# routes -I|-D: adds or takes away the pods' ways, beside Docker's own rules: out,
+# and to the API server under the address that Kubernetes tells them.
 routes() {
+	iptables -t nat "$1" PREROUTING -i testkube0 -d 10.96.0.1 -p tcp --dport 443 -j DNAT --to-destination "$address:$KUBE_PORT"
 	iptables -t nat "$1" POSTROUTING -s 10.244.0.0/24 ! -o testkube0 -j MASQUERADE
 	iptables "$1" FORWARD -i testkube0 -j ACCEPT
 	iptables "$1" FORWARD -o testkube0 -j ACCEPT

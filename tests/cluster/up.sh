@@ -1,6 +1,7 @@
 #!/bin/bash
-# Brings up a real Kubernetes of one node on this machine, on loopback alone, and
-# prints the path of its kubeconfig. One that runs is left as it is. As root.
+# Brings up a real Kubernetes of one node on this machine, on loopback and on a
+# bridge of its own, and prints the path of its kubeconfig. One that runs is left
+# as it is. As root.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
@@ -49,13 +50,13 @@ cd "$state/pki"
 openssl genrsa -out ca.key 2048 2>/dev/null
 openssl req -x509 -new -key ca.key -subj /CN=test-kubernetes -days 3650 -out ca.crt
 issue server /CN=kube-apiserver "extendedKeyUsage=serverAuth
-subjectAltName=IP:127.0.0.1,IP:10.96.0.1,IP:10.244.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc"
+subjectAltName=IP:127.0.0.1,IP:10.96.0.1,IP:$address,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc"
 issue admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth
 openssl genrsa -out accounts.key 2048 2>/dev/null
 cat >"$KUBECONFIG" <<END_OF_FILE
 apiVersion: v1
 kind: Config
-clusters: [{name: test, cluster: {server: "https://127.0.0.1:$KUBE_PORT", certificate-authority-data: $(base64 -w0 ca.crt)}}]
+clusters: [{name: test, cluster: {server: "https://$address:$KUBE_PORT", certificate-authority-data: $(base64 -w0 ca.crt)}}]
 users: [{name: admin, user: {client-certificate-data: $(base64 -w0 admin.crt), client-key-data: $(base64 -w0 admin.key)}}]
 contexts: [{name: test, context: {cluster: test, user: admin}}]
 current-context: test
@@ -86,7 +87,7 @@ cat >"$state/cni/10-test.conflist" <<END_OF_FILE
             "routes": [{"dst": "0.0.0.0/0"}]}}]}
 END_OF_FILE
 ip link add testkube0 type bridge
-ip address add 10.244.0.1/24 dev testkube0
+ip address add $address/24 dev testkube0
 ip link set testkube0 up
 routes -I
 define containerd containerd --config "$state/containerd.toml"
@@ -111,7 +112,7 @@ define etcd "$bin/etcd" --data-dir "$state/etcd" --unsafe-no-fsync --log-level w
 	--listen-peer-urls http://127.0.0.1:23800 --initial-advertise-peer-urls http://127.0.0.1:23800 \
 	--initial-cluster default=http://127.0.0.1:23800
 define kube-apiserver "$bin/kube-apiserver" --etcd-servers http://127.0.0.1:23790 \
-	--bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$KUBE_PORT" --endpoint-reconciler-type none \
+	--bind-address "$address" --advertise-address "$address" --secure-port "$KUBE_PORT" --endpoint-reconciler-type none \
 	--tls-cert-file "$state/pki/server.crt" --tls-private-key-file "$state/pki/server.key" --client-ca-file "$state/pki/ca.crt" \
 	--service-account-issuer https://kubernetes.default.svc --service-account-key-file "$state/pki/accounts.key" \
 	--service-account-signing-key-file "$state/pki/accounts.key" --service-cluster-ip-range 10.96.0.0/16 \

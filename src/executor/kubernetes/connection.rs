@@ -1,15 +1,20 @@
 //! Reaching the cluster: the client, its rights, and what its errors mean to a person.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::super::ExecutorError;
-use super::settings::KubernetesSettings;
+use super::settings::{ClientSettings, KubernetesSettings};
 
 /// Why a cluster cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -49,38 +54,91 @@ pub(super) const RIGHTS: [(&str, &str, &str); 7] = [
 
 /// Reads the configuration; opens no connection.
 pub(super) async fn configure(settings: &KubernetesSettings) -> Result<Config, KubernetesError> {
-    let unusable = |error: &dyn std::fmt::Display| {
+    let mut config = if settings.is_in_cluster {
+        in_cluster()?
+    } else {
+        of_kubeconfig(settings).await?
+    };
+    overrule(&mut config, &settings.client)?;
+    Ok(config)
+}
+
+async fn of_kubeconfig(settings: &KubernetesSettings) -> Result<Config, KubernetesError> {
+    let unusable = |error: &dyn std::error::Error| {
         let place = match &settings.kubeconfig {
             Some(path) => path.display().to_string(),
             None => std::env::var("KUBECONFIG").unwrap_or_else(|_| "~/.kube/config".to_owned()),
         };
         KubernetesError::input(
-            format!("kubeconfig {place} cannot be used: {error}"),
+            format!("kubeconfig {place} cannot be used: {}", with_causes(error)),
             "name one with --kubeconfig, or in KUBECONFIG; `kubectl --kubeconfig FILE version` tries it",
         )
     };
-    if settings.is_in_cluster {
-        return in_cluster();
-    }
-    let has_context = settings.context.is_some();
     let options = KubeConfigOptions {
         context: settings.context.clone(),
-        ..KubeConfigOptions::default()
+        cluster: settings.client.cluster.clone(),
+        user: settings.client.user.clone(),
     };
     if let Some(path) = &settings.kubeconfig {
-        let kubeconfig =
-            Kubeconfig::read_from(path).map_err(|error| unusable(&with_causes(&error)))?;
-        return Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|error| unusable(&with_causes(&error)));
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        return config.map_err(|error| unusable(&error));
     }
+    let is_in_a_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     match Config::from_kubeconfig(&options).await {
         Ok(config) => Ok(config),
-        Err(_) if !has_context && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
-            in_cluster()
-        }
-        Err(error) => Err(unusable(&with_causes(&error))),
+        Err(_) if settings.context.is_none() && is_in_a_pod => in_cluster(),
+        Err(error) => Err(unusable(&error)),
     }
+}
+
+/// Puts in what a person said beside the kubeconfig.
+fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), KubernetesError> {
+    let text = |path: &PathBuf| path.display().to_string();
+    if let Some(server) = &client.server {
+        config.cluster_url = server.parse().map_err(|error| {
+            KubernetesError::input(
+                format!("`{server}` is no address of an API server: {error}"),
+                "write https://HOST:PORT",
+            )
+        })?;
+    }
+    if let Some(path) = &client.certificate_authority {
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| {
+                KubernetesError::input(
+                    format!("{} holds no certificate: {error}", path.display()),
+                    "name a file in PEM",
+                )
+            })?;
+        config.root_cert = Some(certificates.iter().map(|der| der.to_vec()).collect());
+        config.root_cert_file = None;
+    }
+    config.accept_invalid_certs |= client.is_insecure;
+    config.disable_compression |= client.is_uncompressed;
+    if client.tls_server_name.is_some() {
+        config.tls_server_name.clone_from(&client.tls_server_name);
+    }
+    let user = &mut config.auth_info;
+    if let Some(token) = &client.token {
+        user.token = Some(token.clone().into());
+        user.token_file = None;
+    }
+    if let Some(path) = &client.client_certificate {
+        user.client_certificate = Some(text(path));
+        user.client_certificate_data = None;
+    }
+    if let Some(path) = &client.client_key {
+        user.client_key = Some(text(path));
+        user.client_key_data = None;
+    }
+    if client.act_as.is_some() {
+        user.impersonate.clone_from(&client.act_as);
+        user.impersonate_uid.clone_from(&client.act_as_uid);
+        user.impersonate_groups = Some(client.act_as_groups.clone());
+    }
+    Ok(())
 }
 
 fn in_cluster() -> Result<Config, KubernetesError> {
@@ -110,7 +168,7 @@ pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(),
             ..SelfSubjectAccessReview::default()
         };
         let answer = reviews
-            .create(&kube::api::PostParams::default(), &review)
+            .create(&PostParams::default(), &review)
             .await
             .map_err(|error| refusal("ask for rights", error))?;
         let status = answer.status.unwrap_or_default();
@@ -131,6 +189,18 @@ pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Makes sure that the namespace is there and takes Jobs, without creating one.
+pub(super) async fn check_namespace(jobs: &Api<Job>, sample: &Job) -> Result<(), KubernetesError> {
+    let parameters = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    match jobs.create(&parameters, sample).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refusal("create Jobs", error)),
+    }
 }
 
 /// An error of the very first requests: what a person can mend is bad input.

@@ -1,5 +1,6 @@
 //! One job as one Job, from its creation to its removal.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Event;
@@ -22,8 +23,12 @@ use crate::executor::{
 /// A Job without a pod after this time is asked why, once.
 const POD_EXPECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long the end of a container and its result may be apart.
-const RESULT_EXPECTED_WITHIN: Duration = Duration::from_mins(1);
+/// How long the end of a container and its result may be apart: `deliver` tries for long, on a node that has much
+/// else to do, and says when it gives up.
+const RESULT_EXPECTED_WITHIN: Duration = Duration::from_mins(5);
+
+/// The same where the pod is being removed: it is killed after a short time of grace.
+const LAST_WORDS_EXPECTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long after a bad end the cluster may take to say whether memory was the reason.
 const REASON_EXPECTED_WITHIN: Duration = Duration::from_secs(15);
@@ -60,7 +65,9 @@ impl KubernetesExecutor {
             token: &expected.token,
             authority: session.server.authority.as_deref(),
             executor: &self.id,
+            epoch: self.epoch.load(Ordering::Relaxed),
             owner: &self.owner.to_string(),
+            store: &self.home.name,
         });
         let followed = session.watcher.follow(&name);
         if cancel.run_until_cancelled(self.pace.wait()).await.is_none() {
@@ -142,6 +149,7 @@ impl KubernetesExecutor {
     }
 
     async fn forget(&self, trees: &[crate::digest::Sha256]) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
         let mut on_volume = self.on_volume.lock().await;
         for tree in trees {
             on_volume.remove(tree);
@@ -245,12 +253,16 @@ impl Attempt<'_> {
                     } | PodState::Removed { .. }
                 )
             });
+            let patience = match state {
+                PodState::Ended { .. } => RESULT_EXPECTED_WITHIN,
+                _ => LAST_WORDS_EXPECTED_WITHIN,
+            };
             let came = tokio::select! {
                 biased;
                 came = arrival => came.ok(),
                 // `deliver` gave up.
                 _ = known => None,
-                () = tokio::time::sleep(RESULT_EXPECTED_WITHIN) => None,
+                () = tokio::time::sleep(patience) => None,
             };
             match came {
                 Some(file) => status = result::take(file, &self.job.output, log).await?,

@@ -4,6 +4,8 @@
 //! others begin; `build` runs the script; `deliver` waits for its end and sends what it left.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -17,7 +19,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::archive::Archive;
 use super::settings::{CacheVolume, KubernetesSettings};
+use crate::digest::Sha256;
 use crate::executor::sandbox::{HOSTNAME, OUT, TMP};
+use crate::executor::{Limits, Toolchain};
 
 /// The container that brings inputs.
 pub(super) const PULL: &str = "pull";
@@ -34,6 +38,8 @@ pub(super) const MANAGED_BY: &str = "driverkit-matrix";
 /// Names the executor, that is the process, which made a Job.
 pub(super) const EXECUTOR_LABEL: &str = "driverkit-matrix/executor";
 pub(super) const RUN_LABEL: &str = "driverkit-matrix/run";
+/// Names the store of the run.
+pub(super) const STORE_LABEL: &str = "driverkit-matrix/store";
 pub(super) const OWNER_ANNOTATION: &str = "driverkit-matrix/owner";
 const JOB_ANNOTATION: &str = "driverkit-matrix/job";
 
@@ -45,7 +51,7 @@ const DELIVER_SCRIPT: &str = include_str!("pod/deliver.sh");
 /// What `pull` and `deliver` may use; both are done in moments, and mostly wait for the network.
 const HELPER_MEMORY: &str = "512Mi";
 const HELPER_MEMORY_REQUEST: &str = "32Mi";
-const HELPER_CPU_REQUEST: &str = "10m";
+const HELPER_CPU_REQUEST: &str = "50m";
 
 /// How long a pod that is ended may take to send its log.
 const GRACE_SECONDS: i64 = 15;
@@ -71,7 +77,10 @@ pub(super) struct Described<'a> {
     pub(super) token: &'a str,
     pub(super) authority: Option<&'a str>,
     pub(super) executor: &'a str,
+    /// With the executor's name: what was found whole under it need not be looked at again.
+    pub(super) epoch: u64,
     pub(super) owner: &'a str,
+    pub(super) store: &'a str,
 }
 
 /// Describes a Job.
@@ -83,6 +92,7 @@ pub(super) fn describe(described: &Described<'_>) -> Job {
         (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         (EXECUTOR_LABEL.to_owned(), described.executor.to_owned()),
         (RUN_LABEL.to_owned(), described.job.run_id.clone()),
+        (STORE_LABEL.to_owned(), described.store.to_owned()),
     ]);
     let annotations = BTreeMap::from([
         (OWNER_ANNOTATION.to_owned(), described.owner.to_owned()),
@@ -113,6 +123,42 @@ pub(super) fn describe(described: &Described<'_>) -> Job {
         }),
         ..Job::default()
     }
+}
+
+/// A Job to try the namespace with; never created.
+pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
+    let job = crate::executor::Job {
+        name: "sample".to_owned(),
+        run_id: "sample".to_owned(),
+        toolchain: Toolchain::Host {
+            identity: Sha256::of("sample"),
+        },
+        script: String::new(),
+        mounts: Vec::new(),
+        environment: Vec::new(),
+        limits: Limits {
+            timeout: Duration::from_secs(1),
+            memory_bytes: 1 << 20,
+            processes: 1,
+        },
+        output: PathBuf::new(),
+    };
+    describe(&Described {
+        settings,
+        name: &format!("dkm-{executor}-sample"),
+        job: &job,
+        image: "sample".to_owned(),
+        command: Vec::new(),
+        trees: &[],
+        must_pull: false,
+        url: "",
+        token: "",
+        authority: None,
+        executor,
+        epoch: 0,
+        owner: "",
+        store: "sample",
+    })
 }
 
 fn pod(described: &Described<'_>, seconds: u64) -> PodSpec {
@@ -283,7 +329,10 @@ fn pull(described: &Described<'_>) -> Container {
     let mut container = helper(described, PULL, PULL_SCRIPT, "inputs");
     container.env.get_or_insert_default().extend([
         variable("TREES", &trees.join("\n")),
-        variable("RUN", described.executor),
+        variable(
+            "RUN",
+            &format!("{}-{}", described.executor, described.epoch),
+        ),
         variable("KEEP_DAYS", &described.settings.cache_days.to_string()),
     ]);
     container.volume_mounts = Some(vec![mount("cache", "/cache")]);

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::archive::Archives;
 use self::server::InputServer;
+use self::sweep::Home;
 use self::watch::Watcher;
 use super::owner::Owner;
 use super::{Completion, Executor, ExecutorError, Job, LogSink};
@@ -40,7 +41,8 @@ use crate::digest::Sha256;
 
 pub use connection::KubernetesError;
 pub use settings::{
-    CacheVolume, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity, is_name,
+    CacheVolume, ClientSettings, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity,
+    is_name,
 };
 
 /// Runs jobs in a cluster.
@@ -51,12 +53,15 @@ pub struct KubernetesExecutor {
     /// Where the server of inputs binds to.
     listen: SocketAddr,
     owner: Owner,
+    home: Home,
     /// Names this process among all that use the namespace.
     id: String,
     archives: Archives,
     session: OnceCell<Session>,
     /// Trees that a pod of this run found whole on the cache volume.
     on_volume: Mutex<HashSet<Sha256>>,
+    /// Goes up when a tree was not where it was found before: then pods look at all trees again.
+    epoch: AtomicU64,
     pace: Pace,
     created: AtomicU64,
 }
@@ -94,12 +99,16 @@ impl KubernetesExecutor {
             namespace,
             listen,
             owner: Owner::this_process()?,
+            home: Home::of(store, bytes).map_err(ExecutorError::from)?,
             id: Sha256::of(bytes).short(),
             archives: Archives::new(store).map_err(ExecutorError::from)?,
             session: OnceCell::new(),
             on_volume: Mutex::default(),
+            epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
         };
+        let sample = manifest::sample(&executor.settings, &executor.id);
+        connection::check_namespace(&executor.jobs(), &sample).await?;
         Ok(executor)
     }
 
@@ -209,7 +218,7 @@ impl Executor for KubernetesExecutor {
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { sweep::sweep(&self.jobs()).await })
+        Box::pin(async { sweep::sweep(&self.jobs(), &self.home).await })
     }
 
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {

@@ -13,6 +13,8 @@ pub struct KubernetesSettings {
     pub kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig other than its current one.
     pub context: Option<String>,
+    /// What beats the kubeconfig.
+    pub client: ClientSettings,
     /// Only the service account of the pod that the program runs in; no kubeconfig is read.
     pub is_in_cluster: bool,
     /// The namespace of the Jobs; `None`: the context's.
@@ -52,6 +54,48 @@ pub struct KubernetesSettings {
     pub creations_per_second: u32,
 }
 
+/// What beats the kubeconfig, as the flags of kubectl do.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The cluster of the kubeconfig by its name.
+    pub cluster: Option<String>,
+    /// The user of the kubeconfig by its name.
+    pub user: Option<String>,
+    /// The API server's address.
+    pub server: Option<String>,
+    /// The name that its certificate has to bear.
+    pub tls_server_name: Option<String>,
+    /// The authority of its certificate, a file in PEM.
+    pub certificate_authority: Option<PathBuf>,
+    /// Whether its certificate is not checked at all.
+    pub is_insecure: bool,
+    /// A bearer token.
+    pub token: Option<String>,
+    /// The client's certificate, a file in PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
+    /// The user to act as.
+    pub act_as: Option<String>,
+    /// Its id, where rights depend on that.
+    pub act_as_uid: Option<String>,
+    /// The groups to act as.
+    pub act_as_groups: Vec<String>,
+    /// Whether answers are taken uncompressed.
+    pub is_uncompressed: bool,
+}
+
+impl std::fmt::Debug for ClientSettings {
+    /// Without the token.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ClientSettings")
+            .field("server", &self.server)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Files of the server of inputs, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
@@ -80,6 +124,7 @@ impl Default for KubernetesSettings {
         Self {
             kubeconfig: None,
             context: None,
+            client: ClientSettings::default(),
             is_in_cluster: false,
             namespace: None,
             image_prefix: String::new(),

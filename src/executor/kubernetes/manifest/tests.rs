@@ -1,13 +1,8 @@
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::digest::Sha256;
 use crate::executor::kubernetes::archive::Facts;
 use crate::executor::kubernetes::settings::Toleration;
-use crate::executor::{Limits, Toolchain};
 
 fn job() -> crate::executor::Job {
     crate::executor::Job {
@@ -59,7 +54,9 @@ fn described(settings: &KubernetesSettings, must_pull: bool) -> Value {
         token: "secret",
         authority: None,
         executor: "0011223344",
+        epoch: 0,
         owner: "boot.1.2.3",
+        store: "home",
     });
     serde_json::to_value(described).unwrap()
 }

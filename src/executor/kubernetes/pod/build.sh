@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs a job's command beside deliver.sh, with its output in a file and its time limited.
 #   build.sh SECONDS FOLDERS COMMAND...
 # FOLDERS: the places of trees that are not empty, each with a line feed after it.

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs beside build.sh and sends what it left (status, log, /out), also when it was killed.
 #   TRANSFER: the text of transfer.cmake; URL, TOKEN, CA_TEXT: where it goes.
 set -eu

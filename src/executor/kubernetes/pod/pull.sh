@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs before a job: makes sure that the cache volume holds the job's trees, whole and unchanged.
 #   TREES: a line `<digest of the content> <SHA-256 of the archive>` for each; TRANSFER: the text of transfer.cmake;
 #   URL, TOKEN, CA_TEXT: where archives come from; RUN: a name that no other run has.
@@ -40,7 +41,8 @@ pull() {
     mkdir "$work/tree"
     (cd "$work/tree" && cmake -E tar xf ../archive)
     rm "$work/archive"
-    [ ! -e "trees/$1" ] || mv "trees/$1" "$work/old"
+    # The kubelet makes an empty folder, of root, where a pod is shown a tree that is gone.
+    rmdir "trees/$1" 2>/dev/null || [ ! -e "trees/$1" ] || mv "trees/$1" "$work/old"
     mv "$work/tree" "trees/$1"
     rm -rf "$work/old"
 }

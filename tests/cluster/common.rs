@@ -1,0 +1,170 @@
+//! The cluster that tests/cluster/up.sh made, and jobs for it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::executor::{
+    CacheVolume, Completion, Executor as _, ExecutorError, Job, KubernetesExecutor,
+    KubernetesSettings, Limits, Mount, Toolchain,
+};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
+
+/// The address of the pods' bridge, which up.sh makes.
+pub(crate) const BRIDGE: &str = "10.244.0.1:0";
+
+/// The image that test-cluster.sh loads.
+pub(crate) const IMAGE: &str = "driverkit-matrix/builder:bookworm";
+
+/// One test at a time: they share the node.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+pub(crate) fn blocking_turn() -> MutexGuard<'static, ()> {
+    TURN.blocking_lock()
+}
+
+pub(crate) fn script(name: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster");
+    Command::new(folder.join(name))
+}
+
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", text_of(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn text_of(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+pub(crate) fn kubectl(arguments: &[&str]) -> String {
+    succeed(script("kubectl.sh").args(arguments))
+}
+
+pub(crate) fn component(action: &str, name: &str) {
+    succeed(script("component.sh").args([action, name]));
+}
+
+/// Waits until `is_so`, which the cluster brings about, by asking it again.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        // As long as a slow machine may take to build some real modules.
+        assert!(
+            start.elapsed() < Duration::from_mins(20),
+            "still not: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How many Jobs the namespace has.
+pub(crate) fn jobs_in(namespace: &str) -> usize {
+    kubectl(&["-n", namespace, "get", "jobs", "-o", "name"])
+        .lines()
+        .count()
+}
+
+/// An empty namespace of that name, and settings for it.
+pub(crate) fn namespace(name: &str) -> KubernetesSettings {
+    succeed(script("namespace.sh").arg(name));
+    KubernetesSettings {
+        kubeconfig: Some(kubeconfig()),
+        namespace: Some(name.to_owned()),
+        listen: Some(BRIDGE.parse().unwrap()),
+        cpu: "100m".to_owned(),
+        cache: CacheVolume::Claim("trees".to_owned()),
+        ..KubernetesSettings::default()
+    }
+}
+
+pub(crate) fn kubeconfig() -> PathBuf {
+    std::env::var_os("KUBECONFIG")
+        .expect("make test-cluster sets KUBECONFIG")
+        .into()
+}
+
+/// A connected executor with a store of its own.
+pub(crate) struct Cluster {
+    pub(crate) executor: KubernetesExecutor,
+    pub(crate) store: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub(crate) async fn connect(settings: KubernetesSettings) -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let executor = KubernetesExecutor::connect(settings, store.path())
+            .await
+            .unwrap();
+        Self { executor, store }
+    }
+
+    pub(crate) async fn run(&self, work: &Work) -> Done {
+        self.run_until(work, &CancellationToken::new()).await
+    }
+
+    pub(crate) async fn run_until(&self, work: &Work, cancel: &CancellationToken) -> Done {
+        let output = tempfile::tempdir_in(self.store.path()).unwrap();
+        let job = Job {
+            name: "module test".to_owned(),
+            run_id: "test-run".to_owned(),
+            toolchain: Toolchain::Image {
+                name: work.image.clone(),
+                identity: Sha256::of("not looked at"),
+                archive: None,
+            },
+            script: work.script.clone(),
+            mounts: work.mounts.clone(),
+            environment: Vec::new(),
+            limits: Limits {
+                timeout: work.timeout,
+                memory_bytes: work.memory_bytes,
+                processes: 1000,
+            },
+            output: output.path().to_owned(),
+        };
+        let mut log = Vec::new();
+        let ended = self.executor.run(&job, &mut log, cancel).await;
+        Done {
+            ended,
+            log: String::from_utf8(log).unwrap(),
+            output,
+        }
+    }
+}
+
+/// A script and what it may use.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub(crate) image: String,
+    pub(crate) script: String,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) timeout: Duration,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Work {
+    pub(crate) fn new(script: &str) -> Self {
+        Self {
+            image: IMAGE.to_owned(),
+            script: script.to_owned(),
+            mounts: Vec::new(),
+            timeout: Duration::from_mins(2),
+            memory_bytes: 256 << 20,
+        }
+    }
+}
+
+pub(crate) struct Done {
+    pub(crate) ended: Result<Completion, ExecutorError>,
+    pub(crate) log: String,
+    pub(crate) output: tempfile::TempDir,
+}

@@ -1,0 +1,10 @@
+//! The Kubernetes executor on a real cluster: `make test-cluster` brings it up and runs these.
+//!
+//! They share one node and its components, so each takes its turn.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod common;
+mod deploy;
+mod ends;
+mod runs;
