@@ -49,10 +49,13 @@ openssl openssl
 ssh openssh-client
 /usr/sbin/sshd openssh-server
 podman podman
+dkms dkms
 newuidmap uidmap
 docker-registry docker-registry
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 END
+    # The headers of any kernel, for builds with what is installed.
+    compgen -G '/lib/modules/*/build' >/dev/null || missing+=("linux-headers-$(dpkg --print-architecture)")
     if [ "${#missing[@]}" -gt 0 ]; then
         install "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
     fi

@@ -1,6 +1,6 @@
 # Each known configure check gets a build.sh that answers at once; one that is not known would be compiled in a
 # way of its own, so it stops the script.
-cp -R /driver "$scratch/driver"
+cp -R "$driver" "$scratch/driver"
 chmod -R u+w "$scratch/driver"
 known() {
     printf 'exit %s\n' "$2" >"$scratch/driver/$1/build.sh"

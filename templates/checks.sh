@@ -2,7 +2,7 @@
 {% include "prelude.sh" %}
 
 kernel={{ kernel_folder }}
-answers=/out/checks
+answers=$out/checks
 probe_status=0
 
 # Runs a check's own build.sh where it lies, since checks include files of the driver around them.
@@ -60,7 +60,7 @@ fi
 probe_status=$status
 {% endif -%}
 {% if module_checks or probe_checks %}
-cp -R /driver "$scratch/driver"
+cp -R "$driver" "$scratch/driver"
 chmod -R u+w "$scratch/driver"
 {% for check in module_checks -%}
 answer {{ check.id }} "$scratch/driver/"{{ check.folder }}

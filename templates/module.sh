@@ -5,4 +5,4 @@
 make -C {{ kernel_folder }} M="$scratch/driver" KERNELDIR={{ kernel_folder }} \
     CC={{ compiler }} KBUILD_MODPOST_WARN={{ modpost_warn }}
     {%- for variable in make_variables %} {{ variable }}{% endfor %} modules
-{{ strip }} --strip-debug -o /out/module.ko "$scratch/driver/"{{ module_file }}
+{{ strip }} --strip-debug -o "$out/module.ko" "$scratch/driver/"{{ module_file }}

@@ -5,4 +5,4 @@
 make -C {{ kernel_folder }} M="$scratch/driver/bpf" KERNELDIR={{ kernel_folder }} \
     CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} KBUILD_MODPOST_WARN={{ modpost_warn }}
     {%- for variable in make_variables %} {{ variable }}{% endfor %}
-cp "$scratch/driver/bpf/probe.o" /out/probe.o
+cp "$scratch/driver/bpf/probe.o" "$out/probe.o"

@@ -7,6 +7,8 @@ mod docker;
 #[path = "common/grid.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod grid;
+#[path = "driverkit/local.rs"]
+mod local;
 #[path = "common/server.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod server;

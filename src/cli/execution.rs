@@ -333,7 +333,7 @@ pub(super) fn infrastructure(error: &ExecutorError) -> CliError {
 }
 
 /// The compilers that can be called by their version: `gcc-12`, `aarch64-linux-gnu-gcc-12`.
-fn compilers_of(host: &HostToolchain) -> Vec<(Architecture, GccVersion)> {
+pub(super) fn compilers_of(host: &HostToolchain) -> Vec<(Architecture, GccVersion)> {
     let compiler = |name: &String| {
         let (prefix, version) = name.rsplit_once("gcc-")?;
         let architecture = match prefix {

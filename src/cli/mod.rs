@@ -95,6 +95,7 @@ enum Command {
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Docker(Box<driverkit::DockerArguments>),
+    Local(Box<driverkit::LocalArguments>),
     Completion(completion::CompletionArguments),
     #[command(hide = true)]
     Generate(generate::GenerateArguments),
@@ -291,6 +292,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
                 Command::Docker(command) => command.execute(&context),
+                Command::Local(command) => command.execute(&context),
                 Command::Completion(command) => command.execute(),
                 Command::Generate(command) => command.execute(),
             };

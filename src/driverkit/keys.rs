@@ -62,7 +62,6 @@ pub const NOT_OF_LOCAL: &[&str] = &[
     "builderrepo",
     "gccversion",
     "kernelconfigdata",
-    "kernelurls",
     "registry-name",
     "registry-password",
     "registry-plain-http",

@@ -20,6 +20,7 @@ mod kubernetes;
 mod local;
 mod output;
 mod owner;
+mod plain;
 mod sandbox;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use kubernetes::{
     ServerTls, Toleration, is_cpu_quantity, is_name,
 };
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
+pub use plain::PlainExecutor;
 
 /// The digest that stands for a builder image: over its layers' diff ids (`sha256:<64 digits>`, as `docker inspect`
 /// shows them under `RootFS`), joined by newlines. An image imported from a tar has one layer, whose diff id is the

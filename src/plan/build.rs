@@ -37,7 +37,7 @@ impl fmt::Debug for BuildId {
     }
 }
 
-/// How a build is done; nothing of it names the build. `gcc`, `image` and `make_variables` are part of keys, the limits are not.
+/// How a build is done; nothing of it names the build. `gcc`, `image` and `environment` are part of keys, the limits are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BuildSettings {
     /// How long one step may take.
@@ -52,6 +52,8 @@ pub struct BuildSettings {
     pub gcc: Option<String>,
     /// The builder image that the matrix demands.
     pub image: Option<String>,
+    /// Further environment variables of the compile.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for BuildSettings {
@@ -64,6 +66,7 @@ impl Default for BuildSettings {
             retries: 2,
             gcc: None,
             image: None,
+            environment: Vec::new(),
         }
     }
 }

@@ -176,6 +176,9 @@ fn key_of(artifact: Artifact, ingredients: &Ingredients<'_>, script: &str) -> Ke
         .field("driver tree", ingredients.driver.tree)
         .field("output checks", verify::VERSION);
     key = ingredients.kernel.add_to_key(key);
+    for (name, value) in &ingredients.build.settings.environment {
+        key = key.field(format!("environment {name}"), value);
+    }
     for (check, passed) in &ingredients.answers.configure {
         if check.artifact == artifact {
             key = key.field(format!("check {}", check.name), passed);

@@ -103,7 +103,10 @@ impl Pipeline {
             toolchain: request.toolchain.clone(),
             script: request.script.clone(),
             mounts: request.mounts.clone(),
-            environment: Vec::new(),
+            environment: match phase {
+                Phase::Module | Phase::Probe => build.settings.environment.clone(),
+                _ => Vec::new(),
+            },
             limits: Limits {
                 timeout: build.settings.timeout,
                 memory_bytes: build.settings.memory_bytes,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::installed::installed_folder;
 use super::packages::request_for;
 use super::pipeline::Pipeline;
 use super::prepare::{KernelSource, Preparation};
@@ -131,6 +132,10 @@ impl Pipeline {
             |problem: String| Failure::new(FailureClass::WrongHeaders, Phase::Fetch, problem);
         let target = crate::target::find(&kernel.target)
             .ok_or_else(|| missing(format!("there is no target {}", kernel.target)))?;
+        if let Some(folder) = installed_folder(kernel) {
+            let installed = self.installed_inputs(target, kernel, folder, mode).await;
+            return installed.map(KernelPackages::Headers);
+        }
         let kernel = &*self.with_upstream(target, kernel, mode).await?;
         match target.tree_kind(kernel).map_err(wrong)? {
             TreeKind::Headers => {}

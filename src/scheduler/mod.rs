@@ -8,6 +8,7 @@ mod artifact;
 mod checks;
 mod driver_inputs;
 mod events;
+mod installed;
 mod job;
 mod kernel_inputs;
 mod order;

@@ -11,5 +11,5 @@ mod layout;
 
 pub use check::ConfigureCheck;
 pub use configured::{ConfiguredDriver, read_configured_driver};
-pub use copy::copy_parts;
+pub use copy::{copy_folder, copy_parts};
 pub use layout::{DriverSource, Layout, SourceError, read_source, single_folder};

@@ -81,6 +81,7 @@ impl DockerArguments {
             process: &self.process,
             proxy: self.proxy,
             retry: self.retry.into_iter().flatten().collect(),
+            environment: Vec::new(),
         };
         if self.process.dryrun {
             single.tell(context);

@@ -4,8 +4,10 @@
 
 #[expect(dead_code, reason = "the commands that need it come with the executor")]
 mod cluster;
+mod dkms;
 mod docker;
 mod flags;
+mod local;
 mod single;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::driverkit::{Values, read_file};
 use crate::fs;
 
 pub(super) use docker::DockerArguments;
+pub(super) use local::LocalArguments;
 
 /// Arguments that hold secrets; their values are never shown or written down.
 const SECRETS: &[&str] = &["--registry-password", "--token"];

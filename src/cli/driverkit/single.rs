@@ -1,7 +1,7 @@
 //! From a checked request to its files: the one build goes through the same pipeline as those of a plan.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::flags::ProcessFlags;
 use super::shown_command;
@@ -10,12 +10,14 @@ use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driver::DriverLocation;
 use crate::driverkit::{Image, LogLevel, Output, Request};
+use crate::event::{BuildReport, Event, EventKind};
 use crate::executor::Executor;
 use crate::failure::FailureClass;
 use crate::fetch::{self, Fetcher};
+use crate::image::GccVersion;
 use crate::kernel::Architecture;
 use crate::plan::{Build, BuildSettings, Plan};
-use crate::report::{Detail, SingleProgress, Terminal};
+use crate::report::{Detail, ReportError, Reporter, SingleProgress, Terminal};
 use crate::scheduler::{
     Events, History, OutFolder, Parts, Reproduce, RetryClasses, RunSettings, Stop, Toolchains,
 };
@@ -28,6 +30,28 @@ pub(super) struct Single<'a> {
     pub(super) proxy: Option<String>,
     /// Known failures of these classes are tried again.
     pub(super) retry: Vec<FailureClass>,
+    /// Further environment variables of the compile.
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// What came of one attempt.
+pub(super) struct Attempt {
+    pub(super) status: ExitStatus,
+    /// Nothing where the build was not begun.
+    pub(super) report: Option<Arc<BuildReport>>,
+}
+
+/// Keeps the report of the one build.
+struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
+
+impl Reporter for Recorder {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        if let EventKind::BuildFinished(report) = &event.kind {
+            // There is one build.
+            drop(self.0.set(report.clone()));
+        }
+        Ok(())
+    }
 }
 
 impl Single<'_> {
@@ -55,8 +79,27 @@ impl Single<'_> {
         toolchains: Toolchains,
         connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<ExitStatus, CliError> {
+        let attempt = self.attempt(context, toolchains, None, connect)?;
+        Ok(attempt.status)
+    }
+
+    /// The same with this compiler, where one is named, in the place of the request's.
+    pub(super) fn attempt(
+        &self,
+        context: &Context,
+        toolchains: Toolchains,
+        gcc: Option<GccVersion>,
+        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+    ) -> Result<Attempt, CliError> {
         self.warn(context);
-        let build = self.as_build();
+        let mut build = self.as_build();
+        if let Some(gcc) = gcc {
+            let settings = BuildSettings {
+                gcc: Some(gcc.to_string()),
+                ..(*build.settings).clone()
+            };
+            build.settings = Arc::new(settings);
+        }
         let run_id = new_run_id();
         let store = Arc::new(Store::open(&context.cache, &run_id)?);
         if let Some(config) = &self.request.kernel_config {
@@ -88,6 +131,8 @@ impl Single<'_> {
             ..Plan::default()
         };
         let progress = SingleProgress::new(Terminal::stderr(), self.detail(), self.files());
+        let report = Arc::new(OnceLock::new());
+        let recorder = Recorder(report.clone());
         let session = Session {
             plan: &plan,
             parts,
@@ -100,12 +145,14 @@ impl Single<'_> {
                 reproduce: Reproduce::Same(shown_command()),
             },
             receiver,
-            reporters: vec![Box::new(progress)],
+            reporters: vec![Box::new(progress), Box::new(recorder)],
             jobs_are_given: true,
             shard: None,
             matrices: Vec::new(),
         };
-        Ok(ExitStatus::of(&session.carry_out(connect)?))
+        let status = ExitStatus::of(&session.carry_out(connect)?);
+        let report = report.get().cloned();
+        Ok(Attempt { status, report })
     }
 
     fn warn(&self, context: &Context) {
@@ -149,6 +196,7 @@ impl Single<'_> {
                 timeout: self.process.timeout,
                 gcc: request.gcc.as_ref().map(ToString::to_string),
                 image,
+                environment: self.environment.clone(),
                 ..BuildSettings::default()
             }),
         }

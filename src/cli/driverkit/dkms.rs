@@ -1,0 +1,320 @@
+//! `local --dkms`: the module as DKMS builds it, from the sources that a package has put into /usr/src.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+
+use super::flags::ProcessFlags;
+use super::local::installed_headers;
+use crate::cli::{CliError, Context, ExitStatus};
+use crate::driverkit::{LogLevel, Output, Request};
+use crate::fs;
+use crate::verify::{ExpectedModule, KernelTreeFacts, read_kernel_tree, verify_module};
+
+/// Where DKMS has its things.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DkmsFlags {
+    /// Folder with the sources of DKMS
+    #[arg(long, value_name = "DIR", default_value = "/usr/src", hide = true)]
+    dkms_sources: PathBuf,
+    /// Folder in which DKMS builds
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dkms", hide = true)]
+    dkms_tree: PathBuf,
+}
+
+/// Sources that DKMS knows how to build.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    name: String,
+    version: String,
+    folder: PathBuf,
+}
+
+/// Builds the request's module with DKMS, with the kernel's own compiler and then with the others, and writes it.
+pub(super) fn build(
+    context: &Context,
+    flags: &DkmsFlags,
+    process: &ProcessFlags,
+    request: &Request,
+) -> Result<ExitStatus, CliError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(CliError::Input {
+            message: "DKMS needs root".to_owned(),
+            help: Some("run it as root, or leave --dkms out: that needs none".to_owned()),
+        });
+    }
+    let headers = installed_headers(request.kernel.release.as_str())?;
+    let tree = read_kernel_tree(&headers).map_err(|error| CliError::input(error.to_string()))?;
+    let source = find_source(&flags.dkms_sources, request)?;
+    let mut attempts = vec![None];
+    attempts.extend(compilers().into_iter().map(Some));
+    let mut told = Vec::new();
+    for compiler in attempts {
+        let shown = compiler.as_deref().unwrap_or("the kernel's own compiler");
+        if process.loglevel >= LogLevel::Info {
+            context.notice(&format!(
+                "  building {} {} with DKMS and {shown}",
+                source.name, source.version
+            ));
+        }
+        match attempt(flags, request, &source, &headers, compiler.as_deref())? {
+            Ok(module) => return keep(context, process, request, &tree, &headers, &module, shown),
+            Err(text) => {
+                if process.loglevel >= LogLevel::Debug {
+                    context.notice(&text);
+                }
+                told.push(format!("{shown}: {}", first_error(&text)));
+            }
+        }
+    }
+    context.notice("failed: DKMS could not build the module");
+    for line in told {
+        context.notice(&format!("  {line}"));
+    }
+    Ok(ExitStatus::Incomplete)
+}
+
+/// Checks the module and writes it to its place.
+fn keep(
+    context: &Context,
+    process: &ProcessFlags,
+    request: &Request,
+    tree: &KernelTreeFacts,
+    headers: &Path,
+    module: &[u8],
+    compiler: &str,
+) -> Result<ExitStatus, CliError> {
+    let symvers = std::fs::read_to_string(headers.join("Module.symvers")).ok();
+    let expected = ExpectedModule {
+        name: &request.driver.module_name,
+        architecture: request.kernel.architecture,
+        tree,
+        symvers: symvers.as_deref(),
+    };
+    if let Err(defects) = verify_module(module, &expected) {
+        context.notice(&format!(
+            "failed: the module of DKMS would not load: {defects}"
+        ));
+        return Ok(ExitStatus::Incomplete);
+    }
+    for Output { path, .. } in &request.outputs {
+        fs::write(path, module)?;
+        if process.loglevel >= LogLevel::Info {
+            context.notice(&format!(
+                "module: built by DKMS with {compiler}: {}",
+                path.display()
+            ));
+        }
+    }
+    Ok(ExitStatus::Success)
+}
+
+/// One build. The error is what DKMS and the compiler said.
+fn attempt(
+    flags: &DkmsFlags,
+    request: &Request,
+    source: &Source,
+    headers: &Path,
+    compiler: Option<&str>,
+) -> Result<Result<Vec<u8>, String>, CliError> {
+    // DKMS wants its sources in a folder of this name.
+    let named = tempfile::tempdir().map_err(|error| CliError::Infrastructure {
+        message: format!("no temporary folder: {error}"),
+    })?;
+    let link = named
+        .path()
+        .join(format!("{}-{}", source.name, source.version));
+    std::os::unix::fs::symlink(&source.folder, &link).map_err(fs::FileError::of("link", &link))?;
+    let release = request.kernel.release.as_str();
+    let machine = request.kernel.architecture.machine();
+    let mut command = Command::new("dkms");
+    command
+        .args([
+            "build",
+            "--force",
+            "-m",
+            &source.name,
+            "-v",
+            &source.version,
+        ])
+        .args(["-k", release, "-a", machine])
+        .arg("--sourcetree")
+        .arg(named.path())
+        .arg("--dkmstree")
+        .arg(&flags.dkms_tree)
+        .arg("--kernelsourcedir")
+        .arg(headers);
+    if let Some(compiler) = compiler {
+        command.arg(format!(
+            "--directive=MAKE[0]=make CC={compiler} KERNELDIR={}",
+            headers.display()
+        ));
+    }
+    let output = command.stdin(Stdio::null()).output().map_err(|error| {
+        let help = "install package dkms, or leave --dkms out";
+        CliError::Infrastructure {
+            message: format!("dkms cannot be started: {error}; {help}"),
+        }
+    })?;
+    let folder = flags
+        .dkms_tree
+        .join(&source.name)
+        .join(&source.version)
+        .join(release)
+        .join(machine);
+    let mut text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if !output.status.success() {
+        let logs = [
+            folder.join("log/make.log"),
+            flags
+                .dkms_tree
+                .join(&source.name)
+                .join(&source.version)
+                .join("build/make.log"),
+        ];
+        for log in logs {
+            text += &String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default());
+        }
+        return Ok(Err(text));
+    }
+    Ok(
+        read_module(&folder.join("module"), &request.driver.module_name)
+            .map_err(|error| format!("{error}\n{text}")),
+    )
+}
+
+/// The module in the folder, unpacked.
+fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let read = |ending: &str| std::fs::read(folder.join(format!("{name}.ko{ending}"))).ok();
+    let unpacked = |result: std::io::Result<Vec<u8>>| result.map_err(|error| error.to_string());
+    if let Some(module) = read("") {
+        return Ok(module);
+    }
+    if let Some(packed) = read(".zst") {
+        return unpacked(zstd::decode_all(&*packed));
+    }
+    let mut module = Vec::new();
+    if let Some(packed) = read(".xz") {
+        let mut decoder = liblzma::read::XzDecoder::new(&*packed);
+        return unpacked(std::io::Read::read_to_end(&mut decoder, &mut module).map(|_| module));
+    }
+    if let Some(packed) = read(".gz") {
+        let mut decoder = flate2::read::GzDecoder::new(&*packed);
+        return unpacked(std::io::Read::read_to_end(&mut decoder, &mut module).map(|_| module));
+    }
+    Err(format!("DKMS left no {name}.ko in {}", folder.display()))
+}
+
+/// The sources of the request's module and version.
+fn find_source(folder: &Path, request: &Request) -> Result<Source, CliError> {
+    let wanted = request.driver.version.as_str();
+    let short = wanted.trim_end_matches("+driver");
+    let module = request.driver.module_name.as_str();
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(text) = std::fs::read_to_string(entry.path().join("dkms.conf")) else {
+            continue;
+        };
+        let value = |key: &str| value_of(&text, key);
+        let (Some(name), Some(version)) = (value("PACKAGE_NAME"), value("PACKAGE_VERSION")) else {
+            continue;
+        };
+        let builds = value("BUILT_MODULE_NAME[0]").unwrap_or_else(|| name.clone());
+        if builds == module && (version == wanted || version == short) {
+            return Ok(Source {
+                name,
+                version,
+                folder: entry.path(),
+            });
+        }
+        others.push(format!("{builds} {version}"));
+    }
+    others.sort();
+    Err(CliError::Input {
+        message: format!(
+            "DKMS has no sources of module {module} in version {wanted}: no {}/*/dkms.conf names them",
+            folder.display()
+        ),
+        help: Some(if others.is_empty() {
+            "install the package with the sources (Debian: falcosecurity-scap-dkms)".to_owned()
+        } else {
+            format!(
+                "there are {}: name one with --moduledrivername and --driverversion",
+                others.join(", ")
+            )
+        }),
+    })
+}
+
+/// The value of a line `KEY="value"` of a dkms.conf.
+fn value_of(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let value = line
+            .trim()
+            .strip_prefix(key)?
+            .trim_start()
+            .strip_prefix('=')?;
+        Some(value.trim().trim_matches(['"', '\'']).to_owned())
+    })
+}
+
+/// The compilers that can be called by their version, the highest first.
+fn compilers() -> Vec<String> {
+    let mut found: Vec<(u32, String)> = std::fs::read_dir("/usr/bin")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("gcc-")?.parse().ok()?;
+            Some((version, name))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().rev().map(|(_, name)| name).collect()
+}
+
+/// The first line that names an error, for one line.
+fn first_error(text: &str) -> String {
+    let line = text
+        .lines()
+        .find(|line| line.contains("error:"))
+        .or_else(|| {
+            text.lines()
+                .find(|line| line.contains("Error") || line.contains("ERROR"))
+        })
+        .or_else(|| text.lines().last());
+    line.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_configuration() {
+        let text =
+            "PACKAGE_NAME=\"scap\"\n PACKAGE_VERSION='0.20.0'\nBUILT_MODULE_NAME[0] = scap\n";
+        assert_eq!(value_of(text, "PACKAGE_NAME").as_deref(), Some("scap"));
+        assert_eq!(value_of(text, "PACKAGE_VERSION").as_deref(), Some("0.20.0"));
+        assert_eq!(
+            value_of(text, "BUILT_MODULE_NAME[0]").as_deref(),
+            Some("scap")
+        );
+        assert_eq!(value_of(text, "NONE"), None);
+    }
+
+    #[test]
+    fn the_first_error_is_a_compilers_when_there_is_one() {
+        assert_eq!(
+            first_error("a\nb.c:1: error: c\nError! d\n"),
+            "b.c:1: error: c"
+        );
+        assert_eq!(
+            first_error("a\nError! Bad return status\n"),
+            "Error! Bad return status"
+        );
+        assert_eq!(first_error(""), "");
+    }
+}

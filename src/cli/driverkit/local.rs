@@ -1,0 +1,305 @@
+//! `local`: one build on this machine, with its own compilers: the kernel's own first, then the others that are there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::dkms::{self, DkmsFlags};
+use super::flags::{BuildFlags, Flags, ProcessFlags, put, put_all};
+use super::single::{Attempt, Single};
+use super::values;
+use crate::cli::execution::{compilers_of, infrastructure};
+use crate::cli::run::parse_retry;
+use crate::cli::{CliError, Context, ExitStatus};
+use crate::diagnostic::Diagnostic;
+use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
+use crate::event::BuildReport;
+use crate::executor::{Executor, LocalExecutor, PlainExecutor, host_toolchain};
+use crate::failure::FailureClass;
+use crate::image::GccVersion;
+use crate::kernel::{Architecture, Package};
+use crate::scheduler::Toolchains;
+
+/// Build one kernel's drivers on this machine with its own compilers, as `driverkit local` does
+///
+/// In a bubblewrap sandbox, without root; for the headers that are installed, or with `--download-headers` for those
+/// that are fetched. The kernel's own compiler is tried first, then the others that are there. Most flags can also be
+/// given by the environment or by the configuration file, as for `docker`.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(in crate::cli) struct LocalArguments {
+    #[command(flatten)]
+    build: BuildFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
+    /// Build with DKMS, from the driver's sources in /usr/src; needs root
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    dkms: Option<String>,
+    /// Fetch the kernel's header packages in the place of those that are installed
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    download_headers: Option<String>,
+    /// Addresses of the header packages to fetch, repeatable or with commas between them [default: found by target]
+    #[arg(long, value_name = "URL")]
+    kernelurls: Vec<String>,
+    /// Environment variable of the compile, repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Build without a sandbox, on machines that cannot make one
+    #[arg(long)]
+    no_sandbox: bool,
+    /// Try a failure again that is known from earlier: a class, or `failed` for all
+    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
+    retry: Vec<Vec<FailureClass>>,
+    #[command(flatten)]
+    dkms_flags: DkmsFlags,
+}
+
+/// What `local` asks for beside the build.
+struct LocalRequest {
+    has_dkms: bool,
+    downloads: bool,
+    environment: Vec<(String, String)>,
+}
+
+impl LocalRequest {
+    fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
+        let mut reader = Reader::new(values);
+        let has_dkms = reader.is_set("dkms");
+        let downloads = reader.is_set("download-headers") || values.text("kernelurls").is_some();
+        let mut environment = Vec::new();
+        for item in values.items("env") {
+            match item.split_once('=') {
+                Some((name, value)) if is_variable(name) => {
+                    environment.push((name.to_owned(), value.to_owned()));
+                }
+                _ => reader.fault("env", &format!("`{item}` is no variable; write NAME=VALUE")),
+            }
+        }
+        if has_dkms && values.text("src-dir").is_some() {
+            reader.faults.push(
+                Diagnostic::error("`dkms` and `src-dir` exclude each other")
+                    .help("DKMS takes the sources from /usr/src; leave one of the two out"),
+            );
+        }
+        if has_dkms && values.text("output-probe").is_some() {
+            let message = "DKMS builds modules only: leave `output-probe` out";
+            reader.faults.push(Diagnostic::error(message));
+        }
+        if reader.faults.is_empty() {
+            Ok(Self {
+                has_dkms,
+                downloads,
+                environment,
+            })
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .chars()
+            .all(|found| found.is_ascii_alphanumeric() || found == '_')
+}
+
+impl LocalArguments {
+    /// Runs the command.
+    pub(in crate::cli) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let mut flags = Flags::new();
+        self.build.put(&mut flags);
+        put(&mut flags, "dkms", self.dkms.as_ref());
+        put(
+            &mut flags,
+            "download-headers",
+            self.download_headers.as_ref(),
+        );
+        put_all(&mut flags, "kernelurls", &self.kernelurls);
+        put_all(&mut flags, "env", &self.env);
+        let values = values(context, &flags, self.process.config.as_deref())?.without(NOT_OF_LOCAL);
+        let (local, request) = match (LocalRequest::read(&values), Request::read(&values)) {
+            (Ok(local), Ok(request)) => (local, request),
+            (local, request) => {
+                let faults = local.err().into_iter().chain(request.err()).flatten();
+                return Err(CliError::Diagnostics(faults.collect()));
+            }
+        };
+        if self.process.dryrun {
+            self.single(&request, Vec::new()).tell(context);
+            return Ok(ExitStatus::Success);
+        }
+        if local.has_dkms {
+            return dkms::build(context, &self.dkms_flags, &self.process, &request);
+        }
+        let request = if local.downloads {
+            request
+        } else {
+            with_installed_headers(request)?
+        };
+        self.attempts(context, &request, &local)
+    }
+
+    fn single<'a>(
+        &'a self,
+        request: &'a Request,
+        environment: Vec<(String, String)>,
+    ) -> Single<'a> {
+        Single {
+            request,
+            process: &self.process,
+            proxy: None,
+            retry: self.retry.iter().flatten().copied().collect(),
+            environment,
+        }
+    }
+
+    /// Builds with the kernel's own compiler, and while that is not the way, with the others.
+    fn attempts(
+        &self,
+        context: &Context,
+        request: &Request,
+        local: &LocalRequest,
+    ) -> Result<ExitStatus, CliError> {
+        if self.no_sandbox {
+            context.notice(
+                "notice: building without a sandbox: the build's scripts see and may change everything that this user may",
+            );
+        }
+        let host = host_toolchain().map_err(|error| infrastructure(&error))?;
+        let identity = if self.no_sandbox {
+            PlainExecutor::identity(host.identity)
+        } else {
+            host.identity
+        };
+        let compilers = compilers_of(&host);
+        let single = self.single(request, local.environment.clone());
+        let connect = async || self.connect(context).await;
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut next = None;
+        loop {
+            let toolchains = Toolchains::Host {
+                identity,
+                compilers: compilers.clone(),
+            };
+            let attempt = single.attempt(context, toolchains, next.take(), connect)?;
+            let is_last = !is_the_compilers_fault(&attempt);
+            attempts.push(attempt);
+            next = untried(&compilers, request.kernel.architecture, &attempts);
+            if is_last || next.is_none() {
+                break;
+            }
+            if let Some(gcc) = &next {
+                context.notice(&format!("trying again with gcc {gcc}"));
+            }
+        }
+        if attempts.len() > 1 && self.process.loglevel >= LogLevel::Info {
+            for attempt in &attempts {
+                context.notice(&format!("  {}", line_of(attempt)));
+            }
+        }
+        let last = attempts.last().map(|attempt| attempt.status);
+        Ok(last.unwrap_or(ExitStatus::Incomplete))
+    }
+
+    async fn connect(
+        &self,
+        context: &Context,
+    ) -> Result<(Arc<dyn Executor>, Vec<String>), CliError> {
+        if self.no_sandbox {
+            return Ok((Arc::new(PlainExecutor), Vec::new()));
+        }
+        let local = LocalExecutor::new(&context.cache.join("rootfs"))
+            .await
+            .map_err(|error| match infrastructure(&error) {
+                CliError::Infrastructure { message } => CliError::Infrastructure {
+                    message: format!("{message}; or build with --no-sandbox"),
+                },
+                other => other,
+            })?;
+        Ok((Arc::new(local), Vec::new()))
+    }
+}
+
+/// The request for the headers that are installed for its kernel.
+fn with_installed_headers(mut request: Request) -> Result<Request, CliError> {
+    let folder = installed_headers(request.kernel.release.as_str())?;
+    request.kernel.packages = vec![Package {
+        url: folder.display().to_string().into(),
+        size_bytes: None,
+        sha256: None,
+        host: None,
+    }];
+    Ok(request)
+}
+
+/// Where the headers of a kernel are installed.
+pub(super) fn installed_headers(release: &str) -> Result<PathBuf, CliError> {
+    let places = [
+        format!("/lib/modules/{release}/build"),
+        format!("/usr/src/linux-headers-{release}"),
+        format!("/usr/src/kernels/{release}"),
+    ];
+    let found = places.iter().map(Path::new).find(|place| place.is_dir());
+    found.map(Path::to_owned).ok_or_else(|| CliError::Input {
+        message: format!(
+            "the headers of kernel {release} are not installed: there is none of {}",
+            places.join(", ")
+        ),
+        help: Some(format!(
+            "install them (Debian and Ubuntu: apt install linux-headers-{release}; Fedora and RHEL: dnf install kernel-devel-{release}), or fetch them with --download-headers"
+        )),
+    })
+}
+
+/// Whether another compiler may do better.
+fn is_the_compilers_fault(attempt: &Attempt) -> bool {
+    let Some(report) = &attempt.report else {
+        return false;
+    };
+    report.artifacts.iter().any(|artifact| {
+        artifact.failure.as_ref().is_some_and(|failure| {
+            matches!(
+                failure.class,
+                FailureClass::Compile | FailureClass::ToolchainMismatch
+            )
+        })
+    })
+}
+
+/// The highest compiler that no attempt has used.
+fn untried(
+    compilers: &[(Architecture, GccVersion)],
+    architecture: Architecture,
+    attempts: &[Attempt],
+) -> Option<GccVersion> {
+    let used: Vec<GccVersion> = attempts
+        .iter()
+        .filter_map(|attempt| gcc_of(attempt.report.as_deref()?)?.parse().ok())
+        .collect();
+    let candidates = compilers
+        .iter()
+        .filter(|(of, gcc)| *of == architecture && !used.contains(gcc));
+    candidates.map(|(_, gcc)| gcc).max().cloned()
+}
+
+fn gcc_of(report: &BuildReport) -> Option<&str> {
+    Some(&report.toolchain.as_ref()?.gcc_used)
+}
+
+/// One attempt in one line.
+fn line_of(attempt: &Attempt) -> String {
+    let Some(report) = attempt.report.as_deref() else {
+        return "not begun".to_owned();
+    };
+    let gcc = gcc_of(report).unwrap_or("?");
+    let failure = report
+        .artifacts
+        .iter()
+        .find_map(|artifact| artifact.failure.as_ref());
+    match failure {
+        Some(failure) => format!("gcc {gcc}: {}: {}", failure.class, failure.message),
+        None => format!("gcc {gcc}: good"),
+    }
+}

@@ -1,0 +1,163 @@
+//! Runs jobs on this machine with nothing around them: for machines on which no sandbox can be made.
+//!
+//! In: a [`Job`] over this machine's own compilers. Out: see [`Executor`], but a script sees everything that this
+//! process sees, and only time is limited. What other executors show at fixed places is told to scripts by variables
+//! (`templates/prelude.sh`); header trees have to be installed where they belong.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
+};
+use crate::digest::{KeyBuilder, Sha256};
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Where the driver is shown in a sandbox.
+const DRIVER: &str = "/driver";
+
+/// No sandbox at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainExecutor;
+
+impl PlainExecutor {
+    /// What stands for a toolchain of this machine in keys when nothing keeps the rest of the machine out.
+    pub fn identity(toolchain: Sha256) -> Sha256 {
+        KeyBuilder::new("without a sandbox", 1)
+            .field("toolchain", toolchain)
+            .key()
+    }
+
+    async fn run_plain(
+        self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        if let Toolchain::Image { name, .. } = &job.toolchain {
+            return Err(ExecutorError::Image {
+                image: name.clone(),
+                message: "an image needs a sandbox; use this machine's compilers".to_owned(),
+            });
+        }
+        let scratch = tempfile::Builder::new()
+            .prefix("driverkit-matrix-")
+            .tempdir()
+            .map_err(|error| {
+                ExecutorError::caused_by(format!("no scratch folder: {error}"), error)
+            })?;
+        let mut job = job.clone();
+        let mut tell = |name: &str, path: &Path| {
+            let pair = (name.to_owned(), path.display().to_string());
+            job.environment.push(pair);
+        };
+        tell("DRIVERKIT_MATRIX_SCRATCH", scratch.path());
+        tell("DRIVERKIT_MATRIX_OUT", &job.output.clone());
+        for mount in &job.mounts.clone() {
+            if mount.target == Path::new(DRIVER) {
+                tell("DRIVERKIT_MATRIX_DRIVER", &mount.source);
+            } else if !mount.target.is_dir() {
+                return Err(ExecutorError::infrastructure(format!(
+                    "without a sandbox, {} has to be installed: it is missing",
+                    mount.target.display()
+                )));
+            }
+        }
+        let words = sandbox::command(&job)?;
+        let failed = |error: std::io::Error| {
+            ExecutorError::caused_by(format!("failed to start a script: {error}"), error)
+        };
+        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .current_dir(scratch.path())
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().map_err(failed)?)
+            .stderr(writer)
+            .process_group(0)
+            .kill_on_drop(true);
+        let start = Instant::now();
+        let mut child = command.spawn().map_err(failed)?;
+        // It holds the writing ends of the pipe.
+        drop(command);
+        let mut output =
+            tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
+        let exit = follow(&mut child, &mut output, log, cancel, &job)
+            .await
+            .map_err(failed)?;
+        let mut resources = Resources {
+            wall: start.elapsed(),
+            ..Resources::default()
+        };
+        output::accept(&job.output, &mut resources)?;
+        Ok(Completion { exit, resources })
+    }
+}
+
+/// Passes output on until the script and all its children have ended or have to.
+async fn follow(
+    child: &mut Child,
+    output: &mut (impl AsyncRead + Unpin),
+    log: &mut dyn LogSink,
+    cancel: &CancellationToken,
+    job: &Job,
+) -> std::io::Result<Exit> {
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let deadline = tokio::time::sleep(job.limits.timeout);
+    tokio::pin!(deadline);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let early = loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break Some(Exit::Cancelled),
+            () = &mut deadline => break Some(Exit::TimedOut),
+            count = output.read(&mut buffer) => match count? {
+                // All that could write have ended.
+                0 => break None,
+                count => log.write(&buffer[..count]),
+            },
+        }
+    };
+    if let (Some(group), Some(_)) = (group, early) {
+        // Gone already is fine.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let status = child.wait().await?;
+    Ok(early.unwrap_or_else(|| Exit::Code(status.code().unwrap_or(137))))
+}
+
+impl Executor for PlainExecutor {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        Box::pin(async { Ok("without a sandbox".to_owned()) })
+    }
+
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        log: &'a mut dyn LogSink,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
+        Box::pin(self.run_plain(job, log, cancel))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,223 @@
+//! A kernel's header tree that is installed on this machine, in the place of packages.
+//!
+//! It is taken into the store like a package's: with the folders beside it that it refers to by links and by the
+//! includes of its Makefile, at the same places. So a build sees nothing else of this machine, and a tree that changes
+//! is another tree.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::kernel_inputs::{Inspection, KernelInputs, check_claims, unexpected};
+use super::pipeline::Pipeline;
+use super::step::{Halt, Mode, Work};
+use crate::cache::{StepResult, TreeRole};
+use crate::digest::{KeyBuilder, Sha256};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::FileError;
+use crate::kernel::Kernel;
+use crate::source::{SourceError, copy_folder};
+use crate::target::Target;
+use crate::unpack::tree_digest_of_folder;
+
+/// More folders than any header tree refers to.
+const MOST_FOLDERS: usize = 16;
+
+/// A folder this deep belongs to one package: `/usr/lib/linux-kbuild-6.1`.
+const DEPTH_OF_A_PACKAGE: usize = 3;
+
+/// The folder of the header tree, where a kernel's only package is a folder of this machine.
+pub(super) fn installed_folder(kernel: &Kernel) -> Option<&Path> {
+    match &*kernel.packages {
+        [only] => Some(Path::new(&*only.url)).filter(|path| path.is_absolute() && path.is_dir()),
+        _ => None,
+    }
+}
+
+impl Pipeline {
+    /// The kernel's tree as it is installed.
+    pub(super) async fn installed_inputs(
+        &self,
+        target: &dyn Target,
+        kernel: &Kernel,
+        folder: &Path,
+        mode: Mode,
+    ) -> Result<Arc<KernelInputs>, Halt> {
+        let failed = |error: SourceError| match error {
+            SourceError::File(error) if !error.is_not_found() => {
+                self.steps.storage_failure(&error, Phase::Unpack)
+            }
+            error => {
+                let message = format!("the installed headers {}: {error}", folder.display());
+                Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+            }
+        };
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| failed(FileError::of("find", folder)(error).into()))?;
+        let folders = folders_of(&folder).map_err(|error| failed(error.into()))?;
+        let mut inputs = KeyBuilder::new("installed", 1);
+        for (path, digest) in digests_of(&folders).map_err(failed)? {
+            inputs = inputs.field(format!("folder {}", path.display()), digest);
+        }
+        let take = async || self.take(&folders).map_err(failed);
+        let work = async {
+            self.may_begin(Mode::Run)?;
+            let sha256 = take().await?;
+            let role = TreeRole::Package;
+            Ok(Work::plain(StepResult::Tree { sha256, role }))
+        };
+        let done = self.steps.step(mode, Phase::Unpack, inputs, work).await?;
+        let tree = match done.result()? {
+            StepResult::Tree { sha256, .. } => *sha256,
+            other => return Err(unexpected(other, Phase::Unpack)),
+        };
+        if mode == Mode::Run && !self.store.has_tree(tree) {
+            take().await?;
+        }
+        self.store.touch_tree(tree);
+        let facts = self.read_tree(&folder)?;
+        // `uname -r` of an installed kernel, or what its distribution calls it.
+        let mut releases = target.uts_releases(kernel).unwrap_or_default();
+        releases.push(kernel.release.to_string());
+        check_claims(kernel, &releases, &facts)?;
+        let relative = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).to_owned();
+        let inspection = Inspection {
+            mounts: folders.iter().map(|path| (tree, relative(path))).collect(),
+            build_folder: folder.clone(),
+            facts,
+        };
+        Ok(Arc::new(KernelInputs {
+            inputs: Vec::new(),
+            build_folder: folder,
+            inspection,
+            preparation: None,
+        }))
+    }
+
+    /// Copies the folders into a tree of the store.
+    fn take(&self, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
+        let work = self.store.temporary_folder()?;
+        let tree = work.path().join("tree");
+        for folder in folders {
+            copy_folder(
+                folder,
+                &tree.join(folder.strip_prefix("/").unwrap_or(folder)),
+            )?;
+        }
+        let sha256 = tree_digest_of_folder(&tree)?;
+        self.store.put_tree(&tree, sha256)?;
+        Ok(sha256)
+    }
+}
+
+fn digests_of<'a>(folders: &'a [PathBuf]) -> Result<BTreeMap<&'a PathBuf, Sha256>, SourceError> {
+    let digest = |folder: &'a PathBuf| Ok((folder, tree_digest_of_folder(folder)?));
+    folders.iter().map(digest).collect()
+}
+
+/// The folder of a header tree and those that it refers to, none inside another.
+fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut folders = vec![folder.to_owned()];
+    let mut next = 0;
+    while let Some(current) = folders.get(next).cloned() {
+        next += 1;
+        for reference in references(&current)? {
+            let is_known = folders.iter().any(|known| reference.starts_with(known));
+            if !is_known && folders.len() < MOST_FOLDERS {
+                folders.retain(|known| !known.starts_with(&reference));
+                folders.push(reference);
+                next = next.min(folders.len() - 1);
+            }
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The folders that the links on top of a folder and the includes of its Makefile lead to.
+fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut found = Vec::new();
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(FileError::of("read folder", folder))? {
+        entries.push(entry.map_err(FileError::of("read folder", folder))?.path());
+    }
+    entries.sort();
+    for path in entries.iter().filter(|path| path.is_symlink()) {
+        // A link that leads nowhere is nobody's need.
+        found.extend(path.canonicalize().ok());
+    }
+    let makefile = std::fs::read(folder.join("Makefile")).unwrap_or_default();
+    for line in String::from_utf8_lossy(&makefile).lines() {
+        let included = line.strip_prefix("include ").map(str::trim);
+        let path = included.map(Path::new).filter(|path| path.is_absolute());
+        found.extend(path.and_then(|path| path.canonicalize().ok()));
+    }
+    Ok(found.iter().map(|path| package_of(path)).collect())
+}
+
+/// The folder around `path` that belongs to one package.
+fn package_of(path: &Path) -> PathBuf {
+    let parts: Vec<_> = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .collect();
+    if parts.len() <= DEPTH_OF_A_PACKAGE {
+        return path.to_owned();
+    }
+    Path::new("/").join(parts.iter().take(DEPTH_OF_A_PACKAGE).collect::<PathBuf>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_by_depth() {
+        for (path, package) in [
+            (
+                "/usr/lib/linux-kbuild-6.1/scripts",
+                "/usr/lib/linux-kbuild-6.1",
+            ),
+            (
+                "/usr/src/linux-headers-6.1.0-1-common/Makefile",
+                "/usr/src/linux-headers-6.1.0-1-common",
+            ),
+            ("/usr/src/linux", "/usr/src/linux"),
+        ] {
+            assert_eq!(package_of(Path::new(path)), Path::new(package));
+        }
+    }
+
+    #[test]
+    fn links_and_includes_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        // Three deep, as packages are.
+        let package = |name: &str| root.join(name);
+        crate::fs::write(
+            &package("arch/Makefile"),
+            format!("include {}\n", package("common/Makefile").display()),
+        )
+        .unwrap();
+        crate::fs::write(&package("common/Makefile"), "all:\n").unwrap();
+        crate::fs::write(&package("kbuild/scripts/x"), "").unwrap();
+        std::os::unix::fs::symlink(package("kbuild/scripts"), package("common/scripts")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", package("common/broken")).unwrap();
+        let found = folders_of(&package("arch")).unwrap();
+        let deep = |path: PathBuf| package_of(&path);
+        let mut expected = vec![
+            package("arch"),
+            deep(package("common")),
+            deep(package("kbuild/scripts")),
+        ];
+        expected.sort();
+        expected.dedup();
+        for folder in expected {
+            assert!(
+                found.iter().any(|found| folder.starts_with(found)),
+                "{folder:?} is not in {found:?}"
+            );
+        }
+    }
+}
