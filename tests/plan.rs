@@ -679,11 +679,11 @@ kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config 
 fn a_reader_that_goes_away_is_no_error() {
     // More than fits into the pipe, so that the program is still writing when `true` has ended.
     let kernels: Vec<String> = (0..3000)
-        .map(|number| format!("{{ release = \"5.4.{number}-1-amd64\" }}"))
+        .map(|number| format!("{{ release = \"6.2.{number}-300.fc38.x86_64\" }}"))
         .collect();
     let kernels = kernels.join(", ");
     let matrix =
-        format!("drivers = [\"mine\"]\n[[target]]\nname = \"debian\"\nkernels = [{kernels}]\n");
+        format!("drivers = [\"mine\"]\n[[target]]\nname = \"fedora\"\nkernels = [{kernels}]\n");
     let workspace = Workspace::new().with("m.toml", &matrix);
     let script = "\"$0\" plan m.toml --format json | true; echo ${PIPESTATUS[0]}";
     let output = std::process::Command::new("bash")
@@ -836,4 +836,60 @@ fn full_scale() {
     let lock = workspace.run(&["lock", "all.toml"]);
     let row: Vec<&str> = lock.lines().nth(3).unwrap().split_whitespace().collect();
     assert_eq!(row, ["all.lock", "*", "6434", "0", "0", "0", "0", "0", "0"]);
+}
+
+#[test]
+fn matrices_of_distributions_can_be_planned() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("matrices");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_matrix = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        // That of Debian is found in the mirror's indexes.
+        if !is_matrix || path.ends_with("debian.toml") {
+            continue;
+        }
+        let output = assert_cmd::Command::cargo_bin("driverkit-matrix")
+            .unwrap()
+            .args(["plan", "--format", "json"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {complaints}", path.display());
+        // Nothing is in doubt: every package has an address, every source a configuration.
+        assert_eq!(complaints, "", "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 15, "{count} matrices");
+}
+
+#[test]
+fn kernels_for_which_nothing_can_be_built_are_told() {
+    let matrix = r#"drivers = ["8.1.0+driver"]
+[[target]]
+name = "debian"
+kernels = [{ release = "6.1.55-1-amd64", headers = ["https://example.org/linux-image-6.1.0-13-amd64_6.1.55-1_amd64.deb"] }]
+[[target]]
+name = "amazonlinux2"
+kernels = [{ release = "5.10.102-99.473.amzn2.x86_64" }, { release = "5.4.95-42.163.amzn2.x86_64" }]
+[[target]]
+name = "redhat"
+kernels = [{ release = "4.18.0-372.9.1.el8.x86_64" }]
+[[target]]
+name = "vanilla"
+kernels = [{ release = "6.1.55" }]
+"#;
+    let workspace = Workspace::new().with("m.toml", matrix);
+    let shown = workspace.run(&["plan", "m.toml", "--arch", "amd64"]);
+    for text in [
+        "nothing can be built for debian 6.1.55-1-amd64 #1 amd64: none of its packages is the header package",
+        "amazonlinux2 5.4.95-42.163.amzn2.x86_64 #1 amd64 (and for 1 more of amazonlinux2): no rule gives",
+        "redhat 4.18.0-372.9.1.el8.x86_64 #1 amd64: its packages are behind a subscription",
+        "vanilla 6.1.55 #1 amd64: its tree is prepared from a kernel source",
+    ] {
+        assert!(shown.contains(text), "{shown}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
 mod builder_flags;
+mod bundle;
 mod cache;
 #[cfg(feature = "kubernetes")]
 mod cluster;
@@ -71,6 +72,11 @@ struct GlobalArguments {
         env = "DRIVERKIT_MATRIX_CACHE"
     )]
     cache: Option<PathBuf>,
+    /// Use nothing but the store and the places that `[mirrors]` and --mirror name
+    ///
+    /// What a run lacks is listed, file by file. `offline = true` in a matrix's `[mirrors]` does the same.
+    #[arg(long, global = true)]
+    offline: bool,
     /// Whether to colour messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -94,6 +100,7 @@ enum Command {
     Run(Box<run::RunArguments>),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
+    Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
     Local(Box<driverkit::LocalArguments>),
     Completion(completion::CompletionArguments),
@@ -106,6 +113,8 @@ enum Command {
 pub struct Context {
     /// Base addresses of mirrors, by the name of the distribution.
     pub mirrors: BTreeMap<String, String>,
+    /// Whether nothing but the store and named mirrors may be used.
+    pub is_offline: bool,
     /// The folder of everything that is kept between runs.
     pub cache: PathBuf,
     /// Whether messages on standard error are coloured.
@@ -218,6 +227,7 @@ impl Context {
         };
         Ok(Self {
             mirrors,
+            is_offline: global.offline,
             cache,
             is_coloured,
         })
@@ -291,6 +301,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Run(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
+                Command::Bundle(command) => command.execute(&context),
                 Command::Docker(command) => command.execute(&context),
                 Command::Local(command) => command.execute(&context),
                 Command::Completion(command) => command.execute(),

@@ -74,6 +74,11 @@ impl RunArguments {
         let reporters = self.reporters()?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
+        if planned.mirrors.is_offline {
+            for missing in super::bundle::out_of_reach(&parts.fetcher, &planned) {
+                context.notice(&missing);
+            }
+        }
         let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let session = Session {

@@ -169,7 +169,7 @@ pub(super) fn mirrors_of(context: &Context) -> Mirrors {
     });
     Mirrors {
         rules: given.collect(),
-        is_offline: false,
+        is_offline: context.is_offline,
     }
 }
 

@@ -72,6 +72,20 @@ impl Fetcher {
         }
     }
 
+    /// Where files are kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the file is neither in the store nor at a place that may be asked.
+    pub fn is_out_of_reach(&self, request: &Request) -> bool {
+        self.known(&request.candidates, request.sha256).is_none()
+            && request
+                .candidates
+                .iter()
+                .all(|url| self.settings.mirrors.candidates(url).is_empty())
+    }
+
     /// The file, if the store holds it and no connection is needed to know that: by its digest, or by what one of
     /// its addresses gave earlier.
     pub fn known(&self, candidates: &[Arc<str>], expected: Option<Sha256>) -> Option<Fetched> {
@@ -373,7 +387,7 @@ pub(super) fn tried(place: &str, answer: Answer) -> Tried {
 }
 
 /// The name under which an address is remembered.
-fn name(address: &Address) -> String {
+pub(super) fn name(address: &Address) -> String {
     match address {
         Address::Remote(url) => without_credentials(url.as_str()),
         Address::Local(path) => path.to_string_lossy().into_owned(),

@@ -9,6 +9,7 @@
 
 mod address;
 mod body;
+mod bundle;
 mod content;
 mod download;
 mod error;
@@ -20,6 +21,7 @@ mod record;
 mod settings;
 mod single_flight;
 
+pub use bundle::{BundleError, BundleSize, import};
 pub use content::ContentKind;
 pub use error::{Answer, FetchError, Tried};
 pub use fetcher::{Fetched, Fetcher, Request, make_client};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::doubts::doubts;
 use super::floor;
 use super::interned::Interned;
 use super::merge::{Candidate, conflicting_drivers, merge};
@@ -31,7 +32,7 @@ pub struct Expansion<'a> {
 pub struct Expanded {
     /// The plan.
     pub plan: Plan,
-    /// Rules that match nothing.
+    /// Rules that match nothing, and kernels for which nothing can be built.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -59,6 +60,7 @@ pub fn expand(expansions: &[Expansion<'_>]) -> Result<Expanded, Vec<Diagnostic>>
     let (builds, duplicates) = merge(expansions, candidates)?;
     expanded.plan.builds = builds;
     expanded.plan.duplicates = duplicates;
+    expanded.warnings.append(&mut doubts(&expanded.plan.builds));
     let left_out = &mut expanded.plan.left_out;
     left_out.par_sort_by(|left, right| order_of(left).cmp(&order_of(right)));
     left_out.dedup_by(|right, left| order_of(left) == order_of(right));

@@ -4,6 +4,7 @@
 //! executor.
 
 mod build;
+mod doubts;
 mod expand;
 mod filter;
 mod floor;

@@ -11,6 +11,7 @@ mod events;
 mod installed;
 mod job;
 mod kernel_inputs;
+mod needs;
 mod order;
 mod out_folder;
 mod packages;
@@ -23,6 +24,7 @@ mod stop;
 mod toolchain;
 
 pub use events::Events;
+pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
 pub use run::{Parts, Reproduce, Run, RunResult, RunSettings, explain};

@@ -164,15 +164,7 @@ impl Target for Debian {
     ) -> Result<(), String> {
         let text = release.as_str();
         let end = format!("-{architecture}");
-        // Kernels for large pages: `6.12.9-arm64-16k`; of Proxmox `6.8.12-1-pve`, of the Raspberry Pi `6.1.21-v8+`.
-        let is_other = || {
-            let text = text.trim_end_matches('+');
-            text.ends_with("-pve")
-                || text
-                    .rsplit('-')
-                    .next()
-                    .is_some_and(|last| last.starts_with("v8"))
-        };
+        // Kernels for large pages: `6.12.9-arm64-16k`.
         // A package's version alone is that of the plain flavour: `4.19.235-1`.
         let is_version = || {
             numbers(text).is_some_and(|start| {
@@ -183,7 +175,7 @@ impl Target for Debian {
         if text.ends_with(&end)
             || text.ends_with(&(end.clone() + "-16k"))
             || is_version()
-            || is_other()
+            || is_of_derivative(text)
         {
             Ok(())
         } else {
@@ -204,6 +196,10 @@ impl Target for Debian {
                  `headers`, or take the kernel from the mirror"
                     .to_owned(),
             );
+        }
+        if are_foreign(kernel) {
+            let wanted = |one: Named<'_>| one.wanted(PackageFormat::Deb);
+            return Ok(named(kernel).into_iter().map(wanted).collect());
         }
         let headers = Headers::of(kernel)?;
         let mut files = Vec::with_capacity(kernel.packages.len());
@@ -239,6 +235,9 @@ impl Target for Debian {
     }
 
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        if are_foreign(kernel) {
+            return Ok(vec![kernel.release.to_string()]);
+        }
         Ok(vec![Headers::of(kernel)?.uts_release])
     }
 
@@ -261,11 +260,37 @@ impl Target for Debian {
     }
 
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        if are_foreign(kernel) {
+            return Ok(BuildFolder {
+                names: vec![format!("/usr/src/linux-headers-{}", kernel.release).into()],
+                search: &["usr/src/linux-headers-*"],
+            });
+        }
         let uts_release = Headers::of(kernel)?.uts_release;
         Ok(BuildFolder::exactly(format!(
             "/usr/src/linux-headers-{uts_release}"
         )))
     }
+}
+
+/// Whether a release is of Proxmox (`6.8.12-1-pve`) or the Raspberry Pi (`6.1.21-v8+`).
+fn is_of_derivative(release: &str) -> bool {
+    let text = release.trim_end_matches('+');
+    let last = text.rsplit('-').next().unwrap_or_default();
+    last == "pve" || last.starts_with("v8")
+}
+
+/// Whether a kernel's packages are named by other rules than Debian's: those of derivatives, and those that somebody
+/// packed by hand. All of them are taken then.
+fn are_foreign(kernel: &Kernel) -> bool {
+    let is_debian = |package: &crate::kernel::Package| {
+        let file = PackageFile::parse(&file_name(&package.url));
+        file.is_some_and(|file| file.name.starts_with("linux-"))
+    };
+    let has_own = Headers::of(kernel).is_ok();
+    !has_own
+        && (is_of_derivative(kernel.release.as_str()) || !kernel.packages.iter().any(is_debian))
+        && !kernel.packages.is_empty()
 }
 
 /// The package with the programs, for the building machine where the same folder holds one: a list names only that
@@ -527,6 +552,14 @@ mod tests {
             let found = Debian.check_release(&release.parse().unwrap(), Architecture::Amd64);
             assert_eq!(found.is_ok(), is_good, "{release}: {found:?}");
         }
+        let proxmox = kernel(
+            "6.8.12-1-pve",
+            Architecture::Amd64,
+            &["proxmox-headers-6.8.12-1-pve_6.8.12-1_amd64"],
+        );
+        let found = Debian.header_packages(&proxmox, Architecture::Amd64);
+        assert_eq!(found.unwrap().len(), 1);
+        assert_eq!(uts(&proxmox).as_deref(), Some("6.8.12-1-pve"));
         let kernel = kernel(
             "4.19.235-1",
             Architecture::Arm64,

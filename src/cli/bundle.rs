@@ -1,0 +1,149 @@
+//! `bundle`: the files that a plan needs, carried to a machine without a network.
+
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use futures_util::StreamExt as _;
+
+use super::run::fetch_settings;
+use super::{CliError, Context, ExitStatus, Planned, Selection};
+use crate::fetch::{self, BundleError, BundleSize, Fetcher, Request};
+use crate::fs::FileError;
+use crate::kernel::Architecture;
+use crate::scheduler::{Need, needs};
+use crate::store::Store;
+
+/// So many files are fetched at once.
+const AT_ONCE: usize = 8;
+
+/// Carry the files that a plan needs to a machine without a network
+#[derive(Debug, Args)]
+pub(super) struct BundleArguments {
+    #[command(subcommand)]
+    command: BundleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BundleCommand {
+    /// Fetch what is missing, and write all of it to one archive
+    Export {
+        /// The archive
+        #[arg(value_name = "FILE")]
+        bundle: PathBuf,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Take an archive into the store, every file compared with its digest
+    Import {
+        /// The archive
+        #[arg(value_name = "FILE")]
+        bundle: PathBuf,
+    },
+}
+
+impl BundleArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let store = Arc::new(Store::open(&context.cache, "bundle")?);
+        match self.command {
+            BundleCommand::Export { bundle, selection } => {
+                let planned = selection.plan(context)?;
+                let fetcher = Fetcher::new(store, fetch_settings(&planned));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(|error| CliError::Infrastructure {
+                        message: format!("failed to start the network runtime: {error}"),
+                    })?;
+                let missing = runtime.block_on(fetch_all(&fetcher, &planned));
+                for problem in &missing {
+                    context.notice(problem);
+                }
+                let requests: Vec<Request> = all_needs(&fetcher, &planned)
+                    .into_iter()
+                    .map(|need| need.request)
+                    .collect();
+                let partial = bundle.with_extension("partial");
+                let file = std::fs::File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .open(&partial)
+                    .map_err(FileError::of("write", &partial))?;
+                let size = fetcher
+                    .export(&requests, BufWriter::new(file))
+                    .map_err(bundle_error)?;
+                crate::fs::rename(&partial, &bundle)?;
+                context.notice(&said("wrote", size, &bundle));
+                Ok(if missing.is_empty() {
+                    ExitStatus::Success
+                } else {
+                    ExitStatus::Incomplete
+                })
+            }
+            BundleCommand::Import { bundle } => {
+                let file = std::fs::File::open(&bundle).map_err(FileError::of("read", &bundle))?;
+                let size =
+                    fetch::import(&store, std::io::BufReader::new(file)).map_err(bundle_error)?;
+                context.notice(&said("took in", size, &bundle));
+                Ok(ExitStatus::Success)
+            }
+        }
+    }
+}
+
+fn said(what: &str, size: BundleSize, bundle: &std::path::Path) -> String {
+    let BundleSize { files, bytes } = size;
+    format!("{what} {files} files, {bytes} bytes: {}", bundle.display())
+}
+
+fn bundle_error(error: BundleError) -> CliError {
+    match error {
+        BundleError::Store(error) => CliError::File(error),
+        other => CliError::input(other.to_string()),
+    }
+}
+
+/// The files that the plan needs, with those that are in a distribution's list that is in the store.
+pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
+    needs(&planned.plan, Architecture::of_host(), |request| {
+        let known = fetcher.known(&request.candidates, None)?;
+        crate::fs::read_to_string(&fetcher.store().blob_path(known.sha256)).ok()
+    })
+}
+
+/// Brings all files into the store; what cannot be had, with the reason.
+async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
+    let mut missing = Vec::new();
+    // Once more for what a list names that was not there the first time.
+    for _ in 0..2 {
+        missing = futures_util::stream::iter(all_needs(fetcher, planned))
+            .map(|need| async move {
+                let fetched = fetcher.fetch(&need.request).await;
+                fetched
+                    .err()
+                    .map(|error| format!("missing for {}: {error}", need.wanted_by))
+            })
+            .buffered(AT_ONCE)
+            .filter_map(|problem| async move { problem })
+            .collect()
+            .await;
+    }
+    missing
+}
+
+/// The files that an offline run lacks: neither in the store nor at a place that may be asked.
+pub(super) fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
+    let needs = all_needs(fetcher, planned);
+    let missing = needs
+        .iter()
+        .filter(|need| fetcher.is_out_of_reach(&need.request));
+    missing
+        .map(|need| {
+            let all = need.request.candidates.join(" or ");
+            format!("missing for {}: {all}", need.wanted_by)
+        })
+        .collect()
+}
