@@ -9,6 +9,7 @@ prepare_machine
 build_program debug
 prepare_images bookworm
 prepare_drivers
+prepare_kernel_source
 
 step "A module for each distribution"
 cargo test --test targets -- --ignored --nocapture
