@@ -53,6 +53,8 @@ fn discover(matrix: &Matrix) -> Discovered {
     let context = discover::Context {
         mirrors: &mirrors,
         fetcher: None,
+        first_seen: &|_| lock::today(),
+        progress: &|_| {},
     };
     tokio::runtime::Builder::new_current_thread()
         .build()

@@ -53,6 +53,9 @@ dkms dkms
 newuidmap uidmap
 docker-registry docker-registry
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+createrepo_c createrepo-c
+gpg gpg
+gpgv gpgv
 END
     # The headers of any kernel, for builds with what is installed.
     compgen -G '/lib/modules/*/build' >/dev/null || missing+=("linux-headers-$(dpkg --print-architecture)")

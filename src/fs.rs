@@ -132,6 +132,18 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
     pending.keep()
 }
 
+/// Writes `bytes` to `path`, replacing what was there, without waiting for the disk: for files that are made again
+/// just as well.
+pub fn write_unsynced(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(path);
+    file.and_then(|mut file| file.write_all(bytes.as_ref()))
+        .map_err(FileError::of("write", path))
+}
+
 /// Gives `from` the name `to` in a way that survives a crash.
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     #[expect(

@@ -80,7 +80,12 @@ fn parse<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
         let span = error.location().map_or(0..0, |location| span_of(&location));
         // The place is drawn; the crate's text would say it once more.
         let text = error.to_string();
-        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        let message = text.split(" at line ").next().unwrap_or(&text);
+        // Advice for programmers.
+        let message = message
+            .split(", set DuplicateKeyPolicy")
+            .next()
+            .unwrap_or(message);
         let place = Place {
             file: Arc::clone(file),
             span,

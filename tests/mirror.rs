@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driverkit_matrix::digest::Sha256;
-use driverkit_matrix::discover::mirror::{DiscoverMirrorError, MirrorKernels, discover, newest};
+use driverkit_matrix::discover::mirror::{
+    DiscoverMirrorError, MirrorKernels, Question, discover, newest,
+};
 use driverkit_matrix::fetch::{Fetcher, Settings};
 use driverkit_matrix::kernel::{Architecture, Kernel};
 use driverkit_matrix::store::Store;
@@ -137,14 +139,13 @@ impl Work {
         flavours: &[&str],
     ) -> Result<MirrorKernels, DiscoverMirrorError> {
         let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        discover(
-            &self.fetcher,
-            urls,
-            &texts(suites),
+        let question = Question {
+            suites: &texts(suites),
             architectures,
-            &texts(flavours),
-        )
-        .await
+            flavours: &texts(flavours),
+            ..Question::default()
+        };
+        discover(&self.fetcher, urls, question).await
     }
 }
 

@@ -12,8 +12,12 @@ mod driverkit;
 mod execution;
 mod exit;
 mod explain;
+mod export;
 mod generate;
 mod images;
+mod import;
+mod kernel_headers;
+mod kernels;
 mod lock;
 mod lock_notes;
 mod output;
@@ -96,6 +100,8 @@ enum ColorChoice {
 enum Command {
     Plan(plan::PlanArguments),
     Lock(lock::LockArguments),
+    Kernels(kernels::KernelsArguments),
+    Import(import::ImportArguments),
     Images(images::ImagesArguments),
     Run(Box<run::RunArguments>),
     Explain(Box<explain::ExplainArguments>),
@@ -297,6 +303,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let result = match arguments.command {
                 Command::Plan(command) => command.execute(&context),
                 Command::Lock(command) => command.execute(&context),
+                Command::Kernels(command) => command.execute(&context),
+                Command::Import(command) => command.execute(&context),
                 Command::Images(command) => command.execute(&context),
                 Command::Run(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::export;
 use super::output::{count, ignore_broken_pipe, write_columns};
 use super::selection::Selection;
 use super::{CliError, Context, ExitStatus};
@@ -26,9 +28,12 @@ const SAMPLES: usize = 3;
 pub(super) struct PlanArguments {
     #[command(flatten)]
     selection: Selection,
-    /// How to print the plan
+    /// How to print the plan; driverkit writes files for dbg-go below the folder of --out
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
+    /// The folder of `--format driverkit`
+    #[arg(long, value_name = "DIR", required_if_eq("format", "driverkit"))]
+    out: Option<PathBuf>,
     /// List every build in the table, however many there are
     #[arg(long)]
     all: bool,
@@ -42,16 +47,24 @@ enum Format {
     Json,
     /// For machines: one row an artifact
     Csv,
+    /// For dbg-go: one YAML file a build
+    Driverkit,
 }
 
 impl PlanArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let planned = self.selection.plan(context)?;
         let plan = &planned.plan;
+        if let (Format::Driverkit, Some(folder)) = (self.format, &self.out) {
+            let written = export::write(&planned, folder)?;
+            let files = count(written, "file");
+            context.notice(&format!("{}: {files} written", folder.display()));
+            return Ok(ExitStatus::Success);
+        }
         ignore_broken_pipe(|output| match self.format {
             Format::Table => write_table(output, plan, planned.matrices.len(), self.all),
             Format::Json => write_json(output, plan),
-            Format::Csv => write_csv(output, plan),
+            Format::Csv | Format::Driverkit => write_csv(output, plan),
         })?;
         Ok(ExitStatus::Success)
     }

@@ -1,8 +1,10 @@
 //! Asking the sources of matrices, and what of their answers goes into the locks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use jiff::civil::Date;
 
 use super::output::count;
 use super::sources::{Sources, discovered_entries, source_digest};
@@ -132,17 +134,8 @@ impl Refresh<'_> {
     /// Asks the sources of `entries`, puts what they give into the lock and writes it. Nothing is written when one of
     /// them fails.
     fn run(self, mut lock: Lock, entries: &[&TargetEntry]) -> Result<(Lock, Refreshed), CliError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::Infrastructure {
-                message: format!("failed to start the network runtime: {error}"),
-            })?;
+        let runtime = runtime()?;
         let fetcher = self.fetcher(entries)?;
-        let asked = discover::Context {
-            mirrors: &self.context.mirrors,
-            fetcher: fetcher.as_ref(),
-        };
         let settings = self.matrix.lock;
         let rules = RefreshRules {
             today: lock::today(),
@@ -155,6 +148,16 @@ impl Refresh<'_> {
         let mut diagnostics = Vec::new();
         let mut is_bad_input = true;
         for entry in entries {
+            let known = first_seen(&lock, &entry.label);
+            let asked = discover::Context {
+                mirrors: &self.context.mirrors,
+                fetcher: fetcher.as_ref(),
+                first_seen: &|kernel| {
+                    let day = known.get(&kernel.identity_text());
+                    day.copied().unwrap_or(rules.today)
+                },
+                progress: &|message| self.context.notice(message),
+            };
             match runtime.block_on(discover::discover(entry, asked)) {
                 Ok(mut discovered) => {
                     for notice in &discovered.notices {
@@ -201,14 +204,38 @@ impl Refresh<'_> {
         if !kernels.any(discover::needs_fetcher) {
             return Ok(None);
         }
-        let run_id = format!("discover-{}", std::process::id());
-        let store = Store::open(&self.context.cache, &run_id)?;
-        let settings = fetch::Settings {
-            mirrors: self.mirrors.clone(),
-            ..fetch::Settings::default()
-        };
-        Ok(Some(Fetcher::new(Arc::new(store), settings)))
+        fetcher(self.context, self.mirrors.clone()).map(Some)
     }
+}
+
+/// What downloads for discovery.
+pub(super) fn fetcher(context: &Context, mirrors: Mirrors) -> Result<Fetcher, CliError> {
+    let run_id = format!("discover-{}", std::process::id());
+    let store = Store::open(&context.cache, &run_id)?;
+    let settings = fetch::Settings {
+        mirrors,
+        ..fetch::Settings::default()
+    };
+    Ok(Fetcher::new(Arc::new(store), settings))
+}
+
+/// What discovery runs on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Infrastructure {
+            message: format!("failed to start the network runtime: {error}"),
+        })
+}
+
+/// Since when the kernels of a `[[target]]` are known.
+fn first_seen(lock: &Lock, label: &str) -> HashMap<String, Date> {
+    let kernels = lock.kernels.iter();
+    kernels
+        .filter(|locked| *locked.label == *label)
+        .map(|locked| (locked.kernel.identity_text(), locked.first_seen))
+        .collect()
 }
 
 fn failed(diagnostics: Vec<Diagnostic>, is_bad_input: bool) -> CliError {

@@ -12,11 +12,11 @@ use super::{CliError, Context};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile, LockedKernel, State};
-use crate::discover::{DEFAULT_MIRRORS, expand_inline};
+use crate::discover::{DEFAULT_MIRRORS, expand_inline, overlay};
 use crate::fetch::{MirrorRule, Mirrors};
 use crate::fs;
 use crate::kernel::Kernel;
-use crate::matrix::{self, KernelSource, Matrix, TargetEntry};
+use crate::matrix::{self, KernelSources, Matrix, TargetEntry};
 use crate::plan::LeftOut;
 
 /// The matrices of a command.
@@ -119,27 +119,25 @@ impl Sources {
             }
             let mut kernels = Vec::new();
             for entry in &matrix.targets {
-                if let KernelSource::Inline(inline) = entry.kernels.get_ref() {
+                let KernelSources { inline, sources } = entry.kernels.get_ref();
+                let mut found: EntryKernels = Vec::new();
+                if !inline.is_empty() {
                     match expand_inline(matrix, entry, inline) {
                         Ok(inline) => {
                             let files = inline.configs.into_iter();
                             configs.extend(
                                 files.map(|(digest, path)| (digest, ConfigFile::Plain(path))),
                             );
-                            kernels.push(inline.kernels);
+                            found = inline.kernels;
                         }
-                        Err(mut found) => diagnostics.append(&mut found),
+                        Err(mut wrong) => diagnostics.append(&mut wrong),
                     }
-                    continue;
                 }
-                let span = entry.kernels.span();
-                let found = by_label.remove(entry.label.as_str()).unwrap_or_default();
-                kernels.push(
-                    found
-                        .into_iter()
-                        .map(|kernel| (kernel, span.clone()))
-                        .collect(),
-                );
+                let locked = by_label.remove(entry.label.as_str()).unwrap_or_default();
+                if !sources.is_empty() {
+                    found = lay_over(found, locked, entry.kernels.span());
+                }
+                kernels.push(found);
             }
             all.push(MatrixKernels {
                 entries: kernels,
@@ -173,6 +171,33 @@ pub(super) fn mirrors_of(context: &Context) -> Mirrors {
     }
 }
 
+/// The kernels that a `[[target]]` writes down and those that it found.
+fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) -> EntryKernels {
+    if written.is_empty() {
+        return found
+            .into_iter()
+            .map(|kernel| (kernel, span.clone()))
+            .collect();
+    }
+    let spans: BTreeMap<String, Range<usize>> = written
+        .iter()
+        .map(|(kernel, span)| (kernel.identity_text(), span.clone()))
+        .collect();
+    let bare = |kernel: Arc<Kernel>| Arc::unwrap_or_clone(kernel);
+    let merged = overlay(vec![
+        written
+            .into_iter()
+            .map(|(kernel, _)| bare(kernel))
+            .collect(),
+        found.into_iter().map(bare).collect(),
+    ]);
+    let place = |kernel: Kernel| {
+        let span = spans.get(&kernel.identity_text()).unwrap_or(&span).clone();
+        (Arc::new(kernel), span)
+    };
+    merged.into_iter().map(place).collect()
+}
+
 /// A kernel that a plan does not hold since it is gone.
 fn left_out(locked: &LockedKernel, since: Date) -> LeftOut {
     LeftOut {
@@ -189,7 +214,7 @@ pub(super) fn discovered_entries(matrix: &Matrix) -> impl Iterator<Item = &Targe
     matrix
         .targets
         .iter()
-        .filter(|entry| !matches!(entry.kernels.get_ref(), KernelSource::Inline(_)))
+        .filter(|entry| !entry.kernels.get_ref().sources.is_empty())
 }
 
 pub(super) fn source_digest(entry: &TargetEntry) -> Sha256 {

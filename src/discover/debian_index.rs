@@ -18,6 +18,15 @@ pub(super) struct ReleaseFile {
     pub(super) files: BTreeMap<String, (Sha256, u64)>,
     /// Whether files are also to be had by their digest.
     pub(super) is_by_hash: bool,
+    /// Until when it is to be believed.
+    valid_until: Option<jiff::Timestamp>,
+}
+
+impl ReleaseFile {
+    /// Its `Valid-Until`, when that is past.
+    pub(super) fn expired(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        self.valid_until.filter(|until| *until < now)
+    }
 }
 
 /// A package of an index.
@@ -80,7 +89,15 @@ pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
     Ok(ReleaseFile {
         files,
         is_by_hash: paragraph.get("Acquire-By-Hash") == Some("yes"),
+        valid_until: paragraph.get("Valid-Until").map(read_time).transpose()?,
     })
+}
+
+/// Reads a time such as `Sat, 14 Nov 2026 08:23:11 UTC`.
+fn read_time(text: &str) -> Result<jiff::Timestamp, String> {
+    jiff::fmt::rfc2822::parse(&text.trim().replace("UTC", "+0000"))
+        .map(|time| time.timestamp())
+        .map_err(|error| format!("Valid-Until `{text}` is no time: {error}"))
 }
 
 /// Reads the packages of kernel headers and their programs out of an index; `path` tells how it is compressed.

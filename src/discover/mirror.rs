@@ -2,17 +2,20 @@
 //!
 //! In: the base addresses of mirrors, suites and architectures. Out: every kernel whose header packages the suites
 //! hold, with addresses, sizes and digests as the indexes publish them. An index is believed only with the digest
-//! that the suite's `Release` file gives for it; the signature of that file is not looked at.
+//! that the suite's `Release` file gives for it; that file only with a signature of the keyring, where one is given.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use debversion::Version;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use url::Url;
 
 use super::debian_index::{self, IndexPackage, find};
+use super::signature;
 use crate::digest::Sha256;
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{Answer, ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Kernel, KernelVersion, Package};
 use crate::target::split_debian_abi;
 
@@ -66,6 +69,14 @@ pub enum DiscoverMirrorError {
         /// What was tried.
         source: FetchError,
     },
+    /// A repository did not give one of its files.
+    #[error("the repository cannot be read: {source}")]
+    Repository {
+        /// The file.
+        url: String,
+        /// What was tried.
+        source: FetchError,
+    },
     /// The suite has no packages of an architecture.
     #[error("the suite {suite} has no index for {architecture}")]
     NoIndex {
@@ -75,7 +86,7 @@ pub enum DiscoverMirrorError {
         architecture: Architecture,
     },
     /// A file is not what the suite's `Release` file says: broken, or the mirror is just being updated.
-    #[error("{url} has SHA-256 {found}, but the Release file says {expected}")]
+    #[error("{url} has SHA-256 {found}, but its repository says {expected}")]
     Checksum {
         /// The file.
         url: String,
@@ -83,6 +94,24 @@ pub enum DiscoverMirrorError {
         expected: Sha256,
         /// The digest that was found.
         found: Sha256,
+    },
+    /// A `Release` file without a good signature.
+    #[error("{url} is not believed: {message}")]
+    Signature {
+        /// The file.
+        url: String,
+        /// What is wrong with its signature.
+        message: String,
+    },
+    /// A `Release` file that is too old.
+    #[error(
+        "{url} was valid until {until} only: the mirror stands still; ask another one, or write allow_expired = true"
+    )]
+    Expired {
+        /// The file.
+        url: String,
+        /// Its `Valid-Until`.
+        until: jiff::Timestamp,
     },
     /// A file that cannot be understood.
     #[error("{url} is broken: {message}")]
@@ -97,23 +126,51 @@ pub enum DiscoverMirrorError {
 impl DiscoverMirrorError {
     /// Whether the same question may be answered a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Checksum { .. })
+        match self {
+            Self::Fetch { .. } | Self::Checksum { .. } => true,
+            Self::Repository { source, .. } => !source.is_not_there(),
+            _ => false,
+        }
     }
 }
 
-/// Reads the `suites` and gives the kernels of the `architectures` with one of the `flavours` (all of them when
-/// that is empty). Each suite is taken from the first of the `base_urls` that has it, so that security suites may
-/// have their own.
+/// What is asked of mirrors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// The suites.
+    pub suites: &'a [String],
+    /// The architectures.
+    pub architectures: &'a [Architecture],
+    /// The flavours; empty for all.
+    pub flavours: &'a [String],
+    /// The keys that `Release` files must be signed with; none for not looking at signatures.
+    pub keyring: Option<&'a Path>,
+    /// Whether a `Release` file past its `Valid-Until` is taken, with a notice.
+    pub allows_expired: bool,
+    /// Whether suites that no mirror has, and architectures that a suite has not, are passed over.
+    pub skips_missing: bool,
+}
+
+/// Gives the kernels that are asked for. Each suite is taken from the first of the `base_urls` that has it, so that
+/// security suites may have their own.
 pub async fn discover(
     fetcher: &Fetcher,
     base_urls: &[Url],
-    suites: &[String],
-    architectures: &[Architecture],
-    flavours: &[String],
+    question: Question<'_>,
 ) -> Result<MirrorKernels, DiscoverMirrorError> {
+    let Question {
+        architectures,
+        flavours,
+        ..
+    } = question;
+    let mut notices = Vec::new();
     let mut releases = Vec::new();
-    for suite in suites {
-        releases.push(Release::read(fetcher, base_urls, suite).await?);
+    for suite in question.suites {
+        match Release::read(fetcher, base_urls, suite, question, &mut notices).await {
+            Ok(release) => releases.push(release),
+            Err(DiscoverMirrorError::NoSuite { .. }) if question.skips_missing => {}
+            Err(error) => return Err(error),
+        }
     }
     let mut wanted = Vec::new();
     for (position, release) in releases.iter().enumerate() {
@@ -121,7 +178,7 @@ pub async fn discover(
         for architecture in Architecture::ALL {
             match release.index(architecture) {
                 Some(index) => wanted.push((position, architecture, index)),
-                None if architectures.contains(&architecture) => {
+                None if architectures.contains(&architecture) && !question.skips_missing => {
                     return Err(DiscoverMirrorError::NoIndex {
                         suite: release.suite.clone(),
                         architecture,
@@ -142,13 +199,19 @@ pub async fn discover(
         .buffer_unordered(INDEXES_AT_A_TIME)
         .try_collect()
         .await?;
-    let mut found = MirrorKernels::default();
+    let mut found = MirrorKernels {
+        notices,
+        ..MirrorKernels::default()
+    };
     for (position, release) in releases.iter().enumerate() {
         for &architecture in architectures {
+            let Some(packages) = indexes.get(&(position, architecture)) else {
+                continue;
+            };
             let suite = Suite {
                 release,
                 architecture,
-                packages: &indexes[&(position, architecture)],
+                packages,
                 other_packages: Architecture::ALL
                     .into_iter()
                     .filter(|&other| other != architecture)
@@ -206,16 +269,32 @@ impl Release {
         fetcher: &Fetcher,
         base_urls: &[Url],
         suite: &str,
+        question: Question<'_>,
+        notices: &mut Vec<String>,
     ) -> Result<Self, DiscoverMirrorError> {
         let mut missing = FetchError { tried: Vec::new() };
         for base_url in base_urls {
             let base_url = base_url.as_str().trim_end_matches('/');
             for name in ["InRelease", "Release"] {
                 let url = format!("{base_url}/dists/{suite}/{name}");
-                match fetcher.get_bytes(&url, MOST_BYTES).await {
+                match fetcher.get_index(&url, MOST_BYTES).await {
                     Ok(bytes) => {
-                        let release = debian_index::read_release(&bytes)
-                            .map_err(|message| DiscoverMirrorError::Broken { url, message })?;
+                        let bytes = match question.keyring {
+                            Some(keyring) => {
+                                signature::verify(fetcher, &url, bytes, keyring).await?
+                            }
+                            None => bytes,
+                        };
+                        let release = debian_index::read_release(&bytes).map_err(|message| {
+                            let url = url.clone();
+                            DiscoverMirrorError::Broken { url, message }
+                        })?;
+                        if let Some(until) = release.expired(jiff::Timestamp::now()) {
+                            if !question.allows_expired {
+                                return Err(DiscoverMirrorError::Expired { url, until });
+                            }
+                            notices.push(format!("{url} was valid until {until} only"));
+                        }
                         return Ok(Self {
                             suite: suite.to_owned(),
                             base_url: base_url.to_owned(),
@@ -239,6 +318,25 @@ impl Release {
         })
     }
 
+    fn failed(&self, url: &str, source: FetchError) -> DiscoverMirrorError {
+        let mut answers = source.tried.iter().map(|tried| &tried.answer);
+        let found = answers.find_map(|answer| match answer {
+            Answer::Checksum { expected, found } => Some((*expected, *found)),
+            _ => None,
+        });
+        match found {
+            Some((expected, found)) => DiscoverMirrorError::Checksum {
+                url: url.to_owned(),
+                expected,
+                found,
+            },
+            None => DiscoverMirrorError::Fetch {
+                suite: self.suite.clone(),
+                source,
+            },
+        }
+    }
+
     /// The smallest form of the index of an architecture.
     fn index(&self, architecture: Architecture) -> Option<Index> {
         [".xz", ".gz", ""].into_iter().find_map(|extension| {
@@ -259,34 +357,32 @@ impl Release {
     ) -> Result<Vec<IndexPackage>, DiscoverMirrorError> {
         let folder = format!("{}/dists/{}", self.base_url, self.suite);
         let url = format!("{folder}/{}", index.path);
-        let limit_bytes = index.size_bytes.min(MOST_BYTES);
-        let mut bytes = None;
+        let mut candidates: Vec<Arc<str>> = Vec::new();
         if self.is_by_hash {
             // Stays the same while a mirror is updated. Not every copy of a mirror has it.
             let parent = url.rsplit_once('/').map_or("", |(parent, _)| parent);
-            let by_hash = format!("{parent}/by-hash/SHA256/{}", index.sha256);
-            bytes = fetcher.get_bytes(&by_hash, limit_bytes).await.ok();
+            candidates.push(format!("{parent}/by-hash/SHA256/{}", index.sha256).into());
         }
-        let bytes = match bytes {
-            Some(bytes) => bytes,
-            None => fetcher
-                .get_bytes(&url, limit_bytes)
-                .await
-                .map_err(|source| DiscoverMirrorError::Fetch {
-                    suite: self.suite.clone(),
-                    source,
-                })?,
+        candidates.push(url.as_str().into());
+        if index.size_bytes > MOST_BYTES {
+            return Err(DiscoverMirrorError::Broken {
+                url,
+                message: format!("it has more than {MOST_BYTES} bytes"),
+            });
+        }
+        let request = Request {
+            candidates,
+            sha256: Some(index.sha256),
+            size_bytes: Some(index.size_bytes),
+            kind: ContentKind::Any,
         };
+        // An index that is there already under its digest is not asked for again.
+        let bytes = fetcher
+            .fetch_bytes(&request)
+            .await
+            .map_err(|source| self.failed(&url, source))?;
         let broken_url = url.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let found = Sha256::of(&bytes);
-            if found != index.sha256 {
-                return Err(DiscoverMirrorError::Checksum {
-                    url,
-                    expected: index.sha256,
-                    found,
-                });
-            }
             debian_index::read_packages(&index.path, &bytes)
                 .map_err(|message| DiscoverMirrorError::Broken { url, message })
         });

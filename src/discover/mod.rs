@@ -5,34 +5,37 @@
 
 mod crawler;
 mod debian_index;
+mod driverkit;
+mod error;
 mod inline;
+mod listing;
+mod lists;
 pub mod lock;
 pub mod mirror;
+mod mirrors;
+mod overlay;
+mod rpm;
+mod rpm_index;
+mod select;
+mod signature;
+mod table;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use url::Url;
+use jiff::civil::Date;
+use toml::Spanned;
 
-use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::fetch::Fetcher;
-use crate::fs::FileError;
-use crate::kernel::Kernel;
-use crate::matrix::{KernelSource, Matrix, MirrorSource, TargetEntry};
+use crate::fs;
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+use crate::matrix::{KernelSources, ListPlace, Source, SourceKind, TargetEntry};
 
+pub use error::DiscoverError;
 pub use inline::{InlineKernels, expand_inline};
-
-/// The usual base addresses of distributions, by the names under which others are given at run time. Locks hold
-/// these, so that they read the same wherever they were made; downloads are rewritten.
-pub const DEFAULT_MIRRORS: &[(&str, &str)] = &[
-    ("debian", "http://ftp.debian.org/debian"),
-    (
-        "debian-security",
-        "http://security.debian.org/debian-security",
-    ),
-];
+pub use mirrors::{DEFAULT_MIRRORS, USUAL_SUITES};
+pub use overlay::overlay;
 
 /// What sources need beside the matrix.
 #[derive(Clone, Copy)]
@@ -41,9 +44,13 @@ pub struct Context<'a> {
     pub mirrors: &'a BTreeMap<String, String>,
     /// Downloads, for sources that need them (see [`needs_fetcher`]).
     pub fetcher: Option<&'a Fetcher>,
+    /// Since when a kernel is known; today for one that is not.
+    pub first_seen: &'a dyn Fn(&Kernel) -> Date,
+    /// Tells a person what is being done, where that takes long.
+    pub progress: &'a dyn Fn(&str),
 }
 
-/// What a source gave.
+/// What the sources of a `[[target]]` gave.
 #[derive(Debug, Default)]
 pub struct Discovered {
     /// The kernels, in any order.
@@ -54,155 +61,141 @@ pub struct Discovered {
     pub notices: Vec<String>,
 }
 
-/// Why a source gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum DiscoverError {
-    /// A list could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A list is not in the format that it should be.
-    #[error("{} is no kernel list: {message}", path.display())]
-    Format {
-        /// The list.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// The source cannot do what the matrix asks; trying again changes nothing.
-    #[error("{message}")]
-    Unsupported {
-        /// What it cannot do, and what can be done.
-        message: String,
-    },
-    /// A mirror could not be read.
-    #[error(transparent)]
-    Mirror(#[from] mirror::DiscoverMirrorError),
+/// A kernel of a source.
+#[derive(Clone, Debug)]
+struct Found {
+    kernel: Kernel,
+    /// The day on which its packages were built, where the source tells it.
+    published: Option<Date>,
 }
 
-impl DiscoverError {
-    /// Whether the matrix or its files are at fault, rather than a server.
-    pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Mirror(error) if error.is_transient())
-    }
+/// What one source gave, before anything was selected.
+#[derive(Debug, Default)]
+struct Listed {
+    found: Vec<Found>,
+    configs: BTreeMap<Sha256, Vec<u8>>,
+    notices: Vec<String>,
+}
 
-    /// The value in the matrix that led to it: the path of a list, or all of `kernels`.
-    fn span(&self, entry: &TargetEntry) -> std::ops::Range<usize> {
-        let path = match self {
-            Self::File(error) => Some(&error.path),
-            Self::Format { path, .. } => Some(path),
-            _ => None,
-        };
-        if let (KernelSource::Crawler(source), Some(path)) = (entry.kernels.get_ref(), path) {
-            let mut lists = source.paths.iter();
-            if let Some((_, written)) =
-                lists.find(|(_, written)| source.folder.join(written.get_ref()) == **path)
-            {
-                return written.span();
-            }
-        }
-        entry.kernels.span()
-    }
-
-    /// The error as a message at the place that led to it.
-    pub fn diagnostic(&self, matrix: &Matrix, entry: &TargetEntry) -> Diagnostic {
-        let place = matrix.place(self.span(entry));
-        Diagnostic::error(format!("no kernels for `{}`: {self}", entry.name.get_ref()))
-            .at(place, "asked for here")
+/// A kernel of which nothing but its name is known.
+fn new_kernel(
+    target: TargetId,
+    release: KernelRelease,
+    architecture: Architecture,
+    source: Arc<str>,
+) -> Kernel {
+    Kernel {
+        target,
+        release,
+        version: KernelVersion::default(),
+        architecture,
+        packages: Vec::new(),
+        config_sha256: None,
+        upstream: None,
+        source,
     }
 }
 
-/// Asks the source of one `[[target]]`. Inline kernels need no asking: see [`expand_inline`].
+/// Asks the sources of one `[[target]]`. Inline kernels need no asking: see [`expand_inline`].
 pub async fn discover(
     entry: &TargetEntry,
     context: Context<'_>,
 ) -> Result<Discovered, DiscoverError> {
-    match entry.kernels.get_ref() {
-        KernelSource::Inline(_) => Ok(Discovered::default()),
-        KernelSource::Crawler(source) => crawler::discover(entry, source),
-        KernelSource::Mirror(source) => discover_mirror(entry, source, context).await,
+    let mut discovered = Discovered::default();
+    let mut kernels = Vec::new();
+    for source in &entry.kernels.get_ref().sources {
+        let listed = ask(entry, source, context).await?;
+        discovered.notices.extend(listed.notices);
+        discovered.configs.extend(listed.configs);
+        kernels.push(listed.found.into_iter().map(|one| one.kernel).collect());
     }
+    discovered.kernels = overlay(kernels);
+    Ok(discovered)
 }
 
-/// Whether a source downloads anything.
-pub fn needs_fetcher(source: &KernelSource) -> bool {
-    matches!(source, KernelSource::Mirror(_))
-}
-
-async fn discover_mirror(
+/// Asks one source, and takes what its selection takes.
+async fn ask(
     entry: &TargetEntry,
-    source: &MirrorSource,
+    source: &Spanned<Source>,
     context: Context<'_>,
-) -> Result<Discovered, DiscoverError> {
-    let unsupported = |message: String| Err(DiscoverError::Unsupported { message });
-    let target = entry.name.get_ref().as_str();
-    if target != "debian" {
-        return unsupported(format!(
-            "the mirrors of {target} cannot be read yet, only those of debian; take its kernels from a list"
-        ));
-    }
-    let Some(fetcher) = context.fetcher else {
-        return unsupported("a mirror cannot be read without downloads".to_owned());
-    };
-    let bases = match base_urls(source, context.mirrors) {
-        Ok(bases) => bases,
-        Err(error) => return unsupported(format!("a mirror's address is wrong: {error}")),
-    };
-    let urls: Vec<Url> = bases.iter().map(|base| base.url.clone()).collect();
-    let (suites, flavours) = (&source.suites, &source.flavours);
-    let found = mirror::discover(fetcher, &urls, suites, &entry.architectures, flavours).await?;
-    let takes = |kernel: &Kernel| source.selection.takes(&kernel.release);
-    let mut kernels = mirror::newest(found.kernels, source.selection.latest, takes);
-    for package in kernels.iter_mut().flat_map(|kernel| &mut kernel.packages) {
-        if let Some(url) = bases
-            .iter()
-            .find_map(|base| base.usual_address(&package.url))
-        {
-            package.url = url;
+) -> Result<Listed, DiscoverError> {
+    let Source { kind, selection } = source.get_ref();
+    let mut listed = match kind {
+        SourceKind::Crawler(places) => {
+            let mut lists = Vec::new();
+            for (architecture, place) in places {
+                if entry.architectures.contains(architecture) {
+                    let bytes = read_place(place, context).await?;
+                    let name = &place.get_ref().written;
+                    let list = crawler::read(name, &bytes, *architecture);
+                    lists.push(list.map_err(|error| error.at(place.span()))?);
+                }
+            }
+            lists::join(lists)
         }
+        SourceKind::Driverkit(place) => {
+            let place_ref = place.get_ref();
+            if place_ref.is_remote() {
+                return Err(DiscoverError::Unsupported {
+                    message: "a folder of YAML files is read from this machine only".to_owned(),
+                });
+            }
+            driverkit::read(&place_ref.path()).map_err(|error| error.at(place.span()))?
+        }
+        SourceKind::Csv(place) | SourceKind::Text(place) => {
+            let bytes = read_place(place, context).await?;
+            let read = match kind {
+                SourceKind::Csv(_) => table::read_csv,
+                _ => table::read_text,
+            };
+            read(&place.get_ref().written, &bytes, entry).map_err(|error| error.at(place.span()))?
+        }
+        SourceKind::Mirror(mirror) => {
+            // Mirrors select for themselves: in each suite or repository apart.
+            return mirrors::discover(entry, mirror, selection, context)
+                .await
+                .map_err(|error| error.at(source.span()));
+        }
+    };
+    select::apply(entry, selection, &mut listed.found, context.first_seen);
+    lists::drop_unused(&mut listed.configs, &listed.found);
+    Ok(listed)
+}
+
+/// The most bytes of a list.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// Reads a list from a server or from this machine.
+async fn read_place(
+    place: &Spanned<ListPlace>,
+    context: Context<'_>,
+) -> Result<Vec<u8>, DiscoverError> {
+    let at = |error: DiscoverError| error.at(place.span());
+    let list = place.get_ref();
+    if !list.is_remote() {
+        return fs::read(&list.path()).map_err(|error| at(error.into()));
     }
-    Ok(Discovered {
-        kernels,
-        configs: BTreeMap::new(),
-        notices: found.notices,
+    let fetcher = fetcher(context)?;
+    (context.progress)(&format!("reading {}", list.written));
+    fetcher
+        .get_index(&list.written, MOST_BYTES)
+        .await
+        .map_err(|source| at(DiscoverError::Fetch { source }))
+}
+
+fn fetcher(context: Context<'_>) -> Result<&Fetcher, DiscoverError> {
+    context.fetcher.ok_or_else(|| DiscoverError::Unsupported {
+        message: "a server cannot be asked without downloads".to_owned(),
     })
 }
 
-/// A mirror, and the address that stands for it in locks.
-struct Base {
-    url: Url,
-    usual: String,
-}
-
-impl Base {
-    /// What a lock says for an address of this mirror.
-    fn usual_address(&self, url: &str) -> Option<Arc<str>> {
-        let rest = url.strip_prefix(self.url.as_str().trim_end_matches('/'))?;
-        rest.starts_with('/')
-            .then(|| format!("{}{rest}", self.usual).into())
-    }
-}
-
-/// The matrix's own address; else those that are given at run time, and no others; else the usual ones.
-fn base_urls(
-    source: &MirrorSource,
-    mirrors: &BTreeMap<String, String>,
-) -> Result<Vec<Base>, url::ParseError> {
-    let base = |url: &str, usual: &str| {
-        let (url, usual) = (url.parse()?, usual.trim_end_matches('/').to_owned());
-        Ok(Base { url, usual })
-    };
-    if let Some(url) = &source.url {
-        return Ok(vec![base(url, url)?]);
-    }
-    let given: Vec<Base> = DEFAULT_MIRRORS
-        .iter()
-        .filter_map(|(name, usual)| Some(base(mirrors.get(*name)?, usual)))
-        .collect::<Result<_, _>>()?;
-    if !given.is_empty() {
-        return Ok(given);
-    }
-    DEFAULT_MIRRORS
-        .iter()
-        .map(|(_, usual)| base(usual, usual))
-        .collect()
+/// Whether any of the sources downloads anything.
+pub fn needs_fetcher(kernels: &KernelSources) -> bool {
+    let mut sources = kernels.sources.iter().map(Spanned::get_ref);
+    sources.any(|source| match &source.kind {
+        SourceKind::Mirror(_) => true,
+        SourceKind::Crawler(lists) => lists.iter().any(|(_, place)| place.get_ref().is_remote()),
+        SourceKind::Csv(place) | SourceKind::Text(place) => place.get_ref().is_remote(),
+        SourceKind::Driverkit(_) => false,
+    })
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
-    RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode};
 use tokio::sync::Semaphore;
@@ -30,11 +30,18 @@ pub(super) struct Complete {
     pub(super) validators: Validators,
     /// Whether parts of it came by different answers, so that a wrong digest may be the seam's fault.
     pub(super) is_pieced: bool,
+    /// Whether the server has nothing newer than what was known, and sent nothing.
+    pub(super) is_unchanged: bool,
 }
 
 impl Server<'_> {
-    /// Fetches `url` into `body`.
-    pub(super) async fn download(&self, url: &Url, body: &mut Body) -> Result<Complete, Answer> {
+    /// Fetches `url` into `body`, unless it is still what `known` tells of.
+    pub(super) async fn download(
+        &self,
+        url: &Url,
+        body: &mut Body,
+        known: Option<&Validators>,
+    ) -> Result<Complete, Answer> {
         let settings = self.settings;
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(settings.first_delay)
@@ -45,9 +52,10 @@ impl Server<'_> {
         let mut complete = Complete {
             validators: Validators::default(),
             is_pieced: false,
+            is_unchanged: false,
         };
         loop {
-            let answer = match self.attempt(url, body, &mut complete).await {
+            let answer = match self.attempt(url, body, known, &mut complete).await {
                 Ok(()) => return Ok(complete),
                 Err(answer) => answer,
             };
@@ -69,6 +77,7 @@ impl Server<'_> {
         &self,
         url: &Url,
         body: &mut Body,
+        known: Option<&Validators>,
         complete: &mut Complete,
     ) -> Result<(), Answer> {
         // The semaphore is never closed.
@@ -90,6 +99,19 @@ impl Server<'_> {
                 request = request.header(IF_RANGE, validator);
             }
         }
+        if start_bytes == 0
+            && let Some(known) = known
+        {
+            let conditions = [
+                (IF_NONE_MATCH, &known.etag),
+                (IF_MODIFIED_SINCE, &known.last_modified),
+            ];
+            for (name, value) in conditions {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+        }
         let mut response = timeout(stall_timeout, request.send())
             .await
             .map_err(|_| Answer::Stalled(stall_timeout))?
@@ -102,6 +124,10 @@ impl Server<'_> {
                 if let Some(length) = response.content_length() {
                     body.wanted().check_size(length)?;
                 }
+            }
+            StatusCode::NOT_MODIFIED if known.is_some() && start_bytes == 0 => {
+                complete.is_unchanged = true;
+                return Ok(());
             }
             StatusCode::PARTIAL_CONTENT if continues(&response, start_bytes, complete) => {
                 complete.is_pieced = true;

@@ -26,5 +26,6 @@ pub use content::ContentKind;
 pub use error::{Answer, FetchError, Tried};
 pub use fetcher::{Fetched, Fetcher, Request, make_client};
 pub use mirrors::{MirrorRule, Mirrors};
+pub use probe::Probed;
 pub use settings::Settings;
 pub use single_flight::SingleFlight;

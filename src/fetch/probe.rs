@@ -6,7 +6,7 @@ use reqwest::header::RANGE;
 use tokio::time::timeout;
 use url::Url;
 
-use super::address::Address;
+use super::address::{Address, without_credentials};
 use super::body::Wanted;
 use super::download::{Server, retry_after, send_answer};
 use super::fetcher::tried;
@@ -17,6 +17,15 @@ const MANY: usize = 3;
 
 /// So many are asked ahead of the first that has not answered.
 const AHEAD: usize = 16;
+
+/// What an address answered that was asked for nothing but an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address, without user name and password.
+    pub url: String,
+    /// Whether there is a file; or what came instead.
+    pub answer: Result<(), Answer>,
+}
 
 impl Request {
     /// Whether its candidates are worth asking about before one is downloaded.
@@ -60,6 +69,25 @@ impl Fetcher {
             }
         }
         Err(error)
+    }
+
+    /// What `url` and its mirrors answer, in the order in which they would be tried. Nothing is downloaded.
+    pub async fn ask(&self, url: &str) -> Vec<Probed> {
+        let mut error = FetchError { tried: Vec::new() };
+        let mut probed = Vec::new();
+        for place in self.places(url, &mut error) {
+            let answer = self.probe_place(&place).await;
+            probed.push(Probed {
+                url: without_credentials(&place),
+                answer,
+            });
+        }
+        let unasked = error.tried.into_iter().map(|tried| Probed {
+            url: tried.url,
+            answer: Err(tried.answer),
+        });
+        probed.extend(unasked);
+        probed
     }
 
     /// Whether `url` or one of its mirrors has a file.

@@ -17,7 +17,9 @@ pub use pattern::{ParsePatternError, Pattern};
 pub use read::read;
 pub use selector::Selector;
 pub use settings::{Settings, parse_size, parse_time};
-pub use sources::{CrawlerSource, InlineKernel, KernelSource, MirrorSource, Selection};
+pub use sources::{
+    InlineKernel, KernelSources, ListPlace, MirrorSource, Selection, Source, SourceKind,
+};
 pub use types::{Exclude, LockSettings, Matrix, Mirrors, Override, TargetEntry};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::drivers::{check_driver_patterns, read_drivers};
 use super::rules::{read_exclude, read_lock, read_mirrors, read_override};
 use super::section::{Reader, Section};
 use super::types::{Matrix, TargetEntry};
-use super::{KernelSource, Pattern, Settings};
+use super::{KernelSources, Pattern, Settings, SourceKind};
 use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::Architecture;
@@ -239,7 +239,7 @@ fn read_target(
         Some(Spanned::new(name.span(), pattern))
     });
     let kernels = table.value("kernels").map(|value| {
-        KernelSource::read(reader, value).map(|source| Spanned::new(value.span(), source))
+        KernelSources::read(reader, value).map(|source| Spanned::new(value.span(), source))
     });
     if kernels.is_none() {
         table.missing(
@@ -255,6 +255,7 @@ fn read_target(
     table.finish(reader);
     let (name, kernels) = (name?, kernels??);
     check_target_name(reader, &name, kernels.get_ref());
+    check_suites(reader, &name, kernels.get_ref());
     let count = labels
         .entry(name.get_ref().as_str().to_owned())
         .or_insert(0);
@@ -274,17 +275,42 @@ fn read_target(
     })
 }
 
-fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSource) {
+/// Debian's archive has kernels in suites only.
+fn check_suites(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSources) {
+    for source in &kernels.sources {
+        let SourceKind::Mirror(mirror) = &source.get_ref().kind else {
+            continue;
+        };
+        let span = source.span();
+        let mut faults = reader.diagnostics.iter().filter_map(Diagnostic::place);
+        let is_faulty = faults.any(|place| span.contains(&place.span.start));
+        if name.get_ref().as_str() == "debian" && mirror.suites.is_empty() && !is_faulty {
+            reader.error(
+                source.span(),
+                "`suites` is missing in `kernels`",
+                "",
+                Some("write suites = [\"bookworm\", \"trixie\"]".to_owned()),
+            );
+        }
+    }
+}
+
+fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSources) {
     let pattern = name.get_ref();
     if !pattern.is_literal() {
-        if !matches!(kernels, KernelSource::Crawler(_)) {
+        let sources = kernels.sources.iter().map(Spanned::get_ref);
+        let mut names = sources.map(|source| (source.kind.names_targets(), source.kind.name()));
+        let one = match names.find(|(names_targets, _)| !names_targets) {
+            Some((_, name)) => Some(name),
+            None => (!kernels.inline.is_empty()).then_some("inline"),
+        };
+        if let Some(one) = one {
             reader.error(
                 name.span(),
                 format!("the glob `{pattern}` does not say which target is meant"),
                 "",
                 Some(format!(
-                    "only lists name several targets; `{}` needs one name",
-                    kernels.name()
+                    "only lists name several targets; `{one}` needs one name"
                 )),
             );
         }

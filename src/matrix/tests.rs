@@ -51,10 +51,8 @@ kernels = [{ release = "6.1.55", headers = ["a.tar.xz", "/b.tar.xz", "file:///c.
         matrix.drivers[0].get_ref().location,
         DriverLocation::Path("some/folder/../vendor/mine".into())
     );
-    let KernelSource::Inline(kernels) = matrix.targets[0].kernels.get_ref() else {
-        panic!("inline");
-    };
-    let kernel = kernels[0].get_ref();
+    let kernels = matrix.targets[0].kernels.get_ref();
+    let kernel = kernels.inline[0].get_ref();
     let headers: Vec<&str> = kernel.headers.iter().map(|header| &**header).collect();
     assert_eq!(
         headers,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::{KernelSource, Pattern, Selector, Settings};
+use super::{KernelSources, Pattern, Selector, Settings};
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver};
 use crate::kernel::Architecture;
@@ -58,7 +58,7 @@ pub struct TargetEntry {
     /// A target, or a glob over the targets that the source names.
     pub name: Spanned<Pattern>,
     /// Where its kernels come from.
-    pub kernels: Spanned<KernelSource>,
+    pub kernels: Spanned<KernelSources>,
     /// Settings of its builds.
     pub settings: Settings,
     /// The drivers of the file that are built for it; empty for all.

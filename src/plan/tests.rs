@@ -9,7 +9,7 @@ use crate::diagnostic::SourceFile;
 use crate::discover::expand_inline;
 use crate::driver::Artifact;
 use crate::kernel::{Architecture, Kernel};
-use crate::matrix::{self, KernelSource, Matrix};
+use crate::matrix::{self, Matrix};
 
 type EntryKernels = Vec<(Arc<Kernel>, Range<usize>)>;
 
@@ -26,9 +26,7 @@ fn inline_kernels(matrix: &Matrix) -> Vec<EntryKernels> {
         .targets
         .iter()
         .map(|entry| {
-            let KernelSource::Inline(inline) = entry.kernels.get_ref() else {
-                panic!("only inline kernels here");
-            };
+            let inline = &entry.kernels.get_ref().inline;
             expand_inline(matrix, entry, inline).unwrap().kernels
         })
         .collect()

@@ -1,0 +1,186 @@
+//! The packages of one kernel: every address that is tried for them, and its answer.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use serde::Serialize;
+
+use super::CliError;
+use super::output::write_columns;
+use crate::fetch::Fetcher;
+use crate::kernel::{
+    Architecture, Kernel, KernelRelease, KernelVersion, ParseKernelError, TargetId,
+};
+use crate::target;
+
+/// So many addresses are asked at once.
+const AT_ONCE: usize = 8;
+
+/// Which kernel is meant.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) target: &'a str,
+    pub(super) release: &'a str,
+    pub(super) version: &'a KernelVersion,
+    /// Empty for all.
+    pub(super) architectures: &'a [Architecture],
+}
+
+/// What the addresses answered.
+pub(super) struct Answers {
+    rows: Vec<Answer>,
+    /// Whether every file is to be had from one of its addresses.
+    pub(super) is_whole: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    architecture: Architecture,
+    file: String,
+    url: String,
+    is_there: bool,
+    #[serde(rename = "answer")]
+    text: String,
+}
+
+/// Asks every address of the packages of the kernels that a source names or, where it names none, of those that are
+/// computed from the kernel's name.
+pub(super) fn ask(
+    question: Question<'_>,
+    named: Vec<Kernel>,
+    fetcher: &Fetcher,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Answers, CliError> {
+    let kernels = if named.is_empty() {
+        computed(question)?
+    } else {
+        named
+    };
+    let mut answers = Answers {
+        rows: Vec::new(),
+        is_whole: true,
+    };
+    for kernel in &kernels {
+        for addresses in wanted_files(kernel) {
+            let file = addresses
+                .first()
+                .map_or("", |url| file_name(url))
+                .to_owned();
+            let asked = futures_util::stream::iter(&addresses)
+                .map(|url| fetcher.ask(url))
+                .buffered(AT_ONCE)
+                .collect::<Vec<_>>();
+            let mut is_found = false;
+            for asked in runtime.block_on(asked).into_iter().flatten() {
+                is_found |= asked.answer.is_ok();
+                answers.rows.push(Answer {
+                    architecture: kernel.architecture,
+                    file: file.clone(),
+                    url: asked.url,
+                    is_there: asked.answer.is_ok(),
+                    text: match asked.answer {
+                        Ok(()) => "is there".to_owned(),
+                        Err(answer) => answer.to_string(),
+                    },
+                });
+            }
+            answers.is_whole &= is_found;
+        }
+    }
+    Ok(answers)
+}
+
+/// The files that a kernel's tree needs, each with its possible addresses. What a source names is asked as it is where
+/// it is not what the target needs.
+fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
+    let wanted = target::find(&kernel.target)
+        .and_then(|target| target.header_packages(kernel, Architecture::of_host()).ok());
+    if let Some(wanted) = wanted {
+        return wanted.into_iter().map(|one| one.candidates).collect();
+    }
+    let packages = kernel.packages.iter();
+    packages
+        .map(|package| vec![Arc::clone(&package.url)])
+        .collect()
+}
+
+/// The kernels of this name whose addresses can be computed.
+fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> {
+    let Question {
+        target, release, ..
+    } = question;
+    let text = |error: ParseKernelError| CliError::input(error.to_string());
+    let id: TargetId = target.parse().map_err(text)?;
+    let parsed: KernelRelease = release.parse().map_err(text)?;
+    let mut kernels = Vec::new();
+    let mut reason = String::new();
+    if let Some(target) = target::find(&id) {
+        for &architecture in target.architectures() {
+            let is_asked = question.architectures.contains(&architecture);
+            if !is_asked && !question.architectures.is_empty() {
+                continue;
+            }
+            let kernel = Kernel {
+                target: id.clone(),
+                release: parsed.clone(),
+                version: question.version.clone(),
+                architecture,
+                packages: Vec::new(),
+                config_sha256: None,
+                upstream: None,
+                source: "computed".into(),
+            };
+            let checked = target
+                .check_release(&kernel.release, architecture)
+                .and_then(|()| target.header_packages(&kernel, Architecture::of_host()));
+            match checked {
+                Ok(_) => kernels.push(kernel),
+                Err(wrong) => reason = format!(", and its addresses cannot be computed: {wrong}"),
+            }
+        }
+    }
+    if kernels.is_empty() {
+        return Err(CliError::Input {
+            message: format!("no source names the kernel `{release}` of {target}{reason}"),
+            help: Some(format!(
+                "`driverkit-matrix kernels {target}` lists those that are named"
+            )),
+        });
+    }
+    Ok(kernels)
+}
+
+fn file_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+impl Answers {
+    /// For people.
+    pub(super) fn write_table(&self, output: &mut dyn Write) -> io::Result<()> {
+        let mut rows = vec![["ARCH", "URL", "ANSWER"].map(str::to_owned)];
+        rows.extend(self.rows.iter().map(|answer| {
+            [
+                answer.architecture.to_string(),
+                answer.url.clone(),
+                answer.text.clone(),
+            ]
+        }));
+        write_columns(output, [false; 3], &rows)
+    }
+
+    /// For machines.
+    pub(super) fn write_json(&self, output: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *output, &self.rows).map_err(io::Error::from)?;
+        writeln!(output)
+    }
+
+    /// For machines: one row an address.
+    pub(super) fn write_csv(&self, output: &mut dyn Write) -> io::Result<()> {
+        let mut rows = csv::Writer::from_writer(output);
+        for answer in &self.rows {
+            rows.serialize(answer)?;
+        }
+        rows.flush()
+    }
+}

@@ -1,0 +1,312 @@
+//! `kernels`: what a source offers now, and the packages of one kernel with what each address answers.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::kernel_headers;
+use super::output::{count, ignore_broken_pipe, write_columns};
+use super::refresh::{fetcher, runtime};
+use super::sources::{Sources, mirrors_of};
+use super::{CliError, Context, ExitStatus};
+use crate::diagnostic::SourceFile;
+use crate::discover::{self, lock, overlay};
+use crate::fetch::Fetcher;
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
+use crate::matrix::{self, Matrix, Pattern, TargetEntry};
+
+/// The version of the JSON form.
+const SCHEMA: u32 = 1;
+
+/// List the kernels that a distribution offers now, or what the addresses of one kernel's packages answer
+#[derive(Debug, Args)]
+pub(super) struct KernelsArguments {
+    /// The target: debian, centos, ubuntu-aws
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// Only this architecture [default: all]
+    #[arg(long, alias = "architecture", value_name = "ARCH")]
+    arch: Vec<Architecture>,
+    /// Only these kernel releases (globs, or ranges such as ">=5.4, <6.9")
+    #[arg(long = "match", value_name = "PATTERN")]
+    matches: Vec<Pattern>,
+    /// Only so many of the newest of each flavour and suite
+    #[arg(long, value_name = "N")]
+    latest: Option<u32>,
+    /// Take the sources that these matrices name for the target, instead of the distribution's mirror
+    #[arg(long, value_name = "FILE")]
+    matrix: Vec<PathBuf>,
+    /// The suites of Debian's archive [default: those that the mirror has]
+    #[arg(long, value_name = "SUITE")]
+    suite: Vec<String>,
+    /// The packages of this kernel, with every address that was tried and its answer
+    #[arg(long, value_name = "RELEASE")]
+    headers: Option<String>,
+    /// The kernel's version, for addresses that are computed with it (Ubuntu's)
+    #[arg(long, value_name = "VERSION", default_value = "1")]
+    version: KernelVersion,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For machines: everything
+    Json,
+    /// For machines: one row a package
+    Csv,
+}
+
+impl KernelsArguments {
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let sources = self.sources()?;
+        let mirrors = if self.matrix.is_empty() {
+            mirrors_of(context)
+        } else {
+            sources.mirrors(context)
+        };
+        let fetcher = fetcher(context, mirrors)?;
+        let runtime = runtime()?;
+        let found = self.find(&sources, context, &fetcher, &runtime);
+        let mut kernels = match (found, &self.headers) {
+            // Its addresses may be computed.
+            (Err(error), Some(_)) if self.matrix.is_empty() => {
+                context.notice(&format!("no source names kernels: {error}"));
+                Vec::new()
+            }
+            (found, _) => found?,
+        };
+        kernels.retain(|kernel| {
+            (self.arch.is_empty() || self.arch.contains(&kernel.architecture))
+                && self
+                    .matches
+                    .iter()
+                    .all(|one| one.matches_release(&kernel.release))
+        });
+        kernels.sort_by(|left, right| left.identity().cmp(&right.identity()));
+        if let Some(release) = &self.headers {
+            kernels.retain(|kernel| kernel.release.as_str() == release);
+            let question = kernel_headers::Question {
+                target: &self.target,
+                release,
+                version: &self.version,
+                architectures: &self.arch,
+            };
+            let answers = kernel_headers::ask(question, kernels, &fetcher, &runtime)?;
+            ignore_broken_pipe(|output| match self.format {
+                Format::Table => answers.write_table(output),
+                Format::Json => answers.write_json(output),
+                Format::Csv => answers.write_csv(output),
+            })?;
+            return Ok(if answers.is_whole {
+                ExitStatus::Success
+            } else {
+                ExitStatus::Incomplete
+            });
+        }
+        ignore_broken_pipe(|output| match self.format {
+            Format::Table => write_table(output, &kernels),
+            Format::Json => write_json(output, &kernels),
+            Format::Csv => write_csv(output, &kernels),
+        })?;
+        Ok(ExitStatus::Success)
+    }
+
+    /// The matrices that were named, or one that asks the distribution's mirror.
+    fn sources(&self) -> Result<Sources, CliError> {
+        if !self.matrix.is_empty() {
+            return Sources::read(&self.matrix);
+        }
+        let mut source = "{ from = \"mirror\"".to_owned();
+        if self.target == "debian" {
+            let usual = || discover::USUAL_SUITES.iter().map(|&suite| suite.to_owned());
+            let suites: Vec<String> = if self.suite.is_empty() {
+                usual().collect()
+            } else {
+                self.suite.clone()
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(source, ", suites = {suites:?}, allow_expired = true");
+            if self.suite.is_empty() {
+                source += ", skip_missing = true";
+            }
+        }
+        if let Some(latest) = self.latest {
+            let _ = write!(source, ", latest = {latest}");
+        }
+        let text = format!(
+            "drivers = [\"none\"]\narchitectures = [\"amd64\", \"arm64\"]\n[[target]]\nname = {:?}\nkernels = {source} }}\n",
+            self.target
+        );
+        let path = PathBuf::from("command line");
+        match matrix::read(Arc::new(SourceFile { path, text })) {
+            Ok(matrix) => Ok(Sources {
+                matrices: vec![matrix],
+            }),
+            Err(diagnostics) => Err(CliError::Diagnostics(diagnostics)),
+        }
+    }
+
+    fn find(
+        &self,
+        sources: &Sources,
+        context: &Context,
+        fetcher: &Fetcher,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Vec<Kernel>, CliError> {
+        let asked = discover::Context {
+            mirrors: &context.mirrors,
+            fetcher: Some(fetcher),
+            first_seen: &|_| lock::today(),
+            progress: &|message| context.notice(message),
+        };
+        let mut all = Vec::new();
+        let mut is_named = false;
+        for matrix in &sources.matrices {
+            for entry in &matrix.targets {
+                let name = entry.name.get_ref();
+                let is_literal = name.as_str() == self.target;
+                if !is_literal && !name.matches_name(&self.target) {
+                    continue;
+                }
+                is_named = true;
+                all.push(ask(matrix, entry, asked, context, runtime)?);
+            }
+        }
+        if !is_named {
+            return Err(CliError::input(format!(
+                "no [[target]] of these matrices is for `{}`",
+                self.target
+            )));
+        }
+        let mut kernels = overlay(all);
+        kernels.retain(|kernel| kernel.target.as_str() == self.target);
+        Ok(kernels)
+    }
+}
+
+fn ask(
+    matrix: &Matrix,
+    entry: &TargetEntry,
+    asked: discover::Context<'_>,
+    context: &Context,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Vec<Kernel>, CliError> {
+    match runtime.block_on(discover::discover(entry, asked)) {
+        Ok(discovered) => {
+            for notice in &discovered.notices {
+                context.notice(notice);
+            }
+            Ok(discovered.kernels)
+        }
+        Err(error) if error.is_bad_input() => {
+            Err(CliError::Diagnostics(vec![error.diagnostic(matrix, entry)]))
+        }
+        Err(error) => Err(CliError::Infrastructure {
+            message: error.to_string(),
+        }),
+    }
+}
+
+fn write_table(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {
+    let mut rows =
+        vec![["RELEASE", "VERSION", "ARCH", "PACKAGES", "SIZE", "SOURCE"].map(str::to_owned)];
+    rows.extend(kernels.iter().map(|kernel| {
+        let sizes: Option<u64> = kernel.packages.iter().map(|one| one.size_bytes).sum();
+        [
+            kernel.release.to_string(),
+            kernel.version.to_string(),
+            kernel.architecture.to_string(),
+            kernel.packages.len().to_string(),
+            sizes.map_or_else(String::new, |bytes| format!("{} kB", bytes / 1000)),
+            kernel.source.to_string(),
+        ]
+    }));
+    write_columns(output, [false, false, false, true, true, false], &rows)?;
+    writeln!(output, "\n{}", count(kernels.len(), "kernel"))
+}
+
+#[derive(Serialize)]
+struct KernelsJson<'a> {
+    schema: u32,
+    kernels: Vec<KernelJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct KernelJson<'a> {
+    target: &'a TargetId,
+    kernel_release: &'a KernelRelease,
+    kernel_version: &'a KernelVersion,
+    architecture: Architecture,
+    packages: &'a [Package],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_sha256: Option<crate::digest::Sha256>,
+    source: &'a str,
+}
+
+fn write_json(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {
+    let kernels = kernels.iter().map(|kernel| KernelJson {
+        target: &kernel.target,
+        kernel_release: &kernel.release,
+        kernel_version: &kernel.version,
+        architecture: kernel.architecture,
+        packages: &kernel.packages,
+        config_sha256: kernel.config_sha256,
+        source: &kernel.source,
+    });
+    let json = KernelsJson {
+        schema: SCHEMA,
+        kernels: kernels.collect(),
+    };
+    serde_json::to_writer_pretty(&mut *output, &json).map_err(io::Error::from)?;
+    writeln!(output)
+}
+
+fn write_csv(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {
+    let mut rows = csv::Writer::from_writer(output);
+    rows.write_record([
+        "target",
+        "kernel_release",
+        "kernel_version",
+        "architecture",
+        "package",
+        "size",
+        "sha256",
+        "source",
+    ])?;
+    for kernel in kernels {
+        let (target, release, version, architecture) = kernel.identity();
+        let mut row = |url: &str, size: &str, sha256: &str| {
+            rows.write_record([
+                target.as_str(),
+                release.as_str(),
+                version.as_str(),
+                architecture.as_str(),
+                url,
+                size,
+                sha256,
+                &kernel.source,
+            ])
+        };
+        if kernel.packages.is_empty() {
+            row("", "", "")?;
+        }
+        for package in &kernel.packages {
+            let size = package.size_bytes.map(|size| size.to_string());
+            let sha256 = package.sha256.map(|sha256| sha256.to_string());
+            row(
+                &package.url,
+                size.as_deref().unwrap_or_default(),
+                sha256.as_deref().unwrap_or_default(),
+            )?;
+        }
+    }
+    rows.flush()
+}

@@ -1,0 +1,61 @@
+//! Several sources for one target, laid over each other.
+
+use std::collections::HashMap;
+
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+
+type Identity = (TargetId, KernelRelease, KernelVersion, Architecture);
+
+fn identity(kernel: &Kernel) -> Identity {
+    let (target, release, version, architecture) = kernel.identity();
+    (
+        target.clone(),
+        release.clone(),
+        version.clone(),
+        architecture,
+    )
+}
+
+/// Makes one kernel of those with one name. The first source that knows packages, or a configuration, counts; others
+/// add sizes and digests that it does not know, and their names. A single source stays as it is.
+pub fn overlay(mut sources: Vec<Vec<Kernel>>) -> Vec<Kernel> {
+    if sources.len() < 2 {
+        return sources.pop().unwrap_or_default();
+    }
+    let mut merged: Vec<Kernel> = Vec::new();
+    let mut positions: HashMap<Identity, usize> = HashMap::new();
+    for source in sources {
+        for kernel in source {
+            if let Some(&position) = positions.get(&identity(&kernel)) {
+                add(&mut merged[position], kernel);
+            } else {
+                positions.insert(identity(&kernel), merged.len());
+                merged.push(kernel);
+            }
+        }
+    }
+    merged
+}
+
+fn add(first: &mut Kernel, second: Kernel) {
+    if !first.source.split(", ").any(|name| name == &*second.source) {
+        first.source = format!("{}, {}", first.source, second.source).into();
+    }
+    if first.config_sha256.is_none() {
+        first.config_sha256 = second.config_sha256;
+    }
+    if first.upstream.is_none() {
+        first.upstream = second.upstream.clone();
+    }
+    if first.packages.is_empty() {
+        first.packages = second.packages;
+        return;
+    }
+    for package in &mut first.packages {
+        let mut others = second.packages.iter();
+        if let Some(other) = others.find(|other| other.url == package.url) {
+            package.sha256 = package.sha256.or(other.sha256);
+            package.size_bytes = package.size_bytes.or(other.size_bytes);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Kernels of distributions that pack rpms, from their repositories: repodata, `mirror.list`, or a directory page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::mirror::DiscoverMirrorError;
+use super::rpm_index::{self, IndexFile, RpmPackage};
+use super::{Found, Listed, listing, lists, new_kernel};
+use crate::fetch::{Answer, ContentKind, FetchError, Fetcher, Request};
+use crate::kernel::{Architecture, Package, TargetId};
+
+/// The most bytes of an index.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// What is particular to a distribution's repositories.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// The beginning of the ids that it is about.
+    id: &'static str,
+    /// The names of its packages of header files.
+    headers: &'static [&'static str],
+    /// A package without architecture that belongs to each of them, with the same version.
+    common: Option<&'static str>,
+    /// Whether a release ends in the architecture.
+    has_architecture: bool,
+    /// The usual repositories; none where their addresses hold a number that only a person knows.
+    pub(super) repositories: &'static [&'static str],
+}
+
+const USUAL: Family = Family {
+    id: "",
+    headers: &["kernel-devel"],
+    common: None,
+    has_architecture: true,
+    repositories: &[],
+};
+
+/// The distributions; facts of docs/kernels.md.
+const FAMILIES: &[Family] = &[
+    Family {
+        id: "alinux",
+        repositories: &[
+            "http://mirrors.aliyun.com/alinux/2.1903/os/$arch/",
+            "http://mirrors.aliyun.com/alinux/2.1903/updates/$arch/",
+            "http://mirrors.aliyun.com/alinux/2.1903/plus/$arch/",
+            "http://mirrors.aliyun.com/alinux/3/os/$arch/",
+            "http://mirrors.aliyun.com/alinux/3/updates/$arch/",
+            "http://mirrors.aliyun.com/alinux/3/plus/$arch/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "almalinux",
+        repositories: &[
+            "https://repo.almalinux.org/almalinux/8/BaseOS/$arch/os/",
+            "https://repo.almalinux.org/almalinux/9/AppStream/$arch/os/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "amazonlinux2023",
+        repositories: &["https://cdn.amazonlinux.com/al2023/core/mirrors/latest/$arch/mirror.list"],
+        ..USUAL
+    },
+    Family {
+        id: "amazonlinux2022",
+        repositories: &[
+            "https://al2022-repos-us-east-1-9761ab97.s3.dualstack.us-east-1.amazonaws.com/core/mirrors/latest/$arch/mirror.list",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "amazonlinux2",
+        repositories: &[
+            "http://amazonlinux.us-east-1.amazonaws.com/2/core/2.0/$arch/mirror.list",
+            "http://amazonlinux.us-east-1.amazonaws.com/2/core/latest/$arch/mirror.list",
+            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.4/latest/$arch/mirror.list",
+            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.10/latest/$arch/mirror.list",
+            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.15/latest/$arch/mirror.list",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "amazonlinux",
+        repositories: &[
+            "http://repo.us-east-1.amazonaws.com/latest/updates/mirror.list",
+            "http://repo.us-east-1.amazonaws.com/latest/main/mirror.list",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "centos",
+        repositories: &[
+            "http://vault.centos.org/7.9.2009/os/$arch/",
+            "http://vault.centos.org/7.9.2009/updates/$arch/",
+            "http://vault.centos.org/8.5.2111/BaseOS/$arch/os/",
+            "http://mirror.stream.centos.org/9-stream/AppStream/$arch/os/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "ol",
+        headers: &["kernel-devel", "kernel-uek-devel"],
+        repositories: &[
+            "http://yum.oracle.com/repo/OracleLinux/OL7/latest/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL7/UEKR5/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL7/UEKR6/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL8/baseos/latest/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL8/UEKR6/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL8/UEKR7/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL9/appstream/$arch/",
+            "http://yum.oracle.com/repo/OracleLinux/OL9/UEKR7/$arch/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "opensuse",
+        headers: &["kernel-default-devel"],
+        common: Some("kernel-devel"),
+        repositories: &["http://download.opensuse.org/distribution/leap/15.6/repo/oss/"],
+        ..USUAL
+    },
+    Family {
+        id: "photon",
+        headers: &["linux-devel"],
+        has_architecture: false,
+        repositories: &[
+            "https://packages.vmware.com/photon/3.0/photon_updates_3.0_$arch/",
+            "https://packages.vmware.com/photon/4.0/photon_4.0_$arch/",
+            "https://packages.vmware.com/photon/4.0/photon_updates_4.0_$arch/",
+            "https://packages.vmware.com/photon/5.0/photon_5.0_$arch/",
+            "https://packages.vmware.com/photon/5.0/photon_updates_5.0_$arch/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "rocky",
+        repositories: &[
+            "https://download.rockylinux.org/pub/rocky/8/BaseOS/$arch/os/",
+            "https://download.rockylinux.org/pub/rocky/9/AppStream/$arch/os/",
+        ],
+        ..USUAL
+    },
+    Family {
+        id: "fedora",
+        ..USUAL
+    },
+];
+
+/// The family of a target that packs rpms.
+pub(super) fn family(target: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| target == family.id)
+}
+
+/// Reads one repository for one architecture; `url` may hold `$arch`.
+pub(super) async fn discover(
+    fetcher: &Fetcher,
+    target: &TargetId,
+    family: &'static Family,
+    url: &str,
+    architecture: Architecture,
+) -> Result<Listed, DiscoverMirrorError> {
+    let address = |url: &str| {
+        let url = url
+            .replace("$basearch", architecture.machine())
+            .replace("$arch", architecture.machine());
+        format!("{}/", url.trim_end_matches('/'))
+    };
+    let base = if url.ends_with("/mirror.list") {
+        let url = address(url);
+        let list = url.trim_end_matches('/');
+        let text = get(fetcher, list).await?;
+        let first = first_address(&text).ok_or_else(|| broken(list, "it names no address"))?;
+        address(&first)
+    } else {
+        address(url)
+    };
+    let repomd = format!("{base}repodata/repomd.xml");
+    let packages = match fetcher.get_index(&repomd, MOST_BYTES).await {
+        Ok(bytes) => {
+            let files = parse(&repomd, bytes, move |bytes| rpm_index::read_repomd(&bytes)).await?;
+            read_index(fetcher, &base, &repomd, files, family).await?
+        }
+        Err(error) if error.is_not_there() => read_page(fetcher, &base, family).await?,
+        Err(source) => return Err(fetch_error(&repomd, source)),
+    };
+    Ok(kernels(target, family, &base, architecture, packages))
+}
+
+fn fetch_error(url: &str, source: FetchError) -> DiscoverMirrorError {
+    let mut answers = source.tried.iter().map(|tried| &tried.answer);
+    let found = answers.find_map(|answer| match answer {
+        Answer::Checksum { expected, found } => Some((*expected, *found)),
+        _ => None,
+    });
+    match found {
+        Some((expected, found)) => DiscoverMirrorError::Checksum {
+            url: url.to_owned(),
+            expected,
+            found,
+        },
+        None => DiscoverMirrorError::Repository {
+            url: url.to_owned(),
+            source,
+        },
+    }
+}
+
+fn broken(url: &str, message: impl Into<String>) -> DiscoverMirrorError {
+    DiscoverMirrorError::Broken {
+        url: url.to_owned(),
+        message: message.into(),
+    }
+}
+
+async fn get(fetcher: &Fetcher, url: &str) -> Result<Vec<u8>, DiscoverMirrorError> {
+    let result = fetcher.get_index(url, MOST_BYTES).await;
+    result.map_err(|source| fetch_error(url, source))
+}
+
+/// Runs a reader of `bytes` on a thread of its own; a web page in their place is told apart.
+async fn parse<T: Send + 'static>(
+    url: &str,
+    bytes: Vec<u8>,
+    read: impl FnOnce(Vec<u8>) -> Result<T, String> + Send + 'static,
+) -> Result<T, DiscoverMirrorError> {
+    if lists::is_web_page(&bytes) {
+        return Err(broken(url, "it is a web page"));
+    }
+    match tokio::task::spawn_blocking(move || read(bytes)).await {
+        Ok(result) => result.map_err(|message| broken(url, message)),
+        Err(error) => Err(broken(url, error.to_string())),
+    }
+}
+
+/// The first address of a `mirror.list`.
+fn first_address(text: &[u8]) -> Option<String> {
+    let text = str::from_utf8(text).ok()?;
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    Url::parse(first).ok().map(|_| first.to_owned())
+}
+
+async fn read_index(
+    fetcher: &Fetcher,
+    base: &str,
+    repomd: &str,
+    files: Vec<IndexFile>,
+    family: &'static Family,
+) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
+    let of_kind = |kind: &str| files.iter().find(|file| file.kind == kind).cloned();
+    let (file, is_database) = match (of_kind("primary"), of_kind("primary_db")) {
+        (Some(file), _) => (file, false),
+        (None, Some(file)) => (file, true),
+        (None, None) => return Err(broken(repomd, "it names no primary index")),
+    };
+    let url = join(base, &file.path).ok_or_else(|| broken(repomd, "it names no address"))?;
+    let bytes = if file.sha256.is_some() {
+        let request = Request {
+            candidates: vec![url.as_str().into()],
+            sha256: file.sha256,
+            size_bytes: file.size_bytes,
+            kind: ContentKind::Any,
+        };
+        let fetched = fetcher.fetch_bytes(&request).await;
+        fetched.map_err(|source| fetch_error(&url, source))?
+    } else {
+        get(fetcher, &url).await?
+    };
+    let path = file.path;
+    parse(&url, bytes, move |bytes| {
+        let is_wanted = |name: &str| family.names(name);
+        if is_database {
+            rpm_index::read_database(&path, &bytes, is_wanted)
+        } else {
+            rpm_index::read_primary(&path, &bytes, is_wanted)
+        }
+    })
+    .await
+}
+
+/// The packages that a directory page links to; their names tell version and architecture.
+async fn read_page(
+    fetcher: &Fetcher,
+    base: &str,
+    family: &'static Family,
+) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
+    let page = get(fetcher, base).await?;
+    let names = listing::names(&page);
+    let packages: Vec<RpmPackage> = names
+        .iter()
+        .filter_map(|name| {
+            let (rest, architecture) = name.strip_suffix(".rpm")?.rsplit_once('.')?;
+            let (rest, release) = rest.rsplit_once('-')?;
+            let (package, version) = rest.rsplit_once('-')?;
+            Some(RpmPackage {
+                name: package.to_owned(),
+                version: version.to_owned(),
+                release: release.to_owned(),
+                architecture: architecture.to_owned(),
+                path: name.clone(),
+                ..RpmPackage::default()
+            })
+        })
+        .collect();
+    if packages.is_empty() {
+        return Err(broken(
+            base,
+            "it has no repodata, and its page links to no rpm",
+        ));
+    }
+    let is_wanted = |package: &RpmPackage| family.names(&package.name);
+    Ok(packages.into_iter().filter(is_wanted).collect())
+}
+
+impl Family {
+    fn names(&self, package: &str) -> bool {
+        self.headers.contains(&package) || self.common == Some(package)
+    }
+}
+
+fn join(base: &str, path: &str) -> Option<String> {
+    let url = Url::parse(base).ok()?.join(path).ok()?;
+    Some(url.into())
+}
+
+fn kernels(
+    target: &TargetId,
+    family: &Family,
+    base: &str,
+    architecture: Architecture,
+    packages: Vec<RpmPackage>,
+) -> Listed {
+    let mut common: HashMap<(String, String), RpmPackage> = HashMap::new();
+    let mut headers = Vec::new();
+    for package in packages {
+        if family.common == Some(package.name.as_str()) && package.architecture == "noarch" {
+            common.insert((package.version.clone(), package.release.clone()), package);
+        } else if package.architecture == architecture.machine() {
+            headers.push(package);
+        }
+    }
+    let mut listed = Listed::default();
+    let source: Arc<str> = "mirror".into();
+    for package in headers {
+        let (version, release) = (&package.version, &package.release);
+        let shared = common.get(&(version.clone(), release.clone()));
+        if family.common.is_some() && shared.is_none() {
+            listed.notices.push(format!(
+                "{base}{} is left out: its package without architecture is not there",
+                package.path
+            ));
+            continue;
+        }
+        let name = if family.has_architecture {
+            format!("{version}-{release}.{}", package.architecture)
+        } else {
+            format!("{version}-{release}")
+        };
+        let Ok(release) = name.parse() else {
+            listed.notices.push(format!(
+                "{base}{}: `{name}` is no kernel release",
+                package.path
+            ));
+            continue;
+        };
+        let mut kernel = new_kernel(target.clone(), release, architecture, Arc::clone(&source));
+        if package.name == "kernel-uek-devel"
+            && let Ok(version) = "2".parse()
+        {
+            kernel.version = version;
+        }
+        let of = |package: &RpmPackage| {
+            let start = package.base.as_deref().unwrap_or(base);
+            Some(Package {
+                url: join(start, &package.path)?.into(),
+                size_bytes: package.size_bytes,
+                sha256: package.sha256,
+                host: None,
+            })
+        };
+        let all: Option<Vec<Package>> = std::iter::once(&package).chain(shared).map(of).collect();
+        let Some(all) = all else {
+            listed
+                .notices
+                .push(format!("{base}: `{}` is no address", package.path));
+            continue;
+        };
+        kernel.packages = all;
+        listed.found.push(Found {
+            kernel,
+            published: package.built,
+        });
+    }
+    listed
+}

@@ -1,0 +1,225 @@
+//! Which kernels of a source are taken: `match`, `exclude`, `since`, `latest`.
+
+use std::cmp::Ordering;
+
+use debversion::Version;
+use jiff::civil::Date;
+
+use super::Found;
+use crate::kernel::{Kernel, KernelRelease, TargetId};
+use crate::matrix::{Selection, TargetEntry};
+
+/// Whether a kernel is of the `[[target]]` and taken by `match`, `exclude` and `since`. `first_seen` says since when
+/// the lock knows a kernel.
+pub(super) fn takes(
+    entry: &TargetEntry,
+    selection: &Selection,
+    found: &Found,
+    first_seen: &dyn Fn(&Kernel) -> Date,
+) -> bool {
+    let kernel = &found.kernel;
+    entry.name.get_ref().matches_name(kernel.target.as_str())
+        && entry.architectures.contains(&kernel.architecture)
+        && selection.takes(&kernel.release)
+        && selection
+            .since
+            .is_none_or(|since| found.published.unwrap_or_else(|| first_seen(kernel)) >= since)
+}
+
+/// Keeps what the selection takes.
+pub(super) fn apply(
+    entry: &TargetEntry,
+    selection: &Selection,
+    found: &mut Vec<Found>,
+    first_seen: &dyn Fn(&Kernel) -> Date,
+) {
+    found.retain(|one| takes(entry, selection, one, first_seen));
+    if let Some(latest) = selection.latest {
+        keep_latest(found, latest as usize);
+    }
+}
+
+/// Keeps the `count` newest kernels of each target, architecture and flavour.
+pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
+    let group = |one: &Found| {
+        let kernel = &one.kernel;
+        let flavour = flavour_of(&kernel.target, kernel.release.as_str()).to_owned();
+        (kernel.target.clone(), kernel.architecture, flavour)
+    };
+    let mut keyed: Vec<_> = found.drain(..).map(|one| (group(&one), one)).collect();
+    keyed.sort_by(|(left_group, left), (right_group, right)| {
+        let (left, right) = (&left.kernel, &right.kernel);
+        left_group
+            .cmp(right_group)
+            .then_with(|| compare(&left.target, &right.release, &left.release))
+            .then_with(|| right.version.cmp(&left.version))
+    });
+    let mut last = None;
+    let mut kept = 0;
+    keyed.retain(|(group, _)| {
+        if last.as_ref() != Some(group) {
+            last = Some(group.clone());
+            kept = 0;
+        }
+        kept += 1;
+        kept <= count
+    });
+    found.extend(keyed.into_iter().map(|(_, one)| one));
+}
+
+/// The order of two releases by the rules of their distribution.
+pub(super) fn compare(target: &TargetId, left: &KernelRelease, right: &KernelRelease) -> Ordering {
+    let (left_text, right_text) = (left.as_str(), right.as_str());
+    let id = target.as_str();
+    let numbers = left.numbers().cmp(&right.numbers());
+    if id == "debian" || id.starts_with("ubuntu") {
+        return match (left_text.parse::<Version>(), right_text.parse::<Version>()) {
+            (Ok(left_version), Ok(right_version)) => numbers
+                .then(left_version.cmp(&right_version))
+                .then_with(|| left.cmp(right)),
+            _ => left.cmp(right),
+        };
+    }
+    if RPM_TARGETS.iter().any(|prefix| id.starts_with(prefix)) {
+        return rpm_version::rpm_evr_compare(left_text, right_text).then_with(|| left.cmp(right));
+    }
+    left.cmp(right)
+}
+
+/// The beginnings of the ids of distributions that pack rpms.
+const RPM_TARGETS: [&str; 12] = [
+    "alinux",
+    "almalinux",
+    "amazonlinux",
+    "centos",
+    "fedora",
+    "ol",
+    "opensuse",
+    "oracle",
+    "photon",
+    "redhat",
+    "rocky",
+    "sles",
+];
+
+/// The flavour that a release is of, as far as its name says it; empty for the usual one. Ubuntu's flavours are in
+/// the target's id mostly, and here for kernels of target `ubuntu`.
+pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
+    let id = target.as_str();
+    match id {
+        "debian" => {
+            let start = release.trim_end_matches(|c: char| c.is_ascii_alphanumeric());
+            let start = start.trim_end_matches('-');
+            let flavours = ["cloud", "rt", "rpi", "grsec"];
+            flavours
+                .into_iter()
+                .find_map(|one| {
+                    start
+                        .ends_with(&format!("-{one}"))
+                        .then(|| &start[start.len() - one.len()..])
+                })
+                .unwrap_or_default()
+        }
+        "ol" if release.contains("uek") => "uek",
+        "arch" => ["hardened", "zen", "arch"]
+            .into_iter()
+            .find(|flavour| release.contains(flavour))
+            .unwrap_or("lts"),
+        _ if id.starts_with("ubuntu") => release
+            .splitn(3, '-')
+            .nth(2)
+            .map(|rest| rest.split("-5.").next().unwrap_or(rest))
+            .unwrap_or_default(),
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Architecture;
+
+    fn found(target: &str, release: &str, architecture: Architecture) -> Found {
+        let kernel = super::super::new_kernel(
+            target.parse().unwrap(),
+            release.parse().unwrap(),
+            architecture,
+            "kernel-crawler".into(),
+        );
+        Found {
+            kernel,
+            published: None,
+        }
+    }
+
+    fn latest(target: &str, releases: &[&str], count: usize) -> Vec<String> {
+        let amd64 = Architecture::Amd64;
+        let mut all: Vec<Found> = releases
+            .iter()
+            .map(|release| found(target, release, amd64))
+            .collect();
+        keep_latest(&mut all, count);
+        all.iter()
+            .map(|one| one.kernel.release.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn newest_by_the_rules_of_the_distribution() {
+        // To rpm a number is newer than a word, to dpkg and as text it is the other way round.
+        let centos = ["4.18.0-80.el8.x86_64", "4.18.0-80.1.2.el8_0.x86_64"];
+        assert_eq!(latest("centos", &centos, 1), ["4.18.0-80.1.2.el8_0.x86_64"]);
+        let debian = [
+            "6.0~rc7-1~exp1-amd64",
+            "6.0.2-1-amd64",
+            "6.0.2-1~bpo11+1-amd64",
+        ];
+        assert_eq!(latest("debian", &debian, 1), ["6.0.2-1-amd64"]);
+        let ubuntu = ["5.4.0-99-generic", "5.4.0-100-generic"];
+        assert_eq!(latest("ubuntu-generic", &ubuntu, 1), ["5.4.0-100-generic"]);
+        let flatcar = ["3033.2.4", "3185.0.0", "3185.0.10"];
+        assert_eq!(latest("flatcar", &flatcar, 2), ["3185.0.10", "3185.0.0"]);
+    }
+
+    #[test]
+    fn flavours_count_apart() {
+        let ol = [
+            "4.18.0-80.el8.x86_64",
+            "5.4.17-2136.311.6.el8uek.x86_64",
+            "5.4.17-2011.7.4.el8uek.x86_64",
+        ];
+        assert_eq!(
+            latest("ol", &ol, 1),
+            ["4.18.0-80.el8.x86_64", "5.4.17-2136.311.6.el8uek.x86_64"]
+        );
+        for (target, release, flavour) in [
+            ("debian", "5.10.178-3-cloud-amd64", "cloud"),
+            ("debian", "5.10.178-3-amd64", ""),
+            ("debian", "5.10.0-0.deb10.17-rt-amd64", "rt"),
+            ("arch", "6.0.10.zen2-1", "zen"),
+            ("arch", "5.15.79-1", "lts"),
+            ("ubuntu", "5.4.0-128-generic", "generic"),
+            ("ubuntu-aws", "5.0.0-1021-aws-5.0", "aws"),
+            ("centos", "4.18.0-80.el8.x86_64", ""),
+        ] {
+            assert_eq!(
+                flavour_of(&target.parse().unwrap(), release),
+                flavour,
+                "{release}"
+            );
+        }
+    }
+
+    #[test]
+    fn architectures_count_apart() {
+        let mut all = vec![
+            found("debian", "6.1.9-1", Architecture::Amd64),
+            found("debian", "6.1.10-1", Architecture::Amd64),
+            found("debian", "5.10.1-1", Architecture::Arm64),
+            found("debian", "6.1.8-1", Architecture::Amd64),
+        ];
+        keep_latest(&mut all, 2);
+        let releases: Vec<&str> = all.iter().map(|one| one.kernel.release.as_str()).collect();
+        assert_eq!(releases, ["6.1.10-1", "6.1.9-1", "5.10.1-1"]);
+    }
+}

@@ -1,0 +1,192 @@
+//! Where the kernels of a target come from: the value of `kernels`.
+
+mod read;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use toml::Spanned;
+
+use super::Pattern;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion};
+
+/// The value of `kernels`: one source, or an array of sources and kernels, which are laid over each other.
+#[derive(Clone, Debug, Default)]
+pub struct KernelSources {
+    /// The kernels that are written in the matrix itself.
+    pub inline: Vec<Spanned<InlineKernel>>,
+    /// Where further ones are found, in the order of the file: what an earlier one says of a kernel counts.
+    pub sources: Vec<Spanned<Source>>,
+}
+
+/// A kernel written in the matrix.
+#[derive(Clone, Debug)]
+pub struct InlineKernel {
+    /// The release.
+    pub release: KernelRelease,
+    /// The version.
+    pub version: KernelVersion,
+    /// The architecture; none for every architecture of the target that the release can belong to.
+    pub architecture: Option<Architecture>,
+    /// Addresses or paths of the header packages; paths are resolved.
+    pub headers: Vec<Arc<str>>,
+    /// The kernel's configuration, resolved.
+    pub config: Option<PathBuf>,
+}
+
+/// A table with `from`.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where to look.
+    pub kind: SourceKind,
+    /// Which of the kernels there are taken.
+    pub selection: Selection,
+}
+
+/// Where to look for kernels.
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    /// `from = "kernel-crawler"`: lists in kernel-crawler's format, one for each architecture.
+    Crawler(Vec<(Architecture, Spanned<ListPlace>)>),
+    /// `from = "driverkit"`: a folder of driverkit's or dbg-go's YAML files.
+    Driverkit(Spanned<ListPlace>),
+    /// `from = "csv"`: a table with a header line.
+    Csv(Spanned<ListPlace>),
+    /// `from = "text"`: a kernel a line.
+    Text(Spanned<ListPlace>),
+    /// `from = "mirror"`: the distribution's own repository indexes.
+    Mirror(MirrorSource),
+}
+
+/// Where a list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    /// As it is written: an address or a path.
+    pub written: String,
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+}
+
+impl ListPlace {
+    /// Whether it is on a server.
+    pub fn is_remote(&self) -> bool {
+        self.written.contains("://")
+    }
+
+    /// The path, of a list that is on this machine.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&self.written)
+    }
+}
+
+/// Which kernels of a source are taken.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// `match`: every one of these patterns must match; none for all.
+    pub matches: Vec<Pattern>,
+    /// `exclude`: none of these may match.
+    pub excludes: Vec<Pattern>,
+    /// `latest`: how many of the newest are taken of each target, architecture and flavour; of a Debian mirror, of
+    /// each suite too.
+    pub latest: Option<u32>,
+    /// `since`: only kernels that were published since that day or, where the source tells no days, that it first
+    /// named since then.
+    pub since: Option<Date>,
+}
+
+impl Selection {
+    /// Whether `match` and `exclude` take a release.
+    pub fn takes(&self, release: &KernelRelease) -> bool {
+        self.matches.iter().all(|one| one.matches_release(release))
+            && !self.excludes.iter().any(|one| one.matches_release(release))
+    }
+}
+
+/// `from = "mirror"`.
+#[derive(Clone, Debug, Default)]
+pub struct MirrorSource {
+    /// Base addresses; empty for the distribution's usual ones, or those that are given at run time. In those of rpm
+    /// repositories `$arch` stands for `x86_64` or `aarch64`.
+    pub urls: Vec<String>,
+    /// The suites of Debian's archive: `bookworm`, `bookworm-backports`.
+    pub suites: Vec<String>,
+    /// The flavours: `plain` for the one without a name, `cloud`, `rt`, `uek`; empty for all.
+    pub flavours: Vec<String>,
+    /// The keys that Debian's `Release` files must be signed with, resolved.
+    pub keyring: Option<PathBuf>,
+    /// Whether a `Release` file past its `Valid-Until` is taken.
+    pub allows_expired: bool,
+    /// Whether suites that no mirror has are passed over.
+    pub skips_missing: bool,
+}
+
+impl SourceKind {
+    /// The value of `from`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crawler(_) => "kernel-crawler",
+            Self::Driverkit(_) => "driverkit",
+            Self::Csv(_) => "csv",
+            Self::Text(_) => "text",
+            Self::Mirror(_) => "mirror",
+        }
+    }
+
+    /// Whether it can name several targets.
+    pub fn names_targets(&self) -> bool {
+        matches!(self, Self::Crawler(_) | Self::Driverkit(_) | Self::Csv(_))
+    }
+}
+
+impl KernelSources {
+    /// A digest over everything that the matrix says about the sources, for `name` and `architectures`: when it
+    /// changes, a lock is stale.
+    pub fn digest(&self, name: &Pattern, architectures: &[Architecture]) -> Sha256 {
+        let mut key = KeyBuilder::new("kernel sources", 2).field("target", name);
+        for architecture in architectures {
+            key = key.field("architecture", architecture);
+        }
+        for source in &self.sources {
+            key = add_source(key, source.get_ref());
+        }
+        key.key()
+    }
+}
+
+fn add_source(mut key: KeyBuilder, source: &Source) -> KeyBuilder {
+    key = key.field("from", source.kind.name());
+    match &source.kind {
+        SourceKind::Crawler(lists) => {
+            for (architecture, place) in lists {
+                key = key.field(architecture.as_str(), &place.get_ref().written);
+            }
+        }
+        SourceKind::Driverkit(place) | SourceKind::Csv(place) | SourceKind::Text(place) => {
+            key = key.field("path", &place.get_ref().written);
+        }
+        SourceKind::Mirror(mirror) => {
+            for url in &mirror.urls {
+                key = key.field("url", url);
+            }
+            for suite in &mirror.suites {
+                key = key.field("suite", suite);
+            }
+            for flavour in &mirror.flavours {
+                key = key.field("flavour", flavour);
+            }
+        }
+    }
+    let selection = &source.selection;
+    for pattern in &selection.matches {
+        key = key.field("match", pattern);
+    }
+    for pattern in &selection.excludes {
+        key = key.field("exclude", pattern);
+    }
+    if let Some(since) = selection.since {
+        key = key.field("since", since);
+    }
+    key.field("latest", selection.latest.unwrap_or_default())
+}
