@@ -52,6 +52,7 @@ podman podman
 dkms dkms
 newuidmap uidmap
 docker-registry docker-registry
+git git
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 createrepo_c createrepo-c
 gpg gpg

@@ -139,6 +139,26 @@ pub enum DriverLocation {
     Url(String),
     /// A local folder or tarball.
     Path(PathBuf),
+    /// A commit, tag or branch of a local clone.
+    Git {
+        /// The clone.
+        repository: PathBuf,
+        /// The commit, tag or branch.
+        reference: String,
+    },
+}
+
+impl fmt::Display for DriverLocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => formatter.write_str(url),
+            Self::Path(path) => write!(formatter, "{}", path.display()),
+            Self::Git {
+                repository,
+                reference,
+            } => write!(formatter, "{reference} of {}", repository.display()),
+        }
+    }
 }
 
 /// A driver of a plan.
@@ -156,7 +176,12 @@ pub struct Driver {
 
 /// The address from which a released driver version is fetched when the matrix names no other.
 pub fn default_url(version: &DriverVersion) -> String {
-    format!("https://github.com/falcosecurity/libs/archive/{version}.tar.gz")
+    url_of("falcosecurity", "libs", version)
+}
+
+/// The same of another repository there.
+pub fn url_of(organisation: &str, repository: &str, version: &DriverVersion) -> String {
+    format!("https://github.com/{organisation}/{repository}/archive/{version}.tar.gz")
 }
 
 /// The longest name of a module.

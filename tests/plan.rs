@@ -474,13 +474,13 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
     13 | device_name = "a/b"
        |               ^^^^^
 
-    error: `source` has both a path and a url
+    error: `source` names several places
       --> m.toml:16:10
        |
     16 | source = { path = "x", url = "https://example.org/x.tar.gz" }
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: remove one of the two
+       = help: leave one: path, url, git with ref, or org and name
 
     error: 7 errors; nothing was done
     "#);

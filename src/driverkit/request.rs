@@ -11,7 +11,9 @@ use super::reader::Reader;
 use super::values::Values;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::digest::Sha256;
-use crate::driver::{Artifact, Driver, DriverLocation, check_device_name, check_module_name};
+use crate::driver::{
+    Artifact, Driver, DriverLocation, check_device_name, check_module_name, url_of,
+};
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel, Package, TargetId};
 use crate::plan::supports;
@@ -178,9 +180,7 @@ fn driver(reader: &mut Reader<'_>) -> Option<Driver> {
         || {
             let organisation = organisation.as_deref().unwrap_or("falcosecurity");
             let repository = repository.as_deref().unwrap_or("libs");
-            DriverLocation::Url(format!(
-                "https://github.com/{organisation}/{repository}/archive/{version}.tar.gz"
-            ))
+            DriverLocation::Url(url_of(organisation, repository, &version))
         },
         DriverLocation::Path,
     );

@@ -1,6 +1,7 @@
 //! The drivers of a matrix: `drivers` and `[driver.*]`.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -11,6 +12,7 @@ use super::types::{TargetEntry, folder_of};
 use crate::diagnostic::did_you_mean;
 use crate::driver::{
     Driver, DriverLocation, DriverVersion, check_device_name, check_module_name, default_url,
+    url_of,
 };
 
 /// The drivers of the file, with what `[driver.*]` says of them.
@@ -72,35 +74,8 @@ fn read_driver(reader: &mut Reader, mut table: Section<'_>, version: &DriverVers
     if let Some(value) = table.value("source")
         && let Some(mut source) = Section::of_value(reader, "source", "`source`", value)
     {
-        let path = source.text(reader, "path", "a path");
-        let url = source.parsed(reader, "url", "an address", |text| {
-            match url::Url::parse(text) {
-                Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
-                Ok(_) => Err(format!("`{text}` is no http, https or file address")),
-                Err(error) => Err(format!("`{text}` is no address: {error}")),
-            }
-        });
-        match (path, url) {
-            (Some(path), None) => {
-                let path = folder_of(&reader.file.path).join(path.get_ref());
-                driver.location = DriverLocation::Path(path);
-            }
-            (None, Some(url)) => driver.location = DriverLocation::Url(url),
-            (Some(_), Some(_)) => reader.error(
-                value.span(),
-                "`source` has both a path and a url",
-                "",
-                Some("remove one of the two".to_owned()),
-            ),
-            (None, None) => {
-                if source.entries().is_empty() {
-                    source.missing(
-                        reader,
-                        "path",
-                        "write source = { path = \"...\" } or { url = \"...\" }",
-                    );
-                }
-            }
+        if let Some(location) = read_source(reader, &mut source, value.span(), version) {
+            driver.location = location;
         }
         source.finish(reader);
     }
@@ -112,6 +87,82 @@ fn read_driver(reader: &mut Reader, mut table: Section<'_>, version: &DriverVers
     }
     table.finish(reader);
     driver
+}
+
+/// One of `{ path }`, `{ url }`, `{ git, ref }` and `{ org, name }`.
+fn read_source(
+    reader: &mut Reader,
+    source: &mut Section<'_>,
+    span: Range<usize>,
+    version: &DriverVersion,
+) -> Option<DriverLocation> {
+    let folder = folder_of(&reader.file.path).to_owned();
+    let path = source.text(reader, "path", "a path");
+    let url = source.parsed(reader, "url", "an address", |text| {
+        match url::Url::parse(text) {
+            Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
+            Ok(_) => Err(format!("`{text}` is no http, https or file address")),
+            Err(error) => Err(format!("`{text}` is no address: {error}")),
+        }
+    });
+    let git = source.text(reader, "git", "the path of a clone");
+    let reference = source.parsed(reader, "ref", "a commit, tag or branch", |text| {
+        let is_allowed = |found: char| !found.is_whitespace() && !found.is_control();
+        if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_allowed) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("`{text}` is no commit, tag or branch"))
+        }
+    });
+    let part = |text: &str| check_repository_part(text);
+    let organisation = source.parsed(reader, "org", "an organisation", part);
+    let name = source.parsed(reader, "name", "the name of a repository", part);
+    let mut found: Vec<DriverLocation> = Vec::new();
+    found.extend(path.map(|path| DriverLocation::Path(folder.join(path.get_ref()))));
+    found.extend(url.map(DriverLocation::Url));
+    match (git, reference) {
+        (Some(git), Some(reference)) => found.push(DriverLocation::Git {
+            repository: folder.join(git.get_ref()),
+            reference,
+        }),
+        (Some(_), None) => {
+            source.missing(reader, "ref", "name a commit, tag or branch: ref = \"...\"");
+        }
+        (None, Some(_)) => source.missing(reader, "git", "name the local clone: git = \"...\""),
+        (None, None) => {}
+    }
+    if organisation.is_some() || name.is_some() {
+        found.push(DriverLocation::Url(url_of(
+            organisation.as_deref().unwrap_or("falcosecurity"),
+            name.as_deref().unwrap_or("libs"),
+            version,
+        )));
+    }
+    if found.len() > 1 {
+        reader.error(
+            span,
+            "`source` names several places",
+            "",
+            Some("leave one: path, url, git with ref, or org and name".to_owned()),
+        );
+    } else if found.is_empty() && source.entries().is_empty() {
+        source.missing(
+            reader,
+            "path",
+            "write source = { path = \"...\" }, { url = \"...\" }, { git = \"...\", ref = \"...\" } or { org = \"...\", name = \"...\" }",
+        );
+    }
+    found.pop()
+}
+
+/// Whether a text can be part of a repository's address: `falcosecurity`, `libs`.
+fn check_repository_part(text: &str) -> Result<String, String> {
+    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._-".contains(found);
+    if (1..=100).contains(&text.len()) && text.chars().all(is_allowed) && !text.starts_with('.') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` holds what no name of a repository has"))
+    }
 }
 
 /// A target that takes none of the drivers is a mistake.

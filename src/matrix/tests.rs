@@ -174,3 +174,38 @@ fn a_misspelt_key_is_compared_with_all_that_could_stand_there() {
     let drawn: String = errors.iter().map(|error| error.draw(false)).collect();
     assert!(drawn.contains("did you mean `artifacts`?"), "{drawn}");
 }
+
+#[test]
+fn sources_of_drivers_have_one_place() {
+    let location = |source: &str| {
+        let text = format!("drivers = [\"x\"]\n[driver.x]\nsource = {{ {source} }}\n{TARGET}");
+        read_text(&text).map(|matrix| matrix.drivers[0].get_ref().location.clone())
+    };
+    assert_eq!(
+        location("git = \"../libs\", ref = \"v1^{commit}\"").unwrap(),
+        DriverLocation::Git {
+            repository: "some/folder/../libs".into(),
+            reference: "v1^{commit}".to_owned(),
+        }
+    );
+    assert_eq!(
+        location("org = \"me\", name = \"fork\"").unwrap(),
+        DriverLocation::Url("https://github.com/me/fork/archive/x.tar.gz".to_owned())
+    );
+    for (source, message) in [
+        ("git = \"a\"", "ref"),
+        ("ref = \"a\"", "git"),
+        ("git = \"a\", ref = \"-x\"", "is no commit, tag or branch"),
+        (
+            "path = \"a\", git = \"a\", ref = \"b\"",
+            "names several places",
+        ),
+        ("org = \"a/b\"", "no name of a repository has"),
+    ] {
+        let error = location(source).unwrap_err();
+        assert!(
+            format!("{error:?}").contains(message),
+            "{source}: {error:?}"
+        );
+    }
+}

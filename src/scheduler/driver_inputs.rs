@@ -42,6 +42,14 @@ pub(super) struct KnownSource {
     has_probe: bool,
 }
 
+/// Where sources are on this machine.
+enum Place {
+    /// A folder or tarball.
+    File(PathBuf),
+    /// The content of a commit.
+    Commit { repository: PathBuf, tree: String },
+}
+
 impl Pipeline {
     /// The driver's configured tree; configured once for all kernels.
     pub(super) async fn driver_inputs(
@@ -62,6 +70,22 @@ impl Pipeline {
                 );
             }
             Layout::Flat { .. } => (source.tree, None),
+            Layout::Old => {
+                let inputs = KeyBuilder::new("configure old layout", 1)
+                    .field("source", source.tree)
+                    .field("version", &driver.version)
+                    .field("module name", &driver.module_name)
+                    .field("device name", &driver.device_name);
+                let work = async { self.configure_old(build, &source) };
+                let done = self
+                    .steps
+                    .step(mode, Phase::Configure, inputs, work)
+                    .await?;
+                match done.result()? {
+                    StepResult::Tree { sha256, .. } => (*sha256, None),
+                    other => return Err(unexpected(other, Phase::Configure)),
+                }
+            }
             Layout::CMake => {
                 let script = render(driver, &source)?;
                 let inputs = key_of(
@@ -128,16 +152,28 @@ impl Pipeline {
 
     async fn find_source(&self, driver: &Driver, mode: Mode) -> Result<KnownSource, Halt> {
         let failed = |error: SourceError| self.source_failure(driver, &error);
-        let (path, inputs) = match &driver.location {
+        let (place, inputs) = match &driver.location {
             DriverLocation::Url(url) => {
                 let (path, sha256) = self.fetch_source(url, mode).await?;
-                (path, KeyBuilder::new("source", 1).field("tarball", sha256))
+                let key = KeyBuilder::new("source", 1).field("tarball", sha256);
+                (Place::File(path), key)
             }
-            DriverLocation::Path(path) => (path.clone(), local_key(path).map_err(failed)?),
+            DriverLocation::Path(path) => {
+                (Place::File(path.clone()), local_key(path).map_err(failed)?)
+            }
+            DriverLocation::Git {
+                repository,
+                reference,
+            } => {
+                let tree = source::resolve(repository, reference).map_err(failed)?;
+                let key = KeyBuilder::new("source", 1).field("git tree", &tree);
+                let repository = repository.clone();
+                (Place::Commit { repository, tree }, key)
+            }
         };
         let work = async {
             self.may_begin(Mode::Run)?;
-            facts_work(&self.take_source(&path).map_err(failed)?)
+            facts_work(&self.take_source(&place).map_err(failed)?)
         };
         let done = self
             .steps
@@ -146,10 +182,18 @@ impl Pipeline {
         read_facts(&done)
     }
 
-    /// Brings what a build needs of the sources at `path` (a folder or tarball) into the store.
-    fn take_source(&self, path: &Path) -> Result<KnownSource, SourceError> {
+    /// Brings what a build needs of the sources at `place` into the store.
+    fn take_source(&self, place: &Place) -> Result<KnownSource, SourceError> {
         let work = self.store.temporary_folder()?;
         let unpacked = work.path().join("unpacked");
+        let archived = work.path().join("archived.tar");
+        let path = match place {
+            Place::File(path) => path,
+            Place::Commit { repository, tree } => {
+                source::archive(repository, tree, &archived)?;
+                &archived
+            }
+        };
         let folder = if path.is_dir() {
             path
         } else {
@@ -227,20 +271,42 @@ impl Pipeline {
         Ok(work(StepResult::Tree { sha256, role }))
     }
 
+    /// Configures sources of the old layout, which needs no job.
+    fn configure_old(&self, build: &Build, source: &KnownSource) -> Result<Work, Halt> {
+        self.may_begin(Mode::Run)?;
+        let stored =
+            |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Configure);
+        let failed = |error: SourceError| self.source_failure(&build.driver, &error);
+        let folder = self.source_tree(build, source)?;
+        let work = self.store.temporary_folder().map_err(stored)?;
+        let tree = work.path().join("tree");
+        source::configure_old(&folder, &build.driver, &tree).map_err(failed)?;
+        let sha256 = tree_digest_of_folder(&tree).map_err(|error| failed(error.into()))?;
+        self.store.put_tree(&tree, sha256).map_err(stored)?;
+        let role = TreeRole::Driver;
+        Ok(Work::plain(StepResult::Tree { sha256, role }))
+    }
+
     /// The folder of the sources in the store; taken again when it was cleaned away.
     fn source_tree(&self, build: &Build, source: &KnownSource) -> Result<PathBuf, Halt> {
         if !self.store.has_tree(source.tree) {
-            let path = match &build.driver.location {
-                DriverLocation::Path(path) => path.clone(),
+            let failed = |error: SourceError| self.source_failure(&build.driver, &error);
+            let place = match &build.driver.location {
+                DriverLocation::Path(path) => Place::File(path.clone()),
                 DriverLocation::Url(url) => {
                     let known = self.fetcher.known(&[Arc::from(url.as_str())], None);
-                    known
-                        .map(|fetched| self.store.blob_path(fetched.sha256))
-                        .ok_or(Halt::NotRun)?
+                    let known = known.ok_or(Halt::NotRun)?;
+                    Place::File(self.store.blob_path(known.sha256))
                 }
+                DriverLocation::Git {
+                    repository,
+                    reference,
+                } => Place::Commit {
+                    repository: repository.clone(),
+                    tree: source::resolve(repository, reference).map_err(failed)?,
+                },
             };
-            self.take_source(&path)
-                .map_err(|error| self.source_failure(&build.driver, &error))?;
+            self.take_source(&place).map_err(failed)?;
         }
         self.store.touch_tree(source.tree);
         Ok(self.store.tree_path(source.tree))
@@ -254,8 +320,13 @@ impl Pipeline {
                 if source.tree == tree {
                     return self.source_tree(build, &source).map(|_| tree);
                 }
-                let script = render(&build.driver, &source)?;
-                match self.configure(build, &source, script).await?.result {
+                let configured = if source.layout == Layout::Old {
+                    self.configure_old(build, &source)?
+                } else {
+                    let script = render(&build.driver, &source)?;
+                    self.configure(build, &source, script).await?
+                };
+                match configured.result {
                     StepResult::Tree { sha256, .. } => Ok(sha256),
                     StepResult::Failure(failure) => Err(failure.into()),
                     other => Err(unexpected(&other, Phase::Configure)),

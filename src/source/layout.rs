@@ -12,6 +12,8 @@ pub enum Layout {
     /// A checkout of falcosecurity/libs: `driver/CMakeLists.txt` and `cmake/modules`. Has to be configured; takes any
     /// module name.
     CMake,
+    /// A checkout from before: `driver/Makefile.in` without a CMake project. Configured by filling in names.
+    Old,
     /// Already configured, with `Makefile` and `driver_config.h`, as the dkms packages hold it. Taken as it is.
     Flat {
         /// The module name that it is configured for.
@@ -36,12 +38,23 @@ pub enum SourceError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Neither layout.
+    /// None of the layouts.
     #[error(
-        "{} holds no driver: there is neither driver/CMakeLists.txt (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
+        "{} holds no driver: there is neither driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
         .0.display()
     )]
     Layout(PathBuf),
+    /// A clone whose commit cannot be had.
+    #[error("the clone {} cannot be used: {message}", repository.display())]
+    Git {
+        /// The clone.
+        repository: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file with a version that does not hold one.
+    #[error("{} holds no version of three numbers", .0.display())]
+    Version(PathBuf),
     /// A flat source whose Makefile names no module.
     #[error("{} names no module (there is no line `obj-m += <name>.o`)", .0.display())]
     NoModule(PathBuf),
@@ -70,6 +83,7 @@ impl DriverSource {
     pub fn parts(&self) -> &'static [&'static str] {
         match self.layout {
             Layout::CMake => &["driver", "cmake"],
+            Layout::Old => &["driver"],
             Layout::Flat { .. } => &["."],
         }
     }
@@ -77,12 +91,27 @@ impl DriverSource {
 
 /// Reads what the sources in `folder` are. A tarball's single top folder (`libs-0.20.0/`) is stepped into.
 pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
-    let folder = single_folder(folder)?;
+    let mut folder = single_folder(folder)?;
+    let is_driver = folder.file_name().is_some_and(|name| name == "driver")
+        && ["CMakeLists.txt", "Makefile.in"]
+            .iter()
+            .any(|name| folder.join(name).is_file());
+    if is_driver {
+        // The sources hold nothing else.
+        folder.pop();
+    }
     let has = |path: &str| folder.join(path).is_file();
     if has("driver/CMakeLists.txt") {
         return Ok(DriverSource {
             has_probe: has("driver/bpf/probe.c"),
             layout: Layout::CMake,
+            folder,
+        });
+    }
+    if has("driver/Makefile.in") {
+        return Ok(DriverSource {
+            has_probe: has("driver/bpf/probe.c"),
+            layout: Layout::Old,
             folder,
         });
     }

@@ -7,9 +7,13 @@
 mod check;
 mod configured;
 mod copy;
+mod git;
 mod layout;
+mod old_layout;
 
 pub use check::ConfigureCheck;
 pub use configured::{ConfiguredDriver, read_configured_driver};
 pub use copy::{copy_folder, copy_parts};
+pub use git::{archive, resolve};
 pub use layout::{DriverSource, Layout, SourceError, read_source, single_folder};
+pub use old_layout::configure_old;

@@ -8,7 +8,6 @@ use super::shown_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
-use crate::driver::DriverLocation;
 use crate::driverkit::{Image, LogLevel, Output, Request};
 use crate::event::{BuildReport, Event, EventKind};
 use crate::executor::Executor;
@@ -64,10 +63,7 @@ impl Single<'_> {
                 let id = build.id();
                 context.notice(&format!("would build {artifact} {id}: {}", path.display()));
             }
-            let location = match &build.driver.location {
-                DriverLocation::Url(url) => url.clone(),
-                DriverLocation::Path(path) => path.display().to_string(),
-            };
+            let location = &build.driver.location;
             context.notice(&format!("with the driver's sources from {location}"));
         }
     }
