@@ -38,6 +38,12 @@ fn locked(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
+/// What a command printed, without what it said beside that.
+fn json_of(report: &str) -> &str {
+    let (_, output) = report.split_once("--- out\n").unwrap();
+    output.split("--- err\n").next().unwrap()
+}
+
 #[test]
 fn driverkit_folders_are_read_and_bad_files_named() {
     let workspace = Workspace::new()
@@ -159,8 +165,7 @@ fn several_sources_are_laid_over_each_other() {
     centos 5.14.0-1.el9.x86_64 #1 amd64: 1 by csv
     ");
     let plan = workspace.run(&["plan", "m.toml", "--locked", "--format", "json"]);
-    let plan: serde_json::Value =
-        serde_json::from_str(plan.split_once("--- out\n").unwrap().1).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(json_of(&plan)).unwrap();
     let builds = plan["builds"].as_array().unwrap();
     assert_eq!(builds.len(), 3);
     let mine = builds

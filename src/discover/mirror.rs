@@ -411,6 +411,12 @@ impl Suite<'_> {
             if !flavours.is_empty() && !flavours.iter().any(|wanted| wanted == flavour) {
                 continue;
             }
+            // Names that stand for the newest kernel of a line depend on its header package, and are none themselves.
+            let stands_for = headers
+                .dependency(|name| name.starts_with("linux-headers-") && name != headers.name);
+            if stands_for.is_some_and(|name| !name.contains("-common")) {
+                continue;
+            }
             match self.kernel(headers) {
                 Ok(kernel) => kernels.push(MirrorKernel {
                     kernel,
