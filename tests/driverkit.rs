@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "driverkit/cluster.rs"]
+mod cluster;
 #[path = "driverkit/docker.rs"]
 mod docker;
 #[path = "common/grid.rs"]

@@ -10,9 +10,12 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use url::Url;
 
 use super::builder_flags::BuilderFlags;
+use super::driverkit::flags::{BuildFlags, Flags, ImageFlags, ProcessFlags};
+use super::driverkit::{image_sources_of, values};
 use super::execution::{ask_repositories, infrastructure, of_remembered, of_sources};
 use super::output::print;
 use super::{CliError, Context, ExitStatus};
+use crate::driverkit::{ImageRequest, Reader};
 use crate::executor::{DockerExecutor, Executor as _};
 use crate::image::build::{self, BuildError, BuildOutcome, DebianMirror};
 use crate::image::index::{IndexEntry, write_index};
@@ -20,6 +23,7 @@ use crate::image::{
     BuiltImage, Catalogue, CatalogueError, ForeignImages, ImageDescription, ImageSources, Maker,
     Offer, RecordError,
 };
+use crate::kernel::Architecture;
 use crate::kernel::TargetId;
 
 /// Where builder images are described and kept.
@@ -54,6 +58,19 @@ pub(super) struct ImagesArguments {
     command: Option<ImagesCommand>,
     #[command(flatten)]
     folders: Folders,
+    #[command(flatten)]
+    asked: AskedAsDriverkit,
+}
+
+/// driverkit's flags: with any of them, the images are listed as driverkit does.
+#[derive(Debug, Args)]
+struct AskedAsDriverkit {
+    #[command(flatten)]
+    build: BuildFlags,
+    #[command(flatten)]
+    image: ImageFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,9 +174,65 @@ impl ImagesArguments {
             Some(ImagesCommand::Update(wanted)) => {
                 update(&wanted.builder.sources()?, context)?;
             }
-            None => show(&self.folders, &ImageSources::default(), context)?,
+            None => match self.asked.given() {
+                Some(flags) => self.show_as_driverkit(&flags, context)?,
+                None => show(&self.folders, &ImageSources::default(), context)?,
+            },
         }
         Ok(ExitStatus::Success)
+    }
+}
+
+impl AskedAsDriverkit {
+    /// What was given; nothing where no flag was.
+    fn given(&self) -> Option<Flags> {
+        let mut flags = Flags::new();
+        self.build.put(&mut flags);
+        self.image.put(&mut flags);
+        (!flags.is_empty() || self.process.config.is_some()).then_some(flags)
+    }
+}
+
+impl ImagesArguments {
+    /// Prints the images that fit as driverkit prints them: a table in Markdown.
+    fn show_as_driverkit(&self, flags: &Flags, context: &Context) -> Result<(), CliError> {
+        let values = values(context, flags, self.asked.process.config.as_deref())?;
+        let request = ImageRequest::read(&values).map_err(CliError::Diagnostics)?;
+        let mut reader = Reader::new(&values);
+        let architecture = reader.parsed("architecture", |text| {
+            text.parse::<Architecture>()
+                .map_err(|error| error.to_string())
+        });
+        if !reader.faults.is_empty() {
+            return Err(CliError::Diagnostics(reader.faults));
+        }
+        let target = values.text("target");
+        let (offers, _) = offers(&read(&self.folders)?, &image_sources_of(&request), context)?;
+        let fits = |offer: &&Offer| {
+            architecture.is_none_or(|wanted| offer.architecture == wanted)
+                && request
+                    .gcc
+                    .as_ref()
+                    .is_none_or(|wanted| offer.gcc.agrees_with(wanted))
+                && offer
+                    .target
+                    .as_ref()
+                    .is_none_or(|of| target.is_none_or(|wanted| of.as_str() == wanted))
+        };
+        let mut text = "| Image | Target | Arch | GCC |\n| --- | --- | --- | --- |\n".to_owned();
+        for offer in offers.iter().filter(fits) {
+            let target = offer
+                .target
+                .as_ref()
+                .map_or("any", |target| target.as_str());
+            text = format!(
+                "{text}| {} | {target} | {} | {} |\n",
+                offer.image,
+                offer.architecture.machine(),
+                offer.gcc.with_three_numbers()
+            );
+        }
+        print(&text)
     }
 }
 

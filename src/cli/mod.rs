@@ -102,13 +102,19 @@ enum Command {
     Lock(lock::LockArguments),
     Kernels(kernels::KernelsArguments),
     Import(import::ImportArguments),
-    Images(images::ImagesArguments),
+    Images(Box<images::ImagesArguments>),
     Run(Box<run::RunArguments>),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
     Local(Box<driverkit::LocalArguments>),
+    #[cfg(feature = "kubernetes")]
+    #[command(visible_alias = "k8s")]
+    Kubernetes(Box<driverkit::KubernetesArguments>),
+    #[cfg(feature = "kubernetes")]
+    #[command(visible_alias = "k8s-ic")]
+    KubernetesInCluster(Box<driverkit::InClusterArguments>),
     Completion(completion::CompletionArguments),
     #[command(hide = true)]
     Generate(generate::GenerateArguments),
@@ -312,6 +318,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Bundle(command) => command.execute(&context),
                 Command::Docker(command) => command.execute(&context),
                 Command::Local(command) => command.execute(&context),
+                #[cfg(feature = "kubernetes")]
+                Command::Kubernetes(command) => command.execute(&context),
+                #[cfg(feature = "kubernetes")]
+                Command::KubernetesInCluster(command) => command.execute(&context),
                 Command::Completion(command) => command.execute(),
                 Command::Generate(command) => command.execute(),
             };

@@ -60,6 +60,53 @@ impl std::fmt::Debug for Registry {
     }
 }
 
+/// The builder image that is asked for, and where images come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// The compiler that the person demands.
+    pub gcc: Option<GccVersion>,
+    /// The builder image.
+    pub image: Image,
+    /// Where builder images come from, in the order in which they are asked.
+    pub places: Vec<String>,
+    /// The registry's login.
+    pub registry: Option<Registry>,
+    /// Whether registries are asked without TLS.
+    pub is_plain_http: bool,
+}
+
+impl ImageRequest {
+    /// Checks what was given; the error holds everything that is wrong with it.
+    pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
+        let mut reader = Reader::new(values);
+        let images = images(&mut reader);
+        if reader.faults.is_empty() {
+            Ok(images)
+        } else {
+            Err(reader.faults)
+        }
+    }
+}
+
+fn images(reader: &mut Reader<'_>) -> ImageRequest {
+    ImageRequest {
+        gcc: reader.parsed("gccversion", |text| {
+            text.parse()
+                .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
+        }),
+        image: image(reader),
+        places: reader.list("builderrepo", |text| {
+            if text.starts_with('/') {
+                Ok(())
+            } else {
+                check_image_name(text)
+            }
+        }),
+        registry: registry(reader),
+        is_plain_http: reader.is_set("registry-plain-http"),
+    }
+}
+
 /// One build, checked.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -71,16 +118,8 @@ pub struct Request {
     pub driver: Driver,
     /// What is to be written, module before probe.
     pub outputs: Vec<Output>,
-    /// The compiler that the person demands.
-    pub gcc: Option<GccVersion>,
-    /// The builder image.
-    pub image: Image,
-    /// Where builder images come from, in the order in which they are asked.
-    pub image_sources: Vec<String>,
-    /// The registry's login.
-    pub registry: Option<Registry>,
-    /// Whether registries are asked without TLS.
-    pub is_plain_http: bool,
+    /// The builder image and where it comes from.
+    pub images: ImageRequest,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -93,20 +132,16 @@ impl Request {
         let kernel_config = reader.parsed("kernelconfigdata", parse_kernel_config);
         let kernel = kernel(&mut reader, kernel_config.as_deref());
         let outputs = outputs(&mut reader);
-        let gcc = reader.parsed("gccversion", |text| {
-            text.parse()
-                .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
-        });
-        let image = image(&mut reader, kernel.as_ref());
-        let image_sources = reader.list("builderrepo", |text| {
-            if text.starts_with('/') {
-                Ok(())
-            } else {
-                check_image_name(text)
-            }
-        });
-        let registry = registry(&mut reader);
-        let is_plain_http = reader.is_set("registry-plain-http");
+        let images = images(&mut reader);
+        let is_redhat = kernel
+            .as_ref()
+            .is_some_and(|kernel| kernel.target.as_str() == "redhat");
+        if is_redhat && values.text("builderimage").is_none() {
+            let fault = Diagnostic::error(
+                "target redhat needs an image with access to Red Hat's packages: `builderimage` is missing",
+            );
+            reader.faults.push(fault);
+        }
         let faults = reader.faults;
         let (Some(kernel), Some(driver), true) = (kernel, driver, faults.is_empty()) else {
             return Err(faults);
@@ -117,11 +152,7 @@ impl Request {
             kernel_config,
             driver,
             outputs,
-            gcc,
-            image,
-            image_sources,
-            registry,
-            is_plain_http,
+            images,
             warnings,
         })
     }
@@ -287,7 +318,7 @@ fn outputs(reader: &mut Reader<'_>) -> Vec<Output> {
     outputs
 }
 
-fn image(reader: &mut Reader<'_>, kernel: Option<&Kernel>) -> Image {
+fn image(reader: &mut Reader<'_>) -> Image {
     let image = reader.parsed("builderimage", |text| match text.strip_prefix("auto") {
         Some("") => Ok(Image::Automatic),
         Some(rest) if rest.starts_with(':') => {
@@ -304,13 +335,6 @@ fn image(reader: &mut Reader<'_>, kernel: Option<&Kernel>) -> Image {
         }
         _ => check_image_name(text).map(|()| Image::Named(text.to_owned())),
     });
-    let is_redhat = kernel.is_some_and(|kernel| kernel.target.as_str() == "redhat");
-    if is_redhat && reader.values.text("builderimage").is_none() {
-        let fault = Diagnostic::error(
-            "target redhat needs an image with access to Red Hat's packages: `builderimage` is missing",
-        );
-        reader.faults.push(fault);
-    }
     image.unwrap_or_default()
 }
 

@@ -453,7 +453,10 @@ fn images_are_automatic_tagged_or_named() {
         ),
         ("automat", Image::Named("automat".to_owned())),
     ] {
-        assert_eq!(request(&[("builderimage", text)]).unwrap().image, image);
+        assert_eq!(
+            request(&[("builderimage", text)]).unwrap().images.image,
+            image
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
 use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
-use crate::driverkit::{Image, Request, check_proxy};
+use crate::driverkit::{Image, ImageRequest, Request, check_proxy};
 use crate::executor::DockerAddress;
 use crate::failure::FailureClass;
 use crate::image::{ImageSources, Login, RegistryAccess};
@@ -43,7 +43,12 @@ pub(in crate::cli) struct DockerArguments {
 }
 
 /// Where the request's builder images come from.
-fn image_sources(request: &Request) -> ImageSources {
+pub(super) fn image_sources(request: &Request) -> ImageSources {
+    image_sources_of(&request.images)
+}
+
+/// Where builder images come from.
+pub(in crate::cli) fn image_sources_of(request: &ImageRequest) -> ImageSources {
     let login = request.registry.as_ref().map(|registry| Login {
         registry: registry.name.clone(),
         user: registry.user.clone(),
@@ -56,8 +61,8 @@ fn image_sources(request: &Request) -> ImageSources {
         },
         ..ImageSources::default()
     };
-    if !request.image_sources.is_empty() {
-        sources.places.clone_from(&request.image_sources);
+    if !request.places.is_empty() {
+        sources.places.clone_from(&request.places);
     }
     match &request.image {
         Image::Automatic => {}

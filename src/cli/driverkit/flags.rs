@@ -9,10 +9,10 @@ use clap::Args;
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
 
 /// What was given on the command line, by key.
-pub(super) type Flags = BTreeMap<&'static str, Given>;
+pub(in crate::cli) type Flags = BTreeMap<&'static str, Given>;
 
 /// Notes a flag that takes one value.
-pub(super) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) {
+pub(in crate::cli) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) {
     put_all(
         flags,
         key,
@@ -21,7 +21,7 @@ pub(super) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) 
 }
 
 /// Notes a flag that takes several values.
-pub(super) fn put_all(flags: &mut Flags, key: &'static str, values: &[String]) {
+pub(in crate::cli) fn put_all(flags: &mut Flags, key: &'static str, values: &[String]) {
     if !values.is_empty() {
         flags.insert(key, Given::by_flag(values.to_vec()));
     }
@@ -29,7 +29,7 @@ pub(super) fn put_all(flags: &mut Flags, key: &'static str, values: &[String]) {
 
 /// What is built, for all commands.
 #[derive(Clone, Debug, Args)]
-pub(super) struct BuildFlags {
+pub(in crate::cli) struct BuildFlags {
     /// Driver version: a release such as 8.0.0+driver, a commit, or master [default: master]
     #[arg(long, value_name = "VERSION", help_heading = "What to build")]
     driverversion: Option<String>,
@@ -62,11 +62,11 @@ pub(super) struct BuildFlags {
     target: Option<String>,
     /// Folder or tarball with the driver's sources, in the place of the repository
     #[arg(long, value_name = "PATH", help_heading = "What to build")]
-    pub(super) src_dir: Option<String>,
+    pub(in crate::cli) src_dir: Option<String>,
 }
 
 impl BuildFlags {
-    pub(super) fn put(&self, flags: &mut Flags) {
+    pub(in crate::cli) fn put(&self, flags: &mut Flags) {
         for (key, value) in [
             ("driverversion", &self.driverversion),
             ("kernelrelease", &self.kernelrelease),
@@ -87,7 +87,7 @@ impl BuildFlags {
 
 /// What builds over an image need.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ImageFlags {
+pub(in crate::cli) struct ImageFlags {
     /// Architecture of the kernel: amd64 or arm64 [default: this machine's]
     #[arg(long, value_name = "ARCHITECTURE", help_heading = "Kernel and image")]
     architecture: Option<String>,
@@ -129,7 +129,7 @@ pub(super) struct ImageFlags {
 }
 
 impl ImageFlags {
-    pub(super) fn put(&self, flags: &mut Flags) {
+    pub(in crate::cli) fn put(&self, flags: &mut Flags) {
         for (key, value) in [
             ("architecture", &self.architecture),
             ("builderimage", &self.builderimage),
@@ -149,10 +149,10 @@ impl ImageFlags {
 
 /// How the command goes about it; never read from environment or file.
 #[derive(Clone, Debug, Args)]
-pub(super) struct ProcessFlags {
+pub(in crate::cli) struct ProcessFlags {
     /// Configuration file [default: $HOME/.driverkit.yaml where it is there]
     #[arg(long, short, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    pub(in crate::cli) config: Option<PathBuf>,
     /// Only check what was given
     #[arg(
         long,
@@ -163,11 +163,11 @@ pub(super) struct ProcessFlags {
         default_value = "false",
         value_parser = clap::builder::BoolishValueParser::new()
     )]
-    pub(super) dryrun: bool,
+    pub(in crate::cli) dryrun: bool,
     /// How much is told: warn, info, debug or trace
     #[arg(long, short, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
-    pub(super) loglevel: LogLevel,
+    pub(in crate::cli) loglevel: LogLevel,
     /// Seconds that one step of the build may take, at least 30
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = parse_timeout)]
-    pub(super) timeout: Duration,
+    pub(in crate::cli) timeout: Duration,
 }

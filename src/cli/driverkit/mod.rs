@@ -2,11 +2,13 @@
 //!
 //! A command puts its flags into [`Values`], has them checked, and carries the one build out like any other run.
 
-#[expect(dead_code, reason = "the commands that need it come with the executor")]
+#[cfg(feature = "kubernetes")]
 mod cluster;
 mod dkms;
 mod docker;
-mod flags;
+pub(super) mod flags;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod local;
 mod single;
 
@@ -20,7 +22,9 @@ use crate::diagnostic::SourceFile;
 use crate::driverkit::{Values, read_file};
 use crate::fs;
 
-pub(super) use docker::DockerArguments;
+pub(super) use docker::{DockerArguments, image_sources_of};
+#[cfg(feature = "kubernetes")]
+pub(super) use kubernetes::{InClusterArguments, KubernetesArguments};
 pub(super) use local::LocalArguments;
 
 /// Arguments that hold secrets; their values are never shown or written down.
@@ -52,7 +56,11 @@ fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
 
 /// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` in the home
 /// folder when it is there.
-fn values(context: &Context, flags: &Flags, config: Option<&Path>) -> Result<Values, CliError> {
+pub(super) fn values(
+    context: &Context,
+    flags: &Flags,
+    config: Option<&Path>,
+) -> Result<Values, CliError> {
     let file = match config {
         Some(path) => Some(read_text(path)?),
         None => match home_file().filter(|path| path.is_file()) {

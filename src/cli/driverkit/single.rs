@@ -180,7 +180,7 @@ impl Single<'_> {
             .iter()
             .map(|output| output.artifact)
             .collect();
-        let image = match &request.image {
+        let image = match &request.images.image {
             Image::Named(name) => Some(name.clone()),
             Image::Automatic | Image::Tagged(_) => None,
         };
@@ -190,7 +190,7 @@ impl Single<'_> {
             artifacts: artifacts.into(),
             settings: Arc::new(BuildSettings {
                 timeout: self.process.timeout,
-                gcc: request.gcc.as_ref().map(ToString::to_string),
+                gcc: request.images.gcc.as_ref().map(ToString::to_string),
                 image,
                 environment: self.environment.clone(),
                 ..BuildSettings::default()

@@ -1,0 +1,180 @@
+//! `kubernetes` and `kubernetes-in-cluster`: one build as a Job of a cluster.
+//!
+//! What driverkit has flags for is said by its flags; all the rest (cache volume, tolerations, the address of the
+//! inputs' server) by the environment variables of `run --executor kubernetes`.
+
+use std::sync::Arc;
+
+use clap::{Args, Parser};
+
+use super::cluster::{ClientFlags, PodFlags};
+use super::docker::image_sources;
+use super::flags::{BuildFlags, Flags, ImageFlags, ProcessFlags};
+use super::single::Single;
+use super::values;
+use crate::cli::cluster::ClusterArguments;
+use crate::cli::execution::Execution;
+use crate::cli::images::Folders;
+use crate::cli::run::parse_retry;
+use crate::cli::{CliError, Context, ExitStatus};
+use crate::driverkit::{ClientRequest, PodRequest, Request, Values, check_proxy};
+use crate::executor::{ClientSettings, Executor, KubernetesExecutor, KubernetesSettings};
+use crate::failure::FailureClass;
+
+/// driverkit's namespace where none is named.
+const NAMESPACE: &str = "default";
+
+/// Build one kernel's drivers as a Job of a Kubernetes cluster, as `driverkit kubernetes` does
+///
+/// Most flags can also be given by the environment or by the configuration file, as for `docker`. See
+/// docs/kubernetes.md for the environment variables of everything else.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(in crate::cli) struct KubernetesArguments {
+    #[command(flatten)]
+    pod: PodBuild,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// The same from inside of the cluster, with the service account of the pod that this runs in
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(in crate::cli) struct InClusterArguments {
+    #[command(flatten)]
+    pod: PodBuild,
+}
+
+/// What both have.
+#[derive(Debug, Args)]
+struct PodBuild {
+    #[command(flatten)]
+    build: BuildFlags,
+    #[command(flatten)]
+    image: ImageFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
+    #[command(flatten)]
+    pods: PodFlags,
+    /// Proxy of all downloads: http://, https:// or socks5://
+    #[arg(long, value_name = "URL", value_parser = check_proxy)]
+    proxy: Option<String>,
+    /// Try a failure again that is known from earlier: a class, or `failed` for all
+    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
+    retry: Vec<Vec<FailureClass>>,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+/// What the environment says of the cluster.
+#[derive(Debug, Parser)]
+struct OfEnvironment {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+}
+
+impl KubernetesArguments {
+    /// Runs the command.
+    pub(in crate::cli) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let mut flags = Flags::new();
+        self.client.put(&mut flags);
+        let values = self.pod.values(context, flags)?;
+        let client = ClientRequest::read(&values).map_err(CliError::Diagnostics)?;
+        let mut settings = settings()?;
+        settings.kubeconfig = client.kubeconfig.clone().or(settings.kubeconfig);
+        settings.context = client.context.clone().or(settings.context);
+        settings.client = client_settings(client);
+        self.pod.execute(context, &values, settings)
+    }
+}
+
+impl InClusterArguments {
+    /// Runs the command.
+    pub(in crate::cli) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let values = self.pod.values(context, Flags::new())?;
+        let mut settings = settings()?;
+        settings.is_in_cluster = true;
+        self.pod.execute(context, &values, settings)
+    }
+}
+
+impl PodBuild {
+    fn values(&self, context: &Context, mut flags: Flags) -> Result<Values, CliError> {
+        self.build.put(&mut flags);
+        self.image.put(&mut flags);
+        self.pods.put(&mut flags);
+        values(context, &flags, self.process.config.as_deref())
+    }
+
+    fn execute(
+        self,
+        context: &Context,
+        values: &Values,
+        mut settings: KubernetesSettings,
+    ) -> Result<ExitStatus, CliError> {
+        let (request, pods) = match (Request::read(values), PodRequest::read(values)) {
+            (Ok(request), Ok(pods)) => (request, pods),
+            (request, pods) => {
+                let faults = request.err().into_iter().chain(pods.err()).flatten();
+                return Err(CliError::Diagnostics(faults.collect()));
+            }
+        };
+        settings.namespace = pods.namespace.or(settings.namespace);
+        settings
+            .namespace
+            .get_or_insert_with(|| NAMESPACE.to_owned());
+        settings.image_pull_secrets.extend(pods.image_pull_secret);
+        match pods.run_as_user {
+            // What driverkit's default is, and no pod of this program ever has.
+            Some(0) => {
+                context.notice("notice: `run-as-user` 0 is not taken: no pod runs as root here");
+            }
+            Some(user) => settings.run_as_user = user,
+            None => {}
+        }
+        let single = Single {
+            request: &request,
+            process: &self.process,
+            proxy: self.proxy,
+            retry: self.retry.into_iter().flatten().collect(),
+            environment: Vec::new(),
+        };
+        if self.process.dryrun {
+            single.tell(context);
+            return Ok(ExitStatus::Success);
+        }
+        let execution = Execution::docker(self.folders, Vec::new(), image_sources(&request));
+        let toolchains = execution.toolchains(context)?;
+        let connect = async || {
+            let cluster = KubernetesExecutor::connect(settings, &context.cache).await?;
+            let cluster: Arc<dyn Executor> = Arc::new(cluster);
+            Ok((cluster, Vec::new()))
+        };
+        single.build(context, toolchains, connect)
+    }
+}
+
+/// The settings of `run --executor kubernetes`, as far as the environment says them.
+fn settings() -> Result<KubernetesSettings, CliError> {
+    let read = OfEnvironment::try_parse_from(["driverkit-matrix"]);
+    let read = read.map_err(|error| CliError::input(error.to_string().trim_end().to_owned()))?;
+    Ok(read.cluster.settings())
+}
+
+fn client_settings(client: ClientRequest) -> ClientSettings {
+    ClientSettings {
+        cluster: client.cluster,
+        user: client.user,
+        server: client.server,
+        tls_server_name: client.tls_server_name,
+        certificate_authority: client.certificate_authority,
+        is_insecure: client.is_insecure,
+        token: client.token,
+        client_certificate: client.client_certificate,
+        client_key: client.client_key,
+        act_as: client.impersonated_user,
+        act_as_uid: client.impersonated_uid,
+        act_as_groups: client.impersonated_groups,
+        is_uncompressed: client.is_uncompressed,
+    }
+}
