@@ -123,8 +123,8 @@ patches:
       {{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: driverkit-matrix-trees}}, $patch: delete}}
   - target: {{kind: CronJob}}
     patch: |
-      [{{op: replace, path: /spec/jobTemplate/spec/template/spec/volumes/0/persistentVolumeClaim/claimName, value: trees}},
-       {{op: replace, path: /spec/jobTemplate/spec/template/spec/containers/0/resources/requests/cpu, value: 100m}}]
+      - {{op: replace, path: /spec/jobTemplate/spec/template/spec/volumes/0/persistentVolumeClaim/claimName, value: trees}}
+      - {{op: replace, path: /spec/jobTemplate/spec/template/spec/containers/0/resources/requests/cpu, value: 100m}}
 "
         ),
     );

@@ -87,7 +87,7 @@ impl KubernetesExecutor {
         let ended = attempt.supervise(&mut expected.result, log, cancel).await;
         // Also after a failure: whoever tries again must find nothing of this attempt.
         let removed = guard.remove().await;
-        if !must_pull && ended.as_ref().is_err() {
+        if !must_pull && matches!(ended, Err(ExecutorError::Infrastructure { .. })) {
             // What was taken for granted may be the reason.
             self.forget(&known).await;
         } else if ended.as_ref().is_ok_and(|done| done.exit == Exit::Code(0)) {
