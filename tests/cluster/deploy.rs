@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{IMAGE, blocking_turn, kubectl, namespace, script, succeed};
+use crate::common::{IMAGE, blocking_turn, kubectl, namespace, script, succeed, until};
 
 const NAMESPACE: &str = "dkm-deploy";
 const PROGRAM: &str = "driverkit-matrix/program:test";
@@ -32,7 +32,7 @@ fn the_cron_job_builds_in_the_cluster_with_the_rights_that_it_is_given() {
         Command::new("cp")
             .arg("-R")
             .arg(source)
-            .arg(volume.join("driver")),
+            .arg(volume.join("libs")),
     );
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
     write_overlay(folder.path(), &mirror);
@@ -57,19 +57,19 @@ fn the_cron_job_builds_in_the_cluster_with_the_rights_that_it_is_given() {
         "now",
     ];
     kubectl(&job);
-    let waited = script("kubectl.sh")
-        .args([
-            "-n",
-            NAMESPACE,
-            "wait",
-            "--for=condition=complete",
-            "job/now",
-            "--timeout=15m",
-        ])
-        .output()
-        .unwrap();
+    let conditions = [
+        "-n",
+        NAMESPACE,
+        "get",
+        "job/now",
+        "-o",
+        "jsonpath={.status.conditions[*].type}",
+    ];
+    until("the run has ended", || {
+        let found = kubectl(&conditions);
+        found.contains("Complete") || found.contains("Failed")
+    });
     let said = kubectl(&["-n", NAMESPACE, "logs", "job/now", "--all-containers"]);
-    assert!(waited.status.success(), "{said}");
     assert!(said.contains("exit 0"), "{said}");
     let module = walkdir::WalkDir::new(volume.join("out"))
         .into_iter()
@@ -98,7 +98,7 @@ fn write_overlay(folder: &Path, mirror: &str) {
         "drivers = [\"0.20.0+driver\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\
          [defaults]\nmemory = \"1GiB\"\ntimeout = \"20m\"\n[[target]]\nname = \"debian\"\n\
          kernels = { from = \"mirror\", suites = [\"bookworm\"], flavours = [\"cloud\"], latest = 1 }\n\
-         [driver.\"0.20.0+driver\"]\nsource = { path = \"../driver\" }\n"
+         [driver.\"0.20.0+driver\"]\nsource = { path = \"../libs\" }\n"
             .to_owned(),
     );
     write(

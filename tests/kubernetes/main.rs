@@ -321,6 +321,9 @@ async fn what_the_cluster_does_is_told_from_what_the_script_does() {
         .run(async |pod| {
             pod.runs();
             pod.api.until_seen().await;
+            pod.api.set_job_status(json!({"conditions": [
+                {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"},
+            ]}));
             pod.api.remove_pod(pod.name());
             deleted = pod.job.clone();
             pod.delivers("", "", &[]).await;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
@@ -32,6 +33,10 @@ const LAST_WORDS_EXPECTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long after a bad end the cluster may take to say whether memory was the reason.
 const REASON_EXPECTED_WITHIN: Duration = Duration::from_secs(15);
+
+/// How often, and at which distance, a Job is asked why its pod was removed.
+const CONDITION_ATTEMPTS: u32 = 20;
+const CONDITION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long after its deadline a Job may be unheard of.
 const SILENCE_LIMIT: Duration = Duration::from_mins(2);
@@ -320,20 +325,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks the Job, once, why its pod was taken away.
+    /// Asks the Job why its pod was taken away.
     async fn why_removed(
         &self,
         had_started: bool,
         reason: Option<String>,
         status: Option<Status>,
     ) -> Result<Completion, ExecutorError> {
-        let jobs = self.executor.jobs();
-        let found = request::get(&jobs, self.name).await?;
-        let status_of_job = found.and_then(|job| job.status).unwrap_or_default();
-        let is_late = status_of_job
-            .conditions
+        let is_late = self
+            .conditions_of_job()
+            .await?
             .iter()
-            .flatten()
             .any(|condition| condition.reason.as_deref() == Some("DeadlineExceeded"));
         let waited = reason.unwrap_or_else(|| "no reason is given".to_owned());
         match (is_late, had_started) {
@@ -346,6 +348,22 @@ impl Attempt<'_> {
                 message: format!("the pod of Job {} was removed by somebody else", self.name),
             }),
         }
+    }
+
+    /// The conditions of the Job, once there are any; its controller may take the pod away before it says why.
+    async fn conditions_of_job(&self) -> Result<Vec<JobCondition>, ExecutorError> {
+        let jobs = self.executor.jobs();
+        for _ in 0..CONDITION_ATTEMPTS {
+            let Some(found) = request::get(&jobs, self.name).await? else {
+                break;
+            };
+            let conditions = found.status.and_then(|status| status.conditions);
+            if let Some(conditions) = conditions.filter(|all| !all.is_empty()) {
+                return Ok(conditions);
+            }
+            tokio::time::sleep(CONDITION_INTERVAL).await;
+        }
+        Ok(Vec::new())
     }
 
     /// A Job without a pod: a quota, PodSecurity or an admission hook refuses it, or the cluster is slow.
