@@ -772,10 +772,12 @@ async fn another_image_than_the_wanted_one_is_refused() {
             matches!(error, ExecutorError::Image { .. }),
             "{name}: {error}"
         );
-        assert!(
-            error.to_string().contains("make the builder images first"),
-            "{name}: {error}"
-        );
+        // A daemon may pull what was not made here; bubblewrap has nobody to ask.
+        let expected = match name {
+            "local" => "make the builder images first",
+            _ => "cannot pull it",
+        };
+        assert!(error.to_string().contains(expected), "{name}: {error}");
     }
 }
 
