@@ -11,6 +11,7 @@ use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::failure::{Failure, FailureClass, Phase};
+use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::{self, KnownAnswer, ModuleSettings, ProbeSettings};
 use crate::verify;
@@ -33,7 +34,7 @@ impl Pipeline {
         mode: Mode,
     ) -> Result<Done, Halt> {
         let phase = phase_of(artifact);
-        let script = render(artifact, ingredients)?;
+        let script = render(artifact, ingredients, self.host)?;
         let inputs = key_of(artifact, ingredients, &script);
         let work = async {
             let Ingredients {
@@ -140,8 +141,21 @@ pub(super) fn phase_of(artifact: Artifact) -> Phase {
     }
 }
 
-fn render(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<String, Halt> {
-    let kernel = kernel_settings(ingredients.kernel, ingredients.toolchain);
+fn render(
+    artifact: Artifact,
+    ingredients: &Ingredients<'_>,
+    host: Architecture,
+) -> Result<String, Halt> {
+    let mut kernel = kernel_settings(ingredients.kernel, ingredients.toolchain);
+    if artifact == Artifact::Module {
+        let of = &ingredients.build.kernel;
+        let target = crate::target::find(&of.target);
+        let variables = target.map(|target| target.make_variables(of, host));
+        kernel
+            .compilers
+            .make_variables
+            .extend(variables.unwrap_or_default());
+    }
     let answers = ingredients
         .answers
         .configure
