@@ -16,7 +16,7 @@ case ${1:-} in
 esac
 
 . scripts/prepare.sh
-prepare_machine
+prepare_machine --tests
 build_program release
 # The one that the overhead of a Docker job is measured with.
 prepare_images bookworm

@@ -3,9 +3,10 @@
 step() { printf '\n== %s\n' "$*"; }
 
 # The machine: packages, Docker daemon, and where the mirror is.
+#   prepare_machine [--tests]
 prepare_machine() {
     step "Prepare this machine"
-    scripts/setup.sh
+    scripts/setup.sh "$@"
     command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
     DRIVERKIT_MATRIX_MIRROR_DEBIAN=$(scripts/mirror.sh)
     export DRIVERKIT_MATRIX_MIRROR_DEBIAN

@@ -2,11 +2,21 @@
 # Makes this Debian machine ready to build drivers: installs what is missing and starts a Docker daemon where none
 # answers. Safe to run again; when all is there it takes a fraction of a second and changes nothing.
 #
+#   scripts/setup.sh            what building drivers takes
+#   scripts/setup.sh --tests    and what the tests take: makers and servers of packages and images, ssh, dkms, Podman
+#
 # Without a daemon the program builds all the same, in bubblewrap sandboxes (`--executor local`): so that is said, and
 # the exit status stays 0.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+case ${1:-} in
+'' | --tests) wanted=${1:-} ;;
+*)
+    echo "usage: scripts/setup.sh [--tests]" >&2
+    exit 2
+    ;;
+esac
 state=${XDG_STATE_HOME:-$HOME/.local/state}/driverkit-matrix
 socket=/var/run/docker.sock
 
@@ -35,16 +45,37 @@ install_missing() {
         /*) [ -e "$need" ] || missing+=("$package") ;;
         *) has "$need" || missing+=("$package") ;;
         esac
-    done <<'END'
+    done < <(
+        for_builds
+        [ "$wanted" != --tests ] || for_tests
+    )
+    # The headers of any kernel, for builds with what is installed.
+    [ "$wanted" != --tests ] || compgen -G '/lib/modules/*/build' >/dev/null ||
+        missing+=("linux-headers-$(dpkg --print-architecture)")
+    if [ "${#missing[@]}" -gt 0 ]; then
+        install "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
+    fi
+}
+
+for_builds() {
+    cat <<'END'
 curl curl
 gcc gcc
 /usr/include/stdio.h libc6-dev
 make make
 mmdebstrap mmdebstrap
 dpkg-source dpkg-dev
+bwrap bubblewrap
+git git
+gpgv gpgv
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+END
+}
+
+for_tests() {
+    cat <<'END'
 rpmbuild rpm
 cpio cpio
-bwrap bubblewrap
 openssl openssl
 ssh openssh-client
 /usr/sbin/sshd openssh-server
@@ -52,17 +83,9 @@ podman podman
 dkms dkms
 newuidmap uidmap
 docker-registry docker-registry
-git git
-/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 createrepo_c createrepo-c
 gpg gpg
-gpgv gpgv
 END
-    # The headers of any kernel, for builds with what is installed.
-    compgen -G '/lib/modules/*/build' >/dev/null || missing+=("linux-headers-$(dpkg --print-architecture)")
-    if [ "${#missing[@]}" -gt 0 ]; then
-        install "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
-    fi
 }
 
 install() {

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 . scripts/prepare.sh
-prepare_machine
+prepare_machine --tests
 
 step "Cluster"
 KUBECONFIG=$(tests/cluster/up.sh)

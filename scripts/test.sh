@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 . scripts/prepare.sh
-prepare_machine
+prepare_machine --tests
 build_program debug
 prepare_images
 prepare_drivers
