@@ -92,7 +92,10 @@ impl DriverSource {
 /// Reads what the sources in `folder` are. A tarball's single top folder (`libs-0.20.0/`) is stepped into.
 pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
     let mut folder = single_folder(folder)?;
+    // A configured driver may be called so too.
+    let is_flat = folder.join("Makefile").is_file() && folder.join("driver_config.h").is_file();
     let is_driver = folder.file_name().is_some_and(|name| name == "driver")
+        && !is_flat
         && ["CMakeLists.txt", "Makefile.in"]
             .iter()
             .any(|name| folder.join(name).is_file());
@@ -172,6 +175,14 @@ mod tests {
             ("driver_config.h", "#define DRIVER_NAME \"scap\"\n"),
             ("main.c", ""),
         ]);
+        let named_driver = folder(&[
+            ("a/driver/Makefile", "scap-y += main.o\nobj-m += scap.o\n"),
+            ("a/driver/driver_config.h", ""),
+            ("a/driver/CMakeLists.txt", ""),
+        ]);
+        let source = read_source(&named_driver.path().join("a/driver")).unwrap();
+        assert!(matches!(source.layout, Layout::Flat { .. }) && source.folder.ends_with("driver"));
+
         let source = read_source(flat.path()).unwrap();
         let module_name = "scap".to_owned();
         assert_eq!(source.layout, Layout::Flat { module_name });
