@@ -1,7 +1,7 @@
 //! A server on this machine that gives the files of a folder, and counts what it is asked.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,28 +24,20 @@ impl Server {
         Self::with(Path::new("/nonexistent"), move |_| empty(status))
     }
 
-    fn with(folder: &Path, answer: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + 'static) -> Self {
+    fn with(
+        folder: &Path,
+        answer: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
         let (counter, folder) = (requests.clone(), folder.to_owned());
+        let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                counter.fetch_add(1, Ordering::SeqCst);
-                let mut request = Vec::new();
-                let mut buffer = [0; 4096];
-                while !request.ends_with(b"\r\n\r\n") {
-                    match stream.read(&mut buffer) {
-                        Ok(length) if length > 0 => request.extend(&buffer[..length]),
-                        _ => break,
-                    }
-                }
-                let request = String::from_utf8_lossy(&request).into_owned();
-                let path = request.split(' ').nth(1).unwrap_or("/");
-                let body = std::fs::read(folder.join(path.trim_start_matches('/'))).ok();
-                // A client may have gone away.
-                drop(stream.write_all(&answer(body)));
+                let (counter, folder, answer) = (counter.clone(), folder.clone(), answer.clone());
+                // A client may open a connection that it then has no use for: it must keep nobody waiting.
+                std::thread::spawn(move || serve(stream.unwrap(), &counter, &folder, &*answer));
             }
         });
         Self { address, requests }
@@ -55,6 +47,35 @@ impl Server {
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+fn serve(
+    mut stream: TcpStream,
+    counter: &AtomicUsize,
+    folder: &Path,
+    answer: &dyn Fn(Option<Vec<u8>>) -> Vec<u8>,
+) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(length) if length > 0 => request.extend(&buffer[..length]),
+            _ => return,
+        }
+    }
+    counter.fetch_add(1, Ordering::SeqCst);
+    let request = String::from_utf8_lossy(&request).into_owned();
+    let mut words = request.split(' ');
+    let is_head = words.next() == Some("HEAD");
+    let path = words.next().unwrap_or("/");
+    let body = std::fs::read(folder.join(path.trim_start_matches('/'))).ok();
+    let mut answer = answer(body);
+    if is_head {
+        let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+        answer.truncate(end.map_or(answer.len(), |end| end + 4));
+    }
+    // A client may have gone away.
+    drop(stream.write_all(&answer));
 }
 
 fn whole(body: &[u8]) -> Vec<u8> {
