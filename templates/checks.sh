@@ -11,7 +11,7 @@ answer() {
     mkdir -p "$answers/$1"
     status=0
     env -i PATH="$PATH" HOME="$HOME" LC_ALL="$LC_ALL" TZ="$TZ" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" \
-        KERNELDIR="$kernel" CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} \
+        KERNELDIR="$kernel" KCFLAGS="${KCFLAGS-}" CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} \
         KBUILD_MODPOST_WARN={{ modpost_warn }} MAKEFLAGS={{ make_flags }} \
         sh "$2/build.sh" </dev/null || status=$?
     cp "$2/build.log" "$answers/$1/log"
@@ -24,20 +24,41 @@ answer() {
     printf '%s\n' "$status" >"$answers/$1/status"
     echo "check $1: exit status $status"
 }
+{% if module_checks or probe_checks %}
+cp -R "$driver" "$scratch/driver"
+chmod -R u+w "$scratch/driver"
+{% endif -%}
+{% include "debug_information.sh" %}
+# Whether a module was compiled: then the kernel's tree and the compiler work together.
+compiled=
+{% for check in module_checks -%}
+answer {{ check.id }} "$scratch/driver/"{{ check.folder }}
+[ "$status" != 0 ] || compiled={{ check.id }}
+{% endfor -%}
 {% if has_toolchain_check %}
-# An empty module: what fails here is no fault of a driver.
-mkdir "$scratch/toolchain-module"
-cd "$scratch/toolchain-module"
-printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' >empty.c
-echo 'obj-m := empty.o' >Makefile
-cat >build.sh <<'END'
+if [ -n "$compiled" ]; then
+    mkdir "$answers/toolchain-module"
+    echo "the module of check $compiled was compiled" >"$answers/toolchain-module/log"
+    echo 0 >"$answers/toolchain-module/status"
+else
+    # An empty module: what fails here is no fault of a driver.
+    mkdir "$scratch/toolchain-module"
+    cd "$scratch/toolchain-module"
+    printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' >empty.c
+    echo 'obj-m := empty.o' >Makefile
+    cat >build.sh <<'END'
 exec >"$(dirname "$0")/build.log" 2>&1
 make -C "$KERNELDIR" M="$(dirname "$0")" CC="$CC" modules
 END
-answer toolchain-module "$PWD"
-if [ "$status" != 0 ]; then
-    cat build.log
-    exit 0
+    answer toolchain-module "$PWD"
+    if [ "$status" != 0 ]; then
+        cat build.log
+        # Without compilers that work, what the checks said means nothing.
+        {%- for check in module_checks %}
+        rm -r "$answers/"{{ check.id }}
+        {%- endfor %}
+        exit 0
+    fi
 fi
 {% endif -%}
 {% if has_probe_toolchain_check %}
@@ -59,12 +80,7 @@ if [ "$status" != 0 ]; then
 fi
 probe_status=$status
 {% endif -%}
-{% if module_checks or probe_checks %}
-cp -R "$driver" "$scratch/driver"
-chmod -R u+w "$scratch/driver"
-{% for check in module_checks -%}
-answer {{ check.id }} "$scratch/driver/"{{ check.folder }}
-{% endfor -%}
+{% if probe_checks -%}
 if [ "$probe_status" = 0 ]; then
     :
 {%- for check in probe_checks %}

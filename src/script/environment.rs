@@ -20,10 +20,14 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 7] = [
+pub(super) const TEMPLATES: [(&str, &str); 8] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
+    (
+        "debug_information.sh",
+        include_str!("../../templates/debug_information.sh"),
+    ),
     ("module.sh", include_str!("../../templates/module.sh")),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
@@ -87,8 +91,13 @@ pub fn template_digest(phase: Phase) -> Sha256 {
     let names: &[&str] = match phase {
         Phase::Prepare => &["prelude.sh", "prepare.sh"],
         Phase::Configure => &["prelude.sh", "configure.sh"],
-        Phase::Check => &["prelude.sh", "checks.sh"],
-        Phase::Module => &["prelude.sh", "answers.sh", "module.sh"],
+        Phase::Check => &["prelude.sh", "debug_information.sh", "checks.sh"],
+        Phase::Module => &[
+            "prelude.sh",
+            "answers.sh",
+            "debug_information.sh",
+            "module.sh",
+        ],
         Phase::Probe => &["prelude.sh", "answers.sh", "probe.sh"],
         _ => &[],
     };
