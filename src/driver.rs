@@ -148,6 +148,26 @@ pub enum DriverLocation {
     },
 }
 
+impl DriverLocation {
+    /// Whether the address may give other sources tomorrow: the archive of a repository by a branch, that is by what
+    /// is neither a release (`8.1.0+driver`, `v1.2.3`) nor a commit. Other addresses are taken to give the same file
+    /// for ever; folders and clones are read by each run anyway.
+    pub fn may_move(&self) -> bool {
+        let Self::Url(url) = self else {
+            return false;
+        };
+        let Some((_, file)) = url.rsplit_once("/archive/") else {
+            return false;
+        };
+        let reference = file.strip_suffix(".tar.gz").unwrap_or(file);
+        let number = reference.strip_prefix('v').unwrap_or(reference);
+        let is_commit = reference.len() == COMMIT_CHARACTERS
+            && reference.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_release = semver::Version::parse(number).is_ok();
+        !is_commit && !is_release && !reference.starts_with("refs/tags/")
+    }
+}
+
 impl fmt::Display for DriverLocation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,6 +180,9 @@ impl fmt::Display for DriverLocation {
         }
     }
 }
+
+/// How long a commit's name is.
+const COMMIT_CHARACTERS: usize = 40;
 
 /// A driver of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -213,4 +236,40 @@ fn check_name(text: &str, most: usize) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_of_branches_may_move_and_those_of_releases_and_commits_do_not() {
+        let may_move = |reference: &str| {
+            let url = format!("https://github.com/me/libs/archive/{reference}.tar.gz");
+            DriverLocation::Url(url).may_move()
+        };
+        for reference in [
+            "master",
+            "dev",
+            "release-0.20",
+            "refs/heads/main",
+            "0.20",
+            "abcdef",
+        ] {
+            assert!(may_move(reference), "{reference}");
+        }
+        for reference in [
+            "8.1.0+driver",
+            "v1.2.3",
+            "0.20.0-rc1",
+            "refs/tags/any",
+            "b7eb0dd65226a8dc254d228c8d950d07bf3521d2",
+        ] {
+            assert!(!may_move(reference), "{reference}");
+        }
+        for other in ["https://example.org/master.tar.gz", "http://127.0.0.1/x"] {
+            assert!(!DriverLocation::Url(other.to_owned()).may_move(), "{other}");
+        }
+        assert!(!DriverLocation::Path("archive/master".into()).may_move());
+    }
 }

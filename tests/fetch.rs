@@ -13,7 +13,8 @@ use std::time::Duration;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::failure::FailureClass;
 use driverkit_matrix::fetch::{
-    Answer, ContentKind, FetchError, Fetched, Fetcher, MirrorRule, Mirrors, Request, Settings,
+    Answer, ContentKind, FetchError, Fetched, Fetcher, MirrorRule, Mirrors, Renewed, Request,
+    Settings,
 };
 use driverkit_matrix::store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -756,6 +757,69 @@ async fn indexes_are_read_with_the_same_patience_and_not_kept() {
         error.tried[0].answer,
         Answer::TooLarge { limit_bytes: 1000 }
     );
+}
+
+#[tokio::test]
+async fn an_address_that_may_give_another_file_is_asked_for_a_newer_one() {
+    let server = Server::start(|number| match number {
+        0 => Reply::broken(b"first", 5, &[("etag", "\"1\"")]),
+        1 => Reply::new("304 Not Modified", &[], b""),
+        2 => Reply::broken(b"second", 6, &[("etag", "\"2\"")]),
+        _ => Reply::new("404 Not Found", &[("content-length", "0")], b""),
+    })
+    .await;
+    let Setup {
+        folder,
+        store,
+        fetcher,
+    } = Setup::new(|_| {});
+    let url = server.url("master.tar.gz");
+    let content = |fetcher: &Fetcher| {
+        let known = fetcher.known(&[Arc::clone(&url)], None)?;
+        Some(std::fs::read(store.blob_path(known.sha256)).unwrap())
+    };
+    let renew = async |fetcher: &Fetcher| fetcher.renew(&url, ContentKind::Any).await;
+    assert!(!fetcher.has_earlier(&url));
+    for (content_now, asked_for) in [
+        (b"first".to_vec(), None),
+        (b"first".to_vec(), Some("\"1\"".to_owned())),
+        (b"second".to_vec(), Some("\"1\"".to_owned())),
+    ] {
+        assert_eq!(renew(&fetcher).await.unwrap(), Renewed::Current);
+        assert_eq!(content(&fetcher), Some(content_now));
+        let last = server.count() - 1;
+        assert_eq!(server.header(last, "if-none-match"), asked_for);
+    }
+    // What it gave counts no more when it cannot be asked.
+    renew(&fetcher).await.unwrap_err();
+    assert!(fetcher.has_earlier(&url) && content(&fetcher).is_none());
+
+    // A place that is not the one that gave it is not told the other's tag.
+    let mirror = Server::start(|_| Reply::ok(b"of the mirror")).await;
+    let rule = MirrorRule {
+        prefix: server.address.clone(),
+        replacements: vec![mirror.address.clone()],
+    };
+    let with = |mirrors| {
+        let settings = Settings {
+            base_folder: folder.path().into(),
+            mirrors,
+            ..settings()
+        };
+        Fetcher::new(Arc::clone(&store), settings)
+    };
+    let mirrored = with(Mirrors {
+        rules: vec![rule],
+        is_offline: true,
+    });
+    assert_eq!(renew(&mirrored).await.unwrap(), Renewed::Current);
+    assert_eq!(mirror.header(0, "if-none-match"), None);
+    let offline = with(Mirrors {
+        rules: Vec::new(),
+        is_offline: true,
+    });
+    assert_eq!(renew(&offline).await.unwrap(), Renewed::NotAsked);
+    assert_eq!(content(&offline), Some(b"of the mirror".to_vec()));
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod packages;
 #[path = "run/prepared.rs"]
 mod prepared;
 #[path = "common/server.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
 mod server;
 #[path = "run/sharing.rs"]
 mod sharing;

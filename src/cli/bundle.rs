@@ -12,7 +12,7 @@ use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher, Request};
 use crate::fs::FileError;
 use crate::kernel::Architecture;
-use crate::scheduler::{Need, needs};
+use crate::scheduler::{Need, needs, renew_sources};
 use crate::store::Store;
 
 /// So many files are fetched at once.
@@ -57,8 +57,9 @@ impl BundleArguments {
                     .map_err(|error| CliError::Infrastructure {
                         message: format!("failed to start the network runtime: {error}"),
                     })?;
+                let notes = runtime.block_on(renew_sources(&fetcher, &planned.plan));
                 let missing = runtime.block_on(fetch_all(&fetcher, &planned));
-                for problem in &missing {
+                for problem in notes.iter().chain(&missing) {
                     context.notice(problem);
                 }
                 let requests: Vec<Request> = all_needs(&fetcher, &planned)

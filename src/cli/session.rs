@@ -15,7 +15,9 @@ use crate::executor::Executor;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::report::{self, Reporter};
-use crate::scheduler::{Events, Parts, Run, RunResult, RunSettings, Stop, StopReason};
+use crate::scheduler::{
+    Events, Parts, Run, RunResult, RunSettings, Stop, StopReason, renew_sources,
+};
 
 /// A run that is about to begin.
 pub(super) struct Session<'a> {
@@ -64,12 +66,14 @@ impl Session<'_> {
         let run_id = parts.run_id.clone();
         let images = parts.toolchains.reports();
         let mut jobs = settings.jobs;
+        let mut notes = runtime.block_on(renew_sources(&parts.fetcher, plan));
         let mut run = Run::look_up(parts, settings, plan);
-        let (executor, notes) = if run.missing() == 0 {
-            (None, Vec::new())
+        let executor = if run.missing() == 0 {
+            None
         } else {
-            let (executor, notes) = runtime.block_on(connect())?;
-            (Some(executor), notes)
+            let (executor, more) = runtime.block_on(connect())?;
+            notes.extend(more);
+            Some(executor)
         };
         let slots = executor.as_ref().and_then(|executor| executor.slots());
         if let Some(slots) = slots.filter(|_| !jobs_are_given) {

@@ -1,6 +1,6 @@
 //! The fetcher: what is known already, who else is fetching it, and where to ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -48,11 +48,12 @@ enum FlightKey {
 
 /// Fetches files into a store.
 pub struct Fetcher {
-    store: Arc<Store>,
-    settings: Settings,
+    pub(super) store: Arc<Store>,
+    pub(super) settings: Settings,
     flights: SingleFlight<FlightKey, Fetched, FetchError>,
     client: OnceLock<Result<Client, String>>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    pub(super) distrusted: Mutex<HashSet<String>>,
 }
 
 impl Fetcher {
@@ -69,6 +70,7 @@ impl Fetcher {
             flights: SingleFlight::default(),
             client: OnceLock::new(),
             hosts: Mutex::default(),
+            distrusted: Mutex::default(),
         }
     }
 
@@ -104,6 +106,9 @@ impl Fetcher {
         candidates.iter().find_map(|url| {
             let address = Address::parse(url, &self.settings.base_folder).ok()?;
             let record = Record::find(&self.store, &name(&address))?;
+            if self.distrusted().contains(&record.url) {
+                return None;
+            }
             let is_same = match &address {
                 Address::Remote(_) => true,
                 Address::Local(path) => {
@@ -299,7 +304,7 @@ impl Fetcher {
     async fn fetch_url(&self, url: &str, wanted: &Wanted) -> Result<Fetched, FetchError> {
         let mut error = FetchError { tried: Vec::new() };
         for place in self.places(url, &mut error) {
-            match self.fetch_place(url, &place, wanted).await {
+            match self.fetch_place(url, &place, wanted, None).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(answer) => error.tried.push(tried(&place, answer)),
             }
@@ -307,20 +312,26 @@ impl Fetcher {
         Err(error)
     }
 
-    async fn fetch_place(
+    /// Brings the file of `asked_url` from `place`; where that is what gave `earlier`, only if it has another by now.
+    pub(super) async fn fetch_place(
         &self,
         asked_url: &str,
         place: &str,
         wanted: &Wanted,
+        earlier: Option<&Record>,
     ) -> Result<Fetched, Answer> {
         let base_folder = &self.settings.base_folder;
+        let shown = without_credentials(place);
         let (sha256, size_bytes, validators) = match Address::parse(place, base_folder)? {
-            Address::Remote(url) => self.fetch_remote(&url, wanted).await?,
+            Address::Remote(url) => {
+                let earlier = earlier.filter(|record| record.place() == shown);
+                self.fetch_remote(&url, wanted, earlier).await?
+            }
             Address::Local(path) => self.fetch_local(path, wanted).await?,
         };
         // Remembered under the address that was asked for: the mirrors may be others next time.
         let name = name(&Address::parse(asked_url, base_folder)?);
-        let record = Record::new(name, sha256, size_bytes, validators);
+        let record = Record::new(name.clone(), sha256, size_bytes, validators).given_by(&shown);
         let store = Arc::clone(&self.store);
         run_blocking(move || {
             record
@@ -328,10 +339,11 @@ impl Fetcher {
                 .map_err(|error| Answer::Store(error.to_string()))
         })
         .await?;
+        self.distrusted().remove(&name);
         Ok(Fetched {
             sha256,
             size_bytes,
-            url: without_credentials(place),
+            url: shown,
         })
     }
 
@@ -339,11 +351,16 @@ impl Fetcher {
         &self,
         url: &Url,
         wanted: &Wanted,
+        earlier: Option<&Record>,
     ) -> Result<(Sha256, u64, Validators), Answer> {
         let mut may_be_pieced = true;
         loop {
             let mut body = Body::for_store(&self.store, wanted.clone())?;
-            let complete = self.download(url, &mut body).await?;
+            let known = earlier.map(|record| &record.validators);
+            let complete = self.download_if_changed(url, &mut body, known).await?;
+            if let (true, Some(record)) = (complete.is_unchanged, earlier) {
+                return Ok((record.sha256, record.size_bytes, record.validators.clone()));
+            }
             let store = Arc::clone(&self.store);
             match run_blocking(move || body.into_store(&store)).await {
                 Ok((sha256, size_bytes)) => return Ok((sha256, size_bytes, complete.validators)),

@@ -18,6 +18,7 @@ mod local;
 mod mirrors;
 mod probe;
 mod record;
+mod renew;
 mod settings;
 mod single_flight;
 
@@ -27,5 +28,6 @@ pub use error::{Answer, FetchError, Tried};
 pub use fetcher::{Fetched, Fetcher, Request, make_client};
 pub use mirrors::{MirrorRule, Mirrors};
 pub use probe::Probed;
+pub use renew::Renewed;
 pub use settings::Settings;
 pub use single_flight::SingleFlight;

@@ -16,6 +16,9 @@ pub(super) struct Record {
     schema_version: u32,
     /// The address, without user name and password.
     pub(super) url: String,
+    /// The place that gave it, where that was a mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
     /// The digest of the file.
     pub(super) sha256: Sha256,
     /// The size of the file.
@@ -47,10 +50,24 @@ impl Record {
         Self {
             schema_version: SCHEMA_VERSION,
             url,
+            place: None,
             sha256,
             size_bytes,
             validators,
         }
+    }
+
+    /// The same, given by that place.
+    pub(super) fn given_by(self, place: &str) -> Self {
+        Self {
+            place: (place != self.url).then(|| place.to_owned()),
+            ..self
+        }
+    }
+
+    /// The place that gave it; what a validator says is true of that place alone.
+    pub(super) fn place(&self) -> &str {
+        self.place.as_deref().unwrap_or(&self.url)
     }
 
     /// The record of an address. One that cannot be read counts as not there: the file is then fetched again.

@@ -11,6 +11,7 @@ mod events;
 mod installed;
 mod job;
 mod kernel_inputs;
+mod moving;
 mod needs;
 mod order;
 mod out_folder;
@@ -24,6 +25,7 @@ mod stop;
 mod toolchain;
 
 pub use events::Events;
+pub use moving::renew_sources;
 pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;

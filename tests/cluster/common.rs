@@ -66,6 +66,39 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Gives the cluster an object, in YAML.
+pub(crate) fn apply(object: &str) {
+    let mut child = script("kubectl.sh")
+        .args(["apply", "-f", "-"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), object.as_bytes()).unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success(), "{object}");
+}
+
+/// Where the claim of a namespace lies on this machine.
+pub(crate) fn volume_of(namespace: &str) -> PathBuf {
+    let state = std::env::var("KUBE_STATE");
+    let state = state.unwrap_or_else(|_| "/var/lib/test-kubernetes".to_owned());
+    Path::new(&state).join("volumes").join(namespace)
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    succeed(Command::new("cp").arg("-R").arg(from).arg(to));
+}
+
+/// Makes the image of the program with deploy/image.sh, and has the node know it by the name that is returned.
+pub(crate) fn load_program() -> String {
+    let name = "driverkit-matrix/program:test";
+    let make = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/image.sh");
+    let program = env!("CARGO_BIN_EXE_driverkit-matrix");
+    succeed(Command::new(make).args([name, program, IMAGE]));
+    succeed(script("load-image.sh").arg(name));
+    name.to_owned()
+}
+
 /// How many Jobs the namespace has.
 pub(crate) fn jobs_in(namespace: &str) -> usize {
     kubectl(&["-n", namespace, "get", "jobs", "-o", "name"])

@@ -1,12 +1,10 @@
 //! deploy/: its manifests are taken by the cluster, and its `CronJob` builds.
 
 use std::path::Path;
-use std::process::Command;
 
-use crate::common::{IMAGE, blocking_turn, kubectl, namespace, script, succeed, until};
+use crate::common::{blocking_turn, copy, kubectl, load_program, namespace, until, volume_of};
 
 const NAMESPACE: &str = "dkm-deploy";
-const PROGRAM: &str = "driverkit-matrix/program:test";
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
@@ -14,25 +12,14 @@ fn the_cron_job_builds_in_the_cluster_with_the_rights_that_it_is_given() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
     let root = root();
-    succeed(
-        Command::new(root.join("deploy/image.sh"))
-            .arg(PROGRAM)
-            .arg(env!("CARGO_BIN_EXE_driverkit-matrix"))
-            .arg(IMAGE),
-    );
-    succeed(script("load-image.sh").arg(PROGRAM));
+    load_program();
 
     // The claim of namespace.sh stands for both of the base's.
     let folder = tempfile::tempdir().unwrap();
-    let state =
-        std::env::var("KUBE_STATE").unwrap_or_else(|_| "/var/lib/test-kubernetes".to_owned());
-    let volume = Path::new(&state).join("volumes").join(NAMESPACE);
-    let source = root.join("vendor/falcosecurity-libs-0.20.0");
-    succeed(
-        Command::new("cp")
-            .arg("-R")
-            .arg(source)
-            .arg(volume.join("libs")),
+    let volume = volume_of(NAMESPACE);
+    copy(
+        &root.join("vendor/falcosecurity-libs-0.20.0"),
+        &volume.join("libs"),
     );
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
     write_overlay(folder.path(), &mirror);
@@ -87,12 +74,7 @@ fn write_overlay(folder: &Path, mirror: &str) {
     let write = |name: &str, text: String| {
         driverkit_matrix::fs::write(&folder.join(name), text).unwrap();
     };
-    succeed(
-        Command::new("cp")
-            .arg("-R")
-            .arg(root().join("deploy/base"))
-            .arg(folder),
-    );
+    copy(&root().join("deploy/base"), folder);
     write(
         "one.toml",
         "drivers = [\"0.20.0+driver\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\

@@ -6,7 +6,7 @@ use driverkit_matrix::executor::{Executor as _, ExecutorError, Exit, KubernetesE
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{
-    Cluster, Work, component, jobs_in, kubectl, namespace, script, succeed, turn, until,
+    Cluster, Work, apply, component, jobs_in, kubectl, namespace, succeed, turn, until, volume_of,
 };
 
 fn tree(at: &std::path::Path, content: &str) {
@@ -73,9 +73,7 @@ async fn a_tree_that_changed_on_the_volume_is_pulled_again() {
     }];
     let first = Cluster::connect(settings.clone()).await;
     assert_eq!(first.run(&work).await.log, "right\n");
-    let state =
-        std::env::var("KUBE_STATE").unwrap_or_else(|_| "/var/lib/test-kubernetes".to_owned());
-    let volume = std::path::Path::new(&state).join("volumes/dkm-verify/trees");
+    let volume = volume_of("dkm-verify").join("trees");
     let kept = std::fs::read_dir(&volume).unwrap().next().unwrap().unwrap();
     driverkit_matrix::fs::write(&kept.path().join("Makefile"), "wrong\n").unwrap();
     // Another run looks at it once.
@@ -388,14 +386,7 @@ async fn a_dead_owner_s_jobs_are_swept_and_those_of_the_living_stay() {
               spec: {{suspend: true, template: {{spec: {{restartPolicy: Never,
               containers: [{{name: x, image: x}}]}}}}}}}}"
         );
-        let mut child = script("kubectl.sh")
-            .args(["apply", "-f", "-"])
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        apply(&text);
     };
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();

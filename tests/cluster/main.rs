@@ -7,4 +7,8 @@
 mod common;
 mod deploy;
 mod ends;
+#[path = "../common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
 mod runs;
+mod single;

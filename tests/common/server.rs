@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// What is answered to a request, given the file that it asks for.
+type Answer = dyn Fn(&str, Option<Vec<u8>>) -> Vec<u8> + Send + Sync;
+
 pub(crate) struct Server {
     pub(crate) address: String,
     requests: Arc<AtomicUsize>,
@@ -14,25 +17,40 @@ pub(crate) struct Server {
 impl Server {
     /// Gives the files of `folder`.
     pub(crate) fn of(folder: &Path) -> Self {
-        Self::with(folder, |body| {
-            body.map_or_else(|| empty("404 Not Found"), |body| whole(&body))
+        Self::with(folder, |_, body| {
+            body.map_or_else(|| empty("404 Not Found"), |body| whole(&body, ""))
+        })
+    }
+
+    /// The same, each with its digest as tag; who has the file of that tag gets nothing.
+    pub(crate) fn with_tags(folder: &Path) -> Self {
+        Self::with(folder, |request, body| {
+            let Some(body) = body else {
+                return empty("404 Not Found");
+            };
+            let tag = format!("\"{}\"", driverkit_matrix::digest::Sha256::of(&body));
+            if request.contains(&format!("if-none-match: {tag}\r\n")) {
+                empty("304 Not Modified")
+            } else {
+                whole(&body, &format!("ETag: {tag}\r\n"))
+            }
         })
     }
 
     /// Answers `status` to everything.
     pub(crate) fn refusing(status: &'static str) -> Self {
-        Self::with(Path::new("/nonexistent"), move |_| empty(status))
+        Self::with(Path::new("/nonexistent"), move |_, _| empty(status))
     }
 
     fn with(
         folder: &Path,
-        answer: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + Sync + 'static,
+        answer: impl Fn(&str, Option<Vec<u8>>) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
         let (counter, folder) = (requests.clone(), folder.to_owned());
-        let answer = Arc::new(answer);
+        let answer: Arc<Answer> = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (counter, folder, answer) = (counter.clone(), folder.clone(), answer.clone());
@@ -49,12 +67,7 @@ impl Server {
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    counter: &AtomicUsize,
-    folder: &Path,
-    answer: &dyn Fn(Option<Vec<u8>>) -> Vec<u8>,
-) {
+fn serve(mut stream: TcpStream, counter: &AtomicUsize, folder: &Path, answer: &Answer) {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     while !request.ends_with(b"\r\n\r\n") {
@@ -69,7 +82,7 @@ fn serve(
     let is_head = words.next() == Some("HEAD");
     let path = words.next().unwrap_or("/");
     let body = std::fs::read(folder.join(path.trim_start_matches('/'))).ok();
-    let mut answer = answer(body);
+    let mut answer = answer(&request, body);
     if is_head {
         let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
         answer.truncate(end.map_or(answer.len(), |end| end + 4));
@@ -78,9 +91,9 @@ fn serve(
     drop(stream.write_all(&answer));
 }
 
-fn whole(body: &[u8]) -> Vec<u8> {
+fn whole(body: &[u8], headers: &str) -> Vec<u8> {
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()

@@ -230,35 +230,76 @@ fn bad_input_is_told_and_nothing_is_done() {
     assert!(!grid.path("cache").exists());
 }
 
-#[test]
-fn driver_sources_come_from_a_mirror_of_github() {
-    let grid = grid();
+/// Puts the grid's driver where GitHub has it, and asks for it as that version.
+fn serve_driver(grid: &Grid, version: &str) {
     let sources = grid.path("sources/falcosecurity/libs/archive");
     fs::create_folder(&sources).unwrap();
     let tar = std::process::Command::new("tar")
-        .args(["-C".as_ref(), grid.path("driver").as_os_str()])
-        .args([
-            "-czf".as_ref(),
-            sources.join("1.0.0+driver.tar.gz").as_os_str(),
-        ])
+        .arg("-C")
+        .arg(grid.path("driver"))
+        .arg("-czf")
+        .arg(sources.join(format!("{version}.tar.gz")))
         .arg(".")
         .status()
         .unwrap();
     assert!(tar.success());
-    let text = config(&grid).replace(
+    let text = config(grid).replace(
         "driverversion: one\nsrc-dir: driver\n",
-        "driverversion: 1.0.0+driver\n",
+        &format!("driverversion: {version}\n"),
     );
     grid.write("config.yaml", text);
+}
+
+#[test]
+fn driver_sources_come_from_a_mirror_of_github() {
+    let grid = grid();
+    serve_driver(&grid, "1.0.0+driver");
     let server = Server::of(&grid.path("sources"));
-    docker(&grid, &[])
-        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
-        .assert()
-        .success();
+    let call = || {
+        docker(&grid, &[])
+            .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+            .assert()
+            .success();
+    };
+    call();
     let asked = server.requests();
-    docker(&grid, &[])
-        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
-        .assert()
-        .success();
+    call();
     assert_eq!(server.requests(), asked, "asked once");
+}
+
+#[test]
+fn a_branch_is_asked_for_newer_sources_by_each_run() {
+    let grid = grid();
+    serve_driver(&grid, "master");
+    let server = Server::with_tags(&grid.path("sources"));
+    let call = |words: &[&str]| {
+        docker(&grid, words)
+            .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+            .assert()
+            .success()
+    };
+    call(&[]);
+    assert_eq!(server.requests(), 1);
+    call(&[]).stderr(contains("known already"));
+    assert_eq!(server.requests(), 2);
+    grid.jobs();
+    grid.write_driver("driver", "int newer;\n");
+    serve_driver(&grid, "master");
+    call(&[]).stderr(contains("known already").not());
+    assert_eq!(grid.jobs(), ["module"]);
+    assert_eq!(server.requests(), 3);
+
+    // Without a network, what is there is taken.
+    docker(&grid, &["--offline"])
+        .assert()
+        .success()
+        .stderr(contains("known already").and(contains(
+            "driver master: --offline takes the sources of an earlier run",
+        )));
+    // A place that is not there any more gives no old sources.
+    docker(&grid, &["--offline"])
+        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", grid.path("nowhere"))
+        .assert()
+        .code(1)
+        .stderr(contains("nowhere/falcosecurity/libs/archive/master.tar.gz"));
 }
