@@ -124,6 +124,15 @@ impl Execution {
         }
     }
 
+    /// Jobs of a cluster over builder images, which its nodes have.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn jobs(images: images::Folders, sources: ImageSources) -> Self {
+        Self {
+            executor: ExecutorChoice::Kubernetes,
+            ..Self::docker(images, Vec::new(), sources)
+        }
+    }
+
     fn fake(&self) -> Result<Option<Arc<FakeExecutor>>, CliError> {
         if self.executor != ExecutorChoice::Fake {
             return Ok(None);

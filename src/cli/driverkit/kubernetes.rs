@@ -143,7 +143,7 @@ impl PodBuild {
             single.tell(context);
             return Ok(ExitStatus::Success);
         }
-        let execution = Execution::docker(self.folders, Vec::new(), image_sources(&request));
+        let execution = Execution::jobs(self.folders, image_sources(&request));
         let toolchains = execution.toolchains(context)?;
         let connect = async || {
             let cluster = KubernetesExecutor::connect(settings, &context.cache).await?;
