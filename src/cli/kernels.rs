@@ -40,7 +40,7 @@ pub(super) struct KernelsArguments {
     /// Take the sources that these matrices name for the target, instead of the distribution's mirror
     #[arg(long, value_name = "FILE")]
     matrix: Vec<PathBuf>,
-    /// The suites of Debian's archive [default: those that the mirror has]
+    /// The suites of Debian's or Ubuntu's archive [default: those that the mirror has]
     #[arg(long, value_name = "SUITE")]
     suite: Vec<String>,
     /// The packages of this kernel, with every address that was tried and its answer
@@ -125,12 +125,12 @@ impl KernelsArguments {
             return Sources::read(&self.matrix);
         }
         let mut source = "{ from = \"mirror\"".to_owned();
-        if self.target == "debian" {
-            let usual = || discover::USUAL_SUITES.iter().map(|&suite| suite.to_owned());
-            let suites: Vec<String> = if self.suite.is_empty() {
-                usual().collect()
+        let usual = discover::usual_suites(&self.target);
+        if !usual.is_empty() {
+            let suites: Vec<&str> = if self.suite.is_empty() {
+                usual.to_vec()
             } else {
-                self.suite.clone()
+                self.suite.iter().map(String::as_str).collect()
             };
             // Writing to a String cannot fail.
             let _ = write!(source, ", suites = {suites:?}, allow_expired = true");

@@ -4,20 +4,14 @@
 //! is kept in the [`lock`] beside the matrix. Nothing here knows drivers or builds.
 
 mod crawler;
-mod debian_index;
 mod driverkit;
 mod error;
 mod inline;
-mod listing;
 mod lists;
 pub mod lock;
 pub mod mirror;
-mod mirrors;
 mod overlay;
-mod rpm;
-mod rpm_index;
 mod select;
-mod signature;
 mod table;
 
 use std::collections::BTreeMap;
@@ -34,7 +28,7 @@ use crate::matrix::{KernelSources, ListPlace, Source, SourceKind, TargetEntry};
 
 pub use error::DiscoverError;
 pub use inline::{InlineKernels, expand_inline};
-pub use mirrors::{DEFAULT_MIRRORS, USUAL_SUITES};
+pub use mirror::{DEFAULT_MIRRORS, usual_suites};
 pub use overlay::overlay;
 
 /// What sources need beside the matrix.
@@ -152,7 +146,7 @@ async fn ask(
         }
         SourceKind::Mirror(mirror) => {
             // Mirrors select for themselves: in each suite or repository apart.
-            return mirrors::discover(entry, mirror, selection, context)
+            return mirror::discover(entry, mirror, selection, context)
                 .await
                 .map_err(|error| error.at(source.span()));
         }

@@ -299,7 +299,8 @@ fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &Ker
     let pattern = name.get_ref();
     if !pattern.is_literal() {
         let sources = kernels.sources.iter().map(Spanned::get_ref);
-        let mut names = sources.map(|source| (source.kind.names_targets(), source.kind.name()));
+        let mut names =
+            sources.map(|source| (source.kind.names_targets(pattern), source.kind.name()));
         let one = match names.find(|(names_targets, _)| !names_targets) {
             Some((_, name)) => Some(name),
             None => (!kernels.inline.is_empty()).then_some("inline"),

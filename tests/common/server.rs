@@ -81,7 +81,11 @@ fn serve(mut stream: TcpStream, counter: &AtomicUsize, folder: &Path, answer: &A
     let mut words = request.split(' ');
     let is_head = words.next() == Some("HEAD");
     let path = words.next().unwrap_or("/");
-    let body = std::fs::read(folder.join(path.trim_start_matches('/'))).ok();
+    let mut file = folder.join(path.trim_start_matches('/'));
+    if path.ends_with('/') {
+        file.push("index.html");
+    }
+    let body = std::fs::read(file).ok();
     let mut answer = answer(&request, body);
     if is_head {
         let end = answer.windows(4).position(|part| part == b"\r\n\r\n");

@@ -35,11 +35,17 @@ impl Workspace {
 
     /// Exit code, standard output and standard error, in this order.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn run_with(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> String {
         let output = Command::cargo_bin("driverkit-matrix")
             .unwrap()
             .current_dir(self.path())
             .env_clear()
             .env("HOME", self.path())
+            .envs(variables.iter().copied())
             .args(arguments)
             .output()
             .unwrap();

@@ -134,9 +134,14 @@ impl SourceKind {
         }
     }
 
-    /// Whether it can name several targets.
-    pub fn names_targets(&self) -> bool {
-        matches!(self, Self::Crawler(_) | Self::Driverkit(_) | Self::Csv(_))
+    /// Whether it can name several of the targets that `pattern` matches.
+    pub fn names_targets(&self, pattern: &Pattern) -> bool {
+        match self {
+            Self::Crawler(_) | Self::Driverkit(_) | Self::Csv(_) => true,
+            Self::Text(_) => false,
+            // Each flavour of Ubuntu is a target, and all are in one archive.
+            Self::Mirror(_) => pattern.as_str().starts_with("ubuntu"),
+        }
     }
 }
 

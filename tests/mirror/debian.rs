@@ -1,20 +1,11 @@
-//! Discovery from mirrors: small ones made here, and the one that this machine's apt uses.
+//! Debian's archive.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up fails, and says where"
-)]
-
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use driverkit_matrix::digest::Sha256;
-use driverkit_matrix::discover::mirror::{
-    DiscoverMirrorError, MirrorKernels, Question, discover, newest,
-};
+use driverkit_matrix::discover::mirror::DiscoverMirrorError;
+use driverkit_matrix::discover::mirror::apt::{MirrorKernels, Question, discover_debian, newest};
 use driverkit_matrix::fetch::{Fetcher, Settings};
 use driverkit_matrix::kernel::{Architecture, Kernel};
 use driverkit_matrix::store::Store;
@@ -24,92 +15,7 @@ use httptest::responders::status_code;
 use httptest::{Expectation, Server};
 use url::Url;
 
-/// A mirror in a folder.
-struct Mirror {
-    folder: tempfile::TempDir,
-}
-
-fn package(name: &str, version: &str, architecture: &str, depends: &str) -> String {
-    let file = version.split_once(':').map_or(version, |(_, rest)| rest);
-    format!(
-        "Package: {name}\nSource: linux\nVersion: {version}\nArchitecture: {architecture}\n\
-         Depends: {depends}\nDescription: about {name}\n more about it\n\
-         Filename: pool/main/l/linux/{name}_{file}_{architecture}.deb\nSize: {}\nSHA256: {}\n\n",
-        name.len(),
-        Sha256::of(format!("{name} {version} {architecture}")),
-    )
-}
-
-/// The packages of one kernel version in the index of `architecture`.
-fn linux(abi: &str, kbuild: &str, version: &str, architecture: &str, flavours: &[&str]) -> String {
-    let mut index = package(
-        &format!("linux-kbuild-{kbuild}"),
-        version,
-        architecture,
-        "libc6 (>= 2.36)",
-    );
-    for common in ["common", "common-rt"] {
-        index += &package(&format!("linux-headers-{abi}-{common}"), version, "all", "");
-    }
-    for flavour in flavours {
-        let common = if flavour.starts_with("rt-") {
-            "common-rt"
-        } else {
-            "common"
-        };
-        let depends = format!(
-            "gcc-12 | gcc, linux-headers-{abi}-{common} (= {version}), linux-kbuild-{kbuild} (>= {version})"
-        );
-        index += &package(
-            &format!("linux-headers-{abi}-{flavour}"),
-            version,
-            architecture,
-            &depends,
-        );
-    }
-    index
-}
-
-impl Mirror {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
-        driverkit_matrix::fs::write(&self.folder.path().join(path), bytes).unwrap();
-    }
-
-    /// Writes a suite whose indexes are compressed as their extension says.
-    fn suite(&self, suite: &str, indexes: &[(&str, &str, &str)]) {
-        let mut release = format!("Origin: Debian\nSuite: {suite}\nMD5Sum:\n 0 1 x\nSHA256:\n");
-        for (architecture, extension, text) in indexes {
-            let bytes = match *extension {
-                ".xz" => {
-                    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
-                    encoder.write_all(text.as_bytes()).unwrap();
-                    encoder.finish().unwrap()
-                }
-                ".gz" => {
-                    let mut encoder =
-                        flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                    encoder.write_all(text.as_bytes()).unwrap();
-                    encoder.finish().unwrap()
-                }
-                _ => text.as_bytes().to_vec(),
-            };
-            let path = format!("main/binary-{architecture}/Packages{extension}");
-            writeln!(release, " {} {:>8} {path}", Sha256::of(&bytes), bytes.len()).unwrap();
-            self.write(&format!("dists/{suite}/{path}"), bytes);
-        }
-        self.write(&format!("dists/{suite}/Release"), release);
-    }
-
-    fn url(&self) -> Url {
-        Url::from_directory_path(self.folder.path()).unwrap()
-    }
-}
+use super::archive::{Mirror, linux, package};
 
 struct Work {
     _folder: tempfile::TempDir,
@@ -145,7 +51,7 @@ impl Work {
             flavours: &texts(flavours),
             ..Question::default()
         };
-        discover(&self.fetcher, urls, question).await
+        discover_debian(&self.fetcher, urls, question).await
     }
 }
 
@@ -430,99 +336,5 @@ async fn a_mirror_is_read_by_http_signed_and_by_digest() {
     assert_eq!(
         *found.kernels[0].kernel.packages[0].url,
         expected.to_string()
-    );
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {output:?}"
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What is found on the mirror of this machine is what apt knows of it.
-#[tokio::test]
-async fn the_mirror_of_this_machine_agrees_with_apt() {
-    let targets = run(
-        "apt-get",
-        &[
-            "indextargets",
-            "--format",
-            "$(SITE) $(RELEASE) $(ARCHITECTURE) $(COMPONENT)",
-            "Created-By: Packages",
-        ],
-    );
-    let targets: Vec<Vec<&str>> = targets
-        .lines()
-        .map(|line| line.split(' ').collect())
-        .collect();
-    let target = targets
-        .iter()
-        .find(|target| target[3] == "main" && !target[1].contains('-'))
-        .unwrap();
-    let architecture: Architecture = target[2].parse().unwrap();
-    let found = Work::new()
-        .discover(
-            &[target[0].parse().unwrap()],
-            &[target[1]],
-            &[architecture],
-            &[],
-        )
-        .await
-        .unwrap();
-    assert_eq!(found.notices, [""; 0]);
-    let flavours: std::collections::BTreeSet<_> = found
-        .kernels
-        .iter()
-        .map(|found| found.flavour.as_str())
-        .collect();
-    assert_eq!(
-        flavours.into_iter().collect::<Vec<_>>(),
-        ["cloud", "plain", "rt"]
-    );
-    for found in &found.kernels {
-        let kernel = &found.kernel;
-        for host in Architecture::ALL {
-            Debian.header_packages(kernel, host).unwrap();
-        }
-        let uts_release = &Debian.uts_releases(kernel).unwrap()[0];
-        let wanted = format!("linux-headers-{uts_release}={}", found.version);
-        let known = run("apt-cache", &["show", &wanted]);
-        let headers = &kernel.packages[0];
-        assert!(
-            known.contains(&format!("SHA256: {}\n", headers.sha256.unwrap())),
-            "{known}"
-        );
-        assert!(
-            known.contains(&format!("Size: {}\n", headers.size_bytes.unwrap())),
-            "{known}"
-        );
-        let (_, path) = headers.url.split_once("/pool/").unwrap();
-        assert!(
-            known.contains(&format!("Filename: pool/{path}\n")),
-            "{known}"
-        );
-    }
-    // Every header package of a kernel that apt knows of the same version was found.
-    let names = run(
-        "apt-cache",
-        &[
-            "--names-only",
-            "search",
-            "^linux-headers-[0-9].*-(amd64|arm64)$",
-        ],
-    );
-    let newest = &found
-        .kernels
-        .iter()
-        .find(|found| found.flavour == "plain")
-        .unwrap()
-        .kernel;
-    let newest = Debian.uts_releases(newest).unwrap().remove(0);
-    assert!(
-        names.contains(&format!("linux-headers-{newest} ")),
-        "{names}"
     );
 }

@@ -1,161 +1,23 @@
-//! Kernels of distributions that pack rpms, from their repositories: repodata, `mirror.list`, or a directory page.
+//! One repository: from its index or page to kernels.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use url::Url;
 
-use super::mirror::DiscoverMirrorError;
-use super::rpm_index::{self, IndexFile, RpmPackage};
-use super::{Found, Listed, listing, lists, new_kernel};
-use crate::fetch::{Answer, ContentKind, FetchError, Fetcher, Request};
+use super::super::error::{DiscoverMirrorError, broken, wrong_digest};
+use super::super::listing;
+use super::Family;
+use super::index::{self, IndexFile, RpmPackage};
+use crate::discover::{Found, Listed, lists, new_kernel};
+use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Package, TargetId};
 
 /// The most bytes of an index.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// What is particular to a distribution's repositories.
-#[derive(Debug)]
-pub(super) struct Family {
-    /// The beginning of the ids that it is about.
-    id: &'static str,
-    /// The names of its packages of header files.
-    headers: &'static [&'static str],
-    /// A package without architecture that belongs to each of them, with the same version.
-    common: Option<&'static str>,
-    /// Whether a release ends in the architecture.
-    has_architecture: bool,
-    /// The usual repositories; none where their addresses hold a number that only a person knows.
-    pub(super) repositories: &'static [&'static str],
-}
-
-const USUAL: Family = Family {
-    id: "",
-    headers: &["kernel-devel"],
-    common: None,
-    has_architecture: true,
-    repositories: &[],
-};
-
-/// The distributions; facts of docs/kernels.md.
-const FAMILIES: &[Family] = &[
-    Family {
-        id: "alinux",
-        repositories: &[
-            "http://mirrors.aliyun.com/alinux/2.1903/os/$arch/",
-            "http://mirrors.aliyun.com/alinux/2.1903/updates/$arch/",
-            "http://mirrors.aliyun.com/alinux/2.1903/plus/$arch/",
-            "http://mirrors.aliyun.com/alinux/3/os/$arch/",
-            "http://mirrors.aliyun.com/alinux/3/updates/$arch/",
-            "http://mirrors.aliyun.com/alinux/3/plus/$arch/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "almalinux",
-        repositories: &[
-            "https://repo.almalinux.org/almalinux/8/BaseOS/$arch/os/",
-            "https://repo.almalinux.org/almalinux/9/AppStream/$arch/os/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "amazonlinux2023",
-        repositories: &["https://cdn.amazonlinux.com/al2023/core/mirrors/latest/$arch/mirror.list"],
-        ..USUAL
-    },
-    Family {
-        id: "amazonlinux2022",
-        repositories: &[
-            "https://al2022-repos-us-east-1-9761ab97.s3.dualstack.us-east-1.amazonaws.com/core/mirrors/latest/$arch/mirror.list",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "amazonlinux2",
-        repositories: &[
-            "http://amazonlinux.us-east-1.amazonaws.com/2/core/2.0/$arch/mirror.list",
-            "http://amazonlinux.us-east-1.amazonaws.com/2/core/latest/$arch/mirror.list",
-            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.4/latest/$arch/mirror.list",
-            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.10/latest/$arch/mirror.list",
-            "http://amazonlinux.us-east-1.amazonaws.com/2/extras/kernel-5.15/latest/$arch/mirror.list",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "amazonlinux",
-        repositories: &[
-            "http://repo.us-east-1.amazonaws.com/latest/updates/mirror.list",
-            "http://repo.us-east-1.amazonaws.com/latest/main/mirror.list",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "centos",
-        repositories: &[
-            "http://vault.centos.org/7.9.2009/os/$arch/",
-            "http://vault.centos.org/7.9.2009/updates/$arch/",
-            "http://vault.centos.org/8.5.2111/BaseOS/$arch/os/",
-            "http://mirror.stream.centos.org/9-stream/AppStream/$arch/os/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "ol",
-        headers: &["kernel-devel", "kernel-uek-devel"],
-        repositories: &[
-            "http://yum.oracle.com/repo/OracleLinux/OL7/latest/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL7/UEKR5/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL7/UEKR6/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL8/baseos/latest/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL8/UEKR6/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL8/UEKR7/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL9/appstream/$arch/",
-            "http://yum.oracle.com/repo/OracleLinux/OL9/UEKR7/$arch/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "opensuse",
-        headers: &["kernel-default-devel"],
-        common: Some("kernel-devel"),
-        repositories: &["http://download.opensuse.org/distribution/leap/15.6/repo/oss/"],
-        ..USUAL
-    },
-    Family {
-        id: "photon",
-        headers: &["linux-devel"],
-        has_architecture: false,
-        repositories: &[
-            "https://packages.vmware.com/photon/3.0/photon_updates_3.0_$arch/",
-            "https://packages.vmware.com/photon/4.0/photon_4.0_$arch/",
-            "https://packages.vmware.com/photon/4.0/photon_updates_4.0_$arch/",
-            "https://packages.vmware.com/photon/5.0/photon_5.0_$arch/",
-            "https://packages.vmware.com/photon/5.0/photon_updates_5.0_$arch/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "rocky",
-        repositories: &[
-            "https://download.rockylinux.org/pub/rocky/8/BaseOS/$arch/os/",
-            "https://download.rockylinux.org/pub/rocky/9/AppStream/$arch/os/",
-        ],
-        ..USUAL
-    },
-    Family {
-        id: "fedora",
-        ..USUAL
-    },
-];
-
-/// The family of a target that packs rpms.
-pub(super) fn family(target: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| target == family.id)
-}
-
 /// Reads one repository for one architecture; `url` may hold `$arch`.
-pub(super) async fn discover(
+pub(in crate::discover::mirror) async fn discover(
     fetcher: &Fetcher,
     target: &TargetId,
     family: &'static Family,
@@ -180,7 +42,7 @@ pub(super) async fn discover(
     let repomd = format!("{base}repodata/repomd.xml");
     let packages = match fetcher.get_index(&repomd, MOST_BYTES).await {
         Ok(bytes) => {
-            let files = parse(&repomd, bytes, move |bytes| rpm_index::read_repomd(&bytes)).await?;
+            let files = parse(&repomd, bytes, move |bytes| index::read_repomd(&bytes)).await?;
             read_index(fetcher, &base, &repomd, files, family).await?
         }
         Err(error) if error.is_not_there() => read_page(fetcher, &base, family).await?,
@@ -189,30 +51,11 @@ pub(super) async fn discover(
     Ok(kernels(target, family, &base, architecture, packages))
 }
 
-fn fetch_error(url: &str, source: FetchError) -> DiscoverMirrorError {
-    let mut answers = source.tried.iter().map(|tried| &tried.answer);
-    let found = answers.find_map(|answer| match answer {
-        Answer::Checksum { expected, found } => Some((*expected, *found)),
-        _ => None,
-    });
-    match found {
-        Some((expected, found)) => DiscoverMirrorError::Checksum {
-            url: url.to_owned(),
-            expected,
-            found,
-        },
-        None => DiscoverMirrorError::Repository {
-            url: url.to_owned(),
-            source,
-        },
-    }
-}
-
-fn broken(url: &str, message: impl Into<String>) -> DiscoverMirrorError {
-    DiscoverMirrorError::Broken {
+pub(super) fn fetch_error(url: &str, source: FetchError) -> DiscoverMirrorError {
+    wrong_digest(url, &source).unwrap_or_else(|| DiscoverMirrorError::Repository {
         url: url.to_owned(),
-        message: message.into(),
-    }
+        source,
+    })
 }
 
 async fn get(fetcher: &Fetcher, url: &str) -> Result<Vec<u8>, DiscoverMirrorError> {
@@ -273,9 +116,9 @@ async fn read_index(
     parse(&url, bytes, move |bytes| {
         let is_wanted = |name: &str| family.names(name);
         if is_database {
-            rpm_index::read_database(&path, &bytes, is_wanted)
+            index::read_database(&path, &bytes, is_wanted)
         } else {
-            rpm_index::read_primary(&path, &bytes, is_wanted)
+            index::read_primary(&path, &bytes, is_wanted)
         }
     })
     .await
@@ -313,12 +156,6 @@ async fn read_page(
     }
     let is_wanted = |package: &RpmPackage| family.names(&package.name);
     Ok(packages.into_iter().filter(is_wanted).collect())
-}
-
-impl Family {
-    fn names(&self, package: &str) -> bool {
-        self.headers.contains(&package) || self.common == Some(package)
-    }
 }
 
 fn join(base: &str, path: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! The files of a Debian mirror: `Release`, and `Packages` as far as kernels go.
+//! The files of an archive: `Release`, and `Packages` as far as kernels go.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -100,8 +100,12 @@ fn read_time(text: &str) -> Result<jiff::Timestamp, String> {
         .map_err(|error| format!("Valid-Until `{text}` is no time: {error}"))
 }
 
-/// Reads the packages of kernel headers and their programs out of an index; `path` tells how it is compressed.
-pub(super) fn read_packages(path: &str, bytes: &[u8]) -> Result<Vec<IndexPackage>, String> {
+/// Reads the packages whose names are wanted out of an index; `path` tells how it is compressed.
+pub(super) fn read_packages(
+    path: &str,
+    bytes: &[u8],
+    is_wanted: fn(&str) -> bool,
+) -> Result<Vec<IndexPackage>, String> {
     let reader: Box<dyn Read + '_> = match path.rsplit_once('.') {
         Some((_, "xz")) => Box::new(liblzma::read::XzDecoder::new_multi_decoder(bytes)),
         Some((_, "gz")) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
@@ -118,9 +122,10 @@ pub(super) fn read_packages(path: &str, bytes: &[u8]) -> Result<Vec<IndexPackage
     let mut packages = Vec::new();
     // Of some 70,000 packages a hundred are wanted: the others are not even taken apart.
     let is_wanted = |paragraph: &&str| {
-        ["linux-headers-", "linux-kbuild-"]
-            .iter()
-            .any(|start| paragraph.contains(&format!("Package: {start}")))
+        let mut lines = paragraph.lines();
+        lines
+            .find_map(|line| line.strip_prefix("Package:"))
+            .is_some_and(|name| is_wanted(name.trim()))
     };
     for paragraph in text.split("\n\n").filter(is_wanted) {
         for fields in iter_paragraphs_borrowed(paragraph) {

@@ -1,0 +1,66 @@
+//! What archives of apt hold.
+
+use std::collections::{HashMap, HashSet};
+
+use debversion::Version;
+
+use crate::kernel::{Architecture, Kernel};
+
+/// A kernel of an archive, with what it is selected by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorKernel {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The suite that holds it.
+    pub suite: String,
+    /// Its flavour, without architecture: `plain`, `cloud`, `rt`, `16k`; `generic`, `aws`.
+    pub flavour: String,
+    /// The version of its packages.
+    pub version: Version,
+}
+
+/// What archives hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MirrorKernels {
+    /// The kernels; those of one suite, architecture and flavour with the newest first.
+    pub kernels: Vec<MirrorKernel>,
+    /// What a person should know: kernels that were left out since packages are missing.
+    pub notices: Vec<String>,
+}
+
+impl MirrorKernels {
+    /// Adds the kernels of one suite and architecture, in any order.
+    pub(super) fn add(&mut self, mut kernels: Vec<MirrorKernel>) {
+        kernels.sort_by(|left, right| {
+            (&left.flavour, &right.version).cmp(&(&right.flavour, &left.version))
+        });
+        self.kernels.append(&mut kernels);
+    }
+}
+
+/// Of each suite, flavour and architecture the `latest` newest kernels that `takes` lets through, or all of them;
+/// a kernel that several suites hold is given once.
+pub fn newest(
+    kernels: Vec<MirrorKernel>,
+    latest: Option<u32>,
+    takes: impl Fn(&Kernel) -> bool,
+) -> Vec<Kernel> {
+    let mut counts: HashMap<(String, String, Architecture), u32> = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut taken = Vec::new();
+    for found in kernels {
+        if !takes(&found.kernel) {
+            continue;
+        }
+        let architecture = found.kernel.architecture;
+        let count = counts
+            .entry((found.suite, found.flavour, architecture))
+            .or_default();
+        *count += 1;
+        let is_new = latest.is_none_or(|latest| *count <= latest);
+        if is_new && seen.insert(found.kernel.identity_text()) {
+            taken.push(found.kernel);
+        }
+    }
+    taken
+}

@@ -1,0 +1,346 @@
+//! Which base addresses of a distribution are asked, and what locks say in their place.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use url::Url;
+
+use super::error::DiscoverMirrorError;
+use super::{apt, arch, flatcar, rpm};
+use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, select};
+use crate::kernel::{Architecture, Kernel, ParseKernelError, TargetId};
+use crate::matrix::{MirrorSource, Selection, TargetEntry};
+use crate::target::{self, Target};
+
+/// The usual base addresses of archives, by the names under which others are given at run time. Locks hold these, so
+/// that they read the same wherever they were made; downloads are rewritten.
+pub const DEFAULT_MIRRORS: &[(&str, &str)] = &[
+    ("debian", "http://ftp.debian.org/debian"),
+    (
+        "debian-security",
+        "http://security.debian.org/debian-security",
+    ),
+    ("ubuntu", "http://archive.ubuntu.com/ubuntu"),
+    ("ubuntu-security", "http://security.ubuntu.com/ubuntu"),
+    ("ubuntu-ports", "http://ports.ubuntu.com/ubuntu-ports"),
+];
+
+/// The names of Debian's archives.
+const DEBIAN: &[&str] = &["debian", "debian-security"];
+
+/// The suites of a distribution's archive that are looked at where nobody names some; a mirror need not have all of
+/// them. Nothing for distributions whose archives have no suites.
+pub fn usual_suites(target: &str) -> &'static [&'static str] {
+    if target == "debian" {
+        &[
+            "bullseye",
+            "bullseye-security",
+            "bullseye-backports",
+            "bookworm",
+            "bookworm-security",
+            "bookworm-backports",
+            "trixie",
+            "trixie-security",
+            "trixie-backports",
+            "sid",
+        ]
+    } else if is_ubuntu(target) {
+        &[
+            "bionic",
+            "bionic-security",
+            "bionic-updates",
+            "focal",
+            "focal-security",
+            "focal-updates",
+            "jammy",
+            "jammy-security",
+            "jammy-updates",
+            "noble",
+            "noble-security",
+            "noble-updates",
+        ]
+    } else {
+        &[]
+    }
+}
+
+fn is_ubuntu(target: &str) -> bool {
+    target.starts_with("ubuntu")
+}
+
+/// The names of the archives of an architecture of Ubuntu.
+fn ubuntu_archives(architecture: Architecture) -> &'static [&'static str] {
+    match architecture {
+        Architecture::Amd64 => &["ubuntu", "ubuntu-security"],
+        Architecture::Arm64 => &["ubuntu-ports"],
+    }
+}
+
+/// Asks the mirrors of one `[[target]]`, and takes what `selection` takes.
+pub(in crate::discover) async fn discover(
+    entry: &TargetEntry,
+    source: &MirrorSource,
+    selection: &Selection,
+    context: Context<'_>,
+) -> Result<Listed, DiscoverError> {
+    let name = entry.name.get_ref().as_str();
+    match name {
+        "debian" => debian(entry, source, selection, context).await,
+        "arch" => arch::discover(entry, source, selection, context).await,
+        "flatcar" => flatcar::discover(entry, source, selection, context).await,
+        _ if is_ubuntu(name) => ubuntu(entry, source, selection, context).await,
+        _ => match rpm::family(name) {
+            Some(family) => {
+                let mut listed = rpm_repositories(entry, source, family, context).await?;
+                select::apply(entry, selection, &mut listed.found, context.first_seen);
+                Ok(listed)
+            }
+            None => Err(unsupported(format!(
+                "the mirrors of {name} cannot be read; take its kernels from a list"
+            ))),
+        },
+    }
+}
+
+/// A target by its id.
+pub(super) fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target), DiscoverError> {
+    let id: TargetId = name
+        .parse()
+        .map_err(|error: ParseKernelError| unsupported(error.to_string()))?;
+    let target = target::find(&id);
+    let target = target.ok_or_else(|| unsupported(format!("`{name}` is no target")))?;
+    Ok((id, target))
+}
+
+/// Reads the repositories that the matrix names or, passing over those that are not there, the usual ones. A kernel
+/// that several of them hold is taken from the first.
+async fn rpm_repositories(
+    entry: &TargetEntry,
+    source: &MirrorSource,
+    family: &'static rpm::Family,
+    context: Context<'_>,
+) -> Result<Listed, DiscoverError> {
+    let name = entry.name.get_ref().as_str();
+    let (target, _) = known_target(name)?;
+    let fetcher = fetcher(context)?;
+    let is_usual = source.urls.is_empty();
+    let named: Vec<&str> = if is_usual {
+        family.repositories.to_vec()
+    } else {
+        source.urls.iter().map(String::as_str).collect()
+    };
+    let mut absent = Vec::new();
+    let mut urls = Vec::new();
+    for url in named {
+        match rpm::expand(fetcher, url, family.oldest_release).await {
+            Err(DiscoverMirrorError::Repository { url, source })
+                if is_usual && source.is_not_there() =>
+            {
+                absent.push(url);
+            }
+            expanded => urls.extend(expanded?),
+        }
+    }
+    let mut all = Listed::default();
+    let mut seen = HashSet::new();
+    for (position, url) in urls.iter().enumerate() {
+        (context.progress)(&format!(
+            "{name}: repository {} of {}: {url}",
+            position + 1,
+            urls.len()
+        ));
+        for &architecture in &entry.architectures {
+            let read = rpm::discover(fetcher, &target, family, url, architecture).await;
+            let listed = match read {
+                Err(DiscoverMirrorError::Repository { source, .. })
+                    if is_usual && source.is_not_there() =>
+                {
+                    absent.push(url.replace("$arch", architecture.machine()));
+                    continue;
+                }
+                read => read?,
+            };
+            all.notices.extend(listed.notices);
+            let new = listed
+                .found
+                .into_iter()
+                .filter(|one| seen.insert((one.kernel.release.clone(), one.kernel.architecture)));
+            all.found.extend(new);
+        }
+    }
+    if let Some(first) = absent.first() {
+        all.notices.push(format!(
+            "{name}: {} of the usual repositories not there, such as {first}",
+            absent.len()
+        ));
+    }
+    Ok(all)
+}
+
+fn unsupported(message: String) -> DiscoverError {
+    DiscoverError::Unsupported { message }
+}
+
+async fn debian(
+    entry: &TargetEntry,
+    source: &MirrorSource,
+    selection: &Selection,
+    context: Context<'_>,
+) -> Result<Listed, DiscoverError> {
+    let bases = Bases::of(source, context, DEBIAN)?;
+    let told = told(entry, context);
+    let question = question(entry, source, &told)?;
+    let found = apt::discover_debian(fetcher(context)?, &bases.urls(), question).await?;
+    Ok(selected(entry, selection, context, found, &[bases]))
+}
+
+async fn ubuntu(
+    entry: &TargetEntry,
+    source: &MirrorSource,
+    selection: &Selection,
+    context: Context<'_>,
+) -> Result<Listed, DiscoverError> {
+    let mut urls = BTreeMap::new();
+    let mut all = Vec::new();
+    for &architecture in &entry.architectures {
+        let bases = Bases::of(source, context, ubuntu_archives(architecture))?;
+        urls.insert(architecture, bases.urls());
+        all.push(bases);
+    }
+    let told = told(entry, context);
+    let question = question(entry, source, &told)?;
+    let is_asked = |name: &str| entry.name.get_ref().matches_name(name);
+    let found = apt::discover_ubuntu(fetcher(context)?, &urls, is_asked, question).await?;
+    Ok(selected(entry, selection, context, found, &all))
+}
+
+/// Progress with the name of the `[[target]]`.
+fn told<'a>(entry: &'a TargetEntry, context: Context<'a>) -> impl Fn(&str) + 'a {
+    move |message| (context.progress)(&format!("{}: {message}", entry.name.get_ref()))
+}
+
+/// What is asked of an archive of apt.
+fn question<'a>(
+    entry: &'a TargetEntry,
+    source: &'a MirrorSource,
+    progress: &'a dyn Fn(&str),
+) -> Result<apt::Question<'a>, DiscoverError> {
+    if source.suites.is_empty() {
+        let name = entry.name.get_ref().as_str();
+        let example = if is_ubuntu(name) {
+            "[\"jammy\", \"jammy-updates\"]"
+        } else {
+            "[\"bookworm\", \"trixie\"]"
+        };
+        return Err(unsupported(format!(
+            "the mirrors of {name} need the names of suites: write suites = {example}"
+        )));
+    }
+    Ok(apt::Question {
+        suites: &source.suites,
+        architectures: &entry.architectures,
+        flavours: &source.flavours,
+        keyring: source.keyring.as_deref(),
+        allows_expired: source.allows_expired,
+        skips_missing: source.skips_missing,
+        progress,
+    })
+}
+
+/// What the selection takes, at the addresses that stand for those of the mirrors.
+fn selected(
+    entry: &TargetEntry,
+    selection: &Selection,
+    context: Context<'_>,
+    found: apt::MirrorKernels,
+    bases: &[Bases],
+) -> Listed {
+    let takes = |kernel: &Kernel| {
+        let found = Found {
+            kernel: kernel.clone(),
+            published: None,
+        };
+        select::takes(entry, selection, &found, context.first_seen)
+    };
+    let mut kernels = apt::newest(found.kernels, selection.latest, takes);
+    for package in kernels.iter_mut().flat_map(|kernel| &mut kernel.packages) {
+        let mut bases = bases.iter().flat_map(|bases| &bases.0);
+        if let Some(url) = bases.find_map(|base| base.usual_address(&package.url)) {
+            package.url = url;
+        }
+    }
+    let found_one = |kernel| Found {
+        kernel,
+        published: None,
+    };
+    Listed {
+        found: kernels.into_iter().map(found_one).collect(),
+        configs: BTreeMap::new(),
+        notices: found.notices,
+    }
+}
+
+/// Mirrors, in the order in which they are asked.
+struct Bases(Vec<Base>);
+
+/// A mirror, and the address that stands for it in locks.
+struct Base {
+    url: Url,
+    usual: String,
+}
+
+impl Base {
+    /// What a lock says for an address of this mirror.
+    fn usual_address(&self, url: &str) -> Option<Arc<str>> {
+        let rest = url.strip_prefix(self.url.as_str().trim_end_matches('/'))?;
+        rest.starts_with('/')
+            .then(|| format!("{}{rest}", self.usual).into())
+    }
+}
+
+impl Bases {
+    /// The matrix's own addresses; else those that are given at run time for the archives with these names, and no
+    /// others; else the usual ones.
+    fn of(
+        source: &MirrorSource,
+        context: Context<'_>,
+        names: &[&str],
+    ) -> Result<Self, DiscoverError> {
+        let base = |url: &str, usual: &str| {
+            let parsed = url.parse().map_err(|error: url::ParseError| {
+                unsupported(format!("the mirror's address `{url}` is wrong: {error}"))
+            })?;
+            Ok(Base {
+                url: parsed,
+                usual: usual.trim_end_matches('/').to_owned(),
+            })
+        };
+        let usual = || {
+            let all = DEFAULT_MIRRORS.iter();
+            all.filter(|(name, _)| names.contains(name))
+        };
+        let given: Vec<(&str, &str)> = usual()
+            .filter_map(|(name, usual)| Some((context.mirrors.get(*name)?.as_str(), *usual)))
+            .collect();
+        let all: Vec<(&str, &str)> = if !source.urls.is_empty() {
+            source
+                .urls
+                .iter()
+                .map(|url| (url.as_str(), url.as_str()))
+                .collect()
+        } else if !given.is_empty() {
+            given
+        } else {
+            usual().map(|(_, url)| (*url, *url)).collect()
+        };
+        let bases: Result<Vec<Base>, DiscoverError> = all
+            .into_iter()
+            .map(|(url, usual)| base(url, usual))
+            .collect();
+        bases.map(Self)
+    }
+
+    fn urls(&self) -> Vec<Url> {
+        self.0.iter().map(|base| base.url.clone()).collect()
+    }
+}

@@ -1,0 +1,23 @@
+//! Discovery from mirrors, in the layouts that distributions have: small ones made here, and the one that this
+//! machine's apt uses.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up fails, and says where"
+)]
+
+mod answers;
+mod arch;
+mod archive;
+mod debian;
+mod flatcar;
+#[path = "../common/locks.rs"]
+mod locks;
+mod repositories;
+#[path = "../common/server.rs"]
+mod server;
+mod signatures;
+mod ubuntu;
+mod usual;
+#[path = "../common/workspace.rs"]
+mod workspace;
