@@ -1,0 +1,176 @@
+//! `images list`, and `images` as driverkit prints them.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::super::driverkit::flags::Flags;
+use super::super::driverkit::{image_sources_of, values};
+use super::super::execution::{ask_repositories, of_remembered, of_sources};
+use super::super::output::print;
+use super::super::{CliError, Context};
+use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments, read};
+use crate::driverkit::{ImageRequest, Reader};
+use crate::image::index::{IndexEntry, write_index};
+use crate::image::{BuiltImage, Catalogue, ForeignImages, ImageSources, Maker, Offer};
+use crate::kernel::{Architecture, TargetId};
+
+impl AskedAsDriverkit {
+    /// What was given; nothing where no flag was.
+    pub(super) fn given(&self) -> Option<Flags> {
+        let mut flags = Flags::new();
+        self.build.put(&mut flags);
+        self.image.put(&mut flags);
+        (!flags.is_empty() || self.process.config.is_some()).then_some(flags)
+    }
+}
+
+impl ImagesArguments {
+    /// Prints the images that fit as driverkit prints them: a table in Markdown.
+    pub(super) fn show_as_driverkit(
+        &self,
+        flags: &Flags,
+        context: &Context,
+    ) -> Result<(), CliError> {
+        let values = values(context, flags, self.asked.process.config.as_deref())?;
+        let request = ImageRequest::read(&values).map_err(CliError::Diagnostics)?;
+        let mut reader = Reader::new(&values);
+        let architecture = reader.parsed("architecture", |text| {
+            text.parse::<Architecture>()
+                .map_err(|error| error.to_string())
+        });
+        if !reader.faults.is_empty() {
+            return Err(CliError::Diagnostics(reader.faults));
+        }
+        let target = values.text("target");
+        let (offers, _) = offers(&read(&self.folders)?, &image_sources_of(&request), context)?;
+        let fits = |offer: &&Offer| {
+            architecture.is_none_or(|wanted| offer.architecture == wanted)
+                && request
+                    .gcc
+                    .as_ref()
+                    .is_none_or(|wanted| offer.gcc.agrees_with(wanted))
+                && offer
+                    .target
+                    .as_ref()
+                    .is_none_or(|of| target.is_none_or(|wanted| of.as_str() == wanted))
+        };
+        let mut text = "| Image | Target | Arch | GCC |\n| --- | --- | --- | --- |\n".to_owned();
+        for offer in offers.iter().filter(fits) {
+            let target = offer
+                .target
+                .as_ref()
+                .map_or("any", |target| target.as_str());
+            text = format!(
+                "{text}| {} | {target} | {} | {} |\n",
+                offer.image,
+                offer.architecture.machine(),
+                offer.gcc.with_three_numbers()
+            );
+        }
+        print(&text)
+    }
+}
+
+/// The offers of all sources; asks repositories that were never asked.
+fn offers(
+    catalogue: &Catalogue,
+    sources: &ImageSources,
+    context: &Context,
+) -> Result<(Vec<Offer>, ForeignImages), CliError> {
+    let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+    if sources.is_unknown(&foreign) {
+        ask_repositories(sources, &foreign, false)?;
+    }
+    let offers = sources.offers(catalogue, &foreign).map_err(of_sources)?;
+    Ok((offers, foreign))
+}
+
+/// Prints the images, a line for each compiler.
+pub(super) fn show(
+    folders: &Folders,
+    sources: &ImageSources,
+    context: &Context,
+) -> Result<(), CliError> {
+    let catalogue = read(folders)?;
+    let (offers, foreign) = offers(&catalogue, sources, context)?;
+    let mut text = Vec::new();
+    list(
+        &catalogue,
+        &folders.built(context),
+        &offers,
+        &foreign,
+        &mut text,
+    )?;
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// Prints the images as an image index. Cross compilers are left out: in such an index an image compiles for the
+/// architecture that it runs on.
+pub(super) fn show_index(wanted: &ListArguments, context: &Context) -> Result<(), CliError> {
+    let sources = wanted.builder.sources()?;
+    let (offers, _) = offers(&read(&wanted.folders)?, &sources, context)?;
+    let mut entries: Vec<IndexEntry> = Vec::new();
+    for offer in offers
+        .iter()
+        .filter(|offer| offer.host == offer.architecture)
+    {
+        let gcc = offer.gcc.with_three_numbers();
+        match entries.iter_mut().find(|entry| entry.name == offer.image) {
+            Some(entry) => entry.gcc_versions.push(gcc),
+            None => entries.push(IndexEntry {
+                name: offer.image.clone(),
+                target: offer.target.clone(),
+                architecture: offer.architecture,
+                tag: sources.tag.clone(),
+                gcc_versions: vec![gcc],
+            }),
+        }
+    }
+    let text = write_index(&entries).map_err(|message| CliError::Infrastructure {
+        message: format!("failed to write the index: {message}"),
+    })?;
+    print(&text)
+}
+
+/// One line a compiler, in the columns of driverkit's own list, and whether the image is there.
+fn list(
+    catalogue: &Catalogue,
+    folder: &Path,
+    offers: &[Offer],
+    foreign: &ForeignImages,
+    output: &mut dyn Write,
+) -> Result<(), ImagesError> {
+    let mut rows = vec![["IMAGE", "TARGET", "ARCH", "GCC", "STATE"].map(str::to_owned)];
+    for offer in offers {
+        let state = match &offer.maker {
+            Maker::Own { name, .. } => {
+                let built = BuiltImage::load(folder, name)?;
+                let image = catalogue.get(name);
+                match built.zip(image) {
+                    Some((built, image)) if built.is_of(image) => "built",
+                    Some(_) => "outdated",
+                    None => "not built",
+                }
+            }
+            Maker::Driverkit if foreign.identity(&offer.image).is_some() => "pulled",
+            Maker::Driverkit => "not used yet",
+        };
+        let target = offer.target.as_ref().map_or("any", TargetId::as_str);
+        rows.push([
+            offer.image.clone(),
+            target.to_owned(),
+            offer.architecture.machine().to_owned(),
+            offer.gcc.to_string(),
+            state.to_owned(),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let [image, target, architecture, gcc] = [0, 1, 2, 3].map(width);
+    for [a, b, c, d, state] in &rows {
+        writeln!(
+            output,
+            "{a:image$}  {b:target$}  {c:architecture$}  {d:gcc$}  {state}"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! `images`: lists the builder images, builds them, and learns what others have.
+
+mod build;
+mod list;
+mod update;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::builder_flags::BuilderFlags;
+use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
+use super::{CliError, Context, ExitStatus};
+use crate::image::build::BuildError;
+use crate::image::{Catalogue, CatalogueError, ImageSources, RecordError};
+
+use build::{build_all, mirror};
+use list::{show, show_index};
+use update::update;
+
+/// Where builder images are described and kept.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Folders {
+    /// Folder with the descriptions of builder images
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "images",
+        env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS"
+    )]
+    pub(super) image_descriptions: PathBuf,
+    /// Folder that keeps the built images [default: images in the cache folder]
+    #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGES")]
+    pub(super) images: Option<PathBuf>,
+}
+
+impl Folders {
+    /// The folder that keeps the built images.
+    pub(super) fn built(&self, context: &Context) -> PathBuf {
+        self.images
+            .clone()
+            .unwrap_or_else(|| context.cache.join("images"))
+    }
+}
+
+/// List the builder images, or build them
+#[derive(Debug, Args)]
+pub(super) struct ImagesArguments {
+    #[command(subcommand)]
+    command: Option<ImagesCommand>,
+    #[command(flatten)]
+    folders: Folders,
+    #[command(flatten)]
+    asked: AskedAsDriverkit,
+}
+
+/// driverkit's flags: with any of them, the images are listed as driverkit does.
+#[derive(Debug, Args)]
+struct AskedAsDriverkit {
+    #[command(flatten)]
+    build: BuildFlags,
+    #[command(flatten)]
+    image: ImageFlags,
+    #[command(flatten)]
+    process: ProcessFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImagesCommand {
+    /// List the images, their compilers, and whether they are built (the default)
+    List(ListArguments),
+    /// Build images that are missing, or whose description has changed, from the packages of --mirror debian=URL
+    /// and, for security updates, --mirror debian-security=URL
+    Build(Box<BuildArguments>),
+    /// Ask repositories again which images they have, and pull again those that were used, so that the next run takes
+    /// what their tags stand for today
+    Update(Box<UpdateArguments>),
+}
+
+#[derive(Debug, Args)]
+struct ListArguments {
+    /// How they are listed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
+    #[command(flatten)]
+    folders: Folders,
+    #[command(flatten)]
+    builder: BuilderFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// A table
+    Table,
+    /// An image index as driverkit reads it
+    Index,
+}
+
+#[derive(Debug, Args)]
+struct UpdateArguments {
+    #[command(flatten)]
+    builder: BuilderFlags,
+}
+
+#[derive(Debug, Args)]
+struct BuildArguments {
+    /// The images to build; all that run on this machine when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Build also what is there, with the packages of today
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+/// Why `images` failed.
+#[derive(Debug, thiserror::Error)]
+enum ImagesError {
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error("no builder image is called `{name}`; there are {known}")]
+    Unknown { name: String, known: String },
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error("failed to write the list: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<ImagesError> for CliError {
+    fn from(error: ImagesError) -> Self {
+        match error {
+            ImagesError::Catalogue(_) | ImagesError::Unknown { .. } => {
+                Self::input(error.to_string())
+            }
+            _ => Self::Infrastructure {
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+impl ImagesArguments {
+    /// Runs the command. Building blocks the thread.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        match self.command {
+            Some(ImagesCommand::Build(wanted)) => {
+                let catalogue = read(&wanted.folders)?;
+                let mirror = mirror(context)?;
+                build_all(
+                    &catalogue,
+                    &wanted,
+                    &wanted.folders.built(context),
+                    &mirror,
+                    &mut io::stdout(),
+                )?;
+            }
+            Some(ImagesCommand::List(wanted)) if wanted.format == ListFormat::Index => {
+                show_index(&wanted, context)?;
+            }
+            Some(ImagesCommand::List(wanted)) => {
+                show(&wanted.folders, &wanted.builder.sources()?, context)?;
+            }
+            Some(ImagesCommand::Update(wanted)) => {
+                update(&wanted.builder.sources()?, context)?;
+            }
+            None => match self.asked.given() {
+                Some(flags) => self.show_as_driverkit(&flags, context)?,
+                None => show(&self.folders, &ImageSources::default(), context)?,
+            },
+        }
+        Ok(ExitStatus::Success)
+    }
+}
+
+fn read(folders: &Folders) -> Result<Catalogue, ImagesError> {
+    Ok(Catalogue::read(&folders.image_descriptions)?)
+}
