@@ -45,6 +45,7 @@ fn main() {
         script: "true".to_owned(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: MEMORY_BYTES,

@@ -135,6 +135,7 @@ async fn one(executor: Arc<KubernetesExecutor>, mounts: Vec<Mount>, store: PathB
         script: "true".to_owned(),
         mounts,
         environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(5),
             memory_bytes: MEMORY_BYTES,

@@ -94,7 +94,7 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
         kernels: vec![kernels],
         left_out: Vec::new(),
     }];
-    bencher.bench_local(|| expand(black_box(&expansion)));
+    bencher.bench_local(|| expand(black_box(&expansion), None));
 }
 
 /// Computing the addresses of all header packages of 6,434 kernels from release and version alone.

@@ -254,6 +254,9 @@ pub enum TreeOrigin {
     Headers,
     /// A kernel source, prepared with a configuration.
     Source,
+    /// Header packages that the distribution's package manager downloaded out of a subscription: in the build's own
+    /// image, with this machine's network.
+    Subscription,
 }
 
 /// Whose the programs are that a kernel tree brings to a build: fixdep, modpost, objtool.

@@ -169,6 +169,7 @@ fn job(script: &str, output: &Path) -> Job {
         script: script.to_owned(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(2),
             memory_bytes: 256 << 20,

@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::executor::{
     Completion, DockerExecutor, Executor, ExecutorError, Exit, Job, Limits, LocalExecutor, LogSink,
-    Mount, Toolchain, host_toolchain, image_identity,
+    Mount, Network, Toolchain, host_toolchain, image_identity,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,7 @@ fn job(script: &str, output: &Path) -> Job {
         script: script.to_owned(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(2),
             memory_bytes: 256 << 20,
@@ -885,4 +886,32 @@ async fn a_script_that_is_too_long_is_refused() {
             "{name}: {error}"
         );
     }
+}
+
+/// A package manager of the user's image is root in a copy of it, and may reach whom this machine may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_the_network_is_dockers_alone() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = format!(
+        "id -u; touch /usr/there; exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3 >/out/said",
+        address.port()
+    );
+    let output = tempfile::tempdir().unwrap();
+    let job = Job {
+        network: Network::Host,
+        ..job(&format!("exec bash -ec '{script}'"), output.path())
+    };
+    let error = run(&local().await, &job).await.expect_err("refused");
+    assert!(error.to_string().contains("gives no job the network"));
+    let greeter = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello").unwrap();
+    });
+    let (completion, log, files) = run(&docker().await, &job).await.unwrap();
+    assert_eq!(completion.exit, Exit::Code(0), "{log}");
+    assert_eq!(log, "0\n");
+    assert_eq!(files["said"], "hello");
+    greeter.join().unwrap();
 }

@@ -888,9 +888,51 @@ kernels = [{ release = "6.1.55" }]
     for text in [
         "nothing can be built for debian 6.1.55-1-amd64 #1 amd64: none of its packages is the header package",
         "amazonlinux2 5.4.95-42.163.amzn2.x86_64 #1 amd64 (and for 1 more of amazonlinux2): no rule gives",
-        "redhat 4.18.0-372.9.1.el8.x86_64 #1 amd64: its packages are behind a subscription",
         "vanilla 6.1.55 #1 amd64: its tree is prepared from a kernel source",
     ] {
         assert!(shown.contains(text), "{shown}");
+    }
+}
+
+#[test]
+fn kernels_of_a_subscription_need_an_image() {
+    let matrix = r#"drivers = ["8.1.0+driver", "7.0.0+driver"]
+architectures = ["amd64"]
+[[target]]
+name = "redhat"
+kernels = [{ release = "4.18.0-372.9.1.el8.x86_64" }, { release = "4.18.0-305.el8.x86_64", headers = [
+    "https://example.org/kernel-devel-4.18.0-305.el8.x86_64.rpm",
+] }]
+[[override]]
+target = "redhat"
+driver = "7.0.0+driver"
+image  = "registry.example.org/rhel8"
+"#;
+    let workspace = Workspace::new().with("m.toml", matrix);
+    let shown = workspace.run(&["plan", "m.toml"]);
+    // One of the two drivers lacks an image; named packages need none.
+    for text in [
+        "2 kernels, 2 drivers, 3 builds",
+        "its packages are behind a subscription: name an image of yours",
+        "yum                1  registry.example.org/rhel8",
+    ] {
+        assert!(shown.contains(text), "{shown}");
+    }
+    let shown = workspace.run(&[
+        "plan",
+        "m.toml",
+        "--builderimage",
+        "a/b:c",
+        "--format",
+        "json",
+    ]);
+    let out = shown.split_once("--- out\n").unwrap().1;
+    let out = out.split("--- err").next().unwrap();
+    let plan: serde_json::Value = serde_json::from_str(out).unwrap();
+    assert_eq!(plan["build_count"], 4);
+    for build in plan["builds"].as_array().unwrap() {
+        assert_eq!(build["image"], "a/b:c");
+        let is_named = build["kernel_release"] == "4.18.0-305.el8.x86_64";
+        assert_eq!(build["download"].is_null(), is_named, "{build}");
     }
 }

@@ -118,6 +118,7 @@ async fn run(executor: &DockerExecutor, tree: &Path, script: &str, timeout: Dura
             target: "/usr/lib/tree".into(),
         }],
         environment: vec![("A".to_owned(), "b c".to_owned())],
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout,
             memory_bytes: 256 << 20,

@@ -87,7 +87,7 @@ fn check_source(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn check_image(text: &str) -> Result<String, String> {
+pub(super) fn check_image(text: &str) -> Result<String, String> {
     check_image_name(text)?;
     Ok(text.to_owned())
 }

@@ -49,7 +49,7 @@ impl BundleArguments {
         let store = Arc::new(Store::open(&context.cache, "bundle")?);
         match self.command {
             BundleCommand::Export { bundle, selection } => {
-                let planned = selection.plan(context)?;
+                let planned = selection.plan(context, None)?;
                 let fetcher = Fetcher::new(store, fetch_settings(&planned));
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()

@@ -143,6 +143,11 @@ impl Execution {
         Ok(Some(Arc::new(fake)))
     }
 
+    /// The builder image that is named for all builds.
+    pub(super) fn named_image(&self) -> Result<Option<String>, CliError> {
+        Ok(self.sources()?.named)
+    }
+
     /// The builder images or this machine's compilers.
     pub(super) fn toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
         if self.executor == ExecutorChoice::Local && !self.docker_host.is_empty() {

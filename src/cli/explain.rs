@@ -58,7 +58,7 @@ impl ExplainArguments {
     /// Runs the command.
     pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
         self.run.selection.only = vec![self.build.clone()];
-        let planned = self.run.selection.plan(context)?;
+        let planned = self.run.plan(context)?;
         let build = planned
             .plan
             .builds

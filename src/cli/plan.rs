@@ -8,13 +8,15 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::builder_flags::check_image;
 use super::export;
 use super::output::{count, ignore_broken_pipe, write_columns};
 use super::selection::Selection;
 use super::{CliError, Context, ExitStatus};
 use crate::driver::{Artifact, DriverLocation, DriverVersion};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, Package, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::plan::{Build, BuildId, LeftOut, Plan};
+use crate::target;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -34,6 +36,9 @@ pub(super) struct PlanArguments {
     /// The folder of `--format driverkit`
     #[arg(long, value_name = "DIR", required_if_eq("format", "driverkit"))]
     out: Option<PathBuf>,
+    /// The builder image of all builds, as `run` will be given it
+    #[arg(long = "builderimage", value_name = "IMAGE", value_parser = check_image)]
+    image: Option<String>,
     /// List every build in the table, however many there are
     #[arg(long)]
     all: bool,
@@ -53,7 +58,7 @@ enum Format {
 
 impl PlanArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let planned = self.selection.plan(context)?;
+        let planned = self.selection.plan(context, self.image.as_deref())?;
         let plan = &planned.plan;
         if let (Format::Driverkit, Some(folder)) = (self.format, &self.out) {
             let written = export::write(&planned, folder)?;
@@ -155,6 +160,7 @@ fn write_table(output: &mut dyn Write, plan: &Plan, matrices: usize, all: bool) 
     } else {
         writeln!(output, "\n--all lists the builds.")?;
     }
+    write_downloads(output, plan)?;
     write_left_out(output, plan)
 }
 
@@ -179,6 +185,42 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     }));
     writeln!(output)?;
     write_columns(output, [false, false, true, false], &rows)
+}
+
+/// The exception among the builds: whose packages a package manager downloads, in an image of the user's and with the
+/// network on.
+fn write_downloads(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let mut groups: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
+    for build in &plan.builds {
+        if let Some(subscription) = target::subscription(&build.kernel) {
+            let image = build.settings.image.as_deref().unwrap_or_default();
+            let kernel = &build.kernel;
+            groups
+                .entry((subscription.manager.as_str(), image))
+                .or_default()
+                .insert(format!("{} {}", kernel.target, kernel.release));
+        }
+    }
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let head = [
+        "PACKAGES BY",
+        "KERNELS",
+        "WITH THE NETWORK, IN",
+        "FOR EXAMPLE",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(groups.into_iter().map(|((manager, image), kernels)| {
+        [
+            manager.to_owned(),
+            kernels.len().to_string(),
+            image.to_owned(),
+            kernels.first().cloned().unwrap_or_default(),
+        ]
+    }));
+    writeln!(output)?;
+    write_columns(output, [false, true, false, false], &rows)
 }
 
 /// What was left out, by rule and reason.
@@ -272,6 +314,26 @@ struct BuildJson<'a> {
     retries: u32,
     gcc: Option<&'a str>,
     image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download: Option<DownloadJson>,
+}
+
+/// How packages are downloaded that have no addresses: in `image`, by a job that is root and has the network.
+#[derive(Serialize)]
+struct DownloadJson {
+    manager: &'static str,
+    packages: Vec<String>,
+    network: &'static str,
+}
+
+fn download_json(kernel: &Kernel) -> Option<DownloadJson> {
+    let subscription = target::subscription(kernel)?;
+    let packages = subscription.names().into_iter();
+    Some(DownloadJson {
+        manager: subscription.manager.as_str(),
+        packages: packages.map(str::to_owned).collect(),
+        network: "host",
+    })
 }
 
 fn build_json(build: &Build) -> BuildJson<'_> {
@@ -296,6 +358,7 @@ fn build_json(build: &Build) -> BuildJson<'_> {
         retries: settings.retries,
         gcc: settings.gcc.as_deref(),
         image: settings.image.as_deref(),
+        download: download_json(kernel),
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
 impl RunArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let planned = self.selection.plan(context)?;
+        let planned = self.plan(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
         let reporters = self.reporters()?;
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -97,6 +97,12 @@ impl RunArguments {
             fill_in_locks(context, &planned, &store);
         }
         Ok(ExitStatus::of(&result))
+    }
+
+    /// The plan, with the builder image that the command line names.
+    pub(super) fn plan(&self, context: &Context) -> Result<Planned, CliError> {
+        let image = self.execution.named_image()?;
+        self.selection.plan(context, image.as_deref())
     }
 
     /// What a run of this command is made of; opens the store and the output folder.

@@ -77,7 +77,8 @@ impl Selection {
 
     /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. Warnings and
     /// notices go to standard error.
-    pub fn plan(&self, context: &Context) -> Result<Planned, CliError> {
+    /// `image` is the builder image that the command line names.
+    pub fn plan(&self, context: &Context, image: Option<&str>) -> Result<Planned, CliError> {
         let sources = Sources::read(&self.files)?;
         let mut configs = BTreeMap::new();
         let kernels = sources.kernels(context, self.locked, &mut configs)?;
@@ -91,7 +92,7 @@ impl Selection {
                 left_out: kernels.gone,
             })
             .collect();
-        let expanded = expand(&expansions).map_err(CliError::Diagnostics)?;
+        let expanded = expand(&expansions, image).map_err(CliError::Diagnostics)?;
         context.warn(&expanded.warnings);
         let mut plan = expanded.plan;
         if plan.builds.is_empty() {

@@ -264,6 +264,7 @@ mod tests {
             script: String::new(),
             mounts: Vec::new(),
             environment: Vec::new(),
+            network: crate::executor::Network::None,
             limits: Limits {
                 timeout: Duration::from_mins(1),
                 memory_bytes: 1 << 30,

@@ -9,6 +9,8 @@
 //! `PATH`, `HOME=/tmp`, `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs
 //! `/bin/sh` and `/usr/bin/env`.
 //!
+//! The one exception is a job with [`Network::Host`], see there.
+//!
 //! Of what a script leaves in `/out`, regular files and folders are given back; links, sockets and pipes are
 //! removed, never followed. A file `/out/.resources` is not an output: its lines `cpu_seconds <decimal>` and
 //! `memory_peak_bytes <integer>` tell what the script's processes used.
@@ -70,6 +72,18 @@ pub struct Limits {
     pub processes: u32,
 }
 
+/// Whether a job may reach others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nobody: the sandbox is hermetic.
+    #[default]
+    None,
+    /// Whoever this machine may: for a package manager that reaches a subscription. Such a manager is root and changes
+    /// its own files; so the script is root, with the container's usual capabilities, in a copy of the image that is
+    /// thrown away. `docker` only; other executors refuse such a job.
+    Host,
+}
+
 /// What a job runs over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Toolchain {
@@ -114,10 +128,31 @@ pub struct Job {
     pub mounts: Vec<Mount>,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
+    /// Whether it may reach others.
+    pub network: Network,
     /// Limits.
     pub limits: Limits,
     /// An existing, empty folder on this machine that receives the content of `/out`.
     pub output: PathBuf,
+}
+
+impl Job {
+    /// Refuses a job that wants the network, for an executor that gives none.
+    fn without_network(&self, executor: &str) -> Result<(), ExecutorError> {
+        match (self.network, &self.toolchain) {
+            (Network::None, _) => Ok(()),
+            (Network::Host, toolchain) => Err(ExecutorError::Image {
+                image: match toolchain {
+                    Toolchain::Image { name, .. } => name.clone(),
+                    Toolchain::Host { .. } => "of this machine".to_owned(),
+                },
+                message: format!(
+                    "executor `{executor}` gives no job the network, which {} needs; take `--executor docker`",
+                    self.name
+                ),
+            }),
+        }
+    }
 }
 
 /// How a job ended.

@@ -48,6 +48,7 @@ impl PlainExecutor {
                 message: "an image needs a sandbox; use this machine's compilers".to_owned(),
             });
         }
+        job.without_network("local")?;
         let scratch = tempfile::Builder::new()
             .prefix("driverkit-matrix-")
             .tempdir()

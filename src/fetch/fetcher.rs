@@ -79,6 +79,16 @@ impl Fetcher {
         &self.store
     }
 
+    /// Whether nothing but the store and named mirrors may be asked.
+    pub fn is_offline(&self) -> bool {
+        self.settings.mirrors.is_offline
+    }
+
+    /// The proxy of all connections.
+    pub fn proxy(&self) -> Option<&str> {
+        self.settings.proxy.as_deref()
+    }
+
     /// Whether the file is neither in the store nor at a place that may be asked.
     pub fn is_out_of_reach(&self, request: &Request) -> bool {
         self.known(&request.candidates, request.sha256).is_none()

@@ -129,7 +129,7 @@ pub struct LeftOut {
     pub driver: Option<crate::driver::DriverVersion>,
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
-    /// The rule: `support floor`, `exclude`, `architecture`, `gone`.
+    /// The rule: `support floor`, `exclude`, `architecture`, `image`, `gone`.
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Build;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
-use crate::target::{self, TreeKind};
+use crate::target;
 
 /// A warning for each target that has kernels for which nothing can be built.
 pub(super) fn doubts(builds: &[Build]) -> Vec<Diagnostic> {
@@ -48,16 +48,8 @@ fn doubt(kernel: &Kernel) -> Option<String> {
     if let Err(expected) = checked {
         return Some(expected);
     }
-    match target.tree_kind(kernel) {
-        Err(problem) => return Some(problem),
-        Ok(TreeKind::Subscription(_)) => {
-            return Some(
-                "its packages are behind a subscription, and need an image and a network of yours: give them with \
-                 `headers`"
-                    .to_owned(),
-            );
-        }
-        Ok(_) => {}
+    if let Err(problem) = target.tree_kind(kernel) {
+        return Some(problem);
     }
     if target.needs_config() && kernel.config_sha256.is_none() {
         return Some(

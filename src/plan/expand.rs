@@ -37,8 +37,12 @@ pub struct Expanded {
 }
 
 /// Multiplies out the matrices: drivers x kernels x architectures x artifacts, less what rules leave out, every
-/// build once. The errors are contradictions between matrices, each with both places.
-pub fn expand(expansions: &[Expansion<'_>]) -> Result<Expanded, Vec<Diagnostic>> {
+/// build once. `image` is the builder image that the command line names: it beats what matrices say. The errors are
+/// contradictions between matrices, each with both places.
+pub fn expand(
+    expansions: &[Expansion<'_>],
+    image: Option<&str>,
+) -> Result<Expanded, Vec<Diagnostic>> {
     let conflicts = conflicting_drivers(expansions);
     if !conflicts.is_empty() {
         return Err(conflicts);
@@ -47,7 +51,7 @@ pub fn expand(expansions: &[Expansion<'_>]) -> Result<Expanded, Vec<Diagnostic>>
     let mut expanded = Expanded::default();
     let mut interned = Interned::default();
     for (index, expansion) in expansions.iter().enumerate() {
-        let mut grid = Grid::new(index, expansion.matrix, &mut interned);
+        let mut grid = Grid::new(index, expansion.matrix, image, &mut interned);
         for (entry, kernels) in expansion.matrix.targets.iter().zip(&expansion.kernels) {
             grid.add_entry(entry, kernels);
         }
@@ -90,10 +94,15 @@ fn order_of(left_out: &LeftOut) -> LeftOutOrder<'_> {
     )
 }
 
+/// Why the kernels of a subscription are left out where no image is named.
+const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image of yours that has access to them \
+    (`image = \"...\"` in [[target]], [[override]] or [defaults], or --builderimage), or the packages with `headers`";
+
 /// The grid of one matrix.
 struct Grid<'a> {
     index: usize,
     matrix: &'a Matrix,
+    image: Option<&'a str>,
     interned: &'a mut Interned,
     candidates: Vec<Candidate>,
     left_out: Vec<LeftOut>,
@@ -102,10 +111,16 @@ struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
-    fn new(index: usize, matrix: &'a Matrix, interned: &'a mut Interned) -> Self {
+    fn new(
+        index: usize,
+        matrix: &'a Matrix,
+        image: Option<&'a str>,
+        interned: &'a mut Interned,
+    ) -> Self {
         Self {
             index,
             matrix,
+            image,
             interned,
             candidates: Vec::new(),
             left_out: Vec::new(),
@@ -149,6 +164,9 @@ impl<'a> Grid<'a> {
         let mut base = BuildSettings::default();
         apply(&mut base, &matrix.defaults);
         apply(&mut base, &entry.settings);
+        if let Some(image) = self.image {
+            base.image = Some(image.to_owned());
+        }
         let base = self.interned.settings(base);
         for (kernel, span) in kernels {
             if let Some(reason) = architecture_reason(entry, kernel) {
@@ -200,6 +218,7 @@ impl<'a> Grid<'a> {
         if supported.is_empty() {
             return;
         }
+        let needs_image = target::subscription(kernel).is_some();
         for driver in drivers {
             let version = &driver.version;
             let mut artifacts = Vec::with_capacity(2);
@@ -232,6 +251,10 @@ impl<'a> Grid<'a> {
                 continue;
             }
             let settings = self.settings(base, &overrides, version);
+            if needs_image && settings.image.is_none() {
+                self.leave_out(kernel, Some(version), None, "image", NEEDS_IMAGE);
+                continue;
+            }
             let build = Build {
                 kernel: Arc::clone(kernel),
                 driver: Arc::clone(driver),
@@ -285,6 +308,9 @@ impl<'a> Grid<'a> {
                     &one.settings,
                 );
             }
+        }
+        if let (Some(changed), Some(image)) = (&mut changed, self.image) {
+            changed.image = Some(image.to_owned());
         }
         match changed {
             Some(settings) => self.interned.settings(settings),

@@ -41,7 +41,7 @@ fn expand_all(matrices: &[Matrix]) -> Result<Expanded, Vec<crate::diagnostic::Di
             left_out: Vec::new(),
         })
         .collect();
-    expand(&expansions)
+    expand(&expansions, None)
 }
 
 /// A matrix file as a value, small enough to be expanded by hand.

@@ -10,6 +10,7 @@ use super::toolchain::ChosenToolchain;
 use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
+use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::kernel::Architecture;
 use crate::plan::Build;
@@ -50,6 +51,7 @@ impl Pipeline {
             let request = JobRequest {
                 phase,
                 toolchain: toolchain.toolchain.clone(),
+                network: Network::None,
                 script,
                 mounts,
             };

@@ -14,6 +14,7 @@ use super::toolchain::ChosenToolchain;
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
+use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
 use crate::script::{
@@ -146,6 +147,7 @@ impl Pipeline {
         let request = JobRequest {
             phase: Phase::Check,
             toolchain: toolchain.toolchain.clone(),
+            network: Network::None,
             script,
             mounts,
         };

@@ -13,7 +13,7 @@ use super::step::{Done, Halt, Mode, Work};
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::{Driver, DriverLocation};
-use crate::executor::Mount;
+use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Request};
 use crate::plan::Build;
@@ -240,6 +240,7 @@ impl Pipeline {
         let request = JobRequest {
             phase: Phase::Configure,
             toolchain: self.configure_toolchain(Mode::Run).await?,
+            network: Network::None,
             script,
             mounts: vec![mount(self.source_tree(build, source)?)],
         };

@@ -8,7 +8,9 @@ use super::step::{Halt, Mode, backoff};
 use super::stop::StopReason;
 use crate::digest::Sha256;
 use crate::event::EventKind;
-use crate::executor::{Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Toolchain};
+use crate::executor::{
+    Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain,
+};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
 use crate::report::{LogLimits, LogWriter};
@@ -23,6 +25,7 @@ pub(super) struct JobRequest {
     pub(super) toolchain: Toolchain,
     pub(super) script: String,
     pub(super) mounts: Vec<Mount>,
+    pub(super) network: Network,
 }
 
 /// What a job gave.
@@ -103,10 +106,8 @@ impl Pipeline {
             toolchain: request.toolchain.clone(),
             script: request.script.clone(),
             mounts: request.mounts.clone(),
-            environment: match phase {
-                Phase::Module | Phase::Probe => build.settings.environment.clone(),
-                _ => Vec::new(),
-            },
+            environment: self.environment(build, request),
+            network: request.network,
             limits: Limits {
                 timeout: build.settings.timeout,
                 memory_bytes: build.settings.memory_bytes,
@@ -148,6 +149,18 @@ impl Pipeline {
             log,
             findings: classifier.finish(),
         })
+    }
+
+    fn environment(&self, build: &Build, request: &JobRequest) -> Vec<(String, String)> {
+        let mut environment = match request.phase {
+            Phase::Module | Phase::Probe | Phase::Fetch => build.settings.environment.clone(),
+            _ => Vec::new(),
+        };
+        if let (Network::Host, Some(proxy)) = (request.network, self.fetcher.proxy()) {
+            let variables = ["http_proxy", "https_proxy"];
+            environment.extend(variables.map(|name| (name.to_owned(), proxy.to_owned())));
+        }
+        environment
     }
 
     pub(super) fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {

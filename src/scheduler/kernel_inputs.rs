@@ -12,6 +12,7 @@ use super::packages::request_for;
 use super::pipeline::Pipeline;
 use super::prepare::{KernelSource, Preparation};
 use super::step::{Halt, Mode, Work};
+use super::subscription::Download;
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::event::{HostPrograms, InputReport, TreeOrigin, TreeReport};
@@ -19,6 +20,7 @@ use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Fetched, Request};
 use crate::kernel::Kernel;
+use crate::plan::Build;
 use crate::target::{BuildFolder, Target, TreeKind, WantedPackage};
 use crate::verify::{KernelTreeFacts, ReadTreeError, read_kernel_tree};
 
@@ -68,6 +70,8 @@ pub(super) struct Input {
     pub(super) package: WantedPackage,
     pub(super) fetched: Fetched,
     pub(super) tree: Sha256,
+    /// How it is downloaded, where it has no address.
+    pub(super) download: Option<Arc<Download>>,
 }
 
 /// What was found in the trees of a kernel.
@@ -98,7 +102,9 @@ impl Input {
 impl KernelInputs {
     /// What the manifest says of the tree.
     pub(super) fn report(&self) -> TreeReport {
+        let is_subscribed = self.inputs.iter().any(|input| input.download.is_some());
         let (origin, host_programs) = match self.preparation {
+            None if is_subscribed => (TreeOrigin::Subscription, HostPrograms::Packaged),
             None => (TreeOrigin::Headers, HostPrograms::Packaged),
             Some(_) => (TreeOrigin::Source, HostPrograms::Rebuilt),
         };
@@ -123,9 +129,10 @@ impl Pipeline {
     /// The kernel's packages and trees; each package is fetched and unpacked once for the whole run.
     pub(super) async fn kernel_inputs(
         &self,
-        kernel: &Kernel,
+        build: &Build,
         mode: Mode,
     ) -> Result<KernelPackages, Halt> {
+        let kernel = &*build.kernel;
         let missing =
             |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
         let wrong =
@@ -137,31 +144,21 @@ impl Pipeline {
             return installed.map(KernelPackages::Headers);
         }
         let kernel = &*self.with_upstream(target, kernel, mode).await?;
-        match target.tree_kind(kernel).map_err(wrong)? {
-            TreeKind::Headers => {}
+        let inputs = match target.tree_kind(kernel).map_err(wrong)? {
+            TreeKind::Headers => {
+                let packages = target.header_packages(kernel, self.host).map_err(missing)?;
+                self.fetched_inputs(packages, mode).await?
+            }
             TreeKind::Source(tree) => {
                 let source = self.kernel_source(target, kernel, tree, mode).await?;
                 return Ok(KernelPackages::Source(Arc::new(source)));
             }
-            TreeKind::Subscription(_) => {
-                let message = "subscriptions cannot be used yet: its builds can only be planned";
-                return Err(missing(message.to_owned()).into());
+            TreeKind::Subscription(subscription) => {
+                self.subscribed_inputs(build, subscription, mode).await?
             }
-        }
-        let packages = target.header_packages(kernel, self.host).map_err(missing)?;
+        };
         let build_folder = target.build_folder(kernel).map_err(wrong)?;
         let uts_releases = target.uts_releases(kernel).map_err(wrong)?;
-        let inputs =
-            futures_util::future::try_join_all(packages.into_iter().map(async |package| {
-                let fetched = self.fetch(&package, mode).await?;
-                let tree = self.unpack(&package, &fetched, mode).await?;
-                Ok::<_, Halt>(Input {
-                    package,
-                    fetched,
-                    tree,
-                })
-            }))
-            .await?;
         let wanted = WantedTree {
             target,
             build_folder,
@@ -175,6 +172,25 @@ impl Pipeline {
             inspection,
             preparation: None,
         })))
+    }
+
+    /// Packages with addresses, unpacked.
+    async fn fetched_inputs(
+        &self,
+        packages: Vec<WantedPackage>,
+        mode: Mode,
+    ) -> Result<Vec<Input>, Halt> {
+        futures_util::future::try_join_all(packages.into_iter().map(async |package| {
+            let fetched = self.fetch(&package, mode).await?;
+            let tree = self.unpack(&package, &fetched, None, mode).await?;
+            Ok::<_, Halt>(Input {
+                package,
+                fetched,
+                tree,
+                download: None,
+            })
+        }))
+        .await
     }
 
     /// The kernel with what its distribution says of it elsewhere: Flatcar's package list has the kernel's version.

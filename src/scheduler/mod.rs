@@ -22,6 +22,7 @@ mod prepare;
 mod run;
 mod step;
 mod stop;
+mod subscription;
 mod toolchain;
 
 pub use events::Events;

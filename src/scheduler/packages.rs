@@ -3,6 +3,7 @@
 use super::kernel_inputs::{Input, unexpected};
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode, Work};
+use super::subscription::Download;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
@@ -35,11 +36,12 @@ impl Pipeline {
         &self,
         package: &WantedPackage,
         fetched: &Fetched,
+        download: Option<&Download>,
         mode: Mode,
     ) -> Result<Sha256, Halt> {
         let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
         let work = async {
-            let sha256 = self.unpack_now(package, fetched.sha256).await?;
+            let sha256 = self.unpack_now(package, fetched.sha256, download).await?;
             let role = TreeRole::Package;
             Ok(Work::plain(StepResult::Tree { sha256, role }))
         };
@@ -51,9 +53,18 @@ impl Pipeline {
     }
 
     /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
-    async fn unpack_now(&self, package: &WantedPackage, sha256: Sha256) -> Result<Sha256, Halt> {
+    async fn unpack_now(
+        &self,
+        package: &WantedPackage,
+        sha256: Sha256,
+        download: Option<&Download>,
+    ) -> Result<Sha256, Halt> {
         self.may_begin(Mode::Run)?;
-        if !self.store.has_blob(sha256) {
+        if self.store.has_blob(sha256) {
+            // Nothing to fetch.
+        } else if let Some(download) = download {
+            self.download_again(download, sha256).await?;
+        } else {
             let mut request = request_for(package);
             request.sha256 = Some(sha256);
             let fetched = Box::pin(self.fetcher.fetch(&request)).await;
@@ -81,7 +92,8 @@ impl Pipeline {
                 self.store.touch_tree(input.tree);
                 continue;
             }
-            let unpack = || self.unpack_now(&input.package, input.fetched.sha256);
+            let download = input.download.as_deref();
+            let unpack = || self.unpack_now(&input.package, input.fetched.sha256, download);
             let unpacked = self.trees.run(input.tree, unpack).await?;
             if unpacked != input.tree {
                 let message = format!(

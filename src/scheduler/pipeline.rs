@@ -262,7 +262,7 @@ impl Pipeline {
         mode: Mode,
         progress: &mut Progress,
     ) -> Result<KernelPackages, Halt> {
-        let name = build.kernel.identity_text();
+        let name = kernel_name(build);
         if let Some(known) = self.kernels.get(&name) {
             // What a look into the cache did not find, a run may make.
             if mode == Mode::Lookup || known != Err(Halt::Missing) {
@@ -270,7 +270,7 @@ impl Pipeline {
             }
         }
         let inputs = if mode == Mode::Lookup {
-            self.kernel_inputs(&build.kernel, mode).await
+            self.kernel_inputs(build, mode).await
         } else {
             if !matches!(self.kernels.get(&name), Some(Ok(_))) {
                 self.events.phase(build, Phase::Fetch);
@@ -278,7 +278,7 @@ impl Pipeline {
             // Only the one that works counts the time; others merely wait.
             let work = async || {
                 let clock = Instant::now();
-                let inputs = self.kernel_inputs(&build.kernel, mode).await;
+                let inputs = self.kernel_inputs(build, mode).await;
                 progress.phases.push((Phase::Fetch, clock.elapsed()));
                 inputs
             };
@@ -351,6 +351,15 @@ impl Pipeline {
             progress.new.push((phase_of(artifact), done.clone()));
         }
         Ok(done)
+    }
+}
+
+/// What a kernel's packages are remembered by; those of a subscription come out of the build's image.
+pub(super) fn kernel_name(build: &Build) -> String {
+    let name = build.kernel.identity_text();
+    match &build.settings.image {
+        Some(image) => format!("{name} in {image}"),
+        None => name,
     }
 }
 

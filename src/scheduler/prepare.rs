@@ -16,7 +16,7 @@ use super::step::{Done, Halt, Mode, Work};
 use super::toolchain::ChosenToolchain;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
-use crate::executor::Mount;
+use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Request};
 use crate::fs::{self, FileError};
@@ -82,9 +82,10 @@ impl Pipeline {
             .ok_or_else(|| missing(format!("kernel {kernel} names no kernel source")))?;
         let fetched = self.fetch(&package, mode).await?;
         let input = Input {
-            tree: self.unpack(&package, &fetched, mode).await?,
+            tree: self.unpack(&package, &fetched, None, mode).await?,
             package,
             fetched,
+            download: None,
         };
         Ok(KernelSource {
             input,
@@ -209,6 +210,7 @@ impl Pipeline {
         let request = JobRequest {
             phase: Phase::Prepare,
             toolchain: preparation.toolchain.toolchain.clone(),
+            network: Network::None,
             script: preparation.script.clone(),
             mounts: vec![
                 Mount {

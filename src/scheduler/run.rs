@@ -128,7 +128,9 @@ impl Run {
                 .map(|build| pipeline.build(build, Mode::Lookup).now_or_never().flatten())
                 .collect();
             if let Some(build) = builds.first() {
-                pipeline.kernels.remove(&build.kernel.identity_text());
+                pipeline
+                    .kernels
+                    .remove(&super::pipeline::kernel_name(build));
             }
             found
         };

@@ -86,9 +86,29 @@ impl BuilderImages {
         self
     }
 
+    /// The image that the command line or the matrix names for a build.
+    pub(super) fn named<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
+        let name = self.named.as_ref().or(build.settings.image.as_ref());
+        name.map(String::as_str)
+    }
+
+    /// What is offered of an image by its name, where no compiler of it is asked for.
+    fn offer_of(&self, name: &str, host: Architecture) -> Offer {
+        let own = self.catalogue.get(name).map(Offer::of_description);
+        own.and_then(|mut offers| offers.next())
+            .unwrap_or_else(|| Offer {
+                image: name.to_owned(),
+                target: None,
+                host,
+                architecture: host,
+                gcc: GccVersion::default(),
+                maker: Maker::Driverkit,
+            })
+    }
+
     /// The offer for a build: of the image that the command line or the matrix names, else of all images.
     fn choose(&self, build: &Build, wanted: &Wanted<'_>) -> Result<(Offer, String), String> {
-        let Some(name) = self.named.as_ref().or(build.settings.image.as_ref()) else {
+        let Some(name) = self.named(build) else {
             let (offer, reason) =
                 image::choose(&self.offers, wanted).map_err(|error| error.to_string())?;
             return Ok((offer.clone(), reason.to_string()));
@@ -101,7 +121,7 @@ impl BuilderImages {
         }
         // As driverkit does: the wanted compiler must be in it.
         let foreign = Offer {
-            image: name.clone(),
+            image: name.to_owned(),
             target: None,
             host: wanted.host,
             architecture: wanted.host,
@@ -205,6 +225,14 @@ impl Pipeline {
         })
     }
 
+    /// An image by its name, for a job that no compiler has a part in.
+    pub(super) async fn named_image(&self, name: &str, mode: Mode) -> Result<Toolchain, Halt> {
+        let Toolchains::Images(images) = &self.toolchains else {
+            return Err(failed(format!("executor `local` has no image {name}")));
+        };
+        self.of_offer(&images.offer_of(name, self.host), mode).await
+    }
+
     async fn pull(&self, images: &BuilderImages, name: &str) -> Result<Sha256, Halt> {
         let executor = self.executor.get().ok_or(Halt::NotRun)?;
         let pulled = executor.pull(name, false).await;
@@ -254,14 +282,7 @@ impl Pipeline {
         });
         let offer = match (found, &images.named) {
             (Some(offer), _) => offer.clone(),
-            (None, Some(name)) => Offer {
-                image: name.clone(),
-                target: None,
-                host: self.host,
-                architecture: self.host,
-                gcc: GccVersion::default(),
-                maker: Maker::Driverkit,
-            },
+            (None, Some(name)) => images.offer_of(name, self.host),
             (None, None) => {
                 let message = "no builder image is built; run `driverkit-matrix images build`";
                 return Err(Failure::new(FailureClass::Image, Phase::Configure, message).into());

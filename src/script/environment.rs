@@ -20,7 +20,7 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 8] = [
+pub(super) const TEMPLATES: [(&str, &str); 9] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
@@ -28,6 +28,7 @@ pub(super) const TEMPLATES: [(&str, &str); 8] = [
         "debug_information.sh",
         include_str!("../../templates/debug_information.sh"),
     ),
+    ("download.sh", include_str!("../../templates/download.sh")),
     ("module.sh", include_str!("../../templates/module.sh")),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
@@ -89,6 +90,7 @@ pub(super) fn render(template: &'static str, settings: Value) -> Result<String, 
 /// are not known yet, so that a check's own key needs this.)
 pub fn template_digest(phase: Phase) -> Sha256 {
     let names: &[&str] = match phase {
+        Phase::Fetch => &["prelude.sh", "download.sh"],
         Phase::Prepare => &["prelude.sh", "prepare.sh"],
         Phase::Configure => &["prelude.sh", "configure.sh"],
         Phase::Check => &["prelude.sh", "debug_information.sh", "checks.sh"],

@@ -12,6 +12,7 @@
 //!
 //! | step | result |
 //! | --- | --- |
+//! | download | `/out/<file>` for each package |
 //! | prepare | `/out/tree`, see [`PREPARED_TREE`] |
 //! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
 //! | checks | `/out/checks/<id>/status` and `log`, see [`read_answers`] |
@@ -30,11 +31,13 @@ pub use answers::{Answer, AnswersError, read_answers};
 pub use classify::{LogClassifier, LogFindings, ToolchainDefect, classify_log};
 pub use environment::{ScriptError, template_digest};
 pub use settings::{
-    CheckToRun, ChecksSettings, Compilers, ConfigureSettings, KernelSettings, KnownAnswer,
-    ModuleSettings, PrepareSettings, ProbeSettings, render_checks, render_configure, render_module,
-    render_prepare, render_probe,
+    CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,
+    KnownAnswer, ModuleSettings, PrepareSettings, ProbeSettings, render_checks, render_configure,
+    render_download, render_module, render_prepare, render_probe,
 };
 
+/// How the download script ends when the package manager was content, and left no such package.
+pub const NO_SUCH_PACKAGE: i32 = 66;
 /// Where a kernel source lies that is prepared.
 pub const KERNEL_SOURCE: &str = "/source";
 /// Where the folder lies that holds its configuration, as [`CONFIGURATION_FILE`].

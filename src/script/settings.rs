@@ -4,6 +4,7 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
+use super::NO_SUCH_PACKAGE;
 use super::environment::{ScriptError, render};
 use crate::driver::DriverVersion;
 use crate::kernel::Architecture;
@@ -101,6 +102,15 @@ pub struct PrepareSettings<'a> {
     pub folder: String,
 }
 
+/// What the download step needs to know.
+#[derive(Clone, Debug)]
+pub struct DownloadSettings<'a> {
+    /// The package manager's word: `yum` or `zypper`.
+    pub manager: &'static str,
+    /// Each package as the manager takes it, and the file that it leaves.
+    pub packages: Vec<(&'a str, &'a str)>,
+}
+
 /// A configure check whose answer is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckToRun {
@@ -150,6 +160,15 @@ pub struct ProbeSettings<'a> {
     pub kernel: &'a KernelSettings,
     /// The answers of all checks in `bpf/configure/`.
     pub answers: Vec<KnownAnswer>,
+}
+
+/// The script that downloads header packages with a package manager.
+pub fn render_download(settings: &DownloadSettings<'_>) -> Result<String, ScriptError> {
+    let DownloadSettings { manager, packages } = settings;
+    let package = |&(name, file): &(&str, &str)| context! { name, file };
+    let packages: Vec<Value> = packages.iter().map(package).collect();
+    let (manager, not_found) = (*manager, NO_SUCH_PACKAGE);
+    render("download.sh", context! { manager, packages, not_found })
 }
 
 /// The script that makes a header tree of the kernel source and configuration at their places.

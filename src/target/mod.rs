@@ -43,8 +43,10 @@ pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
 pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, file_name};
-pub use registry::{ALL, find, is_known, known_ids};
-pub use tree::{BuildFolder, PackageManager, SourceTree, Subscription, TreeKind};
+pub use registry::{ALL, find, is_known, known_ids, subscription};
+pub use tree::{
+    BuildFolder, PackageManager, SourceTree, SubscribedPackage, Subscription, TreeKind,
+};
 
 /// A distribution, or a family of ids of one.
 pub trait Target: Send + Sync {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::rpm::KernelDevel;
-use super::tree::{PackageManager, Subscription, TreeKind};
+use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
 use super::{BuildFolder, LoaderName, Target, WantedPackage};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
@@ -46,7 +46,10 @@ impl Target for RedHat {
         }
         Ok(TreeKind::Subscription(Subscription {
             manager: PackageManager::Yum,
-            packages: vec![format!("kernel-devel-0:{}", kernel.release)],
+            packages: vec![SubscribedPackage {
+                name: format!("kernel-devel-0:{}", kernel.release),
+                file: format!("kernel-devel-{}.rpm", kernel.release),
+            }],
         }))
     }
 
@@ -88,7 +91,10 @@ mod tests {
             RedHat.tree_kind(&bare),
             Ok(TreeKind::Subscription(Subscription {
                 manager: PackageManager::Yum,
-                packages: vec!["kernel-devel-0:4.18.0-372.9.1.el8.x86_64".to_owned()],
+                packages: vec![SubscribedPackage {
+                    name: "kernel-devel-0:4.18.0-372.9.1.el8.x86_64".to_owned(),
+                    file: "kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm".to_owned(),
+                }],
             }))
         );
         assert_eq!(

@@ -1,10 +1,10 @@
 //! Which targets there are.
 
 use super::{
-    Debian, Target, alinux, almalinux, amazonlinux, arch, bottlerocket, centos, fedora, flatcar,
-    minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu, vanilla,
+    Debian, Subscription, Target, TreeKind, alinux, almalinux, amazonlinux, arch, bottlerocket,
+    centos, fedora, flatcar, minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu, vanilla,
 };
-use crate::kernel::TargetId;
+use crate::kernel::{Kernel, TargetId};
 
 /// Every target.
 pub static ALL: &[&dyn Target] = &[
@@ -53,4 +53,16 @@ pub fn known_ids() -> Vec<&'static str> {
 /// Whether a target answers for the id.
 pub fn is_known(id: &TargetId) -> bool {
     find(id).is_some()
+}
+
+/// How a kernel's packages come out of a subscription, where there is no other way to them.
+pub fn subscription(kernel: &Kernel) -> Option<Subscription> {
+    // Named packages are downloaded like any other.
+    if !kernel.packages.is_empty() {
+        return None;
+    }
+    match find(&kernel.target)?.tree_kind(kernel) {
+        Ok(TreeKind::Subscription(subscription)) => Some(subscription),
+        _ => None,
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, named};
-use super::tree::{PackageManager, Subscription, TreeKind};
+use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
 use super::{BuildFolder, LoaderName, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
@@ -248,10 +248,19 @@ impl Target for Sles {
             return Ok(TreeKind::Headers);
         }
         let version = Parts::of(kernel)?.package_version()?;
-        let package = |name: &str| format!("{name}={version}");
+        let machine = kernel.architecture.machine();
+        let package = |(name, part): (&str, &str)| SubscribedPackage {
+            name: format!("{name}={version}"),
+            file: format!("{name}-{version}.{part}.rpm"),
+        };
         Ok(TreeKind::Subscription(Subscription {
             manager: PackageManager::Zypper,
-            packages: ["kernel-default-devel", "kernel-devel"].map(package).into(),
+            packages: [
+                ("kernel-default-devel", machine),
+                ("kernel-devel", "noarch"),
+            ]
+            .map(package)
+            .into(),
         }))
     }
 
@@ -353,11 +362,15 @@ mod tests {
             panic!("no subscription");
         };
         assert_eq!(
-            found.packages,
+            found.names(),
             [
                 "kernel-default-devel=5.14.21-150400.22.1",
                 "kernel-devel=5.14.21-150400.22.1"
             ]
+        );
+        assert_eq!(
+            found.packages[1].file,
+            "kernel-devel-5.14.21-150400.22.1.noarch.rpm"
         );
     }
 }

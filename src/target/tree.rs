@@ -28,17 +28,43 @@ pub struct SourceTree {
 pub struct Subscription {
     /// The package manager.
     pub manager: PackageManager,
-    /// The packages, as the manager takes them: `kernel-devel-3.10.0-1160.66.1.el7.x86_64`.
-    pub packages: Vec<String>,
+    /// The packages.
+    pub packages: Vec<SubscribedPackage>,
+}
+
+impl Subscription {
+    /// The packages, as the manager takes them.
+    pub fn names(&self) -> Vec<&str> {
+        self.packages.iter().map(|package| &*package.name).collect()
+    }
+}
+
+/// A package that a package manager downloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribedPackage {
+    /// The package, as the manager takes it: `kernel-devel-0:4.18.0-372.9.1.el8.x86_64`.
+    pub name: String,
+    /// The file that it leaves: `kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm`.
+    pub file: String,
 }
 
 /// A package manager that reaches a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackageManager {
-    /// Red Hat's; any network will do.
+    /// Red Hat's: dnf, or yum where that is all there is.
     Yum,
     /// SUSE's; the registration passes through the host's network.
     Zypper,
+}
+
+impl PackageManager {
+    /// Its name: `yum`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yum => "yum",
+            Self::Zypper => "zypper",
+        }
+    }
 }
 
 /// Where the folder is that `make -C` is given.

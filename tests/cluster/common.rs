@@ -157,6 +157,7 @@ impl Cluster {
             script: work.script.clone(),
             mounts: work.mounts.clone(),
             environment: Vec::new(),
+            network: driverkit_matrix::executor::Network::None,
             limits: Limits {
                 timeout: work.timeout,
                 memory_bytes: work.memory_bytes,

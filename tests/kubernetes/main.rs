@@ -71,6 +71,7 @@ impl Parts {
             script: "true".to_owned(),
             mounts: Vec::new(),
             environment: Vec::new(),
+            network: driverkit_matrix::executor::Network::None,
             limits: Limits {
                 timeout: Duration::from_mins(1),
                 memory_bytes: 1 << 30,
@@ -369,6 +370,7 @@ async fn a_cancelled_job_is_removed() {
         script: "true".to_owned(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: 1 << 30,

@@ -10,7 +10,7 @@ use bollard::models::{
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContainerOptions};
 
 use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
-use super::super::{ExecutorError, Job};
+use super::super::{ExecutorError, Job, Network};
 use super::connection::{failure, has_status};
 use super::container::Created;
 use super::{DockerExecutor, volume};
@@ -41,7 +41,9 @@ impl DockerExecutor {
         }
         let mut output_volume = None;
         mounts.push(if is_shared {
-            open_to_user(&job.output)?;
+            if job.network == Network::None {
+                open_to_user(&job.output)?;
+            }
             bind(&job.output, OUT, false)?
         } else {
             let name = output_volume.insert(self.output_volume(image, job).await?);
@@ -72,12 +74,14 @@ impl DockerExecutor {
         command: Vec<String>,
     ) -> ContainerCreateBody {
         let memory_bytes = i64::try_from(job.limits.memory_bytes).unwrap_or(i64::MAX);
-        let (user, group) = sandbox::user();
+        let is_hermetic = job.network == Network::None;
+        let (user, group) = if is_hermetic { sandbox::user() } else { (0, 0) };
+        let network = if is_hermetic { "none" } else { "host" };
         let host_config = HostConfig {
-            network_mode: Some("none".to_owned()),
-            cap_drop: Some(vec!["ALL".to_owned()]),
+            network_mode: Some(network.to_owned()),
+            cap_drop: is_hermetic.then(|| vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            readonly_rootfs: Some(true),
+            readonly_rootfs: Some(is_hermetic),
             tmpfs: Some(HashMap::from([(
                 TMP.to_owned(),
                 format!("rw,exec,nosuid,nodev,mode=1777,size={memory_bytes}"),

@@ -49,6 +49,7 @@ impl KubernetesExecutor {
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Completion, ExecutorError> {
+        job.without_network("kubernetes")?;
         let image = self.image(&job.toolchain)?;
         let command = sandbox::command(job)?;
         let prepared = cancel.run_until_cancelled(self.prepare(job)).await;

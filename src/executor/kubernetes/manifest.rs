@@ -136,6 +136,7 @@ pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
         script: String::new(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: crate::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_secs(1),
             memory_bytes: 1 << 20,

@@ -89,6 +89,7 @@ impl LocalExecutor {
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Completion, ExecutorError> {
+        job.without_network("local")?;
         let ready = cancel.run_until_cancelled(self.ready_root(&job.toolchain));
         let Some(root) = ready.await else {
             return Ok(Completion {

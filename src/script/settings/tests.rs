@@ -320,3 +320,43 @@ fn template_digests_differ_by_step() {
         assert!(!digests[position + 1..].contains(digest));
     }
 }
+
+#[test]
+fn a_package_manager_is_asked_for_exactly_the_wanted_packages() {
+    let render = |manager| {
+        render_download(&DownloadSettings {
+            manager,
+            packages: vec![("kernel-devel-0:1.2 x", "kernel-devel-1.2 x.rpm")],
+        })
+        .unwrap()
+    };
+    let yum = render("yum");
+    assert!(yum.contains("dnf -y download --destdir=\"$scratch\" 'kernel-devel-0:1.2 x'\n"));
+    assert!(yum.contains("for file in 'kernel-devel-1.2 x.rpm'; do\n"));
+    assert!(!yum.contains("zypper") && !render("zypper").contains("dnf"));
+    let out = tempfile::tempdir().unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    // A manager in the words of those that know no such package, and of one that reaches nobody.
+    for (words, code) in [
+        ("No package x available.", NO_SUCH_PACKAGE),
+        ("Curl error", 1),
+    ] {
+        let text = format!("#!/bin/sh\necho '{words}'\nexit 1\n");
+        let program = programs.path().join("zypper");
+        crate::fs::write(&program, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let script = render("zypper").replace(
+            "export PATH=",
+            &format!("export PATH={}:", programs.path().display()),
+        );
+        let scratch = tempfile::tempdir().unwrap();
+        let status = Command::new("sh")
+            .args(["-e", "-c", &script])
+            .env("DRIVERKIT_MATRIX_OUT", out.path())
+            .env("DRIVERKIT_MATRIX_SCRATCH", scratch.path())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{words}");
+    }
+}

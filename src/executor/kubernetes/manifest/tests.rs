@@ -16,6 +16,7 @@ fn job() -> crate::executor::Job {
         script: "echo $$ $(HOME)".to_owned(),
         mounts: Vec::new(),
         environment: Vec::new(),
+        network: crate::executor::Network::None,
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: 1 << 30,
