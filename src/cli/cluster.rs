@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::CliError;
 use crate::executor::{
-    CacheVolume, KubernetesError, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity,
-    is_name,
+    BucketSettings, CacheVolume, KubernetesError, KubernetesSettings, ServerTls, Toleration,
+    is_cpu_quantity, is_name,
 };
 use crate::matrix::parse_time;
 
@@ -108,6 +108,14 @@ pub(super) struct ClusterArguments {
         requires = "kubernetes_tls_certificate"
     )]
     kubernetes_tls_authority: Option<PathBuf>,
+    /// Bucket by which inputs and results travel where pods cannot reach this program; the AWS_ variables say where it
+    /// is and who may use it
+    #[arg(
+        long,
+        value_name = "s3://BUCKET[/PREFIX]",
+        env = "DRIVERKIT_MATRIX_KUBERNETES_BUCKET"
+    )]
+    kubernetes_bucket: Option<BucketSettings>,
     /// How long a pod may wait for a node, its image and its inputs
     #[arg(long, value_name = "DURATION", env = "DRIVERKIT_MATRIX_KUBERNETES_START_TIMEOUT", default_value = "10m", value_parser = parse_time)]
     kubernetes_start_timeout: Duration,
@@ -145,10 +153,23 @@ impl ClusterArguments {
             listen: self.kubernetes_listen,
             address: self.kubernetes_address.clone(),
             tls: self.kubernetes_tls_certificate.as_ref().and_then(tls),
+            bucket: self.kubernetes_bucket.clone().map(with_variables),
             start_timeout: self.kubernetes_start_timeout,
             creations_per_second: self.kubernetes_creations,
             ..KubernetesSettings::default()
         }
+    }
+}
+
+/// With what the environment says of buckets.
+fn with_variables(bucket: BucketSettings) -> BucketSettings {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        name.starts_with("AWS_").then_some((name, value))
+    });
+    BucketSettings {
+        variables: variables.collect(),
+        ..bucket
     }
 }
 

@@ -73,10 +73,8 @@ pub struct ClientRequest {
     pub impersonated_groups: Vec<String>,
     /// The user id to act as.
     pub impersonated_uid: Option<String>,
-    /// The longest time of one request; none for no limit.
+    /// The longest time of one request, where one is named; zero for no limit.
     pub request_timeout: Option<Duration>,
-    /// The folder of the client's cache.
-    pub cache_folder: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for ClientRequest {
@@ -130,8 +128,7 @@ impl ClientRequest {
             impersonated_user: text("as"),
             impersonated_groups: values.items("as-group").to_vec(),
             impersonated_uid: text("as-uid"),
-            request_timeout: request_timeout.flatten(),
-            cache_folder: text("cache-dir").map(PathBuf::from),
+            request_timeout,
         };
         if client.client_certificate.is_some() != client.client_key.is_some() {
             reader.faults.push(Diagnostic::error(
@@ -152,15 +149,12 @@ impl ClientRequest {
 }
 
 /// Reads a time such as `30s`, `2m` or `0` for no limit; a bare number counts seconds.
-fn parse_request_timeout(text: &str) -> Result<Option<Duration>, String> {
-    let wrong = || format!("`{text}` is no time; write it like 30s or 2m, or 0 for no limit");
+fn parse_request_timeout(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
-        return Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())));
+        return Ok(Duration::from_secs(seconds.into()));
     }
-    let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    match Duration::try_from(time) {
-        Ok(Duration::ZERO) => Ok(None),
-        Ok(time) => Ok(Some(time)),
-        Err(_) => Err(wrong()),
-    }
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .ok_or_else(|| format!("`{text}` is no time; write it like 30s or 2m, or 0 for no limit"))
 }

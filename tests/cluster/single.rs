@@ -1,8 +1,8 @@
 //! driverkit's commands for a cluster: one real build from outside, and one from a pod with the rights of deploy/.
 
 use std::path::Path;
-use std::process::Output;
 
+use crate::bucket::S3Server;
 use crate::common::{
     BRIDGE, apply, blocking_turn, copy, jobs_in, kubeconfig, kubectl, load_program, namespace,
     text_of, until, volume_of,
@@ -12,30 +12,56 @@ use crate::real::{Kernel, kernel_of_bookworm, program, vendor};
 const NAMESPACE: &str = "dkm-single";
 const SOURCES: &str = "falcosecurity-libs-0.20.0";
 
-/// driverkit's configuration file.
-fn config(kernel: &Kernel, sources: &Path, module: &str) -> String {
-    let urls = kernel.urls.iter().map(|url| format!("  - {url}\n"));
-    format!(
-        "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\n\
-         driverversion: 0.20.0+driver\nsrc-dir: {}\nnamespace: {NAMESPACE}\n\
-         output:\n  module: {module}\nkernelurls:\n{}",
-        kernel.release,
-        sources.display(),
-        urls.collect::<String>()
-    )
+/// A folder in which a person calls the program for one kernel.
+struct Person {
+    folder: tempfile::TempDir,
+    kernel: Kernel,
 }
 
-fn call(folder: &Path, words: &[&str]) -> Output {
-    program(folder)
-        .args(words)
-        .args(["-c", "config.yaml", "--timeout", "1200"])
-        .env("HOME", folder)
-        .env("DRIVERKIT_MATRIX_KUBERNETES_LISTEN", BRIDGE)
-        .env("DRIVERKIT_MATRIX_KUBERNETES_CACHE", "pvc:trees")
-        .env("DRIVERKIT_MATRIX_KUBERNETES_CPU", "100m")
-        .env_remove("KUBECONFIG")
-        .output()
-        .unwrap()
+impl Person {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = kernel_of_bookworm(folder.path());
+        Self { folder, kernel }
+    }
+
+    /// driverkit's configuration file.
+    fn config(&self, sources: &Path, module: &str) -> String {
+        let urls = self.kernel.urls.iter().map(|url| format!("  - {url}\n"));
+        format!(
+            "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\n\
+             driverversion: 0.20.0+driver\nsrc-dir: {}\nnamespace: {NAMESPACE}\n\
+             output:\n  module: {module}\nkernelurls:\n{}",
+            self.kernel.release,
+            sources.display(),
+            urls.collect::<String>()
+        )
+    }
+
+    /// Calls the program with a cache of that name.
+    fn call(&self, cache: &str, words: &[&str], variables: &[(String, String)]) -> (i32, String) {
+        let folder = self.folder.path();
+        let module = format!("{cache}/falco.ko");
+        let config = self.config(&vendor().join(SOURCES), &module);
+        driverkit_matrix::fs::write(&folder.join("config.yaml"), config).unwrap();
+        let output = program(folder)
+            .args(words)
+            .args(["-c", "config.yaml", "--timeout", "1200", "--cache"])
+            .arg(folder.join(cache).join("cache"))
+            .env("HOME", folder)
+            .env("DRIVERKIT_MATRIX_KUBERNETES_LISTEN", BRIDGE)
+            .env("DRIVERKIT_MATRIX_KUBERNETES_CACHE", "pvc:trees")
+            .env("DRIVERKIT_MATRIX_KUBERNETES_CPU", "100m")
+            .env_remove("KUBECONFIG")
+            .envs(variables.iter().cloned())
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), text_of(&output))
+    }
+
+    fn module(&self, cache: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join(cache).join("falco.ko")).unwrap()
+    }
 }
 
 /// The pod of a person who uses `kubernetes-in-cluster`, with the claim of namespace.sh at /data.
@@ -74,84 +100,67 @@ spec:
 fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let kernel = kernel_of_bookworm(folder);
-    let write = |module: &str| {
-        let text = config(&kernel, &vendor().join(SOURCES), module);
-        driverkit_matrix::fs::write(&folder.join("config.yaml"), text).unwrap();
-    };
-    let read = |file: &Path| std::fs::read(file).unwrap();
-
+    let person = Person::new();
     let kubeconfig = kubeconfig();
-    let kubeconfig = kubeconfig.to_str().unwrap();
-    write("outside/falco.ko");
-    let outside = || {
-        let output = call(folder, &["kubernetes", "--kubeconfig", kubeconfig]);
-        let text = text_of(&output);
-        assert_eq!(output.status.code(), Some(0), "{text}");
-        text
-    };
-    let text = outside();
-    assert!(
-        text.contains("module 0.20.0+driver/x86_64/debian_"),
-        "{text}"
-    );
-    assert!(outside().contains("known already"));
+    let outside = ["kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    for said in ["module 0.20.0+driver/x86_64/debian_", "known already"] {
+        let (code, text) = person.call("outside", &outside, &[]);
+        assert!(code == 0 && text.contains(said), "{text}");
+    }
     assert_eq!(jobs_in(NAMESPACE), 0);
 
-    let missing = [
-        "k8s",
-        "--kubeconfig",
-        kubeconfig,
-        "-n",
-        "dkm-none",
-        "--retry",
-        "failed",
-    ];
-    let empty = folder.join("empty");
-    let output = call(
-        folder,
-        &[&missing[..], &["--cache", empty.to_str().unwrap()]].concat(),
-    );
-    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
-    assert!(
-        text_of(&output).contains("namespaces \"dkm-none\" not found"),
-        "{}",
-        text_of(&output)
-    );
-    let output = call(folder, &["k8s-ic", "--cache", empty.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
-    assert!(
-        text_of(&output).contains("this is no pod with a service account"),
-        "{}",
-        text_of(&output)
-    );
+    let (code, text) = person.call("docker", &["docker"], &[]);
+    assert_eq!(code, 0, "{text}");
+    let module = person.module("docker");
+    assert!(module == person.module("outside"), "docker's differs");
 
-    write("docker/falco.ko");
-    let docker = folder.join("of-docker");
-    let output = call(folder, &["docker", "--cache", docker.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
-    let module = read(&folder.join("docker/falco.ko"));
-    assert!(
-        module == read(&folder.join("outside/falco.ko")),
-        "docker's differs"
-    );
+    by_a_bucket(&person, &module);
+    in_a_pod(&person, &module);
 
+    for (words, said) in [
+        (
+            &[&outside[..], &["-n", "dkm-none"]].concat()[..],
+            "namespaces \"dkm-none\" not found",
+        ),
+        (&["k8s-ic"], "this is no pod with a service account"),
+    ] {
+        let (code, text) = person.call("nothing", words, &[]);
+        assert!(code == 2 && text.contains(said), "{code} {text}");
+    }
+}
+
+/// Inputs and result travel by a bucket; the namespace's volume is empty.
+fn by_a_bucket(person: &Person, module: &[u8]) {
+    let server = S3Server::start();
+    namespace("dkm-single-bucket");
+    let kubeconfig = kubeconfig();
+    let kubeconfig = kubeconfig.to_str().unwrap();
+    let mut variables = server.variables().to_vec();
+    variables.push((
+        "DRIVERKIT_MATRIX_KUBERNETES_BUCKET".to_owned(),
+        "s3://builds/drivers".to_owned(),
+    ));
+    let words = ["k8s", "--kubeconfig", kubeconfig, "-n", "dkm-single-bucket"];
+    let (code, text) = person.call("bucket", &words, &variables);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        module == person.module("bucket"),
+        "that of the bucket differs"
+    );
+    assert!(server.objects("drivers/inputs") > 3, "{text}");
+}
+
+/// `kubernetes-in-cluster`, with the service account and the rights of deploy/.
+fn in_a_pod(person: &Person, module: &[u8]) {
     let volume = volume_of(NAMESPACE);
     let image = load_program();
     copy(&vendor().join(SOURCES), &volume.join("libs"));
-    let text = config(&kernel, Path::new("/data/libs"), "inside/falco.ko");
-    driverkit_matrix::fs::write(&volume.join("config.yaml"), text).unwrap();
+    let config = person.config(Path::new("/data/libs"), "inside/falco.ko");
+    driverkit_matrix::fs::write(&volume.join("config.yaml"), config).unwrap();
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base");
     for file in ["service-account.yaml", "role.yaml", "network-policy.yaml"] {
-        kubectl(&[
-            "-n",
-            NAMESPACE,
-            "apply",
-            "-f",
-            base.join(file).to_str().unwrap(),
-        ]);
+        let file = base.join(file);
+        kubectl(&["-n", NAMESPACE, "apply", "-f", file.to_str().unwrap()]);
     }
     apply(&pod(&image));
     let phase = [
@@ -167,9 +176,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
     });
     let said = kubectl(&["-n", NAMESPACE, "logs", "pod/single"]);
     assert_eq!(kubectl(&phase), "Succeeded", "{said}");
-    assert!(
-        module == read(&volume.join("inside/falco.ko")),
-        "the pod's differs: {said}"
-    );
+    let made = std::fs::read(volume.join("inside/falco.ko")).unwrap();
+    assert!(module == made, "the pod's differs: {said}");
     assert_eq!(jobs_in(NAMESPACE), 0);
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use assert_cmd::Command;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::executor::{
-    Completion, Executor as _, ExecutorError, Exit, Job, KubernetesExecutor, KubernetesSettings,
-    Limits, Toolchain,
+    Completion, Executor as _, ExecutorError, Exit, Job, KubernetesError, KubernetesExecutor,
+    KubernetesSettings, Limits, Toolchain,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -158,7 +158,7 @@ impl Pod {
             add(&format!("out/{name}"), content);
         }
         let body = archive.into_inner().unwrap();
-        let url = format!("{}/{}", variable("URL"), Sha256::of(&body));
+        let url = variable("URL").replace("{sha256}", &Sha256::of(&body).to_string());
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let answer = client
@@ -414,6 +414,24 @@ async fn rights_and_namespaces_that_are_missing_are_named() {
     assert!(
         message.contains("namespaces \"builds\" not found"),
         "{message}"
+    );
+}
+
+#[tokio::test]
+async fn an_api_server_that_does_not_answer_is_given_up() {
+    let api = FakeApi::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(&api, folder.path());
+    // Takes the connection, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    settings.client.server = Some(format!("http://{}", silent.local_addr().unwrap()));
+    settings.client.request_timeout = Some(Duration::from_millis(50));
+    let connected = KubernetesExecutor::connect(settings, folder.path()).await;
+    let error = connected.err().expect("given up");
+    assert!(
+        matches!(&error, KubernetesError::Infrastructure(_))
+            && error.to_string().contains("rights"),
+        "{error}"
     );
 }
 

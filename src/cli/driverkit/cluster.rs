@@ -42,7 +42,7 @@ pub(in crate::cli) struct ClientFlags {
     /// User id to act as
     #[arg(long, value_name = "UID", help_heading = "Cluster")]
     as_uid: Option<String>,
-    /// Folder of the client's cache [default: $HOME/.kube/cache]
+    /// Folder in which kubectl keeps what a cluster can do; taken and not used, since nothing of that is asked for here
     #[arg(long, value_name = "DIR", help_heading = "Cluster")]
     cache_dir: Option<String>,
     /// File with the certificate authority
@@ -83,7 +83,7 @@ pub(in crate::cli) struct ClientFlags {
     /// The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<String>,
-    /// Longest time of one request, such as 30s; 0 for no limit
+    /// Longest time that a request waits for its answer, such as 30s; 0 for no limit [default: 1m]
     #[arg(long, value_name = "TIME", help_heading = "Cluster")]
     request_timeout: Option<String>,
     /// Address of the API server

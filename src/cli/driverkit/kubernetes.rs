@@ -176,5 +176,6 @@ fn client_settings(client: ClientRequest) -> ClientSettings {
         act_as_uid: client.impersonated_uid,
         act_as_groups: client.impersonated_groups,
         is_uncompressed: client.is_uncompressed,
+        request_timeout: client.request_timeout,
     }
 }

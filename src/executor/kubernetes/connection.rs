@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -15,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::super::ExecutorError;
 use super::settings::{ClientSettings, KubernetesSettings};
+use super::watch::SILENCE_LIMIT;
 
 /// Why a cluster cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub(super) const RIGHTS: [(&str, &str, &str); 7] = [
     ("watch", "", "pods"),
     ("list", "", "events"),
 ];
+
+/// How long a request waits for its answer where nobody says.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads the configuration; opens no connection.
 pub(super) async fn configure(settings: &KubernetesSettings) -> Result<Config, KubernetesError> {
@@ -90,6 +95,22 @@ async fn of_kubeconfig(settings: &KubernetesSettings) -> Result<Config, Kubernet
         Err(_) if settings.context.is_none() && is_in_a_pod => in_cluster(),
         Err(error) => Err(unusable(&error)),
     }
+}
+
+/// The clients of short requests and of the watch, which may be silent for as long as the API server lets it live. A
+/// connection that died without a word is noticed by both.
+pub(super) fn clients(
+    config: &Config,
+    client: &ClientSettings,
+) -> Result<(Client, Client), KubernetesError> {
+    let make = |read_timeout| {
+        let mut config = config.clone();
+        config.read_timeout = read_timeout;
+        Client::try_from(config).map_err(|error| refusal("be talked to", error))
+    };
+    let timeout = client.request_timeout.unwrap_or(REQUEST_TIMEOUT);
+    let short = make(Some(timeout).filter(|time| !time.is_zero()))?;
+    Ok((short, make(Some(SILENCE_LIMIT))?))
 }
 
 /// Puts in what a person said beside the kubeconfig.
@@ -254,7 +275,7 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

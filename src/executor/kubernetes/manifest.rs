@@ -60,6 +60,8 @@ const GRACE_SECONDS: i64 = 15;
 pub(super) struct PlacedTree {
     pub(super) archive: Archive,
     pub(super) target: String,
+    /// Where a pod fetches the archive, if it has to.
+    pub(super) url: String,
 }
 
 /// All that a Job is made of.
@@ -73,7 +75,9 @@ pub(super) struct Described<'a> {
     pub(super) trees: &'a [PlacedTree],
     /// Whether trees have to be brought to the cache volume first.
     pub(super) must_pull: bool,
-    pub(super) url: &'a str,
+    /// Where the result goes.
+    pub(super) result_url: &'a str,
+    /// Empty where addresses are enough.
     pub(super) token: &'a str,
     pub(super) authority: Option<&'a str>,
     pub(super) executor: &'a str,
@@ -152,7 +156,7 @@ pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
         command: Vec::new(),
         trees: &[],
         must_pull: false,
-        url: "",
+        result_url: "",
         token: "",
         authority: None,
         executor,
@@ -292,10 +296,9 @@ fn container(described: &Described<'_>, name: &str, script: &str) -> Container {
     }
 }
 
-fn helper(described: &Described<'_>, name: &str, script: &str, path: &str) -> Container {
+fn helper(described: &Described<'_>, name: &str, script: &str) -> Container {
     let mut env = vec![
         variable("TRANSFER", TRANSFER_SCRIPT),
-        variable("URL", &format!("{}/{path}", described.url)),
         variable("TOKEN", described.token),
         // CMake looks for one.
         variable("HOME", TMP),
@@ -321,13 +324,13 @@ fn pull(described: &Described<'_>) -> Container {
         .iter()
         .map(|tree| {
             let facts = tree.archive.facts;
-            format!("{} {}", facts.content, facts.sha256)
+            format!("{} {} {}", facts.content, facts.sha256, tree.url)
         })
         .collect();
     // In one order in all pods, so that none waits for another in a ring.
     trees.sort();
     trees.dedup();
-    let mut container = helper(described, PULL, PULL_SCRIPT, "inputs");
+    let mut container = helper(described, PULL, PULL_SCRIPT);
     container.env.get_or_insert_default().extend([
         variable("TREES", &trees.join("\n")),
         variable(
@@ -341,10 +344,11 @@ fn pull(described: &Described<'_>) -> Container {
 }
 
 fn deliver(described: &Described<'_>) -> Container {
-    Container {
-        volume_mounts: Some(vec![mount("job", "/job"), mount("out", OUT)]),
-        ..helper(described, DELIVER, DELIVER_SCRIPT, "result")
-    }
+    let mut container = helper(described, DELIVER, DELIVER_SCRIPT);
+    let url = variable("URL", described.result_url);
+    container.env.get_or_insert_default().push(url);
+    container.volume_mounts = Some(vec![mount("job", "/job"), mount("out", OUT)]);
+    container
 }
 
 fn build(described: &Described<'_>, seconds: u64) -> Container {

@@ -2,10 +2,13 @@
 //!
 //! In: [`KubernetesSettings`]. Each job becomes a batch/v1 Job whose pod passes PodSecurity `restricted`. The API
 //! server carries Jobs and one watch of their pods; trees, outputs and logs go between the pods and a small server
-//! in this process (`server.rs`), each named by its digest.
+//! in this process (`server.rs`) or by way of a bucket (`bucket.rs`), each named by its digest.
 
 mod archive;
+mod attempt;
+mod bucket;
 mod connection;
+mod courier;
 mod job;
 mod manifest;
 mod pod_state;
@@ -19,6 +22,7 @@ mod watch;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,6 +36,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::archive::Archives;
+use self::bucket::Bucket;
+use self::courier::Courier;
 use self::server::InputServer;
 use self::sweep::Home;
 use self::watch::Watcher;
@@ -41,17 +47,18 @@ use crate::digest::Sha256;
 
 pub use connection::KubernetesError;
 pub use settings::{
-    CacheVolume, ClientSettings, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity,
-    is_name,
+    BucketSettings, CacheVolume, ClientSettings, KubernetesSettings, ServerTls, Toleration,
+    is_cpu_quantity, is_name,
 };
 
 /// Runs jobs in a cluster.
 pub struct KubernetesExecutor {
     settings: KubernetesSettings,
     client: Client,
+    /// The client of the watch.
+    watching: Client,
     namespace: String,
-    /// Where the server of inputs binds to.
-    listen: SocketAddr,
+    way: Way,
     owner: Owner,
     home: Home,
     /// Names this process among all that use the namespace.
@@ -66,9 +73,17 @@ pub struct KubernetesExecutor {
     created: AtomicU64,
 }
 
+/// How inputs and results travel.
+enum Way {
+    /// By a server that binds to this address.
+    Server(SocketAddr),
+    /// By a bucket.
+    Bucket(Arc<Bucket>),
+}
+
 /// What runs while there are jobs.
 struct Session {
-    server: InputServer,
+    courier: Courier,
     watcher: Watcher,
 }
 
@@ -84,9 +99,11 @@ impl KubernetesExecutor {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let listen = listen_address(&settings, &config).await?;
-        let client =
-            Client::try_from(config).map_err(|error| connection::refusal("be talked to", error))?;
+        let way = match &settings.bucket {
+            Some(bucket) => Way::Bucket(Arc::new(Bucket::connect(bucket).await?)),
+            None => Way::Server(listen_address(&settings, &config).await?),
+        };
+        let (client, watching) = connection::clients(&config, &settings.client)?;
         connection::check_rights(&client, &namespace).await?;
         let mut bytes = [0; 5];
         ring::rand::SystemRandom::new()
@@ -96,8 +113,9 @@ impl KubernetesExecutor {
             pace: Pace::new(settings.creations_per_second),
             settings,
             client,
+            watching,
             namespace,
-            listen,
+            way,
             owner: Owner::this_process()?,
             home: Home::of(store, bytes).map_err(ExecutorError::from)?,
             id: Sha256::of(bytes).short(),
@@ -116,20 +134,22 @@ impl KubernetesExecutor {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Server and watch, begun with the first job.
+    /// Courier and watch, begun with the first job.
     async fn session(&self) -> Result<&Session, ExecutorError> {
         let begin = || async {
-            let server = InputServer::start(
-                self.listen,
-                self.settings.address.as_deref(),
-                self.settings.tls.as_ref(),
-            )
-            .await?;
-            tracing::info!("pods reach the server of inputs at {}", server.base());
-            let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+            let (address, tls) = (self.settings.address.as_deref(), &self.settings.tls);
+            let courier = match &self.way {
+                Way::Server(listen) => {
+                    let server = InputServer::start(*listen, address, tls.as_ref()).await?;
+                    tracing::info!("pods reach the server of inputs at {}", server.base());
+                    Courier::Server(server)
+                }
+                Way::Bucket(bucket) => Courier::Bucket(bucket.clone()),
+            };
+            let pods: Api<Pod> = Api::namespaced(self.watching.clone(), &self.namespace);
             let labels = format!("{}={}", manifest::EXECUTOR_LABEL, self.id);
             let watcher = Watcher::start(pods, labels);
-            Ok(Session { server, watcher })
+            Ok(Session { courier, watcher })
         };
         self.session.get_or_try_init(begin).await
     }

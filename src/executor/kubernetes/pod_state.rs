@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use super::manifest::{BUILD, DELIVER, PULL};
+use crate::digest::Sha256;
 
 /// How far a job's pod has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,18 @@ pub(super) fn read(pod: &Pod) -> PodState {
     } else {
         state
     }
+}
+
+/// The digest of the result that `deliver` has sent, once it has.
+pub(super) fn delivered(pod: &Pod) -> Option<Sha256> {
+    let all = pod.status.as_ref()?.container_statuses.as_deref();
+    let end = container(all, DELIVER)?
+        .state
+        .as_ref()?
+        .terminated
+        .as_ref()?;
+    let said = end.message.as_deref().filter(|_| end.exit_code == 0)?;
+    said.trim().parse().ok()
 }
 
 fn container<'a>(found: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a ContainerStatus> {

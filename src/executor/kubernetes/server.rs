@@ -33,6 +33,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::ExecutorError;
+use super::courier::Arrival;
 use super::settings::ServerTls;
 use crate::digest::{HashingWriter, Sha256};
 
@@ -69,13 +70,12 @@ struct Expected {
     token: Sha256,
     /// Where the result is written down, unnamed.
     folder: PathBuf,
-    sender: Option<oneshot::Sender<std::fs::File>>,
+    sender: Option<oneshot::Sender<Result<std::fs::File, ExecutorError>>>,
 }
 
-/// What a pod needs to know, and where its result will come.
+/// What a pod needs to know of a job whose result is expected.
 pub(super) struct Registration {
     pub(super) token: String,
-    pub(super) result: oneshot::Receiver<std::fs::File>,
     /// The base address of the job.
     pub(super) url: String,
     job: String,
@@ -138,8 +138,12 @@ impl InputServer {
         locked(&self.shared.archives).insert(sha256, path.to_owned());
     }
 
-    /// Expects the result of a job, until what is returned is dropped. It is written to an unnamed file in `folder`.
-    pub(super) fn expect(&self, job: &str, folder: &Path) -> Result<Registration, ExecutorError> {
+    /// Expects the result of a job, until the registration is dropped. It is written to an unnamed file in `folder`.
+    pub(super) fn expect(
+        &self,
+        job: &str,
+        folder: &Path,
+    ) -> Result<(Registration, Arrival), ExecutorError> {
         let mut bytes = [0; TOKEN_BYTES];
         ring::rand::SystemRandom::new()
             .fill(&mut bytes)
@@ -152,13 +156,13 @@ impl InputServer {
             sender: Some(sender),
         };
         locked(&self.shared.jobs).insert(job.to_owned(), expected);
-        Ok(Registration {
+        let registration = Registration {
             token,
-            result,
             url: format!("{}/{job}", self.base),
             job: job.to_owned(),
             shared: self.shared.clone(),
-        })
+        };
+        Ok((registration, result))
     }
 }
 
@@ -332,7 +336,7 @@ impl Shared {
             .get_mut(job)
             .and_then(|expected| expected.sender.take());
         if let Some(sender) = sender {
-            drop(sender.send(file));
+            drop(sender.send(Ok(file)));
         }
         let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed());
         *response.status_mut() = StatusCode::NO_CONTENT;

@@ -14,12 +14,16 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::pod_state::{self, PodState};
+use crate::digest::Sha256;
 
 /// The label with the Job's name that Kubernetes puts on its pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// After this many seconds the API server ends a watch, and it is taken up again.
 const WATCH_SECONDS: u32 = 290;
+
+/// A watch that is silent for longer than it may live has lost its API server.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -31,13 +35,22 @@ pub(super) struct Watcher {
 }
 
 #[derive(Default)]
-struct Jobs(Mutex<HashMap<String, watch::Sender<PodState>>>);
+struct Jobs(Mutex<HashMap<String, Told>>);
+
+/// Who is told of a job's pod.
+#[derive(Clone)]
+struct Told {
+    state: watch::Sender<PodState>,
+    delivered: watch::Sender<Option<Sha256>>,
+}
 
 /// The state of one job's pod, until dropped.
 pub(super) struct Followed {
     name: String,
     jobs: Arc<Jobs>,
     pub(super) state: watch::Receiver<PodState>,
+    /// The digest of what the pod has delivered, once it has.
+    pub(super) delivered: watch::Receiver<Option<Sha256>>,
 }
 
 impl Drop for Followed {
@@ -59,24 +72,33 @@ impl Watcher {
 
     /// Follows the pod of a Job; to be called before the Job is created.
     pub(super) fn follow(&self, name: &str) -> Followed {
-        let (sender, state) = watch::channel(PodState::Absent);
-        self.jobs.locked().insert(name.to_owned(), sender);
+        let (state_sender, state) = watch::channel(PodState::Absent);
+        let (delivered_sender, delivered) = watch::channel(None);
+        let told = Told {
+            state: state_sender,
+            delivered: delivered_sender,
+        };
+        self.jobs.locked().insert(name.to_owned(), told);
         Followed {
             name: name.to_owned(),
             jobs: self.jobs.clone(),
             state,
+            delivered,
         }
     }
 }
 
 impl Jobs {
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<PodState>>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Told>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, pod: &Pod, state: PodState) {
-        if let Some(sender) = job_of(pod).and_then(|name| self.locked().get(name).cloned()) {
-            sender.send_if_modified(|old| {
+        if let Some(told) = job_of(pod).and_then(|name| self.locked().get(name).cloned()) {
+            if let Some(digest) = pod_state::delivered(pod) {
+                told.delivered.send_replace(Some(digest));
+            }
+            told.state.send_if_modified(|old| {
                 // A pod that is gone says no more; a Job with backoffLimit 0 gets no second one.
                 let is_news = *old != state && !old.is_final();
                 if is_news {
@@ -98,9 +120,9 @@ impl Jobs {
             self.set(pod, pod_state::read(pod));
         }
         let listed: Vec<&str> = pods.iter().filter_map(job_of).collect();
-        for (name, sender) in self.locked().iter() {
+        for (name, told) in self.locked().iter() {
             if !listed.contains(&name.as_str()) {
-                sender.send_if_modified(|state| {
+                told.state.send_if_modified(|state| {
                     let is_gone = *state != PodState::Absent && !state.is_final();
                     if is_gone {
                         *state = state.clone().after_removal();

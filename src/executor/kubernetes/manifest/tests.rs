@@ -38,6 +38,7 @@ fn tree(name: &str, target: &str) -> PlacedTree {
             },
         },
         target: target.to_owned(),
+        url: format!("http://server/{name}"),
     }
 }
 
@@ -51,7 +52,7 @@ fn described(settings: &KubernetesSettings, must_pull: bool) -> Value {
         command: vec!["/bin/sh".to_owned(), job.script.clone()],
         trees: &trees,
         must_pull,
-        url: "http://server/v1/dkm-1",
+        result_url: "http://server/v1/dkm-1/result/{sha256}",
         token: "secret",
         authority: None,
         executor: "0011223344",

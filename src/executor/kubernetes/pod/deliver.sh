@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Runs beside build.sh and sends what it left (status, log, /out), also when it was killed.
-#   TRANSFER: the text of transfer.cmake; URL, TOKEN, CA_TEXT: where it goes.
+#   TRANSFER: the text of transfer.cmake; URL, TOKEN, CA_TEXT: where it goes; {sha256} in it stands for the digest.
 set -eu
 # When the pod is ended there is some time left to do this.
 trap '' TERM
@@ -15,4 +15,7 @@ fi
 touch status log
 tar -cf result.tar --hard-dereference status log -C / out
 sha256=$(sha256sum result.tar | cut -d' ' -f1)
-cmake -DMODE=put -DURL="$URL/$sha256" -DFILE=/job/result.tar -P transfer.cmake
+case $URL in *'{sha256}') URL=${URL%'{sha256}'}$sha256 ;; esac
+cmake -DMODE=put -DURL="$URL" -DFILE=/job/result.tar -P transfer.cmake
+# Whoever takes it from a bucket compares.
+printf '%s' "$sha256" >/dev/termination-log

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Runs before a job: makes sure that the cache volume holds the job's trees, whole and unchanged.
-#   TREES: a line `<digest of the content> <SHA-256 of the archive>` for each; TRANSFER: the text of transfer.cmake;
-#   URL, TOKEN, CA_TEXT: where archives come from; RUN: a name that no other run has.
+#   TREES: a line `<digest of the content> <SHA-256 of the archive> <its address>` for each; TRANSFER: the text of
+#   transfer.cmake; TOKEN, CA_TEXT: what the server wants and is known by; RUN: a name that no other run has.
 set -eu
 umask 022
 export LC_ALL=C
@@ -37,7 +37,7 @@ is_whole() {
 }
 
 pull() {
-    cmake -DMODE=get -DURL="$URL/$2" -DFILE="$work/archive" -DSHA256="$2" -P "$work/transfer.cmake"
+    cmake -DMODE=get -DURL="$3" -DFILE="$work/archive" -DSHA256="$2" -P "$work/transfer.cmake"
     mkdir "$work/tree"
     (cd "$work/tree" && cmake -E tar xf ../archive)
     rm "$work/archive"
@@ -47,12 +47,12 @@ pull() {
     rm -rf "$work/old"
 }
 
-echo "$TREES" | while read -r tree archive; do
+echo "$TREES" | while read -r tree archive url; do
     # One pod at a time pulls a tree; those that waited find it.
     exec 8>"locks/$tree"
     flock 8
     if ! is_whole "$tree"; then
-        pull "$tree" "$archive"
+        pull "$tree" "$archive" "$url"
         is_whole "$tree" || {
             echo "tree $tree is not what it should be after unpacking"
             exit 1

@@ -1,16 +1,22 @@
-# Moves one file to or from the program's server; every builder image has CMake, which knows HTTP, TLS and SHA-256.
+# Moves one file to or from the program's server, or a bucket; every builder image has CMake, which knows HTTP, TLS and SHA-256.
 #   cmake -DMODE=get|put -DURL=... -DFILE=... [-DSHA256=...] -P transfer.cmake
 # The token comes in the variable TOKEN of the environment, the authority's certificate in the file CA.
 if(DEFINED ENV{CA})
     set(CMAKE_TLS_VERIFY ON)
     set(CMAKE_TLS_CAINFO "$ENV{CA}")
 endif()
+# A signed address needs none, and with one it is refused; its signature is nobody else's business.
+set(authorization)
+if(NOT "$ENV{TOKEN}" STREQUAL "")
+    set(authorization HTTPHEADER "Authorization: Bearer $ENV{TOKEN}")
+endif()
+string(REGEX REPLACE "[?].*" "" place "${URL}")
 foreach(wait 1 2 4 8 0)
     if(MODE STREQUAL "get")
-        file(DOWNLOAD "${URL}" "${FILE}" HTTPHEADER "Authorization: Bearer $ENV{TOKEN}"
+        file(DOWNLOAD "${URL}" "${FILE}" ${authorization}
             INACTIVITY_TIMEOUT 60 STATUS status LOG log)
     else()
-        file(UPLOAD "${FILE}" "${URL}" HTTPHEADER "Authorization: Bearer $ENV{TOKEN}"
+        file(UPLOAD "${FILE}" "${URL}" ${authorization}
             INACTIVITY_TIMEOUT 60 STATUS status LOG log)
     endif()
     list(GET status 0 code)
@@ -25,12 +31,12 @@ foreach(wait 1 2 4 8 0)
     if(code EQUAL 0)
         return()
     endif()
-    string(REGEX MATCH "HTTP/1.1 [45][0-9][0-9][^\r\n]*" answer "${log}")
-    message(STATUS "${MODE} ${URL}: ${problem} ${answer}")
+    string(REGEX MATCH "HTTP/[0-9.]+ [45][0-9][0-9][^\r\n]*" answer "${log}")
+    message(STATUS "${MODE} ${place}: ${problem} ${answer}")
     # An answer that will not change.
     if(answer MATCHES " 4[0-9][0-9]")
         break()
     endif()
     execute_process(COMMAND "${CMAKE_COMMAND}" -E sleep ${wait})
 endforeach()
-message(FATAL_ERROR "${MODE} ${URL}: given up")
+message(FATAL_ERROR "${MODE} ${place}: given up")

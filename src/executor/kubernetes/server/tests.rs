@@ -23,8 +23,8 @@ async fn inputs_are_given_to_whoever_has_a_job_s_token() {
     let digest = Sha256::of("content");
     let server = server().await;
     server.offer(digest, &path);
-    let job = server.expect("one", folder.path()).unwrap();
-    let other = server.expect("two", folder.path()).unwrap();
+    let (job, _result) = server.expect("one", folder.path()).unwrap();
+    let (other, _result) = server.expect("two", folder.path()).unwrap();
     assert_ne!(job.token, other.token);
     let client = client();
     let get = |token: &str, digest: Sha256| {
@@ -53,7 +53,7 @@ async fn inputs_are_given_to_whoever_has_a_job_s_token() {
 async fn a_result_is_taken_once_and_only_when_it_is_what_its_digest_says() {
     let folder = tempfile::tempdir().unwrap();
     let server = server().await;
-    let mut job = server.expect("one", folder.path()).unwrap();
+    let (job, mut result) = server.expect("one", folder.path()).unwrap();
     let client = client();
     let put = |token: &str, digest: Sha256, body: &'static str| {
         client
@@ -71,7 +71,7 @@ async fn a_result_is_taken_once_and_only_when_it_is_what_its_digest_says() {
         put(&job.token, good, "result").await.unwrap().status(),
     ];
     assert_eq!(statuses.map(|status| status.as_u16()), [403, 422, 204, 204]);
-    let mut file = (&mut job.result).await.unwrap();
+    let mut file = (&mut result).await.unwrap().unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
     let mut text = String::new();
     file.read_to_string(&mut text).unwrap();
@@ -83,7 +83,7 @@ async fn a_result_is_taken_once_and_only_when_it_is_what_its_digest_says() {
 async fn other_paths_and_methods_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = server().await;
-    let job = server.expect("one", folder.path()).unwrap();
+    let (job, _result) = server.expect("one", folder.path()).unwrap();
     let client = client();
     let base = server.base();
     for (path, status) in [
