@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use driverkit_matrix::fs;
-use real::{program, vendor};
+use real::{kernel_of_bookworm, program, vendor};
 
 /// A kernel whose headers are installed.
 fn installed_kernel() -> String {
@@ -113,6 +113,44 @@ fn installed_headers_give_a_module_in_a_sandbox_and_without_one() {
         called.text
     );
     assert_eq!(check(folder, "plain.ko").len(), module.len());
+}
+
+#[test]
+fn headers_are_downloaded_where_they_are_asked_for_and_the_mirror_is_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // By the name that `uname -r` gives it, which no list of the mirror has.
+    let release = kernel_of_bookworm(folder).uts_release;
+    let sources = vendor().join("falcosecurity-scap-dkms-0.20.0");
+    let call = || {
+        let words = [
+            "--download-headers",
+            "--src-dir",
+            sources.to_str().unwrap(),
+            "--kernelrelease",
+            &release,
+            "--output-module",
+            "scap.ko",
+        ];
+        let called = local(folder, &words);
+        assert_eq!(called.code, Some(0), "{}", called.text);
+        called.text
+    };
+    let asking = format!("asking the mirror of debian for the packages of {release}");
+    let text = call();
+    assert!(text.contains(&asking), "{text}");
+    let module = fs::read(&folder.join("scap.ko")).unwrap();
+    let vermagic = format!("vermagic={release} SMP");
+    assert!(
+        module
+            .windows(vermagic.len())
+            .any(|part| part == vermagic.as_bytes())
+    );
+    let text = call();
+    assert!(
+        text.contains("known already") && !text.contains(&asking),
+        "{text}"
+    );
 }
 
 #[test]

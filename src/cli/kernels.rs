@@ -74,7 +74,8 @@ impl KernelsArguments {
         };
         let fetcher = fetcher(context, mirrors)?;
         let runtime = runtime()?;
-        let found = self.find(&sources, context, &fetcher, &runtime);
+        let tell = |message: &str| context.notice(message);
+        let found = discover_all(&sources, &self.target, context, &fetcher, &runtime, &tell);
         let mut kernels = match (found, &self.headers) {
             // Its addresses may be computed.
             (Err(error), Some(_)) if self.matrix.is_empty() => {
@@ -121,88 +122,99 @@ impl KernelsArguments {
 
     /// The matrices that were named, or one that asks the distribution's mirror.
     fn sources(&self) -> Result<Sources, CliError> {
-        if !self.matrix.is_empty() {
-            return Sources::read(&self.matrix);
-        }
-        let mut source = "{ from = \"mirror\"".to_owned();
-        let usual = discover::usual_suites(&self.target);
-        if !usual.is_empty() {
-            let suites: Vec<&str> = if self.suite.is_empty() {
-                usual.to_vec()
-            } else {
-                self.suite.iter().map(String::as_str).collect()
-            };
-            // Writing to a String cannot fail.
-            let _ = write!(source, ", suites = {suites:?}, allow_expired = true");
-            if self.suite.is_empty() {
-                source += ", skip_missing = true";
-            }
-        }
-        if let Some(latest) = self.latest {
-            let _ = write!(source, ", latest = {latest}");
-        }
-        let text = format!(
-            "drivers = [\"none\"]\narchitectures = [\"amd64\", \"arm64\"]\n[[target]]\nname = {:?}\nkernels = {source} }}\n",
-            self.target
-        );
-        let path = PathBuf::from("command line");
-        match matrix::read(Arc::new(SourceFile { path, text })) {
-            Ok(matrix) => Ok(Sources {
-                matrices: vec![matrix],
-            }),
-            Err(diagnostics) => Err(CliError::Diagnostics(diagnostics)),
+        if self.matrix.is_empty() {
+            sources_of_mirror(&self.target, &Architecture::ALL, &self.suite, self.latest)
+        } else {
+            Sources::read(&self.matrix)
         }
     }
+}
 
-    fn find(
-        &self,
-        sources: &Sources,
-        context: &Context,
-        fetcher: &Fetcher,
-        runtime: &tokio::runtime::Runtime,
-    ) -> Result<Vec<Kernel>, CliError> {
-        let asked = discover::Context {
-            mirrors: &context.mirrors,
-            fetcher: Some(fetcher),
-            first_seen: &|_| lock::today(),
-            progress: &|message| context.notice(message),
+/// A matrix that asks the distribution's mirror: these suites, or those that it usually has.
+pub(super) fn sources_of_mirror(
+    target: &str,
+    architectures: &[Architecture],
+    suites: &[String],
+    latest: Option<u32>,
+) -> Result<Sources, CliError> {
+    let mut source = "{ from = \"mirror\"".to_owned();
+    let usual = discover::usual_suites(target);
+    if !usual.is_empty() {
+        let wanted: Vec<&str> = if suites.is_empty() {
+            usual.to_vec()
+        } else {
+            suites.iter().map(String::as_str).collect()
         };
-        let mut all = Vec::new();
-        let mut is_named = false;
-        for matrix in &sources.matrices {
-            for entry in &matrix.targets {
-                let name = entry.name.get_ref();
-                let is_literal = name.as_str() == self.target;
-                if !is_literal && !name.matches_name(&self.target) {
-                    continue;
-                }
-                is_named = true;
-                all.push(ask(matrix, entry, asked, context, runtime)?);
-            }
+        // Writing to a String cannot fail.
+        let _ = write!(source, ", suites = {wanted:?}, allow_expired = true");
+        if suites.is_empty() {
+            source += ", skip_missing = true";
         }
-        if !is_named {
-            return Err(CliError::input(format!(
-                "no [[target]] of these matrices is for `{}`",
-                self.target
-            )));
-        }
-        let mut kernels = overlay(all);
-        kernels.retain(|kernel| kernel.target.as_str() == self.target);
-        Ok(kernels)
     }
+    if let Some(latest) = latest {
+        let _ = write!(source, ", latest = {latest}");
+    }
+    let architectures: Vec<&str> = architectures.iter().map(|one| one.as_str()).collect();
+    let text = format!(
+        "drivers = [\"none\"]\narchitectures = {architectures:?}\n[[target]]\nname = {target:?}\nkernels = {source} }}\n"
+    );
+    let path = PathBuf::from("command line");
+    match matrix::read(Arc::new(SourceFile { path, text })) {
+        Ok(matrix) => Ok(Sources {
+            matrices: vec![matrix],
+        }),
+        Err(diagnostics) => Err(CliError::Diagnostics(diagnostics)),
+    }
+}
+
+/// The kernels that the sources name for a target.
+pub(super) fn discover_all(
+    sources: &Sources,
+    target: &str,
+    context: &Context,
+    fetcher: &Fetcher,
+    runtime: &tokio::runtime::Runtime,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Kernel>, CliError> {
+    let asked = discover::Context {
+        mirrors: &context.mirrors,
+        fetcher: Some(fetcher),
+        first_seen: &|_| lock::today(),
+        progress,
+    };
+    let mut all = Vec::new();
+    let mut is_named = false;
+    for matrix in &sources.matrices {
+        for entry in &matrix.targets {
+            let name = entry.name.get_ref();
+            let is_literal = name.as_str() == target;
+            if !is_literal && !name.matches_name(target) {
+                continue;
+            }
+            is_named = true;
+            all.push(ask(matrix, entry, asked, runtime)?);
+        }
+    }
+    if !is_named {
+        return Err(CliError::input(format!(
+            "no [[target]] of these matrices is for `{target}`"
+        )));
+    }
+    let mut kernels = overlay(all);
+    kernels.retain(|kernel| kernel.target.as_str() == target);
+    Ok(kernels)
 }
 
 fn ask(
     matrix: &Matrix,
     entry: &TargetEntry,
     asked: discover::Context<'_>,
-    context: &Context,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Vec<Kernel>, CliError> {
     match runtime.block_on(discover::discover(entry, asked)) {
         Ok(discovered) => {
             for notice in &discovered.notices {
-                context.notice(notice);
+                (asked.progress)(notice);
             }
             Ok(discovered.kernels)
         }

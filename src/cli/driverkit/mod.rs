@@ -7,6 +7,7 @@ mod cluster;
 mod dkms;
 mod docker;
 pub(super) mod flags;
+mod found;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::flags::ProcessFlags;
+use super::found;
 use super::shown_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
@@ -14,7 +15,7 @@ use crate::executor::Executor;
 use crate::failure::FailureClass;
 use crate::fetch::{self, Fetcher};
 use crate::image::GccVersion;
-use crate::kernel::Architecture;
+use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
 use crate::report::{Detail, ReportError, Reporter, SingleProgress, Terminal};
 use crate::scheduler::{
@@ -58,7 +59,7 @@ impl Single<'_> {
     pub(super) fn tell(&self, context: &Context) {
         self.warn(context);
         if self.process.loglevel >= LogLevel::Info {
-            let build = self.as_build();
+            let build = self.as_build(self.request.kernel.clone());
             for Output { artifact, path } in &self.request.outputs {
                 let id = build.id();
                 context.notice(&format!("would build {artifact} {id}: {}", path.display()));
@@ -88,7 +89,13 @@ impl Single<'_> {
         connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<Attempt, CliError> {
         self.warn(context);
-        let mut build = self.as_build();
+        let fetching = fetch::Settings {
+            mirrors: mirrors_of(context),
+            proxy: self.proxy.clone(),
+            ..fetch::Settings::default()
+        };
+        let found = found::with_packages(context, &self.request.kernel, fetching.clone())?;
+        let mut build = self.as_build(found.kernel.clone());
         if let Some(gcc) = gcc {
             let settings = BuildSettings {
                 gcc: Some(gcc.to_string()),
@@ -106,16 +113,11 @@ impl Single<'_> {
             (path, output.path.clone())
         });
         let files: HashMap<_, _> = files.collect();
-        let settings = fetch::Settings {
-            mirrors: mirrors_of(context),
-            proxy: self.proxy.clone(),
-            ..fetch::Settings::default()
-        };
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = Parts {
             run_id,
             host: Architecture::of_host(),
-            fetcher: Fetcher::new(store.clone(), settings),
+            fetcher: Fetcher::new(store.clone(), fetching),
             store,
             toolchains,
             out: OutFolder::of_files(files),
@@ -148,6 +150,9 @@ impl Single<'_> {
         };
         let status = ExitStatus::of(&session.carry_out(connect)?);
         let report = report.get().cloned();
+        if let Some(report) = &report {
+            found.learn_from(report);
+        }
         Ok(Attempt { status, report })
     }
 
@@ -172,8 +177,8 @@ impl Single<'_> {
         }
     }
 
-    /// The build of the request.
-    fn as_build(&self) -> Build {
+    /// The build of the request, for its kernel or the same with packages.
+    fn as_build(&self, kernel: Kernel) -> Build {
         let request = self.request;
         let artifacts: Vec<_> = request
             .outputs
@@ -185,7 +190,7 @@ impl Single<'_> {
             Image::Automatic | Image::Tagged(_) => None,
         };
         Build {
-            kernel: Arc::new(request.kernel.clone()),
+            kernel: Arc::new(kernel),
             driver: Arc::new(request.driver.clone()),
             artifacts: artifacts.into(),
             settings: Arc::new(BuildSettings {

@@ -1,0 +1,129 @@
+//! The header packages of a kernel for which a person names none and no rule gives the addresses, as Debian's: asked
+//! of the distribution's mirror, and remembered, so that the same build asks nobody the next time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::kernels::{discover_all, sources_of_mirror};
+use crate::cli::refresh::runtime;
+use crate::cli::{CliError, Context};
+use crate::digest::Sha256;
+use crate::event::BuildReport;
+use crate::failure::FailureClass;
+use crate::fetch::{Fetcher, Settings};
+use crate::fs;
+use crate::kernel::{Architecture, Kernel, Package};
+use crate::store::Store;
+use crate::target;
+
+/// The folder of the cache that holds what was found.
+const FOLDER: &str = "found";
+
+/// What was found for a kernel.
+pub(super) struct Found {
+    /// The kernel with its packages; as it was where none were found, or none are missing.
+    pub(super) kernel: Kernel,
+    /// The file that remembers them.
+    record: Option<PathBuf>,
+}
+
+impl Found {
+    /// Forgets the packages where they are not what they were: the mirror may have newer ones by now.
+    pub(super) fn learn_from(&self, report: &BuildReport) {
+        let is_stale = |class| {
+            matches!(
+                class,
+                FailureClass::HeadersNotFound | FailureClass::Checksum | FailureClass::WrongHeaders
+            )
+        };
+        let mut failures = report.artifacts.iter().flat_map(|one| &one.failure);
+        if let Some(record) = &self.record
+            && failures.any(|failure| is_stale(failure.class))
+        {
+            // What stays is asked for once more the next time, with the same answer.
+            drop(fs::remove_file(record));
+        }
+    }
+}
+
+/// Names the packages of a kernel that has none.
+pub(super) fn with_packages(
+    context: &Context,
+    kernel: &Kernel,
+    settings: Settings,
+) -> Result<Found, CliError> {
+    let mut found = Found {
+        kernel: kernel.clone(),
+        record: None,
+    };
+    if !is_to_be_asked(kernel) {
+        return Ok(found);
+    }
+    let name = Sha256::of(kernel.identity_text());
+    let record = context.cache.join(FOLDER).join(format!("{name}.json"));
+    let known = std::fs::read(&record).ok();
+    let known = known.and_then(|bytes| serde_json::from_slice::<Vec<Package>>(&bytes).ok());
+    if let Some(packages) = known {
+        found.kernel.packages = packages;
+    } else if let Some(packages) = ask(context, kernel, settings)? {
+        let text = serde_json::to_vec(&packages)
+            .map_err(|error| fs::FileError::of("write", &record)(error.into()))?;
+        fs::write(&record, text)?;
+        found.kernel.packages = packages;
+    }
+    found.record = Some(record);
+    Ok(found)
+}
+
+/// Whether nothing is known of the kernel's packages, and its mirror may know them.
+fn is_to_be_asked(kernel: &Kernel) -> bool {
+    let Some(target) = target::find(&kernel.target) else {
+        return false;
+    };
+    let is_computed = target
+        .header_packages(kernel, Architecture::of_host())
+        .is_ok();
+    kernel.packages.is_empty() && !is_computed && target.upstream_list(kernel).is_none()
+}
+
+/// The packages that the mirror has for the kernel; the newest, where it has several of that name.
+fn ask(
+    context: &Context,
+    kernel: &Kernel,
+    settings: Settings,
+) -> Result<Option<Vec<Package>>, CliError> {
+    let target = kernel.target.as_str();
+    let sources = sources_of_mirror(target, &[kernel.architecture], &[], None)?;
+    let run_id = format!("find-{}", std::process::id());
+    let store = Arc::new(Store::open(&context.cache, &run_id)?);
+    context.notice(&format!(
+        "asking the mirror of {target} for the packages of {}",
+        kernel.release
+    ));
+    let fetcher = Fetcher::new(store, settings);
+    let found = discover_all(&sources, target, context, &fetcher, &runtime()?, &|_| {});
+    let kernels = match found {
+        Ok(kernels) => kernels,
+        Err(error) => {
+            // The build says which packages are missing.
+            context.notice(&format!("the mirror cannot be asked: {error}"));
+            return Ok(None);
+        }
+    };
+    let newest = kernels
+        .into_iter()
+        .filter(|one| one.architecture == kernel.architecture && is_meant(one, kernel))
+        .max_by(|left, right| left.release.cmp(&right.release));
+    Ok(newest.map(|one| one.packages))
+}
+
+/// Whether a kernel of the mirror is the one that is asked for: by the name that its list has, or by the release that
+/// `uname -r` prints, which Debian's packages of headers have in their names.
+fn is_meant(found: &Kernel, asked: &Kernel) -> bool {
+    let start = format!("linux-headers-{}_", asked.release);
+    let is_named = |package: &Package| {
+        let file = package.url.rsplit('/').next().unwrap_or_default();
+        file.starts_with(&start)
+    };
+    found.release == asked.release || found.packages.iter().any(is_named)
+}
