@@ -3,7 +3,7 @@
 # answers. Safe to run again; when all is there it takes a fraction of a second and changes nothing.
 #
 #   scripts/setup.sh            what building drivers takes
-#   scripts/setup.sh --tests    and what the tests take: makers and servers of packages and images, ssh, dkms, Podman
+#   scripts/setup.sh --tests    and what the tests take: makers and servers of packages and images, ssh, dkms, Podman, a proxy
 #
 # Without a daemon the program builds all the same, in bubblewrap sandboxes (`--executor local`): so that is said, and
 # the exit status stays 0.
@@ -79,6 +79,7 @@ cpio cpio
 openssl openssl
 ssh openssh-client
 /usr/sbin/sshd openssh-server
+microsocks microsocks
 podman podman
 dkms dkms
 newuidmap uidmap

@@ -118,8 +118,8 @@ impl Daemon {
         }
     }
 
-    /// Ends it by a signal to dockerd itself.
-    fn end(&mut self, signal: Signal) {
+    /// Sends a signal to dockerd itself.
+    fn signal(&self, signal: Signal) {
         let id = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let child = children.unwrap_or_default().trim().parse().ok();
@@ -127,6 +127,11 @@ impl Daemon {
             // Gone already is fine.
             let _ = kill_process(child, signal);
         }
+    }
+
+    /// Ends it by a signal to dockerd itself.
+    fn end(&mut self, signal: Signal) {
+        self.signal(signal);
         self.process.wait().unwrap();
     }
 }
@@ -277,6 +282,41 @@ async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
         assert!(ended.output.path().join("x").exists());
         pool.finish().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_falls_silent_loses_no_job() {
+    let (mut one, mut two) = (Daemon::on_socket(), Daemon::on_socket());
+    tokio::join!(one.wait(), two.wait());
+    let both = pool(&[&one, &two]).await;
+    // Often enough for a test, and patient enough for a slow machine.
+    let both = Arc::new(both.with_heartbeat(Duration::from_secs(1), Duration::from_secs(10)));
+    let gate = tempfile::tempdir().unwrap();
+    let folder = gate.path().to_owned();
+    let job = tokio::spawn(async move {
+        let output = tempfile::tempdir().unwrap();
+        let script = "while [ ! -e /gate/open ]; do sleep 0.05; done; echo done > /out/done";
+        let mut job = job(script, output.path());
+        job.mounts.push(driverkit_matrix::executor::Mount {
+            source: folder,
+            target: "/gate".into(),
+        });
+        let mut log = Vec::new();
+        let ended = both.run(&job, &mut log, &CancellationToken::new()).await;
+        let log = String::from_utf8(log).unwrap();
+        (ended, log, both.notes(), output)
+    });
+    wait_for_containers(&one, 1);
+    // It keeps its connections open, and says nothing any more.
+    one.signal(Signal::STOP);
+    wait_for_containers(&two, 1);
+    fs::write(&gate.path().join("open"), "").unwrap();
+    let (ended, log, notes, output) = job.await.unwrap();
+    assert_eq!(ended.unwrap().exit, Exit::Code(0), "{log}");
+    assert!(output.path().join("done").exists());
+    assert!(log.contains("this job begins anew"), "{log}");
+    assert!(notes[0].ends_with("anew: 1"), "{notes:?}");
+    one.end(Signal::KILL);
 }
 
 /// Waits until a daemon runs so many containers.

@@ -40,7 +40,15 @@ struct Host {
     executor: DockerExecutor,
     version: String,
     slots: usize,
+    patience: Patience,
     state: Mutex<State>,
+}
+
+/// How long a daemon may be silent.
+#[derive(Clone, Copy)]
+struct Patience {
+    heartbeat: Duration,
+    answer: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +76,7 @@ impl Host {
 
     async fn answers(&self) -> bool {
         matches!(
-            timeout(ANSWER_TIMEOUT, self.executor.docker.ping()).await,
+            timeout(self.patience.answer, self.executor.docker.ping()).await,
             Ok(Ok(_))
         )
     }
@@ -77,7 +85,7 @@ impl Host {
     async fn is_gone(&self) {
         let mut missed = 0;
         while missed < 2 {
-            sleep(HEARTBEAT).await;
+            sleep(self.patience.heartbeat).await;
             missed = if self.answers().await { 0 } else { missed + 1 };
         }
     }
@@ -144,6 +152,15 @@ impl DockerPool {
             one
         };
         self.hosts = self.hosts.into_iter().map(with_login).collect();
+        self
+    }
+
+    /// Asks daemons with jobs whether they are there at this distance, each time waiting so long for an answer.
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: Duration, answer: Duration) -> Self {
+        for host in &mut self.hosts {
+            host.patience = Patience { heartbeat, answer };
+        }
         self
     }
 
@@ -242,6 +259,10 @@ async fn connect(address: &DockerAddress) -> Result<(Host, String), ExecutorErro
             .and_then(|count| count.try_into().ok())
             .unwrap_or(1),
         executor,
+        patience: Patience {
+            heartbeat: HEARTBEAT,
+            answer: ANSWER_TIMEOUT,
+        },
         state: Mutex::default(),
     };
     // The id alone does not tell daemons apart that share a key: several of one machine, or copies of machines.
