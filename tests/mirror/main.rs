@@ -7,10 +7,13 @@
 )]
 
 mod answers;
+mod apt;
 mod arch;
 mod archive;
 mod debian;
 mod flatcar;
+#[path = "../common/host.rs"]
+mod host;
 #[path = "../common/locks.rs"]
 mod locks;
 mod repositories;
