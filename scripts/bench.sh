@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the benchmarks of docs/benchmarks.md and prints each result beside what is asked of it.
 #
-#   scripts/bench.sh           plan, cached run of 1,000 builds, overhead of a Docker job, unpacking: minutes once it is compiled
+#   scripts/bench.sh           plan, lists and locks, cached run of 1,000 builds, overhead of a Docker job, unpacking: minutes once it is compiled
 #   scripts/bench.sh --real    then a cached run of 51,472 builds (ten minutes to fill the cache) and
 #                              cold runs of real builds (scripts/bench-cold.sh, some twenty minutes)
 set -euo pipefail
@@ -23,6 +23,7 @@ prepare_images bookworm
 
 step "Benchmarks"
 cargo bench --bench commands
+cargo bench --bench kernels
 cargo bench --bench docker
 cargo bench --bench unpack
 if [ "${1:-}" = --real ]; then

@@ -31,11 +31,24 @@ const LIST: &str = r#"{
   ]
 }"#;
 
+/// A matrix over all of a list.
+fn of_list(list: &str) -> Workspace {
+    Workspace::new()
+        .with("list.json", list)
+        .with("m.toml", &crawler_matrix(""))
+}
+
+/// The same, with its lock.
+fn locked(list: &str) -> Workspace {
+    let workspace = of_list(list);
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0\n"), "{report}");
+    workspace
+}
+
 #[test]
 fn a_lock_is_made_used_and_kept() {
-    let workspace = Workspace::new()
-        .with("list.json", LIST)
-        .with("m.toml", &crawler_matrix(""));
+    let workspace = of_list(LIST);
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--locked"]), @r"
     exit 2
     --- err
@@ -96,10 +109,7 @@ fn a_lock_is_made_used_and_kept() {
 
 #[test]
 fn a_refreshed_lock_says_what_came_went_and_moved() {
-    let workspace = Workspace::new()
-        .with("list.json", LIST)
-        .with("m.toml", &crawler_matrix(""));
-    workspace.run(&["lock", "m.toml"]);
+    let workspace = locked(LIST);
     let list = LIST
         .replace("one.example.org/a.rpm", "two.example.org/a.rpm")
         .replace("b.rpm", "b2.rpm")
@@ -123,10 +133,7 @@ fn a_refreshed_lock_says_what_came_went_and_moved() {
 
 #[test]
 fn a_stale_lock_is_refreshed_or_refused() {
-    let workspace = Workspace::new()
-        .with("list.json", LIST)
-        .with("m.toml", &crawler_matrix(""));
-    workspace.run(&["lock", "m.toml"]);
+    let workspace = locked(LIST);
     workspace.put("m.toml", &crawler_matrix(", match = \"4.*\", latest = 1"));
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--locked"]), @r"
     exit 2
@@ -157,9 +164,7 @@ fn a_stale_lock_is_refreshed_or_refused() {
 
 #[test]
 fn a_plan_without_any_kernel_says_so() {
-    let workspace = Workspace::new()
-        .with("list.json", "{}")
-        .with("m.toml", &crawler_matrix(""));
+    let workspace = of_list("{}");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
     --- err
@@ -175,10 +180,7 @@ fn a_plan_without_any_kernel_says_so() {
 
 #[test]
 fn locks_that_cannot_be_read() {
-    let workspace = Workspace::new()
-        .with("list.json", LIST)
-        .with("m.toml", &crawler_matrix(""))
-        .with("m.lock", "{\"lock\":99,\"future\":true}\n");
+    let workspace = of_list(LIST).with("m.lock", "{\"lock\":99,\"future\":true}\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
     --- err
@@ -241,13 +243,7 @@ fn today() -> String {
 
 #[test]
 fn a_source_that_shrinks_is_not_believed() {
-    let workspace = Workspace::new()
-        .with(
-            "list.json",
-            &list(&entries("ol", 1, 10), &entries("centos", 1, 4)),
-        )
-        .with("m.toml", &crawler_matrix(""));
-    workspace.run(&["lock", "m.toml"]);
+    let workspace = locked(&list(&entries("ol", 1, 10), &entries("centos", 1, 4)));
     let before = workspace.get("m.lock");
     // Two of ten may go; three, or a whole target, may not.
     workspace.put("list.json", &list(&entries("ol", 4, 7), ""));
@@ -296,13 +292,7 @@ fn a_source_that_shrinks_is_not_believed() {
 
 #[test]
 fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
-    let workspace = Workspace::new()
-        .with(
-            "list.json",
-            &list(&entries("ol", 1, 4), &entries("centos", 1, 4)),
-        )
-        .with("m.toml", &crawler_matrix(""));
-    workspace.run(&["lock", "m.toml"]);
+    let workspace = locked(&list(&entries("ol", 1, 4), &entries("centos", 1, 4)));
     workspace.put(
         "list.json",
         &list(&entries("ol", 4, 1), &entries("centos", 4, 1)),
@@ -394,9 +384,7 @@ fn the_limit_of_a_shrink_is_set_in_the_matrix() {
 
 #[test]
 fn a_check_writes_nothing_and_fails_when_the_lock_would_change() {
-    let workspace = Workspace::new()
-        .with("list.json", LIST)
-        .with("m.toml", &crawler_matrix(""));
+    let workspace = of_list(LIST);
     let missing = workspace.run(&["lock", "--check", "m.toml"]);
     assert!(missing.starts_with("exit 1\n"), "{missing}");
     assert!(!workspace.path().join("m.lock").exists());
@@ -432,10 +420,7 @@ fn renamed_kernels_are_the_same_kernels() {
             .collect();
         format!(r#"{{"ubuntu": [{}]}}"#, entries.join(", "))
     };
-    let workspace = Workspace::new()
-        .with("list.json", &names("hwe-5.4"))
-        .with("m.toml", &crawler_matrix(""));
-    workspace.run(&["lock", "m.toml"]);
+    let workspace = locked(&names("hwe-5.4"));
     let old = workspace.get("m.lock").replace(&today(), "2024-02-29");
     workspace.put("m.lock", &old);
     workspace.put("list.json", &names("hwe"));

@@ -1,7 +1,7 @@
 //! `plan --format driverkit`: a plan as the tree of YAML files that dbg-go works from, so that both can be run side by
-//! side.
+//! side. As in dbg-go's trees a kernel below the support floors has a file too, which asks for nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::{CliError, Planned};
 use crate::digest::Sha256;
-use crate::driver::Artifact;
+use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::fs;
-use crate::plan::Build;
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+use crate::plan::{Build, Plan};
 use crate::yaml;
 
 /// A file, with its keys in the order in which dbg-go writes them.
@@ -37,31 +38,88 @@ struct Output {
     probe: Option<String>,
 }
 
-/// Writes a file for each build below `folder`:
+/// What a file is about.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    kernel: &'a Kernel,
+    driver: &'a Driver,
+    /// Nothing below the support floors.
+    build: Option<&'a Build>,
+}
+
+impl<'a> Subject<'a> {
+    /// The builds of a plan, and what the support floors leave without any.
+    fn all(plan: &'a Plan) -> Vec<Self> {
+        let mut subjects: Vec<Self> = plan
+            .builds
+            .iter()
+            .map(|build| Self {
+                kernel: &build.kernel,
+                driver: &build.driver,
+                build: Some(build),
+            })
+            .collect();
+        // Several matrices may name the same kernel; one may ask for what the other does not.
+        let mut known: HashSet<_> = subjects.iter().map(|subject| subject.identity()).collect();
+        let mut unbuilt: Vec<Self> = Vec::new();
+        for one in &plan.unbuilt {
+            let subject = Self {
+                kernel: &one.kernel,
+                driver: &one.driver,
+                build: None,
+            };
+            if known.insert(subject.identity()) {
+                unbuilt.push(subject);
+            }
+        }
+        subjects.append(&mut unbuilt);
+        subjects
+    }
+
+    fn identity(
+        self,
+    ) -> (
+        (
+            &'a TargetId,
+            &'a KernelRelease,
+            &'a KernelVersion,
+            Architecture,
+        ),
+        &'a DriverVersion,
+    ) {
+        (self.kernel.identity(), &self.driver.version)
+    }
+
+    /// The folder of its file.
+    fn folder(self, root: &Path) -> PathBuf {
+        root.join(self.driver.version.as_str())
+            .join(self.kernel.architecture.machine())
+    }
+}
+
+/// Writes a file for each kernel and driver version below `folder`:
 /// `driverkit/config/<driver version>/<machine>/<target>_<release>_<version>.yaml`. Returns how many.
 pub(super) fn write(planned: &Planned, folder: &Path) -> Result<usize, CliError> {
-    let configs = encode_configs(planned)?;
     let root = folder.join("driverkit").join("config");
-    let builds = &planned.plan.builds;
-    let folders: BTreeSet<PathBuf> = builds.iter().map(|build| folder_of(&root, build)).collect();
+    let subjects = Subject::all(&planned.plan);
+    let configs = encode_configs(planned, &subjects)?;
+    let folders: BTreeSet<PathBuf> = subjects.iter().map(|one| one.folder(&root)).collect();
     for folder in folders {
         fs::create_folder(&folder)?;
     }
-    builds
+    subjects
         .par_iter()
-        .map(|build| write_build(build, &root, &configs))
+        .map(|subject| write_file(*subject, &root, &configs))
         .collect::<Result<(), CliError>>()?;
-    Ok(builds.len())
-}
-
-fn folder_of(root: &Path, build: &Build) -> PathBuf {
-    root.join(build.driver.version.as_str())
-        .join(build.kernel.architecture.machine())
+    Ok(subjects.len())
 }
 
 /// The kernel configurations of a plan, in base64.
-fn encode_configs(planned: &Planned) -> Result<BTreeMap<Sha256, String>, CliError> {
-    let kernels = planned.plan.builds.iter().map(|build| &build.kernel);
+fn encode_configs(
+    planned: &Planned,
+    subjects: &[Subject<'_>],
+) -> Result<BTreeMap<Sha256, String>, CliError> {
+    let kernels = subjects.iter().map(|subject| subject.kernel);
     let wanted: BTreeSet<Sha256> = kernels.filter_map(|kernel| kernel.config_sha256).collect();
     wanted
         .into_iter()
@@ -78,13 +136,14 @@ fn encode_configs(planned: &Planned) -> Result<BTreeMap<Sha256, String>, CliErro
         .collect()
 }
 
-fn write_build(
-    build: &Build,
+fn write_file(
+    subject: Subject<'_>,
     root: &Path,
     configs: &BTreeMap<Sha256, String>,
 ) -> Result<(), CliError> {
-    let kernel = &build.kernel;
+    let kernel = subject.kernel;
     let output = |artifact: Artifact| {
+        let build = subject.build?;
         let is_wanted = build.artifacts.contains(&artifact);
         is_wanted.then(|| format!("output/{}", build.artifact_path(artifact).display()))
     };
@@ -112,6 +171,8 @@ fn write_build(
     };
     let text = yaml::write(&file).map_err(CliError::input)?;
     let (target, release, version) = (&kernel.target, &kernel.release, &kernel.version);
-    let path = folder_of(root, build).join(format!("{target}_{release}_{version}.yaml"));
+    let path = subject
+        .folder(root)
+        .join(format!("{target}_{release}_{version}.yaml"));
     Ok(fs::write_unsynced(&path, text)?)
 }

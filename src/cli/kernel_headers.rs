@@ -21,7 +21,7 @@ const AT_ONCE: usize = 8;
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) target: &'a str,
-    pub(super) release: &'a str,
+    pub(super) release: &'a KernelRelease,
     pub(super) version: &'a KernelVersion,
     /// Empty for all.
     pub(super) architectures: &'a [Architecture],
@@ -44,24 +44,17 @@ struct Answer {
     text: String,
 }
 
-/// Asks every address of the packages of the kernels that a source names or, where it names none, of those that are
-/// computed from the kernel's name.
+/// Asks every address of the packages of these kernels.
 pub(super) fn ask(
-    question: Question<'_>,
-    named: Vec<Kernel>,
+    kernels: &[Kernel],
     fetcher: &Fetcher,
     runtime: &tokio::runtime::Runtime,
-) -> Result<Answers, CliError> {
-    let kernels = if named.is_empty() {
-        computed(question)?
-    } else {
-        named
-    };
+) -> Answers {
     let mut answers = Answers {
         rows: Vec::new(),
         is_whole: true,
     };
-    for kernel in &kernels {
+    for kernel in kernels {
         for addresses in wanted_files(kernel) {
             let file = addresses
                 .first()
@@ -88,7 +81,7 @@ pub(super) fn ask(
             answers.is_whole &= is_found;
         }
     }
-    Ok(answers)
+    answers
 }
 
 /// The files that a kernel's tree needs, each with its possible addresses. What a source names is asked as it is where
@@ -106,13 +99,12 @@ fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
 }
 
 /// The kernels of this name whose addresses can be computed.
-fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> {
+pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> {
     let Question {
         target, release, ..
     } = question;
     let text = |error: ParseKernelError| CliError::input(error.to_string());
     let id: TargetId = target.parse().map_err(text)?;
-    let parsed: KernelRelease = release.parse().map_err(text)?;
     let mut kernels = Vec::new();
     let mut reason = String::new();
     if let Some(target) = target::find(&id) {
@@ -123,7 +115,7 @@ fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> {
             }
             let kernel = Kernel {
                 target: id.clone(),
-                release: parsed.clone(),
+                release: release.clone(),
                 version: question.version.clone(),
                 architecture,
                 packages: Vec::new(),

@@ -45,10 +45,10 @@ pub(super) struct KernelsArguments {
     suite: Vec<String>,
     /// The packages of this kernel, with every address that was tried and its answer
     #[arg(long, value_name = "RELEASE")]
-    headers: Option<String>,
-    /// The kernel's version, for addresses that are computed with it (Ubuntu's)
-    #[arg(long, value_name = "VERSION", default_value = "1")]
-    version: KernelVersion,
+    headers: Option<KernelRelease>,
+    /// The kernel's version, for addresses that are computed with it (Ubuntu's) [default: 1]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<KernelVersion>,
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -74,44 +74,10 @@ impl KernelsArguments {
         };
         let fetcher = fetcher(context, mirrors)?;
         let runtime = runtime()?;
-        let tell = |message: &str| context.notice(message);
-        let found = discover_all(&sources, &self.target, context, &fetcher, &runtime, &tell);
-        let mut kernels = match (found, &self.headers) {
-            // Its addresses may be computed.
-            (Err(error), Some(_)) if self.matrix.is_empty() => {
-                context.notice(&format!("no source names kernels: {error}"));
-                Vec::new()
-            }
-            (found, _) => found?,
-        };
-        kernels.retain(|kernel| {
-            (self.arch.is_empty() || self.arch.contains(&kernel.architecture))
-                && self
-                    .matches
-                    .iter()
-                    .all(|one| one.matches_release(&kernel.release))
-        });
-        kernels.sort_by(|left, right| left.identity().cmp(&right.identity()));
         if let Some(release) = &self.headers {
-            kernels.retain(|kernel| kernel.release.as_str() == release);
-            let question = kernel_headers::Question {
-                target: &self.target,
-                release,
-                version: &self.version,
-                architectures: &self.arch,
-            };
-            let answers = kernel_headers::ask(question, kernels, &fetcher, &runtime)?;
-            ignore_broken_pipe(|output| match self.format {
-                Format::Table => answers.write_table(output),
-                Format::Json => answers.write_json(output),
-                Format::Csv => answers.write_csv(output),
-            })?;
-            return Ok(if answers.is_whole {
-                ExitStatus::Success
-            } else {
-                ExitStatus::Incomplete
-            });
+            return self.headers(release, &sources, context, &fetcher, &runtime);
         }
+        let kernels = self.find(&sources, context, &fetcher, &runtime)?;
         ignore_broken_pipe(|output| match self.format {
             Format::Table => write_table(output, &kernels),
             Format::Json => write_json(output, &kernels),
@@ -120,23 +86,112 @@ impl KernelsArguments {
         Ok(ExitStatus::Success)
     }
 
+    /// The packages of one kernel: of a matrix's sources or, unless the matrices are named, where the kernel's name leads
+    /// to; only for targets whose names lead nowhere the distribution's indexes are asked.
+    fn headers(
+        &self,
+        release: &KernelRelease,
+        sources: &Sources,
+        context: &Context,
+        fetcher: &Fetcher,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<ExitStatus, CliError> {
+        let version = self.version.clone().unwrap_or_default();
+        let question = kernel_headers::Question {
+            target: &self.target,
+            release,
+            version: &version,
+            architectures: &self.arch,
+        };
+        let is_known = self.version.is_some() || !self.target.starts_with("ubuntu");
+        let computed = kernel_headers::computed(question);
+        let kernels = match computed {
+            Ok(kernels) if self.matrix.is_empty() && is_known => kernels,
+            computed => match self.find(sources, context, fetcher, runtime) {
+                Ok(mut named) => {
+                    named.retain(|kernel| kernel.release == *release);
+                    if named.is_empty() { computed? } else { named }
+                }
+                Err(error) if self.matrix.is_empty() => {
+                    context.notice(&format!("no source names kernels: {error}"));
+                    computed?
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let answers = kernel_headers::ask(&kernels, fetcher, runtime);
+        ignore_broken_pipe(|output| match self.format {
+            Format::Table => answers.write_table(output),
+            Format::Json => answers.write_json(output),
+            Format::Csv => answers.write_csv(output),
+        })?;
+        Ok(if answers.is_whole {
+            ExitStatus::Success
+        } else {
+            ExitStatus::Incomplete
+        })
+    }
+
     /// The matrices that were named, or one that asks the distribution's mirror.
     fn sources(&self) -> Result<Sources, CliError> {
-        if self.matrix.is_empty() {
-            sources_of_mirror(&self.target, &Architecture::ALL, &self.suite, self.latest)
-        } else {
-            Sources::read(&self.matrix)
+        if !self.matrix.is_empty() {
+            return Sources::read(&self.matrix);
         }
+        let architectures = if self.arch.is_empty() {
+            &Architecture::ALL[..]
+        } else {
+            &self.arch
+        };
+        let selection = MirrorSelection {
+            suites: &self.suite,
+            latest: self.latest,
+            release: self.headers.as_ref(),
+        };
+        sources_of_mirror(&self.target, architectures, selection)
+    }
+
+    fn find(
+        &self,
+        sources: &Sources,
+        context: &Context,
+        fetcher: &Fetcher,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Vec<Kernel>, CliError> {
+        let tell = |message: &str| context.notice(message);
+        let mut kernels = discover_all(sources, &self.target, context, fetcher, runtime, &tell)?;
+        kernels.retain(|kernel| {
+            (self.arch.is_empty() || self.arch.contains(&kernel.architecture))
+                && self
+                    .matches
+                    .iter()
+                    .all(|one| one.matches_release(&kernel.release))
+        });
+        kernels.sort_by(|left, right| left.identity().cmp(&right.identity()));
+        Ok(kernels)
     }
 }
 
-/// A matrix that asks the distribution's mirror: these suites, or those that it usually has.
+/// What is asked of the distribution's mirror.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MirrorSelection<'a> {
+    /// The suites; empty for those that it usually has.
+    suites: &'a [String],
+    latest: Option<u32>,
+    /// Only this kernel.
+    release: Option<&'a KernelRelease>,
+}
+
+/// A matrix that asks the distribution's mirror.
 pub(super) fn sources_of_mirror(
     target: &str,
     architectures: &[Architecture],
-    suites: &[String],
-    latest: Option<u32>,
+    selection: MirrorSelection<'_>,
 ) -> Result<Sources, CliError> {
+    let MirrorSelection {
+        suites,
+        latest,
+        release,
+    } = selection;
     let mut source = "{ from = \"mirror\"".to_owned();
     let usual = discover::usual_suites(target);
     if !usual.is_empty() {
@@ -150,6 +205,9 @@ pub(super) fn sources_of_mirror(
         if suites.is_empty() {
             source += ", skip_missing = true";
         }
+    }
+    if let Some(release) = release {
+        let _ = write!(source, ", match = {:?}", release.as_str());
     }
     if let Some(latest) = latest {
         let _ = write!(source, ", latest = {latest}");

@@ -135,6 +135,15 @@ pub struct LeftOut {
     pub reason: Arc<str>,
 }
 
+/// A kernel and a driver version of which the support floors leave nothing to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbuilt {
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
+    /// The driver.
+    pub driver: Arc<Driver>,
+}
+
 /// The ordered, deduplicated list of builds.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -142,6 +151,8 @@ pub struct Plan {
     pub builds: Vec<Build>,
     /// What was left out, in the same order.
     pub left_out: Vec<LeftOut>,
+    /// What the support floors leave without any artifact, in any order: dbg-go's trees name it all the same.
+    pub unbuilt: Vec<Unbuilt>,
     /// How many equal builds were named more than once.
     pub duplicates: usize,
 }

@@ -9,7 +9,7 @@ use super::doubts::doubts;
 use super::floor;
 use super::interned::Interned;
 use super::merge::{Candidate, conflicting_drivers, merge};
-use super::{Build, BuildSettings, LeftOut, Plan};
+use super::{Build, BuildSettings, LeftOut, Plan, Unbuilt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
@@ -59,6 +59,7 @@ pub fn expand(
         let gone = expansion.left_out.iter().cloned();
         expanded.plan.left_out.extend(gone);
         expanded.plan.left_out.append(&mut grid.left_out);
+        expanded.plan.unbuilt.append(&mut grid.unbuilt);
         expanded.warnings.append(&mut grid.warnings());
     }
     let (builds, duplicates) = merge(expansions, candidates)?;
@@ -106,6 +107,7 @@ struct Grid<'a> {
     interned: &'a mut Interned,
     candidates: Vec<Candidate>,
     left_out: Vec<LeftOut>,
+    unbuilt: Vec<Unbuilt>,
     used_excludes: Vec<bool>,
     used_overrides: Vec<bool>,
 }
@@ -124,6 +126,7 @@ impl<'a> Grid<'a> {
             interned,
             candidates: Vec::new(),
             left_out: Vec::new(),
+            unbuilt: Vec::new(),
             used_excludes: vec![false; matrix.excludes.len()],
             used_overrides: vec![false; matrix.overrides.len()],
         }
@@ -145,6 +148,13 @@ impl<'a> Grid<'a> {
             reason: self.interned.text(reason),
         };
         self.left_out.push(left_out);
+    }
+
+    fn leave_unbuilt(&mut self, kernel: &Arc<Kernel>, driver: &Arc<Driver>) {
+        self.unbuilt.push(Unbuilt {
+            kernel: Arc::clone(kernel),
+            driver: Arc::clone(driver),
+        });
     }
 
     fn add_entry(&mut self, entry: &TargetEntry, kernels: &[(Arc<Kernel>, Range<usize>)]) {
@@ -216,18 +226,23 @@ impl<'a> Grid<'a> {
             }
         }
         if supported.is_empty() {
+            for driver in drivers {
+                self.leave_unbuilt(kernel, driver);
+            }
             return;
         }
         let needs_image = target::subscription(kernel).is_some();
         for driver in drivers {
             let version = &driver.version;
             let mut artifacts = Vec::with_capacity(2);
+            let mut is_excluded = false;
             for &artifact in &supported {
                 let exclude = excludes.iter().find(|(_, exclude)| {
                     exclude.selector.matches_driver(version)
                         && exclude.selector.matches_artifact(artifact)
                 });
                 if let Some((_, exclude)) = exclude {
+                    is_excluded = true;
                     self.leave_out(
                         kernel,
                         Some(version),
@@ -248,6 +263,9 @@ impl<'a> Grid<'a> {
                 }
             }
             if artifacts.is_empty() {
+                if !is_excluded {
+                    self.leave_unbuilt(kernel, driver);
+                }
                 continue;
             }
             let settings = self.settings(base, &overrides, version);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Build, BuildId, Plan};
+use super::{Build, BuildId, Plan, Unbuilt};
 use crate::diagnostic::nearest;
 use crate::digest::Sha256;
 use crate::driver::Artifact;
@@ -124,6 +124,13 @@ impl Filter {
         if let Some(shard) = self.shard {
             plan.builds.retain(|build| shard.contains(&build.kernel));
         }
+        plan.unbuilt.retain(|unbuilt| {
+            let Unbuilt { kernel, driver } = unbuilt;
+            selector.matches_kernel(kernel)
+                && selector.matches_driver(&driver.version)
+                && self.shard.is_none_or(|shard| shard.contains(kernel))
+                && self.only.is_empty()
+        });
         plan.left_out.retain(|left_out| {
             selector.matches_kernel(&left_out.kernel)
                 && left_out

@@ -11,7 +11,7 @@ mod floor;
 mod interned;
 mod merge;
 
-pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan};
+pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use expand::{Expanded, Expansion, expand};
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
 pub use floor::supports;

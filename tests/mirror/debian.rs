@@ -16,6 +16,7 @@ use httptest::{Expectation, Server};
 use url::Url;
 
 use super::archive::{Mirror, linux, package};
+use super::workspace::Workspace;
 
 struct Work {
     _folder: tempfile::TempDir,
@@ -337,4 +338,49 @@ async fn a_mirror_is_read_by_http_signed_and_by_digest() {
         *found.kernels[0].kernel.packages[0].url,
         expected.to_string()
     );
+}
+
+/// Debian's releases lead to no addresses: its index has them.
+#[test]
+fn the_packages_of_one_kernel_are_those_of_the_index() {
+    let mirror = Mirror::new();
+    let index = linux(
+        "6.1.0-9",
+        "6.1",
+        "6.1.9-1",
+        "amd64",
+        &["amd64", "cloud-amd64"],
+    );
+    mirror.suite("bookworm", &[("amd64", ".xz", &index)]);
+    let given = format!("debian={}", mirror.url());
+    let workspace = Workspace::new();
+    let command = [
+        "--mirror",
+        &given,
+        "kernels",
+        "debian",
+        "--suite",
+        "bookworm",
+        "--arch",
+        "amd64",
+        "--headers",
+        "6.1.9-1-cloud-amd64",
+        "--format",
+        "csv",
+    ];
+    let names = [
+        "linux-headers-6.1.0-9-cloud-amd64_6.1.9-1_amd64.deb",
+        "linux-headers-6.1.0-9-common_6.1.9-1_all.deb",
+        "linux-kbuild-6.1_6.1.9-1_amd64.deb",
+    ];
+    let report = workspace.run(&command);
+    assert!(report.starts_with("exit 1"), "{report}");
+    assert_eq!(report.matches(",false,is not there").count(), 3, "{report}");
+    for name in names {
+        mirror.write(&format!("pool/main/l/linux/{name}"), "content");
+    }
+    let report = workspace.run(&command);
+    assert!(report.starts_with("exit 0"), "{report}");
+    assert_eq!(report.matches(",true,is there").count(), 3, "{report}");
+    assert!(names.iter().all(|name| report.contains(name)), "{report}");
 }

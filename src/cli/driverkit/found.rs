@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::kernels::{discover_all, sources_of_mirror};
+use crate::cli::kernels::{MirrorSelection, discover_all, sources_of_mirror};
 use crate::cli::refresh::runtime;
 use crate::cli::{CliError, Context};
 use crate::digest::Sha256;
@@ -93,7 +93,7 @@ fn ask(
     settings: Settings,
 ) -> Result<Option<Vec<Package>>, CliError> {
     let target = kernel.target.as_str();
-    let sources = sources_of_mirror(target, &[kernel.architecture], &[], None)?;
+    let sources = sources_of_mirror(target, &[kernel.architecture], MirrorSelection::default())?;
     let run_id = format!("find-{}", std::process::id());
     let store = Arc::new(Store::open(&context.cache, &run_id)?);
     context.notice(&format!(

@@ -1,0 +1,11 @@
+//! The command `plan`, by the binary itself.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod faults;
+#[path = "../common/lists.rs"]
+mod lists;
+mod output;
+mod whole;
+#[path = "../common/workspace.rs"]
+mod workspace;
