@@ -226,7 +226,8 @@ impl Context {
         let mut mirrors: BTreeMap<String, String> = variables.collect();
         mirrors.extend(global.mirror);
         let cache = match global.cache {
-            Some(folder) => folder,
+            // Containers are shown folders in it, which have to be named from the root.
+            Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
             None => default_cache()?,
         };
         let is_coloured = match global.color {

@@ -172,102 +172,6 @@ impl Fetcher {
         Err(error)
     }
 
-    /// The content of `url`, at most `limit_bytes` of it, not kept: for indexes.
-    pub async fn get_bytes(&self, url: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
-        let wanted = Wanted {
-            kind: ContentKind::Any,
-            sha256: None,
-            size_bytes: None,
-            limit_bytes,
-        };
-        let mut error = FetchError { tried: Vec::new() };
-        for place in self.places(url, &mut error) {
-            match self.get_place(&place, wanted.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(answer) => error.tried.push(tried(&place, answer)),
-            }
-        }
-        Err(error)
-    }
-
-    /// The content of a file that is brought into the store, if it is not there.
-    pub async fn fetch_bytes(&self, request: &Request) -> Result<Vec<u8>, FetchError> {
-        let fetched = self.fetch(request).await?;
-        let path = self.store.blob_path(fetched.sha256);
-        let read = move || crate::fs::read(&path).map_err(|error| Answer::Store(error.to_string()));
-        run_blocking(read).await.map_err(|answer| FetchError {
-            tried: vec![tried(&fetched.url, answer)],
-        })
-    }
-
-    /// The content of `url`, at most `limit_bytes` of it. It is kept, and a server that has nothing newer sends no
-    /// more than that: for indexes and lists.
-    pub async fn get_index(&self, url: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
-        let wanted = Wanted {
-            kind: ContentKind::Any,
-            sha256: None,
-            size_bytes: None,
-            limit_bytes,
-        };
-        let mut error = FetchError { tried: Vec::new() };
-        for place in self.places(url, &mut error) {
-            match self.revalidate(&place, wanted.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(answer) => error.tried.push(tried(&place, answer)),
-            }
-        }
-        Err(error)
-    }
-
-    async fn revalidate(&self, place: &str, wanted: Wanted) -> Result<Vec<u8>, Answer> {
-        let Address::Remote(url) = Address::parse(place, &self.settings.base_folder)? else {
-            return self.get_place(place, wanted).await;
-        };
-        let name = without_credentials(url.as_str());
-        let (store, record_name) = (Arc::clone(&self.store), name.clone());
-        let kept = run_blocking(move || {
-            let record = Record::find(&store, &record_name).filter(|record| {
-                record.validators != Validators::default()
-                    && store.has_whole_blob(record.sha256).unwrap_or_default()
-            });
-            Ok(record)
-        })
-        .await?;
-        let mut body = Body::in_memory(wanted);
-        let known = kept.as_ref().map(|record| &record.validators);
-        let complete = self.download_if_changed(&url, &mut body, known).await?;
-        let store = Arc::clone(&self.store);
-        if let (true, Some(record)) = (complete.is_unchanged, kept) {
-            let read = move || {
-                crate::fs::read(&store.blob_path(record.sha256))
-                    .map_err(|error| Answer::Store(error.to_string()))
-            };
-            return run_blocking(read).await;
-        }
-        let bytes = body.into_memory()?;
-        run_blocking(move || {
-            let keep = |error: crate::fs::FileError| Answer::Store(error.to_string());
-            let (sha256, size_bytes) = store.put_blob(bytes.as_slice()).map_err(keep)?;
-            let record = Record::new(name, sha256, size_bytes, complete.validators);
-            record.keep(&store).map_err(keep)?;
-            Ok(bytes)
-        })
-        .await
-    }
-
-    async fn get_place(&self, place: &str, wanted: Wanted) -> Result<Vec<u8>, Answer> {
-        let mut body = Body::in_memory(wanted);
-        match Address::parse(place, &self.settings.base_folder)? {
-            Address::Remote(url) => {
-                self.download(&url, &mut body).await?;
-            }
-            Address::Local(path) => {
-                body = run_blocking(move || local::read(&path, &mut body).map(|()| body)).await?;
-            }
-        }
-        body.into_memory()
-    }
-
     /// Where to ask for `url`, in order. That nowhere may be asked is noted in `error`.
     pub(super) fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
         let places = self.settings.mirrors.candidates(url);
@@ -400,7 +304,7 @@ impl Fetcher {
         .await
     }
 
-    async fn download(
+    pub(super) async fn download(
         &self,
         url: &Url,
         body: &mut Body,
@@ -409,7 +313,7 @@ impl Fetcher {
     }
 
     /// The same; `known` is what tells the content that is there already from a later one.
-    async fn download_if_changed(
+    pub(super) async fn download_if_changed(
         &self,
         url: &Url,
         body: &mut Body,
@@ -472,7 +376,7 @@ pub fn make_client(settings: &Settings) -> Result<Client, String> {
         .map_err(|error| error.to_string())
 }
 
-async fn run_blocking<T: Send + 'static>(
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Answer> + Send + 'static,
 ) -> Result<T, Answer> {
     match tokio::task::spawn_blocking(work).await {

@@ -17,6 +17,7 @@ mod fetcher;
 mod local;
 mod mirrors;
 mod probe;
+mod read;
 mod record;
 mod renew;
 mod settings;

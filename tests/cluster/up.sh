@@ -86,7 +86,8 @@ cat >"$state/cni/10-test.conflist" <<END_OF_FILE
    "ipam": {"type": "host-local", "dataDir": "$state/cni-ips", "ranges": [[{"subnet": "10.244.0.0/24"}]],
             "routes": [{"dst": "0.0.0.0/0"}]}}]}
 END_OF_FILE
-ip link add testkube0 type bridge
+# With an address of its own: otherwise it takes that of a port, and another when that pod goes.
+ip link add testkube0 address 02:00:0a:f4:00:01 type bridge
 ip address add $address/24 dev testkube0
 ip link set testkube0 up
 routes -I

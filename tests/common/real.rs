@@ -39,12 +39,17 @@ pub(crate) fn program(folder: &Path) -> Command {
         .current_dir(folder)
         .env("DRIVERKIT_MATRIX_IMAGES", images())
         .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"));
+        // As a person may name it.
+        .env("DRIVERKIT_MATRIX_CACHE", "cache");
     command
 }
 
 /// The newest plain kernel of bookworm for amd64.
 pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
+    let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").expect(
+        "DRIVERKIT_MATRIX_MIRROR_DEBIAN says where Debian's archive is: run scripts/test.sh, or set it to what \
+         scripts/mirror.sh prints",
+    );
     let matrix = "drivers = [\"x\"]\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\n\
         kernels = { from = \"mirror\", suites = [\"bookworm\"], flavours = [\"plain\"], latest = 1 }\n";
     fs::write(&folder.join("find.toml"), matrix).unwrap();
@@ -53,10 +58,7 @@ pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "run it with scripts/test.sh, which finds the mirror\n{text}"
-    );
+    assert!(output.status.success(), "{text}");
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     let build = &plan["builds"][0];
     let packages = build["packages"].as_array().unwrap().iter();
@@ -65,7 +67,6 @@ pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
         .filter(|package| package["host"].is_null() || package["host"] == "amd64")
         .map(|package| package["url"].as_str().unwrap().to_owned())
         .collect();
-    let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
     let urls = urls
         .iter()
         .map(|url| url.replace("http://ftp.debian.org/debian", mirror.trim_end_matches('/')))

@@ -53,6 +53,28 @@ fn settings(api: &FakeApi, folder: &std::path::Path) -> KubernetesSettings {
     }
 }
 
+fn job(output: &std::path::Path) -> Job {
+    Job {
+        name: "module x".to_owned(),
+        run_id: "a-run".to_owned(),
+        toolchain: Toolchain::Image {
+            name: "builder:x".to_owned(),
+            identity: Sha256::of("image"),
+            archive: None,
+        },
+        script: "true".to_owned(),
+        mounts: Vec::new(),
+        environment: Vec::new(),
+        network: driverkit_matrix::executor::Network::None,
+        limits: Limits {
+            timeout: Duration::from_mins(1),
+            memory_bytes: 1 << 30,
+            processes: 10,
+        },
+        output: output.to_owned(),
+    }
+}
+
 impl Parts {
     /// Runs one job while `pod` plays what the cluster does with it.
     async fn run<Played>(&self, pod: impl FnOnce(Pod) -> Played) -> Done
@@ -60,25 +82,7 @@ impl Parts {
         Played: Future<Output = ()>,
     {
         let output = tempfile::tempdir_in(self.folder.path()).unwrap();
-        let job = Job {
-            name: "module x".to_owned(),
-            run_id: "a-run".to_owned(),
-            toolchain: Toolchain::Image {
-                name: "builder:x".to_owned(),
-                identity: Sha256::of("image"),
-                archive: None,
-            },
-            script: "true".to_owned(),
-            mounts: Vec::new(),
-            environment: Vec::new(),
-            network: driverkit_matrix::executor::Network::None,
-            limits: Limits {
-                timeout: Duration::from_mins(1),
-                memory_bytes: 1 << 30,
-                processes: 10,
-            },
-            output: output.path().to_owned(),
-        };
+        let job = job(output.path());
         let mut log = Vec::new();
         let cancel = CancellationToken::new();
         let played = async {
@@ -359,25 +363,7 @@ async fn a_cancelled_job_is_removed() {
     let parts = connected().await;
     let output = tempfile::tempdir_in(parts.folder.path()).unwrap();
     let cancel = CancellationToken::new();
-    let job = Job {
-        name: "module x".to_owned(),
-        run_id: "a-run".to_owned(),
-        toolchain: Toolchain::Image {
-            name: "builder:x".to_owned(),
-            identity: Sha256::of("image"),
-            archive: None,
-        },
-        script: "true".to_owned(),
-        mounts: Vec::new(),
-        environment: Vec::new(),
-        network: driverkit_matrix::executor::Network::None,
-        limits: Limits {
-            timeout: Duration::from_mins(1),
-            memory_bytes: 1 << 30,
-            processes: 10,
-        },
-        output: output.path().to_owned(),
-    };
+    let job = job(output.path());
     let mut log = Vec::new();
     let stop = async {
         parts.api.next_job().await;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::flags::{Flags, put, put_all};
+use super::flags::{Flags, may_stand_alone, put, put_all};
 
 /// Where and as whom pods run: `kubernetes` and `kubernetes-in-cluster`.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +32,7 @@ impl PodFlags {
 
 /// How the cluster is reached, as for kubectl: `kubernetes`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ClientFlags {
     /// User to act as
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
@@ -61,24 +62,10 @@ pub(in crate::cli) struct ClientFlags {
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
     /// Take answers uncompressed
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        help_heading = "Cluster"
-    )]
+    #[arg(long, value_name = "BOOL", help_heading = "Cluster")]
     disable_compression: Option<String>,
     /// Do not check the server's certificate
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        help_heading = "Cluster"
-    )]
+    #[arg(long, value_name = "BOOL", help_heading = "Cluster")]
     insecure_skip_tls_verify: Option<String>,
     /// The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]

@@ -4,12 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, Args};
 
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
 
 /// What was given on the command line, by key.
 pub(in crate::cli) type Flags = BTreeMap<&'static str, Given>;
+
+/// Lets flags that take a `BOOL` stand alone, for true; a value is given to them as in `--dryrun=false`.
+pub(super) fn may_stand_alone(flag: Arg) -> Arg {
+    let is_bool = flag
+        .get_value_names()
+        .is_some_and(|names| names.iter().any(|name| name.as_str() == "BOOL"));
+    if is_bool {
+        flag.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else {
+        flag
+    }
+}
 
 /// Notes a flag that takes one value.
 pub(in crate::cli) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) {
@@ -87,6 +101,7 @@ impl BuildFlags {
 
 /// What builds over an image need.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ImageFlags {
     /// Architecture of the kernel: amd64 or arm64 [default: this machine's]
     #[arg(long, value_name = "ARCHITECTURE", help_heading = "Kernel and image")]
@@ -117,14 +132,7 @@ pub(in crate::cli) struct ImageFlags {
     #[arg(long, value_name = "PASSWORD", help_heading = "Kernel and image")]
     registry_password: Option<String>,
     /// Ask registries over plain http
-    #[arg(
-        long,
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        help_heading = "Kernel and image"
-    )]
+    #[arg(long, value_name = "BOOL", help_heading = "Kernel and image")]
     registry_plain_http: Option<String>,
 }
 
@@ -149,6 +157,7 @@ impl ImageFlags {
 
 /// How the command goes about it; never read from environment or file.
 #[derive(Clone, Debug, Args)]
+#[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ProcessFlags {
     /// Configuration file [default: $HOME/.driverkit.yaml where it is there]
     #[arg(long, short, value_name = "FILE")]
@@ -157,9 +166,6 @@ pub(in crate::cli) struct ProcessFlags {
     #[arg(
         long,
         value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
         default_value = "false",
         value_parser = clap::builder::BoolishValueParser::new()
     )]

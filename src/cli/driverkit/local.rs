@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::dkms::{self, DkmsFlags};
-use super::flags::{BuildFlags, Flags, ProcessFlags, put, put_all};
+use super::flags::{BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
 use super::single::{Attempt, Single};
 use super::values;
 use crate::cli::execution::{compilers_of, infrastructure};
@@ -27,17 +27,17 @@ use crate::scheduler::Toolchains;
 /// that are fetched. The kernel's own compiler is tried first, then the others that are there. Most flags can also be
 /// given by the environment or by the configuration file, as for `docker`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, mut_args(may_stand_alone))]
 pub(in crate::cli) struct LocalArguments {
     #[command(flatten)]
     build: BuildFlags,
     #[command(flatten)]
     process: ProcessFlags,
     /// Build with DKMS, from the driver's sources in /usr/src; needs root
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL")]
     dkms: Option<String>,
     /// Fetch the kernel's header packages in the place of those that are installed
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL")]
     download_headers: Option<String>,
     /// Addresses of the header packages to fetch, repeatable or with commas between them [default: found by target]
     #[arg(long, value_name = "URL")]

@@ -4,8 +4,6 @@
 //! others begin; `build` runs the script; `deliver` waits for its end and sends what it left.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -19,9 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::archive::Archive;
 use super::settings::{CacheVolume, KubernetesSettings};
-use crate::digest::Sha256;
 use crate::executor::sandbox::{HOSTNAME, OUT, TMP};
-use crate::executor::{Limits, Toolchain};
 
 /// The container that brings inputs.
 pub(super) const PULL: &str = "pull";
@@ -127,43 +123,6 @@ pub(super) fn describe(described: &Described<'_>) -> Job {
         }),
         ..Job::default()
     }
-}
-
-/// A Job to try the namespace with; never created.
-pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
-    let job = crate::executor::Job {
-        name: "sample".to_owned(),
-        run_id: "sample".to_owned(),
-        toolchain: Toolchain::Host {
-            identity: Sha256::of("sample"),
-        },
-        script: String::new(),
-        mounts: Vec::new(),
-        environment: Vec::new(),
-        network: crate::executor::Network::None,
-        limits: Limits {
-            timeout: Duration::from_secs(1),
-            memory_bytes: 1 << 20,
-            processes: 1,
-        },
-        output: PathBuf::new(),
-    };
-    describe(&Described {
-        settings,
-        name: &format!("dkm-{executor}-sample"),
-        job: &job,
-        image: "sample".to_owned(),
-        command: Vec::new(),
-        trees: &[],
-        must_pull: false,
-        result_url: "",
-        token: "",
-        authority: None,
-        executor,
-        epoch: 0,
-        owner: "",
-        store: "sample",
-    })
 }
 
 fn pod(described: &Described<'_>, seconds: u64) -> PodSpec {

@@ -14,6 +14,7 @@ mod manifest;
 mod pod_state;
 mod request;
 mod result;
+mod sample;
 mod server;
 mod settings;
 mod sweep;
@@ -125,7 +126,7 @@ impl KubernetesExecutor {
             epoch: AtomicU64::new(0),
             created: AtomicU64::new(0),
         };
-        let sample = manifest::sample(&executor.settings, &executor.id);
+        let sample = sample::sample(&executor.settings, &executor.id);
         connection::check_namespace(&executor.jobs(), &sample).await?;
         Ok(executor)
     }

@@ -1,8 +1,13 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
+use crate::digest::Sha256;
 use crate::executor::kubernetes::archive::Facts;
 use crate::executor::kubernetes::settings::Toleration;
+use crate::executor::{Limits, Toolchain};
 
 fn job() -> crate::executor::Job {
     crate::executor::Job {
