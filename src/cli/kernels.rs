@@ -18,6 +18,7 @@ use crate::discover::{self, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::{self, Matrix, Pattern, TargetEntry};
+use crate::target;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -109,7 +110,7 @@ impl KernelsArguments {
             Ok(kernels) if self.matrix.is_empty() && is_known => kernels,
             computed => match self.find(sources, context, fetcher, runtime) {
                 Ok(mut named) => {
-                    named.retain(|kernel| kernel.release == *release);
+                    named.retain(|kernel| is_named(kernel, release));
                     if named.is_empty() { computed? } else { named }
                 }
                 Err(error) if self.matrix.is_empty() => {
@@ -145,7 +146,8 @@ impl KernelsArguments {
         let selection = MirrorSelection {
             suites: &self.suite,
             latest: self.latest,
-            release: self.headers.as_ref(),
+            // Each of Flatcar's releases is described by files of its own; of others one index tells all.
+            release: self.headers.as_ref().filter(|_| self.target == "flatcar"),
         };
         sources_of_mirror(&self.target, architectures, selection)
     }
@@ -169,6 +171,13 @@ impl KernelsArguments {
         kernels.sort_by(|left, right| left.identity().cmp(&right.identity()));
         Ok(kernels)
     }
+}
+
+/// Whether a kernel has this release, in the form of lists or as `uname -r` prints it.
+fn is_named(kernel: &Kernel, release: &KernelRelease) -> bool {
+    let releases = || target::find(&kernel.target)?.uts_releases(kernel).ok();
+    kernel.release == *release
+        || releases().is_some_and(|all| all.iter().any(|one| one == release.as_str()))
 }
 
 /// What is asked of the distribution's mirror.

@@ -72,7 +72,8 @@ impl Lock {
             .collect()
     }
 
-    /// Writes the lock and the kernel configurations that it names, and removes those that it does not name any more.
+    /// Writes the lock and the kernel configurations that it names, and removes those that it does not name any more. A
+    /// file that is the same already is not touched.
     pub fn write(&self, path: &Path, configs: &BTreeMap<Sha256, Vec<u8>>) -> Result<(), FileError> {
         let named = self.config_digests();
         for (digest, content) in configs {
@@ -83,7 +84,10 @@ impl Lock {
                 fs::write(&file, compressed)?;
             }
         }
-        fs::write(path, self.to_bytes())?;
+        let bytes = self.to_bytes();
+        if fs::read(path).ok().as_deref() != Some(bytes.as_slice()) {
+            fs::write(path, bytes)?;
+        }
         let folder = folder_of(path);
         let Ok(entries) = std::fs::read_dir(&folder) else {
             return Ok(());
