@@ -267,7 +267,9 @@ pub enum HostPrograms {
     Packaged,
     /// Made from the tree's sources for the building machine.
     Rebuilt,
-    /// The packages' own, of another machine or a newer C library, run under qemu-user.
+    /// The packages' own, with the C library that they need in the place of the image's older one.
+    NewerLibc,
+    /// The packages' own, of another machine, run under qemu-user.
     Emulated,
 }
 
@@ -277,6 +279,7 @@ impl HostPrograms {
         match self {
             Self::Packaged => "packaged",
             Self::Rebuilt => "rebuilt",
+            Self::NewerLibc => "newer_libc",
             Self::Emulated => "emulated",
         }
     }

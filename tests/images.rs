@@ -98,3 +98,19 @@ fn an_image_is_built_once_and_the_same_packages_give_the_same_bytes() {
     assert_eq!(second.identity(), first.identity());
     assert!(second.is_of(&second_description));
 }
+
+/// An index of the own images names compilers as driverkit will call them.
+#[test]
+fn compilers_have_the_names_by_which_driverkit_asks_for_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
+    let catalogue = Catalogue::read(&folder).expect("a catalogue");
+    assert_eq!(catalogue.images().len(), 4);
+    for image in catalogue.images() {
+        let native = image.compilers.iter();
+        for compiler in native.filter(|one| one.architecture == image.host_architecture) {
+            let name = format!("/usr/bin/gcc-{}", compiler.gcc.with_three_numbers());
+            let found = image.links.get(&name);
+            assert_eq!(found, Some(&compiler.command), "{}: {name}", image.name);
+        }
+    }
+}

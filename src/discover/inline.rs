@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::fs;
-use crate::kernel::{Architecture, Kernel, Package, TargetId};
+use crate::kernel::{Architecture, Kernel, Package, TargetId, Upstream};
 use crate::matrix::{InlineKernel, Matrix, TargetEntry};
 use crate::target::{self, Target};
 
@@ -65,7 +65,10 @@ pub fn expand_inline(
                         architecture,
                         packages: kernel.headers.iter().map(package).collect(),
                         config_sha256,
-                        upstream: None,
+                        upstream: kernel
+                            .upstream
+                            .clone()
+                            .map(|version| Upstream { version, gcc: None }),
                         source: "inline".into(),
                     };
                     expanded.kernels.push((Arc::new(kernel), spanned.span()));

@@ -19,9 +19,6 @@ use crate::kernel::{Architecture, Kernel, Package, TargetId};
 use crate::plan::supports;
 use crate::target;
 
-/// Targets whose kernel is prepared from its sources with the user's own configuration.
-const NEED_CONFIG: &[&str] = &["flatcar", "minikube", "vanilla"];
-
 /// A file that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -254,7 +251,8 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
             &format!("it may not be empty for target {target}"),
         );
     }
-    if NEED_CONFIG.contains(&target.as_str()) && reader.values.text("kernelconfigdata").is_none() {
+    let needs_config = target::find(&target).is_some_and(|target| target.needs_config());
+    if needs_config && reader.values.text("kernelconfigdata").is_none() {
         let fault = Diagnostic::error(format!(
             "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
         ));

@@ -167,12 +167,17 @@ fn mmdebstrap(description: &ImageDescription, mirror: &DebianMirror) -> Command 
     for pattern in excluded {
         command.arg(format!("--dpkgopt=path-exclude={pattern}"));
     }
+    // A hook is a shell script whose $1 is the image's root.
+    let quote = |text: &str| text.replace('\'', r"'\''");
     for program in &debian.strip {
-        // The hook is a shell script whose $1 is the image's root.
-        let quoted = program.replace('\'', r"'\''");
+        let program = quote(program);
         command.arg(format!(
-            "--customize-hook=chroot \"$1\" strip --strip-debug -- '{quoted}'"
+            "--customize-hook=chroot \"$1\" strip --strip-debug -- '{program}'"
         ));
+    }
+    for (link, to) in &description.links {
+        let (link, to) = (quote(link), quote(to));
+        command.arg(format!("--customize-hook=ln -s -- '{to}' \"$1\"'{link}'"));
     }
     command
         .arg(format!("--customize-hook={TIDY}"))

@@ -1,5 +1,7 @@
 //! What a builder image is made of: one strict TOML file an image.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::GccVersion;
@@ -18,6 +20,9 @@ pub struct ImageDescription {
     pub packages: Vec<String>,
     /// Where the packages come from.
     pub debian: DebianSource,
+    /// Further names of files: the absolute path of each link, and where it leads.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// Its C compilers.
     #[serde(rename = "compiler")]
     pub compilers: Vec<Compiler>,
@@ -103,6 +108,9 @@ pub enum DescriptionError {
     /// It has no compiler.
     #[error("it has no [[compiler]]")]
     NoCompiler,
+    /// A link that is not an absolute path.
+    #[error("the link `{0}` is no absolute path")]
+    Link(String),
     /// A value that would break the command line or file that it is written into.
     #[error("`{0}` has a line break, or is empty")]
     Text(String),
@@ -130,7 +138,15 @@ impl ImageDescription {
             &debian.exclude,
             &debian.strip,
         ];
-        let texts = lists.into_iter().flatten().chain([&debian.suite]);
+        if let Some(link) = description.links.keys().find(|link| !link.starts_with('/')) {
+            return Err(DescriptionError::Link(link.clone()));
+        }
+        let links = description.links.iter().flat_map(|(link, to)| [link, to]);
+        let texts = lists
+            .into_iter()
+            .flatten()
+            .chain([&debian.suite])
+            .chain(links);
         for text in texts {
             if text.is_empty() || text.contains('\n') {
                 return Err(DescriptionError::Text(text.clone()));

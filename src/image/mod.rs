@@ -18,6 +18,7 @@ pub mod index;
 mod offer;
 mod record;
 mod registry;
+mod runtime;
 mod sources;
 
 pub use catalogue::{Catalogue, CatalogueError};
@@ -27,4 +28,5 @@ pub use gcc::{GccVersion, ParseGccVersionError};
 pub use offer::{ChoiceReason, Maker, NoCompiler, Offer, Wanted, choose};
 pub use record::{BuiltImage, RecordError, identity};
 pub use registry::{Login, RegistryAccess, RegistryError, list_tags};
+pub use runtime::{EMULATOR, extract_runtime, loader};
 pub use sources::{ImageSources, ImageSourcesError, OWN};

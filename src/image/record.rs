@@ -109,6 +109,18 @@ impl BuiltImage {
         identity(&[self.archive_sha256])
     }
 
+    /// The version of its C library: 2.36.
+    pub fn libc(&self) -> Option<(u32, u32)> {
+        let (major, rest) = self.packages.get("libc6")?.split_once('.')?;
+        let minor = rest.split(|other: char| !other.is_ascii_digit()).next()?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// Whether it holds the emulator of other machines.
+    pub fn has_emulator(&self) -> bool {
+        self.packages.contains_key(super::runtime::EMULATOR_PACKAGE)
+    }
+
     /// Writes the record; its archive must be in place before, and no older record beside it.
     pub(super) fn keep(&self, folder: &Path) -> Result<(), RecordError> {
         let path = record_path(folder, &self.name);
@@ -201,6 +213,19 @@ mod tests {
         );
         fs::write(&path, b"{").expect("write");
         assert!(BuiltImage::load(folder.path(), "bookworm").is_err());
+    }
+
+    #[test]
+    fn the_version_of_the_c_library_is_that_of_its_package() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut image = kept(folder.path());
+        assert_eq!(image.libc(), None);
+        for (version, libc) in [("2.36-9+deb12u14", (2, 36)), ("2.43-7", (2, 43))] {
+            image
+                .packages
+                .insert("libc6".to_owned(), version.to_owned());
+            assert_eq!(image.libc(), Some(libc));
+        }
     }
 
     #[test]

@@ -86,12 +86,15 @@ impl Pipeline {
             mounts: folders.iter().map(|path| (tree, relative(path))).collect(),
             build_folder: folder.clone(),
             facts,
+            // Of this machine.
+            programs: Vec::new(),
         };
         Ok(Arc::new(KernelInputs {
             inputs: Vec::new(),
             build_folder: folder,
             inspection,
             preparation: None,
+            adaptation: None,
         }))
     }
 

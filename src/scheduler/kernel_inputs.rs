@@ -7,6 +7,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::host_programs::{Adaptation, TreeProgram};
 use super::installed::installed_folder;
 use super::packages::request_for;
 use super::pipeline::Pipeline;
@@ -22,7 +23,7 @@ use crate::fetch::{ContentKind, Fetched, Request};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::target::{BuildFolder, Target, TreeKind, WantedPackage};
-use crate::verify::{KernelTreeFacts, ReadTreeError, read_kernel_tree};
+use crate::verify::{KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree};
 
 /// What a build needs of its kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,8 @@ pub(super) struct KernelInputs {
     pub(super) inspection: Inspection,
     /// How the tree is made, where it is not those of the packages.
     pub(super) preparation: Option<Arc<Preparation>>,
+    /// How its programs can be run, where the toolchain cannot run all of them.
+    pub(super) adaptation: Option<Arc<Adaptation>>,
 }
 
 /// What a kernel's packages are.
@@ -83,6 +86,8 @@ pub(super) struct Inspection {
     pub(super) build_folder: PathBuf,
     /// What the header tree says of itself.
     pub(super) facts: KernelTreeFacts,
+    /// The programs of the trees.
+    pub(super) programs: Vec<TreeProgram>,
 }
 
 impl Input {
@@ -103,10 +108,15 @@ impl KernelInputs {
     /// What the manifest says of the tree.
     pub(super) fn report(&self) -> TreeReport {
         let is_subscribed = self.inputs.iter().any(|input| input.download.is_some());
-        let (origin, host_programs) = match self.preparation {
-            None if is_subscribed => (TreeOrigin::Subscription, HostPrograms::Packaged),
-            None => (TreeOrigin::Headers, HostPrograms::Packaged),
-            Some(_) => (TreeOrigin::Source, HostPrograms::Rebuilt),
+        let origin = match self.preparation {
+            None if is_subscribed => TreeOrigin::Subscription,
+            None => TreeOrigin::Headers,
+            Some(_) => TreeOrigin::Source,
+        };
+        let host_programs = match (&self.adaptation, &self.preparation) {
+            (Some(adaptation), _) => adaptation.host_programs(),
+            (None, Some(_)) => HostPrograms::Rebuilt,
+            (None, None) => HostPrograms::Packaged,
         };
         TreeReport {
             origin,
@@ -171,6 +181,7 @@ impl Pipeline {
             build_folder: inspection.build_folder.clone(),
             inspection,
             preparation: None,
+            adaptation: None,
         })))
     }
 
@@ -235,7 +246,7 @@ impl Pipeline {
         inputs: &[Input],
         mode: Mode,
     ) -> Result<Inspection, Halt> {
-        let mut key = KeyBuilder::new("inspect", 2);
+        let mut key = KeyBuilder::new("inspect", 3);
         for name in &wanted.build_folder.names {
             key = key.field("kernel folder", name.display());
         }
@@ -318,10 +329,21 @@ impl Pipeline {
             failed(FailureClass::WrongHeaders, message)
         })?;
         let facts = self.read_tree(&self.store.tree_path(tree).join(&inside))?;
+        let mut programs = Vec::new();
+        for (tree, mount) in &mounts {
+            let found = host_programs(&self.store.tree_path(*tree).join(mount))
+                .map_err(|error| self.steps.storage_failure(&error, Phase::Unpack))?;
+            programs.extend(found.into_iter().map(|program| TreeProgram {
+                tree: *tree,
+                mount: mount.clone(),
+                program,
+            }));
+        }
         Ok(Inspection {
             mounts,
             build_folder: Path::new("/").join(inside),
             facts,
+            programs,
         })
     }
 

@@ -8,6 +8,7 @@ mod artifact;
 mod checks;
 mod driver_inputs;
 mod events;
+mod host_programs;
 mod installed;
 mod job;
 mod kernel_inputs;

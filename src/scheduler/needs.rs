@@ -79,6 +79,14 @@ fn of_kernel(
         requests.push(request);
         kernel.upstream = text.and_then(|text| target.read_upstream(&text).ok());
     }
+    if kernel.config_sha256.is_none()
+        && let Some(published) = target.published_config(&kernel)
+    {
+        requests.push(Request {
+            kind: ContentKind::Any,
+            ..request_for(&published)
+        });
+    }
     let packages = target.header_packages(&kernel, host).unwrap_or_default();
     requests.extend(packages.iter().map(request_for));
     requests

@@ -230,7 +230,11 @@ impl Pipeline {
         let toolchain = self.toolchain(build, packages.gcc_version(), mode).await?;
         progress.toolchain = Some(toolchain.clone());
         let kernel = match &packages {
-            KernelPackages::Headers(kernel) => kernel.clone(),
+            KernelPackages::Headers(kernel) => {
+                let (kernel, new) = self.with_programs(build, kernel, &toolchain, mode).await?;
+                progress.new.extend(new.map(|done| (Phase::Prepare, done)));
+                kernel
+            }
             KernelPackages::Source(source) => {
                 let (kernel, new) = self.prepared(build, source, &toolchain, mode).await?;
                 progress.new.extend(new.map(|done| (Phase::Prepare, done)));

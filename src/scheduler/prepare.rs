@@ -123,7 +123,14 @@ impl Pipeline {
         }
         self.may_begin(mode)?;
         let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        Ok(fetched.map_err(|error| Halt::from(error.failure()))?.sha256)
+        let fetched = fetched.map_err(|error| Halt::from(error.failure()))?;
+        let text = self.configuration_text(kernel, fetched.sha256)?;
+        // A page that says with status 200 that something is wrong is no configuration.
+        if !String::from_utf8_lossy(&text).contains("\nCONFIG_") {
+            let message = format!("{} is no kernel configuration", fetched.url);
+            return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
+        }
+        Ok(fetched.sha256)
     }
 
     async fn configuration_facts(
@@ -188,6 +195,7 @@ impl Pipeline {
             build_folder: inspection.build_folder.clone(),
             inspection,
             preparation: Some(Arc::new(preparation)),
+            adaptation: None,
         });
         self.prepared.put(key, kernel.clone());
         Ok((kernel, done.is_own.then_some(done)))
@@ -273,7 +281,7 @@ impl Pipeline {
     ) -> Result<Inspection, Halt> {
         let build_folder = Path::new(&preparation.folder);
         let inside = build_folder.strip_prefix("/").unwrap_or(build_folder);
-        let inputs = KeyBuilder::new("inspect prepared", 1)
+        let inputs = KeyBuilder::new("inspect prepared", 2)
             .field("kernel folder", &preparation.folder)
             .field("tree", tree);
         let work = async {
@@ -283,6 +291,8 @@ impl Pipeline {
                 mounts: vec![(tree, inside.to_owned())],
                 build_folder: build_folder.to_owned(),
                 facts,
+                // Made for this machine.
+                programs: Vec::new(),
             })
         };
         let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
@@ -295,6 +305,9 @@ impl Pipeline {
         build: &Build,
         kernel: &KernelInputs,
     ) -> Result<(), Halt> {
+        if let Some(adaptation) = &kernel.adaptation {
+            return self.materialise_adapted(build, adaptation).await;
+        }
         let Some(preparation) = &kernel.preparation else {
             return self.materialise(&kernel.inputs).await;
         };

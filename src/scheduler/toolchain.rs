@@ -293,6 +293,30 @@ impl Pipeline {
 }
 
 impl Toolchains {
+    fn built(&self) -> impl Iterator<Item = &BuiltImage> {
+        let images = match self {
+            Self::Images(images) => Some(images),
+            Self::Host { .. } => None,
+        };
+        let built = images.into_iter().flat_map(|images| images.built.values());
+        built.filter_map(|image| image.as_ref().ok())
+    }
+
+    /// The C library of a toolchain, where that is known: of an image that was built here.
+    pub(super) fn libc(&self, toolchain: Sha256) -> Option<(u32, u32)> {
+        let mut built = self.built();
+        built.find(|image| image.identity() == toolchain)?.libc()
+    }
+
+    /// The image whose parts can run programs of `machine` on `host`: that with the newest C library.
+    pub(super) fn runtime(&self, machine: Architecture, host: Architecture) -> Option<BuiltImage> {
+        let is_able = |image: &&BuiltImage| {
+            (machine == host || image.has_emulator()) && image.archive.is_file()
+        };
+        let able = self.built().filter(is_able);
+        able.max_by_key(|image| image.libc()).cloned()
+    }
+
     /// The names and identities of all images that are there.
     pub fn reports(&self) -> Vec<(String, Sha256)> {
         match self {

@@ -20,7 +20,7 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 9] = [
+pub(super) const TEMPLATES: [(&str, &str); 10] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
@@ -32,6 +32,7 @@ pub(super) const TEMPLATES: [(&str, &str); 9] = [
     ("module.sh", include_str!("../../templates/module.sh")),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
+    ("programs.sh", include_str!("../../templates/programs.sh")),
     ("probe.sh", include_str!("../../templates/probe.sh")),
 ];
 
@@ -103,6 +104,15 @@ pub fn template_digest(phase: Phase) -> Sha256 {
         Phase::Probe => &["prelude.sh", "answers.sh", "probe.sh"],
         _ => &[],
     };
+    digest_of(names)
+}
+
+/// The same for the step that compiles the programs of header trees: which of them follows from the trees.
+pub fn template_of_programs() -> Sha256 {
+    digest_of(&["prelude.sh", "programs.sh"])
+}
+
+fn digest_of(names: &[&str]) -> Sha256 {
     let of_step = TEMPLATES.iter().filter(|(name, _)| names.contains(name));
     of_step
         .fold(KeyBuilder::new("template", 1), |key, (name, text)| {

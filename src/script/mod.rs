@@ -13,6 +13,7 @@
 //! | step | result |
 //! | --- | --- |
 //! | download | `/out/<file>` for each package |
+//! | host programs | `/out/programs/<number>` for each that could be compiled |
 //! | prepare | `/out/tree`, see [`PREPARED_TREE`] |
 //! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
 //! | checks | `/out/checks/<id>/status` and `log`, see [`read_answers`] |
@@ -29,11 +30,12 @@ mod settings;
 
 pub use answers::{Answer, AnswersError, read_answers};
 pub use classify::{LogClassifier, LogFindings, ToolchainDefect, classify_log};
-pub use environment::{ScriptError, template_digest};
+pub use environment::{ScriptError, template_digest, template_of_programs};
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,
-    KnownAnswer, ModuleSettings, PrepareSettings, ProbeSettings, render_checks, render_configure,
-    render_download, render_module, render_prepare, render_probe,
+    KnownAnswer, ModuleSettings, PrepareSettings, ProbeSettings, ProgramToBuild, render_checks,
+    render_configure, render_download, render_module, render_prepare, render_probe,
+    render_programs,
 };
 
 /// How the download script ends when the package manager was content, and left no such package.
@@ -47,6 +49,8 @@ pub const CONFIGURATION_FILE: &str = "config";
 /// The header tree in the output of the prepare step: a folder in the layout of a package, see
 /// [`PrepareSettings::folder`].
 pub const PREPARED_TREE: &str = "tree";
+/// The programs in the output of the step that compiles those of header trees.
+pub const PROGRAMS: &str = "programs";
 /// The configured driver, a folder in the output of the configure step, in the layout of a flat source.
 pub const CONFIGURED_TREE: &str = "tree";
 /// The module in the output of the module step.

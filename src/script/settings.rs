@@ -111,6 +111,17 @@ pub struct DownloadSettings<'a> {
     pub packages: Vec<(&'a str, &'a str)>,
 }
 
+/// A program of a header tree that is compiled anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProgramToBuild {
+    /// The name of the file that it becomes in [`PROGRAMS`](super::PROGRAMS).
+    pub number: usize,
+    /// The folder of its sources.
+    pub folder: String,
+    /// Its sources.
+    pub sources: Vec<String>,
+}
+
 /// A configure check whose answer is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckToRun {
@@ -169,6 +180,11 @@ pub fn render_download(settings: &DownloadSettings<'_>) -> Result<String, Script
     let packages: Vec<Value> = packages.iter().map(package).collect();
     let (manager, not_found) = (*manager, NO_SUCH_PACKAGE);
     render("download.sh", context! { manager, packages, not_found })
+}
+
+/// The script that compiles programs of header trees.
+pub fn render_programs(programs: &[ProgramToBuild]) -> Result<String, ScriptError> {
+    render("programs.sh", context! { programs => serialized(programs) })
 }
 
 /// The script that makes a header tree of the kernel source and configuration at their places.

@@ -5,12 +5,14 @@
 
 mod module;
 mod probe;
+mod programs;
 mod tree;
 
 use std::fmt;
 
 pub use module::{ExpectedModule, verify_module};
 pub use probe::verify_probe;
+pub use programs::{HostProgram, LibcVersion, host_programs};
 pub use tree::{KernelTreeFacts, ReadTreeError, gcc_of_configuration, read_kernel_tree};
 
 /// The version of the checks; a change of what they accept raises it, since it is part of the artifacts' keys.

@@ -34,6 +34,8 @@ pub struct InlineKernel {
     pub headers: Vec<Arc<str>>,
     /// The kernel's configuration, resolved.
     pub config: Option<PathBuf>,
+    /// The version of the kernel source, for a release that is an operating system's.
+    pub upstream: Option<KernelRelease>,
 }
 
 /// A table with `from`.

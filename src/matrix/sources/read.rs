@@ -217,6 +217,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
         resolve_address(&folder, text)
     });
     let config = section.text(reader, "config", "a path");
+    let upstream = section.parsed(reader, "upstream", "a kernel version", str::parse);
     if section.value("release").is_none() {
         section.missing(reader, "release", "write what `uname -r` prints there");
     }
@@ -231,6 +232,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
             .map(Spanned::into_inner)
             .collect(),
         config: config.map(|path| folder.join(path.get_ref())),
+        upstream,
     };
     Some(Spanned::new(value.span(), kernel))
 }

@@ -1,0 +1,501 @@
+//! Programs of a header tree that the builder image cannot run: made for another machine, or for a newer C library.
+//!
+//! They get what can run them, in a tree of their own that is otherwise the packages': first choice is to compile them
+//! from the sources beside them, in a job; what has none there stays, behind a script that runs it with its own loader
+//! and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of it
+//! needs `binfmt_misc` or anything else of the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::checks::script_failure;
+use super::driver_inputs::{facts_work, read_facts};
+use super::job::{JobRequest, failure_of, limits_of};
+use super::kernel_inputs::{Inspection, KernelInputs};
+use super::pipeline::Pipeline;
+use super::step::{Done, Failed, Halt, Mode, Work};
+use super::toolchain::ChosenToolchain;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::event::HostPrograms;
+use crate::executor::Network;
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::{self, FileError};
+use crate::image::{self, BuiltImage};
+use crate::kernel::Architecture;
+use crate::plan::Build;
+use crate::script::{self, ProgramToBuild};
+use crate::unpack::tree_digest_of_folder;
+use crate::verify::HostProgram;
+
+/// Holds what runs programs in a tree, and those programs themselves.
+const OWN_FOLDER: &str = ".driverkit-matrix";
+
+/// A program of one of a kernel's trees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TreeProgram {
+    /// The tree.
+    pub(super) tree: Sha256,
+    /// The folder of the tree that it is below, and that is shown to a job.
+    pub(super) mount: PathBuf,
+    /// The program; its path is relative to `mount`.
+    pub(super) program: HostProgram,
+}
+
+/// Trees in which every program can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Adaptation {
+    /// The kernel as its packages have it.
+    original: Arc<KernelInputs>,
+    plan: Plan,
+    outcome: Adapted,
+}
+
+/// What is to be done about the programs that cannot be run.
+#[derive(Clone, Debug, PartialEq)]
+struct Plan {
+    toolchain: ChosenToolchain,
+    unfit: Vec<TreeProgram>,
+    /// What runs those that have no sources, by machine.
+    runtimes: BTreeMap<Architecture, BuiltImage>,
+    host: Architecture,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Adapted {
+    /// Each tree that was changed, and what it became.
+    trees: Vec<(Sha256, Sha256)>,
+    rebuilt: BTreeSet<PathBuf>,
+    /// With the loader and libraries of a newer C library.
+    newer_libc: BTreeSet<PathBuf>,
+    emulated: BTreeSet<PathBuf>,
+}
+
+impl Adaptation {
+    /// Whose the programs are, in one word: that of those which are farthest from the machine's own.
+    pub(super) fn host_programs(&self) -> HostPrograms {
+        let Adapted {
+            rebuilt,
+            newer_libc,
+            emulated,
+            ..
+        } = &self.outcome;
+        if !emulated.is_empty() {
+            HostPrograms::Emulated
+        } else if !newer_libc.is_empty() {
+            HostPrograms::NewerLibc
+        } else if !rebuilt.is_empty() {
+            HostPrograms::Rebuilt
+        } else {
+            HostPrograms::Packaged
+        }
+    }
+}
+
+impl TreeProgram {
+    /// Where a job sees the program.
+    fn place(&self) -> PathBuf {
+        Path::new("/").join(&self.mount).join(&self.program.path)
+    }
+
+    fn cannot_run(&self, host: Architecture, libc: Option<(u32, u32)>) -> bool {
+        let HostProgram {
+            architecture,
+            libc: needed,
+            ..
+        } = self.program;
+        architecture != Some(host) || libc.is_some_and(|libc| needed > Some(libc))
+    }
+
+    /// The names of its sources, where all that it takes lies beside it.
+    fn sources(&self, folder: &Path) -> Option<Vec<String>> {
+        let name = self.program.path.file_name()?.to_str()?;
+        let has = |name: &str| folder.join(name).is_file();
+        let single = format!("{name}.c");
+        match name {
+            "fixdep" | "recordmcount" => has(&single).then(|| vec![single]),
+            // The headers were made with it, from the kernel's configuration.
+            "modpost" if has("modpost.c") && has("devicetable-offsets.h") => {
+                let entries = std::fs::read_dir(folder).ok()?;
+                let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+                let is_part = |name: &String| {
+                    Path::new(name).extension().is_some_and(|end| end == "c")
+                        && !["mk_elfconfig.c", "empty.c", "devicetable-offsets.c"]
+                            .contains(&&**name)
+                };
+                let mut sources: Vec<String> = names.filter(is_part).collect();
+                sources.sort();
+                Some(sources)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Pipeline {
+    /// The kernel with programs that the toolchain can run; the step too, when this build brought it about. Programs for
+    /// which nothing can be done stay as they are: the toolchain's check says which of them is in the way.
+    pub(super) async fn with_programs(
+        &self,
+        build: &Build,
+        kernel: &Arc<KernelInputs>,
+        toolchain: &ChosenToolchain,
+        mode: Mode,
+    ) -> Result<(Arc<KernelInputs>, Option<Done>), Halt> {
+        let libc = self.toolchains.libc(toolchain.toolchain.identity());
+        let programs = kernel.inspection.programs.iter();
+        let unfit: Vec<_> = programs
+            .filter(|program| program.cannot_run(self.host, libc))
+            .cloned()
+            .collect();
+        if unfit.is_empty() {
+            return Ok((kernel.clone(), None));
+        }
+        let machines: BTreeSet<_> = unfit
+            .iter()
+            .filter_map(|unfit| unfit.program.architecture)
+            .collect();
+        let runtimes = machines.into_iter().filter_map(|machine| {
+            let image = self.toolchains.runtime(machine, self.host)?;
+            Some((machine, image))
+        });
+        let plan = Plan {
+            toolchain: toolchain.clone(),
+            runtimes: runtimes.collect(),
+            host: self.host,
+            unfit,
+        };
+        let inputs = plan.key(kernel);
+        let work = self.adapt_now(build, kernel, &plan);
+        let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
+        let outcome: Adapted = read_facts(&done)?;
+        let new = |tree: Sha256| {
+            let pair = outcome.trees.iter().find(|(original, _)| *original == tree);
+            pair.map_or(tree, |(_, adapted)| *adapted)
+        };
+        let mounts = kernel.inspection.mounts.iter();
+        let inspection = Inspection {
+            mounts: mounts
+                .map(|(tree, path)| (new(*tree), path.clone()))
+                .collect(),
+            ..kernel.inspection.clone()
+        };
+        let adapted = KernelInputs {
+            inspection,
+            adaptation: Some(Arc::new(Adaptation {
+                original: kernel.clone(),
+                plan,
+                outcome,
+            })),
+            ..KernelInputs::clone(kernel)
+        };
+        Ok((Arc::new(adapted), done.is_own.then_some(done)))
+    }
+
+    /// Makes sure that the trees are in the store, making those again that were cleaned away.
+    pub(super) async fn materialise_adapted(
+        &self,
+        build: &Build,
+        adaptation: &Adaptation,
+    ) -> Result<(), Halt> {
+        let Adaptation {
+            original,
+            plan,
+            outcome,
+        } = adaptation;
+        let is_there = |(_, adapted): &(Sha256, Sha256)| self.store.has_tree(*adapted);
+        if !outcome.trees.iter().all(is_there) {
+            let work = self.adapt_now(build, original, plan).await?;
+            if work.result != facts_work(outcome)?.result {
+                let message = format!(
+                    "the programs of {} became others than before; run `driverkit-matrix cache verify`",
+                    build.kernel
+                );
+                return Err(
+                    Failure::new(FailureClass::Infrastructure, Phase::Prepare, message).into(),
+                );
+            }
+        }
+        for (_, adapted) in &outcome.trees {
+            self.store.touch_tree(*adapted);
+        }
+        // Of the packages, those that nothing was changed in.
+        Box::pin(self.materialise_kernel(build, original)).await
+    }
+
+    async fn adapt_now(
+        &self,
+        build: &Build,
+        kernel: &KernelInputs,
+        plan: &Plan,
+    ) -> Result<Work, Halt> {
+        self.may_begin(Mode::Run)?;
+        Box::pin(self.materialise_kernel(build, kernel)).await?;
+        let mut work = Work::plain(crate::cache::StepResult::Check { passed: true });
+        let to_build = self.to_build(&plan.unfit);
+        let mut output = None;
+        if !to_build.is_empty() {
+            let request = JobRequest {
+                phase: Phase::Prepare,
+                toolchain: plan.toolchain.toolchain.clone(),
+                script: script::render_programs(&to_build)
+                    .map_err(|error| script_failure(&error))?,
+                mounts: self.kernel_mounts(kernel),
+                network: Network::None,
+            };
+            let result = self.run_job(build, &request).await?;
+            if let Some(failure) = failure_of(&result, Phase::Prepare, limits_of(build)) {
+                return Err(Halt::Failed(Box::new(Failed {
+                    failure,
+                    log: Some(result.log),
+                    is_cached: false,
+                })));
+            }
+            let used = result.completion.resources;
+            work.log = Some(result.log);
+            (work.wall, work.cpu, work.peak_memory_bytes) =
+                (used.wall, used.cpu, used.peak_memory_bytes);
+            output = Some(result.output);
+        }
+        let mut adapted = Adapted {
+            trees: Vec::new(),
+            rebuilt: BTreeSet::new(),
+            newer_libc: BTreeSet::new(),
+            emulated: BTreeSet::new(),
+        };
+        let folder = output
+            .as_ref()
+            .map(|output| output.path().join(script::PROGRAMS));
+        let trees: BTreeSet<Sha256> = plan.unfit.iter().map(|unfit| unfit.tree).collect();
+        for tree in trees {
+            let made = self.adapt_tree(tree, plan, folder.as_deref(), &mut adapted);
+            made.map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
+        }
+        work.result = facts_work(&adapted)?.result;
+        Ok(work)
+    }
+
+    /// The programs whose sources are there, numbered as they stand in `unfit`.
+    fn to_build(&self, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
+        let program = |(number, one): (usize, &TreeProgram)| {
+            let place = one.place();
+            let inside = place.strip_prefix("/").ok()?;
+            let folder = self.store.tree_path(one.tree).join(inside.parent()?);
+            let folder_inside = place.parent()?.to_str()?.to_owned();
+            let sources = one.sources(&folder)?.into_iter();
+            Some(ProgramToBuild {
+                number,
+                sources: sources
+                    .map(|name| format!("{folder_inside}/{name}"))
+                    .collect(),
+                folder: folder_inside,
+            })
+        };
+        unfit.iter().enumerate().filter_map(program).collect()
+    }
+
+    /// Makes one tree anew.
+    fn adapt_tree(
+        &self,
+        tree: Sha256,
+        plan: &Plan,
+        built: Option<&Path>,
+        adapted: &mut Adapted,
+    ) -> Result<(), FileError> {
+        let work = self.store.temporary_folder()?;
+        let into = work.path().join("tree");
+        link_all(&self.store.tree_path(tree), &into)?;
+        let mut runtimes = BTreeSet::new();
+        for (number, one) in plan.unfit.iter().enumerate() {
+            if one.tree != tree {
+                continue;
+            }
+            let place = one.place();
+            let path = into.join(place.strip_prefix("/").unwrap_or(&place));
+            let new = built.map(|folder| folder.join(number.to_string()));
+            if let Some(new) = new.filter(|new| new.is_file()) {
+                let content = fs::read(&new)?;
+                replace(&path, &content)?;
+                adapted.rebuilt.insert(place);
+                continue;
+            }
+            let runtime = one
+                .program
+                .architecture
+                .and_then(|machine| Some((machine, plan.runtimes.get(&machine)?)));
+            let Some((machine, image)) = runtime else {
+                continue;
+            };
+            let base = Path::new(&one.mount)
+                .join(OWN_FOLDER)
+                .join(machine.as_str());
+            if runtimes.insert((one.mount.clone(), machine)) {
+                let folder = into.join(&base);
+                image::extract_runtime(&image.archive, machine, plan.host, &folder)?;
+            }
+            let aside = path
+                .parent()
+                .unwrap_or(&path)
+                .join(OWN_FOLDER)
+                .join(path.file_name().unwrap_or_default());
+            if let Some(folder) = aside.parent() {
+                fs::create_folder(folder)?;
+            }
+            fs::rename(&path, &aside)?;
+            let aside = Path::new("/").join(aside.strip_prefix(&into).unwrap_or(&aside));
+            let base = Path::new("/").join(base);
+            replace(&path, wrapper(machine, plan.host, &base, &aside).as_bytes())?;
+            if machine == plan.host {
+                adapted.newer_libc.insert(place);
+            } else {
+                adapted.emulated.insert(place);
+            }
+        }
+        let digest = tree_digest_of_folder(&into).map_err(|error| {
+            let error = std::io::Error::other(error.to_string());
+            FileError::of("read", &into)(error)
+        })?;
+        self.store.put_tree(&into, digest)?;
+        adapted.trees.push((tree, digest));
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Everything that can change the trees: what can be compiled follows from them.
+    fn key(&self, kernel: &KernelInputs) -> KeyBuilder {
+        let key = KeyBuilder::new("host programs", 1)
+            .field("host", self.host)
+            .field("toolchain", self.toolchain.toolchain.identity())
+            .field("template", script::template_of_programs());
+        let key = self.runtimes.iter().fold(key, |key, (machine, image)| {
+            key.field(format!("programs of {machine} run by"), image.identity())
+        });
+        let key = self
+            .unfit
+            .iter()
+            .fold(key, |key, one| key.field("program", one.place().display()));
+        kernel.add_to_key(key)
+    }
+}
+
+/// A script that runs a program which this machine or its C library cannot run. The program is told its usual name: some
+/// look for others beside it.
+fn wrapper(machine: Architecture, host: Architecture, base: &Path, program: &Path) -> String {
+    let quote = |path: &Path| {
+        let text = path.display().to_string();
+        format!("'{}'", text.replace('\'', r"'\''"))
+    };
+    let (base_text, program) = (quote(base), quote(program));
+    let command = if machine == host {
+        let libraries = base.join("lib");
+        format!(
+            "{} --argv0 \"$0\" --library-path {}",
+            quote(&libraries.join(image::loader(machine))),
+            quote(&libraries)
+        )
+    } else {
+        format!(
+            "{} -0 \"$0\" -L {base_text}",
+            quote(&base.join(image::EMULATOR))
+        )
+    };
+    format!("#!/bin/sh\nexec {command} {program} \"$@\"\n")
+}
+
+/// Puts a program with this content in the place of another file, which may be shared.
+fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    fs::remove_file(path)?;
+    fs::write(path, content)?;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, mode).map_err(FileError::of("change", path))
+}
+
+/// A copy of a tree that shares its files.
+fn link_all(from: &Path, into: &Path) -> Result<(), FileError> {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(from).to_owned();
+            FileError::of("read", path)(error.into())
+        })?;
+        let path = entry.path();
+        let target = into.join(path.strip_prefix(from).unwrap_or(path));
+        if entry.file_type().is_dir() {
+            fs::create_folder(&target)?;
+        } else if entry.file_type().is_symlink() {
+            let link = std::fs::read_link(path).map_err(FileError::of("read link", path))?;
+            std::os::unix::fs::symlink(link, &target).map_err(FileError::of("link", &target))?;
+        } else if std::fs::hard_link(path, &target).is_err() {
+            // A file has only so many names.
+            std::fs::copy(path, &target).map_err(FileError::of("copy to", &target))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(name: &str, architecture: Architecture, libc: (u32, u32)) -> TreeProgram {
+        TreeProgram {
+            tree: Sha256::of("tree"),
+            mount: "usr/src/x".into(),
+            program: HostProgram {
+                path: format!("scripts/mod/{name}").into(),
+                architecture: Some(architecture),
+                libc: Some(libc),
+            },
+        }
+    }
+
+    #[test]
+    fn a_program_can_be_of_another_machine_or_of_a_newer_library() {
+        use Architecture::{Amd64, Arm64};
+        let old = program("modpost", Amd64, (2, 34));
+        assert!(!old.cannot_run(Amd64, Some((2, 34))) && !old.cannot_run(Amd64, None));
+        assert!(old.cannot_run(Amd64, Some((2, 31))) && old.cannot_run(Arm64, None));
+    }
+
+    #[test]
+    fn sources_must_be_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| fs::write(&folder.path().join(name), "").unwrap();
+        for name in [
+            "modpost.c",
+            "file2alias.c",
+            "empty.c",
+            "mk_elfconfig.c",
+            "x.h",
+        ] {
+            put(name);
+        }
+        let modpost = program("modpost", Architecture::Arm64, (2, 17));
+        assert_eq!(modpost.sources(folder.path()), None);
+        put("devicetable-offsets.h");
+        let names = ["file2alias.c", "modpost.c"].map(str::to_owned);
+        assert_eq!(modpost.sources(folder.path()), Some(names.to_vec()));
+        let other = program("conf", Architecture::Arm64, (2, 17));
+        put("conf.c");
+        assert_eq!(other.sources(folder.path()), None);
+    }
+
+    #[test]
+    fn a_wrapper_names_the_program_as_it_was_called() {
+        let base = Path::new("/a/.driverkit-matrix/arm64");
+        let text = wrapper(
+            Architecture::Arm64,
+            Architecture::Amd64,
+            base,
+            Path::new("/a/x"),
+        );
+        assert_eq!(
+            text,
+            "#!/bin/sh\nexec '/a/.driverkit-matrix/arm64/qemu' -0 \"$0\" -L '/a/.driverkit-matrix/arm64' '/a/x' \"$@\"\n"
+        );
+    }
+}

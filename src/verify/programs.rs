@@ -1,0 +1,131 @@
+//! The programs that a header tree brings for the machine that builds with it: fixdep, modpost, objtool.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use object::Endianness;
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, Machine, PT_INTERP};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{self, FileError};
+use crate::kernel::Architecture;
+
+/// A version of the GNU C library: 2.38.
+pub type LibcVersion = (u32, u32);
+
+/// A program of a header tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProgram {
+    /// Where it is, relative to the folder that was searched.
+    pub path: PathBuf,
+    /// The machine that it runs on; nothing for one that we know no kernels of.
+    pub architecture: Option<Architecture>,
+    /// The oldest C library that it runs with, where it needs a certain one.
+    pub libc: Option<LibcVersion>,
+}
+
+/// The programs below `folder`, sorted: executable files that a loader loads. Links are not followed.
+pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, FileError> {
+    let mut programs = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(folder).to_owned();
+            FileError::of("read", path)(error.into())
+        })?;
+        let is_executable =
+            |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o100 != 0;
+        let path = entry.path();
+        if !entry.file_type().is_file() || !entry.metadata().is_ok_and(is_executable) {
+            continue;
+        }
+        let content = fs::read(path)?;
+        if let Some((architecture, libc)) = facts_of(&content) {
+            programs.push(HostProgram {
+                path: path.strip_prefix(folder).unwrap_or(path).to_owned(),
+                architecture,
+                libc,
+            });
+        }
+    }
+    Ok(programs)
+}
+
+/// Machine and C library of a program; `None` for what is none: scripts, kernels, libraries, damaged files.
+fn facts_of(content: &[u8]) -> Option<(Option<Architecture>, Option<LibcVersion>)> {
+    let header = FileHeader64::<Endianness>::parse(content).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, content).ok()?;
+    if !segments
+        .iter()
+        .any(|segment| segment.p_type(endian) == PT_INTERP)
+    {
+        return None;
+    }
+    let architecture = match Machine(header.e_machine(endian).0) {
+        EM_X86_64 => Some(Architecture::Amd64),
+        EM_AARCH64 => Some(Architecture::Arm64),
+        _ => None,
+    };
+    Some((architecture, libc_of(header, endian, content)))
+}
+
+fn libc_of(
+    header: &FileHeader64<Endianness>,
+    endian: Endianness,
+    content: &[u8],
+) -> Option<LibcVersion> {
+    let sections = header.sections(endian, content).ok()?;
+    let (mut needs, link) = sections.gnu_verneed(endian, content).ok()??;
+    let strings = sections.strings(endian, content, link).ok()?;
+    let mut newest = None;
+    while let Ok(Some((_, mut versions))) = needs.next() {
+        while let Ok(Some(version)) = versions.next() {
+            let name = version.name(endian, strings).unwrap_or_default();
+            newest = newest.max(libc_version(&String::from_utf8_lossy(name)));
+        }
+    }
+    newest
+}
+
+/// Reads `GLIBC_2.38`.
+fn libc_version(name: &str) -> Option<LibcVersion> {
+    let (major, rest) = name.strip_prefix("GLIBC_")?.split_once('.')?;
+    let minor = rest.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_from_scripts_and_libraries() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, content: &[u8], mode| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let program = std::fs::read("/bin/sh").unwrap();
+        put("scripts/basic/fixdep", &program, 0o755);
+        put("scripts/data", &program, 0o644);
+        put("scripts/cut", &program[..200], 0o755);
+        put("scripts/script", b"#!/bin/sh\n", 0o755);
+        let found = host_programs(folder.path()).unwrap();
+        let [fixdep] = &*found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(fixdep.path, Path::new("scripts/basic/fixdep"));
+        assert_eq!(fixdep.architecture, Some(Architecture::of_host()));
+        assert!(fixdep.libc >= Some((2, 2)), "{fixdep:?}");
+    }
+
+    #[test]
+    fn versions_of_the_c_library() {
+        assert_eq!(libc_version("GLIBC_2.38"), Some((2, 38)));
+        assert_eq!(libc_version("GLIBC_2.2.5"), Some((2, 2)));
+        assert_eq!(libc_version("GLIBC_PRIVATE"), None);
+        assert_eq!(libc_version("ZLIB_1.2.9"), None);
+    }
+}
