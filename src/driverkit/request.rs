@@ -251,7 +251,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
             &format!("it may not be empty for target {target}"),
         );
     }
-    let needs_config = target::find(&target).is_some_and(|target| target.needs_config());
+    let needs_config = target::find(&target).is_some_and(target::Target::needs_config);
     if needs_config && reader.values.text("kernelconfigdata").is_none() {
         let fault = Diagnostic::error(format!(
             "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
