@@ -24,7 +24,7 @@ kernel_make CONFIG_DEBUG_INFO_BTF= modules_prepare
 echo "kernel release: $(cat "$prepared/include/config/kernel.release")"
 
 # The header tree: what modules are built with, and none of what the kernel itself is built from.
-folder=/out/tree{{ folder }}
+folder=$out/tree{{ folder }}
 mkdir -p "$folder"
 cd /source
 {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::kernel_inputs::{Inspection, KernelInputs, check_claims, unexpected};
+use super::inspect::{Inspection, check_claims};
+use super::kernel_inputs::{KernelInputs, unexpected};
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode, Work};
 use crate::cache::{StepResult, TreeRole};

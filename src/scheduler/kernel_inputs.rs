@@ -1,18 +1,16 @@
-//! From a kernel's packages to its trees: fetch, unpack, look inside, compare with what was wanted.
+//! From a kernel's packages to its trees: fetched and unpacked; `inspect` looks inside.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use serde::{Deserialize, Serialize};
-
-use super::host_programs::{Adaptation, TreeProgram};
+use super::host_programs::Adaptation;
+use super::inspect::{Inspection, WantedTree, check_claims};
 use super::installed::installed_folder;
 use super::packages::request_for;
 use super::pipeline::Pipeline;
 use super::prepare::{KernelSource, Preparation};
-use super::step::{Halt, Mode, Work};
+use super::step::{Halt, Mode};
 use super::subscription::Download;
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
@@ -22,8 +20,7 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Fetched, Request};
 use crate::kernel::Kernel;
 use crate::plan::Build;
-use crate::target::{BuildFolder, Target, TreeKind, WantedPackage};
-use crate::verify::{KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree};
+use crate::target::{Target, TreeKind, WantedPackage};
 
 /// What a build needs of its kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,19 +72,6 @@ pub(super) struct Input {
     pub(super) tree: Sha256,
     /// How it is downloaded, where it has no address.
     pub(super) download: Option<Arc<Download>>,
-}
-
-/// What was found in the trees of a kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Inspection {
-    /// The folders that are shown to a job, as tree and path relative to its root.
-    pub(super) mounts: Vec<(Sha256, PathBuf)>,
-    /// The folder that `make -C` is given.
-    pub(super) build_folder: PathBuf,
-    /// What the header tree says of itself.
-    pub(super) facts: KernelTreeFacts,
-    /// The programs of the trees.
-    pub(super) programs: Vec<TreeProgram>,
 }
 
 impl Input {
@@ -240,155 +224,6 @@ impl Pipeline {
         }))
     }
 
-    async fn inspect(
-        &self,
-        wanted: &WantedTree<'_>,
-        inputs: &[Input],
-        mode: Mode,
-    ) -> Result<Inspection, Halt> {
-        let mut key = KeyBuilder::new("inspect", 3);
-        for name in &wanted.build_folder.names {
-            key = key.field("kernel folder", name.display());
-        }
-        for glob in wanted.build_folder.search {
-            key = key.field("kernel folder like", glob);
-        }
-        if !wanted.build_folder.search.is_empty() {
-            for release in &wanted.uts_releases {
-                key = key.field("kernel release", release);
-            }
-        }
-        for glob in wanted.target.mount_points() {
-            key = key.field("mount point", glob);
-        }
-        for input in inputs {
-            key = key.field("tree", input.tree);
-        }
-        let work = async {
-            self.materialise(inputs).await?;
-            let inspection = self.look_inside(wanted, inputs)?;
-            let value = serde_json::to_value(&inspection).map_err(|error| {
-                Failure::new(
-                    FailureClass::Infrastructure,
-                    Phase::Unpack,
-                    error.to_string(),
-                )
-            })?;
-            Ok(Work::plain(StepResult::Facts(value)))
-        };
-        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        match done.result()? {
-            StepResult::Facts(value) => serde_json::from_value(value.clone()).map_err(|error| {
-                let message = format!("kept facts of a kernel tree cannot be read: {error}");
-                Failure::new(FailureClass::Infrastructure, Phase::Unpack, message).into()
-            }),
-            other => Err(unexpected(other, Phase::Unpack)),
-        }
-    }
-
-    fn look_inside(&self, wanted: &WantedTree<'_>, inputs: &[Input]) -> Result<Inspection, Halt> {
-        let failed =
-            |class, message: String| Halt::from(Failure::new(class, Phase::Unpack, message));
-        let globs = |globs: &[&str]| {
-            glob_set(globs).map_err(|error| failed(FailureClass::Infrastructure, error.to_string()))
-        };
-        let mount_points = globs(wanted.target.mount_points())?;
-        let search = globs(wanted.build_folder.search)?;
-        let mut mounts = Vec::new();
-        let mut alike = Vec::new();
-        for input in inputs {
-            let root = self.store.tree_path(input.tree);
-            let of_input = |path| (input.tree, path);
-            mounts.extend(
-                matching_folders(&root, &mount_points)
-                    .into_iter()
-                    .map(of_input),
-            );
-            if !search.is_empty() {
-                alike.extend(matching_folders(&root, &search).into_iter().map(of_input));
-            }
-        }
-        let exact = wanted.build_folder.names.iter().find_map(|name| {
-            let inside = name.strip_prefix("/").unwrap_or(name);
-            let (tree, _) = mounts.iter().find(|(tree, path)| {
-                inside.starts_with(path) && self.store.tree_path(*tree).join(inside).is_dir()
-            })?;
-            Some((*tree, inside.to_owned()))
-        });
-        let folder = match exact {
-            Some(found) => Some(found),
-            None => self.of_release(&alike, &wanted.uts_releases)?,
-        };
-        let (tree, inside) = folder.ok_or_else(|| {
-            let names = wanted.build_folder.names.iter();
-            let mut names: Vec<_> = names.map(|name| name.display().to_string()).collect();
-            let like =
-                |glob: &&str| format!("/{glob} of kernel {}", wanted.uts_releases.join(" or "));
-            names.extend(wanted.build_folder.search.iter().map(like));
-            let message = format!("no package holds {}", names.join(" or "));
-            failed(FailureClass::WrongHeaders, message)
-        })?;
-        let facts = self.read_tree(&self.store.tree_path(tree).join(&inside))?;
-        let mut programs = Vec::new();
-        for (tree, mount) in &mounts {
-            let found = host_programs(&self.store.tree_path(*tree).join(mount))
-                .map_err(|error| self.steps.storage_failure(&error, Phase::Unpack))?;
-            programs.extend(found.into_iter().map(|program| TreeProgram {
-                tree: *tree,
-                mount: mount.clone(),
-                program,
-            }));
-        }
-        Ok(Inspection {
-            mounts,
-            build_folder: Path::new("/").join(inside),
-            facts,
-            programs,
-        })
-    }
-
-    /// The one of `folders` whose tree is of a wanted kernel.
-    fn of_release(
-        &self,
-        folders: &[(Sha256, PathBuf)],
-        uts_releases: &[String],
-    ) -> Result<Option<(Sha256, PathBuf)>, Halt> {
-        let mut found = Vec::new();
-        for (tree, path) in folders {
-            let folder = self.store.tree_path(*tree).join(path);
-            // Folders beside it hold sources only, or another flavour.
-            if let Ok(facts) = read_kernel_tree(&folder)
-                && uts_releases.contains(&facts.uts_release)
-            {
-                found.push((*tree, path.clone()));
-            }
-        }
-        match &*found {
-            [] => Ok(None),
-            [one] => Ok(Some(one.clone())),
-            several => {
-                let names: Vec<_> = several
-                    .iter()
-                    .map(|(_, path)| format!("/{}", path.display()))
-                    .collect();
-                let message = format!("several folders are of this kernel: {}", names.join(", "));
-                Err(Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into())
-            }
-        }
-    }
-
-    pub(super) fn read_tree(&self, folder: &Path) -> Result<KernelTreeFacts, Halt> {
-        read_kernel_tree(folder).map_err(|error| match error {
-            ReadTreeError::File(error) if !error.is_not_found() => {
-                self.steps.storage_failure(&error, Phase::Unpack)
-            }
-            error => {
-                let message = error.to_string();
-                Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
-            }
-        })
-    }
-
     /// The symbols that the kernel offers to modules, where its tree has them.
     pub(super) fn symvers(&self, kernel: &KernelInputs) -> Option<String> {
         if !kernel.inspection.facts.has_symvers {
@@ -419,76 +254,9 @@ impl Pipeline {
     }
 }
 
-/// What a kernel's packages must hold.
-struct WantedTree<'a> {
-    target: &'a dyn Target,
-    build_folder: BuildFolder,
-    uts_releases: Vec<String>,
-}
-
-/// Compares what a tree says of itself with the kernel that was wanted.
-pub(super) fn check_claims(
-    kernel: &Kernel,
-    uts_releases: &[String],
-    facts: &KernelTreeFacts,
-) -> Result<(), Failure> {
-    let wrong = |message| {
-        Err(Failure::new(
-            FailureClass::WrongHeaders,
-            Phase::Unpack,
-            message,
-        ))
-    };
-    if !uts_releases.contains(&facts.uts_release) {
-        return wrong(format!(
-            "the header tree is of kernel {}, not {}: check the packages named for {kernel}",
-            facts.uts_release,
-            uts_releases.join(" or ")
-        ));
-    }
-    match facts.architecture {
-        Some(architecture) if architecture != kernel.architecture => wrong(format!(
-            "the header tree is for {architecture}, not {}: check the packages named for {kernel}",
-            kernel.architecture
-        )),
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
     let message = format!(
         "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
     );
     Failure::new(FailureClass::Infrastructure, phase, message).into()
-}
-
-fn glob_set(globs: &[&str]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
-    }
-    set.build()
-}
-
-/// The folders below `root` (relative to it) that match, outermost first, sorted.
-fn matching_folders(root: &Path, globs: &GlobSet) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut entries = walkdir::WalkDir::new(root)
-        .min_depth(1)
-        .max_depth(6)
-        .sort_by_file_name()
-        .into_iter();
-    while let Some(entry) = entries.next() {
-        let Ok(entry) = entry else { continue };
-        if !entry.file_type().is_dir() {
-            continue;
-        }
-        if let Ok(relative) = entry.path().strip_prefix(root)
-            && globs.is_match(relative)
-        {
-            found.push(relative.to_owned());
-            entries.skip_current_dir();
-        }
-    }
-    found
 }

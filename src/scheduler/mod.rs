@@ -4,11 +4,13 @@
 //! [`Run::look_up`] asks the cache for everything without opening a connection; [`Run::finish`] does what is missing.
 //! The same code computes keys in both. Nothing here formats a line or reads a matrix.
 
+mod adapted_tree;
 mod artifact;
 mod checks;
 mod driver_inputs;
 mod events;
 mod host_programs;
+mod inspect;
 mod installed;
 mod job;
 mod kernel_inputs;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::script_failure;
 use super::driver_inputs::{facts_work, read_facts};
+use super::inspect::{Inspection, check_claims};
 use super::job::{JobRequest, failure_of, limits_of};
-use super::kernel_inputs::{Input, Inspection, KernelInputs, check_claims, unexpected};
+use super::kernel_inputs::{Input, KernelInputs, unexpected};
 use super::packages::request_for;
 use super::pipeline::Pipeline;
 use super::step::{Done, Halt, Mode, Work};
