@@ -136,6 +136,9 @@ pub struct FetchError {
 }
 
 impl FetchError {
+    /// Up to how many addresses stand in the message of a failure.
+    pub const SHOWN: usize = 4;
+
     /// Whether every address answered that there is no such file.
     pub fn is_not_there(&self) -> bool {
         self.tried.iter().all(|tried| tried.answer.is_not_there())
@@ -152,7 +155,14 @@ impl FetchError {
         .into_iter()
         .find(|&class| self.tried.iter().any(|tried| tried.answer.class() == class))
         .unwrap_or(FailureClass::HeadersNotFound);
-        Failure::new(class, Phase::Fetch, self.to_string())
+        let message = match &*self.tried {
+            [first, .., last] if self.tried.len() > Self::SHOWN => format!(
+                "none of {} addresses has it: {first}; ...; {last}",
+                self.tried.len()
+            ),
+            _ => self.to_string(),
+        };
+        Failure::new(class, Phase::Fetch, message)
     }
 }
 
@@ -224,6 +234,17 @@ mod tests {
         assert_eq!(
             error(&[status(404), wait]).to_string(),
             "http://example.org/a answered 404; http://example.org/a answered 429, asking to wait 7 s"
+        );
+    }
+
+    #[test]
+    fn a_failure_names_the_first_and_the_last_of_many() {
+        let mut answers = vec![status(404); FetchError::SHOWN];
+        assert!(!error(&answers).failure().message.contains("..."));
+        answers.push(Answer::NoFile);
+        assert_eq!(
+            error(&answers).failure().message,
+            "none of 5 addresses has it: http://example.org/a answered 404; ...; http://example.org/a is not there"
         );
     }
 }

@@ -2,12 +2,15 @@
 
 use super::kernel_inputs::{Input, unexpected};
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, Work};
+use super::step::{Failed, Halt, Mode, Work};
 use super::subscription::Download;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
+use crate::executor::LogSink as _;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Fetched, Request};
+use crate::fetch::{ContentKind, FetchError, Fetched, Request};
+use crate::fs::FileError;
+use crate::report::{LogLimits, LogWriter};
 use crate::target::WantedPackage;
 use crate::unpack::{self, unpack_into_store};
 
@@ -28,7 +31,34 @@ impl Pipeline {
         }
         self.may_begin(mode)?;
         let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        fetched.map_err(|error| error.failure().into())
+        fetched.map_err(|error| self.not_fetched(&error))
+    }
+
+    /// The failure of a build whose package no address has. Where its message cannot name them all, its log does.
+    fn not_fetched(&self, error: &FetchError) -> Halt {
+        let failure = error.failure();
+        if error.tried.len() <= FetchError::SHOWN {
+            return failure.into();
+        }
+        Halt::Failed(Box::new(Failed {
+            failure,
+            // A log that cannot be kept must not hide the failure.
+            log: self.log_of(error).ok(),
+            is_cached: false,
+        }))
+    }
+
+    fn log_of(&self, error: &FetchError) -> Result<Sha256, FileError> {
+        let folder = self.store.temporary_folder()?;
+        let path = folder.path().join("log");
+        let title = "Addresses that were tried, and what each answered last:";
+        let mut log = LogWriter::create(&path, title, LogLimits::default())?;
+        for tried in &error.tried {
+            log.write(format!("{tried}\n").as_bytes());
+        }
+        log.finish()?;
+        let file = std::fs::File::open(&path).map_err(FileError::of("read", &path))?;
+        Ok(self.store.put_blob(file)?.0)
     }
 
     /// The tree that a package gives.
@@ -68,7 +98,7 @@ impl Pipeline {
             let mut request = request_for(package);
             request.sha256 = Some(sha256);
             let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| Halt::from(error.failure()))?;
+            fetched.map_err(|error| self.not_fetched(&error))?;
         }
         let _slot = self
             .unpack_slots

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, file_name};
 use super::tree::{BuildFolder, SourceTree, TreeKind};
-use super::upstream::{SourceRelease, source_package};
-use super::{Target, gcc, vanilla};
+use super::upstream::{NO_BUILD_FOLDER, SourceRelease, source_package};
+use super::vanilla::VANILLA;
+use super::{Target, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease, Upstream};
 
 /// Flatcar Container Linux.
@@ -61,7 +62,7 @@ fn upstream(kernel: &Kernel) -> Result<SourceRelease<'_>, String> {
     let upstream = kernel.upstream.as_ref().ok_or(
         "which kernel this release has is not known yet: it is in Flatcar's list of packages",
     )?;
-    vanilla::parse(&upstream.version)
+    VANILLA.parse(&upstream.version)
 }
 
 impl Target for Flatcar {
@@ -157,8 +158,8 @@ impl Target for Flatcar {
         &[]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
-        vanilla::Vanilla.build_folder(kernel)
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
+        Err(NO_BUILD_FOLDER.to_owned())
     }
 
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {

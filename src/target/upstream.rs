@@ -1,9 +1,12 @@
 //! Kernels that are built from kernel.org's source: vanilla, and the systems that publish no header packages.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, named};
-use crate::kernel::Kernel;
+use super::tree::{BuildFolder, SourceTree, TreeKind};
+use super::{LoaderName, Target, gcc};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// A release cut behind its version and, if it has one, its candidate number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,102 @@ impl<'a> SourceRelease<'a> {
             .into()
     }
 }
+
+/// A target that is kernel.org's source, prepared with a configuration that the user gives.
+pub(super) struct KernelOrg {
+    pub(super) ids: &'static [&'static str],
+    /// What a release reads like, for people.
+    pub(super) expected: &'static str,
+    /// Whether a release that reads like kernel.org's can be one of this target.
+    pub(super) is_release: fn(&SourceRelease<'_>) -> bool,
+    /// The local part of every kernel, where it is not that of the release.
+    pub(super) local_version: Option<&'static str>,
+    pub(super) gcc: fn(&Kernel) -> &'static str,
+}
+
+impl KernelOrg {
+    /// The values that most of them have.
+    pub(super) const BASE: Self = Self {
+        ids: &[],
+        expected: "expected kernel.org's version, as in `6.1.55`, `6.4-rc1` or `6.1.55-edge`",
+        is_release: |_| true,
+        local_version: None,
+        gcc: |kernel| gcc::default_gcc(&kernel.release),
+    };
+
+    pub(super) fn parse<'a>(
+        &self,
+        release: &'a KernelRelease,
+    ) -> Result<SourceRelease<'a>, String> {
+        SourceRelease::parse(release.as_str())
+            .filter(self.is_release)
+            .ok_or_else(|| self.expected.to_owned())
+    }
+
+    fn local_version<'a>(&self, release: &SourceRelease<'a>) -> &'a str {
+        self.local_version.unwrap_or(release.rest)
+    }
+}
+
+impl Target for KernelOrg {
+    fn ids(&self) -> &'static [&'static str] {
+        self.ids
+    }
+
+    fn check_release(
+        &self,
+        release: &KernelRelease,
+        _architecture: Architecture,
+    ) -> Result<(), String> {
+        self.parse(release).map(drop)
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        source_package(kernel, &self.parse(&kernel.release)?)
+    }
+
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+        let parsed = self.parse(&kernel.release)?;
+        Ok(TreeKind::Source(SourceTree {
+            local_version: self.local_version(&parsed).to_owned(),
+            extra_version: None,
+        }))
+    }
+
+    fn needs_config(&self) -> bool {
+        true
+    }
+
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        let parsed = self.parse(&kernel.release)?;
+        Ok(vec![parsed.uts_version() + self.local_version(&parsed)])
+    }
+
+    /// As `uname -r` says it: `6.4-rc1` is `6.4.0-rc1` on its host.
+    fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let release = self.uts_releases(kernel).ok()?.remove(0);
+        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+    }
+
+    fn mount_points(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
+        Err(NO_BUILD_FOLDER.to_owned())
+    }
+
+    fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
+        (self.gcc)(kernel).into()
+    }
+}
+
+/// Why there is no folder to name before the source is prepared.
+pub(super) const NO_BUILD_FOLDER: &str = "the folder of a prepared source is where it is prepared";
 
 /// The one archive of a kernel: what the kernel names, else kernel.org's.
 pub(super) fn source_package(

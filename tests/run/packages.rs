@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
+use driverkit_matrix::report::read_log;
 
 use crate::grid::{Grid, RELEASE};
 use crate::server::Server;
@@ -274,4 +275,27 @@ fn kernel_configurations_of_the_lock_are_in_the_store_before_anything_is_built()
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("is missing; make it again with"), "{text}");
+}
+
+#[test]
+fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path("nothing"));
+    let matrix = grid.matrix(&["1"]);
+    let (head, _) = matrix.split_once("[[target]]").unwrap();
+    let address = &server.address;
+    grid.write_matrix(&format!(
+        "{head}[[target]]\nname = \"ubuntu\"\n\
+         kernels = [{{ release = \"5.19.0-15-generic\", version = \"15\", architecture = \"amd64\" }}]\n\
+         [mirrors]\noffline = true\n\"http://archive.ubuntu.com\" = [\"{address}\"]\n"
+    ));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    let message = grid.outcome().2;
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let count: usize = words[2].parse().unwrap();
+    assert!(count > 4 && message.contains("; ...; "), "{message}");
+    let log = grid.record().artifacts[0].log.clone().expect("a log");
+    let log = read_log(&grid.path("out").join(log)).unwrap();
+    assert_eq!(log.lines().count(), count + 1, "{log}");
 }
