@@ -104,7 +104,7 @@ const LEFT_OUT: &[&str] = &[
     "var/",
 ];
 
-/// An image in driverkit's form made of our own: its compiler is `/usr/bin/gcc-12.0.0`.
+/// An image in driverkit's form made of our own, which has its compiler as `/usr/bin/gcc-12.0.0` too.
 fn image_of(archive: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut archive = tar::Archive::new(std::fs::File::open(archive).unwrap());
@@ -121,12 +121,6 @@ fn image_of(archive: &Path) -> Vec<u8> {
             None => builder.append_data(&mut header, &path, &mut entry).unwrap(),
         }
     }
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Symlink);
-    header.set_size(0);
-    builder
-        .append_link(&mut header, "usr/bin/gcc-12.0.0", "gcc-12")
-        .unwrap();
     builder.into_inner().unwrap()
 }
 
