@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
@@ -203,168 +203,171 @@ fn what_cannot_be_had_is_left_out_with_a_warning() {
     );
 }
 
+const SIXTY_ONE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+/// Key, value, and what is said of it.
+const BAD: &[(&str, &str, &str)] = &[
+    ("target", "debain", "`--target`: target `debain` is unknown"),
+    ("target", "", "`target` is missing"),
+    (
+        "target",
+        "a b",
+        "`--target`: `a b` holds ' ', which no kernel release or version has",
+    ),
+    ("kernelrelease", "", "`kernelrelease` is missing"),
+    (
+        "kernelrelease",
+        "6.1.0-ä",
+        "`--kernelrelease`: `6.1.0-ä` holds characters that are not ASCII",
+    ),
+    (
+        "kernelrelease",
+        "six",
+        "`--kernelrelease`: kernel release `six` does not start with a number",
+    ),
+    ("kernelversion", "a/b", "`--kernelversion`: `a/b` holds '/'"),
+    (
+        "architecture",
+        "riscv64",
+        "`--architecture`: architecture `riscv64` is unknown: amd64 (or x86_64) and arm64",
+    ),
+    (
+        "builderimage",
+        "/a",
+        "`--builderimage`: `/a` is no image name",
+    ),
+    (
+        "builderimage",
+        "a//b",
+        "`--builderimage`: `a//b` is no image name",
+    ),
+    (
+        "builderimage",
+        "a-/b",
+        "`--builderimage`: `a-/b` is no image name",
+    ),
+    (
+        "builderimage",
+        "a b",
+        "`--builderimage`: `a b` is no image name",
+    ),
+    (
+        "builderimage",
+        "auto:a/b",
+        "`--builderimage`: `a/b` is no tag",
+    ),
+    (
+        "builderrepo",
+        "a$b",
+        "`--builderrepo`: `a$b` is no image name",
+    ),
+    (
+        "driverversion",
+        "0.20",
+        "`--driverversion`: `0.20` is no driver version",
+    ),
+    (
+        "driverversion",
+        "../x",
+        "`--driverversion`: `../x` is no driver version",
+    ),
+    ("driverversion", "dev", "until 2022 is master"),
+    (
+        "gccversion",
+        "gcc-12",
+        "`--gccversion`: `gcc-12` is not a gcc version such as 12 or 4.8.5",
+    ),
+    (
+        "kernelconfigdata",
+        "%",
+        "`--kernelconfigdata`: it is not base64",
+    ),
+    (
+        "kernelconfigdata",
+        "YQ",
+        "`--kernelconfigdata`: it is not base64",
+    ),
+    (
+        "kernelurls",
+        "ftp://a/b",
+        "`--kernelurls`: `ftp://a/b` is a ftp address",
+    ),
+    (
+        "kernelurls",
+        "a.deb",
+        "`--kernelurls`: `a.deb` is no address",
+    ),
+    (
+        "kernelurls",
+        "http://h:99999/",
+        "`--kernelurls`: `http://h:99999/` is no address",
+    ),
+    (
+        "moduledevicename",
+        "a/b",
+        "`--moduledevicename`: `a/b` cannot name a module or device",
+    ),
+    (
+        "moduledrivername",
+        SIXTY_ONE,
+        "`--moduledrivername`: a name of 61 characters; 1 to 60 are allowed",
+    ),
+    (
+        "moduledrivername",
+        "-x",
+        "`--moduledrivername`: `-x` cannot name",
+    ),
+    (
+        "output-module",
+        "",
+        "there is nothing to build: `output-module` is missing",
+    ),
+    (
+        "output-module",
+        "/tmp/falco.o",
+        "`--output-module`: `/tmp/falco.o` does not end with .ko",
+    ),
+    ("output-module", "/", "`--output-module`: / is a folder"),
+    (
+        "output-module",
+        "/etc/passwd/a.ko",
+        "`--output-module`: /etc/passwd is a file, not a folder",
+    ),
+    (
+        "output-probe",
+        "/tmp/probe.ko",
+        "`--output-probe`: `/tmp/probe.ko` does not end with .o",
+    ),
+    (
+        "registry-name",
+        "a",
+        "the registry's login is not complete: `registry-user` and `registry-password` are missing",
+    ),
+    (
+        "registry-plain-http",
+        "maybe",
+        "`--registry-plain-http`: `maybe` is neither true nor false",
+    ),
+    (
+        "repo-name",
+        "a/b",
+        "`--repo-name`: `a/b` cannot name a repository",
+    ),
+    (
+        "repo-org",
+        "..",
+        "`--repo-org`: `..` cannot name a repository",
+    ),
+    (
+        "src-dir",
+        "/nonexistent",
+        "`--src-dir`: /nonexistent is not there",
+    ),
+];
+
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_bad_value_is_refused_with_its_reason() {
-    let long = "x".repeat(61);
-    for (key, value, message) in [
-        ("target", "debain", "`--target`: target `debain` is unknown"),
-        ("target", "", "`target` is missing"),
-        (
-            "target",
-            "a b",
-            "`--target`: `a b` holds ' ', which no kernel release or version has",
-        ),
-        ("kernelrelease", "", "`kernelrelease` is missing"),
-        (
-            "kernelrelease",
-            "6.1.0-ä",
-            "`--kernelrelease`: `6.1.0-ä` holds characters that are not ASCII",
-        ),
-        (
-            "kernelrelease",
-            "six",
-            "`--kernelrelease`: kernel release `six` does not start with a number",
-        ),
-        ("kernelversion", "a/b", "`--kernelversion`: `a/b` holds '/'"),
-        (
-            "architecture",
-            "riscv64",
-            "`--architecture`: architecture `riscv64` is unknown: amd64 (or x86_64) and arm64",
-        ),
-        (
-            "builderimage",
-            "/a",
-            "`--builderimage`: `/a` is no image name",
-        ),
-        (
-            "builderimage",
-            "a//b",
-            "`--builderimage`: `a//b` is no image name",
-        ),
-        (
-            "builderimage",
-            "a-/b",
-            "`--builderimage`: `a-/b` is no image name",
-        ),
-        (
-            "builderimage",
-            "a b",
-            "`--builderimage`: `a b` is no image name",
-        ),
-        (
-            "builderimage",
-            "auto:a/b",
-            "`--builderimage`: `a/b` is no tag",
-        ),
-        (
-            "builderrepo",
-            "a$b",
-            "`--builderrepo`: `a$b` is no image name",
-        ),
-        (
-            "driverversion",
-            "0.20",
-            "`--driverversion`: `0.20` is no driver version",
-        ),
-        (
-            "driverversion",
-            "../x",
-            "`--driverversion`: `../x` is no driver version",
-        ),
-        ("driverversion", "dev", "until 2022 is master"),
-        (
-            "gccversion",
-            "gcc-12",
-            "`--gccversion`: `gcc-12` is not a gcc version such as 12 or 4.8.5",
-        ),
-        (
-            "kernelconfigdata",
-            "%",
-            "`--kernelconfigdata`: it is not base64",
-        ),
-        (
-            "kernelconfigdata",
-            "YQ",
-            "`--kernelconfigdata`: it is not base64",
-        ),
-        (
-            "kernelurls",
-            "ftp://a/b",
-            "`--kernelurls`: `ftp://a/b` is a ftp address",
-        ),
-        (
-            "kernelurls",
-            "a.deb",
-            "`--kernelurls`: `a.deb` is no address",
-        ),
-        (
-            "kernelurls",
-            "http://h:99999/",
-            "`--kernelurls`: `http://h:99999/` is no address",
-        ),
-        (
-            "moduledevicename",
-            "a/b",
-            "`--moduledevicename`: `a/b` cannot name a module or device",
-        ),
-        (
-            "moduledrivername",
-            &long,
-            "`--moduledrivername`: a name of 61 characters; 1 to 60 are allowed",
-        ),
-        (
-            "moduledrivername",
-            "-x",
-            "`--moduledrivername`: `-x` cannot name",
-        ),
-        (
-            "output-module",
-            "",
-            "there is nothing to build: `output-module` is missing",
-        ),
-        (
-            "output-module",
-            "/tmp/falco.o",
-            "`--output-module`: `/tmp/falco.o` does not end with .ko",
-        ),
-        ("output-module", "/", "`--output-module`: / is a folder"),
-        (
-            "output-module",
-            "/etc/passwd/a.ko",
-            "`--output-module`: /etc/passwd is a file, not a folder",
-        ),
-        (
-            "output-probe",
-            "/tmp/probe.ko",
-            "`--output-probe`: `/tmp/probe.ko` does not end with .o",
-        ),
-        (
-            "registry-name",
-            "a",
-            "the registry's login is not complete: `registry-user` and `registry-password` are missing",
-        ),
-        (
-            "registry-plain-http",
-            "maybe",
-            "`--registry-plain-http`: `maybe` is neither true nor false",
-        ),
-        (
-            "repo-name",
-            "a/b",
-            "`--repo-name`: `a/b` cannot name a repository",
-        ),
-        (
-            "repo-org",
-            "..",
-            "`--repo-org`: `..` cannot name a repository",
-        ),
-        (
-            "src-dir",
-            "/nonexistent",
-            "`--src-dir`: /nonexistent is not there",
-        ),
-    ] {
+    for &(key, value, message) in BAD {
         let key = KEYS.iter().find(|known| **known == key).unwrap();
         let faults = request(&[(key, value)]).unwrap_err();
         assert!(
@@ -476,6 +479,32 @@ fn levels_timeouts_and_proxies() {
     }
 }
 
+const BAD_OF_CLUSTERS: &[(&str, &str, &str)] = &[
+    ("namespace", "Falco", "`Falco` is no name of this kind"),
+    ("run-as-user", "root", "`root` is no user id"),
+    ("image-pull-secret", "-", "`-` is no name"),
+    (
+        "kubeconfig",
+        "/nonexistent",
+        "file /nonexistent is not there",
+    ),
+    ("server", "127.0.0.1", "is no http or https address"),
+    ("request-timeout", "soon", "`soon` is no time"),
+    ("insecure-skip-tls-verify", "x", "neither true nor false"),
+    ("client-key", "/etc/passwd", "go together"),
+    (
+        "certificate-authority",
+        "/nonexistent",
+        "file /nonexistent is not there",
+    ),
+    (
+        "client-certificate",
+        "/nonexistent",
+        "file /nonexistent is not there",
+    ),
+    ("disable-compression", "x", "neither true nor false"),
+];
+
 #[test]
 fn clusters_and_pods_are_checked() {
     let read = |pairs: &[(&'static str, &str)]| {
@@ -493,20 +522,7 @@ fn clusters_and_pods_are_checked() {
     let client = client.unwrap();
     assert_eq!(client.request_timeout.map(|time| time.as_secs()), Some(30));
     assert!(!format!("{client:?}").contains("secret"));
-    for (key, value, message) in [
-        ("namespace", "Falco", "`Falco` is no name of this kind"),
-        ("run-as-user", "root", "`root` is no user id"),
-        ("image-pull-secret", "-", "`-` is no name"),
-        (
-            "kubeconfig",
-            "/nonexistent",
-            "file /nonexistent is not there",
-        ),
-        ("server", "127.0.0.1", "is no http or https address"),
-        ("request-timeout", "soon", "`soon` is no time"),
-        ("insecure-skip-tls-verify", "x", "neither true nor false"),
-        ("client-key", "/etc/passwd", "go together"),
-    ] {
+    for &(key, value, message) in BAD_OF_CLUSTERS {
         let (pods, client) = read(&[(key, value)]);
         let faults: Vec<Diagnostic> = pods
             .err()
@@ -520,4 +536,28 @@ fn clusters_and_pods_are_checked() {
             messages(&faults)
         );
     }
+}
+
+#[test]
+fn every_key_has_a_bad_value_that_is_tried() {
+    // Any text may be one.
+    let free = [
+        "as",
+        "as-group",
+        "as-uid",
+        "cache-dir",
+        "cluster",
+        "context",
+        "registry-password",
+        "registry-user",
+        "tls-server-name",
+        "token",
+        "user",
+    ];
+    // Tried by tests/driverkit/local.rs, since only the command `local` has them.
+    let of_local = ["dkms", "download-headers", "env"];
+    let tried = BAD.iter().chain(BAD_OF_CLUSTERS).map(|(key, ..)| *key);
+    let tried: BTreeSet<&str> = tried.chain(free).chain(of_local).collect();
+    let untried: Vec<_> = KEYS.iter().filter(|key| !tried.contains(*key)).collect();
+    assert!(untried.is_empty(), "{untried:?}");
 }
