@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::super::Limits;
@@ -16,6 +17,9 @@ const PREFIX: &str = "driverkit-matrix-";
 
 /// The processes of bubblewrap itself: the one outside, which waits.
 const OWN_PROCESSES: u32 = 1;
+
+/// The groups that this process made, whichever of its executors did: two cannot have one name.
+static CREATED: AtomicU64 = AtomicU64::new(0);
 
 /// How often to try to remove a group whose last processes are dying.
 const REMOVE_INTERVAL: Duration = Duration::from_millis(1);
@@ -41,7 +45,8 @@ pub(super) struct Group {
 
 impl Group {
     /// Makes a group with limits, if that is possible here.
-    pub(super) fn create(owner: &Owner, number: u64, limits: Limits) -> Option<Self> {
+    pub(super) fn create(owner: &Owner, limits: Limits) -> Option<Self> {
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{owner}.{number}");
         let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         if Path::new(MOUNT).join("cgroup.controllers").exists() {

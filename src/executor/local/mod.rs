@@ -17,7 +17,6 @@ mod view;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
@@ -40,7 +39,6 @@ pub use host::{HostToolchain, host_toolchain};
 pub struct LocalExecutor {
     rootfs_folder: PathBuf,
     owner: Owner,
-    count: AtomicU64,
     /// Unpacked root file systems.
     roots: Mutex<HashMap<Sha256, Arc<OnceCell<PathBuf>>>>,
 }
@@ -52,7 +50,6 @@ impl LocalExecutor {
         Ok(Self {
             rootfs_folder: rootfs_folder.to_owned(),
             owner: Owner::this_process()?,
-            count: AtomicU64::new(0),
             roots: Mutex::default(),
         })
     }
@@ -98,8 +95,7 @@ impl LocalExecutor {
             });
         };
         let arguments = view::arguments(&root?, job)?;
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let group = Group::create(&self.owner, number, job.limits);
+        let group = Group::create(&self.owner, job.limits);
         let start = Instant::now();
         let mut process = Process::start(arguments, group, job.limits)?;
         let deadline = start + job.limits.timeout;
