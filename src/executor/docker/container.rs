@@ -39,7 +39,7 @@ impl DockerExecutor {
             return Ok(cancelled());
         };
         // Not interrupted: a request that is given up may still make a container, which nobody would know of.
-        let container = self.create(image?, job).await?;
+        let container = self.create(&image?, job).await?;
         let ended = self.supervise(&container, job, log, cancel).await;
         // Also after a failure: whoever tries again must find nothing of this attempt.
         let removed = container.remove().await;

@@ -20,11 +20,9 @@ use crate::digest::Sha256;
 const READ_BYTES: usize = 1 << 20;
 
 impl DockerExecutor {
-    /// Returns the image's name once the daemon has it; asks only once for each image.
-    pub(super) async fn ready_image<'a>(
-        &self,
-        toolchain: &'a Toolchain,
-    ) -> Result<&'a str, ExecutorError> {
+    /// Returns the daemon's id of the image once it has it; asks only once for each image. A name may come to stand for
+    /// another image while a run goes on, an id may not.
+    pub(super) async fn ready_image(&self, toolchain: &Toolchain) -> Result<String, ExecutorError> {
         let Toolchain::Image {
             name,
             identity,
@@ -38,8 +36,8 @@ impl DockerExecutor {
         let key = (name.clone(), *identity);
         let cell = Arc::clone(self.images.lock().await.entry(key).or_default());
         cell.get_or_try_init(|| self.ensure(name, *identity, archive.as_deref()))
-            .await?;
-        Ok(name)
+            .await
+            .cloned()
     }
 
     async fn ensure(
@@ -47,15 +45,16 @@ impl DockerExecutor {
         name: &str,
         wanted: Sha256,
         archive: Option<&Path>,
-    ) -> Result<(), ExecutorError> {
-        let found = match (identity_of(&self.docker, name).await?, archive) {
-            (Some(found), _) if found == wanted => return Ok(()),
+    ) -> Result<String, ExecutorError> {
+        let there = match (image_of(&self.docker, name).await?, archive) {
+            (Some(there), _) if there.identity == wanted => there,
             (_, Some(archive)) => return import(&self.docker, name, wanted, archive).await,
-            (Some(found), None) => found,
-            (None, None) => pull(&self.docker, name, &self.logins, true).await?,
+            (Some(there), None) => there,
+            (None, None) => pull_now(&self.docker, name, &self.logins).await?,
         };
+        let found = there.identity;
         if found == wanted {
-            return Ok(());
+            return Ok(there.id);
         }
         Err(ExecutorError::Image {
             image: name.to_owned(),
@@ -75,9 +74,18 @@ pub(super) async fn pull(
     logins: &HashMap<String, DockerCredentials>,
     anew: bool,
 ) -> Result<Sha256, ExecutorError> {
-    if !anew && let Some(found) = identity_of(docker, name).await? {
-        return Ok(found);
-    }
+    let there = match image_of(docker, name).await? {
+        Some(there) if !anew => there,
+        _ => pull_now(docker, name, logins).await?,
+    };
+    Ok(there.identity)
+}
+
+async fn pull_now(
+    docker: &Docker,
+    name: &str,
+    logins: &HashMap<String, DockerCredentials>,
+) -> Result<ImageThere, ExecutorError> {
     let image_error = |message: String| ExecutorError::Image {
         image: name.to_owned(),
         message,
@@ -108,29 +116,39 @@ pub(super) async fn pull(
             "the Docker daemon does not have it and cannot pull it: {error}"
         ))
     })?;
-    let found = identity_of(docker, name).await?;
+    let found = image_of(docker, name).await?;
     found.ok_or_else(|| image_error("the Docker daemon pulled it and does not have it".to_owned()))
 }
 
-/// The identity of an image that the daemon has.
-async fn identity_of(docker: &Docker, name: &str) -> Result<Option<Sha256>, ExecutorError> {
+/// An image that the daemon has.
+struct ImageThere {
+    /// The daemon's own name for it, which never stands for another.
+    id: String,
+    identity: Sha256,
+}
+
+/// What the daemon has under a name or an id.
+async fn image_of(docker: &Docker, name: &str) -> Result<Option<ImageThere>, ExecutorError> {
     match docker.inspect_image(name).await {
         Ok(image) => {
             let layers = image.root_fs.and_then(|files| files.layers);
-            Ok(Some(image_identity(&layers.unwrap_or_default())))
+            Ok(Some(ImageThere {
+                id: image.id.unwrap_or_else(|| name.to_owned()),
+                identity: image_identity(&layers.unwrap_or_default()),
+            }))
         }
         Err(error) if has_status(&error, 404) => Ok(None),
         Err(error) => Err(failure(&format!("inspect image {name}"), error)),
     }
 }
 
-/// Imports the archive without a name, and gives it the name only when it is what it should be.
+/// Imports the archive without a name, and gives it the name only when it is what it should be; returns its id.
 async fn import(
     docker: &Docker,
     name: &str,
     wanted: Sha256,
     archive: &Path,
-) -> Result<(), ExecutorError> {
+) -> Result<String, ExecutorError> {
     let image_error = |message: String| ExecutorError::Image {
         image: name.to_owned(),
         message,
@@ -155,7 +173,7 @@ async fn import(
         .ok_or_else(|| {
             image_error("the Docker daemon imported it without telling its id".into())
         })?;
-    let found = identity_of(docker, &id).await?;
+    let found = image_of(docker, &id).await?.map(|there| there.identity);
     if found != Some(wanted) {
         // Without a name nobody can take it for the right one; a daemon that keeps it loses only space.
         drop(
@@ -177,7 +195,8 @@ async fn import(
     docker
         .tag_image(&id, Some(options))
         .await
-        .map_err(|error| failure(&format!("name image {name}"), error))
+        .map_err(|error| failure(&format!("name image {name}"), error))?;
+    Ok(id)
 }
 
 /// Repository and tag.

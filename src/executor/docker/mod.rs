@@ -57,8 +57,8 @@ pub struct DockerExecutor {
     logins: HashMap<String, DockerCredentials>,
     /// Set once it is known whether the daemon sees this machine's folders.
     sees_our_folders: OnceCell<bool>,
-    /// Images that were found to be what they should be.
-    images: OnceEach<(String, Sha256), ()>,
+    /// The daemon's ids of images that were found to be what they should be.
+    images: OnceEach<(String, Sha256), String>,
     /// Volumes with copies of trees, by the tree's folder.
     trees: OnceEach<PathBuf, String>,
 }
