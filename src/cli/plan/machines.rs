@@ -1,0 +1,207 @@
+//! A plan for machines: JSON and CSV.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::driver::{Artifact, DriverLocation, DriverVersion};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
+use crate::plan::{Build, BuildId, LeftOut, Plan};
+use crate::target;
+
+/// The version of the JSON form.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct PlanJson<'a> {
+    schema: u32,
+    plan_sha256: crate::digest::Sha256,
+    build_count: usize,
+    artifact_count: usize,
+    duplicate_count: usize,
+    builds: BuildsJson<'a>,
+    left_out: LeftOutsJson<'a>,
+}
+
+/// Written one by one, never collected.
+struct BuildsJson<'a>(&'a [Build]);
+
+impl Serialize for BuildsJson<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(build_json))
+    }
+}
+
+struct LeftOutsJson<'a>(&'a [LeftOut]);
+
+impl Serialize for LeftOutsJson<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(left_out_json))
+    }
+}
+
+#[derive(Serialize)]
+struct BuildJson<'a> {
+    id: BuildId,
+    target: &'a TargetId,
+    kernel_release: &'a KernelRelease,
+    kernel_version: &'a KernelVersion,
+    architecture: Architecture,
+    driver_version: &'a DriverVersion,
+    driver_location: &'a DriverLocation,
+    module_name: &'a str,
+    device_name: &'a str,
+    artifacts: &'a [Artifact],
+    packages: &'a [Package],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_sha256: Option<crate::digest::Sha256>,
+    source: &'a str,
+    timeout_seconds: u64,
+    memory_bytes: u64,
+    processes: u32,
+    retries: u32,
+    gcc: Option<&'a str>,
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download: Option<DownloadJson>,
+}
+
+/// How packages are downloaded that have no addresses: in `image`, by a job that is root and has the network.
+#[derive(Serialize)]
+struct DownloadJson {
+    manager: &'static str,
+    packages: Vec<String>,
+    network: &'static str,
+}
+
+fn download_json(kernel: &Kernel) -> Option<DownloadJson> {
+    let subscription = target::subscription(kernel)?;
+    let packages = subscription.names().into_iter();
+    Some(DownloadJson {
+        manager: subscription.manager.as_str(),
+        packages: packages.map(str::to_owned).collect(),
+        network: "host",
+    })
+}
+
+fn build_json(build: &Build) -> BuildJson<'_> {
+    let (kernel, driver, settings) = (&*build.kernel, &*build.driver, &*build.settings);
+    BuildJson {
+        id: build.id(),
+        target: &kernel.target,
+        kernel_release: &kernel.release,
+        kernel_version: &kernel.version,
+        architecture: kernel.architecture,
+        driver_version: &driver.version,
+        driver_location: &driver.location,
+        module_name: &driver.module_name,
+        device_name: &driver.device_name,
+        artifacts: &build.artifacts,
+        packages: &kernel.packages,
+        config_sha256: kernel.config_sha256,
+        source: &kernel.source,
+        timeout_seconds: settings.timeout.as_secs(),
+        memory_bytes: settings.memory_bytes,
+        processes: settings.processes,
+        retries: settings.retries,
+        gcc: settings.gcc.as_deref(),
+        image: settings.image.as_deref(),
+        download: download_json(kernel),
+    }
+}
+
+#[derive(Serialize)]
+struct LeftOutJson<'a> {
+    target: &'a TargetId,
+    kernel_release: &'a KernelRelease,
+    kernel_version: &'a KernelVersion,
+    architecture: Architecture,
+    driver_version: Option<&'a DriverVersion>,
+    artifact: Option<Artifact>,
+    rule: &'a str,
+    reason: &'a str,
+}
+
+fn left_out_json(left_out: &LeftOut) -> LeftOutJson<'_> {
+    let kernel = &*left_out.kernel;
+    LeftOutJson {
+        target: &kernel.target,
+        kernel_release: &kernel.release,
+        kernel_version: &kernel.version,
+        architecture: kernel.architecture,
+        driver_version: left_out.driver.as_ref(),
+        artifact: left_out.artifact,
+        rule: &left_out.rule,
+        reason: &left_out.reason,
+    }
+}
+
+/// One object.
+pub(super) fn write_json(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let json = PlanJson {
+        schema: SCHEMA,
+        plan_sha256: plan.digest(),
+        build_count: plan.builds.len(),
+        artifact_count: plan.artifact_count(),
+        duplicate_count: plan.duplicates,
+        builds: BuildsJson(&plan.builds),
+        left_out: LeftOutsJson(&plan.left_out),
+    };
+    serde_json::to_writer_pretty(&mut *output, &json).map_err(io::Error::from)?;
+    writeln!(output)
+}
+
+/// One row a planned artifact, then one row a thing left out; columns are only ever appended.
+pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let mut rows = csv::Writer::from_writer(output);
+    rows.write_record([
+        "build_id",
+        "target",
+        "kernel_release",
+        "kernel_version",
+        "architecture",
+        "driver_version",
+        "artifact",
+        "status",
+        "rule",
+        "reason",
+        "path",
+    ])?;
+    for build in &plan.builds {
+        let kernel = &build.kernel;
+        let id = build.id();
+        for artifact in build.artifacts.iter() {
+            let path = build.artifact_path(*artifact);
+            rows.write_record([
+                id.as_str(),
+                kernel.target.as_str(),
+                kernel.release.as_str(),
+                kernel.version.as_str(),
+                kernel.architecture.as_str(),
+                build.driver.version.as_str(),
+                artifact.as_str(),
+                "planned",
+                "",
+                "",
+                &path.to_string_lossy(),
+            ])?;
+        }
+    }
+    for left_out in &plan.left_out {
+        let kernel = &left_out.kernel;
+        rows.write_record([
+            "",
+            kernel.target.as_str(),
+            kernel.release.as_str(),
+            kernel.version.as_str(),
+            kernel.architecture.as_str(),
+            left_out.driver.as_ref().map_or("", DriverVersion::as_str),
+            left_out.artifact.map_or("", Artifact::as_str),
+            "excluded",
+            &left_out.rule,
+            &left_out.reason,
+            "",
+        ])?;
+    }
+    rows.flush()
+}
