@@ -250,3 +250,26 @@ image  = "registry.example.org/rhel8"
         assert_eq!(build["download"].is_null(), is_named, "{build}");
     }
 }
+
+#[test]
+fn a_matrix_may_say_which_kernel_a_release_of_flatcar_has() {
+    let matrix = |upstream: &str| {
+        format!(
+            "drivers = [\"9.1.0+driver\"]\n[[target]]\nname = \"flatcar\"\narchitectures = [\"amd64\"]\n\
+             kernels = [{{ release = \"3227.2.2\", upstream = \"{upstream}\" }}]\n"
+        )
+    };
+    let workspace = Workspace::new().with("m.toml", &matrix("5.15.63"));
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(report.starts_with("exit 0\n"), "{report}");
+    let lock = workspace.get("m.lock");
+    assert!(lock.contains("5.15.63"), "{lock}");
+
+    workspace.put("m.toml", &matrix("five"));
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(
+        report.contains("m.toml:5:") && report.contains("`five`"),
+        "{report}"
+    );
+}

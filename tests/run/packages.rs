@@ -149,6 +149,12 @@ fn packages_that_are_something_else_are_told_apart() {
         assert_eq!(grid.record().artifacts[0].failure_is_cached, is_cached);
     }
 
+    // The same version of another flavour.
+    grid.write_headers("1", "6.1.0-1-rt-amd64");
+    assert_eq!(grid.run(&[]).0, 1);
+    assert_eq!(grid.outcome().1, "wrong-headers");
+    assert!(grid.outcome().2.contains("6.1.0-1-rt-amd64"));
+
     let [_, common, _] = grid.headers("1");
     fs::write(&arch, fs::read(&common).unwrap()).unwrap();
     assert_eq!(grid.run(&[]).0, 1);
