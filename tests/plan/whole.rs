@@ -262,8 +262,6 @@ fn a_matrix_may_say_which_kernel_a_release_of_flatcar_has() {
     let workspace = Workspace::new().with("m.toml", &matrix("5.15.63"));
     let report = workspace.run(&["plan", "m.toml"]);
     assert!(report.starts_with("exit 0\n"), "{report}");
-    let lock = workspace.get("m.lock");
-    assert!(lock.contains("5.15.63"), "{lock}");
 
     workspace.put("m.toml", &matrix("five"));
     let report = workspace.run(&["plan", "m.toml"]);
