@@ -5,7 +5,7 @@ use super::driver_inputs::DriverInputs;
 use super::job::{JobRequest, JobResult, failure_of, limits_of};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Done, Halt, Mode, Work};
+use super::step::{Done, Halt, Mode};
 use super::toolchain::ChosenToolchain;
 use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
@@ -56,15 +56,7 @@ impl Pipeline {
                 mounts,
             };
             let result = self.run_job(build, &request).await?;
-            let used = result.completion.resources;
-            let work = Work {
-                result: self.judge(artifact, ingredients, &result)?,
-                log: Some(result.log),
-                wall: used.wall,
-                cpu: used.cpu,
-                peak_memory_bytes: used.peak_memory_bytes,
-            };
-            Ok(work)
+            Ok(result.work(self.judge(artifact, ingredients, &result)?))
         };
         self.steps.step(mode, phase, inputs, work).await
     }

@@ -9,7 +9,7 @@ use super::driver_inputs::DriverInputs;
 use super::job::{JobRequest, failure_of, limits_of};
 use super::kernel_inputs::{KernelInputs, unexpected};
 use super::pipeline::Pipeline;
-use super::step::{Done, Failed, Halt, Mode, Work};
+use super::step::{Done, Failed, Halt, Mode};
 use super::toolchain::ChosenToolchain;
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
@@ -192,20 +192,12 @@ impl Pipeline {
                     passed: answer.status == 0,
                 }
             };
-            let used = result.completion.resources;
+            let mut work = result.work(kept);
             // What the job used is counted once, with its first answer.
-            let is_first = new.is_empty();
-            let work = Work {
-                result: kept,
-                log: Some(result.log),
-                wall: if is_first {
-                    used.wall
-                } else {
-                    std::time::Duration::ZERO
-                },
-                cpu: used.cpu.filter(|_| is_first),
-                peak_memory_bytes: used.peak_memory_bytes,
-            };
+            if !new.is_empty() {
+                work.wall = std::time::Duration::ZERO;
+                work.cpu = None;
+            }
             let inputs = question.inputs.clone();
             new.push(
                 self.steps

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checks::script_failure;
-use super::job::{JobRequest, failure_of, limits_of};
+use super::job::{JobRequest, LeftTree};
 use super::kernel_inputs::unexpected;
 use super::pipeline::Pipeline;
 use super::step::{Done, Halt, Mode, Work};
@@ -245,31 +245,12 @@ impl Pipeline {
             mounts: vec![mount(self.source_tree(build, source)?)],
         };
         let result = self.run_job(build, &request).await?;
-        let used = result.completion.resources;
-        let work = |kept: StepResult| Work {
-            result: kept,
-            log: Some(result.log),
-            wall: used.wall,
-            cpu: used.cpu,
-            peak_memory_bytes: used.peak_memory_bytes,
+        let left = LeftTree {
+            folder: script::CONFIGURED_TREE,
+            what: "configured driver",
+            role: TreeRole::Driver,
         };
-        if let Some(failure) = failure_of(&result, Phase::Configure, limits_of(build)) {
-            return Ok(work(StepResult::Failure(failure)));
-        }
-        let tree = result.output.path().join(script::CONFIGURED_TREE);
-        let sha256 = tree_digest_of_folder(&tree).map_err(|error| {
-            let message = format!("the script left no configured driver: {error}");
-            Halt::from(Failure::new(
-                FailureClass::OutputMissing,
-                Phase::Configure,
-                message,
-            ))
-        })?;
-        let stored =
-            |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Configure);
-        self.store.put_tree(&tree, sha256).map_err(stored)?;
-        let role = TreeRole::Driver;
-        Ok(work(StepResult::Tree { sha256, role }))
+        self.tree_work(build, Phase::Configure, &result, &left)
     }
 
     /// Configures sources of the old layout, which needs no job.

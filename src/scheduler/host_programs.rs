@@ -236,9 +236,8 @@ impl Pipeline {
     ) -> Result<Work, Halt> {
         self.may_begin(Mode::Run)?;
         Box::pin(self.materialise_kernel(build, kernel)).await?;
-        let mut work = Work::plain(crate::cache::StepResult::Check { passed: true });
         let to_build = self.to_build(&plan.unfit);
-        let mut output = None;
+        let mut built = None;
         if !to_build.is_empty() {
             let request = JobRequest {
                 phase: Phase::Prepare,
@@ -256,11 +255,7 @@ impl Pipeline {
                     is_cached: false,
                 })));
             }
-            let used = result.completion.resources;
-            work.log = Some(result.log);
-            (work.wall, work.cpu, work.peak_memory_bytes) =
-                (used.wall, used.cpu, used.peak_memory_bytes);
-            output = Some(result.output);
+            built = Some(result);
         }
         let mut adapted = Adapted {
             trees: Vec::new(),
@@ -268,16 +263,19 @@ impl Pipeline {
             newer_libc: BTreeSet::new(),
             emulated: BTreeSet::new(),
         };
-        let folder = output
+        let folder = built
             .as_ref()
-            .map(|output| output.path().join(script::PROGRAMS));
+            .map(|built| built.output.path().join(script::PROGRAMS));
         let trees: BTreeSet<Sha256> = plan.unfit.iter().map(|unfit| unfit.tree).collect();
         for tree in trees {
             let made = self.adapt_tree(tree, plan, folder.as_deref(), &mut adapted);
             made.map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
         }
-        work.result = facts_work(&adapted)?.result;
-        Ok(work)
+        let work = facts_work(&adapted)?;
+        Ok(match built {
+            Some(built) => built.work(work.result),
+            None => work,
+        })
     }
 
     /// The programs whose sources are there, numbered as they stand in `unfit`.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, backoff};
+use super::step::{Halt, Mode, Work, backoff};
 use super::stop::StopReason;
+use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
 use crate::event::EventKind;
 use crate::executor::{
@@ -15,6 +16,7 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
 use crate::report::{LogLimits, LogWriter};
 use crate::script::{LogClassifier, LogFindings};
+use crate::unpack::tree_digest_of_folder;
 
 /// So many infrastructure failures in a row, with no job done in between, end the run.
 const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
@@ -37,6 +39,29 @@ pub(super) struct JobResult {
     pub(super) log: Sha256,
     /// What was found in the log.
     pub(super) findings: LogFindings,
+}
+
+impl JobResult {
+    /// What the job was worth: its log and what it used, with what came of it.
+    pub(super) fn work(&self, result: StepResult) -> Work {
+        let used = self.completion.resources;
+        Work {
+            result,
+            log: Some(self.log),
+            wall: used.wall,
+            cpu: used.cpu,
+            peak_memory_bytes: used.peak_memory_bytes,
+        }
+    }
+}
+
+/// A tree that a job leaves in its output.
+pub(super) struct LeftTree {
+    /// The folder of the output that it is in.
+    pub(super) folder: &'static str,
+    /// What it is called where it is missing.
+    pub(super) what: &'static str,
+    pub(super) role: TreeRole,
 }
 
 /// Writes a job's output to its log and looks for the first error in it as it comes.
@@ -149,6 +174,28 @@ impl Pipeline {
             log,
             findings: classifier.finish(),
         })
+    }
+
+    /// The work of a job that leaves a tree: the tree is in the store, or the job's failure is what came of it.
+    pub(super) fn tree_work(
+        &self,
+        build: &Build,
+        phase: Phase,
+        result: &JobResult,
+        left: &LeftTree,
+    ) -> Result<Work, Halt> {
+        if let Some(failure) = failure_of(result, phase, limits_of(build)) {
+            return Ok(result.work(StepResult::Failure(failure)));
+        }
+        let tree = result.output.path().join(left.folder);
+        let sha256 = tree_digest_of_folder(&tree).map_err(|error| {
+            let message = format!("the script left no {}: {error}", left.what);
+            Failure::new(FailureClass::OutputMissing, phase, message)
+        })?;
+        let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
+        self.store.put_tree(&tree, sha256).map_err(stored)?;
+        let role = left.role;
+        Ok(result.work(StepResult::Tree { sha256, role }))
     }
 
     fn environment(&self, build: &Build, request: &JobRequest) -> Vec<(String, String)> {

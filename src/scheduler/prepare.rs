@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::checks::script_failure;
 use super::driver_inputs::{facts_work, read_facts};
 use super::inspect::{Inspection, check_claims};
-use super::job::{JobRequest, failure_of, limits_of};
+use super::job::{JobRequest, LeftTree};
 use super::kernel_inputs::{Input, KernelInputs, unexpected};
 use super::packages::request_for;
 use super::pipeline::Pipeline;
@@ -233,25 +233,12 @@ impl Pipeline {
             ],
         };
         let result = self.run_job(build, &request).await?;
-        let used = result.completion.resources;
-        let work = |kept: StepResult| Work {
-            result: kept,
-            log: Some(result.log),
-            wall: used.wall,
-            cpu: used.cpu,
-            peak_memory_bytes: used.peak_memory_bytes,
+        let left = LeftTree {
+            folder: script::PREPARED_TREE,
+            what: "header tree",
+            role: TreeRole::Prepared,
         };
-        if let Some(failure) = failure_of(&result, Phase::Prepare, limits_of(build)) {
-            return Ok(work(StepResult::Failure(failure)));
-        }
-        let tree = result.output.path().join(script::PREPARED_TREE);
-        let sha256 = tree_digest_of_folder(&tree).map_err(|error| {
-            let message = format!("the script left no header tree: {error}");
-            Failure::new(FailureClass::OutputMissing, Phase::Prepare, message)
-        })?;
-        self.store.put_tree(&tree, sha256).map_err(stored)?;
-        let role = TreeRole::Prepared;
-        Ok(work(StepResult::Tree { sha256, role }))
+        self.tree_work(build, Phase::Prepare, &result, &left)
     }
 
     /// A folder of the store with nothing but the configuration, for a job to see.

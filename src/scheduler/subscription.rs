@@ -169,14 +169,7 @@ impl Pipeline {
                 size_bytes,
             });
         }
-        let used = result.completion.resources;
-        Ok(Work {
-            log: Some(result.log),
-            wall: used.wall,
-            cpu: used.cpu,
-            peak_memory_bytes: used.peak_memory_bytes,
-            ..facts_work(&files)?
-        })
+        Ok(result.work(facts_work(&files)?.result))
     }
 
     /// Downloads packages again whose content was cleaned away.
