@@ -732,31 +732,31 @@ async fn a_local_web_page_is_refused() {
 }
 
 #[tokio::test]
-async fn indexes_are_read_with_the_same_patience_and_not_kept() {
+async fn indexes_are_read_with_the_same_patience_and_not_kept_where_they_are_too_large() {
     let server = Server::start(|number| match number {
-        0 => Reply::new("503 Service Unavailable", &[], b""),
-        1 => Reply::broken(&deb(), 30_000, &[("etag", "\"one\"")]),
-        2 => Reply::rest(&deb(), 30_000, &[("etag", "\"one\"")]),
+        1 => Reply::new("503 Service Unavailable", &[], b""),
+        2 => Reply::broken(&deb(), 30_000, &[("etag", "\"one\"")]),
+        3 => Reply::rest(&deb(), 30_000, &[("etag", "\"one\"")]),
         _ => Reply::ok(&deb()),
     })
     .await;
     let setup = Setup::new(|_| {});
-    let bytes = setup
-        .fetcher
-        .get_bytes(&server.url("a"), 1 << 20)
-        .await
-        .unwrap();
-    assert_eq!(bytes, deb());
-    assert_eq!(setup.files(), [""; 0]);
     let error = setup
         .fetcher
-        .get_bytes(&server.url("a"), 1000)
+        .get_index(&server.url("a"), 1000)
         .await
         .unwrap_err();
     assert_eq!(
         error.tried[0].answer,
         Answer::TooLarge { limit_bytes: 1000 }
     );
+    assert_eq!(setup.files(), [""; 0]);
+    let bytes = setup
+        .fetcher
+        .get_index(&server.url("a"), 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(bytes, deb());
 }
 
 #[tokio::test]

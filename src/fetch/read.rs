@@ -9,24 +9,6 @@ use super::record::{Record, Validators};
 use super::{Answer, ContentKind, FetchError, Fetcher, Request, local};
 
 impl Fetcher {
-    /// The content of `url`, at most `limit_bytes` of it, not kept: for indexes.
-    pub async fn get_bytes(&self, url: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
-        let wanted = Wanted {
-            kind: ContentKind::Any,
-            sha256: None,
-            size_bytes: None,
-            limit_bytes,
-        };
-        let mut error = FetchError { tried: Vec::new() };
-        for place in self.places(url, &mut error) {
-            match self.get_place(&place, wanted.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(answer) => error.tried.push(tried(&place, answer)),
-            }
-        }
-        Err(error)
-    }
-
     /// The content of a file that is brought into the store, if it is not there.
     pub async fn fetch_bytes(&self, request: &Request) -> Result<Vec<u8>, FetchError> {
         let fetched = self.fetch(request).await?;

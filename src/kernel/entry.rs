@@ -124,13 +124,6 @@ impl Kernel {
                         }
                 })
     }
-
-    /// The packages to unpack on a machine of architecture `host`.
-    pub fn packages_for(&self, host: Architecture) -> impl Iterator<Item = &Package> {
-        self.packages
-            .iter()
-            .filter(move |package| package.host.is_none_or(|wanted| wanted == host))
-    }
 }
 
 impl fmt::Display for Kernel {
