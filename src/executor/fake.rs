@@ -239,14 +239,6 @@ impl Executor for FakeExecutor {
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
         Box::pin(self.play(job, log, cancel))
     }
-
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { Ok(0) })
-    }
-
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 #[cfg(test)]

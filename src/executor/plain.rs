@@ -153,12 +153,4 @@ impl Executor for PlainExecutor {
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
         Box::pin(self.run_plain(job, log, cancel))
     }
-
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { Ok(0) })
-    }
-
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async { Ok(()) })
-    }
 }

@@ -146,8 +146,4 @@ impl Executor for LocalExecutor {
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
         Box::pin(async { Ok(group::sweep()) })
     }
-
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async { Ok(()) })
-    }
 }
