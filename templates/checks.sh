@@ -5,36 +5,54 @@ kernel={{ kernel_folder }}
 answers=$out/checks
 probe_status=0
 
+# Runs a command with what checks are given and nothing else.
+given_to_checks() {
+    env -i PATH="$PATH" HOME="$HOME" LC_ALL="$LC_ALL" TZ="$TZ" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" \
+        KERNELDIR="$kernel" KCFLAGS="${KCFLAGS-}" CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} \
+        KBUILD_MODPOST_WARN={{ modpost_warn }} MAKEFLAGS={{ make_flags }} "$@"
+}
+
+# A compiler that was killed has answered nothing.
+#   refuse_interrupted CHECK LOG
+refuse_interrupted() {
+    if [ "$status" -gt 128 ] || grep -q -E 'Killed signal|: Killed$|Error 137|No space left on device' "$2"; then
+        echo "check $1 was interrupted:"
+        cat "$2"
+        exit 1
+    fi
+}
+
+# Whether a module was compiled: then the kernel's tree and the compiler work together.
+compiled=
+
+#   keep_answer ID STATUS LOG
+keep_answer() {
+    mkdir -p "$answers/$1"
+    cp "$3" "$answers/$1/log"
+    [ "$2" != 0 ] || compiled=$1
+    printf '%s\n' "$2" >"$answers/$1/status"
+    echo "check $1: exit status $2"
+}
+
 # Runs a check's own build.sh where it lies, since checks include files of the driver around them.
 #   answer ID FOLDER
 answer() {
-    mkdir -p "$answers/$1"
     status=0
-    env -i PATH="$PATH" HOME="$HOME" LC_ALL="$LC_ALL" TZ="$TZ" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" \
-        KERNELDIR="$kernel" KCFLAGS="${KCFLAGS-}" CC={{ compiler }} CLANG={{ clang }} LLC={{ llc }} \
-        KBUILD_MODPOST_WARN={{ modpost_warn }} MAKEFLAGS={{ make_flags }} \
-        sh "$2/build.sh" </dev/null || status=$?
-    cp "$2/build.log" "$answers/$1/log"
-    # A compiler that was killed has answered nothing.
-    if [ "$status" -gt 128 ] || grep -q -E 'Killed signal|: Killed$|Error 137|No space left on device' "$2/build.log"; then
-        echo "check $1 was interrupted:"
-        cat "$2/build.log"
-        exit 1
-    fi
-    printf '%s\n' "$status" >"$answers/$1/status"
-    echo "check $1: exit status $status"
+    given_to_checks sh "$2/build.sh" </dev/null || status=$?
+    refuse_interrupted "$1" "$2/build.log"
+    keep_answer "$1" "$status" "$2/build.log"
 }
-{% if module_checks or probe_checks %}
+{% if module_checks or kbuild_checks or probe_checks %}
 cp -R "$driver" "$scratch/driver"
 chmod -R u+w "$scratch/driver"
 {% endif -%}
 {% include "debug_information.sh" %}
-# Whether a module was compiled: then the kernel's tree and the compiler work together.
-compiled=
 {% for check in module_checks -%}
 answer {{ check.id }} "$scratch/driver/"{{ check.folder }}
-[ "$status" != 0 ] || compiled={{ check.id }}
 {% endfor -%}
+{% if kbuild_checks -%}
+{% include "kbuild_checks.sh" %}
+{% endif -%}
 {% if has_toolchain_check %}
 if [ -n "$compiled" ]; then
     mkdir "$answers/toolchain-module"
@@ -54,7 +72,7 @@ END
     if [ "$status" != 0 ]; then
         cat build.log
         # Without compilers that work, what the checks said means nothing.
-        {%- for check in module_checks %}
+        {%- for check in module_checks + kbuild_checks %}
         rm -r "$answers/"{{ check.id }}
         {%- endfor %}
         exit 0

@@ -131,9 +131,11 @@ impl Pipeline {
             checks: missing
                 .iter()
                 .filter_map(|question| {
+                    let check = question.check.as_ref()?;
                     Some(CheckToRun {
                         id: question.id.clone(),
-                        folder: question.check.as_ref()?.folder.clone(),
+                        folder: check.folder.clone(),
+                        objects: check.objects.clone(),
                     })
                 })
                 .collect(),

@@ -20,7 +20,7 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 10] = [
+pub(super) const TEMPLATES: [(&str, &str); 11] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
@@ -29,6 +29,10 @@ pub(super) const TEMPLATES: [(&str, &str); 10] = [
         include_str!("../../templates/debug_information.sh"),
     ),
     ("download.sh", include_str!("../../templates/download.sh")),
+    (
+        "kbuild_checks.sh",
+        include_str!("../../templates/kbuild_checks.sh"),
+    ),
     ("module.sh", include_str!("../../templates/module.sh")),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
@@ -94,7 +98,12 @@ pub fn template_digest(phase: Phase) -> Sha256 {
         Phase::Fetch => &["prelude.sh", "download.sh"],
         Phase::Prepare => &["prelude.sh", "prepare.sh"],
         Phase::Configure => &["prelude.sh", "configure.sh"],
-        Phase::Check => &["prelude.sh", "debug_information.sh", "checks.sh"],
+        Phase::Check => &[
+            "prelude.sh",
+            "debug_information.sh",
+            "kbuild_checks.sh",
+            "checks.sh",
+        ],
         Phase::Module => &[
             "prelude.sh",
             "answers.sh",

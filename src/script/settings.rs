@@ -129,6 +129,8 @@ pub struct CheckToRun {
     pub id: String,
     /// Where it is in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
     pub folder: String,
+    /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
+    pub objects: Option<Vec<String>>,
 }
 
 /// What a job of checks needs to know. The configured driver is only needed where `checks` holds something.
@@ -239,6 +241,13 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
         .checks
         .iter()
         .partition(|check| check.folder.starts_with("bpf/"));
+    let (mut kbuild_checks, mut module_checks): (Vec<_>, Vec<_>) = module_checks
+        .into_iter()
+        .partition(|check| check.objects.is_some());
+    if kbuild_checks.len() == 1 {
+        module_checks.append(&mut kbuild_checks);
+    }
+    let kbuild_checks: Vec<Value> = kbuild_checks.into_iter().map(kbuild_check).collect();
     let make_flags: Vec<String> = make_variables(settings.kernel)
         .iter()
         .map(|variable| escape_for_make_flags(variable))
@@ -252,6 +261,7 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
         "checks.sh",
         context! {
             module_checks => serialized(module_checks),
+            kbuild_checks => kbuild_checks,
             probe_checks => serialized(probe_checks),
             has_toolchain_check,
             has_probe_toolchain_check,
@@ -259,6 +269,21 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
             ..kernel_context(settings.kernel)
         },
     )
+}
+
+/// A check whose objects are told as kbuild finds them from `configure/`.
+fn kbuild_check(check: &CheckToRun) -> Value {
+    let CheckToRun {
+        id,
+        folder,
+        objects,
+    } = check;
+    let name = folder.trim_start_matches("configure/");
+    let objects = objects
+        .iter()
+        .flatten()
+        .map(|object| format!("{name}/{object}"));
+    context! { id, folder, objects => objects.collect::<Vec<_>>().join(" ") }
 }
 
 /// The script that compiles the module of the configured driver at `/driver`.

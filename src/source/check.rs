@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use super::kbuild_module::{is_word, kbuild_objects};
 use super::layout::SourceError;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
@@ -20,6 +21,8 @@ pub struct ConfigureCheck {
     /// What its answer depends on in the driver: the files of its folder that the check compiles, and the driver's
     /// own headers that they include. Equal checks of different driver versions have equal digests.
     pub digest: Sha256,
+    /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
+    pub objects: Option<Vec<String>>,
 }
 
 impl ConfigureCheck {
@@ -55,8 +58,13 @@ pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceEr
                 .into_string()
                 .map_err(|_| SourceError::Name(entry.path()))?;
             let folder = format!("{parent}/{name}");
+            let objects = match artifact {
+                Artifact::Module if is_word(&name) => objects(&entry.path())?,
+                _ => None,
+            };
             checks.push(ConfigureCheck {
                 digest: digest(driver, &folder, artifact)?,
+                objects,
                 name,
                 folder,
                 artifact,
@@ -65,6 +73,18 @@ pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceEr
     }
     checks.sort_by(|left, right| left.folder.cmp(&right.folder));
     Ok(checks)
+}
+
+/// The objects of a check in `folder` that is a module of kbuild and nothing else.
+fn objects(folder: &Path) -> Result<Option<Vec<String>>, SourceError> {
+    let makefile = folder.join("Makefile");
+    if !makefile.is_file() {
+        return Ok(None);
+    }
+    let text =
+        |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let script = text(&folder.join("build.sh"))?;
+    Ok(kbuild_objects(&text(&makefile)?, &script))
 }
 
 fn digest(driver: &Path, folder: &str, artifact: Artifact) -> Result<Sha256, SourceError> {

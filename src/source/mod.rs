@@ -8,6 +8,7 @@ mod check;
 mod configured;
 mod copy;
 mod git;
+mod kbuild_module;
 mod layout;
 mod old_layout;
 

@@ -206,6 +206,9 @@ fn scripts(text: &str) -> Vec<String> {
                 .into_iter()
                 .map(|folder| CheckToRun {
                     id: text.to_owned(),
+                    objects: folder
+                        .starts_with("configure/")
+                        .then(|| vec![text.to_owned()]),
                     folder,
                 })
                 .collect(),

@@ -1,0 +1,127 @@
+//! Which configure checks are a module of kbuild and nothing else: those can be compiled together.
+
+/// How a check's `Makefile` goes on after the goals of kbuild: one call of make for whoever is in its folder.
+const CALL: [&str; 4] = [
+    "KERNELDIR ?= /lib/modules/$(shell uname -r)/build",
+    "TOP := $(shell pwd)",
+    "all:",
+    "\t$(MAKE) -C $(KERNELDIR) M=$(TOP) modules",
+];
+
+/// Rules that nobody calls for the answer.
+const OTHER_RULES: [&str; 2] = ["clean:", "install: all"];
+
+/// The objects of a check's module, where its `Makefile` and `build.sh` do nothing but have kbuild make it of the
+/// check's folder. `None` for any other, whose answer only its own `build.sh` can give.
+pub(super) fn kbuild_objects(makefile: &str, build_script: &str) -> Option<Vec<String>> {
+    let lines: Vec<&str> = code_lines(makefile).collect();
+    let (goals, call) = lines.split_at(lines.iter().position(|line| *line == CALL[0])?);
+    let rest = call.strip_prefix(&CALL)?;
+    let is_unused = |line: &&str| line.starts_with('\t') || OTHER_RULES.contains(line);
+    if !rest.iter().all(is_unused) || !only_calls_make(build_script) {
+        return None;
+    }
+    objects_of(goals)
+}
+
+/// The objects of the one module that is made: `probe-y += test.o`, `obj-m += probe.o`.
+fn objects_of(goals: &[&str]) -> Option<Vec<String>> {
+    let mut goals = goals.iter().map(|goal| goal.split_once(" += "));
+    let (list, module) = match (goals.next(), goals.next(), goals.next()) {
+        (Some(list), Some(module), None) => (list?, module?),
+        _ => return None,
+    };
+    let name = list.0.strip_suffix("-y")?;
+    if module.0 != "obj-m" || module.1.strip_suffix(".o") != Some(name) || !is_word(name) {
+        return None;
+    }
+    let is_object = |object: &str| object.strip_suffix(".o").is_some_and(is_word);
+    let objects = list.1.split_whitespace();
+    objects
+        .map(|object| is_object(object).then(|| object.to_owned()))
+        .collect()
+}
+
+/// Whether a `build.sh` finds its own folder and calls make there with the compiler that it was told.
+fn only_calls_make(build_script: &str) -> bool {
+    let calls = code_lines(build_script).filter(|line| !line.starts_with("SCRIPT"));
+    calls.eq(["make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1"])
+}
+
+/// Lines without those that are empty or a comment.
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'))
+}
+
+/// Letters, digits and `_` only.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|found| found.is_ascii_alphanumeric() || found == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOALS: &str = "# A check.\n\nprobe-y += test.o\nobj-m += probe.o\n\n";
+    const SCRIPT: &str = "#!/bin/sh\n\nSCRIPT=$(readlink -f \"$0\")\nSCRIPT_DIR=$(dirname ${SCRIPT})\n\n\
+                          make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1\n";
+
+    fn makefile(goals: &str, rest: &str) -> String {
+        format!("{goals}{}\n{rest}", CALL.join("\n"))
+    }
+
+    #[test]
+    fn a_module_of_kbuild_and_nothing_else_is_known_by_its_objects() {
+        let rest = "\nclean:\n\t$(MAKE) -C $(KERNELDIR) M=$(TOP) clean\n";
+        let two = GOALS.replace("test.o", "a.o  b.o");
+        for (goals, rest, objects) in [
+            (GOALS, "", vec!["test.o"]),
+            (GOALS, rest, vec!["test.o"]),
+            (&two, rest, vec!["a.o", "b.o"]),
+        ] {
+            let found = kbuild_objects(&makefile(goals, rest), SCRIPT).unwrap();
+            assert_eq!(found, objects);
+        }
+    }
+
+    #[test]
+    fn whatever_does_more_is_left_to_its_own_script() {
+        for goals in [
+            "",
+            "obj-m += a.o\n",
+            "a-y += ../test.o\nobj-m += a.o\n",
+            "a-y += $(x).o\nobj-m += a.o\n",
+            "a-y += test.o\nobj-m += b.o\n",
+            "a-y += test.o\nobj-y += a.o\n",
+            "a-y += test.o\nobj-m += a.o\nobj-m += b.o\n",
+            "a-y += test.o\nobj-m += a.o\nccflags-y := -DX\n",
+            "a-y += test.o\nobj-m += a.o\ninclude ../Makefile.inc\n",
+        ] {
+            assert_eq!(
+                kbuild_objects(&makefile(goals, ""), SCRIPT),
+                None,
+                "{goals}"
+            );
+        }
+        for rest in ["\nmodules:\n\ttrue\n", "X = $(shell ls)\n"] {
+            assert_eq!(
+                kbuild_objects(&makefile(GOALS, rest), SCRIPT),
+                None,
+                "{rest}"
+            );
+        }
+        for script in ["make -C .\n", &format!("{SCRIPT}grep x build.log\n")] {
+            assert_eq!(
+                kbuild_objects(&makefile(GOALS, ""), script),
+                None,
+                "{script}"
+            );
+        }
+        assert_eq!(kbuild_objects(GOALS, SCRIPT), None);
+    }
+}
