@@ -246,6 +246,10 @@ impl From<crate::fs::FileError> for ExecutorError {
 pub trait LogSink: Send {
     /// Takes the next bytes; they may end anywhere in a line.
     fn write(&mut self, bytes: &[u8]);
+
+    /// Hears, perhaps, that the script has ended well and only cleaning up is left: the next one may begin. More output
+    /// may come.
+    fn script_succeeded(&mut self) {}
 }
 
 impl LogSink for Vec<u8> {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
+
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode, Work, backoff};
 use super::stop::StopReason;
@@ -64,16 +66,21 @@ pub(super) struct LeftTree {
     pub(super) role: TreeRole,
 }
 
-/// Writes a job's output to its log and looks for the first error in it as it comes.
+/// Writes a job's output to its log and looks for the first error in it as it comes. Holds the job's compile slot.
 struct Tee<'a> {
-    log: &'a mut LogWriter,
-    classifier: &'a mut LogClassifier,
+    log: LogWriter,
+    classifier: LogClassifier,
+    slot: Option<SemaphorePermit<'a>>,
 }
 
 impl LogSink for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) {
         self.log.write(bytes);
         self.classifier.feed(bytes);
+    }
+
+    fn script_succeeded(&mut self) {
+        self.slot = None;
     }
 }
 
@@ -112,7 +119,7 @@ impl Pipeline {
     }
 
     async fn attempt(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
-        let _slot = self
+        let slot = self
             .compile_slots
             .acquire()
             .await
@@ -141,25 +148,31 @@ impl Pipeline {
             output: output.path().to_owned(),
         };
         let log_path = PathBuf::from(output.path()).with_extension("log");
-        let mut log = LogWriter::create(
+        let log = LogWriter::create(
             &log_path,
             &self.reproduce_command(build),
             LogLimits::default(),
         )
         .map_err(stored)?;
-        let mut classifier = LogClassifier::new(phase);
         let executor = self.executor.get().ok_or(Halt::NotRun)?;
         let mut sink = Tee {
-            log: &mut log,
-            classifier: &mut classifier,
+            log,
+            classifier: LogClassifier::new(phase),
+            slot: Some(slot),
         };
         let completion = executor.run(&job, &mut sink, self.stop.now()).await;
+        let Tee {
+            log,
+            classifier,
+            slot,
+        } = sink;
         log.finish().map_err(stored)?;
         let is_bad = matches!(&completion, Ok(done) if done.exit != Exit::Code(0));
         if self.fail_fast && is_bad {
             // Before the slot is free for the next job.
             self.stop.request(StopReason::FailFast);
         }
+        drop(slot);
         let completion = completion.map_err(|error| self.executor_failure(&error, phase))?;
         self.infrastructure_failures
             .store(0, std::sync::atomic::Ordering::Relaxed);

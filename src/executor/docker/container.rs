@@ -81,6 +81,9 @@ impl DockerExecutor {
         let exit = self
             .follow(container, job, &mut output, log, cancel)
             .await?;
+        if exit == Exit::Code(0) {
+            log.script_succeeded();
+        }
         if exit == Exit::TimedOut {
             // It may have ended by itself meanwhile.
             let killed = self

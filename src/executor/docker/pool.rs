@@ -69,6 +69,23 @@ impl Drop for Slot<'_> {
     }
 }
 
+/// Frees a slot as soon as the script has ended.
+struct FreesSlot<'a> {
+    log: &'a mut dyn LogSink,
+    slot: Option<Slot<'a>>,
+}
+
+impl LogSink for FreesSlot<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.log.write(bytes);
+    }
+
+    fn script_succeeded(&mut self) {
+        self.slot = None;
+        self.log.script_succeeded();
+    }
+}
+
 impl Host {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -223,9 +240,14 @@ impl DockerPool {
                 )));
             };
             let host = slot.0;
-            if let Some(ended) = host.run(job, log, cancel).await {
+            let mut log_with_slot = FreesSlot {
+                log,
+                slot: Some(slot),
+            };
+            if let Some(ended) = host.run(job, &mut log_with_slot, cancel).await {
                 return ended;
             }
+            drop(log_with_slot);
             {
                 let mut state = host.state();
                 state.gone.get_or_insert_with(Instant::now);
