@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "common/docker_daemon.rs"]
+mod docker_daemon;
 #[path = "common/small_image.rs"]
 mod small_image;
 
@@ -10,161 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use docker_daemon::{Daemon, SETUP, make_certificates};
 use driverkit_matrix::executor::{
-    Completion, DockerAddress, DockerExecutor, DockerPool, Executor, Exit, Job, Limits,
+    Completion, DockerAddress, DockerPool, Executor, Exit, Job, Limits,
 };
 use driverkit_matrix::fs;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use small_image::image;
 use tokio_util::sync::CancellationToken;
-
-const SETUP: &str =
-    "these tests start daemons of their own, which needs root: run scripts/setup.sh";
-
-/// A Docker daemon with folders of its own.
-struct Daemon {
-    process: Child,
-    folder: tempfile::TempDir,
-    address: DockerAddress,
-}
-
-impl Daemon {
-    /// One that listens on a socket of its own.
-    fn on_socket() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address = format!("unix://{}", folder.path().join("docker.sock").display());
-        Self::start(folder, &address, &[])
-    }
-
-    /// One that listens on a port of this machine, and takes only clients with a certificate.
-    fn with_tls() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        make_certificates(folder.path());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let path = |name: &str| format!("{}/{name}", folder.path().display());
-        let arguments = [
-            "--tlsverify=true".to_owned(),
-            format!("--tlscacert={}", path("ca.pem")),
-            format!("--tlscert={}", path("server-cert.pem")),
-            format!("--tlskey={}", path("server-key.pem")),
-        ];
-        let mut daemon = Self::start(folder, &format!("tcp://{address}"), &arguments);
-        let certificates = daemon.folder.path().display();
-        daemon.address = format!("tcp://{address}?certificates={certificates}")
-            .parse()
-            .unwrap();
-        daemon
-    }
-
-    fn start(folder: tempfile::TempDir, address: &str, arguments: &[String]) -> Self {
-        let path = |name: &str| folder.path().join(name);
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path("log"))
-            .unwrap();
-        // In a process namespace of its own, all of it ends with dockerd, as on a machine that is switched off; and
-        // that ends with this process, whatever becomes of this process.
-        let process = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--pid",
-                "--mount-proc",
-            ])
-            .args([
-                "--fork",
-                "--kill-child",
-                "dockerd",
-                "--bridge=none",
-                "--iptables=false",
-            ])
-            .args(["--ip6tables=false", "--host", address])
-            .arg("--data-root")
-            .arg(path("data"))
-            .arg("--exec-root")
-            .arg(path("exec"))
-            .arg("--pidfile")
-            .arg(path("pid"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect(SETUP);
-        let address = address.parse().unwrap();
-        Self {
-            process,
-            folder,
-            address,
-        }
-    }
-
-    async fn wait(&mut self) {
-        loop {
-            match DockerExecutor::connect_to(&self.address).await {
-                Ok(_) => return,
-                Err(error) => {
-                    let ended = self.process.try_wait().unwrap();
-                    let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-                    assert!(ended.is_none(), "{SETUP} ({error})\n{log}");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Sends a signal to dockerd itself.
-    fn signal(&self, signal: Signal) {
-        let id = self.process.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let child = children.unwrap_or_default().trim().parse().ok();
-        if let Some(child) = child.and_then(Pid::from_raw) {
-            // Gone already is fine.
-            let _ = kill_process(child, signal);
-        }
-    }
-
-    /// Ends it by a signal to dockerd itself.
-    fn end(&mut self, signal: Signal) {
-        self.signal(signal);
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.end(Signal::TERM);
-    }
-}
-
-/// A certificate authority, a server's certificate for 127.0.0.1 and a client's, made by openssl.
-fn make_certificates(folder: &Path) {
-    let script = "
-        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca.pem
-        printf 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n' > server.cnf
-        printf 'extendedKeyUsage=clientAuth\\n' > client.cnf
-        sign() {
-            openssl req -newkey rsa:2048 -nodes -subj \"/CN=$1\" -keyout \"$2\" -out request.pem
-            openssl x509 -req -days 2 -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile \"$1.cnf\" -out \"$3\"
-        }
-        sign server server-key.pem server-cert.pem
-        sign client key.pem cert.pem";
-    let output = Command::new("sh")
-        .args(["-e", "-c", script])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
 
 fn job(script: &str, output: &Path) -> Job {
     Job {

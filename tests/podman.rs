@@ -5,100 +5,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "common/rootless_podman.rs"]
+mod rootless_podman;
 #[path = "common/small_image.rs"]
 mod small_image;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use driverkit_matrix::executor::{DockerExecutor, Executor, Exit, Job, Limits, Mount};
 use driverkit_matrix::fs;
+use rootless_podman::Podman;
 use small_image::image;
 use tokio_util::sync::CancellationToken;
-
-const SETUP: &str = "this test needs root and packages podman and uidmap: run scripts/setup.sh";
-
-const START: &str = r#"
-cd "$1"
-mkdir -p home run storage
-printf 'nobody:100000:65536\n' >ids
-chown -R nobody:nogroup home run storage
-mount --bind ids /etc/subuid
-mount --bind ids /etc/subgid
-exec setpriv --reuid nobody --regid nogroup --clear-groups \
-    env -i HOME="$1/home" XDG_RUNTIME_DIR="$1/run" PATH="$PATH" TMPDIR="$1/home" \
-    podman --runtime runc --cgroup-manager cgroupfs --root "$1/storage" --runroot "$1/run/containers" \
-    system service --time 0 "unix://$1/run/podman.sock"
-"#;
-
-struct Podman {
-    process: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Podman {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // Its user goes through it.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        for file in ["/etc/subuid", "/etc/subgid"] {
-            assert!(Path::new(file).exists(), "{SETUP}");
-        }
-        let log = std::fs::File::create_new(folder.path().join("log")).unwrap();
-        // With its first process end all others, and it ends with this one.
-        let process = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-            ])
-            .args([
-                "--kill-child",
-                "--mount-proc",
-                "sh",
-                "-e",
-                "-c",
-                START,
-                "sh",
-            ])
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect(SETUP);
-        Self { process, folder }
-    }
-
-    async fn connect(&mut self) -> DockerExecutor {
-        let address = format!("unix://{}/run/podman.sock", self.folder.path().display());
-        let address = address.parse().unwrap();
-        loop {
-            match DockerExecutor::connect_to(&address).await {
-                Ok(executor) => return executor,
-                Err(error) => {
-                    let ended = self.process.try_wait().unwrap();
-                    let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-                    assert!(ended.is_none(), "{SETUP} ({error})\n{log}");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
 
 struct Ended {
     exit: Exit,
