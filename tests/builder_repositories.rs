@@ -5,9 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bollard::Docker;
@@ -20,6 +24,7 @@ use driverkit_matrix::fs;
 use driverkit_matrix::image::BuiltImage;
 use driverkit_matrix::report::read_manifest;
 use futures_util::TryStreamExt as _;
+use real::{images, program, vendor};
 
 const USER: &str = "builder";
 const PASSWORD: &str = "secret";
@@ -76,16 +81,6 @@ impl Drop for Registry {
         drop(self.process.kill());
         drop(self.process.wait());
     }
-}
-
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
 }
 
 /// What of our own image no module for amd64 needs: without it the test is three times as fast.
@@ -154,17 +149,6 @@ async fn remove(docker: &Docker, image: &str) {
         .unwrap();
 }
 
-fn program(folder: &Path) -> assert_cmd::Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = assert_cmd::Command::cargo_bin("driverkit-matrix").unwrap();
-    command
-        .current_dir(folder)
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"));
-    command
-}
-
 /// Runs the program, whose exit code must be `code`; what it printed on both streams.
 fn said(command: &mut assert_cmd::Command, code: i32) -> String {
     let output = command.output().unwrap();
@@ -206,7 +190,7 @@ async fn an_image_of_a_private_registry_is_found_pulled_and_built_with() {
     ];
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     fs::write(
         &folder.join("matrix.toml"),
         MATRIX.replace("VENDOR", &vendor.display().to_string()),

@@ -6,21 +6,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::path::{Path, PathBuf};
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
+
+use std::path::Path;
 use std::process::Command;
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
-
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
+use real::{program, vendor};
 
 /// Puts flat sources back into the layout that they came from.
 fn write_old_layout(flat: &Path, clone: &Path) {
@@ -59,7 +54,7 @@ fn git(folder: &Path, words: &[&str]) {
 
 #[test]
 fn an_old_driver_of_a_clone_becomes_a_module() {
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let clone = folder.join("clone");
@@ -88,13 +83,7 @@ device_name = "old"
 "#,
     )
     .unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = assert_cmd::Command::cargo_bin("driverkit-matrix")
-        .unwrap()
-        .current_dir(folder)
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"))
+    let output = program(folder)
         .args(["run", "matrix.toml", "--verbose"])
         .output()
         .unwrap();

@@ -5,23 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::path::{Path, PathBuf};
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
 
-use assert_cmd::Command;
+use std::path::Path;
+
 use driverkit_matrix::failure::Phase;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::{Manifest, read_manifest};
+use real::{program, vendor};
 use serde_json::json;
-
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
 
 /// The version of the kernel source in `folder`.
 fn version(folder: &Path) -> String {
@@ -36,13 +30,7 @@ fn version(folder: &Path) -> String {
 }
 
 fn run(folder: &Path, executor: &str) -> Manifest {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::cargo_bin("driverkit-matrix")
-        .unwrap()
-        .current_dir(folder)
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"))
+    let output = program(folder)
         .args(["run", "matrix.toml", "--verbose", "--executor", executor])
         .output()
         .unwrap();
@@ -53,7 +41,7 @@ fn run(folder: &Path, executor: &str) -> Manifest {
 
 #[test]
 fn a_kernel_source_and_a_configuration_give_modules_of_all_drivers() {
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     let source = vendor.join("linux-6.1");
     let release = format!("{}-edge", version(&source));
     let folder = tempfile::tempdir().unwrap();

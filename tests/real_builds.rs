@@ -5,13 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
+use real::{program, vendor};
 
 /// One kernel of each flavour and architecture; modules of all, a probe for each architecture.
 const MATRIX: &str = r#"
@@ -57,27 +61,6 @@ artifact = "probe"
 reason = "one probe for each architecture"
 "#;
 
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
-
-fn program(folder: &Path, cache: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::cargo_bin("driverkit-matrix").unwrap();
-    command
-        .current_dir(folder)
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join(cache));
-    command
-}
-
 /// Every artifact under `out`, by its path, with its digest.
 fn artifacts(out: &Path) -> BTreeMap<PathBuf, Sha256> {
     let manifest = read_manifest(&out.join("manifest.json")).unwrap();
@@ -93,7 +76,8 @@ fn artifacts(out: &Path) -> BTreeMap<PathBuf, Sha256> {
 }
 
 fn run(folder: &Path, cache: &str, executor: &str, out: &str) -> String {
-    let output = program(folder, cache)
+    let output = program(folder)
+        .env("DRIVERKIT_MATRIX_CACHE", cache)
         .args([
             "run",
             "matrix.toml",
@@ -119,10 +103,11 @@ fn run(folder: &Path, cache: &str, executor: &str, out: &str) -> String {
 fn docker_and_local_give_the_same_bytes_for_every_flavour_and_architecture() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     let text = MATRIX.replace("VENDOR", &vendor.display().to_string());
     fs::write(&folder.join("matrix.toml"), text).unwrap();
-    let locked = program(folder, "docker")
+    let locked = program(folder)
+        .env("DRIVERKIT_MATRIX_CACHE", "docker")
         .args(["lock", "matrix.toml"])
         .output()
         .unwrap();

@@ -21,7 +21,8 @@ pub(crate) fn vendor() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor")
 }
 
-fn images() -> PathBuf {
+/// Where this machine's builder images are.
+pub(crate) fn images() -> PathBuf {
     if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
         return folder.into();
     }
