@@ -99,6 +99,60 @@ pub(crate) fn load_program() -> String {
     name.to_owned()
 }
 
+/// Gives the namespace a folder of deploy/ by an overlay in `folder`, as a person writes it: where it is, the image, what
+/// is in its configuration, and the claim of namespace.sh in place of both of the base's.
+pub(crate) fn deploy(namespace: &str, part: &str, folder: &Path, configuration: &str) {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    for part in ["base", "one-kernel"] {
+        copy(&deploy.join(part), folder);
+    }
+    let text = format!(
+        "
+namespace: {namespace}
+resources: [{part}]
+images: [{{name: driverkit-matrix, newName: driverkit-matrix/program, newTag: test}}]
+configMapGenerator:
+{configuration}
+patches:
+  - patch: |
+      {{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: driverkit-matrix}}, $patch: delete}}
+  - patch: |
+      {{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: driverkit-matrix-trees}}, $patch: delete}}
+  - patch: |
+      apiVersion: batch/v1
+      kind: CronJob
+      metadata: {{name: driverkit-matrix}}
+      spec:
+        jobTemplate:
+          spec:
+            template:
+              spec:
+                containers: [{{name: run, resources: {{requests: {{cpu: 100m}}}}}}]
+                volumes: [{{name: data, persistentVolumeClaim: {{claimName: trees}}}}]
+"
+    );
+    driverkit_matrix::fs::write(&folder.join("kustomization.yaml"), text).unwrap();
+    let of_deploy = deploy.join(part);
+    let of_deploy = of_deploy.to_str().unwrap();
+    let asked = ["apply", "--dry-run=server", "-k", of_deploy];
+    kubectl(&[&["-n", namespace], &asked[..]].concat());
+    kubectl(&["apply", "-k", folder.to_str().unwrap()]);
+}
+
+/// Has the `CronJob` begin at once, and waits for its end; whether it succeeded, and what it said.
+pub(crate) fn run_cron_job(namespace: &str) -> (bool, String) {
+    let in_namespace = |words: &[&str]| kubectl(&[&["-n", namespace], words].concat());
+    in_namespace(&["create", "job", "--from=cronjob/driverkit-matrix", "now"]);
+    let conditions = "jsonpath={.status.conditions[*].type}";
+    let mut found = String::new();
+    until("the run has ended", || {
+        found = in_namespace(&["get", "job/now", "-o", conditions]);
+        found.contains("Complete") || found.contains("Failed")
+    });
+    let said = in_namespace(&["logs", "job/now", "--all-containers"]);
+    (found.contains("Complete"), said)
+}
+
 /// How many Jobs the namespace has.
 pub(crate) fn jobs_in(namespace: &str) -> usize {
     kubectl(&["-n", namespace, "get", "jobs", "-o", "name"])

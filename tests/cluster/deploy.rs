@@ -2,112 +2,54 @@
 
 use std::path::Path;
 
-use crate::common::{blocking_turn, copy, kubectl, load_program, namespace, until, volume_of};
+use crate::common::{
+    blocking_turn, copy, deploy, load_program, namespace, run_cron_job, volume_of,
+};
 
 const NAMESPACE: &str = "dkm-deploy";
+
+const MATRIX: &str = r#"
+drivers = ["0.20.0+driver"]
+architectures = ["amd64"]
+artifacts = ["module"]
+[defaults]
+memory = "1GiB"
+timeout = "20m"
+[[target]]
+name = "debian"
+kernels = { from = "mirror", suites = ["bookworm"], flavours = ["cloud"], latest = 1 }
+[driver."0.20.0+driver"]
+source = { path = "../libs" }
+"#;
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
 fn the_cron_job_builds_in_the_cluster_with_the_rights_that_it_is_given() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
-    let root = root();
     load_program();
-
-    // The claim of namespace.sh stands for both of the base's.
-    let folder = tempfile::tempdir().unwrap();
     let volume = volume_of(NAMESPACE);
-    copy(
-        &root.join("vendor/falcosecurity-libs-0.20.0"),
-        &volume.join("libs"),
-    );
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor/falcosecurity-libs-0.20.0");
+    copy(&sources, &volume.join("libs"));
+
+    let folder = tempfile::tempdir().unwrap();
+    driverkit_matrix::fs::write(&folder.path().join("one.toml"), MATRIX).unwrap();
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
-    write_overlay(folder.path(), &mirror);
-    let overlay = folder.path().to_str().unwrap();
-    let base = root.join("deploy/base");
-    kubectl(&[
-        "-n",
-        NAMESPACE,
-        "apply",
-        "--dry-run=server",
-        "-k",
-        base.to_str().unwrap(),
-    ]);
-    kubectl(&["apply", "-k", overlay]);
-
-    let job = [
-        "-n",
-        NAMESPACE,
-        "create",
-        "job",
-        "--from=cronjob/driverkit-matrix",
-        "now",
-    ];
-    kubectl(&job);
-    let conditions = [
-        "-n",
-        NAMESPACE,
-        "get",
-        "job/now",
-        "-o",
-        "jsonpath={.status.conditions[*].type}",
-    ];
-    until("the run has ended", || {
-        let found = kubectl(&conditions);
-        found.contains("Complete") || found.contains("Failed")
-    });
-    let said = kubectl(&["-n", NAMESPACE, "logs", "job/now", "--all-containers"]);
-    assert!(said.contains("exit 0"), "{said}");
-    let module = walkdir::WalkDir::new(volume.join("out"))
-        .into_iter()
-        .flatten()
-        .find(|entry| entry.path().extension().is_some_and(|it| it == "ko"));
-    assert!(module.is_some(), "{said}");
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// What a person writes: where the base is, a matrix, the image and some settings.
-fn write_overlay(folder: &Path, mirror: &str) {
-    let write = |name: &str, text: String| {
-        driverkit_matrix::fs::write(&folder.join(name), text).unwrap();
-    };
-    copy(&root().join("deploy/base"), folder);
-    write(
-        "one.toml",
-        "drivers = [\"0.20.0+driver\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\
-         [defaults]\nmemory = \"1GiB\"\ntimeout = \"20m\"\n[[target]]\nname = \"debian\"\n\
-         kernels = { from = \"mirror\", suites = [\"bookworm\"], flavours = [\"cloud\"], latest = 1 }\n\
-         [driver.\"0.20.0+driver\"]\nsource = { path = \"../libs\" }\n"
-            .to_owned(),
-    );
-    write(
-        "kustomization.yaml",
-        format!(
-            "
-namespace: {NAMESPACE}
-resources: [base]
-images: [{{name: driverkit-matrix, newName: driverkit-matrix/program, newTag: test}}]
-configMapGenerator:
-  - {{name: driverkit-matrix-matrices, files: [one.toml]}}
+    let configuration = format!(
+        "  - {{name: driverkit-matrix-matrices, files: [one.toml]}}
   - name: driverkit-matrix
     behavior: merge
     literals:
       - DRIVERKIT_MATRIX_KUBERNETES_CACHE=pvc:trees
       - DRIVERKIT_MATRIX_KUBERNETES_CPU=100m
-      - DRIVERKIT_MATRIX_MIRROR_DEBIAN={mirror}
-patches:
-  - patch: |
-      {{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: driverkit-matrix}}, $patch: delete}}
-  - patch: |
-      {{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: driverkit-matrix-trees}}, $patch: delete}}
-  - target: {{kind: CronJob}}
-    patch: |
-      - {{op: replace, path: /spec/jobTemplate/spec/template/spec/volumes/0/persistentVolumeClaim/claimName, value: trees}}
-      - {{op: replace, path: /spec/jobTemplate/spec/template/spec/containers/0/resources/requests/cpu, value: 100m}}
-"
-        ),
+      - DRIVERKIT_MATRIX_MIRROR_DEBIAN={mirror}"
     );
+    deploy(NAMESPACE, "base", folder.path(), &configuration);
+    let (is_good, said) = run_cron_job(NAMESPACE);
+    assert!(is_good && said.contains("exit 0"), "{said}");
+    let module = walkdir::WalkDir::new(volume.join("out"))
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|it| it == "ko"));
+    assert!(module.is_some(), "{said}");
 }

@@ -1,11 +1,11 @@
-//! driverkit's commands for a cluster: one real build from outside, and one from a pod with the rights of deploy/.
+//! driverkit's commands for a cluster: one real build from outside, and one by deploy/.
 
 use std::path::Path;
 
 use crate::bucket::S3Server;
 use crate::common::{
-    BRIDGE, apply, blocking_turn, copy, jobs_in, kubeconfig, kubectl, load_program, namespace,
-    text_of, until, volume_of,
+    BRIDGE, blocking_turn, copy, deploy, jobs_in, kubeconfig, load_program, namespace,
+    run_cron_job, text_of, volume_of,
 };
 use crate::real::{Kernel, kernel_of_bookworm, program, vendor};
 
@@ -64,37 +64,6 @@ impl Person {
     }
 }
 
-/// The pod of a person who uses `kubernetes-in-cluster`, with the claim of namespace.sh at /data.
-fn pod(image: &str) -> String {
-    format!(
-        "
-apiVersion: v1
-kind: Pod
-metadata: {{name: single, namespace: {NAMESPACE}, labels: {{app.kubernetes.io/name: driverkit-matrix}}}}
-spec:
-  restartPolicy: Never
-  serviceAccountName: driverkit-matrix
-  securityContext: {{runAsNonRoot: true, runAsUser: 65534, seccompProfile: {{type: RuntimeDefault}}}}
-  containers:
-    - name: single
-      image: {image}
-      args: [k8s-ic, -c, config.yaml, --timeout, \"1200\"]
-      workingDir: /data
-      env:
-        - {{name: DRIVERKIT_MATRIX_CACHE, value: /data/cache}}
-        - {{name: DRIVERKIT_MATRIX_KUBERNETES_CACHE, value: \"pvc:trees\"}}
-        - {{name: DRIVERKIT_MATRIX_KUBERNETES_CPU, value: 100m}}
-        - {{name: DRIVERKIT_MATRIX_KUBERNETES_LISTEN, value: \"0.0.0.0:8080\"}}
-        - {{name: DRIVERKIT_MATRIX_KUBERNETES_ADDRESS, valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}}}
-      securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
-      volumeMounts: [{{name: data, mountPath: /data}}, {{name: tmp, mountPath: /tmp}}]
-  volumes:
-    - {{name: data, persistentVolumeClaim: {{claimName: trees}}}}
-    - {{name: tmp, emptyDir: {{}}}}
-"
-    )
-}
-
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
 fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() {
@@ -115,7 +84,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
     assert!(module == person.module("outside"), "docker's differs");
 
     by_a_bucket(&person, &module);
-    in_a_pod(&person, &module);
+    in_the_cluster(&person, &module);
 
     for (words, said) in [
         (
@@ -150,33 +119,24 @@ fn by_a_bucket(person: &Person, module: &[u8]) {
     assert!(server.objects("drivers/inputs") > 3, "{text}");
 }
 
-/// `kubernetes-in-cluster`, with the service account and the rights of deploy/.
-fn in_a_pod(person: &Person, module: &[u8]) {
+/// `kubernetes-in-cluster`, as deploy/one-kernel has it.
+fn in_the_cluster(person: &Person, module: &[u8]) {
     let volume = volume_of(NAMESPACE);
-    let image = load_program();
+    load_program();
     copy(&vendor().join(SOURCES), &volume.join("libs"));
+    let folder = tempfile::tempdir().unwrap();
     let config = person.config(Path::new("/data/libs"), "inside/falco.ko");
-    driverkit_matrix::fs::write(&volume.join("config.yaml"), config).unwrap();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base");
-    for file in ["service-account.yaml", "role.yaml", "network-policy.yaml"] {
-        let file = base.join(file);
-        kubectl(&["-n", NAMESPACE, "apply", "-f", file.to_str().unwrap()]);
-    }
-    apply(&pod(&image));
-    let phase = [
-        "-n",
-        NAMESPACE,
-        "get",
-        "pod/single",
-        "-o",
-        "jsonpath={.status.phase}",
-    ];
-    until("the pod has ended", || {
-        ["Succeeded", "Failed"].contains(&kubectl(&phase).as_str())
-    });
-    let said = kubectl(&["-n", NAMESPACE, "logs", "pod/single"]);
-    assert_eq!(kubectl(&phase), "Succeeded", "{said}");
+    driverkit_matrix::fs::write(&folder.path().join("config.yaml"), config).unwrap();
+    let configuration =
+        "  - {name: driverkit-matrix-config, behavior: replace, files: [config.yaml]}
+  - name: driverkit-matrix
+    behavior: merge
+    literals:
+      - DRIVERKIT_MATRIX_KUBERNETES_CACHE=pvc:trees
+      - DRIVERKIT_MATRIX_KUBERNETES_CPU=100m";
+    deploy(NAMESPACE, "one-kernel", folder.path(), configuration);
+    let (is_good, said) = run_cron_job(NAMESPACE);
+    assert!(is_good, "{said}");
     let made = std::fs::read(volume.join("inside/falco.ko")).unwrap();
-    assert!(module == made, "the pod's differs: {said}");
-    assert_eq!(jobs_in(NAMESPACE), 0);
+    assert!(module == made, "that of the cluster differs: {said}");
 }
