@@ -17,7 +17,7 @@ KUBECONFIG=$(tests/cluster/up.sh)
 export KUBECONFIG
 
 build_program debug
-prepare_images bookworm
+prepare_images bookworm sid # out of sid come the emulator and its libraries
 prepare_drivers
 # The daemon has it once a build has used it.
 image=driverkit-matrix/builder:bookworm

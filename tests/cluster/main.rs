@@ -8,6 +8,7 @@ mod bucket;
 mod common;
 mod deploy;
 mod ends;
+mod host_programs;
 #[path = "../common/real.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod real;

@@ -47,12 +47,19 @@ pub(crate) fn program(folder: &Path) -> Command {
 
 /// The newest plain kernel of bookworm for amd64.
 pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
+    kernel(folder, "plain", "amd64")
+}
+
+/// The newest kernel of bookworm of a flavour, for an architecture.
+pub(crate) fn kernel(folder: &Path, flavour: &str, architecture: &str) -> Kernel {
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").expect(
         "DRIVERKIT_MATRIX_MIRROR_DEBIAN says where Debian's archive is: run scripts/test.sh, or set it to what \
          scripts/mirror.sh prints",
     );
-    let matrix = "drivers = [\"x\"]\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\n\
-        kernels = { from = \"mirror\", suites = [\"bookworm\"], flavours = [\"plain\"], latest = 1 }\n";
+    let matrix = format!(
+        "drivers = [\"x\"]\narchitectures = [\"{architecture}\"]\n[[target]]\nname = \"debian\"\n\
+         kernels = {{ from = \"mirror\", suites = [\"bookworm\"], flavours = [\"{flavour}\"], latest = 1 }}\n"
+    );
     fs::write(&folder.join("find.toml"), matrix).unwrap();
     let output = program(folder)
         .args(["plan", "find.toml", "--format", "json"])
@@ -75,7 +82,8 @@ pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
     let of_headers = |url: &String| {
         let name = url.rsplit('/').next()?.strip_prefix("linux-headers-")?;
         let name = name.split('_').next()?;
-        name.ends_with("-amd64").then(|| name.to_owned())
+        let is_common = name.ends_with("-common");
+        (!is_common).then(|| name.to_owned())
     };
     Kernel {
         release: build["kernel_release"].as_str().unwrap().to_owned(),
