@@ -12,8 +12,12 @@ mod commands;
 mod disk;
 #[path = "run/failures.rs"]
 mod failures;
+#[path = "run/flatcar.rs"]
+mod flatcar;
 #[path = "common/grid.rs"]
 mod grid;
+#[path = "run/offline.rs"]
+mod offline;
 #[path = "run/packages.rs"]
 mod packages;
 #[path = "run/prepared.rs"]

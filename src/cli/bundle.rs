@@ -18,6 +18,9 @@ use crate::store::Store;
 /// So many files are fetched at once.
 const AT_ONCE: usize = 8;
 
+/// So many further addresses of a missing file are named.
+const SHOWN: usize = 2;
+
 /// Carry the files that a plan needs to a machine without a network
 #[derive(Debug, Args)]
 pub(super) struct BundleArguments {
@@ -143,8 +146,19 @@ pub(super) fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> 
         .filter(|need| fetcher.is_out_of_reach(&need.request));
     missing
         .map(|need| {
-            let all = need.request.candidates.join(" or ");
-            format!("missing for {}: {all}", need.wanted_by)
+            let places = places(&need.request.candidates);
+            format!("missing for {}: {places}", need.wanted_by)
         })
         .collect()
+}
+
+/// Where a file can be; of guesses, of which there can be thirty, the first.
+fn places(candidates: &[Arc<str>]) -> String {
+    match candidates {
+        [first, others @ ..] if others.len() > SHOWN => format!(
+            "{first} or one of {} other addresses, which `kernels --headers` lists",
+            others.len()
+        ),
+        all => all.join(" or "),
+    }
 }

@@ -18,6 +18,10 @@ pub enum ContentKind {
     Tarball,
     /// Any of the three.
     Package,
+    /// A kernel's configuration.
+    Configuration,
+    /// A text that is no web page.
+    Text,
 }
 
 impl ContentKind {
@@ -45,6 +49,11 @@ impl ContentKind {
             Self::Package => [Self::Deb, Self::Rpm, Self::Tarball]
                 .iter()
                 .any(|kind| kind.matches(head)),
+            // What kernels write of themselves starts with a few lines of comment.
+            Self::Configuration => {
+                Self::Text.matches(head) && String::from_utf8_lossy(head).contains("CONFIG_")
+            }
+            Self::Text => !is_html(head) && !head.contains(&0),
             Self::Tarball => {
                 let compressed: [&[u8]; 4] = [
                     &[0x1f, 0x8b],
@@ -67,6 +76,8 @@ impl fmt::Display for ContentKind {
             Self::Rpm => "rpm",
             Self::Tarball => "tarball",
             Self::Package => "package or tarball",
+            Self::Configuration => "kernel configuration",
+            Self::Text => "text",
         })
     }
 }
@@ -106,6 +117,20 @@ mod tests {
             (ContentKind::Package, b"\x28\xb5\x2f\xfd", true),
             (ContentKind::Package, b"Not found", false),
             (ContentKind::Any, b"", true),
+            (
+                ContentKind::Configuration,
+                b"#\n# Linux/x86 5.15.63\n#\nCONFIG_GCC_VERSION=100300\n",
+                true,
+            ),
+            (ContentKind::Configuration, b"No such release\n", false),
+            (
+                ContentKind::Configuration,
+                b"<html>CONFIG_X86_64=y</html>",
+                false,
+            ),
+            (ContentKind::Text, b"sys-devel/gcc-10.3.0::x\n", true),
+            (ContentKind::Text, b" <!DOCTYPE html>", false),
+            (ContentKind::Text, b"\x1f\x8b\x08\x00", false),
         ] {
             assert_eq!(kind.matches(head), expected, "{kind} {head:?}");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::host_programs::Adaptation;
 use super::inspect::{Inspection, WantedTree, check_claims};
 use super::installed::installed_folder;
-use super::packages::request_for;
+use super::packages::request_for_text;
 use super::pipeline::Pipeline;
 use super::prepare::{KernelSource, Preparation};
 use super::step::{Halt, Mode};
@@ -17,7 +17,7 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::event::{HostPrograms, InputReport, TreeOrigin, TreeReport};
 use crate::executor::Mount;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Fetched, Request};
+use crate::fetch::{ContentKind, Fetched};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::target::{Target, TreeKind, WantedPackage};
@@ -201,10 +201,7 @@ impl Pipeline {
         let Some(list) = list else {
             return Ok(Cow::Borrowed(kernel));
         };
-        let request = Request {
-            kind: ContentKind::Any,
-            ..request_for(&list)
-        };
+        let request = request_for_text(&list, ContentKind::Text);
         let fetched = if let Some(known) = self.fetcher.known(&request.candidates, None) {
             known
         } else {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::packages::request_for;
+use super::packages::{request_for, request_for_text};
 use crate::driver::DriverLocation;
 use crate::fetch::{ContentKind, Request};
 use crate::kernel::{Architecture, Kernel};
@@ -52,7 +52,14 @@ pub fn needs(
         }
         last = Some(&build.kernel);
         for request in of_kernel(&build.kernel, host, &text_of) {
-            add(request, build.kernel.to_string());
+            // Only the list knows which source that is.
+            let further = match request.kind {
+                ContentKind::Text if text_of(&request).is_none() => {
+                    ", and the kernel source that it names"
+                }
+                _ => "",
+            };
+            add(request, format!("{}{further}", build.kernel));
         }
     }
     needs
@@ -71,10 +78,7 @@ fn of_kernel(
     if kernel.upstream.is_none()
         && let Some(list) = target.upstream_list(&kernel)
     {
-        let request = Request {
-            kind: ContentKind::Any,
-            ..request_for(&list)
-        };
+        let request = request_for_text(&list, ContentKind::Text);
         let text = text_of(&request);
         requests.push(request);
         kernel.upstream = text.and_then(|text| target.read_upstream(&text).ok());
@@ -82,10 +86,7 @@ fn of_kernel(
     if kernel.config_sha256.is_none()
         && let Some(published) = target.published_config(&kernel)
     {
-        requests.push(Request {
-            kind: ContentKind::Any,
-            ..request_for(&published)
-        });
+        requests.push(request_for_text(&published, ContentKind::Configuration));
     }
     let packages = target.header_packages(&kernel, host).unwrap_or_default();
     requests.extend(packages.iter().map(request_for));

@@ -146,3 +146,11 @@ pub(super) fn request_for(package: &WantedPackage) -> Request {
         kind: ContentKind::of_address(package.url()),
     }
 }
+
+/// What a distribution publishes of a release in text, as the fetcher takes it.
+pub(super) fn request_for_text(published: &WantedPackage, kind: ContentKind) -> Request {
+    Request {
+        kind,
+        ..request_for(published)
+    }
+}

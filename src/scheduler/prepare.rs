@@ -11,7 +11,7 @@ use super::driver_inputs::{facts_work, read_facts};
 use super::inspect::{Inspection, check_claims};
 use super::job::{JobRequest, LeftTree};
 use super::kernel_inputs::{Input, KernelInputs, unexpected};
-use super::packages::request_for;
+use super::packages::request_for_text;
 use super::pipeline::Pipeline;
 use super::step::{Done, Halt, Mode, Work};
 use super::toolchain::ChosenToolchain;
@@ -19,7 +19,7 @@ use crate::cache::{StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Request};
+use crate::fetch::ContentKind;
 use crate::fs::{self, FileError};
 use crate::kernel::Kernel;
 use crate::plan::Build;
@@ -115,23 +115,16 @@ impl Pipeline {
             );
             return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
         };
-        let request = Request {
-            kind: ContentKind::Any,
-            ..request_for(&published)
-        };
+        let request = request_for_text(&published, ContentKind::Configuration);
         if let Some(known) = self.fetcher.known(&request.candidates, None) {
             return Ok(known.sha256);
         }
         self.may_begin(mode)?;
         let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        let fetched = fetched.map_err(|error| Halt::from(error.failure()))?;
-        let text = self.configuration_text(kernel, fetched.sha256)?;
-        // A page that says with status 200 that something is wrong is no configuration.
-        if !String::from_utf8_lossy(&text).contains("\nCONFIG_") {
-            let message = format!("{} is no kernel configuration", fetched.url);
-            return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
+        match fetched {
+            Ok(fetched) => Ok(fetched.sha256),
+            Err(error) => Err(error.failure().into()),
         }
-        Ok(fetched.sha256)
     }
 
     async fn configuration_facts(

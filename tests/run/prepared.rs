@@ -45,7 +45,7 @@ retries = 0
     grid
 }
 
-fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();
