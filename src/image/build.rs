@@ -79,6 +79,20 @@ const TIDY: &str = r#"
     rm -f "$1/etc/apt/sources.list" "$1/etc/hostname" "$1/etc/resolv.conf"
 "#;
 
+/// Puts the libraries of the packages `$@` beside those of the cross compiler. They are not installed: a suite that moves
+/// can have them in another version than those of the image's own architecture, which dpkg would refuse.
+const TAKE_LIBRARIES: &str = r#"
+    set -e
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    cd "$work"
+    export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+    apt-get -qq -o APT::Sandbox::User=root download "$@"
+    for package in *.deb; do dpkg-deb -x "$package" all; done
+    install -d "$root/usr/$triplet/lib"
+    find all -path "*/$triplet/lib*.so*" ! -type d -exec cp -at "$root/usr/$triplet/lib" {} +
+"#;
+
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// How many lines of mmdebstrap's output an error shows.
@@ -151,10 +165,7 @@ fn mmdebstrap(description: &ImageDescription, mirror: &DebianMirror) -> Command 
         .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
         .env("LC_ALL", "C.UTF-8")
         .args(["--format=tar", "--variant=essential"])
-        .arg(format!(
-            "--architectures={}",
-            description.host_architecture.as_str()
-        ))
+        .arg(format!("--architectures={}", architectures(description)))
         .arg(format!("--include={}", description.packages.join(",")))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg("--aptopt=Acquire::Languages \"none\"");
@@ -175,6 +186,17 @@ fn mmdebstrap(description: &ImageDescription, mirror: &DebianMirror) -> Command 
             "--customize-hook=chroot \"$1\" strip --strip-debug -- '{program}'"
         ));
     }
+    for (machine, packages) in &debian.foreign_libraries {
+        let packages: Vec<String> = packages
+            .iter()
+            .map(|package| format!("'{}:{machine}'", quote(package)))
+            .collect();
+        command.arg(format!(
+            "--customize-hook=root=$1; triplet={}-linux-gnu; set -- {}\n{TAKE_LIBRARIES}",
+            machine.machine(),
+            packages.join(" ")
+        ));
+    }
     for (link, to) in &description.links {
         let (link, to) = (quote(link), quote(to));
         command.arg(format!("--customize-hook=ln -s -- '{to}' \"$1\"'{link}'"));
@@ -184,6 +206,14 @@ fn mmdebstrap(description: &ImageDescription, mirror: &DebianMirror) -> Command 
         .args([&debian.suite, "-"])
         .args(sources(&debian.suite, &debian.archives, mirror));
     command
+}
+
+/// Those that apt reads the indexes of, the image's own first.
+fn architectures(description: &ImageDescription) -> String {
+    let own = std::iter::once(&description.host_architecture);
+    let foreign = description.debian.foreign_libraries.keys();
+    let all: Vec<&str> = own.chain(foreign).map(|one| one.as_str()).collect();
+    all.join(",")
 }
 
 /// The lines of apt's source list.

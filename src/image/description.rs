@@ -50,6 +50,9 @@ pub struct DebianSource {
     /// Programs whose debug information is removed.
     #[serde(default)]
     pub strip: Vec<String>,
+    /// For another machine's programs: packages whose libraries are put beside those of the cross compiler.
+    #[serde(default)]
+    pub foreign_libraries: BTreeMap<Architecture, Vec<String>>,
 }
 
 /// An archive of a suite.
@@ -142,9 +145,11 @@ impl ImageDescription {
             return Err(DescriptionError::Link(link.clone()));
         }
         let links = description.links.iter().flat_map(|(link, to)| [link, to]);
+        let foreign = debian.foreign_libraries.values().flatten();
         let texts = lists
             .into_iter()
             .flatten()
+            .chain(foreign)
             .chain([&debian.suite])
             .chain(links);
         for text in texts {

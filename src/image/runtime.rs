@@ -19,6 +19,7 @@ const LIBRARIES: &[&str] = &[
     "libpthread.so.",
     "librt.so.",
     "libelf",
+    "libdw",
     "libz.so.",
     "libzstd.so.",
     "libbz2.so.",
