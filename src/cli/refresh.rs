@@ -175,7 +175,7 @@ impl Refresh<'_> {
             }
         }
         if !diagnostics.is_empty() {
-            return Err(failed(diagnostics, is_bad_input));
+            return Err(failed(diagnostics, is_bad_input, &self.path));
         }
         let labels: Vec<&str> = discovered_entries(self.matrix)
             .map(|entry| entry.label.as_str())
@@ -238,12 +238,17 @@ fn first_seen(lock: &Lock, label: &str) -> HashMap<String, Date> {
         .collect()
 }
 
-fn failed(diagnostics: Vec<Diagnostic>, is_bad_input: bool) -> CliError {
+fn failed(diagnostics: Vec<Diagnostic>, is_bad_input: bool, lock: &Path) -> CliError {
     if is_bad_input {
         return CliError::Diagnostics(diagnostics);
     }
     let messages: Vec<&str> = diagnostics.iter().map(Diagnostic::message).collect();
     CliError::Infrastructure {
-        message: messages.join("\n"),
+        message: format!(
+            "{}\nhelp: name a mirror that can be reached in [mirrors] or with --mirror, or bring {} from a machine that \
+             has a network: with it nobody is asked",
+            messages.join("\n"),
+            lock.display()
+        ),
     }
 }
