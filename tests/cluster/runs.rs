@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::common::{
     BRIDGE, blocking_turn, component, jobs_in, kubeconfig, namespace, succeed, text_of, until,
 };
+use crate::real::images;
 
 /// A program with a folder of its own, in which builder images and downloads are those of the machine.
 struct Run {
@@ -40,8 +41,6 @@ impl Run {
 
     fn command(&self, out: &str, executor: &str) -> Command {
         let cache = self.folder.path().join(format!("cache-{out}"));
-        let images =
-            std::env::var_os("DRIVERKIT_MATRIX_IMAGES").map_or_else(default_images, PathBuf::from);
         let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -50,7 +49,7 @@ impl Run {
             .arg("--cache")
             .arg(cache)
             .arg("--images")
-            .arg(images)
+            .arg(images())
             .arg("--out")
             .arg(self.folder.path().join(out))
             .args(["--executor", executor, "--verbose"]);
@@ -76,12 +75,6 @@ impl Run {
         found.sort();
         found
     }
-}
-
-fn default_images() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
-    cache.unwrap_or_else(home).join("driverkit-matrix/images")
 }
 
 /// A child that does not outlive the test.
