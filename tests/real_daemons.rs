@@ -16,6 +16,7 @@ mod rootless_podman;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 use docker_daemon::Daemon;
 use driverkit_matrix::digest::Sha256;
@@ -95,24 +96,32 @@ fn built(folder: &Path, name: &str, daemons: &[&DockerAddress]) -> BTreeMap<Path
     modules
 }
 
-/// Whose containers a daemon started, as it tells itself.
+/// The containers that a daemon started, as it tells itself.
 fn started(daemon: &Daemon) -> String {
-    let (address, certificates) = match daemon.address.as_str().split_once("?certificates=") {
-        Some((address, certificates)) => (address, Some(certificates)),
-        None => (daemon.address.as_str(), None),
+    let mut command = Command::new("curl");
+    command.args(["-sSf", "--get"]);
+    let address = daemon.address.as_str();
+    let server = if let Some(socket) = address.strip_prefix("unix://") {
+        command.args(["--unix-socket", socket]);
+        "http://localhost".to_owned()
+    } else {
+        let (server, certificates) = address.split_once("?certificates=").unwrap();
+        for (option, name) in [("--cacert", "ca"), ("--cert", "cert"), ("--key", "key")] {
+            command
+                .arg(option)
+                .arg(format!("{certificates}/{name}.pem"));
+        }
+        server.replace("tcp://", "https://")
     };
-    let mut command = Command::new("docker");
-    command.args(["--host", address]);
-    if let Some(certificates) = certificates {
-        command
-            .arg("--tlsverify")
-            .env("DOCKER_CERT_PATH", certificates);
-    }
-    command
-        .args(["events", "--since", "0", "--until", "0s"])
-        .args(["--filter", "type=container", "--filter", "event=start"])
-        .args(["--format", "{{json .Actor.Attributes}}"]);
-    let output = command.output().unwrap();
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let output = command
+        .args(["--data-urlencode", "since=0"])
+        .args(["--data-urlencode", &format!("until={now}")])
+        .arg("--data-urlencode")
+        .arg(r#"filters={"type": ["container"], "event": ["start"]}"#)
+        .arg(format!("{server}/v1.41/events"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -99,6 +99,21 @@ fn how_the_cluster_is_reached_is_checked() {
 }
 
 #[test]
+fn the_configuration_file_of_deploy_is_one() {
+    let grid = Grid::new();
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/one-kernel/config.yaml");
+    grid.program(&["k8s-ic", "-c", file.to_str().unwrap(), "--dryrun"])
+        .env("HOME", grid.path("home"))
+        .env("DRIVERKIT_NAMESPACE", "builds")
+        .assert()
+        .success()
+        .stderr(contains(
+            "would build module 8.0.0+driver/x86_64/ubuntu-aws_4.15.0-1057-aws_59",
+        ));
+}
+
+#[test]
 fn images_are_listed_as_driverkit_does_when_it_is_asked_so() {
     let grid = Grid::new();
     let images = |words: &[&str]| {
