@@ -13,4 +13,5 @@ mod host_programs;
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod real;
 mod runs;
+mod settings;
 mod single;
