@@ -16,9 +16,13 @@ printf 'nobody:100000:65536\n' >ids
 chown -R nobody:nogroup home run storage
 mount --bind ids /etc/subuid
 mount --bind ids /etc/subgid
-exec setpriv --reuid nobody --regid nogroup --clear-groups \
+# vfs copies the whole image for each container, and overlay lies on no other overlay.
+driver=overlay
+[ "$(stat -f -c %T .)" != overlayfs ] || driver=vfs
+# The signal at the parent's end is lost with the change of the user.
+exec setpriv --reuid nobody --regid nogroup --clear-groups --pdeathsig KILL \
     env -i HOME="$1/home" XDG_RUNTIME_DIR="$1/run" PATH="$PATH" TMPDIR="$1/home" \
-    podman --runtime runc --cgroup-manager cgroupfs --root "$1/storage" --runroot "$1/run/containers" \
+    podman --runtime runc --cgroup-manager cgroupfs --storage-driver "$driver" --root "$1/storage" --runroot "$1/run/containers" \
     system service --time 0 "unix://$1/run/podman.sock"
 "#;
 
