@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use driverkit_matrix::failure::FailureClass;
 use driverkit_matrix::fetch::{ContentKind, Fetcher, Request, Settings};
@@ -21,10 +22,15 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
+        Self::with_connections(Settings::default().connections_per_host)
+    }
+
+    fn with_connections(connections_per_host: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), "test").unwrap();
         let settings = Settings {
             retries: 0,
+            connections_per_host,
             ..Settings::default()
         };
         Self {
@@ -97,6 +103,23 @@ async fn first_in_order_that_has_the_file_is_downloaded() {
 }
 
 #[tokio::test]
+async fn a_question_that_waits_keeps_no_connection_from_the_download() {
+    let setup = Setup::with_connections(1);
+    setup.on("HEAD", "/a", 1, 200, b"");
+    setup.on("GET", "/a", 1, 200, RPM);
+    let others = all_of![
+        request::method("HEAD"),
+        request::path(not(httptest::matchers::eq("/a")))
+    ];
+    let others = Expectation::matching(others).times(0..);
+    setup.server.expect(others.respond_with(status_code(404)));
+    let wanted = setup.request(&["/a", "/b", "/c", "/d"]);
+    // It once waited for ever.
+    let fetched = tokio::time::timeout(Duration::from_secs(60), setup.fetcher.fetch(&wanted)).await;
+    assert_eq!(fetched.unwrap().unwrap().url, setup.server.url_str("/a"));
+}
+
+#[tokio::test]
 async fn all_that_were_tried_are_named_with_their_answers() {
     let setup = Setup::new();
     for path in ["/a", "/b", "/c", "/d"] {
@@ -116,9 +139,14 @@ async fn a_page_in_place_of_the_file_is_passed_over() {
     let setup = Setup::new();
     setup.on("HEAD", "/a", 1, 200, b"");
     setup.on("GET", "/a", 1, 200, b"<!DOCTYPE html><html>not here");
-    setup.on("HEAD", "/b", 1, 200, b"");
     setup.on("GET", "/b", 1, 200, RPM);
-    setup.on("HEAD", "/c", 1, 404, b"");
+    // They may have been asked before the page came, and are asked again.
+    for (path, status) in [("/b", 200), ("/c", 404)] {
+        let asked = Expectation::matching(request::method_path("HEAD", path));
+        setup
+            .server
+            .expect(asked.times(1..=2).respond_with(status_code(status)));
+    }
     let wanted = setup.request(&["/a", "/b", "/c"]);
     let fetched = setup.fetcher.fetch(&wanted).await.unwrap();
     assert_eq!(fetched.url, setup.server.url_str("/b"));

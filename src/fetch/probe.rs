@@ -1,5 +1,7 @@
 //! Which of many possible addresses has a file: asked at once, so that a wrong guess costs no download.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt as _;
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
@@ -44,23 +46,16 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let mut error = FetchError { tried: Vec::new() };
         let mut unsure = Vec::new();
-        let mut answers = futures_util::stream::iter(request.candidates.iter().cloned())
-            .map(|url| async move {
-                let answer = self.probe(&url).await;
-                (url, answer)
-            })
-            .buffered(AHEAD);
-        while let Some((url, answer)) = answers.next().await {
-            match answer {
-                Ok(()) => match self.fetch_shared(&url, wanted).await {
-                    Ok(fetched) => return Ok(fetched),
-                    Err(failed) => error.tried.extend(failed.tried),
-                },
-                Err(failed) if failed.tried.iter().any(|one| one.answer.is_transient()) => {
-                    unsure.push(url);
-                }
+        let mut candidates = &request.candidates[..];
+        while let Some(place) = self
+            .first_to_have_it(candidates, &mut error, &mut unsure)
+            .await
+        {
+            match self.fetch_shared(&candidates[place], wanted).await {
+                Ok(fetched) => return Ok(fetched),
                 Err(failed) => error.tried.extend(failed.tried),
             }
+            candidates = &candidates[place + 1..];
         }
         for url in unsure {
             match self.fetch_shared(&url, wanted).await {
@@ -69,6 +64,33 @@ impl Fetcher {
             }
         }
         Err(error)
+    }
+
+    /// Which of the candidates is the first to say that it has the file. When this returns, nobody is being asked any
+    /// more: a question that was left waiting would keep a connection from the download.
+    async fn first_to_have_it(
+        &self,
+        candidates: &[Arc<str>],
+        error: &mut FetchError,
+        unsure: &mut Vec<Arc<str>>,
+    ) -> Option<usize> {
+        let candidates = candidates.iter().cloned().enumerate();
+        let mut answers = futures_util::stream::iter(candidates)
+            .map(|(place, url)| async move {
+                let answer = self.probe(&url).await;
+                (place, url, answer)
+            })
+            .buffered(AHEAD);
+        while let Some((place, url, answer)) = answers.next().await {
+            match answer {
+                Ok(()) => return Some(place),
+                Err(failed) if failed.tried.iter().any(|one| one.answer.is_transient()) => {
+                    unsure.push(url);
+                }
+                Err(failed) => error.tried.extend(failed.tried),
+            }
+        }
+        None
     }
 
     /// What `url` and its mirrors answer, in the order in which they would be tried. Nothing is downloaded.
