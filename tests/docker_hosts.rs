@@ -4,6 +4,8 @@
 
 #[path = "common/docker_daemon.rs"]
 mod docker_daemon;
+#[path = "common/service.rs"]
+mod service;
 #[path = "common/small_image.rs"]
 mod small_image;
 

@@ -7,6 +7,8 @@
 
 #[path = "common/rootless_podman.rs"]
 mod rootless_podman;
+#[path = "common/service.rs"]
+mod service;
 #[path = "common/small_image.rs"]
 mod small_image;
 

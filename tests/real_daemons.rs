@@ -12,6 +12,8 @@ mod docker_daemon;
 mod real;
 #[path = "common/rootless_podman.rs"]
 mod rootless_podman;
+#[path = "common/service.rs"]
+mod service;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! Docker daemons of a test's own: real ones, which needs root, as dockerd does.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command};
 
-use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
+use driverkit_matrix::executor::DockerAddress;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::service::{connect, in_namespaces};
 
 pub(crate) const SETUP: &str =
     "these tests start daemons of their own, which needs root: run scripts/setup.sh";
@@ -49,30 +50,9 @@ impl Daemon {
 
     pub(crate) fn start(folder: tempfile::TempDir, address: &str, arguments: &[String]) -> Self {
         let path = |name: &str| folder.path().join(name);
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path("log"))
-            .unwrap();
-        // In a process namespace of its own, all of it ends with dockerd, as on a machine that is switched off; and
-        // that ends with this process, whatever becomes of this process.
-        let process = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--pid",
-                "--mount-proc",
-            ])
-            .args([
-                "--fork",
-                "--kill-child",
-                "dockerd",
-                "--bridge=none",
-                "--iptables=false",
-            ])
-            .args(["--ip6tables=false", "--host", address])
+        let process = in_namespaces("dockerd", folder.path())
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .args(["--host", address])
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")
@@ -80,9 +60,6 @@ impl Daemon {
             .arg("--pidfile")
             .arg(path("pid"))
             .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect(SETUP);
         let address = address.parse().unwrap();
@@ -94,17 +71,7 @@ impl Daemon {
     }
 
     pub(crate) async fn wait(&mut self) {
-        loop {
-            match DockerExecutor::connect_to(&self.address).await {
-                Ok(_) => return,
-                Err(error) => {
-                    let ended = self.process.try_wait().unwrap();
-                    let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-                    assert!(ended.is_none(), "{SETUP} ({error})\n{log}");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        connect(&self.address, &mut self.process, self.folder.path(), SETUP).await;
     }
 
     /// Sends a signal to dockerd itself.

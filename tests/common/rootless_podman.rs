@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Child;
 
 use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
+
+use crate::service::{connect, in_namespaces};
 
 const SETUP: &str = "this test needs root and packages podman and uidmap: run scripts/setup.sh";
 
@@ -40,30 +41,9 @@ impl Podman {
         for file in ["/etc/subuid", "/etc/subgid"] {
             assert!(Path::new(file).exists(), "{SETUP}");
         }
-        let log = std::fs::File::create_new(folder.path().join("log")).unwrap();
-        // With its first process end all others, and it ends with this one.
-        let process = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "--mount",
-                "--pid",
-                "--fork",
-            ])
-            .args([
-                "--kill-child",
-                "--mount-proc",
-                "sh",
-                "-e",
-                "-c",
-                START,
-                "sh",
-            ])
+        let process = in_namespaces("sh", folder.path())
+            .args(["-e", "-c", START, "sh"])
             .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect(SETUP);
         Self { process, folder }
@@ -77,17 +57,7 @@ impl Podman {
     /// Connects as soon as it answers.
     pub(crate) async fn connect(&mut self) -> DockerExecutor {
         let address = self.address();
-        loop {
-            match DockerExecutor::connect_to(&address).await {
-                Ok(executor) => return executor,
-                Err(error) => {
-                    let ended = self.process.try_wait().unwrap();
-                    let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-                    assert!(ended.is_none(), "{SETUP} ({error})\n{log}");
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        connect(&address, &mut self.process, self.folder.path(), SETUP).await
     }
 }
 
