@@ -39,13 +39,9 @@ fn driver(folder: &Path, makefile: &str, checks: &[(&str, &str)]) {
 
 /// What the checks of the driver in `sources` say: lines of name and answer.
 fn answers(folder: &Path, kernel: &Kernel, sources: &str) -> Vec<String> {
-    let urls = kernel.urls.iter().map(|url| format!("  - {url}\n"));
-    let config = format!(
-        "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\ndriverversion: {sources}\n\
-         src-dir: {sources}\noutput:\n  module: falco.ko\nkernelurls:\n{}",
-        kernel.release,
-        urls.collect::<String>()
-    );
+    let config = kernel.config(&format!(
+        "driverversion: {sources}\nsrc-dir: {sources}\noutput:\n  module: falco.ko\n"
+    ));
     fs::write(&folder.join("config.yaml"), config).unwrap();
     let output = program(folder)
         .args(["docker", "-c", "config.yaml", "--loglevel", "debug"])

@@ -8,13 +8,15 @@
 
 #[path = "common/host.rs"]
 mod host;
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
 #[path = "common/rpmbuild.rs"]
 mod rpmbuild;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use assert_cmd::Command;
 use driverkit_matrix::executor::{
     DockerExecutor, Executor as _, Exit, Job, Limits, Mount, Network, Toolchain,
 };
@@ -25,28 +27,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use host::run;
+use real::{images, program, vendor};
 use rpmbuild::rpmbuild;
-
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
-
-fn program(folder: &Path) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::cargo_bin("driverkit-matrix").unwrap();
-    command
-        .current_dir(folder)
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"));
-    command
-}
 
 /// The header packages of a suite's newest plain kernel, with the programs for machines of `host`, unpacked into `into`.
 fn debian(suite: &str, architecture: &str, host: &str, folder: &Path, into: &Path) {
@@ -128,7 +110,7 @@ fn built(
     architecture: &str,
     module: &str,
 ) -> BuildRecord {
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     let matrix = format!(
         "drivers = [\"0.20.0+driver\"]\narchitectures = [\"{architecture}\"]\nartifacts = [\"module\"]\n\
          [[target]]\nname = \"centos\"\ngcc = \"12\"\n\
@@ -213,7 +195,7 @@ async fn programs_of_another_machine_run_under_qemu() {
 
 /// The header tree of an arm64 kernel after its own build, with the sources of its programs: the program makes it.
 fn with_sources(folder: &Path, config: &Path) -> PathBuf {
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor/linux-6.1");
+    let vendor = vendor().join("linux-6.1");
     let source = std::fs::read_dir(&vendor)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use driverkit_matrix::fs;
-use real::{Kernel, kernel_of_bookworm, program, vendor};
+use real::{kernel_of_bookworm, program, vendor};
 use server::Server;
 
 /// Serves Falco's driver sources under the path by which GitHub has them.
@@ -34,26 +34,15 @@ fn serve_sources(folder: &Path) -> Server {
     Server::of(&folder.join("sources"))
 }
 
-fn config(kernel: &Kernel) -> String {
-    let urls: Vec<String> = kernel
-        .urls
-        .iter()
-        .map(|url| format!("  - {url}\n"))
-        .collect();
-    format!(
-        "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\ndriverversion: 0.20.0+driver\n\
-         output:\n  module: output/falco.ko\n  probe: output/falco.o\nkernelurls:\n{}",
-        kernel.release,
-        urls.concat()
-    )
-}
+const CONFIG: &str =
+    "driverversion: 0.20.0+driver\noutput:\n  module: output/falco.ko\n  probe: output/falco.o\n";
 
 #[test]
 fn docker_builds_a_real_module_and_probe_from_a_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let kernel = kernel_of_bookworm(folder);
-    fs::write(&folder.join("config.yaml"), config(&kernel)).unwrap();
+    fs::write(&folder.join("config.yaml"), kernel.config(CONFIG)).unwrap();
     let server = serve_sources(folder);
     let docker = || {
         let mut command = program(folder);

@@ -20,6 +20,9 @@ mod distributions;
 mod host;
 #[path = "targets/packages.rs"]
 mod packages;
+#[path = "common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
 #[path = "common/rpmbuild.rs"]
 mod rpmbuild;
 #[path = "common/server.rs"]
@@ -33,24 +36,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::{BuildRecord, read_manifest};
 
 use distributions::{DISTRIBUTIONS, Distribution, Package};
+use real::{program, vendor};
 use server::Server;
 
 const DRIVER: &str = "0.20.0+driver";
-
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
 
 /// A kernel that a module is built for, as the matrix and the table say it.
 struct Kernel {
@@ -69,7 +62,7 @@ struct Kernel {
 
 /// The matrix of some kernels, whose hosts are all folders of `server`.
 fn matrix(kernels: &[Kernel], server: &Server) -> String {
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
+    let vendor = vendor();
     let mut text = format!(
         "drivers = [\"{DRIVER}\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\n\
          [driver.\"{DRIVER}\"]\nsource = {{ path = \"{}/falcosecurity-libs-0.20.0\" }}\n\n\
@@ -114,15 +107,9 @@ struct Done {
 /// Builds a module for each kernel.
 fn build(kernels: &[Kernel]) -> Done {
     let server = Server::of(&here().join("mirrors"));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let work = tempfile::tempdir().unwrap();
     fs::write(&work.path().join("matrix.toml"), matrix(kernels, &server)).unwrap();
-    let output = Command::cargo_bin("driverkit-matrix")
-        .unwrap()
-        .current_dir(work.path())
-        .env("DRIVERKIT_MATRIX_IMAGES", images())
-        .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        .env("DRIVERKIT_MATRIX_CACHE", work.path().join("cache"))
+    let output = program(work.path())
         .args(["run", "matrix.toml", "--verbose", "--executor", "docker"])
         .output()
         .unwrap();

@@ -27,15 +27,10 @@ impl Person {
 
     /// driverkit's configuration file.
     fn config(&self, sources: &Path, module: &str) -> String {
-        let urls = self.kernel.urls.iter().map(|url| format!("  - {url}\n"));
-        format!(
-            "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\n\
-             driverversion: 0.20.0+driver\nsrc-dir: {}\nnamespace: {NAMESPACE}\n\
-             output:\n  module: {module}\nkernelurls:\n{}",
-            self.kernel.release,
-            sources.display(),
-            urls.collect::<String>()
-        )
+        self.kernel.config(&format!(
+            "driverversion: 0.20.0+driver\nsrc-dir: {}\nnamespace: {NAMESPACE}\noutput:\n  module: {module}\n",
+            sources.display()
+        ))
     }
 
     /// Calls the program with a cache of that name.

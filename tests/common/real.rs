@@ -16,6 +16,18 @@ pub(crate) struct Kernel {
     pub(crate) urls: Vec<String>,
 }
 
+impl Kernel {
+    /// driverkit's configuration file for it, for amd64, with `more` lines.
+    pub(crate) fn config(&self, more: &str) -> String {
+        let urls = self.urls.iter().map(|url| format!("  - {url}\n"));
+        format!(
+            "kernelversion: 1\nkernelrelease: {}\ntarget: debian\narchitecture: amd64\n{more}kernelurls:\n{}",
+            self.release,
+            urls.collect::<String>()
+        )
+    }
+}
+
 /// The folder of driver sources.
 pub(crate) fn vendor() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor")
