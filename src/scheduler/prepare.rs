@@ -121,10 +121,8 @@ impl Pipeline {
         }
         self.may_begin(mode)?;
         let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        match fetched {
-            Ok(fetched) => Ok(fetched.sha256),
-            Err(error) => Err(error.failure().into()),
-        }
+        let fetched = fetched.map_err(|error| Halt::from(error.failure()))?;
+        Ok(fetched.sha256)
     }
 
     async fn configuration_facts(
