@@ -3,7 +3,7 @@
 //! `cargo bench --bench unpack`: the packages of the two newest kernels of one series, fetched by apt, and rpms that
 //! rpmbuild makes of their content. Ours and theirs in turn, each a process of its own that unpacks one file into an
 //! empty folder; nothing is synchronised. Then the packages of both kernels into a store, where the second finds most
-//! files of the first, and everything is made durable.
+//! files of the first, and everything is made durable: as Debian compresses them, and as Ubuntu does.
 
 #[path = "../tests/common/rpmbuild.rs"]
 mod rpmbuild;
@@ -34,12 +34,18 @@ fn main() {
     }
 }
 
+/// All at once, as a run does it with the packages of a kernel.
 fn into_store(root: &Path, archives: &[&str]) {
     let store = Store::open(root, "bench").expect("a store");
-    for archive in archives {
-        let digest = archive.parse().expect("a digest");
-        unpack_into_store(&store, digest, &Limits::default()).expect("a package");
-    }
+    std::thread::scope(|scope| {
+        for archive in archives {
+            let digest = archive.parse().expect("a digest");
+            let store = &store;
+            scope.spawn(move || {
+                unpack_into_store(store, digest, &Limits::default()).expect("a package");
+            });
+        }
+    });
 }
 
 fn compare_all() {
@@ -69,7 +75,27 @@ fn compare_all() {
         compare(&folder, &package, theirs, "rpm2cpio | cpio");
     }
     remove(&content);
-    second_kernel(&folder, &kernels);
+    second_kernel(&folder, &kernels, "xz");
+    second_kernel(
+        &folder,
+        &kernels.map(|packages| with_zstd(&folder, packages)),
+        "zstd",
+    );
+}
+
+/// The same packages as Ubuntu compresses its own.
+fn with_zstd(folder: &Path, packages: Vec<PathBuf>) -> Vec<PathBuf> {
+    let (content, into) = (folder.join("content"), folder.join("zstd"));
+    std::fs::create_dir_all(&into).expect("a folder");
+    let repack = |package: PathBuf| {
+        let zstd = into.join(name(&package));
+        let script =
+            "dpkg-deb -R \"$1\" \"$2\" && dpkg-deb -Zzstd --root-owner-group -b \"$2\" \"$3\"";
+        shell(script, &[&package, &content, &zstd]);
+        remove(&content);
+        zstd
+    };
+    packages.into_iter().map(repack).collect()
 }
 
 /// What a command took.
@@ -169,7 +195,7 @@ fn compare(folder: &Path, package: &Path, script: &str, program: &str) {
 }
 
 /// The packages of one kernel and those of the next into a store.
-fn second_kernel(folder: &Path, kernels: &[Vec<PathBuf>; 2]) {
+fn second_kernel(folder: &Path, kernels: &[Vec<PathBuf>; 2], compression: &str) {
     let this = this_program();
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let folder = tempfile::tempdir_in(folder).expect("a folder");
@@ -197,7 +223,7 @@ fn second_kernel(folder: &Path, kernels: &[Vec<PathBuf>; 2]) {
         let middle = |took: &[Took]| median(took.iter().map(part).collect()).as_secs_f64();
         let (one, two) = (middle(&first), middle(&second));
         tell(
-            &format!("first kernel into a store / second: {what}"),
+            &format!("first kernel into a store / second, {compression}: {what}"),
             &format!("{:.1} ({one:.3} s / {two:.3} s)", one / two),
             if what == "wall" { "2.0" } else { "-" },
         );
