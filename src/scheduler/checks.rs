@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock};
 
 use super::driver_inputs::DriverInputs;
 use super::job::{JobRequest, failure_of, limits_of};
-use super::kernel_inputs::{KernelInputs, unexpected};
+use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Done, Failed, Halt, Mode};
+use super::step::{Failed, Halt, Mode};
 use super::toolchain::ChosenToolchain;
+use super::work::{Done, unexpected};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;

@@ -1,25 +1,24 @@
-//! From a driver's sources to the configured tree that every kernel's build starts from.
+//! From a driver's sources to the configured tree that every kernel's build starts from. Where the sources come from:
+//! [`super::driver_sources`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::checks::script_failure;
+use super::driver_sources::KnownSource;
 use super::job::{JobRequest, LeftTree};
-use super::kernel_inputs::unexpected;
 use super::pipeline::Pipeline;
-use super::step::{Done, Halt, Mode, Work};
-use crate::cache::{StepResult, TreeRole};
+use super::step::{Halt, Mode};
+use super::work::{Done, Work};
+use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
-use crate::driver::{Driver, DriverLocation};
+use crate::driver::Driver;
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Request};
 use crate::plan::Build;
 use crate::script::{self, ConfigureSettings};
-use crate::source::{self, ConfiguredDriver, DriverSource, Layout, SourceError};
-use crate::unpack::{self, UnpackError, tree_digest_of_folder};
+use crate::source::{self, ConfiguredDriver, Layout, SourceError};
+use crate::unpack::tree_digest_of_folder;
 
 /// What a build needs of its driver.
 #[derive(Clone, Debug)]
@@ -32,22 +31,6 @@ pub(super) struct DriverInputs {
     pub(super) facts: Arc<ConfiguredDriver>,
     /// The step that configured it, when this build brought it about.
     pub(super) new: Option<Done>,
-}
-
-/// What is known of driver sources: their tree in the store and how they are laid out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct KnownSource {
-    tree: Sha256,
-    layout: Layout,
-    has_probe: bool,
-}
-
-/// Where sources are on this machine.
-enum Place {
-    /// A folder or tarball.
-    File(PathBuf),
-    /// The content of a commit.
-    Commit { repository: PathBuf, tree: String },
 }
 
 impl Pipeline {
@@ -81,10 +64,7 @@ impl Pipeline {
                     .steps
                     .step(mode, Phase::Configure, inputs, work)
                     .await?;
-                match done.result()? {
-                    StepResult::Tree { sha256, .. } => (*sha256, None),
-                    other => return Err(unexpected(other, Phase::Configure)),
-                }
+                (done.tree(Phase::Configure)?, None)
             }
             Layout::CMake => {
                 let script = render(driver, &source)?;
@@ -99,10 +79,8 @@ impl Pipeline {
                     .steps
                     .step(mode, Phase::Configure, inputs, work)
                     .await?;
-                match done.result()? {
-                    StepResult::Tree { sha256, .. } => (*sha256, done.is_own.then_some(done)),
-                    other => return Err(unexpected(other, Phase::Configure)),
-                }
+                let tree = done.tree(Phase::Configure)?;
+                (tree, done.is_own.then_some(done))
             }
         };
         Ok(DriverInputs {
@@ -128,107 +106,15 @@ impl Pipeline {
             let folder = self.driver_tree(build, tree).await?;
             let facts = source::read_configured_driver(&folder)
                 .map_err(|error| self.source_failure(&build.driver, &error))?;
-            facts_work(&facts)
+            Work::of_facts(&facts, Phase::Configure)
         };
         let done = self
             .steps
             .step(mode, Phase::Configure, inputs, work)
             .await?;
-        let facts: Arc<ConfiguredDriver> = Arc::new(read_facts(&done)?);
+        let facts: Arc<ConfiguredDriver> = Arc::new(done.facts(Phase::Configure)?);
         self.configured.put(tree, facts.clone());
         Ok(facts)
-    }
-
-    async fn source(&self, driver: &Driver, mode: Mode) -> Result<Arc<KnownSource>, Halt> {
-        if let Some(known) = self.sources.get(&driver.version) {
-            return known;
-        }
-        let found = self.find_source(driver, mode).await.map(Arc::new);
-        if !matches!(found, Err(Halt::Missing | Halt::NotRun)) {
-            self.sources.put(driver.version.clone(), found.clone());
-        }
-        found
-    }
-
-    async fn find_source(&self, driver: &Driver, mode: Mode) -> Result<KnownSource, Halt> {
-        let failed = |error: SourceError| self.source_failure(driver, &error);
-        let (place, inputs) = match &driver.location {
-            DriverLocation::Url(url) => {
-                let (path, sha256) = self.fetch_source(url, mode).await?;
-                let key = KeyBuilder::new("source", 1).field("tarball", sha256);
-                (Place::File(path), key)
-            }
-            DriverLocation::Path(path) => {
-                (Place::File(path.clone()), local_key(path).map_err(failed)?)
-            }
-            DriverLocation::Git {
-                repository,
-                reference,
-            } => {
-                let tree = source::resolve(repository, reference).map_err(failed)?;
-                let key = KeyBuilder::new("source", 1).field("git tree", &tree);
-                let repository = repository.clone();
-                (Place::Commit { repository, tree }, key)
-            }
-        };
-        let work = async {
-            self.may_begin(Mode::Run)?;
-            facts_work(&self.take_source(&place).map_err(failed)?)
-        };
-        let done = self
-            .steps
-            .step(mode, Phase::Configure, inputs, work)
-            .await?;
-        read_facts(&done)
-    }
-
-    /// Brings what a build needs of the sources at `place` into the store.
-    fn take_source(&self, place: &Place) -> Result<KnownSource, SourceError> {
-        let work = self.store.temporary_folder()?;
-        let unpacked = work.path().join("unpacked");
-        let archived = work.path().join("archived.tar");
-        let path = match place {
-            Place::File(path) => path,
-            Place::Commit { repository, tree } => {
-                source::archive(repository, tree, &archived)?;
-                &archived
-            }
-        };
-        let folder = if path.is_dir() {
-            path
-        } else {
-            crate::fs::create_folder(&unpacked)?;
-            unpack::unpack(path, &unpacked, &unpack::Limits::default())?;
-            &unpacked
-        };
-        let source = source::read_source(folder)?;
-        let tree = work.path().join("tree");
-        source::copy_parts(&source, &tree)?;
-        let sha256 = tree_digest_of_folder(&tree)?;
-        self.store.put_tree(&tree, sha256)?;
-        Ok(KnownSource {
-            tree: sha256,
-            layout: source.layout,
-            has_probe: source.has_probe,
-        })
-    }
-
-    async fn fetch_source(&self, url: &str, mode: Mode) -> Result<(PathBuf, Sha256), Halt> {
-        let candidates = vec![Arc::from(url)];
-        let fetched = if let Some(known) = self.fetcher.known(&candidates, None) {
-            known
-        } else {
-            self.may_begin(mode)?;
-            let request = Request {
-                candidates,
-                sha256: None,
-                size_bytes: None,
-                kind: ContentKind::Tarball,
-            };
-            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| Halt::from(error.failure()))?
-        };
-        Ok((self.store.blob_path(fetched.sha256), fetched.sha256))
     }
 
     async fn configure(
@@ -265,33 +151,7 @@ impl Pipeline {
         source::configure_old(&folder, &build.driver, &tree).map_err(failed)?;
         let sha256 = tree_digest_of_folder(&tree).map_err(|error| failed(error.into()))?;
         self.store.put_tree(&tree, sha256).map_err(stored)?;
-        let role = TreeRole::Driver;
-        Ok(Work::plain(StepResult::Tree { sha256, role }))
-    }
-
-    /// The folder of the sources in the store; taken again when it was cleaned away.
-    fn source_tree(&self, build: &Build, source: &KnownSource) -> Result<PathBuf, Halt> {
-        if !self.store.has_tree(source.tree) {
-            let failed = |error: SourceError| self.source_failure(&build.driver, &error);
-            let place = match &build.driver.location {
-                DriverLocation::Path(path) => Place::File(path.clone()),
-                DriverLocation::Url(url) => {
-                    let known = self.fetcher.known(&[Arc::from(url.as_str())], None);
-                    let known = known.ok_or(Halt::NotRun)?;
-                    Place::File(self.store.blob_path(known.sha256))
-                }
-                DriverLocation::Git {
-                    repository,
-                    reference,
-                } => Place::Commit {
-                    repository: repository.clone(),
-                    tree: source::resolve(repository, reference).map_err(failed)?,
-                },
-            };
-            self.take_source(&place).map_err(failed)?;
-        }
-        self.store.touch_tree(source.tree);
-        Ok(self.store.tree_path(source.tree))
+        Ok(Work::of_tree(sha256, TreeRole::Driver))
     }
 
     /// The folder of the configured driver in the store; configured again when it was cleaned away.
@@ -308,11 +168,7 @@ impl Pipeline {
                     let script = render(&build.driver, &source)?;
                     self.configure(build, &source, script).await?
                 };
-                match configured.result {
-                    StepResult::Tree { sha256, .. } => Ok(sha256),
-                    StepResult::Failure(failure) => Err(failure.into()),
-                    other => Err(unexpected(&other, Phase::Configure)),
-                }
+                configured.into_tree(Phase::Configure)
             };
             let found = self.trees.run(tree, again).await?;
             if found != tree || !self.store.has_tree(tree) {
@@ -329,21 +185,6 @@ impl Pipeline {
         Ok(self.store.tree_path(tree))
     }
 
-    /// What sources that cannot be used mean: a disk that fails says nothing about a driver.
-    fn source_failure(&self, driver: &Driver, error: &SourceError) -> Halt {
-        match error {
-            SourceError::File(error) | SourceError::Unpack(UnpackError::File(error))
-                if !error.is_not_found() =>
-            {
-                self.steps.storage_failure(error, Phase::Configure)
-            }
-            _ => {
-                let message = format!("driver {}: {error}", driver.version);
-                Failure::new(FailureClass::Configure, Phase::Configure, message).into()
-            }
-        }
-    }
-
     /// The mount of the configured driver.
     pub(super) async fn driver_mount(
         &self,
@@ -358,44 +199,6 @@ fn mount(source: PathBuf) -> Mount {
     Mount {
         source,
         target: PathBuf::from("/driver"),
-    }
-}
-
-/// What stands for sources on this machine: the content of a tarball, or of the parts of a folder that count.
-fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
-    let key = KeyBuilder::new("source", 1);
-    if path.is_file() {
-        let file = std::fs::File::open(path).map_err(crate::fs::FileError::of("read", path))?;
-        let (sha256, _) =
-            Sha256::of_reader(file).map_err(crate::fs::FileError::of("read", path))?;
-        return Ok(key.field("tarball", sha256));
-    }
-    let source: DriverSource = source::read_source(path)?;
-    let mut key = key;
-    for part in source.parts() {
-        key = key.field(*part, tree_digest_of_folder(&source.folder.join(part))?);
-    }
-    Ok(key)
-}
-
-pub(super) fn facts_work(facts: &impl Serialize) -> Result<Work, Halt> {
-    let value = serde_json::to_value(facts).map_err(|error| {
-        Failure::new(
-            FailureClass::Infrastructure,
-            Phase::Configure,
-            error.to_string(),
-        )
-    })?;
-    Ok(Work::plain(StepResult::Facts(value)))
-}
-
-pub(super) fn read_facts<T: serde::de::DeserializeOwned>(done: &Done) -> Result<T, Halt> {
-    match done.result()? {
-        StepResult::Facts(value) => serde_json::from_value(value.clone()).map_err(|error| {
-            let message = format!("kept facts of a driver cannot be read: {error}");
-            Failure::new(FailureClass::Infrastructure, Phase::Configure, message).into()
-        }),
-        other => Err(unexpected(other, Phase::Configure)),
     }
 }
 

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::adapted_tree::{link_all, replace, wrapper};
 use super::checks::script_failure;
-use super::driver_inputs::{facts_work, read_facts};
 use super::inspect::Inspection;
 use super::job::{JobRequest, failure_of, limits_of};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Done, Failed, Halt, Mode, Work};
+use super::step::{Failed, Halt, Mode};
 use super::toolchain::ChosenToolchain;
+use super::work::{Done, Work};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::event::HostPrograms;
 use crate::executor::Network;
@@ -173,7 +173,7 @@ impl Pipeline {
         let inputs = plan.key(kernel);
         let work = self.adapt_now(build, kernel, &plan);
         let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
-        let outcome: Adapted = read_facts(&done)?;
+        let outcome: Adapted = done.facts(Phase::Prepare)?;
         let new = |tree: Sha256| {
             let pair = outcome.trees.iter().find(|(original, _)| *original == tree);
             pair.map_or(tree, |(_, adapted)| *adapted)
@@ -211,7 +211,7 @@ impl Pipeline {
         let is_there = |(_, adapted): &(Sha256, Sha256)| self.store.has_tree(*adapted);
         if !outcome.trees.iter().all(is_there) {
             let work = self.adapt_now(build, original, plan).await?;
-            if work.result != facts_work(outcome)?.result {
+            if work.result != Work::of_facts(outcome, Phase::Prepare)?.result {
                 let message = format!(
                     "the programs of {} became others than before; run `driverkit-matrix cache verify`",
                     build.kernel
@@ -271,7 +271,7 @@ impl Pipeline {
             let made = self.adapt_tree(tree, plan, folder.as_deref(), &mut adapted);
             made.map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
         }
-        let work = facts_work(&adapted)?;
+        let work = Work::of_facts(&adapted, Phase::Prepare)?;
         Ok(match built {
             Some(built) => built.work(work.result),
             None => work,

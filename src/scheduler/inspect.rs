@@ -7,10 +7,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::host_programs::TreeProgram;
-use super::kernel_inputs::{Input, unexpected};
+use super::kernel_inputs::Input;
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, Work};
-use crate::cache::StepResult;
+use super::step::{Halt, Mode};
+use super::work::Work;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::kernel::Kernel;
@@ -66,23 +66,10 @@ impl Pipeline {
         let work = async {
             self.materialise(inputs).await?;
             let inspection = self.look_inside(wanted, inputs)?;
-            let value = serde_json::to_value(&inspection).map_err(|error| {
-                Failure::new(
-                    FailureClass::Infrastructure,
-                    Phase::Unpack,
-                    error.to_string(),
-                )
-            })?;
-            Ok(Work::plain(StepResult::Facts(value)))
+            Work::of_facts(&inspection, Phase::Unpack)
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        match done.result()? {
-            StepResult::Facts(value) => serde_json::from_value(value.clone()).map_err(|error| {
-                let message = format!("kept facts of a kernel tree cannot be read: {error}");
-                Failure::new(FailureClass::Infrastructure, Phase::Unpack, message).into()
-            }),
-            other => Err(unexpected(other, Phase::Unpack)),
-        }
+        done.facts(Phase::Unpack)
     }
 
     fn look_inside(&self, wanted: &WantedTree<'_>, inputs: &[Input]) -> Result<Inspection, Halt> {

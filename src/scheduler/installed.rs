@@ -9,10 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::inspect::{Inspection, check_claims};
-use super::kernel_inputs::{KernelInputs, unexpected};
+use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, Work};
-use crate::cache::{StepResult, TreeRole};
+use super::step::{Halt, Mode};
+use super::work::Work;
+use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::FileError;
@@ -65,14 +66,10 @@ impl Pipeline {
         let work = async {
             self.may_begin(Mode::Run)?;
             let sha256 = take().await?;
-            let role = TreeRole::Package;
-            Ok(Work::plain(StepResult::Tree { sha256, role }))
+            Ok(Work::of_tree(sha256, TreeRole::Package))
         };
         let done = self.steps.step(mode, Phase::Unpack, inputs, work).await?;
-        let tree = match done.result()? {
-            StepResult::Tree { sha256, .. } => *sha256,
-            other => return Err(unexpected(other, Phase::Unpack)),
-        };
+        let tree = done.tree(Phase::Unpack)?;
         if mode == Mode::Run && !self.store.has_tree(tree) {
             take().await?;
         }

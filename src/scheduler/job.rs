@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, Work, backoff};
+use super::step::{Halt, Mode, backoff};
 use super::stop::StopReason;
+use super::work::Work;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
 use crate::event::EventKind;

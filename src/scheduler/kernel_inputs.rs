@@ -12,7 +12,6 @@ use super::pipeline::Pipeline;
 use super::prepare::{KernelSource, Preparation};
 use super::step::{Halt, Mode};
 use super::subscription::Download;
-use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::event::{HostPrograms, InputReport, TreeOrigin, TreeReport};
 use crate::executor::Mount;
@@ -249,11 +248,4 @@ impl Pipeline {
         };
         kernel.inspection.mounts.iter().map(mount).collect()
     }
-}
-
-pub(super) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
-    let message = format!(
-        "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
-    );
-    Failure::new(FailureClass::Infrastructure, phase, message).into()
 }

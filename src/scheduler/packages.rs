@@ -1,10 +1,11 @@
 //! From a package's addresses to its tree: fetch and unpack, each once for the whole run.
 
-use super::kernel_inputs::{Input, unexpected};
+use super::kernel_inputs::Input;
 use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode, Work};
+use super::step::{Failed, Halt, Mode};
 use super::subscription::Download;
-use crate::cache::{StepResult, TreeRole};
+use super::work::Work;
+use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::LogSink as _;
 use crate::failure::{Failure, FailureClass, Phase};
@@ -72,14 +73,10 @@ impl Pipeline {
         let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
         let work = async {
             let sha256 = self.unpack_now(package, fetched.sha256, download).await?;
-            let role = TreeRole::Package;
-            Ok(Work::plain(StepResult::Tree { sha256, role }))
+            Ok(Work::of_tree(sha256, TreeRole::Package))
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        match done.result()? {
-            StepResult::Tree { sha256, .. } => Ok(*sha256),
-            other => Err(unexpected(other, Phase::Unpack)),
-        }
+        done.tree(Phase::Unpack)
     }
 
     /// Unpacks a package whose outcome is not known or whose tree was cleaned away.

@@ -1,23 +1,25 @@
 //! One build from start to end: kernel, toolchain, driver, checks, artifacts, and the report about it.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
 use super::artifact::{Ingredients, phase_of};
 use super::checks::{Answers, Locks};
-use super::driver_inputs::{DriverInputs, KnownSource};
+use super::driver_inputs::DriverInputs;
+use super::driver_sources::KnownSource;
 use super::events::Events;
 use super::kernel_inputs::{Input, KernelInputs, KernelPackages};
+use super::memo::{Memo, Retries};
 use super::out_folder::OutFolder;
 use super::run::Reproduce;
-use super::step::{Done, Halt, Mode, StepRunner};
+use super::step::{Halt, Mode, StepRunner};
 use super::stop::Stop;
 use super::toolchain::{ChosenToolchain, Toolchains};
+use super::work::Done;
 use crate::cache::StepResult;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
@@ -26,7 +28,7 @@ use crate::executor::Executor;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{Fetcher, SingleFlight};
 use crate::kernel::Architecture;
-use crate::plan::{Build, BuildId};
+use crate::plan::Build;
 use crate::source::ConfiguredDriver;
 use crate::store::Store;
 use crate::target::LoaderName;
@@ -65,68 +67,6 @@ pub(super) struct Pipeline {
     pub(super) aliases: HashMap<String, LoaderName>,
     /// The command that does one build again.
     pub(super) reproduce: Reproduce,
-}
-
-/// Remembers values for the length of a run.
-pub(super) struct Memo<K, V>(Mutex<HashMap<K, V>>);
-
-impl<K, V> Default for Memo<K, V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: Eq + Hash, V: Clone> Memo<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
-    }
-
-    pub(super) fn clear(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-
-    pub(super) fn remove(&self, key: &K) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    pub(super) fn put(&self, key: K, value: V) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, value);
-    }
-}
-
-/// Failures that were tried again, by build.
-#[derive(Default)]
-pub(super) struct Retries(Mutex<HashMap<BuildId, Vec<Failure>>>);
-
-impl Retries {
-    pub(super) fn push(&self, build: BuildId, failure: Failure) {
-        self.lock().entry(build).or_default().push(failure);
-    }
-
-    fn take(&self, build: &BuildId) -> Vec<Failure> {
-        self.lock().remove(build).unwrap_or_default()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, Vec<Failure>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What is known of a build while it is under way.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::artifact::phase_of;
-use super::kernel_inputs::unexpected;
 use super::pipeline::Pipeline;
-use super::step::{Done, Failed, Halt};
+use super::step::{Failed, Halt};
+use super::work::{Done, unexpected};
 use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::Sha256;
 use crate::driver::Artifact;

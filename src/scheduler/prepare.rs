@@ -7,15 +7,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checks::script_failure;
-use super::driver_inputs::{facts_work, read_facts};
 use super::inspect::{Inspection, check_claims};
 use super::job::{JobRequest, LeftTree};
-use super::kernel_inputs::{Input, KernelInputs, unexpected};
+use super::kernel_inputs::{Input, KernelInputs};
 use super::packages::request_for_text;
 use super::pipeline::Pipeline;
-use super::step::{Done, Halt, Mode, Work};
+use super::step::{Halt, Mode};
 use super::toolchain::ChosenToolchain;
-use crate::cache::{StepResult, TreeRole};
+use super::work::{Done, Work};
+use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
@@ -134,12 +134,13 @@ impl Pipeline {
         let inputs = KeyBuilder::new("read configuration", 1).field("configuration", sha256);
         let work = async {
             let text = self.configuration_text(kernel, sha256)?;
-            facts_work(&ConfigurationFacts {
+            let facts = ConfigurationFacts {
                 gcc_version: verify::gcc_of_configuration(&String::from_utf8_lossy(&text)),
-            })
+            };
+            Work::of_facts(&facts, Phase::Fetch)
         };
         let done = self.steps.step(mode, Phase::Fetch, inputs, work).await?;
-        read_facts(&done)
+        done.facts(Phase::Fetch)
     }
 
     /// The content of a configuration, which whoever made the plan has put into the store.
@@ -174,10 +175,7 @@ impl Pipeline {
         }
         let work = self.prepare_now(build, &preparation);
         let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
-        let tree = match done.result()? {
-            StepResult::Tree { sha256, .. } => *sha256,
-            other => return Err(unexpected(other, Phase::Prepare)),
-        };
+        let tree = done.tree(Phase::Prepare)?;
         let inspection = self
             .inspect_prepared(build, tree, &preparation, mode)
             .await?;
@@ -266,16 +264,17 @@ impl Pipeline {
         let work = async {
             self.materialise_prepared(build, tree, preparation).await?;
             let facts = self.read_tree(&self.store.tree_path(tree).join(inside))?;
-            facts_work(&Inspection {
+            let inspection = Inspection {
                 mounts: vec![(tree, inside.to_owned())],
                 build_folder: build_folder.to_owned(),
                 facts,
                 // Made for this machine.
                 programs: Vec::new(),
-            })
+            };
+            Work::of_facts(&inspection, Phase::Prepare)
         };
         let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
-        read_facts(&done)
+        done.facts(Phase::Prepare)
     }
 
     /// Makes sure that all trees of a kernel are in the store, making those again that were cleaned away.
@@ -303,10 +302,9 @@ impl Pipeline {
         preparation: &Preparation,
     ) -> Result<(), Halt> {
         if !self.store.has_tree(tree) {
-            let again = async || match self.prepare_now(build, preparation).await?.result {
-                StepResult::Tree { sha256, .. } => Ok(sha256),
-                StepResult::Failure(failure) => Err(failure.into()),
-                other => Err(unexpected(&other, Phase::Prepare)),
+            let again = async || {
+                let prepared = self.prepare_now(build, preparation).await?;
+                prepared.into_tree(Phase::Prepare)
             };
             let found = Box::pin(self.trees.run(tree, again)).await?;
             if found != tree {

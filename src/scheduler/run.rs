@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::events::Events;
+use super::memo::{Memo, Retries};
 use super::order::{History, longest_first};
 use super::out_folder::OutFolder;
-use super::pipeline::{Memo, Pipeline};
+use super::pipeline::Pipeline;
 use super::step::{Asked, Mode, RetryClasses, StepRunner};
 use super::stop::{Stop, StopReason};
 use super::toolchain::Toolchains;
@@ -288,7 +289,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         prepared: Memo::default(),
         check_locks: super::checks::Locks::default(),
         pulls: SingleFlight::default(),
-        retries: super::pipeline::Retries::default(),
+        retries: Retries::default(),
         infrastructure_failures: AtomicU32::new(0),
         aliases: aliases(plan),
         reproduce: settings.reproduce.clone(),

@@ -16,8 +16,9 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
 use crate::fs::{FileError, Lock};
 
-use super::pipeline::Memo;
+use super::memo::Memo;
 use super::stop::{Stop, StopReason};
+use super::work::{Done, Work};
 
 /// How many outcomes are remembered that several builds in a row ask for.
 const SHARED_OUTCOMES: usize = 4096;
@@ -80,61 +81,6 @@ impl RetryClasses {
 
     fn wants(&self, outcome: &Outcome) -> bool {
         matches!(&outcome.result, StepResult::Failure(failure) if self.classes.contains(&failure.class))
-    }
-}
-
-/// What a step gave, and whether it was there already.
-#[derive(Clone, Debug)]
-pub(super) struct Done {
-    /// What came of it.
-    pub(super) outcome: Arc<Outcome>,
-    /// Its key.
-    pub(super) key: Sha256,
-    /// Whether it comes from an earlier run.
-    pub(super) is_cached: bool,
-    /// Whether it was done for the one who asked, not found, and not waited for while it was done for another.
-    pub(super) is_own: bool,
-}
-
-impl Done {
-    /// What came of the step, unless it failed.
-    pub(super) fn result(&self) -> Result<&StepResult, Halt> {
-        match &self.outcome.result {
-            StepResult::Failure(failure) => Err(Halt::Failed(Box::new(Failed {
-                failure: failure.clone(),
-                log: self.outcome.log,
-                is_cached: self.is_cached,
-            }))),
-            result => Ok(result),
-        }
-    }
-}
-
-/// What the work of a step gives: everything of an [`Outcome`] but the key's fields.
-#[derive(Clone, Debug)]
-pub(super) struct Work {
-    /// What came of it.
-    pub(super) result: StepResult,
-    /// The digest of the compressed log.
-    pub(super) log: Option<Sha256>,
-    /// Wall time.
-    pub(super) wall: Duration,
-    /// Processor time.
-    pub(super) cpu: Option<Duration>,
-    /// Peak memory in bytes.
-    pub(super) peak_memory_bytes: Option<u64>,
-}
-
-impl Work {
-    /// Work without a job.
-    pub(super) fn plain(result: StepResult) -> Self {
-        Self {
-            result,
-            log: None,
-            wall: Duration::ZERO,
-            cpu: None,
-            peak_memory_bytes: None,
-        }
     }
 }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checks::script_failure;
-use super::driver_inputs::{facts_work, read_facts};
 use super::job::{JobRequest, failure_of, limits_of};
-use super::kernel_inputs::{Input, unexpected};
+use super::kernel_inputs::Input;
 use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode, Work};
+use super::step::{Failed, Halt, Mode};
 use super::toolchain::Toolchains;
+use super::work::{Work, unexpected};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::{Exit, Network, Toolchain};
@@ -56,7 +56,7 @@ impl Pipeline {
         let work = self.download_now(&download);
         let key = download.key();
         let done = self.steps.step(mode, Phase::Fetch, key, work).await?;
-        let files: Vec<Downloaded> = read_facts(&done)?;
+        let files: Vec<Downloaded> = done.facts(Phase::Fetch)?;
         let inputs = files.into_iter().map(async |file| {
             let package = download.package(&file);
             let fetched = Fetched {
@@ -169,7 +169,7 @@ impl Pipeline {
                 size_bytes,
             });
         }
-        Ok(result.work(facts_work(&files)?.result))
+        Ok(result.work(Work::of_facts(&files, Phase::Fetch)?.result))
     }
 
     /// Downloads packages again whose content was cleaned away.

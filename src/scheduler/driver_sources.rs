@@ -1,0 +1,191 @@
+//! A driver's sources, from wherever they are into the store: a tarball with an address, one of this machine, a folder,
+//! or a commit of a local clone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::pipeline::Pipeline;
+use super::step::{Halt, Mode};
+use super::work::Work;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::{Driver, DriverLocation};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::{ContentKind, Request};
+use crate::fs::FileError;
+use crate::plan::Build;
+use crate::source::{self, DriverSource, Layout, SourceError};
+use crate::unpack::{self, UnpackError, tree_digest_of_folder};
+
+/// What is known of driver sources: their tree in the store and how they are laid out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownSource {
+    pub(super) tree: Sha256,
+    pub(super) layout: Layout,
+    pub(super) has_probe: bool,
+}
+
+/// Where sources are on this machine.
+enum Place {
+    /// A folder or tarball.
+    File(PathBuf),
+    /// The content of a commit.
+    Commit { repository: PathBuf, tree: String },
+}
+
+impl Pipeline {
+    /// What is known of a driver's sources, which are taken into the store once for the whole run.
+    pub(super) async fn source(
+        &self,
+        driver: &Driver,
+        mode: Mode,
+    ) -> Result<Arc<KnownSource>, Halt> {
+        if let Some(known) = self.sources.get(&driver.version) {
+            return known;
+        }
+        let found = self.find_source(driver, mode).await.map(Arc::new);
+        if !matches!(found, Err(Halt::Missing | Halt::NotRun)) {
+            self.sources.put(driver.version.clone(), found.clone());
+        }
+        found
+    }
+
+    async fn find_source(&self, driver: &Driver, mode: Mode) -> Result<KnownSource, Halt> {
+        let failed = |error: SourceError| self.source_failure(driver, &error);
+        let (place, inputs) = match &driver.location {
+            DriverLocation::Url(url) => {
+                let (path, sha256) = self.fetch_source(url, mode).await?;
+                let key = KeyBuilder::new("source", 1).field("tarball", sha256);
+                (Place::File(path), key)
+            }
+            DriverLocation::Path(path) => {
+                (Place::File(path.clone()), local_key(path).map_err(failed)?)
+            }
+            DriverLocation::Git {
+                repository,
+                reference,
+            } => {
+                let tree = source::resolve(repository, reference).map_err(failed)?;
+                let key = KeyBuilder::new("source", 1).field("git tree", &tree);
+                let repository = repository.clone();
+                (Place::Commit { repository, tree }, key)
+            }
+        };
+        let work = async {
+            self.may_begin(Mode::Run)?;
+            let taken = self.take_source(&place).map_err(failed)?;
+            Work::of_facts(&taken, Phase::Configure)
+        };
+        let done = self
+            .steps
+            .step(mode, Phase::Configure, inputs, work)
+            .await?;
+        done.facts(Phase::Configure)
+    }
+
+    /// Brings what a build needs of the sources at `place` into the store.
+    fn take_source(&self, place: &Place) -> Result<KnownSource, SourceError> {
+        let work = self.store.temporary_folder()?;
+        let unpacked = work.path().join("unpacked");
+        let archived = work.path().join("archived.tar");
+        let path = match place {
+            Place::File(path) => path,
+            Place::Commit { repository, tree } => {
+                source::archive(repository, tree, &archived)?;
+                &archived
+            }
+        };
+        let folder = if path.is_dir() {
+            path
+        } else {
+            crate::fs::create_folder(&unpacked)?;
+            unpack::unpack(path, &unpacked, &unpack::Limits::default())?;
+            &unpacked
+        };
+        let source = source::read_source(folder)?;
+        let tree = work.path().join("tree");
+        source::copy_parts(&source, &tree)?;
+        let sha256 = tree_digest_of_folder(&tree)?;
+        self.store.put_tree(&tree, sha256)?;
+        Ok(KnownSource {
+            tree: sha256,
+            layout: source.layout,
+            has_probe: source.has_probe,
+        })
+    }
+
+    async fn fetch_source(&self, url: &str, mode: Mode) -> Result<(PathBuf, Sha256), Halt> {
+        let candidates = vec![Arc::from(url)];
+        let fetched = if let Some(known) = self.fetcher.known(&candidates, None) {
+            known
+        } else {
+            self.may_begin(mode)?;
+            let request = Request {
+                candidates,
+                sha256: None,
+                size_bytes: None,
+                kind: ContentKind::Tarball,
+            };
+            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
+            fetched.map_err(|error| Halt::from(error.failure()))?
+        };
+        Ok((self.store.blob_path(fetched.sha256), fetched.sha256))
+    }
+
+    /// The folder of the sources in the store; taken again when it was cleaned away.
+    pub(super) fn source_tree(&self, build: &Build, source: &KnownSource) -> Result<PathBuf, Halt> {
+        if !self.store.has_tree(source.tree) {
+            let failed = |error: SourceError| self.source_failure(&build.driver, &error);
+            let place = match &build.driver.location {
+                DriverLocation::Path(path) => Place::File(path.clone()),
+                DriverLocation::Url(url) => {
+                    let known = self.fetcher.known(&[Arc::from(url.as_str())], None);
+                    let known = known.ok_or(Halt::NotRun)?;
+                    Place::File(self.store.blob_path(known.sha256))
+                }
+                DriverLocation::Git {
+                    repository,
+                    reference,
+                } => Place::Commit {
+                    repository: repository.clone(),
+                    tree: source::resolve(repository, reference).map_err(failed)?,
+                },
+            };
+            self.take_source(&place).map_err(failed)?;
+        }
+        self.store.touch_tree(source.tree);
+        Ok(self.store.tree_path(source.tree))
+    }
+
+    /// What sources that cannot be used mean: a disk that fails says nothing about a driver.
+    pub(super) fn source_failure(&self, driver: &Driver, error: &SourceError) -> Halt {
+        match error {
+            SourceError::File(error) | SourceError::Unpack(UnpackError::File(error))
+                if !error.is_not_found() =>
+            {
+                self.steps.storage_failure(error, Phase::Configure)
+            }
+            _ => {
+                let message = format!("driver {}: {error}", driver.version);
+                Failure::new(FailureClass::Configure, Phase::Configure, message).into()
+            }
+        }
+    }
+}
+
+/// What stands for sources on this machine: the content of a tarball, or of the parts of a folder that count.
+fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
+    let key = KeyBuilder::new("source", 1);
+    if path.is_file() {
+        let file = std::fs::File::open(path).map_err(FileError::of("read", path))?;
+        let (sha256, _) = Sha256::of_reader(file).map_err(FileError::of("read", path))?;
+        return Ok(key.field("tarball", sha256));
+    }
+    let source: DriverSource = source::read_source(path)?;
+    let mut key = key;
+    for part in source.parts() {
+        key = key.field(*part, tree_digest_of_folder(&source.folder.join(part))?);
+    }
+    Ok(key)
+}
