@@ -15,30 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use docker_daemon::{Daemon, SETUP, make_certificates};
-use driverkit_matrix::executor::{
-    Completion, DockerAddress, DockerPool, Executor, Exit, Job, Limits,
-};
+use driverkit_matrix::executor::{Completion, DockerAddress, DockerPool, Executor, Exit, Job};
 use driverkit_matrix::fs;
 use rustix::process::Signal;
-use small_image::image;
 use tokio_util::sync::CancellationToken;
 
 fn job(script: &str, output: &Path) -> Job {
-    Job {
-        name: "case".to_owned(),
-        run_id: format!("test-{}", std::process::id()),
-        toolchain: image().toolchain(),
-        script: script.to_owned(),
-        mounts: Vec::new(),
-        environment: Vec::new(),
-        network: driverkit_matrix::executor::Network::None,
-        limits: Limits {
-            timeout: Duration::from_mins(2),
-            memory_bytes: 256 << 20,
-            processes: 64,
-        },
-        output: output.to_owned(),
-    }
+    small_image::job(script, format!("test-{}", std::process::id()), output)
 }
 
 struct Ended {

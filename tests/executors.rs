@@ -21,8 +21,6 @@ mod daemon;
 #[path = "common/small_image.rs"]
 mod small_image;
 
-use small_image::image;
-
 const SETUP: &str = "these tests need a Docker daemon and bubblewrap: run scripts/setup.sh";
 
 async fn docker() -> DockerExecutor {
@@ -61,21 +59,7 @@ fn run_id() -> String {
 }
 
 fn job(script: &str, output: &Path) -> Job {
-    Job {
-        name: "case".to_owned(),
-        run_id: run_id(),
-        toolchain: image().toolchain(),
-        script: script.to_owned(),
-        mounts: Vec::new(),
-        environment: Vec::new(),
-        network: driverkit_matrix::executor::Network::None,
-        limits: Limits {
-            timeout: Duration::from_mins(2),
-            memory_bytes: 256 << 20,
-            processes: 64,
-        },
-        output: output.to_owned(),
-    }
+    small_image::job(script, run_id(), output)
 }
 
 /// What came of a job: completion, log, and the files in its output folder with their contents.

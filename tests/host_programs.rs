@@ -23,40 +23,11 @@ use driverkit_matrix::executor::{
 use driverkit_matrix::fs;
 use driverkit_matrix::image::BuiltImage;
 use driverkit_matrix::report::{BuildRecord, read_manifest};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use host::run;
-use real::{images, program, vendor};
+use real::{images, kernel, program, vendor};
 use rpmbuild::rpmbuild;
-
-/// The header packages of a suite's newest plain kernel, with the programs for machines of `host`, unpacked into `into`.
-fn debian(suite: &str, architecture: &str, host: &str, folder: &Path, into: &Path) {
-    let matrix = format!(
-        "drivers = [\"x\"]\narchitectures = [\"{architecture}\"]\n[[target]]\nname = \"debian\"\n\
-         kernels = {{ from = \"mirror\", suites = [\"{suite}\"], flavours = [\"plain\"], latest = 1, allow_expired = true }}\n"
-    );
-    fs::write(&folder.join("find.toml"), matrix).unwrap();
-    let output = program(folder)
-        .args(["plan", "find.toml", "--format", "json"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "run scripts/test.sh\n{text}");
-    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").unwrap();
-    for package in plan["builds"][0]["packages"].as_array().unwrap() {
-        if !package["host"].is_null() && package["host"] != host {
-            continue;
-        }
-        let url = package["url"].as_str().unwrap();
-        let url = url.replace("http://ftp.debian.org/debian", mirror.trim_end_matches('/'));
-        let file = folder.join(url.rsplit('/').next().unwrap());
-        let path = file.to_str().unwrap();
-        run("curl", &["-sSf", "-o", path, &url], folder);
-        run("dpkg-deb", &["-x", path, into.to_str().unwrap()], folder);
-    }
-}
 
 /// One whole header tree `tree` of Debian's packages in `all`, with modpost as everyone else has it.
 fn merge(all: &Path, tree: &Path) {
@@ -143,7 +114,12 @@ fn host_programs(build: &BuildRecord) -> &'static str {
 /// A tree of Debian's newest kernel 6.1 for `architecture`, with programs for the same, below `root`.
 fn debian_tree(architecture: &str, folder: &Path, root: &Path, release: &str) -> PathBuf {
     let all = folder.join(format!("packages-{architecture}"));
-    debian("bookworm", architecture, architecture, folder, &all);
+    for url in kernel(folder, "plain", architecture, architecture).urls {
+        let package = folder.join(url.rsplit('/').next().unwrap());
+        let (path, into) = (package.to_str().unwrap(), all.to_str().unwrap());
+        run("curl", &["-sSf", "-o", path, &url], folder);
+        run("dpkg-deb", &["-x", path, into], folder);
+    }
     let tree = root.join(format!("usr/src/kernels/{release}"));
     merge(&all, &tree);
     tree

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use driverkit_matrix::executor::{DockerExecutor, Executor, Exit, Job, Limits, Mount};
+use driverkit_matrix::executor::{DockerExecutor, Executor, Exit, Mount};
 use driverkit_matrix::fs;
 use rootless_podman::Podman;
-use small_image::image;
+use small_image::job;
 use tokio_util::sync::CancellationToken;
 
 struct Ended {
@@ -30,24 +30,14 @@ struct Ended {
 
 async fn run(executor: &DockerExecutor, tree: &Path, script: &str, timeout: Duration) -> Ended {
     let output = tempfile::tempdir().unwrap();
-    let job = Job {
-        name: "case".to_owned(),
-        run_id: format!("test-{}", std::process::id()),
-        toolchain: image().toolchain(),
-        script: script.to_owned(),
-        mounts: vec![Mount {
-            source: tree.to_owned(),
-            target: "/usr/lib/tree".into(),
-        }],
-        environment: vec![("A".to_owned(), "b c".to_owned())],
-        network: driverkit_matrix::executor::Network::None,
-        limits: Limits {
-            timeout,
-            memory_bytes: 256 << 20,
-            processes: 64,
-        },
-        output: output.path().to_owned(),
-    };
+    let run_id = format!("test-{}", std::process::id());
+    let mut job = job(script, run_id, output.path());
+    job.mounts.push(Mount {
+        source: tree.to_owned(),
+        target: "/usr/lib/tree".into(),
+    });
+    job.environment.push(("A".to_owned(), "b c".to_owned()));
+    job.limits.timeout = timeout;
     let mut log = Vec::new();
     let completion = executor
         .run(&job, &mut log, &CancellationToken::new())

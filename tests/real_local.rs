@@ -32,6 +32,16 @@ fn installed_kernel() -> String {
         .expect("no kernel's headers are installed: run scripts/setup.sh")
 }
 
+/// The driver of these builds.
+const DRIVER: [&str; 6] = [
+    "--moduledrivername",
+    "scap",
+    "--driverversion",
+    "0.20.0",
+    "--timeout",
+    "600",
+];
+
 struct Called {
     code: Option<i32>,
     text: String,
@@ -41,14 +51,7 @@ fn local(folder: &Path, words: &[&str]) -> Called {
     let release = installed_kernel();
     let output = program(folder)
         .args(["local", "--target", "debian", "--kernelrelease", &release])
-        .args([
-            "--moduledrivername",
-            "scap",
-            "--driverversion",
-            "0.20.0",
-            "--timeout",
-            "600",
-        ])
+        .args(DRIVER)
         .args(words)
         .env("HOME", folder)
         .output()
@@ -177,14 +180,7 @@ fn an_ordinary_user_builds_too() {
             "--kernelrelease",
             &installed_kernel(),
         ])
-        .args([
-            "--moduledrivername",
-            "scap",
-            "--driverversion",
-            "0.20.0",
-            "--timeout",
-            "600",
-        ])
+        .args(DRIVER)
         .args(["--output-module", "mine/scap.ko", "--src-dir", "sources"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())

@@ -55,7 +55,7 @@ fn programs_of_another_machine_run_in_pods_as_they_do_in_docker() {
     namespace(NAMESPACE);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let kernel = kernel(folder, "cloud", "arm64");
+    let kernel = kernel(folder, "cloud", "arm64", "amd64");
     let matrix = format!(
         "drivers = [\"0.20.0+driver\"]\narchitectures = [\"arm64\"]\nartifacts = [\"module\"]\n\
          [defaults]\ntimeout = \"20m\"\n[[target]]\nname = \"debian\"\n\

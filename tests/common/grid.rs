@@ -283,8 +283,8 @@ pub(crate) fn rule(job: &str, then: &Value) -> Value {
     json!({ "job": job, "then": then })
 }
 
-/// A Debian package with these files.
-pub(crate) fn deb(files: &[(&str, &str)]) -> Vec<u8> {
+/// A tar archive with these files.
+pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();
@@ -294,7 +294,12 @@ pub(crate) fn deb(files: &[(&str, &str)]) -> Vec<u8> {
             .append_data(&mut header, name, content.as_bytes())
             .expect("memory");
     }
-    let data = builder.into_inner().expect("memory");
+    builder.into_inner().expect("memory")
+}
+
+/// A Debian package with these files.
+pub(crate) fn deb(files: &[(&str, &str)]) -> Vec<u8> {
+    let data = tarball(files);
     let mut package = b"!<arch>\n".to_vec();
     for (name, content) in [
         ("debian-binary", b"2.0\n".to_vec()),

@@ -59,11 +59,11 @@ pub(crate) fn program(folder: &Path) -> Command {
 
 /// The newest plain kernel of bookworm for amd64.
 pub(crate) fn kernel_of_bookworm(folder: &Path) -> Kernel {
-    kernel(folder, "plain", "amd64")
+    kernel(folder, "plain", "amd64", "amd64")
 }
 
-/// The newest kernel of bookworm of a flavour, for an architecture.
-pub(crate) fn kernel(folder: &Path, flavour: &str, architecture: &str) -> Kernel {
+/// The newest kernel of bookworm of a flavour, for an architecture, whose packages have programs for machines of `host`.
+pub(crate) fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> Kernel {
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").expect(
         "DRIVERKIT_MATRIX_MIRROR_DEBIAN says where Debian's archive is: run scripts/test.sh, or set it to what \
          scripts/mirror.sh prints",
@@ -83,8 +83,8 @@ pub(crate) fn kernel(folder: &Path, flavour: &str, architecture: &str) -> Kernel
     let build = &plan["builds"][0];
     let packages = build["packages"].as_array().unwrap().iter();
     let urls: Vec<String> = packages
-        // Of the packages with programs, the one for this machine.
-        .filter(|package| package["host"].is_null() || package["host"] == "amd64")
+        // Of the packages with programs, the one for that machine.
+        .filter(|package| package["host"].is_null() || package["host"] == host)
         .map(|package| package["url"].as_str().unwrap().to_owned())
         .collect();
     let urls = urls

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use driverkit_matrix::digest::Sha256;
-use driverkit_matrix::executor::{Toolchain, image_identity};
+use driverkit_matrix::executor::{Job, Limits, Network, Toolchain, image_identity};
 
 /// Programs of this machine that make up the test image.
 const PROGRAMS: &[&str] = &[
@@ -108,4 +109,23 @@ pub(crate) fn image() -> &'static TestImage {
         let identity = image_identity(&[format!("sha256:{}", Sha256::of(&bytes))]);
         TestImage { archive, identity }
     })
+}
+
+/// A job in it, whose script is short.
+pub(crate) fn job(script: &str, run_id: String, output: &Path) -> Job {
+    Job {
+        name: "case".to_owned(),
+        run_id,
+        toolchain: image().toolchain(),
+        script: script.to_owned(),
+        mounts: Vec::new(),
+        environment: Vec::new(),
+        network: Network::None,
+        limits: Limits {
+            timeout: Duration::from_mins(2),
+            memory_bytes: 256 << 20,
+            processes: 64,
+        },
+        output: output.to_owned(),
+    }
 }

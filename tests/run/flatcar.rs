@@ -4,8 +4,7 @@ use driverkit_matrix::fs;
 use serde_json::json;
 
 use crate::NOTHING;
-use crate::grid::{Grid, module, rule};
-use crate::prepared::tarball;
+use crate::grid::{Grid, module, rule, tarball};
 use crate::server::Server;
 
 const UTS_RELEASE: &str = "6.1.55-flatcar";

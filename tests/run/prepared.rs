@@ -4,7 +4,7 @@ use driverkit_matrix::fs;
 use serde_json::{Value, json};
 
 use crate::NOTHING;
-use crate::grid::{Grid, module, rule};
+use crate::grid::{Grid, module, rule, tarball};
 
 const SOURCE_RELEASE: &str = "6.1.55-edge";
 
@@ -43,19 +43,6 @@ retries = 0
     );
     grid.fake(&[prepares(SOURCE_RELEASE)]);
     grid
-}
-
-pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        builder
-            .append_data(&mut header, name, content.as_bytes())
-            .unwrap();
-    }
-    builder.into_inner().unwrap()
 }
 
 /// A job that prepares a tree of kernel `release`.
