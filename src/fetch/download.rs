@@ -8,20 +8,19 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode};
-use tokio::sync::Semaphore;
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::body::Body;
+use super::host::Host;
 use super::record::Validators;
 use super::{Answer, Settings};
 
 /// What is particular to one server.
 pub(super) struct Server<'a> {
     pub(super) client: &'a Client,
-    /// Bounds the connections to it.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) host: Arc<Host>,
     pub(super) settings: &'a Settings,
 }
 
@@ -64,11 +63,33 @@ impl Server<'_> {
                 _ => Duration::ZERO,
             };
             match delays.next() {
-                Some(delay) if answer.is_transient() && asked <= settings.longest_retry_after => {
+                Some(delay)
+                    if answer.is_transient()
+                        && asked <= settings.longest_retry_after
+                        && !self.host.is_away(settings) =>
+                {
                     tracing::debug!(url = shown(url), %answer, "tried again");
                     sleep(delay.max(asked)).await;
                 }
                 _ => return Err(answer),
+            }
+        }
+    }
+
+    /// Sends a request, and waits for the head of what is answered.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Answer> {
+        self.host.may_ask(self.settings)?;
+        let stall_timeout = self.settings.stall_timeout;
+        let sent = timeout(stall_timeout, request.send()).await;
+        let sent = sent.map_err(|_| Answer::Stalled(stall_timeout));
+        match sent.and_then(|sent| sent.map_err(|error| send_answer(&error))) {
+            Ok(response) => {
+                self.host.has_answered();
+                Ok(response)
+            }
+            Err(answer) => {
+                self.host.has_failed(&answer);
+                Err(answer)
             }
         }
     }
@@ -81,8 +102,7 @@ impl Server<'_> {
         complete: &mut Complete,
     ) -> Result<(), Answer> {
         // The semaphore is never closed.
-        let _permit = self.connections.acquire().await.ok();
-        let stall_timeout = self.settings.stall_timeout;
+        let _permit = self.host.connections.acquire().await.ok();
         let if_range = complete.validators.if_range().map(str::to_owned);
         // Without a validator only the digest can tell whether the rest belongs to the start.
         if if_range.is_none() && body.wanted().sha256.is_none() {
@@ -112,10 +132,7 @@ impl Server<'_> {
                 }
             }
         }
-        let mut response = timeout(stall_timeout, request.send())
-            .await
-            .map_err(|_| Answer::Stalled(stall_timeout))?
-            .map_err(|error| send_answer(&error))?;
+        let mut response = self.send(request).await?;
         match response.status() {
             StatusCode::OK => {
                 body.reset()?;
@@ -250,8 +267,12 @@ fn causes(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        texts.push(error.to_string());
+        let text = error.to_string();
         cause = error.source();
+        // Which part of the client failed is for its authors; what it met comes behind.
+        if cause.is_none() || !text.starts_with("client error (") {
+            texts.push(text);
+        }
     }
     if texts.is_empty() {
         "unknown cause".to_owned()

@@ -24,6 +24,9 @@ pub enum Answer {
     /// No connection, or no answer on it.
     #[error("could not be reached: {0}")]
     Connection(String),
+    /// Not asked: nobody has reached its server for long.
+    #[error("was not asked, its server being away; the last who asked heard that it {0}")]
+    Away(String),
     /// Redirected too often, or to somewhere that is no address.
     #[error("redirects without end or to nowhere: {0}")]
     Redirect(String),
@@ -91,7 +94,7 @@ impl Answer {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Connection(_) | Self::Stalled(_) | Self::Truncated { .. } => true,
+            Self::Connection(_) | Self::Away(_) | Self::Stalled(_) | Self::Truncated { .. } => true,
             _ => false,
         }
     }
@@ -136,8 +139,8 @@ pub struct FetchError {
 }
 
 impl FetchError {
-    /// Up to how many addresses stand in the message of a failure.
-    pub const SHOWN: usize = 4;
+    /// How many addresses that answered alike are named in the message of a failure; of more, the first and the last.
+    const SHOWN: usize = 2;
 
     /// Whether every address answered that there is no such file.
     pub fn is_not_there(&self) -> bool {
@@ -155,14 +158,44 @@ impl FetchError {
         .into_iter()
         .find(|&class| self.tried.iter().any(|tried| tried.answer.class() == class))
         .unwrap_or(FailureClass::HeadersNotFound);
-        let message = match &*self.tried {
-            [first, .., last] if self.tried.len() > Self::SHOWN => format!(
-                "none of {} addresses has it: {first}; ...; {last}",
-                self.tried.len()
-            ),
-            _ => self.to_string(),
+        Failure::new(class, Phase::Fetch, self.message())
+    }
+
+    /// Whether the message of the failure leaves addresses out.
+    pub fn is_shortened(&self) -> bool {
+        let mut alike = self.alike().into_iter();
+        alike.any(|(_, urls)| urls.len() > Self::SHOWN)
+    }
+
+    /// What the addresses answered, each answer once.
+    fn message(&self) -> String {
+        let [_, _, ..] = &*self.tried else {
+            return self.to_string();
         };
-        Failure::new(class, Phase::Fetch, message)
+        let answers = self.alike().into_iter().map(|(answer, urls)| match &*urls {
+            [url] => format!("{url} {answer}"),
+            [first, second] => format!("{first} and {second} each {answer}"),
+            [first, .., last] => format!("{first}, ..., {last} ({}) each {answer}", urls.len()),
+            [] => answer.to_string(),
+        });
+        let answers: Vec<String> = answers.collect();
+        format!(
+            "none of {} addresses has it: {}",
+            self.tried.len(),
+            answers.join("; ")
+        )
+    }
+
+    /// The addresses that answered alike, in the order in which they were tried.
+    fn alike(&self) -> Vec<(&Answer, Vec<&str>)> {
+        let mut alike: Vec<(&Answer, Vec<&str>)> = Vec::new();
+        for Tried { url, answer } in &self.tried {
+            match alike.iter_mut().find(|(found, _)| *found == answer) {
+                Some((_, urls)) => urls.push(url),
+                None => alike.push((answer, vec![url])),
+            }
+        }
+        alike
     }
 }
 
@@ -238,13 +271,23 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_first_and_the_last_of_many() {
-        let mut answers = vec![status(404); FetchError::SHOWN];
-        assert!(!error(&answers).failure().message.contains("..."));
-        answers.push(Answer::NoFile);
-        assert_eq!(
-            error(&answers).failure().message,
-            "none of 5 addresses has it: http://example.org/a answered 404; ...; http://example.org/a is not there"
-        );
+    fn a_failure_says_each_answer_once() {
+        let away = || Answer::Connection("no route".to_owned());
+        for (answers, message) in [
+            (vec![status(404)], "http://example.org/a answered 404"),
+            (
+                vec![status(404); 2],
+                "none of 2 addresses has it: http://example.org/a and http://example.org/a each answered 404",
+            ),
+            (
+                vec![status(404), away(), status(404), status(404)],
+                "none of 4 addresses has it: http://example.org/a, ..., http://example.org/a (3) each answered 404; \
+                 http://example.org/a could not be reached: no route",
+            ),
+        ] {
+            let error = error(&answers);
+            assert_eq!(error.failure().message, message);
+            assert_eq!(error.is_shortened(), message.contains("..."));
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! The fetcher: what is known already, who else is fetching it, and where to ask.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use reqwest::Client;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::address::{Address, without_credentials};
 use super::body::{Body, Wanted};
 use super::download::Server;
+use super::host::Hosts;
 use super::record::{Record, Validators};
 use super::{Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
@@ -52,7 +52,7 @@ pub struct Fetcher {
     pub(super) settings: Settings,
     flights: SingleFlight<FlightKey, Fetched, FetchError>,
     client: OnceLock<Result<Client, String>>,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    hosts: Hosts,
     pub(super) distrusted: Mutex<HashSet<String>>,
 }
 
@@ -69,7 +69,7 @@ impl Fetcher {
             },
             flights: SingleFlight::default(),
             client: OnceLock::new(),
-            hosts: Mutex::default(),
+            hosts: Hosts::default(),
             distrusted: Mutex::default(),
         }
     }
@@ -334,21 +334,9 @@ impl Fetcher {
             .get_or_init(|| make_client(&self.settings))
             .as_ref()
             .map_err(|error| Answer::Connection(error.clone()))?;
-        let host = format!(
-            "{}:{}",
-            url.host_str().unwrap_or_default(),
-            url.port_or_known_default().unwrap_or_default()
-        );
-        let connections = {
-            // The map is whole after every statement, so a panic elsewhere cannot have torn it.
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            let limit = self.settings.connections_per_host.max(1);
-            let new = || Arc::new(Semaphore::new(limit));
-            Arc::clone(hosts.entry(host).or_insert_with(new))
-        };
         Ok(Server {
             client,
-            connections,
+            host: self.hosts.of(url, &self.settings),
             settings: &self.settings,
         })
     }

@@ -14,6 +14,7 @@ mod content;
 mod download;
 mod error;
 mod fetcher;
+mod host;
 mod local;
 mod mirrors;
 mod probe;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
-use tokio::time::timeout;
 use url::Url;
 
 use super::address::{Address, without_credentials};
 use super::body::Wanted;
-use super::download::{Server, retry_after, send_answer};
+use super::download::{Server, retry_after};
 use super::fetcher::tried;
 use super::{Answer, FetchError, Fetched, Fetcher, Request};
 
@@ -137,7 +136,7 @@ impl Server<'_> {
     /// Asks whether there is a file, by HEAD; where a server refuses that, by a GET of its first byte.
     async fn probe(&self, url: &Url) -> Result<(), Answer> {
         // The semaphore is never closed.
-        let _permit = self.connections.acquire().await.ok();
+        let _permit = self.host.connections.acquire().await.ok();
         let head = self.status(self.client.head(url.clone())).await?;
         let refused = match head.0 {
             status if status.is_success() => return Ok(()),
@@ -160,11 +159,7 @@ impl Server<'_> {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<(StatusCode, Option<std::time::Duration>), Answer> {
-        let stall_timeout = self.settings.stall_timeout;
-        let response = timeout(stall_timeout, request.send())
-            .await
-            .map_err(|_| Answer::Stalled(stall_timeout))?
-            .map_err(|error| send_answer(&error))?;
+        let response = self.send(request).await?;
         Ok((response.status(), retry_after(response.headers())))
     }
 }

@@ -30,6 +30,10 @@ pub struct Settings {
     pub longest_delay: Duration,
     /// The longest wait that a server may ask for; one that asks for more is given up.
     pub longest_retry_after: Duration,
+    /// How long a server may be away, answering to nobody, before requests are no longer patient with it.
+    pub longest_outage: Duration,
+    /// How often such a server is asked whether it is back; in between, requests to it fail at once.
+    pub outage_pause: Duration,
     /// The largest file, where its size is not known beforehand.
     pub limit_bytes: u64,
     /// The most connections to one host at a time.
@@ -50,6 +54,8 @@ impl Default for Settings {
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(30),
             longest_retry_after: Duration::from_mins(2),
+            longest_outage: Duration::from_mins(5),
+            outage_pause: Duration::from_secs(30),
             limit_bytes: 2 << 30,
             connections_per_host: 6,
         }

@@ -38,7 +38,7 @@ impl Pipeline {
     /// The failure of a build whose package no address has. Where its message cannot name them all, its log does.
     fn not_fetched(&self, error: &FetchError) -> Halt {
         let failure = error.failure();
-        if error.tried.len() <= FetchError::SHOWN {
+        if !error.is_shortened() {
             return failure.into();
         }
         Halt::Failed(Box::new(Failed {

@@ -154,3 +154,51 @@ async fn redirects_are_followed() {
     setup.fetch(&request(&[server.url("a")])).await.unwrap();
     assert!(server.requests.lock().unwrap()[1].starts_with("GET /there?a=%2B "));
 }
+
+/// Nothing is answered: the connection just ends.
+fn hangs_up() -> Reply {
+    Reply::ok(b"").cut(0)
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_long_is_asked_now_and_then() {
+    // Patience has ended as soon as something has failed; nobody asks again before the test is over.
+    let server = Server::start(|_| hangs_up()).await;
+    let setup = Setup::new(|settings| settings.longest_outage = Duration::ZERO);
+    let first = setup.answer(&request(&[server.url("a")])).await;
+    assert!(matches!(first, Answer::Connection(_)), "{first}");
+    let second = setup.answer(&request(&[server.url("b")])).await;
+    assert_eq!(second, Answer::Away(first.to_string()));
+    assert!(second.is_transient());
+    assert_eq!(server.count(), 1);
+
+    // Asked at every turn, and patient with it again as soon as it has answered: with whatever.
+    let server = Server::start(|number| match number {
+        0 | 1 => hangs_up(),
+        2 | 3 => Reply::new("503 Service Unavailable", &[], b""),
+        _ => Reply::ok(&deb()),
+    })
+    .await;
+    let setup = Setup::new(|settings| {
+        settings.longest_outage = Duration::ZERO;
+        settings.outage_pause = Duration::ZERO;
+    });
+    for _ in 0..2 {
+        let answer = setup.answer(&request(&[server.url("a")])).await;
+        assert!(matches!(answer, Answer::Connection(_)), "{answer}");
+    }
+    setup.fetch(&request(&[server.url("a")])).await.unwrap();
+    assert_eq!(server.count(), 5);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_moment_is_waited_for() {
+    let server = Server::start(|number| match number {
+        0..3 => hangs_up(),
+        _ => Reply::ok(&deb()),
+    })
+    .await;
+    let setup = Setup::new(|_| {});
+    setup.fetch(&request(&[server.url("a")])).await.unwrap();
+    assert_eq!(server.count(), 4);
+}

@@ -1,0 +1,103 @@
+//! What all requests to one server share: the bound on their connections, and what is known of its being away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::{Answer, Settings};
+
+/// The servers that were asked, by name and port.
+#[derive(Default)]
+pub(super) struct Hosts(Mutex<HashMap<String, Arc<Host>>>);
+
+impl Hosts {
+    /// The server of `url`.
+    pub(super) fn of(&self, url: &Url, settings: &Settings) -> Arc<Host> {
+        let name = format!(
+            "{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or_default()
+        );
+        // The map is whole after every statement, so a panic elsewhere cannot have torn it.
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Host::new(settings.connections_per_host));
+        Arc::clone(hosts.entry(name).or_insert_with(new))
+    }
+}
+
+/// One server.
+pub(super) struct Host {
+    /// Bounds the connections to it.
+    pub(super) connections: Semaphore,
+    outage: Mutex<Option<Outage>>,
+}
+
+/// A server that no request has reached since.
+struct Outage {
+    began: Instant,
+    asked: Instant,
+    answer: Answer,
+}
+
+impl Host {
+    fn new(connections: usize) -> Self {
+        Self {
+            connections: Semaphore::new(connections.max(1)),
+            outage: Mutex::default(),
+        }
+    }
+
+    /// Whether to ask it now. A server that has been away for long is only asked now and then: every request for one of
+    /// a thousand files would else be patient anew.
+    pub(super) fn may_ask(&self, settings: &Settings) -> Result<(), Answer> {
+        match &mut *self.outage() {
+            Some(outage) if outage.is_long(settings) => {
+                if outage.asked.elapsed() < settings.outage_pause {
+                    return Err(Answer::Away(outage.answer.to_string()));
+                }
+                outage.asked = Instant::now();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is not worth while to try again a little later.
+    pub(super) fn is_away(&self, settings: &Settings) -> bool {
+        let outage = self.outage();
+        outage.as_ref().is_some_and(|one| one.is_long(settings))
+    }
+
+    /// Notes that it answered something, whatever it was.
+    pub(super) fn has_answered(&self) {
+        *self.outage() = None;
+    }
+
+    /// Notes that nothing came of a request, where that says something about the server.
+    pub(super) fn has_failed(&self, answer: &Answer) {
+        if !matches!(answer, Answer::Connection(_) | Answer::Stalled(_)) {
+            return;
+        }
+        let now = Instant::now();
+        let mut outage = self.outage();
+        let began = outage.as_ref().map_or(now, |outage| outage.began);
+        *outage = Some(Outage {
+            began,
+            asked: now,
+            answer: answer.clone(),
+        });
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outage {
+    fn is_long(&self, settings: &Settings) -> bool {
+        self.began.elapsed() >= settings.longest_outage
+    }
+}
