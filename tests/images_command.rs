@@ -37,6 +37,36 @@ fn the_list_has_a_line_for_each_compiler() {
 }
 
 #[test]
+fn without_a_folder_of_descriptions_those_of_the_project_count() {
+    let folder = tempfile::tempdir().expect("folder");
+    let list = |here: &std::path::Path| {
+        let output = images(folder.path()).current_dir(here).output();
+        String::from_utf8(output.expect("a list").stdout).expect("UTF-8")
+    };
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("created");
+    let of_the_project = list(std::path::Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert_eq!(list(&elsewhere), of_the_project);
+
+    let mine = "name = 'mine'\nhost-architecture = 'amd64'\npackages = ['gcc']\n\
+                debian = { suite = 'sid', archives = ['main'] }\n\
+                [[compiler]]\ngcc = '16'\narchitecture = 'amd64'\ncommand = 'gcc'\n";
+    std::fs::create_dir(elsewhere.join("images")).expect("created");
+    driverkit_matrix::fs::write(&elsewhere.join("images/mine.toml"), mine).expect("written");
+    let of_mine = list(&elsewhere);
+    assert!(
+        of_mine.contains("builder:mine") && !of_mine.contains("builder:sid"),
+        "{of_mine}"
+    );
+    images(folder.path())
+        .current_dir(&elsewhere)
+        .args(["--image-descriptions", "nowhere"])
+        .assert()
+        .code(2)
+        .stderr(contains("failed to read folder nowhere"));
+}
+
+#[test]
 fn an_unknown_image_is_named_with_those_that_exist() {
     let folder = tempfile::tempdir().expect("folder");
     images(folder.path())

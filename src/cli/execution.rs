@@ -163,12 +163,10 @@ impl Execution {
         }
         let sources = self.sources()?;
         let has_foreign = sources.has_foreign();
-        let catalogue = || match Catalogue::read(&self.images.image_descriptions) {
+        let catalogue = || match self.images.described() {
             // Nobody needs descriptions who takes the images of others.
-            Err(_) if has_foreign && !self.images.image_descriptions.exists() => {
-                Ok(Catalogue::default())
-            }
-            catalogue => catalogue,
+            None if has_foreign => Ok(Catalogue::default()),
+            _ => self.images.catalogue(),
         };
         let is_built = |catalogue: &Catalogue| {
             let built = |name: &str| {
@@ -180,15 +178,11 @@ impl Execution {
             catalogue.images().iter().any(|image| built(&image.name))
         };
         let images = match (self.toolchain, catalogue()) {
-            (ToolchainChoice::Image, catalogue) => {
-                Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
-            }
+            (ToolchainChoice::Image, catalogue) => Some(catalogue?),
             (ToolchainChoice::Auto, Ok(catalogue)) if has_foreign || is_built(&catalogue) => {
                 Some(catalogue)
             }
-            (ToolchainChoice::Auto, catalogue) if self.executor.needs_images() => {
-                Some(catalogue.map_err(|error| CliError::input(error.to_string()))?)
-            }
+            (ToolchainChoice::Auto, catalogue) if self.executor.needs_images() => Some(catalogue?),
             (ToolchainChoice::Host | ToolchainChoice::Auto, _) => None,
         };
         if let Some(catalogue) = images {

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use super::description::{DescriptionError, ImageDescription};
 use crate::fs::{self, FileError};
 
+/// The images that the project describes, by name: for whoever has the program without its sources.
+const OF_THE_PROJECT: [(&str, &str); 4] = [
+    ("bookworm", include_str!("../../images/bookworm.toml")),
+    ("bullseye", include_str!("../../images/bullseye.toml")),
+    ("sid", include_str!("../../images/sid.toml")),
+    ("trixie", include_str!("../../images/trixie.toml")),
+];
+
 /// Why the folder of descriptions cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
@@ -42,6 +50,19 @@ impl Catalogue {
         }
         paths.sort();
         let images = paths.iter().map(|path| read_description(path));
+        Ok(Self {
+            images: images.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The images that the project describes, as they were when this program was made.
+    pub fn of_the_project() -> Result<Self, CatalogueError> {
+        let images = OF_THE_PROJECT.iter().map(|(name, text)| {
+            ImageDescription::parse(text, name).map_err(|source| CatalogueError::Description {
+                path: PathBuf::from(format!("images/{name}.toml")),
+                source,
+            })
+        });
         Ok(Self {
             images: images.collect::<Result<_, _>>()?,
         })

@@ -51,8 +51,7 @@ fn doubt(kernel: &Kernel) -> Option<String> {
     if let Err(problem) = target.tree_kind(kernel) {
         return Some(problem);
     }
-    let has_config = kernel.config_sha256.is_some() || target.published_config(kernel).is_some();
-    if target.needs_config() && !has_config {
+    if target.lacks_config(kernel) {
         return Some(
             "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
                 .to_owned(),

@@ -106,6 +106,12 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Whether the kernel's configuration would have to come from whoever wants it built, and is not there.
+    fn lacks_config(&self, kernel: &Kernel) -> bool {
+        let has_config = kernel.config_sha256.is_some() || self.published_config(kernel).is_some();
+        self.needs_config() && !has_config
+    }
+
     /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String>;
 

@@ -8,7 +8,7 @@ use super::super::driverkit::{image_sources_of, values};
 use super::super::execution::{ask_repositories, of_remembered, of_sources};
 use super::super::output::print;
 use super::super::{CliError, Context};
-use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments, read};
+use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments};
 use crate::driverkit::{ImageRequest, Reader};
 use crate::image::index::{IndexEntry, write_index};
 use crate::image::{BuiltImage, Catalogue, ForeignImages, ImageSources, Maker, Offer};
@@ -42,7 +42,11 @@ impl ImagesArguments {
             return Err(CliError::Diagnostics(reader.faults));
         }
         let target = values.text("target");
-        let (offers, _) = offers(&read(&self.folders)?, &image_sources_of(&request), context)?;
+        let (offers, _) = offers(
+            &self.folders.catalogue()?,
+            &image_sources_of(&request),
+            context,
+        )?;
         let fits = |offer: &&Offer| {
             architecture.is_none_or(|wanted| offer.architecture == wanted)
                 && request
@@ -91,7 +95,7 @@ pub(super) fn show(
     sources: &ImageSources,
     context: &Context,
 ) -> Result<(), CliError> {
-    let catalogue = read(folders)?;
+    let catalogue = folders.catalogue()?;
     let (offers, foreign) = offers(&catalogue, sources, context)?;
     let mut text = Vec::new();
     list(
@@ -108,7 +112,7 @@ pub(super) fn show(
 /// architecture that it runs on.
 pub(super) fn show_index(wanted: &ListArguments, context: &Context) -> Result<(), CliError> {
     let sources = wanted.builder.sources()?;
-    let (offers, _) = offers(&read(&wanted.folders)?, &sources, context)?;
+    let (offers, _) = offers(&wanted.folders.catalogue()?, &sources, context)?;
     let mut entries: Vec<IndexEntry> = Vec::new();
     for offer in offers
         .iter()

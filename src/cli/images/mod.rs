@@ -5,7 +5,7 @@ mod list;
 mod update;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -13,7 +13,7 @@ use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
 use super::{CliError, Context, ExitStatus};
 use crate::image::build::BuildError;
-use crate::image::{Catalogue, CatalogueError, ImageSources, RecordError};
+use crate::image::{Catalogue, ImageSources, RecordError};
 
 use build::{build_all, mirror};
 use list::{show, show_index};
@@ -22,20 +22,30 @@ use update::update;
 /// Where builder images are described and kept.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Folders {
-    /// Folder with the descriptions of builder images
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "images",
-        env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS"
-    )]
-    pub(super) image_descriptions: PathBuf,
+    /// Folder with the descriptions of builder images [default: `images` where it is there, else the project's own]
+    #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS")]
+    image_descriptions: Option<PathBuf>,
     /// Folder that keeps the built images [default: images in the cache folder]
     #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGES")]
     pub(super) images: Option<PathBuf>,
 }
 
 impl Folders {
+    /// The folder with the descriptions, where somebody keeps one.
+    pub(super) fn described(&self) -> Option<&Path> {
+        let usual = Some(Path::new("images")).filter(|folder| folder.is_dir());
+        self.image_descriptions.as_deref().or(usual)
+    }
+
+    /// The described images.
+    pub(super) fn catalogue(&self) -> Result<Catalogue, CliError> {
+        let catalogue = match self.described() {
+            Some(folder) => Catalogue::read(folder),
+            None => Catalogue::of_the_project(),
+        };
+        catalogue.map_err(|error| CliError::input(error.to_string()))
+    }
+
     /// The folder that keeps the built images.
     pub(super) fn built(&self, context: &Context) -> PathBuf {
         self.images
@@ -118,8 +128,6 @@ struct BuildArguments {
 /// Why `images` failed.
 #[derive(Debug, thiserror::Error)]
 enum ImagesError {
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
     #[error("no builder image is called `{name}`; there are {known}")]
     Unknown { name: String, known: String },
     #[error(transparent)]
@@ -133,9 +141,7 @@ enum ImagesError {
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
         match error {
-            ImagesError::Catalogue(_) | ImagesError::Unknown { .. } => {
-                Self::input(error.to_string())
-            }
+            ImagesError::Unknown { .. } => Self::input(error.to_string()),
             _ => Self::Infrastructure {
                 message: error.to_string(),
             },
@@ -148,7 +154,7 @@ impl ImagesArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         match self.command {
             Some(ImagesCommand::Build(wanted)) => {
-                let catalogue = read(&wanted.folders)?;
+                let catalogue = wanted.folders.catalogue()?;
                 let mirror = mirror(context)?;
                 build_all(
                     &catalogue,
@@ -174,8 +180,4 @@ impl ImagesArguments {
         }
         Ok(ExitStatus::Success)
     }
-}
-
-fn read(folders: &Folders) -> Result<Catalogue, ImagesError> {
-    Ok(Catalogue::read(&folders.image_descriptions)?)
 }

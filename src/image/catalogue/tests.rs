@@ -21,3 +21,14 @@ fn bad_descriptions_are_refused() {
     let (without, _) = good.split_once("[[compiler]]").expect("a compiler");
     assert!(ImageDescription::parse(&format!("{without}compiler = []\n"), "a").is_err());
 }
+
+#[test]
+fn the_project_s_own_descriptions_are_those_of_its_folder() {
+    let folder = Catalogue::read(Path::new("images")).expect("the project's folder");
+    let own = Catalogue::of_the_project().expect("good descriptions");
+    let names = |catalogue: &Catalogue| -> Vec<String> {
+        let images = catalogue.images().iter();
+        images.map(|image| image.name.clone()).collect()
+    };
+    assert_eq!(names(&own), names(&folder));
+}
