@@ -251,6 +251,19 @@ fn serve_driver(grid: &Grid, version: &str) {
 }
 
 #[test]
+fn a_mirror_that_cannot_be_asked_for_packages_is_no_kernel_without_packages() {
+    let grid = grid();
+    let text = config(&grid);
+    let (without, _) = text.split_once("kernelurls:").unwrap();
+    grid.write("config.yaml", without);
+    docker(&grid, &["--offline"]).assert().code(3).stderr(
+        contains("the mirror of debian cannot be asked for the packages of 6.1.1-1-amd64")
+            .and(contains("name them with `kernelurls`")),
+    );
+    assert!(!grid.path("here").exists());
+}
+
+#[test]
 fn driver_sources_come_from_a_mirror_of_github() {
     let grid = grid();
     serve_driver(&grid, "1.0.0+driver");

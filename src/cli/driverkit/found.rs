@@ -104,6 +104,16 @@ fn ask(
     let found = discover_all(&sources, target, context, &fetcher, &runtime()?, &|_| {});
     let kernels = match found {
         Ok(kernels) => kernels,
+        // That a kernel has no packages is for its mirror to say, not for a network that is away.
+        Err(CliError::Infrastructure { message }) => {
+            return Err(CliError::Infrastructure {
+                message: format!(
+                    "the mirror of {target} cannot be asked for the packages of {}: {message}; name them with \
+                     `kernelurls`, or a mirror that can be reached with `--mirror`",
+                    kernel.release
+                ),
+            });
+        }
         Err(error) => {
             // The build says which packages are missing.
             context.notice(&format!("the mirror cannot be asked: {error}"));
