@@ -251,6 +251,14 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
             &format!("it may not be empty for target {target}"),
         );
     }
+    let needs_config = target::find(&target).is_some_and(target::Target::needs_config);
+    if needs_config && reader.values.text("kernelconfigdata").is_none() {
+        let fault = Diagnostic::error(format!(
+            "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
+        ));
+        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
+        reader.faults.push(fault.help(help));
+    }
     let release = release?;
     if let Some(target) = target::find(&target)
         && let Err(message) = target.check_release(&release, architecture)
@@ -264,7 +272,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         sha256: None,
         host: None,
     };
-    let kernel = Kernel {
+    Some(Kernel {
         target,
         release,
         version: version.unwrap_or_default(),
@@ -273,17 +281,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         config_sha256: config.map(Sha256::of),
         upstream: None,
         source: "driverkit".into(),
-    };
-    let lacks_config = target::find(&kernel.target).is_some_and(|one| one.lacks_config(&kernel));
-    if lacks_config && reader.values.text("kernelconfigdata").is_none() {
-        let fault = Diagnostic::error(format!(
-            "target {} needs the kernel's configuration: `kernelconfigdata` is missing",
-            kernel.target
-        ));
-        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
-        reader.faults.push(fault.help(help));
-    }
-    Some(kernel)
+    })
 }
 
 fn target_id(reader: &mut Reader<'_>) -> Option<TargetId> {

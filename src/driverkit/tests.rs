@@ -414,6 +414,8 @@ fn what_belongs_together_is_checked_together() {
     }
     let faults = request(&[("target", "x"), ("kernelrelease", "y"), ("gccversion", "z")]);
     assert_eq!(faults.unwrap_err().len(), 3);
+    let faults = request(&[("target", "vanilla"), ("kernelrelease", "y")]).unwrap_err();
+    assert_eq!(faults.len(), 2, "{:?}", messages(&faults));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn doubt(kernel: &Kernel) -> Option<String> {
     if let Err(problem) = target.tree_kind(kernel) {
         return Some(problem);
     }
-    if target.lacks_config(kernel) {
+    if target.needs_config() && kernel.config_sha256.is_none() {
         return Some(
             "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
                 .to_owned(),

@@ -116,10 +116,6 @@ impl Target for Flatcar {
         }))
     }
 
-    fn needs_config(&self) -> bool {
-        true
-    }
-
     fn upstream_list(&self, kernel: &Kernel) -> Option<WantedPackage> {
         Some(published(kernel, "flatcar_production_image_packages.txt"))
     }

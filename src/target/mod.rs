@@ -85,7 +85,8 @@ pub trait Target: Send + Sync {
         Ok(TreeKind::Headers)
     }
 
-    /// Whether nothing can be built without the kernel's configuration.
+    /// Whether nothing can be built without a configuration from whoever wants the kernel built. Not so where
+    /// [`Target::published_config`] says where it is.
     fn needs_config(&self) -> bool {
         false
     }
@@ -104,12 +105,6 @@ pub trait Target: Send + Sync {
     /// The kernel's configuration at the distribution, for targets that publish one for each release.
     fn published_config(&self, _kernel: &Kernel) -> Option<WantedPackage> {
         None
-    }
-
-    /// Whether the kernel's configuration would have to come from whoever wants it built, and is not there.
-    fn lacks_config(&self, kernel: &Kernel) -> bool {
-        let has_config = kernel.config_sha256.is_some() || self.published_config(kernel).is_some();
-        self.needs_config() && !has_config
     }
 
     /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
