@@ -116,20 +116,13 @@ impl Pipeline {
     }
 
     async fn fetch_source(&self, url: &str, mode: Mode) -> Result<(PathBuf, Sha256), Halt> {
-        let candidates = vec![Arc::from(url)];
-        let fetched = if let Some(known) = self.fetcher.known(&candidates, None) {
-            known
-        } else {
-            self.may_begin(mode)?;
-            let request = Request {
-                candidates,
-                sha256: None,
-                size_bytes: None,
-                kind: ContentKind::Tarball,
-            };
-            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| Halt::from(error.failure()))?
+        let request = Request {
+            candidates: vec![Arc::from(url)],
+            sha256: None,
+            size_bytes: None,
+            kind: ContentKind::Tarball,
         };
+        let fetched = self.fetch_unknown(&request, mode).await?;
         Ok((self.store.blob_path(fetched.sha256), fetched.sha256))
     }
 

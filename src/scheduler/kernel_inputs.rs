@@ -201,13 +201,7 @@ impl Pipeline {
             return Ok(Cow::Borrowed(kernel));
         };
         let request = request_for_text(&list, ContentKind::Text);
-        let fetched = if let Some(known) = self.fetcher.known(&request.candidates, None) {
-            known
-        } else {
-            self.may_begin(mode)?;
-            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| Halt::from(error.failure()))?
-        };
+        let fetched = self.fetch_unknown(&request, mode).await?;
         let text = crate::fs::read_to_string(&self.store.blob_path(fetched.sha256))
             .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))?;
         let upstream = target.read_upstream(&text).map_err(|problem| {

@@ -26,16 +26,24 @@ impl Pipeline {
                 url: package.url().to_string(),
             });
         }
-        let request = request_for(package);
+        self.fetch_unknown(&request_for(package), mode).await
+    }
+
+    /// A file, downloaded unless something of it is known.
+    pub(super) async fn fetch_unknown(
+        &self,
+        request: &Request,
+        mode: Mode,
+    ) -> Result<Fetched, Halt> {
         if let Some(known) = self.fetcher.known(&request.candidates, None) {
             return Ok(known);
         }
         self.may_begin(mode)?;
-        let fetched = Box::pin(self.fetcher.fetch(&request)).await;
+        let fetched = Box::pin(self.fetcher.fetch(request)).await;
         fetched.map_err(|error| self.not_fetched(&error))
     }
 
-    /// The failure of a build whose package no address has. Where its message cannot name them all, its log does.
+    /// The failure of a build that needs a file which no address has. Where its message cannot name them all, its log does.
     fn not_fetched(&self, error: &FetchError) -> Halt {
         let failure = error.failure();
         if !error.is_shortened() {

@@ -116,13 +116,7 @@ impl Pipeline {
             return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
         };
         let request = request_for_text(&published, ContentKind::Configuration);
-        if let Some(known) = self.fetcher.known(&request.candidates, None) {
-            return Ok(known.sha256);
-        }
-        self.may_begin(mode)?;
-        let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-        let fetched = fetched.map_err(|error| Halt::from(error.failure()))?;
-        Ok(fetched.sha256)
+        Ok(self.fetch_unknown(&request, mode).await?.sha256)
     }
 
     async fn configuration_facts(

@@ -1,6 +1,7 @@
 //! Flatcar, whose list of packages and kernel configuration come from a server.
 
 use driverkit_matrix::fs;
+use driverkit_matrix::report::read_log;
 use serde_json::json;
 
 use crate::NOTHING;
@@ -107,6 +108,22 @@ fn configuration_that_flatcar_publishes_is_fetched_and_carried_to_another_machin
         fs::read(&grid.path("out").join(name)).unwrap(),
         fs::read(&grid.path("elsewhere").join(name)).unwrap()
     );
+}
+
+#[test]
+fn a_release_that_no_channel_has_names_all_addresses_in_its_log() {
+    let (grid, _server) = grid();
+    fs::remove_folder(&grid.path("served")).unwrap();
+    assert_eq!(grid.run(&[]).0, 1);
+    let (_, class, message) = grid.outcome();
+    assert_eq!(class, "headers-not-found");
+    assert!(
+        message.contains("stable") && !message.contains("beta"),
+        "{message}"
+    );
+    let log = grid.record().artifacts[0].log.clone().expect("a log");
+    let log = read_log(&grid.path("out").join(log)).unwrap();
+    assert!(log.contains("/beta/amd64-usr/3815.2.0/"), "{log}");
 }
 
 #[test]
