@@ -1,0 +1,1 @@
+//! What a server sends: broken, cut short, different the next time.

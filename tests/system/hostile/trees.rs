@@ -1,0 +1,1 @@
+//! What archives, header trees and caches hold: links, damage, modes, names.
