@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full test test-targets test-cluster bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test test-targets test-cluster bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -8,6 +8,10 @@ demo:
 # The same for every kernel of the distribution's archive.
 demo-full:
 	scripts/demo.sh --full
+
+# Format, lints, documentation, licences, a build without default features, and the tests that need nothing but cargo.
+check:
+	scripts/check.sh
 
 test:
 	scripts/test.sh

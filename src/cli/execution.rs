@@ -91,11 +91,11 @@ impl ExecutorChoice {
 
     /// Whether builder images lie where it runs them, and not on this machine.
     fn has_images(self) -> bool {
-        #[cfg(feature = "kubernetes")]
-        if self == Self::Kubernetes {
-            return true;
+        match self {
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes => true,
+            Self::Auto | Self::Docker | Self::Local | Self::Fake => false,
         }
-        false
     }
 }
 

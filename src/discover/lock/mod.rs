@@ -27,7 +27,7 @@ pub use refresh::{Changes, Doubt, RefreshRules};
 /// What discovery found for the sources of one matrix.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
-    /// The digest of each source (see [`crate::matrix::KernelSource::digest`]), by the label of its `[[target]]`.
+    /// The digest of each source (see [`crate::matrix::KernelSources::digest`]), by the label of its `[[target]]`.
     pub sources: BTreeMap<String, Sha256>,
     /// The kernels, sorted by identity, then label.
     pub kernels: Vec<LockedKernel>,

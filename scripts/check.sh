@@ -1,0 +1,23 @@
+#!/bin/bash
+# What can be known in a minute, once compiled: format, lints, documentation, licences, a build without default features,
+# and the tests that need nothing but the program.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/prepare.sh
+command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
+
+step "Format"
+cargo fmt --check
+step "Lints"
+cargo clippy --all-targets -- -D warnings
+step "Documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+step "Without default features"
+cargo clippy --no-default-features -- -D warnings
+step "Licences and sources of dependencies"
+cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny
+cargo deny check --hide-inclusion-graph licenses bans sources
+
+step "Tests that need nothing else"
+tests=(architecture bundle cli docs fetch guesses header_urls lock plan report run sources verify)
+cargo test --lib "${tests[@]/#/--test=}"
