@@ -1,4 +1,5 @@
-//! What the log of a failed step says: the first compiler error, or what the toolchain lacks.
+//! What the log of a failed step says: the first compiler error, what the toolchain lacks, or what is wrong with the
+//! kernel tree.
 //!
 //! In: the lines of one step's log, as they come. Out: [`LogFindings`]. Logs of good steps hold lines that look like
 //! errors (configure checks that answer no, `expr: syntax error` in the probe's Makefile, programs that a Makefile
@@ -19,6 +20,8 @@ pub enum ToolchainDefect {
     MissingProgram(String),
     /// A program of the kernel tree or image that is made for another machine.
     ForeignProgram(String),
+    /// A program that may not be executed.
+    NotExecutable(String),
     /// An option that the compiler does not know.
     UnknownFlag(String),
     /// A library, or a version of one, that a program needs.
@@ -36,6 +39,10 @@ impl fmt::Display for ToolchainDefect {
             Self::ForeignProgram(name) => {
                 write!(formatter, "the program {name} is made for another machine")
             }
+            Self::NotExecutable(name) => write!(
+                formatter,
+                "the program {name} may not be executed (its mode, or a mount without exec)"
+            ),
             Self::UnknownFlag(flag) => write!(formatter, "the compiler does not know {flag}"),
             Self::MissingLibrary(name) => write!(formatter, "the library {name} is missing"),
             Self::MissingHeader(name) => write!(formatter, "the library header {name} is missing"),
@@ -53,23 +60,33 @@ pub struct LogFindings {
     pub first_error: Option<CompilerError>,
     /// What the toolchain lacks.
     pub toolchain: Option<ToolchainDefect>,
+    /// Why the kernel tree cannot be built against, in the words of its makefiles or the compiler.
+    pub tree: Option<String>,
+    /// The last lines that are not noise: what is shown where no pattern matched.
+    pub last_lines: Vec<String>,
 }
 
 impl LogFindings {
     /// The failure of a step whose script ended with `exit_code` and left this log.
     pub fn into_failure(self, phase: Phase, exit_code: i32) -> Failure {
         let class = match phase {
+            _ if self.tree.is_some() => FailureClass::WrongHeaders,
             _ if self.toolchain.is_some() => FailureClass::ToolchainMismatch,
             Phase::Configure => FailureClass::Configure,
             Phase::Prepare | Phase::Check => FailureClass::ToolchainMismatch,
             _ => FailureClass::Compile,
         };
-        let message = match (&self.toolchain, &self.first_error) {
-            (Some(defect), _) => defect.to_string(),
-            (None, Some(error)) => error.to_string(),
-            (None, None) => {
-                format!("the script ended with exit code {exit_code} and named no error")
+        let message = match (&self.tree, &self.toolchain, &self.first_error) {
+            (Some(words), ..) => format!("the header tree is not complete: {words}"),
+            (None, Some(defect), _) => defect.to_string(),
+            (None, None, Some(error)) => error.to_string(),
+            (None, None, None) if self.last_lines.is_empty() => {
+                format!("the script ended with exit code {exit_code} and printed nothing")
             }
+            (None, None, None) => format!(
+                "the script ended with exit code {exit_code}; its last lines: {}",
+                self.last_lines.join(" | ")
+            ),
         };
         Failure {
             class,
@@ -91,16 +108,27 @@ pub struct LogClassifier {
     folders: Vec<String>,
     /// A CMake error whose message is on the lines after it.
     cmake: Option<(String, u32)>,
+    /// What may be the reason, or only a complaint: believed where nothing else is found.
+    doubtful: Option<CompilerError>,
     partial: Vec<u8>,
 }
 
 /// More of one line is not looked at; the longest compiler command of a kernel is about 4 KiB.
 const LONGEST_LINE_BYTES: usize = 64 << 10;
 
+/// How many last lines a message shows, and how much of each.
+const LAST_LINES: usize = 3;
+const LAST_LINE_CHARACTERS: usize = 200;
+
 struct Patterns {
     entering: Regex,
     leaving: Regex,
     compiler: Regex,
+    internal_error: Regex,
+    assembler: Regex,
+    objtool: Regex,
+    btf: Regex,
+    tree: Regex,
     compiler_without_place: Regex,
     modpost: Regex,
     linker: Regex,
@@ -114,6 +142,9 @@ struct Patterns {
     refused: Regex,
     not_found_status: Regex,
     header: Regex,
+    sanitizer: Regex,
+    not_executable: Regex,
+    noise: Regex,
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
@@ -123,6 +154,20 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         entering: pattern(r"^make(?:\[\d+\])?: Entering directory '(.+)'$"),
         leaving: pattern(r"^make(?:\[\d+\])?: Leaving directory '"),
         compiler: pattern(r"^([^\s:][^:]*):(\d+):(?:\d+:)? (?:fatal )?error: (.+)$"),
+        internal_error: pattern(
+            r"^([^\s:][^:]*)(?::(\d+))?(?::\d+)?: (internal compiler error: .+)$",
+        ),
+        // gas: `main.s: Fatal error: ...`, `{standard input}:12: Fatal error: ...`, `{standard input}:12: Error: ...`.
+        assembler: pattern(
+            r"^([^\s:]+|\{standard input\})(?::(\d+))?: (?:Fatal error|Error): (.+)$",
+        ),
+        objtool: pattern(r"^(\S+): error: (objtool: .+)$|^error: (objtool: .+)$"),
+        btf: pattern(
+            r"^(libbpf: (?:failed|Error|error).*|Failed to parse base BTF.*|FAILED: load BTF.*)$",
+        ),
+        tree: pattern(
+            r"(Kernel configuration is invalid)|fatal error: (\S*generated/(?:autoconf|rustc_cfg|uapi/\S+|asm/\S+)\S*: No such file or directory)|(No rule to make target ['‘]\S*(?:include/config/auto\.conf|include/generated/\S+)['’])",
+        ),
         compiler_without_place: pattern(
             r"^(?:\S*gcc\S*|\S*clang\S*|cc1(?:plus)?|llc|\S*[/-]as|\S*objcopy|\S*strip): (?:fatal )?(?:error: )+(.+)$",
         ),
@@ -133,7 +178,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         cmake: pattern(r"^CMake Error(?: at (.+?):(\d+) \(.+\))?:\s*(.*)$"),
         make_stop: pattern(r"^(?:([^\s:]+):(\d+)|make(?:\[\d+\])?): \*\*\* (.+?)\.?  Stop\.$"),
         program: pattern(
-            r"(?:^|: )(?:line )?(?:\d+: )?([^\s:]+): (?:command )?not found$|^env: ['‘](.+)['’]: No such file or directory$",
+            r"(?:^|: )(?:line )?(?:\d+: )?([^\s:]+): (?:command )?not found$|^env: ['‘](.+)['’]: No such file or directory$|^(?:/\S+/)?(?:ba|da)?sh: (?:line )?\d+: ([^\s:]+): No such file or directory$",
         ),
         make_program: pattern(
             r"^make(?:\[\d+\])?: (?:exec: )?([^\s:]+): (?:No such file or directory|not found)$",
@@ -149,6 +194,12 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
             r"^(?:\S+:\d+: )?\*\*\* (.*[Cc]ompiler.*?)\.?(?:  Stop\.)?$|error: (?:#error )?(Sorry, your (?:version of )?(?:\w+ )?(?:compiler|GCC).*)$",
         ),
         header: pattern(r": fatal error: (\S+\.h): No such file or directory$"),
+        sanitizer: pattern(r"unrecognized argument to ['‘](-f\S+?=)['’] option: ['‘]([^'’]+)['’]"),
+        not_executable: pattern(r"(?:^|: )(?:exec: )?([^\s:]*/[^\s:]+): Permission denied$"),
+        // What make and kbuild print of every step, and what shells echo.
+        noise: pattern(
+            r"^\s*$|^make(?:\[\d+\])?: (?:Entering|Leaving) directory|^make(?:\[\d+\])?: \*\*\* (?:\[.*\] Error \d+|Waiting for unfinished jobs)|^\s{2}[A-Z][A-Z0-9_]{1,12}\s+(?:\[M\]\s+)?\S+$|^\++ |^[-=~*#^\s|]+$",
+        ),
         not_found_status: pattern(r"^make(?:\[\d+\])?: \*\*\* \[.*\] Error 12[67]$"),
     }
 });
@@ -162,6 +213,7 @@ impl LogClassifier {
             suspect: None,
             folders: Vec::new(),
             cmake: None,
+            doubtful: None,
             partial: Vec::new(),
         }
     }
@@ -208,10 +260,27 @@ impl LogClassifier {
             self.folders.pop();
             return;
         }
+        self.remember(line);
         self.look_for_defects(line);
         if self.findings.first_error.is_none() {
             self.look_for_errors(line);
         }
+    }
+
+    /// Keeps a line among the last ones, unless it is noise.
+    fn remember(&mut self, line: &str) {
+        if PATTERNS.noise.is_match(line) {
+            return;
+        }
+        let lines = &mut self.findings.last_lines;
+        if lines.len() == LAST_LINES {
+            lines.remove(0);
+        }
+        let mut line = line.trim();
+        if let Some((end, _)) = line.char_indices().nth(LAST_LINE_CHARACTERS) {
+            line = &line[..end];
+        }
+        lines.push(line.to_owned());
     }
 
     fn look_for_defects(&mut self, line: &str) {
@@ -224,8 +293,14 @@ impl LogClassifier {
             let group = found.iter().skip(1).flatten().next()?;
             Some(group.as_str().trim().to_owned())
         };
+        if self.findings.tree.is_none() {
+            self.findings.tree = capture(&patterns.tree);
+        }
         if patterns.not_found_status.is_match(line) {
             self.findings.toolchain = self.suspect.take();
+        } else if let Some(found) = patterns.sanitizer.captures(line) {
+            let flag = format!("{}{}", &found[1], &found[2]);
+            self.findings.toolchain = Some(ToolchainDefect::UnknownFlag(flag));
         } else if let Some(flag) = is_error(line).then(|| capture(&patterns.flag)).flatten() {
             self.findings.toolchain = Some(ToolchainDefect::UnknownFlag(flag));
         } else if let Some(name) = (self.phase == Phase::Prepare)
@@ -239,6 +314,8 @@ impl LogClassifier {
             self.findings.toolchain = Some(ToolchainDefect::MissingLibrary(name));
         } else if let Some(name) = capture(&patterns.foreign) {
             self.suspect = Some(ToolchainDefect::ForeignProgram(name));
+        } else if let Some(name) = capture(&patterns.not_executable) {
+            self.suspect = Some(ToolchainDefect::NotExecutable(name));
         } else if let Some(name) =
             capture(&patterns.make_program).or_else(|| capture(&patterns.program))
         {
@@ -256,6 +333,29 @@ impl LogClassifier {
             let number = found[2].parse().unwrap_or(0);
             let file = self.place(&found[1]);
             self.found(file, number, &found[3]);
+        } else if let Some(found) = patterns
+            .internal_error
+            .captures(line)
+            .or_else(|| patterns.assembler.captures(line))
+        {
+            let number = found
+                .get(2)
+                .and_then(|number| number.as_str().parse().ok())
+                .unwrap_or(0);
+            let file = self.place(&found[1]);
+            self.found(file, number, &found[3]);
+        } else if let Some(found) = patterns.objtool.captures(line) {
+            let file = found.get(1).map_or("objtool", |file| file.as_str());
+            let words = found.get(2).or_else(|| found.get(3));
+            let words = words.map_or("", |words| words.as_str());
+            let file = self.place(file);
+            self.found(file, 0, words);
+        } else if let Some(found) = patterns.btf.captures(line) {
+            self.doubtful.get_or_insert_with(|| CompilerError {
+                file: "BTF".to_owned(),
+                line: 0,
+                message: found[1].to_owned(),
+            });
         } else if let Some(found) = patterns.cmake.captures(line) {
             let file = found.get(1).map_or("CMakeLists.txt", |file| file.as_str());
             let file = file.strip_prefix(SCRATCH).unwrap_or(file);
@@ -331,6 +431,9 @@ impl LogClassifier {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
             self.line(&String::from_utf8_lossy(&line));
+        }
+        if self.findings.first_error.is_none() {
+            self.findings.first_error = self.doubtful.take();
         }
         // A script that fails for want of a program says nothing after it.
         if self.findings.toolchain.is_none() && self.findings.first_error.is_none() {

@@ -7,8 +7,12 @@ fn log(name: &str) -> String {
     crate::fs::read_to_string(&folder.join(format!("{name}.log"))).unwrap()
 }
 
+/// What was recognised in a log; its last lines are another matter.
 fn classify(phase: Phase, name: &str) -> LogFindings {
-    classify_log(phase, log(name).lines())
+    LogFindings {
+        last_lines: Vec::new(),
+        ..classify_log(phase, log(name).lines())
+    }
 }
 
 fn error(file: &str, line: u32, message: &str) -> LogFindings {
@@ -18,7 +22,7 @@ fn error(file: &str, line: u32, message: &str) -> LogFindings {
             line,
             message: message.to_owned(),
         }),
-        toolchain: None,
+        ..LogFindings::default()
     }
 }
 
@@ -207,13 +211,110 @@ fn noise_is_not_believed() {
 }
 
 #[test]
-fn a_failure_without_any_error_says_so() {
-    let failure = classify_log(Phase::Module, ["nothing"]).into_failure(Phase::Module, 2);
-    assert_eq!(failure.class, FailureClass::Compile);
+fn unrecognised_failure_shows_the_last_lines_that_are_not_noise() {
+    let failure = classify_log(Phase::Module, []).into_failure(Phase::Module, 2);
     assert_eq!(
         failure.to_string(),
-        "compile (module): the script ended with exit code 2 and named no error"
+        "compile (module): the script ended with exit code 2 and printed nothing"
     );
+    let log = [
+        "one".to_owned(),
+        "  CC [M]  /tmp/build/driver/main.o".to_owned(),
+        "two".to_owned(),
+        "three ".to_owned(),
+        "four ".to_owned() + &"é".repeat(500),
+        String::new(),
+        "make[3]: *** [x:1: main.o] Error 1".to_owned(),
+        "make[2]: Leaving directory '/x'".to_owned(),
+        "make: *** Waiting for unfinished jobs....".to_owned(),
+    ];
+    let failure = classify_log(Phase::Module, log.iter().map(String::as_str));
+    let failure = failure.into_failure(Phase::Module, 2);
+    assert_eq!(failure.class, FailureClass::Compile);
+    assert_eq!(
+        failure.message,
+        format!(
+            "the script ended with exit code 2; its last lines: two | three | four {}",
+            "é".repeat(195)
+        )
+    );
+}
+
+#[test]
+fn errors_of_public_reports_are_recognised() {
+    for (log, class, message) in [
+        (
+            "main.o: error: objtool: f_sys_open+0x1a: call to {dynamic}() with UACCESS enabled\nmake[3]: *** [x:1: main.o] Error 255",
+            FailureClass::Compile,
+            "main.o: objtool: f_sys_open+0x1a: call to {dynamic}() with UACCESS enabled",
+        ),
+        (
+            "  ERROR: Kernel configuration is invalid.\n         include/generated/autoconf.h or include/config/auto.conf are missing.\nmake: *** [Makefile:1: x] Error 1",
+            FailureClass::WrongHeaders,
+            "the header tree is not complete: Kernel configuration is invalid",
+        ),
+        (
+            "include/linux/kconfig.h:5:10: fatal error: generated/autoconf.h: No such file or directory\nmake: *** [x] Error 1",
+            FailureClass::WrongHeaders,
+            "the header tree is not complete: generated/autoconf.h: No such file or directory",
+        ),
+        (
+            "make[1]: *** No rule to make target 'include/config/auto.conf', needed by 'x'.  Stop.",
+            FailureClass::WrongHeaders,
+            "the header tree is not complete: No rule to make target 'include/config/auto.conf'",
+        ),
+        (
+            "/bin/sh: line 1: ./tools/bpf/resolve_btfids/resolve_btfids: No such file or directory\nmake[3]: *** [x:1: falco.ko] Error 127",
+            FailureClass::ToolchainMismatch,
+            "the program ./tools/bpf/resolve_btfids/resolve_btfids is missing",
+        ),
+        (
+            "/bin/sh: 1: scripts/basic/fixdep: Permission denied\nmake[3]: *** [x:1: main.o] Error 126",
+            FailureClass::ToolchainMismatch,
+            "the program scripts/basic/fixdep may not be executed (its mode, or a mount without exec)",
+        ),
+        (
+            "main.s: Fatal error: can't write 40 bytes to section .text of main.o\nmake[3]: *** [x:1: main.o] Error 1",
+            FailureClass::Compile,
+            "main.s: can't write 40 bytes to section .text of main.o",
+        ),
+        (
+            "{standard input}:12: Error: no such instruction: `endbr64'",
+            FailureClass::Compile,
+            "{standard input}:12: no such instruction: `endbr64'",
+        ),
+        (
+            "main.c:10:1: internal compiler error: Segmentation fault\nPlease submit a full bug report,",
+            FailureClass::Compile,
+            "main.c:10: internal compiler error: Segmentation fault",
+        ),
+        (
+            "libbpf: failed to find '.BTF' ELF section in vmlinux\nmake[3]: *** [x:1: falco.ko] Error 255",
+            FailureClass::Compile,
+            "BTF: libbpf: failed to find '.BTF' ELF section in vmlinux",
+        ),
+        (
+            "Failed to parse base BTF 'vmlinux': -22\nmake[3]: *** [x:1: falco.ko] Error 1",
+            FailureClass::Compile,
+            "BTF: Failed to parse base BTF 'vmlinux': -22",
+        ),
+        (
+            "gcc-12: error: unrecognized argument to '-fsanitize=' option: 'kcfi'\nmake[3]: *** [x:1: main.o] Error 1",
+            FailureClass::ToolchainMismatch,
+            "the compiler does not know -fsanitize=kcfi",
+        ),
+    ] {
+        let failure = classify_log(Phase::Module, log.lines()).into_failure(Phase::Module, 2);
+        assert_eq!(
+            (failure.class, &*failure.message),
+            (class, message),
+            "{log}"
+        );
+    }
+    // A complaint about BTF is not the reason where a compiler names one.
+    let log = "libbpf: failed to find '.BTF' ELF section in vmlinux\nmain.c:3:1: error: real";
+    let failure = classify_log(Phase::Module, log.lines()).into_failure(Phase::Module, 2);
+    assert_eq!(failure.message, "main.c:3: real");
 }
 
 #[test]
