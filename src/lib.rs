@@ -22,6 +22,7 @@ pub mod image;
 pub mod kernel;
 pub mod matrix;
 pub mod plan;
+pub mod redact;
 pub mod report;
 pub mod scheduler;
 pub mod script;

@@ -22,6 +22,7 @@ mod lock;
 mod lock_notes;
 mod output;
 mod plan;
+mod recorded;
 mod refresh;
 mod run;
 mod selection;

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::execution::infrastructure;
+use super::recorded::recorded_command;
 use super::{CliError, ExitStatus};
 use crate::digest::Sha256;
 use crate::event::{Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
@@ -90,7 +91,7 @@ impl Session<'_> {
             run_id,
             started: jiff::Timestamp::now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: super::driverkit::shown_command(),
+            command: recorded_command(),
             host: host_facts(),
             executor: executor
                 .as_ref()

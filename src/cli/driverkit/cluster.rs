@@ -80,7 +80,12 @@ pub(in crate::cli) struct ClientFlags {
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     tls_server_name: Option<String>,
     /// Bearer token; better given by `DRIVERKIT_TOKEN`, which no process list shows
-    #[arg(long, value_name = "TOKEN", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        help_heading = "Cluster",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// User of the kubeconfig file
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]

@@ -28,33 +28,6 @@ pub(super) use docker::{DockerArguments, image_sources_of};
 pub(super) use kubernetes::{InClusterArguments, KubernetesArguments};
 pub(super) use local::LocalArguments;
 
-/// Arguments that hold secrets; their values are never shown or written down.
-const SECRETS: &[&str] = &["--registry-password", "--token"];
-
-/// The command line as it may be shown and kept: without secrets.
-pub(super) fn shown_command() -> Vec<String> {
-    without_secrets(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
-}
-
-fn without_secrets(words: impl Iterator<Item = String>) -> Vec<String> {
-    let mut is_secret = false;
-    words
-        .map(|word| {
-            if std::mem::take(&mut is_secret) {
-                return "***".to_owned();
-            }
-            if SECRETS.contains(&word.as_str()) {
-                is_secret = true;
-            }
-            let name = word.split('=').next().unwrap_or_default();
-            if name != word && SECRETS.contains(&name) {
-                return format!("{name}=***");
-            }
-            word
-        })
-        .collect()
-}
-
 /// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` in the home
 /// folder when it is there.
 pub(super) fn values(
@@ -95,19 +68,4 @@ fn read_text(path: &Path) -> Result<Arc<SourceFile>, CliError> {
         path: path.to_owned(),
         text,
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let words = "x docker --registry-password a --token=b --registry-user c";
-        let shown = without_secrets(words.split(' ').map(str::to_owned)).join(" ");
-        assert_eq!(
-            shown,
-            "x docker --registry-password *** --token=*** --registry-user c"
-        );
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::flags::ProcessFlags;
 use super::found;
-use super::shown_command;
+use crate::cli::recorded::recorded_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
@@ -140,7 +140,7 @@ impl Single<'_> {
                 deadline: None,
                 retry: RetryClasses::new(self.retry.iter().copied()),
                 history: History::default(),
-                reproduce: Reproduce::Same(shown_command()),
+                reproduce: Reproduce::Same(recorded_command()),
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder)],

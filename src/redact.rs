@@ -1,0 +1,162 @@
+//! What may be written down of a URL, a text that holds URLs, or a command line: everything but secrets.
+//!
+//! Secrets are recognised by value, not by where they stand: user and password of any URL, and every query string, since
+//! a signed URL carries its signature there.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What stands in the place of a secret value.
+pub const HIDDEN: &str = "***";
+
+/// What stands in the place of a URL's query.
+const HIDDEN_QUERY: &str = "?...";
+
+/// Returns a URL without user name, password, query and fragment; `?...` says that there was a query. A text without
+/// `://` is a path and comes back as it is.
+pub fn url(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Cow::Borrowed(text);
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map(|(_, host)| host);
+    let path_end = path.find(['?', '#']);
+    if host.is_none() && path_end.is_none() {
+        return Cow::Borrowed(text);
+    }
+    let host = host.unwrap_or(authority);
+    let query = match path_end.map(|at| path.as_bytes()[at]) {
+        Some(b'?') => HIDDEN_QUERY,
+        _ => "",
+    };
+    let path = &path[..path_end.unwrap_or(path.len())];
+    Cow::Owned(format!("{scheme}://{host}{path}{query}"))
+}
+
+/// Returns a text in which each URL is as [`url`] gives it.
+pub fn text(text: &str) -> Cow<'_, str> {
+    static URL: LazyLock<Regex> = LazyLock::new(|| {
+        #[expect(clippy::expect_used, reason = "the pattern is a constant")]
+        Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
+    });
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    URL.replace_all(text, |found: &regex::Captures<'_>| {
+        // Punctuation after a URL belongs to the sentence.
+        let whole = &found[0];
+        let end = whole.trim_end_matches(['.', ',', ';', ':', ')', ']']).len();
+        format!("{}{}", url(&whole[..end]), &whole[end..])
+    })
+}
+
+/// How the value of a command line flag is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagValue {
+    /// As it is, but for its URLs.
+    Shown,
+    /// Not at all.
+    Secret,
+    /// The name of a `NAME=VALUE`.
+    Assignment,
+}
+
+/// Returns the words of a command line as they may be written down. `kind` says what a flag (`--name`) holds.
+pub fn command(
+    words: impl IntoIterator<Item = String>,
+    kind: impl Fn(&str) -> FlagValue,
+) -> Vec<String> {
+    let mut of_next = FlagValue::Shown;
+    let show = |value: &str, how: FlagValue| match how {
+        FlagValue::Secret => HIDDEN.to_owned(),
+        FlagValue::Assignment => match value.split_once('=') {
+            Some((name, _)) => format!("{name}={HIDDEN}"),
+            None => HIDDEN.to_owned(),
+        },
+        FlagValue::Shown => text(value).into_owned(),
+    };
+    words
+        .into_iter()
+        .map(|word| {
+            let how = std::mem::replace(&mut of_next, FlagValue::Shown);
+            if how != FlagValue::Shown {
+                return show(&word, how);
+            }
+            if !word.starts_with('-') {
+                return show(&word, FlagValue::Shown);
+            }
+            match word.split_once('=') {
+                Some((name, value)) => format!("{name}={}", show(value, kind(name))),
+                None => {
+                    of_next = kind(&word);
+                    word
+                }
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_loses_credentials_query_and_fragment() {
+        for (given, shown) in [
+            ("http://user:secret@host:1/a@b", "http://host:1/a@b"),
+            ("https://user:p@ss@host?x=secret", "https://host?..."),
+            (
+                "https://host/a.deb?X-Amz-Signature=secret#secret",
+                "https://host/a.deb?...",
+            ),
+            ("https://host/a.deb#secret", "https://host/a.deb"),
+            ("http://host/a+b~c.deb", "http://host/a+b~c.deb"),
+            ("a@b/c?d", "a@b/c?d"),
+        ] {
+            assert_eq!(url(given), shown);
+        }
+    }
+
+    #[test]
+    fn text_keeps_everything_but_the_secrets_of_its_urls() {
+        let given = "`https://u:secret@h/a?secret` failed (see http://h/b?secret), then s3://k:secret@bucket/x.";
+        let shown = "`https://h/a?...` failed (see http://h/b?...), then s3://bucket/x.";
+        assert_eq!(text(given), shown);
+        assert_eq!(text("no URL? none"), "no URL? none");
+    }
+
+    #[test]
+    fn command_hides_secret_flags_assignments_and_credentials() {
+        let kind = |name: &str| match name {
+            "--token" => FlagValue::Secret,
+            "--env" => FlagValue::Assignment,
+            _ => FlagValue::Shown,
+        };
+        let words = [
+            "x",
+            "docker",
+            "--token",
+            "secret",
+            "--token=secret",
+            "--env",
+            "A=secret",
+            "--env=B=secret",
+            "--mirror",
+            "debian=http://u:secret@h/",
+            "--proxy=http://u:secret@h:1",
+            "--env",
+            "secret",
+            "http://h/a?secret",
+            "--verbose",
+        ];
+        let shown = command(words.map(str::to_owned), kind).join(" ");
+        assert_eq!(
+            shown,
+            "x docker --token *** --token=*** --env A=*** --env=B=*** --mirror debian=http://h/ \
+             --proxy=http://h:1 --env *** http://h/a?... --verbose"
+        );
+    }
+}
