@@ -88,13 +88,11 @@ pub fn command(
             if !word.starts_with('-') {
                 return show(&word, FlagValue::Shown);
             }
-            match word.split_once('=') {
-                Some((name, value)) => format!("{name}={}", show(value, kind(name))),
-                None => {
-                    of_next = kind(&word);
-                    word
-                }
+            if let Some((name, value)) = word.split_once('=') {
+                return format!("{name}={}", show(value, kind(name)));
             }
+            of_next = kind(&word);
+            word
         })
         .collect()
 }
