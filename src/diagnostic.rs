@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::redact;
+
 /// A text with the path that it was read from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -188,7 +190,7 @@ impl Diagnostic {
                     annotation.label(clean(label))
                 }
             });
-        Snippet::source(file.text.as_str())
+        Snippet::source(redact::masked(&file.text))
             .path(file.path.display().to_string())
             .annotations(annotations)
     }
@@ -202,9 +204,10 @@ fn first_line(place: &Place) -> Range<usize> {
     span.start..span.start + length
 }
 
-/// Control characters of foreign texts never reach a terminal.
+/// Neither control characters of foreign texts nor secrets reach a terminal.
 fn clean(text: &str) -> String {
-    text.chars()
+    redact::text(text)
+        .chars()
         .map(|character| match character {
             '\n' => '\n',
             '\t' => ' ',

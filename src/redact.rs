@@ -36,12 +36,13 @@ pub fn url(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}://{host}{path}{query}"))
 }
 
+static URL: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the pattern is a constant")]
+    Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
+});
+
 /// Returns a text in which each URL is as [`url`] gives it.
 pub fn text(text: &str) -> Cow<'_, str> {
-    static URL: LazyLock<Regex> = LazyLock::new(|| {
-        #[expect(clippy::expect_used, reason = "the pattern is a constant")]
-        Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
-    });
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }
@@ -50,6 +51,33 @@ pub fn text(text: &str) -> Cow<'_, str> {
         let whole = &found[0];
         let end = whole.trim_end_matches(['.', ',', ';', ':', ')', ']']).len();
         format!("{}{}", url(&whole[..end]), &whole[end..])
+    })
+}
+
+/// Returns a text of the same length in bytes in which `*` stands for each byte of a URL's secrets, so that places in it
+/// stay where they are.
+pub fn masked(text: &str) -> Cow<'_, str> {
+    if !text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    URL.replace_all(text, |found: &regex::Captures<'_>| {
+        let whole = &found[0];
+        let start = whole.find("://").map_or(0, |at| at + 3);
+        let host_end = whole[start..]
+            .find(['/', '?', '#'])
+            .map_or(whole.len(), |at| start + at);
+        let host = whole[start..host_end]
+            .rfind('@')
+            .map_or(start, |at| start + at);
+        let query = whole.find(['?', '#']).map_or(whole.len(), |at| at + 1);
+        let mask = |part: &str| "*".repeat(part.len());
+        format!(
+            "{}{}{}{}",
+            &whole[..start],
+            mask(&whole[start..host]),
+            &whole[host..query],
+            mask(&whole[query..])
+        )
     })
 }
 
@@ -124,6 +152,17 @@ mod tests {
         let shown = "`https://h/a?...` failed (see http://h/b?...), then s3://bucket/x.";
         assert_eq!(text(given), shown);
         assert_eq!(text("no URL? none"), "no URL? none");
+    }
+
+    #[test]
+    fn masked_text_keeps_its_length() {
+        let given = "url = \"http://user:secret@host/a?secret\" # http://host/b and \u{fc}";
+        let shown = "url = \"http://***********@host/a?******\" # http://host/b and \u{fc}";
+        assert_eq!(masked(given), shown);
+        assert_eq!(
+            masked("http://s\u{fc}:s@h/?\u{fc}").len(),
+            "http://s\u{fc}:s@h/?\u{fc}".len()
+        );
     }
 
     #[test]

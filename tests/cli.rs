@@ -102,3 +102,53 @@ fn an_unknown_command_is_an_error_and_none_prints_help() {
         .code(2)
         .stderr(contains("Usage: driverkit-matrix"));
 }
+
+#[test]
+fn log_records_requests_made_again_without_their_credentials() {
+    use httptest::responders::{cycle, status_code};
+    use httptest::{Expectation, Server, matchers::request};
+
+    let server = Server::run();
+    let list = r#"{"Debian": [{"target": "debian", "kernelrelease": "6.1.4-1-amd64", "kernelversion": "1", "headers": ["http://h/a.deb"]}]}"#;
+    server.expect(
+        Expectation::matching(request::path("/list.json"))
+            .times(2)
+            .respond_with(cycle![status_code(503), status_code(200).body(list)]),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let url = server.url_str("/list.json?signature=secret");
+    let url = url.replacen("://", "://user:secret@", 1);
+    let matrix = format!(
+        "drivers = [\"8.1.0+driver\"]\narchitectures = [\"amd64\"]\n\n[[target]]\nname = \"debian\"\n\
+         kernels = {{ from = \"kernel-crawler\", url = {{ amd64 = \"{url}\" }} }}\n"
+    );
+    driverkit_matrix::fs::write(&directory.path().join("m.toml"), matrix).unwrap();
+    let log = directory.path().join("records.log");
+    let program = |words: &[&str]| {
+        let mut command = program(words);
+        command
+            .current_dir(directory.path())
+            .env("DRIVERKIT_MATRIX_CACHE", directory.path().join("cache"));
+        command
+    };
+    program(&[
+        "lock",
+        "m.toml",
+        "--log",
+        "fetch=debug",
+        "--log-file",
+        "records.log",
+    ])
+    .assert()
+    .success();
+    let records = std::fs::read_to_string(log).unwrap();
+    assert!(
+        records.contains("/list.json") && records.contains("tried again"),
+        "{records}"
+    );
+    assert!(!records.contains("secret"), "{records}");
+    program(&["plan", "m.toml", "--log", "fetch=loud"])
+        .assert()
+        .code(2)
+        .stderr(contains("invalid filter of --log"));
+}

@@ -28,6 +28,7 @@ mod run;
 mod selection;
 mod session;
 mod sources;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
+use crate::redact;
 
 pub use exit::ExitStatus;
 pub use output::ignore_broken_pipe;
@@ -85,6 +87,8 @@ struct GlobalArguments {
     /// Whether to colour messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
+    #[command(flatten)]
+    trace: trace::TraceArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,6 +223,7 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
 
 impl Context {
     fn new(global: GlobalArguments) -> Result<Self, CliError> {
+        global.trace.start()?;
         let variables = std::env::vars().filter_map(|(name, value)| {
             let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
             let distribution = distribution.to_lowercase().replace('_', "-");
@@ -249,7 +254,7 @@ impl Context {
 
     /// Tells the person something, on standard error.
     pub fn notice(&self, message: &str) {
-        put_error(&format!("{message}\n"));
+        put_error(&format!("{}\n", redact::text(message)));
     }
 
     /// Shows warnings.

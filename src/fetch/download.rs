@@ -282,5 +282,5 @@ fn causes(error: &reqwest::Error) -> String {
 }
 
 fn shown(url: &Url) -> String {
-    super::address::without_credentials(url.as_str())
+    crate::redact::url(url.as_str()).into_owned()
 }

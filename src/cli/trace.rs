@@ -1,0 +1,96 @@
+//! `--log`: what the program's parts note of their work (requests made again, connections that ended), for whoever
+//! looks for the reason of something.
+
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use super::CliError;
+use crate::fs::FileError;
+
+/// Where and how much is logged.
+#[derive(Debug, Args)]
+pub(super) struct TraceArguments {
+    /// Log what the program's parts do: error, warn, info, debug, trace, or `MODULE=LEVEL,...`
+    ///
+    /// For example `debug`, or `fetch=trace,executor=debug`. Credentials and query strings of URLs are not logged.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "DRIVERKIT_MATRIX_LOG"
+    )]
+    log: Option<String>,
+    /// File that `--log` appends to [default: standard error]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DRIVERKIT_MATRIX_LOG_FILE"
+    )]
+    log_file: Option<PathBuf>,
+}
+
+impl TraceArguments {
+    /// Starts logging, where it is asked for.
+    pub(super) fn start(&self) -> Result<(), CliError> {
+        let Some(filter) = self.log.as_deref().filter(|filter| !filter.is_empty()) else {
+            return Ok(());
+        };
+        let filter = own_filter(filter);
+        let filter = EnvFilter::builder()
+            .parse(&filter)
+            .map_err(|error| CliError::Input {
+                message: format!("invalid filter of --log: {error}"),
+                help: Some(
+                    "use a level (error, warn, info, debug, trace) or MODULE=LEVEL,...".to_owned(),
+                ),
+            })?;
+        let format = fmt().with_env_filter(filter).with_ansi(false);
+        match &self.log_file {
+            // Fails where a program that uses this library has a subscriber already: then it gets the records.
+            None => drop(format.with_writer(std::io::stderr).try_init()),
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                let file = file.map_err(FileError::of("open", path))?;
+                drop(format.with_writer(Mutex::new(file)).try_init());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns a filter in which a bare module is one of this program: `fetch=debug` for `driverkit_matrix::fetch=debug`. A
+/// bare level is for this program alone; its libraries have to be named.
+fn own_filter(filter: &str) -> String {
+    let name = env!("CARGO_CRATE_NAME");
+    let directive = |directive: &str| match directive.split_once('=') {
+        Some((module, _)) if module.contains("::") => directive.to_owned(),
+        Some((module, level)) => format!("{name}::{module}={level}"),
+        None => format!("{name}={directive}"),
+    };
+    let directives: Vec<String> = filter.split(',').map(str::trim).map(directive).collect();
+    directives.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_names_are_of_this_program() {
+        for (given, filter) in [
+            ("debug", "driverkit_matrix=debug"),
+            (
+                "fetch=trace, hyper::client=info",
+                "driverkit_matrix::fetch=trace,hyper::client=info",
+            ),
+        ] {
+            assert_eq!(own_filter(given), filter);
+        }
+    }
+}
