@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// An operation on a file that failed, with the operation and the path.
@@ -49,6 +49,38 @@ impl FileError {
 /// The prefix of every temporary file and folder that this program makes beside the final one; what a killed run
 /// left behind is recognised by it.
 pub const TEMPORARY_PREFIX: &str = ".dkm-tmp-";
+
+/// Opens a regular file. Opening a pipe would wait for its writer, so nothing waits, and what was opened is looked at.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options()
+        .read(true)
+        .custom_flags(no_wait)
+        .open(path)?;
+    check_is_file(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// An error for what is no regular file.
+pub fn check_is_file(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::other(if metadata.is_dir() {
+        "it is a directory, not a file"
+    } else {
+        "it is a pipe, socket or device, not a file"
+    }))
+}
+
+/// The content of a regular file that somebody names: see [`open_file`].
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    open_file(path)
+        .and_then(|mut file| io::Read::read_to_end(&mut file, &mut bytes))
+        .map_err(FileError::of("read", path))?;
+    Ok(bytes)
+}
 
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {

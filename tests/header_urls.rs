@@ -43,6 +43,7 @@ fn bare(entry: &Entry) -> Kernel {
 
 fn named(entry: &Entry) -> Kernel {
     let package = |url: &String| Package {
+        is_noted: false,
         url: url.as_str().into(),
         size_bytes: None,
         sha256: None,

@@ -10,6 +10,8 @@ mod changes;
 mod commands;
 #[path = "run/disk.rs"]
 mod disk;
+#[path = "run/downloads.rs"]
+mod downloads;
 #[path = "run/failures.rs"]
 mod failures;
 #[path = "run/flatcar.rs"]

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::run::fetch_settings;
 use super::{CliError, Context, Planned};
+use crate::cache::Outcomes;
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Lock};
 use crate::fetch::Fetcher;
+use crate::scheduler::was_unpacked;
 use crate::store::Store;
 
 /// Puts the kernel configurations of a plan into the store, where the step that prepares a kernel source reads them.
@@ -31,6 +33,7 @@ pub(super) fn store_configs(store: &Store, planned: &Planned) -> Result<(), CliE
 /// Notes in the locks what the packages turned out to be. A lock that cannot be written is as good as before.
 pub(super) fn fill_in_locks(context: &Context, planned: &Planned, store: &Arc<Store>) {
     let fetcher = Fetcher::new(Arc::clone(store), fetch_settings(planned));
+    let outcomes = Outcomes::new(store.root());
     for (matrix, _) in &planned.matrices {
         let path = lock::path_of(matrix);
         // Read anew: another run may have written it meanwhile.
@@ -39,10 +42,22 @@ pub(super) fn fill_in_locks(context: &Context, planned: &Planned, store: &Arc<St
         };
         let filled = lock.fill_in(|package| {
             let fetched = fetcher.known(&[Arc::clone(&package.url)], None)?;
-            Some((fetched.sha256, fetched.size_bytes))
+            let is_good = |sha256| was_unpacked(&outcomes, sha256);
+            // A note that held here is as good as what another download gave.
+            if package.sha256 == Some(fetched.sha256) || package.sha256.is_some_and(is_good) {
+                return None;
+            }
+            // Bytes that nobody has unpacked yet may be broken.
+            is_good(fetched.sha256).then_some((fetched.sha256, fetched.size_bytes))
         });
-        if filled == 0 {
+        if filled.count == 0 {
             continue;
+        }
+        for (url, before, now) in &filled.replaced {
+            context.notice(&format!(
+                "{}: {url} has SHA-256 {now} now; the note of {before}, which no index published, is replaced",
+                path.display()
+            ));
         }
         if let Err(error) = lock.write(&path, &BTreeMap::new()) {
             context.notice(&format!("digests are not noted: {error}"));

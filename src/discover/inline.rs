@@ -41,7 +41,11 @@ pub fn expand_inline(
     for spanned in inline {
         let place = || matrix.place(spanned.span());
         let kernel = spanned.get_ref();
-        let config_sha256 = match kernel.config.as_ref().map(|path| (path, fs::read(path))) {
+        let config_sha256 = match kernel
+            .config
+            .as_ref()
+            .map(|path| (path, fs::read_file(path)))
+        {
             None => None,
             Some((path, Ok(content))) => {
                 let digest = Sha256::of(content);
@@ -85,6 +89,7 @@ pub fn expand_inline(
 
 fn package(url: &Arc<str>) -> Package {
     Package {
+        is_noted: false,
         url: Arc::clone(url),
         size_bytes: None,
         sha256: None,

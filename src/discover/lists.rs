@@ -71,6 +71,7 @@ fn package(url: String) -> Result<Package, String> {
         return Err(format!("{url:?} is no address"));
     }
     Ok(Package {
+        is_noted: false,
         url: url.into(),
         size_bytes: None,
         sha256: None,

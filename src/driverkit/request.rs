@@ -267,6 +267,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         return None;
     }
     let package = |url: &String| Package {
+        is_noted: false,
         url: Arc::from(url.as_str()),
         size_bytes: None,
         sha256: None,

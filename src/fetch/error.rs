@@ -75,6 +75,14 @@ pub enum Answer {
     /// No mirror is named for it, and the matrix allows nothing but mirrors.
     #[error("is not asked, since only mirrors are allowed and none is named for it")]
     OnlyMirrors,
+    /// Bytes came, but they cannot be used.
+    #[error("gave a file that cannot be used (SHA-256 {sha256}): {why}")]
+    Unusable {
+        /// The digest of what came.
+        sha256: Sha256,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file of this machine could not be read.
     #[error("could not be read: {0}")]
     Read(String),

@@ -12,6 +12,7 @@ use super::body::{Body, Wanted};
 use super::download::Server;
 use super::host::Hosts;
 use super::record::{Record, Validators};
+use super::refuse::Refusal;
 use super::{Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
 use crate::store::Store;
@@ -41,7 +42,7 @@ pub struct Fetched {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum FlightKey {
+pub(super) enum FlightKey {
     Digest(Sha256),
     Address(Arc<str>, ContentKind, Option<u64>),
 }
@@ -50,10 +51,11 @@ enum FlightKey {
 pub struct Fetcher {
     pub(super) store: Arc<Store>,
     pub(super) settings: Settings,
-    flights: SingleFlight<FlightKey, Fetched, FetchError>,
+    pub(super) flights: SingleFlight<FlightKey, Fetched, FetchError>,
     client: OnceLock<Result<Client, String>>,
     hosts: Hosts,
     pub(super) distrusted: Mutex<HashSet<String>>,
+    pub(super) refusals: Mutex<Vec<Refusal>>,
 }
 
 impl Fetcher {
@@ -71,6 +73,7 @@ impl Fetcher {
             client: OnceLock::new(),
             hosts: Hosts::default(),
             distrusted: Mutex::default(),
+            refusals: Mutex::default(),
         }
     }
 
@@ -116,7 +119,7 @@ impl Fetcher {
         candidates.iter().find_map(|url| {
             let address = Address::parse(url, &self.settings.base_folder).ok()?;
             let record = Record::find(&self.store, &name(&address))?;
-            if self.distrusted().contains(&record.url) {
+            if self.distrusted().contains(&record.url) || !self.is_candidate(url, record.place()) {
                 return None;
             }
             let is_same = match &address {
@@ -217,7 +220,7 @@ impl Fetcher {
 
     async fn fetch_url(&self, url: &str, wanted: &Wanted) -> Result<Fetched, FetchError> {
         let mut error = FetchError { tried: Vec::new() };
-        for place in self.places(url, &mut error) {
+        for place in self.places_by_trust(url, wanted.sha256, &mut error) {
             match self.fetch_place(url, &place, wanted, None).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(answer) => error.tried.push(tried(&place, answer)),

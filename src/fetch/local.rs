@@ -1,6 +1,6 @@
 //! Files of this machine, fetched like those of a server.
 
-use std::fs::{File, metadata};
+use std::fs::metadata;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -20,6 +20,7 @@ pub(super) fn answer(error: &io::Error) -> Answer {
 /// The size of a file, and what tells its content from a later one.
 pub(super) fn validators(path: &Path) -> io::Result<(u64, Validators)> {
     let metadata = metadata(path)?;
+    crate::fs::check_is_file(&metadata)?;
     let modified = metadata.modified()?;
     let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     let validators = Validators {
@@ -31,7 +32,7 @@ pub(super) fn validators(path: &Path) -> io::Result<(u64, Validators)> {
 
 /// Copies a file into `body`.
 pub(super) fn read(path: &Path, body: &mut Body) -> Result<(), Answer> {
-    let mut file = File::open(path).map_err(|error| answer(&error))?;
+    let mut file = crate::fs::open_file(path).map_err(|error| answer(&error))?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer) {

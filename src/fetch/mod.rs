@@ -20,6 +20,7 @@ mod mirrors;
 mod probe;
 mod read;
 mod record;
+mod refuse;
 mod renew;
 mod settings;
 mod single_flight;

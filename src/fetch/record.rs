@@ -78,6 +78,14 @@ impl Record {
             .filter(|record: &Self| record.schema_version == SCHEMA_VERSION && record.url == url)
     }
 
+    /// Forgets what the address gave.
+    pub(super) fn remove(&self, store: &Store) -> Result<(), FileError> {
+        match fs::remove_file(&path(store, &self.url)) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn keep(&self, store: &Store) -> Result<(), FileError> {
         let path = path(store, &self.url);
         let text = serde_json::to_vec(self)

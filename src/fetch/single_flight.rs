@@ -50,6 +50,12 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         cell.get()?.as_ref().ok().cloned()
     }
 
+    /// Forgets the values that `is_meant` says, so that the next who asks does the work again.
+    pub fn forget(&self, is_meant: impl Fn(&V) -> bool) {
+        self.lock()
+            .retain(|_, cell| !matches!(cell.get(), Some(Ok(value)) if is_meant(value)));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, Cell<V, E>>> {
         // The map is whole after every statement, so a panic elsewhere cannot have torn it.
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)

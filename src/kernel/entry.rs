@@ -48,6 +48,10 @@ pub struct Package {
     /// Its digest, where the distribution's index says it or an earlier download found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
+    /// Whether nothing but an earlier download says the digest: then it is a note, which a later download replaces,
+    /// and not a fact that the distribution's index published.
+    #[serde(default, rename = "noted", skip_serializing_if = "std::ops::Not::not")]
+    pub is_noted: bool,
     /// Only for packages with programs that run during the build (Debian's `linux-kbuild`): the architecture of
     /// the machine that can run them. Of several, the one for the building machine is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,9 @@ use crate::plan::Build;
 use crate::source::{self, DriverSource, Layout, SourceError};
 use crate::unpack::{self, UnpackError, tree_digest_of_folder};
 
+/// The version of the step that takes sources: 2 since a broken download is no outcome of it.
+const SOURCE_VERSION: u32 = 2;
+
 /// What is known of driver sources: their tree in the store and how they are laid out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownSource {
@@ -51,13 +54,36 @@ impl Pipeline {
         found
     }
 
+    /// The same. A tarball that came broken is forgotten, and the next place is asked.
     async fn find_source(&self, driver: &Driver, mode: Mode) -> Result<KnownSource, Halt> {
+        let DriverLocation::Url(url) = &driver.location else {
+            return self.source_at(driver, None, mode).await;
+        };
+        let candidates = [Arc::from(url.as_str())];
+        loop {
+            let sha256 = self.fetch_source(url, mode).await?;
+            match self.source_at(driver, Some(sha256), mode).await {
+                Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::Download => {
+                    self.refuse(&candidates, sha256, &failed.failure.message)?;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    /// What is known of the sources at a driver's location, or in the downloaded tarball with that digest.
+    async fn source_at(
+        &self,
+        driver: &Driver,
+        tarball: Option<Sha256>,
+        mode: Mode,
+    ) -> Result<KnownSource, Halt> {
         let failed = |error: SourceError| self.source_failure(driver, &error);
         let (place, inputs) = match &driver.location {
-            DriverLocation::Url(url) => {
-                let (path, sha256) = self.fetch_source(url, mode).await?;
-                let key = KeyBuilder::new("source", 1).field("tarball", sha256);
-                (Place::File(path), key)
+            DriverLocation::Url(_) => {
+                let sha256 = tarball.ok_or(Halt::NotRun)?;
+                let key = KeyBuilder::new("source", SOURCE_VERSION).field("tarball", sha256);
+                (Place::File(self.store.blob_path(sha256)), key)
             }
             DriverLocation::Path(path) => {
                 (Place::File(path.clone()), local_key(path).map_err(failed)?)
@@ -67,7 +93,7 @@ impl Pipeline {
                 reference,
             } => {
                 let tree = source::resolve(repository, reference).map_err(failed)?;
-                let key = KeyBuilder::new("source", 1).field("git tree", &tree);
+                let key = KeyBuilder::new("source", SOURCE_VERSION).field("git tree", &tree);
                 let repository = repository.clone();
                 (Place::Commit { repository, tree }, key)
             }
@@ -115,7 +141,7 @@ impl Pipeline {
         })
     }
 
-    async fn fetch_source(&self, url: &str, mode: Mode) -> Result<(PathBuf, Sha256), Halt> {
+    async fn fetch_source(&self, url: &str, mode: Mode) -> Result<Sha256, Halt> {
         let request = Request {
             candidates: vec![Arc::from(url)],
             sha256: None,
@@ -123,7 +149,7 @@ impl Pipeline {
             kind: ContentKind::Tarball,
         };
         let fetched = self.fetch_unknown(&request, mode).await?;
-        Ok((self.store.blob_path(fetched.sha256), fetched.sha256))
+        Ok(fetched.sha256)
     }
 
     /// The folder of the sources in the store; taken again when it was cleaned away.
@@ -159,6 +185,11 @@ impl Pipeline {
             {
                 self.steps.storage_failure(error, Phase::Configure)
             }
+            SourceError::Unpack(error) if is_downloaded(driver, self) => {
+                // Nothing says what the tarball is, and another download may give something else.
+                let message = format!("driver {}: {} {error}", driver.version, driver.location);
+                Failure::new(FailureClass::Download, Phase::Configure, message).into()
+            }
             _ => {
                 let message = format!("driver {}: {error}", driver.version);
                 Failure::new(FailureClass::Configure, Phase::Configure, message).into()
@@ -167,9 +198,20 @@ impl Pipeline {
     }
 }
 
+/// Whether a driver's tarball comes from somewhere that may give another one next time.
+fn is_downloaded(driver: &Driver, pipeline: &Pipeline) -> bool {
+    match &driver.location {
+        DriverLocation::Url(url) => {
+            let candidates = [Arc::from(url.as_str())];
+            !pipeline.fetcher.is_one_local_file(&candidates)
+        }
+        _ => false,
+    }
+}
+
 /// What stands for sources on this machine: the content of a tarball, or of the parts of a folder that count.
 fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
-    let key = KeyBuilder::new("source", 1);
+    let key = KeyBuilder::new("source", SOURCE_VERSION);
     if path.is_file() {
         let file = std::fs::File::open(path).map_err(FileError::of("read", path))?;
         let (sha256, _) = Sha256::of_reader(file).map_err(FileError::of("read", path))?;

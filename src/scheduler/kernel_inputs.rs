@@ -175,8 +175,7 @@ impl Pipeline {
         mode: Mode,
     ) -> Result<Vec<Input>, Halt> {
         futures_util::future::try_join_all(packages.into_iter().map(async |package| {
-            let fetched = self.fetch(&package, mode).await?;
-            let tree = self.unpack(&package, &fetched, None, mode).await?;
+            let (fetched, tree) = self.fetch_and_unpack(&package, mode).await?;
             Ok::<_, Halt>(Input {
                 package,
                 fetched,
@@ -201,13 +200,21 @@ impl Pipeline {
             return Ok(Cow::Borrowed(kernel));
         };
         let request = request_for_text(&list, ContentKind::Text);
-        let fetched = self.fetch_unknown(&request, mode).await?;
-        let text = crate::fs::read_to_string(&self.store.blob_path(fetched.sha256))
-            .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))?;
-        let upstream = target.read_upstream(&text).map_err(|problem| {
-            let message = format!("{}: {problem}", fetched.url);
-            Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message)
-        })?;
+        let upstream = loop {
+            let fetched = self.fetch_unknown(&request, mode).await?;
+            let text = crate::fs::read(&self.store.blob_path(fetched.sha256))
+                .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))?;
+            match target.read_upstream(&String::from_utf8_lossy(&text)) {
+                Ok(upstream) => break upstream,
+                Err(_) if mode == Mode::Lookup => return Err(Halt::Missing),
+                Err(problem) if self.fetcher.is_one_local_file(&request.candidates) => {
+                    let message = format!("{}: {problem}", fetched.url);
+                    let class = FailureClass::HeadersNotFound;
+                    return Err(Failure::new(class, Phase::Fetch, message).into());
+                }
+                Err(problem) => self.refuse(&request.candidates, fetched.sha256, &problem)?,
+            }
+        };
         Ok(Cow::Owned(Kernel {
             upstream: Some(upstream),
             ..kernel.clone()

@@ -36,6 +36,7 @@ pub use moving::renew_sources;
 pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
+pub use packages::was_unpacked;
 pub use run::{Parts, Reproduce, Run, RunResult, RunSettings, explain};
 pub use step::{Asked, Failed, Halt, Mode, RetryClasses};
 pub use stop::{Stop, StopReason};

@@ -1,12 +1,15 @@
 //! From a package's addresses to its tree: fetch and unpack, each once for the whole run.
 
+use std::sync::Arc;
+
 use super::kernel_inputs::Input;
 use super::pipeline::Pipeline;
 use super::step::{Failed, Halt, Mode};
 use super::subscription::Download;
 use super::work::Work;
-use crate::cache::TreeRole;
+use crate::cache::{Outcomes, StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
+use crate::event::EventKind;
 use crate::executor::LogSink as _;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, FetchError, Fetched, Request};
@@ -19,14 +22,105 @@ impl Pipeline {
     /// The file of a package, downloaded unless something of it is known.
     pub(super) async fn fetch(&self, package: &WantedPackage, mode: Mode) -> Result<Fetched, Halt> {
         // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
-        if let Some(sha256) = package.sha256 {
+        let is_believed = |sha256: &Sha256| !(package.is_noted && self.fetcher.is_refused(*sha256));
+        if let Some(sha256) = package.sha256.filter(is_believed) {
             return Ok(Fetched {
                 sha256,
                 size_bytes: package.size_bytes.unwrap_or_default(),
                 url: package.url().to_string(),
             });
         }
-        self.fetch_unknown(&request_for(package), mode).await
+        let mut request = request_for(package);
+        request.sha256 = None;
+        request.size_bytes = request.size_bytes.filter(|_| !package.is_noted);
+        self.fetch_unknown(&request, mode).await
+    }
+
+    /// The file of a package and the tree that it gives. Bytes that nothing confirms are believed once they have been
+    /// unpacked whole: what cannot be unpacked is forgotten, and the next place is asked.
+    pub(super) async fn fetch_and_unpack(
+        &self,
+        package: &WantedPackage,
+        mode: Mode,
+    ) -> Result<(Fetched, Sha256), Halt> {
+        loop {
+            let fetched = self.fetch(package, mode).await?;
+            let failed = match self.unpack_whole(package, &fetched, mode).await {
+                Err(Halt::Failed(failed)) if self.is_doubtful(package, &failed) => failed,
+                Ok(tree) => {
+                    self.tell_refused(package, &fetched);
+                    return Ok((fetched, tree));
+                }
+                Err(halt) => return Err(halt),
+            };
+            if mode == Mode::Lookup {
+                return Err(Halt::Missing);
+            }
+            self.refuse(&package.candidates, fetched.sha256, &failed.failure.message)?;
+        }
+    }
+
+    /// Forgets that an address gave bytes that cannot be used.
+    pub(super) fn refuse(
+        &self,
+        candidates: &[Arc<str>],
+        sha256: Sha256,
+        why: &str,
+    ) -> Result<(), Halt> {
+        self.fetcher
+            .refuse(candidates, sha256, why)
+            .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))
+    }
+
+    /// The tree of a package. Where the lock only notes what it is and nothing of it is here, it is fetched at once:
+    /// the note may be wrong.
+    async fn unpack_whole(
+        &self,
+        package: &WantedPackage,
+        fetched: &Fetched,
+        mode: Mode,
+    ) -> Result<Sha256, Halt> {
+        let tree = self.unpack(package, fetched, None, mode).await?;
+        let is_here = || self.store.has_tree(tree) || self.store.has_blob(fetched.sha256);
+        if mode == Mode::Run && package.is_noted && !is_here() {
+            let unpack = || self.unpack_now(package, fetched.sha256, None);
+            self.trees.run(tree, unpack).await?;
+        }
+        Ok(tree)
+    }
+
+    /// Whether other bytes may do, after those that came did not.
+    fn is_doubtful(&self, package: &WantedPackage, failed: &Failed) -> bool {
+        let is_note = package.is_noted
+            && package
+                .sha256
+                .is_some_and(|sha256| !self.fetcher.is_refused(sha256));
+        match failed.failure.class {
+            FailureClass::Checksum => is_note,
+            FailureClass::Unpack | FailureClass::Download
+                if failed.failure.phase == Phase::Unpack =>
+            {
+                is_note || self.is_unconfirmed(package)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing says what the package is, and another download may give something else.
+    fn is_unconfirmed(&self, package: &WantedPackage) -> bool {
+        (package.sha256.is_none() || package.is_noted)
+            && !self.fetcher.is_one_local_file(&package.candidates)
+    }
+
+    fn tell_refused(&self, package: &WantedPackage, fetched: &Fetched) {
+        for refused in self.fetcher.refused_of(&package.candidates) {
+            let Fetched { url, sha256, .. } = fetched;
+            let message = format!("{refused}; taken instead: {url} (SHA-256 {sha256})");
+            if self.told.get(&message).is_none() {
+                self.told.put(message.clone(), ());
+                self.events.send(EventKind::Note { message });
+            }
+        }
     }
 
     /// A file, downloaded unless something of it is known.
@@ -78,7 +172,7 @@ impl Pipeline {
         download: Option<&Download>,
         mode: Mode,
     ) -> Result<Sha256, Halt> {
-        let key = KeyBuilder::new("unpack", 2).field("package", fetched.sha256);
+        let key = unpack_key(fetched.sha256);
         let work = async {
             let sha256 = self.unpack_now(package, fetched.sha256, download).await?;
             Ok(Work::of_tree(sha256, TreeRole::Package))
@@ -102,6 +196,7 @@ impl Pipeline {
         } else {
             let mut request = request_for(package);
             request.sha256 = Some(sha256);
+            request.size_bytes = request.size_bytes.filter(|_| !package.is_noted);
             let fetched = Box::pin(self.fetcher.fetch(&request)).await;
             fetched.map_err(|error| self.not_fetched(&error))?;
         }
@@ -116,8 +211,14 @@ impl Pipeline {
         })
         .await;
         let tree = unpacked.map_err(|_| Halt::NotRun)?;
-        tree.map(|tree| tree.sha256)
-            .map_err(|error| error.failure(package.url()).into())
+        tree.map(|tree| tree.sha256).map_err(|error| {
+            let mut failure = error.failure(package.url());
+            // Another download may give other bytes, so nothing of this is kept.
+            if failure.class == FailureClass::Unpack && self.is_unconfirmed(package) {
+                failure.class = FailureClass::Download;
+            }
+            failure.into()
+        })
     }
 
     /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
@@ -140,6 +241,16 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+fn unpack_key(package: Sha256) -> KeyBuilder {
+    KeyBuilder::new("unpack", 2).field("package", package)
+}
+
+/// Whether the package with this digest was unpacked whole.
+pub fn was_unpacked(outcomes: &Outcomes, package: Sha256) -> bool {
+    let outcome = outcomes.find(unpack_key(package).key());
+    matches!(outcome, Ok(Some(outcome)) if matches!(outcome.result, StepResult::Tree { .. }))
 }
 
 /// A package as the fetcher takes it.

@@ -62,6 +62,8 @@ pub(super) struct Pipeline {
     pub(super) pulls: SingleFlight<String, Sha256, Halt>,
     /// Failures that were tried again, until the report about their build takes them.
     pub(super) retries: Retries,
+    /// What the person was told of downloads: once for all builds.
+    pub(super) told: Memo<String, ()>,
     pub(super) infrastructure_failures: AtomicU32,
     /// The names by which the loader asks for kernels that lists name otherwise, by kernel identity.
     pub(super) aliases: HashMap<String, LoaderName>,

@@ -81,9 +81,9 @@ impl Pipeline {
         let package = packages
             .pop()
             .ok_or_else(|| missing(format!("kernel {kernel} names no kernel source")))?;
-        let fetched = self.fetch(&package, mode).await?;
+        let (fetched, unpacked) = self.fetch_and_unpack(&package, mode).await?;
         let input = Input {
-            tree: self.unpack(&package, &fetched, None, mode).await?,
+            tree: unpacked,
             package,
             fetched,
             download: None,

@@ -290,6 +290,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         check_locks: super::checks::Locks::default(),
         pulls: SingleFlight::default(),
         retries: Retries::default(),
+        told: Memo::default(),
         infrastructure_failures: AtomicU32::new(0),
         aliases: aliases(plan),
         reproduce: settings.reproduce.clone(),

@@ -233,6 +233,7 @@ impl Download {
         let name = format!("{}:{}", self.subscription.manager.as_str(), file.file);
         WantedPackage {
             sha256: Some(file.sha256),
+            is_noted: false,
             size_bytes: Some(file.size_bytes),
             candidates: vec![name.into()],
             format: PackageFormat::Rpm,

@@ -16,6 +16,8 @@ pub struct WantedPackage {
     pub size_bytes: Option<u64>,
     /// Its digest, where an index says it or an earlier download found it.
     pub sha256: Option<Sha256>,
+    /// Whether nothing but an earlier download says the digest.
+    pub is_noted: bool,
     /// What kind of archive it is.
     pub format: PackageFormat,
 }
@@ -66,6 +68,7 @@ impl WantedPackage {
             candidates,
             size_bytes: None,
             sha256: None,
+            is_noted: false,
             format,
         }
     }
@@ -130,6 +133,7 @@ impl Named<'_> {
             candidates: self.candidates,
             size_bytes: self.package.size_bytes,
             sha256: self.package.sha256,
+            is_noted: self.package.is_noted,
         }
     }
 }

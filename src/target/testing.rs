@@ -8,6 +8,7 @@ pub(super) struct Named(pub(super) Kernel);
 impl Named {
     pub(super) fn with(mut self, url: &str) -> Self {
         self.0.packages.push(Package {
+            is_noted: false,
             url: url.into(),
             size_bytes: None,
             sha256: None,

@@ -37,6 +37,24 @@ impl Server {
         })
     }
 
+    /// Gives the files of `folder`; of those whose address holds `name`, the first `count` downloads are half of it.
+    pub(crate) fn of_halves(folder: &Path, name: &'static str, count: usize) -> Self {
+        let downloads = AtomicUsize::new(0);
+        Self::with(folder, move |request, body| {
+            let Some(body) = body else {
+                return empty("404 Not Found");
+            };
+            let is_half = request.starts_with("GET")
+                && request
+                    .lines()
+                    .next()
+                    .is_some_and(|line| line.contains(name))
+                && downloads.fetch_add(1, Ordering::SeqCst) < count;
+            let length = if is_half { body.len() / 2 } else { body.len() };
+            whole(&body[..length], "")
+        })
+    }
+
     /// Answers `status` to everything.
     pub(crate) fn refusing(status: &'static str) -> Self {
         Self::with(Path::new("/nonexistent"), move |_, _| empty(status))

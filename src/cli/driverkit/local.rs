@@ -226,6 +226,7 @@ impl LocalArguments {
 fn with_installed_headers(mut request: Request) -> Result<Request, CliError> {
     let folder = installed_headers(request.kernel.release.as_str())?;
     request.kernel.packages = vec![Package {
+        is_noted: false,
         url: folder.display().to_string().into(),
         size_bytes: None,
         sha256: None,

@@ -15,7 +15,10 @@ use crate::fs;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 
 /// The version of the format that this program writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The version from which on a digest says whether it is a note.
+const WITH_NOTES: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +93,7 @@ impl Lock {
             .par_iter()
             .enumerate()
             .map(|(position, line)| {
-                read_line(line, &labels, &names)
+                read_line(line, header.lock, &labels, &names)
                     .map_err(|message| line_error(position + 2, message))
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -139,6 +142,7 @@ impl Lock {
 
 fn read_line(
     line: &str,
+    version: u32,
     labels: &HashMap<&str, Arc<str>>,
     names: &HashMap<String, Arc<str>>,
 ) -> Result<LockedKernel, String> {
@@ -148,7 +152,7 @@ fn read_line(
     {
         return Err("a merge conflict of git".to_owned());
     }
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| column_only(&error))?;
+    let mut line: Line<'_> = serde_json::from_str(line).map_err(|error| column_only(&error))?;
     let label = line.entry.as_deref().unwrap_or(line.target.as_str());
     let label = labels
         .get(label)
@@ -157,6 +161,13 @@ fn read_line(
     let source = names
         .get(&*line.source)
         .map_or_else(|| Arc::from(&*line.source), Arc::clone);
+    // Arch's repositories publish no digests; nor does any source but a repository's index.
+    let is_published = line.source == "mirror" && line.target.as_str() != "arch";
+    if version < WITH_NOTES && !is_published {
+        for package in &mut line.packages {
+            package.is_noted = package.sha256.is_some();
+        }
+    }
     Ok(LockedKernel {
         label,
         kernel: Arc::new(Kernel {

@@ -10,7 +10,7 @@ mod configs;
 mod format;
 mod refresh;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +56,15 @@ pub enum State {
     Unconfirmed(Date),
     /// It has left on that day: it is built no more, what was built of it stays.
     Gone(Date),
+}
+
+/// What [`Lock::fill_in`] changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// How many digests were noted.
+    pub count: usize,
+    /// Those that took the place of an earlier note: address, digest before and digest now.
+    pub replaced: BTreeSet<(Arc<str>, Sha256, Sha256)>,
 }
 
 /// Why a lock cannot be used.
@@ -108,12 +117,12 @@ pub fn path_of(matrix: &Path) -> PathBuf {
 }
 
 impl Lock {
-    /// Notes what `known` says of the packages whose digest is not known yet: digest and size in bytes. Returns how
-    /// many were filled in.
-    pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> usize {
-        let mut count = 0;
+    /// Notes what `known` says of the packages whose digest no index published: digest and size in bytes. Returns what
+    /// was noted.
+    pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> Noted {
+        let mut noted = Noted::default();
         for locked in &mut self.kernels {
-            let is_unknown = |package: &Package| package.sha256.is_none();
+            let is_unknown = |package: &Package| package.sha256.is_none() || package.is_noted;
             if !locked.kernel.packages.iter().any(is_unknown) {
                 continue;
             }
@@ -122,15 +131,24 @@ impl Lock {
                 if !is_unknown(package) {
                     continue;
                 }
-                if let Some((sha256, size_bytes)) = known(package) {
-                    let package = &mut Arc::make_mut(&mut locked.kernel).packages[position];
-                    package.sha256 = Some(sha256);
-                    package.size_bytes = Some(size_bytes);
-                    count += 1;
+                let Some((sha256, size_bytes)) = known(package) else {
+                    continue;
+                };
+                if package.sha256 == Some(sha256) {
+                    continue;
                 }
+                if let Some(before) = package.sha256 {
+                    let url = Arc::clone(&package.url);
+                    noted.replaced.insert((url, before, sha256));
+                }
+                let package = &mut Arc::make_mut(&mut locked.kernel).packages[position];
+                package.sha256 = Some(sha256);
+                package.is_noted = true;
+                package.size_bytes = Some(size_bytes);
+                noted.count += 1;
             }
         }
-        count
+        noted
     }
 
     /// Forgets the sources that the matrix does not have any more; returns their labels.

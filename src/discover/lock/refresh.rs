@@ -294,6 +294,8 @@ fn keep_digests(before: &Kernel, after: &mut Kernel) {
         let is_same_name = |known: &&Package| file_name(&known.url) == file_name(&package.url);
         if let Some(known) = before.packages.iter().find(is_same_name) {
             package.sha256 = known.sha256;
+            // Whoever said it, this source does not.
+            package.is_noted = known.sha256.is_some();
             package.size_bytes = package.size_bytes.or(known.size_bytes);
         }
     }

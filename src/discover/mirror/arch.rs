@@ -143,6 +143,7 @@ fn read_page(
             continue;
         }
         kernel.packages.push(Package {
+            is_noted: false,
             url: format!("{folder}{file}").into(),
             size_bytes: None,
             sha256: None,

@@ -37,6 +37,7 @@ impl Index {
     /// A package, as kernels name it.
     pub(super) fn package(&self, package: &IndexPackage, host: Option<Architecture>) -> Package {
         Package {
+            is_noted: false,
             url: format!("{}/{}", self.base_url, package.path).into(),
             size_bytes: Some(package.size_bytes),
             sha256: Some(package.sha256),

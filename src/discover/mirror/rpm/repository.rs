@@ -212,6 +212,7 @@ fn kernels(
         let of = |package: &RpmPackage| {
             let start = package.base.as_deref().unwrap_or(base);
             Some(Package {
+                is_noted: false,
                 url: join(start, &package.path)?.into(),
                 size_bytes: package.size_bytes,
                 sha256: package.sha256,

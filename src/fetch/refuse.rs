@@ -1,0 +1,144 @@
+//! Files that came and could not be used: forgotten, and asked for elsewhere.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use super::address::Address;
+use super::fetcher::{name, tried};
+use super::record::Record;
+use super::{Answer, FetchError, Fetcher};
+use crate::digest::Sha256;
+use crate::fs::FileError;
+
+/// A place that gave unusable files so often is not asked again by this fetcher.
+const MOST_REFUSALS: usize = 2;
+
+/// A file of a place that could not be used.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// The place, as it is remembered; `None` where only a digest is refused that nobody gave.
+    place: Option<String>,
+    sha256: Sha256,
+    why: String,
+}
+
+impl Fetcher {
+    /// Forgets that one of the addresses gave the file with this digest, because it cannot be used. Whoever asks for
+    /// them next is given what another place has, else what the same place gives the second time.
+    pub fn refuse(
+        &self,
+        candidates: &[Arc<str>],
+        sha256: Sha256,
+        why: &str,
+    ) -> Result<(), FileError> {
+        let refusal = |place| Refusal {
+            place,
+            sha256,
+            why: why.to_owned(),
+        };
+        let mut refused = vec![refusal(None)];
+        for url in candidates {
+            let record = self
+                .address(url)
+                .ok()
+                .and_then(|address| Record::find(&self.store, &name(&address)));
+            // Another build may have refused it already, and fetched it again.
+            if let Some(record) = record.filter(|record| record.sha256 == sha256) {
+                record.remove(&self.store)?;
+                refused.push(refusal(self.place_name(record.place())));
+            }
+        }
+        self.refusals().extend(refused);
+        self.flights.forget(|fetched| fetched.sha256 == sha256);
+        Ok(())
+    }
+
+    /// Whether the file with this digest was refused.
+    pub fn is_refused(&self, sha256: Sha256) -> bool {
+        let refusals = self.refusals();
+        refusals.iter().any(|refusal| refusal.sha256 == sha256)
+    }
+
+    /// What places of these addresses gave that could not be used, for a person.
+    pub fn refused_of(&self, candidates: &[Arc<str>]) -> Vec<String> {
+        let places = candidates
+            .iter()
+            .flat_map(|url| self.settings.mirrors.candidates(url));
+        let places: Vec<_> = places.filter_map(|place| self.place_name(&place)).collect();
+        let refusals = self.refusals();
+        refusals
+            .iter()
+            .filter_map(|refusal| {
+                let place = refusal.place.as_ref()?;
+                places.contains(place).then(|| {
+                    let Refusal { sha256, why, .. } = refusal;
+                    format!("{place} gave a file that cannot be used (SHA-256 {sha256}): {why}")
+                })
+            })
+            .collect()
+    }
+
+    /// Whether nothing but a single file of this machine can be read, so that asking again gives the same.
+    pub fn is_one_local_file(&self, candidates: &[Arc<str>]) -> bool {
+        let mut places = candidates
+            .iter()
+            .flat_map(|url| self.settings.mirrors.candidates(url));
+        let is_local = |place: &String| matches!(self.address(place), Ok(Address::Local(_)));
+        places.next().as_ref().is_some_and(is_local) && places.next().is_none()
+    }
+
+    /// Whether `url` may still be had from `place`. Where nobody may be asked, what was had earlier counts.
+    pub(super) fn is_candidate(&self, url: &str, place: &str) -> bool {
+        let mirrors = &self.settings.mirrors;
+        let place = self.place_name(place);
+        let mut candidates = mirrors.candidates(url).into_iter();
+        mirrors.is_offline || candidates.any(|candidate| self.place_name(&candidate) == place)
+    }
+
+    /// Where to ask for `url`: those first that gave nothing unusable yet. Why one is not asked any more is noted in
+    /// `error`.
+    pub(super) fn places_by_trust(
+        &self,
+        url: &str,
+        wanted: Option<Sha256>,
+        error: &mut FetchError,
+    ) -> Vec<String> {
+        let mut places = self.places(url, error);
+        let refusals = self.refusals();
+        if wanted.is_some() || refusals.is_empty() {
+            return places;
+        }
+        let of = |place: &str| {
+            let place = self.place_name(place);
+            let mut count = 0;
+            let mut last = None;
+            for refusal in refusals.iter().filter(|refusal| refusal.place == place) {
+                count += 1;
+                last = Some(refusal);
+            }
+            (count, last)
+        };
+        places.sort_by_cached_key(|place| of(place).0);
+        places.retain(|place| match of(place) {
+            (MOST_REFUSALS.., Some(Refusal { sha256, why, .. })) => {
+                let answer = Answer::Unusable {
+                    sha256: *sha256,
+                    why: why.clone(),
+                };
+                error.tried.push(tried(place, answer));
+                false
+            }
+            _ => true,
+        });
+        places
+    }
+
+    /// What a place is called in records and refusals.
+    fn place_name(&self, place: &str) -> Option<String> {
+        self.address(place).ok().as_ref().map(name)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Vec<Refusal>> {
+        // Whole after every statement, so a panic elsewhere cannot have torn it.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,154 @@
+//! What a server sends once and otherwise the next time: broken bytes are believed by nobody.
+
+use std::time::{Duration, Instant};
+
+use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::fs;
+
+use crate::grid::Grid;
+use crate::server::Server;
+
+const PACKAGE: &str = "linux-headers-6.1.0-1-amd64";
+
+/// The grid's kernel from a list, with its packages on `server`.
+fn from_server(grid: &Grid, server: &Server) {
+    crate::packages::by_list(grid);
+    let list = fs::read_to_string(&grid.path("list.json")).unwrap();
+    let folder = grid.path("").display().to_string();
+    let folder = folder.trim_end_matches('/');
+    assert!(list.contains(folder), "{list}");
+    grid.write("list.json", list.replace(folder, &server.address));
+}
+
+fn good_digest(grid: &Grid) -> String {
+    let [arch, ..] = grid.headers("1");
+    Sha256::of(fs::read(&arch).unwrap()).to_string()
+}
+
+fn half_digest(grid: &Grid) -> String {
+    let [arch, ..] = grid.headers("1");
+    let bytes = fs::read(&arch).unwrap();
+    Sha256::of(&bytes[..bytes.len() / 2]).to_string()
+}
+
+fn lock(grid: &Grid) -> String {
+    fs::read_to_string(&grid.path("matrix.lock")).unwrap()
+}
+
+#[test]
+fn package_that_came_broken_once_is_asked_for_again_in_the_same_run() {
+    let grid = Grid::new();
+    let server = Server::of_halves(&grid.path(""), PACKAGE, 1);
+    from_server(&grid, &server);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("cannot be used"), "{text}");
+    let lock = lock(&grid);
+    assert!(lock.contains(&good_digest(&grid)), "{lock}");
+    assert!(!lock.contains(&half_digest(&grid)), "{lock}");
+}
+
+#[test]
+fn package_that_is_half_for_now_is_a_download_failure_that_nobody_keeps() {
+    let grid = Grid::new();
+    let server = Server::of_halves(&grid.path(""), PACKAGE, 2);
+    from_server(&grid, &server);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    let (_, class, message) = grid.outcome();
+    assert_eq!(class, "download", "{message}");
+    assert!(message.contains(&half_digest(&grid)), "{message}");
+    assert!(!lock(&grid).contains(&half_digest(&grid)));
+
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(lock(&grid).contains(&good_digest(&grid)));
+}
+
+#[test]
+fn place_after_a_mirror_that_gives_broken_packages_is_asked_and_both_are_named() {
+    let grid = Grid::new();
+    let origin = Server::of(&grid.path(""));
+    let mirror = Server::of_halves(&grid.path(""), PACKAGE, usize::MAX);
+    from_server(&grid, &origin);
+    let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let mirrors = format!(
+        "[mirrors]\n\"{}\" = [\"{}\"]\n",
+        origin.address, mirror.address
+    );
+    grid.write_matrix(&format!("{matrix}{mirrors}"));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let line = text.lines().find(|line| line.contains("cannot be used"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    for named in [
+        &origin.address,
+        &mirror.address,
+        &good_digest(&grid),
+        &half_digest(&grid),
+    ] {
+        assert!(line.contains(named.as_str()), "{named}: {line}");
+    }
+}
+
+#[test]
+fn what_a_mirror_gave_is_not_believed_once_it_is_no_mirror_any_more() {
+    let grid = Grid::new();
+    let origin = Server::of(&grid.path(""));
+    let mirror = Server::of(&grid.path(""));
+    let folder = grid.path("").display().to_string();
+    grid.edit_matrix(folder.trim_end_matches('/'), &origin.address);
+    let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let mirrors = format!(
+        "[mirrors]\n\"{}\" = [\"{}\"]\n",
+        origin.address, mirror.address
+    );
+    grid.write_matrix(&format!("{matrix}{mirrors}"));
+    let (code, text) = grid.run(&[]);
+    assert_eq!((code, origin.requests()), (0, 0), "{text}");
+    grid.write_matrix(&matrix);
+    let (code, text) = grid.run(&[]);
+    assert_eq!((code, origin.requests()), (0, 3), "{text}");
+}
+
+#[test]
+fn lock_of_old_with_the_digest_of_broken_bytes_heals() {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path(""));
+    from_server(&grid, &server);
+    assert_eq!(grid.run(&[]).0, 0);
+    let (good, half) = (good_digest(&grid), half_digest(&grid));
+    let old = lock(&grid).replace("{\"lock\":2", "{\"lock\":1");
+    let old = old.replace(",\"noted\":true", "").replace(&good, &half);
+    assert!(old.contains(&half), "{old}");
+    grid.write("matrix.lock", old);
+    std::fs::remove_dir_all(grid.path("cache")).unwrap();
+    std::fs::remove_dir_all(grid.path("out")).unwrap();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("is replaced"), "{text}");
+    let lock = lock(&grid);
+    assert!(lock.contains(&good) && !lock.contains(&half), "{lock}");
+}
+
+#[test]
+fn pipe_in_place_of_a_package_is_refused_without_waiting_for_its_writer() {
+    let grid = Grid::new();
+    let [arch, ..] = grid.headers("1");
+    fs::remove_file(&arch).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&arch).status();
+    assert!(made.unwrap().success());
+    let mut child = grid.start(&[]);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    // A writer that comes and goes would end the wait of a run that hangs, so nobody opens the pipe.
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it waits for a writer");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (_, class, message) = grid.outcome();
+    assert_eq!(class, "download", "{message}");
+    assert!(message.contains("pipe"), "{message}");
+}
