@@ -43,8 +43,7 @@ pub(super) fn fill_in_locks(context: &Context, planned: &Planned, store: &Arc<St
         let filled = lock.fill_in(|package| {
             let fetched = fetcher.known(&[Arc::clone(&package.url)], None)?;
             let is_good = |sha256| was_unpacked(&outcomes, sha256);
-            // A note that held here is as good as what another download gave.
-            if package.sha256 == Some(fetched.sha256) || package.sha256.is_some_and(is_good) {
+            if package.sha256 == Some(fetched.sha256) {
                 return None;
             }
             // Bytes that nobody has unpacked yet may be broken.

@@ -58,8 +58,11 @@ impl Fetcher {
         refusals.iter().any(|refusal| refusal.sha256 == sha256)
     }
 
-    /// What places of these addresses gave that could not be used, for a person.
-    pub fn refused_of(&self, candidates: &[Arc<str>]) -> Vec<String> {
+    /// What places of these addresses gave that could not be used and is not what was `taken` in the end, for a person.
+    pub fn refused_of(&self, candidates: &[Arc<str>], taken: Sha256) -> Vec<String> {
+        if self.refusals().is_empty() {
+            return Vec::new();
+        }
         let places = candidates
             .iter()
             .flat_map(|url| self.settings.mirrors.candidates(url));
@@ -67,6 +70,7 @@ impl Fetcher {
         let refusals = self.refusals();
         refusals
             .iter()
+            .filter(|refusal| refusal.sha256 != taken)
             .filter_map(|refusal| {
                 let place = refusal.place.as_ref()?;
                 places.contains(place).then(|| {

@@ -137,7 +137,7 @@ impl Pipeline {
             return installed.map(KernelPackages::Headers);
         }
         let kernel = &*self.with_upstream(target, kernel, mode).await?;
-        let inputs = match target.tree_kind(kernel).map_err(wrong)? {
+        let mut inputs = match target.tree_kind(kernel).map_err(wrong)? {
             TreeKind::Headers => {
                 let packages = target.header_packages(kernel, self.host).map_err(missing)?;
                 self.fetched_inputs(packages, mode).await?
@@ -157,8 +157,23 @@ impl Pipeline {
             build_folder,
             uts_releases,
         };
-        let inspection = self.inspect(&wanted, &inputs, mode).await?;
-        check_claims(kernel, &wanted.uts_releases, &inspection.facts)?;
+        let looked = self.inspect_claimed(kernel, &wanted, &inputs, mode).await;
+        let inspection = match looked {
+            Err(Halt::Failed(failed)) if self.may_be_other_headers(&failed, &inputs) => {
+                match mode {
+                    // Nothing is kept of a tree that only claims to be another kernel's, so nothing else asks again.
+                    Mode::Lookup if self.steps.retries(FailureClass::WrongHeaders) => {
+                        return Err(Halt::Missing);
+                    }
+                    Mode::Lookup => return Err(Halt::Failed(failed)),
+                    Mode::Run => self.refuse_inputs(&inputs, &failed.failure.message)?,
+                }
+                let packages = inputs.into_iter().map(|input| input.package);
+                inputs = self.fetched_inputs(packages.collect(), mode).await?;
+                self.inspect_claimed(kernel, &wanted, &inputs, mode).await?
+            }
+            looked => looked?,
+        };
         Ok(KernelPackages::Headers(Arc::new(KernelInputs {
             inputs,
             build_folder: inspection.build_folder.clone(),
@@ -166,6 +181,19 @@ impl Pipeline {
             preparation: None,
             adaptation: None,
         })))
+    }
+
+    /// What is in the trees, if it is what the packages claim to be.
+    async fn inspect_claimed(
+        &self,
+        kernel: &Kernel,
+        wanted: &WantedTree<'_>,
+        inputs: &[Input],
+        mode: Mode,
+    ) -> Result<Inspection, Halt> {
+        let inspection = self.inspect(wanted, inputs, mode).await?;
+        check_claims(kernel, &wanted.uts_releases, &inspection.facts)?;
+        Ok(inspection)
     }
 
     /// Packages with addresses, unpacked.

@@ -72,6 +72,29 @@ impl Pipeline {
             .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))
     }
 
+    /// Whether another download of the packages may give the right tree, after these were another kernel's.
+    pub(super) fn may_be_other_headers(&self, failed: &Failed, inputs: &[Input]) -> bool {
+        failed.failure.class == FailureClass::WrongHeaders
+            && !failed.is_cached
+            && inputs
+                .iter()
+                .any(|input| self.is_unconfirmed(&input.package))
+    }
+
+    /// Forgets the packages of a tree that is another kernel's, but for those that an index published. Those that were
+    /// refused already are not what is asked for next.
+    pub(super) fn refuse_inputs(&self, inputs: &[Input], why: &str) -> Result<(), Halt> {
+        for Input {
+            package, fetched, ..
+        } in inputs
+        {
+            if self.is_unconfirmed(package) && !self.fetcher.is_refused(fetched.sha256) {
+                self.refuse(&package.candidates, fetched.sha256, why)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The tree of a package. Where the lock only notes what it is and nothing of it is here, it is fetched at once:
     /// the note may be wrong.
     async fn unpack_whole(
@@ -113,7 +136,7 @@ impl Pipeline {
     }
 
     fn tell_refused(&self, package: &WantedPackage, fetched: &Fetched) {
-        for refused in self.fetcher.refused_of(&package.candidates) {
+        for refused in self.fetcher.refused_of(&package.candidates, fetched.sha256) {
             let Fetched { url, sha256, .. } = fetched;
             let message = format!("{refused}; taken instead: {url} (SHA-256 {sha256})");
             if self.told.get(&message).is_none() {

@@ -121,6 +121,11 @@ impl StepRunner {
         }
     }
 
+    /// Whether kept failures of this class are done again.
+    pub(super) fn retries(&self, class: FailureClass) -> bool {
+        self.retry.classes.contains(&class)
+    }
+
     /// Writes down every step that is asked for from now on.
     pub(super) fn start_trace(&mut self) {
         self.trace = Some(Mutex::default());

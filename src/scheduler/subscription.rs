@@ -65,9 +65,17 @@ impl Pipeline {
                 url: package.url().to_string(),
             };
             let download = Some(download.clone());
-            let tree = self
-                .unpack(&package, &fetched, download.as_deref(), mode)
-                .await?;
+            let unpacked = self.unpack(&package, &fetched, download.as_deref(), mode);
+            let tree = match unpacked.await {
+                Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::Unpack => {
+                    // The next run downloads it again.
+                    let forgotten = self.steps.outcomes().remove(done.key);
+                    forgotten.map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))?;
+                    let Failure { phase, message, .. } = failed.failure;
+                    return Err(Failure::new(FailureClass::Download, phase, message).into());
+                }
+                unpacked => unpacked?,
+            };
             Ok::<_, Halt>(Input {
                 package,
                 fetched,

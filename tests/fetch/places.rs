@@ -38,12 +38,16 @@ async fn candidates_and_mirrors_are_tried_in_order() {
 
     let fetched = setup.fetch(&request(&candidates)).await.unwrap();
     assert_eq!(fetched.url, &*server.url("m1/x"));
-    // Remembered under the address itself, whatever the mirrors are next time.
-    let later = Fetcher::new(Arc::clone(&setup.store), settings());
+    // Remembered under the address itself, for as long as the place that gave it is one of the places to ask.
+    let mut still_mirrored = settings();
+    still_mirrored.mirrors = mirrored(false);
+    let later = Fetcher::new(Arc::clone(&setup.store), still_mirrored);
     assert_eq!(
         later.known(&candidates, None).unwrap().sha256,
         fetched.sha256
     );
+    let unmirrored = Fetcher::new(Arc::clone(&setup.store), settings());
+    assert_eq!(unmirrored.known(&candidates, None), None);
 
     let other = request(&["http://elsewhere.invalid/x".into()]);
     let answer = setup

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
 
-use crate::grid::Grid;
+use crate::grid::{Grid, tarball};
 use crate::server::Server;
 
 const PACKAGE: &str = "linux-headers-6.1.0-1-amd64";
@@ -151,4 +151,70 @@ fn pipe_in_place_of_a_package_is_refused_without_waiting_for_its_writer() {
     let (_, class, message) = grid.outcome();
     assert_eq!(class, "download", "{message}");
     assert!(message.contains("pipe"), "{message}");
+}
+
+#[test]
+fn package_of_another_kernel_on_a_mirror_is_taken_from_the_next_place() {
+    let grid = Grid::new();
+    let other = Grid::new();
+    other.write_headers("1", "6.1.0-2-amd64");
+    let origin = Server::of(&grid.path(""));
+    let mirror = Server::of(&other.path(""));
+    from_server(&grid, &origin);
+    let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let mirrors = format!(
+        "[mirrors]\n\"{}\" = [\"{}\"]\n",
+        origin.address, mirror.address
+    );
+    grid.write_matrix(&format!("{matrix}{mirrors}"));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(lock(&grid).contains(&good_digest(&grid)), "{text}");
+}
+
+#[test]
+fn retry_asks_again_for_packages_of_another_kernel() {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path(""));
+    from_server(&grid, &server);
+    let [arch, ..] = grid.headers("1");
+    let right = fs::read(&arch).unwrap();
+    grid.write_headers("1", "6.1.0-2-amd64");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(
+        (code, grid.outcome().1.as_str()),
+        (1, "wrong-headers"),
+        "{text}"
+    );
+    let asked = server.requests();
+    grid.write_headers("1", crate::grid::RELEASE);
+    assert_eq!(fs::read(&arch).unwrap(), right);
+    let (code, text) = grid.run(&[]);
+    assert_eq!((code, server.requests()), (1, asked), "{text}");
+    let (code, text) = grid.run(&["--retry", "wrong-headers"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(lock(&grid).contains(&good_digest(&grid)), "{text}");
+    assert_eq!(grid.run(&[]).0, 0);
+}
+
+#[test]
+fn driver_sources_that_came_broken_are_asked_for_again() {
+    let grid = Grid::new();
+    let files = [
+        ("libs/Makefile", "scap-y += main.o\nobj-m += scap.o\n"),
+        ("libs/driver_config.h", "#define DRIVER_NAME \"scap\"\n"),
+        ("libs/main.c", "main"),
+    ];
+    let tar = tarball(&files);
+    grid.write("driver.tar.zst", zstd::encode_all(&tar[..], 1).unwrap());
+    let server = Server::of_halves(&grid.path(""), "driver.tar", 2);
+    grid.edit_matrix(
+        "path = \"driver\"",
+        &format!("url = \"{}/driver.tar.zst\"", server.address),
+    );
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(grid.outcome().1, "download", "{text}");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
 }
