@@ -184,7 +184,7 @@ fn locks_that_cannot_be_read() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
     --- err
-    error: m.lock has version 99, and this program reads versions up to 1: use a newer driverkit-matrix, or remove the lock and make a new one
+    error: m.lock has version 99, and this program reads versions up to 2: use a newer driverkit-matrix, or remove the lock and make a new one
     ");
     workspace.put("m.lock", "{\"lock\":1,\"sources\":{}}\n<<<<<<< HEAD\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
