@@ -8,6 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+mod foreign;
+
+pub use foreign::{ForeignError, ForeignFolder};
+
 /// An operation on a file that failed, with the operation and the path.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation} {}: {source}", path.display())]
@@ -80,6 +84,13 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
         .and_then(|mut file| io::Read::read_to_end(&mut file, &mut bytes))
         .map_err(FileError::of("read", path))?;
     Ok(bytes)
+}
+
+/// Whether somebody writes this file, or was killed while writing it.
+pub fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes()
+        .starts_with(TEMPORARY_PREFIX.as_bytes())
 }
 
 /// Reads a whole file.

@@ -8,8 +8,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 mod files;
+mod tree;
 
 pub use files::{SharedFile, SharedFiles};
+pub use tree::{FoundTree, TREE_SECONDS};
 
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError, Lock, PendingFile};
@@ -45,8 +47,14 @@ impl Store {
         if !tag.exists() {
             fs::write(&tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
         }
-        let open_lock = lock(&root.join("lock"))?;
         let all = root.join("temporary");
+        let lock_path = root.join("lock");
+        if has_dead(&all)?
+            && let Some(_alone) = Lock::try_exclusive(&lock_path)?
+        {
+            sweep(root)?;
+        }
+        let open_lock = lock(&lock_path)?;
         let temporary = all.join(run_id);
         // Before the folder: one without a lock that is held counts as a dead run's.
         let temporary_lock = Lock::exclusive(&all.join(format!("{run_id}.lock")))?;
@@ -57,25 +65,16 @@ impl Store {
             _open_lock: open_lock,
             _temporary_lock: temporary_lock,
         };
-        store.remove_dead(&all)?;
+        for dead in dead(&all)? {
+            fs::remove_folder(&dead.folder)?;
+            fs::remove_file(&dead.lock_path)?;
+        }
         Ok(store)
     }
 
-    fn remove_dead(&self, all: &Path) -> Result<(), FileError> {
-        let entries = std::fs::read_dir(all).map_err(FileError::of("read folder", all))?;
-        for entry in entries {
-            let path = entry.map_err(FileError::of("read folder", all))?.path();
-            if path == self.temporary || path.extension().is_some() {
-                continue;
-            }
-            let mut lock_path = path.clone().into_os_string();
-            lock_path.push(".lock");
-            if Lock::try_exclusive(Path::new(&lock_path))?.is_some() {
-                fs::remove_folder(&path)?;
-                fs::remove_file(Path::new(&lock_path))?;
-            }
-        }
-        Ok(())
+    /// Removes the files that killed runs had not finished. The caller holds the store alone (see [`Self::open_alone`]).
+    pub fn sweep(&self) -> Result<(), FileError> {
+        sweep(&self.root)
     }
 
     /// The folder that holds everything.
@@ -125,9 +124,8 @@ impl Store {
         let mut writer = HashingWriter::new(pending);
         io::copy(&mut reader, &mut writer).map_err(FileError::of("write", &scratch))?;
         let (digest, size_bytes, pending) = writer.finish();
-        if !self.has_blob(digest) {
-            pending.keep_as(&self.blob_path(digest))?;
-        }
+        // Also where one of that name is there: these bytes are known to be right.
+        pending.keep_as(&self.blob_path(digest))?;
         Ok((digest, size_bytes))
     }
 
@@ -146,6 +144,50 @@ impl Store {
         self.tree_path(digest).is_dir()
     }
 
+    /// The tree with this digest as it is now, if it is there.
+    pub fn find_tree(&self, digest: Sha256) -> Option<FoundTree> {
+        let path = self.tree_path(digest);
+        let identity = tree::identity(&path);
+        path.is_dir().then_some(FoundTree { path, identity })
+    }
+
+    /// The tree that a path leads into.
+    pub fn tree_of(&self, path: &Path) -> Option<Sha256> {
+        let inside = path.strip_prefix(self.root.join("trees")).ok()?;
+        inside
+            .components()
+            .next()?
+            .as_os_str()
+            .to_str()?
+            .parse()
+            .ok()
+    }
+
+    /// Whether nobody wrote to a tree since it was put into the store, as far as the file system knows.
+    pub fn is_untouched(&self, tree: &FoundTree) -> Result<bool, FileError> {
+        tree::is_tree_sealed(&tree.path)
+    }
+
+    /// Gives a tree whose content is right the modes and times that it would get today.
+    pub fn seal_tree(&self, tree: &FoundTree) -> Result<(), FileError> {
+        tree::seal(&tree.path).map(drop)
+    }
+
+    /// Takes a damaged tree out of the store, with the files of it that other trees would take. Jobs that see it now keep
+    /// it until this run ends.
+    pub fn discard_tree(&self, tree: &FoundTree) -> Result<(), FileError> {
+        // Another job may have made it anew meanwhile.
+        if tree::identity(&tree.path) != tree.identity {
+            return Ok(());
+        }
+        let aside = self.temporary_folder()?.keep().join("tree");
+        match fs::rename(&tree.path, &aside) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            renamed => renamed?,
+        }
+        self.shared_files()?.forget(&tree::inodes(&aside)?)
+    }
+
     /// Notes that the folder with this digest is used, so that clean-up takes others first.
     pub fn touch_tree(&self, digest: Sha256) {
         // A tree that is not noted only goes earlier, and can be made again.
@@ -156,15 +198,77 @@ impl Store {
     }
 
     /// Keeps the folder `from`, which must be on the store's file system (see [`Self::temporary_folder`]), under
-    /// its digest. When it is there already, `from` is left for its owner to remove.
+    /// its digest, durably and readable for every job. When it is there already, `from` is left for its owner to remove.
     pub fn put_tree(&self, from: &Path, digest: Sha256) -> Result<(), FileError> {
         let path = self.tree_path(digest);
+        let failed = FileError::of("keep", from);
+        if !from.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        if tree::seal(from)? {
+            // Once for all files, before the tree gets its name: a tree that has one is whole.
+            std::fs::File::open(from)
+                .and_then(|opened| Ok(rustix::fs::syncfs(&opened)?))
+                .map_err(failed)?;
+        }
         fs::create_folder(&self.root.join("trees"))?;
         match fs::rename(from, &path) {
             Err(_) if path.is_dir() => Ok(()),
             result => result,
         }
     }
+}
+
+/// What a dead run left in `temporary/`, locked against others who would remove it too.
+struct Dead {
+    folder: PathBuf,
+    lock_path: PathBuf,
+    _lock: Lock,
+}
+
+fn dead(all: &Path) -> Result<Vec<Dead>, FileError> {
+    let entries = match std::fs::read_dir(all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(FileError::of("read folder", all))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let folder = entry.map_err(FileError::of("read folder", all))?.path();
+        if folder.extension().is_some() {
+            continue;
+        }
+        let mut lock_path = folder.clone().into_os_string();
+        lock_path.push(".lock");
+        let lock_path = PathBuf::from(lock_path);
+        if let Some(lock) = Lock::try_exclusive(&lock_path)? {
+            found.push(Dead {
+                folder,
+                lock_path,
+                _lock: lock,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn has_dead(all: &Path) -> Result<bool, FileError> {
+    Ok(!dead(all)?.is_empty())
+}
+
+/// Removes temporary files beside the final ones. Trees hold none: they are made elsewhere.
+fn sweep(root: &Path) -> Result<(), FileError> {
+    let entries = walkdir::WalkDir::new(root)
+        .max_depth(4)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() != 1 || entry.file_name() != "trees");
+    for entry in entries {
+        let failed = |error: walkdir::Error| FileError::of("read", root)(error.into());
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().is_file() && fs::is_temporary(entry.path()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Store {
@@ -202,6 +306,9 @@ mod tests {
         fs::write(&store.blob_path(digest), "abd").unwrap();
         assert!(!store.has_whole_blob(digest).unwrap());
         assert!(!store.has_blob(digest));
+        fs::write(&store.blob_path(digest), "abd").unwrap();
+        store.put_blob("abc".as_bytes()).unwrap();
+        assert!(store.has_whole_blob(digest).unwrap());
     }
 
     #[test]
@@ -231,5 +338,82 @@ mod tests {
             fs::read_to_string(&store.tree_path(digest).join("file")).unwrap(),
             "same"
         );
+    }
+
+    #[test]
+    fn tree_is_readable_for_everyone_whatever_its_modes_were() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "one").unwrap();
+        let work = store.temporary_folder().unwrap();
+        let tree = work.path().join("tree");
+        let digest = Sha256::of("tree");
+        for (name, mode) in [("a/data", 0o600), ("a/program", 0o4700)] {
+            fs::write(&tree.join(name), name).unwrap();
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(tree.join(name), mode).unwrap();
+        }
+        for name in ["a", ""] {
+            let mode = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(tree.join(name), mode).unwrap();
+        }
+        store.put_tree(&tree, digest).unwrap();
+        let mode = |name: &str| {
+            let path = store.tree_path(digest).join(name);
+            path.metadata().unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!(
+            ["", "a", "a/data", "a/program"].map(mode),
+            [0o755, 0o755, 0o644, 0o755]
+        );
+        let found = store.find_tree(digest).unwrap();
+        assert!(store.is_untouched(&found).unwrap());
+        assert_eq!(store.tree_of(&found.path().join("a/data")), Some(digest));
+        assert_eq!(store.tree_of(folder.path()), None);
+    }
+
+    #[test]
+    fn tree_that_was_written_to_is_noticed_and_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "one").unwrap();
+        let digest = Sha256::of("tree");
+        let put = || {
+            let work = store.temporary_folder().unwrap();
+            let tree = work.path().join("tree");
+            fs::write(&tree.join("a/file"), "text").unwrap();
+            store.put_tree(&tree, digest).unwrap();
+        };
+        let changes: [fn(&Path); 3] = [
+            |file| fs::write_unsynced(file, "tent").unwrap(),
+            |file| fs::remove_file(file).unwrap(),
+            |file| fs::write(&file.with_file_name("other"), "").unwrap(),
+        ];
+        for change in changes {
+            put();
+            let found = store.find_tree(digest).unwrap();
+            assert!(store.is_untouched(&found).unwrap());
+            change(&found.path().join("a/file"));
+            assert!(!store.is_untouched(&found).unwrap());
+            store.discard_tree(&found).unwrap();
+            assert!(!store.has_tree(digest));
+            put();
+            // It is another one by now.
+            store.discard_tree(&found).unwrap();
+            assert!(store.has_tree(digest));
+            store
+                .discard_tree(&store.find_tree(digest).unwrap())
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_killed_runs_were_writing_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("temporary/dead")).unwrap();
+        let left = ["blobs/ab/.dkm-tmp-1", "outcomes/v1/ab/.dkm-tmp-2"];
+        let left = left.map(|name| folder.path().join(name));
+        left.iter().for_each(|path| fs::write(path, "").unwrap());
+        let _store = Store::open(folder.path(), "one").unwrap();
+        left.iter().for_each(|path| assert!(!path.exists()));
     }
 }

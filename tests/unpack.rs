@@ -364,6 +364,14 @@ fn trees_of_a_store_share_their_files() {
     let names = walkdir::WalkDir::new(work.path().join("files")).into_iter();
     let files = names.filter(|entry| entry.as_ref().unwrap().file_type().is_file());
     assert_eq!(files.count(), 4);
+    // One that was written to is not taken by later trees.
+    driverkit_matrix::fs::write_unsynced(&one.join("a/one"), "sane").unwrap();
+    let three = unpacked(&[file("three", "same")]);
+    assert_ne!(inode(one.join("a/one")), inode(three.join("three")));
+    assert_eq!(
+        inode(three.join("three")),
+        inode(unpacked(&[file("four", "same")]).join("four"))
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn tree(release: &str, settings: &[&str]) -> KernelTreeFacts {
         header,
     )
     .unwrap();
-    read_kernel_tree(folder.path()).unwrap()
+    read_kernel_tree(folder.path(), Path::new("")).unwrap()
 }
 
 const REALTIME: [&str; 5] = [

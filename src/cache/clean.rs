@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::outcome::{Outcome, Outcomes, StepResult};
+use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 use crate::store::Store;
@@ -87,6 +87,7 @@ pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
 pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
     let root = store.root();
     let mut cleaned = Cleaned::default();
+    store.sweep()?;
     let mut trees = Trees::read(root)?;
     let mut tree_bytes = trees.size_bytes();
     while tree_bytes > limits.tree_bytes
@@ -236,7 +237,7 @@ fn outcomes(root: &Path) -> Result<Vec<(Entry, Outcome)>, FileError> {
     let files = files(Outcomes::new(root).folder())?;
     let outcomes = files.into_iter().filter_map(|entry| {
         let bytes = std::fs::read(&entry.path).ok()?;
-        Some((entry, serde_json::from_slice(&bytes).ok()?))
+        Some((entry, KeptOutcome::read(&bytes).ok()?.outcome))
     });
     Ok(outcomes.collect())
 }
@@ -348,7 +349,7 @@ mod tests {
         let new = store.tree_path(Sha256::of("new"));
         fs::remove_file(&new.join("file")).unwrap();
         let open = std::fs::File::open(&new).unwrap();
-        assert!(shared.link(file, &open, Path::new("file")).unwrap());
+        assert!(shared.link(file, 1000, &open, Path::new("file")).unwrap());
         set_used(&new, 2);
         let limits = |tree_bytes| CleanLimits {
             tree_bytes,
@@ -362,7 +363,7 @@ mod tests {
         let cleaned = clean(&store, limits(999)).unwrap();
         assert_eq!((cleaned.trees, cleaned.tree_bytes), (2, 1000));
         assert_eq!(names(), 0);
-        assert!(!shared.link(file, &open, Path::new("other")).unwrap());
+        assert!(!shared.link(file, 1000, &open, Path::new("other")).unwrap());
     }
 
     #[test]

@@ -87,6 +87,36 @@ pub struct ArtifactFacts {
     pub srcversion: Option<String>,
 }
 
+/// An outcome as it lies on disk: a line of JSON, and a line with the digest of the first. Old ones lack the second.
+pub(super) struct KeptOutcome {
+    pub(super) outcome: Outcome,
+    has_checksum: bool,
+}
+
+#[derive(Deserialize)]
+struct Checksum {
+    sha256: Sha256,
+}
+
+impl KeptOutcome {
+    /// Reads a file; the error says what is wrong with it.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let unreadable = |error: serde_json::Error| format!("cannot be read: {error}");
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let (text, checksum) = bytes.split_at(end.unwrap_or(bytes.len()));
+        if end.is_some() {
+            let checksum: Checksum = serde_json::from_slice(checksum).map_err(unreadable)?;
+            if checksum.sha256 != Sha256::of(text) {
+                return Err("its checksum does not match".to_owned());
+            }
+        }
+        Ok(Self {
+            outcome: serde_json::from_slice(text).map_err(unreadable)?,
+            has_checksum: end.is_some(),
+        })
+    }
+}
+
 /// The outcomes of a store.
 #[derive(Clone, Debug)]
 pub struct Outcomes {
@@ -114,12 +144,22 @@ impl Outcomes {
         path
     }
 
-    /// The outcome under `key`. One that cannot be read (torn by a broken disk, written by a newer version) counts
-    /// as not there: the step is then done again and the file replaced.
+    /// The outcome under `key`. One that cannot be believed (torn by a broken disk, of another key, written by a newer
+    /// version) counts as not there: the step is then done again and the file replaced. So does a failure without a
+    /// checksum: the versions that wrote those also kept failures of damaged and unreadable inputs.
     pub fn find(&self, key: Sha256) -> Result<Option<Outcome>, FileError> {
         let path = self.path(key);
         match std::fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Ok(bytes) => {
+                let kept = KeptOutcome::read(&bytes).ok();
+                let is_failure =
+                    |outcome: &Outcome| matches!(outcome.result, StepResult::Failure(_));
+                let believed = kept.filter(|kept| {
+                    kept.outcome.inputs.key() == key
+                        && (kept.has_checksum || !is_failure(&kept.outcome))
+                });
+                Ok(believed.map(|kept| kept.outcome))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::of("read", path)(error)),
         }
@@ -128,8 +168,10 @@ impl Outcomes {
     /// Keeps an outcome under the key of its inputs, replacing what was there.
     pub fn put(&self, outcome: &Outcome) -> Result<(), FileError> {
         let path = self.path(outcome.inputs.key());
-        let text = serde_json::to_vec(outcome)
+        let mut text = serde_json::to_vec(outcome)
             .map_err(|error| FileError::of("write", &path)(io::Error::other(error)))?;
+        let checksum = serde_json::json!({ "sha256": Sha256::of(&text) });
+        text.extend(format!("\n{checksum}\n").into_bytes());
         fs::write(&path, text)
     }
 
@@ -181,5 +223,39 @@ mod tests {
         outcomes.put(&outcome(true)).unwrap();
         fs::write(&outcomes.path(key), &b"{\"inputs\":{\"st"[..]).unwrap();
         assert_eq!(outcomes.find(key).unwrap(), None);
+    }
+
+    #[test]
+    fn outcome_of_another_key_or_with_a_changed_byte_counts_as_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = Outcomes::new(folder.path());
+        let key = outcome(true).inputs.key();
+        outcomes.put(&outcome(true)).unwrap();
+        let text = fs::read_to_string(&outcomes.path(key)).unwrap();
+        let other = Sha256::of("other");
+        fs::write(&outcomes.path(other), &text).unwrap();
+        assert_eq!(outcomes.find(other).unwrap(), None);
+        fs::write(&outcomes.path(key), text.replace("true", "false")).unwrap();
+        assert_eq!(outcomes.find(key).unwrap(), None);
+    }
+
+    #[test]
+    fn old_outcome_without_checksum_is_believed_unless_it_is_a_failure() {
+        use crate::failure::{FailureClass, Phase};
+        let folder = tempfile::tempdir().unwrap();
+        let outcomes = Outcomes::new(folder.path());
+        let failure = Failure::new(FailureClass::Compile, Phase::Module, "no /driver");
+        let failed = Outcome {
+            result: StepResult::Failure(failure),
+            ..outcome(true)
+        };
+        let key = failed.inputs.key();
+        for (old, is_believed) in [(outcome(true), true), (failed, false)] {
+            let text = serde_json::to_vec(&old).unwrap();
+            fs::write(&outcomes.path(key), text).unwrap();
+            assert_eq!(outcomes.find(key).unwrap().is_some(), is_believed);
+            outcomes.put(&old).unwrap();
+            assert_eq!(outcomes.find(key).unwrap(), Some(old));
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Proves that the store holds what its names say.
 
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::clean::{children, contents};
-use super::outcome::{Outcome, Outcomes};
+use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 use crate::store::{SharedFile, Store};
@@ -21,27 +22,20 @@ pub struct Defect {
 }
 
 /// Reads everything in the store and compares it with its names. `tree_digest` gives the digest of a folder.
-/// With `remove`, what is wrong is removed, so that the next run makes it again.
+/// With `remove`, what is wrong is removed, so that the next run makes it again; the caller then holds the store alone.
+/// Outcomes that name something wrong as an input are wrong too, and so are the artifacts that came of them.
 pub fn verify(
     store: &Store,
     tree_digest: impl Fn(&Path) -> Result<Sha256, String> + Sync,
     remove: bool,
 ) -> Result<Vec<Defect>, FileError> {
     let root = store.root();
-    let mut blobs = Vec::new();
-    for folder in children(&root.join("blobs"))? {
-        blobs.extend(children(&folder)?);
+    if remove {
+        store.sweep()?;
     }
-    let mut shared = Vec::new();
-    for folder in children(&root.join("files"))? {
-        shared.extend(children(&folder)?);
-    }
-    let mut outcomes = Vec::new();
-    for folder in children(Outcomes::new(root).folder())? {
-        if folder.file_name().is_some_and(|name| name != "locks") {
-            outcomes.extend(children(&folder)?);
-        }
-    }
+    let blobs = grandchildren(&root.join("blobs"))?;
+    let shared = grandchildren(&root.join("files"))?;
+    let outcomes = grandchildren(Outcomes::new(root).folder())?;
     let mut defects: Vec<Defect> = Vec::new();
     defects.par_extend(blobs.into_par_iter().filter_map(|path| {
         let found = std::fs::File::open(&path).and_then(Sha256::of_reader);
@@ -64,36 +58,90 @@ pub fn verify(
                 compare(path, found)
             }),
     );
-    if remove {
-        for defect in &defects {
-            if defect.path.is_dir() {
-                fs::remove_folder(&defect.path)?;
-            } else {
-                fs::remove_file(&defect.path)?;
-            }
+    let wrong: HashSet<String> = defects
+        .iter()
+        .filter_map(|defect| name(&defect.path))
+        .collect();
+    let mut kept = Vec::new();
+    for path in outcomes {
+        let outcome = KeptOutcome::read(&fs::read(&path)?);
+        kept.push((path, outcome.map(|kept| kept.outcome)));
+    }
+    // An artifact that was made from what is wrong may be wrong itself.
+    let suspects: BTreeSet<Sha256> = kept
+        .iter()
+        .filter_map(|(_, outcome)| outcome.as_ref().ok())
+        .filter(|outcome| wrong_input(outcome, &wrong).is_some())
+        .filter_map(|outcome| match &outcome.result {
+            StepResult::Artifact(facts) => Some(facts.sha256),
+            _ => None,
+        })
+        .collect();
+    for path in suspects.iter().map(|&digest| store.blob_path(digest)) {
+        if path.is_file() && !name(&path).is_some_and(|name| wrong.contains(&name)) {
+            let problem = "it was made from something that is damaged".to_owned();
+            defects.push(Defect { path, problem });
         }
     }
-    // After the files, so that an outcome whose file was just removed goes too.
-    for path in outcomes {
-        let problem = match serde_json::from_slice::<Outcome>(&fs::read(&path)?) {
-            Err(error) => Some(format!("cannot be read: {error}")),
+    let is_there = |digest: Sha256| {
+        let is_wrong = wrong.contains(&digest.to_string()) || suspects.contains(&digest);
+        store.has_blob(digest) && !is_wrong
+    };
+    for (path, outcome) in kept {
+        let problem = match outcome {
+            Err(problem) => Some(problem),
             Ok(outcome) if Outcomes::new(root).path(outcome.inputs.key()) != path => {
                 Some("its inputs do not give its key".to_owned())
             }
-            Ok(outcome) => contents(&outcome)
-                .into_iter()
-                .find(|&digest| !store.has_blob(digest))
-                .map(|digest| format!("names {digest}, which is not in the store")),
+            Ok(outcome) => wrong_input(&outcome, &wrong).or_else(|| {
+                let lost = contents(&outcome)
+                    .into_iter()
+                    .find(|&digest| !is_there(digest))?;
+                Some(format!(
+                    "names {lost}, which is not in the store or damaged"
+                ))
+            }),
         };
-        if let Some(problem) = problem {
-            if remove {
-                fs::remove_file(&path)?;
-            }
-            defects.push(Defect { path, problem });
+        defects.extend(problem.map(|problem| Defect { path, problem }));
+    }
+    if remove {
+        for defect in &defects {
+            remove_any(&defect.path)?;
         }
     }
     defects.sort_by(|left, right| left.path.cmp(&right.path));
     Ok(defects)
+}
+
+/// Says which input of an outcome is among the names in `wrong`.
+fn wrong_input(outcome: &Outcome, wrong: &HashSet<String>) -> Option<String> {
+    let mut fields = outcome.inputs.fields.iter();
+    let (field, value) = fields.find(|(_, value)| wrong.contains(value))?;
+    Some(format!("its input `{field}` is {value}, which is damaged"))
+}
+
+/// The files two levels below `folder`, without those that somebody is writing.
+fn grandchildren(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut found = Vec::new();
+    for folder in children(folder)? {
+        if folder.file_name().is_some_and(|name| name != "locks") && folder.is_dir() {
+            found.extend(children(&folder)?);
+        }
+    }
+    found.retain(|path| !fs::is_temporary(path));
+    Ok(found)
+}
+
+fn remove_any(path: &Path) -> Result<(), FileError> {
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        fs::remove_folder(path)
+    } else {
+        fs::remove_file(path)
+    }
+}
+
+fn name(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
 /// What is wrong with a file that trees share: later ones would take it.
@@ -116,11 +164,8 @@ fn shared_file_problem(path: &Path) -> Option<String> {
 }
 
 fn compare(path: PathBuf, found: Result<Sha256, String>) -> Option<Defect> {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
     let problem = match found {
-        Ok(found) if name.as_deref() == Some(&found.to_string()) => return None,
+        Ok(found) if name(&path).as_deref() == Some(&found.to_string()) => return None,
         Ok(found) => format!("its content has digest {found}"),
         Err(error) => error,
     };
@@ -130,7 +175,7 @@ fn compare(path: PathBuf, found: Result<Sha256, String>) -> Option<Defect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::StepResult;
+    use crate::cache::{ArtifactFacts, StepResult};
     use crate::digest::KeyBuilder;
     use std::io::Write as _;
     use std::time::Duration;
@@ -153,10 +198,9 @@ mod tests {
         Outcomes::new(folder.path()).put(&outcome).unwrap();
         let no_trees = |_: &Path| Err("no trees here".to_owned());
         let found = verify(&store, no_trees, false).unwrap();
-        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0].path, store.blob_path(bad));
-        let removed = verify(&store, no_trees, true).unwrap();
-        assert_eq!(removed.len(), 2, "{removed:?}");
+        assert_eq!(verify(&store, no_trees, true).unwrap(), found);
         assert!(store.has_blob(good));
         assert_eq!(verify(&store, no_trees, false).unwrap(), []);
 
@@ -186,5 +230,63 @@ mod tests {
         let found = verify(&store, no_trees, true).unwrap();
         assert_eq!(found[0].path, path);
         assert_eq!(verify(&store, no_trees, false).unwrap(), []);
+    }
+
+    #[test]
+    fn what_came_of_a_damaged_tree_is_removed_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_alone(folder.path(), "run").unwrap();
+        let work = store.temporary_folder().unwrap();
+        fs::write(&work.path().join("tree/file"), "damaged").unwrap();
+        let tree = Sha256::of("tree");
+        store.put_tree(&work.path().join("tree"), tree).unwrap();
+        let (sha256, size_bytes) = store.put_blob("module".as_bytes()).unwrap();
+        let outcome = |name: &str, input, result| Outcome {
+            inputs: KeyBuilder::new(name, 1).field("kernel tree /usr", input),
+            result,
+            log: None,
+            wall: Duration::ZERO,
+            cpu: None,
+            peak_memory_bytes: None,
+        };
+        let module = StepResult::Artifact(ArtifactFacts {
+            sha256,
+            size_bytes,
+            vermagic: None,
+            srcversion: None,
+        });
+        let check = StepResult::Check { passed: false };
+        let outcomes = Outcomes::new(folder.path());
+        let of_tree = [
+            outcome("module", tree, module),
+            outcome("check", tree, check.clone()),
+        ];
+        let other = outcome("check", Sha256::of("other"), check);
+        for outcome in of_tree.iter().chain([&other]) {
+            outcomes.put(outcome).unwrap();
+        }
+        let changed = |_: &Path| Ok(Sha256::of("changed"));
+        let found = verify(&store, changed, false).unwrap();
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(verify(&store, changed, true).unwrap(), found);
+        assert!(!store.has_tree(tree) && !store.has_blob(sha256));
+        for outcome in of_tree {
+            assert_eq!(outcomes.find(outcome.inputs.key()).unwrap(), None);
+        }
+        assert!(outcomes.find(other.inputs.key()).unwrap().is_some());
+        assert_eq!(verify(&store, changed, false).unwrap(), []);
+    }
+
+    #[test]
+    fn file_that_is_being_written_is_not_a_defect() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_alone(folder.path(), "run").unwrap();
+        let path = Outcomes::new(folder.path()).folder().join("ab/.dkm-tmp-1");
+        fs::write(&path, "{").unwrap();
+        let no_trees = |_: &Path| Err("no trees here".to_owned());
+        assert_eq!(verify(&store, no_trees, false).unwrap(), []);
+        assert!(path.exists());
+        assert_eq!(verify(&store, no_trees, true).unwrap(), []);
+        assert!(!path.exists());
     }
 }

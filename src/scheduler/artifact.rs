@@ -57,7 +57,8 @@ impl Pipeline {
                 mounts,
             };
             let result = self.run_job(build, &request).await?;
-            Ok(result.work(self.judge(artifact, ingredients, &result)?))
+            let judged = self.judge(artifact, ingredients, &result)?;
+            Ok(result.work(self.confirmed_job(&request.mounts, judged)?))
         };
         self.steps.step(mode, phase, inputs, work).await
     }
@@ -95,7 +96,7 @@ impl Pipeline {
         let stored =
             |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Verify);
         let bytes = crate::fs::read(&path).map_err(stored)?;
-        let symvers = self.symvers(kernel);
+        let symvers = self.symvers(kernel)?;
         let verified = match artifact {
             Artifact::Module => verify::verify_module(
                 &bytes,

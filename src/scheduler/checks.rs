@@ -195,7 +195,7 @@ impl Pipeline {
                     passed: answer.status == 0,
                 }
             };
-            let mut work = result.work(kept);
+            let mut work = result.work(self.confirmed_job(&request.mounts, kept)?);
             // What the job used is counted once, with its first answer.
             if !new.is_empty() {
                 work.wall = std::time::Duration::ZERO;

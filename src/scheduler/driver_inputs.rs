@@ -104,9 +104,10 @@ impl Pipeline {
         let inputs = KeyBuilder::new("read driver", 2).field("driver tree", tree);
         let work = async {
             let folder = self.driver_tree(build, tree).await?;
-            let facts = source::read_configured_driver(&folder)
-                .map_err(|error| self.source_failure(&build.driver, &error))?;
-            Work::of_facts(&facts, Phase::Configure)
+            match source::read_configured_driver(&folder) {
+                Ok(facts) => Work::of_facts(&facts, Phase::Configure),
+                Err(error) => self.own_failure([tree], self.source_failure(&build.driver, &error)),
+            }
         };
         let done = self
             .steps
@@ -136,7 +137,7 @@ impl Pipeline {
             what: "configured driver",
             role: TreeRole::Driver,
         };
-        self.tree_work(build, Phase::Configure, &result, &left)
+        self.tree_work(build, &request, &result, &left)
     }
 
     /// Configures sources of the old layout, which needs no job.
@@ -148,7 +149,9 @@ impl Pipeline {
         let folder = self.source_tree(build, source)?;
         let work = self.store.temporary_folder().map_err(stored)?;
         let tree = work.path().join("tree");
-        source::configure_old(&folder, &build.driver, &tree).map_err(failed)?;
+        if let Err(error) = source::configure_old(&folder, &build.driver, &tree) {
+            return self.own_failure([source.tree], failed(error));
+        }
         let sha256 = tree_digest_of_folder(&tree).map_err(|error| failed(error.into()))?;
         self.store.put_tree(&tree, sha256).map_err(stored)?;
         Ok(Work::of_tree(sha256, TreeRole::Driver))
@@ -156,7 +159,9 @@ impl Pipeline {
 
     /// The folder of the configured driver in the store; configured again when it was cleaned away.
     async fn driver_tree(&self, build: &Build, tree: Sha256) -> Result<PathBuf, Halt> {
-        if !self.store.has_tree(tree) {
+        let stored =
+            |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Configure);
+        if !self.has_tree(tree).map_err(stored)? {
             let source = self.source(&build.driver, Mode::Run).await?;
             let again = async || {
                 if source.tree == tree {
@@ -171,7 +176,7 @@ impl Pipeline {
                 configured.into_tree(Phase::Configure)
             };
             let found = self.trees.run(tree, again).await?;
-            if found != tree || !self.store.has_tree(tree) {
+            if found != tree || !self.has_tree(tree).map_err(stored)? {
                 let message = format!(
                     "driver {} gave another tree than before; its sources changed while the run went on",
                     build.driver.version
@@ -181,7 +186,6 @@ impl Pipeline {
                 );
             }
         }
-        self.store.touch_tree(tree);
         Ok(self.store.tree_path(tree))
     }
 

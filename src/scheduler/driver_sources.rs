@@ -16,7 +16,7 @@ use crate::fetch::{ContentKind, Request};
 use crate::fs::FileError;
 use crate::plan::Build;
 use crate::source::{self, DriverSource, Layout, SourceError};
-use crate::unpack::{self, UnpackError, tree_digest_of_folder};
+use crate::unpack::{self, tree_digest_of_folder};
 
 /// The version of the step that takes sources: 2 since a broken download is no outcome of it.
 const SOURCE_VERSION: u32 = 2;
@@ -100,8 +100,13 @@ impl Pipeline {
         };
         let work = async {
             self.may_begin(Mode::Run)?;
-            let taken = self.take_source(&place).map_err(failed)?;
-            Work::of_facts(&taken, Phase::Configure)
+            if let (DriverLocation::Url(url), Place::File(path)) = (&driver.location, &place) {
+                self.have_whole(url, path).await?;
+            }
+            match self.take_source(&place) {
+                Ok(taken) => Work::of_facts(&taken, Phase::Configure),
+                Err(error) => self.own_failure([], failed(error)),
+            }
         };
         let done = self
             .steps
@@ -152,9 +157,22 @@ impl Pipeline {
         Ok(fetched.sha256)
     }
 
+    /// Downloads a tarball of the store again that a broken disk changed.
+    async fn have_whole(&self, url: &str, blob: &Path) -> Result<(), Halt> {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Fetch);
+        let name = blob.file_name().and_then(|name| name.to_str());
+        if let Some(sha256) = name.and_then(|name| name.parse().ok())
+            && !self.store.has_whole_blob(sha256).map_err(stored)?
+        {
+            self.fetch_source(url, Mode::Run).await?;
+        }
+        Ok(())
+    }
+
     /// The folder of the sources in the store; taken again when it was cleaned away.
     pub(super) fn source_tree(&self, build: &Build, source: &KnownSource) -> Result<PathBuf, Halt> {
-        if !self.store.has_tree(source.tree) {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Configure);
+        if !self.has_tree(source.tree).map_err(stored)? {
             let failed = |error: SourceError| self.source_failure(&build.driver, &error);
             let place = match &build.driver.location {
                 DriverLocation::Path(path) => Place::File(path.clone()),
@@ -173,28 +191,23 @@ impl Pipeline {
             };
             self.take_source(&place).map_err(failed)?;
         }
-        self.store.touch_tree(source.tree);
         Ok(self.store.tree_path(source.tree))
     }
 
     /// What sources that cannot be used mean: a disk that fails says nothing about a driver.
     pub(super) fn source_failure(&self, driver: &Driver, error: &SourceError) -> Halt {
-        match error {
-            SourceError::File(error) | SourceError::Unpack(UnpackError::File(error))
-                if !error.is_not_found() =>
-            {
-                self.steps.storage_failure(error, Phase::Configure)
-            }
-            SourceError::Unpack(error) if is_downloaded(driver, self) => {
-                // Nothing says what the tarball is, and another download may give something else.
-                let message = format!("driver {}: {} {error}", driver.version, driver.location);
-                Failure::new(FailureClass::Download, Phase::Configure, message).into()
-            }
-            _ => {
-                let message = format!("driver {}: {error}", driver.version);
-                Failure::new(FailureClass::Configure, Phase::Configure, message).into()
-            }
+        if let Some(error) = error.machine_failure() {
+            return self.steps.storage_failure(error, Phase::Configure);
         }
+        if let SourceError::Unpack(error) = error
+            && is_downloaded(driver, self)
+        {
+            // Nothing says what the tarball is, and another download may give something else.
+            let message = format!("driver {}: {} {error}", driver.version, driver.location);
+            return Failure::new(FailureClass::Download, Phase::Configure, message).into();
+        }
+        let message = format!("driver {}: {error}", driver.version);
+        Failure::new(FailureClass::Configure, Phase::Configure, message).into()
     }
 }
 

@@ -17,14 +17,15 @@ use super::inspect::Inspection;
 use super::job::{JobRequest, failure_of, limits_of};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode};
+use super::step::{Halt, Mode};
 use super::toolchain::ChosenToolchain;
 use super::work::{Done, Work};
+use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::event::HostPrograms;
 use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, ForeignFolder};
 use crate::image::{self, BuiltImage};
 use crate::kernel::Architecture;
 use crate::plan::Build;
@@ -34,6 +35,9 @@ use crate::verify::HostProgram;
 
 /// Holds what runs programs in a tree, and those programs themselves.
 const OWN_FOLDER: &str = ".driverkit-matrix";
+
+/// More than any program of a header tree has.
+const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
 /// A program of one of a kernel's trees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +119,8 @@ impl TreeProgram {
     /// The names of its sources, where all that it takes lies beside it.
     fn sources(&self, folder: &Path) -> Option<Vec<String>> {
         let name = self.program.path.file_name()?.to_str()?;
-        let has = |name: &str| folder.join(name).is_file();
+        let is_file = |found: std::fs::Metadata| found.is_file();
+        let has = |name: &str| folder.join(name).symlink_metadata().is_ok_and(is_file);
         let single = format!("{name}.c");
         match name {
             "fixdep" | "recordmcount" => has(&single).then(|| vec![single]),
@@ -208,8 +213,12 @@ impl Pipeline {
             plan,
             outcome,
         } = adaptation;
-        let is_there = |(_, adapted): &(Sha256, Sha256)| self.store.has_tree(*adapted);
-        if !outcome.trees.iter().all(is_there) {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
+        let mut is_there = true;
+        for (_, adapted) in &outcome.trees {
+            is_there &= self.has_tree(*adapted).map_err(stored)?;
+        }
+        if !is_there {
             let work = self.adapt_now(build, original, plan).await?;
             if work.result != Work::of_facts(outcome, Phase::Prepare)?.result {
                 let message = format!(
@@ -220,9 +229,6 @@ impl Pipeline {
                     Failure::new(FailureClass::Infrastructure, Phase::Prepare, message).into(),
                 );
             }
-        }
-        for (_, adapted) in &outcome.trees {
-            self.store.touch_tree(*adapted);
         }
         // Of the packages, those that nothing was changed in.
         Box::pin(self.materialise_kernel(build, original)).await
@@ -249,11 +255,8 @@ impl Pipeline {
             };
             let result = self.run_job(build, &request).await?;
             if let Some(failure) = failure_of(&result, Phase::Prepare, limits_of(build)) {
-                return Err(Halt::Failed(Box::new(Failed {
-                    failure,
-                    log: Some(result.log),
-                    is_cached: false,
-                })));
+                let failure = self.confirmed_job(&request.mounts, StepResult::Failure(failure))?;
+                return Ok(result.work(failure));
             }
             built = Some(result);
         }
@@ -265,10 +268,12 @@ impl Pipeline {
         };
         let folder = built
             .as_ref()
-            .map(|built| built.output.path().join(script::PROGRAMS));
+            .map(|built| ForeignFolder::open(built.output.path()))
+            .transpose()
+            .map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
         let trees: BTreeSet<Sha256> = plan.unfit.iter().map(|unfit| unfit.tree).collect();
         for tree in trees {
-            let made = self.adapt_tree(tree, plan, folder.as_deref(), &mut adapted);
+            let made = self.adapt_tree(tree, plan, folder.as_ref(), &mut adapted);
             made.map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
         }
         let work = Work::of_facts(&adapted, Phase::Prepare)?;
@@ -302,7 +307,7 @@ impl Pipeline {
         &self,
         tree: Sha256,
         plan: &Plan,
-        built: Option<&Path>,
+        built: Option<&ForeignFolder>,
         adapted: &mut Adapted,
     ) -> Result<(), FileError> {
         let work = self.store.temporary_folder()?;
@@ -315,9 +320,10 @@ impl Pipeline {
             }
             let place = one.place();
             let path = into.join(place.strip_prefix("/").unwrap_or(&place));
-            let new = built.map(|folder| folder.join(number.to_string()));
-            if let Some(new) = new.filter(|new| new.is_file()) {
-                let content = fs::read(&new)?;
+            let new = Path::new(script::PROGRAMS).join(number.to_string());
+            // One that the job left no file for could not be compiled.
+            let new = built.and_then(|output| output.read(&new, MOST_PROGRAM_BYTES).ok());
+            if let Some(content) = new {
                 replace(&path, &content)?;
                 adapted.rebuilt.insert(place);
                 continue;

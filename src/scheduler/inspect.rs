@@ -13,6 +13,7 @@ use super::step::{Halt, Mode};
 use super::work::Work;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::ForeignFolder;
 use crate::kernel::Kernel;
 use crate::target::{BuildFolder, Target};
 use crate::verify::{KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree};
@@ -45,7 +46,7 @@ impl Pipeline {
         inputs: &[Input],
         mode: Mode,
     ) -> Result<Inspection, Halt> {
-        let mut key = KeyBuilder::new("inspect", 3);
+        let mut key = KeyBuilder::new("inspect", 4);
         for name in &wanted.build_folder.names {
             key = key.field("kernel folder", name.display());
         }
@@ -65,8 +66,10 @@ impl Pipeline {
         }
         let work = async {
             self.materialise(inputs).await?;
-            let inspection = self.look_inside(wanted, inputs)?;
-            Work::of_facts(&inspection, Phase::Unpack)
+            match self.look_inside(wanted, inputs) {
+                Ok(inspection) => Work::of_facts(&inspection, Phase::Unpack),
+                Err(halt) => self.own_failure(inputs.iter().map(|input| input.tree), halt),
+            }
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
         done.facts(Phase::Unpack)
@@ -94,11 +97,19 @@ impl Pipeline {
                 alike.extend(matching_folders(&root, &search).into_iter().map(of_input));
             }
         }
+        if let Some((_, path)) = mounts
+            .iter()
+            .chain(&alike)
+            .find(|(_, path)| path.to_str().is_none())
+        {
+            let message = format!("the name of {} is not valid UTF-8", path.display());
+            return Err(failed(FailureClass::WrongHeaders, message));
+        }
         let exact = wanted.build_folder.names.iter().find_map(|name| {
             let inside = name.strip_prefix("/").unwrap_or(name);
-            let (tree, _) = mounts.iter().find(|(tree, path)| {
-                inside.starts_with(path) && self.store.tree_path(*tree).join(inside).is_dir()
-            })?;
+            let (tree, _) = mounts
+                .iter()
+                .find(|(tree, path)| inside.starts_with(path) && self.is_folder(*tree, inside))?;
             Some((*tree, inside.to_owned()))
         });
         let folder = match exact {
@@ -114,11 +125,15 @@ impl Pipeline {
             let message = format!("no package holds {}", names.join(" or "));
             failed(FailureClass::WrongHeaders, message)
         })?;
-        let facts = self.read_tree(&self.store.tree_path(tree).join(&inside))?;
+        let facts = self.read_tree(&self.store.tree_path(tree), &inside)?;
         let mut programs = Vec::new();
         for (tree, mount) in &mounts {
-            let found = host_programs(&self.store.tree_path(*tree).join(mount))
-                .map_err(|error| self.steps.storage_failure(&error, Phase::Unpack))?;
+            let found = host_programs(&self.store.tree_path(*tree).join(mount)).map_err(
+                |error| match error.machine_failure() {
+                    Some(error) => self.steps.storage_failure(error, Phase::Unpack),
+                    None => failed(FailureClass::WrongHeaders, error.to_string()),
+                },
+            )?;
             programs.extend(found.into_iter().map(|program| TreeProgram {
                 tree: *tree,
                 mount: mount.clone(),
@@ -141,9 +156,8 @@ impl Pipeline {
     ) -> Result<Option<(Sha256, PathBuf)>, Halt> {
         let mut found = Vec::new();
         for (tree, path) in folders {
-            let folder = self.store.tree_path(*tree).join(path);
             // Folders beside it hold sources only, or another flavour.
-            if let Ok(facts) = read_kernel_tree(&folder)
+            if let Ok(facts) = read_kernel_tree(&self.store.tree_path(*tree), path)
                 && uts_releases.contains(&facts.uts_release)
             {
                 found.push((*tree, path.clone()));
@@ -163,12 +177,21 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn read_tree(&self, folder: &Path) -> Result<KernelTreeFacts, Halt> {
-        read_kernel_tree(folder).map_err(|error| match error {
-            ReadTreeError::File(error) if !error.is_not_found() => {
-                self.steps.storage_failure(&error, Phase::Unpack)
-            }
-            error => {
+    /// Whether a tree has this directory; links out of it lead nowhere.
+    fn is_folder(&self, tree: Sha256, inside: &Path) -> bool {
+        ForeignFolder::open(&self.store.tree_path(tree)).is_ok_and(|tree| tree.is_folder(inside))
+    }
+
+    /// Reads the header tree in the directory `inside` of the tree `root`.
+    pub(super) fn read_tree(&self, root: &Path, inside: &Path) -> Result<KernelTreeFacts, Halt> {
+        self.tree_facts(read_kernel_tree(root, inside))
+    }
+
+    /// What was read of a header tree; a tree that cannot be used is the wrong one.
+    pub(super) fn tree_facts<T>(&self, read: Result<T, ReadTreeError>) -> Result<T, Halt> {
+        read.map_err(|error| match error.machine_failure() {
+            Some(error) => self.steps.storage_failure(error, Phase::Unpack),
+            None => {
                 let message = error.to_string();
                 Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
             }

@@ -21,6 +21,7 @@ use crate::kernel::Kernel;
 use crate::source::{SourceError, copy_folder};
 use crate::target::Target;
 use crate::unpack::tree_digest_of_folder;
+use crate::verify::read_installed_tree;
 
 /// More folders than any header tree refers to.
 const MOST_FOLDERS: usize = 16;
@@ -45,11 +46,9 @@ impl Pipeline {
         folder: &Path,
         mode: Mode,
     ) -> Result<Arc<KernelInputs>, Halt> {
-        let failed = |error: SourceError| match error {
-            SourceError::File(error) if !error.is_not_found() => {
-                self.steps.storage_failure(&error, Phase::Unpack)
-            }
-            error => {
+        let failed = |error: SourceError| match error.machine_failure() {
+            Some(error) => self.steps.storage_failure(error, Phase::Unpack),
+            None => {
                 let message = format!("the installed headers {}: {error}", folder.display());
                 Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
             }
@@ -65,16 +64,18 @@ impl Pipeline {
         let take = async || self.take(&folders).map_err(failed);
         let work = async {
             self.may_begin(Mode::Run)?;
-            let sha256 = take().await?;
-            Ok(Work::of_tree(sha256, TreeRole::Package))
+            match take().await {
+                Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
+                Err(halt) => self.own_failure([], halt),
+            }
         };
         let done = self.steps.step(mode, Phase::Unpack, inputs, work).await?;
         let tree = done.tree(Phase::Unpack)?;
-        if mode == Mode::Run && !self.store.has_tree(tree) {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
+        if mode == Mode::Run && !self.has_tree(tree).map_err(stored)? {
             take().await?;
         }
-        self.store.touch_tree(tree);
-        let facts = self.read_tree(&folder)?;
+        let facts = self.tree_facts(read_installed_tree(&folder))?;
         // `uname -r` of an installed kernel, or what its distribution calls it.
         let mut releases = target.uts_releases(kernel).unwrap_or_default();
         releases.push(kernel.release.to_string());

@@ -194,18 +194,26 @@ impl Pipeline {
     pub(super) fn tree_work(
         &self,
         build: &Build,
-        phase: Phase,
+        request: &JobRequest,
         result: &JobResult,
         left: &LeftTree,
     ) -> Result<Work, Halt> {
+        let phase = request.phase;
+        let failed = |failure| {
+            let confirmed = self.confirmed_job(&request.mounts, StepResult::Failure(failure));
+            confirmed.map(|failure| result.work(failure))
+        };
         if let Some(failure) = failure_of(result, phase, limits_of(build)) {
-            return Ok(result.work(StepResult::Failure(failure)));
+            return failed(failure);
         }
         let tree = result.output.path().join(left.folder);
-        let sha256 = tree_digest_of_folder(&tree).map_err(|error| {
-            let message = format!("the script left no {}: {error}", left.what);
-            Failure::new(FailureClass::OutputMissing, phase, message)
-        })?;
+        let sha256 = match tree_digest_of_folder(&tree) {
+            Ok(sha256) => sha256,
+            Err(error) => {
+                let message = format!("the script left no {}: {error}", left.what);
+                return failed(Failure::new(FailureClass::OutputMissing, phase, message));
+            }
+        };
         let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
         self.store.put_tree(&tree, sha256).map_err(stored)?;
         let role = left.role;

@@ -20,6 +20,7 @@ use crate::fetch::{ContentKind, Fetched};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::target::{Target, TreeKind, WantedPackage};
+use crate::verify::read_symvers;
 
 /// What a build needs of its kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,23 +251,21 @@ impl Pipeline {
     }
 
     /// The symbols that the kernel offers to modules, where its tree has them.
-    pub(super) fn symvers(&self, kernel: &KernelInputs) -> Option<String> {
+    pub(super) fn symvers(&self, kernel: &KernelInputs) -> Result<Option<String>, Halt> {
         if !kernel.inspection.facts.has_symvers {
-            return None;
+            return Ok(None);
         }
         let inside = kernel
             .build_folder
             .strip_prefix("/")
             .unwrap_or(&kernel.build_folder);
         let mounts = &kernel.inspection.mounts;
-        let (tree, _) = mounts.iter().find(|(_, path)| inside.starts_with(path))?;
-        std::fs::read_to_string(
-            self.store
-                .tree_path(*tree)
-                .join(inside)
-                .join("Module.symvers"),
-        )
-        .ok()
+        let Some((tree, _)) = mounts.iter().find(|(_, path)| inside.starts_with(path)) else {
+            return Ok(None);
+        };
+        // It was there when the tree was inspected.
+        self.tree_facts(read_symvers(&self.store.tree_path(*tree), inside))
+            .map(Some)
     }
 
     /// The mounts of a job, once the trees are there.

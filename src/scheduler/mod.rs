@@ -29,6 +29,7 @@ mod step;
 mod stop;
 mod subscription;
 mod toolchain;
+mod trees;
 mod work;
 
 pub use events::Events;

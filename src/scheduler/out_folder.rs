@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Sha256;
+use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError};
 use crate::report::STATE_FOLDER;
 use crate::store::Store;
@@ -125,8 +125,13 @@ impl OutFolder {
         };
         let blob = store.blob_path(sha256);
         let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
-        let mut pending = fs::PendingFile::create(&full)?;
-        std::io::copy(&mut source, &mut pending).map_err(FileError::of("write", &full))?;
+        let mut writer = HashingWriter::new(fs::PendingFile::create(&full)?);
+        std::io::copy(&mut source, &mut writer).map_err(FileError::of("write", &full))?;
+        let (written, _, pending) = writer.finish();
+        if written != sha256 {
+            let error = std::io::Error::other(format!("its content has digest {written}"));
+            return Err(FileError::of("read", blob)(error));
+        }
         pending.keep()?;
         let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
         self.remember(Placed {

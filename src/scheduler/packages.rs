@@ -16,7 +16,7 @@ use crate::fetch::{ContentKind, FetchError, Fetched, Request};
 use crate::fs::FileError;
 use crate::report::{LogLimits, LogWriter};
 use crate::target::WantedPackage;
-use crate::unpack::{self, unpack_into_store};
+use crate::unpack::{self, UnpackError, unpack_into_store};
 
 impl Pipeline {
     /// The file of a package, downloaded unless something of it is known.
@@ -106,7 +106,11 @@ impl Pipeline {
         let tree = self.unpack(package, fetched, None, mode).await?;
         let is_here = || self.store.has_tree(tree) || self.store.has_blob(fetched.sha256);
         if mode == Mode::Run && package.is_noted && !is_here() {
-            let unpack = || self.unpack_now(package, fetched.sha256, None);
+            let unpack = async || {
+                self.unpack_now(package, fetched.sha256, None)
+                    .await?
+                    .map_err(|error| self.unpack_failure(package, &error).into())
+            };
             self.trees.run(tree, unpack).await?;
         }
         Ok(tree)
@@ -197,22 +201,34 @@ impl Pipeline {
     ) -> Result<Sha256, Halt> {
         let key = unpack_key(fetched.sha256);
         let work = async {
-            let sha256 = self.unpack_now(package, fetched.sha256, download).await?;
-            Ok(Work::of_tree(sha256, TreeRole::Package))
+            let unpacked = self.unpack_now(package, fetched.sha256, download).await?;
+            match unpacked {
+                Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
+                Err(error) => {
+                    let failure = self.unpack_failure(package, &error);
+                    match failure.class {
+                        // The bytes are what the digest says, and that is confirmed: an outcome like any other.
+                        FailureClass::Unpack => self.own_failure([], failure.into()),
+                        _ => Err(failure.into()),
+                    }
+                }
+            }
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
         done.tree(Phase::Unpack)
     }
 
-    /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
+    /// Unpacks a package whose outcome is not known or whose tree was cleaned away. What is wrong with the package itself
+    /// comes back as `Ok`: its content is what its digest says.
     async fn unpack_now(
         &self,
         package: &WantedPackage,
         sha256: Sha256,
         download: Option<&Download>,
-    ) -> Result<Sha256, Halt> {
+    ) -> Result<Result<Sha256, UnpackError>, Halt> {
         self.may_begin(Mode::Run)?;
-        if self.store.has_blob(sha256) {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
+        if self.store.has_whole_blob(sha256).map_err(stored)? {
             // Nothing to fetch.
         } else if let Some(download) = download {
             self.download_again(download, sha256).await?;
@@ -233,26 +249,32 @@ impl Pipeline {
             unpack_into_store(&store, sha256, &unpack::Limits::default())
         })
         .await;
-        let tree = unpacked.map_err(|_| Halt::NotRun)?;
-        tree.map(|tree| tree.sha256).map_err(|error| {
-            let mut failure = error.failure(package.url());
-            // Another download may give other bytes, so nothing of this is kept.
-            if failure.class == FailureClass::Unpack && self.is_unconfirmed(package) {
-                failure.class = FailureClass::Download;
-            }
-            failure.into()
-        })
+        let unpacked = unpacked.map_err(|_| Halt::NotRun)?;
+        Ok(unpacked.map(|tree| tree.sha256))
+    }
+
+    /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give others.
+    fn unpack_failure(&self, package: &WantedPackage, error: &UnpackError) -> Failure {
+        let mut failure = error.failure(package.url());
+        if failure.class == FailureClass::Unpack && self.is_unconfirmed(package) {
+            failure.class = FailureClass::Download;
+        }
+        failure
     }
 
     /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
     pub(super) async fn materialise(&self, inputs: &[Input]) -> Result<(), Halt> {
         for input in inputs {
-            if self.store.has_tree(input.tree) {
-                self.store.touch_tree(input.tree);
+            let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
+            if self.has_tree(input.tree).map_err(stored)? {
                 continue;
             }
             let download = input.download.as_deref();
-            let unpack = || self.unpack_now(&input.package, input.fetched.sha256, download);
+            let unpack = async || {
+                self.unpack_now(&input.package, input.fetched.sha256, download)
+                    .await?
+                    .map_err(|error| self.unpack_failure(&input.package, &error).into())
+            };
             let unpacked = self.trees.run(input.tree, unpack).await?;
             if unpacked != input.tree {
                 let message = format!(

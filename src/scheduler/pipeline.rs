@@ -19,6 +19,7 @@ use super::run::Reproduce;
 use super::step::{Halt, Mode, StepRunner};
 use super::stop::Stop;
 use super::toolchain::{ChosenToolchain, Toolchains};
+use super::trees::CheckedTrees;
 use super::work::Done;
 use crate::cache::StepResult;
 use crate::digest::Sha256;
@@ -51,6 +52,7 @@ pub(super) struct Pipeline {
     pub(super) compile_slots: Semaphore,
     pub(super) unpack_slots: Semaphore,
     pub(super) trees: SingleFlight<Sha256, Sha256, Halt>,
+    pub(super) checked_trees: CheckedTrees,
     pub(super) sources: Memo<DriverVersion, Result<Arc<KnownSource>, Halt>>,
     pub(super) configured: Memo<Sha256, Arc<ConfiguredDriver>>,
     pub(super) kernels: Memo<String, Result<KernelPackages, Halt>>,
@@ -82,6 +84,19 @@ struct Progress {
     /// The steps that this build brought about.
     new: Vec<(Phase, Done)>,
     phases: Vec<(Phase, Duration)>,
+}
+
+impl Progress {
+    /// Everything that artifacts are made from, once all of it is known.
+    fn ingredients<'a>(&'a self, build: &'a Build) -> Option<Ingredients<'a>> {
+        Some(Ingredients {
+            build,
+            kernel: self.kernel.as_deref()?,
+            toolchain: self.toolchain.as_ref()?,
+            driver: self.driver.as_ref()?,
+            answers: self.answers.as_ref()?,
+        })
+    }
 }
 
 impl Pipeline {
@@ -246,10 +261,12 @@ impl Pipeline {
         progress: &mut Progress,
     ) -> Result<Done, Halt> {
         let done = self.make(build, artifact, mode, progress).await?;
-        let StepResult::Artifact(facts) = &done.outcome.result else {
+        let (StepResult::Artifact(facts), Some(ingredients)) =
+            (&done.outcome.result, progress.ingredients(build))
+        else {
             return Ok(done);
         };
-        if !done.is_cached || !self.is_lost(build, artifact, facts)? {
+        if !done.is_cached || !self.is_lost(&ingredients, artifact, facts)? {
             return Ok(done);
         }
         let outcomes = self.steps.outcomes();
@@ -266,15 +283,11 @@ impl Pipeline {
         mode: Mode,
         progress: &mut Progress,
     ) -> Result<Done, Halt> {
-        let (Some(kernel), Some(toolchain), Some(driver), Some(answers)) = (
-            &progress.kernel,
-            &progress.toolchain,
-            &progress.driver,
-            &progress.answers,
-        ) else {
+        let Some(ingredients) = progress.ingredients(build) else {
             return Err(Halt::NotRun);
         };
-        if artifact == Artifact::Probe && !driver.facts.has_probe {
+        let answers = ingredients.answers;
+        if artifact == Artifact::Probe && !ingredients.driver.facts.has_probe {
             let message = format!(
                 "the sources of driver {0} hold no probe; leave it out: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
                 build.driver.version
@@ -285,13 +298,6 @@ impl Pipeline {
             Artifact::Module => answers.module_toolchain.clone()?,
             Artifact::Probe => answers.probe_toolchain.clone()?,
         }
-        let ingredients = Ingredients {
-            build,
-            kernel,
-            toolchain,
-            driver,
-            answers,
-        };
         let done = self.artifact(artifact, &ingredients, mode).await?;
         if done.is_own {
             progress.new.push((phase_of(artifact), done.clone()));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::artifact::phase_of;
+use super::artifact::{Ingredients, phase_of};
 use super::pipeline::Pipeline;
 use super::step::{Failed, Halt};
 use super::work::{Done, unexpected};
@@ -11,26 +11,48 @@ use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::failure::{Phase, Status};
-use crate::fs::FileError;
+use crate::fs::{self, FileError};
 use crate::plan::Build;
 use crate::report::log_path;
+use crate::verify;
 
 impl Pipeline {
-    /// Whether neither the output folder nor the store has the content of an artifact.
+    /// Whether an artifact of an earlier run cannot be used: neither the output folder nor the store has its content, or
+    /// it is a module of another kernel, whatever led to that.
     pub(super) fn is_lost(
         &self,
-        build: &Build,
+        ingredients: &Ingredients<'_>,
         artifact: Artifact,
         facts: &ArtifactFacts,
     ) -> Result<bool, Halt> {
-        let path = build.artifact_path(artifact);
-        let is_there = self
-            .out
-            .has(&path, facts.sha256, facts.size_bytes)
-            .and_then(|is_there| Ok(is_there || self.store.has_whole_blob(facts.sha256)?));
-        is_there
-            .map(|is_there| !is_there)
-            .map_err(|error| self.steps.storage_failure(&error, Phase::Store))
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Store);
+        let tree = &ingredients.kernel.inspection.facts;
+        let vermagic = facts.vermagic.as_deref().unwrap_or_default();
+        if artifact == Artifact::Module
+            && vermagic.split_whitespace().next() != Some(&tree.uts_release)
+        {
+            return Ok(true);
+        }
+        let path = ingredients.build.artifact_path(artifact);
+        let is_placed = self.out.has(&path, facts.sha256, facts.size_bytes);
+        if is_placed.map_err(stored)? {
+            return Ok(false);
+        }
+        if !self.store.has_whole_blob(facts.sha256).map_err(stored)? {
+            return Ok(true);
+        }
+        if artifact != Artifact::Module {
+            return Ok(false);
+        }
+        // It is about to be published; the tree may be cleaned away, so its symbols are not compared again.
+        let bytes = fs::read(&self.store.blob_path(facts.sha256)).map_err(stored)?;
+        let expected = verify::ExpectedModule {
+            name: &ingredients.driver.facts.module_name,
+            architecture: ingredients.build.kernel.architecture,
+            tree,
+            symvers: None,
+        };
+        Ok(verify::verify_module(&bytes, &expected).is_err())
     }
 
     /// The report of an artifact whose step has an outcome.

@@ -197,7 +197,8 @@ impl Pipeline {
                 "{} holds no kernel source: there is no Makefile with Kbuild in its top folder",
                 source.input.fetched.url
             );
-            return Err(Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message).into());
+            let failure = Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message);
+            return self.own_failure([source.input.tree], failure.into());
         }
         let request = JobRequest {
             phase: Phase::Prepare,
@@ -221,7 +222,7 @@ impl Pipeline {
             what: "header tree",
             role: TreeRole::Prepared,
         };
-        self.tree_work(build, Phase::Prepare, &result, &left)
+        self.tree_work(build, &request, &result, &left)
     }
 
     /// A folder of the store with nothing but the configuration, for a job to see.
@@ -238,8 +239,9 @@ impl Pipeline {
                 error.to_string(),
             )
         })?;
-        self.store.put_tree(&folder, tree).map_err(stored)?;
-        self.store.touch_tree(tree);
+        if !self.has_tree(tree).map_err(stored)? {
+            self.store.put_tree(&folder, tree).map_err(stored)?;
+        }
         Ok(self.store.tree_path(tree))
     }
 
@@ -252,12 +254,15 @@ impl Pipeline {
     ) -> Result<Inspection, Halt> {
         let build_folder = Path::new(&preparation.folder);
         let inside = build_folder.strip_prefix("/").unwrap_or(build_folder);
-        let inputs = KeyBuilder::new("inspect prepared", 2)
+        let inputs = KeyBuilder::new("inspect prepared", 3)
             .field("kernel folder", &preparation.folder)
             .field("tree", tree);
         let work = async {
             self.materialise_prepared(build, tree, preparation).await?;
-            let facts = self.read_tree(&self.store.tree_path(tree).join(inside))?;
+            let facts = match self.read_tree(&self.store.tree_path(tree), inside) {
+                Ok(facts) => facts,
+                Err(halt) => return self.own_failure([tree], halt),
+            };
             let inspection = Inspection {
                 mounts: vec![(tree, inside.to_owned())],
                 build_folder: build_folder.to_owned(),
@@ -295,7 +300,8 @@ impl Pipeline {
         tree: Sha256,
         preparation: &Preparation,
     ) -> Result<(), Halt> {
-        if !self.store.has_tree(tree) {
+        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
+        if !self.has_tree(tree).map_err(stored)? {
             let again = async || {
                 let prepared = self.prepare_now(build, preparation).await?;
                 prepared.into_tree(Phase::Prepare)
@@ -312,7 +318,6 @@ impl Pipeline {
                 );
             }
         }
-        self.store.touch_tree(tree);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use super::pipeline::Pipeline;
 use super::step::{Asked, Mode, RetryClasses, StepRunner};
 use super::stop::{Stop, StopReason};
 use super::toolchain::Toolchains;
+use super::trees::CheckedTrees;
 use crate::cache::Outcomes;
 use crate::event::{BuildReport, EventKind};
 use crate::executor::Executor;
@@ -282,6 +283,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         // Unpacking is bound by the disk as much as by processors.
         unpack_slots: Semaphore::new(settings.jobs.clamp(1, 4)),
         trees: SingleFlight::default(),
+        checked_trees: CheckedTrees::default(),
         sources: Memo::default(),
         configured: Memo::default(),
         kernels: Memo::default(),

@@ -145,8 +145,9 @@ impl StepRunner {
     }
 
     /// The outcome under the key of `inputs`, from the cache or from `work`. `phase` is what a failure of the
-    /// cache itself is reported under. A deterministic failure is an outcome like any other: it is kept, and
-    /// comes back as `Ok` with [`StepResult::Failure`] inside; other failures are never kept.
+    /// cache itself is reported under. A deterministic failure of the step's own is an outcome like any other: `work`
+    /// returns it as `Ok` with [`StepResult::Failure`] inside, and it is kept. What `work` returns as `Err` never is:
+    /// it says that the step's inputs could not be made ready.
     pub(super) async fn step(
         &self,
         mode: Mode,
@@ -169,13 +170,7 @@ impl StepRunner {
             if let Some(done) = self.find(&inputs, phase)? {
                 return Ok(done);
             }
-            let work = match work.await {
-                Err(Halt::Failed(failed)) if failed.failure.class.is_deterministic() => Work {
-                    log: failed.log,
-                    ..Work::plain(StepResult::Failure(failed.failure))
-                },
-                work => work?,
-            };
+            let work = work.await?;
             self.keep(inputs, key, work, phase)
         };
         let mut done = self.flights.run(key, flight).await?;

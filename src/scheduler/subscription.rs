@@ -4,6 +4,7 @@
 //! What it leaves are packages like any other: kept by their digests, unpacked once, looked into. The key holds the
 //! image, the commands (which hold the release) and the variables that the matrix gives the build.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,13 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::{Exit, Network, Toolchain};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::Fetched;
-use crate::fs::FileError;
+use crate::fs::{FileError, ForeignFolder};
 use crate::plan::Build;
 use crate::script::{self, DownloadSettings};
 use crate::target::{PackageFormat, SubscribedPackage, Subscription, WantedPackage};
+
+/// More than any package of a distribution has.
+const MOST_PACKAGE_BYTES: u64 = 4 << 30;
 
 /// How packages are downloaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,12 +169,18 @@ impl Pipeline {
         }
         let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Fetch);
         let mut files = Vec::new();
+        let output = ForeignFolder::open(result.output.path()).map_err(stored)?;
         for SubscribedPackage { file, .. } in &subscription.packages {
-            let path = result.output.path().join(file);
-            let opened = std::fs::File::open(&path).map_err(FileError::of("open", &path));
-            let (sha256, size_bytes) = opened
-                .and_then(|opened| self.store.put_blob(opened))
-                .map_err(stored)?;
+            let opened = output.open_file(Path::new(file), MOST_PACKAGE_BYTES);
+            let opened = opened.map_err(|error| match error.machine_failure() {
+                Some(error) => self.steps.storage_failure(error, Phase::Fetch),
+                None => failed(
+                    FailureClass::Download,
+                    format!("{} left no package: {error}", subscription.manager.as_str()),
+                )
+                .into(),
+            })?;
+            let (sha256, size_bytes) = self.store.put_blob(opened).map_err(stored)?;
             files.push(Downloaded {
                 file: file.clone(),
                 sha256,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::kbuild_module::{is_word, kbuild_objects};
-use super::layout::SourceError;
+use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
-use crate::fs::{self, FileError};
+use crate::fs::ForeignFolder;
 
 /// A configure check.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -39,31 +39,26 @@ const FILES: [&str; 3] = ["Makefile", "build.sh", "test.c"];
 /// Reads the checks of the configured driver in `driver`.
 pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceError> {
     let mut checks = Vec::new();
+    let files = ForeignFolder::open(driver)?;
     for (parent, artifact) in [
         ("bpf/configure", Artifact::Probe),
         ("configure", Artifact::Module),
     ] {
-        let path = driver.join(parent);
-        let entries = match std::fs::read_dir(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.map_err(FileError::of("read", &path))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(FileError::of("read", &path))?;
-            if !entry.path().join("build.sh").is_file() {
+        for name in files.names(Path::new(parent))? {
+            let path = Path::new(parent).join(&name);
+            if !files.is_file(&path.join("build.sh")) {
                 continue;
             }
-            let name = entry
-                .file_name()
+            let name = name
                 .into_string()
-                .map_err(|_| SourceError::Name(entry.path()))?;
+                .map_err(|_| SourceError::Name(driver.join(&path)))?;
             let folder = format!("{parent}/{name}");
             let objects = match artifact {
-                Artifact::Module if is_word(&name) => objects(&entry.path())?,
+                Artifact::Module if is_word(&name) => objects(&files, &path)?,
                 _ => None,
             };
             checks.push(ConfigureCheck {
-                digest: digest(driver, &folder, artifact)?,
+                digest: digest(&files, driver, &folder, artifact)?,
                 objects,
                 name,
                 folder,
@@ -76,36 +71,43 @@ pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceEr
 }
 
 /// The objects of a check in `folder` that is a module of kbuild and nothing else.
-fn objects(folder: &Path) -> Result<Option<Vec<String>>, SourceError> {
+fn objects(files: &ForeignFolder, folder: &Path) -> Result<Option<Vec<String>>, SourceError> {
     let makefile = folder.join("Makefile");
-    if !makefile.is_file() {
+    if !files.is_file(&makefile) {
         return Ok(None);
     }
-    let text =
-        |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = |path: &Path| {
+        let bytes = files.read(path, MOST_FILE_BYTES)?;
+        Ok::<_, SourceError>(String::from_utf8_lossy(&bytes).into_owned())
+    };
     let script = text(&folder.join("build.sh"))?;
     Ok(kbuild_objects(&text(&makefile)?, &script))
 }
 
-fn digest(driver: &Path, folder: &str, artifact: Artifact) -> Result<Sha256, SourceError> {
+fn digest(
+    driver: &ForeignFolder,
+    root: &Path,
+    folder: &str,
+    artifact: Artifact,
+) -> Result<Sha256, SourceError> {
     let mut pending: Vec<PathBuf> = FILES
         .iter()
         .map(|name| Path::new(folder).join(name))
-        .filter(|path| driver.join(path).is_file())
+        .filter(|path| driver.is_file(path))
         .collect();
     let mut files: BTreeSet<PathBuf> = pending.iter().cloned().collect();
     let mut key = KeyBuilder::new("configure check", 1).field("artifact", artifact);
     let mut fields = Vec::new();
     while let Some(path) = pending.pop() {
-        let bytes = fs::read(&driver.join(&path))?;
+        let bytes = driver.read(&path, MOST_FILE_BYTES)?;
         for included in local_includes(&String::from_utf8_lossy(&bytes)) {
             let parent = path.parent().unwrap_or(Path::new(""));
             let Some(target) = normalise(&parent.join(&included)) else {
-                let path = driver.join(&path);
+                let path = root.join(&path);
                 return Err(SourceError::Include { path, included });
             };
             // What is not there is looked for in the kernel, whose tree is in the answer's key anyway.
-            if driver.join(&target).is_file() && files.insert(target.clone()) {
+            if driver.is_file(&target) && files.insert(target.clone()) {
                 pending.push(target);
             }
         }
@@ -158,6 +160,7 @@ fn normalise(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
     use crate::source::read_configured_driver;
 
     const MAKEFILE: (&str, &str) = ("Makefile", "falco-y += main.o\nobj-m += falco.o\n");

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::check::{ConfigureCheck, read_checks};
-use super::layout::SourceError;
+use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::driver::Artifact;
-use crate::fs;
+use crate::fs::ForeignFolder;
 
 /// What a configured driver is and asks.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,17 +29,20 @@ impl ConfiguredDriver {
 
 /// Reads the configured driver in `folder`: the tree that the configure step gave, or flat sources.
 pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceError> {
+    let driver = ForeignFolder::open(folder)?;
+    let has = |name: &str| driver.is_file(Path::new(name));
     Ok(ConfiguredDriver {
         module_name: module_name(folder)?,
-        has_probe: folder.join("bpf/probe.c").is_file() && folder.join("bpf/Makefile").is_file(),
+        has_probe: has("bpf/probe.c") && has("bpf/Makefile"),
         checks: read_checks(folder)?,
     })
 }
 
 /// The name in the Makefile's line `obj-m += <name>.o`.
 pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
-    let path = folder.join("Makefile");
-    let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+    let name = Path::new("Makefile");
+    let bytes = ForeignFolder::open(folder)?.read(name, MOST_FILE_BYTES)?;
+    let text = String::from_utf8_lossy(&bytes);
     text.lines()
         .find_map(|line| {
             let value = line.strip_prefix("obj-m")?.trim_start();
@@ -53,5 +56,5 @@ pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
                     .all(|found| found.is_ascii_alphanumeric() || "_-".contains(found));
             is_name.then(|| name.to_owned())
         })
-        .ok_or(SourceError::NoModule(path))
+        .ok_or_else(|| SourceError::NoModule(folder.join(name)))
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::configured::module_name;
-use crate::fs::FileError;
+use crate::fs::{FileError, ForeignError};
+use crate::unpack::UnpackError;
 
 /// How the sources are laid out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,6 +39,9 @@ pub enum SourceError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A file of the sources that is not there or cannot be used.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// None of the layouts.
     #[error(
         "{} holds no driver: there is neither driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
@@ -68,7 +72,7 @@ pub enum SourceError {
     },
     /// The sources cannot be unpacked or hashed.
     #[error(transparent)]
-    Unpack(#[from] crate::unpack::UnpackError),
+    Unpack(#[from] UnpackError),
     /// A name that is not UTF-8.
     #[error("the name of {} is not UTF-8", .0.display())]
     Name(PathBuf),
@@ -76,6 +80,22 @@ pub enum SourceError {
     #[error("{} is neither a file, a folder nor a link", .0.display())]
     Kind(PathBuf),
 }
+
+impl SourceError {
+    /// The failure of this machine, if that is what it is; everything else is the fault of the sources.
+    pub fn machine_failure(&self) -> Option<&FileError> {
+        match self {
+            Self::File(error) | Self::Unpack(UnpackError::File(error)) => {
+                Some(error).filter(|error| !error.is_not_found())
+            }
+            Self::Foreign(error) => error.machine_failure(),
+            _ => None,
+        }
+    }
+}
+
+/// More than any file of a driver that is read here has.
+pub(super) const MOST_FILE_BYTES: u64 = 4 << 20;
 
 impl DriverSource {
     /// The parts of the folder that a build needs, relative to it: of a checkout, which also holds the libraries

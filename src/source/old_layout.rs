@@ -7,22 +7,26 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::copy::copy_folder;
-use super::layout::SourceError;
+use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::driver::Driver;
-use crate::fs;
+use crate::fs::{self, ForeignError, ForeignFolder};
 
 /// Writes the configured driver of the sources in `source` (a folder that holds `driver/`) into the folder `into`,
 /// in the layout of flat sources.
 pub fn configure_old(source: &Path, driver: &Driver, into: &Path) -> Result<(), SourceError> {
     let from = source.join("driver");
     copy_folder(&from, into)?;
-    let template = fs::read(&from.join("Makefile.in"))?;
+    let files = ForeignFolder::open(&from)?;
+    let template = files.read(Path::new("Makefile.in"), MOST_FILE_BYTES)?;
     let template = String::from_utf8_lossy(&template);
     fs::write(
         &into.join("Makefile"),
         fill_in(&template, &driver.module_name),
     )?;
-    fs::write(&into.join("driver_config.h"), driver_config(&from, driver)?)?;
+    fs::write(
+        &into.join("driver_config.h"),
+        driver_config(&files, &from, driver)?,
+    )?;
     Ok(())
 }
 
@@ -54,14 +58,17 @@ fn fill_in(template: &str, module_name: &str) -> String {
 }
 
 /// The header with everything that a driver is told, under the names of all times.
-fn driver_config(source: &Path, driver: &Driver) -> Result<String, SourceError> {
+fn driver_config(
+    files: &ForeignFolder,
+    source: &Path,
+    driver: &Driver,
+) -> Result<String, SourceError> {
     let mut text = "#pragma once\n".to_owned();
     let mut has_versions = true;
     for (file, prefix) in [("API_VERSION", "PPM_API"), ("SCHEMA_VERSION", "PPM_SCHEMA")] {
-        let path = source.join(file);
-        let line = match fs::read_to_string(&path) {
+        let line = match files.read_text(Path::new(file), MOST_FILE_BYTES) {
             Ok(line) => line,
-            Err(error) if error.is_not_found() => {
+            Err(ForeignError::Missing(_)) => {
                 has_versions = false;
                 continue;
             }
@@ -78,7 +85,7 @@ fn driver_config(source: &Path, driver: &Driver) -> Result<String, SourceError> 
             .count()
             == 3;
         let (&[major, minor, patch], true) = (&*numbers, is_whole) else {
-            return Err(SourceError::Version(path));
+            return Err(SourceError::Version(source.join(file)));
         };
         for (name, number) in [("MAJOR", major), ("MINOR", minor), ("PATCH", patch)] {
             // Writing to a String cannot fail.
@@ -166,7 +173,8 @@ mod tests {
     #[test]
     fn versions_are_left_out_where_there_are_none_and_refused_where_they_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let config = || driver_config(folder.path(), &driver());
+        let files = ForeignFolder::open(folder.path()).unwrap();
+        let config = || driver_config(&files, folder.path(), &driver());
         assert!(!config().unwrap().contains("ppm_api_version.h"));
         for bad in ["1.2", "one", "", "1.2.3.4", "1.2.-3"] {
             fs::write(&folder.path().join("API_VERSION"), bad).unwrap();

@@ -3,15 +3,18 @@
 //! `files/<two digits>/<digest>` is a further name of a file in a tree; with an `x` behind it, of one that can be run.
 //! A file that only has that name is in no tree any more.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat};
+use rustix::fs::{AtFlags, CWD, Mode, linkat, mkdirat, statat, unlinkat};
 use rustix::io::Errno;
+use walkdir::DirEntryExt as _;
 
+use super::tree::is_sealed;
 use crate::digest::Sha256;
-use crate::fs::{FileError, create_folder};
+use crate::fs::{FileError, create_folder, remove_file};
 
 /// What a file must have in common with another to be the same: nothing else of a file in a tree differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,19 +59,48 @@ impl SharedFiles {
         })
     }
 
-    /// Gives the shared file the further name `name` in the open folder `folder`; false where there is none, or where
-    /// the file system gives it no more names.
+    /// Gives the shared file of `size_bytes` bytes the further name `name` in the open folder `folder`; false where there
+    /// is none, or where the file system gives it no more names. One that was written to since it was added is
+    /// forgotten.
     pub fn link(
         &self,
         file: SharedFile,
+        size_bytes: u64,
         folder: impl AsFd,
         name: &Path,
     ) -> Result<bool, FileError> {
-        match linkat(&self.folder, file.path(), folder, name, AtFlags::empty()) {
-            Ok(()) => Ok(true),
+        let shared = file.path();
+        match linkat(&self.folder, &shared, &folder, name, AtFlags::empty()) {
+            Ok(()) => {
+                let failed = |error: Errno| FileError::of("link to", name)(error.into());
+                let found = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+                let is_whole = u64::try_from(found.st_size) == Ok(size_bytes)
+                    && is_sealed(&found)
+                    && (found.st_mode & 0o100 != 0) == file.is_executable;
+                if !is_whole {
+                    unlinkat(&folder, name, AtFlags::empty()).map_err(failed)?;
+                    match unlinkat(&self.folder, &shared, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        Err(error) => return Err(failed(error)),
+                    }
+                }
+                Ok(is_whole)
+            }
             Err(Errno::NOENT | Errno::MLINK | Errno::XDEV | Errno::PERM) => Ok(false),
             Err(error) => Err(FileError::of("link to", name)(error.into())),
         }
+    }
+
+    /// Forgets the files with these inodes, so that no later tree takes them.
+    pub(super) fn forget(&self, inodes: &HashSet<u64>) -> Result<(), FileError> {
+        for entry in walkdir::WalkDir::new(&self.path) {
+            let failed = |error: walkdir::Error| FileError::of("read", &self.path)(error.into());
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().is_file() && inodes.contains(&entry.ino()) {
+                remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets later trees take the file at `path`, whose content must be durable. One that is there already stays.

@@ -49,6 +49,9 @@ pub enum UnpackError {
     /// A name with a segment `..`.
     #[error("holds the path `{0}`, which climbs out of its folder")]
     ParentSegment(String),
+    /// A name or the target of a link with a NUL byte, which no file system takes.
+    #[error("holds the path `{0}`, which has a NUL byte")]
+    NulByte(String),
     /// A name that is longer or deeper than the limit.
     #[error("holds a path beyond the limits of {limit}: `{path}`")]
     LongPath {
@@ -76,6 +79,17 @@ pub enum UnpackError {
         /// Where it points.
         target: String,
     },
+    /// A symbolic link that leads back to itself, alone or with others.
+    #[error("holds the link `{path}` to `{target}`, which leads back to itself")]
+    LinkLoop {
+        /// The link.
+        path: String,
+        /// Where it points.
+        target: String,
+    },
+    /// More names of one file than a file system takes.
+    #[error("holds `{0}`, one name too many of its file")]
+    TooManyNames(String),
     /// A hard link to something that is not an earlier file of the archive.
     #[error("holds the hard link `{path}` to `{target}`, which is no earlier file of it")]
     HardLinkTarget {
@@ -84,6 +98,9 @@ pub enum UnpackError {
         /// What it names.
         target: String,
     },
+    /// Something else in the place of a directory.
+    #[error("{0} is not a directory")]
+    NotFolder(String),
     /// A device, pipe or socket.
     #[error("holds `{0}`, which is neither file, folder nor link")]
     SpecialFile(String),

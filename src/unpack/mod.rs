@@ -28,6 +28,8 @@ pub use tree::{Tree, tree_digest_of_folder};
 pub struct Limits {
     /// The most entries.
     pub entries: u64,
+    /// The most entries of a tree without content; each KiB of content allows one more.
+    pub empty_entries: u64,
     /// The most bytes after decompression.
     pub size_bytes: u64,
     /// The most bytes after decompression for one byte before, once there are more than 16 MiB.
@@ -42,7 +44,8 @@ impl Default for Limits {
     /// Several times what the largest header package or kernel source needs.
     fn default() -> Self {
         Self {
-            entries: 500_000,
+            entries: 250_000,
+            empty_entries: 50_000,
             size_bytes: 8 << 30,
             ratio: 250,
             path_bytes: 1024,

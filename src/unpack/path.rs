@@ -17,6 +17,9 @@ pub(super) fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, UnpackError>
     if raw.len() > limits.path_bytes {
         return Err(too_long(format!("{} bytes", limits.path_bytes)));
     }
+    if raw.contains(&0) {
+        return Err(UnpackError::NulByte(shown(raw)));
+    }
     let mut clean = Vec::with_capacity(raw.len());
     let mut depth = 0;
     for segment in raw.split(|&byte| byte == b'/') {
@@ -51,9 +54,20 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// Links that are followed for one link, before it counts as a circle, which leads nowhere.
 const MOST_LINKS: usize = 40;
 
-/// Whether the symbolic link at `path`, and every link on its way, leads to a place in the tree, be there something
-/// or not. An absolute target counts from the root of the tree, since that is where the tree is shown.
-pub(super) fn stays_inside(listing: &Listing, path: &[u8]) -> bool {
+/// Where a symbolic link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// To a place in the tree, whether or not something is there.
+    Inside,
+    /// Out of the tree.
+    Outside,
+    /// Back to itself.
+    Nowhere,
+}
+
+/// Where the symbolic link at `path`, and every link on its way, leads. An absolute target counts from the root of the
+/// tree, since that is where the tree is shown.
+pub(super) fn leads(listing: &Listing, path: &[u8]) -> Leads {
     let mut followed = 0;
     let mut place: Vec<&[u8]> = Vec::new();
     // What is still to be walked, the next segment last.
@@ -63,7 +77,7 @@ pub(super) fn stays_inside(listing: &Listing, path: &[u8]) -> bool {
             b"" | b"." => continue,
             b".." => {
                 if place.pop().is_none() {
-                    return false;
+                    return Leads::Outside;
                 }
                 continue;
             }
@@ -72,7 +86,7 @@ pub(super) fn stays_inside(listing: &Listing, path: &[u8]) -> bool {
         if let Some(Node::Link { target }) = listing.get(&place.join(&b'/')) {
             followed += 1;
             if followed > MOST_LINKS {
-                return false;
+                return Leads::Nowhere;
             }
             place.pop();
             if target.first() == Some(&b'/') {
@@ -81,7 +95,7 @@ pub(super) fn stays_inside(listing: &Listing, path: &[u8]) -> bool {
             segments.extend(target.rsplit(|&byte| byte == b'/'));
         }
     }
-    true
+    Leads::Inside
 }
 
 #[cfg(test)]
@@ -95,25 +109,26 @@ mod tests {
             let target = target.into();
             (Vec::from(path), Node::Link { target })
         };
+        use Leads::{Inside, Nowhere, Outside};
         for (path, target, expected) in [
-            ("usr/src/h/scripts", "../../lib/k/scripts", true),
-            ("usr/src/h/scripts", "../../../lib", true),
-            ("usr/src/h/scripts", "../../../../lib", false),
-            ("a", "b", true),
-            ("a", "..", false),
-            ("a", "b/../..", false),
-            ("a", "/usr/src/x", true),
-            ("a", "/usr/../../x", false),
+            ("usr/src/h/scripts", "../../lib/k/scripts", Inside),
+            ("usr/src/h/scripts", "../../../lib", Inside),
+            ("usr/src/h/scripts", "../../../../lib", Outside),
+            ("a", "b", Inside),
+            ("a", "..", Outside),
+            ("a", "b/../..", Outside),
+            ("a", "/usr/src/x", Inside),
+            ("a", "/usr/../../x", Outside),
             // By its text it stays inside, but `d/up` is the root.
-            ("a", "d/up/..", false),
-            ("a", "d/up/x", true),
-            ("a", "away/x", false),
-            ("a", "a/x", false),
+            ("a", "d/up/..", Outside),
+            ("a", "d/up/x", Inside),
+            ("a", "away/x", Outside),
+            ("a", "a/x", Nowhere),
         ] {
             let mut listing = Listing::from([link("d/up", ".."), link("away", "/d/../..")]);
             listing.extend([link(path, target)]);
             assert_eq!(
-                stays_inside(&listing, path.as_bytes()),
+                leads(&listing, path.as_bytes()),
                 expected,
                 "{path} {target}"
             );

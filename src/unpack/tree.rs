@@ -63,6 +63,12 @@ pub(super) fn digest(listing: &Listing) -> io::Result<Sha256> {
 
 /// The digest of a folder on disk: the same as that of the tree from which it was written. Reads every file.
 pub fn tree_digest_of_folder(root: &Path) -> Result<Sha256, UnpackError> {
+    let metadata = root
+        .symlink_metadata()
+        .map_err(FileError::of("read", root))?;
+    if !metadata.is_dir() {
+        return Err(UnpackError::NotFolder(root.display().to_string()));
+    }
     let mut listing = Listing::new();
     let mut files = Vec::new();
     let mut folders = vec![(root.to_owned(), Vec::new())];

@@ -16,15 +16,15 @@ use rustix::fs::{
 };
 
 use super::error::shown;
-use super::path::{clean, split, stays_inside};
+use super::path::{Leads, clean, leads, split};
 use super::tree::{Listing, Node, Tree, digest};
 use super::{Limits, UnpackError};
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
-use crate::store::{SharedFile, SharedFiles};
+use crate::store::{SharedFile, SharedFiles, TREE_SECONDS};
 
-/// The time that everything in a tree has: the year 2000. Not 0, which make takes for a file that is not there.
-const MODIFIED_SECONDS: i64 = 946_684_800;
+/// The content that pays for an entry beyond `Limits::empty_entries`: a quarter of what header packages have.
+const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
 
 /// Files up to this size are read before they are written: only these can be shared with other trees.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -74,7 +74,7 @@ fn umask_is_harmless() -> bool {
 
 fn timestamps() -> Timestamps {
     let modified = Timespec {
-        tv_sec: MODIFIED_SECONDS,
+        tv_sec: TREE_SECONDS,
         tv_nsec: 0,
     };
     let unchanged = Timespec {
@@ -147,10 +147,26 @@ impl<'a> TreeWriter<'a> {
             None if folder.is_empty() => return Ok(()),
             None => {}
         }
+        self.expect_entry()?;
         self.make_folders(split(folder).0, entry)?;
         let failed = FileError::of("create folder", self.on_disk(folder));
         self.root.create_dir(name_of(folder)).map_err(failed)?;
         self.insert(folder.to_vec(), Node::Folder)
+    }
+
+    /// Refuses one more entry where there are too many, before anything is made of it.
+    ///
+    /// `limits.entries` is for trees full of content. One that is nearly nothing but names is a trap long before: each
+    /// name costs the disk as much as a small file.
+    fn expect_entry(&self) -> Result<(), UnpackError> {
+        let limit = self
+            .limits
+            .entries
+            .min(self.limits.empty_entries + self.size_bytes / BYTES_OF_AN_ENTRY);
+        if self.listing.len() as u64 >= limit {
+            return Err(UnpackError::TooManyEntries(limit));
+        }
+        Ok(())
     }
 
     fn insert(&mut self, path: Vec<u8>, node: Node) -> Result<(), UnpackError> {
@@ -165,6 +181,7 @@ impl<'a> TreeWriter<'a> {
 
     /// The cleaned path of a new entry that is not the root.
     fn new_path(&mut self, raw: &[u8]) -> Result<Vec<u8>, UnpackError> {
+        self.expect_entry()?;
         let path = clean(raw, self.limits)?;
         if path.is_empty() || self.listing.contains_key(&path) {
             return Err(UnpackError::Duplicate(shown(raw)));
@@ -233,7 +250,8 @@ impl<'a> TreeWriter<'a> {
             is_executable,
         };
         if let Some(shared) = self.shared {
-            if shared.link(file, self.parent(), name_of(split(path).1))? {
+            let name = name_of(split(path).1);
+            if shared.link(file, size_bytes, self.parent(), name)? {
                 return Ok(sha256);
             }
             self.new_files.push((name_of(path).to_owned(), file));
@@ -312,6 +330,9 @@ impl<'a> TreeWriter<'a> {
         if target.is_empty() {
             return Err(leaving(&path, target));
         }
+        if target.contains(&0) {
+            return Err(UnpackError::NulByte(shown(target)));
+        }
         let name = name_of(split(&path).1);
         self.parent()
             .symlink_contents(name_of(target), name)
@@ -338,9 +359,15 @@ impl<'a> TreeWriter<'a> {
                 });
             }
         };
-        self.root
-            .hard_link(name_of(&target), self.parent(), name_of(split(&path).1))
-            .map_err(FileError::of("create link", self.on_disk(&path)))?;
+        let linked = self
+            .root
+            .hard_link(name_of(&target), self.parent(), name_of(split(&path).1));
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
+                return Err(UnpackError::TooManyNames(shown(&path)));
+            }
+            linked => linked.map_err(FileError::of("create link", self.on_disk(&path)))?,
+        }
         self.insert(path, node)
     }
 
@@ -363,10 +390,17 @@ impl<'a> TreeWriter<'a> {
                     .and_then(|()| set_time(&self.root, name_of(path)))
                     .map_err(FileError::of("write", self.on_disk(path)))?,
                 // Where a link leads is known only now that all links are.
-                Node::Link { target } if !stays_inside(&self.listing, path) => {
-                    return Err(leaving(path, target));
-                }
-                Node::Link { .. } | Node::File { .. } => {}
+                Node::Link { target } => match leads(&self.listing, path) {
+                    Leads::Inside => {}
+                    Leads::Outside => return Err(leaving(path, target)),
+                    Leads::Nowhere => {
+                        return Err(UnpackError::LinkLoop {
+                            path: shown(path),
+                            target: shown(target),
+                        });
+                    }
+                },
+                Node::File { .. } => {}
             }
         }
         let tree = Tree {

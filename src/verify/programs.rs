@@ -8,7 +8,7 @@ use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, Machine, PT_INTERP};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, FileError};
+use crate::fs::{FileError, ForeignError, ForeignFolder};
 use crate::kernel::Architecture;
 
 /// A version of the GNU C library: 2.38.
@@ -25,24 +25,36 @@ pub struct HostProgram {
     pub libc: Option<LibcVersion>,
 }
 
+/// More than any program of a header tree has; a whole kernel, which is no program, can be larger.
+const MOST_PROGRAM_BYTES: u64 = 64 << 20;
+
 /// The programs below `folder`, sorted: executable files that a loader loads. Links are not followed.
-pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, FileError> {
+pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, ForeignError> {
+    let tree = ForeignFolder::open(folder)?;
     let mut programs = Vec::new();
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_owned();
             FileError::of("read", path)(error.into())
         })?;
-        let is_executable =
-            |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o100 != 0;
+        let may_be_program = |metadata: std::fs::Metadata| {
+            metadata.permissions().mode() & 0o100 != 0 && metadata.len() <= MOST_PROGRAM_BYTES
+        };
         let path = entry.path();
-        if !entry.file_type().is_file() || !entry.metadata().is_ok_and(is_executable) {
+        if !entry.file_type().is_file() || !entry.metadata().is_ok_and(may_be_program) {
             continue;
         }
-        let content = fs::read(path)?;
+        let path = path.strip_prefix(folder).unwrap_or(path);
+        let content = tree.read(path, MOST_PROGRAM_BYTES)?;
         if let Some((architecture, libc)) = facts_of(&content) {
+            if path.to_str().is_none() {
+                return Err(ForeignError::Invalid {
+                    path: path.to_owned(),
+                    problem: "is a program whose name is not valid UTF-8".to_owned(),
+                });
+            }
             programs.push(HostProgram {
-                path: path.strip_prefix(folder).unwrap_or(path).to_owned(),
+                path: path.to_owned(),
                 architecture,
                 libc,
             });
@@ -98,6 +110,7 @@ fn libc_version(name: &str) -> Option<LibcVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
 
     #[test]
     fn programs_are_told_from_scripts_and_libraries() {

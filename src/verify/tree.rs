@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, FileError};
+use crate::fs::{FileError, ForeignError, ForeignFolder};
 use crate::kernel::Architecture;
 
 /// What a header tree says of itself.
@@ -22,12 +22,12 @@ pub struct KernelTreeFacts {
     pub vermagic_words: Vec<(String, bool)>,
 }
 
-/// Why a folder is no header tree.
+/// Why a directory is not a header tree.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadTreeError {
-    /// A file that every tree has is not there.
+    /// A file that every tree has is missing or cannot be used.
     #[error("the header tree is not complete: {0}")]
-    File(#[from] FileError),
+    Foreign(ForeignError),
     /// A file that does not say what it should.
     #[error("{} does not define {what}", path.display())]
     Undefined {
@@ -38,18 +38,46 @@ pub enum ReadTreeError {
     },
 }
 
-/// Reads the header tree in `folder` (the one that `make -C` is given).
-pub fn read_kernel_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
+impl ReadTreeError {
+    /// The failure of this machine, if that is what it is; everything else is the fault of the tree.
+    pub fn machine_failure(&self) -> Option<&FileError> {
+        match self {
+            Self::Foreign(error) => error.machine_failure(),
+            Self::Undefined { .. } => None,
+        }
+    }
+}
+
+impl From<ForeignError> for ReadTreeError {
+    fn from(error: ForeignError) -> Self {
+        Self::Foreign(error)
+    }
+}
+
+/// The name of the file that lists the kernel's symbols.
+const SYMVERS: &str = "Module.symvers";
+
+// Many times what the largest kernel has.
+const MOST_UTS_RELEASE_BYTES: u64 = 4 << 10;
+const MOST_COMPILE_BYTES: u64 = 64 << 10;
+const MOST_CONFIG_BYTES: u64 = 16 << 20;
+const MOST_SYMVERS_BYTES: u64 = 64 << 20;
+
+/// Reads the header tree in the directory `inside` (the one that `make -C` is given) of the tree `root`. Links are
+/// followed only within `root`.
+pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
+    let tree = ForeignFolder::open(root).map_err(ForeignError::from)?;
     // Kernels before 2.6.33 (2010) had it elsewhere.
-    let names = [
-        "include/generated/utsrelease.h",
-        "include/linux/utsrelease.h",
-    ];
-    let name = names
-        .into_iter()
-        .find(|name| folder.join(name).exists())
-        .unwrap_or(names[0]);
-    let header = fs::read_to_string(&folder.join(name))?;
+    let name = "include/generated/utsrelease.h";
+    let old_name = "include/linux/utsrelease.h";
+    let read_header = |name: &str| tree.read_text(&inside.join(name), MOST_UTS_RELEASE_BYTES);
+    let (name, header) = match read_header(name) {
+        Err(missing @ ForeignError::Missing(_)) => match read_header(old_name) {
+            Err(ForeignError::Missing(_)) => return Err(missing.into()),
+            header => (old_name, header?),
+        },
+        header => (name, header?),
+    };
     let uts_release = header
         .lines()
         .find_map(|line| {
@@ -61,9 +89,16 @@ pub fn read_kernel_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError>
             what: "UTS_RELEASE",
         })?
         .to_owned();
-    let config = fs::read_to_string(&folder.join(".config"))?;
-    let compile =
-        std::fs::read_to_string(folder.join("include/generated/compile.h")).unwrap_or_default();
+    let config = tree.read_text(&inside.join(".config"), MOST_CONFIG_BYTES)?;
+    let compile_path = inside.join("include/generated/compile.h");
+    let compile = match tree.read_text(&compile_path, MOST_COMPILE_BYTES) {
+        Err(ForeignError::Missing(_)) => String::new(),
+        compile => compile?,
+    };
+    let symvers_bytes = match tree.file_size(&inside.join(SYMVERS), MOST_SYMVERS_BYTES) {
+        Err(ForeignError::Missing(_)) => 0,
+        size_bytes => size_bytes?,
+    };
     let is_set = |name: &str| value(&config, name) == Some("y");
     let architecture = if is_set("CONFIG_X86_64") {
         Some(Architecture::Amd64)
@@ -88,15 +123,28 @@ pub fn read_kernel_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError>
         uts_release,
         architecture,
         gcc_version: gcc_version(&config, &compile),
-        has_symvers: folder
-            .join("Module.symvers")
-            .metadata()
-            .is_ok_and(|file| file.len() > 0),
+        has_symvers: symvers_bytes > 0,
         vermagic_words: words
             .into_iter()
             .map(|(word, wanted)| (word.to_owned(), wanted))
             .collect(),
     })
+}
+
+/// Reads the header tree in `folder` of this machine, which may refer to the rest of it by relative links.
+pub fn read_installed_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
+    let read = FileError::of("read folder", folder);
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| ForeignError::from(read(error)))?;
+    let root = Path::new("/");
+    read_kernel_tree(root, folder.strip_prefix(root).unwrap_or(&folder))
+}
+
+/// Reads the symbols that the kernel of a header tree offers to modules; arguments as for [`read_kernel_tree`].
+pub fn read_symvers(root: &Path, inside: &Path) -> Result<String, ReadTreeError> {
+    let tree = ForeignFolder::open(root).map_err(ForeignError::from)?;
+    Ok(tree.read_text(&inside.join(SYMVERS), MOST_SYMVERS_BYTES)?)
 }
 
 /// The gcc that a kernel configuration was made for, `12` or `4.9`, where it says so.
@@ -158,6 +206,7 @@ fn short_version(major: u32, minor: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
 
     fn tree(config: &str, compile: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -180,7 +229,7 @@ mod tests {
             "0x1\ta\tvmlinux\tEXPORT_SYMBOL\t\n",
         )
         .unwrap();
-        let facts = read_kernel_tree(folder.path()).unwrap();
+        let facts = read_kernel_tree(folder.path(), Path::new("")).unwrap();
         assert_eq!(facts.uts_release, "6.1.0-50-rt-amd64");
         assert_eq!(facts.architecture, Some(Architecture::Amd64));
         assert_eq!(facts.gcc_version.as_deref(), Some("12"));
@@ -215,7 +264,7 @@ mod tests {
             ),
             ("", "", None),
         ] {
-            let facts = read_kernel_tree(tree(config, compile).path()).unwrap();
+            let facts = read_kernel_tree(tree(config, compile).path(), Path::new("")).unwrap();
             assert_eq!(facts.gcc_version.as_deref(), version, "{config}{compile}");
         }
     }
@@ -224,8 +273,8 @@ mod tests {
     fn what_is_no_tree_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(
-            read_kernel_tree(folder.path()),
-            Err(ReadTreeError::File(_))
+            read_kernel_tree(folder.path(), Path::new("")),
+            Err(ReadTreeError::Foreign(ForeignError::Missing(_)))
         ));
         fs::write(
             &folder.path().join("include/generated/utsrelease.h"),
@@ -233,8 +282,44 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(
-            read_kernel_tree(folder.path()),
+            read_kernel_tree(folder.path(), Path::new("")),
             Err(ReadTreeError::Undefined { .. })
         ));
+    }
+
+    #[test]
+    fn files_that_are_links_out_of_the_tree_or_not_files_are_refused() {
+        for name in [
+            ".config",
+            "include/generated/utsrelease.h",
+            "include/generated/compile.h",
+            "Module.symvers",
+        ] {
+            for target in [
+                "/dev/zero",
+                "../../../../../../../etc/passwd",
+                "/etc/passwd",
+            ] {
+                let folder = tree("CONFIG_SMP=y\n", "");
+                let path = folder.path().join(name);
+                fs::remove_file(&path).unwrap();
+                std::os::unix::fs::symlink(target, &path).unwrap();
+                let error = read_kernel_tree(folder.path(), Path::new("")).unwrap_err();
+                assert!(error.machine_failure().is_none(), "{error}");
+                assert!(
+                    error.to_string().contains("leaves its tree"),
+                    "{name}: {error}"
+                );
+            }
+        }
+        let folder = tree("", "");
+        fs::remove_file(&folder.path().join(".config")).unwrap();
+        std::fs::create_dir(folder.path().join(".config")).unwrap();
+        let error = read_kernel_tree(folder.path(), Path::new("")).unwrap_err();
+        assert!(error.machine_failure().is_none(), "{error}");
+        fs::remove_folder(&folder.path().join(".config")).unwrap();
+        fs::write(&folder.path().join(".config"), b"CONFIG_\xff=y\n").unwrap();
+        let error = read_kernel_tree(folder.path(), Path::new("")).unwrap_err();
+        assert!(error.to_string().contains("not valid UTF-8"), "{error}");
     }
 }

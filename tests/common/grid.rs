@@ -299,11 +299,15 @@ pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
 
 /// A Debian package with these files.
 pub(crate) fn deb(files: &[(&str, &str)]) -> Vec<u8> {
-    let data = tarball(files);
+    deb_of(&tarball(files))
+}
+
+/// A Debian package with the files of this tar archive.
+pub(crate) fn deb_of(data: &[u8]) -> Vec<u8> {
     let mut package = b"!<arch>\n".to_vec();
     for (name, content) in [
-        ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar", Vec::new()),
+        ("debian-binary", &b"2.0\n"[..]),
+        ("control.tar", &[]),
         ("data.tar", data),
     ] {
         package.extend(
@@ -317,7 +321,7 @@ pub(crate) fn deb(files: &[(&str, &str)]) -> Vec<u8> {
             )
             .into_bytes(),
         );
-        package.extend(&content);
+        package.extend(content);
         if content.len() % 2 == 1 {
             package.push(b'\n');
         }

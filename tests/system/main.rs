@@ -4,4 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "../common/grid.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod grid;
 mod hostile;

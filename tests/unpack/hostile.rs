@@ -40,6 +40,10 @@ fn links_that_leave_the_tree_are_refused() {
             "{name} {target}: {error}"
         );
     }
+    for members in [&[link("a", "a")][..], &[link("a", "b"), link("b", "a")]] {
+        let error = refused(members);
+        assert!(matches!(error, UnpackError::LinkLoop { .. }), "{error}");
+    }
     let by_another = [link("d/up", ".."), link("a", "d/up/../x")];
     let error = refused(&by_another);
     assert!(
@@ -131,6 +135,18 @@ fn bombs_are_refused() {
     let three = [folder("a"), folder("b"), folder("c")];
     let error = unpack_bytes(&plain_deb(&three), &few).result.unwrap_err();
     assert!(matches!(error, UnpackError::TooManyEntries(2)), "{error}");
+
+    // Each KiB of content allows one more.
+    let names = Limits {
+        empty_entries: 2,
+        ..Limits::default()
+    };
+    let error = unpack_bytes(&plain_deb(&three), &names).result.unwrap_err();
+    assert!(matches!(error, UnpackError::TooManyEntries(2)), "{error}");
+    let content = member(b'0', "content", "", &[0; 3 << 10]);
+    let with_content = [content, folder("a"), folder("b"), folder("c")];
+    let result = unpack_bytes(&plain_deb(&with_content), &names).result;
+    assert_eq!(result.unwrap().entries, 4);
 
     let small = Limits {
         size_bytes: 10_000,

@@ -300,6 +300,10 @@ fn names_and_links_that_leave_the_tree_are_refused() {
         matches!(error, UnpackError::LinkLeavesTree { .. }),
         "{error}"
     );
+    for entries in [[entry("a\0b", FILE, "")], [entry("a", LINK, "b\0c")]] {
+        let error = refused(&cpio(&entries));
+        assert!(matches!(error, UnpackError::NulByte(_)), "{error}");
+    }
     let error = refused(&cpio(&[entry("a", LINK, "/tmp"), file("a/x", "")]));
     assert!(
         matches!(error, UnpackError::BelowNoFolder { .. }),

@@ -10,7 +10,7 @@ use super::local::installed_headers;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{LogLevel, Output, Request};
 use crate::fs;
-use crate::verify::{ExpectedModule, KernelTreeFacts, read_kernel_tree, verify_module};
+use crate::verify::{ExpectedModule, KernelTreeFacts, read_installed_tree, verify_module};
 
 /// Where DKMS has its things.
 #[derive(Clone, Debug, Args)]
@@ -45,7 +45,7 @@ pub(super) fn build(
         });
     }
     let headers = installed_headers(request.kernel.release.as_str())?;
-    let tree = read_kernel_tree(&headers).map_err(|error| CliError::input(error.to_string()))?;
+    let tree = read_installed_tree(&headers).map_err(|error| CliError::input(error.to_string()))?;
     let source = find_source(&flags.dkms_sources, request)?;
     let mut attempts = vec![None];
     attempts.extend(compilers().into_iter().map(Some));

@@ -195,8 +195,7 @@ fn head_of(path: &Path) -> Result<Vec<u8>, FileError> {
 /// Removes the files that a killed run had not finished, wherever it was writing them.
 fn remove_temporary(out: &Path) -> Result<(), FileError> {
     for entry in walkdir::WalkDir::new(out).into_iter().flatten() {
-        let name = entry.file_name().as_encoded_bytes();
-        if entry.file_type().is_file() && name.starts_with(fs::TEMPORARY_PREFIX.as_bytes()) {
+        if entry.file_type().is_file() && fs::is_temporary(entry.path()) {
             fs::remove_file(entry.path())?;
         }
     }

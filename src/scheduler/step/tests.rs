@@ -30,8 +30,17 @@ fn passed() -> Result<Work, Halt> {
     Ok(Work::plain(StepResult::Check { passed: true }))
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is one of the answers of a step"
+)]
 fn failed(class: FailureClass) -> Result<Work, Halt> {
-    Err(Failure::new(class, Phase::Check, "broken").into())
+    let failure = Failure::new(class, Phase::Check, "broken");
+    Ok(Work::plain(StepResult::Failure(failure)))
+}
+
+fn not_ready(class: FailureClass) -> Result<Work, Halt> {
+    Err(Failure::new(class, Phase::Check, "no tree").into())
 }
 
 #[tokio::test]
@@ -60,18 +69,20 @@ async fn a_lookup_never_works() {
 }
 
 #[tokio::test]
-async fn transient_failures_are_not_kept_and_deterministic_ones_are() {
+async fn only_deterministic_failures_of_the_step_itself_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let runner = runner(folder.path(), RetryClasses::default());
     let calls = AtomicUsize::new(0);
     let transient = check(&runner, &calls, failed(FailureClass::Download)).await;
-    assert!(matches!(transient, Err(Halt::Failed(_))));
+    assert!(transient.unwrap().result().is_err());
+    let of_inputs = check(&runner, &calls, not_ready(FailureClass::Unpack)).await;
+    assert!(matches!(of_inputs, Err(Halt::Failed(_))));
     let kept = check(&runner, &calls, failed(FailureClass::Compile))
         .await
         .unwrap();
     assert!(!kept.is_cached && matches!(kept.outcome.result, StepResult::Failure(_)));
     assert!(check(&runner, &calls, passed()).await.unwrap().is_cached);
-    assert_eq!(calls.into_inner(), 2);
+    assert_eq!(calls.into_inner(), 3);
 }
 
 #[tokio::test]
