@@ -29,6 +29,7 @@ mod selection;
 mod session;
 mod sources;
 mod trace;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -111,6 +112,7 @@ enum Command {
     Run(Box<run::RunArguments>),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
+    Verify(verify::VerifyArguments),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
     Local(Box<driverkit::LocalArguments>),
@@ -322,6 +324,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Run(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
+                Command::Verify(command) => command.execute(&context),
                 Command::Bundle(command) => command.execute(&context),
                 Command::Docker(command) => command.execute(&context),
                 Command::Local(command) => command.execute(&context),

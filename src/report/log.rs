@@ -42,7 +42,9 @@ impl Default for LogLimits {
 /// Where the log of an artifact is, relative to `out/`, from the artifact's own path there:
 /// `.logs/8.1.0+driver/x86_64/falco_debian_6.1.0_1.ko.log.zst`.
 pub fn log_path(artifact_path: &Path) -> PathBuf {
-    let mut name = Path::new(".logs").join(artifact_path).into_os_string();
+    let mut name = Path::new(super::LOG_FOLDER)
+        .join(artifact_path)
+        .into_os_string();
     name.push(".log.zst");
     name.into()
 }

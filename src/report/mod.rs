@@ -16,6 +16,7 @@
 //! `docs/manifest.md` describes the files for those who read them.
 
 mod csv;
+mod differences;
 mod durations;
 mod fan_out;
 mod groups;
@@ -37,6 +38,7 @@ use crate::event::Event;
 use crate::fs::FileError;
 
 pub use csv::{COLUMNS, write_csv};
+pub use differences::{Difference, DifferenceKind, differences};
 pub use durations::Durations;
 pub use fan_out::spawn;
 pub use journal::{JournalEnd, JournalError, read_journal};
@@ -53,6 +55,9 @@ pub use terminal::{Style, Terminal, clean};
 
 /// The folder under `out/` for what only this program reads.
 pub const STATE_FOLDER: &str = ".driverkit-matrix";
+
+/// The folder under `out/` for logs.
+const LOG_FOLDER: &str = ".logs";
 
 /// Reads the events of one run.
 pub trait Reporter: Send {

@@ -1,0 +1,58 @@
+//! `verify`: whether an output folder holds what its manifest says.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::cache::print_json;
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::report::{DifferenceKind, differences};
+
+/// Compare an output folder with its manifest
+///
+/// Prints one line for each artifact that is missing, has another digest, or is not in the manifest. Exit code 1 if there
+/// is one.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArguments {
+    /// The output folder
+    #[arg(value_name = "OUT", default_value = "out")]
+    out: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let found = differences(&self.out).map_err(|error| CliError::input(error.to_string()))?;
+        if self.json {
+            print_json(&found)?;
+        } else if found.is_empty() {
+            print("everything is what the manifest says\n")?;
+        }
+        if found.is_empty() {
+            return Ok(ExitStatus::Success);
+        }
+        if !self.json {
+            for difference in &found {
+                let path = difference.path.display();
+                let line = match &difference.kind {
+                    DifferenceKind::Missing => format!("{path}: missing\n"),
+                    DifferenceKind::DifferentDigest {
+                        expected,
+                        found: Some(found),
+                    } => format!("{path}: different digest: {found}, expected {expected}\n"),
+                    DifferenceKind::DifferentDigest { found: None, .. } => {
+                        format!("{path}: different digest: it is not a regular file\n")
+                    }
+                    DifferenceKind::NotInManifest => format!("{path}: not in the manifest\n"),
+                };
+                print(&line)?;
+            }
+            context.notice(&format!("{} differences", found.len()));
+        }
+        Ok(ExitStatus::Incomplete)
+    }
+}
