@@ -412,8 +412,12 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("temporary/dead")).unwrap();
         let left = ["blobs/ab/.dkm-tmp-1", "outcomes/v1/ab/.dkm-tmp-2"];
         let left = left.map(|name| folder.path().join(name));
-        left.iter().for_each(|path| fs::write(path, "").unwrap());
+        for path in &left {
+            fs::write(path, "").unwrap();
+        }
         let _store = Store::open(folder.path(), "one").unwrap();
-        left.iter().for_each(|path| assert!(!path.exists()));
+        for path in &left {
+            assert!(!path.exists());
+        }
     }
 }

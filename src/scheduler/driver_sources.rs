@@ -101,7 +101,7 @@ impl Pipeline {
         let work = async {
             self.may_begin(Mode::Run)?;
             if let (DriverLocation::Url(url), Place::File(path)) = (&driver.location, &place) {
-                self.have_whole(url, path).await?;
+                Box::pin(self.have_whole(url, path)).await?;
             }
             match self.take_source(&place) {
                 Ok(taken) => Work::of_facts(&taken, Phase::Configure),

@@ -189,12 +189,12 @@ impl Pipeline {
 
     /// What was read of a header tree; a tree that cannot be used is the wrong one.
     pub(super) fn tree_facts<T>(&self, read: Result<T, ReadTreeError>) -> Result<T, Halt> {
-        read.map_err(|error| match error.machine_failure() {
-            Some(error) => self.steps.storage_failure(error, Phase::Unpack),
-            None => {
-                let message = error.to_string();
-                Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+        read.map_err(|error| {
+            if let Some(error) = error.machine_failure() {
+                return self.steps.storage_failure(error, Phase::Unpack);
             }
+            let message = error.to_string();
+            Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
         })
     }
 }

@@ -46,12 +46,12 @@ impl Pipeline {
         folder: &Path,
         mode: Mode,
     ) -> Result<Arc<KernelInputs>, Halt> {
-        let failed = |error: SourceError| match error.machine_failure() {
-            Some(error) => self.steps.storage_failure(error, Phase::Unpack),
-            None => {
-                let message = format!("the installed headers {}: {error}", folder.display());
-                Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+        let failed = |error: SourceError| -> Halt {
+            if let Some(error) = error.machine_failure() {
+                return self.steps.storage_failure(error, Phase::Unpack);
             }
+            let message = format!("the installed headers {}: {error}", folder.display());
+            Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
         };
         let folder = folder
             .canonicalize()

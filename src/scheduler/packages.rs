@@ -201,7 +201,8 @@ impl Pipeline {
     ) -> Result<Sha256, Halt> {
         let key = unpack_key(fetched.sha256);
         let work = async {
-            let unpacked = self.unpack_now(package, fetched.sha256, download).await?;
+            let unpack = self.unpack_now(package, fetched.sha256, download);
+            let unpacked = Box::pin(unpack).await?;
             match unpacked {
                 Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
                 Err(error) => {
@@ -275,7 +276,7 @@ impl Pipeline {
                     .await?
                     .map_err(|error| self.unpack_failure(&input.package, &error).into())
             };
-            let unpacked = self.trees.run(input.tree, unpack).await?;
+            let unpacked = Box::pin(self.trees.run(input.tree, unpack)).await?;
             if unpacked != input.tree {
                 let message = format!(
                     "{} was unpacked to another tree than before; run `driverkit-matrix cache verify`",

@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     fn links_are_followed_to_where_they_lead() {
+        use Leads::{Inside, Nowhere, Outside};
         let link = |path: &str, target: &str| {
             let target = target.into();
             (Vec::from(path), Node::Link { target })
         };
-        use Leads::{Inside, Nowhere, Outside};
         for (path, target, expected) in [
             ("usr/src/h/scripts", "../../lib/k/scripts", Inside),
             ("usr/src/h/scripts", "../../../lib", Inside),
