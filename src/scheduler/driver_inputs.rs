@@ -101,7 +101,7 @@ impl Pipeline {
         if let Some(known) = self.configured.get(&tree) {
             return Ok(known);
         }
-        let inputs = KeyBuilder::new("read driver", 2).field("driver tree", tree);
+        let inputs = KeyBuilder::new("read driver", 3).field("driver tree", tree);
         let work = async {
             let folder = self.driver_tree(build, tree).await?;
             match source::read_configured_driver(&folder) {

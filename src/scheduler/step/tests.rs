@@ -73,8 +73,8 @@ async fn only_deterministic_failures_of_the_step_itself_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let runner = runner(folder.path(), RetryClasses::default());
     let calls = AtomicUsize::new(0);
-    let transient = check(&runner, &calls, failed(FailureClass::Download)).await;
-    assert!(transient.unwrap().result().is_err());
+    let transient = check(&runner, &calls, not_ready(FailureClass::Download)).await;
+    assert!(matches!(transient, Err(Halt::Failed(_))));
     let of_inputs = check(&runner, &calls, not_ready(FailureClass::Unpack)).await;
     assert!(matches!(of_inputs, Err(Halt::Failed(_))));
     let kept = check(&runner, &calls, failed(FailureClass::Compile))
