@@ -205,14 +205,7 @@ impl Pipeline {
             let unpacked = Box::pin(unpack).await?;
             match unpacked {
                 Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
-                Err(error) => {
-                    let failure = self.unpack_failure(package, &error);
-                    match failure.class {
-                        // The bytes are what the digest says, and that is confirmed: an outcome like any other.
-                        FailureClass::Unpack => self.own_failure([], failure.into()),
-                        _ => Err(failure.into()),
-                    }
-                }
+                Err(error) => self.own_failure([], self.unpack_failure(package, &error).into()),
             }
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
