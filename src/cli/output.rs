@@ -4,17 +4,72 @@ use std::io::{self, BufWriter, Write};
 
 use super::CliError;
 
-/// Writes to standard output; a reader that has gone away, as `head` does, is no error.
+/// Writes to standard output. A reader that closes it early, as `head` does, is not an error.
 pub fn ignore_broken_pipe(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CliError> {
-    let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    match write(&mut output).and_then(|()| output.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(CliError::Infrastructure {
+    let mut pipe = Pipe::new(io::stdout().lock());
+    let mut output = BufWriter::with_capacity(1 << 16, &mut pipe);
+    let written = write(&mut output).and_then(|()| output.flush());
+    // What it still holds would be written, and fail, once more.
+    drop(output.into_parts());
+    match written {
+        Err(error) if !pipe.is_closed => Err(CliError::Infrastructure {
             message: format!("failed to write to standard output: {error}"),
         }),
+        _ => Ok(()),
+    }
+}
+
+/// Remembers that the reader has gone: encoders wrap the error of a write in errors of their own, of other kinds.
+struct Pipe<W> {
+    output: W,
+    is_closed: bool,
+}
+
+impl<W: Write> Pipe<W> {
+    fn new(output: W) -> Self {
+        Self {
+            output,
+            is_closed: false,
+        }
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.is_closed |=
+            matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.output.flush();
+        self.note(flushed)
+    }
+}
+
+/// Standard output for progress lines, written while work goes on: a reader that has gone does not stop the work.
+pub(super) struct Progress<W>(pub(super) W);
+
+impl<W: Write> Write for Progress<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
     }
 }
 

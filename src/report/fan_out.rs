@@ -5,12 +5,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{ReportError, Reporter};
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 
 /// How often reporters are given the chance to redraw and write.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Feeds `reporters` from `receiver` on a thread of its own, until every sender is gone.
+/// The exit code of a run whose report could not be written.
+const REPORT_FAILED: u8 = 3;
+
+/// Feeds `reporters` from `receiver` on a thread of its own, until the run has
+/// finished or every sender is gone.
 ///
 /// A reporter that fails is still fed: a later write may succeed, and the others are not to blame. `on_error` gets
 /// the first error of each reporter as soon as it happens, so that the run can be stopped; the thread returns the
@@ -36,9 +40,20 @@ pub fn spawn(
                 next_tick = Instant::now() + TICK;
             }
             match receiver.recv_timeout(next_tick.saturating_duration_since(now)) {
-                Ok(event) => {
+                Ok(mut event) => {
+                    let is_last = matches!(event.kind, EventKind::RunFinished { .. });
                     for (index, reporter) in reporters.iter_mut().enumerate() {
+                        if let EventKind::RunFinished { exit_code, .. } = &mut event.kind
+                            && errors.first.is_some()
+                        {
+                            // Those that follow must not call the run a success.
+                            *exit_code = REPORT_FAILED;
+                        }
                         errors.note(index, reporter.report(&event));
+                    }
+                    // Not when all senders are gone: a task that was given up may hold one for a while.
+                    if is_last {
+                        break;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
+use super::output::Progress;
 use super::{CliError, Context, ExitStatus};
 use crate::image::build::BuildError;
 use crate::image::{Catalogue, ImageSources, RecordError};
@@ -161,7 +162,7 @@ impl ImagesArguments {
                     &wanted,
                     &wanted.folders.built(context),
                     &mirror,
-                    &mut io::stdout(),
+                    &mut Progress(io::stdout()),
                 )?;
             }
             Some(ImagesCommand::List(wanted)) if wanted.format == ListFormat::Index => {

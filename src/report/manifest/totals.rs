@@ -138,10 +138,12 @@ pub(in crate::report) fn exit_reason(
     wanted: usize,
     stopped: Option<&str>,
 ) -> String {
-    let gap = format!("{missing} of {wanted} wanted artifacts are not there");
-    let reason = match code {
+    let gap = match missing {
         0 => format!("all {wanted} wanted artifacts are there"),
-        1 => gap,
+        _ => format!("{missing} of {wanted} wanted artifacts are not there"),
+    };
+    let reason = match code {
+        0 | 1 => gap,
         2 => "bad input: matrix, flags or configuration".to_owned(),
         3 => format!("infrastructure failed; {gap}"),
         130 => format!("interrupted; {gap}"),
