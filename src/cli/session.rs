@@ -20,6 +20,12 @@ use crate::scheduler::{
     Events, Parts, Run, RunResult, RunSettings, Stop, StopReason, renew_sources,
 };
 
+/// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
+const CLEAN_UP: Duration = Duration::from_secs(3);
+
+/// How long threads may take to stop.
+const SHUT_DOWN: Duration = Duration::from_secs(2);
+
 /// A run that is about to begin.
 pub(super) struct Session<'a> {
     /// What is built.
@@ -124,13 +130,18 @@ impl Session<'_> {
             if let Some(executor) = &executor {
                 sweep(executor.as_ref(), &events).await;
             }
-            let result = run.finish(executor.clone()).await;
+            run.finish(executor.clone()).await
+        });
+        let is_interrupted =
+            matches!(&result, Ok(result) if result.stopped == Some(StopReason::Signal));
+        let clean_up = async || {
             if let Some(executor) = &executor {
                 finish(executor.as_ref(), &events).await;
             }
-            result
-        });
-        runtime.shutdown_timeout(Duration::from_secs(5));
+        };
+        if !is_interrupted {
+            runtime.block_on(clean_up());
+        }
         let exit = result
             .as_ref()
             .map_or(ExitStatus::Infrastructure.code(), RunResult::exit_code);
@@ -138,11 +149,18 @@ impl Session<'_> {
             duration: events.elapsed(),
             exit_code: exit,
         });
-        drop(events);
         let reported = reporting.join().unwrap_or(Ok(()));
+        if is_interrupted {
+            // Only now: whoever sent the signal may not wait for long, and the manifest comes first.
+            runtime.block_on(async {
+                drop(tokio::time::timeout(CLEAN_UP, clean_up()).await);
+            });
+        }
+        // Threads that unpack or hash stop at the next chunk, or die with the process.
+        runtime.shutdown_timeout(SHUT_DOWN);
         let result = result?;
         reported.map_err(|error| CliError::Infrastructure {
-            message: format!("the artifacts are there, but the report is not: {error}"),
+            message: format!("failed to write the report of the run: {error}"),
         })?;
         Ok(result)
     }

@@ -16,7 +16,7 @@ use crate::fetch::{ContentKind, FetchError, Fetched, Request};
 use crate::fs::FileError;
 use crate::report::{LogLimits, LogWriter};
 use crate::target::WantedPackage;
-use crate::unpack::{self, UnpackError, unpack_into_store};
+use crate::unpack::{self, UnpackError, unpack_into_store_until};
 
 impl Pipeline {
     /// The file of a package, downloaded unless something of it is known.
@@ -238,16 +238,19 @@ impl Pipeline {
             .acquire()
             .await
             .map_err(|_| Halt::NotRun)?;
-        let store = self.store.clone();
-        let unpacked = tokio::task::spawn_blocking(move || {
-            unpack_into_store(&store, sha256, &unpack::Limits::default())
-        })
-        .await;
-        let unpacked = unpacked.map_err(|_| Halt::NotRun)?;
+        // The run may have been stopped while this waited for the slot.
+        self.may_begin(Mode::Run)?;
+        let (store, stop) = (self.store.clone(), self.stop.now().clone());
+        let unpacking = tokio::task::spawn_blocking(move || {
+            unpack_into_store_until(&stop, &store, sha256, &unpack::Limits::default())
+        });
+        let unpacked = self.stop.now().run_until_cancelled(unpacking).await;
+        let unpacked = unpacked.ok_or(Halt::NotRun)?.map_err(|_| Halt::NotRun)?;
         Ok(unpacked.map(|tree| tree.sha256))
     }
 
-    /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give others.
+    /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give
+    /// others.
     fn unpack_failure(&self, package: &WantedPackage, error: &UnpackError) -> Failure {
         let mut failure = error.failure(package.url());
         if failure.class == FailureClass::Unpack && self.is_unconfirmed(package) {

@@ -30,6 +30,10 @@ use crate::plan::{Build, Plan};
 use crate::store::Store;
 use crate::target::{self, LoaderName};
 
+/// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
+/// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What a run is made of.
 pub struct Parts {
     /// A name that no other run has.
@@ -206,6 +210,11 @@ impl Run {
         let deadline = tokio::time::sleep(settings.deadline.unwrap_or(Duration::MAX));
         tokio::pin!(deadline);
         let mut is_announced = false;
+        let given_up = async {
+            pipeline.stop.now().cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(given_up);
         loop {
             while running.len() < window && !pipeline.stop.no_new().is_cancelled() {
                 let Some(build) = queue.next() else { break };
@@ -242,7 +251,13 @@ impl Run {
                 () = &mut deadline, if settings.deadline.is_some() && !pipeline.stop.no_new().is_cancelled() => {
                     pipeline.stop.request(StopReason::Deadline);
                 }
+                () = &mut given_up => break,
             }
+        }
+        // What did not end by itself in time; executors clean up after jobs that are dropped.
+        running.abort_all();
+        for build in names.into_values() {
+            note(&mut result, Arc::new(BuildReport::not_run(&build)));
         }
         for build in queue {
             note(&mut result, Arc::new(BuildReport::not_run(&build)));

@@ -5,6 +5,7 @@ use std::io::Seek as _;
 use std::path::Path;
 
 use rustix::fs::syncfs;
+use tokio_util::sync::CancellationToken;
 
 use super::decompress::{Compression, decompressed, read_up_to};
 use super::write::{TreeWriter, Written};
@@ -17,30 +18,35 @@ use crate::store::Store;
 /// [`unpack_into_store`]. Blocks the thread.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
     let mut writer = TreeWriter::new(into, limits, None)?;
-    write(archive, &mut writer, limits)?;
+    write(archive, &mut writer, limits, &CancellationToken::new())?;
     Ok(writer.finish()?.tree)
 }
 
-fn write(archive: &Path, writer: &mut TreeWriter<'_>, limits: &Limits) -> Result<(), UnpackError> {
+fn write(
+    archive: &Path,
+    writer: &mut TreeWriter<'_>,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> Result<(), UnpackError> {
     let mut file = File::open(archive).map_err(FileError::of("read", archive))?;
     let mut head = [0; 512];
     let length = read_up_to(&mut file, &mut head).map_err(FileError::of("read", archive))?;
     let head = &head[..length];
     if head.starts_with(deb::MAGIC) {
         let (compression, content) = deb::content(file)?;
-        decompressed(compression, content, limits, |reader| {
+        decompressed(compression, content, limits, stop, |reader| {
             tarball::unpack(reader, writer, limits)
         })
     } else if head.starts_with(rpm::MAGIC) {
         let package = rpm::open(file)?;
         let (compression, payload) = package.payload()?;
-        decompressed(compression, payload, limits, |reader| {
+        decompressed(compression, payload, limits, stop, |reader| {
             cpio::unpack(reader, || package.files(limits), writer, limits)
         })
     } else {
         let compression = Compression::of_tarball(head).ok_or(UnpackError::UnknownFormat)?;
         file.rewind().map_err(FileError::of("read", archive))?;
-        decompressed(compression, file, limits, |reader| {
+        decompressed(compression, file, limits, stop, |reader| {
             tarball::unpack(reader, writer, limits)
         })
     }
@@ -53,13 +59,27 @@ pub fn unpack_into_store(
     blob: Sha256,
     limits: &Limits,
 ) -> Result<Tree, UnpackError> {
+    unpack_into_store_until(&CancellationToken::new(), store, blob, limits)
+}
+
+/// The same; ends part-way with [`UnpackError::Stopped`] when `stop` is cancelled, and then leaves nothing behind.
+pub fn unpack_into_store_until(
+    stop: &CancellationToken,
+    store: &Store,
+    blob: Sha256,
+    limits: &Limits,
+) -> Result<Tree, UnpackError> {
     let work = store.temporary_folder()?;
     let folder = work.path().join("tree");
     crate::fs::create_folder(&folder)?;
     let shared = store.shared_files()?;
     let mut writer = TreeWriter::new(&folder, limits, Some(&shared))?;
-    write(&store.blob_path(blob), &mut writer, limits)?;
+    write(&store.blob_path(blob), &mut writer, limits, stop)?;
     let Written { tree, new_files } = writer.finish()?;
+    if stop.is_cancelled() {
+        // The disk may need seconds for what follows.
+        return Err(UnpackError::Stopped);
+    }
     if !store.has_tree(tree.sha256) {
         // Once for all files, before the tree gets its name: a tree that has one is whole. The same goes for a file
         // that other trees will take.

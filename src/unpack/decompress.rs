@@ -7,6 +7,7 @@ use std::thread;
 
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{MtStreamBuilder, Stream};
+use tokio_util::sync::CancellationToken;
 
 use super::{Limits, UnpackError};
 
@@ -61,12 +62,13 @@ impl Compression {
     }
 }
 
-/// Hands what is in `compressed` to `unpack`, which reads it to its end. A thread of its own decompresses, so that
-/// the other only has to write.
+/// Hands what is in `compressed` to `unpack`, which reads it to its end, or until `stop` is cancelled. A thread of
+/// its own decompresses, so that the other only has to write.
 pub(super) fn decompressed<T>(
     compression: Compression,
     compressed: impl Read + Send,
     limits: &Limits,
+    stop: &CancellationToken,
     unpack: impl FnOnce(&mut Chunks) -> Result<T, UnpackError>,
 ) -> Result<T, UnpackError> {
     let (full_sender, full) = sync_channel(CHUNKS);
@@ -87,6 +89,7 @@ pub(super) fn decompressed<T>(
             current: Vec::new(),
             position: 0,
             has_ended: false,
+            stop: stop.clone(),
         };
         let result = unpack(&mut chunks);
         let has_ended = chunks.has_ended;
@@ -97,6 +100,7 @@ pub(super) fn decompressed<T>(
             Err(UnpackError::Broken(panicked))
         });
         match produced {
+            _ if result.is_err() && stop.is_cancelled() => Err(UnpackError::Stopped),
             // What was wrong with the data shows up here as its end.
             Err(error) if has_ended => Err(error),
             _ => result,
@@ -111,11 +115,15 @@ pub(super) struct Chunks {
     current: Vec<u8>,
     position: usize,
     has_ended: bool,
+    stop: CancellationToken,
 }
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.position == self.current.len() {
+            if self.stop.is_cancelled() {
+                return Err(io::Error::other(UnpackError::Stopped));
+            }
             let Ok(next) = self.full.recv() else {
                 self.has_ended = true;
                 return Ok(0);

@@ -12,6 +12,9 @@ pub enum UnpackError {
     /// The archive or the tree could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The caller asked for an end before all was unpacked.
+    #[error("was not unpacked to its end: the run was stopped")]
+    Stopped,
     /// None of the formats that are known.
     #[error("is neither a Debian package, nor an rpm, nor a tarball")]
     UnknownFormat,
@@ -128,6 +131,7 @@ impl UnpackError {
     pub fn failure(&self, archive: &str) -> Failure {
         let class = match self {
             Self::File(_) => FailureClass::Infrastructure,
+            Self::Stopped => FailureClass::Cancelled,
             _ => FailureClass::Unpack,
         };
         Failure::new(class, Phase::Unpack, format!("{archive} {self}"))

@@ -19,7 +19,7 @@ mod tarball;
 mod tree;
 mod write;
 
-pub use archive::{unpack, unpack_into_store};
+pub use archive::{unpack, unpack_into_store, unpack_into_store_until};
 pub use error::UnpackError;
 pub use tree::{Tree, tree_digest_of_folder};
 
