@@ -10,8 +10,8 @@ use super::{CliError, Context, images};
 #[cfg(feature = "kubernetes")]
 use crate::executor::KubernetesExecutor;
 use crate::executor::{
-    DockerAddress, DockerExecutor, DockerPool, Executor, ExecutorError, FakeExecutor,
-    HostToolchain, LocalExecutor, host_toolchain,
+    DockerAddress, DockerPool, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
+    host_toolchain,
 };
 use crate::fetch;
 use crate::image::{
@@ -208,8 +208,8 @@ impl Execution {
         })
     }
 
-    /// The daemon, with what its registries are to be told.
-    fn logged_in(&self, docker: DockerExecutor) -> Result<DockerExecutor, CliError> {
+    /// The daemons, with the credentials for their registries.
+    fn logged_in(&self, docker: DockerPool) -> Result<DockerPool, CliError> {
         Ok(match self.sources()?.access.login {
             Some(login) => docker.with_login(&login.registry, &login.user, &login.password),
             None => docker,
@@ -248,11 +248,7 @@ impl Execution {
                 let (docker, notes) = DockerPool::connect(&self.docker_host)
                     .await
                     .map_err(|error| infrastructure(&error))?;
-                let docker = match self.sources()?.access.login {
-                    Some(login) => docker.with_login(&login.registry, &login.user, &login.password),
-                    None => docker,
-                };
-                Ok((Arc::new(docker), notes))
+                Ok((Arc::new(self.logged_in(docker)?), notes))
             }
             #[cfg(feature = "kubernetes")]
             ExecutorChoice::Kubernetes => {
@@ -261,20 +257,22 @@ impl Execution {
                 Ok((Arc::new(cluster), Vec::new()))
             }
             ExecutorChoice::Docker => {
-                let docker = DockerExecutor::connect()
+                let docker = DockerPool::connect_usual()
                     .await
                     .map_err(|error| infrastructure(&error))?;
                 Ok((Arc::new(self.logged_in(docker)?), Vec::new()))
             }
-            ExecutorChoice::Auto | ExecutorChoice::Fake => match DockerExecutor::connect().await {
-                Ok(docker) => Ok((Arc::new(self.logged_in(docker)?), Vec::new())),
-                Err(error) => {
-                    let note = format!(
-                        "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"
-                    );
-                    Ok((Arc::new(local().await?), vec![note]))
+            ExecutorChoice::Auto | ExecutorChoice::Fake => {
+                match DockerPool::connect_usual().await {
+                    Ok(docker) => Ok((Arc::new(self.logged_in(docker)?), Vec::new())),
+                    Err(error) => {
+                        let note = format!(
+                            "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"
+                        );
+                        Ok((Arc::new(local().await?), vec![note]))
+                    }
                 }
-            },
+            }
         }
     }
 }

@@ -154,6 +154,33 @@ pub(super) fn failure(action: &str, error: Error) -> ExecutorError {
     )
 }
 
+/// The end of an answer that was to come when a container ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the Docker daemon hung up while a container ran")]
+pub(super) struct HungUp;
+
+/// Whether the connection failed, as it does when the daemon goes away, and not what the daemon was asked to do.
+pub(super) fn is_lost(error: &ExecutorError) -> bool {
+    let ExecutorError::Infrastructure {
+        source: Some(source),
+        ..
+    } = error
+    else {
+        return false;
+    };
+    source.is::<HungUp>()
+        || matches!(
+            source.downcast_ref(),
+            Some(
+                Error::HyperResponseError { .. }
+                    | Error::HyperLegacyError { .. }
+                    | Error::IOError { .. }
+                    | Error::SocketNotFoundError(_)
+                    | Error::RequestTimeoutError
+            )
+        )
+}
+
 /// Whether the daemon answered with this HTTP status.
 pub(super) fn has_status(error: &Error, status: u16) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == status)

@@ -13,7 +13,8 @@ use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Completion, ExecutorError, Exit, Job, LogSink, Resources, output};
-use super::connection::{failure, has_status};
+use super::connection::{HungUp, failure, has_status};
+use super::leftovers::{Leftover, Leftovers};
 use super::{DockerExecutor, volume};
 
 /// How long output may still come after the container has ended.
@@ -145,9 +146,7 @@ impl DockerExecutor {
                         // Any exit code but 0 arrives as an error.
                         Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
                         Some(Err(error)) => return Err(failure("wait for a container", error)),
-                        None => return Err(ExecutorError::infrastructure(
-                            "the Docker daemon hung up while a container ran",
-                        )),
+                        None => return Err(ExecutorError::caused_by(HungUp.to_string(), HungUp)),
                     };
                     return Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)));
                 }
@@ -180,7 +179,7 @@ impl DockerExecutor {
     }
 }
 
-fn cancelled() -> Completion {
+pub(super) fn cancelled() -> Completion {
     Completion {
         exit: Exit::Cancelled,
         resources: Resources::default(),
@@ -190,14 +189,20 @@ fn cancelled() -> Completion {
 /// A container that is removed, with its output volume, at the latest when this is dropped.
 pub(super) struct Created {
     docker: Docker,
+    leftovers: Leftovers,
     id: Option<String>,
     output_volume: Option<String>,
 }
 
 impl Created {
-    pub(super) fn new(docker: &Docker, id: String, output_volume: Option<String>) -> Self {
+    pub(super) fn new(
+        executor: &DockerExecutor,
+        id: String,
+        output_volume: Option<String>,
+    ) -> Self {
         Self {
-            docker: docker.clone(),
+            docker: executor.docker.clone(),
+            leftovers: executor.leftovers.clone(),
             id: Some(id),
             output_volume,
         }
@@ -208,7 +213,11 @@ impl Created {
     }
 
     pub(super) async fn remove(mut self) -> Result<(), ExecutorError> {
-        let removed = remove(&self.docker, self.id(), self.output_volume.as_deref()).await;
+        let leftover = Leftover {
+            id: self.id().to_owned(),
+            output_volume: self.output_volume.clone(),
+        };
+        let removed = self.leftovers.remove(&self.docker, leftover).await;
         // Only now: dropped while it waits, it tries again in the background.
         self.id = None;
         removed
@@ -217,15 +226,10 @@ impl Created {
 
 impl Drop for Created {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let docker = self.docker.clone();
+        if let Some(id) = self.id.take() {
             let output_volume = self.output_volume.take();
-            runtime.spawn(async move {
-                // Nobody is left to tell; what stays is swept by a later run.
-                drop(remove(&docker, &id, output_volume.as_deref()).await);
-            });
+            let leftover = Leftover { id, output_volume };
+            self.leftovers.remove_later(&self.docker, leftover);
         }
     }
 }

@@ -42,7 +42,7 @@ impl DockerExecutor {
         let mut output_volume = None;
         mounts.push(if is_shared {
             if job.network == Network::None {
-                open_to_user(&job.output)?;
+                sandbox::open_to_user(&job.output)?;
             }
             bind(&job.output, OUT, false)?
         } else {
@@ -55,7 +55,7 @@ impl DockerExecutor {
             .create_container(None::<CreateContainerOptions>, body)
             .await
         {
-            Ok(created) => Ok(Created::new(&self.docker, created.id, output_volume)),
+            Ok(created) => Ok(Created::new(self, created.id, output_volume)),
             Err(error) => {
                 if let Some(name) = output_volume {
                     // The first error is the one to show; what stays is swept later.
@@ -146,7 +146,7 @@ impl DockerExecutor {
             .await;
         let seen = match created {
             Ok(created) => {
-                let container = Created::new(&self.docker, created.id, None);
+                let container = Created::new(self, created.id, None);
                 let options = ContainerArchiveInfoOptionsBuilder::new()
                     .path(&format!("{OUT}/{MARKER}"))
                     .build();
@@ -184,14 +184,4 @@ fn text_of(path: &Path) -> Result<&str, ExecutorError> {
     path.to_str().ok_or_else(|| {
         ExecutorError::infrastructure(format!("path {} is not UTF-8", path.display()))
     })
-}
-
-/// Gives the output folder to the user that the script runs as.
-fn open_to_user(folder: &Path) -> Result<(), ExecutorError> {
-    if rustix::process::getuid().is_root() {
-        let (user, group) = sandbox::user();
-        std::os::unix::fs::chown(folder, Some(user), Some(group))
-            .map_err(crate::fs::FileError::of("give away", folder))?;
-    }
-    Ok(())
 }

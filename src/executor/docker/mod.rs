@@ -11,6 +11,7 @@ mod connection;
 mod container;
 mod creation;
 mod image;
+mod leftovers;
 mod pool;
 mod ssh;
 mod sweep;
@@ -32,6 +33,7 @@ use crate::digest::Sha256;
 
 pub use address::{DockerAddress, ParseDockerAddressError};
 use connection::Connection;
+use leftovers::Leftovers;
 pub use pool::DockerPool;
 use ssh::Bridge;
 
@@ -61,19 +63,24 @@ pub struct DockerExecutor {
     images: OnceEach<(String, Sha256), String>,
     /// Volumes with copies of trees, by the tree's folder.
     trees: OnceEach<PathBuf, String>,
+    leftovers: Leftovers,
 }
 
 impl DockerExecutor {
     /// Connects to the daemon that `DOCKER_HOST` names, or the one at the usual socket; fails when it does not
     /// answer, refuses us, or is too old.
     pub async fn connect() -> Result<Self, ExecutorError> {
-        let address = match std::env::var("DOCKER_HOST") {
-            Ok(text) if !text.is_empty() => text.parse().map_err(|error| {
-                ExecutorError::caused_by(format!("DOCKER_HOST: {error}"), error)
-            })?,
-            _ => DockerAddress::usual(),
-        };
-        Self::connect_to(&address).await
+        Self::connect_to(&Self::usual_address()?).await
+    }
+
+    /// The address that `DOCKER_HOST` names, or the usual socket.
+    fn usual_address() -> Result<DockerAddress, ExecutorError> {
+        match std::env::var("DOCKER_HOST") {
+            Ok(text) if !text.is_empty() => text
+                .parse()
+                .map_err(|error| ExecutorError::caused_by(format!("DOCKER_HOST: {error}"), error)),
+            _ => Ok(DockerAddress::usual()),
+        }
     }
 
     /// The same for another address.
@@ -93,6 +100,7 @@ impl DockerExecutor {
             sees_our_folders: OnceCell::new_with(is_podman.then_some(false)),
             images: Mutex::default(),
             trees: Mutex::default(),
+            leftovers: Leftovers::default(),
         })
     }
 
@@ -161,6 +169,10 @@ impl Executor for DockerExecutor {
     }
 
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(self.remove_tree_volumes())
+        Box::pin(async {
+            // Both, whatever becomes of the first: volumes are in use until their containers are gone.
+            let removed = self.leftovers.finish(&self.docker).await;
+            self.remove_tree_volumes().await.and(removed)
+        })
     }
 }

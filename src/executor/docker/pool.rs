@@ -2,7 +2,11 @@
 //!
 //! A job goes to the daemon with the most free slots, a slot being one of its processors. A daemon that no longer
 //! answers is left alone and asked again after a while; its jobs begin anew on another, so that its end costs time
-//! and no build.
+//! and no build. Where none is left, jobs wait for one to come back, as long as downloads wait for a server: a
+//! daemon that restarts costs time as well.
+//!
+//! An attempt never shares its output with the one before: it gets a new folder, and the container of an attempt that
+//! was lost is removed before its daemon gets another job.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Completion, Executor, ExecutorError, Exit, Job, LogSink};
+use super::connection::is_lost;
 use super::{DockerAddress, DockerExecutor};
 use crate::digest::Sha256;
 use crate::kernel::Architecture;
@@ -26,12 +31,33 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After this time a daemon that was gone is asked again.
 const ABSENCE: Duration = Duration::from_secs(30);
 
+/// How long all daemons may be gone before their jobs fail. Once it is over nobody waits any more.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How often daemons are asked whether they are back while none is there.
+const RETURN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a daemon is watched after something went wrong that may be the begin of its end: one that shuts down
+/// still answers while it ends its containers.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// How often it is asked meanwhile.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often a job begins at most: on a daemon that is lost again and again something else is wrong.
+const ATTEMPTS: usize = 6;
+
 /// Exit codes of scripts whose container was ended from outside, which a daemon that is stopped does.
 const ENDED_FROM_OUTSIDE: [i32; 2] = [137, 143];
 
 /// Several Docker daemons.
 pub struct DockerPool {
     hosts: Vec<Host>,
+    patience: Duration,
+    /// Since when none has answered.
+    all_gone: Mutex<Option<Instant>>,
+    /// Whether it is the one daemon that everybody uses here, and not daemons that were chosen.
+    is_usual: bool,
 }
 
 /// One of the daemons.
@@ -40,13 +66,13 @@ struct Host {
     executor: DockerExecutor,
     version: String,
     slots: usize,
-    patience: Patience,
+    silence: Silence,
     state: Mutex<State>,
 }
 
 /// How long a daemon may be silent.
 #[derive(Clone, Copy)]
-struct Patience {
+struct Silence {
     heartbeat: Duration,
     answer: Duration,
 }
@@ -59,6 +85,9 @@ struct State {
     /// How many jobs began anew elsewhere.
     moved: usize,
 }
+
+/// The daemon went away while it had a job, which it may have said in its way.
+struct Lost(Option<ExecutorError>);
 
 /// A slot of a host that is taken until this is dropped.
 struct Slot<'a>(&'a Host);
@@ -93,7 +122,7 @@ impl Host {
 
     async fn answers(&self) -> bool {
         matches!(
-            timeout(self.patience.answer, self.executor.docker.ping()).await,
+            timeout(self.silence.answer, self.executor.docker.ping()).await,
             Ok(Ok(_))
         )
     }
@@ -102,30 +131,69 @@ impl Host {
     async fn is_gone(&self) {
         let mut missed = 0;
         while missed < 2 {
-            sleep(self.patience.heartbeat).await;
+            sleep(self.silence.heartbeat).await;
             missed = if self.answers().await { 0 } else { missed + 1 };
         }
     }
 
-    /// Runs a job; `None` when the daemon went away over it.
+    /// Whether the daemon answers for a while, also when it seems to be there.
+    async fn stays(&self) -> bool {
+        let end = Instant::now() + WATCH;
+        while self.answers().await {
+            if Instant::now() >= end {
+                return true;
+            }
+            sleep(WATCH_INTERVAL).await;
+        }
+        false
+    }
+
+    /// Takes it in again if it is back, without what it had of jobs that are lost.
+    async fn welcome_back(&self) {
+        if self.answers().await
+            && self
+                .executor
+                .leftovers
+                .remove_all(&self.executor.docker)
+                .await
+                .is_ok()
+        {
+            self.state().gone = None;
+        }
+    }
+
+    /// Runs a job; `Err` with what is known of the reason when the daemon went away over it.
     async fn run(
         &self,
         job: &Job,
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
-    ) -> Option<Result<Completion, ExecutorError>> {
+    ) -> Result<Result<Completion, ExecutorError>, Lost> {
         let ended = tokio::select! {
             ended = self.executor.run(job, log, cancel) => ended,
-            () = self.is_gone() => return None,
+            () = self.is_gone() => return Err(Lost(None)),
         };
-        let is_suspect = match &ended {
-            Ok(completion) => {
-                matches!(completion.exit, Exit::Code(code) if ENDED_FROM_OUTSIDE.contains(&code))
+        if cancel.is_cancelled() {
+            return Ok(ended);
+        }
+        match ended {
+            // It may be back already, without the container.
+            Err(error) if is_lost(&error) => Err(Lost(Some(error))),
+            Err(error @ (ExecutorError::Infrastructure { .. } | ExecutorError::Lost { .. })) => {
+                if self.stays().await {
+                    Ok(Err(error))
+                } else {
+                    Err(Lost(Some(error)))
+                }
             }
-            Err(ExecutorError::Infrastructure { .. } | ExecutorError::Lost { .. }) => true,
-            Err(ExecutorError::Image { .. }) => false,
-        };
-        (!is_suspect || cancel.is_cancelled() || self.answers().await).then_some(ended)
+            Ok(completion)
+                if matches!(completion.exit, Exit::Code(code) if ENDED_FROM_OUTSIDE.contains(&code))
+                    && !self.stays().await =>
+            {
+                Err(Lost(None))
+            }
+            ended => Ok(ended),
+        }
     }
 }
 
@@ -158,7 +226,32 @@ impl DockerPool {
                 notes.join("; ")
             )));
         }
-        Ok((Self { hosts }, notes))
+        Ok((Self::of(hosts), notes))
+    }
+
+    /// Connects to the one daemon that `DOCKER_HOST` names, or the one at the usual socket.
+    pub async fn connect_usual() -> Result<Self, ExecutorError> {
+        let (host, _) = connect(&DockerExecutor::usual_address()?).await?;
+        Ok(Self {
+            is_usual: true,
+            ..Self::of(vec![host])
+        })
+    }
+
+    fn of(hosts: Vec<Host>) -> Self {
+        Self {
+            hosts,
+            patience: PATIENCE,
+            all_gone: Mutex::default(),
+            is_usual: false,
+        }
+    }
+
+    /// Waits so long for a daemon to come back where none is left.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Pulls images of the registry `host` as `user`.
@@ -176,7 +269,7 @@ impl DockerPool {
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration, answer: Duration) -> Self {
         for host in &mut self.hosts {
-            host.patience = Patience { heartbeat, answer };
+            host.silence = Silence { heartbeat, answer };
         }
         self
     }
@@ -215,9 +308,46 @@ impl DockerPool {
                 }
                 is_due
             };
-            if (is_due || is_none_left) && host.answers().await {
-                host.state().gone = None;
+            if is_due || is_none_left {
+                host.welcome_back().await;
             }
+        }
+    }
+
+    /// Takes a slot as soon as a daemon is there; fails when none has come back for too long.
+    async fn patient_slot(&self, log: &mut dyn LogSink) -> Result<Slot<'_>, ExecutorError> {
+        let mut is_told = false;
+        loop {
+            let slot = self.slot().await;
+            let since = {
+                let mut all_gone = self.all_gone.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(slot) = slot {
+                    *all_gone = None;
+                    return Ok(slot);
+                }
+                *all_gone.get_or_insert_with(Instant::now)
+            };
+            let addresses: Vec<&str> = self
+                .hosts
+                .iter()
+                .map(|host| host.address.as_str())
+                .collect();
+            let (addresses, patience) = (addresses.join(", "), self.patience.as_secs());
+            if since.elapsed() >= self.patience {
+                return Err(ExecutorError::infrastructure(format!(
+                    "no Docker daemon has answered for {patience} s: {addresses}; start it and run again"
+                )));
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!(
+                    "no Docker daemon answers ({addresses}); waiting up to {patience} s"
+                );
+                let line = format!(
+                    "\n[driverkit-matrix: no Docker daemon answers ({addresses}); waiting up to {patience} s]\n"
+                );
+                log.write(line.as_bytes());
+            }
+            sleep(RETURN_INTERVAL.min(self.patience)).await;
         }
     }
 
@@ -227,26 +357,21 @@ impl DockerPool {
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Completion, ExecutorError> {
+        let mut attempt = 1;
         loop {
-            let Some(slot) = self.slot().await else {
-                let addresses: Vec<&str> = self
-                    .hosts
-                    .iter()
-                    .map(|host| host.address.as_str())
-                    .collect();
-                return Err(ExecutorError::infrastructure(format!(
-                    "no Docker daemon answers any more: {}",
-                    addresses.join(", ")
-                )));
+            let slot = cancel.run_until_cancelled(self.patient_slot(log)).await;
+            let Some(slot) = slot.transpose()? else {
+                return Ok(super::container::cancelled());
             };
             let host = slot.0;
             let mut log_with_slot = FreesSlot {
                 log,
                 slot: Some(slot),
             };
-            if let Some(ended) = host.run(job, &mut log_with_slot, cancel).await {
-                return ended;
-            }
+            let lost = match host.run(job, &mut log_with_slot, cancel).await {
+                Ok(ended) => return ended,
+                Err(lost) => lost,
+            };
             drop(log_with_slot);
             {
                 let mut state = host.state();
@@ -260,7 +385,11 @@ impl DockerPool {
                 )
                 .as_bytes(),
             );
-            empty(&job.output)?;
+            attempt += 1;
+            if let (true, Lost(Some(error))) = (attempt > ATTEMPTS, lost) {
+                return Err(error);
+            }
+            replace(&job.output)?;
         }
     }
 }
@@ -281,7 +410,7 @@ async fn connect(address: &DockerAddress) -> Result<(Host, String), ExecutorErro
             .and_then(|count| count.try_into().ok())
             .unwrap_or(1),
         executor,
-        patience: Patience {
+        silence: Silence {
             heartbeat: HEARTBEAT,
             answer: ANSWER_TIMEOUT,
         },
@@ -292,9 +421,15 @@ async fn connect(address: &DockerAddress) -> Result<(Host, String), ExecutorErro
     Ok((host, facts.join(" ")))
 }
 
-/// What an attempt left is not the next one's.
-fn empty(folder: &std::path::Path) -> Result<(), ExecutorError> {
-    crate::fs::remove_folder(folder)?;
+/// What an attempt left is not the next one's, and what it may still write must not become it: its container keeps
+/// the folder that it was given, which loses its name.
+fn replace(folder: &std::path::Path) -> Result<(), ExecutorError> {
+    let parent = folder.parent().unwrap_or(folder);
+    let aside = tempfile::Builder::new()
+        .prefix("lost-")
+        .tempdir_in(parent)
+        .map_err(crate::fs::FileError::of("create a folder in", parent))?;
+    crate::fs::rename(folder, &aside.path().join("out"))?;
     crate::fs::create_folder(folder)?;
     Ok(())
 }
@@ -305,6 +440,14 @@ impl Executor for DockerPool {
     }
 
     fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+        if self.is_usual {
+            let version: String = self
+                .hosts
+                .iter()
+                .map(|host| host.version.as_str())
+                .collect();
+            return Box::pin(async move { Ok(version) });
+        }
         let versions: Vec<String> = self
             .hosts
             .iter()
@@ -314,7 +457,7 @@ impl Executor for DockerPool {
     }
 
     fn slots(&self) -> Option<usize> {
-        Some(self.hosts.iter().map(|host| host.slots).sum())
+        (!self.is_usual).then(|| self.hosts.iter().map(|host| host.slots).sum())
     }
 
     fn run<'a>(
@@ -333,6 +476,8 @@ impl Executor for DockerPool {
         anew: bool,
     ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
         Box::pin(async move {
+            // As patient as a job; the slot is not needed.
+            drop(self.patient_slot(&mut Vec::new()).await?);
             let is_there = |host: &&Host| host.state().gone.is_none();
             let hosts = self.hosts.iter().filter(is_there);
             let pulled = join_all(hosts.map(|host| host.executor.pull(image, anew))).await;
@@ -363,6 +508,7 @@ impl Executor for DockerPool {
 
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
         Box::pin(async {
+            self.welcome_back().await;
             let is_there = |host: &&Host| host.state().gone.is_none();
             for host in self.hosts.iter().filter(is_there) {
                 host.executor.finish().await?;

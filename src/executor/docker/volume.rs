@@ -160,7 +160,7 @@ impl DockerExecutor {
             .create_container(None::<CreateContainerOptions>, body)
             .await
             .map_err(|error| failure("create a container", error))?;
-        Ok(Created::new(&self.docker, created.id, None))
+        Ok(Created::new(self, created.id, None))
     }
 
     /// Writes what `make` puts into a tar below `path` of the container.

@@ -1,0 +1,82 @@
+//! What is left of jobs whose daemon could not be asked to remove it, and removals that are under way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use tokio_util::task::TaskTracker;
+
+use super::super::ExecutorError;
+use super::container;
+
+/// How long removals in the background are waited for at the end of a run.
+const END: Duration = Duration::from_secs(10);
+
+/// A container, and the volume that received its output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leftover {
+    pub(super) id: String,
+    pub(super) output_volume: Option<String>,
+}
+
+/// The leftovers of one daemon. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Leftovers {
+    list: Arc<Mutex<Vec<Leftover>>>,
+    background: TaskTracker,
+}
+
+impl Leftovers {
+    /// Removes a container and its volume; on failure they are left for later.
+    pub(super) async fn remove(
+        &self,
+        docker: &Docker,
+        leftover: Leftover,
+    ) -> Result<(), ExecutorError> {
+        let volume = leftover.output_volume.as_deref();
+        let removed = container::remove(docker, &leftover.id, volume).await;
+        if removed.is_err() {
+            self.lock().push(leftover);
+        }
+        removed
+    }
+
+    /// The same for a job that was dropped, in the background.
+    pub(super) fn remove_later(&self, docker: &Docker, leftover: Leftover) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (own, docker) = (self.clone(), docker.clone());
+            let removal = async move {
+                // Nobody is left to hear of it; what stays is removed by `remove_all`, or swept by a later run.
+                drop(own.remove(&docker, leftover).await);
+            };
+            drop(self.background.spawn_on(removal, &runtime));
+        }
+    }
+
+    /// Tries again to remove what is left. To be called when the daemon is back, before a job starts anew: its last
+    /// attempt may still run.
+    pub(super) async fn remove_all(&self, docker: &Docker) -> Result<(), ExecutorError> {
+        let left = std::mem::take(&mut *self.lock());
+        let mut result = Ok(());
+        for leftover in left {
+            let removed = self.remove(docker, leftover).await;
+            result = result.and(removed);
+        }
+        result
+    }
+
+    /// Waits for removals in the background, then tries again to remove what is left.
+    pub(super) async fn finish(&self, docker: &Docker) -> Result<(), ExecutorError> {
+        self.background.close();
+        let ended = tokio::time::timeout(END, self.background.wait()).await;
+        // More jobs may come.
+        self.background.reopen();
+        // What takes longer is swept by a later run.
+        drop(ended);
+        self.remove_all(docker).await
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Leftover>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
