@@ -1,6 +1,9 @@
 //! What every sandbox has in common: the command line, the environment, the fixed names.
 
+use std::path::Path;
+
 use super::{ExecutorError, Job};
+use crate::fs::FileError;
 
 /// The folder inside that receives outputs.
 pub(super) const OUT: &str = "/out";
@@ -27,6 +30,16 @@ pub(super) fn user() -> (u32, u32) {
     } else {
         (user.as_raw(), rustix::process::getgid().as_raw())
     }
+}
+
+/// Gives the output folder to the user that the script runs as.
+pub(super) fn open_to_user(folder: &Path) -> Result<(), FileError> {
+    if rustix::process::getuid().is_root() {
+        let (user, group) = user();
+        std::os::unix::fs::chown(folder, Some(user), Some(group))
+            .map_err(FileError::of("change the owner of", folder))?;
+    }
+    Ok(())
 }
 
 /// The command line that runs the job's script with the job's environment and nothing else of it: an image's own

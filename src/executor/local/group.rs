@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use super::super::Limits;
 use super::super::owner::{Liveness, Owner};
+use super::outer::Outer;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "driverkit-matrix-";
 
-/// The processes of bubblewrap itself: the one outside, which waits.
+/// The processes of bubblewrap itself: the one outside, which waits. Root's outer sandbox has more.
 const OWN_PROCESSES: u32 = 1;
 
 /// The groups that this process made, whichever of its executors did: two cannot have one name.
@@ -189,7 +190,8 @@ pub(super) fn sweep() -> usize {
 }
 
 fn process_limit(limits: Limits) -> String {
-    limits.processes.saturating_add(OWN_PROCESSES).to_string()
+    let own = OWN_PROCESSES + Outer::processes();
+    limits.processes.saturating_add(own).to_string()
 }
 
 /// Our own group in the hierarchy of a controller of version 1, or its root where ours is not to be seen.

@@ -4,14 +4,15 @@
 //! archive is unpacked once into a folder shared by all runs. Memory and processes of a job are limited together by
 //! control groups where this process may make them (root, usually); elsewhere `prlimit` limits each process alone.
 //!
-//! Run as root, the sandbox's processes show as nobody and have no capability, but own what root owns: of what they
-//! see, everything but scratch and output is read-only, and what only root may read in a mounted folder they can
-//! read. Run as another user, they are that user.
+//! Run as root, the sandbox's processes are nobody, as in a container; run as another user, they are that user. They
+//! have no capability, cannot make namespaces, and may make only the system calls of [`seccomp`].
 
 mod group;
 mod host;
+mod outer;
 mod process;
 mod rootfs;
+mod seccomp;
 mod view;
 
 use std::collections::HashMap;
@@ -25,11 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::owner::Owner;
 use super::{
-    Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output,
+    Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
 };
 use crate::digest::Sha256;
 
 use group::Group;
+use outer::Outer;
 use process::{Ended, Process};
 use view::Root;
 
@@ -38,6 +40,8 @@ pub use host::{HostToolchain, host_toolchain};
 /// Sandboxes of this machine.
 pub struct LocalExecutor {
     rootfs_folder: PathBuf,
+    /// Whether bubblewrap itself can take the making of namespaces away.
+    forbids_namespaces: bool,
     owner: Owner,
     /// Unpacked root file systems.
     roots: Mutex<HashMap<Sha256, Arc<OnceCell<PathBuf>>>>,
@@ -46,8 +50,8 @@ pub struct LocalExecutor {
 impl LocalExecutor {
     /// Unpacks root file systems into `rootfs_folder`; fails when no sandbox can be made here.
     pub async fn new(rootfs_folder: &Path) -> Result<Self, ExecutorError> {
-        process::check_sandbox().await?;
         Ok(Self {
+            forbids_namespaces: process::check_sandbox().await?,
             rootfs_folder: rootfs_folder.to_owned(),
             owner: Owner::this_process()?,
             roots: Mutex::default(),
@@ -94,10 +98,15 @@ impl LocalExecutor {
                 resources: Resources::default(),
             });
         };
-        let arguments = view::arguments(&root?, job)?;
+        sandbox::open_to_user(&job.output)?;
+        let mut outer = Outer::new();
+        let mut arguments = view::arguments(&root?, job, &mut outer)?;
+        if self.forbids_namespaces {
+            arguments.insert(0, process::FORBID_NAMESPACES.into());
+        }
         let group = Group::create(&self.owner, job.limits);
         let start = Instant::now();
-        let mut process = Process::start(arguments, group, job.limits)?;
+        let mut process = Process::start(&outer, arguments, group, job.limits)?;
         let deadline = start + job.limits.timeout;
         let (ended, usage) = process.follow(log, cancel, deadline).await?;
         let mut resources = Resources {

@@ -1,6 +1,6 @@
 //! Starts bubblewrap, passes its output on, and ends it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -14,20 +14,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{ExecutorError, Limits, LogSink};
 use super::group::{Group, Usage};
+use super::outer::Outer;
+use super::seccomp;
 
 const PROGRAM: &str = "bwrap";
 
+/// Forbids the sandbox's processes to make user namespaces, in which they would have capabilities again.
+pub(super) const FORBID_NAMESPACES: &str = "--disable-userns";
+
 /// Enters the groups given up to `--`, closes what this process inherited (an open folder would be a way out of the
 /// sandbox), then becomes the rest of the command line. Bubblewrap tells on file 3, which is our standard output,
-/// whether it came to run the script; the script's output all goes to standard error.
+/// whether it came to run the script, and reads the filter for system calls from file 4, which is named first; the
+/// script's output all goes to standard error.
 const ENTER: &str = r#"
+filter=$1
+shift
 while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done
 shift
 for file in /proc/$$/fd/*; do
   number=${file##*/}
   if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
 done
-exec 3>&1 1>&2
+exec 3>&1 1>&2 4< "$filter" || exit 125
 exec "$@"
 "#;
 
@@ -67,12 +75,13 @@ struct Report {
 impl Process {
     /// Starts bubblewrap with these arguments, in the group if there is one.
     pub(super) fn start(
+        outer: &Outer,
         arguments: Vec<OsString>,
         group: Option<Group>,
         limits: Limits,
     ) -> Result<Self, ExecutorError> {
         let mut command = Command::new(SHELL);
-        command.args(["-c", ENTER, SHELL]);
+        command.args(["-c", ENTER, SHELL]).arg(seccomp::file()?);
         if let Some(group) = &group {
             command.args(group.entrances()).arg("--");
         } else {
@@ -81,7 +90,8 @@ impl Process {
             command.args(["--", "prlimit", &memory, &processes, "--"]);
         }
         command
-            .args([PROGRAM, "--json-status-fd", "3"])
+            .args(outer.command())
+            .args([PROGRAM, "--json-status-fd", "3", "--seccomp", "4"])
             .args(arguments);
         let failed = |error: io::Error| {
             ExecutorError::caused_by(format!("failed to start {PROGRAM}: {error}"), error)
@@ -260,24 +270,52 @@ pub(super) async fn version() -> Result<String, ExecutorError> {
         .to_owned())
 }
 
-/// Fails with what to do where no sandbox can be made.
-pub(super) async fn check_sandbox() -> Result<(), ExecutorError> {
-    let arguments = "--unshare-all --unshare-user --uid 65534 --ro-bind / / --proc /proc --dev /dev /bin/sh -c :";
-    let arguments: Vec<&str> = arguments.split(' ').collect();
-    let output = bubblewrap(&arguments).await?;
+/// Fails with what to do where no sandbox can be made; returns whether bubblewrap can forbid namespaces in it, which
+/// it cannot before version 0.8 or where `/proc/sys` is read-only.
+pub(super) async fn check_sandbox() -> Result<bool, ExecutorError> {
+    let usual = "--unshare-all --unshare-user --uid 65534 --ro-bind / / --proc /proc --dev /dev /bin/sh -c :";
+    let usual: Vec<&str> = usual.split(' ').collect();
+    let forbidding: Vec<&str> = std::iter::once(FORBID_NAMESPACES)
+        .chain(usual.iter().copied())
+        .collect();
+    if try_out(&forbidding).await?.status.success() {
+        return Ok(true);
+    }
+    let output = try_out(&usual).await?;
     if output.status.success() {
-        return Ok(());
+        return Ok(false);
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let words = words.trim().trim_end_matches('.');
+    let help = if rustix::process::getuid().is_root() {
+        "run as root it needs the capability CAP_SYS_ADMIN, and user namespaces for the user nobody"
+    } else {
+        "it needs user namespaces"
+    };
     Err(ExecutorError::infrastructure(format!(
-        "executor `local` cannot make a sandbox on this machine: {words}; it needs user namespaces (sysctl \
-         kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; inside a container they are mostly \
-         forbidden): allow them or take `--executor docker`"
+        "executor `local` cannot make a sandbox on this machine: {words}; {help} (sysctl \
+         kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0, \
+         kernel.apparmor_restrict_unprivileged_userns=0; inside a container they are mostly forbidden): allow them or \
+         use `--executor docker`"
     )))
 }
 
-async fn bubblewrap(arguments: &[&str]) -> Result<std::process::Output, ExecutorError> {
+/// Makes a sandbox as for a job.
+async fn try_out(arguments: &[&str]) -> Result<std::process::Output, ExecutorError> {
+    let outer = Outer::new().command();
+    let words = outer.iter().map(OsString::as_os_str);
+    let arguments = arguments.iter().map(OsStr::new);
+    let words: Vec<&OsStr> = words
+        .chain(std::iter::once(OsStr::new(PROGRAM)))
+        .chain(arguments)
+        .collect();
+    // The first word is the program either way.
+    bubblewrap(&words[1..]).await
+}
+
+async fn bubblewrap(
+    arguments: &[impl AsRef<OsStr>],
+) -> Result<std::process::Output, ExecutorError> {
     let output = tokio::process::Command::new(PROGRAM)
         .args(arguments)
         .stdin(Stdio::null())

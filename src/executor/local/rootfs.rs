@@ -3,8 +3,9 @@
 //! In: the archive and the identity that it must have. Out: a folder named by the identity, whole or not at all.
 //! Devices are left out, ownership and set-user-id bits are not kept: the sandbox has its own `/dev` and no root.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tar::EntryType;
@@ -24,6 +25,7 @@ pub(super) fn ensure(
 ) -> Result<PathBuf, ExecutorError> {
     let done = folder.join(identity.to_string());
     if done.is_dir() {
+        open(&done)?;
         return Ok(done);
     }
     let image_error = |message: String| ExecutorError::Image {
@@ -59,8 +61,22 @@ pub(super) fn ensure(
             archive.display()
         )));
     }
+    open(&partial)?;
     fs::rename(&partial, &done)?;
     Ok(done)
+}
+
+/// Lets everybody look into the folder, whatever mask it was made under: jobs of root run as nobody.
+fn open(folder: &Path) -> Result<(), FileError> {
+    let failed = FileError::of("set permissions of", folder);
+    let opened = folder.metadata().and_then(|metadata| {
+        // One that another user unpacked is left as it is.
+        if metadata.mode() & 0o005 == 0o005 {
+            return Ok(());
+        }
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+    });
+    opened.map_err(failed)
 }
 
 /// Unpacks; returns the identity of the image that the archive makes.

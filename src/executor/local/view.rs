@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
 use super::super::{ExecutorError, Job};
+use super::outer::Outer;
 use crate::fs::FileError;
 
 /// What a sandbox's root is made of.
@@ -33,9 +34,21 @@ const OWN_FOLDERS: &[&str] = &["dev", "proc", "tmp", "out", "sys"];
 const MAXIMUM_LINKS: usize = 40;
 
 /// The whole command line of `bwrap`, script included.
-pub(super) fn arguments(root: &Root, job: &Job) -> Result<Vec<OsString>, ExecutorError> {
+/// Folders are named by where `outer` shows them.
+pub(super) fn arguments(
+    root: &Root,
+    job: &Job,
+    outer: &mut Outer,
+) -> Result<Vec<OsString>, ExecutorError> {
     let (user, group) = sandbox::user();
-    let mut line = Line::default();
+    let shown_base = match root {
+        Root::Image(folder) => outer.show(folder),
+        Root::Host => PathBuf::from("/"),
+    };
+    let mut line = Line {
+        words: Vec::new(),
+        shown_base,
+    };
     line.words("--unshare-all --unshare-user --die-with-parent --new-session --as-pid-1");
     line.words("--cap-drop ALL");
     line.words(&format!("--hostname {HOSTNAME} --uid {user} --gid {group}"));
@@ -46,7 +59,7 @@ pub(super) fn arguments(root: &Root, job: &Job) -> Result<Vec<OsString>, Executo
     let targets = job
         .mounts
         .iter()
-        .map(|mount| (mount.source.as_path(), resolve(&base, &mount.target)))
+        .map(|mount| (outer.show(&mount.source), resolve(&base, &mount.target)))
         .collect::<Vec<_>>();
     let mut remade: BTreeSet<PathBuf> = targets
         .iter()
@@ -64,8 +77,7 @@ pub(super) fn arguments(root: &Root, job: &Job) -> Result<Vec<OsString>, Executo
             })?;
         }
     }
-    // Where this process is root, so are its sandboxes in the eyes of the kernel's settings: they must not be
-    // writable, whatever capabilities are missing.
+    // Nothing that is made for the sandbox is to be changed in it, whoever its processes are.
     line.words("--proc /proc --remount-ro /proc");
     line.words("--dev /dev --tmpfs /dev/shm --remount-ro /dev --dir /sys");
     let size = job.limits.memory_bytes;
@@ -77,27 +89,32 @@ pub(super) fn arguments(root: &Root, job: &Job) -> Result<Vec<OsString>, Executo
     for (source, target) in &targets {
         line.words("--ro-bind").path(source).path(target);
     }
-    line.words("--bind").path(&job.output).path(Path::new(OUT));
+    line.words("--bind")
+        .path(&outer.show(&job.output))
+        .path(Path::new(OUT));
     for folder in &remade {
         line.words("--remount-ro").path(folder);
     }
     line.words(&format!("--remount-ro / --chdir {TMP} --"));
-    line.0
+    line.words
         .extend(sandbox::command(job)?.into_iter().map(OsString::from));
-    Ok(line.0)
+    Ok(line.words)
 }
 
-#[derive(Default)]
-struct Line(Vec<OsString>);
+struct Line {
+    words: Vec<OsString>,
+    /// Where the root file system is shown.
+    shown_base: PathBuf,
+}
 
 impl Line {
     fn words(&mut self, text: &str) -> &mut Self {
-        self.0.extend(text.split(' ').map(OsString::from));
+        self.words.extend(text.split(' ').map(OsString::from));
         self
     }
 
     fn path(&mut self, path: &Path) -> &mut Self {
-        self.0.push(path.as_os_str().to_owned());
+        self.words.push(path.as_os_str().to_owned());
         self
     }
 
@@ -127,7 +144,8 @@ impl Line {
                     std::fs::read_link(&path).map_err(FileError::of("read link", &path))?;
                 self.words("--symlink").path(&target).path(&shown);
             } else if kind.is_dir() || kind.is_file() {
-                self.words("--ro-bind").path(&path).path(&shown);
+                let source = below(&self.shown_base, &shown);
+                self.words("--ro-bind").path(&source).path(&shown);
             }
         }
         Ok(())
