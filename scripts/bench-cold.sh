@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 
 executor=${1:-docker}
 # The one that is configured by CMake, and one that comes configured.
-drivers=(0.20.0+driver 0.23.2)
+drivers=(0.20.0+driver sid)
 selection=(--artifact module --kernel '5.*' --kernel '6.*')
 jobs=2
 

@@ -4,6 +4,10 @@
 #   vendor/falcosecurity-libs-0.20.0/              the source package, built by CMake
 #   vendor/falcosecurity-scap-dkms-<version>/      flat sources with their Makefile and driver_config.h, as DKMS takes them
 #
+# A mirror keeps no version that its suite has left. So what is named here is a version of the authors, in whichever
+# revision the suite has it; where it has another version by now, the newest is taken, with a notice. The driver of sid,
+# which moves, is named by its suite in matrices/ and tests. vendor/*.version says what each is.
+#
 # apt does the fetching, with a configuration of its own: signatures and checksums are verified as for any package, and
 # this machine's own package sources stay as they are. What is there already is not fetched again.
 set -euo pipefail
@@ -11,12 +15,12 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 vendor=${1:-$root/vendor}
 
-# suite, kind, package, version with the Debian revision, folder in vendor/
+# suite, kind, package, version without the Debian revision, folder in vendor/
 drivers="
-trixie   source falcosecurity-libs      0.20.0-3                           falcosecurity-libs-0.20.0
-bookworm binary falcosecurity-scap-dkms 0.1.1dev+git20220316.e5c53d64-5.1  falcosecurity-scap-dkms-2022-03
-trixie   binary falcosecurity-scap-dkms 0.20.0-3                           falcosecurity-scap-dkms-0.20.0
-sid      binary falcosecurity-scap-dkms 0.23.2-6                           falcosecurity-scap-dkms-0.23.2
+trixie   source falcosecurity-libs      0.20.0                         falcosecurity-libs-0.20.0
+bookworm binary falcosecurity-scap-dkms 0.1.1dev+git20220316.e5c53d64  falcosecurity-scap-dkms-2022-03
+trixie   binary falcosecurity-scap-dkms 0.20.0                         falcosecurity-scap-dkms-0.20.0
+sid      binary falcosecurity-scap-dkms 0.23.2                         falcosecurity-scap-dkms-sid
 "
 
 missing=0
@@ -40,6 +44,20 @@ mkdir "$work/download"
 echo "driver sources: reading the package indexes"
 apt-get -qq update
 
+# The version with its revision that the suite has of version $4, else the newest that it has; nothing where it has
+# none of the package.
+#   choose SUITE KIND PACKAGE VERSION
+choose() {
+    local suite=$1 kind=$2 package=$3 wanted=$4 index=Packages versions found
+    [ "$kind" = binary ] || index=Sources
+    # Newest first.
+    versions=$(apt-cache madison "$package" | awk -F ' *[|] *' -v place=" $suite/main " -v index_name="$index\$" \
+        '(" " $3) ~ place && $3 ~ index_name { print $2 }' | tr -d ' ' | uniq)
+    found=$(awk -v wanted="$wanted" '{ upstream = $0; sub(/^[0-9]+:/, "", upstream); sub(/-[^-]*$/, "", upstream) }
+        upstream == wanted { print; exit }' <<<"$versions")
+    printf '%s\n' "${found:-$(head -n 1 <<<"$versions")}"
+}
+
 fetch_source() {
     local package=$1 version=$2 into=$3
     (cd "$work/download" && apt-get -qq source --download-only "$package=$version")
@@ -58,11 +76,17 @@ fetch_binary() {
 while read -r suite kind package version folder; do
     [ -n "$suite" ] || continue
     [ ! -d "$vendor/$folder" ] || continue
-    if ! "fetch_$kind" "$package" "$version" "$work/ready"; then
-        echo "driver sources: $package $version is not to be had from the mirror's $suite:" >&2
+    found=$(choose "$suite" "$kind" "$package" "$version")
+    if [ -z "$found" ] || ! "fetch_$kind" "$package" "$found" "$work/ready"; then
+        echo "driver sources: failed to fetch $package ${found:-$version} from the mirror's $suite, which has:" >&2
         apt-cache madison "$package" >&2
         exit 1
     fi
+    case $found in
+    "$version"-* | *:"$version"-*) ;;
+    *) echo "driver sources: notice: $suite has $package $found by now, and not $version: this is used" >&2 ;;
+    esac
+    echo "$found" >"$vendor/$folder.version"
     mv "$work/ready" "$vendor/$folder"
-    echo "driver sources: $package $version -> $folder"
+    echo "driver sources: $package $found -> $folder"
 done <<<"$drivers"
