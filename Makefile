@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test test-targets test-cluster bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test fuzz test-targets test-cluster bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -15,6 +15,10 @@ check:
 
 test:
 	scripts/test.sh
+
+# Each reader of foreign bytes with mutated input for a minute.
+fuzz:
+	scripts/fuzz.sh 60
 
 # A module for a kernel of every distribution, from packages in its formats; ends with a table.
 test-targets:

@@ -1,0 +1,43 @@
+#!/bin/bash
+# Gives every reader of foreign bytes mutated input (fuzz/): each target for so many seconds, as many at a time as there
+# are processors. Ends with an error where one crashes, hangs or takes too much memory; its input is then in
+# fuzz/artifacts/.
+#
+#   scripts/fuzz.sh SECONDS [TARGET...]
+#
+# libFuzzer comes with a crate and is compiled here, which takes a C++ compiler and nothing else: the coverage that guides
+# it is an option of every rustc. No sanitizer is used, since nothing here is `unsafe`; overflow checks are on.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
+
+seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET...]}
+shift
+targets=${*:-deb rpm cpio tar tree module probe manifest list lock}
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+# With a target named, what runs while compiling is not instrumented.
+RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=16" \
+    cargo build --release --manifest-path fuzz/Cargo.toml --target "$host" --lib --bins \
+    ${CARGO_NET_OFFLINE:+--offline}
+programs=fuzz/target/$host/release
+"$programs/seeds" fuzz/seeds
+mkdir -p fuzz/artifacts
+
+one() {
+    local target=$1 log=fuzz/artifacts/$1.log
+    mkdir -p "fuzz/corpus/$target"
+    if "$programs/$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -max_total_time="$seconds" \
+        -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$target-" >"$log" 2>&1; then
+        printf 'fuzz: %-9s %10s executions\n' "$target" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
+    else
+        tail -n 40 "$log"
+        echo "fuzz: $target failed; its input is in fuzz/artifacts/"
+        return 1
+    fi
+}
+export -f one
+export programs seconds
+printf '%s\n' $targets | xargs -P "$(nproc)" -I TARGET bash -c 'one TARGET'
