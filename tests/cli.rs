@@ -152,3 +152,46 @@ fn log_records_requests_made_again_without_their_credentials() {
         .code(2)
         .stderr(contains("invalid filter of --log"));
 }
+
+#[test]
+fn reader_that_leaves_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernels: Vec<String> = (0..4000)
+        .map(|number| format!("{{ release = \"6.1.{number}-1-amd64\", headers = [\"a.deb\"] }}"))
+        .collect();
+    let matrix = format!(
+        "drivers = [\"one\"]\n[driver.\"one\"]\nsource = {{ path = \".\" }}\n[[target]]\nname = \"debian\"\nkernels = [{}]\n",
+        kernels.join(", ")
+    );
+    driverkit_matrix::fs::write(&folder.path().join("m.toml"), matrix).unwrap();
+    for words in [
+        "plan m.toml --format csv",
+        "plan m.toml --format json",
+        "plan m.toml --all",
+        "images",
+        "images list --format index",
+        "completion bash",
+        "--help",
+        "run --help",
+        "plan missing.toml",
+    ] {
+        // Nobody ever reads either of them.
+        for is_error_closed in [false, true] {
+            let mut command = Process::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            command.args(words.split(' ')).current_dir(folder.path());
+            command.env("DRIVERKIT_MATRIX_CACHE", folder.path().join("cache"));
+            let description = concat!(env!("CARGO_MANIFEST_DIR"), "/images");
+            command.env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", description);
+            if is_error_closed {
+                command.stderr(writer.try_clone().unwrap());
+            }
+            let output = command.stdout(writer).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            let expected = if words.contains("missing") { 2 } else { 0 };
+            assert_eq!(output.status.code(), Some(expected), "{words}: {text}");
+            assert!(!text.contains("roken pipe"), "{words}: {text}");
+        }
+    }
+}

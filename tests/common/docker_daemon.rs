@@ -16,6 +16,8 @@ pub(crate) struct Daemon {
     process: Child,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) address: DockerAddress,
+    /// `--host` and further arguments.
+    arguments: Vec<String>,
 }
 
 impl Daemon {
@@ -49,25 +51,21 @@ impl Daemon {
     }
 
     pub(crate) fn start(folder: tempfile::TempDir, address: &str, arguments: &[String]) -> Self {
-        let path = |name: &str| folder.path().join(name);
-        let process = in_namespaces("dockerd", folder.path())
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
-            .args(["--host", address])
-            .arg("--data-root")
-            .arg(path("data"))
-            .arg("--exec-root")
-            .arg(path("exec"))
-            .arg("--pidfile")
-            .arg(path("pid"))
-            .args(arguments)
-            .spawn()
-            .expect(SETUP);
-        let address = address.parse().unwrap();
+        let mut all = vec!["--host".to_owned(), address.to_owned()];
+        all.extend_from_slice(arguments);
         Self {
-            process,
+            process: spawn(folder.path(), &all),
             folder,
-            address,
+            address: address.parse().unwrap(),
+            arguments: all,
         }
+    }
+
+    /// Starts it again after its end, with what it had.
+    pub(crate) fn start_again(&mut self) {
+        // Of one that was killed: its process number is another's by now.
+        drop(std::fs::remove_file(self.folder.path().join("pid")));
+        self.process = spawn(self.folder.path(), &self.arguments);
     }
 
     pub(crate) async fn wait(&mut self) {
@@ -90,6 +88,21 @@ impl Daemon {
         self.signal(signal);
         self.process.wait().unwrap();
     }
+}
+
+fn spawn(folder: &Path, arguments: &[String]) -> Child {
+    let path = |name: &str| folder.join(name);
+    in_namespaces("dockerd", folder)
+        .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+        .arg("--data-root")
+        .arg(path("data"))
+        .arg("--exec-root")
+        .arg(path("exec"))
+        .arg("--pidfile")
+        .arg(path("pid"))
+        .args(arguments)
+        .spawn()
+        .expect(SETUP)
 }
 
 impl Drop for Daemon {

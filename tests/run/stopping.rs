@@ -128,12 +128,25 @@ fn a_second_signal_ends_the_run_at_once() {
             .unwrap_or_default()
             .contains("stopping")
     });
-    assert_eq!(child.try_wait().unwrap(), None);
     send(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     grid.fake(&[]);
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn job_that_ignores_a_signal_does_not_hold_up_the_manifest() {
+    let grid = Grid::new();
+    let deaf = json!({ "hangs": true, "ignores-cancellation": true });
+    grid.fake(&[rule("module *", &deaf)]);
+    let mut child = grid.start(&[]);
+    grid.wait_for_jobs(2);
+    send(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let manifest = grid.manifest();
+    assert_eq!(manifest.exit.as_ref().unwrap().code, 130);
+    assert_eq!(grid.statuses(), [Status::NotRun]);
 }
 
 #[test]

@@ -4,7 +4,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[expect(dead_code, reason = "other tests need more of it")]
+#[path = "../common/docker_daemon.rs"]
+mod docker_daemon;
+#[expect(dead_code, reason = "other tests need more of it")]
 #[path = "../common/grid.rs"]
-#[expect(dead_code, reason = "these tests need a part of it")]
 mod grid;
 mod hostile;
+#[path = "../common/service.rs"]
+mod service;
+#[path = "../common/small_image.rs"]
+mod small_image;
