@@ -1,5 +1,8 @@
 //! Runs jobs on this machine with nothing around them: for machines on which no sandbox can be made.
 //!
+//! Nothing is promised: a script is the user that this process is, root included. Where drivers are not trusted, this
+//! is not for them (SECURITY.md).
+//!
 //! In: a [`Job`] over this machine's own compilers. Out: see [`Executor`], but a script sees everything that this
 //! process sees, and only time is limited. What other executors show at fixed places is told to scripts by variables
 //! (`templates/prelude.sh`); header trees have to be installed where they belong.
