@@ -122,5 +122,5 @@ fn a_failing_reporter_is_told_once_and_harms_no_other() {
         Err(ReportError::OutInUse { .. })
     ));
     assert_eq!((*count.lock().unwrap(), *told.lock().unwrap()), (number, 1));
-    assert!(screen.take().contains("exit 130"));
+    assert!(screen.take().contains("exit 3"));
 }

@@ -45,29 +45,49 @@ fn tarball() -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, name, content.as_bytes()).expect("memory");
+        builder
+            .append_data(&mut header, name, content.as_bytes())
+            .expect("memory");
     }
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Symlink);
     header.set_size(0);
-    builder.append_link(&mut header, "build", ".").expect("memory");
+    builder
+        .append_link(&mut header, "build", ".")
+        .expect("memory");
     builder.into_inner().expect("memory")
 }
 
 fn files() -> [(&'static str, &'static str); 4] {
     [
-        (".config", "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n"),
-        ("include/generated/utsrelease.h", "#define UTS_RELEASE \"6.1.0-1-amd64\"\n"),
+        (
+            ".config",
+            "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n",
+        ),
+        (
+            "include/generated/utsrelease.h",
+            "#define UTS_RELEASE \"6.1.0-1-amd64\"\n",
+        ),
         ("Makefile", "VERSION = 6\n"),
-        ("Module.symvers", "0x8c8569cb\tkstrtoint\tvmlinux\tEXPORT_SYMBOL\n"),
+        (
+            "Module.symvers",
+            "0x8c8569cb\tkstrtoint\tvmlinux\tEXPORT_SYMBOL\n",
+        ),
     ]
 }
 
 fn deb(name: &str, data: &[u8]) -> Vec<u8> {
     let mut package = b"!<arch>\n".to_vec();
-    for (name, content) in [("debian-binary", &b"2.0\n"[..]), ("control.tar", b""), (name, data)] {
+    for (name, content) in [
+        ("debian-binary", &b"2.0\n"[..]),
+        ("control.tar", b""),
+        (name, data),
+    ] {
         let length = content.len();
-        let line = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, "100644");
+        let line = format!(
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n",
+            0, 0, 0, "100644"
+        );
         package.extend(line.into_bytes());
         package.extend(content);
     }
@@ -77,7 +97,21 @@ fn deb(name: &str, data: &[u8]) -> Vec<u8> {
 fn cpio() -> Vec<u8> {
     let mut archive = Vec::new();
     let mut add = |name: &str, mode: u32, content: &[u8]| {
-        let numbers = [1, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let numbers = [
+            1,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            content.len() as u32,
+            0,
+            0,
+            0,
+            0,
+            name.len() as u32 + 1,
+            0,
+        ];
         archive.extend(b"070701");
         for number in numbers {
             archive.extend(format!("{number:08x}").into_bytes());

@@ -27,8 +27,15 @@ fn limits() -> unpack::Limits {
 /// A folder in memory: files are written a thousand times a second.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("fuzz-").tempdir_in(parent).expect("a folder")
+    let parent = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    tempfile::Builder::new()
+        .prefix("fuzz-")
+        .tempdir_in(parent)
+        .expect("a folder")
 }
 
 /// Unpacks an archive; what it gave is in the folder.
@@ -146,7 +153,9 @@ pub fn list(data: &[u8]) {
         first_seen: &|_| jiff::civil::Date::MIN,
         progress: &|_| {},
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     for target in &matrix.targets {
         drop(runtime.block_on(discover(target, context)));
     }
