@@ -10,6 +10,7 @@ mod address;
 mod connection;
 mod container;
 mod creation;
+mod host;
 mod image;
 mod leftovers;
 mod pool;
