@@ -139,6 +139,8 @@ async fn one(executor: Arc<KubernetesExecutor>, mounts: Vec<Mount>, store: PathB
         limits: Limits {
             timeout: Duration::from_mins(5),
             memory_bytes: MEMORY_BYTES,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 1000,
         },
         output: output.path().to_owned(),

@@ -3,10 +3,11 @@
 //! A failure is a value that belongs to a build, not an error that ends the run. It is classified once, where it
 //! is known; everything later (retry, cache, manifest, exit code) reads the class.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why a build did not give its artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub enum FailureClass {
     Timeout,
     /// The step needed more memory than its limit.
     OutOfMemory,
+    /// The step wrote more than its limits allow: bytes, files, or an artifact larger than its kind may be.
+    TooMuchOutput,
     /// The step ended well but left no artifact.
     OutputMissing,
     /// The artifact is not loadable: wrong machine, name, vermagic or symbols.
@@ -46,7 +49,7 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// Every class, in the order of the list above.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::HeadersNotFound,
         Self::Download,
         Self::Checksum,
@@ -58,6 +61,7 @@ impl FailureClass {
         Self::ToolchainMismatch,
         Self::Timeout,
         Self::OutOfMemory,
+        Self::TooMuchOutput,
         Self::OutputMissing,
         Self::OutputInvalid,
         Self::Cancelled,
@@ -100,6 +104,7 @@ impl FailureClass {
             | Self::Image
             | Self::Timeout
             | Self::OutOfMemory
+            | Self::TooMuchOutput
             | Self::Infrastructure => Status::Error,
         }
     }
@@ -118,6 +123,7 @@ impl FailureClass {
             Self::ToolchainMismatch => "toolchain-mismatch",
             Self::Timeout => "timeout",
             Self::OutOfMemory => "out-of-memory",
+            Self::TooMuchOutput => "too-much-output",
             Self::OutputMissing => "output-missing",
             Self::OutputInvalid => "output-invalid",
             Self::Cancelled => "cancelled",
@@ -258,11 +264,24 @@ impl fmt::Display for Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CompilerError {
     /// The file, relative to the tree that holds it where that is known.
+    #[serde(deserialize_with = "printable_text")]
     pub file: String,
     /// The line, counted from 1; 0 when the tool names none (linker, modpost).
     pub line: u32,
     /// The message without the word `error`.
+    #[serde(deserialize_with = "printable_text")]
     pub message: String,
+}
+
+impl CompilerError {
+    /// An error with printable words of bounded length, whatever the tool printed.
+    pub fn new(file: &str, line: u32, message: &str) -> Self {
+        Self {
+            file: printable(file),
+            line,
+            message: printable(message),
+        }
+    }
 }
 
 impl fmt::Display for CompilerError {
@@ -282,6 +301,7 @@ pub struct Failure {
     /// Where it happened.
     pub phase: Phase,
     /// One line for a person: what, where, what to do.
+    #[serde(deserialize_with = "printable_text")]
     pub message: String,
     /// The first compiler error of the step that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,16 +312,55 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with neither compiler error nor exit code.
-    pub fn new(class: FailureClass, phase: Phase, message: impl Into<String>) -> Self {
+    /// A failure with neither compiler error nor exit code. The message is made printable: much of it is what a
+    /// compiler, a server or an archive says.
+    pub fn new(class: FailureClass, phase: Phase, message: impl AsRef<str>) -> Self {
         Self {
             class,
             phase,
-            message: message.into(),
+            message: printable(message.as_ref()),
             first_error: None,
             exit_code: None,
         }
     }
+}
+
+/// The longest message or file name in a failure; the whole text is in the step's log.
+pub const LONGEST_TEXT_CHARACTERS: usize = 2000;
+
+/// Foreign text as it may be shown and kept: at most [`LONGEST_TEXT_CHARACTERS`], with U+FFFD for each character that
+/// a terminal or a spreadsheet would act on.
+pub fn printable(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut printable: String = characters
+        .by_ref()
+        .take(LONGEST_TEXT_CHARACTERS)
+        .map(|character| {
+            if acts_on_a_reader(character) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                character
+            }
+        })
+        .collect();
+    if characters.next().is_some() {
+        printable.push('\u{2026}');
+    }
+    printable
+}
+
+/// Control characters, and those that change the direction in which text is read.
+fn acts_on_a_reader(character: char) -> bool {
+    let is_space = matches!(character, '\n' | '\t');
+    let changes_direction = matches!(
+        character,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    (character.is_control() && !is_space) || changes_direction
+}
+
+fn printable_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Cow::<str>::deserialize(deserializer).map(|text| printable(&text))
 }
 
 impl fmt::Display for Failure {
@@ -317,6 +376,29 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_text_is_bounded_and_has_no_control_characters() {
+        let hostile = format!("\u{1b}[31mred\u{202e}\r{}", "x".repeat(131_000));
+        let failure = Failure::new(FailureClass::Compile, Phase::Module, &hostile);
+        assert!(
+            failure
+                .message
+                .starts_with("\u{fffd}[31mred\u{fffd}\u{fffd}xxx")
+        );
+        assert_eq!(failure.message.chars().count(), LONGEST_TEXT_CHARACTERS + 1);
+        // Also what an older version kept.
+        let kept = serde_json::json!({
+            "class": "compile", "phase": "module", "message": hostile,
+            "first_error": { "file": "\u{7}a.c", "line": 1, "message": hostile },
+        });
+        let read: Failure = serde_json::from_value(kept).unwrap();
+        assert_eq!(read.message, failure.message);
+        let error = read.first_error.unwrap();
+        assert_eq!(error.file, "\u{fffd}a.c");
+        assert_eq!(error.message, failure.message);
+        assert_eq!(printable("two\nlines\tä"), "two\nlines\tä");
+    }
 
     #[test]
     fn text_forms_agree_with_serde_and_parse_back() {

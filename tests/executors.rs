@@ -297,6 +297,8 @@ async fn limits_hold() {
     let tight = Limits {
         timeout: Duration::from_mins(2),
         memory_bytes: 64 << 20,
+        output_bytes: 2 << 30,
+        output_files: 200_000,
         processes: 20,
     };
     let short = Limits {

@@ -276,6 +276,8 @@ async fn in_image(image: &str, script: &str, tree: (&Path, &Path), output: &Path
         limits: Limits {
             timeout: Duration::from_mins(5),
             memory_bytes: 1 << 30,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 100,
         },
         output: output.to_owned(),

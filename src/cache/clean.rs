@@ -405,6 +405,7 @@ mod tests {
             wall: Duration::ZERO,
             cpu: None,
             peak_memory_bytes: None,
+            failure_rules: 0,
         };
         Outcomes::new(folder.path()).put(&outcome).unwrap();
         let limits = CleanLimits {

@@ -9,5 +9,5 @@ mod outcome;
 mod verify;
 
 pub use clean::{CacheSizes, CleanLimits, Cleaned, clean, sizes};
-pub use outcome::{ArtifactFacts, Outcome, Outcomes, StepResult, TreeRole};
+pub use outcome::{ArtifactFacts, FAILURE_RULES, Outcome, Outcomes, StepResult, TreeRole};
 pub use verify::{Defect, verify};

@@ -34,6 +34,21 @@ pub struct Outcome {
     /// Highest memory use of its job in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
+    /// The version of the rules by which a failure was told from what the machine did: [`FAILURE_RULES`]. A failure
+    /// that older rules judged may be none, and its step is done once more.
+    #[serde(default)]
+    pub failure_rules: u32,
+}
+
+/// The version of the rules that tell a step's own failure from what the machine did to it; raised when a log that
+/// made an outcome under the old rules makes none under the new ones.
+pub const FAILURE_RULES: u32 = 1;
+
+impl Outcome {
+    /// Whether this is a failure that older rules kept.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self.result, StepResult::Failure(_)) && self.failure_rules < FAILURE_RULES
+    }
 }
 
 /// What comes of a step.
@@ -199,6 +214,7 @@ mod tests {
             wall: Duration::from_secs(1),
             cpu: None,
             peak_memory_bytes: None,
+            failure_rules: FAILURE_RULES,
         }
     }
 

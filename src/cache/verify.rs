@@ -194,6 +194,7 @@ mod tests {
             wall: Duration::ZERO,
             cpu: None,
             peak_memory_bytes: None,
+            failure_rules: 0,
         };
         Outcomes::new(folder.path()).put(&outcome).unwrap();
         let no_trees = |_: &Path| Err("no trees here".to_owned());
@@ -248,6 +249,7 @@ mod tests {
             wall: Duration::ZERO,
             cpu: None,
             peak_memory_bytes: None,
+            failure_rules: 0,
         };
         let module = StepResult::Artifact(ArtifactFacts {
             sha256,

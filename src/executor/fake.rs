@@ -50,6 +50,10 @@ pub struct Rule {
 /// What happens to one job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the script's own"
+)]
 pub struct Behaviour {
     /// Written to the log.
     pub log: String,
@@ -59,6 +63,8 @@ pub struct Behaviour {
     pub code: i32,
     /// The memory limit ends it.
     pub out_of_memory: bool,
+    /// The limits on what it may write end it.
+    pub too_much_output: bool,
     /// It never ends by itself: the wall time limit or a cancellation does.
     pub hangs: bool,
     /// A cancellation does not end it.
@@ -196,7 +202,13 @@ impl FakeExecutor {
             () = cancel.cancelled(), if !behaviour.ignores_cancellation => Exit::Cancelled,
             () = tokio::time::sleep(job.limits.timeout) => Exit::TimedOut,
             () = tokio::time::sleep(delay), if !behaviour.hangs => {
-                if behaviour.out_of_memory { Exit::OutOfMemory } else { Exit::Code(behaviour.code) }
+                if behaviour.out_of_memory {
+                    Exit::OutOfMemory
+                } else if behaviour.too_much_output {
+                    Exit::TooMuchOutput
+                } else {
+                    Exit::Code(behaviour.code)
+                }
             }
         };
         if let Exit::Code(_) = exit {
@@ -260,6 +272,8 @@ mod tests {
             limits: Limits {
                 timeout: Duration::from_mins(1),
                 memory_bytes: 1 << 30,
+                output_bytes: 2 << 30,
+                output_files: 200_000,
                 processes: 100,
             },
             output: output.to_owned(),

@@ -4,8 +4,8 @@
 //! [`Completion`]. An executor knows nothing of matrices, drivers or keys.
 //!
 //! Inside the sandbox, the same for every executor: the image's file system read-only, no network, no capabilities,
-//! no new privileges, not root; `/tmp` an empty, writable tmpfs; `/out` an empty, writable folder whose content is
-//! given back; each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus
+//! no new privileges, not root; `/tmp` an empty, writable tmpfs and `/out` an empty, writable folder whose content is
+//! given back, both bounded by [`Limits::output_bytes`] and [`Limits::output_files`], and nothing else writable; each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus
 //! `PATH`, `HOME=/tmp`, `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs
 //! `/bin/sh` and `/usr/bin/env`.
 //!
@@ -24,6 +24,7 @@ mod output;
 mod owner;
 mod plain;
 mod sandbox;
+mod writes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub use kubernetes::{
 };
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 pub use plain::PlainExecutor;
+pub use writes::is_disk_full;
 
 /// The digest that stands for a builder image: over its layers' diff ids (`sha256:<64 digits>`, as `docker inspect`
 /// shows them under `RootFS`), joined by newlines. An image imported from a tar has one layer, whose diff id is the
@@ -68,8 +70,25 @@ pub struct Limits {
     pub timeout: Duration,
     /// Memory in bytes, tmpfs included.
     pub memory_bytes: u64,
+    /// Bytes that it may write: half of them to `/tmp`, half to `/out`. There is no `/dev/shm`. Files count by what they
+    /// take on the disk or by their length, whichever is more.
+    pub output_bytes: u64,
+    /// Files and folders that it may make, in `/tmp` and `/out` alike.
+    pub output_files: u32,
     /// Processes at once.
     pub processes: u32,
+}
+
+impl Limits {
+    /// How many bytes may be written to each of `/tmp` and `/out`.
+    fn bytes_each(&self) -> u64 {
+        (self.output_bytes / 2).max(1)
+    }
+
+    /// How many files may be made in each of `/tmp` and `/out`.
+    fn files_each(&self) -> u32 {
+        (self.output_files / 2).max(1)
+    }
 }
 
 /// Whether a job may reach others.
@@ -164,6 +183,8 @@ pub enum Exit {
     TimedOut,
     /// The memory limit ended it.
     OutOfMemory,
+    /// It wrote more than it may.
+    TooMuchOutput,
     /// The cancellation token ended it.
     Cancelled,
 }

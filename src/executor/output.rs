@@ -11,15 +11,34 @@ use std::time::Duration;
 
 use tar::EntryType;
 
-use super::Resources;
+use super::{Completion, Exit, Job, Limits, Resources, writes};
 use crate::fs::{self, FileError};
 
 const RESOURCES: &str = ".resources";
 const RESOURCES_LIMIT_BYTES: u64 = 4096;
 
+/// Takes over the output folder of a job that ended this way: [`accept`], where it holds no more than it may. Else
+/// it is emptied, and the job has written too much.
+pub(super) fn take_over(job: &Job, mut completion: Completion) -> Result<Completion, FileError> {
+    if completion.exit == Exit::TooMuchOutput || writes::is_over(&job.output, job.limits) {
+        if completion.exit != Exit::Cancelled {
+            completion.exit = Exit::TooMuchOutput;
+        }
+        if fs::remove_folder(&job.output).is_err() {
+            // Folders that their owner may not read.
+            accept(&job.output, &mut completion.resources)?;
+            fs::remove_folder(&job.output)?;
+        }
+        fs::create_folder(&job.output)?;
+        return Ok(completion);
+    }
+    accept(&job.output, &mut completion.resources)?;
+    Ok(completion)
+}
+
 /// Removes links, pipes, sockets and devices, makes the rest ours, and takes the resources file out into
 /// `resources`.
-pub(super) fn accept(folder: &Path, resources: &mut Resources) -> Result<(), FileError> {
+fn accept(folder: &Path, resources: &mut Resources) -> Result<(), FileError> {
     let is_root = rustix::process::getuid().is_root();
     let group = rustix::process::getgid().as_raw();
     let mut folders = vec![folder.to_owned()];
@@ -94,16 +113,24 @@ fn parse_resources(text: &str, resources: &mut Resources) {
 }
 
 /// Writes the regular files and folders of a tar stream below `folder`, leaving out its first path component (the
-/// folder's own name). Fails beyond `limit_bytes`.
+/// folder's own name). Returns whether that was all: false beyond what the job may write.
 pub(super) fn unpack(
     stream: impl Read,
     folder: &Path,
-    limit_bytes: u64,
-) -> Result<(), std::io::Error> {
+    limits: Limits,
+) -> Result<bool, std::io::Error> {
     let mut archive = tar::Archive::new(stream);
-    let mut left_bytes = limit_bytes;
+    let mut left_bytes = limits.bytes_each();
+    let mut left_files = limits.files_each();
     for entry in archive.entries()? {
         let mut entry = entry?;
+        let (Some(bytes), Some(files)) = (
+            left_bytes.checked_sub(entry.size()),
+            left_files.checked_sub(1),
+        ) else {
+            return Ok(false);
+        };
+        (left_bytes, left_files) = (bytes, files);
         let Some(relative) = below_first(&entry.path()?) else {
             continue;
         };
@@ -111,9 +138,6 @@ pub(super) fn unpack(
         match entry.header().entry_type() {
             EntryType::Directory => std::fs::create_dir_all(&path)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                left_bytes = left_bytes.checked_sub(entry.size()).ok_or_else(|| {
-                    std::io::Error::other(format!("outputs are larger than {limit_bytes} bytes"))
-                })?;
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent)?;
                 }
@@ -139,7 +163,7 @@ pub(super) fn unpack(
             _ => {}
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The path without its first component; none for that component itself, or a path that leaves the folder.
@@ -250,7 +274,14 @@ mod tests {
             (b"/out/nested/file", EntryType::Regular, b"content"),
         ]);
         // The absolute name counts its root as the first component, as `out` is for the others.
-        unpack(bytes.as_slice(), &out, 100).unwrap();
+        let limits = |output_bytes, output_files| Limits {
+            timeout: Duration::from_secs(1),
+            memory_bytes: 1 << 20,
+            output_bytes,
+            output_files,
+            processes: 1,
+        };
+        assert!(unpack(bytes.as_slice(), &out, limits(200, 20)).unwrap());
         assert_eq!(fs::read(&out.join("link/passwd")).unwrap(), b"not there");
         assert_eq!(fs::read(&out.join("out/nested/file")).unwrap(), b"content");
         assert_eq!(
@@ -258,7 +289,7 @@ mod tests {
             0o755
         );
         assert!(!folder.path().join("escaped").exists());
-        let error = unpack(bytes.as_slice(), &out, 10).expect_err("too large");
-        assert!(error.to_string().contains("10 bytes"), "{error}");
+        assert!(!unpack(bytes.as_slice(), &out, limits(20, 20)).unwrap());
+        assert!(!unpack(bytes.as_slice(), &out, limits(200, 4)).unwrap());
     }
 }

@@ -4,7 +4,7 @@
 //! is not for them (SECURITY.md).
 //!
 //! In: a [`Job`] over this machine's own compilers. Out: see [`Executor`], but a script sees everything that this
-//! process sees, and only time is limited. What other executors show at fixed places is told to scripts by variables
+//! process sees, and only time and what it leaves in `/out` are limited. What other executors show at fixed places is told to scripts by variables
 //! (`templates/prelude.sh`); header trees have to be installed where they belong.
 
 use std::path::Path;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
+    writes,
 };
 use crate::digest::{KeyBuilder, Sha256};
 
@@ -98,12 +99,11 @@ impl PlainExecutor {
         let exit = follow(&mut child, &mut output, log, cancel, &job)
             .await
             .map_err(failed)?;
-        let mut resources = Resources {
+        let resources = Resources {
             wall: start.elapsed(),
             ..Resources::default()
         };
-        output::accept(&job.output, &mut resources)?;
-        Ok(Completion { exit, resources })
+        Ok(output::take_over(&job, Completion { exit, resources })?)
     }
 }
 
@@ -118,12 +118,15 @@ async fn follow(
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let deadline = tokio::time::sleep(job.limits.timeout);
     tokio::pin!(deadline);
+    let too_much = writes::exceed(&job.output, job.limits);
+    tokio::pin!(too_much);
     let mut buffer = vec![0; BUFFER_BYTES];
     let early = loop {
         tokio::select! {
             biased;
             () = cancel.cancelled() => break Some(Exit::Cancelled),
             () = &mut deadline => break Some(Exit::TimedOut),
+            () = &mut too_much => break Some(Exit::TooMuchOutput),
             count = output.read(&mut buffer) => match count? {
                 // All that could write have ended.
                 0 => break None,

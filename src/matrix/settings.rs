@@ -11,6 +11,14 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// How much memory one step may use, in bytes.
     pub memory_bytes: Option<u64>,
+    /// How much one step may write, in bytes.
+    pub output_bytes: Option<u64>,
+    /// How many files one step may write.
+    pub output_files: Option<u32>,
+    /// How large a module may be, in bytes.
+    pub module_bytes: Option<u64>,
+    /// How large a probe may be, in bytes.
+    pub probe_bytes: Option<u64>,
     /// How many processes one step may have at once.
     pub processes: Option<u32>,
     /// How often a transient failure is tried again.
@@ -37,6 +45,20 @@ impl Settings {
                 parse_time,
             ),
             memory_bytes: section.parsed(reader, "memory", "a size such as \"2GiB\"", parse_size),
+            output_bytes: section.parsed(reader, "output", "a size such as \"2GiB\"", parse_size),
+            output_files: section.number(reader, "output_files", 100..=100_000_000),
+            module_bytes: section.parsed(
+                reader,
+                "module_size",
+                "a size such as \"64MiB\"",
+                parse_size,
+            ),
+            probe_bytes: section.parsed(
+                reader,
+                "probe_size",
+                "a size such as \"128MiB\"",
+                parse_size,
+            ),
             processes: section.number(reader, "processes", 1..=4_194_304),
             retries: section.number(reader, "retries", 0..=100),
             gcc: section.parsed(

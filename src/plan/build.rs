@@ -44,6 +44,14 @@ pub struct BuildSettings {
     pub timeout: Duration,
     /// How much memory one step may use, in bytes.
     pub memory_bytes: u64,
+    /// How much one step may write in bytes, where the matrix says so; else as much as it may use memory.
+    pub output_bytes: Option<u64>,
+    /// How many files one step may write.
+    pub output_files: u32,
+    /// How large a module may be, in bytes.
+    pub module_bytes: u64,
+    /// How large a probe may be, in bytes.
+    pub probe_bytes: u64,
     /// How many processes one step may have at once.
     pub processes: u32,
     /// How often a transient failure is tried again.
@@ -57,11 +65,16 @@ pub struct BuildSettings {
 }
 
 impl Default for BuildSettings {
-    /// Ten minutes, 2 GiB, 512 processes, 2 retries.
+    /// Ten minutes, 2 GiB of memory and of output in 200,000 files, modules of 64 MiB, probes of 128 MiB, 512 processes,
+    /// 2 retries.
     fn default() -> Self {
         Self {
             timeout: Duration::from_mins(10),
             memory_bytes: 2 << 30,
+            output_bytes: None,
+            output_files: 200_000,
+            module_bytes: 64 << 20,
+            probe_bytes: 128 << 20,
             processes: 512,
             retries: 2,
             gcc: None,

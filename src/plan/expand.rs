@@ -377,6 +377,12 @@ fn apply(settings: &mut BuildSettings, table: &Settings) {
     }
     put(&mut settings.timeout, table.timeout.as_ref());
     put(&mut settings.memory_bytes, table.memory_bytes.as_ref());
+    if table.output_bytes.is_some() {
+        settings.output_bytes = table.output_bytes;
+    }
+    put(&mut settings.output_files, table.output_files.as_ref());
+    put(&mut settings.module_bytes, table.module_bytes.as_ref());
+    put(&mut settings.probe_bytes, table.probe_bytes.as_ref());
     put(&mut settings.processes, table.processes.as_ref());
     put(&mut settings.retries, table.retries.as_ref());
     if table.gcc.is_some() {

@@ -1,8 +1,12 @@
 //! The last steps of a build: compiling the module or the probe, checking it, keeping it.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
 use super::checks::{Answers, kernel_settings, script_failure};
 use super::driver_inputs::DriverInputs;
-use super::job::{JobRequest, JobResult, failure_of, limits_of};
+use super::job::{JobRequest, JobResult};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode};
@@ -12,7 +16,8 @@ use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::executor::Network;
-use crate::failure::{Failure, FailureClass, Phase};
+use crate::failure::{Failure, FailureClass, Phase, printable};
+use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::{self, KnownAnswer, ModuleSettings, ProbeSettings};
@@ -57,13 +62,19 @@ impl Pipeline {
                 mounts,
             };
             let result = self.run_job(build, &request).await?;
-            let judged = self.judge(artifact, ingredients, &result)?;
-            Ok(result.work(self.confirmed_job(&request.mounts, judged)?))
+            let judged = match &result.failure {
+                Some(failure) => StepResult::Failure(failure.clone()),
+                None => {
+                    let judged = self.judge(artifact, ingredients, &result)?;
+                    self.confirmed_job(&request.mounts, judged)?
+                }
+            };
+            Ok(result.work(judged))
         };
         self.steps.step(mode, phase, inputs, work).await
     }
 
-    /// What a finished job means: an artifact that was checked and is in the store, or a failure.
+    /// What a job that ended well means: an artifact that was checked and is in the store, or a failure.
     fn judge(
         &self,
         artifact: Artifact,
@@ -77,12 +88,10 @@ impl Pipeline {
             driver,
             ..
         } = ingredients;
-        if let Some(failure) = failure_of(result, phase, limits_of(build)) {
-            return Ok(StepResult::Failure(failure));
-        }
-        let name = match artifact {
-            Artifact::Module => script::MODULE_FILE,
-            Artifact::Probe => script::PROBE_FILE,
+        let settings = &build.settings;
+        let (name, setting, limit_bytes) = match artifact {
+            Artifact::Module => (script::MODULE_FILE, "module_size", settings.module_bytes),
+            Artifact::Probe => (script::PROBE_FILE, "probe_size", settings.probe_bytes),
         };
         let path = result.output.path().join(name);
         if !path.is_file() {
@@ -95,7 +104,17 @@ impl Pipeline {
         }
         let stored =
             |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Verify);
-        let bytes = crate::fs::read(&path).map_err(stored)?;
+        let Some(bytes) = read_at_most(&path, limit_bytes).map_err(stored)? else {
+            let message = format!(
+                "{name} is larger than {} MiB; raise `{setting}` in the matrix",
+                limit_bytes >> 20
+            );
+            return Ok(StepResult::Failure(Failure::new(
+                FailureClass::TooMuchOutput,
+                phase,
+                message,
+            )));
+        };
         let symvers = self.symvers(kernel)?;
         let verified = match artifact {
             Artifact::Module => verify::verify_module(
@@ -124,10 +143,25 @@ impl Pipeline {
         Ok(StepResult::Artifact(ArtifactFacts {
             sha256,
             size_bytes,
-            vermagic: verified.vermagic,
-            srcversion: verified.srcversion,
+            vermagic: verified.vermagic.as_deref().map(printable),
+            srcversion: verified.srcversion.as_deref().map(printable),
         }))
     }
+}
+
+/// The content of a file; none where it is longer than that.
+fn read_at_most(path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let size_bytes = file.metadata()?.len();
+        if size_bytes > limit_bytes {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or_default());
+        file.by_ref().take(limit_bytes).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    };
+    read().map_err(FileError::of("read", path))
 }
 
 pub(super) fn phase_of(artifact: Artifact) -> Phase {

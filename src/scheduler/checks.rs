@@ -1,30 +1,33 @@
 //! The checks of a kernel: do its tree and the compilers work together, and what must a driver know of it?
 //!
 //! Each answer is an outcome of its own, keyed by the kernel's trees, the toolchain and the content of the check, so
-//! that driver versions share them. All that are not known yet are asked in one job.
+//! that driver versions share them. A job that answers runs no code but what the keys of its answers cover:
+//!
+//! - checks that are plain modules of kbuild are compiled and never executed, so all of a driver go together;
+//! - checks with scripts of their own go together too, and the key of each holds the content of all;
+//! - whether the toolchain works at all is asked alone, without a driver, and only where no check has compiled.
 
-use std::sync::{Arc, LazyLock};
+mod jobs;
+mod questions;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::driver_inputs::DriverInputs;
-use super::job::{JobRequest, failure_of, limits_of};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode};
+use super::step::{Halt, Mode};
 use super::toolchain::ChosenToolchain;
 use super::work::{Done, unexpected};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
-use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
-use crate::script::{
-    self, CheckToRun, ChecksSettings, KernelSettings, MODULE_TOOLCHAIN_CHECK, PROBE_TOOLCHAIN_CHECK,
-};
+use crate::script::{self, KernelSettings, MODULE_TOOLCHAIN_CHECK};
 use crate::source::ConfigureCheck;
 
-/// What stands for the templates of a job of checks, in the key of each: it is asked for at every build.
-static TEMPLATES: LazyLock<Sha256> = LazyLock::new(|| script::template_digest(Phase::Check));
+use questions::{Question, Subject};
 
 /// What the checks of a kernel said.
 #[derive(Clone, Debug)]
@@ -39,18 +42,16 @@ pub(super) struct Answers {
     pub(super) new: Vec<Done>,
 }
 
-/// One question, with the key under which its answer is kept.
-struct Question {
-    id: String,
-    inputs: KeyBuilder,
-    check: Option<ConfigureCheck>,
-}
-
-impl Question {
-    fn is_of(&self, artifact: Artifact) -> bool {
-        self.check
-            .as_ref()
-            .is_some_and(|check| check.artifact == artifact)
+impl Answers {
+    /// The answers where a toolchain does not compile.
+    fn without(toolchain: Done) -> Self {
+        let failed = toolchain.result().map(drop);
+        Self {
+            module_toolchain: failed.clone(),
+            probe_toolchain: failed,
+            configure: Vec::new(),
+            new: new_of(toolchain),
+        }
     }
 }
 
@@ -64,270 +65,170 @@ impl Pipeline {
         driver: &DriverInputs,
         mode: Mode,
     ) -> Result<Answers, Halt> {
-        let questions = questions(build, kernel, toolchain, driver);
-        let (mut done, missing) = self.known(&questions, mode)?;
+        let subject = Subject {
+            build,
+            kernel,
+            toolchain,
+            driver,
+        };
+        let module_key = subject.base(MODULE_TOOLCHAIN_CHECK);
+        let mut questions = subject.questions();
+        let mut answered = self.answered(&questions, &module_key, mode)?;
+        // Behind a toolchain check that failed, nothing is asked.
+        if answered.is_none()
+            && let Some(done) = self.known(&module_key, mode)?
+            && done.result().is_err()
+        {
+            return Ok(Answers::without(done));
+        }
         let mut new = Vec::new();
-        if !missing.is_empty() {
+        let mut probe_toolchain = Ok(());
+        if subject.wants_probe() {
+            let done = self.probe_toolchain(&subject, mode).await?;
+            probe_toolchain = done.result().map(drop);
+            new.extend(new_of(done));
+            if probe_toolchain.is_err() {
+                questions.retain(|question| question.check.artifact == Artifact::Module);
+                answered = self.answered(&questions, &module_key, mode)?;
+            }
+        }
+        if answered.is_none() {
             self.may_begin(mode)?;
             // One job a kernel and toolchain at a time: what it answers need not be asked by the next.
-            let kernel_key = questions[0].inputs.key();
-            let lock = self.check_locks.get(kernel_key);
+            let key = module_key.key();
+            let lock = self.check_locks.get(key);
             let _guard = lock.lock().await;
-            let _lock = self.steps.lock(kernel_key, Phase::Check).await?;
-            let missing = self.known(&questions, mode)?.1;
-            if !missing.is_empty() {
-                new = self.ask(build, kernel, toolchain, driver, &missing).await?;
+            let _lock = self.steps.lock(key, Phase::Check).await?;
+            answered = self.answered(&questions, &module_key, mode)?;
+            if answered.is_none() {
+                let made = self.ask_all(&subject, &questions, &module_key).await?;
+                if let Some(done) = made.iter().find(|done| done.key == key)
+                    && done.result().is_err()
+                {
+                    return Ok(Answers::without(done.clone()));
+                }
+                new.extend(made);
+                answered = self.answered(&questions, &module_key, mode)?;
             }
-            let known = self.known(&questions, mode)?;
-            done = known.0;
         }
-        sort_answers(&questions, done, new)
+        let answered = answered.ok_or_else(|| {
+            let message = "the answers of checks were lost while they were read";
+            Failure::new(FailureClass::Infrastructure, Phase::Check, message)
+        })?;
+        let mut configure = Vec::with_capacity(questions.len());
+        for (question, done) in questions.into_iter().zip(answered) {
+            let mut done = done;
+            done.is_cached = !new.iter().any(|new| new.key == done.key);
+            match done.result()? {
+                StepResult::Check { passed } => configure.push((question.check, *passed)),
+                other => return Err(unexpected(other, Phase::Check)),
+            }
+        }
+        Ok(Answers {
+            module_toolchain: Ok(()),
+            probe_toolchain,
+            configure,
+            new,
+        })
     }
 
-    fn known<'a>(
-        &self,
-        questions: &'a [Question],
-        mode: Mode,
-    ) -> Result<(Vec<Option<Done>>, Vec<&'a Question>), Halt> {
-        let mut done = Vec::new();
-        let mut missing = Vec::new();
-        for question in questions {
-            let found = match mode {
-                Mode::Lookup => self.steps.find_shared(&question.inputs, Phase::Check)?,
-                Mode::Run => self.steps.find(&question.inputs, Phase::Check)?,
-            };
-            if found.is_none() {
-                missing.push(question);
-            }
-            done.push(found);
+    fn known(&self, inputs: &KeyBuilder, mode: Mode) -> Result<Option<Done>, Halt> {
+        match mode {
+            Mode::Lookup => self.steps.find_shared(inputs, Phase::Check),
+            Mode::Run => self.steps.find(inputs, Phase::Check),
         }
-        // Behind a toolchain check that failed, nothing is asked.
-        for (question, found) in questions.iter().zip(&done) {
-            if question.check.is_some() || !is_failure(found.as_ref()) {
+    }
+
+    /// The outcomes of all questions, if all are known and it is known that the toolchain works: a check that compiled
+    /// has shown it, else an empty module has to.
+    fn answered(
+        &self,
+        questions: &[Question],
+        module_key: &KeyBuilder,
+        mode: Mode,
+    ) -> Result<Option<Vec<Done>>, Halt> {
+        let mut all = Vec::with_capacity(questions.len());
+        for question in questions {
+            match self.known(&question.inputs, mode)? {
+                Some(done) => all.push(done),
+                None => return Ok(None),
+            }
+        }
+        let compiled = questions.iter().zip(&all);
+        let works = compiled.into_iter().any(|(question, done)| {
+            question.check.artifact == Artifact::Module && has_passed(&done.outcome.result)
+        });
+        let works = works || self.known(module_key, mode)?.is_some();
+        Ok(works.then_some(all))
+    }
+
+    /// Asks what is not known, and whether the toolchain works where none of the answers shows it. Nothing is kept of
+    /// answers that a toolchain gave which does not work.
+    async fn ask_all(
+        &self,
+        subject: &Subject<'_>,
+        questions: &[Question],
+        module_key: &KeyBuilder,
+    ) -> Result<Vec<Done>, Halt> {
+        let mut groups: VecDeque<Vec<&Question>> = VecDeque::new();
+        let mut works = false;
+        for question in questions {
+            let is_module = question.check.artifact == Artifact::Module;
+            match self.known(&question.inputs, Mode::Run)? {
+                Some(done) => works |= is_module && has_passed(&done.outcome.result),
+                None => match groups
+                    .iter_mut()
+                    .find(|group| group[0].group() == question.group())
+                {
+                    Some(group) => group.push(question),
+                    None => groups.push_back(vec![question]),
+                },
+            }
+        }
+        let mut answers = Vec::new();
+        while let Some(group) = groups.pop_front() {
+            let work = self.ask(subject, &group).await?;
+            let has_failed = work
+                .iter()
+                .any(|work| matches!(work.result, StepResult::Failure(_)));
+            if has_failed && group.len() > 1 && group[0].is_inert() {
+                // Their keys do not cover each other: whose failure it is, each has to show by itself.
+                groups.extend(group.into_iter().map(|question| vec![question]));
                 continue;
             }
-            if question.id == MODULE_TOOLCHAIN_CHECK {
-                missing.clear();
-            } else {
-                missing.retain(|other| !other.is_of(Artifact::Probe));
-            }
-        }
-        Ok((done, missing))
-    }
-
-    async fn ask(
-        &self,
-        build: &Build,
-        kernel: &KernelInputs,
-        toolchain: &ChosenToolchain,
-        driver: &DriverInputs,
-        missing: &[&Question],
-    ) -> Result<Vec<Done>, Halt> {
-        let is_asked = |id: &str| missing.iter().any(|question| question.id == id);
-        let kernel_settings = kernel_settings(kernel, toolchain);
-        let settings = ChecksSettings {
-            kernel: &kernel_settings,
-            has_toolchain_check: is_asked(MODULE_TOOLCHAIN_CHECK),
-            has_probe_toolchain_check: is_asked(PROBE_TOOLCHAIN_CHECK),
-            checks: missing
-                .iter()
-                .filter_map(|question| {
-                    let check = question.check.as_ref()?;
-                    Some(CheckToRun {
-                        id: question.id.clone(),
-                        folder: check.folder.clone(),
-                        objects: check.objects.clone(),
-                    })
-                })
-                .collect(),
-        };
-        let script = script::render_checks(&settings).map_err(|error| script_failure(&error))?;
-        self.materialise_kernel(build, kernel).await?;
-        let mut mounts = self.kernel_mounts(kernel);
-        if !settings.checks.is_empty() {
-            mounts.push(self.driver_mount(build, driver).await?);
-        }
-        let request = JobRequest {
-            phase: Phase::Check,
-            toolchain: toolchain.toolchain.clone(),
-            network: Network::None,
-            script,
-            mounts,
-        };
-        let result = self.run_job(build, &request).await?;
-        if let Some(failure) = failure_of(&result, Phase::Check, limits_of(build)) {
-            return Err(Halt::Failed(Box::new(Failed {
-                failure,
-                log: Some(result.log),
-                is_cached: false,
-            })));
-        }
-        let ids = missing.iter().map(|question| question.id.as_str());
-        let answers = script::read_answers(result.output.path(), ids).map_err(|error| {
-            Failure::new(
-                FailureClass::Infrastructure,
-                Phase::Check,
-                error.to_string(),
-            )
-        })?;
-        let toolchain_failed = answers
-            .iter()
-            .any(|answer| answer.status != 0 && is_toolchain_check(&answer.id));
-        if answers.len() < missing.len() && !toolchain_failed {
-            let message = "the job of checks ended well but left questions unanswered";
-            return Err(Failure::new(FailureClass::OutputMissing, Phase::Check, message).into());
+            works |= group[0].check.artifact == Artifact::Module
+                && work.iter().any(|work| has_passed(&work.result));
+            answers.extend(group.into_iter().zip(work));
         }
         let mut new = Vec::new();
-        for answer in answers {
-            let Some(question) = missing.iter().find(|question| question.id == answer.id) else {
-                continue;
-            };
-            let is_toolchain = question.check.is_none();
-            let kept = if answer.status != 0 && is_toolchain {
-                let text = std::fs::read(&answer.log).unwrap_or_default();
-                StepResult::Failure(toolchain_failure(
-                    &String::from_utf8_lossy(&text),
-                    toolchain,
-                    answer.status,
-                ))
-            } else {
-                StepResult::Check {
-                    passed: answer.status == 0,
-                }
-            };
-            let mut work = result.work(self.confirmed_job(&request.mounts, kept)?);
-            // What the job used is counted once, with its first answer.
-            if !new.is_empty() {
-                work.wall = std::time::Duration::ZERO;
-                work.cpu = None;
+        if !works && self.known(module_key, Mode::Run)?.is_none() {
+            let work = self.module_toolchain(subject).await?;
+            let done = self
+                .steps
+                .keep(module_key.clone(), module_key.key(), work, Phase::Check)?;
+            let is_failure = done.result().is_err();
+            new.push(done);
+            if is_failure {
+                return Ok(new);
             }
+        }
+        for (question, work) in answers {
             let inputs = question.inputs.clone();
-            new.push(
-                self.steps
-                    .keep(inputs.clone(), inputs.key(), work, Phase::Check)?,
-            );
+            let key = inputs.key();
+            new.push(self.steps.keep(inputs, key, work, Phase::Check)?);
         }
         Ok(new)
     }
 }
 
-/// Everything that must be answered for a build, the module's toolchain check first.
-fn questions(
-    build: &Build,
-    kernel: &KernelInputs,
-    toolchain: &ChosenToolchain,
-    driver: &DriverInputs,
-) -> Vec<Question> {
-    let wants_probe = build.artifacts.contains(&Artifact::Probe) && driver.facts.has_probe;
-    let wants_module = build.artifacts.contains(&Artifact::Module);
-    let base = |step: &str| {
-        let key = KeyBuilder::new(step, 1)
-            .field("architecture", build.kernel.architecture)
-            .field("toolchain", toolchain.toolchain.identity())
-            .field("compiler", &toolchain.compilers.compiler)
-            .field("template", *TEMPLATES);
-        kernel.add_to_key(key)
-    };
-    let mut questions = vec![Question {
-        id: MODULE_TOOLCHAIN_CHECK.to_owned(),
-        inputs: base(MODULE_TOOLCHAIN_CHECK),
-        check: None,
-    }];
-    if wants_probe {
-        // The kernel has no part in it.
-        let inputs = KeyBuilder::new(PROBE_TOOLCHAIN_CHECK, 1)
-            .field("toolchain", toolchain.toolchain.identity())
-            .field("clang", &toolchain.compilers.clang)
-            .field("llc", &toolchain.compilers.llc)
-            .field("template", *TEMPLATES);
-        questions.push(Question {
-            id: PROBE_TOOLCHAIN_CHECK.to_owned(),
-            inputs,
-            check: None,
-        });
-    }
-    for check in &driver.facts.checks {
-        let is_wanted = match check.artifact {
-            Artifact::Module => wants_module,
-            Artifact::Probe => wants_probe,
-        };
-        if is_wanted {
-            let mut inputs = base("check")
-                .field("check", &check.name)
-                .field("content", check.digest);
-            if check.artifact == Artifact::Probe {
-                inputs = inputs
-                    .field("clang", &toolchain.compilers.clang)
-                    .field("llc", &toolchain.compilers.llc);
-            }
-            questions.push(Question {
-                id: check.id(),
-                inputs,
-                check: Some(check.clone()),
-            });
-        }
-    }
-    questions
+fn has_passed(result: &StepResult) -> bool {
+    matches!(result, StepResult::Check { passed: true })
 }
 
-fn sort_answers(
-    questions: &[Question],
-    done: Vec<Option<Done>>,
-    new: Vec<Done>,
-) -> Result<Answers, Halt> {
-    let mut answers = Answers {
-        module_toolchain: Ok(()),
-        probe_toolchain: Ok(()),
-        configure: Vec::new(),
-        new,
-    };
-    let is_new = |done: &Done| answers.new.iter().any(|new| new.key == done.key);
-    let mut failures = Vec::new();
-    for (question, done) in questions.iter().zip(done) {
-        let result = match done {
-            Some(mut done) => {
-                done.is_cached = !is_new(&done);
-                done.result().cloned()
-            }
-            None => continue,
-        };
-        match (&question.check, result) {
-            (Some(check), Ok(StepResult::Check { passed })) => {
-                answers.configure.push((check.clone(), passed));
-            }
-            (None, Ok(StepResult::Check { .. })) => {}
-            (None, Err(halt)) => failures.push((question.id.clone(), halt)),
-            (_, Ok(other)) => return Err(unexpected(&other, Phase::Check)),
-            (Some(_), Err(halt)) => return Err(halt),
-        }
-    }
-    for (id, halt) in failures {
-        if id == PROBE_TOOLCHAIN_CHECK {
-            answers.probe_toolchain = Err(halt);
-        } else {
-            answers.module_toolchain = Err(halt.clone());
-            answers.probe_toolchain = Err(halt);
-        }
-    }
-    Ok(answers)
-}
-
-fn is_failure(done: Option<&Done>) -> bool {
-    done.is_some_and(|done| matches!(done.outcome.result, StepResult::Failure(_)))
-}
-
-fn is_toolchain_check(id: &str) -> bool {
-    [MODULE_TOOLCHAIN_CHECK, PROBE_TOOLCHAIN_CHECK].contains(&id)
-}
-
-fn toolchain_failure(log: &str, toolchain: &ChosenToolchain, status: i32) -> Failure {
-    let mut failure =
-        script::classify_log(Phase::Check, log.lines()).into_failure(Phase::Check, status);
-    failure.message = format!(
-        "{} of {} cannot compile an empty module for this kernel: {}",
-        toolchain.compilers.compiler, toolchain.report.image, failure.message
-    );
-    failure
+/// What a step brought about, where this build did it.
+fn new_of(done: Done) -> Vec<Done> {
+    let is_new = done.is_own && !done.is_cached;
+    is_new.then_some(done).into_iter().collect()
 }
 
 pub(super) fn kernel_settings(

@@ -137,7 +137,7 @@ impl Pipeline {
             what: "configured driver",
             role: TreeRole::Driver,
         };
-        self.tree_work(build, &request, &result, &left)
+        self.tree_work(&request, &result, &left)
     }
 
     /// Configures sources of the old layout, which needs no job.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::adapted_tree::{link_all, replace, wrapper};
 use super::checks::script_failure;
 use super::inspect::Inspection;
-use super::job::{JobRequest, failure_of, limits_of};
+use super::job::JobRequest;
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode};
@@ -254,9 +254,8 @@ impl Pipeline {
                 network: Network::None,
             };
             let result = self.run_job(build, &request).await?;
-            if let Some(failure) = failure_of(&result, Phase::Prepare, limits_of(build)) {
-                let failure = self.confirmed_job(&request.mounts, StepResult::Failure(failure))?;
-                return Ok(result.work(failure));
+            if let Some(failure) = &result.failure {
+                return Ok(result.work(StepResult::Failure(failure.clone())));
             }
             built = Some(result);
         }

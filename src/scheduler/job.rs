@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use super::pipeline::Pipeline;
-use super::step::{Halt, Mode, backoff};
+use super::step::{Failed, Halt, Mode, backoff};
 use super::stop::StopReason;
 use super::work::Work;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
 use crate::event::EventKind;
 use crate::executor::{
-    Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain,
+    Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain, is_disk_full,
 };
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
@@ -40,8 +40,8 @@ pub(super) struct JobResult {
     pub(super) output: tempfile::TempDir,
     /// The compressed log in the store.
     pub(super) log: Sha256,
-    /// What was found in the log.
-    pub(super) findings: LogFindings,
+    /// Why it did not end well, if it did not.
+    pub(super) failure: Option<Failure>,
 }
 
 impl JobResult {
@@ -141,11 +141,7 @@ impl Pipeline {
             mounts: request.mounts.clone(),
             environment: self.environment(build, request),
             network: request.network,
-            limits: Limits {
-                timeout: build.settings.timeout,
-                memory_bytes: build.settings.memory_bytes,
-                processes: build.settings.processes,
-            },
+            limits: limits_of(build),
             output: output.path().to_owned(),
         };
         let log_path = PathBuf::from(output.path()).with_extension("log");
@@ -168,8 +164,14 @@ impl Pipeline {
             slot,
         } = sink;
         log.finish().map_err(stored)?;
-        let is_bad = matches!(&completion, Ok(done) if done.exit != Exit::Code(0));
-        if self.fail_fast && is_bad {
+        let mut findings = classifier.finish();
+        findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
+        let failure = completion.as_ref().ok();
+        let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
+        if self.fail_fast
+            && let Some(failure) = &failure
+            && !failure.class.is_transient()
+        {
             // Before the slot is free for the next job.
             self.stop.request(StopReason::FailFast);
         }
@@ -182,36 +184,45 @@ impl Pipeline {
             .and_then(|file| self.store.put_blob(file))
             .and_then(|blob| crate::fs::remove_file(&log_path).map(|()| blob))
             .map_err(stored)?;
-        Ok(JobResult {
-            completion,
-            output,
-            log,
-            findings: classifier.finish(),
-        })
+        if let Some(failure) = &failure {
+            // Believed only if what the job was shown is what the digests say.
+            self.confirmed_job(&request.mounts, StepResult::Failure(failure.clone()))?;
+        }
+        match failure {
+            // What the machine did: tried again, and never what came of the job.
+            Some(failure) if failure.class.is_transient() => Err(Halt::Failed(Box::new(Failed {
+                failure,
+                log: Some(log),
+                is_cached: false,
+            }))),
+            failure => Ok(JobResult {
+                completion,
+                output,
+                log,
+                failure,
+            }),
+        }
     }
 
     /// The work of a job that leaves a tree: the tree is in the store, or the job's failure is what came of it.
     pub(super) fn tree_work(
         &self,
-        build: &Build,
         request: &JobRequest,
         result: &JobResult,
         left: &LeftTree,
     ) -> Result<Work, Halt> {
         let phase = request.phase;
-        let failed = |failure| {
-            let confirmed = self.confirmed_job(&request.mounts, StepResult::Failure(failure));
-            confirmed.map(|failure| result.work(failure))
-        };
-        if let Some(failure) = failure_of(result, phase, limits_of(build)) {
-            return failed(failure);
+        if let Some(failure) = &result.failure {
+            return Ok(result.work(StepResult::Failure(failure.clone())));
         }
         let tree = result.output.path().join(left.folder);
         let sha256 = match tree_digest_of_folder(&tree) {
             Ok(sha256) => sha256,
             Err(error) => {
                 let message = format!("the script left no {}: {error}", left.what);
-                return failed(Failure::new(FailureClass::OutputMissing, phase, message));
+                let failure = Failure::new(FailureClass::OutputMissing, phase, message);
+                let failure = StepResult::Failure(failure);
+                return Ok(result.work(self.confirmed_job(&request.mounts, failure)?));
             }
         };
         let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
@@ -258,11 +269,15 @@ impl Pipeline {
 }
 
 /// The failure of a job that did not end with exit code 0, if it is one.
-pub(super) fn failure_of(result: &JobResult, phase: Phase, limits: Limits) -> Option<Failure> {
-    let used = result.completion.resources;
-    let failure = match result.completion.exit {
+fn failure_of(
+    completion: &Completion,
+    findings: &LogFindings,
+    phase: Phase,
+    limits: Limits,
+) -> Option<Failure> {
+    let failure = match completion.exit {
         Exit::Code(0) => return None,
-        Exit::Code(code) => result.findings.clone().into_failure(phase, code),
+        Exit::Code(code) => findings.clone().into_failure(phase, code),
         Exit::TimedOut => Failure::new(
             FailureClass::Timeout,
             phase,
@@ -274,10 +289,16 @@ pub(super) fn failure_of(result: &JobResult, phase: Phase, limits: Limits) -> Op
         Exit::OutOfMemory => Failure::new(
             FailureClass::OutOfMemory,
             phase,
+            out_of_memory(limits, completion.resources.peak_memory_bytes),
+        ),
+        Exit::TooMuchOutput => Failure::new(
+            FailureClass::TooMuchOutput,
+            phase,
             format!(
-                "needed more than {} MiB; raise `memory` in the matrix (highest use seen: {} MiB)",
-                limits.memory_bytes >> 20,
-                used.peak_memory_bytes.unwrap_or_default() >> 20
+                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix, of which \
+                 /out and /tmp may take half each",
+                (limits.output_bytes / 2) >> 20,
+                limits.output_files / 2
             ),
         ),
         Exit::Cancelled => Failure::new(FailureClass::Cancelled, phase, "interrupted"),
@@ -285,11 +306,22 @@ pub(super) fn failure_of(result: &JobResult, phase: Phase, limits: Limits) -> Op
     Some(failure)
 }
 
+fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
+    let limit = limits.memory_bytes >> 20;
+    let seen = peak_bytes.map_or_else(String::new, |bytes| {
+        format!(" (highest use seen: {} MiB)", bytes >> 20)
+    });
+    format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
+}
+
 /// The limits of a build's jobs.
-pub(super) fn limits_of(build: &Build) -> Limits {
+fn limits_of(build: &Build) -> Limits {
+    let settings = &build.settings;
     Limits {
-        timeout: build.settings.timeout.max(Duration::from_secs(1)),
-        memory_bytes: build.settings.memory_bytes,
-        processes: build.settings.processes,
+        timeout: settings.timeout.max(Duration::from_secs(1)),
+        memory_bytes: settings.memory_bytes,
+        output_bytes: settings.output_bytes.unwrap_or(settings.memory_bytes),
+        output_files: settings.output_files,
+        processes: settings.processes,
     }
 }

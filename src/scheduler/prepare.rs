@@ -222,7 +222,7 @@ impl Pipeline {
             what: "header tree",
             role: TreeRole::Prepared,
         };
-        self.tree_work(build, &request, &result, &left)
+        self.tree_work(&request, &result, &left)
     }
 
     /// A folder of the store with nothing but the configuration, for a job to see.

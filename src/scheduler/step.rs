@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-use crate::cache::{Outcome, Outcomes, StepResult};
+use crate::cache::{FAILURE_RULES, Outcome, Outcomes, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
@@ -205,6 +205,7 @@ impl StepRunner {
             wall: work.wall,
             cpu: work.cpu,
             peak_memory_bytes: work.peak_memory_bytes,
+            failure_rules: FAILURE_RULES,
         };
         let is_kept = match &outcome.result {
             StepResult::Failure(failure) => failure.class.is_deterministic(),
@@ -258,7 +259,7 @@ impl StepRunner {
     fn read(&self, key: Sha256, phase: Phase) -> Result<Option<Arc<Outcome>>, Halt> {
         let found = self.outcomes.find(key);
         let found = found.map_err(|error| self.storage_failure(&error, phase))?;
-        Ok(found.map(Arc::new))
+        Ok(found.filter(|outcome| !outcome.is_outdated()).map(Arc::new))
     }
 
     fn usable(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checks::script_failure;
-use super::job::{JobRequest, failure_of, limits_of};
+use super::job::JobRequest;
 use super::kernel_inputs::Input;
 use super::pipeline::Pipeline;
 use super::step::{Failed, Halt, Mode};
@@ -152,14 +152,14 @@ impl Pipeline {
             network: Network::Host,
         };
         let result = self.run_job(build, &request).await?;
-        if let Some(failure) = failure_of(&result, Phase::Fetch, limits_of(build)) {
+        if let Some(failure) = &result.failure {
             // Whatever a package manager says, it may say otherwise tomorrow: nothing of it is kept.
             let failure = match result.completion.exit {
                 Exit::Code(code) => Failure {
                     exit_code: Some(code),
                     ..failed(class_of(code), download.message(code))
                 },
-                _ => failure,
+                _ => failure.clone(),
             };
             return Err(Halt::Failed(Box::new(Failed {
                 failure,

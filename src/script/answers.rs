@@ -1,8 +1,10 @@
 //! What the checks answered: the files that a job of checks left behind.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::fs::{self, FileError};
+use crate::fs::FileError;
 
 /// The answer of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,22 @@ pub struct Answer {
     pub status: i32,
     /// The file with what it printed.
     pub log: PathBuf,
+}
+
+/// How much of a check's log is read, and of its status.
+const LOG_LIMIT_BYTES: u64 = 4 << 20;
+const STATUS_LIMIT_BYTES: u64 = 64;
+
+impl Answer {
+    /// What the check printed, up to some megabytes.
+    pub fn read_log(&self) -> String {
+        let mut bytes = Vec::new();
+        let read = File::open(&self.log)
+            .and_then(|file| file.take(LOG_LIMIT_BYTES).read_to_end(&mut bytes));
+        // A log that cannot be read says nothing.
+        drop(read);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }
 
 /// Why the answers cannot be read.
@@ -40,10 +58,15 @@ pub fn read_answers<'a>(
     let mut answers = Vec::new();
     for id in ids {
         let folder = output.join("checks").join(id);
-        let text = match fs::read_to_string(&folder.join("status")) {
+        let path = folder.join("status");
+        let mut bytes = Vec::new();
+        let read = File::open(&path)
+            .and_then(|file| file.take(STATUS_LIMIT_BYTES).read_to_end(&mut bytes));
+        match read.map_err(FileError::of("read", &path)) {
             Err(error) if error.is_not_found() => continue,
-            text => text?,
+            read => read?,
         };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let Ok(status) = text.trim_end().parse() else {
             let id = id.to_owned();
             return Err(AnswersError::Status { id, text });
@@ -60,6 +83,7 @@ pub fn read_answers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
 
     #[test]
     fn answers_are_read_and_missing_ones_left_out() {

@@ -29,7 +29,7 @@ mod environment;
 mod settings;
 
 pub use answers::{Answer, AnswersError, read_answers};
-pub use classify::{LogClassifier, LogFindings, ToolchainDefect, classify_log};
+pub use classify::{LogClassifier, LogFindings, MachineFault, ToolchainDefect, classify_log};
 pub use environment::{ScriptError, template_digest, template_of_programs};
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,

@@ -5,6 +5,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::NO_SUCH_PACKAGE;
+use super::classify::MACHINE_FAULTS;
 use super::environment::{ScriptError, render};
 use crate::driver::DriverVersion;
 use crate::kernel::Architecture;
@@ -129,6 +130,8 @@ pub struct CheckToRun {
     pub id: String,
     /// Where it is in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
     pub folder: String,
+    /// The files that it consists of, relative to the configured driver: nothing else of the driver is there.
+    pub files: Vec<String>,
     /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
     pub objects: Option<Vec<String>>,
 }
@@ -138,9 +141,9 @@ pub struct CheckToRun {
 pub struct ChecksSettings<'a> {
     /// The kernel.
     pub kernel: &'a KernelSettings,
-    /// Whether to compile an empty module first; when that fails, nothing else is run.
+    /// Whether to compile an empty module.
     pub has_toolchain_check: bool,
-    /// Whether to compile an empty program for the BPF machine; when that fails, checks below `bpf/` are not run.
+    /// Whether to compile an empty program for the BPF machine, which takes no kernel.
     pub has_probe_toolchain_check: bool,
     /// The checks to run, in order.
     pub checks: Vec<CheckToRun>,
@@ -241,12 +244,16 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
         .checks
         .iter()
         .partition(|check| check.folder.starts_with("bpf/"));
-    let (mut kbuild_checks, mut module_checks): (Vec<_>, Vec<_>) = module_checks
+    let (kbuild_checks, module_checks): (Vec<_>, Vec<_>) = module_checks
         .into_iter()
         .partition(|check| check.objects.is_some());
-    if kbuild_checks.len() == 1 {
-        module_checks.append(&mut kbuild_checks);
-    }
+    let mut files: Vec<&String> = settings
+        .checks
+        .iter()
+        .flat_map(|check| &check.files)
+        .collect();
+    files.sort();
+    files.dedup();
     let kbuild_checks: Vec<Value> = kbuild_checks.into_iter().map(kbuild_check).collect();
     let make_flags: Vec<String> = make_variables(settings.kernel)
         .iter()
@@ -263,6 +270,8 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
             module_checks => serialized(module_checks),
             kbuild_checks => kbuild_checks,
             probe_checks => serialized(probe_checks),
+            files => serialized(files),
+            machine_faults => MACHINE_FAULTS.as_str(),
             has_toolchain_check,
             has_probe_toolchain_check,
             make_flags => make_flags.join(" "),
@@ -277,6 +286,7 @@ fn kbuild_check(check: &CheckToRun) -> Value {
         id,
         folder,
         objects,
+        ..
     } = check;
     let name = folder.trim_start_matches("configure/");
     let objects = objects

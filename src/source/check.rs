@@ -21,6 +21,9 @@ pub struct ConfigureCheck {
     /// What its answer depends on in the driver: the files of its folder that the check compiles, and the driver's
     /// own headers that they include. Equal checks of different driver versions have equal digests.
     pub digest: Sha256,
+    /// The files that the digest covers, relative to the driver. A job of checks is given no others, so that equal
+    /// checks are answered alike, whatever driver they come with.
+    pub files: Vec<String>,
     /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
     pub objects: Option<Vec<String>>,
 }
@@ -57,12 +60,14 @@ pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceEr
                 Artifact::Module if is_word(&name) => objects(&files, &path)?,
                 _ => None,
             };
+            let (digest, covered) = digest(&files, driver, &folder, artifact)?;
             checks.push(ConfigureCheck {
-                digest: digest(&files, driver, &folder, artifact)?,
-                objects,
                 name,
                 folder,
                 artifact,
+                digest,
+                files: covered,
+                objects,
             });
         }
     }
@@ -84,12 +89,13 @@ fn objects(files: &ForeignFolder, folder: &Path) -> Result<Option<Vec<String>>, 
     Ok(kbuild_objects(&text(&makefile)?, &script))
 }
 
+/// The digest of a check, and the files that it covers.
 fn digest(
     driver: &ForeignFolder,
     root: &Path,
     folder: &str,
     artifact: Artifact,
-) -> Result<Sha256, SourceError> {
+) -> Result<(Sha256, Vec<String>), SourceError> {
     let mut pending: Vec<PathBuf> = FILES
         .iter()
         .map(|name| Path::new(folder).join(name))
@@ -122,7 +128,8 @@ fn digest(
     for (path, digest) in fields {
         key = key.field(path, digest);
     }
-    Ok(key.key())
+    let files = files.iter().map(|path| path.display().to_string());
+    Ok((key.key(), files.collect()))
 }
 
 /// The files that a C source includes by a path of its own: `#include "../quirks.h"`.

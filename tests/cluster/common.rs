@@ -215,6 +215,8 @@ impl Cluster {
             limits: Limits {
                 timeout: work.timeout,
                 memory_bytes: work.memory_bytes,
+                output_bytes: 2 << 30,
+                output_files: 200_000,
                 processes: 1000,
             },
             output: output.path().to_owned(),

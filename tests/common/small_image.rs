@@ -124,6 +124,8 @@ pub(crate) fn job(script: &str, run_id: String, output: &Path) -> Job {
         limits: Limits {
             timeout: Duration::from_mins(2),
             memory_bytes: 256 << 20,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 64,
         },
         output: output.to_owned(),

@@ -69,6 +69,8 @@ fn job(output: &std::path::Path) -> Job {
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: 1 << 30,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 10,
         },
         output: output.to_owned(),

@@ -12,10 +12,11 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Completion, ExecutorError, Exit, Job, LogSink, Resources, output};
+use super::super::{Completion, ExecutorError, Exit, Job, LogSink, Resources, output, writes};
+use super::DockerExecutor;
 use super::connection::{HungUp, failure, has_status};
 use super::leftovers::{Leftover, Leftovers};
-use super::{DockerExecutor, volume};
+use super::volume::OutputVolume;
 
 /// How long output may still come after the container has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,10 +45,9 @@ impl DockerExecutor {
         let ended = self.supervise(&container, job, log, cancel).await;
         // Also after a failure: whoever tries again must find nothing of this attempt.
         let removed = container.remove().await;
-        let mut completion = ended?;
+        let completion = ended?;
         removed?;
-        output::accept(&job.output, &mut completion.resources)?;
-        Ok(completion)
+        Ok(output::take_over(job, completion)?)
     }
 
     /// Starts the container and stays with it to its end.
@@ -79,13 +79,17 @@ impl DockerExecutor {
         started
             .await
             .map_err(|error| failure("start a container", error))?;
-        let exit = self
-            .follow(container, job, &mut output, log, cancel)
+        let mut log = Killed {
+            log,
+            is_said: false,
+        };
+        let mut exit = self
+            .follow(container, job, &mut output, &mut log, cancel)
             .await?;
         if exit == Exit::Code(0) {
             log.script_succeeded();
         }
-        if exit == Exit::TimedOut {
+        if matches!(exit, Exit::TimedOut | Exit::TooMuchOutput) {
             // It may have ended by itself meanwhile.
             let killed = self
                 .docker
@@ -102,11 +106,14 @@ impl DockerExecutor {
             // A stream that does not end costs the end of the log, nothing else.
             drop(tokio::time::timeout(DRAIN_TIMEOUT, rest).await);
         }
-        if container.output_volume.is_some() && matches!(exit, Exit::Code(_)) {
-            self.download_output(container.id(), job).await?;
+        if let Some(output) = &container.output_volume
+            && matches!(exit, Exit::Code(_))
+            && !self.download_output(&output.holder, job).await?
+        {
+            exit = Exit::TooMuchOutput;
         }
         Ok(Completion {
-            exit: self.explain(container, exit).await?,
+            exit: self.explain(container, exit, log.is_said).await?,
             resources: Resources {
                 wall,
                 ..Resources::default()
@@ -129,13 +136,17 @@ impl DockerExecutor {
         // It has been started, so "not running" can only mean that it has ended.
         let mut waiting = Box::pin(self.docker.wait_container(container.id(), Some(options)));
         let deadline = tokio::time::sleep(job.limits.timeout);
-        tokio::pin!(deadline);
+        // A volume has a size of its own.
+        let is_watched = container.output_volume.is_none();
+        let too_much = writes::exceed(&job.output, job.limits);
+        tokio::pin!(deadline, too_much);
         let mut is_open = true;
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(Exit::Cancelled),
                 () = &mut deadline => return Ok(Exit::TimedOut),
+                () = &mut too_much, if is_watched => return Ok(Exit::TooMuchOutput),
                 chunk = output.next(), if is_open => match chunk {
                     Some(Ok(chunk)) => log.write(chunk.as_ref()),
                     Some(Err(_)) | None => is_open = false,
@@ -155,11 +166,19 @@ impl DockerExecutor {
     }
 
     /// Tells a script that failed from one that ran out of memory.
-    async fn explain(&self, container: &Created, exit: Exit) -> Result<Exit, ExecutorError> {
+    async fn explain(
+        &self,
+        container: &Created,
+        exit: Exit,
+        says_killed: bool,
+    ) -> Result<Exit, ExecutorError> {
         let attempts = match exit {
-            Exit::Code(0) | Exit::Cancelled | Exit::TimedOut => return Ok(exit),
+            Exit::Code(0) | Exit::Cancelled | Exit::TimedOut | Exit::TooMuchOutput => {
+                return Ok(exit);
+            }
             // The daemon may hear of the end before it hears of the reason.
             Exit::Code(KILLED) => REASON_ATTEMPTS,
+            _ if says_killed => REASON_ATTEMPTS,
             _ => 1,
         };
         for attempt in 0..attempts {
@@ -179,6 +198,24 @@ impl DockerExecutor {
     }
 }
 
+/// Passes a log on, and hears whether it says that something was killed.
+struct Killed<'a> {
+    log: &'a mut dyn LogSink,
+    is_said: bool,
+}
+
+impl LogSink for Killed<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        let is_word = |word: &[u8]| word.eq_ignore_ascii_case(b"killed");
+        self.is_said |= bytes.windows(b"killed".len()).any(is_word);
+        self.log.write(bytes);
+    }
+
+    fn script_succeeded(&mut self) {
+        self.log.script_succeeded();
+    }
+}
+
 pub(super) fn cancelled() -> Completion {
     Completion {
         exit: Exit::Cancelled,
@@ -191,14 +228,14 @@ pub(super) struct Created {
     docker: Docker,
     leftovers: Leftovers,
     id: Option<String>,
-    output_volume: Option<String>,
+    output_volume: Option<OutputVolume>,
 }
 
 impl Created {
     pub(super) fn new(
         executor: &DockerExecutor,
         id: String,
-        output_volume: Option<String>,
+        output_volume: Option<OutputVolume>,
     ) -> Self {
         Self {
             docker: executor.docker.clone(),
@@ -238,7 +275,7 @@ impl Drop for Created {
 pub(super) async fn remove(
     docker: &Docker,
     id: &str,
-    output_volume: Option<&str>,
+    output_volume: Option<&OutputVolume>,
 ) -> Result<(), ExecutorError> {
     let options = RemoveContainerOptionsBuilder::new()
         .force(true)
@@ -249,7 +286,7 @@ pub(super) async fn remove(
             Err(failure("remove a container", error))
         }
         _ => match output_volume {
-            Some(name) => volume::remove(docker, name).await,
+            Some(output) => Box::pin(output.remove(docker)).await,
             None => Ok(()),
         },
     }

@@ -1,6 +1,7 @@
 //! Makes a job's container: everything that it may and may not do, and what it sees.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use bollard::models::{
@@ -10,7 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContainerOptions};
 
 use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
-use super::super::{ExecutorError, Job, Network};
+use super::super::{ExecutorError, Job, Limits, Network};
 use super::connection::{failure, has_status};
 use super::container::Created;
 use super::{DockerExecutor, volume};
@@ -46,8 +47,8 @@ impl DockerExecutor {
             }
             bind(&job.output, OUT, false)?
         } else {
-            let name = output_volume.insert(self.output_volume(image, job).await?);
-            volume::mount(name, OUT, false)
+            let output = output_volume.insert(self.output_volume(image, job).await?);
+            volume::mount(&output.name, OUT, false)
         });
         let body = self.describe(image, job, mounts, command);
         match self
@@ -57,9 +58,9 @@ impl DockerExecutor {
         {
             Ok(created) => Ok(Created::new(self, created.id, output_volume)),
             Err(error) => {
-                if let Some(name) = output_volume {
+                if let Some(output) = output_volume {
                     // The first error is the one to show; what stays is swept later.
-                    drop(volume::remove(&self.docker, &name).await);
+                    drop(output.remove(&self.docker).await);
                 }
                 Err(failure("create a container", error))
             }
@@ -84,18 +85,22 @@ impl DockerExecutor {
             readonly_rootfs: Some(is_hermetic),
             tmpfs: Some(HashMap::from([(
                 TMP.to_owned(),
-                format!("rw,exec,nosuid,nodev,mode=1777,size={memory_bytes}"),
+                self.options_of_tmp(job.limits),
             )])),
+            // Without a /dev/shm: a second place to write to would have a limit of its own.
+            ipc_mode: is_hermetic.then(|| "none".to_owned()),
             mounts: Some(mounts),
             memory: Some(memory_bytes),
             // The same number: no swap on top.
             memory_swap: Some(memory_bytes),
             pids_limit: Some(i64::from(job.limits.processes)),
-            ulimits: Some(vec![ResourcesUlimits {
-                name: Some("core".to_owned()),
-                soft: Some(0),
-                hard: Some(0),
-            }]),
+            ulimits: Some(vec![
+                ulimit("core", 0),
+                ulimit(
+                    "fsize",
+                    i64::try_from(job.limits.bytes_each()).unwrap_or(i64::MAX),
+                ),
+            ]),
             // Output goes to us alone; the daemon need not write it to its disk as well.
             log_config: Some(HostConfigLogConfig {
                 typ: Some("none".to_owned()),
@@ -121,6 +126,18 @@ impl DockerExecutor {
             host_config: Some(host_config),
             ..Default::default()
         }
+    }
+
+    fn options_of_tmp(&self, limits: Limits) -> String {
+        let mut options = format!(
+            "rw,exec,nosuid,nodev,mode=1777,size={}",
+            limits.bytes_each()
+        );
+        // Podman does not know the option.
+        if !self.is_podman {
+            write!(options, ",nr_inodes={}", limits.files_each()).unwrap_or_default();
+        }
+        options
     }
 
     /// Whether the daemon sees this machine's folders: a container that is never started is asked for a file in
@@ -167,6 +184,14 @@ impl DockerExecutor {
         };
         crate::fs::remove_file(&marker)?;
         seen
+    }
+}
+
+fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
+    ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(value),
+        hard: Some(value),
     }
 }
 

@@ -8,15 +8,15 @@ use tokio_util::task::TaskTracker;
 
 use super::super::ExecutorError;
 use super::container;
+use super::volume::OutputVolume;
 
 /// How long removals in the background are waited for at the end of a run.
 const END: Duration = Duration::from_secs(10);
 
 /// A container, and the volume that received its output.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) id: String,
-    pub(super) output_volume: Option<String>,
+    pub(super) output_volume: Option<OutputVolume>,
 }
 
 /// The leftovers of one daemon. Clones share them.
@@ -33,7 +33,7 @@ impl Leftovers {
         docker: &Docker,
         leftover: Leftover,
     ) -> Result<(), ExecutorError> {
-        let volume = leftover.output_volume.as_deref();
+        let volume = leftover.output_volume.as_ref();
         let removed = container::remove(docker, &leftover.id, volume).await;
         if removed.is_err() {
             self.lock().push(leftover);

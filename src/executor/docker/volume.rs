@@ -11,7 +11,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, DownloadFromContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
@@ -24,8 +24,23 @@ use super::container::Created;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// More than any build leaves.
-const OUTPUT_LIMIT_BYTES: u64 = 4 << 30;
+/// What a tmpfs counts in, on most machines.
+const PAGE_BYTES: u64 = 4096;
+
+/// A volume for the outputs of one job, and the container that keeps it.
+#[derive(Clone)]
+pub(super) struct OutputVolume {
+    pub(super) name: String,
+    pub(super) holder: String,
+}
+
+impl OutputVolume {
+    /// Removes both; what is gone is fine.
+    pub(super) async fn remove(&self, docker: &Docker) -> Result<(), ExecutorError> {
+        super::container::remove(docker, &self.holder, None).await?;
+        remove(docker, &self.name).await
+    }
+}
 
 impl DockerExecutor {
     /// The volume that holds a copy of folder `source`, made by the first job that needs it, which shows it at
@@ -94,46 +109,77 @@ impl DockerExecutor {
         })
     }
 
-    /// A new volume for outputs, writable for the script's user.
+    /// A new volume for outputs: a tmpfs with a size, writable for the script's user. It lives as long as a container
+    /// that runs uses it, so one that does nothing holds it until its content was taken over.
     pub(super) async fn output_volume(
         &self,
         image: &str,
         job: &Job,
-    ) -> Result<String, ExecutorError> {
+    ) -> Result<OutputVolume, ExecutorError> {
         let (user, group) = sandbox::user();
-        if self.is_podman {
-            // What goes to the root it puts beside the volume; but it can give a volume away.
-            let owner = HashMap::from([("o".to_owned(), format!("uid={user},gid={group}"))]);
-            return self.create_volume(job, &job.name, Some(owner)).await;
+        let bytes = job.limits.bytes_each();
+        let size = if self.is_podman {
+            // It takes `size` for a quota of the disk.
+            format!("nr_blocks={}", bytes.div_ceil(PAGE_BYTES))
+        } else {
+            format!("size={bytes}")
+        };
+        let files = job.limits.files_each();
+        let options =
+            format!("{size},nr_inodes={files},uid={user},gid={group},mode=1777,nosuid,nodev");
+        let options = [("type", "tmpfs"), ("device", "tmpfs"), ("o", &options)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let name = self
+            .create_volume(job, &job.name, Some(HashMap::from(options)))
+            .await?;
+        match self.start_holder(image, job, &name).await {
+            Ok(holder) => Ok(OutputVolume { name, holder }),
+            Err(error) => {
+                drop(remove(&self.docker, &name).await);
+                Err(error)
+            }
         }
-        let name = self.create_volume(job, &job.name, None).await?;
-        let opened = self.open_output_volume(image, job, &name).await;
-        if opened.is_err() {
-            drop(remove(&self.docker, &name).await);
-        }
-        opened.map(|()| name)
     }
 
-    async fn open_output_volume(
+    /// Starts a container that waits for input that never comes; returns its id.
+    async fn start_holder(
         &self,
         image: &str,
         job: &Job,
-        name: &str,
-    ) -> Result<(), ExecutorError> {
-        let holder = self.hold_volume(image, job, name, OUT).await?;
-        // The daemon ignores an entry for the folder that it unpacks into, so this goes to the folder above.
-        let uploaded = self.upload(holder.id(), "/", |pipe| {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(tar::EntryType::Directory);
-            header.set_mode(0o777);
-            header.set_size(0);
-            let mut builder = tar::Builder::new(pipe);
-            builder.append_data(&mut header, OUT.trim_start_matches('/'), io::empty())?;
-            builder.into_inner().map(drop)
-        });
-        let uploaded = uploaded.await;
-        holder.remove().await?;
-        uploaded
+        volume: &str,
+    ) -> Result<String, ExecutorError> {
+        let (user, group) = sandbox::user();
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            user: Some(format!("{user}:{group}")),
+            entrypoint: Some(["/bin/sh", "-c", "read -r line"].map(str::to_owned).into()),
+            cmd: Some(Vec::new()),
+            open_stdin: Some(true),
+            labels: Some(self.labels(&job.run_id, &job.name)),
+            host_config: Some(HostConfig {
+                network_mode: Some("none".to_owned()),
+                readonly_rootfs: Some(true),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                mounts: Some(vec![mount(volume, OUT, true)]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let created = self
+            .docker
+            .create_container(None::<CreateContainerOptions>, body)
+            .await
+            .map_err(|error| failure("create a container", error))?;
+        let started = self
+            .docker
+            .start_container(&created.id, None::<StartContainerOptions>)
+            .await;
+        if let Err(error) = started {
+            drop(super::container::remove(&self.docker, &created.id, None).await);
+            return Err(failure("start a container", error));
+        }
+        Ok(created.id)
     }
 
     /// A container that is never started and gives access to a volume.
@@ -192,12 +238,12 @@ impl DockerExecutor {
         }
     }
 
-    /// Reads `/out` of an ended container into the job's output folder.
+    /// Reads `/out` of a container into the job's output folder. Returns whether that was all: false beyond the limits.
     pub(super) async fn download_output(
         &self,
         container: &str,
         job: &Job,
-    ) -> Result<(), ExecutorError> {
+    ) -> Result<bool, ExecutorError> {
         let options = DownloadFromContainerOptionsBuilder::new().path(OUT).build();
         let stream = self
             .docker
@@ -205,9 +251,8 @@ impl DockerExecutor {
             .map_err(io::Error::other);
         let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
         let folder = job.output.clone();
-        let unpacked = tokio::task::spawn_blocking(move || {
-            output::unpack(reader, &folder, OUTPUT_LIMIT_BYTES)
-        });
+        let limits = job.limits;
+        let unpacked = tokio::task::spawn_blocking(move || output::unpack(reader, &folder, limits));
         match unpacked.await {
             Ok(unpacked) => unpacked.map_err(|error| {
                 ExecutorError::caused_by(format!("failed to read outputs back: {error}"), error)

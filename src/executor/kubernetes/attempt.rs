@@ -74,7 +74,7 @@ impl Attempt<'_> {
                     let Ok(came) = sent else {
                         return Err(ExecutorError::infrastructure("nobody waits for results any more"));
                     };
-                    let status = result::take(came?, &self.job.output, log).await?;
+                    let status = result::take(came?, self.job, log).await?;
                     return self.explain(status).await;
                 }
                 _ = self.followed.state.changed() => {}
@@ -145,7 +145,7 @@ impl Attempt<'_> {
                 () = tokio::time::sleep(patience) => None,
             };
             match came {
-                Some(came) => status = result::take(came?, &self.job.output, log).await?,
+                Some(came) => status = result::take(came?, self.job, log).await?,
                 None => {
                     if let PodState::Ended {
                         is_out_of_memory: false,
@@ -176,6 +176,7 @@ impl Attempt<'_> {
                 ..
             } if code != 0 => Ok(self.completion(Exit::OutOfMemory, status)),
             PodState::TimedOut => Ok(self.completion(Exit::TimedOut, status)),
+            PodState::TooMuchOutput => Ok(self.completion(Exit::TooMuchOutput, status)),
             PodState::NoImage(message) => Err(ExecutorError::Image {
                 image: image(),
                 message,

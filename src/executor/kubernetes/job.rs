@@ -82,13 +82,12 @@ impl KubernetesExecutor {
         } else if ended.as_ref().is_ok_and(|done| done.exit == Exit::Code(0)) {
             self.remember(known).await;
         }
-        let mut completion = ended?;
+        let completion = ended?;
         if let Err(error) = removed {
             // It ends by its deadline and goes by its time to live.
             tracing::warn!("Job {name} could not be removed: {error}");
         }
-        output::accept(&job.output, &mut completion.resources)?;
-        Ok(completion)
+        Ok(output::take_over(job, completion)?)
     }
 
     pub(super) fn image(&self, toolchain: &Toolchain) -> Result<String, ExecutorError> {

@@ -49,6 +49,9 @@ const HELPER_MEMORY: &str = "512Mi";
 const HELPER_MEMORY_REQUEST: &str = "32Mi";
 const HELPER_CPU_REQUEST: &str = "50m";
 
+/// How much a script may print.
+const LOG_BYTES: u64 = 1 << 30;
+
 /// How long a pod that is ended may take to send its log.
 const GRACE_SECONDS: i64 = 15;
 
@@ -192,16 +195,17 @@ fn volumes(described: &Described<'_>) -> Vec<Volume> {
         empty_dir: Some(source),
         ..Volume::default()
     };
+    let bytes_each = described.job.limits.bytes_each();
+    let limited = |medium: Option<&str>, bytes: u64| EmptyDirVolumeSource {
+        medium: medium.map(str::to_owned),
+        size_limit: Some(Quantity(bytes.to_string())),
+    };
+    // A volume in memory is full at its size; of one on the disk the kubelet notices that some time later.
     let mut volumes = vec![
-        empty("job", EmptyDirVolumeSource::default()),
-        empty("out", EmptyDirVolumeSource::default()),
-        empty(
-            "tmp",
-            EmptyDirVolumeSource {
-                medium: Some("Memory".to_owned()),
-                size_limit: Some(Quantity(described.job.limits.memory_bytes.to_string())),
-            },
-        ),
+        // The log, and all of `/out` once more.
+        empty("job", limited(None, bytes_each.saturating_add(LOG_BYTES))),
+        empty("out", limited(Some("Memory"), bytes_each)),
+        empty("tmp", limited(Some("Memory"), bytes_each)),
     ];
     if !described.trees.is_empty() {
         let mut cache = Volume {

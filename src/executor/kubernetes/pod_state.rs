@@ -28,6 +28,8 @@ pub(super) enum PodState {
     },
     /// The pod took longer than Kubernetes allows it.
     TimedOut,
+    /// The kubelet ended it, because a volume or a container holds more than it may.
+    TooMuchOutput,
     /// The image cannot be had.
     NoImage(String),
     /// The node, or the cluster's mind: the same pod may succeed elsewhere.
@@ -99,6 +101,9 @@ pub(super) fn read(pod: &Pod) -> PodState {
     let disruption = disruption(status);
     if let Some(state) = failed_early(status) {
         return state;
+    }
+    if disruption.as_deref().is_some_and(exceeds_own_limit) {
+        return PodState::TooMuchOutput;
     }
     let build = container(status.container_statuses.as_deref(), BUILD);
     let state = build.and_then(|found| ended(found, status));
@@ -182,6 +187,16 @@ fn disruption(status: &PodStatus) -> Option<String> {
     evicted
         .contains(&reason)
         .then(|| words(Some(reason), status.message.as_deref()))
+}
+
+/// Whether a pod was evicted for what it wrote itself, not for the node's sake, in the kubelet's words:
+/// `Usage of EmptyDir volume "job" exceeds the limit "1Gi".`, `Container build exceeded its local ephemeral storage
+/// limit "1Gi".`, `Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.`
+fn exceeds_own_limit(reason: &str) -> bool {
+    let is_volume = reason.contains("EmptyDir volume") && reason.contains("exceeds the limit");
+    let is_storage = reason.contains("local ephemeral storage limit")
+        || reason.contains("ephemeral local storage usage exceeds");
+    is_volume || is_storage
 }
 
 /// What ends a job before its script does.

@@ -2,13 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::path::Path;
 use std::time::Duration;
 
-use crate::executor::{ExecutorError, Exit, LogSink, output};
-
-/// More than any build leaves.
-const OUTPUT_LIMIT_BYTES: u64 = 4 << 30;
+use crate::executor::{ExecutorError, Exit, Job, LogSink, output};
 
 const RESULT_STATUS: &str = "status";
 const RESULT_LOG: &str = "log";
@@ -24,23 +20,26 @@ pub(super) struct Status {
 /// container.
 pub(super) async fn take(
     mut file: File,
-    folder: &Path,
+    job: &Job,
     log: &mut dyn LogSink,
 ) -> Result<Option<Status>, ExecutorError> {
     let broken = |error: io::Error| {
         ExecutorError::caused_by(format!("a result cannot be read: {error}"), error)
     };
-    let status = read_head(&mut file, log).map_err(broken)?;
-    if status.is_some() {
-        let folder = folder.to_owned();
+    let mut status = read_head(&mut file, log).map_err(broken)?;
+    if let Some(status) = &mut status {
+        let (folder, limits) = (job.output.clone(), job.limits);
         let unpack = move || {
             file.rewind()?;
-            output::unpack(&file, &folder, OUTPUT_LIMIT_BYTES)
+            output::unpack(&file, &folder, limits)
         };
-        tokio::task::spawn_blocking(unpack)
+        let is_all = tokio::task::spawn_blocking(unpack)
             .await
             .map_err(|error| ExecutorError::caused_by("reading a result was given up", error))?
             .map_err(broken)?;
+        if !is_all {
+            status.exit = Exit::TooMuchOutput;
+        }
     }
     Ok(status)
 }

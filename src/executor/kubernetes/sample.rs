@@ -25,6 +25,8 @@ pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
         limits: Limits {
             timeout: Duration::from_secs(1),
             memory_bytes: 1 << 20,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 1,
         },
         output: PathBuf::new(),

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::owner::Owner;
 use super::{
     Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
+    writes,
 };
 use crate::digest::Sha256;
 
@@ -108,8 +109,9 @@ impl LocalExecutor {
         let start = Instant::now();
         let mut process = Process::start(&outer, arguments, group, job.limits)?;
         let deadline = start + job.limits.timeout;
-        let (ended, usage) = process.follow(log, cancel, deadline).await?;
-        let mut resources = Resources {
+        let too_much = writes::exceed(&job.output, job.limits);
+        let (ended, usage) = process.follow(log, cancel, deadline, too_much).await?;
+        let resources = Resources {
             wall: start.elapsed(),
             cpu: usage.cpu,
             peak_memory_bytes: usage.peak_memory_bytes,
@@ -118,6 +120,7 @@ impl LocalExecutor {
         let exit = match ended {
             Ended::Cancelled => Exit::Cancelled,
             Ended::TimedOut => Exit::TimedOut,
+            Ended::TooMuchOutput => Exit::TooMuchOutput,
             Ended::Code(0) => Exit::Code(0),
             Ended::Code(_) | Ended::NoSandbox(_) if is_out_of_memory => Exit::OutOfMemory,
             Ended::Code(code) => Exit::Code(code),
@@ -128,8 +131,7 @@ impl LocalExecutor {
                 )));
             }
         };
-        output::accept(&job.output, &mut resources)?;
-        Ok(Completion { exit, resources })
+        Ok(output::take_over(job, Completion { exit, resources })?)
     }
 }
 

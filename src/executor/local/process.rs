@@ -52,6 +52,7 @@ pub(super) enum Ended {
     /// The script ended with this code.
     Code(i32),
     TimedOut,
+    TooMuchOutput,
     Cancelled,
     /// Bubblewrap never came to run the script; its words.
     NoSandbox(String),
@@ -83,12 +84,16 @@ impl Process {
         let mut command = Command::new(SHELL);
         command.args(["-c", ENTER, SHELL]).arg(seccomp::file()?);
         if let Some(group) = &group {
-            command.args(group.entrances()).arg("--");
-        } else {
+            command.args(group.entrances());
+        }
+        let largest_file = format!("--fsize={}", limits.bytes_each());
+        command.args(["--", "prlimit", &largest_file]);
+        if group.is_none() {
             let memory = format!("--as={}", limits.memory_bytes);
             let processes = format!("--nproc={}", limits.processes);
-            command.args(["--", "prlimit", &memory, &processes, "--"]);
+            command.args([&memory, &processes]);
         }
+        command.arg("--");
         command
             .args(outer.command())
             .args([PROGRAM, "--json-status-fd", "3", "--seccomp", "4"])
@@ -135,16 +140,18 @@ impl Process {
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
         deadline: Instant,
+        too_much: impl Future<Output = ()>,
     ) -> Result<(Ended, Usage), ExecutorError> {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut is_open = true;
         let deadline = tokio::time::sleep_until(deadline.into());
-        tokio::pin!(deadline);
+        tokio::pin!(deadline, too_much);
         let (early, report) = loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break (Some(Ended::Cancelled), None),
                 () = &mut deadline => break (Some(Ended::TimedOut), None),
+                () = &mut too_much => break (Some(Ended::TooMuchOutput), None),
                 count = self.output.read(&mut buffer), if is_open => match count {
                     Ok(0) | Err(_) => is_open = false,
                     Ok(count) => self.pass_on(&buffer[..count], log),

@@ -79,8 +79,9 @@ pub(super) fn arguments(
     }
     // Nothing that is made for the sandbox is to be changed in it, whoever its processes are.
     line.words("--proc /proc --remount-ro /proc");
-    line.words("--dev /dev --tmpfs /dev/shm --remount-ro /dev --dir /sys");
-    let size = job.limits.memory_bytes;
+    // Nothing is mounted at /dev/shm: a second place to write to would have a limit of its own.
+    line.words("--dev /dev --remount-ro /dev --dir /sys");
+    let size = job.limits.bytes_each();
     line.words(&format!("--size {size} --perms 1777 --tmpfs {TMP}"));
     for folder in &remade {
         line.words("--tmpfs").path(folder);

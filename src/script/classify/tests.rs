@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::failure::FailureClass;
 
 fn log(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logs");
@@ -284,9 +285,9 @@ fn errors_of_public_reports_are_recognised() {
             "{standard input}:12: no such instruction: `endbr64'",
         ),
         (
-            "main.c:10:1: internal compiler error: Segmentation fault\nPlease submit a full bug report,",
+            "main.c:10:1: internal compiler error: in fold_convert, at fold.c:2\nPlease submit a full bug report,",
             FailureClass::Compile,
-            "main.c:10: internal compiler error: Segmentation fault",
+            "main.c:10: internal compiler error: in fold_convert, at fold.c:2",
         ),
         (
             "libbpf: failed to find '.BTF' ELF section in vmlinux\nmake[3]: *** [x:1: falco.ko] Error 255",
@@ -336,4 +337,124 @@ fn pieces_may_end_anywhere() {
         classifier.finish().first_error.unwrap().message,
         "\u{fffd} last"
     );
+}
+
+#[test]
+fn what_the_machine_did_is_no_failure_of_the_driver() {
+    for (line, code, class) in [
+        (
+            "strip: /out/module.ko: No space left on device",
+            1,
+            FailureClass::TooMuchOutput,
+        ),
+        (
+            "x.c:1: fatal error: error writing to /tmp/x.s: No space left on device",
+            2,
+            FailureClass::TooMuchOutput,
+        ),
+        (
+            "{standard input}: Fatal error: can't write 3 bytes to section .text of x.o: 'No space left on device'",
+            2,
+            FailureClass::TooMuchOutput,
+        ),
+        ("File size limit exceeded", 2, FailureClass::TooMuchOutput),
+        (
+            "ld: final link failed: File too large",
+            2,
+            FailureClass::TooMuchOutput,
+        ),
+        ("", 153, FailureClass::TooMuchOutput),
+        (
+            "cp: error writing '/out/tree': Disk quota exceeded",
+            1,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "cat: /driver/main.c: Input/output error",
+            1,
+            FailureClass::Infrastructure,
+        ),
+        ("Killed", 2, FailureClass::Infrastructure),
+        (
+            "sh: line 1: 17 Killed                  gcc-12 -c x.c",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "gcc-12: fatal error: Killed signal terminated program cc1",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "x.c:3:1: internal compiler error: Segmentation fault",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "make[2]: *** [Makefile:1: x.o] Error 137",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "clang: error: unable to execute command: Killed",
+            1,
+            FailureClass::Infrastructure,
+        ),
+        ("", 137, FailureClass::Infrastructure),
+        ("", 143, FailureClass::Infrastructure),
+        (
+            "check A was interrupted: exit status 139",
+            1,
+            FailureClass::Infrastructure,
+        ),
+        // The driver's own.
+        (
+            "x.c:3:1: internal compiler error: in fold, at fold.c:1",
+            2,
+            FailureClass::Compile,
+        ),
+        (
+            "x.c:3:1: error: 'Killed' undeclared",
+            2,
+            FailureClass::Compile,
+        ),
+        (
+            "   12 | pr_err(\"No space left on device\\n\");",
+            2,
+            FailureClass::Compile,
+        ),
+        (
+            "x.c:4:2: error: Killed by a reviewer",
+            1,
+            FailureClass::Compile,
+        ),
+        ("", 127, FailureClass::Compile),
+    ] {
+        let failure = classify_log(Phase::Module, [line]).into_failure(Phase::Module, code);
+        assert_eq!(failure.class, class, "{line} {code}: {failure}");
+        assert_eq!(failure.exit_code, Some(code));
+        assert!(
+            failure.message.contains(line.trim()) || class == FailureClass::Compile,
+            "{failure}"
+        );
+    }
+}
+
+#[test]
+fn shells_of_checks_see_the_same_faults_of_the_machine() {
+    for (line, is_fault) in [
+        ("x: No space left on device", true),
+        ("make: *** [x] Error 137", true),
+        ("x.c:1: internal compiler error: Segmentation fault", true),
+        ("x.c:1: error: 'Killed' undeclared", false),
+    ] {
+        let mut grep = std::process::Command::new("grep")
+            .args(["-q", "-E", "-e", MACHINE_FAULTS.as_str()])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut grep.stdin.take().unwrap(), line.as_bytes()).unwrap();
+        assert_eq!(grep.wait().unwrap().success(), is_fault, "{line}");
+        assert_eq!(MachineFault::of_line(line).is_some(), is_fault, "{line}");
+    }
 }

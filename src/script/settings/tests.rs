@@ -206,6 +206,7 @@ fn scripts(text: &str) -> Vec<String> {
                 .into_iter()
                 .map(|folder| CheckToRun {
                     id: text.to_owned(),
+                    files: vec![text.to_owned()],
                     objects: folder
                         .starts_with("configure/")
                         .then(|| vec![text.to_owned()]),

@@ -1,1 +1,332 @@
-//! What a job writes: too much, over the answers of others, while the disk fills.
+//! What a job writes: too much, over the answers of others, while the disk fills; and what the machine does to it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use driverkit_matrix::fs;
+use driverkit_matrix::report::BuildRecord;
+
+use crate::grid::{Grid, RELEASE, deb, module};
+
+const EXECUTORS: [&str; 2] = ["docker", "local"];
+
+/// A kernel tree that runs `job.sh` of what is compiled against it in the place of a compiler. The checks that kbuild
+/// compiles together all compile.
+const KERNEL_MAKEFILE: &str = "modules:\n\t[ ! -e $(M)/job.sh ] || sh $(M)/job.sh $(M)\n";
+
+/// What an honest driver does.
+const HONEST: &str = "cp $1/ready.ko $1/scap.ko\n";
+
+/// A grid whose jobs run in real sandboxes.
+struct Sandboxed {
+    grid: Grid,
+    executor: &'static str,
+}
+
+impl Sandboxed {
+    fn new(executor: &'static str, job: &str, settings: &str) -> Self {
+        let grid = Grid::new();
+        grid.write("driver/ready.ko", module(RELEASE));
+        grid.write("driver/job.sh", job);
+        grid.edit_matrix("retries = 1", &format!("retries = 0\n{settings}"));
+        let base = "usr/src/linux-headers-6.1.0-1-amd64";
+        let config =
+            "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n";
+        let uts = format!("#define UTS_RELEASE \"{RELEASE}\"\n");
+        let headers = deb(&[
+            (&format!("{base}/.config"), config),
+            (&format!("{base}/include/generated/utsrelease.h"), &uts),
+            (&format!("{base}/Makefile"), KERNEL_MAKEFILE),
+        ]);
+        fs::write(&grid.headers("1")[0], headers).unwrap();
+        Self { grid, executor }
+    }
+
+    /// Runs the matrix; returns the exit code and what it said.
+    fn run(&self, words: &[&str]) -> (i32, String) {
+        let toolchain = if self.executor == "local" {
+            "host"
+        } else {
+            "image"
+        };
+        let mut all = vec!["run", "matrix.toml", "--jobs", "1", "--executor"];
+        all.extend([self.executor, "--toolchain", toolchain]);
+        all.extend(words);
+        let descriptions = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
+        let Output { status, stderr, .. } = self
+            .grid
+            .program(&all)
+            .env("DRIVERKIT_MATRIX_IMAGES", images())
+            .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", descriptions)
+            .output()
+            .unwrap();
+        (
+            status.code().unwrap(),
+            String::from_utf8_lossy(&stderr).into_owned(),
+        )
+    }
+
+    /// Runs the matrix; returns status, class and message of the only artifact.
+    fn outcome(&self) -> (String, String, String) {
+        let (_, text) = self.run(&[]);
+        let (status, class, message) = self.grid.outcome();
+        (
+            status,
+            class,
+            format!("{}: {message}\n{text}", self.executor),
+        )
+    }
+
+    fn expect(&self, status: &str, class: &str) {
+        let (found, of, text) = self.outcome();
+        assert_eq!((found.as_str(), of.as_str()), (status, class), "{text}");
+    }
+}
+
+/// Where this machine's builder images are.
+fn images() -> PathBuf {
+    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
+        return folder.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
+        .join("driverkit-matrix/images")
+}
+
+#[test]
+fn job_that_writes_too_much_is_ended() {
+    let settings = "output = \"64MiB\"\noutput_files = 2000\nmodule_size = \"1MiB\"";
+    let one_file = "dd if=/dev/zero of=/out/big bs=1M count=6000\n";
+    let many_files = "i=0; while [ $i -lt 1000 ]; do dd if=/dev/zero of=/out/$i bs=1M count=6 2>/dev/null\n\
+                      i=$((i + 1)); done; sleep 60\n";
+    let sparse = "truncate -s 3G /out/module.ko\n";
+    let files =
+        "mkdir /out/d; cd /out/d; i=0; while [ $i -lt 1000000 ]; do : >$i; i=$((i + 1)); done\n";
+    let scratch =
+        "i=0; while :; do dd if=/dev/zero of=/tmp/$i bs=1M count=6 || exit; i=$((i + 1)); done\n";
+    let artifact = "dd if=/dev/zero of=$1/pad bs=1M count=2\n\
+                    objcopy --add-section pad=$1/pad $1/ready.ko $1/scap.ko\n";
+    for executor in EXECUTORS {
+        for job in [one_file, many_files, sparse, files, scratch, artifact] {
+            let sandboxed = Sandboxed::new(executor, job, settings);
+            sandboxed.expect("error", "too-much-output");
+            // Nothing stays, and the same driver is tried again once it may write more.
+            assert!(
+                !sandboxed
+                    .grid
+                    .path("cache/tmp")
+                    .read_dir()
+                    .is_ok_and(|mut left| left.next().is_some())
+            );
+            sandboxed.grid.write("driver/job.sh", HONEST);
+            sandboxed.expect("built", "");
+        }
+    }
+}
+
+#[test]
+fn shared_memory_is_no_place_to_write_to() {
+    let job = format!("if touch /dev/shm/x 2>/dev/null; then exit 1; fi\n{HONEST}");
+    for executor in EXECUTORS {
+        Sandboxed::new(executor, &job, "").expect("built", "");
+    }
+}
+
+#[test]
+fn killed_compiler_is_no_failure_of_the_driver() {
+    let job = "sh -c 'kill -9 $$'\n";
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, job, "");
+        for _ in 0..2 {
+            let (code, text) = sandboxed.run(&[]);
+            assert_eq!(code, 3, "{text}");
+            let (status, class, message) = sandboxed.grid.outcome();
+            assert_eq!(
+                (status.as_str(), class.as_str()),
+                ("error", "infrastructure"),
+                "{message}"
+            );
+            let record: BuildRecord = sandboxed.grid.record();
+            assert!(!record.artifacts[0].failure_is_cached, "{message}");
+        }
+    }
+}
+
+#[test]
+fn container_killed_from_outside_is_no_failure_of_the_driver() {
+    let sandboxed = Sandboxed::new("docker", &format!("echo begun; sleep 20\n{HONEST}"), "");
+    let folder = sandboxed.grid.path("");
+    let killer = std::thread::spawn(move || {
+        for _ in 0..600 {
+            let Some(id) = container_of(&folder) else {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                continue;
+            };
+            let log = docker(&["top", &id]);
+            if log.contains("sleep 20") {
+                return docker(&["kill", &id]);
+            }
+        }
+        panic!("the container did not come");
+    });
+    let (code, text) = sandboxed.run(&[]);
+    killer.join().unwrap();
+    assert_eq!(code, 3, "{text}");
+    let (_, class, message) = sandboxed.grid.outcome();
+    assert_eq!(class, "infrastructure", "{message}");
+    sandboxed.expect("built", "");
+}
+
+fn docker(words: &[&str]) -> String {
+    let output = std::process::Command::new("docker")
+        .args(words)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The container that shows a folder below this one.
+fn container_of(folder: &Path) -> Option<String> {
+    let ids = docker(&["ps", "-q"]);
+    let is_it = |id: &&str| {
+        docker(&["inspect", "-f", "{{range .Mounts}}{{.Source}} {{end}}", id])
+            .contains(folder.to_str().unwrap())
+    };
+    ids.lines().find(is_it).map(str::to_owned)
+}
+
+#[test]
+fn disk_that_fills_while_a_module_is_linked_is_no_failure_of_the_driver() {
+    let job = format!(
+        "dd if=/dev/zero of=/out/linked bs=1M count=60 || exit 1\n{HONEST}rm /out/linked\n"
+    );
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, &job, "");
+        let disk = Disk::mount(&sandboxed.grid.path("cache"), "40m");
+        let (code, text) = sandboxed.run(&[]);
+        assert_eq!(code, 3, "{text}");
+        let (status, class, message) = sandboxed.grid.outcome();
+        assert_eq!(
+            (status.as_str(), class.as_str()),
+            ("error", "infrastructure"),
+            "{message}"
+        );
+        disk.resize("400m");
+        sandboxed.expect("built", "");
+    }
+}
+
+/// A small file system.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(folder: &Path, size: &str) -> Self {
+        fs::create_folder(folder).unwrap();
+        mount(
+            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
+            folder,
+        );
+        Self(folder.to_owned())
+    }
+
+    fn resize(&self, size: &str) {
+        mount(&["-o", &format!("remount,size={size}")], &self.0);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let ended = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+fn mount(words: &[&str], folder: &Path) {
+    let ended = std::process::Command::new("mount")
+        .args(words)
+        .arg(folder)
+        .status();
+    assert!(ended.unwrap().success(), "mounting needs root");
+}
+
+#[test]
+fn check_cannot_answer_for_another_driver() {
+    // Whatever the job asks, it says no, and goes on saying so.
+    let evil = "for check in toolchain-module toolchain-probe $(ls /out/checks); do\n\
+                mkdir -p /out/checks/$check; echo 1 >/out/checks/$check/status; : >/out/checks/$check/log; done\n\
+                (while :; do for status in /out/checks/*/status; do echo 1 >$status; done; done) &\nexit 0\n";
+    let compiled = "probe-y += test.o\nobj-m += probe.o\n\nKERNELDIR ?= /lib/modules/$(shell uname -r)/build\n\
+                    TOP := $(shell pwd)\n\nall:\n\t$(MAKE) -C $(KERNELDIR) M=$(TOP) modules\n";
+    let script = "SCRIPT=$(readlink -f \"$0\")\nSCRIPT_DIR=$(dirname ${SCRIPT})\n\
+                  make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1\n";
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, HONEST, "");
+        let grid = &sandboxed.grid;
+        let write_checks = || {
+            grid.write("driver/configure/COMPILED/Makefile", compiled);
+            grid.write("driver/configure/COMPILED/build.sh", script);
+            grid.write("driver/configure/COMPILED/test.c", "int compiled;\n");
+        };
+        write_checks();
+        // The same checks, one that lies for them, and files by which kbuild would be led astray.
+        grid.write("driver/configure/EVIL/build.sh", evil);
+        grid.write(
+            "driver/configure/COMPILED/Kbuild",
+            "$(shell echo 1 >/out/x)\n",
+        );
+        sandboxed.run(&[]);
+        fs::remove_folder(&grid.path("driver/configure")).unwrap();
+        grid.write("driver/configure/CHECK/build.sh", "exit 0\n");
+        grid.write("driver/configure/CHECK/test.c", "int x;\n");
+        write_checks();
+        sandboxed.expect("built", "");
+        let checks = grid.record().checks;
+        let expected = ["CHECK", "COMPILED"]
+            .map(|name| (name.to_owned(), true))
+            .into();
+        assert_eq!(checks, expected, "{executor}");
+    }
+}
+
+#[test]
+fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_failure() {
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, HONEST, "");
+        sandboxed.expect("built", "");
+        sandboxed.grid.write(
+            "driver/configure/CHECK/build.sh",
+            "chmod 000 /out/checks 2>/dev/null; rm -rf /tmp/build\n",
+        );
+        sandboxed.expect("failed", "configure");
+        let (_, text) = sandboxed.run(&[]);
+        assert!(
+            sandboxed.grid.record().artifacts[0].failure_is_cached,
+            "{text}"
+        );
+        // A compiler that was killed answers nothing.
+        sandboxed.grid.write(
+            "driver/configure/CHECK/build.sh",
+            "echo 'gcc: fatal error: Killed signal terminated program cc1' >\"${0%build.sh}build.log\"; exit 1\n",
+        );
+        sandboxed.expect("error", "infrastructure");
+    }
+}
+
+#[test]
+fn message_of_a_compiler_is_bounded_and_printable() {
+    let job = "printf 'main.c:1:1: error: \\033[31m%0130000d\\n' 0; exit 1\n";
+    let sandboxed = Sandboxed::new("local", job, "");
+    sandboxed.expect("failed", "compile");
+    for file in ["manifest.json", "manifest.csv"] {
+        let text = fs::read_to_string(&sandboxed.grid.path("out").join(file)).unwrap();
+        assert!(
+            !text.contains('\u{1b}') && !text.contains("\\u001b"),
+            "{file}"
+        );
+        assert!(text.len() < 50_000, "{file}: {}", text.len());
+    }
+}

@@ -25,6 +25,8 @@ fn job() -> crate::executor::Job {
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: 1 << 30,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: 100,
         },
         output: PathBuf::from("/nowhere"),

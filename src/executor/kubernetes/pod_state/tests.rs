@@ -106,6 +106,14 @@ fn what_the_cluster_does_for_its_own_sake_is_no_fault_of_the_job() {
     done["conditions"] = disruption("EvictionByEvictionAPI");
     assert_eq!(state_of(done), ended(0, false));
 
+    for message in [
+        "Usage of EmptyDir volume \"job\" exceeds the limit \"1Gi\". ",
+        "Container build exceeded its local ephemeral storage limit \"1Gi\". ",
+        "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+    ] {
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": message});
+        assert_eq!(state_of(evicted), PodState::TooMuchOutput, "{message}");
+    }
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
     assert_eq!(
         state_of(evicted),

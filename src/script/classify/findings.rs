@@ -1,0 +1,142 @@
+//! What was found in a log, and the failure that it makes.
+
+use std::fmt;
+use std::path::Path;
+
+use super::machine::{self, MachineFault};
+use crate::failure::{CompilerError, Failure, FailureClass, Phase};
+
+/// What the toolchain lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolchainDefect {
+    /// A program that is not in the image.
+    MissingProgram(String),
+    /// A program of the kernel tree or image that is made for another machine.
+    ForeignProgram(String),
+    /// A program that may not be executed.
+    NotExecutable(String),
+    /// An option that the compiler does not know.
+    UnknownFlag(String),
+    /// A library, or a version of one, that a program needs.
+    MissingLibrary(String),
+    /// A header of a library that a program of the kernel is compiled with.
+    MissingHeader(String),
+    /// A compiler that the kernel's headers or Makefile refuse, in their words.
+    RefusedCompiler(String),
+}
+
+impl fmt::Display for ToolchainDefect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingProgram(name) => write!(formatter, "the program {name} is missing"),
+            Self::ForeignProgram(name) => {
+                write!(formatter, "the program {name} is made for another machine")
+            }
+            Self::NotExecutable(name) => write!(
+                formatter,
+                "the program {name} may not be executed (its mode, or a mount without exec)"
+            ),
+            Self::UnknownFlag(flag) => write!(formatter, "the compiler does not know {flag}"),
+            Self::MissingLibrary(name) => write!(formatter, "the library {name} is missing"),
+            Self::MissingHeader(name) => write!(formatter, "the library header {name} is missing"),
+            Self::RefusedCompiler(words) => {
+                write!(formatter, "the kernel refuses the compiler: {words}")
+            }
+        }
+    }
+}
+
+/// What a log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFindings {
+    /// The first error of a compiler, linker, modpost or CMake.
+    pub first_error: Option<CompilerError>,
+    /// What the toolchain lacks.
+    pub toolchain: Option<ToolchainDefect>,
+    /// Why the kernel tree cannot be built against, in the words of its makefiles or the compiler.
+    pub tree: Option<String>,
+    /// The last lines that are not noise: what is shown where no pattern matched.
+    pub last_lines: Vec<String>,
+    /// What the machine did to the step.
+    pub machine: Option<MachineFault>,
+}
+
+impl LogFindings {
+    /// The failure of a step whose script ended with `exit_code` and left this log.
+    pub fn into_failure(self, phase: Phase, exit_code: i32) -> Failure {
+        if let Some((class, message)) = self.fault_of_machine(exit_code) {
+            return Failure {
+                exit_code: Some(exit_code),
+                ..Failure::new(class, phase, message)
+            };
+        }
+        let class = match phase {
+            _ if self.tree.is_some() => FailureClass::WrongHeaders,
+            _ if self.toolchain.is_some() => FailureClass::ToolchainMismatch,
+            Phase::Configure => FailureClass::Configure,
+            Phase::Prepare | Phase::Check => FailureClass::ToolchainMismatch,
+            _ => FailureClass::Compile,
+        };
+        let message = match (&self.tree, &self.toolchain, &self.first_error) {
+            (Some(words), ..) => format!("the header tree is not complete: {words}"),
+            (None, Some(defect), _) => defect.to_string(),
+            (None, None, Some(error)) => error.to_string(),
+            (None, None, None) if self.last_lines.is_empty() => {
+                format!("the script ended with exit code {exit_code} and printed nothing")
+            }
+            (None, None, None) => format!(
+                "the script ended with exit code {exit_code}; its last lines: {}",
+                self.last_lines.join(" | ")
+            ),
+        };
+        Failure {
+            first_error: self.first_error,
+            exit_code: Some(exit_code),
+            ..Failure::new(class, phase, message)
+        }
+    }
+
+    /// Blames the machine for a job that found its file system full, where one of these folders is on a full disk; else
+    /// it was the job's own limit.
+    pub fn blame_full_disk<const N: usize>(
+        &mut self,
+        folders: [&Path; N],
+        is_full: impl Fn(&Path) -> bool,
+    ) {
+        if let Some(MachineFault::NoSpace(line)) = &self.machine
+            && let Some(folder) = folders.into_iter().find(|folder| is_full(folder))
+        {
+            let message = format!("the disk of {} is full: {line}", folder.display());
+            self.machine = Some(MachineFault::Other(message));
+        }
+    }
+
+    /// Class and message where the machine, not the driver, ended the step.
+    fn fault_of_machine(&self, exit_code: i32) -> Option<(FailureClass, String)> {
+        let signal = machine::signal_of(exit_code);
+        let fault = match (&self.machine, signal) {
+            (Some(fault), _) => fault,
+            (None, Some(machine::FILE_SIZE_SIGNAL)) => {
+                &MachineFault::FileTooLarge("the script was ended by SIGXFSZ".to_owned())
+            }
+            (None, Some(signal)) => &MachineFault::Other(format!(
+                "the script was killed by signal {signal}, and no limit of the job was the reason"
+            )),
+            (None, None) => return None,
+        };
+        Some(match fault {
+            MachineFault::NoSpace(line) => (
+                FailureClass::TooMuchOutput,
+                format!("the job's file system is full ({line}); raise `output` in the matrix"),
+            ),
+            MachineFault::FileTooLarge(line) => (
+                FailureClass::TooMuchOutput,
+                format!("a file became too large ({line}); raise `output` in the matrix"),
+            ),
+            MachineFault::Other(line) => (
+                FailureClass::Infrastructure,
+                format!("the machine ended the step: {line}"),
+            ),
+        })
+    }
+}
