@@ -15,7 +15,7 @@ use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
 use driverkit_matrix::discover::lock::{self, Lock, RefreshRules};
 use driverkit_matrix::discover::{self, Discovered};
-use driverkit_matrix::kernel::Kernel;
+use driverkit_matrix::kernel::{Kernel, PackageSet};
 use driverkit_matrix::matrix::{self, Matrix};
 use driverkit_matrix::plan::{Expansion, expand};
 use driverkit_matrix::target;
@@ -105,7 +105,7 @@ fn compute_header_urls(bencher: Bencher<'_, '_>) {
         .kernels
         .iter()
         .map(|locked| Kernel {
-            packages: Vec::new(),
+            packages: PackageSet::default(),
             ..(*locked.kernel).clone()
         })
         .collect();

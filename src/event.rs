@@ -196,6 +196,9 @@ pub struct ArtifactReport {
     pub path: Option<PathBuf>,
     /// Further names of the same file, relative to `out/`.
     pub aliases: Vec<PathBuf>,
+    /// The build whose artifact has the name by which the loader would ask for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_taken_by: Option<BuildId>,
     /// Its digest.
     pub sha256: Option<Sha256>,
     /// Its size in bytes.
@@ -327,6 +330,7 @@ impl ArtifactReport {
             key: None,
             path: None,
             aliases: Vec::new(),
+            name_taken_by: None,
             sha256: None,
             size_bytes: None,
             vermagic: None,

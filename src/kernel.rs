@@ -11,8 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod entry;
+mod packages;
 
-pub use entry::{Kernel, Package, TargetId, Upstream};
+pub use entry::{Kernel, TargetId, Upstream};
+pub use packages::{Package, PackageSet, file_name};
 
 /// Why a text is no release, version or architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

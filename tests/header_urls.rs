@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driverkit_matrix::kernel::{Architecture, Kernel, Package};
+use driverkit_matrix::kernel::{Architecture, Kernel, Package, PackageSet, file_name};
 use driverkit_matrix::target::{self, Target, WantedPackage};
 
 #[path = "common/kernel_lists.rs"]
@@ -25,7 +25,7 @@ fn kernel(target: &str, release: &str, version: &str, architecture: Architecture
         release: release.parse().unwrap(),
         version: version.parse().unwrap(),
         architecture,
-        packages: Vec::new(),
+        packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
         source: "test".into(),
@@ -42,13 +42,7 @@ fn bare(entry: &Entry) -> Kernel {
 }
 
 fn named(entry: &Entry) -> Kernel {
-    let package = |url: &String| Package {
-        is_noted: false,
-        url: url.as_str().into(),
-        size_bytes: None,
-        sha256: None,
-        host: None,
-    };
+    let package = |url: &String| Package::at(url.as_str());
     Kernel {
         packages: entry.headers.iter().map(package).collect(),
         ..bare(entry)
@@ -185,7 +179,7 @@ fn siblings(entry: &Entry) -> BTreeSet<&String> {
     }
     let flavours = target_of(&bare(entry)).uts_releases(&bare(entry)).unwrap();
     let is_sibling = |url: &&String| {
-        let file = target::file_name(url);
+        let file = file_name(url);
         flavour_of(&file).is_some_and(|release| !flavours.contains(&release))
     };
     entry.headers.iter().filter(is_sibling).collect()
@@ -229,11 +223,8 @@ fn folders_of_centos_are_computed_whatever_the_host() {
 fn first_candidate_of_a_listed_pool_is_the_right_one() {
     let lists = Lists::read();
     let counts = count(&lists, "first file name", &["ubuntu"], |entry| {
-        let files: BTreeSet<_> = entry
-            .headers
-            .iter()
-            .map(|url| target::file_name(url))
-            .collect();
+        let urls = entry.headers.iter();
+        let files: BTreeSet<String> = urls.map(|url| file_name(url).into_owned()).collect();
         let packages = wanted(&bare(entry)).unwrap();
         packages
             .iter()
@@ -255,18 +246,14 @@ fn running_ubuntu_kernels_find_their_pool() {
         .iter()
         .filter(|entry| entry.target.starts_with("ubuntu-"))
     {
-        let files: BTreeSet<_> = entry
-            .headers
-            .iter()
-            .map(|url| target::file_name(url))
-            .collect();
+        let urls = entry.headers.iter();
+        let files: BTreeSet<String> = urls.map(|url| file_name(url).into_owned()).collect();
         for uname in files.iter().filter_map(|file| flavour_of(file)) {
             // The target that the loader would give, which names no pool.
             let own = kernel("ubuntu", &uname, &entry.version, entry.architecture);
             let computed = computed(&own);
-            let is_wanted = |url: &&String| {
-                flavour_of(&target::file_name(url)).is_none_or(|release| release == uname)
-            };
+            let is_wanted =
+                |url: &&String| flavour_of(&file_name(url)).is_none_or(|release| release == uname);
             for url in entry.headers.iter().filter(is_wanted) {
                 assert!(computed.contains(&without_scheme(url)), "{own}: {url}");
             }
@@ -302,7 +289,7 @@ fn named_packages_win_and_are_joined_by_mirror() {
         };
         let siblings = siblings(entry);
         let urls = entry.headers.iter().filter(|url| !siblings.contains(url));
-        let listed: BTreeSet<_> = urls.map(|url| target::file_name(url)).collect();
+        let listed: BTreeSet<_> = urls.map(|url| file_name(url).into_owned()).collect();
         let found: BTreeSet<_> = packages.iter().map(WantedPackage::file_name).collect();
         let has_all_mirrors = packages
             .iter()
@@ -333,7 +320,7 @@ fn debian_flavours_of_one_entry_are_told_apart() {
         .filter(|entry| entry.target == "debian")
     {
         for url in &entry.headers {
-            let file = target::file_name(url);
+            let file = file_name(url);
             let name = file.split('_').next().unwrap().to_owned();
             let Some(release) = name.strip_prefix("linux-headers-") else {
                 continue;

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use common::workspace::Workspace;
 use insta::assert_snapshot;
+use workspace::Workspace;
 
-mod common {
-    pub(crate) mod workspace;
-}
+#[path = "lock/git.rs"]
+mod git;
+#[path = "lock/sets.rs"]
+mod sets;
+#[path = "common/workspace.rs"]
+mod workspace;
 
 fn crawler_matrix(selection: &str) -> String {
     format!(
@@ -184,13 +187,19 @@ fn locks_that_cannot_be_read() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
     --- err
-    error: m.lock has version 99, and this program reads versions up to 2: use a newer driverkit-matrix, or remove the lock and make a new one
+    error: m.lock has version 99, and this program reads versions up to 2: use a newer driverkit-matrix
     ");
     workspace.put("m.lock", "{\"lock\":1,\"sources\":{}}\n<<<<<<< HEAD\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
     --- err
-    error: m.lock:2: a merge conflict of git; remove the lock and make a new one with `driverkit-matrix lock`
+    error: the lock has a merge conflict
+     --> m.lock:2:1
+      |
+    2 | <<<<<<< HEAD
+      | ^^^^^^^^^^^^
+      |
+      = help: run `driverkit-matrix lock`, which resolves it kernel by kernel
     ");
 }
 

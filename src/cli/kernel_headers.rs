@@ -10,7 +10,8 @@ use super::CliError;
 use super::output::write_columns;
 use crate::fetch::Fetcher;
 use crate::kernel::{
-    Architecture, Kernel, KernelRelease, KernelVersion, ParseKernelError, TargetId,
+    Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, ParseKernelError, TargetId,
+    file_name,
 };
 use crate::target;
 
@@ -58,8 +59,7 @@ pub(super) fn ask(
         for addresses in wanted_files(kernel) {
             let file = addresses
                 .first()
-                .map_or("", |url| file_name(url))
-                .to_owned();
+                .map_or_else(String::new, |url| file_name(url).into_owned());
             let asked = futures_util::stream::iter(&addresses)
                 .map(|url| fetcher.ask(url))
                 .buffered(AT_ONCE)
@@ -118,7 +118,7 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
                 release: release.clone(),
                 version: question.version.clone(),
                 architecture,
-                packages: Vec::new(),
+                packages: PackageSet::default(),
                 config_sha256: None,
                 upstream: None,
                 source: "computed".into(),
@@ -141,10 +141,6 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
         });
     }
     Ok(kernels)
-}
-
-fn file_name(url: &str) -> &str {
-    url.rsplit('/').next().unwrap_or(url)
 }
 
 impl Answers {

@@ -12,8 +12,8 @@ use super::refresh::{RefreshOptions, Refreshed};
 use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
-use crate::discover::lock::{Changes, Doubt};
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+use crate::discover::lock::{Changes, Doubt, Lock};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
 
 /// The version of the JSON form.
@@ -39,6 +39,10 @@ pub(super) struct LockArguments {
     /// List every kernel that changed in the text, however many there are
     #[arg(long)]
     all: bool,
+    /// Merge lock THEIRS into OURS, which both were BASE: a merge driver for git, `lock --merge %O %A %B`; asks no source,
+    /// and exits with 1 where two digests of one file are left to a person
+    #[arg(long, num_args = 3, value_names = ["BASE", "OURS", "THEIRS"], exclusive = true)]
+    merge: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -51,6 +55,15 @@ enum Format {
 
 impl LockArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        if let [base, ours, theirs] = &*self.merge {
+            let contradictions = Lock::merge_files(base, ours, theirs)?;
+            context.warn(&contradictions);
+            return Ok(if contradictions.is_empty() {
+                ExitStatus::Success
+            } else {
+                ExitStatus::Incomplete
+            });
+        }
         let sources = Sources::read(&self.files)?;
         let options = RefreshOptions {
             accepted: &self.accept_shrink,
@@ -110,9 +123,11 @@ fn doubts(refreshed: &Refreshed) -> impl Iterator<Item = Diagnostic> {
 fn kinds(changes: &Changes) -> [(char, &'static str, Vec<String>); 6] {
     let names = |kernels: &[Arc<Kernel>]| kernels.iter().map(ToString::to_string).collect();
     let moved = |(before, after): &(Arc<Kernel>, Arc<Kernel>)| {
-        let pairs = before.packages.iter().zip(&after.packages);
-        let mut pairs = pairs.filter(|(before, after)| before.url != after.url);
-        let first = pairs.next();
+        let is_new = |one: &&Package| before.packages.iter().all(|old| old.url != one.url);
+        let first = after.packages.iter().find(is_new).and_then(|new| {
+            let mut old = before.packages.iter();
+            Some((old.find(|old| old.file_name() == new.file_name())?, new))
+        });
         let place = first.map_or_else(String::new, |(before, after)| {
             format!(": {} -> {}", before.url, after.url)
         });

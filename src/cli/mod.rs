@@ -175,7 +175,10 @@ impl CliError {
             Self::Diagnostics(_)
             | Self::Input { .. }
             | Self::Lock(
-                LockError::Newer { .. } | LockError::Line { .. } | LockError::Config { .. },
+                LockError::Newer { .. }
+                | LockError::Text(_)
+                | LockError::Contradictions(_)
+                | LockError::Config { .. },
             ) => ExitStatus::BadInput,
             Self::Lock(LockError::File(error)) | Self::File(error) if !error.is_disk_full() => {
                 ExitStatus::BadInput
@@ -196,7 +199,10 @@ impl CliError {
 
     fn draw(&self, is_coloured: bool) -> String {
         match self {
-            Self::Diagnostics(diagnostics) => draw_all(diagnostics, is_coloured),
+            Self::Diagnostics(diagnostics) | Self::Lock(LockError::Contradictions(diagnostics)) => {
+                draw_all(diagnostics, is_coloured)
+            }
+            Self::Lock(LockError::Text(diagnostic)) => diagnostic.draw(is_coloured),
             Self::Input { message, help } => Diagnostic::error(message)
                 .maybe_help(help.as_deref())
                 .draw(is_coloured),

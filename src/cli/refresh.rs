@@ -53,7 +53,13 @@ impl Sources {
                 continue;
             }
             let path = lock::path_of(&matrix.file.path);
-            let lock = Lock::read(&path)?.unwrap_or_default();
+            let (lock, is_resolved) = Lock::read_resolved(&path)?.unwrap_or_default();
+            if is_resolved {
+                let lock = path.display();
+                context.notice(&format!(
+                    "{lock}: merge conflicts resolved kernel by kernel"
+                ));
+            }
             let refresh = Refresh {
                 context,
                 matrix,

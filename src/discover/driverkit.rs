@@ -1,7 +1,7 @@
 //! Folders of YAML files as driverkit reads them and dbg-go generates them:
 //! `<driver version>/<machine>/<target>_<release>_<version>.yaml`.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,29 +29,22 @@ pub(super) fn read(folder: &Path) -> Result<Listed, DiscoverError> {
         });
     }
     let source: Arc<str> = NAME.into();
-    let read: Vec<Result<ListedKernel, String>> = files
+    let mut read: Vec<Result<ListedKernel, String>> = files
         .par_iter()
         .map(|path| {
             let shown = path.strip_prefix(folder).unwrap_or(path).display();
             read_file(path, &source).map_err(|reason| format!("{shown}: {reason}"))
         })
         .collect();
-    let mut listed = lists::collect(&folder.display().to_string(), read)?;
-    let mut last: BTreeMap<_, usize> = BTreeMap::new();
-    for (position, one) in listed.found.iter().enumerate() {
-        last.insert(one.kernel.identity_text(), position);
-    }
-    let mut positions: Vec<usize> = last.into_values().collect();
-    positions.sort_unstable();
-    let mut all: Vec<_> = std::mem::take(&mut listed.found)
-        .into_iter()
-        .map(Some)
-        .collect();
-    listed.found = positions
-        .into_iter()
-        .filter_map(|position| all[position].take())
-        .collect();
-    Ok(listed)
+    // The last folder counts.
+    let mut seen: HashSet<String> = HashSet::new();
+    read.reverse();
+    read.retain(|one| match one {
+        Ok((found, _)) => seen.insert(found.kernel.identity_text()),
+        Err(_) => true,
+    });
+    read.reverse();
+    lists::collect(&folder.display().to_string(), read)
 }
 
 /// The YAML files below a folder, sorted.

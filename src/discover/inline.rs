@@ -67,7 +67,7 @@ pub fn expand_inline(
                         release: kernel.release.clone(),
                         version: kernel.version.clone(),
                         architecture,
-                        packages: kernel.headers.iter().map(package).collect(),
+                        packages: kernel.headers.iter().cloned().map(Package::at).collect(),
                         config_sha256,
                         upstream: kernel
                             .upstream
@@ -84,16 +84,6 @@ pub fn expand_inline(
         Ok(expanded)
     } else {
         Err(diagnostics)
-    }
-}
-
-fn package(url: &Arc<str>) -> Package {
-    Package {
-        is_noted: false,
-        url: Arc::clone(url),
-        size_bytes: None,
-        sha256: None,
-        host: None,
     }
 }
 

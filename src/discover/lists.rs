@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::{DiscoverError, Found, Listed, new_kernel};
 use crate::digest::Sha256;
-use crate::kernel::{Architecture, Package};
+use crate::kernel::{Architecture, Kernel, Package};
 
 /// How many skipped entries a notice names.
 const NAMED_ENTRIES: usize = 3;
@@ -70,19 +71,14 @@ fn package(url: String) -> Result<Package, String> {
     {
         return Err(format!("{url:?} is no address"));
     }
-    Ok(Package {
-        is_noted: false,
-        url: url.into(),
-        size_bytes: None,
-        sha256: None,
-        host: None,
-    })
+    Ok(Package::at(url))
 }
 
 /// The id by which the loader asks today, for ids that lists of 2022 spell otherwise.
 fn current_id(id: &str) -> &str {
     match id {
         "oracle6" | "oracle7" | "oracle8" => "ol",
+        other if other.eq_ignore_ascii_case("photonos") => "photon",
         other => other,
     }
 }
@@ -116,16 +112,55 @@ pub(super) fn collect(
         });
     }
     if !skipped.is_empty() {
-        let count = skipped.len();
-        let mut named = skipped;
-        named.truncate(NAMED_ENTRIES);
-        if count > NAMED_ENTRIES {
-            named.push(format!("and {} more", count - NAMED_ENTRIES));
-        }
-        let notice = format!("{name}: {count} skipped: {}", named.join("; "));
+        let notice = format!("{name}: {} skipped: {}", skipped.len(), shortened(&skipped));
         listed.notices.push(notice);
     }
+    merge_repeated(name, &mut listed);
     Ok(listed)
+}
+
+/// The first few of several reasons, and how many more there are.
+fn shortened(reasons: &[String]) -> String {
+    let mut named = reasons[..reasons.len().min(NAMED_ENTRIES)].join("; ");
+    if let Some(more @ 1..) = reasons.len().checked_sub(NAMED_ENTRIES) {
+        named += &format!("; and {more} more");
+    }
+    named
+}
+
+/// Merges the entries of each kernel that is listed more than once, and sorts by identity. Where entries contradict each
+/// other, the first in canonical order counts, so that the order of the list never does; a notice names the kernels.
+pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
+    fn rank(kernel: &Kernel) -> impl Ord + '_ {
+        let (packages, config) = (&kernel.packages, &kernel.config_sha256);
+        (packages.is_empty(), packages, config.is_none(), config)
+    }
+    listed.found.par_sort_by(|left, right| {
+        let (left, right) = (&left.kernel, &right.kernel);
+        let order = left.identity().cmp(&right.identity());
+        order.then_with(|| rank(left).cmp(&rank(right)))
+    });
+    let mut contradicted: Vec<String> = Vec::new();
+    listed.found.dedup_by(|next, first| {
+        let is_repeated = next.kernel.identity() == first.kernel.identity();
+        if is_repeated {
+            first.published = first.published.max(next.published);
+            if !first.kernel.absorb(&next.kernel) {
+                let taken = first.kernel.packages.file_names().join(" ");
+                let ignored = next.kernel.packages.file_names().join(" ");
+                contradicted.push(format!("{}: {taken}, not {ignored}", first.kernel));
+            }
+        }
+        is_repeated
+    });
+    if !contradicted.is_empty() {
+        listed.notices.push(format!(
+            "{name}: {} ignored because another entry of the same kernel has different packages (name them with `headers` \
+             if these are the right ones): {}",
+            contradicted.len(),
+            shortened(&contradicted)
+        ));
+    }
 }
 
 /// Whether a text is a web page: what many servers give with status 200 in place of a list.

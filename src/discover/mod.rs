@@ -23,7 +23,7 @@ use toml::Spanned;
 use crate::digest::Sha256;
 use crate::fetch::Fetcher;
 use crate::fs;
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
 use crate::matrix::{KernelSources, ListPlace, Source, SourceKind, TargetEntry};
 
 pub use error::DiscoverError;
@@ -83,7 +83,7 @@ fn new_kernel(
         release,
         version: KernelVersion::default(),
         architecture,
-        packages: Vec::new(),
+        packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
         source,
@@ -146,9 +146,12 @@ async fn ask(
         }
         SourceKind::Mirror(mirror) => {
             // Mirrors select for themselves: in each suite or repository apart.
-            return mirror::discover(entry, mirror, selection, context)
+            let mut listed = mirror::discover(entry, mirror, selection, context)
                 .await
-                .map_err(|error| error.at(source.span()));
+                .map_err(|error| error.at(source.span()))?;
+            let name = format!("the mirror of `{}`", entry.name.get_ref());
+            lists::merge_repeated(&name, &mut listed);
+            return Ok(listed);
         }
     };
     select::apply(entry, selection, &mut listed.found, context.first_seen);

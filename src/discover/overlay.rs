@@ -51,11 +51,12 @@ fn add(first: &mut Kernel, second: Kernel) {
         first.packages = second.packages;
         return;
     }
-    for package in &mut first.packages {
+    first.packages.update(|package| {
         let mut others = second.packages.iter();
-        if let Some(other) = others.find(|other| other.url == package.url) {
-            package.sha256 = package.sha256.or(other.sha256);
-            package.size_bytes = package.size_bytes.or(other.size_bytes);
+        let other = others.find(|other| other.url == package.url);
+        if let Some(other) = other {
+            package.learn_from(other);
         }
-    }
+        other.is_some()
+    });
 }

@@ -1,7 +1,6 @@
 //! One build as driverkit is asked for it, checked.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::names::{
     check_image_name, check_package_url, check_repository_name, parse_kernel_config, parse_output,
@@ -266,13 +265,7 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         reader.fault("kernelrelease", &message);
         return None;
     }
-    let package = |url: &String| Package {
-        is_noted: false,
-        url: Arc::from(url.as_str()),
-        size_bytes: None,
-        sha256: None,
-        host: None,
-    };
+    let package = |url: &String| Package::at(url.as_str());
     Some(Kernel {
         target,
         release,

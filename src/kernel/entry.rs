@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, KernelRelease, KernelVersion, ParseKernelError, check_characters};
+use super::{
+    Architecture, KernelRelease, KernelVersion, PackageSet, ParseKernelError, check_characters,
+};
 use crate::digest::Sha256;
 
 /// A distribution id as driverkit spells it: `debian`, `ubuntu-generic`. Cheap to clone.
@@ -36,28 +38,6 @@ impl FromStr for TargetId {
     }
 }
 
-/// A package that is part of a kernel's header tree.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Package {
-    /// Where it is: an `http://`, `https://` or `file://` address, or a path.
-    pub url: Arc<str>,
-    /// Its size in bytes, where the distribution's index says it.
-    #[serde(default, rename = "size", skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<u64>,
-    /// Its digest, where the distribution's index says it or an earlier download found it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Sha256>,
-    /// Whether nothing but an earlier download says the digest: then it is a note, which a later download replaces,
-    /// and not a fact that the distribution's index published.
-    #[serde(default, rename = "noted", skip_serializing_if = "std::ops::Not::not")]
-    pub is_noted: bool,
-    /// Only for packages with programs that run during the build (Debian's `linux-kbuild`): the architecture of
-    /// the machine that can run them. Of several, the one for the building machine is taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<Architecture>,
-}
-
 /// The kernel that an operating system carries, for targets whose release is the system's own (Flatcar).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,8 +62,8 @@ pub struct Kernel {
     pub version: KernelVersion,
     /// The architecture.
     pub architecture: Architecture,
-    /// The header packages, in the order of the source.
-    pub packages: Vec<Package>,
+    /// The header packages.
+    pub packages: PackageSet,
     /// The digest of the kernel's configuration, for targets whose tree is prepared from a kernel source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<Sha256>,
@@ -111,22 +91,33 @@ impl Kernel {
         format!("{target}_{release}_{version}_{architecture}")
     }
 
-    /// Whether both have the same header packages and configuration, wherever the packages are.
+    /// True if both have the same header packages and configuration, wherever the packages are.
     pub fn has_same_inputs(&self, other: &Self) -> bool {
         self.config_sha256 == other.config_sha256
             && self.upstream == other.upstream
-            && self.packages.len() == other.packages.len()
-            && self
-                .packages
-                .iter()
-                .zip(&other.packages)
-                .all(|(left, right)| {
-                    left.host == right.host
-                        && match (left.sha256, right.sha256) {
-                            (Some(left), Some(right)) => left == right,
-                            _ => left.url == right.url,
-                        }
-                })
+            && self.packages.is_same_content(&other.packages)
+    }
+
+    /// Adds what another entry of the same kernel says, where the two agree; otherwise changes nothing and returns
+    /// false. An entry that says nothing of packages, configuration or upstream version agrees with any.
+    pub fn absorb(&mut self, other: &Self) -> bool {
+        fn agree<T: PartialEq>(left: Option<&T>, right: Option<&T>) -> bool {
+            left.is_none() || right.is_none() || left == right
+        }
+        let has_same_packages = self.packages.is_empty()
+            || other.packages.is_empty()
+            || self.packages.is_same_content(&other.packages);
+        let agrees = has_same_packages
+            && agree(self.config_sha256.as_ref(), other.config_sha256.as_ref())
+            && agree(self.upstream.as_ref(), other.upstream.as_ref());
+        if agrees {
+            self.packages.extend(other.packages.clone());
+            self.config_sha256 = self.config_sha256.or(other.config_sha256);
+            if self.upstream.is_none() {
+                self.upstream.clone_from(&other.upstream);
+            }
+        }
+        agrees
     }
 }
 

@@ -1,14 +1,15 @@
 //! A build and the plan that holds it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Names;
 use crate::digest::Sha256;
-use crate::driver::{Artifact, Driver};
+use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
 use crate::target::LoaderName;
 
@@ -19,6 +20,27 @@ use crate::target::LoaderName;
 pub struct BuildId(Arc<str>);
 
 impl BuildId {
+    /// The name of the build of a driver version for a kernel.
+    pub fn of(driver: &DriverVersion, kernel: &Kernel) -> Self {
+        let Kernel {
+            target,
+            release,
+            version,
+            architecture,
+            ..
+        } = kernel;
+        let machine = architecture.machine();
+        Self(format!("{driver}/{machine}/{target}_{release}_{version}").into())
+    }
+
+    /// The name of the build that an artifact at `path` is of, as [`Build::artifact_path`] gives it.
+    pub fn of_artifact(path: &Path, module_name: &str) -> Option<Self> {
+        let stem = path.file_stem()?.to_str()?;
+        let kernel = stem.strip_prefix(module_name)?.strip_prefix('_')?;
+        let folder = path.parent()?.to_str()?;
+        Some(Self(format!("{folder}/{kernel}").into()))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -100,16 +122,7 @@ pub struct Build {
 impl Build {
     /// Its name.
     pub fn id(&self) -> BuildId {
-        let Kernel {
-            target,
-            release,
-            version,
-            architecture,
-            ..
-        } = &*self.kernel;
-        let driver = &self.driver.version;
-        let machine = architecture.machine();
-        BuildId(format!("{driver}/{machine}/{target}_{release}_{version}").into())
+        BuildId::of(&self.driver.version, &self.kernel)
     }
 
     /// Where an artifact belongs, relative to `out/`:
@@ -139,7 +152,7 @@ pub struct LeftOut {
     /// The kernel's identity, or what of it the rule is about.
     pub kernel: Arc<Kernel>,
     /// The driver version, when the rule is about one.
-    pub driver: Option<crate::driver::DriverVersion>,
+    pub driver: Option<DriverVersion>,
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `architecture`, `image`, `gone`.
@@ -168,6 +181,8 @@ pub struct Plan {
     pub unbuilt: Vec<Unbuilt>,
     /// How many equal builds were named more than once.
     pub duplicates: usize,
+    /// The loader's names for the kernels of the whole plan, whatever filters leave of it.
+    pub names: Names,
 }
 
 impl Plan {

@@ -9,7 +9,7 @@ use super::doubts::doubts;
 use super::floor;
 use super::interned::Interned;
 use super::merge::{Candidate, conflicting_drivers, merge};
-use super::{Build, BuildSettings, LeftOut, Plan, Unbuilt};
+use super::{Build, BuildSettings, LeftOut, Names, Plan, Unbuilt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
@@ -63,6 +63,7 @@ pub fn expand(
         expanded.warnings.append(&mut grid.warnings());
     }
     let (builds, duplicates) = merge(expansions, candidates)?;
+    expanded.plan.names = Names::of(&builds);
     expanded.plan.builds = builds;
     expanded.plan.duplicates = duplicates;
     expanded.warnings.append(&mut doubts(&expanded.plan.builds));

@@ -60,7 +60,7 @@ mod tests {
             release: release.parse().unwrap(),
             version: "1".parse().unwrap(),
             architecture,
-            packages: Vec::new(),
+            packages: crate::kernel::PackageSet::default(),
             config_sha256: None,
             upstream: None,
             source: "inline".into(),

@@ -10,11 +10,13 @@ mod filter;
 mod floor;
 mod interned;
 mod merge;
+mod names;
 
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use expand::{Expanded, Expansion, expand};
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
 pub use floor::supports;
+pub use names::{Alias, Names};
 
 #[cfg(test)]
 mod tests;

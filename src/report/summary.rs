@@ -10,9 +10,12 @@ use super::text::{count, counted, duration};
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{Event, EventKind, RunFacts};
 use crate::failure::{Phase, Status};
+use crate::plan::BuildId;
 
 /// How many groups of failures, and of what was left out, are shown; the manifest has them all.
 const GROUPS: usize = 20;
+/// How many builds are named whose loader name another kernel has.
+const SAMPLES: usize = 3;
 
 /// Prints the summary when the run has ended.
 pub struct Summary {
@@ -21,7 +24,16 @@ pub struct Summary {
     facts: Option<RunFacts>,
     artifacts: BTreeMap<Status, usize>,
     groups: Groups,
+    taken_names: TakenNames,
     stopping: Option<String>,
+}
+
+/// Artifacts whose loader name another kernel has.
+#[derive(Default)]
+struct TakenNames {
+    count: usize,
+    /// The first builds, with those that have their names.
+    samples: BTreeMap<BuildId, BuildId>,
 }
 
 impl Summary {
@@ -33,6 +45,7 @@ impl Summary {
             facts: None,
             artifacts: BTreeMap::new(),
             groups: Groups::default(),
+            taken_names: TakenNames::default(),
             stopping: None,
         }
     }
@@ -52,6 +65,7 @@ impl Summary {
             }
         }
         self.push_failures(&mut lines, style);
+        self.push_taken_names(&mut lines, style);
         push_left_out(&mut lines, facts, style);
         let out = self.out.display();
         lines.push(String::new());
@@ -88,6 +102,25 @@ impl Summary {
             lines.push(format!(
                 "  and {more} other kinds of failure: see the manifest"
             ));
+        }
+    }
+
+    fn push_taken_names(&self, lines: &mut Vec<String>, style: Style) {
+        let TakenNames {
+            count: number,
+            samples,
+        } = &self.taken_names;
+        if *number == 0 {
+            return;
+        }
+        lines.push(String::new());
+        lines.push(style.strong("loader names that another kernel has"));
+        lines.push(format!(
+            "  {}: placed under the kernel's own name only",
+            counted(*number, "artifact")
+        ));
+        for (build, other) in samples.iter().take(SAMPLES) {
+            lines.push(format!("      {build}: name taken by {other}"));
         }
     }
 
@@ -167,6 +200,14 @@ impl Reporter for Summary {
             EventKind::BuildFinished(report) => {
                 for artifact in &report.artifacts {
                     *self.artifacts.entry(artifact.status).or_default() += 1;
+                    if let Some(other) = &artifact.name_taken_by {
+                        let TakenNames { count, samples } = &mut self.taken_names;
+                        *count += 1;
+                        samples.insert(report.build_id.clone(), other.clone());
+                        if samples.len() > SAMPLES {
+                            samples.pop_last();
+                        }
+                    }
                 }
                 self.groups.add(report);
             }

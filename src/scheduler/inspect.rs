@@ -1,6 +1,7 @@
 //! Looks into a kernel's trees: which folders a job is shown, which one make is given, what the tree says of itself, and
 //! whether it is that of the kernel which was wanted.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -105,6 +106,8 @@ impl Pipeline {
             let message = format!("the name of {} is not valid UTF-8", path.display());
             return Err(failed(FailureClass::WrongHeaders, message));
         }
+        self.keep_one_of_each_path(&mut mounts, &wanted.uts_releases);
+        self.keep_one_of_each_path(&mut alike, &wanted.uts_releases);
         let exact = wanted.build_folder.names.iter().find_map(|name| {
             let inside = name.strip_prefix("/").unwrap_or(name);
             let (tree, _) = mounts
@@ -146,6 +149,31 @@ impl Pipeline {
             facts,
             programs,
         })
+    }
+
+    /// Of folders that several packages hold, keeps the one that is the tree of a wanted kernel, else the one of the
+    /// smallest digest: never depending on which package comes first.
+    fn keep_one_of_each_path(&self, folders: &mut Vec<(Sha256, PathBuf)>, uts_releases: &[String]) {
+        let mut by_path: BTreeMap<&Path, Vec<Sha256>> = BTreeMap::new();
+        for (tree, path) in folders.iter() {
+            by_path.entry(path).or_default().push(*tree);
+        }
+        let is_other = |tree: Sha256, path: &Path| {
+            let facts = read_kernel_tree(&self.store.tree_path(tree).join(path));
+            !facts.is_ok_and(|facts| uts_releases.contains(&facts.uts_release))
+        };
+        let chosen: BTreeMap<PathBuf, Sha256> = by_path
+            .into_iter()
+            .filter(|(_, trees)| trees.len() > 1)
+            .filter_map(|(path, trees)| {
+                let best = trees
+                    .into_iter()
+                    .min_by_key(|tree| (is_other(*tree, path), *tree))?;
+                Some((path.to_owned(), best))
+            })
+            .collect();
+        folders.retain(|(tree, path)| chosen.get(path).is_none_or(|best| best == tree));
+        folders.dedup();
     }
 
     /// The one of `folders` whose tree is of a wanted kernel.

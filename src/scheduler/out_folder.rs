@@ -23,6 +23,20 @@ struct Placed {
     size_bytes: u64,
     modified_nanoseconds: i128,
     sha256: Sha256,
+    /// The artifact that this is a further name of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias_of: Option<PathBuf>,
+}
+
+/// What became of a further name of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Linked {
+    /// It is there.
+    There,
+    /// Single files are written, under their own names only.
+    SingleFiles,
+    /// It is the name of the artifact at this path, which stays as it is.
+    TakenBy(PathBuf),
 }
 
 /// An output folder that can be written to, or single files in its place.
@@ -96,6 +110,7 @@ impl OutFolder {
             size_bytes,
             modified_nanoseconds: modified_nanoseconds(&metadata),
             sha256,
+            alias_of: None,
         };
         if lock(&self.placed).get(path) == Some(&now) {
             return Ok(true);
@@ -139,37 +154,78 @@ impl OutFolder {
             size_bytes: metadata.len(),
             modified_nanoseconds: modified_nanoseconds(&metadata),
             sha256,
+            alias_of: None,
         });
         Ok(true)
     }
 
-    /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a
-    /// copy to a bucket holds both. A name that is an artifact's own stays that artifact's; returns whether the
-    /// other name is there.
-    pub fn link(&self, path: &Path, alias: &Path) -> Result<bool, FileError> {
-        if self.exact.is_some() || lock(&self.placed).contains_key(alias) {
-            return Ok(false);
+    /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a copy to a
+    /// bucket holds both. A name that another artifact has stays that artifact's, unless it is one of `rivals`, which
+    /// the plan decided against.
+    pub(super) fn link(
+        &self,
+        path: &Path,
+        alias: &Path,
+        rivals: &[PathBuf],
+    ) -> Result<Linked, FileError> {
+        if self.exact.is_some() {
+            return Ok(Linked::SingleFiles);
         }
         let (from, to) = (self.root.join(path), self.root.join(alias));
-        let same = |left: std::fs::Metadata, right: std::fs::Metadata| {
-            (left.dev(), left.ino()) == (right.dev(), right.ino())
+        let file_of = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.dev(), metadata.ino()))
         };
-        if let (Ok(left), Ok(right)) = (std::fs::metadata(&from), std::fs::metadata(&to))
-            && same(left, right)
-        {
-            return Ok(true);
+        let is_there = file_of(&to).is_some_and(|file| file_of(&from) == Some(file));
+        if !is_there {
+            if let Some(holder) = self.holder(path, alias)?
+                && !rivals.contains(&holder)
+            {
+                return Ok(Linked::TakenBy(holder));
+            }
+            let mut temporary = to.clone();
+            temporary.set_file_name(format!(
+                "{}{}",
+                fs::TEMPORARY_PREFIX,
+                to.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            // What a killed run left.
+            fs::remove_file(&temporary)?;
+            fs::link_or_copy(&from, &temporary)?;
+            fs::rename(&temporary, &to)?;
         }
-        let mut temporary = to.clone();
-        temporary.set_file_name(format!(
-            "{}{}",
-            fs::TEMPORARY_PREFIX,
-            to.file_name().unwrap_or_default().to_string_lossy()
-        ));
-        // What a killed run left.
-        fs::remove_file(&temporary)?;
-        fs::link_or_copy(&from, &temporary)?;
-        fs::rename(&temporary, &to)?;
-        Ok(true)
+        let own = lock(&self.placed).get(path).cloned();
+        if let Some(own) = own {
+            let named = Placed {
+                path: alias.to_owned(),
+                alias_of: Some(path.to_owned()),
+                ..own
+            };
+            if lock(&self.placed).get(alias) != Some(&named) {
+                self.remember(named);
+            }
+        }
+        Ok(Linked::There)
+    }
+
+    /// The artifact other than `path` that has the name `alias`.
+    fn holder(&self, path: &Path, alias: &Path) -> Result<Option<PathBuf>, FileError> {
+        let full = self.root.join(alias);
+        let Ok(file) = std::fs::File::open(&full) else {
+            return Ok(None);
+        };
+        let known = lock(&self.placed).get(alias).cloned();
+        let holder = match known {
+            Some(placed) => Some(placed.alias_of.unwrap_or(placed.path)),
+            // Names that earlier versions gave are not written down.
+            None => {
+                let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
+                let placed = lock(&self.placed);
+                let mut others = placed.values().filter(|one| one.sha256 == digest);
+                others.find_map(|one| one.alias_of.is_none().then(|| one.path.clone()))
+            }
+        };
+        Ok(holder.filter(|holder| holder != path))
     }
 
     /// Puts the log with this digest from the store to `path` (relative); where single files are written, the log
@@ -276,7 +332,10 @@ mod tests {
         assert!(!out.has(path, digest, 6).unwrap());
         assert!(out.place(&store, path, digest, 6).unwrap());
         assert!(out.has(path, digest, 6).unwrap());
-        assert!(!out.link(path, Path::new("other.ko")).unwrap());
+        assert_eq!(
+            out.link(path, Path::new("other.ko"), &[]).unwrap(),
+            Linked::SingleFiles
+        );
         let log = out.place_log(&store, Path::new("log"), Some(digest), false);
         assert_eq!(log, Some(store.blob_path(digest)));
         out.save().unwrap();
@@ -290,24 +349,38 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_the_same_file() {
+    fn alias_is_the_same_file_and_never_replaces_another_artifact() {
         let (folder, store, out, digest) = folders();
-        out.place(&store, Path::new("a.ko"), digest, 6).unwrap();
+        let [a, b, c] = ["a.ko", "b.ko", "c.ko"].map(Path::new);
+        out.place(&store, a, digest, 6).unwrap();
         for _ in 0..2 {
-            assert!(out.link(Path::new("a.ko"), Path::new("b.ko")).unwrap());
+            assert_eq!(out.link(a, b, &[]).unwrap(), Linked::There);
         }
-        // An artifact of its own is not replaced by another name of a different one.
         let (other, size_bytes) = store.put_blob("another".as_bytes()).unwrap();
-        out.place(&store, Path::new("c.ko"), other, size_bytes)
-            .unwrap();
-        assert!(!out.link(Path::new("a.ko"), Path::new("c.ko")).unwrap());
+        out.place(&store, c, other, size_bytes).unwrap();
+        assert_eq!(out.link(a, c, &[]).unwrap(), Linked::TakenBy(c.to_owned()));
+        assert_eq!(out.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+        out.save().unwrap();
+        let content = |name: &str| fs::read(&folder.path().join("out").join(name)).unwrap();
+        assert_eq!(content("c.ko"), b"another");
+        assert_eq!(content("b.ko"), b"module");
+
+        // The next run knows whose name it is, and one without the state finds out by the content.
+        let next = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert_eq!(next.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+        fs::remove_file(&folder.path().join("out/.driverkit-matrix/placed.jsonl")).unwrap();
+        let bare = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(bare.has(a, digest, 6).unwrap() && bare.has(c, other, size_bytes).unwrap());
+        assert_eq!(bare.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+
+        // What the plan decided against gives way, and an artifact takes its own name back.
+        assert_eq!(next.link(c, b, &[a.to_owned()]).unwrap(), Linked::There);
+        assert_eq!(content("b.ko"), b"another");
+        assert!(next.place(&store, b, digest, 6).unwrap());
         assert_eq!(
-            fs::read(&folder.path().join("out/c.ko")).unwrap(),
-            b"another"
+            next.link(c, b, &[a.to_owned()]).unwrap(),
+            Linked::TakenBy(b.to_owned())
         );
-        assert_eq!(
-            fs::read(&folder.path().join("out/b.ko")).unwrap(),
-            b"module"
-        );
+        assert_eq!(content("b.ko"), b"module");
     }
 }

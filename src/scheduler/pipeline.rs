@@ -1,6 +1,5 @@
 //! One build from start to end: kernel, toolchain, driver, checks, artifacts, and the report about it.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -29,10 +28,9 @@ use crate::executor::Executor;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{Fetcher, SingleFlight};
 use crate::kernel::Architecture;
-use crate::plan::Build;
+use crate::plan::{Build, Names};
 use crate::source::ConfiguredDriver;
 use crate::store::Store;
-use crate::target::LoaderName;
 
 /// What every build of a run shares.
 pub(super) struct Pipeline {
@@ -67,8 +65,8 @@ pub(super) struct Pipeline {
     /// What the person was told of downloads: once for all builds.
     pub(super) told: Memo<String, ()>,
     pub(super) infrastructure_failures: AtomicU32,
-    /// The names by which the loader asks for kernels that lists name otherwise, by kernel identity.
-    pub(super) aliases: HashMap<String, LoaderName>,
+    /// The names by which the loader asks for kernels that lists name otherwise.
+    pub(super) names: Names,
     /// The command that does one build again.
     pub(super) reproduce: Reproduce,
 }

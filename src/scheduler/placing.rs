@@ -1,8 +1,10 @@
 //! Putting what a step gave to where the loader asks for it, and saying so in a report.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::artifact::{Ingredients, phase_of};
+use super::out_folder::Linked;
 use super::pipeline::Pipeline;
 use super::step::{Failed, Halt};
 use super::work::{Done, unexpected};
@@ -12,9 +14,19 @@ use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::failure::{Phase, Status};
 use crate::fs::{self, FileError};
-use crate::plan::Build;
+use crate::kernel::Kernel;
+use crate::plan::{Build, BuildId};
 use crate::report::log_path;
 use crate::verify;
+
+/// The further names of an artifact.
+#[derive(Default)]
+struct Names {
+    /// Those that it has.
+    aliases: Vec<PathBuf>,
+    /// The build whose artifact has the name by which the loader would ask for this one.
+    name_taken_by: Option<BuildId>,
+}
 
 impl Pipeline {
     /// Whether an artifact of an earlier run cannot be used: neither the output folder nor the store has its content, or
@@ -71,7 +83,10 @@ impl Pipeline {
             Err(halt) => return self.halted(build, artifact, Some(done.key), halt),
         };
         match self.place(build, artifact, facts) {
-            Ok(aliases) => ArtifactReport {
+            Ok(Names {
+                aliases,
+                name_taken_by,
+            }) => ArtifactReport {
                 status: if done.is_cached {
                     Status::Cached
                 } else {
@@ -84,6 +99,7 @@ impl Pipeline {
                 vermagic: facts.vermagic.clone(),
                 srcversion: facts.srcversion.clone(),
                 aliases,
+                name_taken_by,
                 path: Some(build.artifact_path(artifact)),
                 ..ArtifactReport::not_run(artifact)
             },
@@ -99,16 +115,40 @@ impl Pipeline {
         build: &Build,
         artifact: Artifact,
         facts: &ArtifactFacts,
-    ) -> Result<Vec<PathBuf>, FileError> {
+    ) -> Result<Names, FileError> {
         let path = build.artifact_path(artifact);
         self.out
             .place(&self.store, &path, facts.sha256, facts.size_bytes)?;
-        let alias = self.aliases.get(&build.kernel.identity_text());
-        let alias = alias.map(|name| build.path_for(name, artifact));
-        match alias {
-            Some(alias) if self.out.link(&path, &alias)? => Ok(vec![alias]),
-            _ => Ok(Vec::new()),
+        let Some(alias) = self.names.alias(&build.kernel) else {
+            return Ok(Names::default());
+        };
+        if let Some(kernel) = &alias.taken_by {
+            return Ok(Names {
+                name_taken_by: Some(BuildId::of(&build.driver.version, kernel)),
+                ..Names::default()
+            });
         }
+        let of_rival = |kernel: &Arc<Kernel>| {
+            let kernel = Arc::clone(kernel);
+            let rival = Build {
+                kernel,
+                ..build.clone()
+            };
+            rival.artifact_path(artifact)
+        };
+        let rivals: Vec<PathBuf> = alias.rivals.iter().map(of_rival).collect();
+        let alias = build.path_for(&alias.name, artifact);
+        Ok(match self.out.link(&path, &alias, &rivals)? {
+            Linked::There => Names {
+                aliases: vec![alias],
+                ..Names::default()
+            },
+            Linked::SingleFiles => Names::default(),
+            Linked::TakenBy(other) => Names {
+                name_taken_by: BuildId::of_artifact(&other, &build.driver.module_name),
+                ..Names::default()
+            },
+        })
     }
 
     /// Puts the log beside the artifacts. One that cannot be had does not fail a build.

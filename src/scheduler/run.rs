@@ -1,6 +1,6 @@
 //! The run: first what the cache knows, then the rest, longest first, until all is done or the run is stopped.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,7 +28,6 @@ use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::{Build, Plan};
 use crate::store::Store;
-use crate::target::{self, LoaderName};
 
 /// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
 /// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
@@ -309,7 +308,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         retries: Retries::default(),
         told: Memo::default(),
         infrastructure_failures: AtomicU32::new(0),
-        aliases: aliases(plan),
+        names: plan.names.clone(),
         reproduce: settings.reproduce.clone(),
     }
 }
@@ -322,32 +321,4 @@ pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build)
     // It waits for nothing, since nothing may begin.
     let _ = pipeline.ask_only(build).now_or_never();
     pipeline.steps.trace()
-}
-
-/// Where the loader asks for a kernel by another name than its list's, and no other kernel of the plan has that one.
-/// Of several that would have it, the first in the plan's order gets it.
-fn aliases(plan: &Plan) -> HashMap<String, LoaderName> {
-    let mut names: HashSet<(LoaderName, Architecture)> = plan
-        .builds
-        .iter()
-        .map(|build| (LoaderName::of(&build.kernel), build.kernel.architecture))
-        .collect();
-    let mut aliases = HashMap::new();
-    let mut last = None;
-    for build in &plan.builds {
-        // Builds of one kernel are neighbours.
-        if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
-            continue;
-        }
-        last = Some(&build.kernel);
-        let kernel = &*build.kernel;
-        let Some(name) = target::find(&kernel.target).and_then(|one| one.loader_name(kernel))
-        else {
-            continue;
-        };
-        if names.insert((name.clone(), kernel.architecture)) {
-            aliases.insert(kernel.identity_text(), name);
-        }
-    }
-    aliases
 }

@@ -4,7 +4,7 @@
 //! version (`6.1.176-1-cloud-amd64`), which lists and loaders use. Which package belongs to which is read from the
 //! names of the package files, exactly; nothing is guessed from one form about the other.
 
-use super::package::{Named, PackageFormat, WantedPackage, file_name, named};
+use super::package::{Named, PackageFormat, WantedPackage, named};
 use super::{BuildFolder, LoaderName, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
@@ -68,13 +68,21 @@ struct Headers {
     is_real_time_shared: bool,
 }
 
+/// The parts of a header tree, in the order in which they are unpacked and named in keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Tree,
+    Common,
+    Programs,
+}
+
 impl Headers {
     fn of(kernel: &Kernel) -> Result<Self, String> {
         let release = kernel.release.as_str();
         kernel
             .packages
             .iter()
-            .filter_map(|package| PackageFile::parse(&file_name(&package.url)))
+            .filter_map(|package| PackageFile::parse(&package.file_name()))
             .filter(|file| file.architecture == kernel.architecture.as_str())
             .find_map(|file| {
                 let uts_release = file.name.strip_prefix("linux-headers-")?;
@@ -225,13 +233,17 @@ impl Target for Debian {
             let is_tree = file.name == tree
                 && file.version == headers.version
                 && file.architecture == kernel.architecture.as_str();
-            if is_tree || is_common(&file) {
-                wanted.push(one.wanted(PackageFormat::Deb));
+            if is_tree {
+                wanted.push((Part::Tree, one.wanted(PackageFormat::Deb)));
+            } else if is_common(&file) {
+                wanted.push((Part::Common, one.wanted(PackageFormat::Deb)));
             } else if file == kbuild {
-                wanted.push(programs_for(one.wanted(PackageFormat::Deb), &file, host));
+                let programs = programs_for(one.wanted(PackageFormat::Deb), &file, host);
+                wanted.push((Part::Programs, programs));
             }
         }
-        Ok(wanted)
+        wanted.sort_by_key(|(part, _)| *part);
+        Ok(wanted.into_iter().map(|(_, package)| package).collect())
     }
 
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
@@ -253,6 +265,12 @@ impl Target for Debian {
         let version = numbers(&headers.version)?;
         let release = format!("{version}-{flavour}{architecture}");
         (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+    }
+
+    /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made of.
+    fn has_exact_loader_name(&self, kernel: &Kernel) -> bool {
+        Headers::of(kernel)
+            .is_ok_and(|headers| numbers(&headers.version) == Some(headers.version.as_str()))
     }
 
     fn mount_points(&self) -> &'static [&'static str] {
@@ -284,7 +302,7 @@ fn is_of_derivative(release: &str) -> bool {
 /// packed by hand. All of them are taken then.
 fn are_foreign(kernel: &Kernel) -> bool {
     let is_debian = |package: &crate::kernel::Package| {
-        let file = PackageFile::parse(&file_name(&package.url));
+        let file = PackageFile::parse(&package.file_name());
         file.is_some_and(|file| file.name.starts_with("linux-"))
     };
     let has_own = Headers::of(kernel).is_ok();
@@ -442,7 +460,10 @@ mod tests {
             assert_eq!(found.as_deref(), Some(uts));
         }
         let mut with_query = amd64("6.1.176-1-amd64", &BOOKWORM);
-        with_query.packages[0].url = format!("{}?token=a/b", with_query.packages[0].url).into();
+        with_query.packages.update(|package| {
+            package.url = format!("{}?token=a/b", package.url).into();
+            true
+        });
         assert!(self::uts(&with_query).is_some());
     }
 
@@ -531,7 +552,11 @@ mod tests {
             ]
         );
         let mut kernel = kernel;
-        kernel.packages[4].sha256 = Some(crate::digest::Sha256::of("kbuild"));
+        kernel.packages.update(|package| {
+            let is_kbuild = package.file_name().starts_with("linux-kbuild");
+            package.sha256 = is_kbuild.then(|| crate::digest::Sha256::of("kbuild"));
+            is_kbuild
+        });
         let wanted = Debian.header_packages(&kernel, Architecture::Arm64);
         assert_eq!(wanted.unwrap()[2].candidates.len(), 1);
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::package::{PackageFormat, WantedPackage, file_name};
+use super::package::{PackageFormat, WantedPackage};
 use super::tree::{BuildFolder, SourceTree, TreeKind};
 use super::upstream::{NO_BUILD_FOLDER, SourceRelease, source_package};
 use super::vanilla::VANILLA;
@@ -94,7 +94,7 @@ impl Target for Flatcar {
         _host: Architecture,
     ) -> Result<Vec<WantedPackage>, String> {
         let is_container =
-            |package: &crate::kernel::Package| file_name(&package.url) == DEVELOPER_CONTAINER;
+            |package: &crate::kernel::Package| package.file_name() == DEVELOPER_CONTAINER;
         if kernel.packages.iter().all(is_container) {
             let addresses = upstream(kernel)?.addresses();
             return Ok(vec![WantedPackage::at(addresses, PackageFormat::Tar)]);

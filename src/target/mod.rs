@@ -42,7 +42,7 @@ pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
 pub use loader::LoaderName;
-pub use package::{PackageFormat, WantedPackage, file_name};
+pub use package::{PackageFormat, WantedPackage};
 pub use registry::{ALL, find, is_known, known_ids, subscription};
 pub use tree::{
     BuildFolder, PackageManager, SourceTree, SubscribedPackage, Subscription, TreeKind,
@@ -113,6 +113,12 @@ pub trait Target: Send + Sync {
     /// The name by which the loader asks for an artifact, where it differs from the kernel's own.
     fn loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
         None
+    }
+
+    /// True if the name of [`Target::loader_name`] holds the kernel's own version as it is. Of kernels with the same name,
+    /// such a one has it.
+    fn has_exact_loader_name(&self, _kernel: &Kernel) -> bool {
+        true
     }
 
     /// The folders of an unpacked package that are shown to a build at their place, as globs relative to the root

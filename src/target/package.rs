@@ -80,38 +80,8 @@ impl WantedPackage {
 
     /// The name of its file, as the first address has it.
     pub fn file_name(&self) -> String {
-        file_name(self.url())
+        crate::kernel::file_name(self.url()).into_owned()
     }
-}
-
-/// The last segment of an address or path, without a query; `%2B` and the like stand for their characters.
-pub fn file_name(url: &str) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let file = path.rsplit('/').next().unwrap_or(path);
-    decode_percent(file)
-}
-
-fn decode_percent(text: &str) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let digit = |position: usize| char::from(*bytes.get(position)?).to_digit(16);
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut position = 0;
-    while position < bytes.len() {
-        match (bytes[position], digit(position + 1), digit(position + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                position += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                position += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// A package that a list, a matrix or the lock names, with all of its addresses.
@@ -119,7 +89,7 @@ fn decode_percent(text: &str) -> String {
 pub(super) struct Named<'a> {
     /// The name of its file.
     pub(super) file: String,
-    /// As the first place names it.
+    /// The member of the set that says most of it.
     pub(super) package: &'a Package,
     /// All addresses, in order, with `..` resolved.
     pub(super) candidates: Vec<Arc<str>>,
@@ -143,17 +113,23 @@ impl Named<'_> {
 pub(super) fn named(kernel: &Kernel) -> Vec<Named<'_>> {
     let mut found: Vec<Named<'_>> = Vec::with_capacity(kernel.packages.len());
     for package in &kernel.packages {
-        let file = file_name(&package.url);
+        let file = package.file_name();
         let url = resolve(&package.url);
         let is_same = |one: &&mut Named<'_>| match (one.package.sha256, package.sha256) {
             (Some(left), Some(right)) => left == right,
             _ => one.file == file && one.package.host == package.host,
         };
         match found.iter_mut().find(is_same) {
-            Some(one) if one.candidates.contains(&url) => {}
-            Some(one) => one.candidates.push(url),
+            Some(one) => {
+                if one.package.sha256.is_none() {
+                    one.package = package;
+                }
+                if !one.candidates.contains(&url) {
+                    one.candidates.push(url);
+                }
+            }
             None => found.push(Named {
-                file,
+                file: file.into_owned(),
                 package,
                 candidates: vec![url],
             }),
@@ -202,15 +178,21 @@ mod tests {
             .with("http://b/y.rpm")
             .with("http://c/x.rpm")
             .0;
-        for package in &mut kernel.packages[..2] {
-            package.sha256 = Some(Sha256::of("content"));
-        }
-        kernel.packages[2].sha256 = Some(Sha256::of("other"));
+        kernel.packages.update(|package| {
+            let content = if package.url.starts_with("http://c") {
+                "other"
+            } else {
+                "content"
+            };
+            package.sha256 = Some(Sha256::of(content));
+            true
+        });
         let counts: Vec<_> = named(&kernel)
             .iter()
             .map(|one| one.candidates.len())
             .collect();
-        assert_eq!(counts, [2, 1]);
+        assert_eq!(counts.iter().sum::<usize>(), 3, "{counts:?}");
+        assert!(counts.contains(&2), "{counts:?}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Photon: the package of a kernel lies in one of three repositories; flavours have packages of their own.
 
-use super::package::{PackageFormat, WantedPackage, file_name};
+use super::package::{PackageFormat, WantedPackage};
 use super::rpm::{in_folders, is_numbered, one_package};
 use super::{BuildFolder, LoaderName, Target};
-use crate::kernel::{Architecture, Kernel, KernelRelease};
+use crate::kernel::{Architecture, Kernel, KernelRelease, file_name};
 
 /// Photon OS.
 pub(super) struct Photon;

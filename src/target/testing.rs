@@ -1,19 +1,13 @@
 //! Kernels for the tests of targets.
 
-use crate::kernel::{Kernel, Package};
+use crate::kernel::{Kernel, Package, PackageSet};
 
 /// A kernel that can be given packages.
 pub(super) struct Named(pub(super) Kernel);
 
 impl Named {
     pub(super) fn with(mut self, url: &str) -> Self {
-        self.0.packages.push(Package {
-            is_noted: false,
-            url: url.into(),
-            size_bytes: None,
-            sha256: None,
-            host: None,
-        });
+        self.0.packages.insert(Package::at(url));
         self
     }
 }
@@ -27,7 +21,7 @@ pub(super) fn kernel(text: &str) -> Named {
         release: word().parse().unwrap(),
         version: word().parse().unwrap(),
         architecture: word().parse().unwrap(),
-        packages: Vec::new(),
+        packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
         source: "inline".into(),

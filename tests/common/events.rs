@@ -11,7 +11,7 @@ use driverkit_matrix::event::{
     ToolchainReport, TreeOrigin, TreeReport,
 };
 use driverkit_matrix::failure::{CompilerError, Failure, FailureClass, Phase, Status};
-use driverkit_matrix::kernel::{Architecture, Kernel};
+use driverkit_matrix::kernel::{Architecture, Kernel, PackageSet};
 use driverkit_matrix::plan::{Build, BuildSettings, LeftOut};
 use driverkit_matrix::report::log_path;
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ pub(crate) fn kernel(release: &str, architecture: Architecture) -> Kernel {
         release: release.parse().unwrap(),
         version: "1".parse().unwrap(),
         architecture,
-        packages: Vec::new(),
+        packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
         source: "mirror".into(),
@@ -118,6 +118,7 @@ fn artifact(build: &Build, artifact: Artifact, status: Status) -> ArtifactReport
         key: is_begun.then(|| Sha256::of(build.id().as_str())),
         path: None,
         aliases: Vec::new(),
+        name_taken_by: None,
         sha256: None,
         size_bytes: None,
         vermagic: None,

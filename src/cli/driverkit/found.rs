@@ -12,7 +12,7 @@ use crate::event::BuildReport;
 use crate::failure::FailureClass;
 use crate::fetch::{Fetcher, Settings};
 use crate::fs;
-use crate::kernel::{Architecture, Kernel, Package};
+use crate::kernel::{Architecture, Kernel, Package, PackageSet};
 use crate::store::Store;
 use crate::target;
 
@@ -62,7 +62,7 @@ pub(super) fn with_packages(
     let name = Sha256::of(kernel.identity_text());
     let record = context.cache.join(FOLDER).join(format!("{name}.json"));
     let known = std::fs::read(&record).ok();
-    let known = known.and_then(|bytes| serde_json::from_slice::<Vec<Package>>(&bytes).ok());
+    let known = known.and_then(|bytes| serde_json::from_slice::<PackageSet>(&bytes).ok());
     if let Some(packages) = known {
         found.kernel.packages = packages;
     } else if let Some(packages) = ask(context, kernel, settings)? {
@@ -91,7 +91,7 @@ fn ask(
     context: &Context,
     kernel: &Kernel,
     settings: Settings,
-) -> Result<Option<Vec<Package>>, CliError> {
+) -> Result<Option<PackageSet>, CliError> {
     let target = kernel.target.as_str();
     let sources = sources_of_mirror(target, &[kernel.architecture], MirrorSelection::default())?;
     let run_id = format!("find-{}", std::process::id());
@@ -131,9 +131,6 @@ fn ask(
 /// `uname -r` prints, which Debian's packages of headers have in their names.
 fn is_meant(found: &Kernel, asked: &Kernel) -> bool {
     let start = format!("linux-headers-{}_", asked.release);
-    let is_named = |package: &Package| {
-        let file = package.url.rsplit('/').next().unwrap_or_default();
-        file.starts_with(&start)
-    };
+    let is_named = |package: &Package| package.file_name().starts_with(&start);
     found.release == asked.release || found.packages.iter().any(is_named)
 }

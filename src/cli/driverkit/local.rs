@@ -225,13 +225,7 @@ impl LocalArguments {
 /// The request for the headers that are installed for its kernel.
 fn with_installed_headers(mut request: Request) -> Result<Request, CliError> {
     let folder = installed_headers(request.kernel.release.as_str())?;
-    request.kernel.packages = vec![Package {
-        is_noted: false,
-        url: folder.display().to_string().into(),
-        size_bytes: None,
-        sha256: None,
-        host: None,
-    }];
+    request.kernel.packages = vec![Package::at(folder.display().to_string())].into();
     Ok(request)
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::driver::{Artifact, DriverLocation, DriverVersion};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
-use crate::plan::{Build, BuildId, LeftOut, Plan};
+use crate::plan::{Build, BuildId, LeftOut, Names, Plan};
 use crate::target;
 
 /// The version of the JSON form.
@@ -24,11 +24,12 @@ struct PlanJson<'a> {
 }
 
 /// Written one by one, never collected.
-struct BuildsJson<'a>(&'a [Build]);
+struct BuildsJson<'a>(&'a Plan);
 
 impl Serialize for BuildsJson<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(build_json))
+        let builds = self.0.builds.iter();
+        serializer.collect_seq(builds.map(|build| build_json(build, &self.0.names)))
     }
 }
 
@@ -68,6 +69,9 @@ struct BuildJson<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     download: Option<DownloadJson>,
+    /// The build whose artifacts have the loader's name for this kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_taken_by: Option<BuildId>,
 }
 
 /// How packages are downloaded that have no addresses: in `image`, by a job that is root and has the network.
@@ -88,7 +92,7 @@ fn download_json(kernel: &Kernel) -> Option<DownloadJson> {
     })
 }
 
-fn build_json(build: &Build) -> BuildJson<'_> {
+fn build_json<'a>(build: &'a Build, names: &Names) -> BuildJson<'a> {
     let (kernel, driver, settings) = (&*build.kernel, &*build.driver, &*build.settings);
     BuildJson {
         id: build.id(),
@@ -115,6 +119,9 @@ fn build_json(build: &Build) -> BuildJson<'_> {
         gcc: settings.gcc.as_deref(),
         image: settings.image.as_deref(),
         download: download_json(kernel),
+        name_taken_by: names
+            .taken_by(kernel)
+            .map(|other| BuildId::of(&driver.version, other)),
     }
 }
 
@@ -152,7 +159,7 @@ pub(super) fn write_json(output: &mut dyn Write, plan: &Plan) -> io::Result<()> 
         build_count: plan.builds.len(),
         artifact_count: plan.artifact_count(),
         duplicate_count: plan.duplicates,
-        builds: BuildsJson(&plan.builds),
+        builds: BuildsJson(plan),
         left_out: LeftOutsJson(&plan.left_out),
     };
     serde_json::to_writer_pretty(&mut *output, &json).map_err(io::Error::from)?;

@@ -162,6 +162,7 @@ fn write_table(output: &mut dyn Write, plan: &Plan, matrices: usize, all: bool) 
         writeln!(output, "\n--all lists the builds.")?;
     }
     write_downloads(output, plan)?;
+    write_taken_names(output, plan)?;
     write_left_out(output, plan)
 }
 
@@ -222,6 +223,37 @@ fn write_downloads(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     }));
     writeln!(output)?;
     write_columns(output, [false, true, false, false], &rows)
+}
+
+/// The kernels whose loader name another kernel has.
+fn write_taken_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    if !plan.names.has_conflicts() {
+        return Ok(());
+    }
+    let mut losers: BTreeMap<String, [String; 2]> = BTreeMap::new();
+    for build in &plan.builds {
+        if let Some(alias) = plan.names.alias(&build.kernel)
+            && let Some(winner) = &alias.taken_by
+        {
+            let name = format!("{} {}", alias.name.target, alias.name.release);
+            losers.insert(build.kernel.to_string(), [name, winner.to_string()]);
+        }
+    }
+    if losers.is_empty() {
+        return Ok(());
+    }
+    let head = ["WITHOUT LOADER NAME", "NAME", "TAKEN BY"];
+    let mut rows = vec![head.map(str::to_owned)];
+    let more = losers.len().saturating_sub(LISTED_BUILDS);
+    let listed = losers.into_iter().take(LISTED_BUILDS);
+    rows.extend(listed.map(|(kernel, [name, winner])| [kernel, name, winner]));
+    writeln!(output)?;
+    write_columns(output, [false, false, false], &rows)?;
+    if more > 0 {
+        let kernels = count(more, "kernel");
+        writeln!(output, "and {kernels} more: --format json has them all")?;
+    }
+    Ok(())
 }
 
 /// What was left out, by rule and reason.

@@ -1,7 +1,9 @@
 //! The text of a lock: reading and writing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,16 +11,21 @@ use jiff::civil::Date;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::merge::combine;
 use super::{Lock, LockError, LockedKernel, State};
+use crate::diagnostic::{Diagnostic, Place, SourceFile};
 use crate::digest::Sha256;
 use crate::fs;
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 2;
 
 /// The version from which on a digest says whether it is a note.
 const WITH_NOTES: u32 = 2;
+
+/// How every header starts; git's union merge can leave several in one lock.
+const HEADER_START: &str = "{\"lock\":";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,14 +48,14 @@ struct Line<'a> {
     version: KernelVersion,
     architecture: Architecture,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    entry: Option<std::borrow::Cow<'a, str>>,
-    packages: Vec<Package>,
+    entry: Option<Cow<'a, str>>,
+    packages: PackageSet,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config_sha256: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream: Option<crate::kernel::Upstream>,
     #[serde(borrow)]
-    source: std::borrow::Cow<'a, str>,
+    source: Cow<'a, str>,
     first_seen: Date,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unconfirmed: Option<Date>,
@@ -56,117 +63,201 @@ struct Line<'a> {
     gone: Option<Date>,
 }
 
+/// The text of a lock, for messages that point into it.
+pub(super) struct LockText<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl<'a> LockText<'a> {
+    /// The lines with their numbers from 1.
+    pub(super) fn lines(&self) -> Vec<(usize, &'a str)> {
+        (1..).zip(self.text.lines()).collect()
+    }
+
+    /// Line `number`.
+    pub(super) fn place(&self, number: usize) -> Place {
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(number - 1)
+            .map(str::len)
+            .sum();
+        let length = self.text[start..].lines().next().map_or(0, str::len);
+        self.place_of(start..start + length)
+    }
+
+    fn place_of(&self, span: Range<usize>) -> Place {
+        let file = Arc::new(SourceFile {
+            path: self.path.to_owned(),
+            text: self.text.to_owned(),
+        });
+        Place { file, span }
+    }
+
+    /// An error about line `number`.
+    pub(super) fn fault(&self, number: usize, message: &str, help: &str) -> LockError {
+        let diagnostic = Diagnostic::error(message).at(self.place(number), "");
+        LockError::Text(Box::new(diagnostic.help(help)))
+    }
+
+    fn bad_line(&self, number: usize, error: &serde_json::Error) -> LockError {
+        let text = error.to_string();
+        let message = text.split(" at line ").next().unwrap_or(&text);
+        let whole = self.place(number);
+        let column = whole.span.start + error.column().saturating_sub(1);
+        let span = column.min(whole.span.end)..whole.span.end;
+        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
+            .at(self.place_of(span), "")
+            .help(RESTORE);
+        LockError::Text(Box::new(diagnostic))
+    }
+}
+
+/// What to do about a line that cannot be read.
+const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
+    the day on which it was first seen";
+
+/// What several lines say of the same kernel, and where.
+pub(super) type NumberedKernel = (usize, LockedKernel);
+
 impl Lock {
-    /// Reads a lock; `None` when there is none.
+    /// Reads a lock; `None` when there is none. A kernel that a union merge of git left twice is merged.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(text) = read_text(path)? else {
+            return Ok(None);
         };
-        let line_error = |line: usize, message: String| LockError::Line {
-            path: path.to_owned(),
-            line,
-            message,
-        };
-        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        let any: AnyHeader =
-            serde_json::from_str(first).map_err(|error| line_error(1, column_only(&error)))?;
-        if any.lock > VERSION {
-            return Err(LockError::Newer {
-                path: path.to_owned(),
-                found: any.lock,
-            });
+        let text = LockText { path, text: &text };
+        let lines = text.lines();
+        Self::parse(&text, &lines).map(Some)
+    }
+
+    /// Reads the lock that these lines of a text are.
+    pub(super) fn parse(text: &LockText<'_>, lines: &[(usize, &str)]) -> Result<Self, LockError> {
+        let is_header = |line: &str| line.starts_with(HEADER_START);
+        let first = lines.first().copied().unwrap_or((1, ""));
+        let further = lines.iter().skip(1).copied();
+        let mut sources: BTreeMap<String, Sha256> = BTreeMap::new();
+        // Of merged locks the oldest: what it does not call a note may be one.
+        let mut version = VERSION;
+        for (number, line) in
+            std::iter::once(first).chain(further.filter(|(_, line)| is_header(line)))
+        {
+            let header = read_header(text, number, line)?;
+            version = version.min(header.lock);
+            for (label, digest) in header.sources {
+                sources.entry(label).or_insert(digest);
+            }
         }
-        let header: Header =
-            serde_json::from_str(first).map_err(|error| line_error(1, column_only(&error)))?;
-        let mut labels: HashMap<&str, Arc<str>> = HashMap::new();
-        for label in header.sources.keys() {
-            labels.insert(label, label.as_str().into());
-        }
-        let mut names: HashMap<String, Arc<str>> = HashMap::new();
-        for name in ["kernel-crawler", "mirror"] {
-            names.insert(name.to_owned(), name.into());
-        }
-        let lines: Vec<&str> = rest.lines().collect();
-        let kernels = lines
+        let labels: HashMap<&str, Arc<str>> = sources
+            .keys()
+            .map(|label| (label.as_str(), label.as_str().into()))
+            .collect();
+        let names: HashMap<&str, Arc<str>> = ["kernel-crawler", "mirror"]
+            .map(|name| (name, name.into()))
+            .into();
+        let kernels = lines[1.min(lines.len())..]
             .par_iter()
-            .enumerate()
-            .map(|(position, line)| {
-                read_line(line, header.lock, &labels, &names)
-                    .map_err(|message| line_error(position + 2, message))
+            .filter(|(_, line)| !is_header(line))
+            .map(|&(number, line)| {
+                let kernel = read_line(text, number, line, version, &labels, &names)?;
+                Ok((number, kernel))
             })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(Self {
-            sources: header.sources,
-            kernels,
-        }))
+            .collect::<Result<Vec<_>, LockError>>()?;
+        Ok(Self {
+            kernels: heal(text, kernels)?,
+            sources,
+        })
     }
 
     /// The text of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.header_bytes();
+        for locked in &self.kernels {
+            put_kernel(&mut bytes, locked);
+        }
+        bytes
+    }
+
+    /// The first line.
+    pub(super) fn header_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let header = Header {
             lock: VERSION,
             sources: self.sources.clone(),
         };
         put_line(&mut bytes, &header);
-        for locked in &self.kernels {
-            let kernel = &*locked.kernel;
-            let is_implied = *locked.label == *kernel.target.as_str();
-            let line = Line {
-                target: kernel.target.clone(),
-                release: kernel.release.clone(),
-                version: kernel.version.clone(),
-                architecture: kernel.architecture,
-                entry: (!is_implied).then(|| (&*locked.label).into()),
-                packages: kernel.packages.clone(),
-                config_sha256: kernel.config_sha256,
-                upstream: kernel.upstream.clone(),
-                source: (&*kernel.source).into(),
-                first_seen: locked.first_seen,
-                unconfirmed: match locked.state {
-                    State::Unconfirmed(since) => Some(since),
-                    State::Confirmed | State::Gone(_) => None,
-                },
-                gone: match locked.state {
-                    State::Gone(since) => Some(since),
-                    State::Confirmed | State::Unconfirmed(_) => None,
-                },
-            };
-            put_line(&mut bytes, &line);
-        }
         bytes
     }
 }
 
+/// The text of a lock; `None` where there is none.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_header(text: &LockText<'_>, number: usize, line: &str) -> Result<Header, LockError> {
+    if is_marker(line) {
+        return Err(conflict(text, number));
+    }
+    let any: AnyHeader =
+        serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
+    if any.lock > VERSION {
+        return Err(LockError::Newer {
+            path: text.path.to_owned(),
+            found: any.lock,
+        });
+    }
+    serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))
+}
+
+/// True for a line with which git marks a conflict.
+pub(super) fn is_marker(line: &str) -> bool {
+    ["<<<<<<<", "|||||||", "=======", ">>>>>>>"]
+        .iter()
+        .any(|marker| line.starts_with(marker))
+}
+
+fn conflict(text: &LockText<'_>, number: usize) -> LockError {
+    text.fault(
+        number,
+        "the lock has a merge conflict",
+        "run `driverkit-matrix lock`, which resolves it kernel by kernel",
+    )
+}
+
 fn read_line(
+    text: &LockText<'_>,
+    number: usize,
     line: &str,
     version: u32,
     labels: &HashMap<&str, Arc<str>>,
-    names: &HashMap<String, Arc<str>>,
-) -> Result<LockedKernel, String> {
-    if ["<<<<<<<", "=======", ">>>>>>>"]
-        .iter()
-        .any(|marker| line.starts_with(marker))
-    {
-        return Err("a merge conflict of git".to_owned());
+    names: &HashMap<&str, Arc<str>>,
+) -> Result<LockedKernel, LockError> {
+    if is_marker(line) {
+        return Err(conflict(text, number));
     }
-    let mut line: Line<'_> = serde_json::from_str(line).map_err(|error| column_only(&error))?;
+    let mut line: Line<'_> =
+        serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
     let label = line.entry.as_deref().unwrap_or(line.target.as_str());
-    let label = labels
-        .get(label)
-        .map(Arc::clone)
-        .ok_or_else(|| format!("`{label}` is not in the first line"))?;
+    let label = labels.get(label).map(Arc::clone).ok_or_else(|| {
+        let message = format!("the first line has no source `{label}`, which this kernel names");
+        text.fault(number, &message, RESTORE)
+    })?;
     let source = names
         .get(&*line.source)
         .map_or_else(|| Arc::from(&*line.source), Arc::clone);
     // Arch's repositories publish no digests; nor does any source but a repository's index.
     let is_published = line.source == "mirror" && line.target.as_str() != "arch";
     if version < WITH_NOTES && !is_published {
-        for package in &mut line.packages {
+        line.packages.update(|package| {
             package.is_noted = package.sha256.is_some();
-        }
+            package.is_noted
+        });
     }
     Ok(LockedKernel {
         label,
@@ -189,14 +280,56 @@ fn read_line(
     })
 }
 
-/// The message of an error in a single line, whose number the reader of JSON does not know.
-fn column_only(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    format!(
-        "not a line of a lock: {message} at column {}",
-        error.column()
-    )
+/// Sorts the kernels and merges those that are there more than once.
+fn heal(
+    text: &LockText<'_>,
+    mut kernels: Vec<NumberedKernel>,
+) -> Result<Vec<LockedKernel>, LockError> {
+    let is_ordered = kernels
+        .par_windows(2)
+        .all(|pair| pair[0].1.key() < pair[1].1.key());
+    if is_ordered {
+        return Ok(kernels.into_iter().map(|(_, locked)| locked).collect());
+    }
+    kernels.par_sort_by(|(_, left), (_, right)| left.key().cmp(&right.key()));
+    let mut healed: Vec<NumberedKernel> = Vec::with_capacity(kernels.len());
+    for (number, locked) in kernels {
+        match healed.last_mut() {
+            Some((first, last)) if last.key() == locked.key() => {
+                *last = combine(None, last, &locked)
+                    .map_err(|contradiction| contradiction.error(text, *first, text, number))?;
+            }
+            _ => healed.push((number, locked)),
+        }
+    }
+    Ok(healed.into_iter().map(|(_, locked)| locked).collect())
+}
+
+/// Adds the line of a kernel.
+pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
+    let kernel = &*locked.kernel;
+    let is_implied = *locked.label == *kernel.target.as_str();
+    let line = Line {
+        target: kernel.target.clone(),
+        release: kernel.release.clone(),
+        version: kernel.version.clone(),
+        architecture: kernel.architecture,
+        entry: (!is_implied).then(|| (&*locked.label).into()),
+        packages: kernel.packages.clone(),
+        config_sha256: kernel.config_sha256,
+        upstream: kernel.upstream.clone(),
+        source: (&*kernel.source).into(),
+        first_seen: locked.first_seen,
+        unconfirmed: match locked.state {
+            State::Unconfirmed(since) => Some(since),
+            State::Confirmed | State::Gone(_) => None,
+        },
+        gone: match locked.state {
+            State::Gone(since) => Some(since),
+            State::Confirmed | State::Unconfirmed(_) => None,
+        },
+    };
+    put_line(bytes, &line);
 }
 
 fn put_line(bytes: &mut Vec<u8>, line: &impl Serialize) {

@@ -8,6 +8,7 @@
 
 mod configs;
 mod format;
+mod merge;
 mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::fs::FileError;
 use crate::kernel::{Kernel, Package};
@@ -34,7 +36,7 @@ pub struct Lock {
 }
 
 /// A kernel of a lock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedKernel {
     /// The label of the `[[target]]` that it was found for.
     pub label: Arc<str>,
@@ -44,6 +46,13 @@ pub struct LockedKernel {
     pub first_seen: Date,
     /// Whether its source still names it.
     pub state: State,
+}
+
+impl LockedKernel {
+    /// What kernels of a lock are sorted by.
+    fn key(&self) -> impl Ord + '_ {
+        (self.kernel.identity(), &self.label)
+    }
 }
 
 /// Whether the source of a kernel still names it.
@@ -75,7 +84,7 @@ pub enum LockError {
     File(#[from] FileError),
     /// It was written by a newer program.
     #[error(
-        "{} has version {found}, and this program reads versions up to {VERSION}: use a newer driverkit-matrix, or remove the lock and make a new one",
+        "{} has version {found}, and this program reads versions up to {VERSION}: use a newer driverkit-matrix",
         path.display()
     )]
     Newer {
@@ -84,16 +93,12 @@ pub enum LockError {
         /// Its version.
         found: u32,
     },
-    /// A line is not what it should be.
-    #[error("{}:{line}: {message}; remove the lock and make a new one with `driverkit-matrix lock`", path.display())]
-    Line {
-        /// The lock.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong.
-        message: String,
-    },
+    /// A line cannot be read, or lines contradict each other.
+    #[error("{}", .0.message())]
+    Text(Box<Diagnostic>),
+    /// Two sides of a merge contradict each other.
+    #[error("{}", .0.first().map_or("contradictory lines", Diagnostic::message))]
+    Contradictions(Vec<Diagnostic>),
     /// A kernel configuration is missing, or not the one that the lock means.
     #[error("the kernel configuration {} {message}; make it again with `driverkit-matrix lock`", path.display())]
     Config {
@@ -122,31 +127,34 @@ impl Lock {
     pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> Noted {
         let mut noted = Noted::default();
         for locked in &mut self.kernels {
-            let is_unknown = |package: &Package| package.sha256.is_none() || package.is_noted;
-            if !locked.kernel.packages.iter().any(is_unknown) {
+            let news: Vec<Option<(Sha256, u64)>> = locked
+                .kernel
+                .packages
+                .iter()
+                .map(|package| {
+                    let is_fact = package.sha256.is_some() && !package.is_noted;
+                    let news = if is_fact { None } else { known(package) };
+                    news.filter(|(sha256, _)| package.sha256 != Some(*sha256))
+                })
+                .collect();
+            if news.iter().all(Option::is_none) {
                 continue;
             }
-            for position in 0..locked.kernel.packages.len() {
-                let package = &locked.kernel.packages[position];
-                if !is_unknown(package) {
-                    continue;
-                }
-                let Some((sha256, size_bytes)) = known(package) else {
-                    continue;
+            let mut news = news.into_iter();
+            let packages = &mut Arc::make_mut(&mut locked.kernel).packages;
+            noted.count += packages.update(|package| {
+                let Some((sha256, size_bytes)) = news.next().flatten() else {
+                    return false;
                 };
-                if package.sha256 == Some(sha256) {
-                    continue;
-                }
                 if let Some(before) = package.sha256 {
                     let url = Arc::clone(&package.url);
                     noted.replaced.insert((url, before, sha256));
                 }
-                let package = &mut Arc::make_mut(&mut locked.kernel).packages[position];
                 package.sha256 = Some(sha256);
                 package.is_noted = true;
                 package.size_bytes = Some(size_bytes);
-                noted.count += 1;
-            }
+                true
+            });
         }
         noted
     }

@@ -78,8 +78,13 @@ impl Lock {
             .partition(|locked| *locked.label == *label);
         old.sort_by(|left, right| left.kernel.identity().cmp(&right.kernel.identity()));
         discovered.par_sort_by(|left, right| left.identity().cmp(&right.identity()));
+        // Of entries that contradict each other, the source has taken one already.
         discovered.dedup_by(|next, first| {
-            first.identity() == next.identity() && first.has_same_inputs(next)
+            let is_same = first.identity() == next.identity();
+            if is_same {
+                first.absorb(next);
+            }
+            is_same
         });
         self.kernels = kept;
         let mut refresh = Refresh {
@@ -111,9 +116,8 @@ impl Lock {
         let is_there = |locked: &&LockedKernel| !matches!(locked.state, State::Gone(_));
         changes.total = present.iter().filter(is_there).count();
         self.kernels.extend(present);
-        self.kernels.par_sort_by(|left, right| {
-            (left.kernel.identity(), &left.label).cmp(&(right.kernel.identity(), &right.label))
-        });
+        self.kernels
+            .par_sort_by(|left, right| left.key().cmp(&right.key()));
         changes
     }
 }
@@ -175,35 +179,47 @@ impl Refresh<'_> {
             .map(|(locked, _)| locked)
     }
 
-    /// Finds kernels that came with the packages of one that is missing.
+    /// Finds kernels that came with the packages of one that is missing, under another release or target.
     fn pair_renamed(&mut self) {
-        let mut by_content: HashMap<(Architecture, String), Vec<usize>> = HashMap::new();
-        for (position, locked) in self.old.iter().enumerate() {
-            let is_missing = !self.is_found[position] && !matches!(locked.state, State::Gone(_));
-            if is_missing && !locked.kernel.packages.is_empty() {
-                let names = file_names(&locked.kernel).join("\n");
-                let key = (locked.kernel.architecture, names);
-                by_content.entry(key).or_default().push(position);
+        let mut pairs: BTreeMap<usize, usize> = BTreeMap::new();
+        // Where packages were listed under several targets, each target keeps its own kernel.
+        for within_target in [true, false] {
+            let mut groups: HashMap<_, (Vec<usize>, Vec<usize>)> = HashMap::new();
+            let key = |kernel: &Kernel| {
+                let target = within_target.then(|| kernel.target.clone());
+                let names = versioned_names(kernel)?;
+                Some((target, kernel.architecture, kernel.version.clone(), names))
+            };
+            for (position, locked) in self.old.iter().enumerate() {
+                let is_missing =
+                    !self.is_found[position] && !matches!(locked.state, State::Gone(_));
+                if let Some(key) = key(&locked.kernel).filter(|_| is_missing) {
+                    groups.entry(key).or_default().0.push(position);
+                }
+            }
+            for &position in &self.came {
+                let is_open = !pairs.contains_key(&position);
+                if let Some(key) = key(&self.present[position].kernel).filter(|_| is_open) {
+                    groups.entry(key).or_default().1.push(position);
+                }
+            }
+            for group in groups.into_values() {
+                if let ([old], [new]) = (&*group.0, &*group.1) {
+                    let (before, after) = (&self.old[*old].kernel, &self.present[*new].kernel);
+                    if before.packages.is_same_content(&after.packages) {
+                        self.is_found[*old] = true;
+                        pairs.insert(*new, *old);
+                    }
+                }
             }
         }
-        let mut find_old = |kernel: &Kernel| {
-            let key = (kernel.architecture, file_names(kernel).join("\n"));
-            by_content.get_mut(&key)?.pop()
-        };
-        let pairs: Vec<(usize, Option<usize>)> = self
-            .came
-            .iter()
-            .map(|&position| (position, find_old(&self.present[position].kernel)))
-            .collect();
-        for (position, old) in pairs {
-            let Some(old) = old else {
-                let kernel = &self.present[position].kernel;
-                self.changes.came.push(Arc::clone(kernel));
+        for &position in &self.came {
+            let new = &mut self.present[position];
+            let Some(&old) = pairs.get(&position) else {
+                self.changes.came.push(Arc::clone(&new.kernel));
                 continue;
             };
-            self.is_found[old] = true;
             let old = &self.old[old];
-            let new = &mut self.present[position];
             keep_digests(&old.kernel, Arc::make_mut(&mut new.kernel));
             new.first_seen = old.first_seen;
             let pair = (Arc::clone(&old.kernel), Arc::clone(&new.kernel));
@@ -285,20 +301,22 @@ impl Refresh<'_> {
     }
 }
 
-/// Tells `after` what `before` knows of packages with the same address or, moved, the same file name.
+/// Tells `after` what `before` knows of packages with the same file name, wherever they are now.
 fn keep_digests(before: &Kernel, after: &mut Kernel) {
-    for package in &mut after.packages {
+    after.packages.update(|package| {
         if package.sha256.is_some() {
-            continue;
+            return false;
         }
-        let is_same_name = |known: &&Package| file_name(&known.url) == file_name(&package.url);
-        if let Some(known) = before.packages.iter().find(is_same_name) {
-            package.sha256 = known.sha256;
+        let name = package.file_name().into_owned();
+        let is_same = |known: &&Package| known.sha256.is_some() && known.file_name() == name;
+        let known = before.packages.iter().find(is_same);
+        if let Some(known) = known {
+            package.learn_from(known);
             // Whoever said it, this source does not.
-            package.is_noted = known.sha256.is_some();
-            package.size_bytes = package.size_bytes.or(known.size_bytes);
+            package.is_noted = true;
         }
-    }
+        known.is_some()
+    });
 }
 
 enum Difference {
@@ -308,40 +326,25 @@ enum Difference {
 }
 
 fn difference(before: &Kernel, after: &Kernel) -> Difference {
-    let contents = |kernel: &Kernel| -> Option<Vec<Sha256>> {
-        let packages = kernel.packages.iter();
-        packages.map(|package| package.sha256).collect()
-    };
-    if before.packages == after.packages && before.config_sha256 == after.config_sha256 {
-        return Difference::None;
-    }
-    // Where the source knows no digests, a package's file name carries its version.
-    let is_same = match (contents(before), contents(after)) {
-        (Some(before), Some(after)) => before == after,
-        _ => file_names(before) == file_names(after),
-    };
-    let is_place = before.packages.len() == after.packages.len()
-        && before
-            .packages
-            .iter()
-            .zip(&after.packages)
-            .all(|(before, after)| before.url == after.url);
-    match (
-        is_same && before.config_sha256 == after.config_sha256,
-        is_place,
-    ) {
-        // The source tells more of the same packages than before.
-        (true, true) => Difference::None,
-        (true, false) => Difference::Place,
-        (false, _) => Difference::Content,
+    let is_same = before.config_sha256 == after.config_sha256
+        && before.packages.is_same_content(&after.packages);
+    if !is_same {
+        Difference::Content
+    } else if before.packages.is_same_urls(&after.packages) {
+        // The source may say more of the same packages than before.
+        Difference::None
+    } else {
+        Difference::Place
     }
 }
 
-fn file_name(url: &str) -> &str {
-    url.rsplit('/').next().unwrap_or(url)
-}
-
-fn file_names(kernel: &Kernel) -> Vec<&str> {
-    let packages = kernel.packages.iter();
-    packages.map(|package| file_name(&package.url)).collect()
+/// The names of a kernel's files, where they tell a version: Flatcar's disk image has one name for all releases.
+fn versioned_names(kernel: &Kernel) -> Option<String> {
+    let names = kernel.packages.file_names();
+    let tells_version = |name: &str| {
+        let stem = name.split('.').next().unwrap_or(name);
+        stem.contains(|character: char| character.is_ascii_digit())
+    };
+    let is_told = names.iter().any(|name| tells_version(name));
+    is_told.then(|| names.join("\n"))
 }

@@ -9,7 +9,7 @@ use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, new_kernel
 use crate::fetch::{FetchError, Fetcher};
 use crate::kernel::{Architecture, Kernel, Package, TargetId};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
-use crate::target::{self, Target};
+use crate::target::Target;
 
 /// The target.
 const NAME: &str = "arch";
@@ -142,13 +142,9 @@ fn read_page(
             foreign.push(version);
             continue;
         }
-        kernel.packages.push(Package {
-            is_noted: false,
-            url: format!("{folder}{file}").into(),
-            size_bytes: None,
-            sha256: None,
-            host: None,
-        });
+        kernel
+            .packages
+            .insert(Package::at(format!("{folder}{file}")));
         listed.found.push(Found {
             kernel,
             published: None,
@@ -170,6 +166,6 @@ fn is_computed(target: &dyn Target, kernel: &Kernel, file: &str) -> bool {
         .and_then(|()| target.header_packages(kernel, kernel.architecture))
         .is_ok_and(|wanted| {
             let mut candidates = wanted.iter().flat_map(|package| &package.candidates);
-            candidates.any(|url| target::file_name(url) == file)
+            candidates.any(|url| crate::kernel::file_name(url) == file)
         })
 }

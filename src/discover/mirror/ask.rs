@@ -263,11 +263,16 @@ fn selected(
         select::takes(entry, selection, &found, context.first_seen)
     };
     let mut kernels = apt::newest(found.kernels, selection.latest, takes);
-    for package in kernels.iter_mut().flat_map(|kernel| &mut kernel.packages) {
-        let mut bases = bases.iter().flat_map(|bases| &bases.0);
-        if let Some(url) = bases.find_map(|base| base.usual_address(&package.url)) {
-            package.url = url;
-        }
+    for kernel in &mut kernels {
+        kernel.packages.update(|package| {
+            let mut bases = bases.iter().flat_map(|bases| &bases.0);
+            let usual = bases.find_map(|base| base.usual_address(&package.url));
+            let is_other = usual.is_some();
+            if let Some(url) = usual {
+                package.url = url;
+            }
+            is_other
+        });
     }
     let found_one = |kernel| Found {
         kernel,

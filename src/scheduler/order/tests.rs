@@ -11,7 +11,7 @@ fn build(release: &str, driver: &str) -> Build {
             release: release.parse().unwrap(),
             version: "1".parse().unwrap(),
             architecture: Architecture::Amd64,
-            packages: Vec::new(),
+            packages: crate::kernel::PackageSet::default(),
             config_sha256: None,
             upstream: None,
             source: "inline".into(),

@@ -156,10 +156,10 @@ fn pools_of_a_running_kernel_are_few() {
 
 const HWE: [&str; 5] = [
     "https://mirrors.edge.kernel.org/x/linux-headers-5.13.0-19-lowlatency_5.13.0-19.19~20.04.1_amd64.deb",
-    "https://mirrors.edge.kernel.org/x/linux-headers-5.13.0-19-generic_5.13.0-19.19~20.04.1_amd64.deb",
     "http://security.ubuntu.com/x/linux-headers-5.13.0-19-generic_5.13.0-19.19~20.04.1_amd64.deb",
-    "https://mirrors.edge.kernel.org/x/linux-hwe-5.13-headers-5.13.0-19_5.13.0-19.19~20.04.1_all.deb",
+    "https://mirrors.edge.kernel.org/x/linux-headers-5.13.0-19-generic_5.13.0-19.19~20.04.1_amd64.deb",
     "http://security.ubuntu.com/x/linux-hwe-5.13-headers-5.13.0-19_5.13.0-19.19~20.04.1_all.deb",
+    "https://mirrors.edge.kernel.org/x/linux-hwe-5.13-headers-5.13.0-19_5.13.0-19.19~20.04.1_all.deb",
 ];
 
 fn of_hwe(release: &str, urls: &[&str]) -> Result<Vec<Vec<String>>, String> {

@@ -138,7 +138,7 @@ impl View<'_> {
             release: format!("{version}-{flavour}").parse().map_err(parsed)?,
             version: KernelVersion::default(),
             architecture: self.architecture,
-            packages: wanted,
+            packages: wanted.into(),
             config_sha256: None,
             upstream: None,
             source: "mirror".into(),

@@ -139,7 +139,7 @@ impl<'a> Name<'a> {
             release: self.release.parse().map_err(text)?,
             version: version.parse().map_err(text)?,
             architecture,
-            packages: vec![index.package(headers, None), index.package(common, None)],
+            packages: vec![index.package(headers, None), index.package(common, None)].into(),
             config_sha256: None,
             upstream: None,
             source: "mirror".into(),

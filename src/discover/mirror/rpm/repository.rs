@@ -11,7 +11,7 @@ use super::Family;
 use super::index::{self, IndexFile, RpmPackage};
 use crate::discover::{Found, Listed, lists, new_kernel};
 use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
-use crate::kernel::{Architecture, Package, TargetId};
+use crate::kernel::{Architecture, Package, PackageSet, TargetId};
 
 /// The most bytes of an index.
 const MOST_BYTES: u64 = 512 << 20;
@@ -219,7 +219,7 @@ fn kernels(
                 host: None,
             })
         };
-        let all: Option<Vec<Package>> = std::iter::once(&package).chain(shared).map(of).collect();
+        let all: Option<PackageSet> = std::iter::once(&package).chain(shared).map(of).collect();
         let Some(all) = all else {
             listed
                 .notices

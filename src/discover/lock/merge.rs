@@ -1,0 +1,472 @@
+//! Merging locks: by kernel, never by line.
+//!
+//! Nothing that either side knows is lost: a known digest beats none, the older `first_seen` stays, `gone` and
+//! `unconfirmed` are kept. Where the common ancestor is known, a side that did not change a value gives way to the one
+//! that did. Two different digests of one file are a contradiction, which a person has to solve.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::format::{LockText, is_marker, put_kernel, read_text};
+use super::{Lock, LockError, LockedKernel, State};
+use crate::diagnostic::Diagnostic;
+use crate::digest::Sha256;
+use crate::fs;
+use crate::kernel::{Kernel, Package, PackageSet};
+
+/// Two digests of one thing.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    kernel: String,
+    what: String,
+    digests: [Sha256; 2],
+}
+
+impl Contradiction {
+    /// The error that names both, with the lines that say them.
+    pub(super) fn error(
+        &self,
+        ours: &LockText<'_>,
+        our_line: usize,
+        theirs: &LockText<'_>,
+        their_line: usize,
+    ) -> LockError {
+        let Self {
+            kernel,
+            what,
+            digests: [one, other],
+        } = self;
+        let diagnostic = Diagnostic::error(format!("{what} of {kernel} has two digests: {one} and {other}"))
+            .at(ours.place(our_line), format!("{one} here"))
+            .at(theirs.place(their_line), format!("{other} here"))
+            .help("remove the line with the wrong digest (`sha256sum` of the file tells), then run `driverkit-matrix lock`");
+        LockError::Text(Box::new(diagnostic))
+    }
+}
+
+/// The value of one side where only one side changed it, or both to the same.
+fn changed<T: PartialEq>(base: Option<T>, ours: T, theirs: T) -> Option<T> {
+    if ours == theirs || base.as_ref() == Some(&theirs) {
+        Some(ours)
+    } else if base.as_ref() == Some(&ours) {
+        Some(theirs)
+    } else {
+        None
+    }
+}
+
+/// Merges what two sides say of one kernel.
+pub(super) fn combine(
+    base: Option<&LockedKernel>,
+    ours: &LockedKernel,
+    theirs: &LockedKernel,
+) -> Result<LockedKernel, Contradiction> {
+    let (left, right) = (&*ours.kernel, &*theirs.kernel);
+    let before = base.map(|locked| &*locked.kernel);
+    let packages = combine_packages(before, left, right)?;
+    let config_sha256 = changed(
+        before.map(|kernel| kernel.config_sha256),
+        left.config_sha256,
+        right.config_sha256,
+    );
+    let config_sha256 = match (config_sha256, left.config_sha256, right.config_sha256) {
+        (Some(digest), ..) => digest,
+        (None, Some(one), Some(other)) => {
+            return Err(Contradiction {
+                kernel: left.to_string(),
+                what: "the configuration".to_owned(),
+                digests: [one, other],
+            });
+        }
+        (None, one, other) => one.or(other),
+    };
+    let upstream = changed(
+        before.map(|kernel| &kernel.upstream),
+        &left.upstream,
+        &right.upstream,
+    );
+    let source = changed(
+        before.map(|kernel| &kernel.source),
+        &left.source,
+        &right.source,
+    );
+    Ok(LockedKernel {
+        label: ours.label.clone(),
+        kernel: std::sync::Arc::new(Kernel {
+            packages,
+            config_sha256,
+            upstream: upstream.cloned().unwrap_or_else(|| {
+                let known = left.upstream.as_ref().or(right.upstream.as_ref());
+                known.cloned()
+            }),
+            source: source.unwrap_or(&left.source).clone(),
+            ..left.clone()
+        }),
+        first_seen: ours.first_seen.min(theirs.first_seen),
+        state: combine_states(base.map(|locked| locked.state), ours.state, theirs.state),
+    })
+}
+
+fn combine_states(base: Option<State>, ours: State, theirs: State) -> State {
+    if let Some(state) = changed(base, ours, theirs) {
+        return state;
+    }
+    match (ours, theirs) {
+        (State::Gone(one), State::Gone(other)) => State::Gone(one.min(other)),
+        (State::Gone(since), _) | (_, State::Gone(since)) => State::Gone(since),
+        (State::Unconfirmed(one), State::Unconfirmed(other)) => State::Unconfirmed(one.min(other)),
+        (State::Unconfirmed(since), _) | (_, State::Unconfirmed(since)) => {
+            State::Unconfirmed(since)
+        }
+        (State::Confirmed, State::Confirmed) => State::Confirmed,
+    }
+}
+
+fn combine_packages(
+    base: Option<&Kernel>,
+    ours: &Kernel,
+    theirs: &Kernel,
+) -> Result<PackageSet, Contradiction> {
+    let (left, right) = (&ours.packages, &theirs.packages);
+    if left == right {
+        return Ok(left.clone());
+    }
+    let before = base.map(|kernel| &kernel.packages);
+    let urls = |set: &PackageSet| -> BTreeSet<std::sync::Arc<str>> {
+        set.iter().map(|package| package.url.clone()).collect()
+    };
+    let mut packages = match changed(before.map(urls), urls(left), urls(right)) {
+        Some(same) if same == urls(left) => left.clone(),
+        Some(_) => right.clone(),
+        // Both moved the same files to different places: either may have them.
+        None if left.file_names() == right.file_names() => {
+            let mut both = left.clone();
+            both.extend(right.clone());
+            both
+        }
+        None => {
+            let are_known = |set: &PackageSet| set.iter().all(|one| one.sha256.is_some());
+            let known = if !left.is_empty() && (are_known(left) || !are_known(right)) {
+                left
+            } else {
+                right
+            };
+            known.clone()
+        }
+    };
+    let known = [before, Some(left), Some(right)].map(|set| set.map(known_by_name));
+    let mut chosen: BTreeMap<Cow<'_, str>, &Package> = BTreeMap::new();
+    let [known_before, Some(known_left), Some(known_right)] = &known else {
+        return Ok(packages);
+    };
+    for name in left.file_names().into_iter().chain(right.file_names()) {
+        let of =
+            |known: &BTreeMap<Cow<'_, str>, &Package>| known.get(&name).and_then(|one| one.sha256);
+        let package = match (known_left.get(&name), known_right.get(&name)) {
+            // What an index published counts more than what a download gave.
+            (Some(one), Some(other)) if one.is_noted != other.is_noted => {
+                if one.is_noted {
+                    other
+                } else {
+                    one
+                }
+            }
+            (Some(one), Some(other)) if one.sha256 != other.sha256 => {
+                let before = known_before.as_ref().map(of);
+                match changed(before, one.sha256, other.sha256) {
+                    Some(digest) if digest == one.sha256 => one,
+                    Some(_) => other,
+                    None => return Err(contradiction(ours, &name, one, other)),
+                }
+            }
+            (Some(one), _) | (None, Some(one)) => one,
+            (None, None) => continue,
+        };
+        chosen.insert(name, package);
+    }
+    packages.update(|package| {
+        let known = chosen.get(&package.file_name()).copied();
+        if let Some(known) = known {
+            package.sha256 = known.sha256;
+            package.is_noted = known.is_noted;
+            package.size_bytes = known.size_bytes.or(package.size_bytes);
+        }
+        known.is_some()
+    });
+    Ok(packages)
+}
+
+/// The package with a known digest for each file name that has one digest only.
+fn known_by_name(set: &PackageSet) -> BTreeMap<Cow<'_, str>, &Package> {
+    let mut known: BTreeMap<Cow<'_, str>, &Package> = BTreeMap::new();
+    let mut ambiguous: BTreeSet<Cow<'_, str>> = BTreeSet::new();
+    for package in set.iter().filter(|package| package.sha256.is_some()) {
+        let before = known.insert(package.file_name(), package);
+        if before.is_some_and(|before| before.sha256 != package.sha256) {
+            ambiguous.insert(package.file_name());
+        }
+    }
+    known.retain(|name, _| !ambiguous.contains(name));
+    known
+}
+
+fn contradiction(kernel: &Kernel, name: &str, one: &Package, other: &Package) -> Contradiction {
+    let digests = [one, other].map(|package| package.sha256.unwrap_or_else(|| Sha256::of("")));
+    Contradiction {
+        kernel: kernel.to_string(),
+        what: name.to_owned(),
+        digests,
+    }
+}
+
+/// A lock that two sides were merged into.
+struct Merged {
+    /// The lock, without the kernels that contradict each other.
+    lock: Lock,
+    /// Those, as both sides have them.
+    contradictions: Vec<(LockedKernel, LockedKernel, Contradiction)>,
+}
+
+/// A side of a merge.
+struct Side<'a> {
+    text: LockText<'a>,
+    lines: Vec<(usize, &'a str)>,
+    lock: Lock,
+}
+
+impl<'a> Side<'a> {
+    fn read(text: LockText<'a>, lines: Vec<(usize, &'a str)>) -> Result<Self, LockError> {
+        let lock = Lock::parse(&text, &lines)?;
+        Ok(Self { text, lines, lock })
+    }
+
+    /// The line that a kernel is on.
+    fn line_of(&self, locked: &LockedKernel) -> usize {
+        let of_kernel = self.lines.iter().skip(1).find(|(number, line)| {
+            let only = [(0, self.lines[0].1), (*number, *line)];
+            Lock::parse(&self.text, &only)
+                .is_ok_and(|lock| lock.kernels.iter().any(|one| one.key() == locked.key()))
+        });
+        of_kernel.map_or(1, |(number, _)| *number)
+    }
+}
+
+/// Merges two locks that were one, kernel by kernel.
+fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
+    let mut sources = BTreeMap::new();
+    let labels: BTreeSet<&String> = ours.sources.keys().chain(theirs.sources.keys()).collect();
+    for label in labels {
+        let digest = |lock: &Lock| lock.sources.get(label).copied();
+        let (left, right) = (digest(&ours), digest(&theirs));
+        let merged = changed(base.as_ref().map(digest), left, right);
+        let is_named = || {
+            let kernels = ours.kernels.iter().chain(&theirs.kernels);
+            kernels.into_iter().any(|locked| *locked.label == **label)
+        };
+        // A source that one side gave up stays as long as kernels name it; `lock` forgets both.
+        let digest = match merged {
+            Some(Some(digest)) => Some(digest),
+            Some(None) if !is_named() => None,
+            _ => left.or(right),
+        };
+        sources.extend(digest.map(|digest| (label.clone(), digest)));
+    }
+    let mut sides: BTreeMap<_, [Option<LockedKernel>; 3]> = BTreeMap::new();
+    let has_base = base.is_some();
+    let locks = [base.unwrap_or_default(), ours, theirs];
+    for (position, lock) in locks.into_iter().enumerate() {
+        for locked in lock.kernels {
+            let key = (
+                locked.kernel.target.clone(),
+                locked.kernel.release.clone(),
+                locked.kernel.version.clone(),
+                locked.kernel.architecture,
+                locked.label.clone(),
+            );
+            sides.entry(key).or_default()[position] = Some(locked);
+        }
+    }
+    let mut merged = Merged {
+        lock: Lock {
+            sources,
+            kernels: Vec::with_capacity(sides.len()),
+        },
+        contradictions: Vec::new(),
+    };
+    for [base, ours, theirs] in sides.into_values() {
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) => match combine(base.as_ref(), &ours, &theirs) {
+                Ok(locked) => merged.lock.kernels.push(locked),
+                Err(contradiction) => merged.contradictions.push((ours, theirs, contradiction)),
+            },
+            (Some(one), None) | (None, Some(one)) => {
+                let is_dropped = has_base && base.as_ref() == Some(&one);
+                if !is_dropped {
+                    merged.lock.kernels.push(one);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    merged
+}
+
+impl Merged {
+    /// The text of the lock. Kernels that contradict each other are marked as git marks conflicts.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut lines: Vec<(_, Vec<u8>)> = Vec::new();
+        let line = |locked: &LockedKernel| {
+            let mut bytes = Vec::new();
+            put_kernel(&mut bytes, locked);
+            bytes
+        };
+        for locked in &self.lock.kernels {
+            lines.push((locked.key(), line(locked)));
+        }
+        for (ours, theirs, _) in &self.contradictions {
+            let parts = [
+                b"<<<<<<< ours\n".to_vec(),
+                line(ours),
+                b"=======\n".to_vec(),
+                line(theirs),
+                b">>>>>>> theirs\n".to_vec(),
+            ];
+            lines.push((ours.key(), parts.concat()));
+        }
+        lines.sort_by(|(left, _), (right, _)| left.cmp(right));
+        let mut bytes = self.lock.header_bytes();
+        bytes.extend(lines.into_iter().flat_map(|(_, line)| line));
+        bytes
+    }
+}
+
+impl Lock {
+    /// Reads a lock like [`Lock::read`], and resolves the conflicts that a merge of git left in it. The flag says
+    /// whether there were any.
+    pub fn read_resolved(path: &Path) -> Result<Option<(Self, bool)>, LockError> {
+        let Some(text) = read_text(path)? else {
+            return Ok(None);
+        };
+        let text = || LockText { path, text: &text };
+        if !text().text.lines().any(is_marker) {
+            let lines = text().lines();
+            return Self::parse(&text(), &lines).map(|lock| Some((lock, false)));
+        }
+        let Sections { base, ours, theirs } = Sections::of(&text())?;
+        let base = base.map(|lines| Side::read(text(), lines)).transpose()?;
+        let (ours, theirs) = (Side::read(text(), ours)?, Side::read(text(), theirs)?);
+        merge_sides(base, &ours, &theirs).map(|merged| match merged {
+            (merged, errors) if errors.is_empty() => Ok(Some((merged.lock, true))),
+            (_, errors) => Err(LockError::Contradictions(errors)),
+        })?
+    }
+
+    /// Merges lock `theirs` into `ours`, where both were `base` once, as a merge driver of git does: writes the result to
+    /// `ours`. Contradictions are marked in it, and returned.
+    pub fn merge_files(
+        base: &Path,
+        ours: &Path,
+        theirs: &Path,
+    ) -> Result<Vec<Diagnostic>, LockError> {
+        let texts = [base, ours, theirs].map(fs::read_to_string);
+        let [base_text, our_text, their_text] = texts;
+        let (base_text, our_text, their_text) = (base_text?, our_text?, their_text?);
+        fn side<'a>(path: &'a Path, text: &'a str) -> Result<Side<'a>, LockError> {
+            let text = LockText { path, text };
+            let lines = text.lines();
+            Side::read(text, lines)
+        }
+        // git gives an empty file where both sides added the lock.
+        let base = (!base_text.is_empty())
+            .then(|| side(base, &base_text))
+            .transpose()?;
+        let (merged, contradictions) =
+            merge_sides(base, &side(ours, &our_text)?, &side(theirs, &their_text)?)?;
+        fs::write(ours, merged.to_bytes())?;
+        Ok(contradictions)
+    }
+}
+
+/// Merges sides, with an error for each contradiction.
+fn merge_sides(
+    base: Option<Side<'_>>,
+    ours: &Side<'_>,
+    theirs: &Side<'_>,
+) -> Result<(Merged, Vec<Diagnostic>), LockError> {
+    let merged = merge(
+        base.map(|side| side.lock),
+        ours.lock.clone(),
+        theirs.lock.clone(),
+    );
+    let mut errors = Vec::new();
+    for (one, other, contradiction) in &merged.contradictions {
+        let (our_line, their_line) = (ours.line_of(one), theirs.line_of(other));
+        match contradiction.error(&ours.text, our_line, &theirs.text, their_line) {
+            LockError::Text(diagnostic) => errors.push(*diagnostic),
+            other => return Err(other),
+        }
+    }
+    Ok((merged, errors))
+}
+
+/// The lines of each side of a text with conflicts, with their numbers.
+struct Sections<'a> {
+    /// Only with git's conflict style diff3 or zdiff3.
+    base: Option<Vec<(usize, &'a str)>>,
+    ours: Vec<(usize, &'a str)>,
+    theirs: Vec<(usize, &'a str)>,
+}
+
+impl<'a> Sections<'a> {
+    fn of(text: &LockText<'a>) -> Result<Self, LockError> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum At {
+            Common,
+            Ours,
+            Base,
+            Theirs,
+        }
+        let mut sections = Self {
+            base: Some(Vec::new()),
+            ours: Vec::new(),
+            theirs: Vec::new(),
+        };
+        let mut has_base = true;
+        let mut at = At::Common;
+        let mut opened = 1;
+        for (number, line) in text.lines() {
+            // Markers of a conflict within the ancestor are longer.
+            let marker = line.get(..7).filter(|_| is_marker(line));
+            let is_longer = line.chars().nth(7) == line.chars().next();
+            match (at, marker) {
+                (_, Some(_)) if is_longer => has_base = false,
+                (At::Common, Some("<<<<<<<")) => (at, opened) = (At::Ours, number),
+                (At::Ours, Some("|||||||")) => at = At::Base,
+                (At::Ours, Some("=======")) => (at, has_base) = (At::Theirs, false),
+                (At::Base, Some("=======")) => at = At::Theirs,
+                (At::Theirs, Some(">>>>>>>")) => at = At::Common,
+                (_, Some(_)) => return Err(text.fault(number, UNEXPECTED_MARKER, MARKERS)),
+                (At::Common, None) => {
+                    sections.ours.push((number, line));
+                    sections.theirs.push((number, line));
+                    sections.base.get_or_insert_default().push((number, line));
+                }
+                (At::Ours, None) => sections.ours.push((number, line)),
+                (At::Base, None) => sections.base.get_or_insert_default().push((number, line)),
+                (At::Theirs, None) => sections.theirs.push((number, line)),
+            }
+        }
+        if at != At::Common {
+            return Err(text.fault(opened, "this merge conflict has no end", MARKERS));
+        }
+        if !has_base {
+            sections.base = None;
+        }
+        Ok(sections)
+    }
+}
+
+const UNEXPECTED_MARKER: &str = "this line of a merge conflict is at the wrong place";
+const MARKERS: &str = "a conflict is `<<<<<<<`, lines of one side, `=======`, lines of the other, `>>>>>>>`; \
+    `git checkout --merge` writes it again";

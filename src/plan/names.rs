@@ -1,0 +1,113 @@
+//! Who has a name by which the loader asks for a kernel, where several kernels would have it.
+//!
+//! Decided over the whole plan, so that neither a filter nor a shard changes whose file has a name: a kernel that has
+//! the name as its own keeps it; then comes the kernel whose version is in the name as it is, then the first in the
+//! order of the plan.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::Build;
+use crate::kernel::{Architecture, Kernel};
+use crate::target::{self, LoaderName};
+
+/// A name by which the loader asks for a kernel that its list names otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The name.
+    pub name: LoaderName,
+    /// The kernel that has the name instead.
+    pub taken_by: Option<Arc<Kernel>>,
+    /// Where this kernel has it: those that would have had it too.
+    pub rivals: Vec<Arc<Kernel>>,
+}
+
+/// The loader's names for the kernels of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Names(HashMap<String, Alias>);
+
+impl Names {
+    /// Decides about the names of all kernels of a plan; builds of one kernel are neighbours.
+    pub(super) fn of(builds: &[Build]) -> Self {
+        let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
+        kernels.dedup_by(|right, left| {
+            Arc::ptr_eq(right, left) || right.identity() == left.identity()
+        });
+        let named: Vec<(&Arc<Kernel>, LoaderName)> = kernels
+            .par_iter()
+            .filter_map(|kernel| {
+                let name = target::find(&kernel.target)?.loader_name(kernel)?;
+                Some((*kernel, name))
+            })
+            .collect();
+        let mut claims: HashMap<(LoaderName, Architecture), Vec<&Arc<Kernel>>> = HashMap::new();
+        for (kernel, name) in named {
+            let key = (name, kernel.architecture);
+            claims.entry(key).or_default().push(kernel);
+        }
+        let mut aliases = HashMap::with_capacity(claims.len());
+        for ((name, architecture), claimants) in claims {
+            let owner = owner_of(&name, architecture, &kernels);
+            let winner = match owner {
+                Some(owner) => owner,
+                None => best_of(&claimants),
+            };
+            for kernel in &claimants {
+                let is_winner = Arc::ptr_eq(kernel, winner);
+                let others = claimants.iter().filter(|one| !Arc::ptr_eq(one, kernel));
+                let alias = Alias {
+                    name: name.clone(),
+                    taken_by: (!is_winner).then(|| Arc::clone(winner)),
+                    rivals: others
+                        .filter(|_| is_winner)
+                        .map(|one| Arc::clone(one))
+                        .collect(),
+                };
+                aliases.insert(kernel.identity_text(), alias);
+            }
+        }
+        Self(aliases)
+    }
+
+    /// The further name of a kernel.
+    pub fn alias(&self, kernel: &Kernel) -> Option<&Alias> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&kernel.identity_text())
+    }
+
+    /// The kernel that has the name by which the loader asks for `kernel`.
+    pub fn taken_by(&self, kernel: &Kernel) -> Option<&Arc<Kernel>> {
+        self.alias(kernel)?.taken_by.as_ref()
+    }
+
+    /// True if some kernel does not have its name.
+    pub fn has_conflicts(&self) -> bool {
+        self.0.values().any(|alias| alias.taken_by.is_some())
+    }
+}
+
+/// The kernel whose own name this is; `kernels` are sorted.
+fn owner_of<'a>(
+    name: &LoaderName,
+    architecture: Architecture,
+    kernels: &[&'a Arc<Kernel>],
+) -> Option<&'a Arc<Kernel>> {
+    let target = name.target.parse().ok()?;
+    let release = name.release.parse().ok()?;
+    let version = name.version.parse().ok()?;
+    let identity = (&target, &release, &version, architecture);
+    let position = kernels.binary_search_by(|kernel| kernel.identity().cmp(&identity));
+    Some(kernels[position.ok()?])
+}
+
+/// The first of those whose version is in the name as it is, else the first.
+fn best_of<'a>(claimants: &[&'a Arc<Kernel>]) -> &'a Arc<Kernel> {
+    let is_exact = |kernel: &&&Arc<Kernel>| {
+        target::find(&kernel.target).is_some_and(|target| target.has_exact_loader_name(kernel))
+    };
+    claimants.iter().find(is_exact).unwrap_or(&claimants[0])
+}
