@@ -8,6 +8,7 @@ use std::process::{Child, Output, Stdio};
 use assert_cmd::Command;
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
+use driverkit_matrix::kernel::Architecture;
 use driverkit_matrix::report::{BuildRecord, Manifest, read_manifest};
 use driverkit_matrix::source::{ConfigureCheck, read_configured_driver};
 use object::write::Object;
@@ -340,9 +341,18 @@ fn object(architecture: object::Architecture, sections: &[(&str, &[u8])]) -> Vec
 
 /// A module called scap for kernel `release`.
 pub(crate) fn module(release: &str) -> Vec<u8> {
-    let info = format!("license=GPL\0name=scap\0vermagic={release} {FLAGS} \0srcversion=ABC\0");
+    module_of(Architecture::Amd64, release)
+}
+
+/// The same for a machine.
+pub(crate) fn module_of(architecture: Architecture, release: &str) -> Vec<u8> {
+    let (machine, flags) = match architecture {
+        Architecture::Amd64 => (object::Architecture::X86_64, FLAGS.to_owned()),
+        Architecture::Arm64 => (object::Architecture::Aarch64, format!("{FLAGS} aarch64")),
+    };
+    let info = format!("license=GPL\0name=scap\0vermagic={release} {flags} \0srcversion=ABC\0");
     object(
-        object::Architecture::X86_64,
+        machine,
         &[
             (".modinfo", info.as_bytes()),
             (".gnu.linkonce.this_module", b"scap"),

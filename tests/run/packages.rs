@@ -6,7 +6,7 @@ use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_log;
 
-use crate::grid::{Grid, RELEASE};
+use crate::grid::{Grid, RELEASE, deb};
 use crate::server::Server;
 use crate::{BUILD, NOTHING};
 
@@ -311,4 +311,46 @@ fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
     let log = grid.record().artifacts[0].log.clone().expect("a log");
     let log = read_log(&grid.path("out").join(log)).unwrap();
     assert_eq!(log.lines().count(), count + 1, "{log}");
+}
+
+#[test]
+fn reordered_headers_build_nothing_again() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    grid.jobs();
+    let [a, b, c] = grid.headers("1").map(|path| path.display().to_string());
+    for order in [[&b, &a, &c], [&c, &b, &a], [&b, &c, &a]] {
+        let matrix = grid.matrix(&["1"]);
+        let (before, _) = matrix.split_once("headers = ").unwrap();
+        grid.write_matrix(&format!("{before}headers = {order:?} }}]\n"));
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 0, "{text}");
+        assert!(!grid.path("journal").exists(), "{order:?}: {text}");
+    }
+}
+
+/// Where two packages hold one folder, the one with the kernel's tree counts, whichever comes first.
+#[test]
+fn folder_of_two_packages_is_the_one_with_the_tree() {
+    let grid = Grid::new();
+    let folder = format!("usr/src/linux-headers-{RELEASE}");
+    let config =
+        "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n";
+    let uts = format!("#define UTS_RELEASE \"{RELEASE}\"\n");
+    let tree = deb(&[
+        (&format!("{folder}/.config"), config),
+        (&format!("{folder}/include/generated/utsrelease.h"), &uts),
+        (&format!("{folder}/Makefile"), "all:\n"),
+    ]);
+    let other = deb(&[(&format!("{folder}/README"), "x\n")]);
+    for (first, second) in [(&tree, &other), (&other, &tree)] {
+        grid.write("debs/a.deb", first);
+        grid.write("debs/b.deb", second);
+        let headers = ["a", "b"].map(|name| grid.path(&format!("debs/{name}.deb")));
+        let kernel = format!("{{ release = \"{RELEASE}\", headers = {headers:?} }}");
+        let matrix = grid.matrix(&[]);
+        grid.write_matrix(&matrix.replace("kernels = []", &format!("kernels = [{kernel}]")));
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 0, "{text}");
+    }
 }
