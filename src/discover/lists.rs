@@ -123,7 +123,7 @@ pub(super) fn collect(
 fn shortened(reasons: &[String]) -> String {
     let mut named = reasons[..reasons.len().min(NAMED_ENTRIES)].join("; ");
     if let Some(more @ 1..) = reasons.len().checked_sub(NAMED_ENTRIES) {
-        named += &format!("; and {more} more");
+        named = format!("{named}; and {more} more");
     }
     named
 }

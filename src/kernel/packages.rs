@@ -86,7 +86,7 @@ impl PackageSet {
 
     /// Changes packages in place; what `change` returns is counted.
     pub fn update(&mut self, mut change: impl FnMut(&mut Package) -> bool) -> usize {
-        let changed = self.0.iter_mut().map(|package| change(package));
+        let changed = self.0.iter_mut().map(&mut change);
         let count = changed.filter(|&is_changed| is_changed).count();
         if count > 0 {
             self.restore_order();

@@ -215,15 +215,14 @@ impl OutFolder {
             return Ok(None);
         };
         let known = lock(&self.placed).get(alias).cloned();
-        let holder = match known {
-            Some(placed) => Some(placed.alias_of.unwrap_or(placed.path)),
+        let holder = if let Some(placed) = known {
+            Some(placed.alias_of.unwrap_or(placed.path))
+        } else {
             // Names that earlier versions gave are not written down.
-            None => {
-                let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
-                let placed = lock(&self.placed);
-                let mut others = placed.values().filter(|one| one.sha256 == digest);
-                others.find_map(|one| one.alias_of.is_none().then(|| one.path.clone()))
-            }
+            let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
+            let placed = lock(&self.placed);
+            let mut others = placed.values().filter(|one| one.sha256 == digest);
+            others.find_map(|one| one.alias_of.is_none().then(|| one.path.clone()))
         };
         Ok(holder.filter(|holder| holder != path))
     }

@@ -46,6 +46,10 @@ impl Contradiction {
 }
 
 /// The value of one side where only one side changed it, or both to the same.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers make the value for it"
+)]
 fn changed<T: PartialEq>(base: Option<T>, ours: T, theirs: T) -> Option<T> {
     if ours == theirs || base.as_ref() == Some(&theirs) {
         Some(ours)
@@ -241,6 +245,12 @@ impl<'a> Side<'a> {
         Ok(Self { text, lines, lock })
     }
 
+    fn of_file(path: &'a Path, text: &'a str) -> Result<Self, LockError> {
+        let text = LockText { path, text };
+        let lines = text.lines();
+        Self::read(text, lines)
+    }
+
     /// The line that a kernel is on.
     fn line_of(&self, locked: &LockedKernel) -> usize {
         let of_kernel = self.lines.iter().skip(1).find(|(number, line)| {
@@ -372,17 +382,15 @@ impl Lock {
         let texts = [base, ours, theirs].map(fs::read_to_string);
         let [base_text, our_text, their_text] = texts;
         let (base_text, our_text, their_text) = (base_text?, our_text?, their_text?);
-        fn side<'a>(path: &'a Path, text: &'a str) -> Result<Side<'a>, LockError> {
-            let text = LockText { path, text };
-            let lines = text.lines();
-            Side::read(text, lines)
-        }
         // git gives an empty file where both sides added the lock.
         let base = (!base_text.is_empty())
-            .then(|| side(base, &base_text))
+            .then(|| Side::of_file(base, &base_text))
             .transpose()?;
-        let (merged, contradictions) =
-            merge_sides(base, &side(ours, &our_text)?, &side(theirs, &their_text)?)?;
+        let (merged, contradictions) = merge_sides(
+            base,
+            &Side::of_file(ours, &our_text)?,
+            &Side::of_file(theirs, &their_text)?,
+        )?;
         fs::write(ours, merged.to_bytes())?;
         Ok(contradictions)
     }
