@@ -22,6 +22,29 @@ pub struct SourceFile {
     pub text: String,
 }
 
+impl SourceFile {
+    /// The first marker that a merge left in the text, as an error at its line.
+    pub fn conflict_marker(self: &Arc<Self>) -> Option<Diagnostic> {
+        let mut start = 0;
+        for line in self.text.split_inclusive('\n') {
+            if line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") {
+                let place = Place {
+                    file: Arc::clone(self),
+                    span: start..start + line.trim_end().len(),
+                };
+                let fault = Diagnostic::error("a merge conflict that nobody has resolved");
+                return Some(
+                    fault
+                        .at(place, "")
+                        .help("keep one of the two sides, and remove the markers"),
+                );
+            }
+            start += line.len();
+        }
+        None
+    }
+}
+
 /// A stretch of a file.
 #[derive(Clone, Debug)]
 pub struct Place {

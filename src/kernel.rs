@@ -35,6 +35,17 @@ pub enum ParseKernelError {
     /// An empty text, or one longer than 255 characters.
     #[error("kernel release or version has {0} characters; 1 to 255 are allowed")]
     Length(usize),
+    /// A version that is none; where it is the output of `uname -v`, the part of it that is meant.
+    #[error("`{text}` is no kernel version{}", match meant {
+        Some(meant) => format!(": write {meant}, the number after # in `uname -v`"),
+        None => ", which starts with a digit, as in 1, 63 or 24~20.04.3".to_owned(),
+    })]
+    Version {
+        /// The whole text.
+        text: String,
+        /// What a person meant.
+        meant: Option<String>,
+    },
     /// An architecture that is not supported.
     #[error(
         "architecture `{0}` is unknown: amd64 (or x86_64) and arm64 (or aarch64) are supported"
@@ -195,7 +206,26 @@ impl FromStr for KernelVersion {
     type Err = ParseKernelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The whole of `uname -v` (`#63~20.04.1-Ubuntu SMP ...`), or its first word.
+        let word = text.trim_start_matches('#');
+        let word = word.split_whitespace().next().unwrap_or_default();
+        let (number, rest) = word.split_at(word.find('-').unwrap_or(word.len()));
+        let is_of_uname = text.starts_with('#') || text.contains(char::is_whitespace);
+        let has_name = rest.starts_with("-Ubuntu") && !number.contains('_');
+        let starts_well = number.starts_with(|first: char| first.is_ascii_digit());
+        if (is_of_uname || has_name) && starts_well {
+            return Err(ParseKernelError::Version {
+                text: text.to_owned(),
+                meant: Some(number.to_owned()),
+            });
+        }
         check_characters(text)?;
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(ParseKernelError::Version {
+                text: text.to_owned(),
+                meant: None,
+            });
+        }
         Ok(Self(text.into()))
     }
 }

@@ -71,6 +71,9 @@ pub fn write(value: &impl Serialize) -> Result<String, String> {
 }
 
 fn parse<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
+    if let Some(marker) = file.conflict_marker() {
+        return Err(marker);
+    }
     let mut options = Options::default();
     if let Some(budget) = &mut options.budget {
         budget.max_nodes = NODES;

@@ -14,3 +14,8 @@ mod local;
 #[path = "common/server.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod server;
+#[path = "driverkit/tree.rs"]
+mod tree;
+#[path = "common/workspace.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod workspace;

@@ -1,7 +1,10 @@
-//! `import`: a tree of dbg-go, or lists of kernel-crawler, as a matrix with its lock.
+//! `import`: a tree of dbg-go, or lists of kernel-crawler, as a matrix with its lock; `validate`: the checks alone.
+
+mod tree;
 
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -9,11 +12,16 @@ use super::output::count;
 use super::refresh::RefreshOptions;
 use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
+use crate::diagnostic::SourceFile;
 use crate::driver::DriverVersion;
+use crate::driverkit::read_tree;
 use crate::fs;
 use crate::kernel::Architecture;
+use crate::matrix;
 
 /// Make a matrix and its lock of dbg-go's configuration tree or of kernel-crawler's lists
+///
+/// Exit code 1 when something of what was read is in doubt: what that is, is printed.
 #[derive(Debug, Args)]
 pub(super) struct ImportArguments {
     /// A folder of dbg-go (`driverkit/config`), or kernel-crawler lists as [ARCH=]FILE
@@ -27,41 +35,116 @@ pub(super) struct ImportArguments {
     /// Driver versions of the matrix [default: the tree's folders]
     #[arg(long, value_name = "VERSION")]
     driver: Vec<DriverVersion>,
-    /// Replace a matrix that is there
+    /// Replace a matrix that is there, and its lock
     #[arg(long)]
     force: bool,
+    /// Only check what would be imported, as `dbg-go configs validate` does; write nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Check dbg-go's configuration trees or driverkit's files, as `dbg-go configs validate` does
+///
+/// Every fault is shown with its file and line: unknown keys, values that are none, file names, architectures and
+/// output paths that do not fit, kernels that are named twice.
+#[derive(Debug, Args)]
+pub(super) struct ValidateArguments {
+    /// Folders of configuration files, or single files
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+impl ValidateArguments {
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let mut is_doubtful = false;
+        let mut faults = Vec::new();
+        for path in &self.paths {
+            match read_tree(path) {
+                Ok(tree) => {
+                    context.warn(&tree.warnings);
+                    is_doubtful |= !tree.warnings.is_empty();
+                    let good = count(tree.files.len(), "good file");
+                    context.notice(&format!("{}: {good}", path.display()));
+                }
+                Err(mut wrong) => faults.append(&mut wrong),
+            }
+        }
+        if faults.is_empty() {
+            Ok(status_of(is_doubtful))
+        } else {
+            Err(CliError::Diagnostics(faults))
+        }
+    }
+}
+
+fn status_of(is_doubtful: bool) -> ExitStatus {
+    if is_doubtful {
+        ExitStatus::Incomplete
+    } else {
+        ExitStatus::Success
+    }
+}
+
+/// A matrix that is to be written.
+struct Imported {
+    text: String,
+    /// What of the import is in doubt.
+    doubts: Vec<String>,
 }
 
 impl ImportArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        if self.out.exists() && !self.force {
+        if self.out.exists() && !self.force && !self.check {
             return Err(CliError::Input {
                 message: format!("{} is there already", self.out.display()),
                 help: Some("write --out with another name, or --force to replace it".to_owned()),
             });
         }
-        let text = self.matrix()?;
-        fs::write(&self.out, text)?;
-        let sources = Sources::read(std::slice::from_ref(&self.out))?;
-        let refreshed = sources.refresh_all(context, RefreshOptions::default())?;
-        for one in &refreshed {
-            let total: usize = one.changes.iter().map(|(_, changes)| changes.total).sum();
-            context.notice(&format!(
-                "{} and {}: {}",
-                self.out.display(),
-                one.path.display(),
-                count(total, "kernel")
-            ));
+        let imported = self.matrix()?;
+        // The matrix is written last: what cannot be read leaves nothing behind.
+        let file = SourceFile {
+            path: self.out.clone(),
+            text: imported.text.clone(),
+        };
+        let sources = Sources {
+            matrices: vec![matrix::read(Arc::new(file)).map_err(CliError::Diagnostics)?],
+        };
+        let options = RefreshOptions {
+            is_fresh: true,
+            is_check: self.check,
+            ..RefreshOptions::default()
+        };
+        let refreshed = sources.refresh_all(context, options)?;
+        if !self.check {
+            fs::write(&self.out, &imported.text)?;
         }
-        Ok(ExitStatus::Success)
+        for doubt in &imported.doubts {
+            context.notice(doubt);
+        }
+        let mut is_doubtful = !imported.doubts.is_empty();
+        for one in &refreshed {
+            is_doubtful |= !one.notices.is_empty();
+            let total: usize = one.changes.iter().map(|(_, changes)| changes.total).sum();
+            let kernels = count(total, "kernel");
+            context.notice(&if self.check {
+                format!("nothing written: {kernels} would be imported")
+            } else {
+                format!(
+                    "{} and {}: {kernels}",
+                    self.out.display(),
+                    one.path.display()
+                )
+            });
+        }
+        Ok(status_of(is_doubtful))
     }
 
-    fn matrix(&self) -> Result<String, CliError> {
+    fn matrix(&self) -> Result<Imported, CliError> {
         let folder = self.out.parent().unwrap_or(Path::new(""));
         if let [path] = self.paths.as_slice()
             && Path::new(path).is_dir()
         {
-            return self.matrix_of_tree(Path::new(path), folder);
+            return tree::matrix_of(Path::new(path), folder, &self.driver);
         }
         let mut lists: Vec<(Architecture, PathBuf)> = Vec::new();
         for path in &self.paths {
@@ -83,69 +166,23 @@ impl ImportArguments {
         let mut paths = String::new();
         for (position, (architecture, path)) in lists.iter().enumerate() {
             let separator = if position > 0 { ", " } else { "" };
-            let path = quoted(&relative(path, folder)?);
+            let path = quoted(&relative(path, folder)?.to_string_lossy());
             // Writing to a String cannot fail.
             let _ = write!(paths, "{separator}{architecture} = {path}");
         }
-        let source = format!("{{ from = \"kernel-crawler\", path = {{ {paths} }} }}");
-        Ok(matrix_text(&drivers, &architectures, &["module"], &source))
-    }
-
-    fn matrix_of_tree(&self, tree: &Path, folder: &Path) -> Result<String, CliError> {
-        let mut drivers: Vec<String> = self.driver.iter().map(ToString::to_string).collect();
-        let mut architectures = Vec::new();
-        let mut found = Vec::new();
-        for version in folders_in(tree)? {
-            let machines: Vec<Architecture> = folders_in(&tree.join(&version))?
-                .iter()
-                .filter_map(|name| name.parse().ok())
-                .collect();
-            if machines.is_empty() {
-                continue;
-            }
-            architectures.extend(machines);
-            found.push(version);
-        }
-        if drivers.is_empty() {
-            drivers = found;
-        }
-        if drivers.is_empty() {
-            return Err(CliError::Input {
-                message: format!(
-                    "{} has no folders <driver version>/<x86_64|aarch64>",
-                    tree.display()
-                ),
-                help: Some("name the folder driverkit/config of dbg-go".to_owned()),
-            });
-        }
-        architectures.sort();
-        architectures.dedup();
-        let architectures: Vec<&str> = architectures.iter().map(|one| one.as_str()).collect();
-        let drivers: Vec<&str> = drivers.iter().map(String::as_str).collect();
-        let artifacts: &[&str] = if names_probes(tree) {
-            &["module", "probe"]
-        } else {
-            &["module"]
-        };
-        let path = quoted(&relative(tree, folder)?);
-        let source = format!("{{ from = \"driverkit\", path = {path} }}");
-        Ok(matrix_text(&drivers, &architectures, artifacts, &source))
+        let text = format!(
+            "drivers = {drivers:?}\narchitectures = {architectures:?}\nartifacts = [\"module\"]\n\n[[target]]\nname = \"*\"\nkernels = {{ from = \"kernel-crawler\", path = {{ {paths} }} }}\n"
+        );
+        Ok(Imported {
+            text,
+            doubts: Vec::new(),
+        })
     }
 }
 
-fn matrix_text(
-    drivers: &[&str],
-    architectures: &[&str],
-    artifacts: &[&str],
-    source: &str,
-) -> String {
-    format!(
-        "drivers = {drivers:?}\narchitectures = {architectures:?}\nartifacts = {artifacts:?}\n\n[[target]]\nname = \"*\"\nkernels = {source}\n"
-    )
-}
-
-fn quoted(path: &Path) -> String {
-    format!("{:?}", path.to_string_lossy())
+/// A string of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 /// The architecture and the path of a list.
@@ -170,41 +207,6 @@ fn list_of(text: &str) -> Result<(Architecture, PathBuf), CliError> {
             help: Some(format!("write amd64={text} or arm64={text}")),
         }),
     }
-}
-
-/// The names of the folders in a folder, sorted.
-fn folders_in(folder: &Path) -> Result<Vec<String>, CliError> {
-    let wrong = || fs::FileError::of("read folder", folder);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(wrong())? {
-        let entry = entry.map_err(wrong())?;
-        if entry.path().is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Whether one of the newest files asks for a probe; looks at one file of each folder only.
-fn names_probes(tree: &Path) -> bool {
-    let mut folders: Vec<PathBuf> = Vec::new();
-    walkdir::WalkDir::new(tree)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_file())
-        .filter(|entry| {
-            let folder = entry.path().parent().map(Path::to_owned);
-            let is_new = folders.last() != folder.as_ref();
-            folders.extend(folder.filter(|_| is_new));
-            is_new
-        })
-        .any(|entry| {
-            let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            text.lines()
-                .any(|line| line.trim_start().starts_with("probe:"))
-        })
 }
 
 /// The path as it is seen from `folder`.

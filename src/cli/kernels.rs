@@ -286,7 +286,7 @@ fn ask(
             Ok(discovered.kernels)
         }
         Err(error) if error.is_bad_input() => {
-            Err(CliError::Diagnostics(vec![error.diagnostic(matrix, entry)]))
+            Err(CliError::Diagnostics(error.diagnostics(matrix, entry)))
         }
         Err(error) => Err(CliError::Infrastructure {
             message: error.to_string(),

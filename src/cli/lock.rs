@@ -68,6 +68,7 @@ impl LockArguments {
         let options = RefreshOptions {
             accepted: &self.accept_shrink,
             is_check: self.check,
+            ..RefreshOptions::default()
         };
         let all = sources.refresh_all(context, options)?;
         if all.is_empty() {

@@ -24,6 +24,8 @@ pub(super) struct RefreshOptions<'a> {
     pub(super) accepted: &'a [Pattern],
     /// Whether nothing is written.
     pub(super) is_check: bool,
+    /// Whether a lock that is there is replaced, whatever it holds.
+    pub(super) is_fresh: bool,
 }
 
 /// What became of a lock.
@@ -35,6 +37,8 @@ pub(super) struct Refreshed {
     pub(super) matrix: PathBuf,
     /// How the kernels of each `[[target]]` changed, by label.
     pub(super) changes: Vec<(String, Changes)>,
+    /// What the sources were doubtful about.
+    pub(super) notices: Vec<String>,
     /// Whether the file is another one than before, or would be.
     pub(super) is_changed: bool,
 }
@@ -53,7 +57,12 @@ impl Sources {
                 continue;
             }
             let path = lock::path_of(&matrix.file.path);
-            let (lock, is_resolved) = Lock::read_resolved(&path)?.unwrap_or_default();
+            let known = if options.is_fresh {
+                None
+            } else {
+                Lock::read_resolved(&path)?
+            };
+            let (lock, is_resolved) = known.unwrap_or_default();
             if is_resolved {
                 let lock = path.display();
                 context.notice(&format!(
@@ -151,6 +160,7 @@ impl Refresh<'_> {
         };
         let mut changes = Vec::new();
         let mut configs = BTreeMap::new();
+        let mut notices = Vec::new();
         let mut diagnostics = Vec::new();
         let mut is_bad_input = true;
         for entry in entries {
@@ -169,6 +179,7 @@ impl Refresh<'_> {
                     for notice in &discovered.notices {
                         self.context.notice(notice);
                     }
+                    notices.append(&mut discovered.notices);
                     configs.append(&mut discovered.configs);
                     let digest = source_digest(entry);
                     let change = lock.refresh(&entry.label, digest, discovered.kernels, &rules);
@@ -176,7 +187,7 @@ impl Refresh<'_> {
                 }
                 Err(error) => {
                     is_bad_input &= error.is_bad_input();
-                    diagnostics.push(error.diagnostic(self.matrix, entry));
+                    diagnostics.extend(error.diagnostics(self.matrix, entry));
                 }
             }
         }
@@ -200,6 +211,7 @@ impl Refresh<'_> {
             path: self.path,
             matrix: self.matrix.file.path.clone(),
             changes,
+            notices,
             is_changed,
         };
         Ok((lock, refreshed))

@@ -22,6 +22,9 @@ pub enum DiscoverError {
         /// What is wrong.
         message: String,
     },
+    /// Files that a person wrote, with everything that is wrong with them.
+    #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
+    Files(Vec<Diagnostic>),
     /// The source cannot do what the matrix asks; trying again changes nothing.
     #[error("{message}")]
     Unsupported {
@@ -54,7 +57,7 @@ impl DiscoverError {
             Self::At { error, .. } => error.is_bad_input(),
             Self::Mirror(error) => !error.is_transient(),
             Self::Fetch { source } => source.is_not_there(),
-            Self::File(_) | Self::Format { .. } | Self::Unsupported { .. } => true,
+            Self::File(_) | Self::Format { .. } | Self::Files(_) | Self::Unsupported { .. } => true,
         }
     }
 
@@ -69,13 +72,17 @@ impl DiscoverError {
         }
     }
 
-    /// The error as a message at the place that led to it.
-    pub fn diagnostic(&self, matrix: &Matrix, entry: &TargetEntry) -> Diagnostic {
-        let span = match self {
-            Self::At { span, .. } => span.clone(),
-            _ => entry.kernels.span(),
+    /// The error as messages: those of a person's own files with their places, everything else with the place in the
+    /// matrix that led to it.
+    pub fn diagnostics(&self, matrix: &Matrix, entry: &TargetEntry) -> Vec<Diagnostic> {
+        let (span, error) = match self {
+            Self::At { span, error } => (span.clone(), &**error),
+            error => (entry.kernels.span(), error),
         };
-        Diagnostic::error(format!("no kernels for `{}`: {self}", entry.name.get_ref()))
-            .at(matrix.place(span), "asked for here")
+        if let Self::Files(faults) = error {
+            return faults.clone();
+        }
+        let message = format!("no kernels for `{}`: {error}", entry.name.get_ref());
+        vec![Diagnostic::error(message).at(matrix.place(span), "asked for here")]
     }
 }

@@ -127,14 +127,15 @@ async fn ask(
             }
             lists::join(lists)
         }
-        SourceKind::Driverkit(place) => {
+        SourceKind::Driverkit { place, outputs } => {
             let place_ref = place.get_ref();
             if place_ref.is_remote() {
                 return Err(DiscoverError::Unsupported {
                     message: "a folder of YAML files is read from this machine only".to_owned(),
                 });
             }
-            driverkit::read(&place_ref.path()).map_err(|error| error.at(place.span()))?
+            driverkit::read(&place_ref.path(), outputs.as_deref())
+                .map_err(|error| error.at(place.span()))?
         }
         SourceKind::Csv(place) | SourceKind::Text(place) => {
             let bytes = read_place(place, context).await?;
@@ -142,7 +143,7 @@ async fn ask(
                 SourceKind::Csv(_) => table::read_csv,
                 _ => table::read_text,
             };
-            read(&place.get_ref().written, &bytes, entry).map_err(|error| error.at(place.span()))?
+            read(place.get_ref(), bytes, entry).map_err(|error| error.at(place.span()))?
         }
         SourceKind::Mirror(mirror) => {
             // Mirrors select for themselves: in each suite or repository apart.
@@ -193,6 +194,6 @@ pub fn needs_fetcher(kernels: &KernelSources) -> bool {
         SourceKind::Mirror(_) => true,
         SourceKind::Crawler(lists) => lists.iter().any(|(_, place)| place.get_ref().is_remote()),
         SourceKind::Csv(place) | SourceKind::Text(place) => place.get_ref().is_remote(),
-        SourceKind::Driverkit(_) => false,
+        SourceKind::Driverkit { .. } => false,
     })
 }

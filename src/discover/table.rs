@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use super::lists::{self, Entry, ListedKernel};
+use super::lists::{self, Entry};
 use super::{DiscoverError, Listed};
+use crate::diagnostic::{Diagnostic, Place, SourceFile};
 use crate::kernel::Architecture;
-use crate::matrix::TargetEntry;
+use crate::matrix::{ListPlace, TargetEntry};
+
+/// How many faults of a file are shown.
+const SHOWN_FAULTS: usize = 50;
 
 /// The columns, by the names that they may have; the first is the usual one.
 const COLUMNS: [(&str, &[&str]); 6] = [
@@ -17,66 +21,144 @@ const COLUMNS: [(&str, &[&str]); 6] = [
     ("config", &["config", "kernelconfigdata"]),
 ];
 
+/// What is wrong with a table, and the kernels that it names: a person's own file is read whole or not at all.
+struct Rows {
+    file: Arc<SourceFile>,
+    listed: Listed,
+    faults: Vec<Diagnostic>,
+}
+
+impl Rows {
+    /// A file that is text, not a web page, and without markers of a merge.
+    fn of(place: &ListPlace, bytes: Vec<u8>) -> Result<Self, DiscoverError> {
+        let wrong = |message: String| DiscoverError::Format {
+            name: place.written.clone(),
+            message,
+        };
+        if lists::is_web_page(&bytes) {
+            return Err(wrong("it is a web page".to_owned()));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        let path = if place.is_remote() {
+            place.written.clone().into()
+        } else {
+            place.path()
+        };
+        let file = Arc::new(SourceFile { path, text });
+        match file.conflict_marker() {
+            Some(marker) => Err(DiscoverError::Files(vec![marker])),
+            None => Ok(Self {
+                file,
+                listed: Listed::default(),
+                faults: Vec::new(),
+            }),
+        }
+    }
+
+    /// Notes what is wrong with the line that begins at a byte of the file.
+    fn fault(&mut self, start: usize, message: impl Into<String>, help: Option<String>) {
+        let text = self.file.text.get(start..).unwrap_or_default();
+        // Before a row there may be empty lines.
+        let line = text.trim_start_matches(['\r', '\n']);
+        let start = start + text.len() - line.len();
+        let line = line.lines().next().unwrap_or_default();
+        let place = Place {
+            file: Arc::clone(&self.file),
+            span: start..start + line.len(),
+        };
+        let fault = Diagnostic::error(message).at(place, "");
+        self.faults.push(fault.maybe_help(help));
+    }
+
+    /// Adds the kernels of a line: one of each architecture of the entry, where it names none.
+    fn add(&mut self, start: usize, texts: &Texts<'_>, entry: &TargetEntry, source: &Arc<str>) {
+        let architectures = match texts.architecture.map(str::parse::<Architecture>) {
+            None => entry.architectures.clone(),
+            Some(Ok(architecture)) => vec![architecture],
+            Some(Err(error)) => return self.fault(start, error.to_string(), None),
+        };
+        for architecture in architectures {
+            let headers = texts.headers.unwrap_or_default().split_whitespace();
+            let entry = Entry {
+                target: texts.target.unwrap_or(entry.name.get_ref().as_str()),
+                release: texts.release,
+                version: texts.version,
+                headers: headers.map(str::to_owned).collect(),
+                config: texts.config,
+            };
+            match lists::read_entry(entry, architecture, source) {
+                Ok((found, config)) => {
+                    if let (Some(digest), Some(config)) = (found.kernel.config_sha256, config) {
+                        self.listed.configs.insert(digest, config);
+                    }
+                    self.listed.found.push(found);
+                }
+                // The same for each architecture.
+                Err(reason) => return self.fault(start, reason, None),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Listed, DiscoverError> {
+        if self.faults.is_empty() {
+            return Ok(self.listed);
+        }
+        let hidden = self.faults.len().saturating_sub(SHOWN_FAULTS);
+        self.faults.truncate(SHOWN_FAULTS);
+        if hidden > 0 {
+            let message = format!("{hidden} more lines cannot be read");
+            self.faults.push(Diagnostic::error(message));
+        }
+        Err(DiscoverError::Files(self.faults))
+    }
+}
+
 /// Reads a CSV file. Needed is the column `release`; the others may be missing or empty: `target` is the entry's then,
 /// and without `architecture` a kernel is there for all of the entry's. Several `headers` are parted by blanks;
 /// `config` is base64.
 pub(super) fn read_csv(
-    name: &str,
-    bytes: &[u8],
+    place: &ListPlace,
+    bytes: Vec<u8>,
     entry: &TargetEntry,
 ) -> Result<Listed, DiscoverError> {
-    let wrong = |message: String| DiscoverError::Format {
-        name: name.to_owned(),
-        message,
-    };
-    if lists::is_web_page(bytes) {
-        return Err(wrong("it is a web page".to_owned()));
-    }
+    let mut rows = Rows::of(place, bytes)?;
+    let file = Arc::clone(&rows.file);
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_reader(bytes);
-    let head = reader.headers().map_err(|error| wrong(error.to_string()))?;
-    let mut places = [None; COLUMNS.len()];
-    for (position, column) in head.iter().enumerate() {
-        let known = COLUMNS
-            .iter()
-            .position(|(_, names)| names.contains(&column.to_ascii_lowercase().as_str()));
-        match known {
-            Some(known) if places[known].is_some() => {
-                return Err(wrong(format!(
-                    "its column {} is there twice",
-                    COLUMNS[known].0
-                )));
-            }
-            Some(known) => places[known] = Some(position),
-            None => {
-                let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-                let help = crate::diagnostic::did_you_mean(column, names.iter().copied())
-                    .unwrap_or_else(|| format!("known are {}", names.join(", ")));
-                return Err(wrong(format!(
-                    "its first line has an unknown column `{column}`: {help}"
-                )));
-            }
+        .from_reader(file.text.as_bytes());
+    let columns = match reader.headers() {
+        Ok(head) => columns_of(head, &mut rows),
+        Err(error) => {
+            rows.fault(0, error.to_string(), None);
+            None
         }
-    }
-    if places[1].is_none() {
-        return Err(wrong("its first line has no column `release`".to_owned()));
-    }
+    };
+    let Some(columns) = columns else {
+        return rows.finish();
+    };
     let source: Arc<str> = "csv".into();
-    let mut read = Vec::new();
     for record in reader.records() {
+        let start = |position: Option<&csv::Position>| {
+            let byte = position.map_or(0, csv::Position::byte);
+            usize::try_from(byte).unwrap_or_default()
+        };
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                read.push(Err(error.to_string()));
+                let message = match error.kind() {
+                    csv::ErrorKind::UnequalLengths {
+                        expected_len, len, ..
+                    } => format!("{len} cells, and the first line names {expected_len} columns"),
+                    _ => error.to_string(),
+                };
+                rows.fault(start(error.position()), message, None);
                 continue;
             }
         };
         let cell = |column: usize| {
-            let text = record.get(places[column]?)?;
+            let text = record.get(columns[column]?)?;
             (!text.is_empty()).then_some(text)
         };
-        let line = record.position().map_or(0, csv::Position::line);
         let texts = Texts {
             target: cell(0),
             release: cell(1).unwrap_or_default(),
@@ -85,29 +167,54 @@ pub(super) fn read_csv(
             headers: cell(4),
             config: cell(5),
         };
-        read.extend(rows(&texts, entry, &source, line));
+        rows.add(start(record.position()), &texts, entry, &source);
     }
-    lists::collect(name, read)
+    rows.finish()
+}
+
+/// Where each of [`COLUMNS`] is, by the first line.
+fn columns_of(head: &csv::StringRecord, rows: &mut Rows) -> Option<[Option<usize>; COLUMNS.len()]> {
+    let mut places = [None; COLUMNS.len()];
+    for (position, column) in head.iter().enumerate() {
+        let known = COLUMNS
+            .iter()
+            .position(|(_, names)| names.contains(&column.to_ascii_lowercase().as_str()));
+        match known {
+            Some(known) if places[known].is_some() => {
+                let message = format!("column {} is there twice", COLUMNS[known].0);
+                rows.fault(0, message, None);
+            }
+            Some(known) => places[known] = Some(position),
+            None => {
+                let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+                let help = crate::diagnostic::did_you_mean(column, names.iter().copied())
+                    .unwrap_or_else(|| format!("known are {}", names.join(", ")));
+                rows.fault(0, format!("unknown column `{column}`"), Some(help));
+            }
+        }
+    }
+    if places[1].is_none() {
+        let help =
+            "the first line names the columns, as in target,release,version,architecture,headers";
+        rows.fault(0, "no column `release`", Some(help.to_owned()));
+    }
+    rows.faults.is_empty().then_some(places)
 }
 
 /// Reads a text file: `release [version [architecture]]` a line; `#` begins a comment.
 pub(super) fn read_text(
-    name: &str,
-    bytes: &[u8],
+    place: &ListPlace,
+    bytes: Vec<u8>,
     entry: &TargetEntry,
 ) -> Result<Listed, DiscoverError> {
-    let wrong = |message: String| DiscoverError::Format {
-        name: name.to_owned(),
-        message,
-    };
-    if lists::is_web_page(bytes) {
-        return Err(wrong("it is a web page".to_owned()));
-    }
-    let text = str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut rows = Rows::of(place, bytes)?;
+    let file = Arc::clone(&rows.file);
     let source: Arc<str> = "text".into();
-    let mut read = Vec::new();
-    for (line, text) in (1..).zip(text.lines()) {
-        let text = text.split('#').next().unwrap_or_default();
+    let mut next = 0;
+    for line in file.text.split_inclusive('\n') {
+        let start = next;
+        next += line.len();
+        let text = line.split('#').next().unwrap_or_default();
         let mut words = text.split_whitespace();
         let Some(release) = words.next() else {
             continue;
@@ -119,13 +226,14 @@ pub(super) fn read_text(
             ..Texts::default()
         };
         match words.next() {
-            Some(more) => read.push(Err(format!(
-                "line {line}: `{more}` is more than release, version and architecture"
-            ))),
-            None => read.extend(rows(&texts, entry, &source, line)),
+            Some(more) => {
+                let message = format!("`{more}` is more than release, version and architecture");
+                rows.fault(start, message, None);
+            }
+            None => rows.add(start, &texts, entry, &source),
         }
     }
-    lists::collect(name, read)
+    rows.finish()
 }
 
 #[derive(Default)]
@@ -136,31 +244,4 @@ struct Texts<'a> {
     architecture: Option<&'a str>,
     headers: Option<&'a str>,
     config: Option<&'a str>,
-}
-
-/// The kernels of a line: one of each architecture of the entry, where it names none.
-fn rows(
-    texts: &Texts<'_>,
-    entry: &TargetEntry,
-    source: &Arc<str>,
-    line: u64,
-) -> Vec<Result<ListedKernel, String>> {
-    let at = |reason: String| format!("line {line}: {reason}");
-    let architectures = match texts.architecture.map(str::parse::<Architecture>) {
-        None => entry.architectures.clone(),
-        Some(Ok(architecture)) => vec![architecture],
-        Some(Err(error)) => return vec![Err(at(error.to_string()))],
-    };
-    let read = |architecture| {
-        let headers = texts.headers.unwrap_or_default().split_whitespace();
-        let entry = Entry {
-            target: texts.target.unwrap_or(entry.name.get_ref().as_str()),
-            release: texts.release,
-            version: texts.version,
-            headers: headers.map(str::to_owned).collect(),
-            config: texts.config,
-        };
-        lists::read_entry(entry, architecture, source).map_err(at)
-    };
-    architectures.into_iter().map(read).collect()
 }

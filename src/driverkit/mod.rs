@@ -2,7 +2,8 @@
 //!
 //! In: what flags say, the environment, a file. Out: [`Values`], each with its origin (flag before environment before
 //! file), and from them a [`Request`] that was checked. The facts are driverkit's documented behaviour as of 0.23;
-//! where it is wrong, this is right. Nothing here knows clap, and nothing here opens a connection.
+//! where it is wrong, this is right. A folder of such files ([`read_tree`]) is read by the same rules. Nothing here
+//! knows clap, and nothing here opens a connection.
 
 mod cluster;
 mod file;
@@ -10,6 +11,8 @@ mod keys;
 mod names;
 mod reader;
 mod request;
+mod tree;
+mod tree_file;
 mod values;
 
 pub use cluster::{ClientRequest, PodRequest};
@@ -18,6 +21,7 @@ pub use keys::{KEYS, LISTS, NOT_OF_LOCAL, ONLY_FLAGS, variable_of};
 pub use names::{LogLevel, check_image_name, check_proxy, parse_log_level, parse_timeout};
 pub use reader::Reader;
 pub use request::{Image, ImageRequest, Output, Registry, Request};
+pub use tree::{Tree, TreeFile, read_tree};
 pub use values::{Given, Origin, Values};
 
 #[cfg(test)]

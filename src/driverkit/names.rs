@@ -82,14 +82,24 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
     if path.is_dir() {
         return Err(format!("{text} is a folder"));
     }
-    if path.extension().is_none_or(|found| found != extension) {
-        return Err(format!("`{text}` does not end with .{extension}"));
-    }
+    check_output_name(text, extension)?;
     let mut above = path.ancestors().skip(1);
     if let Some(file) = above.find(|above| above.is_file()) {
         return Err(format!("{} is a file, not a folder", file.display()));
     }
     std::path::absolute(path).map_err(|error| format!("`{text}`: {error}"))
+}
+
+/// Whether a path ends as the files of an artifact do: with a name and `extension`.
+pub(super) fn check_output_name(text: &str, extension: &str) -> Result<(), String> {
+    if Path::new(text)
+        .extension()
+        .is_some_and(|found| found == extension)
+    {
+        Ok(())
+    } else {
+        Err(format!("`{text}` does not end with .{extension}"))
+    }
 }
 
 /// Reads the content of a kernel's `.config` from its base64 form.

@@ -223,7 +223,29 @@ fn repository_name(text: &str) -> Result<String, String> {
     check_repository_name(text).map(|()| text.to_owned())
 }
 
+/// The kernel of one build, which has to be one for which something can be built.
 fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
+    let kernel = named_kernel(reader, config)?;
+    let Some(target) = target::find(&kernel.target) else {
+        return Some(kernel);
+    };
+    if target.needs_config() && reader.values.text("kernelconfigdata").is_none() {
+        let fault = Diagnostic::error(format!(
+            "target {} needs the kernel's configuration: `kernelconfigdata` is missing",
+            kernel.target
+        ));
+        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
+        reader.faults.push(fault.help(help));
+    }
+    if let Err(message) = target.check_release(&kernel.release, kernel.architecture) {
+        reader.fault("kernelrelease", &message);
+        return None;
+    }
+    Some(kernel)
+}
+
+/// The kernel that the keys name, whether or not something can be built for it.
+pub(super) fn named_kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let text_of = |error: crate::kernel::ParseKernelError| error.to_string();
     let target = target_id(reader);
     let architecture = reader
@@ -239,36 +261,20 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let version = reader.parsed("kernelversion", |text| text.parse().map_err(text_of));
     let urls = reader.list("kernelurls", check_package_url);
     let target = target?;
-    let is_ubuntu = target.as_str().starts_with("ubuntu");
-    let is_emptied = |key| {
-        let given = reader.values.given(key);
-        given.is_some_and(|given| given.items.is_empty())
-    };
-    if is_ubuntu && is_emptied("kernelversion") {
+    let is_emptied = reader
+        .values
+        .given("kernelversion")
+        .is_some_and(|given| given.items.is_empty());
+    if target.as_str().starts_with("ubuntu") && is_emptied {
         reader.fault(
             "kernelversion",
             &format!("it may not be empty for target {target}"),
         );
     }
-    let needs_config = target::find(&target).is_some_and(target::Target::needs_config);
-    if needs_config && reader.values.text("kernelconfigdata").is_none() {
-        let fault = Diagnostic::error(format!(
-            "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
-        ));
-        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
-        reader.faults.push(fault.help(help));
-    }
-    let release = release?;
-    if let Some(target) = target::find(&target)
-        && let Err(message) = target.check_release(&release, architecture)
-    {
-        reader.fault("kernelrelease", &message);
-        return None;
-    }
     let package = |url: &String| Package::at(url.as_str());
     Some(Kernel {
         target,
-        release,
+        release: release?,
         version: version.unwrap_or_default(),
         architecture,
         packages: urls.iter().map(package).collect(),
@@ -310,7 +316,7 @@ fn outputs(reader: &mut Reader<'_>) -> Vec<Output> {
     outputs
 }
 
-fn image(reader: &mut Reader<'_>) -> Image {
+pub(super) fn image(reader: &mut Reader<'_>) -> Image {
     let image = reader.parsed("builderimage", |text| match text.strip_prefix("auto") {
         Some("") => Ok(Image::Automatic),
         Some(rest) if rest.starts_with(':') => {

@@ -41,6 +41,47 @@ fn what_is_no_release_is_refused() {
 }
 
 #[test]
+fn versions_start_with_a_digit() {
+    for text in [
+        "1",
+        "63",
+        "24~20.04.3",
+        "1_1.26.0",
+        "11+cvm1",
+        "7.0",
+        "1_1.12.0-aws",
+        "1-1",
+    ] {
+        assert_eq!(text.parse::<KernelVersion>().expect(text).as_str(), text);
+    }
+    for text in ["_64", "-rf", ".", "..", "~root", "", "v1", "#", "# SMP"] {
+        let error = text.parse::<KernelVersion>().unwrap_err();
+        assert!(!error.to_string().contains("write "), "{error}");
+    }
+}
+
+#[test]
+fn the_output_of_uname_says_which_number_is_meant() {
+    for text in [
+        "#63-Ubuntu SMP Tue May 5 12:00:00 UTC 2026",
+        "63-Ubuntu",
+        "#63",
+        "#63 SMP PREEMPT_DYNAMIC",
+        "63 SMP",
+    ] {
+        let error = text.parse::<KernelVersion>().unwrap_err().to_string();
+        assert!(
+            error.ends_with("write 63, the number after # in `uname -v`"),
+            "{error}"
+        );
+    }
+    let error = "#24~20.04.3-Ubuntu SMP"
+        .parse::<KernelVersion>()
+        .unwrap_err();
+    assert!(error.to_string().contains("write 24~20.04.3,"), "{error}");
+}
+
+#[test]
 fn releases_sort_by_version() {
     let mut releases = [
         "6.12.43+deb13-amd64",

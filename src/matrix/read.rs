@@ -251,7 +251,14 @@ fn read_target(
     let settings = Settings::read(&mut table, reader);
     let drivers = table.patterns(reader, "drivers", str::parse);
     let own_architectures = table.sorted_list(reader, "architectures", "amd64 or arm64");
-    let own_artifacts = table.sorted_list(reader, "artifacts", "module or probe");
+    // Empty where kernels are named of which nothing is built.
+    let own_artifacts = table
+        .list(reader, "artifacts", "module or probe", str::parse)
+        .map(|list| {
+            let mut list: Vec<Artifact> = list.into_iter().map(Spanned::into_inner).collect();
+            list.sort();
+            list
+        });
     table.finish(reader);
     let (name, kernels) = (name?, kernels??);
     check_target_name(reader, &name, kernels.get_ref());

@@ -65,7 +65,7 @@ pub struct TargetEntry {
     pub drivers: Vec<Pattern>,
     /// Its architectures, sorted.
     pub architectures: Vec<Architecture>,
-    /// Its artifacts, sorted.
+    /// Its artifacts, sorted; empty where its kernels are named and nothing is built for them.
     pub artifacts: Vec<Artifact>,
 }
 

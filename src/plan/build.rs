@@ -155,13 +155,13 @@ pub struct LeftOut {
     pub driver: Option<DriverVersion>,
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
-    /// The rule: `support floor`, `exclude`, `architecture`, `image`, `gone`.
+    /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`.
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,
 }
 
-/// A kernel and a driver version of which the support floors leave nothing to build.
+/// A kernel and a driver version of which the support floors leave nothing to build, or the matrix asks for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbuilt {
     /// The kernel.

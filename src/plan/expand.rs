@@ -100,6 +100,9 @@ fn order_of(left_out: &LeftOut) -> LeftOutOrder<'_> {
 const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image of yours that has access to them \
     (`image = \"...\"` in [[target]], [[override]] or [defaults], or --builderimage), or the packages with `headers`";
 
+/// Why kernels are left out whose `[[target]]` names no artifacts.
+const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
+
 /// The grid of one matrix.
 struct Grid<'a> {
     index: usize,
@@ -225,6 +228,9 @@ impl<'a> Grid<'a> {
                     self.leave_out(kernel, None, Some(artifact), "support floor", &reason);
                 }
             }
+        }
+        if entry.artifacts.is_empty() {
+            self.leave_out(kernel, None, None, "artifacts", NO_ARTIFACTS);
         }
         if supported.is_empty() {
             for driver in drivers {

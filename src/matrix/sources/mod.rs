@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Pattern;
 use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
 use crate::kernel::{Architecture, KernelRelease, KernelVersion};
 
 /// The value of `kernels`: one source, or an array of sources and kernels, which are laid over each other.
@@ -53,7 +54,12 @@ pub enum SourceKind {
     /// `from = "kernel-crawler"`: lists in kernel-crawler's format, one for each architecture.
     Crawler(Vec<(Architecture, Spanned<ListPlace>)>),
     /// `from = "driverkit"`: a folder of driverkit's or dbg-go's YAML files.
-    Driverkit(Spanned<ListPlace>),
+    Driverkit {
+        /// The folder.
+        place: Spanned<ListPlace>,
+        /// `outputs`: only files that ask for exactly these artifacts, sorted; none for all files.
+        outputs: Option<Vec<Artifact>>,
+    },
     /// `from = "csv"`: a table with a header line.
     Csv(Spanned<ListPlace>),
     /// `from = "text"`: a kernel a line.
@@ -129,7 +135,7 @@ impl SourceKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Crawler(_) => "kernel-crawler",
-            Self::Driverkit(_) => "driverkit",
+            Self::Driverkit { .. } => "driverkit",
             Self::Csv(_) => "csv",
             Self::Text(_) => "text",
             Self::Mirror(_) => "mirror",
@@ -139,7 +145,7 @@ impl SourceKind {
     /// Whether it can name several of the targets that `pattern` matches.
     pub fn names_targets(&self, pattern: &Pattern) -> bool {
         match self {
-            Self::Crawler(_) | Self::Driverkit(_) | Self::Csv(_) => true,
+            Self::Crawler(_) | Self::Driverkit { .. } | Self::Csv(_) => true,
             Self::Text(_) => false,
             // Each flavour of Ubuntu is a target, and all are in one archive.
             Self::Mirror(_) => pattern.as_str().starts_with("ubuntu"),
@@ -170,7 +176,16 @@ fn add_source(mut key: KeyBuilder, source: &Source) -> KeyBuilder {
                 key = key.field(architecture.as_str(), &place.get_ref().written);
             }
         }
-        SourceKind::Driverkit(place) | SourceKind::Csv(place) | SourceKind::Text(place) => {
+        SourceKind::Driverkit { place, outputs } => {
+            key = key.field("path", &place.get_ref().written);
+            if let Some(outputs) = outputs {
+                key = key.field("outputs", outputs.len());
+                for artifact in outputs {
+                    key = key.field("output", artifact);
+                }
+            }
+        }
+        SourceKind::Csv(place) | SourceKind::Text(place) => {
             key = key.field("path", &place.get_ref().written);
         }
         SourceKind::Mirror(mirror) => {

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::{InlineKernel, KernelSources, ListPlace, MirrorSource, Selection, Source, SourceKind};
 use crate::diagnostic::did_you_mean;
+use crate::driver::Artifact;
 use crate::kernel::Architecture;
 use crate::matrix::Pattern;
 use crate::matrix::section::{Reader, Section};
@@ -66,8 +67,7 @@ fn read_source(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
     };
     let kind = match from.get_ref().as_str() {
         "kernel-crawler" => read_crawler(reader, &mut section).map(SourceKind::Crawler),
-        "driverkit" => read_place(reader, &mut section, "path", "a folder of YAML files")
-            .map(SourceKind::Driverkit),
+        "driverkit" => read_driverkit(reader, &mut section),
         "csv" => read_place(reader, &mut section, "path", "a CSV file").map(SourceKind::Csv),
         "text" => read_place(reader, &mut section, "path", "a text file").map(SourceKind::Text),
         "mirror" => Some(SourceKind::Mirror(read_mirror(reader, &mut section))),
@@ -135,6 +135,17 @@ fn read_place(
     let folder = folder_of(&reader.file.path).to_owned();
     let place = reader.parse_text(&text, |text| list_place(&folder, text))?;
     Some(Spanned::new(text.span(), place))
+}
+
+fn read_driverkit(reader: &mut Reader, section: &mut Section<'_>) -> Option<SourceKind> {
+    let place = read_place(reader, section, "path", "a folder of YAML files");
+    let outputs = section.list(reader, "outputs", "module or probe", str::parse::<Artifact>);
+    let outputs = outputs.map(|list| {
+        let mut list: Vec<Artifact> = list.into_iter().map(Spanned::into_inner).collect();
+        list.sort();
+        list
+    });
+    place.map(|place| SourceKind::Driverkit { place, outputs })
 }
 
 fn read_crawler(

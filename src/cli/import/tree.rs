@@ -1,0 +1,239 @@
+//! dbg-go's tree as a matrix: a `[[target]]` for each driver version and what its files ask for, one for versions whose
+//! files are the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Imported, quoted, relative};
+use crate::cli::CliError;
+use crate::cli::output::count;
+use crate::diagnostic::Diagnostic;
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::driverkit::{Tree, TreeFile, read_tree};
+use crate::kernel::Architecture;
+
+/// The matrix of a tree; with `drivers` one of these versions for every kernel of the tree.
+pub(super) fn matrix_of(
+    path: &Path,
+    folder: &Path,
+    drivers: &[DriverVersion],
+) -> Result<Imported, CliError> {
+    let tree = read_tree(path).map_err(CliError::Diagnostics)?;
+    let mut doubts: Vec<String> = tree
+        .warnings
+        .iter()
+        .map(|warning| warning.message().to_owned())
+        .collect();
+    let seen = |path: &Path| -> Result<String, CliError> {
+        Ok(quoted(&relative(path, folder)?.to_string_lossy()))
+    };
+    if !drivers.is_empty() {
+        let artifacts: BTreeSet<Artifact> = tree
+            .files
+            .iter()
+            .flat_map(|file| file.artifacts.iter().copied())
+            .collect();
+        let drivers: Vec<String> = drivers.iter().map(ToString::to_string).collect();
+        let mut text = head(&drivers, &tree.files);
+        let _ = write!(
+            text,
+            "\n[[target]]\nname = \"*\"\nartifacts = {}\nkernels = {{ from = \"driverkit\", path = {} }}\n",
+            words(&artifacts),
+            seen(path)?
+        );
+        return Ok(Imported { text, doubts });
+    }
+    let versions = versions_of(path, &tree)?;
+    let names: Vec<String> = versions.keys().map(ToString::to_string).collect();
+    let mut text = head(&names, &tree.files);
+    for (version, files) in &versions {
+        text += &driver_table(version, files)?;
+    }
+    for (versions, artifacts, newest) in sets_of(&versions) {
+        let names: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        let _ = write!(
+            text,
+            "\n[[target]]\nname = \"*\"\ndrivers = {names:?}\nartifacts = {list}\nkernels = {{ from = \"driverkit\", path = {path}, outputs = {list} }}\n",
+            list = words(&artifacts),
+            path = seen(newest)?
+        );
+    }
+    for file in &tree.files {
+        text += &override_table(file);
+    }
+    doubts.extend(lost_keys(&tree.files));
+    Ok(Imported { text, doubts })
+}
+
+/// The files of each version, from the oldest to the newest.
+fn versions_of<'a>(
+    path: &Path,
+    tree: &'a Tree,
+) -> Result<BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>, CliError> {
+    let mut versions: BTreeMap<&DriverVersion, Vec<&TreeFile>> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for file in &tree.files {
+        match file.driver.as_ref().filter(|_| file.folder.is_some()) {
+            Some(version) => versions.entry(version).or_default().push(file),
+            None => faults.push(file),
+        }
+    }
+    let Some(first) = faults.first() else {
+        return Ok(versions);
+    };
+    Err(CliError::Input {
+        message: format!(
+            "{} has files outside of folders <driver version>/<x86_64|aarch64>: {} does not tell its driver version",
+            path.display(),
+            first.path.display()
+        ),
+        help: Some(
+            "name the folder driverkit/config of dbg-go, or the versions: --driver 8.1.0+driver"
+                .to_owned(),
+        ),
+    })
+}
+
+/// What all of the tree's builds have in common.
+fn head(drivers: &[String], files: &[TreeFile]) -> String {
+    let architectures: BTreeSet<Architecture> =
+        files.iter().map(|file| file.kernel.architecture).collect();
+    format!(
+        "drivers = {drivers:?}\narchitectures = {}\n",
+        words(&architectures)
+    )
+}
+
+fn words<'a, T: ToString + 'a>(all: impl IntoIterator<Item = &'a T>) -> String {
+    let all: Vec<String> = all.into_iter().map(ToString::to_string).collect();
+    format!("{all:?}")
+}
+
+/// The names of a driver where its files give some.
+fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, CliError> {
+    let mut table = String::new();
+    for (key, usual, of) in [
+        (
+            "module_name",
+            "falco",
+            (|file: &TreeFile| file.module_name.clone()) as fn(&TreeFile) -> Option<String>,
+        ),
+        ("device_name", "falco", |file| file.device_name.clone()),
+    ] {
+        let mut named = files.iter().filter_map(|file| Some((of(file)?, file)));
+        let Some((name, first)) = named.next() else {
+            continue;
+        };
+        if let Some((other, file)) = named.find(|(other, _)| *other != name) {
+            let message = format!(
+                "driver {version} has two names: `{name}` in {}, `{other}` in {}",
+                first.path.display(),
+                file.path.display()
+            );
+            let help = "a matrix gives a driver version one name: import the files of each into a matrix of its own";
+            return Err(CliError::Diagnostics(vec![
+                Diagnostic::error(message).help(help),
+            ]));
+        }
+        if name != usual {
+            let _ = writeln!(table, "{key} = {}", quoted(&name));
+        }
+    }
+    Ok(if table.is_empty() {
+        table
+    } else {
+        format!("\n[driver.{}]\n{table}", quoted(version.as_str()))
+    })
+}
+
+type Set<'a> = (Vec<&'a DriverVersion>, Vec<Artifact>, &'a Path);
+
+/// The versions whose files of one kind name the same kernels, with the folder of the newest.
+fn sets_of<'a>(versions: &BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>) -> Vec<Set<'a>> {
+    let mut sets: Vec<(Sha256, Set<'a>)> = Vec::new();
+    // The newest first, so that its folder stands for all.
+    for (version, files) in versions.iter().rev() {
+        let mut kinds: BTreeMap<&[Artifact], Vec<&TreeFile>> = BTreeMap::new();
+        for file in files {
+            kinds.entry(&file.artifacts).or_default().push(file);
+        }
+        for (artifacts, files) in kinds {
+            let digest = digest_of(&files);
+            let same = sets
+                .iter_mut()
+                .find(|(known, set)| *known == digest && set.1 == artifacts);
+            match same {
+                Some((_, set)) => set.0.insert(0, version),
+                None => {
+                    let folder = files[0].folder.as_deref().unwrap_or(Path::new("."));
+                    sets.push((digest, (vec![version], artifacts.to_vec(), folder)));
+                }
+            }
+        }
+    }
+    sets.into_iter().map(|(_, set)| set).collect()
+}
+
+/// A digest of all that files say of their kernels.
+fn digest_of(files: &[&TreeFile]) -> Sha256 {
+    let mut lines: Vec<String> = files
+        .iter()
+        .map(|file| {
+            let kernel = &file.kernel;
+            let urls: Vec<&str> = kernel.packages.iter().map(|one| &*one.url).collect();
+            format!(
+                "{} {:?} {urls:?}\n",
+                kernel.identity_text(),
+                kernel.config_sha256
+            )
+        })
+        .collect();
+    lines.sort();
+    Sha256::of(lines.concat())
+}
+
+/// What a file demands of its build.
+fn override_table(file: &TreeFile) -> String {
+    let Some(version) = &file.driver else {
+        return String::new();
+    };
+    let mut settings = String::new();
+    for (key, value) in [("gcc", &file.gcc), ("image", &file.image)] {
+        if let Some(value) = value {
+            let _ = writeln!(settings, "{key} = {}", quoted(value));
+        }
+    }
+    if settings.is_empty() {
+        return settings;
+    }
+    let kernel = &file.kernel;
+    format!(
+        "\n[[override]]\ntarget = {}\nkernel = {}\narchitecture = \"{}\"\ndriver = {}\n{settings}",
+        quoted(kernel.target.as_str()),
+        quoted(kernel.release.as_str()),
+        kernel.architecture,
+        quoted(version.as_str())
+    )
+}
+
+/// What the files say and the matrix does not.
+fn lost_keys(files: &[TreeFile]) -> Vec<String> {
+    let mut by_key: BTreeMap<&str, Vec<&TreeFile>> = BTreeMap::new();
+    for file in files {
+        for key in &file.other_keys {
+            by_key.entry(key).or_default().push(file);
+        }
+    }
+    by_key
+        .into_iter()
+        .map(|(key, files)| {
+            format!(
+                "`{key}` of {} is not taken over: {}",
+                count(files.len(), "file"),
+                files[0].path.display()
+            )
+        })
+        .collect()
+}
