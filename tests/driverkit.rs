@@ -6,6 +6,8 @@
 mod cluster;
 #[path = "driverkit/docker.rs"]
 mod docker;
+#[path = "driverkit/drop_in.rs"]
+mod drop_in;
 #[path = "common/grid.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod grid;

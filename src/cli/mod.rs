@@ -37,7 +37,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::discover::lock::LockError;
@@ -54,7 +54,13 @@ const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
 
 /// Builds Falco's drivers for a whole grid of kernels, cached and concurrently.
 #[derive(Debug, Parser)]
-#[command(name = "driverkit-matrix", version, max_term_width = 100)]
+#[command(
+    name = "driverkit-matrix",
+    version,
+    max_term_width = 100,
+    // driverkit's short form.
+    arg = Arg::new("v").short('v').action(ArgAction::Version).hide(true)
+)]
 struct Arguments {
     #[command(flatten)]
     global: GlobalArguments,
@@ -304,11 +310,36 @@ fn parse_mirror(text: &str) -> Result<(String, String), String> {
     Ok((name.to_lowercase(), url.to_owned()))
 }
 
+/// driverkit's commands.
+const COMMANDS_OF_DRIVERKIT: [&str; 7] = [
+    "docker",
+    "images",
+    "k8s",
+    "k8s-ic",
+    "kubernetes",
+    "kubernetes-in-cluster",
+    "local",
+];
+
+/// Puts flags that stand before one of driverkit's commands behind it, as driverkit takes them: `-c x.yaml docker`.
+fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_flag = |text: &OsString| text.as_encoded_bytes().starts_with(b"-");
+    if arguments.get(1).is_some_and(is_flag) {
+        let mut words = arguments.iter();
+        let command = words.position(|word| COMMANDS_OF_DRIVERKIT.iter().any(|name| word == name));
+        if let Some(position) = command {
+            arguments[1..=position].rotate_right(1);
+        }
+    }
+    arguments
+}
+
 /// Runs the program with the arguments of its command line, its own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Fails only when a provider is installed already.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::try_parse_from(command_first(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             drop(error.print());

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use toml::de::{DeTable, DeValue};
+
 use super::keys::{KEYS, LISTS, ONLY_FLAGS};
 use super::values::{Given, Origin};
 use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
@@ -16,10 +18,17 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     let mut reader = FileReader {
         file,
         given: BTreeMap::new(),
+        nested: Vec::new(),
         faults: Vec::new(),
         warnings: Vec::new(),
     };
-    let node = yaml::read_node(file).map_err(|fault| vec![fault])?;
+    let is_toml = file.path.extension().is_some_and(|found| found == "toml");
+    let node = if is_toml {
+        read_toml(file)
+    } else {
+        yaml::read_node(file)
+    };
+    let node = node.map_err(|fault| vec![fault])?;
     let Value::Map(entries) = &node.value else {
         let fault = Diagnostic::error("the file is no mapping of keys to values");
         let fault = fault.help("write lines such as `target: debian`");
@@ -28,6 +37,7 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     for (key, value) in entries {
         reader.entry(key, value);
     }
+    reader.put_nested();
     if reader.faults.is_empty() {
         Ok((reader.given, reader.warnings))
     } else {
@@ -35,9 +45,49 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     }
 }
 
+/// Reads a file of TOML, with its scalars as they were written.
+fn read_toml(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
+    fn node(text: &str, value: &toml::Spanned<DeValue<'_>>) -> Node {
+        let span = value.span();
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Array(items) => Value::List(items.iter().map(|one| node(text, one)).collect()),
+            DeValue::Table(table) => map(text, table),
+            _ => Value::Text(text.get(span.clone()).unwrap_or_default().to_owned()),
+        };
+        Node { span, value }
+    }
+    fn map(text: &str, table: &DeTable<'_>) -> Value {
+        let entry = |(key, value): (&toml::Spanned<std::borrow::Cow<'_, str>>, &_)| {
+            let name = Node {
+                span: key.span(),
+                value: Value::Text(key.get_ref().to_string()),
+            };
+            (name, node(text, value))
+        };
+        Value::Map(table.iter().map(entry).collect())
+    }
+    if let Some(marker) = file.conflict_marker() {
+        return Err(marker);
+    }
+    let table = DeTable::parse(&file.text).map_err(|error| {
+        let place = Place {
+            file: Arc::clone(file),
+            span: error.span().unwrap_or_default(),
+        };
+        Diagnostic::error(format!("not valid TOML: {}", error.message())).at(place, "")
+    })?;
+    Ok(Node {
+        span: table.span(),
+        value: map(&file.text, table.get_ref()),
+    })
+}
+
 struct FileReader<'a> {
     file: &'a Arc<SourceFile>,
     given: BTreeMap<&'static str, Given>,
+    /// The entries of `output`, which count where the flat keys are not given.
+    nested: Vec<(&'static str, Node, Node)>,
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -62,8 +112,12 @@ impl FileReader<'_> {
             for (key, value) in entries {
                 let part = key.text().unwrap_or_default().to_lowercase();
                 match part.as_str() {
-                    "module" => self.put("output-module", key, value),
-                    "probe" => self.put("output-probe", key, value),
+                    "module" => self
+                        .nested
+                        .push(("output-module", key.clone(), value.clone())),
+                    "probe" => self
+                        .nested
+                        .push(("output-probe", key.clone(), value.clone())),
                     _ => {
                         let help = did_you_mean(&part, ["module", "probe"]);
                         self.fault(key, format!("unknown key `{part}` in `output`"), help);
@@ -93,6 +147,20 @@ impl FileReader<'_> {
             None => {
                 let help = did_you_mean(&name, KEYS.iter().copied().chain(["output"]));
                 self.fault(key, format!("unknown key `{name}`"), help);
+            }
+        }
+    }
+
+    fn put_nested(&mut self) {
+        let flat: Vec<&str> = self.given.keys().copied().collect();
+        for (key, name, value) in std::mem::take(&mut self.nested) {
+            if flat.contains(&key) {
+                let nested = key.replacen('-', ".", 1);
+                let message = format!("`{nested}` has no effect beside `{key}`, as for driverkit");
+                let warning = Diagnostic::warning(message).at(self.place(&name), "");
+                self.warnings.push(warning.help("remove one of the two"));
+            } else {
+                self.put(key, &name, &value);
             }
         }
     }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use url::Url;
 
 use crate::driver::DriverVersion;
+use crate::image::GccVersion;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +77,11 @@ pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String
         .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string())
 }
 
+/// The longest path of a file that is to be written.
+const LONGEST_PATH: usize = 4000;
+/// The longest name in it.
+const LONGEST_NAME: usize = 230;
+
 /// Reads a file that is to be written: `extension` without its dot.
 pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
@@ -83,6 +89,20 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
         return Err(format!("{text} is a folder"));
     }
     check_output_name(text, extension)?;
+    if text.contains('\0') {
+        return Err("a path cannot hold a NUL character".to_owned());
+    }
+    // What the kernel takes at most, for the path and for each name in it; the file is written under a longer one first.
+    let too_long = path
+        .components()
+        .map(|part| part.as_os_str().len())
+        .find(|length| *length > LONGEST_NAME);
+    if text.len() > LONGEST_PATH || too_long.is_some() {
+        return Err(format!(
+            "a path of {} characters is too long: {LONGEST_PATH} are allowed, {LONGEST_NAME} for each name in it",
+            text.len()
+        ));
+    }
     let mut above = path.ancestors().skip(1);
     if let Some(file) = above.find(|above| above.is_file()) {
         return Err(format!("{} is a file, not a folder", file.display()));
@@ -123,6 +143,14 @@ pub(super) fn check_package_url(text: &str) -> Result<(), String> {
         )),
         Err(error) => Err(format!("`{text}` is no address: {error}")),
     }
+}
+
+/// Reads a compiler version: `12`, `12.0.0`, or as driverkit's own lists of images write it, `v12.0.0`.
+pub(super) fn parse_gcc(text: &str) -> Result<GccVersion, String> {
+    let number = text.strip_prefix('v').unwrap_or(text);
+    number
+        .parse()
+        .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
 }
 
 /// Whether a text can name an image: letters, digits and `/ . - @ _ :`, parts that are not empty and neither start nor

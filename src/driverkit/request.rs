@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::names::{
-    check_image_name, check_package_url, check_repository_name, parse_kernel_config, parse_output,
-    parse_released_version,
+    check_image_name, check_package_url, check_repository_name, parse_gcc, parse_kernel_config,
+    parse_output, parse_released_version,
 };
 use super::reader::Reader;
 use super::values::Values;
@@ -86,10 +86,7 @@ impl ImageRequest {
 
 fn images(reader: &mut Reader<'_>) -> ImageRequest {
     ImageRequest {
-        gcc: reader.parsed("gccversion", |text| {
-            text.parse()
-                .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
-        }),
+        gcc: reader.parsed("gccversion", parse_gcc),
         image: image(reader),
         places: reader.list("builderrepo", |text| {
             if text.starts_with('/') {

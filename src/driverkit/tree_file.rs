@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Image;
 use super::file::read_file;
-use super::names::{check_output_name, parse_kernel_config, parse_released_version};
+use super::names::{check_output_name, parse_gcc, parse_kernel_config, parse_released_version};
 use super::reader::Reader;
 use super::request::{image, named_kernel};
 use super::tree::{Layout, TreeFile};
@@ -14,7 +14,6 @@ use super::values::{Origin, Values};
 use crate::diagnostic::{Diagnostic, Place, SourceFile};
 use crate::driver::{Artifact, DriverVersion, check_device_name, check_module_name};
 use crate::fs;
-use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
 
 /// Keys that say how one build is done and that neither a kernel nor a matrix holds.
@@ -60,10 +59,7 @@ fn read_values(reader: &mut Reader<'_>, path: &Path, layout: &Layout) -> Option<
     let driver = driver_version(reader, layout);
     let module_name = reader.parsed("moduledrivername", check_module_name);
     let device_name = reader.parsed("moduledevicename", check_device_name);
-    let gcc = reader.parsed("gccversion", |text| {
-        text.parse::<GccVersion>()
-            .map_err(|error| error.to_string())
-    });
+    let gcc = reader.parsed("gccversion", parse_gcc);
     let image = match image(reader) {
         Image::Named(name) => Some(name),
         Image::Automatic | Image::Tagged(_) => None,

@@ -79,6 +79,24 @@ impl Values {
         self.items(key).first().map(String::as_str)
     }
 
+    /// A line for each key: its value, shortened and without secrets, and who gave it.
+    pub fn described(&self) -> Vec<String> {
+        let line = |(key, given): (&&str, &Given)| {
+            let value = if SECRETS.contains(key) {
+                "(not shown)".to_owned()
+            } else {
+                shortened(&given.items.join(", "))
+            };
+            let origin = match &given.origin {
+                Origin::Flag => format!("--{key}"),
+                Origin::Variable => variable_of(key),
+                Origin::File(place) => place.to_string(),
+            };
+            format!("{key}: {value} (by {origin})")
+        };
+        self.0.iter().map(line).collect()
+    }
+
     /// Forgets keys that have no part in a command.
     #[must_use]
     pub fn without(mut self, keys: &[&str]) -> Self {
@@ -98,6 +116,22 @@ impl Values {
             Some(Origin::Flag) | None => Diagnostic::error(format!("`--{key}`: {message}")),
         }
     }
+}
+
+/// Keys whose values are never shown.
+const SECRETS: [&str; 3] = ["env", "registry-password", "token"];
+
+/// How much of a value is shown.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// The start of a text that is too long to be shown.
+pub fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= SHOWN_CHARACTERS {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    format!("{start}... ({count} characters)")
 }
 
 /// Splits lists at commas and white space, as far as the key takes a list, and drops what is empty.

@@ -29,7 +29,6 @@ fn local(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
 fn bad_input_is_told() {
     let grid = Grid::new();
     for (words, message) in [
-        (vec!["--dkms"], "`dkms` and `src-dir` exclude each other"),
         (
             vec!["--dkms=maybe"],
             "`--dkms`: `maybe` is neither true nor false",
@@ -63,7 +62,19 @@ fn bad_input_is_told() {
     local(&grid, &["-c", "config.yaml"])
         .assert()
         .code(2)
-        .stderr(contains("exclude each other").and(contains("config.yaml:2:6")));
+        .stderr(contains("`A-B=c` is no variable").and(contains("config.yaml:2:6")));
+}
+
+/// Falco's loader always gives both.
+#[test]
+fn dkms_beside_a_source_folder_is_taken() {
+    let grid = Grid::new();
+    local(&grid, &["--dkms", "--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "`src-dir` is not used: DKMS takes the sources from /usr/src",
+        ));
 }
 
 #[test]

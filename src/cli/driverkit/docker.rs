@@ -78,7 +78,7 @@ impl DockerArguments {
         let mut flags = Flags::new();
         self.build.put(&mut flags);
         self.image.put(&mut flags);
-        let values = values(context, &flags, self.process.config.as_deref())?;
+        let values = values(context, &flags, &self.process)?;
         let request = Request::read(&values).map_err(CliError::Diagnostics)?;
         let execution = Execution::docker(self.folders, self.docker_host, image_sources(&request));
         let single = Single {

@@ -1,15 +1,39 @@
 //! driverkit's flags. What is the same for environment and file is checked in [`crate::driverkit`], not here.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args};
 
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
+use crate::target;
 
 /// What was given on the command line, by key.
 pub(in crate::cli) type Flags = BTreeMap<&'static str, Given>;
+
+/// Takes every text; shells complete these.
+#[derive(Clone)]
+struct Suggested(fn() -> Vec<&'static str>);
+
+impl TypedValueParser for Suggested {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.0)().into_iter().map(PossibleValue::new)))
+    }
+}
 
 /// Lets flags that take a `BOOL` stand alone, for true; a value is given to them as in `--dryrun=false`.
 pub(super) fn may_stand_alone(flag: Arg) -> Arg {
@@ -72,7 +96,7 @@ pub(in crate::cli) struct BuildFlags {
     #[arg(long, value_name = "NAME", help_heading = "What to build")]
     repo_org: Option<String>,
     /// Distribution of the kernel: debian, ubuntu-aws, vanilla, ...
-    #[arg(long, short, value_name = "TARGET", help_heading = "What to build")]
+    #[arg(long, short, value_name = "TARGET", value_parser = Suggested(target::known_ids), hide_possible_values = true, help_heading = "What to build")]
     target: Option<String>,
     /// Folder or tarball with the driver's sources, in the place of the repository
     #[arg(long, value_name = "PATH", help_heading = "What to build")]
@@ -104,7 +128,7 @@ impl BuildFlags {
 #[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ImageFlags {
     /// Architecture of the kernel: amd64 or arm64 [default: this machine's]
-    #[arg(long, value_name = "ARCHITECTURE", help_heading = "Kernel and image")]
+    #[arg(long, value_name = "ARCHITECTURE", value_parser = Suggested(|| vec!["amd64", "arm64"]), hide_possible_values = true, help_heading = "Kernel and image")]
     architecture: Option<String>,
     /// Builder image: a name, auto, or auto:TAG [default: auto]
     #[arg(long, value_name = "IMAGE", help_heading = "Kernel and image")]

@@ -103,7 +103,7 @@ impl PodBuild {
         self.build.put(&mut flags);
         self.image.put(&mut flags);
         self.pods.put(&mut flags);
-        values(context, &flags, self.process.config.as_deref())
+        values(context, &flags, &self.process)
     }
 
     fn execute(

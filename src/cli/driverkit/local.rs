@@ -76,12 +76,6 @@ impl LocalRequest {
                 _ => reader.fault("env", &format!("`{item}` is no variable; write NAME=VALUE")),
             }
         }
-        if has_dkms && values.text("src-dir").is_some() {
-            reader.faults.push(
-                Diagnostic::error("`dkms` and `src-dir` exclude each other")
-                    .help("DKMS takes the sources from /usr/src; leave one of the two out"),
-            );
-        }
         if has_dkms && values.text("output-probe").is_some() {
             let message = "DKMS builds modules only: leave `output-probe` out";
             reader.faults.push(Diagnostic::error(message));
@@ -118,7 +112,7 @@ impl LocalArguments {
         );
         put_all(&mut flags, "kernelurls", &self.kernelurls);
         put_all(&mut flags, "env", &self.env);
-        let values = values(context, &flags, self.process.config.as_deref())?.without(NOT_OF_LOCAL);
+        let values = values(context, &flags, &self.process)?.without(NOT_OF_LOCAL);
         let (local, request) = match (LocalRequest::read(&values), Request::read(&values)) {
             (Ok(local), Ok(request)) => (local, request),
             (local, request) => {
@@ -126,6 +120,10 @@ impl LocalArguments {
                 return Err(CliError::Diagnostics(faults.collect()));
             }
         };
+        // Falco's loader always gives both.
+        if local.has_dkms && values.text("src-dir").is_some() {
+            context.notice("notice: `src-dir` is not used: DKMS takes the sources from /usr/src");
+        }
         if self.process.dryrun {
             self.single(&request, Vec::new()).tell(context);
             return Ok(ExitStatus::Success);

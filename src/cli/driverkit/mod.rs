@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::flags::Flags;
+use self::flags::{Flags, ProcessFlags};
 use super::{CliError, Context};
 use crate::diagnostic::SourceFile;
-use crate::driverkit::{Values, read_file};
+use crate::driverkit::{LogLevel, Values, read_file};
 use crate::fs;
 
 pub(super) use docker::{DockerArguments, image_sources_of};
@@ -28,20 +28,15 @@ pub(super) use docker::{DockerArguments, image_sources_of};
 pub(super) use kubernetes::{InClusterArguments, KubernetesArguments};
 pub(super) use local::LocalArguments;
 
-/// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` in the home
-/// folder when it is there.
+/// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` (`.yml`,
+/// `.json`, `.toml`) in the home folder when it is there.
 pub(super) fn values(
     context: &Context,
     flags: &Flags,
-    config: Option<&Path>,
+    process: &ProcessFlags,
 ) -> Result<Values, CliError> {
-    let file = match config {
-        Some(path) => Some(read_text(path)?),
-        None => match home_file().filter(|path| path.is_file()) {
-            Some(path) => Some(read_text(&path)?),
-            None => None,
-        },
-    };
+    let path = process.config.clone().or_else(home_file);
+    let file = path.as_deref().map(read_text).transpose()?;
     let of_file = match file {
         Some(file) => {
             let (given, warnings) = read_file(&file).map_err(CliError::Diagnostics)?;
@@ -51,12 +46,26 @@ pub(super) fn values(
         None => BTreeMap::new(),
     };
     let variable = |name: &str| std::env::var_os(name)?.into_string().ok();
-    Ok(Values::merge(flags, variable, of_file))
+    let values = Values::merge(flags, variable, of_file);
+    if process.dryrun || process.loglevel >= LogLevel::Debug {
+        context.notice(&match &path {
+            Some(path) => format!("configuration file: {}", path.display()),
+            None => "configuration file: none".to_owned(),
+        });
+        for line in values.described() {
+            context.notice(&line);
+        }
+    }
+    Ok(values)
 }
 
+/// The configuration file in the home folder, where there is one: the first in driverkit's order.
 fn home_file() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
-    Some(PathBuf::from(home).join(".driverkit.yaml"))
+    ["json", "toml", "yaml", "yml"]
+        .into_iter()
+        .map(|extension| Path::new(&home).join(format!(".driverkit.{extension}")))
+        .find(|path| path.is_file())
 }
 
 fn read_text(path: &Path) -> Result<Arc<SourceFile>, CliError> {

@@ -9,7 +9,7 @@ use crate::cli::recorded::recorded_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
-use crate::driverkit::{Image, LogLevel, Output, Request};
+use crate::driverkit::{Image, LogLevel, Output, Request, shortened};
 use crate::event::{BuildReport, Event, EventKind};
 use crate::executor::Executor;
 use crate::failure::FailureClass;
@@ -66,6 +66,19 @@ impl Single<'_> {
             }
             let location = &build.driver.location;
             context.notice(&format!("with the driver's sources from {location}"));
+            let packages = &self.request.kernel.packages;
+            for package in packages {
+                let url = shortened(&package.url);
+                context.notice(&format!("with the header package {url}"));
+            }
+            if packages.is_empty() {
+                context
+                    .notice("with the header packages that the target's rules or its mirror name");
+            }
+            let gcc = self.request.images.gcc.as_ref();
+            let gcc = gcc.map_or_else(|| "the kernel's own".to_owned(), ToString::to_string);
+            let image = build.settings.image.as_deref().unwrap_or("automatic");
+            context.notice(&format!("with gcc {gcc}, builder image {image}"));
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::driverkit::flags::Flags;
 use super::super::driverkit::{image_sources_of, values};
 use super::super::execution::{ask_repositories, of_remembered, of_sources};
 use super::super::output::print;
-use super::super::{CliError, Context};
+use super::super::{CliError, Context, ExitStatus};
 use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments};
 use crate::driverkit::{ImageRequest, Reader};
 use crate::image::index::{IndexEntry, write_index};
@@ -30,8 +30,8 @@ impl ImagesArguments {
         &self,
         flags: &Flags,
         context: &Context,
-    ) -> Result<(), CliError> {
-        let values = values(context, flags, self.asked.process.config.as_deref())?;
+    ) -> Result<ExitStatus, CliError> {
+        let values = values(context, flags, &self.asked.process)?;
         let request = ImageRequest::read(&values).map_err(CliError::Diagnostics)?;
         let mut reader = Reader::new(&values);
         let architecture = reader.parsed("architecture", |text| {
@@ -42,13 +42,16 @@ impl ImagesArguments {
             return Err(CliError::Diagnostics(reader.faults));
         }
         let target = values.text("target");
-        let (offers, _) = offers(
-            &self.folders.catalogue()?,
-            &image_sources_of(&request),
-            context,
-        )?;
+        // As driverkit: what this machine can use, unless another architecture is named, as it is today.
+        let architecture = architecture.unwrap_or_else(Architecture::of_host);
+        let sources = image_sources_of(&request);
+        let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+        if !context.is_offline && !request.places.is_empty() {
+            ask_repositories(&sources, &foreign, true)?;
+        }
+        let (offers, _) = offers(&self.folders.catalogue()?, &sources, context)?;
         let fits = |offer: &&Offer| {
-            architecture.is_none_or(|wanted| offer.architecture == wanted)
+            offer.architecture == architecture
                 && request
                     .gcc
                     .as_ref()
@@ -58,12 +61,14 @@ impl ImagesArguments {
                     .as_ref()
                     .is_none_or(|of| target.is_none_or(|wanted| of.as_str() == wanted))
         };
+        let mut is_empty = true;
         let mut text = "| Image | Target | Arch | GCC |\n| --- | --- | --- | --- |\n".to_owned();
         for offer in offers.iter().filter(fits) {
             let target = offer
                 .target
                 .as_ref()
                 .map_or("any", |target| target.as_str());
+            is_empty = false;
             text = format!(
                 "{text}| {} | {target} | {} | {} |\n",
                 offer.image,
@@ -71,7 +76,12 @@ impl ImagesArguments {
                 offer.gcc.with_three_numbers()
             );
         }
-        print(&text)
+        print(&text)?;
+        if is_empty {
+            context.notice("no image fits");
+            return Ok(ExitStatus::Incomplete);
+        }
+        Ok(ExitStatus::Success)
     }
 }
 

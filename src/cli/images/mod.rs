@@ -175,7 +175,7 @@ impl ImagesArguments {
                 update(&wanted.builder.sources()?, context)?;
             }
             None => match self.asked.given() {
-                Some(flags) => self.show_as_driverkit(&flags, context)?,
+                Some(flags) => return self.show_as_driverkit(&flags, context),
                 None => show(&self.folders, &ImageSources::default(), context)?,
             },
         }
