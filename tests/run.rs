@@ -18,6 +18,8 @@ mod failures;
 mod flatcar;
 #[path = "common/grid.rs"]
 mod grid;
+#[path = "run/named.rs"]
+mod named;
 #[path = "run/names.rs"]
 mod names;
 #[path = "run/offline.rs"]

@@ -20,6 +20,8 @@ mod distributions;
 mod host;
 #[path = "targets/packages.rs"]
 mod packages;
+#[path = "targets/pi.rs"]
+mod pi;
 #[path = "common/real.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod real;
@@ -218,25 +220,28 @@ fn build_and_tell(kernels: &[Kernel]) {
     assert_eq!(failed, 0, "{}", done.log);
 }
 
-/// A deb, an rpm and an Arch package; and an rpm that holds another kernel than its name says.
+/// A deb, an rpm and an Arch package, a build tree of one's own, a real-time variant; and an rpm that holds another
+/// kernel than its name says.
 #[test]
 fn modules_are_built_from_packages_of_each_format() {
     let kernels = with_packages(&[
         find("ubuntu-generic", "5.19.0-15-generic"),
         find("fedora", "5.19.12-200.fc36.x86_64"),
         find("arch", "6.1.12.hardened1-1"),
+        find("generic", "6.1.32-acme"),
+        find("rocky", "5.14.0-427.13.1.el9_4.x86_64+rt"),
         &distributions::WRONG_RELEASE,
     ]);
     let done = build(&kernels);
-    for (kernel, build) in kernels.iter().zip(&done.builds).take(3) {
+    for (kernel, build) in kernels.iter().zip(&done.builds).take(5) {
         assert_eq!(problem(kernel, build, &done.out), None, "{}", done.log);
     }
     assert_eq!(done.code, 1, "{}", done.log);
-    let wrong = &done.builds[3];
+    let wrong = &done.builds[5];
     let failure = wrong.artifacts[0].failure.as_ref().unwrap();
     let message = &failure.message;
     assert_eq!(failure.class.as_str(), "wrong-headers", "{message}");
-    for release in [kernels[3].release.as_str(), "5.14.0-167.el9.x86_64"] {
+    for release in [kernels[5].release.as_str(), "5.14.0-167.el9.x86_64"] {
         assert!(message.contains(release), "{message}");
     }
     // It was found before anything was run for it.

@@ -87,7 +87,7 @@ pub(super) fn ask(
 /// The files that a kernel's tree needs, each with its possible addresses. What a source names is asked as it is where
 /// it is not what the target needs.
 fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
-    let wanted = target::find(&kernel.target)
+    let wanted = target::rules_of(kernel)
         .and_then(|target| target.header_packages(kernel, Architecture::of_host()).ok());
     if let Some(wanted) = wanted {
         return wanted.into_iter().map(|one| one.candidates).collect();
@@ -123,8 +123,7 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
                 upstream: None,
                 source: "computed".into(),
             };
-            let checked = target
-                .check_release(&kernel.release, architecture)
+            let checked = target::check_release(&id, &kernel.release, architecture)
                 .and_then(|()| target.header_packages(&kernel, Architecture::of_host()));
             match checked {
                 Ok(_) => kernels.push(kernel),

@@ -12,7 +12,7 @@ use crate::digest::Sha256;
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, Package, TargetId, Upstream};
 use crate::matrix::{InlineKernel, Matrix, TargetEntry};
-use crate::target::{self, Target};
+use crate::target;
 
 /// The kernels of a `[[target]]`, each with its place in the file, and where their configurations are.
 #[derive(Debug, Default)]
@@ -87,26 +87,29 @@ pub fn expand_inline(
     }
 }
 
-/// The architectures of a kernel: the one that it names, or those of its target that its release can belong to.
+/// The architectures of a kernel: the one that it names, or those of its target that its release and the names of its
+/// packages can belong to. Where packages are named, they decide, so that no release is refused.
 fn architectures(
     id: &TargetId,
     entry: &TargetEntry,
     kernel: &InlineKernel,
 ) -> Result<Vec<Architecture>, String> {
-    let check = |architecture| {
-        target::find(id).map_or(Ok(()), |known: &dyn Target| {
-            known.check_release(&kernel.release, architecture)
-        })
-    };
+    let check = |architecture| target::check_release(id, &kernel.release, architecture);
+    let is_named = !kernel.headers.is_empty();
     if let Some(architecture) = kernel.architecture {
-        check(architecture)?;
+        if !is_named {
+            check(architecture)?;
+        }
         return Ok(vec![architecture]);
     }
-    let (good, bad): (Vec<_>, Vec<_>) = entry
-        .architectures
-        .iter()
-        .map(|&architecture| check(architecture).map(|()| architecture))
+    let all = entry.architectures.iter().copied();
+    let (good, bad): (Vec<_>, Vec<_>) = all
+        .map(|architecture| check(architecture).map(|()| architecture))
         .partition(Result::is_ok);
+    let mut good: Vec<Architecture> = good.into_iter().filter_map(Result::ok).collect();
+    if is_named && good.is_empty() {
+        good.clone_from(&entry.architectures);
+    }
     if good.is_empty() {
         let reasons: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
         return Err(format!(
@@ -115,5 +118,18 @@ fn architectures(
             reasons.join("; ")
         ));
     }
-    Ok(good.into_iter().filter_map(Result::ok).collect())
+    let said: Vec<Architecture> = kernel
+        .headers
+        .iter()
+        .filter_map(|url| target::architecture_of_file(&crate::kernel::file_name(url)))
+        .filter(|architecture| good.contains(architecture))
+        .collect();
+    // Programs of another machine may be among the packages of a kernel.
+    if good.len() > 1
+        && !said.is_empty()
+        && !(Architecture::ALL.iter().all(|one| said.contains(one)))
+    {
+        good.retain(|architecture| said.contains(architecture));
+    }
+    Ok(good)
 }

@@ -139,7 +139,10 @@ impl Request {
         let (Some(kernel), Some(driver), true) = (kernel, driver, faults.is_empty()) else {
             return Err(faults);
         };
-        let (outputs, warnings) = supported(outputs, &kernel, &driver)?;
+        let (outputs, mut warnings) = supported(outputs, &kernel, &driver)?;
+        let rules = target::rules_of(&kernel);
+        warnings.extend(target::doubt_of_release(&kernel));
+        warnings.extend(rules.and_then(|rules| rules.remark(&kernel)));
         Ok(Self {
             kernel,
             kernel_config,
@@ -223,10 +226,10 @@ fn repository_name(text: &str) -> Result<String, String> {
 /// The kernel of one build, which has to be one for which something can be built.
 fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let kernel = named_kernel(reader, config)?;
-    let Some(target) = target::find(&kernel.target) else {
-        return Some(kernel);
-    };
-    if target.needs_config() && reader.values.text("kernelconfigdata").is_none() {
+    let urls = &kernel.packages;
+    let needs_config = target::find(&kernel.target).is_some_and(target::Target::needs_config)
+        && !urls.iter().any(|package| target::is_header_package(&package.url));
+    if needs_config && reader.values.text("kernelconfigdata").is_none() {
         let fault = Diagnostic::error(format!(
             "target {} needs the kernel's configuration: `kernelconfigdata` is missing",
             kernel.target
@@ -234,7 +237,11 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
         let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
         reader.faults.push(fault.help(help));
     }
-    if let Err(message) = target.check_release(&kernel.release, kernel.architecture) {
+    // Packages that are named decide for themselves: whose they are is told by their tree.
+    if urls.is_empty()
+        && let Err(message) =
+            target::check_release(&kernel.target, &kernel.release, kernel.architecture)
+    {
         reader.fault("kernelrelease", &message);
         return None;
     }
@@ -289,8 +296,14 @@ fn target_id(reader: &mut Reader<'_>) -> Option<TargetId> {
     if target::is_known(&id) || id.as_str().starts_with("ubuntu") {
         return Some(id);
     }
-    let help = did_you_mean(id.as_str(), target::known_ids())
-        .or_else(|| Some(format!("known are {}", target::known_ids().join(", "))));
+    let help = target::hint_for(id.as_str())
+        .or_else(|| did_you_mean(id.as_str(), target::known_ids()))
+        .or_else(|| {
+            let known = target::known_ids().join(", ");
+            Some(format!(
+                "known targets: {known}; `generic` takes a kernel of your own, with `kernelurls`"
+            ))
+        });
     reader.fault_with_help("target", &format!("target `{id}` is unknown"), help);
     None
 }

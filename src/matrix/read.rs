@@ -259,9 +259,10 @@ fn read_target(
             list.sort();
             list
         });
+    let is_generic = table.flag(reader, "generic").unwrap_or_default();
     table.finish(reader);
     let (name, kernels) = (name?, kernels??);
-    check_target_name(reader, &name, kernels.get_ref());
+    check_target_name(reader, &name, kernels.get_ref(), is_generic);
     check_suites(reader, &name, kernels.get_ref());
     let count = labels
         .entry(name.get_ref().as_str().to_owned())
@@ -302,7 +303,13 @@ fn check_suites(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSo
     }
 }
 
-fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSources) {
+/// A name is a target's, a glob where lists name targets, or any other where `generic = true` says so.
+fn check_target_name(
+    reader: &mut Reader,
+    name: &Spanned<Pattern>,
+    kernels: &KernelSources,
+    is_generic: bool,
+) {
     let pattern = name.get_ref();
     if !pattern.is_literal() {
         let sources = kernels.sources.iter().map(Spanned::get_ref);
@@ -325,11 +332,29 @@ fn check_target_name(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &Ker
         return;
     }
     match pattern.as_str().parse() {
-        Ok(id) if target::is_known(&id) => {}
+        Ok(id) if target::is_known(&id) && !(is_generic && id.as_str() != "generic") => {}
+        Ok(id) if target::is_known(&id) => {
+            reader.error(
+                name.span(),
+                format!("`{pattern}` has rules of its own, and cannot be `generic`"),
+                "",
+                Some(
+                    "remove `generic = true`: packages that are named are taken as they are anyway"
+                        .to_owned(),
+                ),
+            );
+        }
+        Ok(_) if is_generic => {}
         Ok(_) => {
             let ids = target::known_ids();
-            let help = did_you_mean(pattern.as_str(), ids.iter().copied())
-                .unwrap_or_else(|| format!("known targets: {}, ubuntu-*", ids.join(", ")));
+            let help = target::hint_for(pattern.as_str())
+                .or_else(|| did_you_mean(pattern.as_str(), ids.iter().copied()))
+                .unwrap_or_else(|| {
+                    format!(
+                        "known targets: {}, ubuntu-*; for a kernel of your own write `generic = true` below the name",
+                        ids.join(", ")
+                    )
+                });
             reader.error(
                 name.span(),
                 format!("unknown target `{pattern}`"),

@@ -9,49 +9,87 @@ use rayon::prelude::*;
 use super::Build;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
-use crate::target;
+use crate::target::{self, Target};
 
-/// A warning for each target that has kernels for which nothing can be built.
+/// What is to be said of a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// Nothing can be built for it.
+    Unbuildable,
+    /// Its packages are named, but the rules of its target do not know such a release.
+    UnknownRelease,
+    /// Its packages hold more than is used.
+    Remark,
+}
+
+/// A warning for each target that has kernels for which nothing can be built, or of whose releases or packages a
+/// person should know something.
 pub(super) fn doubts(builds: &[Build]) -> Vec<Diagnostic> {
     let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
     // Builds of one kernel are neighbours.
     kernels.dedup_by(|right, left| Arc::ptr_eq(right, left));
-    let doubts: Vec<(&Kernel, String)> = kernels
+    let doubts: Vec<(&Kernel, Doubt, String)> = kernels
         .into_par_iter()
-        .filter_map(|kernel| Some((&**kernel, doubt(kernel)?)))
+        .filter_map(|kernel| {
+            let (kind, reason) = doubt(kernel)?;
+            Some((&**kernel, kind, reason))
+        })
         .collect();
-    let mut by_target: BTreeMap<&TargetId, Vec<(&Kernel, String)>> = BTreeMap::new();
-    for (kernel, reason) in doubts {
-        by_target
-            .entry(&kernel.target)
+    let mut groups: BTreeMap<(&TargetId, Doubt), Vec<(&Kernel, String)>> = BTreeMap::new();
+    for (kernel, kind, reason) in doubts {
+        groups
+            .entry((&kernel.target, kind))
             .or_default()
             .push((kernel, reason));
     }
-    by_target.values().map(|doubts| warning(doubts)).collect()
+    let warnings = groups
+        .iter()
+        .map(|((_, kind), doubts)| warning(*kind, doubts));
+    warnings.collect()
 }
 
-fn warning(doubts: &[(&Kernel, String)]) -> Diagnostic {
+fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
     let [(kernel, reason), others @ ..] = doubts else {
         return Diagnostic::warning("nothing is in doubt");
     };
-    let more = match others.len() {
+    let more = |word: &str| match others.len() {
         0 => String::new(),
-        count => format!(" (and for {count} more of {})", kernel.target),
+        count => format!(" (and {word}{count} more of {})", kernel.target),
     };
-    Diagnostic::warning(format!("nothing can be built for {kernel}{more}: {reason}"))
+    Diagnostic::warning(match kind {
+        Doubt::Unbuildable => format!(
+            "nothing can be built for {kernel}{}: {reason}",
+            more("for ")
+        ),
+        Doubt::UnknownRelease => format!("{kernel}{}: {reason}", more("")),
+        Doubt::Remark => format!("{kernel}{}: {reason}", more("")),
+    })
 }
 
-/// Why nothing can be built for a kernel, where that can be told.
-fn doubt(kernel: &Kernel) -> Option<String> {
-    let target = target::find(&kernel.target)?;
-    let checked = target.check_release(&kernel.release, kernel.architecture);
-    if let Err(expected) = checked {
+/// What is to be said of a kernel, where that can be told.
+fn doubt(kernel: &Kernel) -> Option<(Doubt, String)> {
+    let target = target::rules_of(kernel)?;
+    if let Some(reason) = unbuildable(target, kernel) {
+        return Some((Doubt::Unbuildable, reason));
+    }
+    if let Some(reason) = target::doubt_of_release(kernel) {
+        return Some((Doubt::UnknownRelease, reason));
+    }
+    target.remark(kernel).map(|remark| (Doubt::Remark, remark))
+}
+
+/// Why nothing can be built for a kernel.
+fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
+    if kernel.packages.is_empty()
+        && let Err(expected) =
+            target::check_release(&kernel.target, &kernel.release, kernel.architecture)
+    {
         return Some(expected);
     }
     if let Err(problem) = target.tree_kind(kernel) {
         return Some(problem);
     }
-    if target.needs_config() && kernel.config_sha256.is_none() {
+    if target.needs_config() && kernel.config_sha256.is_none() && !names_folder(kernel) {
         return Some(
             "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
                 .to_owned(),
@@ -64,4 +102,11 @@ fn doubt(kernel: &Kernel) -> Option<String> {
     target
         .header_packages(kernel, Architecture::of_host())
         .err()
+}
+
+/// True if a kernel's only package is a directory, which is a build tree whatever its target is.
+fn names_folder(kernel: &Kernel) -> bool {
+    let mut packages = kernel.packages.iter();
+    let only = packages.next().filter(|_| packages.next().is_none());
+    only.is_some_and(|only| std::path::Path::new(&*only.url).is_dir())
 }

@@ -152,13 +152,13 @@ fn subset(
 
 fn sketch() -> impl Strategy<Value = Sketch> {
     let kernel = (
-        proptest::sample::select(vec!["bottlerocket", "vanilla"]),
+        proptest::sample::select(vec!["generic", "vanilla"]),
         proptest::sample::select(vec![
             "3.10.0-1", "4.15.0-1", "5.4.0-1", "5.10.2-1", "6.1.0-1",
         ]),
     );
     let exclude = (
-        proptest::sample::select(vec!["", "bottlerocket", "vanilla"]),
+        proptest::sample::select(vec!["", "generic", "vanilla"]),
         proptest::sample::select(vec!["", "5.*", "6.1.0-1"]),
         proptest::sample::select(vec!["", ">=10", "master"]),
         proptest::sample::select(vec!["", "probe"]),
@@ -260,7 +260,7 @@ timeout = "5m"
 retries = 5
 
 [[target]]
-name = "bottlerocket"
+name = "generic"
 memory = "3GiB"
 kernels = [{ release = "5.4.0-1" }, { release = "6.1.0-1" }]
 "#;
@@ -295,10 +295,10 @@ gcc = "13"
         })
         .collect();
     let expected = [
-        ("8.1.0+driver/x86_64/bottlerocket_5.4.0-1_1", None, 5),
-        ("9.0.0+driver/x86_64/bottlerocket_5.4.0-1_1", None, 5),
-        ("8.1.0+driver/x86_64/bottlerocket_6.1.0-1_1", Some("12"), 1),
-        ("9.0.0+driver/x86_64/bottlerocket_6.1.0-1_1", Some("13"), 1),
+        ("8.1.0+driver/x86_64/generic_5.4.0-1_1", None, 5),
+        ("9.0.0+driver/x86_64/generic_5.4.0-1_1", None, 5),
+        ("8.1.0+driver/x86_64/generic_6.1.0-1_1", Some("12"), 1),
+        ("9.0.0+driver/x86_64/generic_6.1.0-1_1", Some("13"), 1),
     ]
     .map(|(id, gcc, retries)| (id.to_owned(), gcc.map(str::to_owned), retries));
     assert_eq!(settings, expected);
@@ -344,7 +344,7 @@ fn an_architecture_that_is_not_asked_for_is_left_out() {
         r#"
 drivers = ["8.1.0+driver"]
 [[target]]
-name = "bottlerocket"
+name = "generic"
 kernels = [{ release = "5.4.0-1", architecture = "arm64" }, { release = "5.4.0-1" }]
 "#,
     );
@@ -368,16 +368,16 @@ fn only_names_builds() {
         only: vec![id.to_owned()],
         ..Filter::default()
     };
-    filter("9.0.0+driver/x86_64/bottlerocket_6.1.0-1_1")
+    filter("9.0.0+driver/x86_64/generic_6.1.0-1_1")
         .apply(&mut one)
         .unwrap();
     assert_eq!(one.builds.len(), 1);
-    let error = filter("9.0.0+driver/x86_64/bottlerocket_6.1.0-2_1").apply(&mut plan.clone());
+    let error = filter("9.0.0+driver/x86_64/generic_6.1.0-2_1").apply(&mut plan.clone());
     assert_eq!(
         error,
         Err(FilterError::NoBuild {
-            id: "9.0.0+driver/x86_64/bottlerocket_6.1.0-2_1".to_owned(),
-            nearest: Some("9.0.0+driver/x86_64/bottlerocket_6.1.0-1_1".to_owned()),
+            id: "9.0.0+driver/x86_64/generic_6.1.0-2_1".to_owned(),
+            nearest: Some("9.0.0+driver/x86_64/generic_6.1.0-1_1".to_owned()),
         })
     );
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adapted_tree::{link_all, replace, wrapper};
 use super::checks::script_failure;
-use super::inspect::Inspection;
+use super::inspect::{Inspection, shown_at};
 use super::job::JobRequest;
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
@@ -104,7 +104,12 @@ impl Adaptation {
 impl TreeProgram {
     /// Where a job sees the program.
     fn place(&self) -> PathBuf {
-        Path::new("/").join(&self.mount).join(&self.program.path)
+        shown_at(&self.mount).join(&self.program.path)
+    }
+
+    /// Where it is in its tree.
+    fn inside(&self) -> PathBuf {
+        self.mount.join(&self.program.path)
     }
 
     fn cannot_run(&self, host: Architecture, libc: Option<(u32, u32)>) -> bool {
@@ -286,8 +291,7 @@ impl Pipeline {
     fn to_build(&self, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
         let program = |(number, one): (usize, &TreeProgram)| {
             let place = one.place();
-            let inside = place.strip_prefix("/").ok()?;
-            let folder = self.store.tree_path(one.tree).join(inside.parent()?);
+            let folder = self.store.tree_path(one.tree).join(one.inside().parent()?);
             let folder_inside = place.parent()?.to_str()?.to_owned();
             let sources = one.sources(&folder)?.into_iter();
             Some(ProgramToBuild {
@@ -318,7 +322,7 @@ impl Pipeline {
                 continue;
             }
             let place = one.place();
-            let path = into.join(place.strip_prefix("/").unwrap_or(&place));
+            let path = into.join(one.inside());
             let new = Path::new(script::PROGRAMS).join(number.to_string());
             // One that the job left no file for could not be compiled.
             let new = built.and_then(|output| output.read(&new, MOST_PROGRAM_BYTES).ok());
@@ -350,8 +354,11 @@ impl Pipeline {
                 fs::create_folder(folder)?;
             }
             fs::rename(&path, &aside)?;
-            let aside = Path::new("/").join(aside.strip_prefix(&into).unwrap_or(&aside));
-            let base = Path::new("/").join(base);
+            let shown = |path: &Path| {
+                let mount = into.join(&one.mount);
+                shown_at(&one.mount).join(path.strip_prefix(&mount).unwrap_or(path))
+            };
+            let (aside, base) = (shown(&aside), shown(&into.join(&base)));
             replace(&path, wrapper(machine, plan.host, &base, &aside).as_bytes())?;
             if machine == plan.host {
                 adapted.newer_libc.insert(place);

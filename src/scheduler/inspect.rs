@@ -19,6 +19,9 @@ use crate::kernel::Kernel;
 use crate::target::{BuildFolder, Target};
 use crate::verify::{KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree};
 
+/// No package has its tree deeper than this.
+const DEEPEST_TREE: usize = 8;
+
 /// What was found in the trees of a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Inspection {
@@ -39,9 +42,78 @@ pub(super) struct WantedTree<'a> {
     pub(super) uts_releases: Vec<String>,
 }
 
+/// Where a directory of a tree is shown to a job: at its own place or, where that would be the root of the file system
+/// or a directory in it (a tarball that is a build tree), below `/usr/src`.
+pub(super) fn shown_at(path: &Path) -> PathBuf {
+    match path.components().count() {
+        0 => Path::new("/usr/src/linux").to_owned(),
+        1 => Path::new("/usr/src").join(path),
+        _ => Path::new("/").join(path),
+    }
+}
+
+impl WantedTree<'_> {
+    /// That no package holds it.
+    fn is_missing(&self) -> String {
+        let releases = self.uts_releases.join(" or ");
+        let names = self.build_folder.names.iter();
+        let mut names: Vec<_> = names.map(|name| name.display().to_string()).collect();
+        let like = |glob: &&str| format!("/{glob} of kernel {releases}");
+        names.extend(self.build_folder.search.iter().map(like));
+        if names.is_empty() {
+            names.push(format!("the build tree of kernel {releases}"));
+        }
+        format!("no package holds {}", names.join(" or "))
+    }
+}
+
+fn wrong_headers(message: String) -> Halt {
+    Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+}
+
 impl Pipeline {
-    /// What is in the trees of a kernel; where they are not what was wanted, a failure.
+    /// What is in the trees of a kernel; where they are not what was wanted, a failure. The tree is expected where the
+    /// rules of its target say; if it is not there, it is looked for everywhere in the packages.
     pub(super) async fn inspect(
+        &self,
+        wanted: &WantedTree<'_>,
+        inputs: &[Input],
+        mode: Mode,
+    ) -> Result<Inspection, Halt> {
+        let BuildFolder { names, search } = &wanted.build_folder;
+        if !(names.is_empty() && search.is_empty()) {
+            match self.inspect_expected(wanted, inputs, mode).await {
+                Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::WrongHeaders => {
+                }
+                inspected => return inspected,
+            }
+        }
+        let mut key = KeyBuilder::new("find tree", 1);
+        for name in names {
+            key = key.field("kernel folder", name.display());
+        }
+        for release in &wanted.uts_releases {
+            key = key.field("kernel release", release);
+        }
+        for glob in wanted.target.mount_points() {
+            key = key.field("mount point", glob);
+        }
+        for input in inputs {
+            key = key.field("tree", input.tree);
+        }
+        let work = async {
+            self.materialise(inputs).await?;
+            match self.look_everywhere(wanted, inputs) {
+                Ok(inspection) => Work::of_facts(&inspection, Phase::Unpack),
+                Err(halt) => self.own_failure(inputs.iter().map(|input| input.tree), halt),
+            }
+        };
+        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
+        done.facts(Phase::Unpack)
+    }
+
+    /// The same, only at the places that the rules of the target name.
+    async fn inspect_expected(
         &self,
         wanted: &WantedTree<'_>,
         inputs: &[Input],
@@ -77,35 +149,8 @@ impl Pipeline {
     }
 
     fn look_inside(&self, wanted: &WantedTree<'_>, inputs: &[Input]) -> Result<Inspection, Halt> {
-        let failed =
-            |class, message: String| Halt::from(Failure::new(class, Phase::Unpack, message));
-        let globs = |globs: &[&str]| {
-            glob_set(globs).map_err(|error| failed(FailureClass::Infrastructure, error.to_string()))
-        };
-        let mount_points = globs(wanted.target.mount_points())?;
-        let search = globs(wanted.build_folder.search)?;
-        let mut mounts = Vec::new();
-        let mut alike = Vec::new();
-        for input in inputs {
-            let root = self.store.tree_path(input.tree);
-            let of_input = |path| (input.tree, path);
-            mounts.extend(
-                matching_folders(&root, &mount_points)
-                    .into_iter()
-                    .map(of_input),
-            );
-            if !search.is_empty() {
-                alike.extend(matching_folders(&root, &search).into_iter().map(of_input));
-            }
-        }
-        if let Some((_, path)) = mounts
-            .iter()
-            .chain(&alike)
-            .find(|(_, path)| path.to_str().is_none())
-        {
-            let message = format!("the name of {} is not valid UTF-8", path.display());
-            return Err(failed(FailureClass::WrongHeaders, message));
-        }
+        let mut mounts = self.folders_like(wanted.target.mount_points(), inputs)?;
+        let mut alike = self.folders_like(wanted.build_folder.search, inputs)?;
         self.keep_one_of_each_path(&mut mounts, &wanted.uts_releases);
         self.keep_one_of_each_path(&mut alike, &wanted.uts_releases);
         let exact = wanted.build_folder.names.iter().find_map(|name| {
@@ -119,22 +164,89 @@ impl Pipeline {
             Some(found) => Some(found),
             None => self.of_release(&alike, &wanted.uts_releases)?,
         };
-        let (tree, inside) = folder.ok_or_else(|| {
-            let names = wanted.build_folder.names.iter();
-            let mut names: Vec<_> = names.map(|name| name.display().to_string()).collect();
-            let like =
-                |glob: &&str| format!("/{glob} of kernel {}", wanted.uts_releases.join(" or "));
-            names.extend(wanted.build_folder.search.iter().map(like));
-            let message = format!("no package holds {}", names.join(" or "));
-            failed(FailureClass::WrongHeaders, message)
+        let folder = folder.ok_or_else(|| wrong_headers(wanted.is_missing()))?;
+        self.inspection(mounts, folder)
+    }
+
+    /// Looks for the tree of the wanted kernel by what a kernel tree is.
+    fn look_everywhere(
+        &self,
+        wanted: &WantedTree<'_>,
+        inputs: &[Input],
+    ) -> Result<Inspection, Halt> {
+        let mut mounts = self.folders_like(wanted.target.mount_points(), inputs)?;
+        self.keep_one_of_each_path(&mut mounts, &wanted.uts_releases);
+        let trees: Vec<(Sha256, PathBuf)> = inputs
+            .iter()
+            .flat_map(|input| {
+                let folders = kernel_trees(&self.store.tree_path(input.tree));
+                folders.into_iter().map(|path| (input.tree, path))
+            })
+            .collect();
+        let Some((tree, folder)) = self.of_release(&trees, &wanted.uts_releases)? else {
+            let found: Vec<String> = trees
+                .iter()
+                .filter_map(|(tree, path)| {
+                    let facts = read_kernel_tree(&self.store.tree_path(*tree), path).ok()?;
+                    Some(format!("{} in /{}", facts.uts_release, path.display()))
+                })
+                .collect();
+            let found = if found.is_empty() {
+                "they hold no complete kernel tree (Makefile, .config, include/generated, scripts)"
+                    .to_owned()
+            } else {
+                format!("they hold the tree of {}", found.join(", "))
+            };
+            return Err(wrong_headers(format!("{}; {found}", wanted.is_missing())));
+        };
+        let is_shown = |(of, mount): &(Sha256, PathBuf)| *of == tree && folder.starts_with(mount);
+        if !mounts.iter().any(is_shown) {
+            mounts.push((tree, folder.clone()));
+        }
+        self.inspection(mounts, (tree, folder))
+    }
+
+    /// The directories of the trees that match one of `globs`.
+    fn folders_like(
+        &self,
+        globs: &[&str],
+        inputs: &[Input],
+    ) -> Result<Vec<(Sha256, PathBuf)>, Halt> {
+        if globs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let globs = glob_set(globs).map_err(|error| {
+            let class = FailureClass::Infrastructure;
+            Halt::from(Failure::new(class, Phase::Unpack, error.to_string()))
         })?;
-        let facts = self.read_tree(&self.store.tree_path(tree), &inside)?;
+        let of_input = |input: &Input| {
+            let folders = matching_folders(&self.store.tree_path(input.tree), &globs);
+            let tree = input.tree;
+            folders.into_iter().map(move |path| (tree, path))
+        };
+        let found: Vec<(Sha256, PathBuf)> = inputs.iter().flat_map(of_input).collect();
+        match found.iter().find(|(_, path)| path.to_str().is_none()) {
+            Some((_, path)) => Err(wrong_headers(format!(
+                "the name of {} is not valid UTF-8",
+                path.display()
+            ))),
+            None => Ok(found),
+        }
+    }
+
+    /// What the tree in `folder` says of itself.
+    fn inspection(
+        &self,
+        mounts: Vec<(Sha256, PathBuf)>,
+        (tree, folder): (Sha256, PathBuf),
+    ) -> Result<Inspection, Halt> {
+        let facts = self.read_tree(&self.store.tree_path(tree), &folder)?;
         let mut programs = Vec::new();
         for (tree, mount) in &mounts {
             let found = host_programs(&self.store.tree_path(*tree).join(mount)).map_err(
                 |error| match error.machine_failure() {
                     Some(error) => self.steps.storage_failure(error, Phase::Unpack),
-                    None => failed(FailureClass::WrongHeaders, error.to_string()),
+                    None => wrong_headers(error.to_string()),
                 },
             )?;
             programs.extend(found.into_iter().map(|program| TreeProgram {
@@ -143,9 +255,17 @@ impl Pipeline {
                 program,
             }));
         }
+        let mount = mounts
+            .iter()
+            .filter(|(of, _)| *of == tree)
+            .find(|(_, mount)| folder.starts_with(mount));
+        let build_folder = match mount {
+            Some((_, mount)) => shown_at(mount).join(folder.strip_prefix(mount).unwrap_or(&folder)),
+            None => Path::new("/").join(&folder),
+        };
         Ok(Inspection {
             mounts,
-            build_folder: Path::new("/").join(inside),
+            build_folder: build_folder.components().collect(),
             facts,
             programs,
         })
@@ -159,7 +279,7 @@ impl Pipeline {
             by_path.entry(path).or_default().push(*tree);
         }
         let is_other = |tree: Sha256, path: &Path| {
-            let facts = read_kernel_tree(&self.store.tree_path(tree).join(path));
+            let facts = read_kernel_tree(&self.store.tree_path(tree), path);
             !facts.is_ok_and(|facts| uts_releases.contains(&facts.uts_release))
         };
         let chosen: BTreeMap<PathBuf, Sha256> = by_path
@@ -200,7 +320,7 @@ impl Pipeline {
                     .map(|(_, path)| format!("/{}", path.display()))
                     .collect();
                 let message = format!("several folders are of this kernel: {}", names.join(", "));
-                Err(Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into())
+                Err(wrong_headers(message))
             }
         }
     }
@@ -281,6 +401,31 @@ fn matching_folders(root: &Path, globs: &GlobSet) -> Vec<PathBuf> {
             && globs.is_match(relative)
         {
             found.push(relative.to_owned());
+            entries.skip_current_dir();
+        }
+    }
+    found
+}
+
+/// The directories below `root` (relative to it) that are kernel build trees, outermost first, sorted: they have a
+/// Makefile, scripts, and the generated header that says which kernel they are of.
+pub(super) fn kernel_trees(root: &Path) -> Vec<PathBuf> {
+    let is_tree = |folder: &Path| {
+        let is_there = |name: &str| folder.join(name).symlink_metadata().is_ok();
+        is_there("Makefile")
+            && is_there("scripts")
+            && (is_there("include/generated/utsrelease.h")
+                || is_there("include/linux/utsrelease.h"))
+    };
+    let mut found = Vec::new();
+    let mut entries = walkdir::WalkDir::new(root)
+        .max_depth(DEEPEST_TREE)
+        .sort_by_file_name()
+        .into_iter();
+    while let Some(entry) = entries.next() {
+        let Ok(entry) = entry else { continue };
+        if entry.file_type().is_dir() && is_tree(entry.path()) {
+            found.extend(entry.path().strip_prefix(root).map(Path::to_owned));
             entries.skip_current_dir();
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::inspect::{Inspection, check_claims};
+use super::inspect::{Inspection, check_claims, kernel_trees, shown_at};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
 use super::step::{Halt, Mode};
@@ -21,7 +21,7 @@ use crate::kernel::Kernel;
 use crate::source::{SourceError, copy_folder};
 use crate::target::Target;
 use crate::unpack::tree_digest_of_folder;
-use crate::verify::read_installed_tree;
+use crate::verify::{read_installed_tree, read_kernel_tree};
 
 /// More folders than any header tree refers to.
 const MOST_FOLDERS: usize = 16;
@@ -56,6 +56,7 @@ impl Pipeline {
         let folder = folder
             .canonicalize()
             .map_err(|error| failed(FileError::of("find", folder)(error).into()))?;
+        let folder = tree_of(&folder, kernel);
         let folders = folders_of(&folder).map_err(|error| failed(error.into()))?;
         let mut inputs = KeyBuilder::new("installed", 1);
         for (path, digest) in digests_of(&folders).map_err(failed)? {
@@ -81,16 +82,21 @@ impl Pipeline {
         releases.push(kernel.release.to_string());
         check_claims(kernel, &releases, &facts)?;
         let relative = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).to_owned();
+        let build_folder = if folder.components().count() > 2 {
+            folder
+        } else {
+            shown_at(&relative(&folder))
+        };
         let inspection = Inspection {
             mounts: folders.iter().map(|path| (tree, relative(path))).collect(),
-            build_folder: folder.clone(),
+            build_folder: build_folder.clone(),
             facts,
             // Of this machine.
             programs: Vec::new(),
         };
         Ok(Arc::new(KernelInputs {
             inputs: Vec::new(),
-            build_folder: folder,
+            build_folder,
             inspection,
             preparation: None,
             adaptation: None,
@@ -116,6 +122,24 @@ impl Pipeline {
 fn digests_of<'a>(folders: &'a [PathBuf]) -> Result<BTreeMap<&'a PathBuf, Sha256>, SourceError> {
     let digest = |folder: &'a PathBuf| Ok((folder, tree_digest_of_folder(folder)?));
     folders.iter().map(digest).collect()
+}
+
+/// The build tree in a directory: itself or, where it is none, the one below it, or the one there that is of the kernel.
+fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
+    let trees = kernel_trees(folder);
+    let is_wanted = |path: &&PathBuf| {
+        let facts = read_kernel_tree(folder, path);
+        facts.is_ok_and(|facts| facts.uts_release == kernel.release.as_str())
+    };
+    match &*trees {
+        [only] => folder.join(only),
+        several => match several.iter().find(is_wanted) {
+            Some(tree) => folder.join(tree),
+            None => folder.to_owned(),
+        },
+    }
+    .components()
+    .collect()
 }
 
 /// The folder of a header tree and those that it refers to, none inside another.

@@ -1,11 +1,11 @@
 //! From a kernel's packages to its trees: fetched and unpacked; `inspect` looks inside.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::host_programs::Adaptation;
-use super::inspect::{Inspection, WantedTree, check_claims};
+use super::inspect::{Inspection, WantedTree, check_claims, shown_at};
 use super::installed::installed_folder;
 use super::packages::request_for_text;
 use super::pipeline::Pipeline;
@@ -113,7 +113,7 @@ impl KernelInputs {
     pub(super) fn add_to_key(&self, mut key: KeyBuilder) -> KeyBuilder {
         key = key.field("kernel folder", self.build_folder.display());
         for (tree, path) in &self.inspection.mounts {
-            key = key.field(format!("kernel tree /{}", path.display()), tree);
+            key = key.field(format!("kernel tree {}", shown_at(path).display()), tree);
         }
         key
     }
@@ -131,8 +131,13 @@ impl Pipeline {
             |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
         let wrong =
             |problem: String| Failure::new(FailureClass::WrongHeaders, Phase::Fetch, problem);
-        let target = crate::target::find(&kernel.target)
-            .ok_or_else(|| missing(format!("there is no target {}", kernel.target)))?;
+        let target = crate::target::rules_of(kernel)
+            .ok_or_else(|| {
+                missing(format!(
+                    "target {} has no rules, and no packages are named for {kernel}: name them with `headers`",
+                    kernel.target
+                ))
+            })?;
         if let Some(folder) = installed_folder(kernel) {
             let installed = self.installed_inputs(target, kernel, folder, mode).await;
             return installed.map(KernelPackages::Headers);
@@ -255,24 +260,23 @@ impl Pipeline {
         if !kernel.inspection.facts.has_symvers {
             return Ok(None);
         }
-        let inside = kernel
-            .build_folder
-            .strip_prefix("/")
-            .unwrap_or(&kernel.build_folder);
-        let mounts = &kernel.inspection.mounts;
-        let Some((tree, _)) = mounts.iter().find(|(_, path)| inside.starts_with(path)) else {
+        let mut mounts = kernel.inspection.mounts.iter();
+        let found = mounts.find_map(|(tree, path)| {
+            let inside = kernel.build_folder.strip_prefix(shown_at(path)).ok()?;
+            Some((self.store.tree_path(*tree), path.join(inside)))
+        });
+        let Some((root, inside)) = found else {
             return Ok(None);
         };
         // It was there when the tree was inspected.
-        self.tree_facts(read_symvers(&self.store.tree_path(*tree), inside))
-            .map(Some)
+        self.tree_facts(read_symvers(&root, &inside)).map(Some)
     }
 
     /// The mounts of a job, once the trees are there.
     pub(super) fn kernel_mounts(&self, kernel: &KernelInputs) -> Vec<Mount> {
         let mount = |(tree, path): &(Sha256, PathBuf)| Mount {
             source: self.store.tree_path(*tree).join(path),
-            target: Path::new("/").join(path),
+            target: shown_at(path),
         };
         kernel.inspection.mounts.iter().map(mount).collect()
     }

@@ -70,7 +70,7 @@ fn of_kernel(
     host: Architecture,
     text_of: &impl Fn(&Request) -> Option<String>,
 ) -> Vec<Request> {
-    let Some(target) = target::find(&kernel.target) else {
+    let Some(target) = target::rules_of(kernel) else {
         return Vec::new();
     };
     let mut requests = Vec::new();

@@ -1,30 +1,71 @@
-//! Alibaba Cloud Linux 2 and 3: three repositories, any of which may hold a kernel.
+//! Alibaba Cloud Linux: three repositories of each generation, any of which may hold a kernel.
 
-use super::rpm::{KernelDevel, is_numbered};
+use super::rpm::{KernelDevel, RpmRelease, is_numbered};
 
 /// Alibaba Cloud Linux.
 pub(super) const ALINUX: KernelDevel = KernelDevel {
     ids: &["alinux"],
-    is_mark: |mark| is_numbered(mark, "al"),
+    is_mark: |mark| is_numbered(mark, "al") || is_numbered(mark, "alnx"),
     example: "5.10.84-10.4.al8",
-    folders: |release, architecture| {
-        let machine = architecture.machine();
-        // The mark counts the releases of Red Hat.
-        let releases: &[&str] = match release.generation("al") {
-            Some(7) => &["2", "2.1903"],
-            _ => &["3"],
-        };
-        let folders = releases.iter().flat_map(|release| {
-            ["os", "updates", "plus"].map(|repository| {
-                format!(
-                    "http://mirrors.aliyun.com/alinux/{release}/{repository}/{machine}/Packages"
-                )
-            })
-        });
-        Ok(folders.collect())
+    folders: |release| {
+        let repositories = RELEASES
+            .iter()
+            .filter(|generation| (generation.is_of)(release))
+            .flat_map(Generation::repositories);
+        let machine = release.machine;
+        Ok(repositories
+            .map(|url| url.replace("$arch", machine) + "Packages")
+            .collect())
+    },
+    repositories: || {
+        RELEASES
+            .iter()
+            .rev()
+            .flat_map(Generation::repositories)
+            .collect()
     },
     ..KernelDevel::BASE
 };
+
+/// A generation, and where its repositories are.
+struct Generation {
+    release: &'static str,
+    is_of: fn(&RpmRelease<'_>) -> bool,
+    /// What the base address of a repository has behind its name.
+    end: &'static str,
+}
+
+/// Up to the third generation, marks count the releases of Red Hat.
+const RELEASES: [Generation; 4] = [
+    Generation {
+        release: "2",
+        is_of: |release| release.generation("al") == Some(7),
+        end: "$arch/",
+    },
+    Generation {
+        release: "2.1903",
+        is_of: |release| release.generation("al") == Some(7),
+        end: "$arch/",
+    },
+    Generation {
+        release: "3",
+        is_of: |release| release.generation("al").is_some_and(|mark| mark != 7),
+        end: "$arch/",
+    },
+    Generation {
+        release: "4",
+        is_of: |release| release.generation("alnx").is_some(),
+        end: "$arch/os/",
+    },
+];
+
+impl Generation {
+    fn repositories(&self) -> [String; 3] {
+        let Self { release, end, .. } = self;
+        ["os", "updates", "plus"]
+            .map(|name| format!("http://mirrors.aliyun.com/alinux/{release}/{name}/{end}"))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -46,5 +87,10 @@ mod tests {
         assert_eq!(addresses(&ALINUX, &kernel2).len(), 6);
         let release = "5.10.23-4.rc2.al8.aarch64".parse().unwrap();
         assert_eq!(ALINUX.check_release(&release, kernel3.architecture), Ok(()));
+        let kernel4 = kernel("alinux 6.6.102-5.3.1.alnx4.x86_64 1 amd64").0;
+        let found = addresses(&ALINUX, &kernel4);
+        assert!(
+            found[1].starts_with("http://mirrors.aliyun.com/alinux/4/updates/x86_64/os/Packages/")
+        );
     }
 }

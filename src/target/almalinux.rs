@@ -1,32 +1,58 @@
-//! AlmaLinux: a folder for each point release, which a kernel's mark names; superseded ones move to a vault.
+//! AlmaLinux: a directory for each point release, which a kernel's mark names; superseded ones move to a vault.
 
-use super::rpm::{KernelDevel, RpmRelease};
+use super::rpm::{KernelDevel, RpmRelease, is_rebuild_mark};
+
+/// The hosts: that of current releases, and that of superseded ones.
+const HOSTS: [&str; 2] = [
+    "https://repo.almalinux.org/almalinux",
+    "https://vault.almalinux.org",
+];
 
 /// AlmaLinux.
 pub(super) const ALMA_LINUX: KernelDevel = KernelDevel {
     ids: &["almalinux"],
-    folders: |release, architecture| {
-        let machine = architecture.machine();
-        let (releases, repository) = point_releases(release);
-        let folders = releases.iter().flat_map(|release| {
-            [
-                "https://repo.almalinux.org/almalinux",
-                "https://vault.almalinux.org",
-            ]
-            .map(|host| format!("{host}/{release}/{repository}/{machine}/os/Packages"))
+    is_mark: is_rebuild_mark,
+    folders: |release| {
+        let machine = release.machine;
+        let folders = point_releases(release).into_iter().flat_map(|number| {
+            HOSTS.into_iter().flat_map(move |host| {
+                let number = number.clone();
+                repositories_of(release).iter().map(move |repository| {
+                    format!("{host}/{number}/{repository}/{machine}/os/Packages")
+                })
+            })
         });
         Ok(folders.collect())
     },
+    repositories: || {
+        let of_host = |host| REPOSITORIES.map(|name| format!("{host}/$release/{name}/$arch/os/"));
+        HOSTS.into_iter().flat_map(of_host).collect()
+    },
+    oldest_release: 8,
     ..KernelDevel::BASE
 };
 
-/// The releases whose folders can hold the package, and the repository in them. The major number alone stands for
-/// the newest point release; it is the only hint for kernels whose mark names none.
-pub(super) fn point_releases(release: &RpmRelease<'_>) -> (Vec<String>, &'static str) {
+/// The repositories of a point release that hold kernels.
+pub(super) const REPOSITORIES: [&str; 4] = ["BaseOS", "AppStream", "RT", "NFV"];
+
+/// Those that can hold the package of a kernel.
+pub(super) fn repositories_of(release: &RpmRelease<'_>) -> &'static [&'static str] {
+    let is_real_time = release
+        .variant()
+        .is_some_and(|variant| variant.starts_with("rt"));
+    match release.generation("el") {
+        _ if is_real_time => &REPOSITORIES[2..],
+        Some(8) => &REPOSITORIES[..1],
+        _ => &REPOSITORIES[1..2],
+    }
+}
+
+/// The releases whose directories can hold the package. The major number alone stands for the newest point release;
+/// it is the only hint for kernels whose mark names none.
+pub(super) fn point_releases(release: &RpmRelease<'_>) -> Vec<String> {
     let major = release.generation("el").unwrap_or_default();
     let point = release.point().map(|minor| format!("{major}.{minor}"));
-    let releases = point.into_iter().chain([major.to_string()]).collect();
-    (releases, if major <= 8 { "BaseOS" } else { "AppStream" })
+    point.into_iter().chain([major.to_string()]).collect()
 }
 
 #[cfg(test)]

@@ -11,12 +11,8 @@ pub(super) const AMAZON_LINUX: KernelDevel = KernelDevel {
     architectures: &[Architecture::Amd64],
     is_mark: |mark| mark == "amzn1",
     example: "4.14.26-46.32.amzn1",
-    folders: |_, _| {
-        let folder = |repository: &&str| {
-            format!("http://packages.us-east-1.amazonaws.com/{repository}/x86_64/Packages")
-        };
-        Ok(FROZEN.iter().map(folder).collect())
-    },
+    folders: |_| Ok(frozen().map(|repository| repository + "Packages").collect()),
+    repositories: || frozen().collect(),
     ..BASE
 };
 
@@ -25,6 +21,14 @@ pub(super) const AMAZON_LINUX_2: KernelDevel = KernelDevel {
     ids: &["amazonlinux2"],
     is_mark: |mark| mark == "amzn2",
     example: "5.10.102-99.473.amzn2",
+    repositories: || {
+        let of_core = ["core/2.0", "core/latest"].map(str::to_owned);
+        let lines =
+            ["5.4", "5.10", "5.15", "ng"].map(|line| format!("extras/kernel-{line}/latest"));
+        let list =
+            |path| format!("http://amazonlinux.us-east-1.amazonaws.com/2/{path}/$arch/mirror.list");
+        of_core.into_iter().chain(lines).map(list).collect()
+    },
     gcc: |kernel| match kernel.release.numbers() {
         [5, 10, _] => "10",
         _ => gcc::default_gcc(&kernel.release),
@@ -37,6 +41,12 @@ pub(super) const AMAZON_LINUX_2022: KernelDevel = KernelDevel {
     ids: &["amazonlinux2022"],
     is_mark: |mark| mark == "amzn2022",
     example: "5.15.25-14.106.amzn2022",
+    repositories: || {
+        let host = "https://al2022-repos-us-east-1-9761ab97.s3.dualstack.us-east-1.amazonaws.com";
+        ["latest", "2022.0.20220315", "2022.0.20220202"]
+            .map(|release| format!("{host}/core/mirrors/{release}/$arch/mirror.list"))
+            .into()
+    },
     ..BASE
 };
 
@@ -45,11 +55,19 @@ pub(super) const AMAZON_LINUX_2023: KernelDevel = KernelDevel {
     ids: &["amazonlinux2023"],
     is_mark: |mark| mark == "amzn2023",
     example: "6.1.102-108.177.amzn2023",
+    // Since July 2025 newer kernels are packages of their own.
+    package: |release| match release.version.split('.').collect::<Vec<_>>()[..] {
+        [major, minor, _] if (major, minor) != ("6", "1") => format!("kernel{major}.{minor}-devel"),
+        _ => release.usual_package(),
+    },
+    repositories: || {
+        vec!["https://cdn.amazonlinux.com/al2023/core/mirrors/latest/$arch/mirror.list".to_owned()]
+    },
     ..BASE
 };
 
 const BASE: KernelDevel = KernelDevel {
-    folders: |_, _| {
+    folders: |_| {
         Err(
             "no rule gives the address of its package, since it has a digest in it: name it with `headers`, or take \
              the kernel from a list"
@@ -86,6 +104,11 @@ const FROZEN: [&str; 6] = [
     "2017.03/main/201703c0ffee",
 ];
 
+fn frozen() -> impl Iterator<Item = String> {
+    let base = |repository| format!("http://packages.us-east-1.amazonaws.com/{repository}/x86_64/");
+    FROZEN.into_iter().map(base)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Target as _;
@@ -115,6 +138,14 @@ mod tests {
         assert_eq!(
             addresses(&AMAZON_LINUX_2, &named),
             ["http://a/blobstore/26/kernel-devel-5.4.95-42.163.amzn2.x86_64.rpm"]
+        );
+        let newer = kernel("amazonlinux2023 6.12.40-64.114.amzn2023.x86_64 1 amd64")
+            .with("http://a/kernel-devel-6.12.40-64.114.amzn2023.x86_64.rpm")
+            .with("http://a/kernel6.12-devel-6.12.40-64.114.amzn2023.x86_64.rpm")
+            .0;
+        assert_eq!(
+            addresses(&AMAZON_LINUX_2023, &newer),
+            ["http://a/kernel6.12-devel-6.12.40-64.114.amzn2023.x86_64.rpm"]
         );
     }
 

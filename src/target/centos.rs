@@ -1,15 +1,15 @@
 //! CentOS: the build number of a kernel names the point release that it came with, and each has its folder.
 
 use super::gcc;
-use super::rpm::{KernelDevel, RpmRelease, is_enterprise_mark};
-use crate::kernel::{Architecture, Kernel};
+use super::rpm::{KernelDevel, RpmRelease};
+use crate::kernel::Kernel;
 
 /// CentOS 6, 7, 8, and stream.
 pub(super) const CENTOS: KernelDevel = KernelDevel {
     ids: &["centos"],
-    is_mark: is_enterprise_mark,
     example: "3.10.0-957.12.2.el7",
     folders,
+    repositories,
     gcc: |kernel| match kernel.release.numbers() {
         [3, 10, _] => "4.8.5",
         [4, minor, _] if minor >= 18 => "9",
@@ -68,8 +68,37 @@ const HOSTS: [&str; 5] = [
     "http://mirror.centos.org/centos",
 ];
 
-fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<String>, String> {
-    let machine = architecture.machine();
+/// Where the current streams are.
+const STREAM_HOST: &str = "http://mirror.stream.centos.org";
+
+/// The current streams, newest first.
+const STREAMS: [u32; 2] = [10, 9];
+
+/// The repositories of a stream that hold kernels.
+const STREAM_REPOSITORIES: [&str; 4] = ["AppStream", "BaseOS", "RT", "NFV"];
+
+/// The repositories of the streams, and those of all point releases on the host that keeps them.
+fn repositories() -> Vec<String> {
+    let of_stream = |major: u32| {
+        STREAM_REPOSITORIES.map(|name| format!("{STREAM_HOST}/{major}-stream/{name}/$arch/os/"))
+    };
+    let mut all: Vec<String> = STREAMS.into_iter().flat_map(of_stream).collect();
+    let vault = HOSTS[0];
+    all.push(format!("{vault}/8-stream/BaseOS/$arch/os/"));
+    for (position, releases) in POINT_RELEASES.iter().enumerate().rev() {
+        for (_, point) in releases.iter().rev() {
+            if position == 2 {
+                all.push(format!("{vault}/{point}/BaseOS/$arch/os/"));
+            } else {
+                all.extend(["os", "updates"].map(|name| format!("{vault}/{point}/{name}/$arch/")));
+            }
+        }
+    }
+    all
+}
+
+fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
+    let machine = release.machine;
     let major = release.generation("el").unwrap_or_default();
     let first = release.first_number().unwrap_or_default();
     if release.build.contains(".elrepo") {
@@ -102,10 +131,13 @@ fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<S
             ));
         }
         (major, _) => {
-            let order = if major == 8 {
-                ["BaseOS", "AppStream"]
-            } else {
-                ["AppStream", "BaseOS"]
+            let is_real_time = release
+                .variant()
+                .is_some_and(|variant| variant.starts_with("rt"));
+            let order = match major {
+                _ if is_real_time => ["RT", "NFV"],
+                8 => ["BaseOS", "AppStream"],
+                _ => ["AppStream", "BaseOS"],
             };
             return Ok(stream(major, order, machine));
         }
@@ -131,11 +163,7 @@ fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<S
 
 /// The folders of a stream, which hold current kernels only.
 fn stream(major: u32, repositories: [&str; 2], machine: &str) -> Vec<String> {
-    let hosts: &[&str] = if major == 8 {
-        &HOSTS
-    } else {
-        &["http://mirror.stream.centos.org"]
-    };
+    let hosts: &[&str] = if major == 8 { &HOSTS } else { &[STREAM_HOST] };
     let folders = repositories.into_iter().flat_map(|repository| {
         let folder =
             move |host: &&str| format!("{host}/{major}-stream/{repository}/{machine}/os/Packages");
@@ -149,6 +177,7 @@ mod tests {
     use super::super::Target as _;
     use super::super::testing::{addresses, kernel};
     use super::*;
+    use crate::kernel::Architecture;
 
     #[test]
     fn folders_of_point_releases() {

@@ -11,6 +11,12 @@ use crate::kernel::{Architecture, Kernel, KernelRelease};
 /// The target `debian`.
 pub struct Debian;
 
+/// What the flavours of the Raspberry Pi's own kernels begin with.
+const PI: &str = "rpi";
+
+/// The flavour of the Raspberry Pi 3 and 4; 5 has `rpi-2712`.
+const PI_64: &str = "rpi-v8";
+
 /// What the file name of a Debian package says: `name_version_architecture.deb`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PackageFile {
@@ -79,12 +85,14 @@ enum Part {
 impl Headers {
     fn of(kernel: &Kernel) -> Result<Self, String> {
         let release = kernel.release.as_str();
-        kernel
+        // Lists put all kernels of the Raspberry Pi into one entry, whose name says none of them.
+        let of_pi = release.strip_suffix(&format!("-{PI}-{}", kernel.architecture));
+        let mut found: Vec<Self> = kernel
             .packages
             .iter()
             .filter_map(|package| PackageFile::parse(&package.file_name()))
             .filter(|file| file.architecture == kernel.architecture.as_str())
-            .find_map(|file| {
+            .filter_map(|file| {
                 let uts_release = file.name.strip_prefix("linux-headers-")?;
                 let (abi, flavour) = split_abi(uts_release)?;
                 let of_version = release
@@ -94,7 +102,8 @@ impl Headers {
                     || of_version == Some(flavour)
                     || (release == file.version && flavour == kernel.architecture.as_str())
                     // Its version has the flavour already, and lists do not say it twice.
-                    || (of_version.is_some() && of_version == flavour.strip_prefix("grsec-"));
+                    || (of_version.is_some() && of_version == flavour.strip_prefix("grsec-"))
+                    || (of_pi == Some(&file.version) && flavour.strip_prefix(PI).is_some());
                 is_wanted.then(|| Self {
                     uts_release: uts_release.to_owned(),
                     abi: abi.to_owned(),
@@ -103,13 +112,16 @@ impl Headers {
                     is_real_time_shared: kernel.release.numbers() >= [6, 13, 0],
                 })
             })
-            .ok_or_else(|| {
-                format!(
-                    "none of its packages is the header package of {release}, a file named \
+            .collect();
+        // driverkit takes that of the Raspberry Pi 3 and 4.
+        found.sort_by_key(|headers| headers.flavour.starts_with(PI) && headers.flavour != PI_64);
+        found.into_iter().next().ok_or_else(|| {
+            format!(
+                "none of its packages is the header package of {release}, a file named \
                      linux-headers-<ABI>-[<flavour>-]{0}_<version>_{0}.deb",
-                    kernel.architecture
-                )
-            })
+                kernel.architecture
+            )
+        })
     }
 
     /// The names that the package with the headers that flavours share can have.
@@ -183,7 +195,7 @@ impl Target for Debian {
         if text.ends_with(&end)
             || text.ends_with(&(end.clone() + "-16k"))
             || is_version()
-            || is_of_derivative(text)
+            || is_of_derivative(text, architecture)
         {
             Ok(())
         } else {
@@ -253,18 +265,52 @@ impl Target for Debian {
         Ok(vec![Headers::of(kernel)?.uts_release])
     }
 
+    fn remark(&self, kernel: &Kernel) -> Option<String> {
+        let headers = Headers::of(kernel).ok()?;
+        if !kernel
+            .release
+            .as_str()
+            .ends_with(&format!("-{PI}-{}", kernel.architecture))
+        {
+            return None;
+        }
+        let others: Vec<String> = kernel
+            .packages
+            .iter()
+            .filter_map(|package| PackageFile::parse(&file_name(&package.url)))
+            .filter_map(|file| Some(file.name.strip_prefix("linux-headers-")?.to_owned()))
+            .filter(|other| {
+                let flavour = split_abi(other).map(|(_, flavour)| flavour.to_owned());
+                *other != headers.uts_release
+                    && flavour.is_some_and(|flavour| flavour.starts_with(PI))
+            })
+            .collect();
+        (!others.is_empty()).then(|| {
+            format!(
+                "it is built for {}; its packages also hold {}, which is a kernel of its own: name it by that release",
+                headers.uts_release,
+                others.join(" and ")
+            )
+        })
+    }
+
     /// The loader cuts version and revision out of `uname -v`, where it finds numbers only, and knows the flavours
-    /// rt and cloud: what a version has after its revision (`~bpo12+1`, `+deb12u1`) is never asked for.
+    /// rt and cloud: what a version has after its revision (`~bpo12+1`, `+deb12u1`) is never asked for. Where it finds
+    /// no three numbers, as in `7.3~rc7-1~exp1`, it asks by `uname -r`.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let headers = Headers::of(kernel).ok()?;
+        let own = kernel.release.as_str();
+        let Some(version) = numbers(&headers.version) else {
+            let release = headers.uts_release;
+            return (release != own).then(|| LoaderName::with_release(kernel, release));
+        };
         let architecture = kernel.architecture.as_str();
         let flavour = headers.flavour.strip_suffix(architecture)?;
         if !["", "rt-", "cloud-"].contains(&flavour) {
             return None;
         }
-        let version = numbers(&headers.version)?;
         let release = format!("{version}-{flavour}{architecture}");
-        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+        (release != own).then(|| LoaderName::with_release(kernel, release))
     }
 
     /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made of.
@@ -291,11 +337,15 @@ impl Target for Debian {
     }
 }
 
-/// Whether a release is of Proxmox (`6.8.12-1-pve`) or the Raspberry Pi (`6.1.21-v8+`).
-fn is_of_derivative(release: &str) -> bool {
+/// True if a release is of Proxmox (`6.8.12-1-pve`) or the Raspberry Pi (`6.1.21-v8+`, `6.12.47+rpt-rpi-2712`).
+fn is_of_derivative(release: &str, architecture: Architecture) -> bool {
     let text = release.trim_end_matches('+');
-    let last = text.rsplit('-').next().unwrap_or_default();
-    last == "pve" || last.starts_with("v8")
+    let mut words = text.rsplit('-');
+    let (last, before) = (words.next().unwrap_or_default(), words.next());
+    match architecture {
+        Architecture::Amd64 => last == "pve",
+        Architecture::Arm64 => last.starts_with("v8") || before == Some(PI),
+    }
 }
 
 /// Whether a kernel's packages are named by other rules than Debian's: those of derivatives, and those that somebody
@@ -307,7 +357,8 @@ fn are_foreign(kernel: &Kernel) -> bool {
     };
     let has_own = Headers::of(kernel).is_ok();
     !has_own
-        && (is_of_derivative(kernel.release.as_str()) || !kernel.packages.iter().any(is_debian))
+        && (is_of_derivative(kernel.release.as_str(), kernel.architecture)
+            || !kernel.packages.iter().any(is_debian))
         && !kernel.packages.is_empty()
 }
 
@@ -564,7 +615,6 @@ mod tests {
     #[test]
     fn odd_releases_are_accepted_and_those_of_others_are_not() {
         for (release, is_good) in [
-            ("6.1.21-v8+", true),
             ("6.8.12-1-pve+", true),
             ("4.19.235-1", true),
             ("6.0~rc7-1~exp1-amd64", true),
@@ -593,6 +643,38 @@ mod tests {
         assert_eq!(uts(&kernel).as_deref(), Some("4.19.0-20-arm64"));
     }
 
+    const PI_PACKAGES: [&str; 4] = [
+        "linux-headers-6.12.47%2Brpt-common-rpi_6.12.47-1%2Brpt1_all",
+        "linux-headers-6.12.47%2Brpt-rpi-2712_6.12.47-1%2Brpt1_arm64",
+        "linux-headers-6.12.47%2Brpt-rpi-v8_6.12.47-1%2Brpt1_arm64",
+        "linux-kbuild-6.12.47%2Brpt_6.12.47-1%2Brpt1_arm64",
+    ];
+
+    #[test]
+    fn kernels_of_the_raspberry_pi_are_told_apart() {
+        for (release, uts_release, has_remark) in [
+            ("6.12.47-1+rpt1-rpi-arm64", "6.12.47+rpt-rpi-v8", true),
+            ("6.12.47+rpt-rpi-v8", "6.12.47+rpt-rpi-v8", false),
+            ("6.12.47+rpt-rpi-2712", "6.12.47+rpt-rpi-2712", false),
+            ("6.12.47-1+rpt1-rpi-2712", "6.12.47+rpt-rpi-2712", false),
+        ] {
+            let kernel = kernel(release, Architecture::Arm64, &PI_PACKAGES);
+            let check = |architecture| Debian.check_release(&kernel.release, architecture);
+            assert_eq!(check(Architecture::Arm64), Ok(()), "{release}");
+            assert_eq!(uts(&kernel).as_deref(), Some(uts_release), "{release}");
+            let packages = Debian
+                .header_packages(&kernel, Architecture::Arm64)
+                .unwrap();
+            assert_eq!(packages.len(), 3, "{release}");
+            assert_eq!(Debian.remark(&kernel).is_some(), has_remark, "{release}");
+        }
+        for release in ["6.12.47+rpt-rpi-v8", "6.1.21-v8+"] {
+            let release = release.parse().unwrap();
+            assert!(Debian.check_release(&release, Architecture::Amd64).is_err());
+            assert_eq!(Debian.check_release(&release, Architecture::Arm64), Ok(()));
+        }
+    }
+
     #[test]
     fn loader_names_lack_what_follows_the_revision() {
         for (release, file, alias) in [
@@ -606,7 +688,12 @@ mod tests {
             (
                 "6.0~rc7-1~exp1-amd64",
                 "linux-headers-6.0.0-rc7-amd64_6.0~rc7-1~exp1_amd64",
-                None,
+                Some("6.0.0-rc7-amd64"),
+            ),
+            (
+                "7.3~rc7-1~exp1-amd64",
+                "linux-headers-7.3-amd64_7.3~rc7-1~exp1_amd64",
+                Some("7.3-amd64"),
             ),
         ] {
             let found = Debian.loader_name(&amd64(release, &[file]));

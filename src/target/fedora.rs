@@ -2,27 +2,39 @@
 
 use super::rpm::{KernelDevel, is_numbered};
 
+/// The repositories, the likeliest first.
+const REPOSITORIES: [&str; 5] = [
+    "https://mirrors.kernel.org/fedora/updates/$release/Everything/$arch/",
+    "https://mirrors.kernel.org/fedora/releases/$release/Everything/$arch/os/",
+    "https://mirrors.kernel.org/fedora/development/$release/Everything/$arch/os/",
+    "https://archives.fedoraproject.org/pub/archive/fedora/linux/updates/$release/Everything/$arch/",
+    "https://archives.fedoraproject.org/pub/archive/fedora/linux/releases/$release/Everything/$arch/os/",
+];
+
+/// All past updates, without an index.
+const PAST_UPDATES: &str =
+    "https://fedoraproject-updates-archive.fedoraproject.org/fedora/$release/$arch";
+
 /// Fedora.
 pub(super) const FEDORA: KernelDevel = KernelDevel {
     ids: &["fedora"],
     is_mark: |mark| is_numbered(mark, "fc"),
     example: "6.2.9-300.fc38",
-    folders: |release, architecture| {
-        let machine = architecture.machine();
-        let number = release.generation("fc").unwrap_or_default();
-        let mirror = "https://mirrors.kernel.org/fedora";
-        let archive = "https://archives.fedoraproject.org/pub/archive/fedora/linux";
-        Ok(vec![
-            format!("{mirror}/updates/{number}/Everything/{machine}/Packages/k"),
-            format!("{mirror}/releases/{number}/Everything/{machine}/os/Packages/k"),
-            format!("{mirror}/development/{number}/Everything/{machine}/os/Packages/k"),
-            format!(
-                "https://fedoraproject-updates-archive.fedoraproject.org/fedora/{number}/{machine}"
-            ),
-            format!("{archive}/updates/{number}/Everything/{machine}/Packages/k"),
-            format!("{archive}/releases/{number}/Everything/{machine}/os/Packages/k"),
-        ])
+    folders: |release| {
+        let number = release.generation("fc").unwrap_or_default().to_string();
+        let mut folders: Vec<String> = REPOSITORIES
+            .map(|repository| format!("{repository}Packages/k"))
+            .into();
+        folders.insert(3, PAST_UPDATES.to_owned());
+        let named = |folder: String| {
+            folder
+                .replace("$release", &number)
+                .replace("$arch", release.machine)
+        };
+        Ok(folders.into_iter().map(named).collect())
     },
+    repositories: || REPOSITORIES.map(str::to_owned).into(),
+    oldest_release: 32,
     ..KernelDevel::BASE
 };
 

@@ -20,7 +20,7 @@ const FIRST_MAJOR: u32 = 1500;
 /// Releases up to this one were numbered otherwise, so that the number does not tell the channel.
 const LAST_OLD_MAJOR: u32 = 2605;
 
-const CHANNELS: [&str; 3] = ["stable", "beta", "alpha"];
+const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
 
 /// A disk image that lists of 2022 name for every release; nothing can be built from it here.
 const DEVELOPER_CONTAINER: &str = "flatcar_developer_container.bin.bz2";
@@ -201,7 +201,10 @@ mod tests {
         let bare = |release: &str| kernel(&format!("flatcar {release} 1 arm64")).0;
         assert_eq!(channels(&bare("3033.2.4"))[0], "stable");
         assert_eq!(channels(&bare("3033.1.0"))[0], "beta");
-        assert_eq!(channels(&bare("3185.0.0")), ["alpha", "stable", "beta"]);
+        assert_eq!(
+            channels(&bare("3185.0.0")),
+            ["alpha", "stable", "beta", "lts"]
+        );
         let url = "https://beta.release.flatcar-linux.net/arm64-usr/3185.0.0/flatcar_developer_container.bin.bz2";
         let named = kernel("flatcar 3185.0.0 1 arm64").with(url).0;
         let list = Flatcar.upstream_list(&named).unwrap();

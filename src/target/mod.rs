@@ -16,6 +16,7 @@ mod debian;
 mod fedora;
 mod flatcar;
 mod gcc;
+mod generic;
 mod loader;
 mod minikube;
 mod oracle;
@@ -23,6 +24,7 @@ mod package;
 mod photon;
 mod redhat;
 mod registry;
+mod repository;
 mod rocky;
 mod rpm;
 mod suse;
@@ -42,8 +44,12 @@ pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
 pub use loader::LoaderName;
-pub use package::{PackageFormat, WantedPackage};
-pub use registry::{ALL, find, is_known, known_ids, subscription};
+pub use package::{PackageFormat, WantedPackage, architecture_of_file};
+pub use registry::{
+    ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known, known_ids,
+    rules_of, subscription,
+};
+pub use repository::{RpmIndex, RpmName};
 pub use tree::{
     BuildFolder, PackageManager, SourceTree, SubscribedPackage, Subscription, TreeKind,
 };
@@ -109,6 +115,16 @@ pub trait Target: Send + Sync {
 
     /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String>;
+
+    /// What its repositories hold of kernels, where they are repositories of rpms.
+    fn rpm_index(&self) -> Option<RpmIndex> {
+        None
+    }
+
+    /// What a person should know about the packages that a kernel names, where not all of them are used.
+    fn remark(&self, _kernel: &Kernel) -> Option<String> {
+        None
+    }
 
     /// The name by which the loader asks for an artifact, where it differs from the kernel's own.
     fn loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {

@@ -1,68 +1,140 @@
 //! Oracle Linux: Red Hat's kernel and Oracle's own (UEK), each line in a repository of its own.
 
 use super::LoaderName;
-use super::rpm::{KernelDevel, RpmRelease};
-use crate::kernel::{Architecture, Kernel};
+use super::repository::RpmName;
+use super::rpm::{KernelDevel, RpmRelease, is_numbered};
+use crate::kernel::Kernel;
 
 /// Oracle Linux.
 pub(super) const ORACLE: KernelDevel = KernelDevel {
     ids: &["ol"],
+    is_mark: |mark| is_numbered(mark, "el"),
     example: "5.4.17-2136.311.6.el8uek",
-    package: |release| {
-        if is_uek(release) {
-            "kernel-uek-devel"
-        } else {
-            "kernel-devel"
-        }
+    package: |release| match release.variant() {
+        _ if !is_uek(release) => release.usual_package(),
+        Some(size) if size.starts_with("64k") => format!("kernel-uek{size}-devel"),
+        Some(variant) => format!("kernel-uek-{variant}-devel"),
+        None if release.tag.ends_with("uek") => "kernel-uek-devel".to_owned(),
+        None => "kernel-ueknext-devel".to_owned(),
     },
     folders,
+    repositories: || {
+        let base = |one: &Repository| format!("{BASE}/OL{}/{}/$arch/", one.major, one.name);
+        REPOSITORIES.iter().map(base).collect()
+    },
+    release_of,
+    kernel_version: |release| release.contains("uek.").then_some("2"),
     loader_name,
     ..KernelDevel::BASE
 };
 
+const BASE: &str = "http://yum.oracle.com/repo/OracleLinux";
+
+/// A repository of a major release.
+struct Repository {
+    major: u32,
+    name: &'static str,
+    /// The version of Oracle's kernel that it holds, or what it begins with; none for Red Hat's kernel.
+    uek: Option<&'static str>,
+}
+
+const fn rhck(major: u32, name: &'static str) -> Repository {
+    Repository {
+        major,
+        name,
+        uek: None,
+    }
+}
+
+const fn uek(major: u32, name: &'static str, version: &'static str) -> Repository {
+    Repository {
+        major,
+        name,
+        uek: Some(version),
+    }
+}
+
+/// What `UEKnext` stands for in the table: kernels of whatever version that call themselves `ueknext`.
+const NEXT: &str = "next";
+
+/// All of them, those of the newest release first.
+const REPOSITORIES: [Repository; 23] = [
+    rhck(10, "baseos/latest"),
+    rhck(10, "appstream"),
+    uek(10, "UEKR8", "6.12."),
+    uek(10, "developer/UEKnext", NEXT),
+    rhck(9, "baseos/latest"),
+    rhck(9, "appstream"),
+    uek(9, "UEKR8", "6.12."),
+    uek(9, "UEKR7", "5.15.0"),
+    uek(9, "developer/UEKnext", NEXT),
+    rhck(8, "baseos/latest"),
+    uek(8, "UEKR7", "5.15.0"),
+    uek(8, "UEKR6", "5.4.17"),
+    rhck(7, "latest"),
+    rhck(7, "MODRHCK"),
+    uek(7, "UEKR3", "3.8.13"),
+    uek(7, "UEKR4", "4.1.12"),
+    uek(7, "UEKR5", "4.14.35"),
+    uek(7, "UEKR6", "5.4.17"),
+    rhck(6, "latest"),
+    rhck(6, "MODRHCK"),
+    uek(6, "UEK/latest", "2.6."),
+    uek(6, "UEKR3/latest", "3.8.13"),
+    uek(6, "UEKR4", "4.1.12"),
+];
+
 fn is_uek(release: &RpmRelease<'_>) -> bool {
-    release.tag.ends_with("uek")
+    release.tag.contains("uek")
 }
 
-fn folders(release: &RpmRelease<'_>, architecture: Architecture) -> Result<Vec<String>, String> {
+fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
     let major = release.generation("el").unwrap_or_default();
-    let repositories: &[&str] = if is_uek(release) {
-        match (release.version, major) {
-            ("2.6.32" | "2.6.39", _) => &["UEK/latest"],
-            ("3.8.13", 6) => &["UEKR3/latest"],
-            ("3.8.13", _) => &["UEKR3"],
-            ("4.1.12", _) => &["UEKR4"],
-            ("4.14.35", _) => &["UEKR5"],
-            ("5.4.17", _) => &["UEKR6"],
-            ("5.15.0", _) => &["UEKR7"],
-            (version, _) if version.starts_with("6.") => &["UEKR8"],
-            (version, _) => {
-                return Err(format!(
-                    "no repository of Oracle Linux is known to hold UEK {version}"
-                ));
+    let is_next = release.tag.ends_with("ueknext");
+    let holds = |repository: &&Repository| {
+        repository.major == major
+            && match repository.uek {
+                None => !is_uek(release),
+                Some(NEXT) => is_next,
+                Some(line) => is_uek(release) && !is_next && release.version.starts_with(line),
             }
-        }
-    } else {
-        match major {
-            6 | 7 => &["latest", "MODRHCK"],
-            8 => &["baseos/latest"],
-            _ => &["baseos/latest", "appstream"],
-        }
     };
-    let machine = architecture.machine();
-    let folder = |repository: &&str| {
-        format!(
-            "http://yum.oracle.com/repo/OracleLinux/OL{major}/{repository}/{machine}/getPackage"
-        )
-    };
-    Ok(repositories.iter().map(folder).collect())
+    let machine = release.machine;
+    let folder = |one: &Repository| format!("{BASE}/OL{major}/{}/{machine}/getPackage", one.name);
+    let folders: Vec<String> = REPOSITORIES.iter().filter(holds).map(folder).collect();
+    if folders.is_empty() {
+        let kernel = if is_uek(release) { "UEK" } else { "the kernel" };
+        return Err(format!(
+            "no repository of Oracle Linux {major} is known to hold {kernel} {}",
+            release.version
+        ));
+    }
+    Ok(folders)
 }
 
-/// Oracle's own kernels call themselves `#2`, which lists of 2022 do not know.
+/// Oracle's own kernels put their variants behind a dot: `kernel-uek64k-devel` is for `...el9uek.aarch64.64k`.
+fn release_of(package: &RpmName<'_>) -> Option<String> {
+    let Some(rest) = package.name.strip_prefix("kernel-uek") else {
+        return (KernelDevel::BASE.release_of)(package);
+    };
+    let release = package.release();
+    match rest.strip_suffix("-devel")?.trim_start_matches('-') {
+        "" | "next" => Some(release),
+        variant => Some(format!("{release}.{variant}")),
+    }
+}
+
+/// Oracle's own kernels call themselves `#2`, which lists of 2022 do not know; of UEK 8 some call themselves `#1`.
 fn loader_name(kernel: &Kernel) -> Option<LoaderName> {
-    let is_uek = kernel.release.as_str().contains("uek.");
-    (is_uek && kernel.version.as_str() == "1").then(|| LoaderName {
-        version: "2".to_owned(),
+    let release = kernel.release.as_str();
+    let is_of_eight = release.starts_with("6.12.");
+    let version = match kernel.version.as_str() {
+        "1" => "2",
+        "2" if is_of_eight => "1",
+        _ => return None,
+    };
+    release.contains("uek.").then(|| LoaderName {
+        version: version.to_owned(),
         ..LoaderName::of(kernel)
     })
 }
@@ -93,6 +165,14 @@ mod tests {
                 "OL8/UEKR6/x86_64/getPackage/kernel-uek-devel",
             ),
             (
+                "6.12.0-101.33.4.3.el10uek.x86_64",
+                "OL10/UEKR8/x86_64/getPackage/kernel-uek-devel",
+            ),
+            (
+                "6.10.0-2.el9ueknext.x86_64",
+                "OL9/developer/UEKnext/x86_64/getPackage/kernel-ueknext-devel",
+            ),
+            (
                 "4.18.0-147.0.2.el8_1.x86_64",
                 "OL8/baseos/latest/x86_64/getPackage/kernel-devel",
             ),
@@ -109,6 +189,10 @@ mod tests {
     fn loader_calls_oracles_kernels_number_two() {
         let old = kernel("ol 5.4.17-2136.311.6.el8uek.x86_64 1 amd64").0;
         assert_eq!(ORACLE.loader_name(&old).unwrap().version, "2");
+        for (version, other) in [("1", "2"), ("2", "1")] {
+            let text = format!("ol 6.12.0-101.33.4.3.el10uek.x86_64 {version} amd64");
+            assert_eq!(ORACLE.loader_name(&kernel(&text).0).unwrap().version, other);
+        }
         for text in [
             "ol 5.4.17-2136.311.6.el8uek.x86_64 2 amd64",
             "ol 4.18.0-147.0.2.el8_1.x86_64 1 amd64",

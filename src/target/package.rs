@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::digest::Sha256;
-use crate::kernel::{Kernel, Package};
+use crate::kernel::{Architecture, Kernel, Package};
 
 /// One file that a kernel's tree needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,18 @@ impl PackageFormat {
             _ if file.contains(".tar") => Some(Self::Tar),
             _ => None,
         }
+    }
+}
+
+/// The architecture that a package's file name says, where it says one.
+pub fn architecture_of_file(file: &str) -> Option<Architecture> {
+    let says = |architecture: &&Architecture| {
+        file.contains(architecture.as_str()) || file.contains(architecture.machine())
+    };
+    let said: Vec<_> = Architecture::ALL.iter().filter(says).collect();
+    match said[..] {
+        [one] => Some(*one),
+        _ => None,
     }
 }
 
@@ -203,6 +215,18 @@ mod tests {
             "http://host/blobstore/26/kernel-devel.rpm"
         );
         assert_eq!(&*resolve(&"a/../b".into()), "a/../b");
+    }
+
+    #[test]
+    fn architectures_are_told_by_name() {
+        for (file, architecture) in [
+            ("a_1_amd64.deb", Some(Architecture::Amd64)),
+            ("a-1.aarch64.rpm", Some(Architecture::Arm64)),
+            ("a_1_all.deb", None),
+            ("amd64-on-arm64.deb", None),
+        ] {
+            assert_eq!(architecture_of_file(file), architecture, "{file}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Photon: the package of a kernel lies in one of three repositories; flavours have packages of their own.
 
 use super::package::{PackageFormat, WantedPackage};
+use super::repository::{RpmIndex, RpmName};
 use super::rpm::{in_folders, is_numbered, one_package};
 use super::{BuildFolder, LoaderName, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease, file_name};
@@ -71,6 +72,22 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// One of the three repositories of a release of Photon.
+fn repository(number: &str, part: &str) -> String {
+    format!("https://packages.vmware.com/photon/{number}.0/photon{part}_{number}.0_$arch/")
+}
+
+/// `linux-devel` is for the usual kernel, `linux-aws-devel` for that of a flavour; for `esx` no driver can be built.
+fn release_of(package: &RpmName<'_>) -> Option<String> {
+    let middle = package.name.strip_prefix("linux")?.strip_suffix("-devel")?;
+    let release = format!("{}-{}", package.version, package.release);
+    match middle.strip_prefix('-') {
+        None => middle.is_empty().then_some(release),
+        Some("esx") => None,
+        Some(flavour) => Some(format!("{release}-{flavour}")),
+    }
+}
+
 impl Target for Photon {
     fn ids(&self) -> &'static [&'static str] {
         &["photon"]
@@ -121,17 +138,27 @@ impl Target for Photon {
         }
         one_package(kernel, &file, || {
             let (number, machine) = (parts.number, kernel.architecture.machine());
-            let folder = |part: &str| {
-                format!(
-                    "https://packages.vmware.com/photon/{number}.0/photon{part}_{number}.0_{machine}/{machine}"
-                )
-            };
+            let folder = |part: &str| repository(number, part).replace("$arch", machine) + machine;
             let order = if number == "3" {
                 ["_updates", "_release", ""]
             } else {
                 ["", "_updates", "_release"]
             };
             Ok(in_folders(&order.map(folder), &file))
+        })
+    }
+
+    fn rpm_index(&self) -> Option<RpmIndex> {
+        let of_number = |number| ["", "_release", "_updates"].map(|part| repository(number, part));
+        Some(RpmIndex {
+            repositories: ["5", "4", "3", "2", "1"]
+                .into_iter()
+                .flat_map(of_number)
+                .collect(),
+            oldest_release: 0,
+            release_of,
+            common: None,
+            kernel_version: |_| None,
         })
     }
 

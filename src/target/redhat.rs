@@ -44,11 +44,13 @@ impl Target for RedHat {
         if !kernel.packages.is_empty() {
             return Ok(TreeKind::Headers);
         }
+        let release = SHARED.parse(&kernel.release, kernel.architecture)?;
+        let (package, version) = (release.usual_package(), release.package_version());
         Ok(TreeKind::Subscription(Subscription {
             manager: PackageManager::Yum,
             packages: vec![SubscribedPackage {
-                name: format!("kernel-devel-0:{}", kernel.release),
-                file: format!("kernel-devel-{}.rpm", kernel.release),
+                name: format!("{package}-0:{version}"),
+                file: format!("{package}-{version}.rpm"),
             }],
         }))
     }
@@ -100,6 +102,14 @@ mod tests {
         assert_eq!(
             RedHat.header_packages(&bare, Architecture::Amd64),
             Ok(Vec::new())
+        );
+        let real_time = kernel("redhat 5.14.0-503.11.1.el9_5.x86_64+rt 1 amd64").0;
+        let Ok(TreeKind::Subscription(found)) = RedHat.tree_kind(&real_time) else {
+            panic!("no subscription");
+        };
+        assert_eq!(
+            found.names(),
+            ["kernel-rt-devel-0:5.14.0-503.11.1.el9_5.x86_64"]
         );
         assert_eq!(RedHat.loader_name(&bare).unwrap().target, "rhel");
         let url = "http://a/kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm";

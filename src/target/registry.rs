@@ -1,10 +1,12 @@
 //! Which targets there are.
 
+use super::package::PackageFormat;
 use super::{
     Debian, Subscription, Target, TreeKind, alinux, almalinux, amazonlinux, arch, bottlerocket,
-    centos, fedora, flatcar, minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu, vanilla,
+    centos, fedora, flatcar, generic, minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu,
+    vanilla,
 };
-use crate::kernel::{Kernel, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 
 /// Every target.
 pub static ALL: &[&dyn Target] = &[
@@ -21,6 +23,7 @@ pub static ALL: &[&dyn Target] = &[
     &Debian,
     &fedora::FEDORA,
     &flatcar::Flatcar,
+    &generic::Generic,
     &minikube::MINIKUBE,
     &oracle::ORACLE,
     &photon::Photon,
@@ -37,6 +40,122 @@ pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
     ALL.iter()
         .copied()
         .find(|target| target.answers_for(id.as_str()))
+}
+
+/// The rules by which the packages of a kernel are read and its tree is found: those of its target or, where packages
+/// are named for a kernel that these rules do not know, those that take packages as they are.
+pub fn rules_of(kernel: &Kernel) -> Option<&'static dyn Target> {
+    let Some(target) = find(&kernel.target) else {
+        return (!kernel.packages.is_empty()).then_some(&generic::Generic);
+    };
+    let is_understood = || {
+        target
+            .check_release(&kernel.release, kernel.architecture)
+            .is_ok()
+    };
+    // A target of kernel sources has no rule for header packages.
+    let is_for_headers = || match target.tree_kind(kernel) {
+        Ok(TreeKind::Source(_)) => !kernel
+            .packages
+            .iter()
+            .any(|package| is_header_package(&package.url)),
+        _ => true,
+    };
+    if kernel.packages.is_empty() || (is_understood() && is_for_headers()) {
+        Some(target)
+    } else {
+        Some(&generic::Generic)
+    }
+}
+
+/// True if the file at an address is a distribution's package, by its name: what no kernel source is.
+pub fn is_header_package(url: &str) -> bool {
+    let format = PackageFormat::of_name(&crate::kernel::file_name(url));
+    format.is_some_and(|format| format != PackageFormat::Tar)
+}
+
+/// Checks that `release` can be one of the target `id`; the error says what was expected and, where that can be told,
+/// whose release it looks like. A target that is not known has any.
+pub fn check_release(
+    id: &TargetId,
+    release: &KernelRelease,
+    architecture: Architecture,
+) -> Result<(), String> {
+    let Some(target) = find(id) else {
+        return Ok(());
+    };
+    let checked = target.check_release(release, architecture);
+    checked.map_err(|expected| {
+        let others = owners(release, architecture);
+        if others.is_empty() {
+            expected
+        } else {
+            format!(
+                "{expected}; `{release}` looks like one of {}",
+                others.join(", ")
+            )
+        }
+    })
+}
+
+/// The targets that a release can be of, as far as its form tells.
+fn owners(release: &KernelRelease, architecture: Architecture) -> Vec<&'static str> {
+    // These take any version.
+    let is_broad = |id: &str| {
+        ["bottlerocket", "generic", "minikube", "vanilla"].contains(&id)
+            || (id == "talos" && !release.as_str().ends_with("-talos"))
+    };
+    ALL.iter()
+        .filter(|target| target.check_release(release, architecture).is_ok())
+        .filter_map(|target| target.ids().first().copied())
+        .filter(|id| !is_broad(id))
+        .collect()
+}
+
+/// Why the rules of a kernel's target do not know its release, although packages are named for it: they are looked
+/// into, so that nothing is refused.
+pub fn doubt_of_release(kernel: &Kernel) -> Option<String> {
+    if kernel.packages.is_empty() {
+        return None;
+    }
+    let expected = check_release(&kernel.target, &kernel.release, kernel.architecture).err()?;
+    Some(format!(
+        "{expected}. The packages that are named for it decide"
+    ))
+}
+
+/// Names of distributions that are no targets, as os-release and lists have them, with what to write for each.
+const OTHER_NAMES: [(&str, &str); 16] = [
+    (
+        "amzn",
+        "`amazonlinux2023`, `amazonlinux2` or `amazonlinux`, by its VERSION_ID",
+    ),
+    ("oraclelinux", "`ol`"),
+    ("oracle", "`ol`"),
+    ("rhel", "`redhat`"),
+    ("raspbian", "`debian`"),
+    ("raspberrypi", "`debian`"),
+    ("proxmox", "`debian`"),
+    ("linuxmint", "`ubuntu`"),
+    ("pop", "`ubuntu`"),
+    ("opensuse-leap", "`opensuse`"),
+    ("opensuse-tumbleweed", "`opensuse`"),
+    ("sled", "`sles`"),
+    ("archarm", "`arch`"),
+    ("photonos", "`photon`"),
+    ("alma", "`almalinux`"),
+    ("rockylinux", "`rocky`"),
+];
+
+/// What a person who named a target that is not known may have meant.
+pub fn hint_for(id: &str) -> Option<String> {
+    let id = id.to_lowercase();
+    if id == "cos" {
+        let hint = "the kernels of cos take no modules: use Falco's modern eBPF probe there, which needs no driver";
+        return Some(hint.to_owned());
+    }
+    let (_, meant) = OTHER_NAMES.iter().find(|(name, _)| *name == id)?;
+    Some(format!("the target of `{id}` is {meant}"))
 }
 
 /// The ids of all targets, sorted.
@@ -64,5 +183,80 @@ pub fn subscription(kernel: &Kernel) -> Option<Subscription> {
     match find(&kernel.target)?.tree_kind(kernel) {
         Ok(TreeKind::Subscription(subscription)) => Some(subscription),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::kernel;
+    use super::*;
+
+    #[test]
+    fn a_release_is_of_the_targets_that_build_such_kernels() {
+        let check = |text: &str| {
+            let kernel = kernel(text).0;
+            check_release(&kernel.target, &kernel.release, kernel.architecture)
+        };
+        for (text, owner) in [
+            (
+                "bottlerocket 5.14.0-427.13.1.el9_4.x86_64 1 amd64",
+                "almalinux, centos, ol, redhat, rocky",
+            ),
+            (
+                "almalinux 3.10.0-957.el7.x86_64 1 amd64",
+                "centos, ol, redhat",
+            ),
+            ("rocky 5.4.17-2136.311.6.el8uek.x86_64 1 amd64", "ol"),
+            ("centos 5.15.0-205.149.5.1.el9uek.x86_64 1 amd64", "ol"),
+            ("redhat 6.12.0-101.33.4.3.el10uek.x86_64 1 amd64", "ol"),
+            (
+                "rocky 6.1.102-108.177.amzn2023.x86_64 1 amd64",
+                "amazonlinux2023",
+            ),
+            ("debian 5.15.0-91-generic 1 amd64", "ubuntu"),
+            ("fedora 6.1.0-50-amd64 1 amd64", "debian"),
+            ("photon 6.1.46-talos 1 amd64", "talos"),
+        ] {
+            let error = check(text).unwrap_err();
+            assert!(
+                error.ends_with(&format!("looks like one of {owner}")),
+                "{text}: {error}"
+            );
+        }
+        let error = check("rocky 6.6.30-acme 1 amd64").unwrap_err();
+        assert!(!error.contains("looks like"), "{error}");
+        assert_eq!(check("bottlerocket 6.1.72 1_1.19.0-aws amd64"), Ok(()));
+    }
+
+    #[test]
+    fn named_packages_are_read_by_the_rules_that_know_them() {
+        for (text, file, is_generic) in [
+            (
+                "rocky 5.14.0-284.11.1.el9_2.x86_64 1 amd64",
+                "kernel-devel.rpm",
+                false,
+            ),
+            ("rocky 6.6.30-acme 1 amd64", "acme.rpm", true),
+            (
+                "arch 7.2.3-1-cachyos 1 amd64",
+                "linux-cachyos-headers.pkg.tar.zst",
+                true,
+            ),
+            (
+                "ubuntu 6.15.1-x64v3-xanmod1 1 amd64",
+                "linux-headers.deb",
+                true,
+            ),
+            ("vanilla 6.6.30-acme 1 amd64", "acme.deb", true),
+            ("vanilla 6.6.30-acme 1 amd64", "linux-6.6.30.tar.xz", false),
+            ("acme 6.6.30-acme 1 amd64", "acme.deb", true),
+        ] {
+            let bare = kernel(text).0;
+            let is_known = rules_of(&bare).is_some_and(|rules| rules.ids() != [generic::ID]);
+            assert_eq!(is_known, find(&bare.target).is_some(), "{text}");
+            let named = kernel(text).with(&format!("http://a/{file}")).0;
+            let rules = rules_of(&named).unwrap();
+            assert_eq!(rules.ids() == [generic::ID], is_generic, "{text} {file}");
+        }
     }
 }

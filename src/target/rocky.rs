@@ -1,22 +1,34 @@
-//! Rocky Linux: a folder for each point release, which a kernel's mark names; superseded ones move to a vault.
+//! Rocky Linux: a directory for each point release, which a kernel's mark names; superseded ones move to a vault.
 
-use super::almalinux::point_releases;
-use super::rpm::KernelDevel;
+use super::almalinux::{REPOSITORIES, point_releases, repositories_of};
+use super::rpm::{KernelDevel, is_rebuild_mark};
+
+/// Where current releases are, and superseded ones.
+const BASES: [&str; 2] = [
+    "https://download.rockylinux.org/pub/rocky",
+    "https://download.rockylinux.org/vault/rocky",
+];
 
 /// Rocky Linux.
 pub(super) const ROCKY: KernelDevel = KernelDevel {
     ids: &["rocky"],
-    folders: |release, architecture| {
-        let machine = architecture.machine();
-        let (releases, repository) = point_releases(release);
-        let folders = ["pub", "vault"].into_iter().flat_map(|part| {
-            let folder = move |release: &String| {
-                format!("https://download.rockylinux.org/{part}/rocky/{release}/{repository}/{machine}/os/Packages/k")
-            };
-            releases.iter().map(folder)
+    is_mark: is_rebuild_mark,
+    folders: |release| {
+        let machine = release.machine;
+        let folders = BASES.into_iter().flat_map(|base| {
+            point_releases(release).into_iter().flat_map(move |number| {
+                repositories_of(release).iter().map(move |repository| {
+                    format!("{base}/{number}/{repository}/{machine}/os/Packages/k")
+                })
+            })
         });
         Ok(folders.collect())
     },
+    repositories: || {
+        let of_base = |base| REPOSITORIES.map(|name| format!("{base}/$release/{name}/$arch/os/"));
+        BASES.into_iter().flat_map(of_base).collect()
+    },
+    oldest_release: 8,
     ..KernelDevel::BASE
 };
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
+use super::repository::{RpmIndex, RpmName};
 use super::{BuildFolder, Target, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
@@ -16,9 +17,17 @@ pub(super) struct KernelDevel {
     /// A release without its machine, for people.
     pub(super) example: &'static str,
     /// The package's name.
-    pub(super) package: fn(&RpmRelease<'_>) -> &'static str,
-    /// The folders that can hold the package, in the order in which they are tried.
-    pub(super) folders: fn(&RpmRelease<'_>, Architecture) -> Result<Vec<String>, String>,
+    pub(super) package: fn(&RpmRelease<'_>) -> String,
+    /// The directories that can hold the package, in the order in which they are tried.
+    pub(super) folders: fn(&RpmRelease<'_>) -> Result<Vec<String>, String>,
+    /// The repositories that discovery reads, the likeliest first: see [`RpmIndex::repositories`].
+    pub(super) repositories: fn() -> Vec<String>,
+    /// The oldest release of the distribution that discovery looks at.
+    pub(super) oldest_release: u32,
+    /// The release of the kernel that a header package is for: see [`RpmIndex::release_of`].
+    pub(super) release_of: fn(&RpmName<'_>) -> Option<String>,
+    /// The version that its kernels have, by release.
+    pub(super) kernel_version: fn(&str) -> Option<&'static str>,
     pub(super) gcc: fn(&Kernel) -> &'static str,
     pub(super) make_variables: fn(&Kernel, Architecture) -> Vec<(String, String)>,
     /// What the loader calls the kernel's version, where it is not the kernel's own.
@@ -32,8 +41,12 @@ impl KernelDevel {
         architectures: &Architecture::ALL,
         is_mark: is_enterprise_mark,
         example: "5.14.0-284.11.1.el9_2",
-        package: |_| "kernel-devel",
-        folders: |_, _| Ok(Vec::new()),
+        package: |release| release.usual_package(),
+        folders: |_| Ok(Vec::new()),
+        repositories: Vec::new,
+        oldest_release: 0,
+        release_of: release_of_usual_package,
+        kernel_version: |_| None,
         gcc: |kernel| gcc::default_gcc(&kernel.release),
         make_variables: |_, _| Vec::new(),
         loader_name: |_| None,
@@ -44,12 +57,12 @@ impl KernelDevel {
         release: &'a KernelRelease,
         architecture: Architecture,
     ) -> Result<RpmRelease<'a>, String> {
-        let machine = architecture.machine();
-        RpmRelease::parse(release.as_str(), machine, self.is_mark).ok_or_else(|| {
+        RpmRelease::parse(release.as_str(), architecture, self.is_mark).ok_or_else(|| {
             format!(
-                "a release of {} reads like `{}.{machine}`",
+                "a release of {} reads like `{}.{}`",
                 self.ids.join(", "),
-                self.example
+                self.example,
+                architecture.machine()
             )
         })
     }
@@ -78,10 +91,24 @@ impl Target for KernelDevel {
         _host: Architecture,
     ) -> Result<Vec<WantedPackage>, String> {
         let parsed = self.parse(&kernel.release, kernel.architecture)?;
-        let file = format!("{}-{}.rpm", (self.package)(&parsed), kernel.release);
+        let file = format!(
+            "{}-{}.rpm",
+            (self.package)(&parsed),
+            parsed.package_version()
+        );
         one_package(kernel, &file, || {
-            let folders = (self.folders)(&parsed, kernel.architecture)?;
-            Ok(in_folders(&folders, &file))
+            Ok(in_folders(&(self.folders)(&parsed)?, &file))
+        })
+    }
+
+    fn rpm_index(&self) -> Option<RpmIndex> {
+        let repositories = (self.repositories)();
+        (!repositories.is_empty()).then_some(RpmIndex {
+            repositories,
+            oldest_release: self.oldest_release,
+            release_of: self.release_of,
+            common: None,
+            kernel_version: self.kernel_version,
         })
     }
 
@@ -111,18 +138,29 @@ impl Target for KernelDevel {
     }
 }
 
-/// The mark of Red Hat and those that rebuild it: `el7`, `el8_10`, `el7uek`.
+/// The mark of Red Hat and those that rebuild it: `el7`, `el8_10`. Oracle's own kernels have another, `el7uek`.
 pub(super) fn is_enterprise_mark(mark: &str) -> bool {
-    is_numbered(mark, "el")
+    is_numbered(mark, "el") && !mark.contains("uek")
 }
 
-/// Whether `mark` is `prefix` and a number, perhaps with more behind it.
+/// The same for distributions that came with version 8.
+pub(super) fn is_rebuild_mark(mark: &str) -> bool {
+    is_enterprise_mark(mark) && number_behind(mark, "el").is_some_and(|major| major >= 8)
+}
+
+/// True if `mark` is `prefix` and a number, perhaps with more behind it.
 pub(super) fn is_numbered(mark: &str, prefix: &str) -> bool {
-    mark.strip_prefix(prefix)
-        .is_some_and(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()))
+    number_behind(mark, prefix).is_some()
 }
 
-/// A release of the form `VERSION-BUILD.TAG.MACHINE`: `4.18.0-553.5.1.el8_10.x86_64`.
+fn number_behind(mark: &str, prefix: &str) -> Option<u32> {
+    let rest = mark.strip_prefix(prefix)?;
+    let end = rest.find(|other: char| !other.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
+}
+
+/// A release of the form `VERSION-BUILD.TAG.MACHINE`, perhaps with a variant: `4.18.0-553.5.1.el8_10.x86_64`,
+/// `5.14.0-427.13.1.el9_4.aarch64+64k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RpmRelease<'a> {
     /// The version: `4.18.0`.
@@ -131,17 +169,40 @@ pub(super) struct RpmRelease<'a> {
     pub(super) build: &'a str,
     /// The distribution's mark in it, from the last dot in front of the prefix: `el8_10`.
     pub(super) tag: &'a str,
+    /// The architecture of the package: `x86_64`, or `x86_64_v2` for packages of AlmaLinux 10 for older processors.
+    pub(super) machine: &'a str,
+    /// The variant that stands behind the machine: `64k`, `rt`, `debug`.
+    variant: Option<&'a str>,
 }
 
 impl<'a> RpmRelease<'a> {
     /// Reads a release with a mark.
     pub(super) fn parse(
         release: &'a str,
-        machine: &str,
+        architecture: Architecture,
         is_mark: impl Fn(&str) -> bool,
     ) -> Option<Self> {
-        let release = release.strip_suffix(machine)?.strip_suffix('.')?;
-        let (version, build) = release.split_once('-')?;
+        let machine = architecture.machine();
+        let start = release.rfind(&format!(".{machine}"))?;
+        let behind = &release[start + 1 + machine.len()..];
+        // `x86_64_v2`: another level of the same architecture.
+        let level = behind.find(['+', '.']).unwrap_or(behind.len());
+        let (level, rest) = behind.split_at(level);
+        let is_level = level.is_empty()
+            || level.strip_prefix("_v").is_some_and(|number| {
+                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            });
+        // Red Hat's variants stand behind a plus sign; those of Oracle and of version 7 behind a dot.
+        let variant = (!rest.is_empty()).then(|| &rest[1..]);
+        let is_variant = |text: &str| {
+            let is_allowed =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !text.is_empty() && text.bytes().all(is_allowed)
+        };
+        if !is_level || !variant.is_none_or(is_variant) {
+            return None;
+        }
+        let (version, build) = release[..start].split_once('-')?;
         let tag = build.split('.').skip(1).find(|part| is_mark(part))?;
         let is_version = version
             .split('.')
@@ -150,21 +211,39 @@ impl<'a> RpmRelease<'a> {
             version,
             build,
             tag,
+            machine: &release[start + 1..start + 1 + machine.len() + level.len()],
+            variant,
         })
+    }
+
+    /// The variant, `rt-debug`; real-time kernels of versions 7 and 8 say it in their build: `553.rt7.342.el8_10`.
+    pub(super) fn variant(&self) -> Option<&'a str> {
+        let is_real_time = || self.build.split('.').any(|part| is_numbered(part, "rt"));
+        self.variant.or_else(|| is_real_time().then_some("rt"))
+    }
+
+    /// The name of its header package: `kernel-devel`, `kernel-64k-devel`.
+    pub(super) fn usual_package(&self) -> String {
+        match self.variant() {
+            Some(variant) => format!("kernel-{variant}-devel"),
+            None => "kernel-devel".to_owned(),
+        }
+    }
+
+    /// Version, build and architecture of the header package: the release without what stands for a variant.
+    pub(super) fn package_version(&self) -> String {
+        format!("{}-{}.{}", self.version, self.build, self.machine)
     }
 
     /// The number behind `prefix` in the mark: 8 of `el8_10`.
     pub(super) fn generation(&self, prefix: &str) -> Option<u32> {
-        let rest = self.tag.strip_prefix(prefix)?;
-        let end = rest.find(|other: char| !other.is_ascii_digit());
-        rest[..end.unwrap_or(rest.len())].parse().ok()
+        number_behind(self.tag, prefix)
     }
 
     /// The number behind the underscore of the mark: 10 of `el8_10`.
     pub(super) fn point(&self) -> Option<u32> {
         let (_, rest) = self.tag.split_once('_')?;
-        let end = rest.find(|other: char| !other.is_ascii_digit());
-        rest[..end.unwrap_or(rest.len())].parse().ok()
+        number_behind(rest, "")
     }
 
     /// The first number of the build: 553.
@@ -207,7 +286,11 @@ fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, Str
 
 /// Refuses a package whose name says that it holds no headers, or those of another kernel.
 fn check_name(file: &str, expected: &str) -> Result<(), String> {
-    let Some(name) = file.strip_suffix(".rpm") else {
+    // A name that is not the distribution's says nothing: what it holds decides once it is unpacked.
+    let Some(name) = file
+        .strip_suffix(".rpm")
+        .filter(|name| name.starts_with("kernel"))
+    else {
         return Ok(());
     };
     if !name.contains("devel") {
@@ -226,6 +309,30 @@ fn check_name(file: &str, expected: &str) -> Result<(), String> {
     }
 }
 
+/// The release of the kernel of a header package of Red Hat's scheme: `kernel-devel`, `kernel6.12-devel`,
+/// `kernel-64k-devel`.
+fn release_of_usual_package(package: &RpmName<'_>) -> Option<String> {
+    let middle = package
+        .name
+        .strip_prefix("kernel")?
+        .strip_suffix("-devel")?;
+    let release = package.release();
+    let Some(variant) = middle.strip_prefix('-') else {
+        let is_line = middle
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        return is_line.then_some(release);
+    };
+    // Kernels that say in their own releases what they are.
+    let is_said = ["ml", "lt", "plus"].contains(&variant)
+        || (variant == "rt" && release.split('.').any(|part| is_numbered(part, "rt")));
+    if is_said {
+        return Some(release);
+    }
+    let separator = if release.contains(".el7") { '.' } else { '+' };
+    Some(format!("{release}{separator}{variant}"))
+}
+
 /// The addresses of `file` in each of `folders`.
 pub(super) fn in_folders(folders: &[String], file: &str) -> Vec<Arc<str>> {
     folders
@@ -241,14 +348,20 @@ mod tests {
 
     #[test]
     fn parts_of_releases() {
-        let parse = |release| RpmRelease::parse(release, "x86_64", is_enterprise_mark);
+        let parse = |release| RpmRelease::parse(release, Architecture::Amd64, is_enterprise_mark);
         let found = parse("4.18.0-553.5.1.el8_10.x86_64").unwrap();
         assert_eq!((found.version, found.tag), ("4.18.0", "el8_10"));
         assert_eq!(found.generation("el"), Some(8));
         assert_eq!((found.point(), found.first_number()), (Some(10), Some(553)));
         assert!(found.has_further_numbers());
-        let found = parse("5.4.17-2136.311.6.el8uek.x86_64").unwrap();
-        assert_eq!(found.generation("el"), Some(8));
+        let found = parse("6.12.0-55.43.1.el10_0.x86_64_v2+debug").unwrap();
+        assert_eq!(
+            (found.machine, found.variant()),
+            ("x86_64_v2", Some("debug"))
+        );
+        assert_eq!(found.package_version(), "6.12.0-55.43.1.el10_0.x86_64_v2");
+        let found = parse("4.18.0-553.rt7.342.el8_10.x86_64").unwrap();
+        assert_eq!(found.usual_package(), "kernel-rt-devel");
         assert!(
             !parse("3.10.0-957.el7.x86_64")
                 .unwrap()
@@ -260,8 +373,135 @@ mod tests {
             "3.10.0.el7.x86_64",
             "4.14.1-5.elrepo.x86_64",
             "el7.x86_64",
+            "5.4.17-2136.311.6.el8uek.x86_64",
+            "5.14.0-1.el9.x86_64+",
+            "5.14.0-1.el9.x86_64_vx",
         ] {
             assert_eq!(parse(release), None, "{release}");
+        }
+    }
+
+    #[test]
+    fn header_packages_name_the_kernels_that_they_are_for() {
+        for (name, version, release, kernel) in [
+            (
+                "kernel-devel",
+                "5.14.0",
+                "70.el9",
+                Some("5.14.0-70.el9.x86_64"),
+            ),
+            (
+                "kernel6.12-devel",
+                "6.12.40",
+                "64.114.amzn2023",
+                Some("6.12.40-64.114.amzn2023.x86_64"),
+            ),
+            (
+                "kernel-64k-debug-devel",
+                "5.14.0",
+                "70.el9",
+                Some("5.14.0-70.el9.x86_64+64k-debug"),
+            ),
+            (
+                "kernel-rt-devel",
+                "5.14.0",
+                "70.el9",
+                Some("5.14.0-70.el9.x86_64+rt"),
+            ),
+            (
+                "kernel-rt-devel",
+                "4.18.0",
+                "553.rt7.342.el8",
+                Some("4.18.0-553.rt7.342.el8.x86_64"),
+            ),
+            (
+                "kernel-debug-devel",
+                "3.10.0",
+                "957.el7",
+                Some("3.10.0-957.el7.x86_64.debug"),
+            ),
+            (
+                "kernel-ml-devel",
+                "6.0.0",
+                "1.el7.elrepo",
+                Some("6.0.0-1.el7.elrepo.x86_64"),
+            ),
+            ("kernel-devel-matched", "5.14.0", "70.el9", None),
+            ("kernels-devel", "5.14.0", "70.el9", None),
+        ] {
+            let package = RpmName {
+                name,
+                version,
+                release,
+                machine: "x86_64",
+            };
+            assert_eq!(
+                release_of_usual_package(&package).as_deref(),
+                kernel,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn variants_have_packages_and_directories_of_their_own() {
+        for (text, file, folder) in [
+            (
+                "rocky 5.14.0-427.13.1.el9_4.aarch64+64k 1 arm64",
+                "kernel-64k-devel-5.14.0-427.13.1.el9_4.aarch64.rpm",
+                "5.14.0-427.13.1.el9_4.aarch64+64k",
+            ),
+            (
+                "centos 5.14.0-503.el9.x86_64+rt 1 amd64",
+                "kernel-rt-devel-5.14.0-503.el9.x86_64.rpm",
+                "5.14.0-503.el9.x86_64+rt",
+            ),
+            (
+                "redhat 4.18.0-553.el8_10.x86_64+debug 1 amd64",
+                "",
+                "4.18.0-553.el8_10.x86_64+debug",
+            ),
+            (
+                "fedora 6.14.0-63.fc42.aarch64+16k 1 arm64",
+                "kernel-16k-devel-6.14.0-63.fc42.aarch64.rpm",
+                "6.14.0-63.fc42.aarch64+16k",
+            ),
+            (
+                "almalinux 6.12.0-55.43.1.el10_0.x86_64_v2 1 amd64",
+                "kernel-devel-6.12.0-55.43.1.el10_0.x86_64_v2.rpm",
+                "6.12.0-55.43.1.el10_0.x86_64_v2",
+            ),
+            (
+                "ol 6.12.0-0.20.20.el9uek.aarch64.64k 2 arm64",
+                "kernel-uek64k-devel-6.12.0-0.20.20.el9uek.aarch64.rpm",
+                "6.12.0-0.20.20.el9uek.aarch64.64k",
+            ),
+            (
+                "ol 6.10.0-2.el9ueknext.x86_64 1 amd64",
+                "kernel-ueknext-devel-6.10.0-2.el9ueknext.x86_64.rpm",
+                "6.10.0-2.el9ueknext.x86_64",
+            ),
+            (
+                "alinux 6.6.102-5.3.1.alnx4.x86_64 1 amd64",
+                "kernel-devel-6.6.102-5.3.1.alnx4.x86_64.rpm",
+                "6.6.102-5.3.1.alnx4.x86_64",
+            ),
+        ] {
+            let kernel = kernel(text).0;
+            let target = super::super::find(&kernel.target).unwrap();
+            let packages = target
+                .header_packages(&kernel, kernel.architecture)
+                .unwrap();
+            let files: Vec<_> = packages.iter().map(WantedPackage::file_name).collect();
+            assert_eq!(files.concat(), file);
+            assert_eq!(
+                target.build_folder(&kernel),
+                Ok(BuildFolder::exactly(format!("/usr/src/kernels/{folder}")))
+            );
+            assert_eq!(
+                target.uts_releases(&kernel).unwrap(),
+                [kernel.release.as_str()]
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, named};
+use super::repository::{RpmIndex, RpmName};
 use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
 use super::{BuildFolder, LoaderName, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
@@ -14,10 +15,31 @@ pub(super) struct OpenSuse;
 /// SUSE Linux Enterprise Server.
 pub(super) struct Sles;
 
-const EXPECTED: &str =
-    "a release of SUSE reads like `5.14.21-150400.22.1.x86_64`, as its packages spell it";
+const EXPECTED: &str = "a release of SUSE reads like `5.14.21-150400.22.1.x86_64`, as its packages spell it, or like \
+    `5.14.21-150400.22-default`, as `uname -r` prints it";
 
-/// A release in one of its forms, without machine or flavour.
+/// The flavour that most machines have.
+const DEFAULT: &str = "default";
+
+/// The flavours, as `uname -r` has them at its end.
+const FLAVOURS: [&str; 9] = [
+    DEFAULT, "64kb", "azure", "rt", "rt_debug", "debug", "kvmsmall", "longterm", "preempt",
+];
+
+/// The repositories of a release of Leap, the likeliest first: two mirrors of the release, and the updates of 15.
+const LEAP: [&str; 4] = [
+    "https://mirrors.edge.kernel.org/opensuse/distribution/leap/$release/repo/oss/",
+    "http://download.opensuse.org/distribution/leap/$release/repo/oss/",
+    "http://download.opensuse.org/update/leap/$release/sle/",
+    "http://download.opensuse.org/update/leap/$release/oss/",
+];
+
+const TUMBLEWEED: &str = "http://download.opensuse.org/tumbleweed/repo/oss/";
+
+/// Where newer kernels than a distribution's own are built.
+const KERNEL_PROJECT: &str = "https://download.opensuse.org/repositories/Kernel:";
+
+/// A release in one of its forms, without machine.
 struct Parts<'a> {
     /// `5.14.21`
     version: &'a str,
@@ -25,33 +47,41 @@ struct Parts<'a> {
     build: &'a str,
     /// `.1`, of packages; `uname -r` does not say it.
     counter: Option<&'a str>,
+    /// `default`, `64kb`; packages' spelling has none, and is taken for that of the default.
+    flavour: &'a str,
 }
 
 impl<'a> Parts<'a> {
     fn parse(release: &'a str, architecture: Architecture) -> Result<Self, String> {
         let machine = architecture.machine();
-        let of_uname = release.strip_suffix("-default");
+        let of_uname = release
+            .rsplit_once('-')
+            .filter(|(_, flavour)| FLAVOURS.contains(flavour));
         let of_package = release
             .strip_suffix(machine)
             .and_then(|text| text.strip_suffix('.'));
-        let text = of_uname.or(of_package).ok_or(EXPECTED)?;
+        let text = of_uname
+            .map(|(text, _)| text)
+            .or(of_package)
+            .ok_or(EXPECTED)?;
         let (version, build) = text.split_once('-').ok_or(EXPECTED)?;
         let is_part =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
         // Marks of other distributions: `el8_4`, `fc36`, `amzn2`, `ph4`.
         let is_foreign = |part: &str| {
-            ["el", "fc", "amzn", "ph", "al"]
+            ["el", "fc", "amzn", "ph", "al", "alnx"]
                 .iter()
                 .any(|prefix| super::rpm::is_numbered(part, prefix))
         };
         if !build.split('.').all(is_part) || build.split('.').any(is_foreign) {
             return Err(EXPECTED.to_owned());
         }
-        if of_uname.is_some() {
+        if let Some((_, flavour)) = of_uname {
             return Ok(Self {
                 version,
                 build,
                 counter: None,
+                flavour,
             });
         }
         let position = build.rfind('.').ok_or(EXPECTED)?;
@@ -59,6 +89,7 @@ impl<'a> Parts<'a> {
             version,
             build: &build[..position],
             counter: Some(&build[position..]),
+            flavour: DEFAULT,
         })
     }
 
@@ -67,7 +98,7 @@ impl<'a> Parts<'a> {
     }
 
     fn uts_release(&self) -> String {
-        format!("{}-{}-default", self.version, self.build)
+        format!("{}-{}-{}", self.version, self.build, self.flavour)
     }
 
     /// `5.14.21-150400.22.1`.
@@ -78,51 +109,39 @@ impl<'a> Parts<'a> {
         Ok(format!("{}-{}{counter}", self.version, self.build))
     }
 
-    /// The folders that can hold the packages. A build of Leap starts with the number of the release, 150400 or
-    /// lp152; those of Tumbleweed are small.
-    fn folders(&self, part: &str) -> Vec<String> {
+    /// The release of Leap that a build is of: its number starts with 150400 or lp152. Those of Tumbleweed are small.
+    fn leap(&self) -> Option<String> {
         let number = self.build.split('.').next().unwrap_or_default();
-        let leap = match number.strip_prefix("lp") {
+        match number.strip_prefix("lp") {
             Some(digits) if digits.len() == 3 => Some(format!("{}.{}", &digits[..2], &digits[2..])),
-            None if number.len() == 6 && number.starts_with("15") => Some(format!(
-                "{}.{}",
-                &number[..2],
-                &number[2..4].trim_start_matches('0')
-            )),
-            _ => None,
-        };
-        let mut folders = Vec::new();
-        if let Some(leap) = leap {
-            let leap = leap.trim_end_matches('.').to_owned();
-            let leap = if leap.contains('.') {
-                leap
-            } else {
-                format!("{leap}.0")
-            };
-            for base in [
-                "https://mirrors.edge.kernel.org/opensuse/distribution",
-                "http://download.opensuse.org/distribution",
-            ] {
-                folders.push(format!("{base}/leap/{leap}/repo/oss/{part}"));
+            None if number.len() == 6 => {
+                let (major, rest) = number.split_at_checked(2)?;
+                let minor: u32 = rest.get(..2)?.parse().ok()?;
+                (major.parse::<u32>().ok()? >= 15).then(|| format!("{major}.{minor}"))
             }
-            for repository in ["sle", "oss"] {
-                folders.push(format!(
-                    "http://download.opensuse.org/update/leap/{leap}/{repository}/{part}"
-                ));
+            _ => None,
+        }
+    }
+
+    /// The directories that can hold the packages.
+    fn folders(&self, part: &str) -> Vec<String> {
+        let Some(leap) = self.leap() else {
+            let mut folders = vec![format!("{TUMBLEWEED}{part}")];
+            for project in ["stable", "HEAD"] {
+                for standard in ["standard", "Submit/standard"] {
+                    folders.push(format!("{KERNEL_PROJECT}/{project}/{standard}/{part}"));
+                }
             }
             return folders;
-        }
-        folders.push(format!(
-            "http://download.opensuse.org/tumbleweed/repo/oss/{part}"
-        ));
-        for project in ["stable", "HEAD"] {
-            for standard in ["standard", "Submit/standard"] {
-                folders.push(format!(
-                    "https://download.opensuse.org/repositories/Kernel:/{project}/{standard}/{part}"
-                ));
-            }
-        }
-        folders
+        };
+        // From version 16 on, updates come into the release's own repository.
+        let count = if leap.starts_with("15.") {
+            LEAP.len()
+        } else {
+            2
+        };
+        let named = |base: &&str| base.replace("$release", &leap) + part;
+        LEAP[..count].iter().map(named).collect()
     }
 
     fn packages(&self, kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
@@ -135,21 +154,41 @@ impl<'a> Parts<'a> {
             WantedPackage::at(candidates, PackageFormat::Rpm)
         };
         Ok(vec![
-            at("kernel-default-devel", machine),
+            at(&format!("kernel-{}-devel", self.flavour), machine),
             at("kernel-devel", "noarch"),
         ])
     }
 }
 
+/// The names of the packages with the sources that a flavour can be built of: some have their own.
+fn sources_of(flavour: &str) -> Vec<String> {
+    let mut names = vec!["kernel-devel".to_owned()];
+    if flavour != DEFAULT {
+        names.insert(
+            0,
+            format!("kernel-devel-{}", flavour.trim_end_matches("_debug")),
+        );
+    }
+    names
+}
+
 /// The two packages among those that a kernel names.
 fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
+    let flavour = Parts::of(kernel)?.flavour;
     let all = named(kernel);
     let is_rpm = |file: &str| PackageFormat::of_name(file) == Some(PackageFormat::Rpm);
-    let find = |start: &str| all.iter().position(|one| one.file.starts_with(start));
-    let (tree, sources) = (find("kernel-default-devel-"), find("kernel-devel-"));
+    // Version and release behind the name have a dash between them.
+    let name_of = |file: &str| file.rsplitn(3, '-').nth(2).map(str::to_owned);
+    let find = |name: &str| {
+        all.iter()
+            .position(|one| name_of(&one.file).as_deref() == Some(name))
+    };
+    let tree_name = format!("kernel-{flavour}-devel");
+    let tree = find(&tree_name);
+    let sources = sources_of(flavour).iter().find_map(|name| find(name));
     if all.iter().any(|one| is_rpm(&one.file)) {
         let missing = match (tree, sources) {
-            (None, _) => Some("kernel-default-devel"),
+            (None, _) => Some(tree_name.as_str()),
             (_, None) => Some("kernel-devel (noarch)"),
             _ => None,
         };
@@ -163,6 +202,21 @@ fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
         .filter(|(position, one)| !is_rpm(&one.file) || [tree, sources].contains(&Some(*position)))
         .map(|(_, one)| one.wanted(PackageFormat::Rpm));
     Ok(wanted.collect())
+}
+
+/// The default kernel is known by its package's version, which has a rebuild counter; others as `uname -r` prints them.
+fn release_of(package: &RpmName<'_>) -> Option<String> {
+    let flavour = package
+        .name
+        .strip_prefix("kernel-")?
+        .strip_suffix("-devel")?;
+    if flavour == DEFAULT {
+        return Some(package.release());
+    }
+    let (build, _counter) = package.release.rsplit_once('.')?;
+    FLAVOURS
+        .contains(&flavour)
+        .then(|| format!("{}-{build}-{flavour}", package.version))
 }
 
 macro_rules! shared {
@@ -184,11 +238,22 @@ macro_rules! shared {
         }
 
         fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
-            let Parts { version, build, .. } = Parts::of(kernel)?;
+            let Parts {
+                version,
+                build,
+                flavour,
+                ..
+            } = Parts::of(kernel)?;
             let machine = kernel.architecture.machine();
-            Ok(BuildFolder::exactly(format!(
-                "/usr/src/linux-{version}-{build}-obj/{machine}/default"
-            )))
+            let folder = |middle: String| -> std::path::PathBuf {
+                format!("/usr/src/linux-{version}-{build}{middle}-obj/{machine}/{flavour}").into()
+            };
+            let mut names = vec![folder(String::new())];
+            if flavour != DEFAULT {
+                // Flavours with sources of their own.
+                names.push(folder(format!("-{flavour}")));
+            }
+            Ok(BuildFolder { names, search: &[] })
         }
     };
 }
@@ -209,10 +274,24 @@ impl Target for OpenSuse {
         named_packages(kernel)
     }
 
+    fn rpm_index(&self) -> Option<RpmIndex> {
+        let leap = LEAP[1..].iter().copied();
+        Some(RpmIndex {
+            repositories: leap.chain([TUMBLEWEED]).map(str::to_owned).collect(),
+            oldest_release: 15,
+            release_of,
+            common: Some(|release| {
+                let flavour = release.rsplit('-').next().unwrap_or(DEFAULT);
+                let is_flavour = FLAVOURS.contains(&flavour);
+                sources_of(if is_flavour { flavour } else { DEFAULT })
+            }),
+            kernel_version: |_| None,
+        })
+    }
+
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let parts = Parts::of(kernel).ok()?;
-        let is_leap = parts.build.starts_with("lp") || parts.build.starts_with("15");
-        let id = if is_leap {
+        let id = if parts.leap().is_some() {
             "opensuse-leap"
         } else {
             "opensuse-tumbleweed"
@@ -316,6 +395,10 @@ mod tests {
             ("5.14.21-150500.55.7.1.x86_64", "leap/15.5/repo/oss"),
             ("4.12.14-150000.150.1.x86_64", "leap/15.0/repo/oss"),
             ("6.1.4-1.1.x86_64", "tumbleweed/repo/oss"),
+            (
+                "6.12.0-160000.5.1.x86_64",
+                "distribution/leap/16.0/repo/oss",
+            ),
         ] {
             let kernel = kernel(&format!("opensuse {release} 1 amd64")).0;
             let url = &addresses(&OpenSuse, &kernel)[0];
@@ -328,6 +411,45 @@ mod tests {
         ] {
             let found = OpenSuse.check_release(&release.parse().unwrap(), Architecture::Amd64);
             assert!(found.is_err(), "{release}");
+        }
+    }
+
+    #[test]
+    fn leap_16_is_leap_and_flavours_have_trees_of_their_own() {
+        let leap = kernel("opensuse 6.12.0-160000.5.1.x86_64 1 amd64").0;
+        let name = OpenSuse.loader_name(&leap).unwrap();
+        assert_eq!(
+            (&*name.target, &*name.release),
+            ("opensuse-leap", "6.12.0-160000.5-default")
+        );
+        for (release, tree, sources, folder) in [
+            (
+                "6.4.0-150600.23.7-64kb",
+                "kernel-64kb-devel-6.4.0-150600.23.7.1.aarch64.rpm",
+                "kernel-devel-6.4.0-150600.23.7.1.noarch.rpm",
+                "linux-6.4.0-150600.23.7-obj/aarch64/64kb",
+            ),
+            (
+                "6.4.0-150600.8.5-azure",
+                "kernel-azure-devel-6.4.0-150600.8.5.1.aarch64.rpm",
+                "kernel-devel-azure-6.4.0-150600.8.5.1.noarch.rpm",
+                "linux-6.4.0-150600.8.5-azure-obj/aarch64/azure",
+            ),
+        ] {
+            let kernel = kernel(&format!("sles {release} 1 arm64"))
+                .with(&format!("http://a/{tree}"))
+                .with(&format!("http://a/{sources}"))
+                .0;
+            let check = Sles.check_release(&kernel.release, kernel.architecture);
+            assert_eq!(check, Ok(()), "{release}");
+            let found = Sles.header_packages(&kernel, Architecture::Arm64).unwrap();
+            assert_eq!(found.len(), 2, "{release}");
+            assert_eq!(Sles.uts_releases(&kernel).unwrap(), [release]);
+            let folders = Sles.build_folder(&kernel).unwrap().names;
+            assert!(
+                folders.contains(&format!("/usr/src/{folder}").into()),
+                "{folders:?}"
+            );
         }
     }
 

@@ -74,10 +74,18 @@ pub struct BuildFolder {
     pub names: Vec<PathBuf>,
     /// Where none is there: globs relative to the root. Of the folders that match, the one whose `UTS_RELEASE` is
     /// one of [`Target::uts_releases`](super::Target::uts_releases) is it.
+    ///
+    /// Where no folder matches either, every kernel tree of the packages is looked at in the same way.
     pub search: &'static [&'static str],
 }
 
 impl BuildFolder {
+    /// A directory of which nothing is known but what a kernel tree is.
+    pub(super) const ANYWHERE: Self = Self {
+        names: Vec::new(),
+        search: &[],
+    };
+
     /// Exactly one folder.
     pub(super) fn exactly(path: impl Into<PathBuf>) -> Self {
         Self {

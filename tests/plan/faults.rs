@@ -322,7 +322,7 @@ fn contradictions_name_both_places() {
     let twice = r#"drivers = ["8.1.0+driver"]
 
 [[target]]
-name = "bottlerocket"
+name = "generic"
 kernels = [
     { release = "5.4.0-1", headers = ["https://example.org/a.rpm"] },
     { release = "5.4.0-1", headers = ["https://example.org/b.rpm"] },
@@ -331,7 +331,7 @@ kernels = [
     assert_snapshot!(complaint(twice), @r#"
     exit 2
     --- err
-    error: kernel bottlerocket 5.4.0-1 #1 amd64 is named twice with different header packages
+    error: kernel generic 5.4.0-1 #1 amd64 is named twice with different header packages
      --> m.toml:7:5
       |
     6 |     { release = "5.4.0-1", headers = ["https://example.org/a.rpm"] },
@@ -343,7 +343,7 @@ kernels = [
     "#);
     let matrix = |driver: &str, settings: &str| {
         format!(
-            "drivers = [\"mine\"]\n{driver}\n[[target]]\nname = \"bottlerocket\"\n{settings}\nkernels = [{{ release = \"5.4.0-1\" }}]\n"
+            "drivers = [\"mine\"]\n{driver}\n[[target]]\nname = \"generic\"\n{settings}\nkernels = [{{ release = \"5.4.0-1\" }}]\n"
         )
     };
     let workspace = Workspace::new()
@@ -356,7 +356,7 @@ kernels = [
     assert_snapshot!(workspace.run(&["plan", "a.toml", "b.toml"]), @r#"
     exit 2
     --- err
-    error: kernel bottlerocket 5.4.0-1 #1 amd64 is named twice with different settings
+    error: kernel generic 5.4.0-1 #1 amd64 is named twice with different settings
      --> b.toml:6:12
       |
     6 | kernels = [{ release = "5.4.0-1" }]

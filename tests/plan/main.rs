@@ -6,6 +6,7 @@ mod faults;
 #[path = "../common/lists.rs"]
 mod lists;
 mod output;
+mod releases;
 mod whole;
 #[path = "../common/workspace.rs"]
 mod workspace;

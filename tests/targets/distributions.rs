@@ -33,6 +33,8 @@ pub(crate) enum Format {
     Rpm(&'static str),
     /// xz or zstd, by its name.
     Pacman,
+    /// A tarball, compressed by gzip: no distribution's package.
+    Tar,
 }
 
 #[derive(Clone, Copy)]
@@ -175,6 +177,26 @@ macro_rules! arch {
     };
 }
 
+/// A package of a kernel of one's own.
+macro_rules! generic {
+    ($release:literal, $file:literal, $format:expr, $folder:literal) => {
+        Distribution {
+            target: "generic",
+            release: $release,
+            version: "1",
+            uts_release: $release,
+            is_computed: false,
+            packages: &[Package {
+                address: concat!("https://packages.example.org/kernels/", $file),
+                format: $format,
+                layout: Layout::Whole,
+                folder: $folder,
+                uts_release: $release,
+            }],
+        }
+    };
+}
+
 /// A package at its place whose tree is that of the kernel before.
 pub(crate) const WRONG_RELEASE: Distribution = Distribution {
     target: "centos",
@@ -252,6 +274,24 @@ pub(crate) const DISTRIBUTIONS: &[Distribution] = &[
             layout: Layout::Whole,
             folder: "usr/src/linux-headers-6.1.141-4.ph5",
             uts_release: "6.1.141-4.ph5",
+        }],
+    },
+    generic!("6.1.30-acme", "linux-headers-6.1.30-acme_6.1.30-1_amd64.deb", Format::Deb,
+        "usr/src/linux-headers-6.1.30-acme"),
+    generic!("6.1.31-acme", "acme-kernel-headers-6.1.31-1.x86_64.rpm", ZSTD, "opt/acme/kernels/6.1.31"),
+    generic!("6.1.32-acme", "linux-6.1.32-acme-build.tar.gz", Format::Tar, "linux-6.1.32-acme"),
+    Distribution {
+        target: "rocky",
+        release: "5.14.0-427.13.1.el9_4.x86_64+rt",
+        version: "1",
+        uts_release: "5.14.0-427.13.1.el9_4.x86_64+rt",
+        is_computed: true,
+        packages: &[Package {
+            address: "https://download.rockylinux.org/pub/rocky/9.4/RT/x86_64/os/Packages/k/kernel-rt-devel-5.14.0-427.13.1.el9_4.x86_64.rpm",
+            format: ZSTD,
+            layout: Layout::Whole,
+            folder: "usr/src/kernels/5.14.0-427.13.1.el9_4.x86_64+rt",
+            uts_release: "5.14.0-427.13.1.el9_4.x86_64+rt",
         }],
     },
     kernel_devel!("rocky", "5.14.0-284.11.1.el9_2.x86_64", "1", true, Format::Rpm("w1.bzdio"),

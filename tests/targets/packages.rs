@@ -31,6 +31,7 @@ pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &
         Format::Deb => deb(work.path(), &root, file),
         Format::Rpm(payload) => rpmbuild(work.path(), &root, file, payload),
         Format::Pacman => pacman(work.path(), &root, file),
+        Format::Tar => tarball(work.path(), &root, file),
     };
     fs::rename(&made, &path).unwrap();
 }
@@ -49,6 +50,7 @@ pub(crate) fn describe(package: &Package) -> String {
             let (_, end) = package.address.rsplit_once('.').unwrap();
             format!("pkg.tar ({end})")
         }
+        Format::Tar => "tar (gz)".to_owned(),
     };
     format!("{format} `{}`", package.folder)
 }
@@ -165,5 +167,19 @@ fn pacman(work: &Path, root: &Path, file: &str) -> PathBuf {
         made.to_str().unwrap(),
     ];
     run("tar", &[&options[..], &about, &["usr"]].concat(), root);
+    made
+}
+
+/// A build tree as somebody packs it by hand.
+fn tarball(work: &Path, root: &Path, file: &str) -> PathBuf {
+    let made = work.join(file);
+    let options = [
+        "--owner=0",
+        "--group=0",
+        "-czf",
+        made.to_str().unwrap(),
+        ".",
+    ];
+    run("tar", &options, root);
     made
 }

@@ -7,7 +7,8 @@ pub(super) struct Release<'a> {
     pub(super) version: &'a str,
     /// Version and ABI number: `5.15.0-91`.
     abi: &'a str,
-    /// What the release itself says of the kernel's version, in the rare form `5.15.0-1029.36_lowlatency`.
+    /// What the release itself says of the kernel's version, in the rare forms `5.15.0-1029.36_lowlatency` and
+    /// `6.11.0-1003.3+2-gcp`.
     upload: Option<&'a str>,
     /// Flavour or pool: `generic-64k`, `hwe-5.4`; empty for generic.
     pub(super) suffix: &'a str,
@@ -40,7 +41,7 @@ impl<'a> Release<'a> {
             None => (None, ""),
             Some('-' | '_') => (None, &rest[1..]),
             Some('.') => {
-                let (upload, suffix) = rest[1..].split_once('_')?;
+                let (upload, suffix) = rest[1..].split_once(['_', '-'])?;
                 (Some(upload), suffix)
             }
             Some(_) => return None,

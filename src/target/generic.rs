@@ -1,0 +1,76 @@
+//! A kernel of one's own: no rule knows its release, so its packages are a fact. They are taken as they are named, and
+//! its tree is found in them by what a kernel tree is.
+
+use super::package::{Named, PackageFormat, WantedPackage, named};
+use super::{BuildFolder, Target};
+use crate::kernel::{Architecture, Kernel, KernelRelease};
+
+/// A vendor's or one's own kernel. Also reads the packages that are named for a kernel of another target, where that
+/// target's rules do not know the release.
+pub(super) struct Generic;
+
+/// The id under which it is known; a matrix can give it any other name.
+pub(super) const ID: &str = "generic";
+
+impl Target for Generic {
+    fn ids(&self) -> &'static [&'static str] {
+        &[ID]
+    }
+
+    fn check_release(
+        &self,
+        _release: &KernelRelease,
+        _architecture: Architecture,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn header_packages(
+        &self,
+        kernel: &Kernel,
+        _host: Architecture,
+    ) -> Result<Vec<WantedPackage>, String> {
+        if kernel.packages.is_empty() {
+            return Err(format!(
+                "no rule gives the addresses of the packages of {kernel}: name them with `headers` (packages, a tarball or \
+                 the directory of a build tree)"
+            ));
+        }
+        let wanted = |one: Named<'_>| one.wanted(PackageFormat::Tar);
+        Ok(named(kernel).into_iter().map(wanted).collect())
+    }
+
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        Ok(vec![kernel.release.to_string()])
+    }
+
+    /// Where packages of kernels install what belongs together; a tree that is elsewhere is shown as well.
+    fn mount_points(&self) -> &'static [&'static str] {
+        &["usr/src/*", "usr/lib/linux-*", "lib/linux-*"]
+    }
+
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
+        Ok(BuildFolder::ANYWHERE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::kernel;
+    use super::*;
+
+    #[test]
+    fn every_named_package_is_taken_and_one_must_be_named() {
+        let bare = kernel("generic 6.6.30-acme 1 amd64").0;
+        let error = Generic.header_packages(&bare, Architecture::Amd64);
+        assert!(error.unwrap_err().contains("`headers`"));
+        let own = kernel("generic 6.6.30-acme 1 amd64")
+            .with("http://a/acme-headers.rpm")
+            .with("http://b/acme-headers.rpm")
+            .with("/srv/scripts.tar.zst")
+            .0;
+        let found = Generic.header_packages(&own, Architecture::Amd64).unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(Generic.uts_releases(&own).unwrap(), ["6.6.30-acme"]);
+    }
+}
