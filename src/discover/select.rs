@@ -6,7 +6,7 @@ use debversion::Version;
 use jiff::civil::Date;
 
 use super::Found;
-use crate::kernel::{Kernel, KernelRelease, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 use crate::matrix::{Selection, TargetEntry};
 
 /// Whether a kernel is of the `[[target]]` and taken by `match`, `exclude` and `since`. `first_seen` says since when
@@ -120,7 +120,7 @@ pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
                 })
                 .unwrap_or_default()
         }
-        "ol" if release.contains("uek") => "uek",
+        "ol" if release.contains("uek") && rpm_variant(release).is_empty() => "uek",
         "arch" => ["hardened", "zen", "arch"]
             .into_iter()
             .find(|flavour| release.contains(flavour))
@@ -130,6 +130,23 @@ pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
             .nth(2)
             .map(|rest| rest.split("-5.").next().unwrap_or(rest))
             .unwrap_or_default(),
+        _ if RPM_TARGETS.iter().any(|prefix| id.starts_with(prefix)) => rpm_variant(release),
+        _ => "",
+    }
+}
+
+/// The variant of a kernel of an rpm: what stands behind the architecture (`+64k`, `.debug`, `_v2`) or, where a release
+/// has none, its last word (`-rt`, `-azure`).
+fn rpm_variant(release: &str) -> &str {
+    let machine = Architecture::ALL.map(Architecture::machine);
+    let behind = machine.iter().find_map(|machine| {
+        let position = release.rfind(machine)?;
+        release.get(position + machine.len()..)
+    });
+    match (behind, release.rsplit_once('-')) {
+        (Some(behind), _) => behind.trim_start_matches(['+', '.']),
+        (None, Some((_, "default"))) => "",
+        (None, Some((_, word))) if word == "64kb" || word.starts_with(char::is_alphabetic) => word,
         _ => "",
     }
 }
@@ -137,7 +154,6 @@ pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Architecture;
 
     fn found(target: &str, release: &str, architecture: Architecture) -> Found {
         let kernel = super::super::new_kernel(

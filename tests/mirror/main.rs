@@ -22,5 +22,6 @@ mod server;
 mod signatures;
 mod ubuntu;
 mod usual;
+mod variants;
 #[path = "../common/workspace.rs"]
 mod workspace;

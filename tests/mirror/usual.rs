@@ -96,6 +96,46 @@ fn usual_repositories_are_known() {
             "photon 4.19.15-2.ph3 #1 arm64",
         ),
         (
+            "centos",
+            "mirror.stream.centos.org",
+            "10-stream/AppStream/x86_64/os",
+            "kernel-devel-6.12.0-66.el10",
+            "x86_64",
+            "centos 6.12.0-66.el10.x86_64 #1 amd64",
+        ),
+        (
+            "ol",
+            "yum.oracle.com",
+            "repo/OracleLinux/OL10/UEKR8/x86_64",
+            "kernel-uek-devel-6.12.0-101.33.4.3.el10uek",
+            "x86_64",
+            "ol 6.12.0-101.33.4.3.el10uek.x86_64 #2 amd64",
+        ),
+        (
+            "ol",
+            "yum.oracle.com",
+            "repo/OracleLinux/OL9/UEKR8/aarch64",
+            "kernel-uek-devel-6.12.0-0.20.20.el9uek",
+            "aarch64",
+            "ol 6.12.0-0.20.20.el9uek.aarch64 #2 arm64",
+        ),
+        (
+            "alinux",
+            "mirrors.aliyun.com",
+            "alinux/4/updates/x86_64/os",
+            "kernel-devel-6.6.102-5.3.1.alnx4",
+            "x86_64",
+            "alinux 6.6.102-5.3.1.alnx4.x86_64 #1 amd64",
+        ),
+        (
+            "amazonlinux",
+            "packages.us-east-1.amazonaws.com",
+            "2018.03/main/c31535f74c6e/x86_64",
+            "kernel-devel-4.14.26-46.32.amzn1",
+            "x86_64",
+            "amazonlinux 4.14.26-46.32.amzn1.x86_64 #1 amd64",
+        ),
+        (
             "alinux",
             "mirrors.aliyun.com",
             "alinux/3/plus/x86_64",
@@ -217,4 +257,67 @@ fn releases_are_those_that_are_there() {
     assert!(report.starts_with("exit 0"), "{report}");
     let names: Vec<String> = lines(&workspace, "m.lock").iter().map(name).collect();
     assert_eq!(names, ["rocky 5.14.0-284.11.1.el9_2.x86_64 #1 amd64"]);
+
+    let workspace = Workspace::new();
+    page(&workspace, "repo.almalinux.org/almalinux", &["9.6"]);
+    page(&workspace, "vault.almalinux.org", &["8.3", "9.0"]);
+    repository(
+        &workspace,
+        "vault.almalinux.org/9.0/AppStream/x86_64/os",
+        "kernel-devel-5.14.0-70.13.1.el9_0",
+        "x86_64",
+    );
+    let server = Server::of(workspace.path());
+    let hosts = ["repo.almalinux.org", "vault.almalinux.org"];
+    let report = lock(&workspace, &server, "almalinux", &hosts);
+    assert!(report.starts_with("exit 0"), "{report}");
+    let names: Vec<String> = lines(&workspace, "m.lock").iter().map(name).collect();
+    assert_eq!(names, ["almalinux 5.14.0-70.13.1.el9_0.x86_64 #1 amd64"]);
+}
+
+/// Leap 16 is in the repository of its release; updates of Leap 15 are in repositories of their own.
+#[test]
+fn leap_is_found_in_release_and_updates() {
+    let workspace = Workspace::new();
+    let host = "download.opensuse.org";
+    page(
+        &workspace,
+        &format!("{host}/distribution/leap"),
+        &["15.6", "16.0"],
+    );
+    page(&workspace, &format!("{host}/update/leap"), &["15.6"]);
+    let both = |place: &str, release: &str| {
+        let package = |name: &str, machine: &str| {
+            let (version, build) = release.split_once('-').unwrap();
+            format!(
+                "<package type=\"rpm\"><name>{name}</name><arch>{machine}</arch><version epoch=\"0\" ver=\"{version}\" rel=\"{build}\"/><location href=\"{machine}/{name}-{release}.{machine}.rpm\"/></package>"
+            )
+        };
+        let packages =
+            package("kernel-default-devel", "x86_64") + &package("kernel-devel", "noarch");
+        let place = format!("{host}/{place}/repodata");
+        workspace.put(
+            &format!("{place}/primary.xml"),
+            &format!("<metadata>{packages}</metadata>"),
+        );
+        workspace.put(
+            &format!("{place}/repomd.xml"),
+            "<repomd><data type=\"primary\"><location href=\"repodata/primary.xml\"/></data></repomd>",
+        );
+    };
+    both("distribution/leap/16.0/repo/oss", "6.12.0-160000.5.1");
+    both("update/leap/15.6/sle", "6.4.0-150600.23.7.3");
+    both("update/leap/15.6/oss", "6.4.0-150600.23.14.2");
+    let server = Server::of(workspace.path());
+    let report = lock(&workspace, &server, "opensuse", &[host]);
+    assert!(report.starts_with("exit 0"), "{report}");
+    let names: Vec<String> = lines(&workspace, "m.lock").iter().map(name).collect();
+    assert_eq!(
+        names,
+        [
+            "opensuse 6.4.0-150600.23.7.3.x86_64 #1 amd64",
+            "opensuse 6.4.0-150600.23.14.2.x86_64 #1 amd64",
+            "opensuse 6.12.0-160000.5.1.x86_64 #1 amd64",
+        ]
+    );
 }

@@ -1,6 +1,6 @@
 //! Which base addresses of a distribution are asked, and what locks say in their place.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use url::Url;
@@ -10,7 +10,7 @@ use super::{apt, arch, flatcar, rpm};
 use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, select};
 use crate::kernel::{Architecture, Kernel, ParseKernelError, TargetId};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
-use crate::target::{self, Target};
+use crate::target::{self, RpmIndex, Target};
 
 /// The usual base addresses of archives, by the names under which others are given at run time. Locks hold these, so
 /// that they read the same wherever they were made; downloads are rewritten.
@@ -89,9 +89,9 @@ pub(in crate::discover) async fn discover(
         "arch" => arch::discover(entry, source, selection, context).await,
         "flatcar" => flatcar::discover(entry, source, selection, context).await,
         _ if is_ubuntu(name) => ubuntu(entry, source, selection, context).await,
-        _ => match rpm::family(name) {
-            Some(family) => {
-                let mut listed = rpm_repositories(entry, source, family, context).await?;
+        _ => match rpm_index(name) {
+            Some(index) => {
+                let mut listed = rpm_repositories(entry, source, &index, context).await?;
                 select::apply(entry, selection, &mut listed.found, context.first_seen);
                 Ok(listed)
             }
@@ -100,6 +100,12 @@ pub(in crate::discover) async fn discover(
             ))),
         },
     }
+}
+
+/// What is known of the rpm repositories of a target.
+fn rpm_index(name: &str) -> Option<RpmIndex> {
+    let (_, target) = known_target(name).ok()?;
+    target.rpm_index()
 }
 
 /// A target by its id.
@@ -117,7 +123,7 @@ pub(super) fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target)
 async fn rpm_repositories(
     entry: &TargetEntry,
     source: &MirrorSource,
-    family: &'static rpm::Family,
+    index: &RpmIndex,
     context: Context<'_>,
 ) -> Result<Listed, DiscoverError> {
     let name = entry.name.get_ref().as_str();
@@ -125,14 +131,14 @@ async fn rpm_repositories(
     let fetcher = fetcher(context)?;
     let is_usual = source.urls.is_empty();
     let named: Vec<&str> = if is_usual {
-        family.repositories.to_vec()
+        index.repositories.iter().map(String::as_str).collect()
     } else {
         source.urls.iter().map(String::as_str).collect()
     };
     let mut absent = Vec::new();
     let mut urls = Vec::new();
     for url in named {
-        match rpm::expand(fetcher, url, family.oldest_release).await {
+        match rpm::expand(fetcher, url, index.oldest_release).await {
             Err(DiscoverMirrorError::Repository { url, source })
                 if is_usual && source.is_not_there() =>
             {
@@ -143,6 +149,7 @@ async fn rpm_repositories(
     }
     let mut all = Listed::default();
     let mut seen = HashSet::new();
+    let mut passed_over = BTreeSet::new();
     for (position, url) in urls.iter().enumerate() {
         (context.progress)(&format!(
             "{name}: repository {} of {}: {url}",
@@ -150,8 +157,16 @@ async fn rpm_repositories(
             urls.len()
         ));
         for &architecture in &entry.architectures {
-            let read = rpm::discover(fetcher, &target, family, url, architecture).await;
-            let listed = match read {
+            let asked = rpm::Asked {
+                target: &target,
+                index,
+                architecture,
+            };
+            let read = rpm::discover(fetcher, asked, url).await;
+            let rpm::Repository {
+                listed,
+                passed_over: unknown,
+            } = match read {
                 Err(DiscoverMirrorError::Repository { source, .. })
                     if is_usual && source.is_not_there() =>
                 {
@@ -160,6 +175,7 @@ async fn rpm_repositories(
                 }
                 read => read?,
             };
+            passed_over.extend(unknown);
             all.notices.extend(listed.notices);
             let new = listed
                 .found
@@ -172,6 +188,16 @@ async fn rpm_repositories(
         all.notices.push(format!(
             "{name}: {} of the usual repositories not there, such as {first}",
             absent.len()
+        ));
+    }
+    if let Some(first) = passed_over.first() {
+        all.notices.push(format!(
+            "{name}: {} of packages passed over that look like kernel headers, such as {first}: it is not known which \
+             kernel they are for",
+            match passed_over.len() {
+                1 => "1 name".to_owned(),
+                count => format!("{count} names"),
+            }
         ));
     }
     Ok(all)

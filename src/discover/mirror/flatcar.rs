@@ -20,10 +20,11 @@ use crate::target::Target;
 const NAME: &str = "flatcar";
 
 /// Where the channels are, the one to be preferred first.
-const CHANNELS: [&str; 3] = [
+const CHANNELS: [&str; 4] = [
     "https://stable.release.flatcar-linux.net/",
     "https://beta.release.flatcar-linux.net/",
     "https://alpha.release.flatcar-linux.net/",
+    "https://lts.release.flatcar-linux.net/",
 ];
 
 /// The most bytes of a page or a text file.

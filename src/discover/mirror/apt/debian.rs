@@ -99,7 +99,9 @@ impl View<'_> {
         let rest = flavour
             .strip_suffix(architecture)
             .map(|start| start.trim_end_matches('-'))
-            .or_else(|| flavour.strip_prefix(architecture)?.strip_prefix('-'))?;
+            .or_else(|| flavour.strip_prefix(architecture)?.strip_prefix('-'))
+            // The Raspberry Pi's own kernels are named by machine: `rpi-v8`, `rpi-2712`.
+            .or_else(|| flavour.starts_with("rpi-").then_some(flavour))?;
         Some(if rest.is_empty() { PLAIN } else { rest })
     }
 

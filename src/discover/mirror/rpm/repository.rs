@@ -1,33 +1,47 @@
 //! One repository: from its index or page to kernels.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use url::Url;
 
 use super::super::error::{DiscoverMirrorError, broken, wrong_digest};
 use super::super::listing;
-use super::Family;
 use super::index::{self, IndexFile, RpmPackage};
 use crate::discover::{Found, Listed, lists, new_kernel};
 use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Package, PackageSet, TargetId};
+use crate::target::{self, RpmIndex, RpmName};
 
 /// The most bytes of an index.
 const MOST_BYTES: u64 = 512 << 20;
 
+/// Whose repositories are read.
+#[derive(Clone, Copy)]
+pub(in crate::discover::mirror) struct Asked<'a> {
+    pub(in crate::discover::mirror) target: &'a TargetId,
+    pub(in crate::discover::mirror) index: &'a RpmIndex,
+    pub(in crate::discover::mirror) architecture: Architecture,
+}
+
+/// What a repository holds of kernels.
+#[derive(Debug, Default)]
+pub(in crate::discover::mirror) struct Repository {
+    pub(in crate::discover::mirror) listed: Listed,
+    /// The names of packages that look like kernel headers, and of which the target cannot tell which kernel they are
+    /// for.
+    pub(in crate::discover::mirror) passed_over: BTreeSet<String>,
+}
+
 /// Reads one repository for one architecture; `url` may hold `$arch`.
 pub(in crate::discover::mirror) async fn discover(
     fetcher: &Fetcher,
-    target: &TargetId,
-    family: &'static Family,
+    asked: Asked<'_>,
     url: &str,
-    architecture: Architecture,
-) -> Result<Listed, DiscoverMirrorError> {
+) -> Result<Repository, DiscoverMirrorError> {
+    let machine = asked.architecture.machine();
     let address = |url: &str| {
-        let url = url
-            .replace("$basearch", architecture.machine())
-            .replace("$arch", architecture.machine());
+        let url = url.replace("$basearch", machine).replace("$arch", machine);
         format!("{}/", url.trim_end_matches('/'))
     };
     let base = if url.ends_with("/mirror.list") {
@@ -43,12 +57,12 @@ pub(in crate::discover::mirror) async fn discover(
     let packages = match fetcher.get_index(&repomd, MOST_BYTES).await {
         Ok(bytes) => {
             let files = parse(&repomd, bytes, move |bytes| index::read_repomd(&bytes)).await?;
-            read_index(fetcher, &base, &repomd, files, family).await?
+            read_index(fetcher, &base, &repomd, files).await?
         }
-        Err(error) if error.is_not_there() => read_page(fetcher, &base, family).await?,
+        Err(error) if error.is_not_there() => read_page(fetcher, &base).await?,
         Err(source) => return Err(fetch_error(&repomd, source)),
     };
-    Ok(kernels(target, family, &base, architecture, packages))
+    Ok(kernels(asked, &base, packages))
 }
 
 pub(super) fn fetch_error(url: &str, source: FetchError) -> DiscoverMirrorError {
@@ -91,7 +105,6 @@ async fn read_index(
     base: &str,
     repomd: &str,
     files: Vec<IndexFile>,
-    family: &'static Family,
 ) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
     let of_kind = |kind: &str| files.iter().find(|file| file.kind == kind).cloned();
     let (file, is_database) = match (of_kind("primary"), of_kind("primary_db")) {
@@ -114,7 +127,7 @@ async fn read_index(
     };
     let path = file.path;
     parse(&url, bytes, move |bytes| {
-        let is_wanted = |name: &str| family.names(name);
+        let is_wanted = RpmIndex::is_header_name;
         if is_database {
             index::read_database(&path, &bytes, is_wanted)
         } else {
@@ -125,11 +138,7 @@ async fn read_index(
 }
 
 /// The packages that a directory page links to; their names tell version and architecture.
-async fn read_page(
-    fetcher: &Fetcher,
-    base: &str,
-    family: &'static Family,
-) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
+async fn read_page(fetcher: &Fetcher, base: &str) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
     let page = get(fetcher, base).await?;
     let names = listing::names(&page);
     let packages: Vec<RpmPackage> = names
@@ -154,7 +163,7 @@ async fn read_page(
             "it has no repodata, and its page links to no rpm",
         ));
     }
-    let is_wanted = |package: &RpmPackage| family.names(&package.name);
+    let is_wanted = |package: &RpmPackage| RpmIndex::is_header_name(&package.name);
     Ok(packages.into_iter().filter(is_wanted).collect())
 }
 
@@ -163,49 +172,75 @@ fn join(base: &str, path: &str) -> Option<String> {
     Some(url.into())
 }
 
-fn kernels(
-    target: &TargetId,
-    family: &Family,
-    base: &str,
-    architecture: Architecture,
-    packages: Vec<RpmPackage>,
-) -> Listed {
-    let mut common: HashMap<(String, String), RpmPackage> = HashMap::new();
-    let mut headers = Vec::new();
-    for package in packages {
-        if family.common == Some(package.name.as_str()) && package.architecture == "noarch" {
-            common.insert((package.version.clone(), package.release.clone()), package);
-        } else if package.architecture == architecture.machine() {
-            headers.push(package);
-        }
-    }
-    let mut listed = Listed::default();
+fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repository {
+    let Asked {
+        target: target_id,
+        index,
+        architecture,
+    } = asked;
+    // AlmaLinux has a second level of x86-64: `x86_64_v2`.
+    let is_of_architecture = |package: &RpmPackage| {
+        let rest = package.architecture.strip_prefix(architecture.machine());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_v"))
+    };
+    let (common, headers): (Vec<_>, Vec<_>) = packages
+        .into_iter()
+        .partition(|package| package.architecture == "noarch");
+    let of_version = |package: RpmPackage| {
+        let key = (
+            package.name.clone(),
+            package.version.clone(),
+            package.release.clone(),
+        );
+        (key, package)
+    };
+    let common: HashMap<(String, String, String), RpmPackage> =
+        common.into_iter().map(of_version).collect();
+    let mut repository = Repository::default();
+    let listed = &mut repository.listed;
     let source: Arc<str> = "mirror".into();
-    for package in headers {
-        let (version, release) = (&package.version, &package.release);
-        let shared = common.get(&(version.clone(), release.clone()));
-        if family.common.is_some() && shared.is_none() {
-            listed.notices.push(format!(
-                "{base}{} is left out: its package without architecture is not there",
-                package.path
-            ));
+    for package in headers.into_iter().filter(is_of_architecture) {
+        let name = (index.release_of)(&RpmName {
+            name: &package.name,
+            version: &package.version,
+            release: &package.release,
+            machine: &package.architecture,
+        });
+        let Some(name) = name else {
+            repository.passed_over.insert(package.name);
             continue;
-        }
-        let name = if family.has_architecture {
-            format!("{version}-{release}.{}", package.architecture)
-        } else {
-            format!("{version}-{release}")
         };
         let Ok(release) = name.parse() else {
             listed.notices.push(format!(
-                "{base}{}: `{name}` is no kernel release",
+                "{base}{}: `{name}` is not a kernel release",
                 package.path
             ));
             continue;
         };
-        let mut kernel = new_kernel(target.clone(), release, architecture, Arc::clone(&source));
-        if package.name == "kernel-uek-devel"
-            && let Ok(version) = "2".parse()
+        if target::check_release(target_id, &release, architecture).is_err() {
+            repository.passed_over.insert(package.name);
+            continue;
+        }
+        let names = index.common.map(|names| names(&name));
+        let shared = names.iter().flatten().find_map(|name| {
+            let (version, release) = (package.version.clone(), package.release.clone());
+            common.get(&(name.clone(), version, release))
+        });
+        if names.is_some() && shared.is_none() {
+            listed.notices.push(format!(
+                "{base}{} is left out: its package without architecture does not exist",
+                package.path
+            ));
+            continue;
+        }
+        let mut kernel = new_kernel(
+            target_id.clone(),
+            release,
+            architecture,
+            Arc::clone(&source),
+        );
+        if let Some(version) = (index.kernel_version)(&name)
+            && let Ok(version) = version.parse()
         {
             kernel.version = version;
         }
@@ -223,7 +258,7 @@ fn kernels(
         let Some(all) = all else {
             listed
                 .notices
-                .push(format!("{base}: `{}` is no address", package.path));
+                .push(format!("{base}: `{}` is not a URL", package.path));
             continue;
         };
         kernel.packages = all;
@@ -232,5 +267,5 @@ fn kernels(
             published: package.built,
         });
     }
-    listed
+    repository
 }
