@@ -73,7 +73,7 @@ impl Content {
 }
 
 /// `6.1.0-56`.
-pub(crate) fn newest_abi() -> String {
+fn newest_abi() -> String {
     let start = format!("linux-headers-{SERIES}.0-");
     let names = run("apt-cache", &["pkgnames", &start], Path::new("/"));
     let numbers = names.lines().filter_map(|name| {

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
 
-use crate::content::newest_abi;
 use crate::host::run;
-use crate::real::{program, vendor};
+use crate::real::{kernel, program, vendor};
 use crate::server::Server;
 use crate::{DRIVER, here};
 
@@ -23,15 +22,13 @@ const POOL: &str = "archive.raspberrypi.com/debian/pool/main/l/linux";
 /// Makes the four packages of the file below `mirrors`; returns their URLs.
 fn packages(mirrors: &Path) -> Vec<String> {
     let work = tempfile::tempdir_in(here()).unwrap();
-    let abi = newest_abi();
-    let debian = [
-        format!("linux-headers-{abi}-arm64:arm64"),
-        format!("linux-headers-{abi}-common"),
-        "linux-kbuild-6.1:arm64".to_owned(),
-    ];
-    let mut arguments = vec!["download"];
-    arguments.extend(debian.iter().map(String::as_str));
-    run("apt-get", &arguments, work.path());
+    let debian = kernel(work.path(), "plain", "arm64", "arm64");
+    let abi = debian.uts_release.strip_suffix("-arm64").unwrap();
+    for url in &debian.urls {
+        let file = url.rsplit('/').next().unwrap();
+        let arguments = ["download-file", url, file];
+        run("/usr/lib/apt/apt-helper", &arguments, work.path());
+    }
     let all = work.path().join("all");
     for entry in std::fs::read_dir(work.path()).unwrap() {
         let path = entry.unwrap().path();
