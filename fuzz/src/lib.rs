@@ -80,7 +80,7 @@ pub fn rpm_of(payload: &[u8]) -> Vec<u8> {
 pub fn tree(data: &[u8]) {
     if let Some(folder) = unpacked(data) {
         // That it is none is an answer.
-        drop(read_kernel_tree(&folder.path().join("tree")));
+        drop(read_kernel_tree(folder.path(), Path::new("tree")));
     }
 }
 

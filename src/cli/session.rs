@@ -53,12 +53,7 @@ impl Session<'_> {
         self,
         connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<RunResult, CliError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::Infrastructure {
-                message: format!("failed to start the runtime: {error}"),
-            })?;
+        let runtime = new_runtime()?;
         let Self {
             plan,
             parts,
@@ -113,12 +108,10 @@ impl Session<'_> {
             left_out: plan.left_out.clone(),
             images,
         };
-        let reporting = report::spawn(reporters, receiver, {
-            let stop = stop.clone();
-            move |error| {
-                if error.is_disk_full() {
-                    stop.request(StopReason::Infrastructure);
-                }
+        let of_reports = stop.clone();
+        let reporting = report::spawn(reporters, receiver, move |error| {
+            if error.is_disk_full() {
+                of_reports.request(StopReason::Infrastructure);
             }
         });
         events.send(EventKind::RunStarted(facts));
@@ -164,6 +157,15 @@ impl Session<'_> {
         })?;
         Ok(result)
     }
+}
+
+fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Infrastructure {
+            message: format!("failed to start the runtime: {error}"),
+        })
 }
 
 /// Removes what dead runs left behind; that this is not possible now fails nothing.

@@ -62,12 +62,11 @@ impl Pipeline {
                 mounts,
             };
             let result = self.run_job(build, &request).await?;
-            let judged = match &result.failure {
-                Some(failure) => StepResult::Failure(failure.clone()),
-                None => {
-                    let judged = self.judge(artifact, ingredients, &result)?;
-                    self.confirmed_job(&request.mounts, judged)?
-                }
+            let judged = if let Some(failure) = &result.failure {
+                StepResult::Failure(failure.clone())
+            } else {
+                let judged = self.judge(artifact, ingredients, &result)?;
+                self.confirmed_job(&request.mounts, judged)?
             };
             Ok(result.work(judged))
         };

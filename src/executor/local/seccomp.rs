@@ -42,12 +42,11 @@ const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_fff
 /// A file with the filter, for as long as this process lives; others open it by this path.
 pub(super) fn file() -> Result<PathBuf, ExecutorError> {
     static FILE: OnceLock<File> = OnceLock::new();
-    let file = match FILE.get() {
-        Some(file) => file,
-        None => {
-            let written = write()?;
-            FILE.get_or_init(|| written)
-        }
+    let file = if let Some(file) = FILE.get() {
+        file
+    } else {
+        let written = write()?;
+        FILE.get_or_init(|| written)
     };
     Ok(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into())
 }
