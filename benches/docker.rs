@@ -49,6 +49,8 @@ fn main() {
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: MEMORY_BYTES,
+            output_bytes: 2 << 30,
+            output_files: 200_000,
             processes: PROCESSES,
         },
         output: output.path().to_owned(),

@@ -1,9 +1,17 @@
 //! The fuzz targets of `fuzz/` over a few inputs: they follow the program's interface, and real bytes pass.
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "a crate of its own, whose files need not be durable"
+)]
 mod targets;
 
 use std::path::Path;
+
+/// What a fuzz target does with its bytes.
+type Target = fn(&[u8]);
 
 fn data(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -16,7 +24,7 @@ fn damaged_inputs_panic_in_no_target() {
         b"0x1\tx\tvmlinux\tEXPORT_SYMBOL\n\0".to_vec(),
         data("artifacts/6.1-rt-amd64.ko"),
     ];
-    let inputs: [(fn(&[u8]), Vec<u8>); 10] = [
+    let inputs: [(Target, Vec<u8>); 10] = [
         (targets::deb, b"!<arch>\n".to_vec()),
         (targets::rpm, targets::rpm_of(b"070701")),
         (targets::cpio, b"070701".to_vec()),

@@ -90,6 +90,7 @@ const fn churn(
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever reads the log should know")]
 fn folder() -> Option<PathBuf> {
     let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
@@ -111,7 +112,7 @@ fn put_lists(grid: &Grid, folder: &Path, name: &str) {
         let path = folder.join(name.replace("MACHINE", machine));
         let bytes = std::fs::read(&path).unwrap();
         let mut list = Vec::new();
-        if name.ends_with(".gz") {
+        if bytes.starts_with(&[0x1f, 0x8b]) {
             let mut decoder = flate2::read::GzDecoder::new(bytes.as_slice());
             decoder.read_to_end(&mut list).unwrap();
         } else {
@@ -176,7 +177,12 @@ fn is_built(kernel: &Kernel) -> bool {
 fn header_files(kernel: &Kernel) -> Option<Vec<String>> {
     let target = target::find(&kernel.target)?;
     let wanted = target.header_packages(kernel, Architecture::Amd64).ok()?;
-    Some(wanted.iter().map(|package| package.file_name()).collect())
+    Some(
+        wanted
+            .iter()
+            .map(driverkit_matrix::target::WantedPackage::file_name)
+            .collect(),
+    )
 }
 
 /// A package of the name, which holds the kernel's tree where it is the first.

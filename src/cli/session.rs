@@ -13,6 +13,7 @@ use super::{CliError, ExitStatus};
 use crate::digest::Sha256;
 use crate::event::{Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
+use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::report::{self, Reporter};
@@ -125,8 +126,7 @@ impl Session<'_> {
             }
             run.finish(executor.clone()).await
         });
-        let is_interrupted =
-            matches!(&result, Ok(result) if result.stopped == Some(StopReason::Signal));
+        let is_interrupted = is_interrupted(&result);
         let clean_up = async || {
             if let Some(executor) = &executor {
                 finish(executor.as_ref(), &events).await;
@@ -157,6 +157,10 @@ impl Session<'_> {
         })?;
         Ok(result)
     }
+}
+
+fn is_interrupted(result: &Result<RunResult, FileError>) -> bool {
+    matches!(result, Ok(result) if result.stopped == Some(StopReason::Signal))
 }
 
 fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {

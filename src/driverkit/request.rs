@@ -228,7 +228,9 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let kernel = named_kernel(reader, config)?;
     let urls = &kernel.packages;
     let needs_config = target::find(&kernel.target).is_some_and(target::Target::needs_config)
-        && !urls.iter().any(|package| target::is_header_package(&package.url));
+        && !urls
+            .iter()
+            .any(|package| target::is_header_package(&package.url));
     if needs_config && reader.values.text("kernelconfigdata").is_none() {
         let fault = Diagnostic::error(format!(
             "target {} needs the kernel's configuration: `kernelconfigdata` is missing",

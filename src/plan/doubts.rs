@@ -61,8 +61,7 @@ fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
             "nothing can be built for {kernel}{}: {reason}",
             more("for ")
         ),
-        Doubt::UnknownRelease => format!("{kernel}{}: {reason}", more("")),
-        Doubt::Remark => format!("{kernel}{}: {reason}", more("")),
+        Doubt::UnknownRelease | Doubt::Remark => format!("{kernel}{}: {reason}", more("")),
     })
 }
 

@@ -277,7 +277,7 @@ impl Target for Debian {
         let others: Vec<String> = kernel
             .packages
             .iter()
-            .filter_map(|package| PackageFile::parse(&file_name(&package.url)))
+            .filter_map(|package| PackageFile::parse(&package.file_name()))
             .filter_map(|file| Some(file.name.strip_prefix("linux-headers-")?.to_owned()))
             .filter(|other| {
                 let flavour = split_abi(other).map(|(_, flavour)| flavour.to_owned());

@@ -16,7 +16,7 @@ fn program(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
 #[test]
 fn flags_may_stand_before_the_command() {
     let grid = Grid::new();
-    grid.write("c.yaml", GOOD.to_owned());
+    grid.write("c.yaml", GOOD);
     for words in [
         ["-c", "c.yaml", "--dryrun", "docker"],
         ["--config=c.yaml", "docker", "--loglevel=info", "--dryrun"],
@@ -46,14 +46,14 @@ fn the_file_in_the_home_folder_may_be_yaml_json_or_toml() {
         ),
     ] {
         let grid = Grid::new();
-        grid.write(&format!("home/.driverkit.{name}"), text.to_owned());
+        grid.write(&format!("home/.driverkit.{name}"), text);
         program(&grid, &["docker", "--dryrun"])
             .assert()
             .success()
             .stderr(contains("debian_6.1.0-50-amd64_").and(contains(format!(".driverkit.{name}"))));
     }
     let grid = Grid::new();
-    grid.write("c.toml", "target = \"debian\"\nkernelurl = 1\n".to_owned());
+    grid.write("c.toml", "target = \"debian\"\nkernelurl = 1\n");
     program(&grid, &["docker", "-c", "c.toml"])
         .assert()
         .code(2)
@@ -106,7 +106,7 @@ fn a_dry_run_shows_each_key_with_its_origin() {
 #[test]
 fn a_path_that_cannot_be_written_is_refused_before_the_build() {
     let grid = Grid::new();
-    grid.write("c.yaml", GOOD.to_owned());
+    grid.write("c.yaml", GOOD);
     for path in [
         format!("{}.ko", "a".repeat(300)),
         format!("{}a.ko", "a/".repeat(3000)),

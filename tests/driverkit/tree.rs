@@ -33,10 +33,13 @@ fn file(version: &str, release: &str, artifacts: &[&str], more: &str) -> (String
 const BOTH: &[&str] = &["module", "probe"];
 const MODULE: &[&str] = &["module"];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "thousands of files, which need not be durable"
+)]
 fn workspace_of(files: impl IntoIterator<Item = (String, String)>) -> Workspace {
     let workspace = Workspace::new();
     for (path, text) in files {
-        // Without waiting for the disk: these are many.
         let path = workspace.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();

@@ -18,6 +18,7 @@ mod host;
 mod locks;
 mod repositories;
 #[path = "../common/server.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
 mod server;
 mod signatures;
 mod ubuntu;

@@ -53,6 +53,7 @@ fn lock(workspace: &Workspace, server: &Server, target: &str, hosts: &[&str]) ->
 
 /// One repository of those that a distribution usually has: its kernel is found, at the address that all know.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn usual_repositories_are_known() {
     for (target, host, place, package, machine, expected) in [
         (

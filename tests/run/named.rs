@@ -259,7 +259,10 @@ fn kernel_of_the_raspberry_pi_is_built_under_the_name_of_the_grid() {
         "name = \"debian\"\narchitectures = [\"arm64\"]",
         &format!("{{ release = \"{version}-rpi-arm64\", headers = {packages:?} }}"),
     ));
-    grid.write("own.ko", module_of(Architecture::Arm64, &format!("{abi}-rpi-v8")));
+    grid.write(
+        "own.ko",
+        module_of(Architecture::Arm64, &format!("{abi}-rpi-v8")),
+    );
     let made = json!({ "copies": { "module.ko": grid.path("own.ko") } });
     grid.fake(&[rule("module *", &made)]);
     let (code, text) = grid.run(&[]);

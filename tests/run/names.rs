@@ -103,7 +103,7 @@ fn name_goes_to_the_kernel_of_that_version_whatever_is_run() {
         text.contains(&format!("{BACKPORT}: name taken by {STABLE}")),
         "{text}"
     );
-    assert_eq!(taken(&grid, "out"), [lost.clone()]);
+    assert_eq!(taken(&grid, "out"), std::slice::from_ref(&lost));
     assert!(!name.exists());
 
     assert_eq!(grid.run(&[]).0, 0);

@@ -20,6 +20,7 @@ const RELEASE: &str = "6.12.47-1+rpt1-rpi-arm64";
 const POOL: &str = "archive.raspberrypi.com/debian/pool/main/l/linux";
 
 /// Makes the four packages of the file below `mirrors`; returns their URLs.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn packages(mirrors: &Path) -> Vec<String> {
     let work = tempfile::tempdir_in(here()).unwrap();
     let debian = kernel(work.path(), "plain", "arm64", "arm64");

@@ -164,12 +164,11 @@ fn sets_of<'a>(versions: &BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>) -> Vec
             let same = sets
                 .iter_mut()
                 .find(|(known, set)| *known == digest && set.1 == artifacts);
-            match same {
-                Some((_, set)) => set.0.insert(0, version),
-                None => {
-                    let folder = files[0].folder.as_deref().unwrap_or(Path::new("."));
-                    sets.push((digest, (vec![version], artifacts.to_vec(), folder)));
-                }
+            if let Some((_, set)) = same {
+                set.0.insert(0, version);
+            } else {
+                let folder = files[0].folder.as_deref().unwrap_or(Path::new("."));
+                sets.push((digest, (vec![version], artifacts.to_vec(), folder)));
             }
         }
     }
