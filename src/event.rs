@@ -197,7 +197,7 @@ pub struct ArtifactReport {
     /// Further names of the same file, relative to `out/`.
     pub aliases: Vec<PathBuf>,
     /// The build whose artifact has the name by which the loader would ask for this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub name_taken_by: Option<BuildId>,
     /// Its digest.
     pub sha256: Option<Sha256>,

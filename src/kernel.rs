@@ -35,15 +35,15 @@ pub enum ParseKernelError {
     /// An empty text, or one longer than 255 characters.
     #[error("kernel release or version has {0} characters; 1 to 255 are allowed")]
     Length(usize),
-    /// A version that is none; where it is the output of `uname -v`, the part of it that is meant.
-    #[error("`{text}` is no kernel version{}", match meant {
-        Some(meant) => format!(": write {meant}, the number after # in `uname -v`"),
-        None => ", which starts with a digit, as in 1, 63 or 24~20.04.3".to_owned(),
+    /// A version that does not start with a digit, or the output of `uname -v`, of which a part is the version.
+    #[error("`{text}` {}", match meant {
+        Some(meant) => format!("holds more than the version: it is the number after `#` in `uname -v`; write `{meant}`"),
+        None => "does not start with a digit: it is the number after `#` in `uname -v`, as in `1`, `24~20.04.3` or `1_1.26.0`".to_owned(),
     })]
     Version {
         /// The whole text.
         text: String,
-        /// What a person meant.
+        /// The version in it, if there is one.
         meant: Option<String>,
     },
     /// An architecture that is not supported.

@@ -232,7 +232,7 @@ async fn daemons_that_cannot_be_used_are_told_and_the_others_are_used() {
 async fn a_pool_whose_daemons_are_all_gone_says_so_and_takes_one_that_comes_back() {
     let mut daemon = Daemon::on_socket();
     daemon.wait().await;
-    let pool = pool(&[&daemon]).await;
+    let pool = pool(&[&daemon]).await.with_patience(Duration::from_secs(1));
     daemon.end(Signal::TERM);
     let output = tempfile::tempdir().unwrap();
     let mut log = Vec::new();
@@ -244,7 +244,7 @@ async fn a_pool_whose_daemons_are_all_gone_says_so_and_takes_one_that_comes_back
     assert!(
         error
             .to_string()
-            .contains("no Docker daemon answers any more"),
+            .contains("no Docker daemon has answered for 1 s"),
         "{error}"
     );
     let Daemon { folder, .. } = &daemon;

@@ -132,7 +132,10 @@ fn tables_and_texts_are_read() {
             "# mine\n6.6 1 arm64 more\n",
             "`more` is more than release, version and architecture",
         ),
-        ("6.6.1\n6.6.2 ~root\n", "`~root` is no kernel version"),
+        (
+            "6.6.1\n6.6.2 ~root\n",
+            "`~root` does not start with a digit",
+        ),
         ("6.6.1\n>>>>>>> theirs\n", "a merge conflict"),
     ] {
         workspace.put("k.txt", text);

@@ -101,6 +101,8 @@ impl Rows {
 
     fn finish(mut self) -> Result<Listed, DiscoverError> {
         if self.faults.is_empty() {
+            let name = self.file.path.display().to_string();
+            lists::merge_repeated(&name, &mut self.listed);
             return Ok(self.listed);
         }
         let hidden = self.faults.len().saturating_sub(SHOWN_FAULTS);

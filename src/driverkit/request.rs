@@ -225,22 +225,9 @@ fn repository_name(text: &str) -> Result<String, String> {
 
 /// The kernel of one build, which has to be one for which something can be built.
 fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
-    let kernel = named_kernel(reader, config)?;
-    let urls = &kernel.packages;
-    let needs_config = target::find(&kernel.target).is_some_and(target::Target::needs_config)
-        && !urls
-            .iter()
-            .any(|package| target::is_header_package(&package.url));
-    if needs_config && reader.values.text("kernelconfigdata").is_none() {
-        let fault = Diagnostic::error(format!(
-            "target {} needs the kernel's configuration: `kernelconfigdata` is missing",
-            kernel.target
-        ));
-        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
-        reader.faults.push(fault.help(help));
-    }
+    let kernel = named_kernel(reader, config, true)?;
     // Packages that are named decide for themselves: whose they are is told by their tree.
-    if urls.is_empty()
+    if kernel.packages.is_empty()
         && let Err(message) =
             target::check_release(&kernel.target, &kernel.release, kernel.architecture)
     {
@@ -250,8 +237,13 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     Some(kernel)
 }
 
-/// The kernel that the keys name, whether or not something can be built for it.
-pub(super) fn named_kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
+/// The kernel that the keys name, whether or not something can be built for it. `is_to_be_built` asks for what a build
+/// needs beside its names.
+pub(super) fn named_kernel(
+    reader: &mut Reader<'_>,
+    config: Option<&[u8]>,
+    is_to_be_built: bool,
+) -> Option<Kernel> {
     let text_of = |error: crate::kernel::ParseKernelError| error.to_string();
     let target = target_id(reader);
     let architecture = reader
@@ -276,6 +268,16 @@ pub(super) fn named_kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Op
             "kernelversion",
             &format!("it may not be empty for target {target}"),
         );
+    }
+    let needs_config = is_to_be_built
+        && target::find(&target).is_some_and(target::Target::needs_config)
+        && !urls.iter().any(|url| target::is_header_package(url));
+    if needs_config && reader.values.text("kernelconfigdata").is_none() {
+        let fault = Diagnostic::error(format!(
+            "target {target} needs the kernel's configuration: `kernelconfigdata` is missing"
+        ));
+        let help = "give the base64 form of the kernel's .config: `base64 -w0 /boot/config-$(uname -r)`, or of /proc/config.gz unpacked";
+        reader.faults.push(fault.help(help));
     }
     let package = |url: &String| Package::at(url.as_str());
     Some(Kernel {

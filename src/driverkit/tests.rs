@@ -112,11 +112,6 @@ fn what_is_wrong_with_a_file_is_shown_at_its_place() {
             "config.yaml:2:3",
         ),
         (
-            "output-module: a\noutput:\n  module: b\n",
-            "`output-module` is given twice",
-            "config.yaml:3:3",
-        ),
-        (
             "kernelurls: [[a]]\n",
             "`kernelurls` is a list of texts",
             "config.yaml:1:13",

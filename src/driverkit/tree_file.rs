@@ -55,7 +55,7 @@ fn read_values(reader: &mut Reader<'_>, path: &Path, layout: &Layout) -> Option<
         parse_kernel_config(text).map(Some)
     });
     let config = config.flatten();
-    let kernel = named_kernel(reader, config.as_deref());
+    let kernel = named_kernel(reader, config.as_deref(), false);
     let driver = driver_version(reader, layout);
     let module_name = reader.parsed("moduledrivername", check_module_name);
     let device_name = reader.parsed("moduledevicename", check_device_name);

@@ -237,7 +237,7 @@ fn the_newest_version_counts_and_conflicts_are_listed() {
     let workspace = workspace_of([
         file("9.0.0+driver", "4.18.0-1.el8", MODULE, ""),
         file("9.0.0+driver", "4.18.0-2.el8", MODULE, ""),
-        (path, text.replace("example.org", "newer.example.org")),
+        (path, text.replace("/kernel-devel-", "/kernel-rt-devel-")),
     ]);
     workspace.put(
         "m.toml",
@@ -249,10 +249,7 @@ fn the_newest_version_counts_and_conflicts_are_listed() {
         "{report}"
     );
     let lock = workspace.get("m.lock");
-    assert!(
-        lock.contains("http://newer.example.org/kernel-devel-4.18.0-1.el8"),
-        "{lock}"
-    );
+    assert!(lock.contains("/kernel-rt-devel-4.18.0-1.el8"), "{lock}");
     assert_eq!(lock.lines().count(), 3, "{lock}");
 }
 
@@ -313,7 +310,7 @@ const WRONG: [(&str, &str, &str, &str); 13] = [
         "kernelversion: 1",
         "kernelversion: _64",
         "",
-        "`_64` is no kernel version",
+        "`_64` does not start with a digit",
     ),
     (
         "kernelversion: 1\n",

@@ -26,7 +26,10 @@ fn three_kernels() -> (Workspace, String) {
 fn with_digest(lock: &str, number: usize, digest: &str) -> String {
     let url = format!("http://example.org/ol-{number}.rpm\"");
     assert!(lock.contains(&url), "{lock}");
-    lock.replace(&url, &format!("{url},\"size\":9,\"sha256\":\"{digest}\""))
+    lock.replace(
+        &url,
+        &format!("{url},\"size\":9,\"sha256\":\"{digest}\",\"noted\":true"),
+    )
 }
 
 /// A lock in which line `number` is a conflict of two texts.

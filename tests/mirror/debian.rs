@@ -135,15 +135,15 @@ async fn kernels_are_put_together_from_the_indexes_of_both_architectures() {
     assert_eq!(
         files(kernels[3]),
         [
-            ("linux-headers-6.1.0-50-rt-amd64_6.1.176-1_amd64.deb", None),
             ("linux-headers-6.1.0-50-common-rt_6.1.176-1_all.deb", None),
+            ("linux-headers-6.1.0-50-rt-amd64_6.1.176-1_amd64.deb", None),
             ("linux-kbuild-6.1_6.1.176-1_amd64.deb", host_amd64),
             ("linux-kbuild-6.1_6.1.176-1_arm64.deb", host_arm64),
         ]
     );
     // Of several versions that would do, the one that was built together with the headers.
     assert_eq!(
-        files(kernels[2])[2],
+        files(kernels[2])[3],
         ("linux-kbuild-6.1_6.1.9-1_amd64.deb", host_amd64)
     );
     for kernel in kernels {

@@ -155,8 +155,8 @@ fn flavours_are_targets_with_the_headers_that_they_share() {
     assert_eq!(
         urls(&kernels[1]),
         [
-            format!("{pool}/linux-headers-5.15.0-1049-gcp_5.15.0-1049.57_amd64.deb"),
             format!("{pool}/linux-gcp-headers-5.15.0-1049_5.15.0-1049.57_amd64.deb"),
+            format!("{pool}/linux-headers-5.15.0-1049-gcp_5.15.0-1049.57_amd64.deb"),
         ]
     );
     assert_eq!(

@@ -52,6 +52,7 @@ module_name = "scap"
 "https://stable.release.flatcar-linux.net" = ["{address}/stable"]
 "https://beta.release.flatcar-linux.net" = ["{address}/beta"]
 "https://alpha.release.flatcar-linux.net" = ["{address}/alpha"]
+"https://lts.release.flatcar-linux.net" = ["{address}/lts"]
 "https://cdn.kernel.org/pub/linux/kernel" = ["{address}/kernel"]
 offline = true
 
