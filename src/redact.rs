@@ -41,7 +41,7 @@ static URL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
 });
 
-/// Returns a text in which each URL is as [`url`] gives it.
+/// Returns a text in which each URL is as [`url()`] gives it.
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
