@@ -81,9 +81,13 @@ impl Pipeline {
         mode: Mode,
     ) -> Result<Inspection, Halt> {
         let BuildFolder { names, search } = &wanted.build_folder;
+        let mut at_expected = None;
         if !(names.is_empty() && search.is_empty()) {
             match self.inspect_expected(wanted, inputs, mode).await {
                 Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::WrongHeaders => {
+                    // What is wrong with a tree that is there says more than that there is no other.
+                    let says_more = failed.failure.message != wanted.is_missing();
+                    at_expected = says_more.then_some(failed);
                 }
                 inspected => return inspected,
             }
@@ -109,7 +113,10 @@ impl Pipeline {
             }
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        done.facts(Phase::Unpack)
+        match (done.facts(Phase::Unpack), at_expected) {
+            (Err(Halt::Failed(_)), Some(failed)) => Err(Halt::Failed(failed)),
+            (inspected, _) => inspected,
+        }
     }
 
     /// The same, only at the places that the rules of the target name.
