@@ -14,7 +14,7 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
 use driverkit_matrix::discover::lock::{self, Lock, RefreshRules};
-use driverkit_matrix::discover::{self, Discovered};
+use driverkit_matrix::discover::{self, Discovered, SharedLists};
 use driverkit_matrix::kernel::{Kernel, PackageSet};
 use driverkit_matrix::matrix::{self, Matrix};
 use driverkit_matrix::plan::{Expansion, expand};
@@ -53,6 +53,7 @@ fn discover(matrix: &Matrix) -> Discovered {
     let context = discover::Context {
         mirrors: &mirrors,
         fetcher: None,
+        lists: &SharedLists::default(),
         first_seen: &|_| lock::today(),
         progress: &|_| {},
     };

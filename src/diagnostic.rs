@@ -4,6 +4,7 @@
 //! In: messages with byte ranges of a [`SourceFile`]. Out: text for a terminal. Nothing here knows TOML, and nothing
 //! here prints.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -214,7 +215,7 @@ impl Diagnostic {
                 }
             });
         Snippet::source(redact::masked(&file.text))
-            .path(file.path.display().to_string())
+            .path(printable(&file.path.display().to_string()).into_owned())
             .annotations(annotations)
     }
 }
@@ -229,15 +230,25 @@ fn first_line(place: &Place) -> Range<usize> {
 
 /// Neither control characters of foreign texts nor secrets reach a terminal.
 fn clean(text: &str) -> String {
-    redact::text(text)
-        .chars()
-        .map(|character| match character {
-            '\n' => '\n',
-            '\t' => ' ',
-            control if control.is_control() => '\u{fffd}',
-            other => other,
-        })
-        .collect()
+    printable(&redact::text(text)).into_owned()
+}
+
+/// A text as a terminal may have it: without control characters, and without those that turn the direction of a line.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(|character| shown(character) == character) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+fn shown(character: char) -> char {
+    match character {
+        '\n' => '\n',
+        '\t' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        control if control.is_control() => '\u{fffd}',
+        other => other,
+    }
 }
 
 /// Of `names`, the one nearest to `text`, as a help line; nothing when none is near.

@@ -147,7 +147,9 @@ pub fn list(data: &[u8]) {
     };
     std::fs::write(folder.path().join(path), data).expect("written");
     let mirrors = BTreeMap::new();
+    let lists = driverkit_matrix::discover::SharedLists::default();
     let context = Context {
+        lists: &lists,
         mirrors: &mirrors,
         fetcher: None,
         first_seen: &|_| jiff::civil::Date::MIN,

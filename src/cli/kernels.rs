@@ -14,7 +14,7 @@ use super::refresh::{fetcher, runtime};
 use super::sources::{Sources, mirrors_of};
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
-use crate::discover::{self, lock, overlay};
+use crate::discover::{self, SharedLists, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::{self, Matrix, Pattern, TargetEntry};
@@ -246,6 +246,7 @@ pub(super) fn discover_all(
     let asked = discover::Context {
         mirrors: &context.mirrors,
         fetcher: Some(fetcher),
+        lists: &SharedLists::default(),
         first_seen: &|_| lock::today(),
         progress,
     };

@@ -36,7 +36,7 @@ pub(super) struct LockArguments {
     /// How to print what changed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// List every kernel that changed in the text, however many there are
+    /// List every kernel that changed and every entry that was skipped in the text, however many there are
     #[arg(long)]
     all: bool,
     /// Merge lock THEIRS into OURS, which both were BASE: a merge driver for git, `lock --merge %O %A %B`; asks no source,
@@ -210,6 +210,11 @@ fn write_text(output: &mut dyn Write, all: &[Refreshed], lists_all: bool) -> io:
             }
         }
     }
+    if lists_all {
+        for entry in all.iter().flat_map(|refreshed| &refreshed.skipped) {
+            writeln!(output, "! skipped {entry}")?;
+        }
+    }
     Ok(())
 }
 
@@ -224,6 +229,7 @@ struct LockJson<'a> {
     lock: &'a Path,
     is_changed: bool,
     entries: Vec<EntryJson<'a>>,
+    skipped: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -312,6 +318,7 @@ fn write_json(output: &mut dyn Write, all: &[Refreshed]) -> io::Result<()> {
                     .collect(),
             })
             .collect(),
+        skipped: &refreshed.skipped,
     });
     let report = ReportJson {
         schema: SCHEMA,

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, printable};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
 use crate::redact;
@@ -269,7 +269,7 @@ impl Context {
 
     /// Tells the person something, on standard error.
     pub fn notice(&self, message: &str) {
-        put_error(&format!("{}\n", redact::text(message)));
+        put_error(&format!("{}\n", printable(&redact::text(message))));
     }
 
     /// Shows warnings.

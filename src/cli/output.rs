@@ -3,16 +3,21 @@
 use std::io::{self, BufWriter, Write};
 
 use super::CliError;
+use crate::diagnostic::printable;
 
 /// Writes to standard output. A reader that closes it early, as `head` does, is not an error.
 pub fn ignore_broken_pipe(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CliError> {
     let mut pipe = Pipe::new(io::stdout().lock());
-    let mut output = BufWriter::with_capacity(1 << 16, &mut pipe);
+    let mut buffered = BufWriter::with_capacity(1 << 16, &mut pipe);
+    let mut output = Printable {
+        output: &mut buffered,
+        cut: Vec::new(),
+    };
     let written = write(&mut output).and_then(|()| output.flush());
     // What it still holds would be written, and fail, once more.
-    drop(output.into_parts());
+    drop(buffered.into_parts());
     match written {
         Err(error) if !pipe.is_closed => Err(CliError::Infrastructure {
             message: format!("failed to write to standard output: {error}"),
@@ -73,6 +78,47 @@ impl<W: Write> Write for Progress<W> {
     }
 }
 
+/// Replaces the control characters of foreign texts, which never reach a terminal: the one way to standard output.
+struct Printable<W> {
+    output: W,
+    /// The beginning of a character whose rest is still to be written.
+    cut: Vec<u8>,
+}
+
+impl<W: Write> Write for Printable<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let is_harmless = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
+        if self.cut.is_empty() && bytes.iter().all(is_harmless) {
+            self.output.write_all(bytes)?;
+            return Ok(bytes.len());
+        }
+        let mut text = std::mem::take(&mut self.cut);
+        text.extend_from_slice(bytes);
+        let mut chunks = text.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for (position, part) in chunk.valid().split('\t').enumerate() {
+                if position > 0 {
+                    self.output.write_all(b"\t")?;
+                }
+                self.output.write_all(printable(part).as_bytes())?;
+            }
+            let invalid = chunk.invalid();
+            let is_cut = chunks.peek().is_none()
+                && str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            if is_cut {
+                self.cut = invalid.to_vec();
+            } else if !invalid.is_empty() {
+                self.output.write_all("\u{fffd}".as_bytes())?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
 /// Writes a text to standard output.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     ignore_broken_pipe(|output| output.write_all(text.as_bytes()))
@@ -111,5 +157,28 @@ pub(super) fn count(number: usize, noun: &str) -> String {
         (1, _) => format!("1 {noun}"),
         (_, "matrix") => format!("{number} matrices"),
         _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_replaced_and_cut_characters_are_not() {
+        for step in 1..4 {
+            let mut output = Printable {
+                output: Vec::new(),
+                cut: Vec::new(),
+            };
+            for part in b"a\tb\n\x1b[2J\x07 \xc3\xbc\xc2\x9b\xff\r!".chunks(step) {
+                output.write_all(part).unwrap();
+            }
+            let shown = String::from_utf8(output.output).unwrap();
+            assert_eq!(
+                shown,
+                "a\tb\n\u{fffd}[2J\u{fffd} \u{fc}\u{fffd}\u{fffd}\u{fffd}!"
+            );
+        }
     }
 }

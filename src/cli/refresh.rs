@@ -10,8 +10,8 @@ use super::output::count;
 use super::sources::{Sources, discovered_entries, source_digest};
 use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
-use crate::discover;
 use crate::discover::lock::{self, Changes, Lock, RefreshRules};
+use crate::discover::{self, SharedLists};
 use crate::fetch::{self, Fetcher, Mirrors};
 use crate::fs;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
@@ -39,6 +39,8 @@ pub(super) struct Refreshed {
     pub(super) changes: Vec<(String, Changes)>,
     /// What the sources were doubtful about.
     pub(super) notices: Vec<String>,
+    /// The entries of lists that were skipped, each with its list and why.
+    pub(super) skipped: Vec<String>,
     /// Whether the file is another one than before, or would be.
     pub(super) is_changed: bool,
 }
@@ -162,12 +164,15 @@ impl Refresh<'_> {
         let mut configs = BTreeMap::new();
         let mut notices = Vec::new();
         let mut diagnostics = Vec::new();
+        let mut skipped = Vec::new();
         let mut is_bad_input = true;
+        let lists = SharedLists::of(entries.iter().copied());
         for entry in entries {
-            let known = first_seen(&lock, &entry.label);
+            let known = first_seen(&lock, entry);
             let asked = discover::Context {
                 mirrors: &self.context.mirrors,
                 fetcher: fetcher.as_ref(),
+                lists: &lists,
                 first_seen: &|kernel| {
                     let day = known.get(&kernel.identity_text());
                     day.copied().unwrap_or(rules.today)
@@ -181,6 +186,7 @@ impl Refresh<'_> {
                     }
                     notices.append(&mut discovered.notices);
                     configs.append(&mut discovered.configs);
+                    skipped.append(&mut discovered.skipped);
                     let digest = source_digest(entry);
                     let change = lock.refresh(&entry.label, digest, discovered.kernels, &rules);
                     changes.push((entry.label.clone(), change));
@@ -212,6 +218,7 @@ impl Refresh<'_> {
             matrix: self.matrix.file.path.clone(),
             changes,
             notices,
+            skipped,
             is_changed,
         };
         Ok((lock, refreshed))
@@ -247,11 +254,18 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         })
 }
 
-/// Since when the kernels of a `[[target]]` are known.
-fn first_seen(lock: &Lock, label: &str) -> HashMap<String, Date> {
+/// Since when the kernels of a `[[target]]` are known, where its selection asks for that.
+fn first_seen(lock: &Lock, entry: &TargetEntry) -> HashMap<String, Date> {
+    let sources = &entry.kernels.get_ref().sources;
+    if sources
+        .iter()
+        .all(|source| source.get_ref().selection.since.is_none())
+    {
+        return HashMap::new();
+    }
     let kernels = lock.kernels.iter();
     kernels
-        .filter(|locked| *locked.label == *label)
+        .filter(|locked| *locked.label == *entry.label)
         .map(|locked| (locked.kernel.identity_text(), locked.first_seen))
         .collect()
 }

@@ -2,77 +2,175 @@
 //!
 //! Lists of 2022 are keyed by distribution names (`AmazonLinux2`) and give `kernelversion` mostly as a number, or not
 //! at all; since 2023 the keys are target ids and versions are strings. The target is read from each entry, not from
-//! the key.
+//! the key. A list is read as it stands, without a tree of values in between: one of 600,000 kernels is as large as
+//! the memory it may take. A key that is there twice has the entries of both.
 
-use std::collections::BTreeMap;
+mod value;
+
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::lists::{self, Entry, ListedKernel, NumberOrText};
+use super::lists::{self, Entry, ListedKernel};
 use super::{DiscoverError, Listed};
 use crate::kernel::Architecture;
+use value::{RawEntry, Value};
 
 /// Reads a list; `name` is what it is called in messages.
 pub(super) fn read(
     name: &str,
-    bytes: &[u8],
+    text: &str,
     architecture: Architecture,
 ) -> Result<Listed, DiscoverError> {
-    let wrong = |message: String| DiscoverError::Format {
-        name: name.to_owned(),
-        message,
+    let mut reading = Reading {
+        architecture,
+        source: "kernel-crawler".into(),
+        read: Vec::new(),
+        bad: Vec::new(),
     };
-    if lists::is_web_page(bytes) {
-        return Err(wrong("it is a web page".to_owned()));
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let result = reading.deserialize(&mut deserializer);
+    result
+        .and_then(|()| deserializer.end())
+        .map_err(|error| DiscoverError::Format {
+            name: name.to_owned(),
+            message: error.to_string(),
+        })?;
+    let Reading { mut read, bad, .. } = reading;
+    if !bad.is_empty() {
+        name_lines(&mut read, &bad, &value::lines_of_entries(text, &bad));
     }
-    let parsed: BTreeMap<String, Vec<Value>> =
-        serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-    let source: Arc<str> = "kernel-crawler".into();
-    let entries: Vec<(&String, usize, &Value)> = parsed
-        .iter()
-        .flat_map(|(key, list)| {
-            list.iter()
-                .enumerate()
-                .map(move |(index, value)| (key, index, value))
-        })
-        .collect();
-    let read: Vec<Result<_, String>> = entries
-        .into_par_iter()
-        .map(|(key, index, value)| {
-            read_entry(value, architecture, &source)
-                .map_err(|reason| format!("{key}[{index}]: {reason}"))
-        })
-        .collect();
     lists::collect(name, read)
 }
 
-#[derive(Deserialize)]
-struct JsonEntry<'a> {
-    kernelrelease: &'a str,
-    #[serde(default)]
-    kernelversion: Option<NumberOrText>,
-    target: &'a str,
-    #[serde(default)]
-    headers: Option<Vec<String>>,
-    #[serde(default)]
-    kernelconfigdata: Option<&'a str>,
+/// Puts the line in front of what is wrong with each bad entry.
+fn name_lines(read: &mut [Result<ListedKernel, String>], bad: &[usize], lines: &[usize]) {
+    for (position, line) in bad.iter().zip(lines) {
+        if let Err(reason) = &mut read[*position] {
+            *reason = format!("line {line}, {reason}");
+        }
+    }
+}
+
+struct Reading {
+    architecture: Architecture,
+    source: Arc<str>,
+    /// Every entry, in the order of the list.
+    read: Vec<Result<ListedKernel, String>>,
+    /// The positions of those that cannot be used.
+    bad: Vec<usize>,
+}
+
+impl Reading {
+    fn take(&mut self, key: &str, index: usize, entry: RawEntry<'_>) {
+        let result = read_entry(entry, self.architecture, &self.source);
+        if result.is_err() {
+            self.bad.push(self.read.len());
+        }
+        let result = result.map_err(|reason| format!("{key}[{index}]: {reason}"));
+        self.read.push(result);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Reading {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Reading {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with an array of kernels for each distribution")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            map.next_value_seed(Entries {
+                key: &key,
+                reading: &mut *self,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The array of one key.
+struct Entries<'a> {
+    key: &'a str,
+    reading: &'a mut Reading,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "an array of kernels as the value of `{}`",
+            self.key
+        )
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while let Some(entry) = entries.next_element::<RawEntry<'de>>()? {
+            self.reading.take(self.key, index, entry);
+            index += 1;
+        }
+        Ok(())
+    }
 }
 
 fn read_entry(
-    value: &Value,
+    entry: RawEntry<'_>,
     architecture: Architecture,
     source: &Arc<str>,
 ) -> Result<ListedKernel, String> {
-    let entry = JsonEntry::deserialize(value).map_err(|error| error.to_string())?;
+    let mut fields = entry.fields()?;
+    let headers = match fields.take("headers") {
+        None => Vec::new(),
+        Some(Value::Texts(headers)) => headers,
+        Some(other) => {
+            return Err(format!(
+                "`headers` is {other}, expected an array of strings"
+            ));
+        }
+    };
+    let release = fields
+        .text("kernelrelease")?
+        .ok_or("missing field `kernelrelease`")?;
+    let target = fields.text("target")?.ok_or("missing field `target`")?;
+    let config = fields.text("kernelconfigdata")?;
+    let version = match fields.take("kernelversion") {
+        Some(Value::Number(number)) => Some(Cow::Owned(number.to_string())),
+        Some(Value::Text(text)) => Some(text),
+        None => None,
+        Some(other) => {
+            return Err(format!(
+                "`kernelversion` is {other}, expected a number or a text"
+            ));
+        }
+    };
     let entry = Entry {
-        target: entry.target,
-        release: entry.kernelrelease,
-        version: entry.kernelversion.as_ref().map(|version| &*version.0),
-        headers: entry.headers.unwrap_or_default(),
-        config: entry.kernelconfigdata,
+        target: &target,
+        release: &release,
+        version: version.as_deref(),
+        headers,
+        config: config.as_deref(),
     };
     lists::read_entry(entry, architecture, source)
 }
@@ -81,10 +179,12 @@ fn read_entry(
 mod tests {
     use super::*;
     use crate::digest::Sha256;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
-    fn read(value: &Value) -> Result<ListedKernel, String> {
-        read_entry(value, Architecture::Amd64, &"kernel-crawler".into())
+    fn read(value: &Json) -> Result<ListedKernel, String> {
+        let text = value.to_string();
+        let entry = serde_json::from_str(&text).unwrap();
+        read_entry(entry, Architecture::Amd64, &"kernel-crawler".into())
     }
 
     #[test]
@@ -122,7 +222,11 @@ mod tests {
     #[test]
     fn bad_entries_say_what_is_wrong() {
         for (value, expected) in [
-            (json!([]), "invalid"),
+            (json!([]), "an array, expected an object"),
+            (
+                json!({"kernelrelease": 6, "target": "debian"}),
+                "a number, expected a string",
+            ),
             (
                 json!({"kernelversion": "1", "target": "debian"}),
                 "missing field `kernelrelease`",
@@ -151,5 +255,12 @@ mod tests {
             let error = read(&value).unwrap_err();
             assert!(error.contains(expected), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn entries_are_found_by_line() {
+        let list = "{\"a]\": [1,\n {\"x\": \"\\\"[\"}\n, [\n2]],\n\"b\": [], \"c\": [\n\n\"t\"]}";
+        assert_eq!(value::lines_of_entries(list, &[0, 1, 2, 3]), [1, 2, 3, 7]);
+        assert_eq!(value::lines_of_entries(list, &[3]), [7]);
     }
 }

@@ -56,7 +56,8 @@ impl DiscoverError {
         match self {
             Self::At { error, .. } => error.is_bad_input(),
             Self::Mirror(error) => !error.is_transient(),
-            Self::Fetch { source } => source.is_not_there(),
+            // 403, 404, 500 and no answer at all are one kind of fault: the list is not to be had.
+            Self::Fetch { .. } => false,
             Self::File(_) | Self::Format { .. } | Self::Files(_) | Self::Unsupported { .. } => true,
         }
     }

@@ -1,11 +1,11 @@
 //! What the kinds of kernel lists have in common.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use rayon::prelude::*;
-use serde::Deserialize;
 
 use super::{DiscoverError, Found, Listed, new_kernel};
 use crate::digest::Sha256;
@@ -21,7 +21,7 @@ pub(super) struct Entry<'a> {
     pub(super) release: &'a str,
     /// Nothing for the usual `1`.
     pub(super) version: Option<&'a str>,
-    pub(super) headers: Vec<String>,
+    pub(super) headers: Vec<Cow<'a, str>>,
     /// In base64.
     pub(super) config: Option<&'a str>,
 }
@@ -63,7 +63,7 @@ pub(super) fn read_entry(
     Ok((found, config))
 }
 
-fn package(url: String) -> Result<Package, String> {
+fn package(url: Cow<'_, str>) -> Result<Package, String> {
     if url.is_empty()
         || url
             .chars()
@@ -74,12 +74,22 @@ fn package(url: String) -> Result<Package, String> {
     Ok(Package::at(url))
 }
 
-/// The id by which the loader asks today, for ids that lists of 2022 spell otherwise.
-fn current_id(id: &str) -> &str {
-    match id {
-        "oracle6" | "oracle7" | "oracle8" => "ol",
-        other if other.eq_ignore_ascii_case("photonos") => "photon",
-        other => other,
+/// The id by which the loader asks today, for ids that lists spell otherwise.
+fn current_id(id: &str) -> Cow<'_, str> {
+    let lower = if id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(id.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(id)
+    };
+    match &*lower {
+        "oracle" | "oraclelinux" | "oracle6" | "oracle7" | "oracle8" | "oracle9" => "ol".into(),
+        "alma" => "almalinux".into(),
+        "photonos" => "photon".into(),
+        "rockylinux" => "rocky".into(),
+        "rhel" => "redhat".into(),
+        "amazonlinux1" => "amazonlinux".into(),
+        "archlinux" => "arch".into(),
+        _ => lower,
     }
 }
 
@@ -112,8 +122,16 @@ pub(super) fn collect(
         });
     }
     if !skipped.is_empty() {
-        let notice = format!("{name}: {} skipped: {}", skipped.len(), shortened(&skipped));
+        let mut shown = shortened(&skipped);
+        if skipped.len() > NAMED_ENTRIES {
+            shown += " (`lock --all` lists them)";
+        }
+        let notice = format!("{name}: {} skipped: {shown}", skipped.len());
         listed.notices.push(notice);
+        listed.skipped = skipped
+            .into_iter()
+            .map(|reason| format!("{name}: {reason}"))
+            .collect();
     }
     merge_repeated(name, &mut listed);
     Ok(listed)
@@ -163,39 +181,6 @@ pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
     }
 }
 
-/// Whether a text is a web page: what many servers give with status 200 in place of a list.
-pub(super) fn is_web_page(bytes: &[u8]) -> bool {
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_ascii_lowercase();
-    let head = head.trim_start_matches('\u{feff}').trim_start();
-    head.starts_with("<!doctype html") || head.starts_with("<html")
-}
-
-/// A version, written as a number or a text.
-#[derive(Debug)]
-pub(super) struct NumberOrText(pub(super) String);
-
-impl<'de> Deserialize<'de> for NumberOrText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = NumberOrText;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("a kernel version as a number or a text")
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<NumberOrText, E> {
-                Ok(NumberOrText(number.to_string()))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<NumberOrText, E> {
-                Ok(NumberOrText(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 /// Puts lists together.
 pub(super) fn join(lists: impl IntoIterator<Item = Listed>) -> Listed {
     let mut joined = Listed::default();
@@ -203,6 +188,7 @@ pub(super) fn join(lists: impl IntoIterator<Item = Listed>) -> Listed {
         joined.found.append(&mut list.found);
         joined.configs.append(&mut list.configs);
         joined.notices.append(&mut list.notices);
+        joined.skipped.append(&mut list.skipped);
     }
     joined
 }

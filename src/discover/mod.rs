@@ -4,6 +4,7 @@
 //! is kept in the [`lock`] beside the matrix. Nothing here knows drivers or builds.
 
 mod crawler;
+mod decode;
 mod driverkit;
 mod error;
 mod inline;
@@ -12,6 +13,7 @@ pub mod lock;
 pub mod mirror;
 mod overlay;
 mod select;
+mod shared;
 mod table;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ pub use error::DiscoverError;
 pub use inline::{InlineKernels, expand_inline};
 pub use mirror::{DEFAULT_MIRRORS, usual_suites};
 pub use overlay::overlay;
+pub use shared::SharedLists;
 
 /// What sources need beside the matrix.
 #[derive(Clone, Copy)]
@@ -38,6 +41,8 @@ pub struct Context<'a> {
     pub mirrors: &'a BTreeMap<String, String>,
     /// Downloads, for sources that need them (see [`needs_fetcher`]).
     pub fetcher: Option<&'a Fetcher>,
+    /// Lists that were read already.
+    pub lists: &'a SharedLists,
     /// Since when a kernel is known; today for one that is not.
     pub first_seen: &'a dyn Fn(&Kernel) -> Date,
     /// Tells a person what is being done, where that takes long.
@@ -53,6 +58,8 @@ pub struct Discovered {
     pub configs: BTreeMap<Sha256, Vec<u8>>,
     /// What a person should know: entries that were skipped, and why.
     pub notices: Vec<String>,
+    /// Every entry of a list that was skipped: the list, the entry, and why.
+    pub skipped: Vec<String>,
 }
 
 /// A kernel of a source.
@@ -69,6 +76,7 @@ struct Listed {
     found: Vec<Found>,
     configs: BTreeMap<Sha256, Vec<u8>>,
     notices: Vec<String>,
+    skipped: Vec<String>,
 }
 
 /// A kernel of which nothing but its name is known.
@@ -100,6 +108,7 @@ pub async fn discover(
     for source in &entry.kernels.get_ref().sources {
         let listed = ask(entry, source, context).await?;
         discovered.notices.extend(listed.notices);
+        discovered.skipped.extend(listed.skipped);
         discovered.configs.extend(listed.configs);
         kernels.push(listed.found.into_iter().map(|one| one.kernel).collect());
     }
@@ -119,10 +128,14 @@ async fn ask(
             let mut lists = Vec::new();
             for (architecture, place) in places {
                 if entry.architectures.contains(architecture) {
-                    let bytes = read_place(place, context).await?;
-                    let name = &place.get_ref().written;
-                    let list = crawler::read(name, &bytes, *architecture);
-                    lists.push(list.map_err(|error| error.at(place.span()))?);
+                    let (list, said) = crawler_list(*architecture, place, context).await?;
+                    lists.push(said);
+                    lists.push(select::from_shared(
+                        entry,
+                        selection,
+                        list,
+                        context.first_seen,
+                    ));
                 }
             }
             lists::join(lists)
@@ -138,12 +151,12 @@ async fn ask(
                 .map_err(|error| error.at(place.span()))?
         }
         SourceKind::Csv(place) | SourceKind::Text(place) => {
-            let bytes = read_place(place, context).await?;
+            let text = read_place(place, context).await?;
             let read = match kind {
                 SourceKind::Csv(_) => table::read_csv,
                 _ => table::read_text,
             };
-            read(place.get_ref(), bytes, entry).map_err(|error| error.at(place.span()))?
+            read(place.get_ref(), text, entry).map_err(|error| error.at(place.span()))?
         }
         SourceKind::Mirror(mirror) => {
             // Mirrors select for themselves: in each suite or repository apart.
@@ -160,25 +173,45 @@ async fn ask(
     Ok(listed)
 }
 
-/// The most bytes of a list.
-const MOST_BYTES: u64 = 512 << 20;
+/// A list in kernel-crawler's format, read once for all entries, and what is to be said of it when it is read.
+async fn crawler_list(
+    architecture: Architecture,
+    place: &Spanned<ListPlace>,
+    context: Context<'_>,
+) -> Result<(Arc<Listed>, Listed), DiscoverError> {
+    let list = place.get_ref();
+    if let Some(known) = context.lists.find(architecture, list) {
+        return Ok((known, Listed::default()));
+    }
+    let text = read_place(place, context).await?;
+    let read = crawler::read(&list.written, &text, architecture);
+    let mut read = read.map_err(|error| error.at(place.span()))?;
+    let said = Listed {
+        notices: std::mem::take(&mut read.notices),
+        skipped: std::mem::take(&mut read.skipped),
+        ..Listed::default()
+    };
+    Ok((context.lists.keep(architecture, list, read), said))
+}
 
 /// Reads a list from a server or from this machine.
 async fn read_place(
     place: &Spanned<ListPlace>,
     context: Context<'_>,
-) -> Result<Vec<u8>, DiscoverError> {
+) -> Result<String, DiscoverError> {
     let at = |error: DiscoverError| error.at(place.span());
     let list = place.get_ref();
-    if !list.is_remote() {
-        return fs::read(&list.path()).map_err(|error| at(error.into()));
-    }
-    let fetcher = fetcher(context)?;
-    (context.progress)(&format!("reading {}", list.written));
-    fetcher
-        .get_index(&list.written, MOST_BYTES)
-        .await
-        .map_err(|source| at(DiscoverError::Fetch { source }))
+    let bytes = if list.is_remote() {
+        let fetcher = fetcher(context)?;
+        (context.progress)(&format!("reading {}", list.written));
+        fetcher
+            .get_index(&list.written, decode::MOST_BYTES)
+            .await
+            .map_err(|source| at(DiscoverError::Fetch { source }))?
+    } else {
+        fs::read(&list.path()).map_err(|error| at(error.into()))?
+    };
+    decode::text(&list.written, bytes).map_err(at)
 }
 
 fn fetcher(context: Context<'_>) -> Result<&Fetcher, DiscoverError> {

@@ -1,11 +1,12 @@
 //! Which kernels of a source are taken: `match`, `exclude`, `since`, `latest`.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use debversion::Version;
 use jiff::civil::Date;
 
-use super::Found;
+use super::{Found, Listed};
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 use crate::matrix::{Selection, TargetEntry};
 
@@ -36,6 +37,38 @@ pub(super) fn apply(
     found.retain(|one| takes(entry, selection, one, first_seen));
     if let Some(latest) = selection.latest {
         keep_latest(found, latest as usize);
+    }
+}
+
+/// What the selection takes of a list that others may want too.
+pub(super) fn from_shared(
+    entry: &TargetEntry,
+    selection: &Selection,
+    list: Arc<Listed>,
+    first_seen: &dyn Fn(&Kernel) -> Date,
+) -> Listed {
+    match Arc::try_unwrap(list) {
+        Ok(mut list) => {
+            list.found
+                .retain(|one| takes(entry, selection, one, first_seen));
+            list
+        }
+        Err(list) => {
+            let taken = list
+                .found
+                .iter()
+                .filter(|one| takes(entry, selection, one, first_seen));
+            let found: Vec<Found> = taken.cloned().collect();
+            let digests = found.iter().filter_map(|one| one.kernel.config_sha256);
+            let configs = digests
+                .filter_map(|digest| Some((digest, list.configs.get(&digest)?.clone())))
+                .collect();
+            Listed {
+                found,
+                configs,
+                ..Listed::default()
+            }
+        }
     }
 }
 

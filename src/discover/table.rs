@@ -29,16 +29,8 @@ struct Rows {
 }
 
 impl Rows {
-    /// A file that is text, not a web page, and without markers of a merge.
-    fn of(place: &ListPlace, bytes: Vec<u8>) -> Result<Self, DiscoverError> {
-        let wrong = |message: String| DiscoverError::Format {
-            name: place.written.clone(),
-            message,
-        };
-        if lists::is_web_page(&bytes) {
-            return Err(wrong("it is a web page".to_owned()));
-        }
-        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    /// A text without markers of a merge.
+    fn of(place: &ListPlace, text: String) -> Result<Self, DiscoverError> {
         let path = if place.is_remote() {
             place.written.clone().into()
         } else {
@@ -83,7 +75,7 @@ impl Rows {
                 target: texts.target.unwrap_or(entry.name.get_ref().as_str()),
                 release: texts.release,
                 version: texts.version,
-                headers: headers.map(str::to_owned).collect(),
+                headers: headers.map(Into::into).collect(),
                 config: texts.config,
             };
             match lists::read_entry(entry, architecture, source) {
@@ -120,10 +112,10 @@ impl Rows {
 /// `config` is base64.
 pub(super) fn read_csv(
     place: &ListPlace,
-    bytes: Vec<u8>,
+    text: String,
     entry: &TargetEntry,
 ) -> Result<Listed, DiscoverError> {
-    let mut rows = Rows::of(place, bytes)?;
+    let mut rows = Rows::of(place, text)?;
     let file = Arc::clone(&rows.file);
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -206,10 +198,10 @@ fn columns_of(head: &csv::StringRecord, rows: &mut Rows) -> Option<[Option<usize
 /// Reads a text file: `release [version [architecture]]` a line; `#` begins a comment.
 pub(super) fn read_text(
     place: &ListPlace,
-    bytes: Vec<u8>,
+    text: String,
     entry: &TargetEntry,
 ) -> Result<Listed, DiscoverError> {
-    let mut rows = Rows::of(place, bytes)?;
+    let mut rows = Rows::of(place, text)?;
     let file = Arc::clone(&rows.file);
     let source: Arc<str> = "text".into();
     let mut next = 0;

@@ -4,6 +4,7 @@
 //! the file at once, each with its place. Nothing here opens a connection or expands the grid.
 
 mod drivers;
+mod index;
 mod pattern;
 mod read;
 mod rules;
@@ -13,6 +14,7 @@ mod settings;
 mod sources;
 mod types;
 
+pub use index::SelectorIndex;
 pub use pattern::{ParsePatternError, Pattern};
 pub use read::read;
 pub use selector::Selector;

@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 
 use crate::driver::DriverVersion;
 use crate::kernel::{Architecture, KernelRelease, compare_versions};
@@ -22,8 +22,22 @@ pub struct Pattern {
 #[derive(Clone, Debug)]
 enum Kind {
     Literal,
-    Glob(Arc<GlobMatcher>),
+    Glob(Arc<LazyGlob>),
     Range(Arc<[(Comparison, Bound)]>),
+}
+
+/// A glob whose automaton is made when it is first asked: where there are many, one automaton for all is.
+#[derive(Debug)]
+struct LazyGlob {
+    glob: Glob,
+    matcher: OnceLock<GlobMatcher>,
+}
+
+impl LazyGlob {
+    fn is_match(&self, name: &str) -> bool {
+        let matcher = self.matcher.get_or_init(|| self.glob.compile_matcher());
+        matcher.is_match(name)
+    }
 }
 
 /// Why a text is no [`Pattern`].
@@ -171,6 +185,14 @@ impl Pattern {
         matches!(self.kind, Kind::Literal)
     }
 
+    /// The glob that it is, if it is one.
+    pub(super) fn glob(&self) -> Option<&Glob> {
+        match &self.kind {
+            Kind::Glob(glob) => Some(&glob.glob),
+            Kind::Literal | Kind::Range(_) => None,
+        }
+    }
+
     /// Parses a pattern for names, which have no order.
     pub fn for_names(text: &str) -> Result<Self, ParsePatternError> {
         let pattern: Self = text.parse()?;
@@ -232,7 +254,10 @@ impl FromStr for Pattern {
                 text: trimmed.to_owned(),
                 message: error.kind().to_string(),
             })?;
-            Kind::Glob(Arc::new(glob.compile_matcher()))
+            Kind::Glob(Arc::new(LazyGlob {
+                glob,
+                matcher: OnceLock::new(),
+            }))
         } else {
             Kind::Literal
         };

@@ -13,7 +13,7 @@ use super::{Build, BuildSettings, LeftOut, Names, Plan, Unbuilt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
-use crate::matrix::{Exclude, Matrix, Override, Selector, Settings, TargetEntry};
+use crate::matrix::{Exclude, Matrix, Override, Selector, SelectorIndex, Settings, TargetEntry};
 use crate::target;
 
 /// A matrix with the kernels of each of its `[[target]]` tables.
@@ -102,6 +102,10 @@ const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image
 
 /// Why kernels are left out whose `[[target]]` names no artifacts.
 const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
+/// How many rules that match nothing are shown with their place.
+const SHOWN_UNUSED: usize = 10;
+/// Of how many more the line is named.
+const NAMED_UNUSED: usize = 50;
 
 /// The grid of one matrix.
 struct Grid<'a> {
@@ -112,6 +116,8 @@ struct Grid<'a> {
     candidates: Vec<Candidate>,
     left_out: Vec<LeftOut>,
     unbuilt: Vec<Unbuilt>,
+    excludes: SelectorIndex<'a>,
+    overrides: SelectorIndex<'a>,
     used_excludes: Vec<bool>,
     used_overrides: Vec<bool>,
 }
@@ -131,6 +137,8 @@ impl<'a> Grid<'a> {
             candidates: Vec::new(),
             left_out: Vec::new(),
             unbuilt: Vec::new(),
+            excludes: SelectorIndex::new(matrix.excludes.iter().map(|one| &one.selector)),
+            overrides: SelectorIndex::new(matrix.overrides.iter().map(|one| &one.selector)),
             used_excludes: vec![false; matrix.excludes.len()],
             used_overrides: vec![false; matrix.overrides.len()],
         }
@@ -200,17 +208,17 @@ impl<'a> Grid<'a> {
         span: &Range<usize>,
     ) {
         let matrix = self.matrix;
-        let excludes: Vec<(usize, &Exclude)> = matrix
+        let excludes: Vec<(usize, &Exclude)> = self
             .excludes
-            .iter()
-            .enumerate()
-            .filter(|(_, exclude)| exclude.selector.matches_kernel(kernel))
+            .matching(kernel)
+            .into_iter()
+            .map(|position| (position, &matrix.excludes[position]))
             .collect();
-        let overrides: Vec<(usize, &Override)> = matrix
+        let overrides: Vec<(usize, &Override)> = self
             .overrides
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.selector.matches_kernel(kernel))
+            .matching(kernel)
+            .into_iter()
+            .map(|position| (position, &matrix.overrides[position]))
             .collect();
         self.note_used(entry, drivers, &excludes, &overrides);
         let is_whole = |exclude: &Exclude| {
@@ -343,18 +351,39 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// A warning for each rule that matched nothing.
+    /// A warning for each rule that matched nothing, or one for all beyond the first few.
     fn warnings(&self) -> Vec<Diagnostic> {
-        let unused = |name: &str, used: bool, place: &Place| {
-            let warning = Diagnostic::warning(format!("this {name} matches nothing"));
-            (!used).then(|| warning.at(place.clone(), ""))
-        };
         let excludes = self.matrix.excludes.iter().zip(&self.used_excludes);
         let overrides = self.matrix.overrides.iter().zip(&self.used_overrides);
-        excludes
-            .filter_map(|(one, &used)| unused("[[exclude]]", used, &one.place))
-            .chain(overrides.filter_map(|(one, &used)| unused("[[override]]", used, &one.place)))
-            .collect()
+        let unused: Vec<(&str, &Place)> = excludes
+            .map(|(one, used)| ("[[exclude]]", &one.place, *used))
+            .chain(overrides.map(|(one, used)| ("[[override]]", &one.place, *used)))
+            .filter_map(|(name, place, used)| (!used).then_some((name, place)))
+            .collect();
+        let (shown, others) = unused.split_at(unused.len().min(SHOWN_UNUSED));
+        let mut warnings: Vec<Diagnostic> = shown
+            .iter()
+            .map(|(name, place)| {
+                let warning = Diagnostic::warning(format!("this {name} matches nothing"));
+                warning.at((*place).clone(), "")
+            })
+            .collect();
+        if !others.is_empty() {
+            let named = others.iter().take(NAMED_UNUSED);
+            let mut lines: Vec<String> = named
+                .map(|(_, place)| place.line_and_column().0.to_string())
+                .collect();
+            if others.len() > NAMED_UNUSED {
+                lines.push("...".to_owned());
+            }
+            warnings.push(Diagnostic::warning(format!(
+                "{}: {} more rules match nothing, on lines {}",
+                self.matrix.file.path.display(),
+                others.len(),
+                lines.join(", ")
+            )));
+        }
+        warnings
     }
 }
 

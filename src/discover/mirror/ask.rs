@@ -308,6 +308,7 @@ fn selected(
         found: kernels.into_iter().map(found_one).collect(),
         configs: BTreeMap::new(),
         notices: found.notices,
+        skipped: Vec::new(),
     }
 }
 

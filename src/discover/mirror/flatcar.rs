@@ -9,6 +9,7 @@ use super::ask::known_target;
 use super::error::{DiscoverMirrorError, broken};
 use super::listing;
 use crate::digest::Sha256;
+use crate::discover::decode;
 use crate::discover::lists::{self, ListedKernel};
 use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, new_kernel, select};
 use crate::fetch::{FetchError, Fetcher};
@@ -173,7 +174,7 @@ async fn describe(
 /// A text file; that it is not there, or is none, is told.
 async fn text(fetcher: &Fetcher, url: &str) -> Result<Result<String, String>, DiscoverMirrorError> {
     match fetcher.get_index(url, MOST_BYTES).await {
-        Ok(bytes) if lists::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),
+        Ok(bytes) if decode::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),
         Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| format!("{url} is no text"))),
         Err(error) if error.is_not_there() => Ok(Err(format!("{url} is not there"))),
         Err(source) => Err(failed(url, source)),

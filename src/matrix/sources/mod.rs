@@ -92,8 +92,10 @@ impl ListPlace {
 /// Which kernels of a source are taken.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// `match`: every one of these patterns must match; none for all.
+    /// `match`, an array or `all` in a table: every one of these patterns must match; none for all.
     pub matches: Vec<Pattern>,
+    /// `any` in the table of `match`: at least one of these must match; none for all.
+    pub any: Vec<Pattern>,
     /// `exclude`: none of these may match.
     pub excludes: Vec<Pattern>,
     /// `latest`: how many of the newest are taken of each target, architecture and flavour; of a Debian mirror, of
@@ -108,6 +110,7 @@ impl Selection {
     /// Whether `match` and `exclude` take a release.
     pub fn takes(&self, release: &KernelRelease) -> bool {
         self.matches.iter().all(|one| one.matches_release(release))
+            && (self.any.is_empty() || self.any.iter().any(|one| one.matches_release(release)))
             && !self.excludes.iter().any(|one| one.matches_release(release))
     }
 }
@@ -203,6 +206,9 @@ fn add_source(mut key: KeyBuilder, source: &Source) -> KeyBuilder {
     let selection = &source.selection;
     for pattern in &selection.matches {
         key = key.field("match", pattern);
+    }
+    for pattern in &selection.any {
+        key = key.field("match any", pattern);
     }
     for pattern in &selection.excludes {
         key = key.field("exclude", pattern);

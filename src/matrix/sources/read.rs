@@ -94,8 +94,10 @@ fn read_source(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
 
 fn read_selection(reader: &mut Reader, section: &mut Section<'_>) -> Selection {
     let bare = |list: Vec<Spanned<Pattern>>| list.into_iter().map(Spanned::into_inner).collect();
+    let (matches, any) = read_match(reader, section);
     Selection {
-        matches: bare(section.patterns(reader, "match", str::parse)),
+        matches: bare(matches),
+        any: bare(any),
         excludes: bare(section.patterns(reader, "exclude", str::parse)),
         latest: section.number(reader, "latest", 1..=1_000_000),
         since: section.parsed(reader, "since", "a day such as \"2025-01-31\"", |text| {
@@ -103,6 +105,29 @@ fn read_selection(reader: &mut Reader, section: &mut Section<'_>) -> Selection {
                 .map_err(|_| format!("`{text}` is no day; write one as in \"2025-01-31\""))
         }),
     }
+}
+
+type Patterns = Vec<Spanned<Pattern>>;
+
+/// `match`: patterns that must all match, or a table of `all` and `any`.
+fn read_match(reader: &mut Reader, section: &mut Section<'_>) -> (Patterns, Patterns) {
+    let is_table = section
+        .value("match")
+        .filter(|value| matches!(value.get_ref(), DeValue::Table(_)));
+    let Some(value) = is_table else {
+        return (section.patterns(reader, "match", str::parse), Vec::new());
+    };
+    let Some(mut table) = Section::of_value(reader, "match", "`match`", value) else {
+        return Default::default();
+    };
+    let all = table.patterns(reader, "all", str::parse);
+    let any = table.patterns(reader, "any", str::parse);
+    if table.value("all").or(table.value("any")).is_none() {
+        let help = "write match = { any = [\"5.*\", \"6.*\"] }";
+        table.missing(reader, "any", help);
+    }
+    table.finish(reader);
+    (all, any)
 }
 
 /// Checks the place of a list.

@@ -10,7 +10,7 @@ use super::super::error::{DiscoverMirrorError, broken, wrong_digest};
 use super::index::{self, IndexPackage, ReleaseFile};
 use super::{Question, signature};
 use crate::digest::Sha256;
-use crate::discover::lists;
+use crate::discover::decode;
 use crate::fetch::{ContentKind, FetchError, Fetcher, Probed, Request, Tried};
 use crate::kernel::{Architecture, Package};
 
@@ -182,7 +182,7 @@ impl Archives<'_> {
                     });
                 }
             };
-            if lists::is_web_page(&bytes) {
+            if decode::is_web_page(&bytes) {
                 return Err(broken(&url, "it is a web page"));
             }
             let bytes = match self.question.keyring {

@@ -8,7 +8,7 @@ use url::Url;
 use super::super::error::{DiscoverMirrorError, broken, wrong_digest};
 use super::super::listing;
 use super::index::{self, IndexFile, RpmPackage};
-use crate::discover::{Found, Listed, lists, new_kernel};
+use crate::discover::{Found, Listed, decode, new_kernel};
 use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Package, PackageSet, TargetId};
 use crate::target::{self, RpmIndex, RpmName};
@@ -83,7 +83,7 @@ async fn parse<T: Send + 'static>(
     bytes: Vec<u8>,
     read: impl FnOnce(Vec<u8>) -> Result<T, String> + Send + 'static,
 ) -> Result<T, DiscoverMirrorError> {
-    if lists::is_web_page(&bytes) {
+    if decode::is_web_page(&bytes) {
         return Err(broken(url, "it is a web page"));
     }
     match tokio::task::spawn_blocking(move || read(bytes)).await {

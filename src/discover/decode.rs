@@ -1,0 +1,98 @@
+//! The bytes of a list as text: gzip, a byte order mark and UTF-16 are undone, a web page is named as what it is.
+
+use std::io::Read as _;
+
+use super::DiscoverError;
+
+/// The most bytes of a list, compressed or not.
+pub(super) const MOST_BYTES: u64 = 512 << 20;
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// Whether bytes are a web page: what many servers give with status 200 in place of a file.
+pub(super) fn is_web_page(bytes: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_ascii_lowercase();
+    let head = head.trim_start_matches('\u{feff}').trim_start();
+    head.starts_with("<!doctype html") || head.starts_with("<html")
+}
+
+/// Decodes the list `name`.
+pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, DiscoverError> {
+    let wrong = |message: String| DiscoverError::Format {
+        name: name.to_owned(),
+        message,
+    };
+    let bytes = if bytes.starts_with(&GZIP) {
+        unzip(&bytes).map_err(wrong)?
+    } else {
+        bytes
+    };
+    let text = match wide(&bytes) {
+        Some(unit) => utf16(&bytes, unit).map_err(wrong)?,
+        None => utf8(bytes).map_err(wrong)?,
+    };
+    let head = text.trim_start();
+    if head.starts_with('<') {
+        return Err(wrong(
+            "it is a web page (HTML or XML): give the address of the file itself".to_owned(),
+        ));
+    }
+    if head.is_empty() {
+        return Err(wrong("it is empty".to_owned()));
+    }
+    Ok(text)
+}
+
+fn unzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut unzipped = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes)
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut unzipped)
+        .map_err(|error| format!("it is damaged gzip: {error}"))?;
+    if unzipped.len() as u64 > MOST_BYTES {
+        return Err(format!(
+            "it has more than {} MiB uncompressed",
+            MOST_BYTES >> 20
+        ));
+    }
+    Ok(unzipped)
+}
+
+/// How two bytes make a unit of UTF-16, where a text is in it: with a mark or, without one, by the zero byte that its
+/// first character, an ASCII one, has.
+fn wide(bytes: &[u8]) -> Option<fn([u8; 2]) -> u16> {
+    match bytes {
+        [0xff, 0xfe, ..] | [1..=u8::MAX, 0, ..] => Some(u16::from_le_bytes),
+        [0xfe, 0xff, ..] | [0, 1..=u8::MAX, ..] => Some(u16::from_be_bytes),
+        _ => None,
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
+    let pairs = bytes.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return Err("it is UTF-16 with half a character at its end".to_owned());
+    }
+    let units = pairs.map(|pair| unit([pair[0], pair[1]]));
+    let text: Result<String, _> = char::decode_utf16(units).collect();
+    let text = text.map_err(|_| "it is UTF-16 with an unpaired surrogate".to_owned())?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
+}
+
+fn utf8(mut bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.starts_with(&UTF8_MARK) {
+        bytes.drain(..UTF8_MARK.len());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        format!("line {} holds bytes that are not UTF-8", line + 1)
+    })
+}

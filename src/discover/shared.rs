@@ -1,0 +1,100 @@
+//! Lists that several `[[target]]`s read: each is downloaded and parsed once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Listed;
+use crate::kernel::Architecture;
+use crate::matrix::{ListPlace, SourceKind, TargetEntry};
+
+type Name = (Architecture, String);
+
+/// Lists that are read for several `[[target]]`s.
+#[derive(Debug, Default)]
+pub struct SharedLists {
+    /// The lists that are still to be asked for, with how often.
+    wanted: Mutex<HashMap<Name, usize>>,
+    read: Mutex<HashMap<Name, Arc<Listed>>>,
+}
+
+impl SharedLists {
+    /// For the sources of these entries, each of which is asked once.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a TargetEntry>) -> Self {
+        let mut wanted: HashMap<Name, usize> = HashMap::new();
+        for entry in entries {
+            for source in &entry.kernels.get_ref().sources {
+                let SourceKind::Crawler(places) = &source.get_ref().kind else {
+                    continue;
+                };
+                for (architecture, place) in places {
+                    if entry.architectures.contains(architecture) {
+                        *wanted
+                            .entry(name(*architecture, place.get_ref()))
+                            .or_default() += 1;
+                    }
+                }
+            }
+        }
+        Self {
+            wanted: Mutex::new(wanted),
+            read: Mutex::default(),
+        }
+    }
+
+    /// The list, if it was read before.
+    pub(super) fn find(
+        &self,
+        architecture: Architecture,
+        place: &ListPlace,
+    ) -> Option<Arc<Listed>> {
+        let name = name(architecture, place);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_last(&name) {
+            read.remove(&name)
+        } else {
+            read.get(&name).map(Arc::clone)
+        }
+    }
+
+    /// Keeps a list that was read just now, where it is wanted again. What is said of it is said once.
+    pub(super) fn keep(
+        &self,
+        architecture: Architecture,
+        place: &ListPlace,
+        list: Listed,
+    ) -> Arc<Listed> {
+        let name = name(architecture, place);
+        let list = Arc::new(list);
+        if self.is_wanted(&name) {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.insert(name, Arc::clone(&list));
+        }
+        list
+    }
+
+    /// Counts a question; whether it is the last one for the list.
+    fn is_last(&self, name: &Name) -> bool {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        match wanted.get_mut(name) {
+            Some(count) => {
+                *count = count.saturating_sub(1);
+                *count == 0
+            }
+            None => true,
+        }
+    }
+
+    fn is_wanted(&self, name: &Name) -> bool {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.get(name).is_some_and(|count| *count > 0)
+    }
+}
+
+fn name(architecture: Architecture, place: &ListPlace) -> Name {
+    let place = if place.is_remote() {
+        place.written.clone()
+    } else {
+        place.path().to_string_lossy().into_owned()
+    };
+    (architecture, place)
+}
