@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
-use driverkit_matrix::discover::lock::{self, Lock, RefreshRules};
+use driverkit_matrix::discover::lock::{self, Asked, Lock, RefreshRules};
 use driverkit_matrix::discover::{self, Discovered, SharedLists};
 use driverkit_matrix::kernel::{Kernel, PackageSet};
 use driverkit_matrix::matrix::{self, Matrix};
@@ -34,17 +34,22 @@ fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
     let mut lock = Lock::default();
     let found = discover(&matrix);
     let entry = &matrix.targets[0];
-    let digest = entry
-        .kernels
-        .get_ref()
-        .digest(entry.name.get_ref(), &entry.architectures);
+    let kernels = entry.kernels.get_ref();
+    let asked = Asked {
+        label: &entry.label,
+        source: kernels.digest(entry.name.get_ref(), &entry.architectures),
+        limits: kernels.limits(),
+        takes: &|kernel| entry.asks_for(kernel),
+        is_literal: false,
+    };
     let rules = RefreshRules {
         today: lock::today(),
         max_shrink_percent: 20,
+        shrink_nights: 14,
         keep_gone_days: 90,
         accepted: &[],
     };
-    lock.refresh(&entry.label, digest, found.kernels, &rules);
+    lock.refresh(&asked, found.kernels, &rules);
     (folder, matrix, lock)
 }
 

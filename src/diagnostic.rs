@@ -141,6 +141,13 @@ impl Diagnostic {
         }
     }
 
+    /// The same message as an error.
+    #[must_use]
+    pub fn as_error(mut self) -> Self {
+        self.severity = Severity::Error;
+        self
+    }
+
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         self.severity

@@ -1,5 +1,6 @@
 //! `lock`: runs discovery and writes the locks.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::matrix::Pattern;
 const SCHEMA: u32 = 1;
 /// How many kernels of each kind of change are listed unasked.
 const LISTED: usize = 10;
+/// How many losses a help line names one by one.
+const NAMED_DOUBTS: usize = 3;
 
 /// Run discovery, write what it found beside each matrix, and show what changed
 #[derive(Debug, Args)]
@@ -30,8 +33,8 @@ pub(super) struct LockArguments {
     /// Write nothing; exit with 1 when a lock would change
     #[arg(long)]
     check: bool,
-    /// Believe that a source has lost many or all kernels of these targets (globs)
-    #[arg(long, value_name = "TARGET", value_parser = Pattern::for_names)]
+    /// Believe that a source has lost many or all kernels of these targets or series (globs, as "oracle8")
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
     accept_shrink: Vec<Pattern>,
     /// How to print what changed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -81,11 +84,10 @@ impl LockArguments {
         })?;
         let mut status = ExitStatus::Success;
         for refreshed in &all {
-            let doubts: Vec<Diagnostic> = doubts(refreshed).collect();
-            if !doubts.is_empty() {
+            if warn_of_doubts(context, refreshed) {
                 status = ExitStatus::Incomplete;
             }
-            context.warn(&doubts);
+            context.warn(&refreshed.empty);
             if self.check && refreshed.is_changed {
                 status = ExitStatus::Incomplete;
                 let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
@@ -98,26 +100,71 @@ impl LockArguments {
     }
 }
 
-/// What is said where a source is not believed.
-fn doubts(refreshed: &Refreshed) -> impl Iterator<Item = Diagnostic> {
-    let all = refreshed.changes.iter();
-    all.flat_map(move |(label, changes)| {
-        changes.doubts.iter().map(move |doubt| {
-            let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
-            let Doubt {
-                target,
-                architecture,
-                before,
-                now,
-            } = doubt;
-            Diagnostic::warning(format!(
-                "{lock}: the source of `{label}` names {now} of {before} kernels of {target} on {architecture}: not believed, so what is missing stays, marked unconfirmed"
-            ))
-            .help(format!(
-                "look at the source; if they are really gone, run `driverkit-matrix lock {matrix} --accept-shrink {target}`"
-            ))
-        })
-    })
+/// What is said where sources are not believed: one table, a line each.
+fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
+    let doubts: Vec<(&str, &Doubt)> = refreshed
+        .changes
+        .iter()
+        .flat_map(|(label, changes)| changes.doubts.iter().map(move |doubt| (&**label, doubt)))
+        .collect();
+    if doubts.is_empty() {
+        return false;
+    }
+    let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
+    let mut rows = vec![
+        [
+            "  SOURCE",
+            "TARGET",
+            "SERIES",
+            "ARCHITECTURE",
+            "BEFORE",
+            "NOW",
+        ]
+        .map(str::to_owned),
+    ];
+    for (label, doubt) in &doubts {
+        let series = match doubt.series.to_string() {
+            all if all.is_empty() => "all".to_owned(),
+            series => series,
+        };
+        rows.push([
+            format!("  {label}"),
+            doubt.target.to_string(),
+            series,
+            doubt.architecture.to_string(),
+            doubt.before.to_string(),
+            doubt.now.to_string(),
+        ]);
+    }
+    let mut table = Vec::new();
+    // Writing to a Vec cannot fail.
+    drop(write_columns(
+        &mut table,
+        [false, false, false, false, true, true],
+        &rows,
+    ));
+    let names: BTreeSet<String> = doubts.iter().map(|(_, doubt)| doubt.name()).collect();
+    let named: Vec<String> = names
+        .iter()
+        .take(NAMED_DOUBTS)
+        .map(|name| format!("--accept-shrink \"{name}\""))
+        .collect();
+    let patterns = if names.len() > NAMED_DOUBTS {
+        "; patterns name several, as \"ubuntu-*\" or \"*\" for all"
+    } else {
+        ""
+    };
+    let losses = count(doubts.len(), "loss");
+    let warning = Diagnostic::warning(format!(
+        "{lock}: {losses} not believed, so what is missing stays, marked unconfirmed"
+    ))
+    .help(format!(
+        "look at the source; if the kernels are really gone, run `driverkit-matrix lock {matrix} {}`{patterns}",
+        named.join(" ")
+    ));
+    context.warn(&[warning]);
+    context.notice(String::from_utf8_lossy(&table).trim_end());
+    true
 }
 
 /// One kind of change, for people: its sign and the kernels.
@@ -263,6 +310,7 @@ struct PairJson<'a> {
 #[derive(Serialize)]
 struct DoubtJson<'a> {
     target: &'a TargetId,
+    series: String,
     architecture: Architecture,
     before: usize,
     now: usize,
@@ -311,6 +359,7 @@ fn write_json(output: &mut dyn Write, all: &[Refreshed]) -> io::Result<()> {
                     .iter()
                     .map(|doubt| DoubtJson {
                         target: &doubt.target,
+                        series: doubt.series.to_string(),
                         architecture: doubt.architecture,
                         before: doubt.before,
                         now: doubt.now,

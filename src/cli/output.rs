@@ -156,6 +156,7 @@ pub(super) fn count(number: usize, noun: &str) -> String {
     match (number, noun) {
         (1, _) => format!("1 {noun}"),
         (_, "matrix") => format!("{number} matrices"),
+        (_, "loss") => format!("{number} losses"),
         _ => format!("{number} {noun}s"),
     }
 }

@@ -1,6 +1,6 @@
 //! Asking the sources of matrices, and what of their answers goes into the locks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,10 +10,12 @@ use super::output::count;
 use super::sources::{Sources, discovered_entries, source_digest};
 use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
-use crate::discover::lock::{self, Changes, Lock, RefreshRules};
+use crate::digest::Sha256;
+use crate::discover::lock::{self, Asked, Changes, Doubt, Lock, RefreshRules, State};
 use crate::discover::{self, SharedLists};
 use crate::fetch::{self, Fetcher, Mirrors};
 use crate::fs;
+use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::store::Store;
 
@@ -41,6 +43,8 @@ pub(super) struct Refreshed {
     pub(super) notices: Vec<String>,
     /// The entries of lists that were skipped, each with its list and why.
     pub(super) skipped: Vec<String>,
+    /// A warning for each `[[target]]` that finds nothing.
+    pub(super) empty: Vec<Diagnostic>,
     /// Whether the file is another one than before, or would be.
     pub(super) is_changed: bool,
 }
@@ -53,6 +57,7 @@ impl Sources {
         options: RefreshOptions<'_>,
     ) -> Result<Vec<Refreshed>, CliError> {
         let mut all = Vec::new();
+        let mut locks = Vec::new();
         for matrix in &self.matrices {
             let entries: Vec<&TargetEntry> = discovered_entries(matrix).collect();
             if entries.is_empty() {
@@ -78,7 +83,15 @@ impl Sources {
                 path,
                 options,
             };
-            all.push(refresh.run(lock, &entries)?.1);
+            let found = refresh.ask(lock, &entries)?;
+            all.push(found.refreshed);
+            locks.push((found.lock, found.configs));
+        }
+        check_accepted(options.accepted, &all)?;
+        if !options.is_check {
+            for (refreshed, (lock, configs)) in all.iter().zip(&locks) {
+                write(lock, refreshed, configs)?;
+            }
         }
         Ok(all)
     }
@@ -132,7 +145,13 @@ pub(super) fn up_to_date_lock(
         path: path.to_owned(),
         options: RefreshOptions::default(),
     };
-    let (lock, refreshed) = refresh.run(lock, &stale)?;
+    let Found {
+        lock,
+        refreshed,
+        configs,
+    } = refresh.ask(lock, &stale)?;
+    write(&lock, &refreshed, &configs)?;
+    context.warn(&refreshed.empty);
     let changes = refreshed.changes.iter();
     let kernels: usize = changes.map(|(_, changes)| changes.total).sum();
     context.notice(&format!("{file}: {} found", count(kernels, "kernel")));
@@ -147,16 +166,56 @@ struct Refresh<'a> {
     options: RefreshOptions<'a>,
 }
 
+/// A lock with what its sources gave, and what became of it.
+struct Found {
+    lock: Lock,
+    refreshed: Refreshed,
+    configs: BTreeMap<Sha256, Vec<u8>>,
+}
+
+fn write(
+    lock: &Lock,
+    refreshed: &Refreshed,
+    configs: &BTreeMap<Sha256, Vec<u8>>,
+) -> Result<(), CliError> {
+    Ok(lock.write(&refreshed.path, configs)?)
+}
+
+/// Refuses patterns of `--accept-shrink` that mean nothing: a person believes to have accepted a loss.
+fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), CliError> {
+    let changes = || all.iter().flat_map(|refreshed| &refreshed.changes);
+    let is_used = |position: usize| changes().any(|(_, one)| one.accepted.contains(&position));
+    let unused = (0..accepted.len()).find(|position| !is_used(*position));
+    let Some(unused) = unused else {
+        return Ok(());
+    };
+    let doubts: BTreeSet<String> = changes()
+        .flat_map(|(_, changes)| changes.doubts.iter().map(Doubt::name))
+        .collect();
+    let doubts: Vec<String> = doubts.into_iter().collect();
+    Err(CliError::Input {
+        message: format!(
+            "--accept-shrink \"{}\" matches no loss that is in doubt; nothing was written",
+            accepted[unused]
+        ),
+        help: Some(if doubts.is_empty() {
+            "without it, no loss is in doubt: leave it out".to_owned()
+        } else {
+            format!("in doubt are: {}", doubts.join(", "))
+        }),
+    })
+}
+
 impl Refresh<'_> {
-    /// Asks the sources of `entries`, puts what they give into the lock and writes it. Nothing is written when one of
-    /// them fails.
-    fn run(self, mut lock: Lock, entries: &[&TargetEntry]) -> Result<(Lock, Refreshed), CliError> {
+    /// Asks the sources of `entries`, and puts what they give into the lock.
+    fn ask(self, mut lock: Lock, entries: &[&TargetEntry]) -> Result<Found, CliError> {
         let runtime = runtime()?;
         let fetcher = self.fetcher(entries)?;
         let settings = self.matrix.lock;
         let rules = RefreshRules {
             today: lock::today(),
             max_shrink_percent: settings.max_shrink_percent,
+            shrink_nights: settings.shrink_nights,
             keep_gone_days: settings.keep_gone_days,
             accepted: self.options.accepted,
         };
@@ -166,10 +225,27 @@ impl Refresh<'_> {
         let mut diagnostics = Vec::new();
         let mut skipped = Vec::new();
         let mut is_bad_input = true;
+        let all: Vec<&TargetEntry> = discovered_entries(self.matrix).collect();
+        let takes: Vec<_> = all
+            .iter()
+            .map(|entry| |kernel: &Kernel| entry.asks_for(kernel))
+            .collect();
+        let asked: Vec<Asked<'_>> = all
+            .iter()
+            .zip(&takes)
+            .map(|(entry, takes)| Asked {
+                label: &entry.label,
+                source: source_digest(entry),
+                limits: entry.kernels.get_ref().limits(),
+                takes,
+                is_literal: entry.name.get_ref().is_literal(),
+            })
+            .collect();
+        lock.follow(&asked);
         let lists = SharedLists::of(entries.iter().copied());
         for entry in entries {
             let known = first_seen(&lock, entry);
-            let asked = discover::Context {
+            let context = discover::Context {
                 mirrors: &self.context.mirrors,
                 fetcher: fetcher.as_ref(),
                 lists: &lists,
@@ -179,7 +255,7 @@ impl Refresh<'_> {
                 },
                 progress: &|message| self.context.notice(message),
             };
-            match runtime.block_on(discover::discover(entry, asked)) {
+            match runtime.block_on(discover::discover(entry, context)) {
                 Ok(mut discovered) => {
                     for notice in &discovered.notices {
                         self.context.notice(notice);
@@ -187,9 +263,11 @@ impl Refresh<'_> {
                     notices.append(&mut discovered.notices);
                     configs.append(&mut discovered.configs);
                     skipped.append(&mut discovered.skipped);
-                    let digest = source_digest(entry);
-                    let change = lock.refresh(&entry.label, digest, discovered.kernels, &rules);
-                    changes.push((entry.label.clone(), change));
+                    let own = asked.iter().find(|asked| asked.label == entry.label);
+                    if let Some(own) = own {
+                        let change = lock.refresh(own, discovered.kernels, &rules);
+                        changes.push((entry.label.clone(), change));
+                    }
                 }
                 Err(error) => {
                     is_bad_input &= error.is_bad_input();
@@ -210,18 +288,20 @@ impl Refresh<'_> {
             Err(error) => return Err(error.into()),
         };
         let is_changed = before.as_deref() != Some(&lock.to_bytes());
-        if !self.options.is_check {
-            lock.write(&self.path, &configs)?;
-        }
         let refreshed = Refreshed {
             path: self.path,
             matrix: self.matrix.file.path.clone(),
             changes,
             notices,
             skipped,
+            empty: empty_entries(self.matrix, &lock),
             is_changed,
         };
-        Ok((lock, refreshed))
+        Ok(Found {
+            lock,
+            refreshed,
+            configs,
+        })
     }
 
     fn fetcher(&self, entries: &[&TargetEntry]) -> Result<Option<Fetcher>, CliError> {
@@ -231,6 +311,25 @@ impl Refresh<'_> {
         }
         fetcher(self.context, self.mirrors.clone()).map(Some)
     }
+}
+
+/// A message for each `[[target]]` with sources of which the lock has no kernel that is built.
+pub(super) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<Diagnostic> {
+    let there: BTreeSet<&str> = lock
+        .kernels
+        .iter()
+        .filter(|locked| !matches!(locked.state, State::Gone(_)))
+        .map(|locked| &*locked.label)
+        .collect();
+    discovered_entries(matrix)
+        .filter(|entry| !there.contains(entry.label.as_str()))
+        .map(|entry| {
+            let message = format!("this [[target]] finds no kernel: `{}`", entry.label);
+            Diagnostic::warning(message)
+                .at(matrix.place(entry.kernels.span()), "")
+                .help("compare its name, architectures, `match` and `exclude` with what its source has, or remove it")
+        })
+        .collect()
 }
 
 /// What downloads for discovery.

@@ -1,6 +1,6 @@
 //! From files and filters on the command line to a plan: what `plan` and `run` share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -57,6 +57,8 @@ pub struct Planned {
     pub mirrors: Mirrors,
     /// The file of each kernel configuration, by its digest.
     pub configs: BTreeMap<Sha256, ConfigFile>,
+    /// How many kernels are built though their source, which is not believed, does not name them.
+    pub unconfirmed: usize,
 }
 
 impl Selection {
@@ -82,6 +84,11 @@ impl Selection {
         let sources = Sources::read(&self.files)?;
         let mut configs = BTreeMap::new();
         let kernels = sources.kernels(context, self.locked, &mut configs)?;
+        let unconfirmed: HashSet<String> = kernels
+            .iter()
+            .flat_map(|kernels| &kernels.unconfirmed)
+            .map(|kernel| kernel.identity_text())
+            .collect();
         let expansions: Vec<Expansion<'_>> = sources
             .matrices
             .iter()
@@ -103,7 +110,6 @@ impl Selection {
             .map_err(|error| filter_error(&error))?;
         let digest = |matrix: &Matrix| Sha256::of(&matrix.file.text);
         Ok(Planned {
-            plan,
             matrices: sources
                 .matrices
                 .iter()
@@ -111,8 +117,20 @@ impl Selection {
                 .collect(),
             mirrors: sources.mirrors(context),
             configs,
+            unconfirmed: count_unconfirmed(&plan, &unconfirmed),
+            plan,
         })
     }
+}
+
+/// How many kernels of a plan are among those that no source confirms.
+fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<String>) -> usize {
+    if unconfirmed.is_empty() {
+        return 0;
+    }
+    let kernels = plan.builds.iter().map(|build| build.kernel.identity_text());
+    let kernels: HashSet<String> = kernels.filter(|name| unconfirmed.contains(name)).collect();
+    kernels.len()
 }
 
 /// Why a plan has no builds.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use super::refresh::up_to_date_lock;
+use super::refresh::{empty_entries, up_to_date_lock};
 use super::{CliError, Context};
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::digest::Sha256;
@@ -35,6 +35,8 @@ pub(super) struct MatrixKernels {
     pub(super) entries: Vec<EntryKernels>,
     /// Those that their source does not name any more.
     pub(super) gone: Vec<LeftOut>,
+    /// Those that are built though their source, which is not believed, does not name them.
+    pub(super) unconfirmed: Vec<Arc<Kernel>>,
 }
 
 impl Sources {
@@ -98,6 +100,10 @@ impl Sources {
             let path = lock::path_of(&matrix.file.path);
             let mirrors = self.mirrors(context);
             let lock = up_to_date_lock(context, matrix, mirrors, &path, is_locked)?;
+            if is_locked {
+                let empty = empty_entries(matrix, &lock).into_iter();
+                diagnostics.extend(empty.map(Diagnostic::as_error));
+            }
             for digest in lock
                 .kernels
                 .iter()
@@ -106,11 +112,14 @@ impl Sources {
                 configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
             }
             let mut by_label: BTreeMap<&str, Vec<Arc<Kernel>>> = BTreeMap::new();
-            let mut gone = Vec::new();
+            let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
             for locked in &lock.kernels {
                 if let State::Gone(since) = locked.state {
                     gone.push(left_out(locked, since));
                     continue;
+                }
+                if let State::Unconfirmed(_) = locked.state {
+                    unconfirmed.push(Arc::clone(&locked.kernel));
                 }
                 by_label
                     .entry(&locked.label)
@@ -142,6 +151,7 @@ impl Sources {
             all.push(MatrixKernels {
                 entries: kernels,
                 gone,
+                unconfirmed,
             });
         }
         if diagnostics.is_empty() {

@@ -75,7 +75,7 @@ fn package(url: Cow<'_, str>) -> Result<Package, String> {
 }
 
 /// The id by which the loader asks today, for ids that lists spell otherwise.
-fn current_id(id: &str) -> Cow<'_, str> {
+pub(super) fn current_id(id: &str) -> Cow<'_, str> {
     let lower = if id.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(id.to_ascii_lowercase())
     } else {

@@ -13,10 +13,12 @@ use crate::diagnostic::Place;
 pub(super) fn read_lock(reader: &mut Reader, mut table: Section<'_>) -> LockSettings {
     let usual = LockSettings::default();
     let max_shrink = table.number(reader, "max_shrink_percent", 0..=100);
+    let nights = table.number(reader, "shrink_nights", 1..=366);
     let keep_gone = table.number(reader, "keep_gone_days", 0..=36_500);
     table.finish(reader);
     LockSettings {
         max_shrink_percent: max_shrink.unwrap_or(usual.max_shrink_percent),
+        shrink_nights: nights.unwrap_or(usual.shrink_nights),
         keep_gone_days: keep_gone.unwrap_or(usual.keep_gone_days),
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::{KernelSources, Pattern, Selector, Settings};
+use super::{KernelSources, Pattern, Selector, Settings, Source};
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver};
-use crate::kernel::Architecture;
+use crate::kernel::{Architecture, Kernel};
 
 /// A matrix file.
 #[derive(Clone, Debug)]
@@ -69,21 +69,34 @@ pub struct TargetEntry {
     pub artifacts: Vec<Artifact>,
 }
 
+impl TargetEntry {
+    /// Whether it asks for a kernel by target, architecture, `match` and `exclude`.
+    pub fn asks_for(&self, kernel: &Kernel) -> bool {
+        let takes = |source: &Spanned<Source>| source.get_ref().selection.takes(&kernel.release);
+        self.name.get_ref().matches_name(kernel.target.as_str())
+            && self.architectures.contains(&kernel.architecture)
+            && self.kernels.get_ref().sources.iter().any(takes)
+    }
+}
+
 /// The table `[lock]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockSettings {
     /// `max_shrink_percent`: a source that loses more than this part of a target's kernels of one architecture is
     /// not believed.
     pub max_shrink_percent: u32,
+    /// `shrink_nights`: of how many nights the best count is what a source is measured by, so that small losses add up.
+    pub shrink_nights: u32,
     /// `keep_gone_days`: how long kernels that left stay in the lock.
     pub keep_gone_days: u32,
 }
 
 impl Default for LockSettings {
-    /// 20 % and 90 days.
+    /// 20 %, 14 nights and 90 days.
     fn default() -> Self {
         Self {
             max_shrink_percent: 20,
+            shrink_nights: 14,
             keep_gone_days: 90,
         }
     }

@@ -155,7 +155,8 @@ pub struct LeftOut {
     pub driver: Option<DriverVersion>,
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
-    /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`.
+    /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`, `unknown target`,
+    /// `no kernel package`.
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,

@@ -191,6 +191,17 @@ impl<'a> Grid<'a> {
         }
         let base = self.interned.settings(base);
         for (kernel, span) in kernels {
+            let is_literal = entry.name.get_ref().is_literal();
+            let unknown = target::unknown_target(kernel).filter(|_| !is_literal);
+            if let Some(reason) = unknown {
+                self.leave_out(kernel, None, None, "unknown target", &reason);
+                continue;
+            }
+            let is_listed = &*kernel.source != "inline";
+            if let Some(reason) = target::no_kernel_package(kernel).filter(|_| is_listed) {
+                self.leave_out(kernel, None, None, "no kernel package", &reason);
+                continue;
+            }
             if let Some(reason) = architecture_reason(entry, kernel) {
                 self.leave_out(kernel, None, None, "architecture", &reason);
                 continue;

@@ -1,6 +1,7 @@
 //! Amazon Linux: four targets, one file. The first generation's repositories are frozen; the others keep every file
 //! under a digest that no rule gives.
 
+use super::Series;
 use super::gcc;
 use super::rpm::KernelDevel;
 use crate::kernel::{Architecture, Kernel};
@@ -75,6 +76,7 @@ const BASE: KernelDevel = KernelDevel {
         )
     },
     make_variables: linker,
+    series: |release, kernel| Series::with_line(release.tag, kernel),
     ..KernelDevel::BASE
 };
 

@@ -5,7 +5,7 @@
 //! names of the package files, exactly; nothing is guessed from one form about the other.
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
-use super::{BuildFolder, LoaderName, Target};
+use super::{BuildFolder, LoaderName, Series, Target, series};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// The target `debian`.
@@ -168,7 +168,42 @@ impl Headers {
     }
 }
 
+/// The numbers of Debian's releases, by which packages name what they were built for.
+const RELEASES: [(&str, &str); 9] = [
+    ("7", "wheezy"),
+    ("8", "jessie"),
+    ("9", "stretch"),
+    ("10", "buster"),
+    ("11", "bullseye"),
+    ("12", "bookworm"),
+    ("13", "trixie"),
+    ("14", "forky"),
+    ("15", "duke"),
+];
+
+/// The lines that are a release's own.
+const LINES: [([u32; 2], &str); 7] = [
+    ([3, 2], "wheezy"),
+    ([3, 16], "jessie"),
+    ([4, 9], "stretch"),
+    ([4, 19], "buster"),
+    ([5, 10], "bullseye"),
+    ([6, 1], "bookworm"),
+    ([6, 12], "trixie"),
+];
+
 impl Target for Debian {
+    fn series(&self, kernel: &Kernel) -> Series {
+        let number = series::number_behind(kernel.release.as_str(), &["bpo", "deb"]);
+        // `deb10.17` has more behind the release's number.
+        let number = number.and_then(|number| number.split('.').next());
+        let named = number.and_then(|number| RELEASES.iter().find(|(known, _)| *known == number));
+        let name = named
+            .map(|(_, name)| *name)
+            .or_else(|| series::name_of_line(kernel, &LINES));
+        Series::with_line(name.unwrap_or_default(), kernel)
+    }
+
     fn ids(&self) -> &'static [&'static str] {
         &["debian"]
     }

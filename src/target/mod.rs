@@ -27,6 +27,7 @@ mod registry;
 mod repository;
 mod rocky;
 mod rpm;
+mod series;
 mod suse;
 mod talos;
 #[cfg(test)]
@@ -47,9 +48,10 @@ pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{
     ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known, known_ids,
-    rules_of, subscription,
+    no_kernel_package, rules_of, subscription, unknown_target,
 };
 pub use repository::{RpmIndex, RpmName};
+pub use series::Series;
 pub use tree::{
     BuildFolder, PackageManager, SourceTree, SubscribedPackage, Subscription, TreeKind,
 };
@@ -85,6 +87,12 @@ pub trait Target: Send + Sync {
         kernel: &Kernel,
         host: Architecture,
     ) -> Result<Vec<WantedPackage>, String>;
+
+    /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole target
+    /// is one series, as that of a distribution that moves on all the time.
+    fn series(&self, _kernel: &Kernel) -> Series {
+        Series::default()
+    }
 
     /// How the tree comes about.
     fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, String> {

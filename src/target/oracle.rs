@@ -1,8 +1,8 @@
 //! Oracle Linux: Red Hat's kernel and Oracle's own (UEK), each line in a repository of its own.
 
-use super::LoaderName;
 use super::repository::RpmName;
 use super::rpm::{KernelDevel, RpmRelease, is_numbered};
+use super::{LoaderName, Series};
 use crate::kernel::Kernel;
 
 /// Oracle Linux.
@@ -24,6 +24,11 @@ pub(super) const ORACLE: KernelDevel = KernelDevel {
     },
     release_of,
     kernel_version: |release| release.contains("uek.").then_some("2"),
+    // Lists call the releases of Oracle Linux so.
+    series: |release, kernel| {
+        let major = release.generation("el").unwrap_or_default();
+        Series::with_line(format!("oracle{major}"), kernel)
+    },
     loader_name,
     ..KernelDevel::BASE
 };

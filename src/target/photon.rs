@@ -3,7 +3,7 @@
 use super::package::{PackageFormat, WantedPackage};
 use super::repository::{RpmIndex, RpmName};
 use super::rpm::{in_folders, is_numbered, one_package};
-use super::{BuildFolder, LoaderName, Target};
+use super::{BuildFolder, LoaderName, Series, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease, file_name};
 
 /// Photon OS.
@@ -91,6 +91,13 @@ fn release_of(package: &RpmName<'_>) -> Option<String> {
 impl Target for Photon {
     fn ids(&self) -> &'static [&'static str] {
         &["photon"]
+    }
+
+    fn series(&self, kernel: &Kernel) -> Series {
+        Parts::of(kernel).map_or_else(
+            |_| Series::default(),
+            |parts| Series::with_line(format!("ph{}", parts.number), kernel),
+        )
     }
 
     fn check_release(

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::rpm::KernelDevel;
 use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
-use super::{BuildFolder, LoaderName, Target, WantedPackage};
+use super::{BuildFolder, LoaderName, Series, Target, WantedPackage};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// Red Hat Enterprise Linux.
@@ -57,6 +57,10 @@ impl Target for RedHat {
 
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
         SHARED.uts_releases(kernel)
+    }
+
+    fn series(&self, kernel: &Kernel) -> Series {
+        SHARED.series(kernel)
     }
 
     /// The hosts call themselves `rhel`.

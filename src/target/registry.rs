@@ -68,6 +68,40 @@ pub fn rules_of(kernel: &Kernel) -> Option<&'static dyn Target> {
     }
 }
 
+/// Why a target is left out that no rule knows, though a list names it.
+pub fn unknown_target(kernel: &Kernel) -> Option<String> {
+    let is_unknown = find(&kernel.target).is_none();
+    is_unknown.then(|| {
+        format!(
+            "`{}` is no target of this program: a [[target]] of that name with `generic = true` takes its packages as they are",
+            kernel.target
+        )
+    })
+}
+
+/// Why a kernel is left out whose packages are, by their names, those of something else: lists have entries such as
+/// `Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm`. Names that do not hold the release say nothing.
+pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
+    let release = kernel.release.as_str();
+    let release = release
+        .strip_suffix(kernel.architecture.machine())
+        .map_or(release, |release| release.trim_end_matches('.'));
+    let is_foreign = |file: &str| {
+        let name = file.split(release).next().unwrap_or(file);
+        name.len() < file.len()
+            && PackageFormat::of_name(file).is_some_and(|format| format != PackageFormat::Tar)
+            && !name.contains("kernel")
+            && !name.starts_with("linux")
+            && !name.is_empty()
+    };
+    let names = kernel.packages.file_names();
+    let first = names.first()?;
+    names
+        .iter()
+        .all(|name| is_foreign(name))
+        .then(|| format!("{first} is a package of something else"))
+}
+
 /// True if the file at an address is a distribution's package, by its name: what no kernel source is.
 pub fn is_header_package(url: &str) -> bool {
     let format = PackageFormat::of_name(&crate::kernel::file_name(url));

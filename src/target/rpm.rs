@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
 use super::repository::{RpmIndex, RpmName};
-use super::{BuildFolder, Target, gcc};
+use super::{BuildFolder, Series, Target, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// A target whose header tree is one package, `kernel-devel` or the like, in `/usr/src/kernels/<release>`.
@@ -30,6 +30,8 @@ pub(super) struct KernelDevel {
     pub(super) kernel_version: fn(&str) -> Option<&'static str>,
     pub(super) gcc: fn(&Kernel) -> &'static str,
     pub(super) make_variables: fn(&Kernel, Architecture) -> Vec<(String, String)>,
+    /// Which kernels come and go with one, by its release.
+    pub(super) series: fn(&RpmRelease<'_>, &Kernel) -> Series,
     /// What the loader calls the kernel's version, where it is not the kernel's own.
     pub(super) loader_name: fn(&Kernel) -> Option<super::LoaderName>,
 }
@@ -49,6 +51,7 @@ impl KernelDevel {
         kernel_version: |_| None,
         gcc: |kernel| gcc::default_gcc(&kernel.release),
         make_variables: |_, _| Vec::new(),
+        series: |release, _| Series::of_release(release.generation_mark()),
         loader_name: |_| None,
     };
 
@@ -114,6 +117,14 @@ impl Target for KernelDevel {
 
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
         Ok(vec![kernel.release.to_string()])
+    }
+
+    fn series(&self, kernel: &Kernel) -> Series {
+        self.parse(&kernel.release, kernel.architecture)
+            .map_or_else(
+                |_| Series::default(),
+                |release| (self.series)(&release, kernel),
+            )
     }
 
     fn loader_name(&self, kernel: &Kernel) -> Option<super::LoaderName> {
@@ -238,6 +249,16 @@ impl<'a> RpmRelease<'a> {
     /// The number behind `prefix` in the mark: 8 of `el8_10`.
     pub(super) fn generation(&self, prefix: &str) -> Option<u32> {
         number_behind(self.tag, prefix)
+    }
+
+    /// The mark without a point release and what is added to it: `el8` of `el8_10` and of `el8uek`.
+    pub(super) fn generation_mark(&self) -> &'a str {
+        let start = self.tag.find(|found: char| found.is_ascii_digit());
+        let end = start.and_then(|start| {
+            let rest = &self.tag[start..];
+            Some(start + rest.find(|found: char| !found.is_ascii_digit())?)
+        });
+        &self.tag[..end.unwrap_or(self.tag.len())]
     }
 
     /// The number behind the underscore of the mark: 10 of `el8_10`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::package::{PackageFormat, WantedPackage, named};
 use super::repository::{RpmIndex, RpmName};
 use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
-use super::{BuildFolder, LoaderName, Target};
+use super::{BuildFolder, LoaderName, Series, Target};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// openSUSE Leap and Tumbleweed.
@@ -219,8 +219,25 @@ fn release_of(package: &RpmName<'_>) -> Option<String> {
         .then(|| format!("{}-{build}-{flavour}", package.version))
 }
 
+/// The release, as packages of SUSE name it (`15.4` of `150400`), and the line.
+fn series(kernel: &Kernel) -> Series {
+    let build = kernel.release.as_str().split('-').nth(1);
+    let code = build
+        .and_then(|build| build.split('.').next())
+        .filter(|code| code.len() == 6)
+        .and_then(|code| code.parse::<u32>().ok());
+    let release = code.map_or_else(String::new, |code| {
+        format!("{}.{}", code / 10_000, code / 100 % 100)
+    });
+    Series::with_line(release, kernel)
+}
+
 macro_rules! shared {
     () => {
+        fn series(&self, kernel: &Kernel) -> Series {
+            series(kernel)
+        }
+
         fn check_release(
             &self,
             release: &KernelRelease,

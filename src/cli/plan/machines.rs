@@ -19,6 +19,7 @@ struct PlanJson<'a> {
     build_count: usize,
     artifact_count: usize,
     duplicate_count: usize,
+    unconfirmed_kernel_count: usize,
     builds: BuildsJson<'a>,
     left_out: LeftOutsJson<'a>,
 }
@@ -152,13 +153,18 @@ fn left_out_json(left_out: &LeftOut) -> LeftOutJson<'_> {
 }
 
 /// One object.
-pub(super) fn write_json(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+pub(super) fn write_json(
+    output: &mut dyn Write,
+    plan: &Plan,
+    unconfirmed: usize,
+) -> io::Result<()> {
     let json = PlanJson {
         schema: SCHEMA,
         plan_sha256: plan.digest(),
         build_count: plan.builds.len(),
         artifact_count: plan.artifact_count(),
         duplicate_count: plan.duplicates,
+        unconfirmed_kernel_count: unconfirmed,
         builds: BuildsJson(plan),
         left_out: LeftOutsJson(&plan.left_out),
     };

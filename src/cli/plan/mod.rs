@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use super::builder_flags::check_image;
 use super::export;
 use super::output::{count, ignore_broken_pipe, write_columns};
-use super::selection::Selection;
+use super::selection::{Planned, Selection};
 use super::{CliError, Context, ExitStatus};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::TargetId;
@@ -68,8 +68,8 @@ impl PlanArguments {
             return Ok(ExitStatus::Success);
         }
         ignore_broken_pipe(|output| match self.format {
-            Format::Table => write_table(output, plan, planned.matrices.len(), self.all),
-            Format::Json => write_json(output, plan),
+            Format::Table => write_table(output, &planned, self.all),
+            Format::Json => write_json(output, plan, planned.unconfirmed),
             Format::Csv | Format::Driverkit => write_csv(output, plan),
         })?;
         Ok(ExitStatus::Success)
@@ -105,7 +105,8 @@ fn counts_by_target(plan: &Plan) -> BTreeMap<&TargetId, TargetCounts<'_>> {
     targets
 }
 
-fn write_table(output: &mut dyn Write, plan: &Plan, matrices: usize, all: bool) -> io::Result<()> {
+fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Result<()> {
+    let (plan, matrices) = (&planned.plan, planned.matrices.len());
     let targets = counts_by_target(plan);
     let kernels: usize = targets.values().map(|counts| counts.kernels).sum();
     let drivers: BTreeSet<&DriverVersion> = targets
@@ -127,6 +128,13 @@ fn write_table(output: &mut dyn Write, plan: &Plan, matrices: usize, all: bool) 
             output,
             " ({} named more than once)",
             count(plan.duplicates, "build")
+        )?;
+    }
+    if planned.unconfirmed > 0 {
+        write!(
+            output,
+            "\n{} unconfirmed: their sources, which `lock` does not believe, do not name them",
+            count(planned.unconfirmed, "kernel")
         )?;
     }
     writeln!(output, "\n")?;

@@ -32,6 +32,8 @@ const HEADER_START: &str = "{\"lock\":";
 struct Header {
     lock: u32,
     sources: BTreeMap<String, Sha256>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    limits: BTreeMap<String, Sha256>,
 }
 
 /// The header of any version.
@@ -61,6 +63,8 @@ struct Line<'a> {
     unconfirmed: Option<Date>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<Date>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    accepted: bool,
 }
 
 /// The text of a lock, for messages that point into it.
@@ -138,6 +142,7 @@ impl Lock {
         let first = lines.first().copied().unwrap_or((1, ""));
         let further = lines.iter().skip(1).copied();
         let mut sources: BTreeMap<String, Sha256> = BTreeMap::new();
+        let mut limits: BTreeMap<String, Sha256> = BTreeMap::new();
         // Of merged locks the oldest: what it does not call a note may be one.
         let mut version = VERSION;
         for (number, line) in
@@ -147,6 +152,9 @@ impl Lock {
             version = version.min(header.lock);
             for (label, digest) in header.sources {
                 sources.entry(label).or_insert(digest);
+            }
+            for (label, digest) in header.limits {
+                limits.entry(label).or_insert(digest);
             }
         }
         let labels: HashMap<&str, Arc<str>> = sources
@@ -167,6 +175,7 @@ impl Lock {
         Ok(Self {
             kernels: heal(text, kernels)?,
             sources,
+            limits,
         })
     }
 
@@ -185,6 +194,7 @@ impl Lock {
         let header = Header {
             lock: VERSION,
             sources: self.sources.clone(),
+            limits: self.limits.clone(),
         };
         put_line(&mut bytes, &header);
         bytes
@@ -277,6 +287,7 @@ fn read_line(
             (None, Some(since)) => State::Unconfirmed(since),
             (None, None) => State::Confirmed,
         },
+        is_accepted: line.accepted,
     })
 }
 
@@ -328,6 +339,7 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
             State::Gone(since) => Some(since),
             State::Confirmed | State::Unconfirmed(_) => None,
         },
+        accepted: locked.is_accepted,
     };
     put_line(bytes, &line);
 }

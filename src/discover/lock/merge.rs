@@ -109,6 +109,7 @@ pub(super) fn combine(
         }),
         first_seen: ours.first_seen.min(theirs.first_seen),
         state: combine_states(base.map(|locked| locked.state), ours.state, theirs.state),
+        is_accepted: ours.is_accepted || theirs.is_accepted,
     })
 }
 
@@ -264,6 +265,13 @@ impl<'a> Side<'a> {
 
 /// Merges two locks that were one, kernel by kernel.
 fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
+    // The newer of two is not known: where they differ, the next `lock` asks the source as if it was another one.
+    let mut limits = ours.limits.clone();
+    limits.extend(theirs.limits.clone());
+    limits.retain(|label, digest| {
+        let is_same = |lock: &Lock| lock.limits.get(label).is_none_or(|known| known == digest);
+        is_same(&ours) && is_same(&theirs)
+    });
     let mut sources = BTreeMap::new();
     let labels: BTreeSet<&String> = ours.sources.keys().chain(theirs.sources.keys()).collect();
     for label in labels {
@@ -300,6 +308,7 @@ fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
     let mut merged = Merged {
         lock: Lock {
             sources,
+            limits,
             kernels: Vec::with_capacity(sides.len()),
         },
         contradictions: Vec::new(),

@@ -8,6 +8,8 @@
 
 mod configs;
 mod format;
+mod guard;
+mod labels;
 mod merge;
 mod refresh;
 
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use rayon::slice::ParallelSliceMut as _;
 
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
@@ -24,13 +27,17 @@ use crate::kernel::{Kernel, Package};
 
 pub use configs::{ConfigFile, config_path};
 pub use format::VERSION;
-pub use refresh::{Changes, Doubt, RefreshRules};
+pub use guard::Doubt;
+pub use labels::Asked;
+pub use refresh::{Changes, RefreshRules};
 
 /// What discovery found for the sources of one matrix.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
     /// The digest of each source (see [`crate::matrix::KernelSources::digest`]), by the label of its `[[target]]`.
     pub sources: BTreeMap<String, Sha256>,
+    /// The digest of what limits each source, by the same labels: see [`Asked::limits`].
+    pub limits: BTreeMap<String, Sha256>,
     /// The kernels, sorted by identity, then label.
     pub kernels: Vec<LockedKernel>,
 }
@@ -46,6 +53,8 @@ pub struct LockedKernel {
     pub first_seen: Date,
     /// Whether its source still names it.
     pub state: State,
+    /// Whether a person said that it is really gone: then it counts no more for what there was.
+    pub is_accepted: bool,
 }
 
 impl LockedKernel {
@@ -169,8 +178,14 @@ impl Lock {
             .filter(|label| !labels.contains(&label.as_str()))
             .cloned()
             .collect();
-        self.sources
-            .retain(|label, _| labels.contains(&label.as_str()));
+        for map in [&mut self.sources, &mut self.limits] {
+            map.retain(|label, _| labels.contains(&label.as_str()));
+        }
         gone
+    }
+
+    fn sort(&mut self) {
+        self.kernels
+            .par_sort_by(|left, right| left.key().cmp(&right.key()));
     }
 }

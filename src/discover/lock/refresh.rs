@@ -1,15 +1,15 @@
 //! What a lock makes of a source's answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use rayon::prelude::*;
 
-use super::{Lock, LockedKernel, State};
-use crate::digest::Sha256;
-use crate::kernel::{Architecture, Kernel, Package, TargetId};
+use super::guard::{self, Doubt, Night, Verdict};
+use super::{Asked, Lock, LockedKernel, State};
+use crate::kernel::{Kernel, Package};
 use crate::matrix::Pattern;
 
 /// How far a source is believed.
@@ -21,7 +21,9 @@ pub struct RefreshRules<'a> {
     pub max_shrink_percent: u32,
     /// How many days kernels that left stay in the lock.
     pub keep_gone_days: u32,
-    /// Targets of which every loss is believed.
+    /// How many nights back the best count of kernels is looked for.
+    pub shrink_nights: u32,
+    /// Targets and series of which every loss is believed.
     pub accepted: &'a [Pattern],
 }
 
@@ -42,37 +44,28 @@ pub struct Changes {
     pub unconfirmed: Vec<Arc<Kernel>>,
     /// Where the source is not believed.
     pub doubts: Vec<Doubt>,
+    /// Where it is believed only because a person said so: which of the patterns did.
+    pub accepted: BTreeSet<usize>,
     /// How many kernels there are now, without those that are gone.
     pub total: usize,
 }
 
-/// A target of which a source lost more than is believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// The target.
-    pub target: TargetId,
-    /// The architecture.
-    pub architecture: Architecture,
-    /// How many kernels there were.
-    pub before: usize,
-    /// How many the source names now.
-    pub now: usize,
-}
-
 impl Lock {
-    /// Replaces the kernels of the `[[target]]` with `label` by what its source gave.
+    /// Replaces the kernels of a `[[target]]` by what its source gave.
     ///
-    /// When the source is asked the same as before, a kernel that it does not name any more is noted as gone and
-    /// stays in the lock for a while; where too many left at once, they are only noted as unconfirmed. When the
-    /// matrix asks for something else than before, what it does not ask for any more is dropped.
+    /// A kernel that the source does not name any more is noted as gone and stays in the lock for a while; where too
+    /// many left at once, they are only noted as unconfirmed, whatever the address or name of the source is now. What the
+    /// matrix does not ask for any more is dropped.
     pub fn refresh(
         &mut self,
-        label: &str,
-        source: Sha256,
+        asked: &Asked<'_>,
         mut discovered: Vec<Kernel>,
         rules: &RefreshRules<'_>,
     ) -> Changes {
-        let is_same_source = self.sources.insert(label.to_owned(), source) == Some(source);
+        let label = asked.label;
+        let before = self.sources.insert(label.to_owned(), asked.source);
+        let limits = self.limits.insert(label.to_owned(), asked.limits);
+        let is_judged = before == Some(asked.source) || limits == Some(asked.limits);
         let (mut old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
             .into_iter()
             .partition(|locked| *locked.label == *label);
@@ -86,10 +79,11 @@ impl Lock {
             }
             is_same
         });
-        self.kernels = kept;
         let mut refresh = Refresh {
             label: label.into(),
+            asked,
             rules,
+            others: kept,
             is_found: vec![false; old.len()],
             old,
             came: Vec::new(),
@@ -100,8 +94,7 @@ impl Lock {
             refresh.take(kernel);
         }
         refresh.pair_renamed();
-        if is_same_source {
-            refresh.find_doubts();
+        if is_judged {
             refresh.keep_missing();
         } else {
             let missing = refresh.missing().map(|locked| &locked.kernel);
@@ -111,19 +104,23 @@ impl Lock {
         let Refresh {
             present,
             mut changes,
+            others,
             ..
         } = refresh;
+        self.kernels = others;
         let is_there = |locked: &&LockedKernel| !matches!(locked.state, State::Gone(_));
         changes.total = present.iter().filter(is_there).count();
         self.kernels.extend(present);
-        self.kernels
-            .par_sort_by(|left, right| left.key().cmp(&right.key()));
+        self.sort();
         changes
     }
 }
 
 struct Refresh<'a> {
     label: Arc<str>,
+    asked: &'a Asked<'a>,
+    /// The kernels of other `[[target]]`s, sorted by identity.
+    others: Vec<LockedKernel>,
     rules: &'a RefreshRules<'a>,
     /// What the lock held, sorted by identity.
     old: Vec<LockedKernel>,
@@ -148,9 +145,19 @@ impl Refresh<'_> {
             .count();
         self.is_found[start..start + count].fill(true);
         let before = (count > 0).then(|| &self.old[start]);
-        if let Some(before) = before {
-            keep_digests(&before.kernel, &mut kernel);
+        // What another `[[target]]` knows of it, or one that is no more.
+        let known = before.or_else(|| {
+            let identity = kernel.identity();
+            let start = self
+                .others
+                .partition_point(|locked| locked.kernel.identity() < identity);
+            let found = self.others.get(start);
+            found.filter(|locked| locked.kernel.identity() == identity)
+        });
+        if let Some(known) = known {
+            keep_digests(&known.kernel, &mut kernel);
         }
+        let first_seen = known.map_or(self.rules.today, |locked| locked.first_seen);
         let kernel = Arc::new(kernel);
         match before {
             Some(before) if !matches!(before.state, State::Gone(_)) => {
@@ -166,9 +173,10 @@ impl Refresh<'_> {
         }
         self.present.push(LockedKernel {
             label: Arc::clone(&self.label),
-            first_seen: before.map_or(self.rules.today, |locked| locked.first_seen),
+            first_seen,
             kernel,
             state: State::Confirmed,
+            is_accepted: false,
         });
     }
 
@@ -227,64 +235,49 @@ impl Refresh<'_> {
         }
     }
 
-    fn find_doubts(&mut self) {
-        let mut counts: BTreeMap<(TargetId, Architecture), (usize, usize)> = BTreeMap::new();
-        for locked in self.missing() {
-            let key = (locked.kernel.target.clone(), locked.kernel.architecture);
-            counts.entry(key).or_default().0 += 1;
-        }
-        // What came makes up for what went: suites replace their kernels all the time.
-        let came = self.changes.came.iter();
-        let mut came: Vec<_> = came
-            .map(|kernel| (kernel.target.clone(), kernel.architecture))
-            .collect();
-        came.sort();
-        for locked in &self.present {
-            let key = (locked.kernel.target.clone(), locked.kernel.architecture);
-            if let Some((_, now)) = counts.get_mut(&key) {
-                *now += 1;
-            }
-        }
-        for ((target, architecture), (missing, now)) in counts {
-            let key = (target, architecture);
-            let start = came.partition_point(|one| one < &key);
-            let came = came[start..].iter().take_while(|one| **one == key).count();
-            let (target, architecture) = key;
-            let before = now - came.min(now) + missing;
-            let lost = before.saturating_sub(now);
-            let is_much = now == 0
-                || lost as u64 * 100 > before as u64 * u64::from(self.rules.max_shrink_percent);
-            let accepted = &mut self.rules.accepted.iter();
-            if is_much && !accepted.any(|pattern| pattern.matches_name(target.as_str())) {
-                self.changes.doubts.push(Doubt {
-                    target,
-                    architecture,
-                    before,
-                    now,
-                });
-            }
-        }
-    }
-
-    /// Keeps what is missing: unconfirmed where the source is not believed, gone where it is.
+    /// Keeps what is missing: unconfirmed where the source is not believed, gone where it is. What is not asked for any
+    /// more is dropped, and so is what never was a kernel.
     fn keep_missing(&mut self) {
-        let missing: Vec<LockedKernel> = self.missing().cloned().collect();
-        for mut locked in missing {
-            let kernel = &locked.kernel;
-            let is_doubted = self.changes.doubts.iter().any(|doubt| {
-                doubt.target == kernel.target && doubt.architecture == kernel.architecture
-            });
-            let list = if is_doubted {
-                &mut self.changes.unconfirmed
-            } else {
-                &mut self.changes.went
-            };
-            list.push(Arc::clone(kernel));
-            locked.state = match (is_doubted, locked.state) {
-                (true, State::Unconfirmed(since)) => State::Unconfirmed(since),
-                (true, _) => State::Unconfirmed(self.rules.today),
-                (false, _) => State::Gone(self.rules.today),
-            };
+        for (locked, is_found) in self.old.iter().zip(&mut self.is_found) {
+            if *is_found || matches!(locked.state, State::Gone(_)) {
+                continue;
+            }
+            let is_asked = (self.asked.takes)(&locked.kernel);
+            let is_kernel = guard::counts(&locked.kernel, self.asked.is_literal);
+            if is_asked && !is_kernel {
+                *is_found = true;
+            } else if !is_asked {
+                *is_found = true;
+                self.changes.went.push(Arc::clone(&locked.kernel));
+            }
+        }
+        let judged = guard::judge(&Night {
+            rules: self.rules,
+            asked: self.asked,
+            old: &self.old,
+            is_found: &self.is_found,
+            present: &self.present,
+            came: &self.changes.came,
+        });
+        self.changes.doubts = judged.doubts;
+        self.changes.accepted = judged.accepted;
+        for (locked, verdict) in self.old.iter().zip(judged.verdicts) {
+            let mut locked = locked.clone();
+            let kernel = Arc::clone(&locked.kernel);
+            match verdict {
+                Verdict::None => continue,
+                Verdict::Doubted => {
+                    if !matches!(locked.state, State::Unconfirmed(_)) {
+                        locked.state = State::Unconfirmed(self.rules.today);
+                    }
+                    self.changes.unconfirmed.push(kernel);
+                }
+                Verdict::Believed | Verdict::Accepted => {
+                    locked.state = State::Gone(self.rules.today);
+                    locked.is_accepted = verdict == Verdict::Accepted;
+                    self.changes.went.push(kernel);
+                }
+            }
             self.present.push(locked);
         }
         self.keep_gone();

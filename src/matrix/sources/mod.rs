@@ -171,6 +171,31 @@ impl KernelSources {
     }
 }
 
+impl KernelSources {
+    /// A digest over what limits the sources beside names, addresses, `match` and `exclude`: their kinds, suites and
+    /// flavours, `since` and `latest`.
+    pub fn limits(&self) -> Sha256 {
+        let mut key = KeyBuilder::new("limits of kernel sources", 1);
+        for source in &self.sources {
+            let Source { kind, selection } = source.get_ref();
+            key = key.field("from", kind.name());
+            if let SourceKind::Mirror(mirror) = kind {
+                for suite in &mirror.suites {
+                    key = key.field("suite", suite);
+                }
+                for flavour in &mirror.flavours {
+                    key = key.field("flavour", flavour);
+                }
+            }
+            if let Some(since) = selection.since {
+                key = key.field("since", since);
+            }
+            key = key.field("latest", selection.latest.unwrap_or_default());
+        }
+        key.key()
+    }
+}
+
 fn add_source(mut key: KeyBuilder, source: &Source) -> KeyBuilder {
     key = key.field("from", source.kind.name());
     match &source.kind {

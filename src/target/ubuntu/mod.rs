@@ -13,7 +13,7 @@ use release::Release;
 
 use super::debian::PackageFile;
 use super::package::{Named, PackageFormat, WantedPackage, named};
-use super::{BuildFolder, LoaderName, Target};
+use super::{BuildFolder, LoaderName, Series, Target, series};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// Ubuntu: the ids `ubuntu` and `ubuntu-` with a flavour or a pool.
@@ -74,7 +74,40 @@ fn computed(kernel: &Kernel, release: &Release<'_>) -> Vec<WantedPackage> {
         .into()
 }
 
+/// Ubuntu's long-term releases, by the number that ends the versions of kernels that were built for them.
+const RELEASES: [(&str, &str); 7] = [
+    ("14.04", "trusty"),
+    ("16.04", "xenial"),
+    ("18.04", "bionic"),
+    ("20.04", "focal"),
+    ("22.04", "jammy"),
+    ("24.04", "noble"),
+    ("26.04", "resolute"),
+];
+
+/// The lines that are a release's own.
+const LINES: [([u32; 2], &str); 7] = [
+    ([3, 13], "trusty"),
+    ([4, 4], "xenial"),
+    ([4, 15], "bionic"),
+    ([5, 4], "focal"),
+    ([5, 15], "jammy"),
+    ([6, 8], "noble"),
+    ([7, 0], "resolute"),
+];
+
 impl Target for Ubuntu {
+    fn series(&self, kernel: &Kernel) -> Series {
+        let number = series::number_behind(kernel.version.as_str(), &["~"]);
+        let named = RELEASES
+            .iter()
+            .find(|(known, _)| number.is_some_and(|number| number.starts_with(known)));
+        let name = named
+            .map(|(_, name)| *name)
+            .or_else(|| series::name_of_line(kernel, &LINES));
+        Series::with_line(name.unwrap_or_default(), kernel)
+    }
+
     fn ids(&self) -> &'static [&'static str] {
         &["ubuntu", "ubuntu-generic", "ubuntu-aws"]
     }

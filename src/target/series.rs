@@ -1,0 +1,115 @@
+//! Series: the kernels of a target that come and go together, so that the loss of all of them is no churn.
+
+use std::fmt;
+
+use super::find;
+use crate::kernel::Kernel;
+
+/// A distribution's release and upstream line: `el8`, `jammy 5.15`, `bookworm 6.1`, `amzn2 5.10`. Either can be empty; both
+/// are for a distribution that moves on all the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Series {
+    /// The distribution's release, by the name that lists and packages use.
+    pub release: String,
+    /// The first two numbers of the kernels, where a release has several lines.
+    pub line: String,
+}
+
+impl Series {
+    /// The series of a kernel, by the rules of its target.
+    pub fn of(kernel: &Kernel) -> Self {
+        find(&kernel.target).map_or_else(Self::default, |target| target.series(kernel))
+    }
+
+    pub(super) fn of_release(release: impl Into<String>) -> Self {
+        Self {
+            release: release.into(),
+            line: String::new(),
+        }
+    }
+
+    /// A release with the line of the kernel.
+    pub(super) fn with_line(release: impl Into<String>, kernel: &Kernel) -> Self {
+        let [major, minor, _] = kernel.release.numbers();
+        Self {
+            release: release.into(),
+            line: format!("{major}.{minor}"),
+        }
+    }
+
+    /// All lines of the release together.
+    #[must_use]
+    pub fn without_line(&self) -> Self {
+        Self::of_release(self.release.clone())
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.release.is_empty() || self.line.is_empty() {
+            ""
+        } else {
+            " "
+        };
+        formatter.pad(&format!("{}{space}{}", self.release, self.line))
+    }
+}
+
+/// The name of the release whose own line a kernel is of.
+pub(super) fn name_of_line(
+    kernel: &Kernel,
+    names: &[([u32; 2], &'static str)],
+) -> Option<&'static str> {
+    let [major, minor, _] = kernel.release.numbers();
+    let mut names = names.iter();
+    names.find_map(|(line, name)| (*line == [major, minor]).then_some(*name))
+}
+
+/// The number behind the first of `marks` that a text holds: 12 of `6.1.9-1~bpo12+1`.
+pub(super) fn number_behind<'a>(text: &'a str, marks: &[&str]) -> Option<&'a str> {
+    let rest = marks.iter().find_map(|mark| text.split_once(mark))?.1;
+    let end = rest.find(|other: char| !other.is_ascii_digit() && other != '.');
+    let number = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
+    (!number.is_empty()).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::kernel;
+    use super::*;
+
+    #[test]
+    fn releases_and_lines() {
+        for (text, series) in [
+            ("centos 4.18.0-553.5.1.el8_10.x86_64 1 amd64", "el8"),
+            ("centos 5.14.0-168.el9.x86_64 1 amd64", "el9"),
+            ("redhat 4.18.0-553.5.1.el8_10.x86_64 1 amd64", "el8"),
+            ("ol 5.4.17-2136.311.6.el8uek.x86_64 2 amd64", "oracle8 5.4"),
+            ("ol 4.18.0-147.0.2.el8_1.x86_64 1 amd64", "oracle8 4.18"),
+            ("ol 3.10.0-1160.el7.x86_64 1 amd64", "oracle7 3.10"),
+            (
+                "amazonlinux2 5.10.102-99.473.amzn2.x86_64 1 amd64",
+                "amzn2 5.10",
+            ),
+            ("fedora 6.2.9-300.fc38.x86_64 1 amd64", "fc38"),
+            ("photon 5.10.118-10.ph4 1 amd64", "ph4 5.10"),
+            ("photon 4.19.112-1.ph3-aws 1 amd64", "ph3 4.19"),
+            ("ubuntu-generic 5.15.0-91-generic 101 amd64", "jammy 5.15"),
+            (
+                "ubuntu-generic 5.15.0-91-generic 101~20.04.1 amd64",
+                "focal 5.15",
+            ),
+            ("ubuntu-aws 5.3.0-1021-aws 1 amd64", "5.3"),
+            ("debian 6.1.176-1-amd64 1 amd64", "bookworm 6.1"),
+            ("debian 6.12.43-1~bpo12+1-amd64 1 amd64", "bookworm 6.12"),
+            ("debian 5.10.0-0.deb10.17-rt-amd64 1 amd64", "buster 5.10"),
+            ("debian 6.0.2-1-amd64 1 amd64", "6.0"),
+            ("sles 5.14.21-150400.24.33-default 1 amd64", "15.4 5.14"),
+            ("arch 6.0.10.zen2-1 1 amd64", ""),
+            ("flatcar 3033.2.4 1 amd64", ""),
+            ("nixos 6.0.1 1 amd64", ""),
+        ] {
+            assert_eq!(Series::of(&kernel(text).0).to_string(), series, "{text}");
+        }
+    }
+}
