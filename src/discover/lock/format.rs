@@ -64,7 +64,7 @@ struct Line<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<Date>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    accepted: bool,
+    settled: bool,
 }
 
 /// The text of a lock, for messages that point into it.
@@ -287,7 +287,7 @@ fn read_line(
             (None, Some(since)) => State::Unconfirmed(since),
             (None, None) => State::Confirmed,
         },
-        is_accepted: line.accepted,
+        is_settled: line.settled,
     })
 }
 
@@ -339,7 +339,7 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
             State::Gone(since) => Some(since),
             State::Confirmed | State::Unconfirmed(_) => None,
         },
-        accepted: locked.is_accepted,
+        settled: locked.is_settled,
     };
     put_line(bytes, &line);
 }

@@ -1,8 +1,8 @@
 //! How far a source is believed that names fewer kernels than before.
 //!
 //! Loss is judged three times: for a target, for each of its releases and for each of their series, each architecture
-//! apart. What there was is the most that the last nights had: the lock remembers it by the kernels that are gone, each
-//! with its day, so that small losses add up and nothing has to be kept beside the kernels.
+//! apart. What there was is what the lock holds, and what left in the last nights with nothing in its place: the lock
+//! remembers kernels that are gone, each with its day, so that small losses add up and nothing has to be kept beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,25 +120,13 @@ pub(super) struct Judged {
     pub(super) verdicts: Vec<Verdict>,
 }
 
+/// The kernels of a group.
 #[derive(Default)]
 struct Count {
+    /// Those that the lock holds, and those that left in the last nights with nothing in their place.
+    before: usize,
     now: usize,
     came: usize,
-    /// For each of the last nights, today last: how many kernels there were when it began.
-    nights: Vec<usize>,
-    /// How many there were today, those that came and went today among them.
-    today: usize,
-}
-
-impl Count {
-    fn before(&self) -> usize {
-        self.nights
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or_default()
-            .max(self.today)
-    }
 }
 
 /// Judges a night.
@@ -171,7 +159,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
             target: target.clone(),
             series: series.clone(),
             architecture: *architecture,
-            before: count.before(),
+            before: count.before,
             now: count.now,
         });
     let (mut doubts, mut dispelled): (Vec<Doubt>, Vec<Doubt>) = (Vec::new(), Vec::new());
@@ -234,26 +222,52 @@ fn count(night: &Night<'_>, groups: &mut BTreeMap<Group, Count>) {
     for kernel in night.came {
         add(kernel, &|count| count.came += 1);
     }
-    let today = night.rules.today;
-    let nights = i64::from(night.rules.shrink_nights.min(night.rules.keep_gone_days));
-    let days: Vec<Date> = (0..nights)
-        .rev()
-        .map(|back| today.saturating_sub(back.days()))
-        .collect();
-    for locked in night.old.iter().filter(|locked| !locked.is_accepted) {
-        let gone = match locked.state {
-            State::Gone(day) => Some(day),
-            State::Confirmed | State::Unconfirmed(_) => None,
+    for locked in night.old {
+        let is_before = match locked.state {
+            State::Gone(day) => !locked.is_settled && is_recent(night.rules, day),
+            State::Confirmed | State::Unconfirmed(_) => true,
         };
-        let was_there = |day: Date| locked.first_seen < day && gone.is_none_or(|gone| gone >= day);
-        let is_today = gone.is_none() || gone == Some(today) && locked.first_seen == today;
-        add(&locked.kernel, &|count| {
-            count.nights.resize(days.len(), 0);
-            for (night, day) in count.nights.iter_mut().zip(&days) {
-                *night += usize::from(was_there(*day));
+        if is_before {
+            add(&locked.kernel, &|count| count.before += 1);
+        }
+    }
+}
+
+/// Whether a day is in the last nights, today among them.
+fn is_recent(rules: &RefreshRules<'_>, day: Date) -> bool {
+    let nights = i64::from(rules.shrink_nights);
+    day > rules.today.saturating_sub(nights.days())
+}
+
+/// Settles what left as far as new kernels of the same release came: a suite that replaces its kernels loses none. Those
+/// that came in this night make up for this night's losses first. `gone` are kernels with state gone, `came` are new ones.
+pub(super) fn settle<'a>(
+    gone: &mut [LockedKernel],
+    came: impl Iterator<Item = &'a Kernel>,
+    today: Date,
+) {
+    let release_of = |kernel: &Kernel| -> Group {
+        let series = Series::of(kernel).without_line();
+        (kernel.target.clone(), series, kernel.architecture)
+    };
+    let mut news: BTreeMap<Group, usize> = BTreeMap::new();
+    if gone.iter().all(|locked| locked.is_settled) {
+        return;
+    }
+    for kernel in came {
+        *news.entry(release_of(kernel)).or_default() += 1;
+    }
+    for is_tonight in [true, false] {
+        for locked in gone.iter_mut() {
+            let left_tonight = matches!(locked.state, State::Gone(day) if day == today);
+            if locked.is_settled || left_tonight != is_tonight {
+                continue;
             }
-            count.today += usize::from(is_today);
-        });
+            if let Some(count @ 1..) = news.get_mut(&release_of(&locked.kernel)) {
+                *count -= 1;
+                locked.is_settled = true;
+            }
+        }
     }
 }
 
@@ -269,7 +283,7 @@ fn is_doubtful(
         Some(release) if is_line => release.came.saturating_sub(count.came),
         _ => 0,
     };
-    let before = count.before();
+    let before = count.before;
     let lost = before.saturating_sub(count.now + came);
     // One kernel that leaves is no series that vanishes, unless it is all that the target has.
     if lost == 0 || lost == 1 && *series != Series::default() {

@@ -109,7 +109,7 @@ pub(super) fn combine(
         }),
         first_seen: ours.first_seen.min(theirs.first_seen),
         state: combine_states(base.map(|locked| locked.state), ours.state, theirs.state),
-        is_accepted: ours.is_accepted || theirs.is_accepted,
+        is_settled: ours.is_settled || theirs.is_settled,
     })
 }
 

@@ -53,8 +53,9 @@ pub struct LockedKernel {
     pub first_seen: Date,
     /// Whether its source still names it.
     pub state: State,
-    /// Whether a person said that it is really gone: then it counts no more for what there was.
-    pub is_accepted: bool,
+    /// Whether its leaving is settled, because others came in its place or a person said that it is really gone: then it
+    /// counts no more for what there was.
+    pub is_settled: bool,
 }
 
 impl LockedKernel {

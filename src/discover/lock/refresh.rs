@@ -176,7 +176,7 @@ impl Refresh<'_> {
             first_seen,
             kernel,
             state: State::Confirmed,
-            is_accepted: false,
+            is_settled: false,
         });
     }
 
@@ -244,9 +244,7 @@ impl Refresh<'_> {
             }
             let is_asked = (self.asked.takes)(&locked.kernel);
             let is_kernel = guard::counts(&locked.kernel, self.asked.is_literal);
-            if is_asked && !is_kernel {
-                *is_found = true;
-            } else if !is_asked {
+            if !is_asked || !is_kernel {
                 *is_found = true;
                 self.changes.went.push(Arc::clone(&locked.kernel));
             }
@@ -274,7 +272,7 @@ impl Refresh<'_> {
                 }
                 Verdict::Believed | Verdict::Accepted => {
                     locked.state = State::Gone(self.rules.today);
-                    locked.is_accepted = verdict == Verdict::Accepted;
+                    locked.is_settled = verdict == Verdict::Accepted;
                     self.changes.went.push(kernel);
                 }
             }
@@ -283,14 +281,29 @@ impl Refresh<'_> {
         self.keep_gone();
     }
 
-    /// Keeps what left not too long ago.
+    /// Keeps what left not too long ago, and settles what new kernels make up for.
     fn keep_gone(&mut self) {
         let days = i64::from(self.rules.keep_gone_days).days();
         let first_day = self.rules.today.saturating_sub(days);
         let gone = self.old.iter().zip(&self.is_found).filter(
             |(locked, is_found)| matches!(locked.state, State::Gone(day) if !**is_found && day >= first_day),
         );
-        self.present.extend(gone.map(|(locked, _)| locked.clone()));
+        let gone: Vec<LockedKernel> = gone.map(|(locked, _)| locked.clone()).collect();
+        let is_gone = |locked: &LockedKernel| matches!(locked.state, State::Gone(_));
+        let (mut all, present): (Vec<_>, Vec<_>) = std::mem::take(&mut self.present)
+            .into_iter()
+            .partition(is_gone);
+        self.present = present;
+        all.extend(gone);
+        all.sort_by(|left, right| left.key().cmp(&right.key()));
+        let is_return = |kernel: &Kernel| {
+            let same = |locked: &LockedKernel| locked.kernel.identity().cmp(&kernel.identity());
+            self.old.binary_search_by(same).is_ok()
+        };
+        let came = self.changes.came.iter().map(|kernel| &**kernel);
+        let new = came.filter(|kernel| !is_return(kernel));
+        guard::settle(&mut all, new, self.rules.today);
+        self.present.extend(all);
     }
 }
 
