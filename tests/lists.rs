@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use common::workspace::Workspace;
@@ -241,10 +242,11 @@ fn rules_are_matched_together_as_one_by_one() {
         r#"target = "debian""#,
         r#"architecture = "arm64""#,
     ] {
-        rules += &format!("[[exclude]]\n{}\n", rule.replace(", kernel", "\nkernel"));
+        let rule = rule.replace(", kernel", "\nkernel");
+        writeln!(rules, "[[exclude]]\n{rule}").unwrap();
     }
     for number in 0..20 {
-        rules += &format!("[[exclude]]\nkernel = \"7.{number}-*\"\n");
+        writeln!(rules, "[[exclude]]\nkernel = \"7.{number}-*\"").unwrap();
     }
     workspace.put("m.toml", &rules);
     let report = workspace.run(&["plan", "m.toml"]);

@@ -89,9 +89,8 @@ fn utf8(mut bytes: Vec<u8>) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..good]
-            .iter()
-            .filter(|byte| **byte == b'\n')
+        let line = String::from_utf8_lossy(&error.as_bytes()[..good])
+            .matches('\n')
             .count();
         format!("line {} holds bytes that are not UTF-8", line + 1)
     })

@@ -199,7 +199,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
         })
     };
     doubts.retain(is_open);
-    judged.doubts = without_repetition(doubts);
+    judged.doubts = without_repetition(&doubts);
     judged
 }
 
@@ -293,7 +293,7 @@ fn is_doubtful(
 }
 
 /// Leaves out what a doubt about more says too: with the whole target, or all that a release has.
-fn without_repetition(doubts: Vec<Doubt>) -> Vec<Doubt> {
+fn without_repetition(doubts: &[Doubt]) -> Vec<Doubt> {
     let says_the_same = |doubt: &Doubt, other: &Doubt| {
         let is_wider =
             other.series == Series::default() || other.series == doubt.series.without_line();
