@@ -48,7 +48,7 @@ pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{
     ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known, known_ids,
-    no_kernel_package, rules_of, subscription, unknown_target,
+    no_kernel_package, rules_of, series_of, subscription, unknown_target,
 };
 pub use repository::{RpmIndex, RpmName};
 pub use series::Series;

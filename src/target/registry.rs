@@ -1,12 +1,18 @@
 //! Which targets there are.
 
 use super::package::PackageFormat;
+use super::series::Series;
 use super::{
     Debian, Subscription, Target, TreeKind, alinux, almalinux, amazonlinux, arch, bottlerocket,
     centos, fedora, flatcar, generic, minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu,
     vanilla,
 };
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
+
+/// The series of a kernel, by the rules of its target.
+pub fn series_of(kernel: &Kernel) -> Series {
+    find(&kernel.target).map_or_else(Series::default, |target| target.series(kernel))
+}
 
 /// Every target.
 pub static ALL: &[&dyn Target] = &[

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::find;
 use crate::kernel::Kernel;
 
 /// A distribution's release and upstream line: `el8`, `jammy 5.15`, `bookworm 6.1`, `amzn2 5.10`. Either can be empty; both
@@ -16,11 +15,6 @@ pub struct Series {
 }
 
 impl Series {
-    /// The series of a kernel, by the rules of its target.
-    pub fn of(kernel: &Kernel) -> Self {
-        find(&kernel.target).map_or_else(Self::default, |target| target.series(kernel))
-    }
-
     pub(super) fn of_release(release: impl Into<String>) -> Self {
         Self {
             release: release.into(),
@@ -109,7 +103,11 @@ mod tests {
             ("flatcar 3033.2.4 1 amd64", ""),
             ("nixos 6.0.1 1 amd64", ""),
         ] {
-            assert_eq!(Series::of(&kernel(text).0).to_string(), series, "{text}");
+            assert_eq!(
+                super::super::series_of(&kernel(text).0).to_string(),
+                series,
+                "{text}"
+            );
         }
     }
 }

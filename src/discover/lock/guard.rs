@@ -72,7 +72,7 @@ pub(super) fn counts(kernel: &Kernel, is_literal: bool) -> bool {
 
 /// What a kernel is judged by: target, release, series.
 fn groups_of(kernel: &Kernel) -> BTreeSet<Group> {
-    let series = Series::of(kernel);
+    let series = target::series_of(kernel);
     [Series::default(), series.without_line(), series]
         .into_iter()
         .map(|series| (kernel.target.clone(), series, kernel.architecture))
@@ -247,7 +247,7 @@ pub(super) fn settle<'a>(
     today: Date,
 ) {
     let release_of = |kernel: &Kernel| -> Group {
-        let series = Series::of(kernel).without_line();
+        let series = target::series_of(kernel).without_line();
         (kernel.target.clone(), series, kernel.architecture)
     };
     let mut news: BTreeMap<Group, usize> = BTreeMap::new();
