@@ -409,3 +409,29 @@ fn every_release_fits_its_target() {
         assert!(found.is_err(), "{kernel}");
     }
 }
+
+/// Each address is asked about with a request of its own, and both packages are asked for.
+#[test]
+fn few_addresses_are_guessed_for_a_kernel_of_ubuntu() {
+    let lists = Lists::read();
+    let mut kernels: Vec<Kernel> = lists
+        .entries
+        .iter()
+        .filter(|entry| entry.target.starts_with("ubuntu-"))
+        .map(bare)
+        .collect();
+    for (release, version) in [
+        ("5.15.0-91-generic", "101"),
+        ("6.5.0-1025-nvidia-64k", "26~22.04.1"),
+        ("5.15.0-1029-intel", "36~20.04.1"),
+        ("6.8.0-31-lowlatency", "31.1"),
+    ] {
+        for architecture in Architecture::ALL {
+            kernels.push(kernel("ubuntu", release, version, architecture));
+        }
+    }
+    for kernel in kernels {
+        let guesses = computed(&kernel).len();
+        assert!((2..=20).contains(&guesses), "{kernel}: {guesses}");
+    }
+}

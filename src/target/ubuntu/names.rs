@@ -13,6 +13,9 @@ const LTS_POOLS: [(&str, &str); 4] = [
     ("lts-xenial", "4.4"),
 ];
 
+/// The most addresses that are guessed for a kernel.
+const MOST_GUESSES: usize = 20;
+
 /// What names and addresses of one kernel are made of.
 pub(super) struct Names<'a> {
     release: &'a Release<'a>,
@@ -33,7 +36,7 @@ impl<'a> Names<'a> {
             release,
             version: release.version_of(version),
             architecture,
-            pools: pools(release),
+            pools: pools(release, version),
         }
     }
 
@@ -49,46 +52,56 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Calls `take` with every address that the package of the flavour can have, in order.
+    /// How many places of a package are guessed: each is asked for at every host, and a kernel has two packages.
+    fn places(&self) -> usize {
+        MOST_GUESSES / 2 / self.hosts().len()
+    }
+
+    /// Calls `take` with the addresses that the package of the flavour can have, the most probable first.
     pub(super) fn each_tree(&self, mut take: impl FnMut(&str)) {
         let [flavour, other] = self.release.flavours();
         let count = if flavour == other { 1 } else { 2 };
+        let flavours = || [flavour, other].into_iter().take(count);
+        let pools = self.pools.iter();
+        let places = pools.flat_map(|pool| flavours().map(move |flavour| (pool, flavour)));
         let mut file = String::new();
-        for pool in &self.pools {
-            for flavour in [flavour, other].into_iter().take(count) {
-                file.clear();
-                let (abi, version, architecture) =
-                    (self.release.abi(), self.version, self.architecture);
-                // Writing to a String cannot fail.
-                let _ = write!(
-                    file,
-                    "linux-headers-{abi}-{flavour}_{abi}.{version}_{architecture}.deb"
-                );
-                self.at_hosts(pool, &file, &mut take);
-            }
+        for (pool, flavour) in places.take(self.places()) {
+            file.clear();
+            let (abi, version, architecture) =
+                (self.release.abi(), self.version, self.architecture);
+            // Writing to a String cannot fail.
+            let _ = write!(
+                file,
+                "linux-headers-{abi}-{flavour}_{abi}.{version}_{architecture}.deb"
+            );
+            self.at_hosts(pool, &file, &mut take);
         }
     }
 
-    /// Calls `take` with every address that the package with what flavours share can have, in order.
+    /// Calls `take` with the addresses that the package with what flavours share can have, the most probable first: the
+    /// name that the rule gives in each pool, then others.
     pub(super) fn each_common(&self, mut take: impl FnMut(&str)) {
+        let names: Vec<_> = self.pools.iter().map(|pool| self.commons(pool)).collect();
+        let pools = || self.pools.iter().zip(&names);
+        let firsts = pools().filter_map(|(pool, names)| Some((pool, *names.first()?)));
+        let others =
+            pools().flat_map(|(pool, names)| names.iter().skip(1).map(move |name| (pool, *name)));
         let mut file = String::new();
-        for pool in &self.pools {
-            for (name, is_shared) in self.commons(pool) {
-                file.clear();
-                let (abi, version) = (self.release.abi(), self.version);
-                let architecture = if is_shared {
-                    "all"
-                } else {
-                    self.architecture.as_str()
-                };
-                let dash = if name.is_empty() { "" } else { "-" };
-                // Writing to a String cannot fail.
-                let _ = write!(
-                    file,
-                    "linux-{name}{dash}headers-{abi}_{abi}.{version}_{architecture}.deb"
-                );
-                self.at_hosts(pool, &file, &mut take);
-            }
+        for (pool, (name, is_shared)) in firsts.chain(others).take(self.places()) {
+            file.clear();
+            let (abi, version) = (self.release.abi(), self.version);
+            let architecture = if is_shared {
+                "all"
+            } else {
+                self.architecture.as_str()
+            };
+            let dash = if name.is_empty() { "" } else { "-" };
+            // Writing to a String cannot fail.
+            let _ = write!(
+                file,
+                "linux-{name}{dash}headers-{abi}_{abi}.{version}_{architecture}.deb"
+            );
+            self.at_hosts(pool, &file, &mut take);
         }
     }
 
@@ -149,8 +162,17 @@ fn is_of_architecture(pool: &str) -> bool {
     ["gcp", "gke", "raspi", "raspi2", "snapdragon"].contains(&first)
 }
 
-/// The pools that can hold a release, the most probable first.
-fn pools(release: &Release<'_>) -> Vec<String> {
+/// Whether a line is older than another.
+fn is_before(line: &str, major: u32, minor: u32) -> bool {
+    let mut numbers = line.split('.').map(|number| number.parse().unwrap_or(0));
+    let [found_major, found_minor] =
+        [numbers.next(), numbers.next()].map(Option::unwrap_or_default);
+    (found_major, found_minor) < (major, minor)
+}
+
+/// The pools that can hold a release, the most probable first. A kernel that was built for an older series says so in its
+/// version (`101~20.04.1`), and is in a pool with its line; others are in the pool of their flavour.
+fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
     let mut pools: Vec<String> = Vec::with_capacity(14);
     let mut add = |pool: String| {
         if !pools.contains(&pool) {
@@ -158,35 +180,68 @@ fn pools(release: &Release<'_>) -> Vec<String> {
         }
     };
     let (line, suffix) = (release.line(), release.suffix);
-    let [flavour, other] = release.flavours();
-    // The suffix of lists is the pool, but for the main one.
-    if !suffix.is_empty() && suffix != "generic" && !suffix.ends_with("-64k") {
+    let is_backport = release.version_of(version).contains('~');
+    // The suffix of lists is the pool, but for the main one; that of `uname -r` is the flavour.
+    let is_pool = without_line(suffix) != suffix
+        || suffix.starts_with("hwe")
+        || suffix.starts_with("lts-")
+        || suffix.ends_with("-hwe")
+        || suffix.ends_with("-edge");
+    if is_pool {
         add(suffix.to_owned());
     }
-    let mut of_flavour = |flavour: &str| {
+    for flavour in release.flavours() {
         let parent = match flavour.strip_suffix("-64k").unwrap_or(flavour) {
             "nvidia-lowlatency" => "nvidia",
+            // It has a source of its own since 5.15.
+            "lowlatency" if is_before(line, 5, 15) => "generic",
             parent => parent,
         };
-        if parent == "generic" {
-            return;
-        }
-        add(parent.to_owned());
-        add(format!("{parent}-{line}"));
-        add(format!("{parent}-hwe-{line}"));
-        add(format!("{parent}-hwe"));
-        add(format!("{parent}-edge"));
-    };
-    of_flavour(flavour);
-    of_flavour(other);
-    add(String::new());
-    let parent = flavour.strip_suffix("-64k").unwrap_or(flavour);
-    if ["generic", "lowlatency", "snapdragon"].contains(&parent) {
-        add(format!("hwe-{line}"));
-        add("hwe".to_owned());
-        add("hwe-edge".to_owned());
-        for (pool, _) in LTS_POOLS.iter().filter(|(_, of)| *of == line) {
-            add((*pool).to_owned());
+        // These were built from the main source once.
+        let is_main = ["generic", "lowlatency", "snapdragon"].contains(&parent);
+        let own = if parent == "generic" { "" } else { parent };
+        // Pools with a line in their names began with 5.0, for some flavours a little later.
+        let is_late = ["azure", "gcp"].contains(&parent);
+        let has_line_pools = !is_before(line, 5, if is_late { 1 } else { 0 });
+        let lts = LTS_POOLS.iter().filter(|(_, of)| *of == line);
+        if is_backport {
+            if own.is_empty() {
+                lts.for_each(|(pool, _)| add((*pool).to_owned()));
+            } else if has_line_pools {
+                let pool = if parent == "lowlatency" || parent == "nvidia" {
+                    format!("{parent}-hwe-{line}")
+                } else {
+                    format!("{parent}-{line}")
+                };
+                add(pool);
+            }
+            if is_main {
+                add(format!("hwe-{line}"));
+                add("hwe".to_owned());
+                add("hwe-edge".to_owned());
+            }
+            if !own.is_empty() {
+                add(own.to_owned());
+                add(format!("{parent}-edge"));
+                add(format!("{parent}-hwe"));
+                add(format!("{parent}-hwe-{line}"));
+                add(format!("{parent}-{line}"));
+            }
+            add(String::new());
+        } else {
+            add(own.to_owned());
+            if is_main {
+                add(String::new());
+            }
+            if !own.is_empty() {
+                add(format!("{parent}-{line}"));
+            }
+            if is_main {
+                // Its last kernels do not say what they were built for.
+                add("hwe".to_owned());
+                add(format!("hwe-{line}"));
+            }
+            add(String::new());
         }
     }
     pools
