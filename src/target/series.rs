@@ -70,7 +70,6 @@ pub(super) fn number_behind<'a>(text: &'a str, marks: &[&str]) -> Option<&'a str
 #[cfg(test)]
 mod tests {
     use super::super::testing::kernel;
-    use super::*;
 
     #[test]
     fn releases_and_lines() {

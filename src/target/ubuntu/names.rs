@@ -202,7 +202,7 @@ fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
         let own = if parent == "generic" { "" } else { parent };
         // Pools with a line in their names began with 5.0, for some flavours a little later.
         let is_late = ["azure", "gcp"].contains(&parent);
-        let has_line_pools = !is_before(line, 5, if is_late { 1 } else { 0 });
+        let has_line_pools = !is_before(line, 5, u32::from(is_late));
         let lts = LTS_POOLS.iter().filter(|(_, of)| *of == line);
         if is_backport {
             if own.is_empty() {
