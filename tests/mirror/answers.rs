@@ -154,7 +154,7 @@ fn lists_that_are_cut_off() {
     for (length, expected) in [
         (list.len() - 1, "EOF while parsing"),
         (90, "EOF while parsing"),
-        (0, "EOF while parsing"),
+        (0, "it is empty"),
     ] {
         let server = Server::run();
         server.expect(
