@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::artifact::phase_of;
 use super::events::Events;
 use super::memo::{Memo, Retries};
 use super::order::{History, longest_first};
@@ -20,6 +21,7 @@ use super::stop::{Stop, StopReason};
 use super::toolchain::Toolchains;
 use super::trees::CheckedTrees;
 use crate::cache::Outcomes;
+use crate::driver::Artifact;
 use crate::event::{BuildReport, EventKind};
 use crate::executor::Executor;
 use crate::failure::{Failure, FailureClass, Phase, Status};
@@ -256,7 +258,7 @@ impl Run {
         // What did not end by itself in time; executors clean up after jobs that are dropped.
         running.abort_all();
         for build in names.into_values() {
-            note(&mut result, Arc::new(BuildReport::not_run(&build)));
+            note(&mut result, Arc::new(cancelled(&build)));
         }
         for build in queue {
             note(&mut result, Arc::new(BuildReport::not_run(&build)));
@@ -271,10 +273,24 @@ impl Run {
 fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
     let message = format!("driverkit-matrix itself has a defect: {error}");
     let failure = Failure::new(FailureClass::Infrastructure, Phase::Store, message);
+    failed(build, |_| failure.clone())
+}
+
+/// The report of a build that was under way when the run was stopped, and did not end in time.
+fn cancelled(build: &Build) -> BuildReport {
+    let message = "interrupted, and did not end in time";
+    failed(build, |artifact| {
+        Failure::new(FailureClass::Cancelled, phase_of(artifact), message)
+    })
+}
+
+/// The report of a build of which nothing is known but its artifacts' failures.
+fn failed(build: &Build, failure_of: impl Fn(Artifact) -> Failure) -> BuildReport {
     let mut report = BuildReport::not_run(build);
     for artifact in &mut report.artifacts {
+        let failure = failure_of(artifact.artifact);
         artifact.status = failure.class.status();
-        artifact.failure = Some(failure.clone());
+        artifact.failure = Some(failure);
     }
     report
 }

@@ -136,7 +136,7 @@ fn a_second_signal_ends_the_run_at_once() {
 }
 
 #[test]
-fn job_that_ignores_a_signal_does_not_hold_up_the_manifest() {
+fn job_that_ignores_a_signal_is_cancelled_and_does_not_hold_up_the_manifest() {
     let grid = Grid::new();
     let deaf = json!({ "hangs": true, "ignores-cancellation": true });
     grid.fake(&[rule("module *", &deaf)]);
@@ -146,7 +146,9 @@ fn job_that_ignores_a_signal_does_not_hold_up_the_manifest() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let manifest = grid.manifest();
     assert_eq!(manifest.exit.as_ref().unwrap().code, 130);
-    assert_eq!(grid.statuses(), [Status::NotRun]);
+    assert_eq!(grid.statuses(), [Status::Cancelled]);
+    let (_, class, message) = grid.outcome();
+    assert_eq!(class, "cancelled", "{message}");
 }
 
 #[test]
