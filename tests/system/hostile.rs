@@ -1,6 +1,5 @@
 //! Nothing that comes in can do harm: downloads, archives, header trees, drivers and what their jobs write.
 
-mod downloads;
 mod jobs;
 mod sandbox;
 mod trees;

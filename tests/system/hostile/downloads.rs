@@ -1,1 +1,0 @@
-//! What a server sends: broken, cut short, different the next time.
