@@ -60,6 +60,7 @@ fn json() {
       "build_count": 1,
       "artifact_count": 1,
       "duplicate_count": 0,
+      "unconfirmed_kernel_count": 0,
       "builds": [
         {
           "id": "10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1",
