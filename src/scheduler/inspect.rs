@@ -99,21 +99,11 @@ impl Pipeline {
         for release in &wanted.uts_releases {
             key = key.field("kernel release", release);
         }
-        for glob in wanted.target.mount_points() {
-            key = key.field("mount point", glob);
-        }
-        for input in inputs {
-            key = key.field("tree", input.tree);
-        }
-        let work = async {
-            self.materialise(inputs).await?;
-            match self.look_everywhere(wanted, inputs) {
-                Ok(inspection) => Work::of_facts(&inspection, Phase::Unpack),
-                Err(halt) => self.own_failure(inputs.iter().map(|input| input.tree), halt),
-            }
-        };
-        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
-        match (done.facts(Phase::Unpack), at_expected) {
+        let look = || self.look_everywhere(wanted, inputs);
+        match (
+            self.look(wanted, inputs, mode, key, look).await,
+            at_expected,
+        ) {
             (Err(Halt::Failed(_)), Some(failed)) => Err(Halt::Failed(failed)),
             (inspected, _) => inspected,
         }
@@ -138,6 +128,19 @@ impl Pipeline {
                 key = key.field("kernel release", release);
             }
         }
+        let look = || self.look_inside(wanted, inputs);
+        self.look(wanted, inputs, mode, key, look).await
+    }
+
+    /// What `look` finds in the trees, as a step whose key begins with `key`.
+    async fn look(
+        &self,
+        wanted: &WantedTree<'_>,
+        inputs: &[Input],
+        mode: Mode,
+        mut key: KeyBuilder,
+        look: impl FnOnce() -> Result<Inspection, Halt> + Send,
+    ) -> Result<Inspection, Halt> {
         for glob in wanted.target.mount_points() {
             key = key.field("mount point", glob);
         }
@@ -146,7 +149,7 @@ impl Pipeline {
         }
         let work = async {
             self.materialise(inputs).await?;
-            match self.look_inside(wanted, inputs) {
+            match look() {
                 Ok(inspection) => Work::of_facts(&inspection, Phase::Unpack),
                 Err(halt) => self.own_failure(inputs.iter().map(|input| input.tree), halt),
             }
