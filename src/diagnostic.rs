@@ -252,8 +252,7 @@ fn shown(character: char) -> char {
     match character {
         '\n' => '\n',
         '\t' => ' ',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        control if control.is_control() => '\u{fffd}',
+        other if redact::acts_on_a_reader(other) => char::REPLACEMENT_CHARACTER,
         other => other,
     }
 }

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::redact::acts_on_a_reader;
+
 /// Why a build did not give its artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -336,7 +338,8 @@ pub fn printable(text: &str) -> String {
         .by_ref()
         .take(LONGEST_TEXT_CHARACTERS)
         .map(|character| {
-            if acts_on_a_reader(character) {
+            let is_space = matches!(character, '\n' | '\t');
+            if !is_space && acts_on_a_reader(character) {
                 char::REPLACEMENT_CHARACTER
             } else {
                 character
@@ -347,16 +350,6 @@ pub fn printable(text: &str) -> String {
         printable.push('\u{2026}');
     }
     printable
-}
-
-/// Control characters, and those that change the direction in which text is read.
-fn acts_on_a_reader(character: char) -> bool {
-    let is_space = matches!(character, '\n' | '\t');
-    let changes_direction = matches!(
-        character,
-        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    (character.is_control() && !is_space) || changes_direction
 }
 
 fn printable_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -81,6 +81,16 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// Returns whether a terminal or a spreadsheet acts on a character instead of showing it: control characters (line ends
+/// and tabs are some), separators of lines and paragraphs, and those that change the direction in which text is read.
+pub fn acts_on_a_reader(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
 /// How the value of a command line flag is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagValue {

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use crate::redact::acts_on_a_reader;
+
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -65,10 +67,7 @@ impl Style {
 /// Makes foreign text safe to print on one line: line ends and tabs become spaces, every other control character
 /// and every character that changes the direction of text becomes `U+FFFD`.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let is_harmless = |character: char| {
-        !character.is_control()
-            && !matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let is_harmless = |character| !acts_on_a_reader(character);
     if text.chars().all(is_harmless) {
         return Cow::Borrowed(text);
     }
