@@ -52,6 +52,9 @@ pub enum EventKind {
         build: BuildId,
         /// The phase.
         phase: Phase,
+        /// The plain file with the log of its job while the job runs; none where no job runs yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live_log: Option<PathBuf>,
     },
     /// A transient failure; the phase will be tried again.
     Retrying {

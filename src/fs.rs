@@ -135,6 +135,11 @@ impl PendingFile {
         self.file.path()
     }
 
+    /// Returns the open file, to read back what was written.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
     /// Makes the content durable and gives the file its name, replacing what was there.
     pub fn keep(self) -> Result<(), FileError> {
         let path = self.path.clone();

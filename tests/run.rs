@@ -28,6 +28,8 @@ mod offline;
 mod packages;
 #[path = "run/prepared.rs"]
 mod prepared;
+#[path = "run/rebuild.rs"]
+mod rebuild;
 #[path = "common/server.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod server;

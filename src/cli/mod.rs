@@ -20,8 +20,10 @@ mod kernel_headers;
 mod kernels;
 mod lock;
 mod lock_notes;
+mod logs;
 mod output;
 mod plan;
+mod rebuild;
 mod recorded;
 mod refresh;
 mod run;
@@ -117,6 +119,8 @@ enum Command {
     Validate(import::ValidateArguments),
     Images(Box<images::ImagesArguments>),
     Run(Box<run::RunArguments>),
+    Rebuild(Box<rebuild::RebuildArguments>),
+    Logs(logs::LogsArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Verify(verify::VerifyArguments),
@@ -361,6 +365,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Validate(command) => command.execute(&context),
                 Command::Images(command) => command.execute(&context),
                 Command::Run(command) => command.execute(&context),
+                Command::Rebuild(command) => command.execute(&context),
+                Command::Logs(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
                 Command::Verify(command) => command.execute(&context),

@@ -1,8 +1,11 @@
 //! The command line as a run records it: in its manifest, its journal and the first line of its logs.
 
-use clap::{Command, CommandFactory as _};
+use std::ffi::OsString;
 
-use super::Arguments;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command, CommandFactory as _};
+
+use super::{Arguments, command_first};
 use crate::redact::{self, FlagValue};
 
 /// Returns this process's command line without secrets.
@@ -14,6 +17,67 @@ pub(super) fn recorded_command() -> Vec<String> {
 fn redact_command(words: impl IntoIterator<Item = String>) -> Vec<String> {
     let command = Arguments::command();
     redact::command(words, |flag| flag_value(&command, flag))
+}
+
+/// Returns this process's command line without secrets, with the flag that makes it build again whatever is known.
+pub(super) fn rebuild_command() -> Vec<String> {
+    let mut words = recorded_command();
+    let flag = "--rebuild";
+    if !words.iter().any(|word| word == flag) {
+        words.push(flag.to_owned());
+    }
+    words
+}
+
+/// Arguments that say how much is told, and what `rebuild` itself is asked for.
+const NOT_REPEATED: [&str; 7] = [
+    "build", "color", "json", "keep", "log", "log_file", "verbose",
+];
+
+/// Returns what follows `rebuild BUILD` to repeat a build of this process's command line: of its arguments those that
+/// `rebuild` has too, without secrets.
+pub(super) fn rebuild_words() -> Vec<String> {
+    rebuild_words_of(std::env::args_os())
+}
+
+fn rebuild_words_of(arguments: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let mut command = Arguments::command();
+    command.build();
+    let given = command
+        .clone()
+        .try_get_matches_from(command_first(arguments));
+    let (Ok(given), Some(rebuild)) = (given, command.find_subcommand("rebuild")) else {
+        return Vec::new();
+    };
+    let Some((_, given)) = given.subcommand() else {
+        return Vec::new();
+    };
+    let words = rebuild
+        .get_arguments()
+        .filter(|argument| !NOT_REPEATED.contains(&argument.get_id().as_str()))
+        .flat_map(|argument| words_of(argument, given))
+        .collect::<Vec<_>>();
+    redact_command(words)
+}
+
+/// The words of an argument, where it was given on the command line.
+fn words_of(argument: &clap::Arg, given: &ArgMatches) -> Vec<String> {
+    let id = argument.get_id().as_str();
+    let is_given = given.try_contains_id(id).is_ok_and(|is_there| is_there)
+        && given.value_source(id) == Some(ValueSource::CommandLine);
+    if !is_given {
+        return Vec::new();
+    }
+    let flag = argument.get_long().map(|long| format!("--{long}"));
+    if matches!(argument.get_action(), ArgAction::SetTrue) {
+        return flag.into_iter().collect();
+    }
+    let values = given.get_raw(id).into_iter().flatten();
+    let words = values.flat_map(|value| {
+        let value = value.to_string_lossy().into_owned();
+        flag.clone().into_iter().chain([value])
+    });
+    words.collect()
 }
 
 /// How the value of `flag` (`--name`, `-n`) is recorded, whichever command has it. An argument whose environment
@@ -39,6 +103,38 @@ fn flag_value(command: &Command, flag: &str) -> FlagValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rebuild_repeats_what_says_how_a_build_is_done() {
+        for (given, expected) in [
+            (
+                "run m.toml n.toml --target debian --kernel 6.* --only a -j 4 --retry failed --verbose",
+                "m.toml n.toml",
+            ),
+            (
+                "--cache /c --offline run --out o --mirror debian=http://u:secret@h/d --executor local",
+                "--out o --executor local --cache /c --mirror debian=http://h/d --offline",
+            ),
+            (
+                "run m.toml --toolchain=host --docker-host unix:///a --docker-host unix:///b --locked",
+                "m.toml --docker-host unix:///a --docker-host unix:///b --locked --toolchain host",
+            ),
+            (
+                "run --builderimage a:b --color never --log debug --shard 1/3",
+                "--builderimage a:b",
+            ),
+            ("rebuild x --keep --out o", "--out o"),
+        ] {
+            let words = ["driverkit-matrix"].into_iter().chain(given.split(' '));
+            let found = rebuild_words_of(words.map(OsString::from));
+            let sorted = |text: &str| {
+                let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+                words.sort();
+                words
+            };
+            assert_eq!(sorted(&found.join(" ")), sorted(expected), "{given}");
+        }
+    }
 
     #[test]
     fn secrets_of_every_command_are_hidden() {

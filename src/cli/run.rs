@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::execution::Execution;
 use super::lock_notes::{fill_in_locks, store_configs};
+use super::recorded::rebuild_words;
 use super::session::{Session, new_run_id};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::event::Event;
@@ -46,7 +47,7 @@ pub(super) struct RunArguments {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
-    execution: Execution,
+    pub(super) execution: Execution,
 }
 
 pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
@@ -67,6 +68,20 @@ pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
 }
 
 impl RunArguments {
+    /// The run of one build into `out`.
+    pub(super) fn of_one(selection: Selection, out: PathBuf, execution: Execution) -> Self {
+        Self {
+            selection,
+            jobs: Some(1),
+            out,
+            fail_fast: false,
+            retry: Vec::new(),
+            deadline: None,
+            verbose: false,
+            execution,
+        }
+    }
+
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let planned = self.plan(context)?;
@@ -136,19 +151,8 @@ impl RunArguments {
             deadline: self.deadline,
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
             history: history(&self.out, planned),
-            reproduce: self.reproduce(),
+            reproduce: Reproduce::Rebuild(rebuild_words()),
         }
-    }
-
-    /// The command line without the words that select builds.
-    fn reproduce(&self) -> Reproduce {
-        let files = self
-            .selection
-            .files
-            .iter()
-            .map(|file| file.display().to_string());
-        let words = ["driverkit-matrix".to_owned(), "run".to_owned()];
-        Reproduce::Selecting(words.into_iter().chain(files).collect())
     }
 
     fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, CliError> {

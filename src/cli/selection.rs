@@ -15,7 +15,7 @@ use crate::matrix::{Matrix, Pattern, Selector};
 use crate::plan::{Expansion, Filter, FilterError, Plan, Shard, expand};
 
 /// Which builds a command is about.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Selection {
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]

@@ -4,7 +4,7 @@
 //! the format follows. The last line may be torn.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -130,31 +130,83 @@ impl Journal {
 
 /// Hands the events of a journal to `take`, in order, up to its end or its first unreadable line.
 pub fn read_journal(path: &Path, mut take: impl FnMut(Event)) -> Result<JournalEnd, JournalError> {
-    let file = File::open(path).map_err(FileError::of("read", path))?;
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let mut line = Vec::new();
-    let mut next = |line: &mut Vec<u8>| -> Result<bool, io::Error> {
-        line.clear();
-        Ok(reader.read_until(b'\n', line)? > 0)
-    };
-    next(&mut line).map_err(FileError::of("read", path))?;
-    let header: Header = serde_json::from_slice(&line).map_err(|_| JournalError::NoJournal {
-        path: path.to_owned(),
-    })?;
-    if header.journal_schema > SCHEMA {
-        let found = header.journal_schema;
-        return Err(JournalError::NewerSchema {
-            path: path.to_owned(),
-            found,
-        });
-    }
-    let mut number = 1;
-    while next(&mut line).map_err(FileError::of("read", path))? {
-        number += 1;
-        match serde_json::from_slice(&line) {
-            Ok(event) => take(event),
-            Err(_) => return Ok(JournalEnd::Torn { line: number }),
+    let mut reader = JournalReader::open(path)?;
+    loop {
+        match reader.next_event()? {
+            Next::Event(event) => take(*event),
+            Next::End => return Ok(JournalEnd::Whole),
+            Next::Torn => {
+                return Ok(JournalEnd::Torn {
+                    line: reader.line + 1,
+                });
+            }
         }
     }
-    Ok(JournalEnd::Whole)
+}
+
+/// What a journal has next.
+pub(super) enum Next {
+    /// An event.
+    Event(Box<Event>),
+    /// Nothing; a run that goes on may write more.
+    End,
+    /// A line that cannot be read, such as one that is being written.
+    Torn,
+}
+
+/// Reads a journal that may still grow.
+pub(super) struct JournalReader {
+    reader: BufReader<File>,
+    path: PathBuf,
+    /// The number of the last line that was read, from 1.
+    line: usize,
+    /// The start of a line whose end is not written yet.
+    partial: Vec<u8>,
+}
+
+impl JournalReader {
+    /// Opens a journal and reads its header.
+    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+        let file = File::open(path).map_err(FileError::of("read", path))?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut line = Vec::new();
+        reader
+            .read_until(b'\n', &mut line)
+            .map_err(FileError::of("read", path))?;
+        let header: Header =
+            serde_json::from_slice(&line).map_err(|_| JournalError::NoJournal {
+                path: path.to_owned(),
+            })?;
+        if header.journal_schema > SCHEMA {
+            let found = header.journal_schema;
+            return Err(JournalError::NewerSchema {
+                path: path.to_owned(),
+                found,
+            });
+        }
+        Ok(Self {
+            reader,
+            path: path.to_owned(),
+            line: 1,
+            partial: Vec::new(),
+        })
+    }
+
+    /// Returns the next event. After [`Next::End`] it may be asked again.
+    pub(super) fn next_event(&mut self) -> Result<Next, JournalError> {
+        self.reader
+            .read_until(b'\n', &mut self.partial)
+            .map_err(FileError::of("read", &self.path))?;
+        if self.partial.is_empty() {
+            return Ok(Next::End);
+        }
+        match serde_json::from_slice(&self.partial) {
+            Ok(event) => {
+                self.line += 1;
+                self.partial.clear();
+                Ok(Next::Event(Box::new(event)))
+            }
+            Err(_) => Ok(Next::Torn),
+        }
+    }
 }

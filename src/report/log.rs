@@ -2,11 +2,12 @@
 //!
 //! In: the bytes of a job, as they come. Out: a zstd file whose first line is the command that does this one build
 //! again. Of a long log the head and the tail are kept, with a line between them that says how much is missing;
-//! the first error is near the start, the last words are at the end.
+//! the first error is near the start, the last words are at the end. While a job runs, its log is a plain file that
+//! can be read along.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use zstd::stream::{read::Decoder, write::Encoder};
@@ -52,7 +53,8 @@ pub fn log_path(artifact_path: &Path) -> PathBuf {
 /// A log being written; gone when dropped before [`Self::finish`].
 pub struct LogWriter {
     path: PathBuf,
-    encoder: Encoder<'static, PendingFile>,
+    /// The first line and the head, uncompressed.
+    head: PendingFile,
     limits: LogLimits,
     head_bytes: usize,
     tail: VecDeque<u8>,
@@ -63,16 +65,12 @@ pub struct LogWriter {
 impl LogWriter {
     /// Starts a log with its first line, usually the command that does the build again.
     pub fn create(path: &Path, first_line: &str, limits: LogLimits) -> Result<Self, FileError> {
-        let pending = PendingFile::create(path)?;
-        let mut encoder = Encoder::new(pending, LEVEL).map_err(FileError::of("write", path))?;
-        encoder
-            .include_checksum(true)
-            .map_err(FileError::of("write", path))?;
+        let mut head = PendingFile::create(path)?;
         let first_line = first_line.replace(['\n', '\r'], " ");
-        writeln!(encoder, "{first_line}").map_err(FileError::of("write", path))?;
+        writeln!(head, "{first_line}").map_err(FileError::of("write", path))?;
         Ok(Self {
             path: path.to_owned(),
-            encoder,
+            head,
             limits,
             head_bytes: 0,
             tail: VecDeque::new(),
@@ -81,27 +79,37 @@ impl LogWriter {
         })
     }
 
-    /// Makes the log durable under its name. An error of an earlier write shows here.
-    pub fn finish(mut self) -> Result<(), FileError> {
-        if self.left_out_bytes > 0 {
-            let marker = marker(self.left_out_bytes);
-            self.encode(marker.as_bytes());
-        }
-        let tail = std::mem::take(&mut self.tail);
-        let (first, second) = tail.as_slices();
-        self.encode(first);
-        self.encode(second);
-        let result = match self.error {
-            Some(error) => Err(error),
-            None => self.encoder.finish(),
-        };
-        result.map_err(FileError::of("write", self.path))?.keep()
+    /// Returns the path of the plain file that has the first line and the head while the log is written. It is gone
+    /// once the log is finished or dropped.
+    pub fn live_path(&self) -> &Path {
+        self.head.temporary_path()
     }
 
-    fn encode(&mut self, bytes: &[u8]) {
-        if self.error.is_none() {
-            self.error = self.encoder.write_all(bytes).err();
+    /// Compresses the log and makes it durable under its name. An error of an earlier write shows here.
+    pub fn finish(self) -> Result<(), FileError> {
+        let path = self.path.clone();
+        let pending = PendingFile::create(&path)?;
+        self.compress(pending)
+            .map_err(FileError::of("write", path))?
+            .keep()
+    }
+
+    fn compress(mut self, pending: PendingFile) -> io::Result<PendingFile> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
+        let mut encoder = Encoder::new(pending, LEVEL)?;
+        encoder.include_checksum(true)?;
+        let head = self.head.file();
+        head.seek(SeekFrom::Start(0))?;
+        io::copy(head, &mut encoder)?;
+        if self.left_out_bytes > 0 {
+            encoder.write_all(marker(self.left_out_bytes).as_bytes())?;
+        }
+        let (first, second) = self.tail.as_slices();
+        encoder.write_all(first)?;
+        encoder.write_all(second)?;
+        encoder.finish()
     }
 }
 
@@ -110,7 +118,9 @@ impl LogSink for LogWriter {
         let room = self.limits.head_bytes - self.head_bytes;
         let (head, rest) = bytes.split_at(bytes.len().min(room));
         self.head_bytes += head.len();
-        self.encode(head);
+        if self.error.is_none() {
+            self.error = self.head.write_all(head).err();
+        }
         // Of more than a whole tail only the end can stay.
         let (lost, rest) = rest.split_at(rest.len().saturating_sub(self.limits.tail_bytes));
         let too_many = (self.tail.len() + rest.len()).saturating_sub(self.limits.tail_bytes);
@@ -142,6 +152,7 @@ pub fn read_log(path: &Path) -> Result<String, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
     use proptest::prelude::*;
 
     fn limits(head_bytes: usize, tail_bytes: usize) -> LogLimits {
@@ -200,6 +211,18 @@ mod tests {
             error.contains("failed to read") && error.contains("b.log.zst"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_log_can_be_read_while_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.log.zst");
+        let mut log = LogWriter::create(&path, "run", LogLimits::default()).unwrap();
+        log.write(b"  CC main.o\n");
+        let live = log.live_path().to_owned();
+        assert_eq!(fs::read_to_string(&live).unwrap(), "run\n  CC main.o\n");
+        log.finish().unwrap();
+        assert!(!live.exists());
     }
 
     proptest! {

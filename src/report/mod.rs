@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `manifest.json`, `manifest.csv` | the newest run that got as far as finishing a build |
 //! | `.logs/` | compressed logs, named after the artifacts; see [`log_path`] |
-//! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests |
+//! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests, what was rebuilt to compare |
 //!
 //! No driver version starts with a dot, so the folders for the program's own use can never be taken for one.
 //! `docs/manifest.md` describes the files for those who read them.
@@ -18,7 +18,9 @@
 mod csv;
 mod differences;
 mod durations;
+mod excerpt;
 mod fan_out;
+mod follow;
 mod groups;
 mod journal;
 mod live;
@@ -40,13 +42,15 @@ use crate::fs::FileError;
 pub use csv::{COLUMNS, write_csv};
 pub use differences::{Difference, DifferenceKind, differences};
 pub use durations::Durations;
+pub use excerpt::{log_files, log_text};
 pub use fan_out::spawn;
+pub use follow::{FollowError, Followed, follow_log};
 pub use journal::{JournalEnd, JournalError, read_journal};
 pub use live::LiveProgress;
 pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
-    BuildRecord, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter, Named, Run, SCHEMA,
-    Totals, earlier_manifests, read_manifest,
+    BuildRecord, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter, ManifestUpdate,
+    Named, Run, SCHEMA, Totals, UpdateError, earlier_manifests, read_manifest,
 };
 pub use progress::{PlainProgress, progress};
 pub use single::{Detail, SingleProgress};
@@ -55,6 +59,9 @@ pub use terminal::{Style, Terminal, clean};
 
 /// The folder under `out/` for what only this program reads.
 pub const STATE_FOLDER: &str = ".driverkit-matrix";
+
+/// The directory under `out/` for what `rebuild` made without `--keep`.
+pub const REBUILT_FOLDER: &str = ".driverkit-matrix/rebuilt";
 
 /// The folder under `out/` for logs.
 const LOG_FOLDER: &str = ".logs";

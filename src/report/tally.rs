@@ -109,7 +109,7 @@ impl Tally {
                 };
                 self.running.insert(build.clone(), running);
             }
-            EventKind::PhaseStarted { build, phase } => {
+            EventKind::PhaseStarted { build, phase, .. } => {
                 if let Some(running) = self.running.get_mut(build) {
                     running.phase = Some(*phase);
                 }

@@ -41,6 +41,7 @@ impl Events {
         self.send(EventKind::PhaseStarted {
             build: build.id(),
             phase,
+            live_log: None,
         });
     }
 }

@@ -127,10 +127,6 @@ impl Pipeline {
             .map_err(|_| Halt::NotRun)?;
         self.may_begin(Mode::Run)?;
         let phase = request.phase;
-        self.events.send(EventKind::PhaseStarted {
-            build: build.id(),
-            phase,
-        });
         let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
         let output = self.store.temporary_folder().map_err(stored)?;
         let job = Job {
@@ -151,6 +147,11 @@ impl Pipeline {
             LogLimits::default(),
         )
         .map_err(stored)?;
+        self.events.send(EventKind::PhaseStarted {
+            build: build.id(),
+            phase,
+            live_log: Some(log.live_path().to_owned()),
+        });
         let executor = self.executor.get().ok_or(Halt::NotRun)?;
         let mut sink = Tee {
             log,

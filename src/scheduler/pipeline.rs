@@ -110,12 +110,13 @@ impl Pipeline {
     /// The command that does this one build again.
     pub(super) fn reproduce_command(&self, build: &Build) -> String {
         let id = build.id();
-        let (words, selection) = match &self.reproduce {
-            Reproduce::Selecting(words) => (words, vec!["--only", id.as_str()]),
-            Reproduce::Same(words) => (words, Vec::new()),
+        let (command, words) = match &self.reproduce {
+            Reproduce::Rebuild(words) => (vec!["driverkit-matrix", "rebuild", id.as_str()], words),
+            Reproduce::Same(words) => (Vec::new(), words),
         };
+        let words = words.iter().map(String::as_str);
         // Words of a command line hold no NUL.
-        shlex::try_join(words.iter().map(String::as_str).chain(selection)).unwrap_or_default()
+        shlex::try_join(command.into_iter().chain(words)).unwrap_or_default()
     }
 
     /// Does one build, or in [`Mode::Lookup`] only finds it: then `None` says that something of it has to be done.

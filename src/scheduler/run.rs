@@ -75,8 +75,8 @@ pub struct RunSettings {
 /// The command line that does one build again, for the first line of its logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reproduce {
-    /// These words and `--only BUILD`.
-    Selecting(Vec<String>),
+    /// `rebuild BUILD` and these words.
+    Rebuild(Vec<String>),
     /// These words: the command does one build anyway.
     Same(Vec<String>),
 }

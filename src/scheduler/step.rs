@@ -65,10 +65,14 @@ pub enum Mode {
     Lookup,
 }
 
-/// Which kept failures are done again: `--retry`.
+/// Which kept outcomes are done again: `--retry`, `rebuild`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryClasses {
     classes: BTreeSet<FailureClass>,
+    /// Whether artifacts that are in the cache are compiled again.
+    compiles_again: bool,
+    /// Whether an outcome that is in the cache stays there, whatever comes of doing it again.
+    keeps_known: bool,
 }
 
 impl RetryClasses {
@@ -76,11 +80,26 @@ impl RetryClasses {
     pub fn new(classes: impl IntoIterator<Item = FailureClass>) -> Self {
         Self {
             classes: classes.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Every kept failure and every artifact. The cache takes what comes of it only if `replaces_known`.
+    pub fn rebuild(replaces_known: bool) -> Self {
+        let classes = FailureClass::ALL.into_iter();
+        Self {
+            compiles_again: true,
+            keeps_known: !replaces_known,
+            ..Self::new(classes.filter(|class| class.is_deterministic()))
         }
     }
 
     fn wants(&self, outcome: &Outcome) -> bool {
-        matches!(&outcome.result, StepResult::Failure(failure) if self.classes.contains(&failure.class))
+        match &outcome.result {
+            StepResult::Failure(failure) => self.classes.contains(&failure.class),
+            StepResult::Artifact(_) => self.compiles_again,
+            _ => false,
+        }
     }
 }
 
@@ -212,10 +231,13 @@ impl StepRunner {
             _ => true,
         };
         if is_kept {
-            self.outcomes
-                .put(&outcome)
-                .map_err(|error| self.storage_failure(&error, phase))?;
-            self.made().insert(key);
+            let is_known = self.retry.keeps_known && self.read(key, phase)?.is_some();
+            if !is_known {
+                self.outcomes
+                    .put(&outcome)
+                    .map_err(|error| self.storage_failure(&error, phase))?;
+                self.made().insert(key);
+            }
         }
         Ok(Done {
             outcome: Arc::new(outcome),

@@ -3,6 +3,7 @@
 //! In: a kernel's header tree, or the bytes of a module or probe. Out: facts, or a list of defects. Nothing here
 //! compiles or loads anything, and hostile files only give defects.
 
+mod compare;
 mod module;
 mod probe;
 mod programs;
@@ -10,6 +11,7 @@ mod tree;
 
 use std::fmt;
 
+pub use compare::first_differing_section;
 pub use module::{ExpectedModule, verify_module};
 pub use probe::verify_probe;
 pub use programs::{HostProgram, LibcVersion, host_programs};

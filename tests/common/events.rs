@@ -295,6 +295,7 @@ pub(crate) fn small_run(run_id: &str) -> Vec<Event> {
             EventKind::PhaseStarted {
                 build: both.id(),
                 phase: Phase::Fetch,
+                live_log: None,
             },
         ),
         event(

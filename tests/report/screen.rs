@@ -67,7 +67,14 @@ fn a_long_silence_is_broken_only_while_builds_are_running() {
                     build: build.clone(),
                 },
             ),
-            event(0, EventKind::PhaseStarted { build, phase }),
+            event(
+                0,
+                EventKind::PhaseStarted {
+                    build,
+                    phase,
+                    live_log: None,
+                },
+            ),
         ],
     );
     progress.tick(now + Duration::from_secs(20)).unwrap();
@@ -217,6 +224,7 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
                 EventKind::PhaseStarted {
                     build: running.clone(),
                     phase: Phase::Module,
+                    live_log: None,
                 },
             ),
             built("6.1.1", 0),

@@ -240,7 +240,7 @@ fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
             text.lines()
                 .next()
                 .unwrap()
-                .contains(&format!("--only {BUILD}")),
+                .contains(&format!("rebuild {BUILD} ")),
             "{text}"
         );
         assert!(text.contains("unknown type name 'foo'"), "{text}");

@@ -2,16 +2,14 @@
 
 use clap::Args;
 
-use super::flags::{BuildFlags, Flags, ImageFlags, ProcessFlags};
+use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
 use super::single::Single;
 use super::values;
 use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
-use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, ImageRequest, Request, check_proxy};
 use crate::executor::DockerAddress;
-use crate::failure::FailureClass;
 use crate::image::{ImageSources, Login, RegistryAccess};
 
 /// Build one kernel's drivers in a container of the Docker daemon, as `driverkit docker` does
@@ -30,9 +28,8 @@ pub(in crate::cli) struct DockerArguments {
     /// Proxy of all downloads: http://, https:// or socks5://
     #[arg(long, value_name = "URL", value_parser = check_proxy)]
     proxy: Option<String>,
-    /// Try a failure again that is known from earlier: a class, or `failed` for all
-    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
-    retry: Vec<Vec<FailureClass>>,
+    #[command(flatten)]
+    again: AgainFlags,
     /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
     /// `ssh://[USER@]HOST`;
     /// repeatable, one that answers is taken [default: `DOCKER_HOST`, or the usual socket]
@@ -85,7 +82,7 @@ impl DockerArguments {
             request: &request,
             process: &self.process,
             proxy: self.proxy,
-            retry: self.retry.into_iter().flatten().collect(),
+            retry: self.again.classes(),
             environment: Vec::new(),
         };
         if self.process.dryrun {

@@ -8,7 +8,10 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Args};
 
+use crate::cli::run::parse_retry;
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
+use crate::failure::FailureClass;
+use crate::scheduler::RetryClasses;
 use crate::target;
 
 /// What was given on the command line, by key.
@@ -200,4 +203,24 @@ pub(in crate::cli) struct ProcessFlags {
     /// Seconds that one step of the build may take, at least 30
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = parse_timeout)]
     pub(in crate::cli) timeout: Duration,
+}
+
+/// What is done again although the cache has it.
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct AgainFlags {
+    /// Try a failure again that is known from earlier: a class, or `failed` for all
+    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
+    retry: Vec<Vec<FailureClass>>,
+    /// Compile again whatever is known from earlier
+    #[arg(long)]
+    rebuild: bool,
+}
+
+impl AgainFlags {
+    pub(super) fn classes(&self) -> RetryClasses {
+        if self.rebuild {
+            return RetryClasses::rebuild(true);
+        }
+        RetryClasses::new(self.retry.iter().flatten().copied())
+    }
 }

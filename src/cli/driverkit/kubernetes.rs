@@ -9,17 +9,15 @@ use clap::{Args, Parser};
 
 use super::cluster::{ClientFlags, PodFlags};
 use super::docker::image_sources;
-use super::flags::{BuildFlags, Flags, ImageFlags, ProcessFlags};
+use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
 use super::single::Single;
 use super::values;
 use crate::cli::cluster::ClusterArguments;
 use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
-use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{ClientRequest, PodRequest, Request, Values, check_proxy};
 use crate::executor::{ClientSettings, Executor, KubernetesExecutor, KubernetesSettings};
-use crate::failure::FailureClass;
 
 /// driverkit's namespace where none is named.
 const NAMESPACE: &str = "default";
@@ -59,9 +57,8 @@ struct PodBuild {
     /// Proxy of all downloads: http://, https:// or socks5://
     #[arg(long, value_name = "URL", value_parser = check_proxy)]
     proxy: Option<String>,
-    /// Try a failure again that is known from earlier: a class, or `failed` for all
-    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
-    retry: Vec<Vec<FailureClass>>,
+    #[command(flatten)]
+    again: AgainFlags,
     #[command(flatten)]
     folders: Folders,
 }
@@ -136,7 +133,7 @@ impl PodBuild {
             request: &request,
             process: &self.process,
             proxy: self.proxy,
-            retry: self.retry.into_iter().flatten().collect(),
+            retry: self.again.classes(),
             environment: Vec::new(),
         };
         if self.process.dryrun {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::dkms::{self, DkmsFlags};
-use super::flags::{BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
+use super::flags::{AgainFlags, BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
 use super::single::{Attempt, Single};
 use super::values;
 use crate::cli::execution::{compilers_of, infrastructure};
-use crate::cli::run::parse_retry;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
@@ -48,9 +47,8 @@ pub(in crate::cli) struct LocalArguments {
     /// Build without a sandbox, on machines that cannot make one
     #[arg(long)]
     no_sandbox: bool,
-    /// Try a failure again that is known from earlier: a class, or `failed` for all
-    #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
-    retry: Vec<Vec<FailureClass>>,
+    #[command(flatten)]
+    again: AgainFlags,
     #[command(flatten)]
     dkms_flags: DkmsFlags,
 }
@@ -148,7 +146,7 @@ impl LocalArguments {
             request,
             process: &self.process,
             proxy: None,
-            retry: self.retry.iter().flatten().copied().collect(),
+            retry: self.again.classes(),
             environment,
         }
     }

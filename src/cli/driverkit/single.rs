@@ -5,14 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use super::flags::ProcessFlags;
 use super::found;
-use crate::cli::recorded::recorded_command;
+use crate::cli::recorded::rebuild_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, LogLevel, Output, Request, shortened};
 use crate::event::{BuildReport, Event, EventKind};
 use crate::executor::Executor;
-use crate::failure::FailureClass;
 use crate::fetch::{self, Fetcher};
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
@@ -28,8 +27,8 @@ pub(super) struct Single<'a> {
     pub(super) request: &'a Request,
     pub(super) process: &'a ProcessFlags,
     pub(super) proxy: Option<String>,
-    /// Known failures of these classes are tried again.
-    pub(super) retry: Vec<FailureClass>,
+    /// What is done again although it is known.
+    pub(super) retry: RetryClasses,
     /// Further environment variables of the compile.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -151,9 +150,9 @@ impl Single<'_> {
                 jobs: 1,
                 fail_fast: false,
                 deadline: None,
-                retry: RetryClasses::new(self.retry.iter().copied()),
+                retry: self.retry.clone(),
                 history: History::default(),
-                reproduce: Reproduce::Same(recorded_command()),
+                reproduce: Reproduce::Same(rebuild_command()),
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder)],

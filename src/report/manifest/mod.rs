@@ -7,13 +7,16 @@
 mod read;
 mod record;
 mod totals;
+mod update;
 mod write;
 
 pub use read::{ManifestError, earlier_manifests, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};
 pub use totals::{LeftOutGroup, Totals};
+pub use update::{ManifestUpdate, UpdateError};
 pub use write::ManifestReporter;
 
+pub(super) use read::is_being_written;
 pub(super) use record::seconds;
 pub(super) use totals::exit_reason;
 

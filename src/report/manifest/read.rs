@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Manifest, SCHEMA};
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, Lock};
 use crate::report::STATE_FOLDER;
 use crate::report::journal::{JournalError, read_journal};
 
@@ -104,6 +104,11 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
         }
     }
     Ok(manifest)
+}
+
+/// Whether a run goes on that writes to the output directory `out`.
+pub(in crate::report) fn is_being_written(out: &Path) -> Result<bool, FileError> {
+    Lock::try_exclusive(&Paths::under(out).lock).map(|lock| lock.is_none())
 }
 
 /// The manifest of the run that wrote a journal, sorted; `None` when the journal holds no run.

@@ -97,9 +97,7 @@ impl ManifestReporter {
             keep_earlier(&self.out, &self.paths, &manifest.run.id)?;
             self.has_kept_earlier = true;
         }
-        manifest.sort();
-        write_file(&self.paths.json, |file| manifest.write_json(file))?;
-        write_file(&self.paths.csv, |file| write_csv(manifest, file))?;
+        write_files(manifest, &self.paths)?;
         if self.durations_changed {
             self.durations.write(&self.out)?;
             self.durations_changed = false;
@@ -152,6 +150,14 @@ impl Reporter for ManifestReporter {
         }
         Ok(())
     }
+}
+
+/// Writes a manifest as JSON and CSV.
+pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), ReportError> {
+    manifest.sort();
+    write_file(&paths.json, |file| manifest.write_json(file))?;
+    write_file(&paths.csv, |file| write_csv(manifest, file))?;
+    Ok(())
 }
 
 fn write_file(

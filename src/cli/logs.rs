@@ -1,0 +1,141 @@
+//! `logs`: what the jobs of a build said.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::print;
+use super::{CliError, Context, ExitStatus, ignore_broken_pipe};
+use crate::diagnostic::did_you_mean;
+use crate::driver::Artifact;
+use crate::plan::BuildId;
+use crate::report::{
+    BuildRecord, Followed, Manifest, ManifestError, follow_log, log_files, log_text, read_manifest,
+};
+
+/// How many names are listed of builds that match.
+const LISTED: usize = 10;
+
+/// Show the log of a build, its first error on top
+#[derive(Debug, Args)]
+pub(super) struct LogsArguments {
+    /// The build, as the manifest names it, or a part of its name that no other build has
+    #[arg(value_name = "BUILD")]
+    build: String,
+    /// Only the log of this artifact: module or probe
+    #[arg(long, value_name = "ARTIFACT")]
+    artifact: Option<Artifact>,
+    /// Output directory of the run
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Show the log as it grows, while a run goes on, until the build has ended
+    #[arg(long, short)]
+    follow: bool,
+    /// Print only the paths of the compressed logs
+    #[arg(long, conflicts_with = "follow")]
+    path: bool,
+}
+
+impl LogsArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        if self.follow && self.follow(context)? {
+            return Ok(ExitStatus::Success);
+        }
+        let manifest = read_newest(&self.out)?;
+        let build = find_build(&manifest, &self.build)?;
+        if self.path {
+            let files = log_files(&self.out, build, self.artifact);
+            let paths: String = files
+                .into_iter()
+                .filter_map(|(_, path)| path)
+                .map(|path| format!("{}\n", path.display()))
+                .collect();
+            print(&paths)?;
+        } else {
+            print(&log_text(&self.out, build, self.artifact)?)?;
+        }
+        Ok(ExitStatus::Success)
+    }
+
+    /// Shows the log as it grows. Returns false when no run goes on, so that the log of the last one is what is wanted.
+    fn follow(&self, context: &Context) -> Result<bool, CliError> {
+        let is_wanted = |id: &BuildId| id.as_str().contains(&self.build);
+        let mut followed = None;
+        ignore_broken_pipe(|output| {
+            followed = Some(follow_log(&self.out, is_wanted, output));
+            Ok(())
+        })?;
+        match followed {
+            Some(Ok(Followed::NoRun)) => {
+                context.notice("no run goes on: this is the log of the last one");
+                Ok(false)
+            }
+            Some(Ok(Followed::Finished(report))) => {
+                for artifact in &report.artifacts {
+                    let (id, status) = (&report.build_id, artifact.status);
+                    context.notice(&format!("{id}, {}: {status}", artifact.artifact));
+                }
+                Ok(true)
+            }
+            Some(Ok(Followed::RunEnded)) => {
+                context.notice("the run has ended without this build");
+                Ok(true)
+            }
+            Some(Err(crate::report::FollowError::Io(error)))
+                if error.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                Ok(true)
+            }
+            Some(Err(error)) => Err(CliError::input(error.to_string())),
+            None => Ok(true),
+        }
+    }
+}
+
+/// Reads the manifest of the last run, or of the one that goes on.
+pub(super) fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
+    let path = out.join("manifest.json");
+    read_manifest(&path).map_err(|error| match error {
+        ManifestError::File(error) if error.is_not_found() => CliError::Input {
+            message: format!("{} does not exist", path.display()),
+            help: Some("name the output directory of a run with --out DIR".to_owned()),
+        },
+        error => CliError::input(error.to_string()),
+    })
+}
+
+/// Returns the build called `name`, or the only one whose name contains it.
+pub(super) fn find_build<'a>(
+    manifest: &'a Manifest,
+    name: &str,
+) -> Result<&'a BuildRecord, CliError> {
+    let mut builds = manifest.builds.iter();
+    if let Some(build) = builds.find(|build| build.build_id.as_str() == name) {
+        return Ok(build);
+    }
+    let ids = || manifest.builds.iter().map(|build| build.build_id.as_str());
+    let matching: Vec<&BuildRecord> = manifest
+        .builds
+        .iter()
+        .filter(|build| build.build_id.as_str().contains(name))
+        .collect();
+    match matching.as_slice() {
+        [build] => Ok(build),
+        [] => Err(CliError::Input {
+            message: format!("no build of the last run is called `{name}`"),
+            help: did_you_mean(name, ids()),
+        }),
+        several => {
+            let names = several.iter().take(LISTED);
+            let mut names: Vec<&str> = names.map(|build| build.build_id.as_str()).collect();
+            if several.len() > LISTED {
+                names.push("...");
+            }
+            Err(CliError::Input {
+                message: format!("{} builds match `{name}`", several.len()),
+                help: Some(format!("name one of them: {}", names.join(", "))),
+            })
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `rebuild`: compiles one build again and compares the result with what is there.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::cache::print_json;
+use super::execution::Execution;
+use super::lock_notes::store_configs;
+use super::output::print;
+use super::run::RunArguments;
+use super::session::Session;
+use super::{CliError, Context, ExitStatus, Selection};
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::event::{ArtifactReport, BuildReport, Event, EventKind};
+use crate::failure::{Failure, Status};
+use crate::plan::BuildId;
+use crate::report::{
+    self, ManifestUpdate, REBUILT_FOLDER, ReportError, Reporter, Terminal, UpdateError,
+};
+use crate::scheduler::{RetryClasses, RunSettings, Stop, Toolchains};
+use crate::verify::first_differing_section;
+
+/// Compile one build again and compare the result
+///
+/// The build is done even if the cache has it, and whatever came of it before. Without --keep, nothing of the output
+/// directory or the cache changes: what was made is put below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an artifact
+/// cannot be built, or is different from the one in the output directory.
+#[derive(Debug, Args)]
+pub(super) struct RebuildArguments {
+    /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
+    #[arg(value_name = "BUILD")]
+    build: String,
+    /// Matrix files [default: matrices/*.toml]
+    #[arg(value_name = "FILES")]
+    files: Vec<PathBuf>,
+    /// Output directory of the run
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Put the result into the cache, the output directory and its manifest, in the place of what is there
+    #[arg(long)]
+    keep: bool,
+    /// Fail when a lock is missing or stale instead of making it
+    #[arg(long)]
+    locked: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+/// What became of an artifact, and what it was before.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    artifact: Artifact,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure>,
+    /// The digest of the file in the output directory, before.
+    before: Option<Sha256>,
+    /// The digest of what was built.
+    now: Option<Sha256>,
+    /// The first section in which the two differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_difference: Option<String>,
+    /// Where it is.
+    path: Option<PathBuf>,
+    log: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rebuilt {
+    build_id: BuildId,
+    artifacts: Vec<Comparison>,
+}
+
+/// Keeps the report of the one build.
+struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
+
+impl Reporter for Recorder {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        if let EventKind::BuildFinished(report) = &event.kind {
+            // There is one build.
+            drop(self.0.set(report.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl RebuildArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let (keep, json, out) = (self.keep, self.json, self.out.clone());
+        let run = self.as_run();
+        let planned = run.plan(context)?;
+        let build = planned
+            .plan
+            .builds
+            .first()
+            .ok_or_else(|| CliError::input("the plan has no such build"))?;
+        // Before anything is done, and held until the end.
+        let update = if keep {
+            Some(open_manifest(&out)?)
+        } else {
+            None
+        };
+        let before: Vec<(Artifact, Option<Vec<u8>>)> = build
+            .artifacts
+            .iter()
+            .map(|&artifact| {
+                let path = out.join(build.artifact_path(artifact));
+                (artifact, std::fs::read(path).ok())
+            })
+            .collect();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let parts = run.parts(context, &planned, sender, Arc::new(Stop::default()))?;
+        store_configs(&parts.store, &planned)?;
+        let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
+        let report = Arc::new(OnceLock::new());
+        let session = Session {
+            settings: RunSettings {
+                retry: RetryClasses::rebuild(keep),
+                ..run.settings(&planned)
+            },
+            plan: &planned.plan,
+            jobs_are_given: true,
+            shard: None,
+            matrices: planned.matrices.clone(),
+            parts,
+            reporters: vec![
+                report::progress(Terminal::stderr(), false),
+                Box::new(Recorder(report.clone())),
+            ],
+            receiver,
+        };
+        let connect = async || run.execution.connect(context, uses_host).await;
+        let status = ExitStatus::of(&session.carry_out(connect)?);
+        let Some(report) = report.get() else {
+            return Ok(status);
+        };
+        if let Some(update) = update {
+            update.replace(report).map_err(update_error)?;
+        }
+        let rebuilt = Rebuilt {
+            build_id: report.build_id.clone(),
+            artifacts: report
+                .artifacts
+                .iter()
+                .zip(&before)
+                .map(|(now, (_, before))| compare(&run.out, now, before.as_deref()))
+                .collect(),
+        };
+        if json {
+            print_json(&rebuilt)?;
+        } else {
+            print(&draw(&rebuilt, &out))?;
+        }
+        let is_different = |artifact: &Comparison| {
+            artifact.now.is_some() && artifact.before.is_some() && artifact.now != artifact.before
+        };
+        if status == ExitStatus::Success && rebuilt.artifacts.iter().any(is_different) {
+            return Ok(ExitStatus::Incomplete);
+        }
+        Ok(status)
+    }
+
+    /// The run that does it. Without --keep its output directory is one of its own.
+    fn as_run(self) -> RunArguments {
+        let out = if self.keep {
+            self.out
+        } else {
+            self.out.join(REBUILT_FOLDER)
+        };
+        let selection = Selection {
+            files: self.files,
+            only: vec![self.build],
+            locked: self.locked,
+            ..Selection::default()
+        };
+        RunArguments::of_one(selection, out, self.execution)
+    }
+}
+
+fn open_manifest(out: &Path) -> Result<ManifestUpdate, CliError> {
+    ManifestUpdate::open(out).map_err(update_error)
+}
+
+fn update_error(error: UpdateError) -> CliError {
+    let help = match &error {
+        UpdateError::Manifest(_) => "--keep replaces a build of a manifest: do a `run` first",
+        UpdateError::Unfinished { .. } => "do that `run` again first",
+        UpdateError::Report(_) => "leave out --keep to only compare",
+    };
+    CliError::Input {
+        message: error.to_string(),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// Compares an artifact in the directory `made` with the bytes that were there before.
+fn compare(made: &Path, report: &ArtifactReport, before: Option<&[u8]>) -> Comparison {
+    let path = report.path.as_ref().map(|path| made.join(path));
+    let digest = before.map(Sha256::of);
+    let now = path.as_ref().and_then(|path| std::fs::read(path).ok());
+    let first_difference = match (before, &now) {
+        (Some(before), Some(now)) => first_differing_section(before, now),
+        _ => None,
+    };
+    Comparison {
+        artifact: report.artifact,
+        status: report.status,
+        failure: report.failure.clone(),
+        before: digest,
+        now: report.sha256,
+        first_difference,
+        path,
+        log: report.log.as_ref().map(|log| made.join(log)),
+    }
+}
+
+fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
+    let mut text = String::new();
+    for artifact in &rebuilt.artifacts {
+        let name = artifact.artifact;
+        let result = match (artifact.before, artifact.now) {
+            (Some(before), Some(now)) if before == now => {
+                format!("the same bytes as in {} ({})", out.display(), now.short())
+            }
+            (Some(before), Some(now)) => {
+                let section = artifact.first_difference.as_deref();
+                let section = section.map_or_else(String::new, |section| {
+                    format!(", first difference in section {section}")
+                });
+                let (before, now) = (before.short(), now.short());
+                format!(
+                    "different from the one in {}: {before} before, {now} now{section}",
+                    out.display()
+                )
+            }
+            (None, Some(now)) => {
+                let out = out.display();
+                format!("built ({}); {out} has none to compare with", now.short())
+            }
+            (before, None) => {
+                let what = artifact.failure.as_ref();
+                let what = what.map_or_else(
+                    || artifact.status.to_string(),
+                    |failure| failure.to_string(),
+                );
+                let before = if before.is_some() {
+                    format!("; {} has one", out.display())
+                } else {
+                    String::new()
+                };
+                format!("not built: {what}{before}")
+            }
+        };
+        text.push_str(&format!("{name}: {result}\n"));
+        let files = [("file", &artifact.path), ("log", &artifact.log)];
+        for (what, path) in files {
+            if let Some(path) = path {
+                text.push_str(&format!("  {what}: {}\n", path.display()));
+            }
+        }
+    }
+    text
+}

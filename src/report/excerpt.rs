@@ -1,0 +1,86 @@
+//! The logs of one build of a manifest, the first error on top: for `logs`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::progress::failure_text;
+use super::{BuildRecord, read_log};
+use crate::driver::Artifact;
+use crate::event::ArtifactReport;
+use crate::fs::FileError;
+
+/// Returns where the logs of a build are, by artifact; nothing for one without a log.
+pub fn log_files(
+    out: &Path,
+    build: &BuildRecord,
+    wanted: Option<Artifact>,
+) -> Vec<(Artifact, Option<PathBuf>)> {
+    artifacts(build, wanted)
+        .map(|report| {
+            let path = report.log.as_ref().map(|path| out.join(path));
+            (report.artifact, path)
+        })
+        .collect()
+}
+
+/// Returns the logs of a build as text: for each artifact its status, its first error, and the whole log. Two artifacts
+/// with one log (of a step that both need) have it once.
+///
+/// # Errors
+///
+/// A log that the manifest names and that cannot be read.
+pub fn log_text(
+    out: &Path,
+    build: &BuildRecord,
+    wanted: Option<Artifact>,
+) -> Result<String, FileError> {
+    let mut text = String::new();
+    let mut shown: Option<String> = None;
+    for report in artifacts(build, wanted) {
+        head(&mut text, build, report);
+        let Some(path) = &report.log else {
+            text.push_str("no log: no job ran for it\n");
+            continue;
+        };
+        let path = out.join(path);
+        let log = read_log(&path)?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "log: {}", path.display());
+        if shown.as_ref() == Some(&log) {
+            text.push_str("the same log as above\n");
+            continue;
+        }
+        let _ = writeln!(text, "\n{}", log.trim_end());
+        shown = Some(log);
+    }
+    Ok(text)
+}
+
+fn artifacts(
+    build: &BuildRecord,
+    wanted: Option<Artifact>,
+) -> impl Iterator<Item = &ArtifactReport> {
+    let is_wanted =
+        move |report: &&ArtifactReport| wanted.is_none_or(|artifact| artifact == report.artifact);
+    build.artifacts.iter().filter(is_wanted)
+}
+
+fn head(text: &mut String, build: &BuildRecord, report: &ArtifactReport) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let before = if report.failure_is_cached {
+        " (in an earlier run)"
+    } else {
+        ""
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{}, {}: {}{before}",
+        build.build_id, report.artifact, report.status
+    );
+    if let Some(failure) = &report.failure {
+        let _ = writeln!(text, "{}", failure_text(failure));
+    }
+}

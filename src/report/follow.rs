@@ -1,0 +1,133 @@
+//! Reads the log of a build along while its run goes on: for `logs --follow`.
+//!
+//! The journal says where the log of the job is that runs now; that file is read until the next job of the build
+//! begins or the build ends.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::STATE_FOLDER;
+use super::journal::{JournalError, JournalReader, Next};
+use super::manifest::is_being_written;
+use crate::event::{BuildReport, Event, EventKind};
+use crate::plan::BuildId;
+
+/// How often files are asked for more.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A journal that has not grown for this long may be a dead run's.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// How reading along ended.
+pub enum Followed {
+    /// No run writes to the output directory.
+    NoRun,
+    /// The build has ended.
+    Finished(Arc<BuildReport>),
+    /// The run ended, or was killed, without this build.
+    RunEnded,
+}
+
+/// Why reading along failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The log cannot be read, or the output cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Writes the logs of the jobs of a build to `output` as they grow, until the build has ended. `is_wanted` says which
+/// build that is. Of the jobs that have ended before, nothing is shown.
+pub fn follow_log(
+    out: &Path,
+    is_wanted: impl Fn(&BuildId) -> bool,
+    output: &mut dyn Write,
+) -> Result<Followed, FollowError> {
+    let path = out.join(STATE_FOLDER).join("journal.jsonl");
+    let mut journal = match JournalReader::open(&path) {
+        Ok(journal) => journal,
+        Err(JournalError::File(error)) if error.is_not_found() => return Ok(Followed::NoRun),
+        Err(error) => return Err(error.into()),
+    };
+    let mut log = LiveLog::default();
+    let mut last_event = Instant::now();
+    loop {
+        let mut newest = None;
+        let mut ended = None;
+        while let Next::Event(event) = journal.next_event()? {
+            last_event = Instant::now();
+            match of_build(*event, &is_wanted) {
+                Some(News::Job(path, title)) => newest = Some((path, title)),
+                Some(News::Ended(followed)) => ended = Some(followed),
+                None => {}
+            }
+        }
+        log.copy(output)?;
+        if let Some(followed) = ended {
+            return Ok(followed);
+        }
+        if let Some((path, title)) = newest {
+            writeln!(output, "==> {title}")?;
+            log.open(&path);
+            log.copy(output)?;
+        }
+        output.flush()?;
+        if last_event.elapsed() > QUIET && !is_being_written(out).unwrap_or(true) {
+            return Ok(Followed::RunEnded);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+enum News {
+    /// A job has begun: its log, and what it is called.
+    Job(std::path::PathBuf, String),
+    Ended(Followed),
+}
+
+fn of_build(event: Event, is_wanted: impl Fn(&BuildId) -> bool) -> Option<News> {
+    match event.kind {
+        EventKind::PhaseStarted {
+            build,
+            phase,
+            live_log: Some(log),
+        } if is_wanted(&build) => Some(News::Job(log, format!("{build}: {phase}"))),
+        EventKind::BuildFinished(report) if is_wanted(&report.build_id) => {
+            Some(News::Ended(Followed::Finished(report)))
+        }
+        EventKind::RunFinished { .. } => Some(News::Ended(Followed::RunEnded)),
+        _ => None,
+    }
+}
+
+/// The log that is being read along.
+#[derive(Default)]
+struct LiveLog {
+    file: Option<File>,
+}
+
+impl LiveLog {
+    /// Goes on with the log at `path`; one whose job has ended already is gone.
+    fn open(&mut self, path: &Path) {
+        self.file = File::open(path).ok();
+    }
+
+    fn copy(&mut self, output: &mut dyn Write) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                size_bytes => output.write_all(&buffer[..size_bytes])?,
+            }
+        }
+    }
+}

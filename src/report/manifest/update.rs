@@ -1,0 +1,80 @@
+//! Replaces single builds of a manifest: for `rebuild --keep`.
+
+use std::path::{Path, PathBuf};
+
+use super::read::Paths;
+use super::write::write_files;
+use super::{BuildRecord, Manifest, ManifestError, Totals, read_manifest};
+use crate::event::BuildReport;
+use crate::fs::Lock;
+use crate::report::ReportError;
+
+/// Why single builds of a manifest cannot be replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// It cannot be written, or another run is writing it.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The run that wrote it did not end.
+    #[error("{} is of a run that did not finish", path.display())]
+    Unfinished {
+        /// The manifest.
+        path: PathBuf,
+    },
+}
+
+/// The manifest of a finished run, held so that no run writes it meanwhile.
+pub struct ManifestUpdate {
+    paths: Paths,
+    manifest: Manifest,
+    _lock: Lock,
+}
+
+impl ManifestUpdate {
+    /// Reads the manifest in the output directory `out` and keeps runs away from it.
+    pub fn open(out: &Path) -> Result<Self, UpdateError> {
+        let paths = Paths::under(out);
+        let lock = Lock::try_exclusive(&paths.lock).map_err(ReportError::File)?;
+        let Some(lock) = lock else {
+            let out = out.to_owned();
+            return Err(ReportError::OutInUse { out }.into());
+        };
+        let manifest = read_manifest(&paths.json)?;
+        if manifest.run.finished.is_none() {
+            let path = paths.json;
+            return Err(UpdateError::Unfinished { path });
+        }
+        Ok(Self {
+            paths,
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// Puts `report` in the place of what the manifest has of that build, counts again, and writes the manifest as
+    /// JSON and CSV. A build that the manifest does not have is added.
+    pub fn replace(mut self, report: &BuildReport) -> Result<(), UpdateError> {
+        let record = BuildRecord::from(report);
+        let manifest = &mut self.manifest;
+        let id = record.build_id.clone();
+        let planned = (
+            manifest.totals.builds_planned,
+            manifest.totals.artifacts_planned,
+        );
+        match manifest.builds.iter_mut().find(|old| old.build_id == id) {
+            Some(old) => *old = record,
+            None => manifest.builds.push(record),
+        }
+        manifest.totals = Totals::planned(planned.0, planned.1);
+        for build in &manifest.builds {
+            manifest.totals.add(build);
+        }
+        let at = report.finished.strftime("%Y-%m-%dT%H:%M:%SZ");
+        manifest.run.notes.push(format!("{id} was rebuilt at {at}"));
+        write_files(manifest, &self.paths)?;
+        Ok(())
+    }
+}

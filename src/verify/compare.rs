@@ -1,0 +1,63 @@
+//! Where two builds of one artifact differ.
+
+use object::{Object as _, ObjectSection as _};
+
+/// The section with the sections' names, which says nothing of its own.
+const NAMES: &str = ".shstrtab";
+
+/// Returns the name of the first section that two ELF files do not have in common, byte for byte: `.text`. Files that
+/// are not ELF, or that differ outside of their sections, have none.
+pub fn first_differing_section(left: &[u8], right: &[u8]) -> Option<String> {
+    let (left, right) = (
+        object::File::parse(left).ok()?,
+        object::File::parse(right).ok()?,
+    );
+    let name = |section: &object::Section<'_, '_>| section.name().unwrap_or_default().to_owned();
+    for section in left.sections() {
+        if name(&section) == NAMES {
+            continue;
+        }
+        let other = right.sections().find(|other| name(other) == name(&section));
+        let is_equal = other.is_some_and(|other| {
+            matches!((section.data(), other.data()), (Ok(left), Ok(right)) if left == right)
+        });
+        if !is_equal {
+            return Some(name(&section));
+        }
+    }
+    let known: Vec<String> = left.sections().map(|section| name(&section)).collect();
+    let mut names = right.sections().map(|section| name(&section));
+    names.find(|name| !known.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::write::Object;
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind};
+
+    fn elf(sections: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut file = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        for (name, data) in sections {
+            let id = file.add_section(Vec::new(), name.as_bytes().to_vec(), SectionKind::Data);
+            file.append_section_data(id, data, 1);
+        }
+        file.write().unwrap()
+    }
+
+    #[test]
+    fn first_section_that_differs_is_named() {
+        let one = elf(&[(".a", b"1"), (".b", b"2")]);
+        assert_eq!(first_differing_section(&one, &one), None);
+        for (other, expected) in [
+            (elf(&[(".a", b"1"), (".b", b"3")]), ".b"),
+            (elf(&[(".a", b"0"), (".b", b"3")]), ".a"),
+            (elf(&[(".a", b"1")]), ".b"),
+            (elf(&[(".a", b"1"), (".b", b"2"), (".c", b"3")]), ".c"),
+        ] {
+            let found = first_differing_section(&one, &other);
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+        assert_eq!(first_differing_section(b"no", b"ELF"), None);
+    }
+}
