@@ -46,12 +46,11 @@ impl LogsArguments {
         let build = find_build(&manifest, &self.build)?;
         if self.path {
             let files = log_files(&self.out, build, self.artifact);
-            let paths: String = files
-                .into_iter()
-                .filter_map(|(_, path)| path)
-                .map(|path| format!("{}\n", path.display()))
-                .collect();
-            print(&paths)?;
+            for (_, path) in files {
+                if let Some(path) = path {
+                    print(&format!("{}\n", path.display()))?;
+                }
+            }
         } else {
             print(&log_text(&self.out, build, self.artifact)?)?;
         }

@@ -1,5 +1,6 @@
 //! `rebuild`: compiles one build again and compares the result with what is there.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +96,7 @@ impl RebuildArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let (keep, json, out) = (self.keep, self.json, self.out.clone());
-        let run = self.as_run();
+        let run = self.into_run();
         let planned = run.plan(context)?;
         let build = planned
             .plan
@@ -143,7 +144,9 @@ impl RebuildArguments {
             return Ok(status);
         };
         if let Some(update) = update {
-            update.replace(report).map_err(update_error)?;
+            update
+                .replace(report)
+                .map_err(|error| update_error(&error))?;
         }
         let rebuilt = Rebuilt {
             build_id: report.build_id.clone(),
@@ -169,7 +172,7 @@ impl RebuildArguments {
     }
 
     /// The run that does it. Without --keep its output directory is one of its own.
-    fn as_run(self) -> RunArguments {
+    fn into_run(self) -> RunArguments {
         let out = if self.keep {
             self.out
         } else {
@@ -186,11 +189,11 @@ impl RebuildArguments {
 }
 
 fn open_manifest(out: &Path) -> Result<ManifestUpdate, CliError> {
-    ManifestUpdate::open(out).map_err(update_error)
+    ManifestUpdate::open(out).map_err(|error| update_error(&error))
 }
 
-fn update_error(error: UpdateError) -> CliError {
-    let help = match &error {
+fn update_error(error: &UpdateError) -> CliError {
+    let help = match error {
         UpdateError::Manifest(_) => "--keep replaces a build of a manifest: do a `run` first",
         UpdateError::Unfinished { .. } => "do that `run` again first",
         UpdateError::Report(_) => "leave out --keep to only compare",
@@ -247,10 +250,7 @@ fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
             }
             (before, None) => {
                 let what = artifact.failure.as_ref();
-                let what = what.map_or_else(
-                    || artifact.status.to_string(),
-                    |failure| failure.to_string(),
-                );
+                let what = what.map_or_else(|| artifact.status.to_string(), ToString::to_string);
                 let before = if before.is_some() {
                     format!("; {} has one", out.display())
                 } else {
@@ -259,11 +259,12 @@ fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
                 format!("not built: {what}{before}")
             }
         };
-        text.push_str(&format!("{name}: {result}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name}: {result}");
         let files = [("file", &artifact.path), ("log", &artifact.log)];
         for (what, path) in files {
             if let Some(path) = path {
-                text.push_str(&format!("  {what}: {}\n", path.display()));
+                let _ = writeln!(text, "  {what}: {}", path.display());
             }
         }
     }

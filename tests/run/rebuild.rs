@@ -246,7 +246,11 @@ fn logs_follow_shows_what_a_job_says_while_it_runs() {
         let text = std::fs::read_to_string(grid.path("journal")).unwrap_or_default();
         text.contains("module ")
     });
-    let shown = std::fs::File::create(grid.path("shown")).unwrap();
+    grid.write("shown", "");
+    let shown = std::fs::File::options()
+        .append(true)
+        .open(grid.path("shown"))
+        .unwrap();
     let mut follow = std::process::Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
         .args(["logs", "--follow", BUILD])
         .current_dir(grid.path(""))
