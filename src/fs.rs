@@ -14,37 +14,36 @@ pub use foreign::{ForeignError, ForeignFolder};
 
 /// An operation on a file that failed, with the operation and the path.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} {}: {source}", path.display())]
+#[error("failed to {operation} {}: {cause}", path.display())]
 pub struct FileError {
     /// What was tried: `read`, `write`, `create folder`.
     pub operation: &'static str,
     /// The file or folder.
     pub path: PathBuf,
     /// The cause.
-    #[source]
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 impl FileError {
     /// Makes a converter for `map_err`.
     pub fn of(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self {
+        move |cause| Self {
             operation,
             path,
-            source,
+            cause,
         }
     }
 
     /// Whether the file or folder does not exist.
     pub fn is_not_found(&self) -> bool {
-        self.source.kind() == io::ErrorKind::NotFound
+        self.cause.kind() == io::ErrorKind::NotFound
     }
 
     /// Whether the disk or the quota is full, so that going on makes no sense.
     pub fn is_disk_full(&self) -> bool {
         matches!(
-            self.source.kind(),
+            self.cause.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
     }

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod discover;
 pub mod driver;
 pub mod driverkit;
+pub mod error;
 pub mod event;
 pub mod executor;
 pub mod failure;

@@ -14,6 +14,9 @@ pub const HIDDEN: &str = "***";
 /// What stands in the place of a URL's query.
 const HIDDEN_QUERY: &str = "?...";
 
+/// How messages begin what they write in the place of a URL's host: that is not a secret.
+const PLACEHOLDERS: [&str; 2] = ["[USER@]HOST", "HOST"];
+
 /// Returns a URL without user name, password, query and fragment; `?...` says that there was a query. A text without
 /// `://` is a path and comes back as it is.
 pub fn url(text: &str) -> Cow<'_, str> {
@@ -22,6 +25,9 @@ pub fn url(text: &str) -> Cow<'_, str> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
+    if PLACEHOLDERS.iter().any(|name| authority.starts_with(name)) {
+        return Cow::Borrowed(text);
+    }
     let host = authority.rsplit_once('@').map(|(_, host)| host);
     let path_end = path.find(['?', '#']);
     if host.is_none() && path_end.is_none() {
@@ -151,6 +157,11 @@ mod tests {
             ("https://host/a.deb#secret", "https://host/a.deb"),
             ("http://host/a+b~c.deb", "http://host/a+b~c.deb"),
             ("a@b/c?d", "a@b/c?d"),
+            ("ssh://[USER@]HOST", "ssh://[USER@]HOST"),
+            (
+                "tcp://HOST:PORT?certificates=/DIR",
+                "tcp://HOST:PORT?certificates=/DIR",
+            ),
         ] {
             assert_eq!(url(given), shown);
         }

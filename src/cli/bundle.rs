@@ -57,8 +57,10 @@ impl BundleArguments {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
-                    .map_err(|error| CliError::Infrastructure {
-                        message: format!("failed to start the network runtime: {error}"),
+                    .map_err(|error| {
+                        CliError::infrastructure(format!(
+                            "failed to start the network runtime: {error}"
+                        ))
                     })?;
                 let notes = runtime.block_on(renew_sources(&fetcher, &planned.plan));
                 let missing = runtime.block_on(fetch_all(&fetcher, &planned));
@@ -106,7 +108,7 @@ fn said(what: &str, size: BundleSize, bundle: &std::path::Path) -> String {
 fn bundle_error(error: BundleError) -> CliError {
     match error {
         BundleError::Store(error) => CliError::File(error),
-        other => CliError::input(other.to_string()),
+        other => CliError::input(crate::error::chain(&other)),
     }
 }
 

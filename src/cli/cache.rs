@@ -139,9 +139,8 @@ impl CacheArguments {
 }
 
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Infrastructure {
-        message: error.to_string(),
-    })?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::infrastructure(error.to_string()))?;
     print(&(text + "\n"))
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::builder_flags::BuilderFlags;
 use super::{CliError, Context, images};
 #[cfg(feature = "kubernetes")]
+use crate::error::chain;
 use crate::executor::KubernetesExecutor;
 use crate::executor::{
     DockerAddress, DockerPool, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
@@ -139,7 +140,7 @@ impl Execution {
         }
         let text = std::env::var(FakeExecutor::VARIABLE).unwrap_or_default();
         let fake =
-            FakeExecutor::from_text(&text).map_err(|error| CliError::input(error.to_string()))?;
+            FakeExecutor::from_text(&text).map_err(|error| CliError::input(chain(&error)))?;
         Ok(Some(Arc::new(fake)))
     }
 
@@ -308,8 +309,8 @@ pub(super) fn ask_repositories(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Infrastructure {
-            message: format!("failed to start the runtime: {error}"),
+        .map_err(|error| {
+            CliError::infrastructure(format!("failed to start the runtime: {error}"))
         })?;
     let asked = runtime.block_on(sources.ask(foreign, &client, all));
     asked.map_err(of_sources)
@@ -322,19 +323,15 @@ pub(super) fn of_remembered(error: ForeignImagesError) -> CliError {
 pub(super) fn of_sources(error: ImageSourcesError) -> CliError {
     match error {
         ImageSourcesError::Index(diagnostic) => CliError::Diagnostics(vec![*diagnostic]),
-        error => CliError::Infrastructure {
-            message: error.to_string(),
-        },
+        error => CliError::infrastructure(error.to_string()),
     }
 }
 
 /// An executor that cannot be used at all.
 pub(super) fn infrastructure(error: &ExecutorError) -> CliError {
-    let cause = std::error::Error::source(error)
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default();
     CliError::Infrastructure {
-        message: format!("{error}{cause}"),
+        message: chain(error),
+        help: error.help().map(str::to_owned),
     }
 }
 

@@ -289,9 +289,7 @@ fn ask(
         Err(error) if error.is_bad_input() => {
             Err(CliError::Diagnostics(error.diagnostics(matrix, entry)))
         }
-        Err(error) => Err(CliError::Infrastructure {
-            message: error.to_string(),
-        }),
+        Err(error) => Err(CliError::infrastructure(error.to_string())),
     }
 }
 

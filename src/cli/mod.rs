@@ -39,7 +39,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::diagnostic::{Diagnostic, Severity, printable};
 use crate::discover::lock::LockError;
@@ -174,8 +174,10 @@ pub enum CliError {
     /// Something around the program is broken.
     #[error("{message}")]
     Infrastructure {
-        /// What is wrong and what to do.
+        /// What is wrong.
         message: String,
+        /// What to do.
+        help: Option<String>,
     },
 }
 
@@ -208,15 +210,25 @@ impl CliError {
         }
     }
 
+    /// Something around the program is broken.
+    pub fn infrastructure(message: impl Into<String>) -> Self {
+        Self::Infrastructure {
+            message: message.into(),
+            help: None,
+        }
+    }
+
     fn draw(&self, is_coloured: bool) -> String {
         match self {
             Self::Diagnostics(diagnostics) | Self::Lock(LockError::Contradictions(diagnostics)) => {
                 draw_all(diagnostics, is_coloured)
             }
             Self::Lock(LockError::Text(diagnostic)) => diagnostic.draw(is_coloured),
-            Self::Input { message, help } => Diagnostic::error(message)
-                .maybe_help(help.as_deref())
-                .draw(is_coloured),
+            Self::Input { message, help } | Self::Infrastructure { message, help } => {
+                Diagnostic::error(message)
+                    .maybe_help(help.as_deref())
+                    .draw(is_coloured)
+            }
             other => Diagnostic::error(other.to_string()).draw(is_coloured),
         }
     }
@@ -330,9 +342,17 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let is_flag = |text: &OsString| text.as_encoded_bytes().starts_with(b"-");
     if arguments.get(1).is_some_and(is_flag) {
-        let mut words = arguments.iter();
-        let command = words.position(|word| COMMANDS_OF_DRIVERKIT.iter().any(|name| word == name));
-        if let Some(position) = command {
+        let commands = Arguments::command();
+        let is_command = |word: &OsString| {
+            word.to_str()
+                .is_some_and(|word| commands.find_subcommand(word).is_some())
+        };
+        // `run --executor local` is none of driverkit's.
+        if let Some(position) = arguments.iter().position(is_command)
+            && COMMANDS_OF_DRIVERKIT
+                .iter()
+                .any(|name| arguments[position] == *name)
+        {
             arguments[1..=position].rotate_right(1);
         }
     }
@@ -387,6 +407,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err((error, is_coloured)) => {
             put_error(&error.draw(is_coloured));
             error.status().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commands_of_driverkit_move_before_their_flags() {
+        for (given, expected) in [
+            ("x -c a.yaml docker", "x docker -c a.yaml"),
+            (
+                "x --loglevel debug local --proxy docker",
+                "x local --loglevel debug --proxy docker",
+            ),
+            (
+                "x --offline run --executor local",
+                "x --offline run --executor local",
+            ),
+            ("x docker -c local", "x docker -c local"),
+            ("x --version", "x --version"),
+        ] {
+            let words = command_first(given.split(' ').map(OsString::from));
+            assert_eq!(words.join(std::ffi::OsStr::new(" ")), expected);
         }
     }
 }

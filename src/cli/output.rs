@@ -19,9 +19,9 @@ pub fn ignore_broken_pipe(
     // What it still holds would be written, and fail, once more.
     drop(buffered.into_parts());
     match written {
-        Err(error) if !pipe.is_closed => Err(CliError::Infrastructure {
-            message: format!("failed to write to standard output: {error}"),
-        }),
+        Err(error) if !pipe.is_closed => Err(CliError::infrastructure(format!(
+            "failed to write to standard output: {error}"
+        ))),
         _ => Ok(()),
     }
 }

@@ -348,8 +348,8 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Infrastructure {
-            message: format!("failed to start the network runtime: {error}"),
+        .map_err(|error| {
+            CliError::infrastructure(format!("failed to start the network runtime: {error}"))
         })
 }
 
@@ -375,11 +375,11 @@ fn failed(diagnostics: Vec<Diagnostic>, is_bad_input: bool, lock: &Path) -> CliE
     }
     let messages: Vec<&str> = diagnostics.iter().map(Diagnostic::message).collect();
     CliError::Infrastructure {
-        message: format!(
-            "{}\nhelp: name a mirror that can be reached in [mirrors] or with --mirror, or bring {} from a machine that \
-             has a network: with it nobody is asked",
-            messages.join("\n"),
+        message: messages.join("\n"),
+        help: Some(format!(
+            "name a mirror that can be reached in [mirrors] or with --mirror, or bring {} from a machine that has a \
+             network: with it nobody is asked",
             lock.display()
-        ),
+        )),
     }
 }

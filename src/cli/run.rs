@@ -158,9 +158,7 @@ impl RunArguments {
     fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, CliError> {
         let manifest = ManifestReporter::create(&self.out).map_err(|error| match error {
             ReportError::File(error) => CliError::File(error),
-            error => CliError::Infrastructure {
-                message: error.to_string(),
-            },
+            error => CliError::infrastructure(error.to_string()),
         })?;
         Ok(vec![
             Box::new(manifest),

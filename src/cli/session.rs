@@ -11,6 +11,7 @@ use super::execution::infrastructure;
 use super::recorded::recorded_command;
 use super::{CliError, ExitStatus};
 use crate::digest::Sha256;
+use crate::error::chain;
 use crate::event::{Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::fs::FileError;
@@ -152,8 +153,8 @@ impl Session<'_> {
         // Threads that unpack or hash stop at the next chunk, or die with the process.
         runtime.shutdown_timeout(SHUT_DOWN);
         let result = result?;
-        reported.map_err(|error| CliError::Infrastructure {
-            message: format!("failed to write the report of the run: {error}"),
+        reported.map_err(|error| {
+            CliError::infrastructure(format!("failed to write the report of the run: {error}"))
         })?;
         Ok(result)
     }
@@ -167,9 +168,7 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Infrastructure {
-            message: format!("failed to start the runtime: {error}"),
-        })
+        .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
 }
 
 /// Removes what dead runs left behind; that this is not possible now fails nothing.
@@ -177,7 +176,10 @@ async fn sweep(executor: &dyn Executor, events: &Events) {
     let message = match executor.sweep().await {
         Ok(0) => return,
         Ok(removed) => format!("removed {removed} leftovers of dead runs"),
-        Err(error) => format!("leftovers of dead runs could not be removed: {error}"),
+        Err(error) => format!(
+            "leftovers of dead runs could not be removed: {}",
+            chain(&error)
+        ),
     };
     events.send(EventKind::Note { message });
 }
@@ -188,8 +190,10 @@ async fn finish(executor: &dyn Executor, events: &Events) {
         events.send(EventKind::Note { message });
     }
     if let Err(error) = executor.finish().await {
-        let message =
-            format!("what the run made outside of the cache could not be removed: {error}");
+        let message = format!(
+            "what the run made outside of the cache could not be removed: {}",
+            chain(&error)
+        );
         events.send(EventKind::Note { message });
     }
 }

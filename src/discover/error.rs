@@ -32,10 +32,10 @@ pub enum DiscoverError {
         message: String,
     },
     /// A server did not give a list.
-    #[error("{source}")]
+    #[error("{cause}")]
     Fetch {
         /// What was tried.
-        source: FetchError,
+        cause: FetchError,
     },
     /// A mirror could not be read.
     #[error(transparent)]

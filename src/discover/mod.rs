@@ -207,7 +207,7 @@ async fn read_place(
         fetcher
             .get_index(&list.written, decode::MOST_BYTES)
             .await
-            .map_err(|source| at(DiscoverError::Fetch { source }))?
+            .map_err(|source| at(DiscoverError::Fetch { cause: source }))?
     } else {
         fs::read(&list.path()).map_err(|error| at(error.into()))?
     };

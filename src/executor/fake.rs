@@ -86,10 +86,10 @@ pub enum FakeError {
     #[error(transparent)]
     File(#[from] fs::FileError),
     /// It is not what it should be.
-    #[error("failed to read the fake executor's script: {0}")]
+    #[error("failed to read the fake executor's script")]
     Json(#[from] serde_json::Error),
     /// A rule's glob is none.
-    #[error("failed to read the fake executor's script: {0}")]
+    #[error("failed to read the fake executor's script")]
     Glob(#[from] globset::Error),
 }
 

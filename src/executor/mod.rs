@@ -230,9 +230,11 @@ pub enum ExecutorError {
     /// The daemon, the sandbox program or the disk failed; may succeed when tried again.
     #[error("{message}")]
     Infrastructure {
-        /// What is wrong and what to do.
+        /// What is wrong.
         message: String,
-        /// The cause.
+        /// What to do.
+        help: Option<&'static str>,
+        /// The cause, which the message does not repeat.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
@@ -242,6 +244,7 @@ impl ExecutorError {
     pub(crate) fn infrastructure(message: impl Into<String>) -> Self {
         Self::Infrastructure {
             message: message.into(),
+            help: None,
             source: None,
         }
     }
@@ -252,14 +255,31 @@ impl ExecutorError {
     ) -> Self {
         Self::Infrastructure {
             message: message.into(),
+            help: None,
             source: Some(Box::new(source)),
+        }
+    }
+
+    /// Adds what the user can do about it.
+    pub(crate) fn with_help(mut self, text: &'static str) -> Self {
+        if let Self::Infrastructure { help, .. } = &mut self {
+            *help = Some(text);
+        }
+        self
+    }
+
+    /// Returns what the user can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Infrastructure { help, .. } => *help,
+            Self::Image { .. } | Self::Lost { .. } => None,
         }
     }
 }
 
 impl From<crate::fs::FileError> for ExecutorError {
     fn from(error: crate::fs::FileError) -> Self {
-        Self::caused_by(error.to_string(), error)
+        Self::infrastructure(error.to_string())
     }
 }
 

@@ -56,9 +56,7 @@ impl PlainExecutor {
         let scratch = tempfile::Builder::new()
             .prefix("driverkit-matrix-")
             .tempdir()
-            .map_err(|error| {
-                ExecutorError::caused_by(format!("no scratch folder: {error}"), error)
-            })?;
+            .map_err(|error| ExecutorError::caused_by("no scratch folder", error))?;
         let mut job = job.clone();
         let mut tell = |name: &str, path: &Path| {
             let pair = (name.to_owned(), path.display().to_string());
@@ -77,9 +75,8 @@ impl PlainExecutor {
             }
         }
         let words = sandbox::command(&job)?;
-        let failed = |error: std::io::Error| {
-            ExecutorError::caused_by(format!("failed to start a script: {error}"), error)
-        };
+        let failed =
+            |error: std::io::Error| ExecutorError::caused_by("failed to start a script", error);
         let (reader, writer) = std::io::pipe().map_err(failed)?;
         let mut command = Command::new(&words[0]);
         command

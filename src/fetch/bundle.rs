@@ -46,7 +46,7 @@ struct Bundled {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The archive cannot be read or written.
-    #[error("the bundle cannot be read or written: {0}")]
+    #[error("the bundle cannot be read or written")]
     Archive(#[from] std::io::Error),
     /// The store cannot be read or written.
     #[error(transparent)]

@@ -36,7 +36,7 @@ pub enum BuildError {
     Record(#[from] RecordError),
     /// mmdebstrap could not be started.
     #[error("failed to run mmdebstrap (Debian package mmdebstrap): {0}")]
-    Start(#[source] io::Error),
+    Start(io::Error),
     /// mmdebstrap failed.
     #[error("mmdebstrap failed for {image} ({status}):\n{last_lines}")]
     Failed {

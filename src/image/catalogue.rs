@@ -21,13 +21,12 @@ pub enum CatalogueError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A description cannot be used.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Description {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: DescriptionError,
+        cause: DescriptionError,
     },
 }
 
@@ -58,9 +57,9 @@ impl Catalogue {
     /// The images that the project describes, as they were when this program was made.
     pub fn of_the_project() -> Result<Self, CatalogueError> {
         let images = OF_THE_PROJECT.iter().map(|(name, text)| {
-            ImageDescription::parse(text, name).map_err(|source| CatalogueError::Description {
+            ImageDescription::parse(text, name).map_err(|cause| CatalogueError::Description {
                 path: PathBuf::from(format!("images/{name}.toml")),
-                source,
+                cause,
             })
         });
         Ok(Self {
@@ -83,9 +82,9 @@ impl Catalogue {
 fn read_description(path: &Path) -> Result<ImageDescription, CatalogueError> {
     let text = fs::read_to_string(path)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    ImageDescription::parse(&text, &stem).map_err(|source| CatalogueError::Description {
+    ImageDescription::parse(&text, &stem).map_err(|cause| CatalogueError::Description {
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 

@@ -98,7 +98,7 @@ pub struct ClangDescription {
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
     /// It is not TOML, or not of this form.
-    #[error("{0}")]
+    #[error(transparent)]
     Form(#[from] toml::de::Error),
     /// The name is another one than that of the file, or has other characters than letters, digits and hyphens.
     #[error("name `{name}` should be `{file}`, of letters, digits and hyphens")]

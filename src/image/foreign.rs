@@ -18,13 +18,12 @@ pub enum ForeignImagesError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is damaged.
-    #[error("{} does not hold what is known of pulled images ({source}); remove it", path.display())]
+    #[error("{} does not hold what is known of pulled images ({cause}); remove it", path.display())]
     Form {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 }
 
@@ -96,7 +95,10 @@ impl ForeignImages {
 
     fn form(&self, source: serde_json::Error) -> ForeignImagesError {
         let path = self.path.clone();
-        ForeignImagesError::Form { path, source }
+        ForeignImagesError::Form {
+            path,
+            cause: source,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -108,7 +110,7 @@ fn read(path: &Path) -> Result<Known, ForeignImagesError> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|source| ForeignImagesError::Form {
             path: path.to_owned(),
-            source,
+            cause: source,
         }),
         Err(error) if error.is_not_found() => Ok(Known::default()),
         Err(error) => Err(error.into()),

@@ -19,13 +19,12 @@ pub enum RecordError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is not a record.
-    #[error("{} is not a record of a builder image: {source}", path.display())]
+    #[error("{} is not a record of a builder image: {cause}", path.display())]
     Form {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 }
 
@@ -88,7 +87,7 @@ impl BuiltImage {
         };
         let form_error = |source| RecordError::Form {
             path: path.clone(),
-            source,
+            cause: source,
         };
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(form_error)?;
         if value.get("form") != Some(&FORM.into()) {
@@ -126,7 +125,7 @@ impl BuiltImage {
         let path = record_path(folder, &self.name);
         let mut text = serde_json::to_vec_pretty(self).map_err(|source| RecordError::Form {
             path: path.clone(),
-            source,
+            cause: source,
         })?;
         text.push(b'\n');
         Ok(fs::write(&path, text)?)

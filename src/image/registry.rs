@@ -9,6 +9,8 @@ use reqwest::header::{LINK, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
+use crate::error::chain;
+
 /// More pages of tags than any repository of builder images has.
 const MOST_PAGES: usize = 100;
 /// The largest answer that is read, in bytes.
@@ -149,7 +151,7 @@ pub async fn list_tags(
         repository: repository.to_owned(),
         message,
     };
-    let of_client = |error: reqwest::Error| unreachable(with_causes(&error));
+    let of_client = |error: reqwest::Error| unreachable(chain(&error));
     let login = access.login_for(repository);
     let mut authorization = Authorization::None;
     let mut url = Repository::of(repository).url(access.is_plain_http);
@@ -281,7 +283,7 @@ fn next_page(answer: &Response) -> Option<String> {
 
 async fn body(mut answer: Response) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| with_causes(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > LARGEST_ANSWER_BYTES {
             return Err(format!(
@@ -290,16 +292,6 @@ async fn body(mut answer: Response) -> Result<Vec<u8>, String> {
         }
     }
     Ok(bytes)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Durations {
     pub(super) fn write(&self, out: &Path) -> Result<(), ReportError> {
         let bytes = serde_json::to_vec(self).map_err(|source| ReportError::Encode {
             what: "durations",
-            source,
+            cause: source,
         })?;
         Ok(fs::write(&path(out), bytes)?)
     }

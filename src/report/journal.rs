@@ -100,7 +100,7 @@ impl Journal {
     fn append_line(&mut self, value: &impl Serialize) -> Result<(), ReportError> {
         let mut line = serde_json::to_vec(value).map_err(|source| ReportError::Encode {
             what: "an event",
-            source,
+            cause: source,
         })?;
         line.push(b'\n');
         self.is_synced = false;

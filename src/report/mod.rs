@@ -92,13 +92,12 @@ pub enum ReportError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// A value has no JSON form.
-    #[error("failed to encode {what} as JSON: {source}")]
+    #[error("failed to encode {what} as JSON: {cause}")]
     Encode {
         /// What was to be written.
         what: &'static str,
         /// The cause.
-        #[source]
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// Two runs with one output folder would overwrite each other's manifest.
     #[error(

@@ -11,6 +11,7 @@ use super::stop::StopReason;
 use super::work::Work;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
+use crate::error::chain;
 use crate::event::EventKind;
 use crate::executor::{
     Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain, is_disk_full,
@@ -259,12 +260,10 @@ impl Pipeline {
                 FailureClass::Infrastructure
             }
         };
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
+        let message = match error.help() {
+            Some(help) => format!("{}; {help}", chain(error)),
+            None => chain(error),
+        };
         Failure::new(class, phase, message).into()
     }
 }

@@ -10,13 +10,12 @@ use crate::failure::Phase;
 
 /// A value that cannot be put into a script, such as one with a NUL character.
 #[derive(Debug, thiserror::Error)]
-#[error("template {template} cannot be rendered: {source}")]
+#[error("template {template} cannot be rendered: {cause}")]
 pub struct ScriptError {
     /// The template's file name.
     pub template: &'static str,
     /// What is wrong, with the template's line.
-    #[source]
-    pub source: Box<minijinja::Error>,
+    pub cause: Box<minijinja::Error>,
 }
 
 /// Name and text of every template.
@@ -84,9 +83,9 @@ pub(super) fn render(template: &'static str, settings: Value) -> Result<String, 
     ENVIRONMENT
         .get_template(template)
         .and_then(|found| found.render(settings))
-        .map_err(|source| ScriptError {
+        .map_err(|cause| ScriptError {
             template,
-            source: Box::new(source),
+            cause: Box::new(cause),
         })
 }
 

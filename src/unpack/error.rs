@@ -34,7 +34,7 @@ pub enum UnpackError {
     Compression(String),
     /// The compressed data or the archive is broken or cut off.
     #[error("is broken: {0}")]
-    Broken(#[source] io::Error),
+    Broken(io::Error),
     /// A cpio archive that is not one.
     #[error("holds a broken cpio archive: {0}")]
     BrokenCpio(&'static str),

@@ -119,9 +119,8 @@ fn attempt(
     compiler: Option<&str>,
 ) -> Result<Result<Vec<u8>, String>, CliError> {
     // DKMS wants its sources in a folder of this name.
-    let named = tempfile::tempdir().map_err(|error| CliError::Infrastructure {
-        message: format!("no temporary folder: {error}"),
-    })?;
+    let named = tempfile::tempdir()
+        .map_err(|error| CliError::infrastructure(format!("no temporary folder: {error}")))?;
     let link = named
         .path()
         .join(format!("{}-{}", source.name, source.version));
@@ -151,12 +150,14 @@ fn attempt(
             headers.display()
         ));
     }
-    let output = command.stdin(Stdio::null()).output().map_err(|error| {
-        let help = "install package dkms, or leave --dkms out";
-        CliError::Infrastructure {
-            message: format!("dkms cannot be started: {error}; {help}"),
-        }
-    })?;
+    let output =
+        command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| CliError::Infrastructure {
+                message: format!("dkms cannot be started: {error}"),
+                help: Some("install package dkms, or leave --dkms out".to_owned()),
+            })?;
     let folder = flags
         .dkms_tree
         .join(&source.name)

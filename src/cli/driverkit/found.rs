@@ -105,12 +105,15 @@ fn ask(
     let kernels = match found {
         Ok(kernels) => kernels,
         // That a kernel has no packages is for its mirror to say, not for a network that is away.
-        Err(CliError::Infrastructure { message }) => {
+        Err(CliError::Infrastructure { message, .. }) => {
             return Err(CliError::Infrastructure {
                 message: format!(
-                    "the mirror of {target} cannot be asked for the packages of {}: {message}; name them with \
-                     `kernelurls`, or a mirror that can be reached with `--mirror`",
+                    "the mirror of {target} cannot be asked for the packages of {}: {message}",
                     kernel.release
+                ),
+                help: Some(
+                    "name them with `kernelurls`, or name a mirror that can be reached with --mirror"
+                        .to_owned(),
                 ),
             });
         }

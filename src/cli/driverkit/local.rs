@@ -13,6 +13,7 @@ use crate::cli::execution::{compilers_of, infrastructure};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
+use crate::error::chain;
 use crate::event::BuildReport;
 use crate::executor::{Executor, LocalExecutor, PlainExecutor, host_toolchain};
 use crate::failure::FailureClass;
@@ -208,11 +209,12 @@ impl LocalArguments {
         }
         let local = LocalExecutor::new(&context.cache.join("rootfs"))
             .await
-            .map_err(|error| match infrastructure(&error) {
-                CliError::Infrastructure { message } => CliError::Infrastructure {
-                    message: format!("{message}; or build with --no-sandbox"),
-                },
-                other => other,
+            .map_err(|error| CliError::Infrastructure {
+                message: chain(&error),
+                help: Some(match error.help() {
+                    Some(help) => format!("{help}, or build with --no-sandbox"),
+                    None => "build with --no-sandbox".to_owned(),
+                }),
             })?;
         Ok((Arc::new(local), Vec::new()))
     }

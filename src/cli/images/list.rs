@@ -140,8 +140,8 @@ pub(super) fn show_index(wanted: &ListArguments, context: &Context) -> Result<()
             }),
         }
     }
-    let text = write_index(&entries).map_err(|message| CliError::Infrastructure {
-        message: format!("failed to write the index: {message}"),
+    let text = write_index(&entries).map_err(|message| {
+        CliError::infrastructure(format!("failed to write the index: {message}"))
     })?;
     print(&text)
 }

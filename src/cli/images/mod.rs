@@ -135,7 +135,7 @@ enum ImagesError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Build(#[from] BuildError),
-    #[error("failed to write the list: {0}")]
+    #[error("failed to write the list")]
     Output(#[from] io::Error),
 }
 
@@ -143,9 +143,7 @@ impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
         match error {
             ImagesError::Unknown { .. } => Self::input(error.to_string()),
-            _ => Self::Infrastructure {
-                message: error.to_string(),
-            },
+            _ => Self::infrastructure(crate::error::chain(&error)),
         }
     }
 }

@@ -14,8 +14,8 @@ pub(super) fn update(sources: &ImageSources, context: &Context) -> Result<(), Cl
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Infrastructure {
-            message: format!("failed to start the runtime: {error}"),
+        .map_err(|error| {
+            CliError::infrastructure(format!("failed to start the runtime: {error}"))
         })?;
     let known = foreign.identities();
     if known.is_empty() {

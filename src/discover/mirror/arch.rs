@@ -101,7 +101,7 @@ async fn read_first(
     }
     Err(DiscoverMirrorError::Repository {
         url: format!("{package}/"),
-        source: error,
+        cause: error,
     })
 }
 

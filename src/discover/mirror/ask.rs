@@ -139,7 +139,7 @@ async fn rpm_repositories(
     let mut urls = Vec::new();
     for url in named {
         match rpm::expand(fetcher, url, index.oldest_release).await {
-            Err(DiscoverMirrorError::Repository { url, source })
+            Err(DiscoverMirrorError::Repository { url, cause: source })
                 if is_usual && source.is_not_there() =>
             {
                 absent.push(url);
@@ -167,7 +167,7 @@ async fn rpm_repositories(
                 listed,
                 passed_over: unknown,
             } = match read {
-                Err(DiscoverMirrorError::Repository { source, .. })
+                Err(DiscoverMirrorError::Repository { cause: source, .. })
                     if is_usual && source.is_not_there() =>
                 {
                     absent.push(url.replace("$arch", architecture.machine()));

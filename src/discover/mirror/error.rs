@@ -8,28 +8,28 @@ use crate::kernel::Architecture;
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverMirrorError {
     /// No mirror has the suite.
-    #[error("no mirror has the suite {suite}: {source}")]
+    #[error("no mirror has the suite {suite}: {cause}")]
     NoSuite {
         /// The suite.
         suite: String,
         /// What was tried.
-        source: FetchError,
+        cause: FetchError,
     },
     /// A mirror did not give one of its files.
-    #[error("the mirror of {suite} cannot be read: {source}")]
+    #[error("the mirror of {suite} cannot be read: {cause}")]
     Fetch {
         /// The suite.
         suite: String,
         /// What was tried.
-        source: FetchError,
+        cause: FetchError,
     },
     /// A repository did not give one of its files.
-    #[error("the repository cannot be read: {source}")]
+    #[error("the repository cannot be read: {cause}")]
     Repository {
         /// The file.
         url: String,
         /// What was tried.
-        source: FetchError,
+        cause: FetchError,
     },
     /// The suite has no packages of an architecture.
     #[error("the suite {suite} has no index for {architecture}")]
@@ -82,7 +82,7 @@ impl DiscoverMirrorError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Fetch { .. } | Self::Checksum { .. } => true,
-            Self::Repository { source, .. } => !source.is_not_there(),
+            Self::Repository { cause: source, .. } => !source.is_not_there(),
             _ => false,
         }
     }

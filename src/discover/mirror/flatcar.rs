@@ -69,7 +69,7 @@ pub(super) async fn discover(
             let folder = format!("{}/{architecture}-usr/", channel.trim_end_matches('/'));
             (context.progress)(&format!("{NAME}: reading {folder}"));
             let releases = match releases(fetcher, &folder, target, architecture).await {
-                Err(DiscoverMirrorError::Repository { source, .. })
+                Err(DiscoverMirrorError::Repository { cause: source, .. })
                     if is_usual && source.is_not_there() =>
                 {
                     notices.push(format!("{folder} is not there"));
@@ -116,7 +116,7 @@ pub(super) async fn discover(
 fn failed(url: &str, source: FetchError) -> DiscoverMirrorError {
     DiscoverMirrorError::Repository {
         url: url.to_owned(),
-        source,
+        cause: source,
     }
 }
 

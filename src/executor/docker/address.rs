@@ -32,10 +32,10 @@ pub(super) enum Kind {
     },
 }
 
-/// Why a text is no address of a Docker daemon.
+/// Why a text is not the address of a Docker daemon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no address of a Docker daemon: {reason}; write unix:///PATH, tcp://HOST:PORT, tcp://HOST:PORT?certificates=/FOLDER for TLS, or ssh://[USER@]HOST[:PORT]"
+    "invalid address of a Docker daemon `{text}`: {reason}; expected unix:///PATH, tcp://HOST:PORT, tcp://HOST:PORT?certificates=/DIR for TLS, or ssh://[USER@]HOST[:PORT]"
 )]
 pub struct ParseDockerAddressError {
     text: String,
@@ -86,19 +86,19 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
             Err("the path of the socket is not absolute")
         };
     }
-    let url = Url::parse(text).map_err(|_| "it is no address")?;
+    let url = Url::parse(text).map_err(|_| "not a URL")?;
     let host = url.host_str().filter(|host| !host.is_empty());
-    let host = host.ok_or("it names no host")?;
+    let host = host.ok_or("it has no host")?;
     match url.scheme() {
         "tcp" | "http" | "https" => {
-            let port = url.port_or_known_default().ok_or("it names no port")?;
+            let port = url.port_or_known_default().ok_or("it has no port")?;
             let mut certificates = None;
             for (name, value) in url.query_pairs() {
                 if name != "certificates" {
                     return Err("the only option is `certificates`");
                 }
                 if !value.starts_with('/') {
-                    return Err("the folder of `certificates` is not absolute");
+                    return Err("the path in `certificates` is not absolute");
                 }
                 certificates = Some(PathBuf::from(value.as_ref()));
             }
@@ -123,7 +123,7 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
                 port: url.port(),
             })
         }
-        _ => Err("its kind is unknown"),
+        _ => Err("unknown scheme"),
     }
 }
 

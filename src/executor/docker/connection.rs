@@ -41,7 +41,7 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, Execu
                 unreachable(shown, error)
             } else {
                 let message = format!("no Docker daemon answers at {shown}: {words}");
-                ExecutorError::caused_by(message, error)
+                ExecutorError::infrastructure(message)
             });
         }
     };
@@ -85,7 +85,7 @@ fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorE
         ),
         Kind::Ssh { destination, port } => {
             let bridge = Bridge::open(destination, *port).map_err(|error| {
-                let message = format!("failed to open a socket for {shown}: {error}");
+                let message = format!("failed to open a socket for {shown}");
                 ExecutorError::caused_by(message, error)
             })?;
             let client = local(&bridge.address()).map_err(|error| unreachable(shown, error))?;
@@ -99,21 +99,16 @@ fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorE
 }
 
 fn unreachable(address: &str, error: Error) -> ExecutorError {
-    let advice = match io_kind(&error) {
+    let help = match io_kind(&error) {
         Some(io::ErrorKind::PermissionDenied) => {
-            "this user may not use it: run as root or join the group `docker`, or take `--executor local`"
+            "run as root, join the group `docker`, or use `--executor local`"
         }
         _ => {
-            "install and start one (Debian: package docker.io), set DOCKER_HOST, or take `--executor local`"
+            "install and start one (Debian: package docker.io), set DOCKER_HOST, or use `--executor local`"
         }
     };
-    ExecutorError::caused_by(
-        format!(
-            "no Docker daemon answers at {address}: {}; {advice}",
-            chain(&error)
-        ),
-        error,
-    )
+    ExecutorError::caused_by(format!("no Docker daemon answers at {address}"), error)
+        .with_help(help)
 }
 
 /// The I/O error at the bottom, if it is one.
@@ -131,32 +126,14 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-/// The error with its causes, each said once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        next = error.source();
-    }
-    text
-}
-
 /// An error of the daemon while it was to do something: `start the container`.
 pub(super) fn failure(action: &str, error: Error) -> ExecutorError {
-    ExecutorError::caused_by(
-        format!("the Docker daemon failed to {action}: {}", chain(&error)),
-        error,
-    )
+    ExecutorError::caused_by(format!("the Docker daemon failed to {action}"), error)
 }
 
 /// The end of an answer that was to come when a container ends.
 #[derive(Debug, thiserror::Error)]
-#[error("the Docker daemon hung up while a container ran")]
+#[error("a container was running")]
 pub(super) struct HungUp;
 
 /// Whether the connection failed, as it does when the daemon goes away, and not what the daemon was asked to do.

@@ -79,7 +79,7 @@ impl DockerExecutor {
         match std::env::var("DOCKER_HOST") {
             Ok(text) if !text.is_empty() => text
                 .parse()
-                .map_err(|error| ExecutorError::caused_by(format!("DOCKER_HOST: {error}"), error)),
+                .map_err(|error| ExecutorError::caused_by("invalid DOCKER_HOST", error)),
             _ => Ok(DockerAddress::usual()),
         }
     }

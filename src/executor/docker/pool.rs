@@ -20,6 +20,7 @@ use super::super::{Completion, Executor, ExecutorError, Job, LogSink};
 use super::host::{FreesSlot, Host, Lost, Silence, Slot, State, connect};
 use super::{DockerAddress, DockerExecutor};
 use crate::digest::Sha256;
+use crate::error::chain;
 use crate::kernel::Architecture;
 
 /// After this time a daemon that was gone is asked again.
@@ -64,7 +65,7 @@ impl DockerPool {
                         ));
                     }
                 }
-                Err(error) => notes.push(format!("not used: {error}")),
+                Err(error) => notes.push(format!("not used: {}", chain(&error))),
             }
         }
         if hosts.is_empty() {

@@ -104,7 +104,7 @@ impl DockerExecutor {
         let uploaded = uploaded.await;
         holder.remove().await?;
         uploaded.map_err(|error| {
-            let message = format!("failed to copy {} to the daemon: {error}", source.display());
+            let message = format!("failed to copy {} to the daemon", source.display());
             ExecutorError::caused_by(message, error)
         })
     }
@@ -228,9 +228,9 @@ impl DockerExecutor {
         // When the daemon hung up first, its answer is the reason and the broken pipe is not.
         sent.map_err(|error| failure("take files", error))?;
         match made.await {
-            Ok(made) => made.map_err(|error| {
-                ExecutorError::caused_by(format!("failed to read files: {error}"), error)
-            }),
+            Ok(made) => {
+                made.map_err(|error| ExecutorError::caused_by("failed to read files", error))
+            }
             Err(error) => Err(ExecutorError::caused_by(
                 "reading files was given up",
                 error,
@@ -254,9 +254,8 @@ impl DockerExecutor {
         let limits = job.limits;
         let unpacked = tokio::task::spawn_blocking(move || output::unpack(reader, &folder, limits));
         match unpacked.await {
-            Ok(unpacked) => unpacked.map_err(|error| {
-                ExecutorError::caused_by(format!("failed to read outputs back: {error}"), error)
-            }),
+            Ok(unpacked) => unpacked
+                .map_err(|error| ExecutorError::caused_by("failed to read outputs back", error)),
             Err(error) => Err(ExecutorError::caused_by(
                 "reading outputs was given up",
                 error,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::KubernetesError;
 use super::archive::Archive;
 use super::settings::BucketSettings;
 use crate::digest::{HashingWriter, Sha256};
+use crate::error::chain;
 use crate::executor::ExecutorError;
 use crate::fs::FileError;
 
@@ -54,7 +55,7 @@ impl Bucket {
         let name = settings.to_string();
         let unusable = |what: &str, error: &object_store::Error| {
             KubernetesError::input(
-                format!("bucket {name} {what}: {}", with_causes(error)),
+                format!("bucket {name} {what}: {}", chain(error)),
                 "the AWS_ variables say where it is and who may use it, see docs/kubernetes.md",
             )
         };
@@ -160,7 +161,7 @@ impl Bucket {
         let key = self.key(&["results", job]);
         let taken = self.read(&key, digest, folder).await;
         if let Err(error) = self.store.delete(&key).await {
-            tracing::warn!("a result stays in bucket {}: {error}", self.name);
+            tracing::warn!("a result stays in bucket {}: {}", self.name, chain(&error));
         }
         taken
     }
@@ -191,15 +192,7 @@ impl Bucket {
     }
 
     fn failure(&self, what: &str, error: object_store::Error) -> ExecutorError {
-        let what = format!(
-            "bucket {} failed to {what}: {}",
-            self.name,
-            with_causes(&error)
-        );
-        ExecutorError::caused_by(what, io::Error::other(error))
+        let what = format!("bucket {} failed to {what}", self.name);
+        ExecutorError::caused_by(what, error)
     }
-}
-
-fn with_causes(error: &object_store::Error) -> String {
-    super::connection::with_causes(error)
 }

@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::super::ExecutorError;
 use super::settings::{ClientSettings, KubernetesSettings};
 use super::watch::SILENCE_LIMIT;
+use crate::error::chain;
 
 /// Why a cluster cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,7 @@ async fn of_kubeconfig(settings: &KubernetesSettings) -> Result<Config, Kubernet
             None => std::env::var("KUBECONFIG").unwrap_or_else(|_| "~/.kube/config".to_owned()),
         };
         KubernetesError::input(
-            format!("kubeconfig {place} cannot be used: {}", with_causes(error)),
+            format!("kubeconfig {place} cannot be used: {}", chain(error)),
             "name one with --kubeconfig, or in KUBECONFIG; `kubectl --kubeconfig FILE version` tries it",
         )
     };
@@ -106,7 +107,7 @@ pub(super) fn clients(
     let make = |read_timeout| {
         let mut config = config.clone();
         config.read_timeout = read_timeout;
-        Client::try_from(config).map_err(|error| refusal("be talked to", error))
+        Client::try_from(config).map_err(|error| refusal("be talked to", &error))
     };
     let timeout = client.request_timeout.unwrap_or(REQUEST_TIMEOUT);
     let short = make(Some(timeout).filter(|time| !time.is_zero()))?;
@@ -165,7 +166,7 @@ fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), Kubernet
 fn in_cluster() -> Result<Config, KubernetesError> {
     Config::incluster().map_err(|error| {
         KubernetesError::input(
-            format!("this is no pod with a service account: {}", with_causes(&error)),
+            format!("this is no pod with a service account: {}", chain(&error)),
             "outside of a cluster name a kubeconfig; in a pod do not turn off automountServiceAccountToken",
         )
     })
@@ -191,7 +192,7 @@ pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(),
         let answer = reviews
             .create(&PostParams::default(), &review)
             .await
-            .map_err(|error| refusal("ask for rights", error))?;
+            .map_err(|error| refusal("ask for rights", &error))?;
         let status = answer.status.unwrap_or_default();
         if !status.allowed {
             let resource = if group.is_empty() {
@@ -220,13 +221,13 @@ pub(super) async fn check_namespace(jobs: &Api<Job>, sample: &Job) -> Result<(),
     };
     match jobs.create(&parameters, sample).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(refusal("create Jobs", error)),
+        Err(error) => Err(refusal("create Jobs", &error)),
     }
 }
 
 /// An error of the very first requests: what a person can mend is bad input.
-pub(super) fn refusal(what: &str, error: kube::Error) -> KubernetesError {
-    match &error {
+pub(super) fn refusal(what: &str, error: &kube::Error) -> KubernetesError {
+    match error {
         kube::Error::Api(status) if status.code == 401 => KubernetesError::input(
             format!("the cluster does not know this account: {}", status.message),
             "renew the credentials of the kubeconfig, or take another --kubernetes-context",
@@ -242,27 +243,14 @@ pub(super) fn refusal(what: &str, error: kube::Error) -> KubernetesError {
 }
 
 /// An error of a request, in the words of this program.
-pub(super) fn failure(what: &str, error: kube::Error) -> ExecutorError {
+pub(super) fn failure(what: &str, error: &kube::Error) -> ExecutorError {
     let said = match &error {
         kube::Error::Api(status) => status.message.clone(),
-        other => with_causes(other),
+        other => chain(other),
     };
-    ExecutorError::caused_by(
-        format!("the Kubernetes API server failed to {what}: {said}"),
-        Shown(error),
-    )
-}
-
-/// An error whose text has been told already.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", short(.0))]
-struct Shown(kube::Error);
-
-fn short(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(_) => "it answered so",
-        _ => "no answer came",
-    }
+    ExecutorError::infrastructure(format!(
+        "the Kubernetes API server failed to {what}: {said}"
+    ))
 }
 
 /// Whether the same request may succeed later, and cannot have done harm before: the connection broke, or the API
@@ -273,19 +261,6 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }
-}
-
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The address of this machine from which the API server is reached.

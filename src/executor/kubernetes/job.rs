@@ -10,6 +10,7 @@ use super::manifest::{self, Described, PlacedTree};
 use super::request;
 use super::settings::CacheVolume;
 use super::{KubernetesExecutor, Session};
+use crate::error::chain;
 use crate::executor::{
     Completion, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
 };
@@ -85,7 +86,7 @@ impl KubernetesExecutor {
         let completion = ended?;
         if let Err(error) = removed {
             // It ends by its deadline and goes by its time to live.
-            tracing::warn!("Job {name} could not be removed: {error}");
+            tracing::warn!("Job {name} could not be removed: {}", chain(&error));
         }
         Ok(output::take_over(job, completion)?)
     }

@@ -224,7 +224,7 @@ impl Executor for KubernetesExecutor {
         Box::pin(async {
             let version = self.client.apiserver_version().await;
             let version =
-                version.map_err(|error| connection::failure("tell its version", error))?;
+                version.map_err(|error| connection::failure("tell its version", &error))?;
             Ok(version.git_version)
         })
     }

@@ -7,6 +7,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::connection::{failure, is_passing};
+use crate::error::chain;
 use crate::executor::ExecutorError;
 
 /// How long the API server may be away before a request is given up.
@@ -20,7 +21,7 @@ pub(super) async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), ExecutorErr
     match persist(|| jobs.create(&parameters, job)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(failure("create a Job", error)),
+        Err(error) => Err(failure("create a Job", &error)),
     }
 }
 
@@ -30,7 +31,7 @@ pub(super) async fn remove(jobs: &Api<Job>, name: &str) -> Result<(), ExecutorEr
     match persist(|| jobs.delete(name, &parameters)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(failure("delete a Job", error)),
+        Err(error) => Err(failure("delete a Job", &error)),
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) async fn remove(jobs: &Api<Job>, name: &str) -> Result<(), ExecutorEr
 pub(super) async fn get(jobs: &Api<Job>, name: &str) -> Result<Option<Job>, ExecutorError> {
     persist(|| jobs.get_opt(name))
         .await
-        .map_err(|error| failure("get a Job", error))
+        .map_err(|error| failure("get a Job", &error))
 }
 
 async fn persist<T, Request>(mut request: impl FnMut() -> Request) -> Result<T, kube::Error>
@@ -50,7 +51,10 @@ where
     loop {
         match request().await {
             Err(error) if is_passing(&error) && start.elapsed() < UNREACHABLE_LIMIT => {
-                tracing::debug!("a request to the API server is made again: {error}");
+                tracing::debug!(
+                    "a request to the API server is made again: {}",
+                    chain(&error)
+                );
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -23,9 +23,7 @@ pub(super) async fn take(
     job: &Job,
     log: &mut dyn LogSink,
 ) -> Result<Option<Status>, ExecutorError> {
-    let broken = |error: io::Error| {
-        ExecutorError::caused_by(format!("a result cannot be read: {error}"), error)
-    };
+    let broken = |error: io::Error| ExecutorError::caused_by("a result cannot be read", error);
     let mut status = read_head(&mut file, log).map_err(broken)?;
     if let Some(status) = &mut status {
         let (folder, limits) = (job.output.clone(), job.limits);

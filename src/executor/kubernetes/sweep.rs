@@ -65,7 +65,7 @@ pub(super) async fn sweep(jobs: &Api<Job>, home: &Home) -> Result<usize, Executo
     let found = jobs
         .list(&ListParams::default().labels(&labels))
         .await
-        .map_err(|error| failure("list Jobs", error))?;
+        .map_err(|error| failure("list Jobs", &error))?;
     let mut removed = 0;
     for job in found.items {
         let annotations = job.metadata.annotations.unwrap_or_default();

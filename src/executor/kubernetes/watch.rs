@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::pod_state::{self, PodState};
 use crate::digest::Sha256;
+use crate::error::chain;
 
 /// The label with the Job's name that Kubernetes puts on its pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
@@ -146,7 +147,10 @@ async fn follow(pods: Api<Pod>, labels: String, jobs: Arc<Jobs>) {
         match follow_once(&pods, &labels, &jobs, &mut version).await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(error) => {
-                tracing::debug!("the watch of pods broke off and is taken up again: {error}");
+                tracing::debug!(
+                    "the watch of pods broke off and is taken up again: {}",
+                    chain(&error)
+                );
                 if is_gone(&error) {
                     version = None;
                     continue;

@@ -99,7 +99,7 @@ impl Process {
             .args([PROGRAM, "--json-status-fd", "3", "--seccomp", "4"])
             .args(arguments);
         let failed = |error: io::Error| {
-            ExecutorError::caused_by(format!("failed to start {PROGRAM}: {error}"), error)
+            ExecutorError::caused_by(format!("failed to start {PROGRAM}"), error)
         };
         let (output, writer) = io::pipe().map_err(failed)?;
         command

@@ -25,13 +25,12 @@ pub enum ManifestError {
         found: u32,
     },
     /// It is no manifest.
-    #[error("{} is no manifest: {source}", path.display())]
+    #[error("{} is not a manifest: {cause}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// The cause, with line and column.
-        #[source]
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 }
 
@@ -83,7 +82,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
     let bytes = fs::read(path)?;
     let syntax = |source| ManifestError::Syntax {
         path: path.to_owned(),
-        source,
+        cause: source,
     };
     let Version { schema } = serde_json::from_slice(&bytes).map_err(syntax)?;
     if schema > SCHEMA {

@@ -118,8 +118,14 @@ impl Archives<'_> {
                     }
                     Ok(None) => {}
                     // Archives tell of indexes of architectures that only others have.
-                    Err(DiscoverMirrorError::Fetch { suite, source }) if source.is_not_there() => {
-                        let error = DiscoverMirrorError::Fetch { suite, source };
+                    Err(DiscoverMirrorError::Fetch {
+                        suite,
+                        cause: source,
+                    }) if source.is_not_there() => {
+                        let error = DiscoverMirrorError::Fetch {
+                            suite,
+                            cause: source,
+                        };
                         absent.entry(architecture).or_insert(error);
                     }
                     Err(error) => return Err(error),
@@ -136,7 +142,7 @@ impl Archives<'_> {
             }
             return Err(DiscoverMirrorError::NoSuite {
                 suite: name.to_owned(),
-                source: missing,
+                cause: missing,
             });
         };
         if !self.question.skips_missing {
@@ -178,7 +184,7 @@ impl Archives<'_> {
                 Err(source) => {
                     return Err(DiscoverMirrorError::Fetch {
                         suite: suite.to_owned(),
-                        source,
+                        cause: source,
                     });
                 }
             };
@@ -245,7 +251,7 @@ impl Archives<'_> {
                 });
                 return Err(DiscoverMirrorError::Fetch {
                     suite: release.suite.clone(),
-                    source: FetchError {
+                    cause: FetchError {
                         tried: tried.collect(),
                     },
                 });
@@ -255,7 +261,7 @@ impl Archives<'_> {
         let bytes = fetched.map_err(|source| {
             wrong_digest(&url, &source).unwrap_or_else(|| DiscoverMirrorError::Fetch {
                 suite: release.suite.clone(),
-                source,
+                cause: source,
             })
         })?;
         let is_wanted = self.is_wanted;

@@ -68,7 +68,7 @@ pub(in crate::discover::mirror) async fn discover(
 pub(super) fn fetch_error(url: &str, source: FetchError) -> DiscoverMirrorError {
     wrong_digest(url, &source).unwrap_or_else(|| DiscoverMirrorError::Repository {
         url: url.to_owned(),
-        source,
+        cause: source,
     })
 }
 
