@@ -10,6 +10,9 @@ use crate::digest::{HashingWriter, Sha256};
 use crate::fs::PendingFile;
 use crate::store::Store;
 
+/// The largest configuration; those of distributions have a quarter of a megabyte.
+const MOST_TEXT_BYTES: usize = 16 << 20;
+
 /// What is known of a file before it is there.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -39,6 +42,8 @@ impl Wanted {
 pub(super) struct Body {
     sink: Sink,
     head: Vec<u8>,
+    /// All of it, where its end tells something.
+    text: Vec<u8>,
     received_bytes: u64,
     wanted: Wanted,
 }
@@ -78,6 +83,7 @@ impl Body {
         Self {
             sink,
             head: Vec::new(),
+            text: Vec::new(),
             received_bytes: 0,
             wanted,
         }
@@ -99,6 +105,7 @@ impl Body {
                 Sink::Memory(bytes) => bytes.clear(),
             }
             self.head.clear();
+            self.text.clear();
             self.received_bytes = 0;
         }
         Ok(())
@@ -115,6 +122,14 @@ impl Body {
             self.head.extend_from_slice(&bytes[..missing]);
             if self.head.len() == HEAD_BYTES {
                 self.check_head()?;
+            }
+        }
+        if self.wanted.kind == ContentKind::Configuration {
+            self.text.extend_from_slice(bytes);
+            if self.text.len() > MOST_TEXT_BYTES {
+                return Err(Answer::TooLarge {
+                    limit_bytes: MOST_TEXT_BYTES as u64,
+                });
             }
         }
         match &mut self.sink {
@@ -137,10 +152,18 @@ impl Body {
         }
     }
 
-    /// The bytes that were collected in memory, if they are the wanted ones.
-    pub(super) fn into_memory(self) -> Result<Vec<u8>, Answer> {
+    fn check_whole(&self) -> Result<(), Answer> {
         self.check_head()?;
         self.wanted.check_size(self.received_bytes)?;
+        if self.wanted.kind.is_cut_off(&self.text) {
+            return Err(Answer::CutOff(self.wanted.kind));
+        }
+        Ok(())
+    }
+
+    /// The bytes that were collected in memory, if they are the wanted ones.
+    pub(super) fn into_memory(self) -> Result<Vec<u8>, Answer> {
+        self.check_whole()?;
         match self.sink {
             Sink::Memory(bytes) => Ok(bytes),
             Sink::Blob { .. } => Err(store_answer("the bytes are in a file")),
@@ -149,8 +172,7 @@ impl Body {
 
     /// Keeps the file in the store, if it is the wanted one; gives its digest. Blocks the thread.
     pub(super) fn into_store(self, store: &Store) -> Result<(Sha256, u64), Answer> {
-        self.check_head()?;
-        self.wanted.check_size(self.received_bytes)?;
+        self.check_whole()?;
         let Sink::Blob { writer, folder } = self.sink else {
             return Err(store_answer("the bytes are in memory"));
         };

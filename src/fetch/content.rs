@@ -66,6 +66,20 @@ impl ContentKind {
             }
         }
     }
+
+    /// Whether the text of a file was cut off, which nothing but its content tells where the server does not say its
+    /// length. Archives tell it when they are unpacked.
+    pub fn is_cut_off(self, text: &[u8]) -> bool {
+        if self != Self::Configuration {
+            return false;
+        }
+        let menu_end = |line: &[u8]| line.starts_with(b"# end of ");
+        let mut lines = text.split(|&byte| byte == b'\n');
+        // Newer kernels mark the end of each menu; all that they write is in one.
+        let has_menus = lines.clone().any(menu_end);
+        let last = lines.rfind(|line| !line.trim_ascii().is_empty());
+        !text.ends_with(b"\n") || (has_menus && !last.is_some_and(menu_end))
+    }
 }
 
 impl fmt::Display for ContentKind {
@@ -134,6 +148,22 @@ mod tests {
         ] {
             assert_eq!(kind.matches(head), expected, "{kind} {head:?}");
         }
+    }
+
+    #[test]
+    fn configuration_without_its_end_is_cut_off() {
+        let whole = b"CONFIG_X86_64=y\n#\n# Printing\n#\nCONFIG_PRINTK=y\n# end of Printing\n# end of Kernel hacking\n";
+        let is_cut_off = |text: &[u8]| ContentKind::Configuration.is_cut_off(text);
+        assert!(!is_cut_off(whole));
+        let printk = whole.windows(6).position(|part| part == b"PRINTK").unwrap();
+        for end in [10, 16, printk, whole.len() - 1] {
+            // Before the first end of a menu only a line that is cut tells.
+            assert_eq!(is_cut_off(&whole[..end]), end != 16, "{end}");
+        }
+        assert!(is_cut_off(&[&whole[..], b"CONFIG_MORE=y\n"].concat()));
+        // Kernels before 5.0 mark no ends.
+        assert!(!is_cut_off(b"CONFIG_X86_64=y\nCONFIG_PRINTK=y\n"));
+        assert!(!ContentKind::Text.is_cut_off(b"no line"));
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub enum Answer {
     /// The first bytes are not those of the expected kind.
     #[error("is not a {0}")]
     WrongContent(ContentKind),
+    /// Its end is missing.
+    #[error("is a {0} without its end")]
+    CutOff(ContentKind),
     /// The size is not the one that the index or the lock says.
     #[error("has {found_bytes} bytes, expected {expected_bytes}")]
     Size {

@@ -131,6 +131,10 @@ impl Target for Flatcar {
                     .then_some(version)
             })
         };
+        // It is sorted, so that what is read of it stands before its end.
+        if !text.ends_with('\n') {
+            return Err("the list of packages ends in the middle of a line".to_owned());
+        }
         let kernel = version("sys-kernel/coreos-kernel")
             .ok_or("the list of packages names no sys-kernel/coreos-kernel")?;
         Ok(Upstream {

@@ -17,8 +17,10 @@ use crate::store::Store;
 /// Unpacks the package or tarball `archive` into the empty folder `into`. Nothing is made durable: see
 /// [`unpack_into_store`]. Blocks the thread.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
-    let mut writer = TreeWriter::new(into, limits, None)?;
-    write(archive, &mut writer, limits, &CancellationToken::new())?;
+    let stop = CancellationToken::new();
+    let survey = |writer: &mut TreeWriter<'_>| write(archive, writer, limits, &stop);
+    let mut writer = TreeWriter::new(into, limits, None, &survey)?;
+    write(archive, &mut writer, limits, &stop)?;
     Ok(writer.finish()?.tree)
 }
 
@@ -73,8 +75,10 @@ pub fn unpack_into_store_until(
     let folder = work.path().join("tree");
     crate::fs::create_folder(&folder)?;
     let shared = store.shared_files()?;
-    let mut writer = TreeWriter::new(&folder, limits, Some(&shared))?;
-    write(&store.blob_path(blob), &mut writer, limits, stop)?;
+    let archive = store.blob_path(blob);
+    let survey = |writer: &mut TreeWriter<'_>| write(&archive, writer, limits, stop);
+    let mut writer = TreeWriter::new(&folder, limits, Some(&shared), &survey)?;
+    write(&archive, &mut writer, limits, stop)?;
     let Written { tree, new_files } = writer.finish()?;
     if stop.is_cancelled() {
         // The disk may need seconds for what follows.

@@ -26,6 +26,9 @@ use crate::store::{SharedFile, SharedFiles, TREE_SECONDS};
 /// The content that pays for an entry beyond `Limits::empty_entries`: a quarter of what header packages have.
 const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
 
+/// So many entries may be made before there is content that pays for them; from then on the archive is counted first.
+const ENTRIES_ON_CREDIT: u64 = 1_000;
+
 /// Files up to this size are read before they are written: only these can be shared with other trees.
 const BUFFER_BYTES: usize = 4 << 20;
 
@@ -44,7 +47,14 @@ pub(super) struct TreeWriter<'a> {
     buffer: Vec<u8>,
     shared: Option<&'a SharedFiles>,
     new_files: Vec<(PathBuf, SharedFile)>,
+    /// Goes through the whole archive without making anything, and refuses what is refused; `None` when it was.
+    survey: Option<Survey<'a>>,
+    /// Whether entries are only counted.
+    is_survey: bool,
 }
+
+/// Goes through an archive with a writer that makes nothing.
+type Survey<'a> = &'a dyn Fn(&mut TreeWriter<'_>) -> Result<(), UnpackError>;
 
 /// A tree that was written.
 pub(super) struct Written {
@@ -93,6 +103,7 @@ impl<'a> TreeWriter<'a> {
         path: &'a Path,
         limits: &'a Limits,
         shared: Option<&'a SharedFiles>,
+        survey: Survey<'a>,
     ) -> Result<Self, UnpackError> {
         let root = Dir::open_ambient_dir(path, ambient_authority())
             .map_err(FileError::of("open folder", path))?;
@@ -106,6 +117,26 @@ impl<'a> TreeWriter<'a> {
             buffer: Vec::new(),
             shared,
             new_files: Vec::new(),
+            survey: Some(survey),
+            is_survey: false,
+        })
+    }
+
+    /// A writer with the same limits that makes nothing.
+    fn for_survey(&self) -> Result<TreeWriter<'a>, UnpackError> {
+        let root = self.root.try_clone();
+        Ok(TreeWriter {
+            path: self.path,
+            root: root.map_err(FileError::of("open folder", self.path))?,
+            limits: self.limits,
+            listing: Listing::new(),
+            size_bytes: 0,
+            current: None,
+            buffer: Vec::new(),
+            shared: None,
+            new_files: Vec::new(),
+            survey: None,
+            is_survey: true,
         })
     }
 
@@ -124,6 +155,9 @@ impl<'a> TreeWriter<'a> {
             return Ok(());
         }
         self.make_folders(parent, path)?;
+        if self.is_survey {
+            return Ok(());
+        }
         let opened = if parent.is_empty() {
             self.root.try_clone()
         } else {
@@ -149,22 +183,29 @@ impl<'a> TreeWriter<'a> {
         }
         self.expect_entry()?;
         self.make_folders(split(folder).0, entry)?;
-        let failed = FileError::of("create folder", self.on_disk(folder));
-        self.root.create_dir(name_of(folder)).map_err(failed)?;
+        if !self.is_survey {
+            let failed = FileError::of("create folder", self.on_disk(folder));
+            self.root.create_dir(name_of(folder)).map_err(failed)?;
+        }
         self.insert(folder.to_vec(), Node::Folder)
     }
 
     /// Refuses one more entry where there are too many, before anything is made of it.
     ///
     /// `limits.entries` is for trees full of content. One that is nearly nothing but names is a trap long before: each
-    /// name costs the disk as much as a small file.
-    fn expect_entry(&self) -> Result<(), UnpackError> {
-        let limit = self
-            .limits
-            .entries
-            .min(self.limits.empty_entries + self.size_bytes / BYTES_OF_AN_ENTRY);
-        if self.listing.len() as u64 >= limit {
+    /// name costs the disk as much as a small file. An archive that starts like one is gone through once without making
+    /// anything, so that one that is refused has cost the disk nearly nothing.
+    fn expect_entry(&mut self) -> Result<(), UnpackError> {
+        let paid = self.size_bytes / BYTES_OF_AN_ENTRY;
+        let limit = self.limits.entries.min(self.limits.empty_entries + paid);
+        let count = self.listing.len() as u64;
+        if count >= limit {
             return Err(UnpackError::TooManyEntries(limit));
+        }
+        if count > ENTRIES_ON_CREDIT + paid
+            && let Some(survey) = self.survey.take()
+        {
+            survey(&mut self.for_survey()?)?;
         }
         Ok(())
     }
@@ -215,7 +256,13 @@ impl<'a> TreeWriter<'a> {
         if self.size_bytes > self.limits.size_bytes {
             return Err(UnpackError::TooLarge(self.limits.size_bytes));
         }
-        let sha256 = if size_bytes <= BUFFER_BYTES as u64 {
+        let sha256 = if self.is_survey {
+            let copied = io::copy(&mut content.take(size_bytes), &mut io::sink());
+            match copied.map_err(UnpackError::Broken)? {
+                copied if copied == size_bytes => Sha256::of(""),
+                _ => return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into())),
+            }
+        } else if size_bytes <= BUFFER_BYTES as u64 {
             self.add_small_file(&path, is_executable, size_bytes, content)?
         } else {
             self.add_large_file(&path, is_executable, size_bytes, content)?
@@ -333,6 +380,9 @@ impl<'a> TreeWriter<'a> {
         if target.contains(&0) {
             return Err(UnpackError::NulByte(shown(target)));
         }
+        if self.is_survey {
+            return self.insert(path, Node::Link { target: Vec::new() });
+        }
         let name = name_of(split(&path).1);
         self.parent()
             .symlink_contents(name_of(target), name)
@@ -359,6 +409,9 @@ impl<'a> TreeWriter<'a> {
                 });
             }
         };
+        if self.is_survey {
+            return self.insert(path, node);
+        }
         let linked = self
             .root
             .hard_link(name_of(&target), self.parent(), name_of(split(&path).1));

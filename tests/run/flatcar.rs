@@ -157,3 +157,32 @@ fn a_page_with_status_200_is_no_configuration_and_not_kept_as_one() {
     assert_eq!(class, "download");
     assert!(message.contains("kernel configuration"), "{message}");
 }
+
+#[test]
+fn configuration_and_list_that_are_cut_off_are_downloads_that_nobody_keeps() {
+    let (grid, _server) = grid();
+    let list = format!("served/stable/{PUBLISHED}/flatcar_production_image_packages.txt");
+    let whole_list = fs::read_to_string(&grid.path(&list)).unwrap();
+    let marked =
+        format!("{CONFIGURATION}# end of Printing\nCONFIG_MODULES=y\n# end of Kernel hacking\n");
+    let until_modules = marked.split("# end of Kernel").next().unwrap();
+    for (file, cut, whole) in [
+        (
+            configuration("stable"),
+            &CONFIGURATION[..CONFIGURATION.len() - 3],
+            CONFIGURATION,
+        ),
+        (configuration("stable"), until_modules, &marked),
+        (list, &whole_list[..whole_list.len() - 12], &whole_list),
+    ] {
+        std::fs::remove_dir_all(grid.path("cache")).ok();
+        std::fs::remove_dir_all(grid.path("out")).ok();
+        grid.write(&file, cut);
+        let (code, text) = grid.run(&[]);
+        let (_, class, message) = grid.outcome();
+        assert_eq!((code, class.as_str()), (1, "download"), "{message}: {text}");
+        grid.write(&file, whole);
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 0, "{text}");
+    }
+}

@@ -127,6 +127,30 @@ fn devices_and_odd_entries_are_refused() {
 }
 
 #[test]
+fn archive_of_names_is_refused_with_next_to_nothing_made() {
+    let names: Vec<_> = (0..60_000)
+        .map(|number| file(&format!("d/{number}"), ""))
+        .collect();
+    let unpacked = unpack_bytes(&plain_deb(&names), &Limits::default());
+    let error = unpacked.result.as_ref().unwrap_err();
+    assert!(
+        matches!(error, UnpackError::TooManyEntries(50_000)),
+        "{error}"
+    );
+    let made = walkdir::WalkDir::new(unpacked.root()).into_iter().count();
+    assert!(made < 1_100, "{made}");
+    // Many names are fine where they are not too many, or the rest pays for them.
+    let some = &names[..2_000];
+    assert_eq!(
+        unpack_bytes(&plain_deb(some), &Limits::default())
+            .result
+            .unwrap()
+            .entries,
+        2_001
+    );
+}
+
+#[test]
 fn bombs_are_refused() {
     let few = Limits {
         entries: 2,

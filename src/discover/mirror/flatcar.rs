@@ -12,7 +12,7 @@ use crate::digest::Sha256;
 use crate::discover::decode;
 use crate::discover::lists::{self, ListedKernel};
 use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, new_kernel, select};
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{ContentKind, FetchError, Fetcher};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
 use crate::target::Target;
@@ -163,6 +163,11 @@ async fn describe(
         )));
     }
     let config = config.into_bytes();
+    if ContentKind::Configuration.is_cut_off(&config) {
+        return Ok(Err(format!(
+            "{folder}: its kernel configuration has no end"
+        )));
+    }
     kernel.config_sha256 = Some(Sha256::of(&config));
     let found = Found {
         kernel,
