@@ -63,14 +63,14 @@ impl BundleArguments {
                         ))
                     })?;
                 let notes = runtime.block_on(renew_sources(&fetcher, &planned.plan));
-                let missing = runtime.block_on(fetch_all(&fetcher, &planned));
-                for problem in notes.iter().chain(&missing) {
+                let Gathered {
+                    requests,
+                    replaced,
+                    missing,
+                } = runtime.block_on(fetch_all(&fetcher, &planned));
+                for problem in notes.iter().chain(&replaced).chain(&missing) {
                     context.notice(problem);
                 }
-                let requests: Vec<Request> = all_needs(&fetcher, &planned)
-                    .into_iter()
-                    .map(|need| need.request)
-                    .collect();
                 let partial = bundle.with_extension("partial");
                 let file = std::fs::File::options()
                     .write(true)
@@ -120,24 +120,71 @@ pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
     })
 }
 
-/// Brings all files into the store; what cannot be had, with the reason.
-async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
-    let mut missing = Vec::new();
+/// What was brought into the store for a bundle.
+#[derive(Default)]
+struct Gathered {
+    /// How each file is found in the store.
+    requests: Vec<Request>,
+    /// What is another file than a lock notes.
+    replaced: Vec<String>,
+    /// What cannot be had, with the reason.
+    missing: Vec<String>,
+}
+
+/// Brings all files into the store.
+async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Gathered {
+    let mut gathered = Gathered::default();
     // Once more for what a list names that was not there the first time.
     for _ in 0..2 {
-        missing = futures_util::stream::iter(all_needs(fetcher, planned))
-            .map(|need| async move {
-                let fetched = fetcher.fetch(&need.request).await;
-                fetched
-                    .err()
-                    .map(|error| format!("missing for {}: {error}", need.wanted_by))
-            })
-            .buffered(AT_ONCE)
-            .filter_map(|problem| async move { problem })
-            .collect()
-            .await;
+        gathered.requests.clear();
+        gathered.missing.clear();
+        let needs = all_needs(fetcher, planned).into_iter();
+        let mut fetched = futures_util::stream::iter(needs)
+            .map(|need| fetch_need(fetcher, need))
+            .buffered(AT_ONCE);
+        while let Some(need) = fetched.next().await {
+            match need {
+                Ok((request, replaced)) => {
+                    gathered.requests.push(request);
+                    let is_new = |text: &String| !gathered.replaced.contains(text);
+                    gathered.replaced.extend(replaced.filter(is_new));
+                }
+                Err(problem) => gathered.missing.push(problem),
+            }
+        }
     }
-    missing
+    gathered
+}
+
+/// Brings a file into the store. Where a lock only notes what it is and its servers have something else, that is taken;
+/// the second value says so.
+async fn fetch_need(fetcher: &Fetcher, need: Need) -> Result<(Request, Option<String>), String> {
+    let Need {
+        request,
+        is_noted,
+        wanted_by,
+    } = need;
+    let error = match fetcher.fetch(&request).await {
+        Ok(_) => return Ok((request, None)),
+        Err(error) => error,
+    };
+    let noted = request.sha256.filter(|_| is_noted);
+    if let Some(noted) = noted {
+        let anew = Request {
+            sha256: None,
+            size_bytes: None,
+            ..request
+        };
+        if let Ok(fetched) = fetcher.fetch(&anew).await {
+            let message = format!(
+                "{} has SHA-256 {} and not {noted}, which a lock notes and no index published: what it has goes into the \
+                 bundle; the next run that unpacks it corrects the lock",
+                fetched.url, fetched.sha256
+            );
+            return Ok((anew, Some(message)));
+        }
+    }
+    Err(format!("missing for {wanted_by}: {error}"))
 }
 
 /// The files that an offline run lacks: neither in the store nor at a place that may be asked.
@@ -145,7 +192,9 @@ pub(super) fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> 
     let needs = all_needs(fetcher, planned);
     let missing = needs
         .iter()
-        .filter(|need| fetcher.is_out_of_reach(&need.request));
+        .filter(|need| fetcher.is_out_of_reach(&need.request))
+        // What an address gave counts more than a note where nobody can be asked.
+        .filter(|need| !need.is_noted || fetcher.known(&need.request.candidates, None).is_none());
     missing
         .map(|need| {
             let places = places(&need.request.candidates);

@@ -1,12 +1,15 @@
 //! `cache`: how large the store is, making it smaller, proving that it holds what its names say.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::output::print;
 use super::{CliError, Context, ExitStatus};
-use crate::cache::{self, CleanLimits};
+use crate::cache::{self, CleanLimits, Defect};
+use crate::fetch::wrong_records;
 use crate::matrix::parse_size;
 use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
@@ -112,7 +115,16 @@ impl CacheArguments {
                 let digest = |path: &std::path::Path| {
                     tree_digest_of_folder(path).map_err(|error| error.to_string())
                 };
-                let defects = cache::verify(&store, digest, remove)?;
+                let mut defects = cache::verify(&store, digest, remove)?;
+                let damaged: HashSet<PathBuf> =
+                    defects.iter().map(|defect| defect.path.clone()).collect();
+                let is_damaged = |sha256| damaged.contains(&store.blob_path(sha256));
+                for (path, problem) in wrong_records(&store, is_damaged)? {
+                    if remove {
+                        crate::fs::remove_file(&path)?;
+                    }
+                    defects.push(Defect { path, problem });
+                }
                 if json {
                     print_json(&defects)?;
                 } else if defects.is_empty() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use super::lock_notes::repair_notes;
 use super::output::count;
 use super::sources::{Sources, discovered_entries, source_digest};
 use super::{CliError, Context};
@@ -282,6 +283,14 @@ impl Refresh<'_> {
             .map(|entry| entry.label.as_str())
             .collect();
         lock.retain(&labels);
+        if has_notes(&lock) {
+            let fetcher = match fetcher {
+                Some(fetcher) => fetcher,
+                None => self::fetcher(self.context, self.mirrors.clone())?,
+            };
+            let repair = repair_notes(self.context, &fetcher, &mut lock, &self.path);
+            runtime.block_on(repair);
+        }
         let before = match fs::read(&self.path) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.is_not_found() => None,
@@ -311,6 +320,18 @@ impl Refresh<'_> {
         }
         fetcher(self.context, self.mirrors.clone()).map(Some)
     }
+}
+
+/// Whether the lock has digests that nobody published.
+fn has_notes(lock: &Lock) -> bool {
+    let mut kernels = lock.kernels.iter();
+    kernels.any(|locked| {
+        locked
+            .kernel
+            .packages
+            .iter()
+            .any(|package| package.is_noted)
+    })
 }
 
 /// A message for each `[[target]]` with sources of which the lock has no kernel that is built.

@@ -109,7 +109,7 @@ impl RunArguments {
         let connect = async || self.execution.connect(context, uses_host).await;
         let result = session.carry_out(connect)?;
         if !self.selection.locked {
-            fill_in_locks(context, &planned, &store);
+            fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
         Ok(ExitStatus::of(&result))
     }

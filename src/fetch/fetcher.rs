@@ -239,16 +239,21 @@ impl Fetcher {
     ) -> Result<Fetched, Answer> {
         let base_folder = &self.settings.base_folder;
         let shown = without_credentials(place);
-        let (sha256, size_bytes, validators) = match Address::parse(place, base_folder)? {
-            Address::Remote(url) => {
-                let earlier = earlier.filter(|record| record.place() == shown);
-                self.fetch_remote(&url, wanted, earlier).await?
-            }
-            Address::Local(path) => self.fetch_local(path, wanted).await?,
-        };
         // Remembered under the address that was asked for: the mirrors may be others next time.
         let name = name(&Address::parse(asked_url, base_folder)?);
-        let record = Record::new(name.clone(), sha256, size_bytes, validators).given_by(&shown);
+        let given = match Address::parse(place, base_folder)? {
+            Address::Remote(url) => {
+                let earlier = earlier.filter(|record| record.place() == shown);
+                self.fetch_remote(&url, wanted, earlier).await
+            }
+            Address::Local(path) => self.fetch_local(path, wanted).await,
+        };
+        if matches!(given, Err(Answer::Checksum { .. })) {
+            self.no_longer_agreed(&name);
+        }
+        let (sha256, size_bytes, validators) = given?;
+        let mut record = Record::new(name.clone(), sha256, size_bytes, validators).given_by(&shown);
+        record.is_agreed = self.agrees(&record, place);
         let store = Arc::clone(&self.store);
         run_blocking(move || {
             record

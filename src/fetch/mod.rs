@@ -31,6 +31,7 @@ pub use error::{Answer, FetchError, Tried};
 pub use fetcher::{Fetched, Fetcher, Request, make_client};
 pub use mirrors::{MirrorRule, Mirrors};
 pub use probe::Probed;
+pub use record::wrong_records;
 pub use renew::Renewed;
 pub use settings::Settings;
 pub use single_flight::SingleFlight;

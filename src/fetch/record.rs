@@ -1,6 +1,6 @@
 //! What an address gave when it was last asked, so that it need not be asked again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub(super) struct Record {
     /// The size of the file.
     #[serde(rename = "size")]
     pub(super) size_bytes: u64,
+    /// Whether another place gave the same file.
+    #[serde(default, rename = "agreed", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_agreed: bool,
     /// What tells this content from a later one.
     #[serde(flatten)]
     pub(super) validators: Validators,
@@ -53,6 +56,7 @@ impl Record {
             place: None,
             sha256,
             size_bytes,
+            is_agreed: false,
             validators,
         }
     }
@@ -92,6 +96,47 @@ impl Record {
             .map_err(|error| FileError::of("write", &path)(std::io::Error::other(error)))?;
         fs::write(&path, text)
     }
+}
+
+/// The records of addresses that cannot be read, or that name a file of which `is_damaged`: the path of each, and what
+/// is wrong with it.
+pub fn wrong_records(
+    store: &Store,
+    is_damaged: impl Fn(Sha256) -> bool,
+) -> Result<Vec<(PathBuf, String)>, FileError> {
+    let root = store.root().join("urls");
+    let mut wrong = Vec::new();
+    for folder in children(&root)? {
+        for file in children(&folder)? {
+            if fs::is_temporary(&file) {
+                continue;
+            }
+            let problem = match serde_json::from_slice::<Record>(&fs::read(&file)?) {
+                Err(error) => format!("it is no record of a download: {error}"),
+                Ok(record) if path(store, &record.url) != file => {
+                    format!("it is of another address: {}", record.url)
+                }
+                Ok(record) if is_damaged(record.sha256) => {
+                    format!("names {}, which is damaged", record.sha256)
+                }
+                Ok(_) => continue,
+            };
+            wrong.push((file, problem));
+        }
+    }
+    wrong.sort();
+    Ok(wrong)
+}
+
+fn children(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let failed = FileError::of("read", folder);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .map_err(failed)?,
+    };
+    Ok(entries.into_iter().map(|entry| entry.path()).collect())
 }
 
 fn path(store: &Store, url: &str) -> PathBuf {

@@ -37,10 +37,7 @@ impl Fetcher {
         };
         let mut refused = vec![refusal(None)];
         for url in candidates {
-            let record = self
-                .address(url)
-                .ok()
-                .and_then(|address| Record::find(&self.store, &name(&address)));
+            let record = self.record(url);
             // Another build may have refused it already, and fetched it again.
             if let Some(record) = record.filter(|record| record.sha256 == sha256) {
                 record.remove(&self.store)?;
@@ -50,6 +47,65 @@ impl Fetcher {
         self.refusals().extend(refused);
         self.flights.forget(|fetched| fetched.sha256 == sha256);
         Ok(())
+    }
+
+    /// Has the addresses asked again, whatever they gave earlier. Where nobody may be asked, what they gave counts.
+    pub fn distrust(&self, candidates: &[Arc<str>]) {
+        if self.is_offline() {
+            return;
+        }
+        let names = candidates.iter().filter_map(|url| self.place_name(url));
+        self.distrusted().extend(names);
+    }
+
+    /// Whether all of the addresses have to be asked again.
+    pub fn is_distrusted(&self, candidates: &[Arc<str>]) -> bool {
+        let distrusted = self.distrusted();
+        let mut names = candidates.iter().map(|url| self.place_name(url));
+        names.all(|name| name.is_some_and(|name| distrusted.contains(&name)))
+    }
+
+    /// Whether two places gave the file with this digest for one of the addresses: then it is what they have.
+    pub fn is_agreed(&self, candidates: &[Arc<str>], sha256: Sha256) -> bool {
+        let mut records = candidates.iter().filter_map(|url| self.record(url));
+        records.any(|record| record.is_agreed && record.sha256 == sha256)
+    }
+
+    /// What an address gave last, if the store holds it: its digest, and whether another place gave the same.
+    pub fn last_given(&self, url: &str) -> Option<Sha256> {
+        let record = self.record(url)?;
+        self.store.has_blob(record.sha256).then_some(record.sha256)
+    }
+
+    /// Whether another place than `place` gave what is in `record`.
+    pub(super) fn agrees(&self, record: &Record, place: &str) -> bool {
+        let own = self.place_name(place);
+        let is_same = |earlier: &Record| {
+            let is_other = self.place_name(earlier.place()) != own;
+            earlier.sha256 == record.sha256 && (earlier.is_agreed || is_other)
+        };
+        let refusals = self.refusals();
+        let is_refusal = |refusal: &Refusal| {
+            let is_other = refusal.place.is_some() && refusal.place != own;
+            refusal.sha256 == record.sha256 && is_other
+        };
+        Record::find(&self.store, &record.url).is_some_and(|earlier| is_same(&earlier))
+            || refusals.iter().any(is_refusal)
+    }
+
+    /// Notes that a place of the address `name` has other bytes than those that two places gave earlier.
+    pub(super) fn no_longer_agreed(&self, name: &str) {
+        if let Some(mut record) = Record::find(&self.store, name).filter(|record| record.is_agreed)
+        {
+            record.is_agreed = false;
+            // One that stays agreed costs a download that is refused.
+            drop(record.keep(&self.store));
+        }
+    }
+
+    fn record(&self, url: &str) -> Option<Record> {
+        let address = self.address(url).ok()?;
+        Record::find(&self.store, &name(&address))
     }
 
     /// Whether the file with this digest was refused.

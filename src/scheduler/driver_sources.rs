@@ -60,6 +60,9 @@ impl Pipeline {
             return self.source_at(driver, None, mode).await;
         };
         let candidates = [Arc::from(url.as_str())];
+        if mode == Mode::Run && self.retried_drivers.get(&driver.version).is_some() {
+            self.fetcher.distrust(&candidates);
+        }
         loop {
             let sha256 = self.fetch_source(url, mode).await?;
             match self.source_at(driver, Some(sha256), mode).await {

@@ -8,7 +8,7 @@ use super::host_programs::Adaptation;
 use super::inspect::{Inspection, WantedTree, check_claims, shown_at};
 use super::installed::installed_folder;
 use super::packages::request_for_text;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, kernel_name};
 use super::prepare::{KernelSource, Preparation};
 use super::step::{Halt, Mode};
 use super::subscription::Download;
@@ -146,6 +146,9 @@ impl Pipeline {
         let mut inputs = match target.tree_kind(kernel).map_err(wrong)? {
             TreeKind::Headers => {
                 let packages = target.header_packages(kernel, self.host).map_err(missing)?;
+                if mode == Mode::Run && self.retried_kernels.get(&kernel_name(build)).is_some() {
+                    self.distrust(&packages);
+                }
                 self.fetched_inputs(packages, mode).await?
             }
             TreeKind::Source(tree) => {
@@ -167,10 +170,6 @@ impl Pipeline {
         let inspection = match looked {
             Err(Halt::Failed(failed)) if self.may_be_other_headers(&failed, &inputs) => {
                 match mode {
-                    // Nothing is kept of a tree that only claims to be another kernel's, so nothing else asks again.
-                    Mode::Lookup if self.steps.retries(FailureClass::WrongHeaders) => {
-                        return Err(Halt::Missing);
-                    }
                     Mode::Lookup => return Err(Halt::Failed(failed)),
                     Mode::Run => self.refuse_inputs(&inputs, &failed.failure.message)?,
                 }

@@ -16,6 +16,8 @@ use crate::target;
 pub struct Need {
     /// How it is fetched.
     pub request: Request,
+    /// Whether its digest was only noted by an earlier run.
+    pub is_noted: bool,
     /// What needs it first: a kernel or a driver.
     pub wanted_by: String,
 }
@@ -30,9 +32,13 @@ pub fn needs(
 ) -> Vec<Need> {
     let mut seen = HashSet::new();
     let mut needs = Vec::new();
-    let mut add = |request: Request, wanted_by: String| {
+    let mut add = |request: Request, is_noted: bool, wanted_by: String| {
         if seen.insert(request.candidates.clone()) {
-            needs.push(Need { request, wanted_by });
+            needs.push(Need {
+                request,
+                is_noted,
+                wanted_by,
+            });
         }
     };
     let mut last: Option<&Arc<Kernel>> = None;
@@ -44,14 +50,14 @@ pub fn needs(
                 size_bytes: None,
                 kind: ContentKind::Tarball,
             };
-            add(request, format!("driver {}", build.driver.version));
+            add(request, false, format!("driver {}", build.driver.version));
         }
         // Builds of one kernel are neighbours.
         if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
             continue;
         }
         last = Some(&build.kernel);
-        for request in of_kernel(&build.kernel, host, &text_of) {
+        for (request, is_noted) in of_kernel(&build.kernel, host, &text_of) {
             // Only the list knows which source that is.
             let further = match request.kind {
                 ContentKind::Text if text_of(&request).is_none() => {
@@ -59,7 +65,7 @@ pub fn needs(
                 }
                 _ => "",
             };
-            add(request, format!("{}{further}", build.kernel));
+            add(request, is_noted, format!("{}{further}", build.kernel));
         }
     }
     needs
@@ -69,7 +75,7 @@ fn of_kernel(
     kernel: &Kernel,
     host: Architecture,
     text_of: &impl Fn(&Request) -> Option<String>,
-) -> Vec<Request> {
+) -> Vec<(Request, bool)> {
     let Some(target) = target::rules_of(kernel) else {
         return Vec::new();
     };
@@ -80,15 +86,17 @@ fn of_kernel(
     {
         let request = request_for_text(&list, ContentKind::Text);
         let text = text_of(&request);
-        requests.push(request);
+        requests.push((request, false));
         kernel.upstream = text.and_then(|text| target.read_upstream(&text).ok());
     }
     if kernel.config_sha256.is_none()
         && let Some(published) = target.published_config(&kernel)
     {
-        requests.push(request_for_text(&published, ContentKind::Configuration));
+        let request = request_for_text(&published, ContentKind::Configuration);
+        requests.push((request, false));
     }
     let packages = target.header_packages(&kernel, host).unwrap_or_default();
-    requests.extend(packages.iter().map(request_for));
+    let packages = packages.iter();
+    requests.extend(packages.map(|package| (request_for(package), package.is_noted)));
     requests
 }

@@ -22,7 +22,14 @@ impl Pipeline {
     /// The file of a package, downloaded unless something of it is known.
     pub(super) async fn fetch(&self, package: &WantedPackage, mode: Mode) -> Result<Fetched, Halt> {
         // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
-        let is_believed = |sha256: &Sha256| !(package.is_noted && self.fetcher.is_refused(*sha256));
+        let is_believed = |sha256: &Sha256| {
+            let is_doubted = || {
+                self.fetcher.is_refused(*sha256)
+                    || self.fetcher.is_distrusted(&package.candidates)
+                    || self.is_outdated_note(package, *sha256)
+            };
+            !package.is_noted || !is_doubted()
+        };
         if let Some(sha256) = package.sha256.filter(is_believed) {
             return Ok(Fetched {
                 sha256,
@@ -36,6 +43,24 @@ impl Pipeline {
         self.fetch_unknown(&request, mode).await
     }
 
+    /// Whether nobody can be asked for what the lock notes, while the store holds what an address gave.
+    fn is_outdated_note(&self, package: &WantedPackage, noted: Sha256) -> bool {
+        self.fetcher.is_offline()
+            && !self.store.has_blob(noted)
+            && !was_unpacked(self.steps.outcomes(), noted)
+            && self.fetcher.known(&package.candidates, None).is_some()
+    }
+
+    /// Has the addresses of packages asked again, whatever they gave earlier: a build with them failed, and is tried
+    /// again because somebody doubts that it should.
+    pub(super) fn distrust(&self, packages: &[WantedPackage]) {
+        for package in packages {
+            if package.sha256.is_none() || package.is_noted {
+                self.fetcher.distrust(&package.candidates);
+            }
+        }
+    }
+
     /// The file of a package and the tree that it gives. Bytes that nothing confirms are believed once they have been
     /// unpacked whole: what cannot be unpacked is forgotten, and the next place is asked.
     pub(super) async fn fetch_and_unpack(
@@ -46,7 +71,7 @@ impl Pipeline {
         loop {
             let fetched = self.fetch(package, mode).await?;
             let failed = match self.unpack_whole(package, &fetched, mode).await {
-                Err(Halt::Failed(failed)) if self.is_doubtful(package, &failed) => failed,
+                Err(Halt::Failed(failed)) if self.is_doubtful(package, &fetched, &failed) => failed,
                 Ok(tree) => {
                     self.tell_refused(package, &fetched);
                     return Ok((fetched, tree));
@@ -78,7 +103,7 @@ impl Pipeline {
             && !failed.is_cached
             && inputs
                 .iter()
-                .any(|input| self.is_unconfirmed(&input.package))
+                .any(|input| self.is_unconfirmed(&input.package, input.fetched.sha256))
     }
 
     /// Forgets the packages of a tree that is another kernel's, but for those that an index published. Those that were
@@ -88,7 +113,9 @@ impl Pipeline {
             package, fetched, ..
         } in inputs
         {
-            if self.is_unconfirmed(package) && !self.fetcher.is_refused(fetched.sha256) {
+            if self.is_unconfirmed(package, fetched.sha256)
+                && !self.fetcher.is_refused(fetched.sha256)
+            {
                 self.refuse(&package.candidates, fetched.sha256, why)?;
             }
         }
@@ -109,7 +136,7 @@ impl Pipeline {
             let unpack = async || {
                 self.unpack_now(package, fetched.sha256, None)
                     .await?
-                    .map_err(|error| self.unpack_failure(package, &error).into())
+                    .map_err(|error| self.unpack_failure(package, fetched.sha256, &error).into())
             };
             self.trees.run(tree, unpack).await?;
         }
@@ -117,7 +144,7 @@ impl Pipeline {
     }
 
     /// Whether other bytes may do, after those that came did not.
-    fn is_doubtful(&self, package: &WantedPackage, failed: &Failed) -> bool {
+    fn is_doubtful(&self, package: &WantedPackage, fetched: &Fetched, failed: &Failed) -> bool {
         let is_note = package.is_noted
             && package
                 .sha256
@@ -127,15 +154,16 @@ impl Pipeline {
             FailureClass::Unpack | FailureClass::Download
                 if failed.failure.phase == Phase::Unpack =>
             {
-                is_note || self.is_unconfirmed(package)
+                is_note || self.is_unconfirmed(package, fetched.sha256)
             }
             _ => false,
         }
     }
 
     /// Whether nothing says what the package is, and another download may give something else.
-    fn is_unconfirmed(&self, package: &WantedPackage) -> bool {
+    fn is_unconfirmed(&self, package: &WantedPackage, sha256: Sha256) -> bool {
         (package.sha256.is_none() || package.is_noted)
+            && !self.fetcher.is_agreed(&package.candidates, sha256)
             && !self.fetcher.is_one_local_file(&package.candidates)
     }
 
@@ -205,7 +233,10 @@ impl Pipeline {
             let unpacked = Box::pin(unpack).await?;
             match unpacked {
                 Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
-                Err(error) => self.own_failure([], self.unpack_failure(package, &error).into()),
+                Err(error) => self.own_failure(
+                    [],
+                    self.unpack_failure(package, fetched.sha256, &error).into(),
+                ),
             }
         };
         let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
@@ -245,15 +276,26 @@ impl Pipeline {
             unpack_into_store_until(&stop, &store, sha256, &unpack::Limits::default())
         });
         let unpacked = self.stop.now().run_until_cancelled(unpacking).await;
-        let unpacked = unpacked.ok_or(Halt::NotRun)?.map_err(|_| Halt::NotRun)?;
+        let interrupted = || {
+            let message = format!("interrupted while {} was unpacked", package.url());
+            Failure::new(FailureClass::Cancelled, Phase::Unpack, message)
+        };
+        let unpacked = unpacked
+            .ok_or_else(interrupted)?
+            .map_err(|_| Halt::NotRun)?;
         Ok(unpacked.map(|tree| tree.sha256))
     }
 
     /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give
     /// others.
-    fn unpack_failure(&self, package: &WantedPackage, error: &UnpackError) -> Failure {
+    fn unpack_failure(
+        &self,
+        package: &WantedPackage,
+        sha256: Sha256,
+        error: &UnpackError,
+    ) -> Failure {
         let mut failure = error.failure(package.url());
-        if failure.class == FailureClass::Unpack && self.is_unconfirmed(package) {
+        if failure.class == FailureClass::Unpack && self.is_unconfirmed(package, sha256) {
             failure.class = FailureClass::Download;
         }
         failure
@@ -270,7 +312,10 @@ impl Pipeline {
             let unpack = async || {
                 self.unpack_now(&input.package, input.fetched.sha256, download)
                     .await?
-                    .map_err(|error| self.unpack_failure(&input.package, &error).into())
+                    .map_err(|error| {
+                        self.unpack_failure(&input.package, input.fetched.sha256, &error)
+                            .into()
+                    })
             };
             let unpacked = Box::pin(self.trees.run(input.tree, unpack)).await?;
             if unpacked != input.tree {

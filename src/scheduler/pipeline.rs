@@ -62,6 +62,9 @@ pub(super) struct Pipeline {
     pub(super) pulls: SingleFlight<String, Sha256, Halt>,
     /// Failures that were tried again, until the report about their build takes them.
     pub(super) retries: Retries,
+    /// The kernels and drivers of which a kept failure is done again.
+    pub(super) retried_kernels: Memo<String, ()>,
+    pub(super) retried_drivers: Memo<DriverVersion, ()>,
     /// What the person was told of downloads: once for all builds.
     pub(super) told: Memo<String, ()>,
     pub(super) infrastructure_failures: AtomicU32,

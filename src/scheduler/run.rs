@@ -1,6 +1,6 @@
 //! The run: first what the cache knows, then the rest, longest first, until all is done or the run is stopped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::events::Events;
 use super::memo::{Memo, Retries};
 use super::order::{History, longest_first};
 use super::out_folder::OutFolder;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, kernel_name};
 use super::step::{Asked, Mode, RetryClasses, StepRunner};
 use super::stop::{Stop, StopReason};
 use super::toolchain::Toolchains;
@@ -28,7 +28,7 @@ use crate::failure::{Failure, FailureClass, Phase, Status};
 use crate::fetch::{Fetcher, SingleFlight};
 use crate::fs::FileError;
 use crate::kernel::Architecture;
-use crate::plan::{Build, Plan};
+use crate::plan::{Build, BuildId, Plan};
 use crate::store::Store;
 
 /// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
@@ -98,6 +98,8 @@ pub struct RunResult {
     pub has_infrastructure_failure: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,
+    /// The builds whose packages turned out to be no headers of their kernel.
+    pub wrong_headers: BTreeSet<BuildId>,
 }
 
 impl RunResult {
@@ -115,10 +117,13 @@ impl RunResult {
     fn add(&mut self, report: &BuildReport) {
         for artifact in &report.artifacts {
             *self.statuses.entry(artifact.status).or_default() += 1;
-            self.has_infrastructure_failure |= artifact
-                .failure
-                .as_ref()
-                .is_some_and(|failure| failure.class == FailureClass::Infrastructure);
+            match artifact.failure.as_ref().map(|failure| failure.class) {
+                Some(FailureClass::Infrastructure) => self.has_infrastructure_failure = true,
+                Some(FailureClass::WrongHeaders) => {
+                    self.wrong_headers.insert(report.build_id.clone());
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -127,17 +132,28 @@ impl Run {
     /// Takes the builds of a plan, and asks the cache for each; opens no connection and starts nothing.
     pub fn look_up(parts: Parts, settings: RunSettings, plan: &Plan) -> Self {
         let pipeline = Arc::new(pipeline(parts, &settings, plan));
+        if settings.retry.compiles_again() {
+            pipeline.steps.retry(settings.retry.clone());
+        }
         // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
         let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
         let look_up = |builds: &[Build]| -> Vec<Option<BuildReport>> {
-            let found = builds
-                .iter()
-                .map(|build| pipeline.build(build, Mode::Lookup).now_or_never().flatten())
-                .collect();
+            let look_up_one = |build| {
+                let report = pipeline
+                    .build(build, Mode::Lookup)
+                    .now_or_never()
+                    .flatten()?;
+                if has_failure_of(&report, &settings.retry) {
+                    pipeline.retried_kernels.put(kernel_name(build), ());
+                    let driver = build.driver.version.clone();
+                    pipeline.retried_drivers.put(driver, ());
+                    return None;
+                }
+                Some(report)
+            };
+            let found = builds.iter().map(look_up_one).collect();
             if let Some(build) = builds.first() {
-                pipeline
-                    .kernels
-                    .remove(&super::pipeline::kernel_name(build));
+                pipeline.kernels.remove(&kernel_name(build));
             }
             found
         };
@@ -155,6 +171,9 @@ impl Run {
             }
         }
         pipeline.steps.forget_shared();
+        pipeline.steps.retry(settings.retry.clone());
+        // They hold failures that may be done again.
+        pipeline.sources.clear();
         longest_first(&mut missing, &settings.history);
         Self {
             pipeline,
@@ -269,6 +288,15 @@ impl Run {
     }
 }
 
+/// Whether an artifact failed in one of the classes.
+fn has_failure_of(report: &BuildReport, classes: &RetryClasses) -> bool {
+    let mut failures = report
+        .artifacts
+        .iter()
+        .filter_map(|artifact| artifact.failure.as_ref());
+    failures.any(|failure| classes.has(failure.class))
+}
+
 /// The report of a build in which this program itself failed.
 fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
     let message = format!("driverkit-matrix itself has a defect: {error}");
@@ -300,7 +328,7 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
     Pipeline {
         run_id: parts.run_id,
         host: parts.host,
-        steps: StepRunner::new(outcomes, settings.retry.clone(), parts.stop.clone()),
+        steps: StepRunner::new(outcomes, parts.stop.clone()),
         store: parts.store,
         fetcher: parts.fetcher,
         toolchains: parts.toolchains,
@@ -322,6 +350,8 @@ fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
         check_locks: super::checks::Locks::default(),
         pulls: SingleFlight::default(),
         retries: Retries::default(),
+        retried_kernels: Memo::default(),
+        retried_drivers: Memo::default(),
         told: Memo::default(),
         infrastructure_failures: AtomicU32::new(0),
         names: plan.names.clone(),

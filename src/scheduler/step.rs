@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -94,9 +94,19 @@ impl RetryClasses {
         }
     }
 
+    /// Whether nothing of a build counts that is in the cache, so that it need not be looked for.
+    pub(super) fn compiles_again(&self) -> bool {
+        self.compiles_again
+    }
+
+    /// Whether failures of this class are among them.
+    pub(super) fn has(&self, class: FailureClass) -> bool {
+        self.classes.contains(&class)
+    }
+
     fn wants(&self, outcome: &Outcome) -> bool {
         match &outcome.result {
-            StepResult::Failure(failure) => self.classes.contains(&failure.class),
+            StepResult::Failure(failure) => self.has(failure.class),
             StepResult::Artifact(_) => self.compiles_again,
             _ => false,
         }
@@ -107,7 +117,8 @@ impl RetryClasses {
 pub(super) struct StepRunner {
     outcomes: Outcomes,
     flights: SingleFlight<Sha256, Done, Halt>,
-    retry: RetryClasses,
+    /// Set once the look into the cache is over, which finds kept failures whatever their class.
+    retry: OnceLock<RetryClasses>,
     /// The steps that this run has done: what failed among them is not tried again within the run.
     made: Mutex<HashSet<Sha256>>,
     stop: Arc<Stop>,
@@ -128,11 +139,11 @@ pub struct Asked {
 
 impl StepRunner {
     /// Steps with their outcomes in `outcomes`.
-    pub(super) fn new(outcomes: Outcomes, retry: RetryClasses, stop: Arc<Stop>) -> Self {
+    pub(super) fn new(outcomes: Outcomes, stop: Arc<Stop>) -> Self {
         Self {
             outcomes,
             flights: SingleFlight::default(),
-            retry,
+            retry: OnceLock::new(),
             made: Mutex::default(),
             stop,
             trace: None,
@@ -140,9 +151,10 @@ impl StepRunner {
         }
     }
 
-    /// Whether kept failures of this class are done again.
-    pub(super) fn retries(&self, class: FailureClass) -> bool {
-        self.retry.classes.contains(&class)
+    /// Does kept failures of these classes again from now on.
+    pub(super) fn retry(&self, classes: RetryClasses) {
+        // Set once.
+        drop(self.retry.set(classes));
     }
 
     /// Writes down every step that is asked for from now on.
@@ -231,7 +243,8 @@ impl StepRunner {
             _ => true,
         };
         if is_kept {
-            let is_known = self.retry.keeps_known && self.read(key, phase)?.is_some();
+            let is_known = self.retry.get().is_some_and(|retry| retry.keeps_known)
+                && self.read(key, phase)?.is_some();
             if !is_known {
                 self.outcomes
                     .put(&outcome)
@@ -300,8 +313,11 @@ impl StepRunner {
                     result: found.as_ref().map(|outcome| outcome.result.clone()),
                 });
         }
-        let usable =
-            found.filter(|outcome| !self.retry.wants(outcome) || self.made().contains(&key));
+        let is_retried = |outcome: &Outcome| {
+            let retry = self.retry.get();
+            retry.is_some_and(|retry| retry.wants(outcome)) && !self.made().contains(&key)
+        };
+        let usable = found.filter(|outcome| !is_retried(outcome));
         usable.map(|outcome| Done {
             outcome,
             key,

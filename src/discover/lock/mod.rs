@@ -169,6 +169,27 @@ impl Lock {
         noted
     }
 
+    /// Makes facts of those noted digests that `is_agreed`. Returns how many.
+    pub fn confirm(&mut self, is_agreed: impl Fn(&Package, Sha256) -> bool) -> usize {
+        let mut count = 0;
+        for locked in &mut self.kernels {
+            let is_agreed = |package: &Package| {
+                let sha256 = package.sha256.filter(|_| package.is_noted);
+                sha256.is_some_and(|sha256| is_agreed(package, sha256))
+            };
+            if !locked.kernel.packages.iter().any(is_agreed) {
+                continue;
+            }
+            let packages = &mut Arc::make_mut(&mut locked.kernel).packages;
+            count += packages.update(|package| {
+                let is_fact = is_agreed(package);
+                package.is_noted &= !is_fact;
+                is_fact
+            });
+        }
+        count
+    }
+
     /// Forgets the sources that the matrix does not have any more; returns their labels.
     pub fn retain(&mut self, labels: &[&str]) -> Vec<String> {
         self.kernels

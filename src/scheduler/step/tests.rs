@@ -2,7 +2,9 @@ use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn runner(folder: &std::path::Path, retry: RetryClasses) -> StepRunner {
-    StepRunner::new(Outcomes::new(folder), retry, Arc::new(Stop::default()))
+    let runner = StepRunner::new(Outcomes::new(folder), Arc::new(Stop::default()));
+    runner.retry(retry);
+    runner
 }
 
 fn inputs() -> KeyBuilder {
