@@ -24,6 +24,7 @@ mod output;
 mod owner;
 mod plain;
 mod sandbox;
+mod scratch;
 mod writes;
 
 use std::path::PathBuf;

@@ -356,3 +356,16 @@ async fn a_job_with_the_network_is_dockers_alone() {
     assert_eq!(files["said"], "hello");
     greeter.join().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn package_manager_that_fills_its_image_is_ended() {
+    let script = "i=0; while [ $i -lt 40 ]; do head -c 10000000 /dev/zero >/usr/$i; i=$((i + 1)); done; sleep 100";
+    let output = tempfile::tempdir().unwrap();
+    let mut job = Job {
+        network: Network::Host,
+        ..job(script, output.path())
+    };
+    job.limits.output_bytes = 100 << 20;
+    let (completion, log, _) = run(&docker().await, &job).await.unwrap();
+    assert_eq!(completion.exit, Exit::TooMuchOutput, "{log}");
+}

@@ -6,13 +6,17 @@ use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
-    RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, InspectContainerOptions, InspectContainerOptionsBuilder,
+    KillContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
+    WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Completion, ExecutorError, Exit, Job, LogSink, Resources, output, writes};
+use super::super::{
+    Completion, ExecutorError, Exit, Job, Limits, LogSink, Network, Resources, output, scratch,
+    writes,
+};
 use super::DockerExecutor;
 use super::connection::{HungUp, failure, has_status};
 use super::leftovers::{Leftover, Leftovers};
@@ -27,6 +31,10 @@ const KILLED: i32 = 137;
 /// How often, and at which distance, the daemon is asked why a script was killed.
 const REASON_ATTEMPTS: u32 = 10;
 const REASON_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the daemon is asked what a job added to its image, and how much of the time that takes at most.
+const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+const SIZE_SHARE_OF_TIME: u32 = 20;
 
 impl DockerExecutor {
     /// Runs one job, see [`super::super::Executor::run`].
@@ -139,7 +147,8 @@ impl DockerExecutor {
         // A volume has a size of its own.
         let is_watched = container.output_volume.is_none();
         let too_much = writes::exceed(&job.output, job.limits);
-        tokio::pin!(deadline, too_much);
+        let too_much_elsewhere = self.exceed_elsewhere(container.id(), job);
+        tokio::pin!(deadline, too_much, too_much_elsewhere);
         let mut is_open = true;
         loop {
             tokio::select! {
@@ -147,6 +156,7 @@ impl DockerExecutor {
                 () = cancel.cancelled() => return Ok(Exit::Cancelled),
                 () = &mut deadline => return Ok(Exit::TimedOut),
                 () = &mut too_much, if is_watched => return Ok(Exit::TooMuchOutput),
+                () = &mut too_much_elsewhere => return Ok(Exit::TooMuchOutput),
                 chunk = output.next(), if is_open => match chunk {
                     Some(Ok(chunk)) => log.write(chunk.as_ref()),
                     Some(Err(_)) | None => is_open = false,
@@ -162,6 +172,53 @@ impl DockerExecutor {
                     return Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)));
                 }
             }
+        }
+    }
+
+    /// Returns once the job has written more than it may to where no option of the daemon sets a limit; never while it
+    /// has not.
+    async fn exceed_elsewhere(&self, container: &str, job: &Job) {
+        match job.network {
+            Network::Host => self.exceed_image(container, job.limits).await,
+            Network::None if self.is_podman => self.exceed_files(container, job.limits).await,
+            Network::None => std::future::pending().await,
+        }
+    }
+
+    /// Watches what a package manager, which may write to its image, adds to that.
+    async fn exceed_image(&self, container: &str, limits: Limits) {
+        let mut interval = SIZE_INTERVAL;
+        loop {
+            tokio::time::sleep(interval).await;
+            let start = Instant::now();
+            let options = InspectContainerOptionsBuilder::new().size(true).build();
+            let inspected = self
+                .docker
+                .inspect_container(container, Some(options))
+                .await;
+            let added = inspected.ok().and_then(|container| container.size_rw);
+            if added.is_some_and(|bytes| u64::try_from(bytes).unwrap_or(0) > limits.output_bytes) {
+                return;
+            }
+            // The daemon reads the whole folder for that.
+            interval = SIZE_INTERVAL.max(start.elapsed() * SIZE_SHARE_OF_TIME);
+        }
+    }
+
+    /// Watches the files in `/tmp`, of which Podman cannot limit the number, where it runs on this machine.
+    async fn exceed_files(&self, container: &str, limits: Limits) {
+        let inspected = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await;
+        let process = inspected
+            .ok()
+            .and_then(|container| container.state?.pid)
+            .and_then(|process| u32::try_from(process).ok())
+            .filter(|&process| process > 0);
+        match process {
+            Some(process) => scratch::exceed(process, limits).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::owner::Owner;
 use super::{
     Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
-    writes,
+    scratch, writes,
 };
 use crate::digest::Sha256;
 
@@ -109,7 +109,14 @@ impl LocalExecutor {
         let start = Instant::now();
         let mut process = Process::start(&outer, arguments, group, job.limits)?;
         let deadline = start + job.limits.timeout;
-        let too_much = writes::exceed(&job.output, job.limits);
+        let id = process.id();
+        let too_much = async {
+            tokio::select! {
+                () = writes::exceed(&job.output, job.limits) => {}
+                // Bubblewrap's tmpfs has a size only.
+                () = scratch::exceed(id, job.limits) => {}
+            }
+        };
         let (ended, usage) = process.follow(log, cancel, deadline, too_much).await?;
         let resources = Resources {
             wall: start.elapsed(),

@@ -60,6 +60,7 @@ pub(super) enum Ended {
 
 /// A running sandbox. It dies when this is dropped.
 pub(super) struct Process {
+    id: u32,
     handle: OwnedFd,
     output: Receiver,
     report: oneshot::Receiver<io::Result<Report>>,
@@ -120,7 +121,8 @@ impl Process {
             })
             .map_err(failed)?;
         match handle.recv() {
-            Ok(handle) => Ok(Self {
+            Ok((id, handle)) => Ok(Self {
+                id,
                 handle,
                 output,
                 report,
@@ -132,6 +134,11 @@ impl Process {
                 _ => ExecutorError::infrastructure(format!("failed to start {PROGRAM}")),
             }),
         }
+    }
+
+    /// The process that makes the sandbox.
+    pub(super) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Passes output on until the sandbox ends or has to; returns when all its processes are gone.
@@ -232,7 +239,7 @@ impl Drop for Process {
 fn supervise(
     mut command: Command,
     group: Option<Group>,
-    send_handle: &std::sync::mpsc::SyncSender<OwnedFd>,
+    send_handle: &std::sync::mpsc::SyncSender<(u32, OwnedFd)>,
 ) -> io::Result<Report> {
     let mut child = command.spawn()?;
     // It holds the write end of the output pipe, whose reader must see the end.
@@ -240,7 +247,10 @@ fn supervise(
     let handle = Pid::from_raw(child.id().try_into().unwrap_or_default())
         .ok_or_else(|| io::Error::other("no process id"))
         .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
-    let sent = handle.and_then(|handle| send_handle.send(handle).map_err(io::Error::other));
+    let sent = handle.and_then(|handle| {
+        let sent = send_handle.send((child.id(), handle));
+        sent.map_err(io::Error::other)
+    });
     if let Err(error) = sent {
         // Nobody could end it.
         child.kill()?;
