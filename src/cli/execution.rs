@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -20,6 +21,7 @@ use crate::image::{
     ImageSourcesError,
 };
 use crate::kernel::Architecture;
+use crate::matrix::parse_time;
 use crate::scheduler::{BuilderImages, Toolchains};
 
 /// The choice of executor and toolchain.
@@ -41,6 +43,9 @@ pub(super) struct Execution {
     /// repeatable, builds are spread over all [default: `DOCKER_HOST`, or the usual socket]
     #[arg(long, value_name = "ADDRESS")]
     docker_host: Vec<DockerAddress>,
+    /// How long jobs wait for Docker daemons of which none answers any more, once in a run [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    docker_patience: Option<Duration>,
     #[command(flatten)]
     images: images::Folders,
     #[command(flatten)]
@@ -117,6 +122,7 @@ impl Execution {
             },
             toolchain: ToolchainChoice::Image,
             docker_host,
+            docker_patience: None,
             images,
             builder: BuilderFlags::default(),
             sources: Some(sources),
@@ -210,7 +216,11 @@ impl Execution {
     }
 
     /// The daemons, with the credentials for their registries.
-    fn logged_in(&self, docker: DockerPool) -> Result<DockerPool, CliError> {
+    fn set_up(&self, docker: DockerPool) -> Result<DockerPool, CliError> {
+        let docker = match self.docker_patience {
+            Some(patience) => docker.with_patience(patience),
+            None => docker,
+        };
         Ok(match self.sources()?.access.login {
             Some(login) => docker.with_login(&login.registry, &login.user, &login.password),
             None => docker,
@@ -249,7 +259,7 @@ impl Execution {
                 let (docker, notes) = DockerPool::connect(&self.docker_host)
                     .await
                     .map_err(|error| infrastructure(&error))?;
-                Ok((Arc::new(self.logged_in(docker)?), notes))
+                Ok((Arc::new(self.set_up(docker)?), notes))
             }
             #[cfg(feature = "kubernetes")]
             ExecutorChoice::Kubernetes => {
@@ -261,11 +271,11 @@ impl Execution {
                 let docker = DockerPool::connect_usual()
                     .await
                     .map_err(|error| infrastructure(&error))?;
-                Ok((Arc::new(self.logged_in(docker)?), Vec::new()))
+                Ok((Arc::new(self.set_up(docker)?), Vec::new()))
             }
             ExecutorChoice::Auto | ExecutorChoice::Fake => {
                 match DockerPool::connect_usual().await {
-                    Ok(docker) => Ok((Arc::new(self.logged_in(docker)?), Vec::new())),
+                    Ok(docker) => Ok((Arc::new(self.set_up(docker)?), Vec::new())),
                     Err(error) => {
                         let note = format!(
                             "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"

@@ -6,7 +6,10 @@ use std::process::Output;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::BuildRecord;
 
-use crate::grid::{Grid, RELEASE, deb, module};
+use rustix::process::Signal;
+
+use crate::docker_daemon::Daemon;
+use crate::grid::{Grid, RELEASE, deb, module, wait_until};
 
 const EXECUTORS: [&str; 2] = ["docker", "local"];
 
@@ -105,10 +108,20 @@ fn job_that_writes_too_much_is_ended() {
         "mkdir /out/d; cd /out/d; i=0; while [ $i -lt 1000000 ]; do : >$i; i=$((i + 1)); done\n";
     let scratch =
         "i=0; while :; do dd if=/dev/zero of=/tmp/$i bs=1M count=6 || exit; i=$((i + 1)); done\n";
+    let scratch_files =
+        "mkdir /tmp/d; cd /tmp/d; i=0; while [ $i -lt 1000000 ]; do : >$i; i=$((i + 1)); done\n";
     let artifact = "dd if=/dev/zero of=$1/pad bs=1M count=2\n\
                     objcopy --add-section pad=$1/pad $1/ready.ko $1/scap.ko\n";
     for executor in EXECUTORS {
-        for job in [one_file, many_files, sparse, files, scratch, artifact] {
+        for job in [
+            one_file,
+            many_files,
+            sparse,
+            files,
+            scratch,
+            scratch_files,
+            artifact,
+        ] {
             let sandboxed = Sandboxed::new(executor, job, settings);
             sandboxed.expect("error", "too-much-output");
             // Nothing stays, and the same driver is tried again once it may write more.
@@ -123,6 +136,69 @@ fn job_that_writes_too_much_is_ended() {
             sandboxed.expect("built", "");
         }
     }
+}
+
+/// Waits for the test to end the daemon, in the middle of a run.
+fn slow_server(gate: &Path) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let gate = gate.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let gate = gate.clone();
+            std::thread::spawn(move || answer(&mut stream, &gate));
+        }
+    });
+    address
+}
+
+/// Answers one request with a file of the folder that holds the gate, once that is open.
+fn answer(stream: &mut std::net::TcpStream, gate: &Path) {
+    use std::io::{Read as _, Write as _};
+    let mut request = vec![0; 8192];
+    let length = stream.read(&mut request).unwrap_or(0);
+    let request = String::from_utf8_lossy(&request[..length]).into_owned();
+    fs::write(&gate.with_extension("asked"), "").unwrap();
+    wait_until("the gate", || gate.exists());
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let folder = gate.parent().unwrap();
+    let body = fs::read(&folder.join(path.trim_start_matches('/'))).unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let is_head = request.starts_with("HEAD");
+    let body = if is_head { &[] } else { &*body };
+    // A client may have gone away.
+    drop(stream.write_all(&[head.as_bytes(), body].concat()));
+}
+
+#[test]
+fn daemon_that_is_gone_for_good_ends_the_run_with_exit_code_3() {
+    let mut daemon = Daemon::on_socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(daemon.wait());
+    let sandboxed = Sandboxed::new("docker", HONEST, "");
+    let grid = &sandboxed.grid;
+    let gate = grid.path("gate");
+    let folder = grid.path("").display().to_string();
+    grid.edit_matrix(folder.trim_end_matches('/'), &slow_server(&gate));
+    std::thread::scope(|scope| {
+        let host = daemon.address.as_str().to_owned();
+        let sandboxed = &sandboxed;
+        let run = scope
+            .spawn(move || sandboxed.run(&["--docker-host", &host, "--docker-patience", "2s"]));
+        wait_until("a download", || gate.with_extension("asked").exists());
+        daemon.end(Signal::KILL);
+        fs::write(&gate, "").unwrap();
+        let (code, text) = run.join().unwrap();
+        assert_eq!(code, 3, "{text}");
+        assert!(
+            text.contains("no Docker daemon has answered for 2 s"),
+            "{text}"
+        );
+    });
 }
 
 #[test]

@@ -256,7 +256,7 @@ async fn daemon_that_stays_away_fails_its_jobs_in_time() {
 
 #[test]
 fn signal_stops_an_unpack_part_way_and_begins_no_other() {
-    const FILES: usize = 60_000;
+    const FILES: usize = 45_000;
     let grid = Grid::of_four();
     for number in ["1", "2", "3", "4"] {
         // Not one file is another's, so that none is shared.
@@ -283,11 +283,15 @@ fn signal_stops_an_unpack_part_way_and_begins_no_other() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let manifest = grid.manifest();
     assert_eq!(manifest.exit.as_ref().unwrap().code, 130);
-    assert_eq!(grid.statuses(), [Status::NotRun; 4]);
+    // One was unpacked; the others waited for that.
+    let mut statuses = grid.statuses();
+    statuses.sort_by_key(|status| *status == Status::NotRun);
+    let not_run = [Status::NotRun; 3];
+    assert_eq!(statuses, [&[Status::Cancelled], &not_run[..]].concat());
     let large = walkdir::WalkDir::new(grid.path("cache/trees"))
         .into_iter()
         .flatten()
-        .filter(|entry| entry.file_name() == "59999")
+        .filter(|entry| entry.file_name() == "44999")
         .count();
     assert_eq!(large, 0, "trees were unpacked to their end");
 }
