@@ -14,15 +14,10 @@ command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
 seconds=${1:?usage: scripts/fuzz.sh SECONDS [TARGET...]}
 shift
 targets=${*:-deb rpm cpio tar tree module probe manifest list lock}
-host=$(rustc -vV | sed -n 's/^host: //p')
 
-# With a target named, what runs while compiling is not instrumented.
-RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
--Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=16" \
-    cargo build --release --manifest-path fuzz/Cargo.toml --target "$host" --lib --bins \
+RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh cargo build --release --manifest-path fuzz/Cargo.toml --lib --bins \
     ${CARGO_NET_OFFLINE:+--offline}
-programs=fuzz/target/$host/release
+programs=fuzz/target/release
 "$programs/seeds" fuzz/seeds
 mkdir -p fuzz/artifacts
 

@@ -1,8 +1,12 @@
 //! What every fuzz target does with its bytes: a function each, which must not panic, whatever they are.
 
+mod rpm_of;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+
+pub use rpm_of::rpm_of;
 
 use driverkit_matrix::diagnostic::SourceFile;
 use driverkit_matrix::discover::lock::Lock;
@@ -65,15 +69,6 @@ pub fn tar(data: &[u8]) {
 /// A cpio archive, in an rpm that says nothing else.
 pub fn cpio(data: &[u8]) {
     unpacked(&rpm_of(data));
-}
-
-/// An rpm with an uncompressed payload, and without a list of files.
-pub fn rpm_of(payload: &[u8]) -> Vec<u8> {
-    let mut lead = vec![0; 96];
-    lead[..5].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb, 3]);
-    let mut header = vec![0x8e, 0xad, 0xe8, 0x01];
-    header.resize(16, 0);
-    [lead, header.clone(), header, payload.to_vec()].concat()
 }
 
 /// A header tree, as a tarball.
