@@ -26,6 +26,7 @@ cargo bench --bench commands
 cargo bench --bench kernels
 cargo bench --bench docker
 cargo bench --bench unpack
+cargo bench --bench stop
 if [ "${1:-}" = --real ]; then
     cargo bench --bench commands -- cached-51472
     scripts/bench-cold.sh

@@ -11,6 +11,9 @@ mod docker_daemon;
 #[path = "../common/grid.rs"]
 mod grid;
 mod hostile;
+#[expect(dead_code, reason = "other tests need more of it")]
+#[path = "../common/server.rs"]
+mod server;
 #[path = "../common/service.rs"]
 mod service;
 #[path = "../common/small_image.rs"]

@@ -1,101 +1,16 @@
 //! What a job writes: too much, over the answers of others, while the disk fills; and what the machine does to it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::BuildRecord;
-
 use rustix::process::Signal;
 
+use super::sandboxed::{EXECUTORS, HONEST, Sandboxed};
+use super::trees::{flip, forget_outcomes, in_trees};
 use crate::docker_daemon::Daemon;
-use crate::grid::{Grid, RELEASE, deb, module, wait_until};
-
-const EXECUTORS: [&str; 2] = ["docker", "local"];
-
-/// A kernel tree that runs `job.sh` of what is compiled against it in the place of a compiler. The checks that kbuild
-/// compiles together all compile.
-const KERNEL_MAKEFILE: &str = "modules:\n\t[ ! -e $(M)/job.sh ] || sh $(M)/job.sh $(M)\n";
-
-/// What an honest driver does.
-const HONEST: &str = "cp $1/ready.ko $1/scap.ko\n";
-
-/// A grid whose jobs run in real sandboxes.
-struct Sandboxed {
-    grid: Grid,
-    executor: &'static str,
-}
-
-impl Sandboxed {
-    fn new(executor: &'static str, job: &str, settings: &str) -> Self {
-        let grid = Grid::new();
-        grid.write("driver/ready.ko", module(RELEASE));
-        grid.write("driver/job.sh", job);
-        grid.edit_matrix("retries = 1", &format!("retries = 0\n{settings}"));
-        let base = "usr/src/linux-headers-6.1.0-1-amd64";
-        let config =
-            "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n";
-        let uts = format!("#define UTS_RELEASE \"{RELEASE}\"\n");
-        let headers = deb(&[
-            (&format!("{base}/.config"), config),
-            (&format!("{base}/include/generated/utsrelease.h"), &uts),
-            (&format!("{base}/Makefile"), KERNEL_MAKEFILE),
-        ]);
-        fs::write(&grid.headers("1")[0], headers).unwrap();
-        Self { grid, executor }
-    }
-
-    /// Runs the matrix; returns the exit code and what it said.
-    fn run(&self, words: &[&str]) -> (i32, String) {
-        let toolchain = if self.executor == "local" {
-            "host"
-        } else {
-            "image"
-        };
-        let mut all = vec!["run", "matrix.toml", "--jobs", "1", "--executor"];
-        all.extend([self.executor, "--toolchain", toolchain]);
-        all.extend(words);
-        let descriptions = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
-        let Output { status, stderr, .. } = self
-            .grid
-            .program(&all)
-            .env("DRIVERKIT_MATRIX_IMAGES", images())
-            .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", descriptions)
-            .output()
-            .unwrap();
-        (
-            status.code().unwrap(),
-            String::from_utf8_lossy(&stderr).into_owned(),
-        )
-    }
-
-    /// Runs the matrix; returns status, class and message of the only artifact.
-    fn outcome(&self) -> (String, String, String) {
-        let (_, text) = self.run(&[]);
-        let (status, class, message) = self.grid.outcome();
-        (
-            status,
-            class,
-            format!("{}: {message}\n{text}", self.executor),
-        )
-    }
-
-    fn expect(&self, status: &str, class: &str) {
-        let (found, of, text) = self.outcome();
-        assert_eq!((found.as_str(), of.as_str()), (status, class), "{text}");
-    }
-}
-
-/// Where this machine's builder images are.
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
-}
+use crate::grid::wait_until;
 
 #[test]
 fn job_that_writes_too_much_is_ended() {
@@ -135,6 +50,39 @@ fn job_that_writes_too_much_is_ended() {
             sandboxed.grid.write("driver/job.sh", HONEST);
             sandboxed.expect("built", "");
         }
+    }
+}
+
+#[test]
+fn builds_work_under_every_mask_and_with_closed_sources() {
+    for executor in EXECUTORS {
+        for mask in ["027", "007", "077"] {
+            let sandboxed = Sandboxed::new(executor, HONEST, "");
+            for name in ["driver/job.sh", "driver/ready.ko", "driver/main.c"] {
+                let closed = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(sandboxed.grid.path(name), closed).unwrap();
+            }
+            let (code, text) = sandboxed.run_after(&format!("umask {mask}"), &[]);
+            assert_eq!(code, 0, "{executor}, umask {mask}: {text}");
+        }
+    }
+}
+
+#[test]
+fn damage_on_disk_becomes_no_outcome() {
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, HONEST, "");
+        sandboxed.expect("built", "");
+        // The job fails of what the disk returns now, under the time that the file had.
+        forget_outcomes(&sandboxed.grid, "module");
+        flip(
+            &in_trees(&sandboxed.grid, "linux-headers-6.1.0-1-amd64/Makefile"),
+            true,
+        );
+        let (status, class, text) = sandboxed.outcome();
+        assert_eq!((&*status, &*class), ("error", "infrastructure"), "{text}");
+        assert!(text.contains("was damaged on disk"), "{text}");
+        sandboxed.expect("built", "");
     }
 }
 

@@ -214,7 +214,7 @@ fn trees(grid: &Grid) -> Vec<PathBuf> {
 }
 
 /// The only file of the store's trees with this end of its path.
-fn in_trees(grid: &Grid, end: &str) -> PathBuf {
+pub(super) fn in_trees(grid: &Grid, end: &str) -> PathBuf {
     let files = walkdir::WalkDir::new(grid.path("cache/trees")).into_iter();
     let mut found = files
         .map(|entry| entry.unwrap().into_path())
@@ -263,7 +263,7 @@ fn trees_are_readable_for_jobs_under_every_umask() {
 }
 
 /// Removes the outcomes of the artifacts, so that they are made again.
-fn forget_outcomes(grid: &Grid, step: &str) {
+pub(super) fn forget_outcomes(grid: &Grid, step: &str) {
     for path in outcomes(grid) {
         let text = fs::read_to_string(&path).unwrap();
         if text.contains(&format!("{{\"step\":\"{step}/")) {
@@ -281,7 +281,7 @@ fn outcomes(grid: &Grid) -> Vec<PathBuf> {
 }
 
 /// Flips a bit of a file; with `is_silent`, as a disk does that rots.
-fn flip(path: &Path, is_silent: bool) {
+pub(super) fn flip(path: &Path, is_silent: bool) {
     let modified = path.metadata().unwrap().modified().unwrap();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[0] ^= 1;
