@@ -133,16 +133,22 @@ impl Build {
 
     /// The same under another name of the kernel.
     pub fn path_for(&self, kernel: &LoaderName, artifact: Artifact) -> PathBuf {
+        let name = self.name_for(kernel);
+        let extension = artifact.extension();
+        PathBuf::from(self.driver.version.as_str())
+            .join(self.kernel.architecture.machine())
+            .join(format!("{name}.{extension}"))
+    }
+
+    /// The names of its artifacts for a name of the kernel, without their extensions:
+    /// `<module name>_<target>_<release>_<version>`.
+    pub fn name_for(&self, kernel: &LoaderName) -> String {
         let LoaderName {
             target,
             release,
             version,
         } = kernel;
-        let name = &self.driver.module_name;
-        let extension = artifact.extension();
-        PathBuf::from(self.driver.version.as_str())
-            .join(self.kernel.architecture.machine())
-            .join(format!("{name}_{target}_{release}_{version}.{extension}"))
+        format!("{}_{target}_{release}_{version}", self.driver.module_name)
     }
 }
 

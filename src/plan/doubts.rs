@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Build;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
-use crate::target::{self, Target};
+use crate::target::{self, AskedNames, Target};
 
 /// What is to be said of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ enum Doubt {
     UnknownRelease,
     /// Its packages hold more than is used.
     Remark,
+    /// No host can ask for it.
+    Unasked,
 }
 
 /// A warning for each target that has kernels for which nothing can be built, or of whose releases or packages a
@@ -30,9 +32,9 @@ pub(super) fn doubts(builds: &[Build]) -> Vec<Diagnostic> {
     kernels.dedup_by(|right, left| Arc::ptr_eq(right, left));
     let doubts: Vec<(&Kernel, Doubt, String)> = kernels
         .into_par_iter()
-        .filter_map(|kernel| {
-            let (kind, reason) = doubt(kernel)?;
-            Some((&**kernel, kind, reason))
+        .flat_map_iter(|kernel| {
+            let found = doubts_of(kernel).into_iter();
+            found.map(|(kind, reason)| (&**kernel, kind, reason))
         })
         .collect();
     let mut groups: BTreeMap<(&TargetId, Doubt), Vec<(&Kernel, String)>> = BTreeMap::new();
@@ -61,20 +63,32 @@ fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
             "nothing can be built for {kernel}{}: {reason}",
             more("for ")
         ),
-        Doubt::UnknownRelease | Doubt::Remark => format!("{kernel}{}: {reason}", more("")),
+        Doubt::UnknownRelease | Doubt::Remark | Doubt::Unasked => {
+            format!("{kernel}{}: {reason}", more(""))
+        }
     })
 }
 
 /// What is to be said of a kernel, where that can be told.
-fn doubt(kernel: &Kernel) -> Option<(Doubt, String)> {
-    let target = target::rules_of(kernel)?;
+fn doubts_of(kernel: &Kernel) -> Vec<(Doubt, String)> {
+    let Some(target) = target::rules_of(kernel) else {
+        return Vec::new();
+    };
     if let Some(reason) = unbuildable(target, kernel) {
-        return Some((Doubt::Unbuildable, reason));
+        return vec![(Doubt::Unbuildable, reason)];
     }
-    if let Some(reason) = target::doubt_of_release(kernel) {
-        return Some((Doubt::UnknownRelease, reason));
-    }
-    target.remark(kernel).map(|remark| (Doubt::Remark, remark))
+    let of_release = target::doubt_of_release(kernel).map(|reason| (Doubt::UnknownRelease, reason));
+    let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
+    let of_names = AskedNames::of(kernel).is_empty().then(|| {
+        let reason = "Falco's loader cannot read this release and asks for a file without one, so that no host finds \
+            the artifacts by their names: load the module yourself (insmod)";
+        (Doubt::Unasked, reason.to_owned())
+    });
+    of_release
+        .or_else(of_packages)
+        .into_iter()
+        .chain(of_names)
+        .collect()
 }
 
 /// Why nothing can be built for a kernel.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Build;
 use crate::kernel::{Architecture, Kernel};
-use crate::target::{self, LoaderName};
+use crate::target::{self, AskedNames, LoaderName};
 
 /// A name by which the loader asks for a kernel that its list names otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Names {
         let named: Vec<(&Arc<Kernel>, LoaderName)> = kernels
             .par_iter()
             .filter_map(|kernel| {
-                let name = target::find(&kernel.target)?.loader_name(kernel)?;
+                let name = AskedNames::of(kernel).other?;
                 Some((*kernel, name))
             })
             .collect();
@@ -77,6 +77,12 @@ impl Names {
             return None;
         }
         self.0.get(&kernel.identity_text())
+    }
+
+    /// The further name of a kernel, where no other kernel has it.
+    pub fn published_alias(&self, kernel: &Kernel) -> Option<&LoaderName> {
+        let alias = self.alias(kernel)?;
+        alias.taken_by.is_none().then_some(&alias.name)
     }
 
     /// The kernel that has the name by which the loader asks for `kernel`.

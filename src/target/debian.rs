@@ -390,11 +390,14 @@ fn are_foreign(kernel: &Kernel) -> bool {
         let file = PackageFile::parse(&package.file_name());
         file.is_some_and(|file| file.name.starts_with("linux-"))
     };
+    let is_of_derivative = is_of_derivative(kernel.release.as_str(), kernel.architecture);
     let has_own = Headers::of(kernel).is_ok();
-    !has_own
-        && (is_of_derivative(kernel.release.as_str(), kernel.architecture)
-            || !kernel.packages.iter().any(is_debian))
-        && !kernel.packages.is_empty()
+    match kernel.packages.len() {
+        0 => false,
+        // The kernel's own `make bindeb-pkg` puts a whole tree into a package that is called as Debian's part of one.
+        1 if is_of_derivative => true,
+        _ => !has_own && (is_of_derivative || !kernel.packages.iter().any(is_debian)),
+    }
 }
 
 /// The package with the programs, for the building machine where the same folder holds one: a list names only that

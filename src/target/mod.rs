@@ -44,7 +44,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease};
 pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
-pub use loader::LoaderName;
+pub use loader::{AskedNames, LoaderName};
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{
     ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known, known_ids,
@@ -137,6 +137,11 @@ pub trait Target: Send + Sync {
     /// The name by which the loader asks for an artifact, where it differs from the kernel's own.
     fn loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
         None
+    }
+
+    /// True if hosts ask by the kernel's own name beside that of [`Target::loader_name`].
+    fn is_asked_by_own_name(&self, _kernel: &Kernel) -> bool {
+        false
     }
 
     /// True if the name of [`Target::loader_name`] holds the kernel's own version as it is. Of kernels with the same name,

@@ -30,6 +30,7 @@ pub(super) const ORACLE: KernelDevel = KernelDevel {
         Series::with_line(format!("oracle{major}"), kernel)
     },
     loader_name,
+    is_asked_by_own_name: is_of_uek_eight,
     ..KernelDevel::BASE
 };
 
@@ -131,17 +132,25 @@ fn release_of(package: &RpmName<'_>) -> Option<String> {
 
 /// Oracle's own kernels call themselves `#2`, which lists of 2022 do not know; of UEK 8 some call themselves `#1`.
 fn loader_name(kernel: &Kernel) -> Option<LoaderName> {
-    let release = kernel.release.as_str();
-    let is_of_eight = release.starts_with("6.12.");
     let version = match kernel.version.as_str() {
         "1" => "2",
-        "2" if is_of_eight => "1",
+        "2" if is_of_uek_eight(kernel) => "1",
         _ => return None,
     };
-    release.contains("uek.").then(|| LoaderName {
-        version: version.to_owned(),
-        ..LoaderName::of(kernel)
-    })
+    kernel
+        .release
+        .as_str()
+        .contains("uek.")
+        .then(|| LoaderName {
+            version: version.to_owned(),
+            ..LoaderName::of(kernel)
+        })
+}
+
+/// Of UEK 8 nothing but the running kernel tells which of the two it is.
+fn is_of_uek_eight(kernel: &Kernel) -> bool {
+    let release = kernel.release.as_str();
+    release.starts_with("6.12.") && release.contains("uek.")
 }
 
 #[cfg(test)]

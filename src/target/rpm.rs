@@ -34,6 +34,8 @@ pub(super) struct KernelDevel {
     pub(super) series: fn(&RpmRelease<'_>, &Kernel) -> Series,
     /// What the loader calls the kernel's version, where it is not the kernel's own.
     pub(super) loader_name: fn(&Kernel) -> Option<super::LoaderName>,
+    /// True if hosts ask by the kernel's own name too.
+    pub(super) is_asked_by_own_name: fn(&Kernel) -> bool,
 }
 
 impl KernelDevel {
@@ -53,6 +55,7 @@ impl KernelDevel {
         make_variables: |_, _| Vec::new(),
         series: |release, _| Series::of_release(release.generation_mark()),
         loader_name: |_| None,
+        is_asked_by_own_name: |_| false,
     };
 
     pub(super) fn parse<'a>(
@@ -129,6 +132,10 @@ impl Target for KernelDevel {
 
     fn loader_name(&self, kernel: &Kernel) -> Option<super::LoaderName> {
         (self.loader_name)(kernel)
+    }
+
+    fn is_asked_by_own_name(&self, kernel: &Kernel) -> bool {
+        (self.is_asked_by_own_name)(kernel)
     }
 
     fn mount_points(&self) -> &'static [&'static str] {

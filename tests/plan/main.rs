@@ -5,6 +5,7 @@
 mod faults;
 #[path = "../common/lists.rs"]
 mod lists;
+mod names;
 mod output;
 mod releases;
 mod whole;

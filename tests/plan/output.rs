@@ -61,6 +61,7 @@ fn json() {
       "artifact_count": 1,
       "duplicate_count": 0,
       "unconfirmed_kernel_count": 0,
+      "unasked_build_count": 0,
       "builds": [
         {
           "id": "10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1",
@@ -74,6 +75,13 @@ fn json() {
           },
           "module_name": "falco",
           "device_name": "falco",
+          "loader_names": {
+            "own": "falco_debian_6.1.55-1-amd64_1",
+            "aliases": [],
+            "asked": [
+              "falco_debian_6.1.55-1-amd64_1"
+            ]
+          },
           "artifacts": [
             "module"
           ],
@@ -140,14 +148,14 @@ fn csv() {
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--format", "csv"]), @r"
     exit 0
     --- out
-    build_id,target,kernel_release,kernel_version,architecture,driver_version,artifact,status,rule,reason,path
-    8.1.0+driver/aarch64/debian_4.9.30-1-arm64_1,debian,4.9.30-1-arm64,1,arm64,8.1.0+driver,module,planned,,,8.1.0+driver/aarch64/falco_debian_4.9.30-1-arm64_1.ko
-    8.1.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,8.1.0+driver,module,planned,,,8.1.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.ko
-    8.1.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,8.1.0+driver,probe,planned,,,8.1.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.o
-    10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,10.0.0+driver,module,planned,,,10.0.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.ko
-    ,debian,4.9.30-1-arm64,1,arm64,,probe,excluded,support floor,a probe needs kernel 4.17 or newer on arm64,
-    ,debian,4.9.30-1-arm64,1,arm64,10.0.0+driver,module,excluded,exclude,nobody asks for it,
-    ,debian,6.1.55-1-amd64,1,amd64,10.0.0+driver,probe,excluded,support floor,drivers after 9.1.0+driver have no probe,
+    build_id,target,kernel_release,kernel_version,architecture,driver_version,artifact,status,rule,reason,path,alias_paths,asked_names
+    8.1.0+driver/aarch64/debian_4.9.30-1-arm64_1,debian,4.9.30-1-arm64,1,arm64,8.1.0+driver,module,planned,,,8.1.0+driver/aarch64/falco_debian_4.9.30-1-arm64_1.ko,,falco_debian_4.9.30-1-arm64_1
+    8.1.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,8.1.0+driver,module,planned,,,8.1.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.ko,,falco_debian_6.1.55-1-amd64_1
+    8.1.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,8.1.0+driver,probe,planned,,,8.1.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.o,,falco_debian_6.1.55-1-amd64_1
+    10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1,debian,6.1.55-1-amd64,1,amd64,10.0.0+driver,module,planned,,,10.0.0+driver/x86_64/falco_debian_6.1.55-1-amd64_1.ko,,falco_debian_6.1.55-1-amd64_1
+    ,debian,4.9.30-1-arm64,1,arm64,,probe,excluded,support floor,a probe needs kernel 4.17 or newer on arm64,,,
+    ,debian,4.9.30-1-arm64,1,arm64,10.0.0+driver,module,excluded,exclude,nobody asks for it,,,
+    ,debian,6.1.55-1-amd64,1,amd64,10.0.0+driver,probe,excluded,support floor,drivers after 9.1.0+driver have no probe,,,
     ");
 }
 

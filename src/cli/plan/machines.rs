@@ -9,6 +9,8 @@ use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package,
 use crate::plan::{Build, BuildId, LeftOut, Names, Plan};
 use crate::target;
 
+use super::names::{BuildNames, unasked_build_count};
+
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
@@ -20,6 +22,8 @@ struct PlanJson<'a> {
     artifact_count: usize,
     duplicate_count: usize,
     unconfirmed_kernel_count: usize,
+    /// Builds with a name of their own that no host asks for.
+    unasked_build_count: usize,
     builds: BuildsJson<'a>,
     left_out: LeftOutsJson<'a>,
 }
@@ -53,6 +57,7 @@ struct BuildJson<'a> {
     driver_location: &'a DriverLocation,
     module_name: &'a str,
     device_name: &'a str,
+    loader_names: BuildNames,
     artifacts: &'a [Artifact],
     packages: &'a [Package],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +110,7 @@ fn build_json<'a>(build: &'a Build, names: &Names) -> BuildJson<'a> {
         driver_location: &driver.location,
         module_name: &driver.module_name,
         device_name: &driver.device_name,
+        loader_names: BuildNames::of(build, names),
         artifacts: &build.artifacts,
         packages: &kernel.packages,
         config_sha256: kernel.config_sha256,
@@ -165,6 +171,7 @@ pub(super) fn write_json(
         artifact_count: plan.artifact_count(),
         duplicate_count: plan.duplicates,
         unconfirmed_kernel_count: unconfirmed,
+        unasked_build_count: unasked_build_count(plan),
         builds: BuildsJson(plan),
         left_out: LeftOutsJson(&plan.left_out),
     };
@@ -187,12 +194,18 @@ pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         "rule",
         "reason",
         "path",
+        "alias_paths",
+        "asked_names",
     ])?;
     for build in &plan.builds {
         let kernel = &build.kernel;
         let id = build.id();
+        let asked = BuildNames::of(build, &plan.names).asked.join(" ");
+        let alias = plan.names.published_alias(kernel);
         for artifact in build.artifacts.iter() {
             let path = build.artifact_path(*artifact);
+            let alias = alias.map(|name| build.path_for(name, *artifact));
+            let alias = alias.unwrap_or_default();
             rows.write_record([
                 id.as_str(),
                 kernel.target.as_str(),
@@ -205,6 +218,8 @@ pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
                 "",
                 "",
                 &path.to_string_lossy(),
+                &alias.to_string_lossy(),
+                &asked,
             ])?;
         }
     }
@@ -221,6 +236,8 @@ pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
             "excluded",
             &left_out.rule,
             &left_out.reason,
+            "",
+            "",
             "",
         ])?;
     }

@@ -1,6 +1,7 @@
 //! `plan`: what would be built, and what was left out.
 
 mod machines;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -43,6 +44,9 @@ pub(super) struct PlanArguments {
     /// List every build in the table, however many there are
     #[arg(long)]
     all: bool,
+    /// List the kernels whose own name no host asks for, with the name that Falco's loader asks for instead
+    #[arg(long, conflicts_with_all = ["format", "out"])]
+    names: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -65,6 +69,10 @@ impl PlanArguments {
             let written = export::write(&planned, folder)?;
             let files = count(written, "file");
             context.notice(&format!("{}: {files} written", folder.display()));
+            return Ok(ExitStatus::Success);
+        }
+        if self.names {
+            ignore_broken_pipe(|output| names::write_names(output, plan))?;
             return Ok(ExitStatus::Success);
         }
         ignore_broken_pipe(|output| match self.format {
@@ -137,7 +145,9 @@ fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Resu
             count(planned.unconfirmed, "kernel")
         )?;
     }
-    writeln!(output, "\n")?;
+    writeln!(output)?;
+    names::write_count(output, plan)?;
+    writeln!(output)?;
     let mut rows = vec![
         [
             "TARGET", "KERNELS", "DRIVERS", "BUILDS", "MODULES", "PROBES",

@@ -1,0 +1,106 @@
+//! The names by which Falco's loader asks, where they are not those of the lists.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::cli::output::{count, write_columns};
+use crate::kernel::Kernel;
+use crate::plan::{Build, Names, Plan};
+use crate::target::{AskedNames, LoaderName};
+
+/// The names of a build's artifacts, without their extensions.
+#[derive(Serialize)]
+pub(super) struct BuildNames {
+    /// That of the list.
+    pub(super) own: String,
+    /// The others that the artifacts are published under.
+    pub(super) aliases: Vec<String>,
+    /// Those that hosts ask for, published or not; none where the loader cannot read the kernel's release.
+    pub(super) asked: Vec<String>,
+}
+
+impl BuildNames {
+    pub(super) fn of(build: &Build, names: &Names) -> Self {
+        let asked = AskedNames::of(&build.kernel);
+        let own = build.name_for(&LoaderName::of(&build.kernel));
+        let alias = names.published_alias(&build.kernel);
+        let other = asked.other.map(|name| build.name_for(&name));
+        Self {
+            aliases: alias.map(|name| build.name_for(name)).into_iter().collect(),
+            asked: asked
+                .own
+                .then(|| own.clone())
+                .into_iter()
+                .chain(other)
+                .collect(),
+            own,
+        }
+    }
+}
+
+/// How many builds have a name of their own that no host asks for.
+pub(super) fn unasked_build_count(plan: &Plan) -> usize {
+    let is_unasked = |build: &&Build| !AskedNames::of(&build.kernel).own;
+    plan.builds.iter().filter(is_unasked).count()
+}
+
+/// The count of such builds, where there are some.
+pub(super) fn write_count(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let unasked = unasked_build_count(plan);
+    if unasked == 0 {
+        return Ok(());
+    }
+    let builds = count(unasked, "build");
+    writeln!(
+        output,
+        "{builds} with a name that Falco's loader never asks for: --names lists their kernels"
+    )
+}
+
+/// A row for each kernel whose own name no host asks for.
+pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+    let mut kernels: Vec<&Arc<Kernel>> = plan.builds.iter().map(|build| &build.kernel).collect();
+    // Builds of one kernel are neighbours.
+    kernels.dedup_by(|right, left| right.identity() == left.identity());
+    let mut rows = vec![["KERNEL", "ASKED FOR AS", "PUBLISHED AS THAT"].map(str::to_owned)];
+    let mut targets: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for kernel in kernels {
+        let asked = AskedNames::of(kernel);
+        let [unasked, all] = targets.entry(kernel.target.as_str()).or_default();
+        *all += 1;
+        if asked.own {
+            continue;
+        }
+        *unasked += 1;
+        let (name, state) = match asked.other {
+            Some(name) => {
+                let state = match plan.names.taken_by(kernel) {
+                    Some(winner) => format!("no, {winner} has the name"),
+                    None => "yes".to_owned(),
+                };
+                (
+                    format!("{} {} #{}", name.target, name.release, name.version),
+                    state,
+                )
+            }
+            None => (
+                "nothing: the loader cannot read the release".to_owned(),
+                "no".to_owned(),
+            ),
+        };
+        rows.push([kernel.to_string(), name, state]);
+    }
+    if rows.len() == 1 {
+        return writeln!(output, "Hosts ask for every kernel by its own name.");
+    }
+    write_columns(output, [false, false, false], &rows)?;
+    writeln!(output)?;
+    let mut counts = vec![["TARGET", "KERNELS", "NOT ASKED FOR BY THEIR NAME"].map(str::to_owned)];
+    for (target, [unasked, all]) in targets.iter().filter(|(_, [unasked, _])| *unasked > 0) {
+        counts.push([(*target).to_owned(), all.to_string(), unasked.to_string()]);
+    }
+    write_columns(output, [false, true, true], &counts)
+}
