@@ -14,6 +14,10 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::redact;
 
+mod words;
+
+pub use words::plain_words;
+
 /// A text with the path that it was read from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -148,6 +152,13 @@ impl Diagnostic {
         self
     }
 
+    /// The same message as a warning.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         self.severity
@@ -235,9 +246,9 @@ fn first_line(place: &Place) -> Range<usize> {
     span.start..span.start + length
 }
 
-/// Neither control characters of foreign texts nor secrets reach a terminal.
-fn clean(text: &str) -> String {
-    printable(&redact::text(text)).into_owned()
+/// Neither control characters of foreign texts nor secrets nor values of any length reach a terminal.
+pub fn clean(text: &str) -> String {
+    printable(&redact::shortened(&redact::text(text))).into_owned()
 }
 
 /// A text as a terminal may have it: without control characters, and without those that turn the direction of a line.

@@ -87,6 +87,40 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// The longest word that is shown whole; the words of good messages are paths and URLs at most.
+const LONGEST_WORD: usize = 200;
+
+/// The longest text that is shown whole, once its words are short.
+const LONGEST_TEXT: usize = 4000;
+
+/// Returns a text as a person can read it: of words that are longer than any path or URL the start and how long they are,
+/// and so of the whole text. Whatever is read from a file, a flag or a server can be of any length.
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_WORD {
+        return Cow::Borrowed(text);
+    }
+    let is_between = |found: char| found.is_whitespace() || "`'\"".contains(found);
+    let mut short = String::new();
+    for part in text.split_inclusive(is_between) {
+        let word = part.trim_end_matches(is_between);
+        short += &start_of(word, LONGEST_WORD);
+        short += &part[word.len()..];
+    }
+    match start_of(&short, LONGEST_TEXT) {
+        Cow::Borrowed(_) => Cow::Owned(short),
+        Cow::Owned(start) => Cow::Owned(start),
+    }
+}
+
+/// Returns the first characters of a text that has more than `most`, and how many it has.
+fn start_of(text: &str, most: usize) -> Cow<'_, str> {
+    let Some((end, _)) = text.char_indices().nth(most) else {
+        return Cow::Borrowed(text);
+    };
+    let count = text.chars().count();
+    Cow::Owned(format!("{}... ({count} characters)", &text[..end]))
+}
+
 /// Returns whether a terminal or a spreadsheet acts on a character instead of showing it: control characters (line ends
 /// and tabs are some), separators of lines and paragraphs, and those that change the direction in which text is read.
 pub fn acts_on_a_reader(character: char) -> bool {
@@ -144,6 +178,22 @@ pub fn command(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_words_and_texts_are_cut_and_their_length_is_said() {
+        let long = "\u{e4}".repeat(65_536);
+        assert_eq!(shortened("bad `x` in a.toml"), "bad `x` in a.toml");
+        let message = format!("key `{long}` of {} is unknown", "b".repeat(200));
+        let expected = format!(
+            "key `{}... (65536 characters)` of {} is unknown",
+            "\u{e4}".repeat(200),
+            "b".repeat(200)
+        );
+        assert_eq!(shortened(&message), expected);
+        let many = "word ".repeat(10_000);
+        let short = shortened(&many);
+        assert!(short.len() < 5000 && short.ends_with("... (50000 characters)"));
+    }
 
     #[test]
     fn url_loses_credentials_query_and_fragment() {

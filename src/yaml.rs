@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_yaml::{Location, Options, Spanned};
 
-use crate::diagnostic::{Diagnostic, Place, SourceFile};
+use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
 
 /// More nodes than any file that a person wrote has; aliases that multiply are refused.
 const NODES: usize = 20_000;
@@ -60,6 +60,34 @@ pub fn read_node(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
     })
 }
 
+/// The line that ends a file's first document, where another follows.
+pub fn end_of_first_document(text: &str) -> Option<Range<usize>> {
+    if !text.contains("\n---") && !text.contains("\n...") {
+        return None;
+    }
+    let mut start = 0;
+    let mut has_content = false;
+    let mut end: Option<Range<usize>> = None;
+    for line in text.split_inclusive('\n') {
+        let span = start..start + line.trim_end().len();
+        start += line.len();
+        let marker = ["---", "..."].into_iter().find(|marker| {
+            let rest = line.strip_prefix(marker);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        });
+        let content = line[marker.map_or(0, str::len)..].trim_start();
+        let is_content = !content.is_empty() && !content.starts_with(['#', '%']);
+        if marker.is_some() && has_content && end.is_none() {
+            end = Some(span);
+        }
+        if is_content && end.is_some() {
+            return end;
+        }
+        has_content |= is_content;
+    }
+    None
+}
+
 /// Reads a file into a type of the caller's.
 pub fn read<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
     parse(file)
@@ -82,18 +110,19 @@ fn parse<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
         let error = error.without_snippet();
         let span = error.location().map_or(0..0, |location| span_of(&location));
         // The place is drawn; the crate's text would say it once more.
-        let text = error.to_string();
-        let message = text.split(" at line ").next().unwrap_or(&text);
+        let message = plain_words(&error);
         // Advice for programmers.
         let message = message
             .split(", set DuplicateKeyPolicy")
             .next()
-            .unwrap_or(message);
+            .unwrap_or(&message);
         let place = Place {
             file: Arc::clone(file),
             span,
         };
-        Diagnostic::error(format!("not valid YAML: {message}")).at(place, "")
+        let is_json = file.path.extension().is_some_and(|found| found == "json");
+        let format = if is_json { "JSON" } else { "YAML" };
+        Diagnostic::error(format!("not valid {format}: {message}")).at(place, "")
     })
 }
 
@@ -290,6 +319,22 @@ mod tests {
             let error = read_node(&file(text)).unwrap_err();
             assert!(error.message().starts_with("not valid YAML: "), "{text}");
             assert!(error.draw(false).contains(place), "{}", error.draw(false));
+        }
+    }
+
+    #[test]
+    fn second_document_begins_behind_a_marker() {
+        for (text, end) in [
+            ("a: 1\n---\nb: 2\n", Some(5..8)),
+            ("---\na: 1\n--- # x\nb: 2\n", Some(9..16)),
+            ("a: 1\n...\n# x\nb: 2\n", Some(5..8)),
+            ("--- {a: 1}\n--- {b: 1}\n", Some(11..21)),
+            ("---\na: 1\n", None),
+            ("a: 1\n...\n", None),
+            ("a: 1\n---\n# x\n", None),
+            ("a: |\n  ---\n  x\n----\n", None),
+        ] {
+            assert_eq!(end_of_first_document(text), end, "{text}");
         }
     }
 

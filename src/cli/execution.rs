@@ -296,7 +296,7 @@ fn builder_images(
     foreign: ForeignImages,
 ) -> Result<BuilderImages, CliError> {
     if sources.is_unknown(&foreign) {
-        ask_repositories(&sources, &foreign, false)?;
+        ask_repositories(&sources, &foreign, false, None)?;
     }
     let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;
     Ok(BuilderImages::new(
@@ -308,13 +308,19 @@ fn builder_images(
     ))
 }
 
-/// Asks repositories for their tags: those that were never asked, or all of them.
+/// Asks repositories for their tags: those that were never asked, or all of them. Without a proxy that which the
+/// environment names.
 pub(super) fn ask_repositories(
     sources: &ImageSources,
     foreign: &ForeignImages,
     all: bool,
+    proxy: Option<&str>,
 ) -> Result<(), CliError> {
-    let client = fetch::make_client(&fetch::Settings::default())
+    let settings = fetch::Settings {
+        proxy: proxy.map(str::to_owned),
+        ..fetch::Settings::default()
+    };
+    let client = fetch::make_client(&settings)
         .map_err(|error| of_sources(ImageSourcesError::Client(error)))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -41,7 +41,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::diagnostic::{Diagnostic, Severity, printable};
+use crate::diagnostic::{Diagnostic, Severity, clean};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
 use crate::redact;
@@ -285,7 +285,7 @@ impl Context {
 
     /// Tells the person something, on standard error.
     pub fn notice(&self, message: &str) {
-        put_error(&format!("{}\n", printable(&redact::text(message))));
+        put_error(&format!("{}\n", clean(message)));
     }
 
     /// Shows warnings.
@@ -294,6 +294,23 @@ impl Context {
             put_error(&diagnostic.draw(self.is_coloured));
         }
     }
+}
+
+/// Prints what clap says: help and versions as they are, errors without values of any length.
+fn print_usage(error: &clap::Error) {
+    if !error.use_stderr() {
+        drop(error.print());
+        return;
+    }
+    let text = error.render();
+    let is_coloured = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = if is_coloured {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
+    put_error(&redact::shortened(&text));
 }
 
 /// Standard error may be closed; then there is nobody to tell.
@@ -366,7 +383,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(command_first(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
-            drop(error.print());
+            print_usage(&error);
             return match error.exit_code() {
                 0 => ExitStatus::Success.into(),
                 _ => ExitStatus::BadInput.into(),

@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::lists::{self, Entry, ListedKernel};
 use super::{DiscoverError, Listed};
+use crate::diagnostic::plain_words;
 use crate::kernel::Architecture;
 use value::{RawEntry, Value};
 
@@ -36,7 +37,12 @@ pub(super) fn read(
         .and_then(|()| deserializer.end())
         .map_err(|error| DiscoverError::Format {
             name: name.to_owned(),
-            message: error.to_string(),
+            message: format!(
+                "{} at line {} column {}",
+                plain_words(&error),
+                error.line(),
+                error.column()
+            ),
         })?;
     let Reading { mut read, bad, .. } = reading;
     if !bad.is_empty() {

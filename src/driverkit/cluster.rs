@@ -71,6 +71,8 @@ pub struct ClientRequest {
     pub impersonated_user: Option<String>,
     /// The groups to act as.
     pub impersonated_groups: Vec<String>,
+    /// Further facts about the user to act as: names and values.
+    pub impersonated_extra: Vec<(String, String)>,
     /// The user id to act as.
     pub impersonated_uid: Option<String>,
     /// The longest time of one request, where one is named; zero for no limit.
@@ -111,6 +113,7 @@ impl ClientRequest {
             Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text.to_owned()),
             _ => Err(format!("`{text}` is no http or https address")),
         });
+        let impersonated_extra = extra(&mut reader);
         let request_timeout = reader.parsed("request-timeout", parse_request_timeout);
         let client = Self {
             kubeconfig,
@@ -127,9 +130,18 @@ impl ClientRequest {
             token: text("token"),
             impersonated_user: text("as"),
             impersonated_groups: values.items("as-group").to_vec(),
+            impersonated_extra,
             impersonated_uid: text("as-uid"),
             request_timeout,
         };
+        let is_more = !client.impersonated_extra.is_empty()
+            || !client.impersonated_groups.is_empty()
+            || client.impersonated_uid.is_some();
+        if is_more && client.impersonated_user.is_none() {
+            reader.faults.push(Diagnostic::error(
+                "`as-group`, `as-uid` and `as-user-extra` are about a user to act as: `as` is missing",
+            ));
+        }
         if client.client_certificate.is_some() != client.client_key.is_some() {
             reader.faults.push(Diagnostic::error(
                 "`client-certificate` and `client-key` go together: one of them is missing",
@@ -146,6 +158,19 @@ impl ClientRequest {
             Err(reader.faults)
         }
     }
+}
+
+/// Names and values of `as-user-extra`.
+fn extra(reader: &mut Reader<'_>) -> Vec<(String, String)> {
+    let parts = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        (!name.is_empty()).then(|| (name.to_lowercase(), value.to_owned()))
+    };
+    let items = reader.list("as-user-extra", |text| match parts(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("`{text}` is no NAME=VALUE, as in scopes=view")),
+    });
+    items.iter().filter_map(|text| parts(text)).collect()
 }
 
 /// Reads a time such as `30s`, `2m` or `0` for no limit; a bare number counts seconds.

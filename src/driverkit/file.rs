@@ -26,7 +26,7 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     let node = if is_toml {
         read_toml(file)
     } else {
-        yaml::read_node(file)
+        reader.read_yaml()
     };
     let node = node.map_err(|fault| vec![fault])?;
     let Value::Map(entries) = &node.value else {
@@ -43,6 +43,17 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     } else {
         Err(reader.faults)
     }
+}
+
+/// An error at the end of a file's first document, where there are several.
+pub(super) fn several_documents(file: &Arc<SourceFile>) -> Option<Diagnostic> {
+    let place = Place {
+        file: Arc::clone(file),
+        span: yaml::end_of_first_document(&file.text)?,
+    };
+    Some(
+        Diagnostic::error("the file holds several YAML documents").at(place, "the first ends here"),
+    )
 }
 
 /// Reads a file of TOML, with its scalars as they were written.
@@ -93,6 +104,24 @@ struct FileReader<'a> {
 }
 
 impl FileReader<'_> {
+    /// Of several documents driverkit reads the first.
+    fn read_yaml(&mut self) -> Result<Node, Diagnostic> {
+        let Some(fault) = several_documents(self.file) else {
+            return yaml::read_node(self.file);
+        };
+        let end = fault.place().map_or(0, |place| place.span.start);
+        let first = SourceFile {
+            path: self.file.path.clone(),
+            text: self.file.text[..end].to_owned(),
+        };
+        self.warnings.push(
+            fault
+                .as_warning()
+                .help("only the first is read, as by driverkit: a file is one build"),
+        );
+        yaml::read_node(&Arc::new(first))
+    }
+
     fn place(&self, node: &Node) -> Place {
         Place {
             file: Arc::clone(self.file),

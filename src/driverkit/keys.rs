@@ -7,6 +7,7 @@ pub const KEYS: &[&str] = &[
     "as",
     "as-group",
     "as-uid",
+    "as-user-extra",
     "builderimage",
     "builderrepo",
     "cache-dir",
@@ -50,7 +51,16 @@ pub const KEYS: &[&str] = &[
 ];
 
 /// Keys that take several values: a list, or texts with commas between them.
-pub const LISTS: &[&str] = &["as-group", "builderrepo", "env", "kernelurls"];
+pub const LISTS: &[&str] = &[
+    "as-group",
+    "as-user-extra",
+    "builderrepo",
+    "env",
+    "kernelurls",
+];
+
+/// Of these, those whose values may hold commas and white space.
+pub(super) const WHOLE: &[&str] = &["as-user-extra"];
 
 /// Flags that driverkit reads neither from the file nor from the environment.
 pub const ONLY_FLAGS: &[&str] = &["config", "dryrun", "loglevel", "proxy", "timeout"];

@@ -22,7 +22,7 @@ pub use names::{LogLevel, check_image_name, check_proxy, parse_log_level, parse_
 pub use reader::Reader;
 pub use request::{Image, ImageRequest, Output, Registry, Request};
 pub use tree::{Tree, TreeFile, read_tree};
-pub use values::{Given, Origin, Values, shortened};
+pub use values::{Given, Origin, Values};
 
 #[cfg(test)]
 mod tests;

@@ -503,6 +503,8 @@ const BAD_OF_CLUSTERS: &[(&str, &str, &str)] = &[
         "file /nonexistent is not there",
     ),
     ("disable-compression", "x", "neither true nor false"),
+    ("as-user-extra", "scopes", "`scopes` is no NAME=VALUE"),
+    ("as-group", "builders", "`as` is missing"),
 ];
 
 #[test]
@@ -543,7 +545,6 @@ fn every_key_has_a_bad_value_that_is_tried() {
     // Any text may be one.
     let free = [
         "as",
-        "as-group",
         "as-uid",
         "cache-dir",
         "cluster",

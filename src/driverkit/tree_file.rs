@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Image;
-use super::file::read_file;
+use super::file::{read_file, several_documents};
 use super::names::{check_output_name, parse_gcc, parse_kernel_config, parse_released_version};
 use super::reader::Reader;
 use super::request::{image, named_kernel};
@@ -30,6 +30,9 @@ pub(super) fn read_tree_file(path: &Path, layout: &Layout) -> Result<TreeFile, V
         path: path.to_owned(),
         text,
     });
+    if let Some(fault) = several_documents(&file) {
+        return Err(vec![fault.help("give each build a file of its own")]);
+    }
     let (of_file, _) = read_file(&file)?;
     let values = Values::merge(&BTreeMap::new(), |_| None, of_file);
     let mut reader = Reader::new(&values);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{KEYS, LISTS, ONLY_FLAGS, variable_of};
+use super::keys::{KEYS, LISTS, ONLY_FLAGS, WHOLE, variable_of};
 use crate::diagnostic::{Diagnostic, Place};
 
 /// Who gave a value.
@@ -79,13 +79,13 @@ impl Values {
         self.items(key).first().map(String::as_str)
     }
 
-    /// A line for each key: its value, shortened and without secrets, and who gave it.
+    /// A line for each key: its value, without secrets, and who gave it.
     pub fn described(&self) -> Vec<String> {
         let line = |(key, given): (&&str, &Given)| {
             let value = if SECRETS.contains(key) {
                 "(not shown)".to_owned()
             } else {
-                shortened(&given.items.join(", "))
+                given.items.join(", ")
             };
             let origin = match &given.origin {
                 Origin::Flag => format!("--{key}"),
@@ -121,22 +121,9 @@ impl Values {
 /// Keys whose values are never shown.
 const SECRETS: [&str; 3] = ["env", "registry-password", "token"];
 
-/// How much of a value is shown.
-const SHOWN_CHARACTERS: usize = 200;
-
-/// The start of a text that is too long to be shown.
-pub fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= SHOWN_CHARACTERS {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    format!("{start}... ({count} characters)")
-}
-
 /// Splits lists at commas and white space, as far as the key takes a list, and drops what is empty.
 fn tidy(key: &str, given: Given) -> Given {
-    let is_list = LISTS.contains(&key);
+    let is_list = LISTS.contains(&key) && !WHOLE.contains(&key);
     let items = given.items.iter().flat_map(|item| {
         let parts: Vec<&str> = if is_list && key != "env" {
             item.split(|found: char| found == ',' || found.is_whitespace())

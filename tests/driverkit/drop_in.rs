@@ -104,6 +104,167 @@ fn a_dry_run_shows_each_key_with_its_origin() {
 }
 
 #[test]
+fn loglevel_debug_shows_what_a_dry_run_shows() {
+    let grid = Grid::new();
+    grid.write("c.yaml", format!("{GOOD}kernelurls: [/nowhere/x.deb]\n"));
+    let shown = |words: &[&str]| {
+        let assert = program(&grid, words).assert();
+        let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        text.lines()
+            .filter(|line| {
+                line.starts_with("with ") || line.contains(" (by ") || line.starts_with("conf")
+            })
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let dry = shown(&["docker", "-c", "c.yaml", "--dryrun"]);
+    assert!(dry.len() >= 9, "{dry:?}");
+    assert_eq!(shown(&["docker", "-c", "c.yaml", "-l", "debug"]), dry);
+}
+
+#[test]
+fn first_of_several_documents_is_read_with_a_warning() {
+    let grid = Grid::new();
+    grid.write("c.yaml", format!("{GOOD}---\ntarget: ubuntu\n"));
+    program(&grid, &["docker", "-c", "c.yaml", "--dryrun"])
+        .assert()
+        .success()
+        .stderr(
+            contains("warning: the file holds several YAML documents")
+                .and(contains("c.yaml:6:1"))
+                .and(contains("target: debian (by c.yaml:2:9)")),
+        );
+    grid.write(
+        "tree/debian_6.1.0-50-amd64_1.yaml",
+        format!("{GOOD}---\ntarget: ubuntu\n"),
+    );
+    program(&grid, &["validate", "tree"])
+        .assert()
+        .code(2)
+        .stderr(contains("several YAML documents").and(contains("_1.yaml:6:1")));
+}
+
+#[test]
+fn numbers_are_releases_as_they_are_written() {
+    let grid = Grid::new();
+    for (name, text, release) in [
+        ("c.yaml", "kernelrelease: 7\n", "7"),
+        ("d.yaml", "kernelrelease: 6.10\n", "6.10"),
+        ("c.json", "{\"kernelrelease\": 6.10}", "6.10"),
+        ("c.toml", "kernelrelease = 6.10\n", "6.10"),
+    ] {
+        grid.write(name, text);
+        let words = [
+            "-t",
+            "generic",
+            "--kernelurls",
+            "/x.deb",
+            "--output-module",
+            "x.ko",
+        ];
+        let words = [&["docker", "-c", name, "--dryrun"], &words[..]].concat();
+        let build = format!("would build module master/x86_64/generic_{release}_1: ");
+        program(&grid, &words)
+            .assert()
+            .success()
+            .stderr(contains(build));
+    }
+}
+
+#[test]
+fn values_of_any_length_are_never_shown_whole() {
+    let grid = Grid::new();
+    let long = "a".repeat(65_536);
+    grid.write("good.yaml", GOOD);
+    let refused = |words: &[&str]| {
+        let assert = program(&grid, words).assert().code(2);
+        let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(text.len() < 5000, "{words:.50?}: {} bytes", text.len());
+        assert!(!text.contains(&long[..1000]), "{words:.50?}");
+    };
+    for key in [
+        "architecture",
+        "builderimage",
+        "driverversion",
+        "gccversion",
+        "kernelconfigdata",
+        "kernelrelease",
+        "kernelurls",
+        "kernelversion",
+        "moduledrivername",
+        "output-module",
+        "repo-org",
+        "target",
+    ] {
+        let value = format!("{long}!");
+        refused(&["docker", "-c", "good.yaml", &format!("--{key}={value}")]);
+        let others: Vec<&str> = GOOD.lines().filter(|line| !line.starts_with(key)).collect();
+        let others = others.join("\n");
+        grid.write("c.yaml", format!("{others}\n{key}: \"{value}\"\n"));
+        refused(&["docker", "-c", "c.yaml"]);
+        grid.write("c.toml", format!("{key} = \"{value}\"\n"));
+        refused(&["docker", "-c", "c.toml"]);
+    }
+    grid.write(
+        "c.json",
+        format!("{{\"{long}\": 1, \"target\": {{\"{long}\": 1}}}}"),
+    );
+    refused(&["docker", "-c", "c.json"]);
+    for flag in ["--proxy", "--timeout", "--loglevel"] {
+        refused(&["docker", "-c", "good.yaml", flag, &long]);
+    }
+    refused(&[&long]);
+    refused(&["plan", &long]);
+}
+
+#[test]
+fn images_are_asked_for_by_a_proxy() {
+    let grid = Grid::new();
+    // Nobody listens there: that it was asked shows in what failed.
+    let words = [
+        "images",
+        "--proxy",
+        "http://127.0.0.1:1",
+        "--builderrepo",
+        "example.org/a/b",
+    ];
+    program(&grid, &words)
+        .assert()
+        .code(3)
+        .stderr(contains("example.org/a/b"));
+    program(&grid, &["images", "--proxy", "ftp://a"])
+        .assert()
+        .code(2)
+        .stderr(contains("is no address of a proxy"));
+}
+
+#[test]
+fn user_to_act_as_has_further_facts() {
+    let grid = Grid::new();
+    grid.write(
+        "c.yaml",
+        format!("{GOOD}as: jane\nas-user-extra: [\"dn=cn=jane,ou=x y\"]\n"),
+    );
+    program(&grid, &["kubernetes", "-c", "c.yaml", "--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "as-user-extra: dn=cn=jane,ou=x y (by c.yaml:7:16)",
+        ));
+    for (words, message) in [
+        (["--as-user-extra", "scopes"], "`scopes` is no NAME=VALUE"),
+        (["--as-user-extra", "scopes=view"], "`as` is missing"),
+    ] {
+        grid.write("c.yaml", GOOD);
+        let words = [&["kubernetes", "-c", "c.yaml"], &words[..]].concat();
+        program(&grid, &words)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+}
+
+#[test]
 fn a_path_that_cannot_be_written_is_refused_before_the_build() {
     let grid = Grid::new();
     grid.write("c.yaml", GOOD);

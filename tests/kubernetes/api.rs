@@ -39,6 +39,8 @@ struct State {
     new_jobs: mpsc::UnboundedSender<Value>,
     job_status: Value,
     requests: Vec<String>,
+    /// Whom the last request acted as: the headers, sorted.
+    acted_as: Vec<String>,
     denied: Option<(String, String)>,
     dry_run_refusal: Option<(u16, String)>,
     answers_to_lose: u32,
@@ -59,6 +61,7 @@ impl FakeApi {
             new_jobs,
             job_status: json!({}),
             requests: Vec::new(),
+            acted_as: Vec::new(),
             denied: None,
             dry_run_refusal: None,
             answers_to_lose: 0,
@@ -159,6 +162,10 @@ impl FakeApi {
         self.state().requests.clear();
     }
 
+    pub(crate) fn acted_as(&self) -> Vec<String> {
+        self.state().acted_as.clone()
+    }
+
     pub(crate) fn requests(&self, kind: &str) -> usize {
         let state = self.state();
         state.requests.iter().filter(|found| *found == kind).count()
@@ -219,10 +226,18 @@ async fn answer(
 ) -> Result<Response<Body>, hyper::Error> {
     let kind = kind_of(&request);
     let query = request.uri().query().unwrap_or_default().to_owned();
+    let mut acted_as: Vec<String> = request
+        .headers()
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("impersonate-"))
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    acted_as.sort();
     let body = request.into_body().collect().await?.to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut state = locked(&state);
     state.requests.push(kind.clone());
+    state.acted_as = acted_as;
     Ok(match kind.as_str() {
         "POST selfsubjectaccessreviews" => {
             let wanted = &body["spec"]["resourceAttributes"];

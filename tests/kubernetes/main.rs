@@ -10,8 +10,8 @@ use std::time::Duration;
 use assert_cmd::Command;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::executor::{
-    Completion, Executor as _, ExecutorError, Exit, Job, KubernetesError, KubernetesExecutor,
-    KubernetesSettings, Limits, Toolchain,
+    ClientSettings, Completion, Executor as _, ExecutorError, Exit, Job, KubernetesError,
+    KubernetesExecutor, KubernetesSettings, Limits, Toolchain,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -402,6 +402,39 @@ async fn rights_and_namespaces_that_are_missing_are_named() {
     assert!(
         message.contains("namespaces \"builds\" not found"),
         "{message}"
+    );
+}
+
+#[tokio::test]
+async fn requests_act_as_the_named_user_with_all_facts_about_it() {
+    let api = FakeApi::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(&api, folder.path());
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    settings.client = ClientSettings {
+        act_as: Some("jane".to_owned()),
+        act_as_uid: Some("42".to_owned()),
+        act_as_groups: vec!["builders".to_owned()],
+        act_as_extra: vec![
+            pair("scopes", "view"),
+            pair("scopes", "build"),
+            pair("acme.com/project", "x=y, z"),
+        ],
+        ..ClientSettings::default()
+    };
+    KubernetesExecutor::connect(settings, folder.path())
+        .await
+        .unwrap();
+    assert_eq!(
+        api.acted_as(),
+        [
+            "impersonate-extra-acme.com%2fproject: x=y, z",
+            "impersonate-extra-scopes: build",
+            "impersonate-extra-scopes: view",
+            "impersonate-group: builders",
+            "impersonate-uid: 42",
+            "impersonate-user: jane",
+        ]
     );
 }
 

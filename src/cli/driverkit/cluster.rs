@@ -43,6 +43,9 @@ pub(in crate::cli) struct ClientFlags {
     /// User id to act as
     #[arg(long, value_name = "UID", help_heading = "Cluster")]
     as_uid: Option<String>,
+    /// Further fact about the user to act as, such as scopes=view; repeatable, also for several values of one name
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Cluster")]
+    as_user_extra: Vec<String>,
     /// Folder in which kubectl keeps what a cluster can do; taken and not used, since nothing of that is asked for here
     #[arg(long, value_name = "DIR", help_heading = "Cluster")]
     cache_dir: Option<String>,
@@ -115,5 +118,6 @@ impl ClientFlags {
             put(flags, key, value.as_ref());
         }
         put_all(flags, "as-group", &self.as_group);
+        put_all(flags, "as-user-extra", &self.as_user_extra);
     }
 }

@@ -85,8 +85,7 @@ impl DockerArguments {
             retry: self.again.classes(),
             environment: Vec::new(),
         };
-        if self.process.dryrun {
-            single.tell(context);
+        if single.is_only_shown(context) {
             return Ok(ExitStatus::Success);
         }
         let toolchains = execution.toolchains(context)?;

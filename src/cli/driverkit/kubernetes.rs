@@ -136,8 +136,7 @@ impl PodBuild {
             retry: self.again.classes(),
             environment: Vec::new(),
         };
-        if self.process.dryrun {
-            single.tell(context);
+        if single.is_only_shown(context) {
             return Ok(ExitStatus::Success);
         }
         let execution = Execution::jobs(self.folders, image_sources(&request));
@@ -172,6 +171,7 @@ fn client_settings(client: ClientRequest) -> ClientSettings {
         act_as: client.impersonated_user,
         act_as_uid: client.impersonated_uid,
         act_as_groups: client.impersonated_groups,
+        act_as_extra: client.impersonated_extra,
         is_uncompressed: client.is_uncompressed,
         request_timeout: client.request_timeout,
     }

@@ -123,8 +123,7 @@ impl LocalArguments {
         if local.has_dkms && values.text("src-dir").is_some() {
             context.notice("notice: `src-dir` is not used: DKMS takes the sources from /usr/src");
         }
-        if self.process.dryrun {
-            self.single(&request, Vec::new()).tell(context);
+        if self.single(&request, Vec::new()).is_only_shown(context) {
             return Ok(ExitStatus::Success);
         }
         if local.has_dkms {

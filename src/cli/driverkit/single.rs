@@ -9,7 +9,7 @@ use crate::cli::recorded::rebuild_command;
 use crate::cli::session::{Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
-use crate::driverkit::{Image, LogLevel, Output, Request, shortened};
+use crate::driverkit::{Image, LogLevel, Output, Request};
 use crate::event::{BuildReport, Event, EventKind};
 use crate::executor::Executor;
 use crate::fetch::{self, Fetcher};
@@ -54,21 +54,29 @@ impl Reporter for Recorder {
 }
 
 impl Single<'_> {
-    /// Says what would be built, and does nothing.
-    pub(super) fn tell(&self, context: &Context) {
-        self.warn(context);
-        if self.process.loglevel >= LogLevel::Info {
+    /// Says what is to be built, where `--dryrun` or `--loglevel debug` asks for it. True if that was all.
+    pub(super) fn is_only_shown(&self, context: &Context) -> bool {
+        let is_dry = self.process.dryrun;
+        if is_dry {
+            self.warn(context);
+        }
+        let least = if is_dry {
+            LogLevel::Info
+        } else {
+            LogLevel::Debug
+        };
+        if self.process.loglevel >= least {
+            let verb = if is_dry { "would build" } else { "to build:" };
             let build = self.as_build(self.request.kernel.clone());
             for Output { artifact, path } in &self.request.outputs {
                 let id = build.id();
-                context.notice(&format!("would build {artifact} {id}: {}", path.display()));
+                context.notice(&format!("{verb} {artifact} {id}: {}", path.display()));
             }
             let location = &build.driver.location;
             context.notice(&format!("with the driver's sources from {location}"));
             let packages = &self.request.kernel.packages;
             for package in packages {
-                let url = shortened(&package.url);
-                context.notice(&format!("with the header package {url}"));
+                context.notice(&format!("with the header package {}", package.url));
             }
             if packages.is_empty() {
                 context
@@ -79,6 +87,7 @@ impl Single<'_> {
             let image = build.settings.image.as_deref().unwrap_or("automatic");
             context.notice(&format!("with gcc {gcc}, builder image {image}"));
         }
+        is_dry
     }
 
     /// Builds what is missing and writes the files.

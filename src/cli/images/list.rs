@@ -20,7 +20,8 @@ impl AskedAsDriverkit {
         let mut flags = Flags::new();
         self.build.put(&mut flags);
         self.image.put(&mut flags);
-        (!flags.is_empty() || self.process.config.is_some()).then_some(flags)
+        let is_asked = !flags.is_empty() || self.process.config.is_some() || self.proxy.is_some();
+        is_asked.then_some(flags)
     }
 }
 
@@ -47,7 +48,7 @@ impl ImagesArguments {
         let sources = image_sources_of(&request);
         let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
         if !context.is_offline && !request.places.is_empty() {
-            ask_repositories(&sources, &foreign, true)?;
+            ask_repositories(&sources, &foreign, true, self.asked.proxy.as_deref())?;
         }
         let (offers, _) = offers(&self.folders.catalogue()?, &sources, context)?;
         let fits = |offer: &&Offer| {
@@ -93,7 +94,7 @@ fn offers(
 ) -> Result<(Vec<Offer>, ForeignImages), CliError> {
     let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
     if sources.is_unknown(&foreign) {
-        ask_repositories(sources, &foreign, false)?;
+        ask_repositories(sources, &foreign, false, None)?;
     }
     let offers = sources.offers(catalogue, &foreign).map_err(of_sources)?;
     Ok((offers, foreign))

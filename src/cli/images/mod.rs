@@ -13,6 +13,7 @@ use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
 use super::output::Progress;
 use super::{CliError, Context, ExitStatus};
+use crate::driverkit::check_proxy;
 use crate::image::build::BuildError;
 use crate::image::{Catalogue, ImageSources, RecordError};
 
@@ -75,6 +76,9 @@ struct AskedAsDriverkit {
     image: ImageFlags,
     #[command(flatten)]
     process: ProcessFlags,
+    /// Proxy by which repositories are asked: http://, https:// or socks5://
+    #[arg(long, value_name = "URL", value_parser = check_proxy)]
+    proxy: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,7 +9,7 @@ use crate::image::{ForeignImages, ImageSources};
 /// Asks repositories again, and pulls images again that were used.
 pub(super) fn update(sources: &ImageSources, context: &Context) -> Result<(), CliError> {
     let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
-    ask_repositories(sources, &foreign, true)?;
+    ask_repositories(sources, &foreign, true, None)?;
     let login = sources.access.login.as_ref();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

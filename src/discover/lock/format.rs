@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::combine;
 use super::{Lock, LockError, LockedKernel, State};
-use crate::diagnostic::{Diagnostic, Place, SourceFile};
+use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
 use crate::digest::Sha256;
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
@@ -106,8 +106,7 @@ impl<'a> LockText<'a> {
     }
 
     fn bad_line(&self, number: usize, error: &serde_json::Error) -> LockError {
-        let text = error.to_string();
-        let message = text.split(" at line ").next().unwrap_or(&text);
+        let message = plain_words(error);
         let whole = self.place(number);
         let column = whole.span.start + error.column().saturating_sub(1);
         let span = column.min(whole.span.end)..whole.span.end;

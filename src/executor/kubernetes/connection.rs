@@ -1,5 +1,6 @@
 //! Reaching the cluster: the client, its rights, and what its errors mean to a person.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -159,6 +160,11 @@ fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), Kubernet
         user.impersonate.clone_from(&client.act_as);
         user.impersonate_uid.clone_from(&client.act_as_uid);
         user.impersonate_groups = Some(client.act_as_groups.clone());
+        let mut extra: HashMap<String, Vec<String>> = HashMap::new();
+        for (name, value) in &client.act_as_extra {
+            extra.entry(name.clone()).or_default().push(value.clone());
+        }
+        user.impersonate_user_extra = Some(extra);
     }
     Ok(())
 }

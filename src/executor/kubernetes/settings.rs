@@ -83,6 +83,8 @@ pub struct ClientSettings {
     pub act_as_uid: Option<String>,
     /// The groups to act as.
     pub act_as_groups: Vec<String>,
+    /// Further facts about that user: name and value, a name as often as it has values.
+    pub act_as_extra: Vec<(String, String)>,
     /// Whether answers are taken uncompressed.
     pub is_uncompressed: bool,
     /// How long a request waits for its answer: `None` for a minute, zero for ever.
