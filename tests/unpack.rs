@@ -306,6 +306,30 @@ fn long_names_are_read_in_both_ways() {
 }
 
 #[test]
+fn kernel_that_is_a_link_out_of_the_tree_is_left_out() {
+    for (target, is_kept) in [
+        ("/sys/kernel/btf/vmlinux", false),
+        ("../../../../sys/kernel/btf/vmlinux", false),
+        ("../missing", false),
+        ("vmlinux", false),
+        ("../debug/vmlinux-6.1", true),
+        ("/usr/src/debug/vmlinux-6.1", true),
+    ] {
+        let members = [
+            file("usr/src/debug/vmlinux-6.1", "ELF"),
+            link("usr/src/linux/vmlinux", target),
+            link("usr/src/linux/source", "../missing"),
+        ];
+        let unpacked = unpack_bytes(&tar(&members), &Limits::default());
+        let digest = unpacked.result.as_ref().unwrap().sha256;
+        let found = fs::symlink_metadata(unpacked.root().join("usr/src/linux/vmlinux"));
+        assert_eq!(found.is_ok(), is_kept, "{target}");
+        assert!(fs::symlink_metadata(unpacked.root().join("usr/src/linux/source")).is_ok());
+        assert_eq!(tree_digest_of_folder(&unpacked.root()).unwrap(), digest);
+    }
+}
+
+#[test]
 fn a_refused_archive_leaves_nothing_in_the_store() {
     let work = tempfile::tempdir().unwrap();
     let store = Store::open(work.path(), "test").unwrap();

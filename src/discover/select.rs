@@ -72,12 +72,16 @@ pub(super) fn from_shared(
     }
 }
 
-/// Keeps the `count` newest kernels of each target, architecture and flavour.
+/// Keeps the `count` newest kernels of each target, architecture and flavour; of Amazon Linux of each upstream line too,
+/// since it maintains several beside each other (`kernel6.12-devel`).
 pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
     let group = |one: &Found| {
         let kernel = &one.kernel;
         let flavour = flavour_of(&kernel.target, kernel.release.as_str()).to_owned();
-        (kernel.target.clone(), kernel.architecture, flavour)
+        let has_lines = kernel.target.as_str().starts_with("amazonlinux2");
+        let [major, minor, _] = kernel.release.numbers();
+        let line = has_lines.then_some([major, minor]);
+        (kernel.target.clone(), kernel.architecture, flavour, line)
     };
     let mut keyed: Vec<_> = found.drain(..).map(|one| (group(&one), one)).collect();
     keyed.sort_by(|(left_group, left), (right_group, right)| {
@@ -257,6 +261,27 @@ mod tests {
                 "{release}"
             );
         }
+    }
+
+    #[test]
+    fn lines_of_amazon_linux_count_apart() {
+        let releases = [
+            "6.1.102-108.177.amzn2023.x86_64",
+            "6.1.119-129.201.amzn2023.x86_64",
+            "6.12.40-64.114.amzn2023.x86_64",
+            "6.18.2-1.1.amzn2023.x86_64",
+            "6.12.37-61.105.amzn2023.x86_64",
+        ];
+        assert_eq!(
+            latest("amazonlinux2023", &releases, 1),
+            [
+                "6.1.119-129.201.amzn2023.x86_64",
+                "6.12.40-64.114.amzn2023.x86_64",
+                "6.18.2-1.1.amzn2023.x86_64",
+            ]
+        );
+        let first = ["4.14.128-87.105.amzn1.x86_64", "4.9.17-8.31.amzn1.x86_64"];
+        assert_eq!(latest("amazonlinux", &first, 1), [first[0]]);
     }
 
     #[test]

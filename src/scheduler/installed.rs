@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use walkdir::WalkDir;
+
 use super::inspect::{Inspection, check_claims, kernel_trees, shown_at};
 use super::kernel_inputs::KernelInputs;
 use super::pipeline::Pipeline;
@@ -16,7 +18,7 @@ use super::work::Work;
 use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::FileError;
+use crate::fs::{self, FileError};
 use crate::kernel::Kernel;
 use crate::source::{SourceError, copy_folder};
 use crate::target::Target;
@@ -58,7 +60,7 @@ impl Pipeline {
             .map_err(|error| failed(FileError::of("find", folder)(error).into()))?;
         let folder = tree_of(&folder, kernel);
         let folders = folders_of(&folder).map_err(|error| failed(error.into()))?;
-        let mut inputs = KeyBuilder::new("installed", 1);
+        let mut inputs = KeyBuilder::new("installed", 2);
         for (path, digest) in digests_of(&folders).map_err(failed)? {
             inputs = inputs.field(format!("folder {}", path.display()), digest);
         }
@@ -113,10 +115,33 @@ impl Pipeline {
                 &tree.join(folder.strip_prefix("/").unwrap_or(folder)),
             )?;
         }
+        remove_foreign_kernels(&tree, folders)?;
         let sha256 = tree_digest_of_folder(&tree)?;
         self.store.put_tree(&tree, sha256)?;
         Ok(sha256)
     }
+}
+
+/// The name of a whole kernel in its tree.
+const VMLINUX: &str = "vmlinux";
+
+/// Removes from the copy of `folders` each `vmlinux` that is a link to something outside of these: the kernel that the
+/// machine happens to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
+fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileError> {
+    let entries = WalkDir::new(copy).into_iter().filter_map(Result::ok);
+    let is_kernel =
+        |entry: &walkdir::DirEntry| entry.path_is_symlink() && entry.file_name() == VMLINUX;
+    for entry in entries.filter(is_kernel) {
+        let path = entry.path();
+        let original = Path::new("/").join(path.strip_prefix(copy).unwrap_or(path));
+        let leads_inside = original
+            .canonicalize()
+            .is_ok_and(|target| folders.iter().any(|folder| target.starts_with(folder)));
+        if !leads_inside {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn digests_of<'a>(folders: &'a [PathBuf]) -> Result<BTreeMap<&'a PathBuf, Sha256>, SourceError> {
@@ -169,7 +194,9 @@ fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
         entries.push(entry.map_err(FileError::of("read folder", folder))?.path());
     }
     entries.sort();
-    for path in entries.iter().filter(|path| path.is_symlink()) {
+    let is_kernel = |path: &&PathBuf| path.ends_with(VMLINUX);
+    let links = entries.iter().filter(|path| path.is_symlink());
+    for path in links.filter(|path| !is_kernel(path)) {
         // A link that leads nowhere is nobody's need.
         found.extend(path.canonicalize().ok());
     }

@@ -62,6 +62,14 @@ impl KernelPackages {
             Self::Source(source) => source.facts.gcc_version.as_deref(),
         }
     }
+
+    /// The clang that the kernel was built with, where it was.
+    pub(super) fn clang_version(&self) -> Option<&str> {
+        match self {
+            Self::Headers(kernel) => kernel.inspection.facts.clang_version.as_deref(),
+            Self::Source(source) => source.facts.clang_version.as_deref(),
+        }
+    }
 }
 
 /// One package of a kernel and the tree that it gives.

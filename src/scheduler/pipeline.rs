@@ -317,12 +317,35 @@ pub(super) fn kernel_name(build: &Build) -> String {
     }
 }
 
+/// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.
+fn with_clang(mut artifacts: Vec<ArtifactReport>, version: &str) -> Vec<ArtifactReport> {
+    let failures = artifacts
+        .iter_mut()
+        .filter_map(|artifact| artifact.failure.as_mut());
+    for failure in failures.filter(|failure| failure.class == FailureClass::ToolchainMismatch) {
+        let message = format!(
+            "the kernel was built by clang {version}, modules are compiled by gcc: {}",
+            failure.message
+        );
+        failure.message = crate::failure::printable(&message);
+    }
+    artifacts
+}
+
 fn report(
     build: &Build,
     progress: Progress,
     artifacts: Vec<ArtifactReport>,
     started: jiff::Timestamp,
 ) -> BuildReport {
+    let clang = progress
+        .packages
+        .as_ref()
+        .and_then(KernelPackages::clang_version);
+    let artifacts = match clang {
+        Some(version) => with_clang(artifacts, version),
+        None => artifacts,
+    };
     let mut phases = progress.phases;
     let mut cpu = None;
     let mut peak_memory_bytes = None;

@@ -49,6 +49,9 @@ pub(super) struct KernelSource {
 pub(super) struct ConfigurationFacts {
     /// The gcc that the configuration was made for, `12` or `4.9`, where it says so.
     pub(super) gcc_version: Option<String>,
+    /// The clang that it was made for instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) clang_version: Option<String>,
 }
 
 /// How a header tree is made of a kernel source.
@@ -128,8 +131,10 @@ impl Pipeline {
         let inputs = KeyBuilder::new("read configuration", 1).field("configuration", sha256);
         let work = async {
             let text = self.configuration_text(kernel, sha256)?;
+            let text = String::from_utf8_lossy(&text);
             let facts = ConfigurationFacts {
-                gcc_version: verify::gcc_of_configuration(&String::from_utf8_lossy(&text)),
+                gcc_version: verify::gcc_of_configuration(&text),
+                clang_version: verify::clang_of_configuration(&text),
             };
             Work::of_facts(&facts, Phase::Fetch)
         };

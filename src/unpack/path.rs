@@ -55,10 +55,10 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 const MOST_LINKS: usize = 40;
 
 /// Where a symbolic link leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Leads {
-    /// To a place in the tree, whether or not something is there.
-    Inside,
+    /// To this place in the tree, whether or not something is there.
+    Inside(Vec<u8>),
     /// Out of the tree.
     Outside,
     /// Back to itself.
@@ -95,7 +95,7 @@ pub(super) fn leads(listing: &Listing, path: &[u8]) -> Leads {
             segments.extend(target.rsplit(|&byte| byte == b'/'));
         }
     }
-    Leads::Inside
+    Leads::Inside(place.join(&b'/'))
 }
 
 #[cfg(test)]
@@ -105,23 +105,28 @@ mod tests {
 
     #[test]
     fn links_are_followed_to_where_they_lead() {
-        use Leads::{Inside, Nowhere, Outside};
+        use Leads::{Nowhere, Outside};
+        let inside = |place: &str| Leads::Inside(place.into());
         let link = |path: &str, target: &str| {
             let target = target.into();
             (Vec::from(path), Node::Link { target })
         };
         for (path, target, expected) in [
-            ("usr/src/h/scripts", "../../lib/k/scripts", Inside),
-            ("usr/src/h/scripts", "../../../lib", Inside),
+            (
+                "usr/src/h/scripts",
+                "../../lib/k/scripts",
+                inside("usr/lib/k/scripts"),
+            ),
+            ("usr/src/h/scripts", "../../../lib", inside("lib")),
             ("usr/src/h/scripts", "../../../../lib", Outside),
-            ("a", "b", Inside),
+            ("a", "b", inside("b")),
             ("a", "..", Outside),
             ("a", "b/../..", Outside),
-            ("a", "/usr/src/x", Inside),
+            ("a", "/usr/src/x", inside("usr/src/x")),
             ("a", "/usr/../../x", Outside),
             // By its text it stays inside, but `d/up` is the root.
             ("a", "d/up/..", Outside),
-            ("a", "d/up/x", Inside),
+            ("a", "d/up/x", inside("x")),
             ("a", "away/x", Outside),
             ("a", "a/x", Nowhere),
         ] {

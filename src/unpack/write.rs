@@ -424,8 +424,36 @@ impl<'a> TreeWriter<'a> {
         self.insert(path, node)
     }
 
+    /// Removes each `vmlinux` that is a link to something else than a file of this tree: the kernel that a machine happens
+    /// to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
+    fn remove_foreign_kernels(&mut self) -> Result<(), UnpackError> {
+        let is_link = |(path, node): &(&Vec<u8>, &Node)| {
+            matches!(node, Node::Link { .. }) && split(path).1 == VMLINUX
+        };
+        let links: Vec<Vec<u8>> = self
+            .listing
+            .iter()
+            .filter(is_link)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in links {
+            let own = match leads(&self.listing, &path) {
+                Leads::Inside(place) => self.listing.contains_key(&place),
+                Leads::Outside | Leads::Nowhere => false,
+            };
+            if !own {
+                self.root
+                    .remove_file(name_of(&path))
+                    .map_err(FileError::of("remove", self.on_disk(&path)))?;
+                self.listing.remove(&path);
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the tree.
-    pub(super) fn finish(self) -> Result<Written, UnpackError> {
+    pub(super) fn finish(mut self) -> Result<Written, UnpackError> {
+        self.remove_foreign_kernels()?;
         let open = |folder: &Path| {
             Ok(chmodat(
                 &self.root,
@@ -444,7 +472,7 @@ impl<'a> TreeWriter<'a> {
                     .map_err(FileError::of("write", self.on_disk(path)))?,
                 // Where a link leads is known only now that all links are.
                 Node::Link { target } => match leads(&self.listing, path) {
-                    Leads::Inside => {}
+                    Leads::Inside(_) => {}
                     Leads::Outside => return Err(leaving(path, target)),
                     Leads::Nowhere => {
                         return Err(UnpackError::LinkLoop {
@@ -467,6 +495,9 @@ impl<'a> TreeWriter<'a> {
         })
     }
 }
+
+/// The name of a whole kernel in its tree.
+const VMLINUX: &[u8] = b"vmlinux";
 
 fn leaving(path: &[u8], target: &[u8]) -> UnpackError {
     UnpackError::LinkLeavesTree {

@@ -16,8 +16,8 @@ pub use module::{ExpectedModule, verify_module};
 pub use probe::verify_probe;
 pub use programs::{HostProgram, LibcVersion, host_programs};
 pub use tree::{
-    KernelTreeFacts, ReadTreeError, gcc_of_configuration, read_installed_tree, read_kernel_tree,
-    read_symvers,
+    KernelTreeFacts, ReadTreeError, clang_of_configuration, gcc_of_configuration,
+    read_installed_tree, read_kernel_tree, read_symvers,
 };
 
 /// The version of the checks; a change of what they accept raises it, since it is part of the artifacts' keys.

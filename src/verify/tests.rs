@@ -75,6 +75,7 @@ fn tree() -> KernelTreeFacts {
         uts_release: "6.1.0-50-amd64".to_owned(),
         architecture: Some(Architecture::Amd64),
         gcc_version: None,
+        clang_version: None,
         has_symvers: true,
         vermagic_words: [("SMP", true), ("preempt_rt", false), ("modversions", true)]
             .map(word)

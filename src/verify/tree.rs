@@ -16,6 +16,9 @@ pub struct KernelTreeFacts {
     pub architecture: Option<Architecture>,
     /// The gcc that compiled the kernel, `12` or `4.9`, where the tree tells.
     pub gcc_version: Option<String>,
+    /// The clang that compiled it instead, `19.1.7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clang_version: Option<String>,
     /// Whether it holds the versions of the kernel's symbols.
     pub has_symvers: bool,
     /// Words of a vermagic, and whether a module for this kernel has them.
@@ -123,6 +126,7 @@ pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, R
         uts_release,
         architecture,
         gcc_version: gcc_version(&config, &compile),
+        clang_version: clang_of_configuration(&config),
         has_symvers: symvers_bytes > 0,
         vermagic_words: words
             .into_iter()
@@ -150,6 +154,23 @@ pub fn read_symvers(root: &Path, inside: &Path) -> Result<String, ReadTreeError>
 /// The gcc that a kernel configuration was made for, `12` or `4.9`, where it says so.
 pub fn gcc_of_configuration(text: &str) -> Option<String> {
     gcc_version(text, "")
+}
+
+/// The clang that a kernel configuration was made for, `19.1.7`, where it was made for one.
+pub fn clang_of_configuration(text: &str) -> Option<String> {
+    if value(text, "CONFIG_CC_IS_CLANG") != Some("y") {
+        return None;
+    }
+    let of_text = || {
+        let (_, version) = value(text, "CONFIG_CC_VERSION_TEXT")?.split_once("version ")?;
+        Some(version.split([' ', '-', '+', '~']).next()?.to_owned())
+    };
+    let of_number = || {
+        let number: u32 = value(text, "CONFIG_CLANG_VERSION")?.parse().ok()?;
+        let (major, minor, patch) = (number / 10_000, number / 100 % 100, number % 100);
+        (number > 0).then(|| format!("{major}.{minor}.{patch}"))
+    };
+    of_number().or_else(of_text)
 }
 
 fn value<'a>(config: &'a str, name: &str) -> Option<&'a str> {
@@ -266,6 +287,28 @@ mod tests {
         ] {
             let facts = read_kernel_tree(tree(config, compile).path(), Path::new("")).unwrap();
             assert_eq!(facts.gcc_version.as_deref(), version, "{config}{compile}");
+        }
+    }
+
+    #[test]
+    fn clang_is_named_with_its_version() {
+        for (config, version) in [
+            (
+                "CONFIG_CC_IS_CLANG=y\nCONFIG_CLANG_VERSION=190107\n",
+                Some("19.1.7"),
+            ),
+            (
+                "CONFIG_CC_IS_CLANG=y\nCONFIG_CC_VERSION_TEXT=\"Debian clang version 14.0.6-2\"\n",
+                Some("14.0.6"),
+            ),
+            ("CONFIG_CC_IS_CLANG=y\n", None),
+            ("CONFIG_CC_IS_GCC=y\nCONFIG_CLANG_VERSION=0\n", None),
+        ] {
+            assert_eq!(
+                clang_of_configuration(config).as_deref(),
+                version,
+                "{config}"
+            );
         }
     }
 

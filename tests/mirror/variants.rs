@@ -168,6 +168,24 @@ fn latest_counts_each_variant() {
     assert_eq!(kernels, expected, "{report}");
 }
 
+#[test]
+fn latest_counts_each_line_of_amazon_linux() {
+    let packages = [
+        ("kernel-devel", "6.1.102", "108.amzn2023", "x86_64"),
+        ("kernel-devel", "6.1.119", "129.amzn2023", "x86_64"),
+        ("kernel6.12-devel", "6.12.37", "61.amzn2023", "x86_64"),
+        ("kernel6.12-devel", "6.12.40", "64.amzn2023", "x86_64"),
+        ("kernel6.18-devel", "6.18.2", "1.amzn2023", "x86_64"),
+    ];
+    let (kernels, report) = lock("amazonlinux2023", &packages, ", latest = 1");
+    let expected = [
+        "amazonlinux2023 6.1.119-129.amzn2023.x86_64 #1 amd64",
+        "amazonlinux2023 6.12.40-64.amzn2023.x86_64 #1 amd64",
+        "amazonlinux2023 6.18.2-1.amzn2023.x86_64 #1 amd64",
+    ];
+    assert_eq!(kernels, expected, "{report}");
+}
+
 /// Versions of the Raspberry Pi's archive have an epoch, and its kernels are named by machine.
 #[test]
 fn archive_of_the_raspberry_pi_has_its_kernels() {

@@ -185,6 +185,79 @@ fn tarball_or_directory_that_is_a_build_tree_is_a_kernel_of_any_name() {
 }
 
 #[test]
+fn mismatch_of_a_kernel_that_clang_built_names_the_clang() {
+    let grid = Grid::new();
+    let config = format!("{CONFIG}CONFIG_CC_IS_CLANG=y\nCONFIG_CLANG_VERSION=190107\n");
+    for (name, content) in tree("tree", "7.2.3-1-cachyos") {
+        let content = if name.ends_with(".config") {
+            &config
+        } else {
+            &content
+        };
+        grid.write(&name, content);
+    }
+    let path = grid.path("tree").display().to_string();
+    grid.write_matrix(&matrix(
+        "name = \"generic\"",
+        &format!("{{ release = \"7.2.3-1-cachyos\", headers = [{path:?}] }}"),
+    ));
+    let log = "gcc: error: unrecognized argument to '-fsanitize=' option: 'kcfi'\n";
+    grid.fake(&[rule(
+        "check *",
+        &json!({ "outputs": {
+            "checks/toolchain-module/status": "2\n",
+            "checks/toolchain-module/log": log,
+        } }),
+    )]);
+    for _ in ["made", "known"] {
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 1, "{text}");
+        let (_, class, message) = grid.outcome();
+        assert_eq!(class, "toolchain-mismatch", "{message}");
+        let start = "the kernel was built by clang 19.1.7, modules are compiled by gcc: ";
+        assert!(
+            message.starts_with(start) && message.contains("kcfi"),
+            "{message}"
+        );
+    }
+}
+
+/// `/sys/kernel/btf/vmlinux` is the building machine's, whatever kernel the tree is of.
+#[test]
+fn directory_whose_kernel_is_a_link_to_the_machines_is_built_without_it() {
+    let grid = Grid::new();
+    for (name, content) in tree("tree", "6.6.30-acme") {
+        grid.write(&name, content);
+    }
+    grid.write("machine/btf/vmlinux", "of the machine");
+    std::os::unix::fs::symlink(grid.path("machine/btf/vmlinux"), grid.path("tree/vmlinux"))
+        .unwrap();
+    let path = grid.path("tree").display().to_string();
+    grid.write_matrix(&matrix(
+        "name = \"generic\"",
+        &format!("{{ release = \"6.6.30-acme\", headers = [{path:?}] }}"),
+    ));
+    let made = makes_module_for(&grid, "6.6.30-acme");
+    grid.fake(&[made]);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let trees = walkdir::WalkDir::new(grid.path("cache/trees"));
+    let names: Vec<String> = trees
+        .into_iter()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.iter().any(|name| name == "utsrelease.h"), "{names:?}");
+    for name in ["vmlinux", "btf", "machine"] {
+        assert!(!names.iter().any(|found| found == name), "{names:?}");
+    }
+    // Nor does another kernel of the machine change anything.
+    grid.write("machine/btf/vmlinux", "of another");
+    grid.jobs();
+    let (code, text) = grid.run(&[]);
+    assert_eq!((code, grid.jobs().len()), (0, 0), "{text}");
+}
+
+#[test]
 fn packages_without_the_tree_say_what_they_hold_instead() {
     let grid = Grid::new();
     let other = ("other.tar", "usr/src/other", "6.6.31-acme");
