@@ -8,6 +8,8 @@ mod cluster;
 mod docker;
 #[path = "driverkit/drop_in.rs"]
 mod drop_in;
+#[path = "driverkit/flags.rs"]
+mod flags;
 #[path = "common/grid.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod grid;
