@@ -11,7 +11,7 @@ mod real;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driverkit_matrix::fs;
@@ -116,6 +116,74 @@ fn installed_headers_give_a_module_in_a_sandbox_and_without_one() {
         called.text
     );
     assert_eq!(check(folder, "plain.ko").len(), module.len());
+}
+
+/// A vendor's kernel: no rule knows its release, and its packages are a tarball of a build tree.
+#[test]
+fn kernel_of_ones_own_is_built_from_named_packages() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path();
+    let installed = PathBuf::from(format!("/lib/modules/{}/build", installed_kernel()));
+    let copy = |from: &Path, to: &str| {
+        let copied = Command::new("cp")
+            .args(["-rL"])
+            .arg(from)
+            .arg(folder.join(to))
+            .status();
+        assert!(copied.unwrap().success());
+    };
+    copy(&installed.canonicalize().unwrap(), "linux-6.6.30-acme");
+    // Debian's Makefile leads to the sources that its trees share.
+    let tree = folder.join("linux-6.6.30-acme");
+    let makefile = fs::read_to_string(&tree.join("Makefile")).unwrap();
+    let common = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix("include "));
+    let common = Path::new(common.unwrap()).parent().unwrap().to_owned();
+    copy(&common.join("."), "linux-6.6.30-acme");
+    for name in [
+        "include/generated/utsrelease.h",
+        "include/config/kernel.release",
+    ] {
+        let text = fs::read_to_string(&installed.join(name)).unwrap();
+        let own = text.replace(&installed_kernel(), "6.6.30-acme");
+        fs::write(&tree.join(name), own).unwrap();
+    }
+    drop(std::fs::remove_file(tree.join(".kernelvariables")));
+    let packed = Command::new("tar")
+        .args(["-cf", "acme.tar", "linux-6.6.30-acme"])
+        .current_dir(folder)
+        .status();
+    assert!(packed.unwrap().success());
+    let sources = vendor().join("falcosecurity-scap-dkms-0.20.0");
+    let called = program(folder)
+        .args([
+            "local",
+            "--target",
+            "generic",
+            "--kernelrelease",
+            "6.6.30-acme",
+        ])
+        .args([
+            "--download-headers",
+            "--output-module",
+            "acme.ko",
+            "--kernelurls",
+        ])
+        .arg(folder.join("acme.tar"))
+        .args(["--src-dir", sources.to_str().unwrap()])
+        .args(DRIVER)
+        .env("HOME", folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&called.stderr).into_owned();
+    assert_eq!(called.status.code(), Some(0), "{text}");
+    let module = fs::read(&folder.join("acme.ko")).unwrap();
+    let vermagic = b"vermagic=6.6.30-acme SMP";
+    assert!(
+        module.windows(vermagic.len()).any(|part| part == vermagic),
+        "{text}"
+    );
 }
 
 #[test]

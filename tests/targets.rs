@@ -220,32 +220,70 @@ fn build_and_tell(kernels: &[Kernel]) {
     assert_eq!(failed, 0, "{}", done.log);
 }
 
-/// A deb, an rpm and an Arch package, a build tree of one's own, a real-time variant; and an rpm that holds another
-/// kernel than its name says.
+/// A deb, an rpm and an Arch package, a kernel of one's own from each of two formats and a tarball, a real-time variant;
+/// and an rpm that holds another kernel than its name says.
 #[test]
 fn modules_are_built_from_packages_of_each_format() {
     let kernels = with_packages(&[
         find("ubuntu-generic", "5.19.0-15-generic"),
         find("fedora", "5.19.12-200.fc36.x86_64"),
         find("arch", "6.1.12.hardened1-1"),
+        find("generic", "6.1.30-acme"),
+        find("generic", "6.1.31-acme"),
         find("generic", "6.1.32-acme"),
         find("rocky", "5.14.0-427.13.1.el9_4.x86_64+rt"),
         &distributions::WRONG_RELEASE,
     ]);
     let done = build(&kernels);
-    for (kernel, build) in kernels.iter().zip(&done.builds).take(5) {
+    for (kernel, build) in kernels.iter().zip(&done.builds).take(7) {
         assert_eq!(problem(kernel, build, &done.out), None, "{}", done.log);
     }
     assert_eq!(done.code, 1, "{}", done.log);
-    let wrong = &done.builds[5];
+    let wrong = &done.builds[7];
     let failure = wrong.artifacts[0].failure.as_ref().unwrap();
     let message = &failure.message;
     assert_eq!(failure.class.as_str(), "wrong-headers", "{message}");
-    for release in [kernels[5].release.as_str(), "5.14.0-167.el9.x86_64"] {
+    for release in [kernels[7].release.as_str(), "5.14.0-167.el9.x86_64"] {
         assert!(message.contains(release), "{message}");
     }
     // It was found before anything was run for it.
     assert_eq!((wrong.cpu_seconds, wrong.checks.len()), (None, 0));
+}
+
+/// The link is what people set to have BTF of their own machine: of the kernel that runs there, not of the tree's.
+#[test]
+fn module_is_built_from_a_bare_tree_without_the_machines_kernel() {
+    with_packages(&[find("generic", "6.1.32-acme")]);
+    let work = tempfile::tempdir_in(here()).unwrap();
+    let tarball =
+        here().join("mirrors/packages.example.org/kernels/linux-6.1.32-acme-build.tar.gz");
+    host::run("tar", &["-xf", tarball.to_str().unwrap()], work.path());
+    let tree = work.path().join("linux-6.1.32-acme");
+    std::os::unix::fs::symlink("/sys/kernel/btf/vmlinux", tree.join("vmlinux")).unwrap();
+    let kernel = Kernel {
+        target: "generic",
+        release: "6.1.32-acme".to_owned(),
+        version: "7",
+        uts_release: "6.1.32-acme".to_owned(),
+        further: format!(", headers = [{:?}]", tree.display().to_string()),
+        hosts: Vec::new(),
+        inputs: "directory | named".to_owned(),
+    };
+    let done = build(std::slice::from_ref(&kernel));
+    assert_eq!(
+        problem(&kernel, &done.builds[0], &done.out),
+        None,
+        "{}",
+        done.log
+    );
+    let module = done
+        .out
+        .join(DRIVER)
+        .join("x86_64/falco_generic_6.1.32-acme_7.ko");
+    let module = fs::read(&module).unwrap();
+    let sections = object::File::parse(&*module).unwrap();
+    let has_btf = object::Object::section_by_name(&sections, ".BTF").is_some();
+    assert!(!has_btf && !done.log.contains("BTF"), "{}", done.log);
 }
 
 /// Every distribution with header packages, and every target whose tree is prepared from a kernel source; prints the

@@ -3,7 +3,7 @@
 use predicates::prelude::*;
 use predicates::str::contains;
 
-use crate::grid::Grid;
+use crate::grid::{Grid, module, tarball};
 
 const GOOD: &str = "kernelrelease: 6.1.0-50-amd64\ntarget: debian\narchitecture: amd64\noutput:\n  module: falco.ko\n";
 
@@ -120,6 +120,58 @@ fn loglevel_debug_shows_what_a_dry_run_shows() {
     let dry = shown(&["docker", "-c", "c.yaml", "--dryrun"]);
     assert!(dry.len() >= 9, "{dry:?}");
     assert_eq!(shown(&["docker", "-c", "c.yaml", "-l", "debug"]), dry);
+}
+
+/// No rule knows the release: the tree in the named package decides.
+#[test]
+fn kernel_of_ones_own_is_built_from_named_packages() {
+    for (target, urls) in [
+        ("generic", "acme.tar"),
+        ("rocky", "acme.tar"),
+        ("generic", "tree"),
+    ] {
+        let grid = Grid::new();
+        let files = [
+            ("Makefile", "all:\n"),
+            (
+                ".config",
+                "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n",
+            ),
+            (
+                "include/generated/utsrelease.h",
+                "#define UTS_RELEASE \"6.6.30-acme\"\n",
+            ),
+            ("scripts/x", "x\n"),
+        ];
+        let named = files.map(|(name, content)| (format!("opt/acme/linux/{name}"), content));
+        let named: Vec<(&str, &str)> = named.iter().map(|(name, text)| (&**name, *text)).collect();
+        grid.write("acme.tar", tarball(&named));
+        for (name, content) in files {
+            grid.write(&format!("tree/{name}"), content);
+        }
+        grid.write("module.ko", module("6.6.30-acme"));
+        let url = grid.path(urls).display().to_string();
+        program(
+            &grid,
+            &[
+                "docker",
+                "--target",
+                target,
+                "--kernelrelease=6.6.30-acme",
+                "--architecture=amd64",
+                "--driverversion=one",
+                "--src-dir=driver",
+                "--moduledrivername=scap",
+                "--output-module=here/scap.ko",
+                "--kernelurls",
+                &url,
+            ],
+        )
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .assert()
+        .success();
+        assert!(grid.path("here/scap.ko").is_file(), "{target} {urls}");
+    }
 }
 
 #[test]
