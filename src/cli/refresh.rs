@@ -15,7 +15,6 @@ use crate::digest::Sha256;
 use crate::discover::lock::{self, Asked, Changes, Doubt, Lock, RefreshRules, State};
 use crate::discover::{self, SharedLists};
 use crate::fetch::{self, Fetcher, Mirrors};
-use crate::fs;
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::store::Store;
@@ -291,12 +290,7 @@ impl Refresh<'_> {
             let repair = repair_notes(self.context, &fetcher, &mut lock, &self.path);
             runtime.block_on(repair);
         }
-        let before = match fs::read(&self.path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        let is_changed = before.as_deref() != Some(&lock.to_bytes());
+        let is_changed = !lock.is_in(&self.path)?;
         let refreshed = Refreshed {
             path: self.path,
             matrix: self.matrix.file.path.clone(),

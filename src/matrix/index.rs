@@ -1,9 +1,9 @@
 //! Which of thousands of rules match a kernel, without trying each.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
-use globset::{GlobSet, GlobSetBuilder};
+use aho_corasick::AhoCorasick;
+use rayon::prelude::*;
 
 use super::{Pattern, Selector};
 use crate::kernel::{Kernel, TargetId};
@@ -14,8 +14,6 @@ pub struct SelectorIndex<'a> {
     selectors: Vec<&'a Selector>,
     targets: Axis<'a>,
     kernels: Axis<'a>,
-    /// For each target that was asked for: which rules are about it.
-    by_target: HashMap<TargetId, Arc<[bool]>>,
 }
 
 impl<'a> SelectorIndex<'a> {
@@ -28,17 +26,28 @@ impl<'a> SelectorIndex<'a> {
         Self {
             targets: Axis::new(patterns_of(|selector| &selector.targets)),
             kernels: Axis::new(patterns_of(|selector| &selector.kernels)),
-            by_target: HashMap::new(),
             selectors,
         }
     }
 
-    /// The positions of the rules that are about a kernel: its target, release and architecture.
-    pub fn matching(&mut self, kernel: &Kernel) -> Vec<usize> {
+    /// For each kernel the positions of the rules about its target, release and architecture; nothing for all of them
+    /// where there is no rule.
+    pub fn matching(&self, kernels: &[&Kernel]) -> Option<Vec<Vec<usize>>> {
         if self.selectors.is_empty() {
-            return Vec::new();
+            return None;
         }
-        let of_target = self.of_target(&kernel.target);
+        let targets: BTreeSet<&TargetId> = kernels.iter().map(|kernel| &kernel.target).collect();
+        let by_target: HashMap<&TargetId, Vec<bool>> = targets
+            .into_iter()
+            .map(|target| (target, self.of_target(target)))
+            .collect();
+        let matching = kernels
+            .par_iter()
+            .map(|kernel| self.of_kernel(kernel, &by_target[&kernel.target]));
+        Some(matching.collect())
+    }
+
+    fn of_kernel(&self, kernel: &Kernel, of_target: &[bool]) -> Vec<usize> {
         let mut matching = Vec::new();
         self.kernels.each_match(
             kernel.release.as_str(),
@@ -55,18 +64,14 @@ impl<'a> SelectorIndex<'a> {
         matching
     }
 
-    fn of_target(&mut self, target: &TargetId) -> Arc<[bool]> {
-        if let Some(known) = self.by_target.get(target) {
-            return Arc::clone(known);
-        }
+    /// For each rule whether it is about a target.
+    fn of_target(&self, target: &TargetId) -> Vec<bool> {
         let mut rules = vec![false; self.selectors.len()];
         self.targets.each_match(
             target.as_str(),
             |_, pattern| pattern.matches_name(target.as_str()),
             |rule| rules[rule] = true,
         );
-        let rules: Arc<[bool]> = rules.into();
-        self.by_target.insert(target.clone(), Arc::clone(&rules));
         rules
     }
 }
@@ -77,17 +82,23 @@ struct Axis<'a> {
     /// The rules without a pattern here.
     unbound: Vec<usize>,
     literals: HashMap<&'a str, Vec<usize>>,
-    /// One automaton for all globs, and the rule of each.
-    globs: GlobSet,
-    rules_of_globs: Vec<usize>,
+    globs: Option<Globs<'a>>,
     /// What has to be tried one by one.
     others: Vec<(usize, &'a Pattern)>,
+}
+
+/// Globs by a text that whatever they match contains.
+#[derive(Debug)]
+struct Globs<'a> {
+    texts: AhoCorasick,
+    /// For each text the rules with the glob that it is of.
+    by_text: Vec<Vec<(usize, &'a Pattern)>>,
 }
 
 impl<'a> Axis<'a> {
     fn new(rules: impl Iterator<Item = &'a [Pattern]>) -> Self {
         let mut axis = Self::default();
-        let mut globs = Vec::new();
+        let mut globs: HashMap<&str, Vec<(usize, &Pattern)>> = HashMap::new();
         for (rule, patterns) in rules.enumerate() {
             if patterns.is_empty() {
                 axis.unbound.push(rule);
@@ -98,26 +109,19 @@ impl<'a> Axis<'a> {
                         .entry(pattern.as_str())
                         .or_default()
                         .push(rule);
-                } else if let Some(glob) = pattern.glob() {
-                    globs.push((rule, pattern, glob));
+                } else if let Some(text) = pattern.required_text() {
+                    globs.entry(text).or_default().push((rule, pattern));
                 } else {
                     axis.others.push((rule, pattern));
                 }
             }
         }
-        let mut builder = GlobSetBuilder::new();
-        for (_, _, glob) in &globs {
-            builder.add((*glob).clone());
-        }
-        match builder.build() {
-            Ok(set) => {
-                axis.globs = set;
-                axis.rules_of_globs = globs.into_iter().map(|(rule, _, _)| rule).collect();
-            }
-            // Together they are more than the automaton may hold.
-            Err(_) => axis
-                .others
-                .extend(globs.into_iter().map(|(rule, pattern, _)| (rule, pattern))),
+        let (texts, by_text): (Vec<&str>, Vec<_>) = globs.into_iter().unzip();
+        match AhoCorasick::new(texts) {
+            Ok(_) if by_text.is_empty() => {}
+            Ok(texts) => axis.globs = Some(Globs { texts, by_text }),
+            // Together they are more than the automaton can hold.
+            Err(_) => axis.others.extend(by_text.into_iter().flatten()),
         }
         axis
     }
@@ -136,14 +140,63 @@ impl<'a> Axis<'a> {
             .chain(literals)
             .copied()
             .for_each(&mut take);
-        if !self.rules_of_globs.is_empty() {
-            for position in self.globs.matches(name) {
-                take(self.rules_of_globs[position]);
+        let mut try_all = |patterns: &[(usize, &Pattern)]| {
+            for (rule, pattern) in patterns {
+                if test(*rule, pattern) {
+                    take(*rule);
+                }
+            }
+        };
+        try_all(&self.others);
+        if let Some(globs) = &self.globs {
+            for found in globs.texts.find_overlapping_iter(name) {
+                try_all(&globs.by_text[found.pattern().as_usize()]);
             }
         }
-        for (rule, pattern) in &self.others {
-            if test(*rule, pattern) {
-                take(*rule);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Pattern, Selector};
+    use super::SelectorIndex;
+    use crate::kernel::{Architecture, Kernel, PackageSet};
+
+    fn kernel(release: &str) -> Kernel {
+        Kernel {
+            target: "debian".parse().unwrap(),
+            release: release.parse().unwrap(),
+            version: "1".parse().unwrap(),
+            architecture: Architecture::Amd64,
+            packages: PackageSet::default(),
+            config_sha256: None,
+            upstream: None,
+            source: "inline".into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn index_finds_the_rules_that_match(
+            patterns in prop::collection::vec("[1-3a.*?-]{1,6}|[1-3][*]\\{[1-3a],[a.]{0,2}\\}[a*]|[*a]\\[[!1-3a]{1,3}\\][1a*]|[1*]\\\\[a*1][1a]|>=[1-3]\\.[1-3]", 0..12),
+            releases in prop::collection::vec("[1-3][1-3a.-]{0,7}", 1..8),
+        ) {
+            let patterns: Vec<Pattern> = patterns.iter().filter_map(|text| text.parse().ok()).collect();
+            let selectors: Vec<Selector> = patterns
+                .chunks(2)
+                .map(|kernels| Selector { kernels: kernels.to_vec(), ..Selector::default() })
+                .collect();
+            let kernels: Vec<Kernel> = releases.iter().map(|release| kernel(release)).collect();
+            let kernels: Vec<&Kernel> = kernels.iter().collect();
+            let index = SelectorIndex::new(&selectors);
+            let found = index.matching(&kernels).unwrap_or_else(|| vec![Vec::new(); kernels.len()]);
+            for (kernel, found) in kernels.iter().zip(found) {
+                let expected: Vec<usize> = (0..selectors.len())
+                    .filter(|&rule| selectors[rule].matches_kernel(kernel))
+                    .collect();
+                prop_assert_eq!(found, expected, "{}", kernel);
             }
         }
     }

@@ -185,12 +185,17 @@ impl Pattern {
         matches!(self.kind, Kind::Literal)
     }
 
-    /// The glob that it is, if it is one.
-    pub(super) fn glob(&self) -> Option<&Glob> {
-        match &self.kind {
-            Kind::Glob(glob) => Some(&glob.glob),
-            Kind::Literal | Kind::Range(_) => None,
-        }
+    /// The longest text that is part of everything that it matches, if it is a glob with such a text.
+    pub(super) fn required_text(&self) -> Option<&str> {
+        let Kind::Glob(_) = self.kind else {
+            return None;
+        };
+        let (start, end) = plain_ends(&self.text);
+        let texts = [start, end].into_iter();
+        texts
+            .flat_map(|part| part.split(['*', '?', '/']))
+            .filter(|text| !text.is_empty())
+            .max_by_key(|text| text.len())
     }
 
     /// Parses a pattern for names, which have no order.
@@ -266,6 +271,19 @@ impl FromStr for Pattern {
             kind,
         })
     }
+}
+
+/// What a glob has in front of its first and behind its last class, alternative or escaped character.
+fn plain_ends(glob: &str) -> (&str, &str) {
+    let Some(first) = glob.find(['[', '{', '\\']) else {
+        return (glob, "");
+    };
+    let closed = glob.rfind([']', '}']).map(|last| last + 1);
+    let escaped = glob.rfind('\\').map(|last| {
+        let character = glob[last + 1..].chars().next();
+        last + 1 + character.map_or(0, char::len_utf8)
+    });
+    (&glob[..first], &glob[closed.max(escaped).unwrap_or(glob.len())..])
 }
 
 fn parse_range(text: &str) -> Result<Arc<[(Comparison, Bound)]>, ParsePatternError> {

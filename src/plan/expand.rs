@@ -102,6 +102,8 @@ const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image
 
 /// Why kernels are left out whose `[[target]]` names no artifacts.
 const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
+/// For how many kernels rules are looked up at once, by all processors.
+const MATCHED_AT_ONCE: usize = 16_384;
 /// How many rules that match nothing are shown with their place.
 const SHOWN_UNUSED: usize = 10;
 /// Of how many more the line is named.
@@ -190,24 +192,40 @@ impl<'a> Grid<'a> {
             base.image = Some(image.to_owned());
         }
         let base = self.interned.settings(base);
-        for (kernel, span) in kernels {
-            let is_literal = entry.name.get_ref().is_literal();
-            let unknown = target::unknown_target(kernel).filter(|_| !is_literal);
-            if let Some(reason) = unknown {
-                self.leave_out(kernel, None, None, "unknown target", &reason);
-                continue;
+        for part in kernels.chunks(MATCHED_AT_ONCE) {
+            let part: Vec<_> = part
+                .iter()
+                .filter(|(kernel, _)| self.is_taken(entry, kernel))
+                .collect();
+            let kernels: Vec<&Kernel> = part.iter().map(|(kernel, _)| &**kernel).collect();
+            let mut excludes = self.excludes.matching(&kernels);
+            let mut overrides = self.overrides.matching(&kernels);
+            let rules_of = |position: usize, rules: &mut Option<Vec<Vec<usize>>>| {
+                let rules = rules.as_mut().map(|rules| &mut rules[position]);
+                rules.map(std::mem::take).unwrap_or_default()
+            };
+            for (position, (kernel, span)) in part.into_iter().enumerate() {
+                let excludes = rules_of(position, &mut excludes);
+                let overrides = rules_of(position, &mut overrides);
+                self.add_kernel(entry, &drivers, &base, kernel, span, (excludes, overrides));
             }
-            let is_listed = &*kernel.source != "inline";
-            if let Some(reason) = target::no_kernel_package(kernel).filter(|_| is_listed) {
-                self.leave_out(kernel, None, None, "no kernel package", &reason);
-                continue;
-            }
-            if let Some(reason) = architecture_reason(entry, kernel) {
-                self.leave_out(kernel, None, None, "architecture", &reason);
-                continue;
-            }
-            self.add_kernel(entry, &drivers, &base, kernel, span);
         }
+    }
+
+    /// Whether a kernel can be built at all; one that cannot is left out.
+    fn is_taken(&mut self, entry: &TargetEntry, kernel: &Arc<Kernel>) -> bool {
+        let is_literal = entry.name.get_ref().is_literal();
+        let is_listed = &*kernel.source != "inline";
+        let unknown = || target::unknown_target(kernel).filter(|_| !is_literal);
+        let foreign = || target::no_kernel_package(kernel).filter(|_| is_listed);
+        let left_out = unknown()
+            .map(|reason| ("unknown target", reason))
+            .or_else(|| Some(("no kernel package", foreign()?)))
+            .or_else(|| Some(("architecture", architecture_reason(entry, kernel)?)));
+        if let Some((rule, reason)) = &left_out {
+            self.leave_out(kernel, None, None, rule, reason);
+        }
+        left_out.is_none()
     }
 
     fn add_kernel(
@@ -217,17 +235,14 @@ impl<'a> Grid<'a> {
         base: &Arc<BuildSettings>,
         kernel: &Arc<Kernel>,
         span: &Range<usize>,
+        (excludes, overrides): (Vec<usize>, Vec<usize>),
     ) {
         let matrix = self.matrix;
-        let excludes: Vec<(usize, &Exclude)> = self
-            .excludes
-            .matching(kernel)
+        let excludes: Vec<(usize, &Exclude)> = excludes
             .into_iter()
             .map(|position| (position, &matrix.excludes[position]))
             .collect();
-        let overrides: Vec<(usize, &Override)> = self
-            .overrides
-            .matching(kernel)
+        let overrides: Vec<(usize, &Override)> = overrides
             .into_iter()
             .map(|position| (position, &matrix.overrides[position]))
             .collect();

@@ -41,20 +41,26 @@ pub(crate) fn find_or_make(folder: &Path) -> Lists {
     drop(std::io::stderr().write_all(notice.as_bytes()));
     let paths = NAMES.map(|name| folder.join(name));
     for (path, (machine, count)) in paths.iter().zip([("x86_64", 4_544), ("aarch64", 1_890)]) {
-        driverkit_matrix::fs::write(path, make(machine, count)).expect("a writable folder");
+        driverkit_matrix::fs::write(path, make(machine, count, &FAMILIES))
+            .expect("a writable folder");
     }
     Lists { paths }
 }
 
-/// A list of `count` kernels: as many packages a kernel, and as long addresses, as real ones have.
-fn make(machine: &str, count: usize) -> String {
-    let families = [
-        ("amazonlinux2", "AmazonLinux2", 1),
-        ("centos", "CentOS", 1),
-        ("oracle7", "Oracle7", 1),
-        ("ubuntu-aws", "Ubuntu", 4),
-        ("ubuntu-generic", "Ubuntu", 4),
-    ];
+/// A target of made lists, its key in them, and how many packages its kernels have.
+pub(crate) type Family = (&'static str, &'static str, usize);
+
+/// The targets of a made list with as many packages a kernel, and as long URLs, as real ones have.
+pub(crate) const FAMILIES: [Family; 5] = [
+    ("amazonlinux2", "AmazonLinux2", 1),
+    ("centos", "CentOS", 1),
+    ("oracle7", "Oracle7", 1),
+    ("ubuntu-aws", "Ubuntu", 4),
+    ("ubuntu-generic", "Ubuntu", 4),
+];
+
+/// A list of `count` kernels of these targets in turn.
+pub(crate) fn make(machine: &str, count: usize, families: &[Family]) -> String {
     let mut lists: std::collections::BTreeMap<&str, Vec<String>> =
         std::collections::BTreeMap::new();
     for number in 0..count {

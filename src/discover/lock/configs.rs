@@ -84,9 +84,8 @@ impl Lock {
                 fs::write(&file, compressed)?;
             }
         }
-        let bytes = self.to_bytes();
-        if fs::read(path).ok().as_deref() != Some(bytes.as_slice()) {
-            fs::write(path, bytes)?;
+        if !self.is_in(path)? {
+            self.write_file(path)?;
         }
         let folder = folder_of(path);
         let Ok(entries) = std::fs::read_dir(&folder) else {

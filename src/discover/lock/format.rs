@@ -121,12 +121,69 @@ impl<'a> LockText<'a> {
 const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
     the day on which it was first seen";
 
+/// What the headers of a lock say.
+pub(super) struct Head {
+    sources: BTreeMap<String, Sha256>,
+    limits: BTreeMap<String, Sha256>,
+    /// Of merged locks the oldest: what it does not call a note may be one.
+    version: u32,
+    /// The labels of the sources, shared by all kernels.
+    labels: HashMap<String, Arc<str>>,
+    /// The usual names of sources, shared likewise.
+    names: HashMap<&'static str, Arc<str>>,
+}
+
+impl Head {
+    /// Reads the headers, of which a union merge leaves several.
+    pub(super) fn read<'a>(
+        text: &LockText<'_>,
+        lines: impl Iterator<Item = (usize, &'a str)>,
+    ) -> Result<Self, LockError> {
+        let mut head = Self {
+            sources: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            version: VERSION,
+            labels: HashMap::new(),
+            names: ["kernel-crawler", "mirror"]
+                .map(|name| (name, name.into()))
+                .into(),
+        };
+        for (number, line) in lines {
+            let header = read_header(text, number, line)?;
+            head.version = head.version.min(header.lock);
+            for (label, digest) in header.sources {
+                head.sources.entry(label).or_insert(digest);
+            }
+            for (label, digest) in header.limits {
+                head.limits.entry(label).or_insert(digest);
+            }
+        }
+        let labels = head.sources.keys();
+        head.labels = labels
+            .map(|label| (label.clone(), label.as_str().into()))
+            .collect();
+        Ok(head)
+    }
+
+    /// The lock with these kernels, which are sorted.
+    pub(super) fn lock(self, kernels: Vec<LockedKernel>) -> Lock {
+        Lock {
+            sources: self.sources,
+            limits: self.limits,
+            kernels,
+        }
+    }
+}
+
 /// What several lines say of the same kernel, and where.
 pub(super) type NumberedKernel = (usize, LockedKernel);
 
 impl Lock {
     /// Reads a lock; `None` when there is none. A kernel that a union merge of git left twice is merged.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
+        if let Some(lock) = Self::read_in_parts(path) {
+            return Ok(Some(lock));
+        }
         let Some(text) = read_text(path)? else {
             return Ok(None);
         };
@@ -140,51 +197,17 @@ impl Lock {
         let is_header = |line: &str| line.starts_with(HEADER_START);
         let first = lines.first().copied().unwrap_or((1, ""));
         let further = lines.iter().skip(1).copied();
-        let mut sources: BTreeMap<String, Sha256> = BTreeMap::new();
-        let mut limits: BTreeMap<String, Sha256> = BTreeMap::new();
-        // Of merged locks the oldest: what it does not call a note may be one.
-        let mut version = VERSION;
-        for (number, line) in
-            std::iter::once(first).chain(further.filter(|(_, line)| is_header(line)))
-        {
-            let header = read_header(text, number, line)?;
-            version = version.min(header.lock);
-            for (label, digest) in header.sources {
-                sources.entry(label).or_insert(digest);
-            }
-            for (label, digest) in header.limits {
-                limits.entry(label).or_insert(digest);
-            }
-        }
-        let labels: HashMap<&str, Arc<str>> = sources
-            .keys()
-            .map(|label| (label.as_str(), label.as_str().into()))
-            .collect();
-        let names: HashMap<&str, Arc<str>> = ["kernel-crawler", "mirror"]
-            .map(|name| (name, name.into()))
-            .into();
+        let further = further.filter(|(_, line)| is_header(line));
+        let head = Head::read(text, std::iter::once(first).chain(further))?;
         let kernels = lines[1.min(lines.len())..]
             .par_iter()
             .filter(|(_, line)| !is_header(line))
             .map(|&(number, line)| {
-                let kernel = read_line(text, number, line, version, &labels, &names)?;
+                let kernel = read_line(text, number, line, &head)?;
                 Ok((number, kernel))
             })
             .collect::<Result<Vec<_>, LockError>>()?;
-        Ok(Self {
-            kernels: heal(text, kernels)?,
-            sources,
-            limits,
-        })
-    }
-
-    /// The text of the file.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.header_bytes();
-        for locked in &self.kernels {
-            put_kernel(&mut bytes, locked);
-        }
-        bytes
+        Ok(head.lock(heal(text, kernels)?))
     }
 
     /// The first line.
@@ -239,13 +262,12 @@ fn conflict(text: &LockText<'_>, number: usize) -> LockError {
     )
 }
 
-fn read_line(
+/// Reads the line of a kernel.
+pub(super) fn read_line(
     text: &LockText<'_>,
     number: usize,
     line: &str,
-    version: u32,
-    labels: &HashMap<&str, Arc<str>>,
-    names: &HashMap<&str, Arc<str>>,
+    head: &Head,
 ) -> Result<LockedKernel, LockError> {
     if is_marker(line) {
         return Err(conflict(text, number));
@@ -253,16 +275,17 @@ fn read_line(
     let mut line: Line<'_> =
         serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
     let label = line.entry.as_deref().unwrap_or(line.target.as_str());
-    let label = labels.get(label).map(Arc::clone).ok_or_else(|| {
+    let label = head.labels.get(label).map(Arc::clone).ok_or_else(|| {
         let message = format!("the first line has no source `{label}`, which this kernel names");
         text.fault(number, &message, RESTORE)
     })?;
-    let source = names
+    let source = head
+        .names
         .get(&*line.source)
         .map_or_else(|| Arc::from(&*line.source), Arc::clone);
     // Arch's repositories publish no digests; nor does any source but a repository's index.
     let is_published = line.source == "mirror" && line.target.as_str() != "arch";
-    if version < WITH_NOTES && !is_published {
+    if head.version < WITH_NOTES && !is_published {
         line.packages.update(|package| {
             package.is_noted = package.sha256.is_some();
             package.is_noted

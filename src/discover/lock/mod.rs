@@ -12,6 +12,7 @@ mod guard;
 mod labels;
 mod merge;
 mod refresh;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
