@@ -39,7 +39,7 @@ fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
         label: &entry.label,
         source: kernels.digest(entry.name.get_ref(), &entry.architectures),
         limits: kernels.limits(),
-        takes: &|kernel| entry.asks_for(kernel),
+        takes: &|kernel, first_seen| entry.asks_for(kernel, first_seen),
         is_literal: false,
     };
     let rules = RefreshRules {

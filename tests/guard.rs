@@ -130,6 +130,106 @@ fn kernel_that_a_newer_line_replaces_is_no_loss() {
 }
 
 #[test]
+fn few_old_kernels_are_no_loss() {
+    let kernels = series("debian", "5.10.0-", 6, "-amd64");
+    let workspace = locked(&list(&[&kernels]));
+    // A third.
+    workspace.put("list.json", &list(&[&kernels[2..]]));
+    lock(&workspace, 0, &[]);
+    // Together they are half of what there was.
+    workspace.put("list.json", &list(&[&kernels[3..]]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("  *       debian  all "), "{report}");
+    // The newest do not leave before the others.
+    let workspace = locked(&list(&[&kernels]));
+    workspace.put("list.json", &list(&[&kernels[..4]]));
+    lock(&workspace, 1, &[]);
+}
+
+#[test]
+fn interim_line_ends_when_there_is_a_newer_one() {
+    let (interim, older, newer) = (
+        series("ubuntu-azure", "5.13.0-", 18, "-azure"),
+        series("ubuntu-azure", "5.4.0-", 9, "-azure"),
+        series("ubuntu-azure", "5.15.0-", 9, "-azure"),
+    );
+    let workspace = locked(&list(&[&older, &interim, &newer]));
+    workspace.put("list.json", &list(&[&older, &newer]));
+    lock(&workspace, 0, &[]);
+    assert_eq!(count(&workspace, "\"gone\":"), 18);
+    // What left so is no loss of any later night.
+    lock(&workspace, 0, &[]);
+    workspace.put("list.json", &list(&[&older, &newer[1..]]));
+    lock(&workspace, 0, &[]);
+    // Nor is it where nothing newer is there.
+    let workspace = locked(&list(&[&older, &interim]));
+    workspace.put("list.json", &list(&[&older]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(
+        report.contains("--accept-shrink \"ubuntu-azure 5.13\""),
+        "{report}"
+    );
+}
+
+#[test]
+fn narrowing_of_a_person_is_no_doubt_and_is_reported() {
+    let (el8, rocky) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("rocky", "5.14.0-", 4, ".el9.x86_64"),
+    );
+    let all = list(&[&el8, &rocky]);
+    let narrowed = "m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 6 kernels that they do \
+                    not give dropped";
+    for (more, dropped) in [
+        (", latest = 1", Some(narrowed)),
+        (", since = \"2030-01-01\"", None),
+        (", match = \"4.18.0-4.*\"", None),
+    ] {
+        let workspace = locked(&all);
+        workspace.put("m.toml", &matrix(&[target("*", "list.json", more)]));
+        let report = lock(&workspace, 0, &[]);
+        assert!(
+            dropped.is_none_or(|dropped| report.contains(dropped)),
+            "{report}"
+        );
+        assert_eq!(count(&workspace, "\"unconfirmed\":"), 0, "{report}");
+    }
+    // A target that vanishes at the same time is no narrowing.
+    let workspace = locked(&all);
+    workspace.put("list.json", &list(&[&el8]));
+    let text = matrix(&[target("*", "list.json", ", latest = 1")]);
+    workspace.put("m.toml", &text);
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("--accept-shrink \"rocky\""), "{report}");
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 4, "{report}");
+    // A source of another kind that names nothing loses all.
+    let workspace = locked(&all);
+    workspace.put("list.csv", "target,kernel_release\n");
+    let csv = "[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n";
+    workspace.put("m.toml", &matrix(&[csv.to_owned()]));
+    let report = lock(&workspace, 1, &[]);
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 8, "{report}");
+}
+
+#[test]
+fn kernels_of_a_removed_target_are_counted() {
+    let (centos, rocky) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("rocky", "5.14.0-", 3, ".el9.x86_64"),
+    );
+    let workspace = locked(&list(&[&centos, &rocky]));
+    let [one, other] = ["centos", "rocky"].map(|name| target(name, "list.json", ""));
+    workspace.put("m.toml", &matrix(&[one.clone(), other]));
+    lock(&workspace, 0, &[]);
+    workspace.put("m.toml", &matrix(&[one]));
+    let report = lock(&workspace, 0, &[]);
+    assert!(
+        report.contains("m.lock: no [[target]] is `rocky` any more: 3 kernels dropped"),
+        "{report}"
+    );
+}
+
+#[test]
 fn small_losses_add_up() {
     let kernels = series("centos", "4.18.0-", 30, ".el8.x86_64");
     let workspace = locked(&list(&[&kernels]));

@@ -228,7 +228,7 @@ impl Refresh<'_> {
         let all: Vec<&TargetEntry> = discovered_entries(self.matrix).collect();
         let takes: Vec<_> = all
             .iter()
-            .map(|entry| |kernel: &Kernel| entry.asks_for(kernel))
+            .map(|entry| |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen))
             .collect();
         let asked: Vec<Asked<'_>> = all
             .iter()
@@ -266,6 +266,9 @@ impl Refresh<'_> {
                     let own = asked.iter().find(|asked| asked.label == entry.label);
                     if let Some(own) = own {
                         let change = lock.refresh(own, discovered.kernels, &rules);
+                        if change.narrowed > 0 {
+                            notices.push(self.say_narrowed(&entry.label, change.narrowed));
+                        }
                         changes.push((entry.label.clone(), change));
                     }
                 }
@@ -281,7 +284,12 @@ impl Refresh<'_> {
         let labels: Vec<&str> = discovered_entries(self.matrix)
             .map(|entry| entry.label.as_str())
             .collect();
-        lock.retain(&labels);
+        for (label, kernels) in lock.retain(&labels) {
+            let (lock, kernels) = (self.path.display(), count(kernels, "kernel"));
+            let notice = format!("{lock}: no [[target]] is `{label}` any more: {kernels} dropped");
+            self.context.notice(&notice);
+            notices.push(notice);
+        }
         if has_notes(&lock) {
             let fetcher = match fetcher {
                 Some(fetcher) => fetcher,
@@ -305,6 +313,17 @@ impl Refresh<'_> {
             refreshed,
             configs,
         })
+    }
+
+    /// Says that a person asks for less than before.
+    fn say_narrowed(&self, label: &str, narrowed: usize) -> String {
+        let (lock, kernels) = (self.path.display(), count(narrowed, "kernel"));
+        let notice = format!(
+            "{lock}: `{label}` has other suites, flavours, limits or kinds of sources than before: {kernels} that they do not \
+             give dropped"
+        );
+        self.context.notice(&notice);
+        notice
     }
 
     fn fetcher(&self, entries: &[&TargetEntry]) -> Result<Option<Fetcher>, CliError> {

@@ -283,7 +283,10 @@ fn plain_ends(glob: &str) -> (&str, &str) {
         let character = glob[last + 1..].chars().next();
         last + 1 + character.map_or(0, char::len_utf8)
     });
-    (&glob[..first], &glob[closed.max(escaped).unwrap_or(glob.len())..])
+    (
+        &glob[..first],
+        &glob[closed.max(escaped).unwrap_or(glob.len())..],
+    )
 }
 
 fn parse_range(text: &str) -> Result<Arc<[(Comparison, Bound)]>, ParsePatternError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use toml::Spanned;
 
 use super::{KernelSources, Pattern, Selector, Settings, Source};
@@ -70,9 +71,15 @@ pub struct TargetEntry {
 }
 
 impl TargetEntry {
-    /// Whether it asks for a kernel by target, architecture, `match` and `exclude`.
-    pub fn asks_for(&self, kernel: &Kernel) -> bool {
-        let takes = |source: &Spanned<Source>| source.get_ref().selection.takes(&kernel.release);
+    /// Whether it asks for a kernel by target, architecture, `match` and `exclude`, and by `since` for one that is known since
+    /// a day.
+    pub fn asks_for(&self, kernel: &Kernel, first_seen: Date) -> bool {
+        let takes = |source: &Spanned<Source>| {
+            let selection = &source.get_ref().selection;
+            // Its packages were built before it was seen.
+            let is_new = selection.since.is_none_or(|since| first_seen >= since);
+            is_new && selection.takes(&kernel.release)
+        };
         self.name.get_ref().matches_name(kernel.target.as_str())
             && self.architectures.contains(&kernel.architecture)
             && self.kernels.get_ref().sources.iter().any(takes)

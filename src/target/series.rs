@@ -12,13 +12,16 @@ pub struct Series {
     pub release: String,
     /// The first two numbers of the kernels, where a release has several lines.
     pub line: String,
+    /// Whether the distribution drops this line once it has a newer one: it is not the own line of any release, as those of
+    /// Ubuntu's interim releases and of Debian's backports.
+    pub is_interim: bool,
 }
 
 impl Series {
     pub(super) fn of_release(release: impl Into<String>) -> Self {
         Self {
             release: release.into(),
-            line: String::new(),
+            ..Self::default()
         }
     }
 
@@ -28,6 +31,19 @@ impl Series {
         Self {
             release: release.into(),
             line: format!("{major}.{minor}"),
+            is_interim: false,
+        }
+    }
+
+    /// A release with the line of the kernel, which is interim unless `lines` names it.
+    pub(super) fn with_own_lines(
+        release: impl Into<String>,
+        kernel: &Kernel,
+        lines: &[([u32; 2], &'static str)],
+    ) -> Self {
+        Self {
+            is_interim: name_of_line(kernel, lines).is_none(),
+            ..Self::with_line(release, kernel)
         }
     }
 
@@ -70,6 +86,24 @@ pub(super) fn number_behind<'a>(text: &'a str, marks: &[&str]) -> Option<&'a str
 #[cfg(test)]
 mod tests {
     use super::super::testing::kernel;
+
+    #[test]
+    fn lines_of_no_release_are_interim() {
+        for (text, expected) in [
+            ("ubuntu-azure 5.13.0-1006-azure 7 amd64", true),
+            ("ubuntu-azure 5.13.0-1006-azure 7~20.04.1 amd64", true),
+            ("ubuntu-azure 5.15.0-1006-azure 7~20.04.1 amd64", false),
+            ("ubuntu-azure 5.4.0-1006-azure 7 amd64", false),
+            ("debian 5.18.2-1~bpo11+1-amd64 1 amd64", true),
+            ("debian 6.1.9-1~bpo11+1-amd64 1 amd64", false),
+            ("debian 6.1.176-1-amd64 1 amd64", false),
+            ("ol 5.4.17-2136.311.6.el8uek.x86_64 2 amd64", false),
+            ("arch 6.0.10.zen2-1 1 amd64", false),
+        ] {
+            let series = super::super::series_of(&kernel(text).0);
+            assert_eq!(series.is_interim, expected, "{text}");
+        }
+    }
 
     #[test]
     fn releases_and_lines() {

@@ -3,8 +3,13 @@
 //! Loss is judged three times: for a target, for each of its releases and for each of their series, each architecture
 //! apart. What there was is what the lock holds, and what left in the last nights with nothing in its place: the lock
 //! remembers kernels that are gone, each with its day, so that small losses add up and nothing has to be kept beside them.
+//!
+//! Distributions delete kernels all the time, and that is no loss: a few old ones of a group that has newer ones, and whole
+//! interim lines (Ubuntu's 5.13, a backport of Debian) once there is a newer line.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -12,9 +17,13 @@ use jiff::civil::Date;
 use super::refresh::RefreshRules;
 use super::{Asked, LockedKernel, State};
 use crate::discover::lists::current_id;
+use crate::discover::select;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::matrix::Pattern;
 use crate::target::{self, Series};
+
+/// How many old kernels a group may lose at most, whatever part of it they are, as long as it has newer ones.
+const FEW: usize = 2;
 
 /// A series of which a source lost more than is believed. An empty series stands for the whole target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +97,9 @@ pub(super) struct Night<'a> {
     /// Which of these are named still.
     pub(super) is_found: &'a [bool],
     pub(super) present: &'a [LockedKernel],
-    pub(super) came: &'a [std::sync::Arc<Kernel>],
+    pub(super) came: &'a [Arc<Kernel>],
+    /// Whether the matrix limits the source otherwise than before: then only the loss of a whole target is in doubt.
+    pub(super) is_limited_anew: bool,
 }
 
 impl Night<'_> {
@@ -106,6 +117,8 @@ pub(super) enum Verdict {
     Doubted,
     /// It is missing, and the source is believed.
     Believed,
+    /// It is missing, and there is a newer line in the place of its own.
+    Replaced,
     /// It is missing, and a person said that the source is to be believed.
     Accepted,
 }
@@ -122,11 +135,25 @@ pub(super) struct Judged {
 
 /// The kernels of a group.
 #[derive(Default)]
-struct Count {
+struct Count<'a> {
     /// Those that the lock holds, and those that left in the last nights with nothing in their place.
     before: usize,
     now: usize,
     came: usize,
+    /// The newest kernel that is there.
+    newest: Option<&'a Kernel>,
+    /// The newest kernel that is missing.
+    newest_missing: Option<&'a Kernel>,
+}
+
+fn newer<'a>(one: Option<&'a Kernel>, other: &'a Kernel) -> Option<&'a Kernel> {
+    one.filter(|one| order(one, other).is_gt()).or(Some(other))
+}
+
+/// The order of two kernels of a target, by the rules of their distribution.
+fn order(left: &Kernel, right: &Kernel) -> Ordering {
+    select::compare(&left.target, &left.release, &right.release)
+        .then_with(|| left.version.cmp(&right.version))
 }
 
 /// Judges a night.
@@ -142,19 +169,28 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
             !night.is_found[position] && !matches!(state, State::Gone(_))
         })
         .collect();
-    let mut groups: BTreeMap<Group, Count> = BTreeMap::new();
-    for &position in &missing {
-        for group in groups_of(&night.old[position].kernel) {
-            groups.entry(group).or_default();
-        }
-    }
     if missing.is_empty() {
         return judged;
     }
-    count(night, &mut groups);
+    let newest = newest_lines(night);
+    let (replaced, missing): (Vec<usize>, Vec<usize>) = missing
+        .into_iter()
+        .partition(|&position| is_replaced(&night.old[position].kernel, &newest));
+    for &position in &replaced {
+        judged.verdicts[position] = Verdict::Replaced;
+    }
+    let mut groups: BTreeMap<Group, Count<'_>> = BTreeMap::new();
+    for &position in &missing {
+        let kernel = &night.old[position].kernel;
+        for group in groups_of(kernel) {
+            let count = groups.entry(group).or_default();
+            count.newest_missing = newer(count.newest_missing, kernel);
+        }
+    }
+    count(night, &judged.verdicts, &mut groups);
     let all = groups
         .iter()
-        .filter(|(group, count)| is_doubtful(night.rules, &groups, group, count))
+        .filter(|(group, count)| is_doubtful(night, &groups, group, count))
         .map(|((target, series, architecture), count)| Doubt {
             target: target.clone(),
             series: series.clone(),
@@ -203,11 +239,32 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     judged
 }
 
+/// The newest line of each target and architecture that is there.
+fn newest_lines<'a>(night: &Night<'a>) -> BTreeMap<(&'a TargetId, Architecture), [u32; 2]> {
+    let mut newest = BTreeMap::new();
+    for locked in night.present {
+        let kernel = &locked.kernel;
+        let [major, minor, _] = kernel.release.numbers();
+        let line = newest
+            .entry((&kernel.target, kernel.architecture))
+            .or_default();
+        *line = [major, minor].max(*line);
+    }
+    newest
+}
+
+/// Whether a missing kernel is of an interim line, and there is a newer line.
+fn is_replaced(kernel: &Kernel, newest: &BTreeMap<(&TargetId, Architecture), [u32; 2]>) -> bool {
+    let [major, minor, _] = kernel.release.numbers();
+    let newest = newest.get(&(&kernel.target, kernel.architecture));
+    newest.is_some_and(|newest| *newest > [major, minor]) && target::series_of(kernel).is_interim
+}
+
 /// Counts the kernels of the groups that lost any.
-fn count(night: &Night<'_>, groups: &mut BTreeMap<Group, Count>) {
+fn count<'a>(night: &Night<'a>, verdicts: &[Verdict], groups: &mut BTreeMap<Group, Count<'a>>) {
     let targets: BTreeSet<TargetId> = groups.keys().map(|(target, _, _)| target.clone()).collect();
     let is_judged = |kernel: &Kernel| targets.contains(&kernel.target) && night.counts(kernel);
-    let mut add = |kernel: &Kernel, change: &dyn Fn(&mut Count)| {
+    let mut add = |kernel: &'a Kernel, change: &dyn Fn(&mut Count<'a>)| {
         if is_judged(kernel) {
             for group in groups_of(kernel) {
                 if let Some(count) = groups.get_mut(&group) {
@@ -217,15 +274,19 @@ fn count(night: &Night<'_>, groups: &mut BTreeMap<Group, Count>) {
         }
     };
     for locked in night.present {
-        add(&locked.kernel, &|count| count.now += 1);
+        let kernel = &*locked.kernel;
+        add(kernel, &|count| {
+            count.now += 1;
+            count.newest = newer(count.newest, kernel);
+        });
     }
     for kernel in night.came {
         add(kernel, &|count| count.came += 1);
     }
-    for locked in night.old {
+    for (locked, verdict) in night.old.iter().zip(verdicts) {
         let is_before = match locked.state {
             State::Gone(day) => !locked.is_settled && is_recent(night.rules, day),
-            State::Confirmed | State::Unconfirmed(_) => true,
+            State::Confirmed | State::Unconfirmed(_) => *verdict != Verdict::Replaced,
         };
         if is_before {
             add(&locked.kernel, &|count| count.before += 1);
@@ -272,11 +333,14 @@ pub(super) fn settle<'a>(
 }
 
 fn is_doubtful(
-    rules: &RefreshRules<'_>,
-    groups: &BTreeMap<Group, Count>,
+    night: &Night<'_>,
+    groups: &BTreeMap<Group, Count<'_>>,
     (target, series, architecture): &Group,
-    count: &Count,
+    count: &Count<'_>,
 ) -> bool {
+    if night.is_limited_anew {
+        return count.now == 0 && *series == Series::default();
+    }
     let is_line = !series.line.is_empty();
     // What came in other lines of a release makes up for what went: suites replace their kernels all the time.
     let came = match groups.get(&(target.clone(), series.without_line(), *architecture)) {
@@ -289,7 +353,14 @@ fn is_doubtful(
     if lost == 0 || lost == 1 && *series != Series::default() {
         return false;
     }
-    count.now == 0 || lost as u64 * 100 > before as u64 * u64::from(rules.max_shrink_percent)
+    let are_old = match (count.newest, count.newest_missing) {
+        (Some(newest), Some(missing)) => order(newest, missing).is_gt(),
+        _ => false,
+    };
+    if are_old && lost <= FEW {
+        return false;
+    }
+    count.now == 0 || lost as u64 * 100 > before as u64 * u64::from(night.rules.max_shrink_percent)
 }
 
 /// Leaves out what a doubt about more says too: with the whole target, or all that a release has.

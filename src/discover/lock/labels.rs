@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
 use super::Lock;
 use crate::digest::Sha256;
 use crate::kernel::Kernel;
@@ -18,8 +20,9 @@ pub struct Asked<'a> {
     /// The digest of what limits its sources beside names and patterns: kinds, suites, flavours, numbers and days. While it
     /// stays, a kernel that is asked for and not named any more is one that the source lost.
     pub limits: Sha256,
-    /// Whether the `[[target]]` asks for a kernel by target, architecture and patterns.
-    pub takes: &'a dyn Fn(&Kernel) -> bool,
+    /// Whether the `[[target]]` asks for a kernel by target, architecture and patterns, and for one that is known since a
+    /// day.
+    pub takes: &'a dyn Fn(&Kernel, Date) -> bool,
     /// Whether kernels of targets without rules are meant, because the matrix names the target.
     pub is_literal: bool,
 }
@@ -46,14 +49,17 @@ impl Lock {
         let mut is_moved = false;
         for locked in &mut self.kernels {
             let own = all.iter().find(|asked| *asked.label == *locked.label);
-            if own.is_some_and(|asked| (asked.takes)(&locked.kernel)) {
+            if own.is_some_and(|asked| (asked.takes)(&locked.kernel, locked.first_seen)) {
                 continue;
             }
             let is_orphan = !labels.contains(&*locked.label);
             if !is_orphan && own.is_none() {
                 continue;
             }
-            if let Some(asked) = new.iter().find(|asked| (asked.takes)(&locked.kernel)) {
+            if let Some(asked) = new
+                .iter()
+                .find(|asked| (asked.takes)(&locked.kernel, locked.first_seen))
+            {
                 if let Some(known) = self.limits.get(&*locked.label) {
                     limits.entry(asked.label.to_owned()).or_insert(*known);
                 }

@@ -191,18 +191,20 @@ impl Lock {
         count
     }
 
-    /// Forgets the sources that the matrix does not have any more; returns their labels.
-    pub fn retain(&mut self, labels: &[&str]) -> Vec<String> {
-        self.kernels
-            .retain(|locked| labels.contains(&&*locked.label));
-        let gone = self
-            .sources
-            .keys()
-            .filter(|label| !labels.contains(&label.as_str()))
-            .cloned()
-            .collect();
+    /// Forgets the sources that the matrix does not have any more; returns their labels, each with how many kernels it had.
+    pub fn retain(&mut self, labels: &[&str]) -> BTreeMap<String, usize> {
+        let is_kept = |label: &str| labels.contains(&label);
+        let gone = self.sources.keys().filter(|label| !is_kept(label));
+        let mut gone: BTreeMap<String, usize> = gone.map(|label| (label.clone(), 0)).collect();
+        self.kernels.retain(|locked| {
+            let count = gone.get_mut(&*locked.label);
+            if let (Some(count), State::Confirmed | State::Unconfirmed(_)) = (count, locked.state) {
+                *count += 1;
+            }
+            is_kept(&locked.label)
+        });
         for map in [&mut self.sources, &mut self.limits] {
-            map.retain(|label, _| labels.contains(&label.as_str()));
+            map.retain(|label, _| is_kept(label));
         }
         gone
     }

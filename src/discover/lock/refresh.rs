@@ -46,6 +46,8 @@ pub struct Changes {
     pub doubts: Vec<Doubt>,
     /// Where it is believed only because a person said so: which of the patterns did.
     pub accepted: BTreeSet<usize>,
+    /// How many of those that went did so because the matrix limits the source otherwise than before.
+    pub narrowed: usize,
     /// How many kernels there are now, without those that are gone.
     pub total: usize,
 }
@@ -55,7 +57,8 @@ impl Lock {
     ///
     /// A kernel that the source does not name any more is noted as gone and stays in the lock for a while; where too
     /// many left at once, they are only noted as unconfirmed, whatever the address or name of the source is now. What the
-    /// matrix does not ask for any more is dropped.
+    /// matrix does not ask for any more is dropped. Where it limits the source otherwise than before, only the loss of all
+    /// kernels of a target is in doubt.
     pub fn refresh(
         &mut self,
         asked: &Asked<'_>,
@@ -65,7 +68,7 @@ impl Lock {
         let label = asked.label;
         let before = self.sources.insert(label.to_owned(), asked.source);
         let limits = self.limits.insert(label.to_owned(), asked.limits);
-        let is_judged = before == Some(asked.source) || limits == Some(asked.limits);
+        let is_limited_anew = before != Some(asked.source) && limits != Some(asked.limits);
         let (mut old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
             .into_iter()
             .partition(|locked| *locked.label == *label);
@@ -94,13 +97,7 @@ impl Lock {
             refresh.take(kernel);
         }
         refresh.pair_renamed();
-        if is_judged {
-            refresh.keep_missing();
-        } else {
-            let missing = refresh.missing().map(|locked| &locked.kernel);
-            refresh.changes.went = missing.map(Arc::clone).collect();
-            refresh.keep_gone();
-        }
+        refresh.keep_missing(is_limited_anew);
         let Refresh {
             present,
             mut changes,
@@ -180,13 +177,6 @@ impl Refresh<'_> {
         });
     }
 
-    /// The kernels that were there and are not named any more.
-    fn missing(&self) -> impl Iterator<Item = &LockedKernel> {
-        let all = self.old.iter().zip(&self.is_found);
-        all.filter(|(locked, is_found)| !**is_found && !matches!(locked.state, State::Gone(_)))
-            .map(|(locked, _)| locked)
-    }
-
     /// Finds kernels that came with the packages of one that is missing, under another release or target.
     fn pair_renamed(&mut self) {
         let mut pairs: BTreeMap<usize, usize> = BTreeMap::new();
@@ -236,13 +226,13 @@ impl Refresh<'_> {
     }
 
     /// Keeps what is missing: unconfirmed where the source is not believed, gone where it is. What is not asked for any
-    /// more is dropped, and so is what never was a kernel.
-    fn keep_missing(&mut self) {
+    /// more is dropped, and so are what never was a kernel and what other limits of the source leave out.
+    fn keep_missing(&mut self, is_limited_anew: bool) {
         for (locked, is_found) in self.old.iter().zip(&mut self.is_found) {
             if *is_found || matches!(locked.state, State::Gone(_)) {
                 continue;
             }
-            let is_asked = (self.asked.takes)(&locked.kernel);
+            let is_asked = (self.asked.takes)(&locked.kernel, locked.first_seen);
             let is_kernel = guard::counts(&locked.kernel, self.asked.is_literal);
             if !is_asked || !is_kernel {
                 *is_found = true;
@@ -256,6 +246,7 @@ impl Refresh<'_> {
             is_found: &self.is_found,
             present: &self.present,
             came: &self.changes.came,
+            is_limited_anew,
         });
         self.changes.doubts = judged.doubts;
         self.changes.accepted = judged.accepted;
@@ -270,9 +261,14 @@ impl Refresh<'_> {
                     }
                     self.changes.unconfirmed.push(kernel);
                 }
-                Verdict::Believed | Verdict::Accepted => {
+                Verdict::Believed | Verdict::Replaced if is_limited_anew => {
+                    self.changes.narrowed += 1;
+                    self.changes.went.push(kernel);
+                    continue;
+                }
+                Verdict::Believed | Verdict::Replaced | Verdict::Accepted => {
                     locked.state = State::Gone(self.rules.today);
-                    locked.is_settled = verdict == Verdict::Accepted;
+                    locked.is_settled = verdict != Verdict::Believed;
                     self.changes.went.push(kernel);
                 }
             }

@@ -105,7 +105,7 @@ impl Target for Ubuntu {
         let name = named
             .map(|(_, name)| *name)
             .or_else(|| series::name_of_line(kernel, &LINES));
-        Series::with_line(name.unwrap_or_default(), kernel)
+        Series::with_own_lines(name.unwrap_or_default(), kernel, &LINES)
     }
 
     fn ids(&self) -> &'static [&'static str] {
