@@ -167,10 +167,30 @@ fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
     true
 }
 
-/// One kind of change, for people: its sign and the kernels.
-fn kinds(changes: &Changes) -> [(char, &'static str, Vec<String>); 6] {
-    let names = |kernels: &[Arc<Kernel>]| kernels.iter().map(ToString::to_string).collect();
-    let moved = |(before, after): &(Arc<Kernel>, Arc<Kernel>)| {
+/// One kind of change, for people.
+struct Kind<'a> {
+    sign: char,
+    name: &'static str,
+    count: usize,
+    /// Says which kernel it is at a position.
+    kernel: Box<dyn Fn(usize) -> String + 'a>,
+}
+
+fn kinds(changes: &Changes) -> [Kind<'_>; 6] {
+    fn kind<'a, T>(
+        sign: char,
+        name: &'static str,
+        kernels: &'a [T],
+        text: impl Fn(&'a T) -> String + 'a,
+    ) -> Kind<'a> {
+        Kind {
+            sign,
+            name,
+            count: kernels.len(),
+            kernel: Box::new(move |position| text(&kernels[position])),
+        }
+    }
+    fn moved((before, after): &(Arc<Kernel>, Arc<Kernel>)) -> String {
         let is_new = |one: &&Package| before.packages.iter().all(|old| old.url != one.url);
         let first = after.packages.iter().find(is_new).and_then(|new| {
             let mut old = before.packages.iter();
@@ -180,24 +200,19 @@ fn kinds(changes: &Changes) -> [(char, &'static str, Vec<String>); 6] {
             format!(": {} -> {}", before.url, after.url)
         });
         format!("{after}{place}")
-    };
-    let renamed = |(before, after): &(Arc<Kernel>, Arc<Kernel>)| format!("{before} -> {after}");
-    let changed = |(_, after): &(Arc<Kernel>, Arc<Kernel>)| after.to_string();
+    }
+    let unconfirmed = &changes.unconfirmed;
     [
-        ('+', "came", names(&changes.came)),
-        ('-', "went", names(&changes.went)),
-        ('>', "moved", changes.moved.iter().map(moved).collect()),
-        (
-            '=',
-            "renamed",
-            changes.renamed.iter().map(renamed).collect(),
-        ),
-        (
-            '~',
-            "changed",
-            changes.changed.iter().map(changed).collect(),
-        ),
-        ('?', "unconfirmed", names(&changes.unconfirmed)),
+        kind('+', "came", &changes.came, ToString::to_string),
+        kind('-', "went", &changes.went, ToString::to_string),
+        kind('>', "moved", &changes.moved, moved),
+        kind('=', "renamed", &changes.renamed, |(before, after)| {
+            format!("{before} -> {after}")
+        }),
+        kind('~', "changed", &changes.changed, |(_, after)| {
+            after.to_string()
+        }),
+        kind('?', "unconfirmed", unconfirmed, ToString::to_string),
     ]
 }
 
@@ -224,7 +239,7 @@ fn write_text(output: &mut dyn Write, all: &[Refreshed], lists_all: bool) -> io:
     };
     for (path, label, changes) in entries() {
         let [came, went, moved, renamed, changed, unconfirmed] =
-            kinds(changes).map(|(_, _, kernels)| kernels.len().to_string());
+            kinds(changes).map(|kind| kind.count.to_string());
         rows.push([
             path.display().to_string(),
             label.clone(),
@@ -242,17 +257,23 @@ fn write_text(output: &mut dyn Write, all: &[Refreshed], lists_all: bool) -> io:
     for (path, label, changes) in entries() {
         let kinds = kinds(changes);
         let is_new = changes.came.len() == changes.total;
-        if kinds.iter().all(|(_, _, kernels)| kernels.is_empty()) || (is_new && !lists_all) {
+        if kinds.iter().all(|kind| kind.count == 0) || (is_new && !lists_all) {
             continue;
         }
         writeln!(output, "\n{} {label}", path.display())?;
-        for (sign, name, kernels) in kinds {
-            let listed = if lists_all { kernels.len() } else { LISTED };
-            for kernel in kernels.iter().take(listed) {
-                writeln!(output, "{sign} {kernel}")?;
+        for Kind {
+            sign,
+            name,
+            count: all,
+            kernel,
+        } in kinds
+        {
+            let listed = if lists_all { all } else { all.min(LISTED) };
+            for position in 0..listed {
+                writeln!(output, "{sign} {}", kernel(position))?;
             }
-            if kernels.len() > listed {
-                let more = count(kernels.len() - listed, "kernel");
+            if all > listed {
+                let more = count(all - listed, "kernel");
                 writeln!(output, "{sign} {more} more {name} (--all lists them)")?;
             }
         }

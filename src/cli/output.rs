@@ -60,7 +60,14 @@ impl<W: Write> Write for Pipe<W> {
 }
 
 /// Standard output for progress lines, written while work goes on: a reader that has gone does not stop the work.
-pub(super) struct Progress<W>(pub(super) W);
+pub(super) fn progress() -> impl Write {
+    Printable {
+        output: Progress(io::stdout()),
+        cut: Vec::new(),
+    }
+}
+
+struct Progress<W>(W);
 
 impl<W: Write> Write for Progress<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -178,7 +178,7 @@ fn write(
     refreshed: &Refreshed,
     configs: &BTreeMap<Sha256, Vec<u8>>,
 ) -> Result<(), CliError> {
-    Ok(lock.write(&refreshed.path, configs)?)
+    Ok(lock.write_changed(&refreshed.path, configs, refreshed.is_changed)?)
 }
 
 /// Refuses patterns of `--accept-shrink` that mean nothing: a person believes to have accepted a loss.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::lists::{self, Entry, ListedKernel};
+use super::lists::{self, Collected, Entry, ListedKernel};
 use super::{DiscoverError, Listed};
 use crate::diagnostic::plain_words;
 use crate::kernel::Architecture;
@@ -28,7 +28,8 @@ pub(super) fn read(
     let mut reading = Reading {
         architecture,
         source: "kernel-crawler".into(),
-        read: Vec::new(),
+        collected: Collected::default(),
+        count: 0,
         bad: Vec::new(),
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -44,27 +45,24 @@ pub(super) fn read(
                 error.column()
             ),
         })?;
-    let Reading { mut read, bad, .. } = reading;
+    let Reading {
+        mut collected, bad, ..
+    } = reading;
     if !bad.is_empty() {
-        name_lines(&mut read, &bad, &value::lines_of_entries(text, &bad));
-    }
-    lists::collect(name, read)
-}
-
-/// Puts the line in front of what is wrong with each bad entry.
-fn name_lines(read: &mut [Result<ListedKernel, String>], bad: &[usize], lines: &[usize]) {
-    for (position, line) in bad.iter().zip(lines) {
-        if let Err(reason) = &mut read[*position] {
+        let lines = value::lines_of_entries(text, &bad);
+        for (reason, line) in collected.skipped.iter_mut().zip(lines) {
             *reason = format!("line {line}, {reason}");
         }
     }
+    collected.finish(name)
 }
 
 struct Reading {
     architecture: Architecture,
     source: Arc<str>,
-    /// Every entry, in the order of the list.
-    read: Vec<Result<ListedKernel, String>>,
+    collected: Collected,
+    /// How many entries were read.
+    count: usize,
     /// The positions of those that cannot be used.
     bad: Vec<usize>,
 }
@@ -73,10 +71,11 @@ impl Reading {
     fn take(&mut self, key: &str, index: usize, entry: RawEntry<'_>) {
         let result = read_entry(entry, self.architecture, &self.source);
         if result.is_err() {
-            self.bad.push(self.read.len());
+            self.bad.push(self.count);
         }
-        let result = result.map_err(|reason| format!("{key}[{index}]: {reason}"));
-        self.read.push(result);
+        self.count += 1;
+        self.collected
+            .add(result.map_err(|reason| format!("{key}[{index}]: {reason}")));
     }
 }
 

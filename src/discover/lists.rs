@@ -93,48 +93,70 @@ pub(super) fn current_id(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// Collects the good entries of the list `name`; the bad ones are counted, and some of them named.
+/// The good entries of a list; the bad ones are counted, and some of them named.
+#[derive(Default)]
+pub(super) struct Collected {
+    listed: Listed,
+    /// Why each of the others is skipped.
+    pub(super) skipped: Vec<String>,
+}
+
+impl Collected {
+    pub(super) fn add(&mut self, entry: Result<ListedKernel, String>) {
+        match entry {
+            Ok((found, config)) => {
+                if let (Some(digest), Some(config)) = (found.kernel.config_sha256, config) {
+                    self.listed.configs.insert(digest, config);
+                }
+                self.listed.found.push(found);
+            }
+            Err(reason) => self.skipped.push(reason),
+        }
+    }
+
+    /// What the list `name` gives.
+    pub(super) fn finish(self, name: &str) -> Result<Listed, DiscoverError> {
+        let Self {
+            mut listed,
+            skipped,
+        } = self;
+        if listed.found.is_empty() && !skipped.is_empty() {
+            return Err(DiscoverError::Format {
+                name: name.to_owned(),
+                message: format!(
+                    "none of its {} entries can be read: {}",
+                    skipped.len(),
+                    skipped[0]
+                ),
+            });
+        }
+        if !skipped.is_empty() {
+            let mut shown = shortened(&skipped);
+            if skipped.len() > NAMED_ENTRIES {
+                shown += " (`lock --all` lists them)";
+            }
+            let notice = format!("{name}: {} skipped: {shown}", skipped.len());
+            listed.notices.push(notice);
+            listed.skipped = skipped
+                .into_iter()
+                .map(|reason| format!("{name}: {reason}"))
+                .collect();
+        }
+        merge_repeated(name, &mut listed);
+        Ok(listed)
+    }
+}
+
+/// Collects the entries of the list `name`.
 pub(super) fn collect(
     name: &str,
     entries: impl IntoIterator<Item = Result<ListedKernel, String>>,
 ) -> Result<Listed, DiscoverError> {
-    let mut listed = Listed::default();
-    let mut skipped = Vec::new();
+    let mut collected = Collected::default();
     for entry in entries {
-        match entry {
-            Ok((found, config)) => {
-                if let (Some(digest), Some(config)) = (found.kernel.config_sha256, config) {
-                    listed.configs.insert(digest, config);
-                }
-                listed.found.push(found);
-            }
-            Err(reason) => skipped.push(reason),
-        }
+        collected.add(entry);
     }
-    if listed.found.is_empty() && !skipped.is_empty() {
-        return Err(DiscoverError::Format {
-            name: name.to_owned(),
-            message: format!(
-                "none of its {} entries can be read: {}",
-                skipped.len(),
-                skipped[0]
-            ),
-        });
-    }
-    if !skipped.is_empty() {
-        let mut shown = shortened(&skipped);
-        if skipped.len() > NAMED_ENTRIES {
-            shown += " (`lock --all` lists them)";
-        }
-        let notice = format!("{name}: {} skipped: {shown}", skipped.len());
-        listed.notices.push(notice);
-        listed.skipped = skipped
-            .into_iter()
-            .map(|reason| format!("{name}: {reason}"))
-            .collect();
-    }
-    merge_repeated(name, &mut listed);
-    Ok(listed)
+    collected.finish(name)
 }
 
 /// The first few of several reasons, and how many more there are.
@@ -153,7 +175,8 @@ pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
         let (packages, config) = (&kernel.packages, &kernel.config_sha256);
         (packages.is_empty(), packages, config.is_none(), config)
     }
-    listed.found.par_sort_by(|left, right| {
+    // Equal in both are entries that say the same: no need for a stable sort, which takes a second list.
+    listed.found.par_sort_unstable_by(|left, right| {
         let (left, right) = (&left.kernel, &right.kernel);
         let order = left.identity().cmp(&right.identity());
         order.then_with(|| rank(left).cmp(&rank(right)))

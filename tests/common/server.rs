@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What is answered to a request, given the file that it asks for.
 type Answer = dyn Fn(&str, Option<Vec<u8>>) -> Vec<u8> + Send + Sync;
@@ -58,6 +58,15 @@ impl Server {
     /// Answers `status` to everything.
     pub(crate) fn refusing(status: &'static str) -> Self {
         Self::with(Path::new("/nonexistent"), move |_, _| empty(status))
+    }
+
+    /// Has nothing, and remembers the first line of each request.
+    pub(crate) fn remembering(lines: Arc<Mutex<Vec<String>>>) -> Self {
+        Self::with(Path::new("/nonexistent"), move |request, _| {
+            let line = request.lines().next().unwrap_or_default();
+            lines.lock().unwrap().push(line.to_owned());
+            empty("404 Not Found")
+        })
     }
 
     fn with(

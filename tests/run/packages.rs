@@ -1,6 +1,7 @@
 //! Packages and sources that cannot be had, or are not what they should be.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
@@ -311,6 +312,57 @@ fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
     let log = grid.record().artifacts[0].log.clone().expect("a log");
     let log = read_log(&grid.path("out").join(log)).unwrap();
     assert_eq!(log.lines().count(), count + 1, "{log}");
+}
+
+#[test]
+fn ubuntu_kernel_without_packages_costs_few_questions_and_its_own_series_comes_first() {
+    for (target, release, version, pool) in [
+        (
+            "ubuntu-generic",
+            "5.15.0-91-generic",
+            "101~20.04.1",
+            "/linux-hwe-5.15/",
+        ),
+        ("ubuntu-generic", "5.19.0-15-generic", "15", "/linux/"),
+        (
+            "ubuntu-azure",
+            "5.15.0-1021-azure",
+            "26~20.04.1",
+            "/linux-azure-5.15/",
+        ),
+        ("ubuntu-aws", "5.0.0-1021-aws", "24", "/linux-aws"),
+        ("ubuntu-gkeop", "5.4.0-1008-gkeop", "9", "/linux-gkeop/"),
+    ] {
+        let grid = Grid::new();
+        let lines = Arc::default();
+        let server = Server::remembering(Arc::clone(&lines));
+        let matrix = grid.matrix(&[]);
+        let (head, _) = matrix.split_once("[[target]]").unwrap();
+        let hosts = [
+            "https://mirrors.edge.kernel.org",
+            "http://security.ubuntu.com",
+            "http://archive.ubuntu.com",
+        ];
+        let mirrors = hosts.map(|host| format!("\"{host}\" = [\"{}\"]\n", server.address));
+        grid.write_matrix(&format!(
+            "{head}[[target]]\nname = \"{target}\"\n\
+             kernels = [{{ release = \"{release}\", version = \"{version}\", architecture = \"amd64\" }}]\n\
+             [mirrors]\noffline = true\n{}",
+            mirrors.concat()
+        ));
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 1, "{text}");
+        let asked: Vec<String> = lines.lock().unwrap().clone();
+        assert!((3..=20).contains(&asked.len()), "{release}: {asked:#?}");
+        assert!(
+            asked.iter().all(|line| line.starts_with("HEAD ")),
+            "{asked:#?}"
+        );
+        let log = grid.record().artifacts[0].log.clone().expect("a log");
+        let log = read_log(&grid.path("out").join(log)).unwrap();
+        let first = log.lines().find(|line| line.contains(".deb"));
+        assert!(first.is_some_and(|line| line.contains(pool)), "{log}");
+    }
 }
 
 #[test]

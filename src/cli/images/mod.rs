@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
-use super::output::Progress;
+use super::output::progress;
 use super::{CliError, Context, ExitStatus};
 use crate::driverkit::check_proxy;
 use crate::image::build::BuildError;
@@ -164,7 +164,7 @@ impl ImagesArguments {
                     &wanted,
                     &wanted.folders.built(context),
                     &mirror,
-                    &mut Progress(io::stdout()),
+                    &mut progress(),
                 )?;
             }
             Some(ImagesCommand::List(wanted)) if wanted.format == ListFormat::Index => {

@@ -75,6 +75,17 @@ impl Lock {
     /// Writes the lock and the kernel configurations that it names, and removes those that it does not name any more. A
     /// file that is the same already is not touched.
     pub fn write(&self, path: &Path, configs: &BTreeMap<Sha256, Vec<u8>>) -> Result<(), FileError> {
+        let is_changed = !self.is_in(path)?;
+        self.write_changed(path, configs, is_changed)
+    }
+
+    /// The same, where it is known whether the text of the lock is another one than that of the file.
+    pub fn write_changed(
+        &self,
+        path: &Path,
+        configs: &BTreeMap<Sha256, Vec<u8>>,
+        is_changed: bool,
+    ) -> Result<(), FileError> {
         let named = self.config_digests();
         for (digest, content) in configs {
             let file = config_path(path, *digest);
@@ -84,7 +95,7 @@ impl Lock {
                 fs::write(&file, compressed)?;
             }
         }
-        if !self.is_in(path)? {
+        if is_changed {
             self.write_file(path)?;
         }
         let folder = folder_of(path);

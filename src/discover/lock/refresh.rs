@@ -69,11 +69,16 @@ impl Lock {
         let before = self.sources.insert(label.to_owned(), asked.source);
         let limits = self.limits.insert(label.to_owned(), asked.limits);
         let is_limited_anew = before != Some(asked.source) && limits != Some(asked.limits);
-        let (mut old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
+        // Both stay sorted.
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
             .into_iter()
             .partition(|locked| *locked.label == *label);
-        old.sort_by(|left, right| left.kernel.identity().cmp(&right.kernel.identity()));
-        discovered.par_sort_by(|left, right| left.identity().cmp(&right.identity()));
+        let is_sorted = discovered
+            .par_windows(2)
+            .all(|pair| pair[0].identity() < pair[1].identity());
+        if !is_sorted {
+            discovered.par_sort_by(|left, right| left.identity().cmp(&right.identity()));
+        }
         // Of entries that contradict each other, the source has taken one already.
         discovered.dedup_by(|next, first| {
             let is_same = first.identity() == next.identity();
@@ -87,6 +92,8 @@ impl Lock {
             asked,
             rules,
             others: kept,
+            reached: 0,
+            reached_others: 0,
             is_found: vec![false; old.len()],
             old,
             came: Vec::new(),
@@ -118,6 +125,9 @@ struct Refresh<'a> {
     asked: &'a Asked<'a>,
     /// The kernels of other `[[target]]`s, sorted by identity.
     others: Vec<LockedKernel>,
+    /// How many kernels of `old` and of `others` are before the one that is taken.
+    reached: usize,
+    reached_others: usize,
     rules: &'a RefreshRules<'a>,
     /// What the lock held, sorted by identity.
     old: Vec<LockedKernel>,
@@ -130,12 +140,18 @@ struct Refresh<'a> {
 }
 
 impl Refresh<'_> {
-    /// Takes a kernel that the source names.
+    /// Takes a kernel that the source names; they come sorted.
     fn take(&mut self, mut kernel: Kernel) {
         let identity = kernel.identity();
-        let start = self
-            .old
-            .partition_point(|locked| locked.kernel.identity() < identity);
+        let skip = |reached: &mut usize, kernels: &[LockedKernel]| {
+            let rest = kernels[*reached..].iter();
+            *reached += rest
+                .take_while(|locked| locked.kernel.identity() < identity)
+                .count();
+        };
+        skip(&mut self.reached, &self.old);
+        skip(&mut self.reached_others, &self.others);
+        let start = self.reached;
         let count = self.old[start..]
             .iter()
             .take_while(|locked| locked.kernel.identity() == identity)
@@ -144,18 +160,15 @@ impl Refresh<'_> {
         let before = (count > 0).then(|| &self.old[start]);
         // What another `[[target]]` knows of it, or one that is no more.
         let known = before.or_else(|| {
-            let identity = kernel.identity();
-            let start = self
-                .others
-                .partition_point(|locked| locked.kernel.identity() < identity);
-            let found = self.others.get(start);
+            let found = self.others.get(self.reached_others);
             found.filter(|locked| locked.kernel.identity() == identity)
         });
         if let Some(known) = known {
             keep_digests(&known.kernel, &mut kernel);
         }
         let first_seen = known.map_or(self.rules.today, |locked| locked.first_seen);
-        let kernel = Arc::new(kernel);
+        let same = before.filter(|before| *before.kernel == kernel);
+        let kernel = same.map_or_else(|| Arc::new(kernel), |same| Arc::clone(&same.kernel));
         match before {
             Some(before) if !matches!(before.state, State::Gone(_)) => {
                 let pair = || (Arc::clone(&before.kernel), Arc::clone(&kernel));
@@ -195,10 +208,15 @@ impl Refresh<'_> {
                     groups.entry(key).or_default().0.push(position);
                 }
             }
+            if groups.is_empty() {
+                break;
+            }
             for &position in &self.came {
                 let is_open = !pairs.contains_key(&position);
-                if let Some(key) = key(&self.present[position].kernel).filter(|_| is_open) {
-                    groups.entry(key).or_default().1.push(position);
+                if let Some(key) = key(&self.present[position].kernel).filter(|_| is_open)
+                    && let Some(group) = groups.get_mut(&key)
+                {
+                    group.1.push(position);
                 }
             }
             for group in groups.into_values() {
@@ -251,10 +269,13 @@ impl Refresh<'_> {
         self.changes.doubts = judged.doubts;
         self.changes.accepted = judged.accepted;
         for (locked, verdict) in self.old.iter().zip(judged.verdicts) {
+            if verdict == Verdict::None {
+                continue;
+            }
             let mut locked = locked.clone();
             let kernel = Arc::clone(&locked.kernel);
             match verdict {
-                Verdict::None => continue,
+                Verdict::None => {}
                 Verdict::Doubted => {
                     if !matches!(locked.state, State::Unconfirmed(_)) {
                         locked.state = State::Unconfirmed(self.rules.today);
@@ -305,6 +326,9 @@ impl Refresh<'_> {
 
 /// Tells `after` what `before` knows of packages with the same file name, wherever they are now.
 fn keep_digests(before: &Kernel, after: &mut Kernel) {
+    if before.packages.iter().all(|known| known.sha256.is_none()) {
+        return;
+    }
     after.packages.update(|package| {
         if package.sha256.is_some() {
             return false;
@@ -328,6 +352,9 @@ enum Difference {
 }
 
 fn difference(before: &Kernel, after: &Kernel) -> Difference {
+    if std::ptr::eq(before, after) {
+        return Difference::None;
+    }
     let is_same = before.config_sha256 == after.config_sha256
         && before.packages.is_same_content(&after.packages);
     if !is_same {
