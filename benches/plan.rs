@@ -99,6 +99,7 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
         matrix: &matrix,
         kernels: vec![kernels],
         left_out: Vec::new(),
+        found_at: None,
     }];
     bencher.bench_local(|| expand(black_box(&expansion), None));
 }

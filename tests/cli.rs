@@ -185,7 +185,10 @@ fn reader_that_leaves_is_no_error() {
         ("kernels centos --matrix listed.toml", 0),
         ("kernels centos --matrix listed.toml --format json", 0),
         ("kernels centos --matrix listed.toml --format csv", 0),
-        ("kernels centos --matrix listed.toml --headers 4.18.0-1.el8.x86_64 --offline", 1),
+        (
+            "kernels centos --matrix listed.toml --headers 4.18.0-1.el8.x86_64 --offline",
+            1,
+        ),
         ("explain one/x86_64/debian_6.1.1-1-amd64_1 m.toml", 0),
         (
             "run m.toml --only one/x86_64/debian_6.1.1-1-amd64_1 --executor fake",

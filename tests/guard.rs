@@ -491,3 +491,33 @@ fn target_that_finds_nothing_is_a_warning_and_an_error_where_the_lock_is_final()
         "{report}"
     );
 }
+
+#[test]
+fn contradiction_of_two_targets_points_into_the_lock() {
+    let one = |place: &str| json!({"target": "centos", "kernelrelease": "4.18.0-1.el8.x86_64", "headers": [place]});
+    let workspace = Workspace::new()
+        .with(
+            "a.json",
+            &list(&[&[one("http://a/kernel-devel-4.18.0-1.el8.x86_64.rpm")]]),
+        )
+        .with(
+            "b.json",
+            &list(&[&[one("http://b/other-4.18.0-1.el8.x86_64.rpm")]]),
+        )
+        .with(
+            "m.toml",
+            &matrix(&[target("centos", "a.json", ""), target("c*", "b.json", "")]),
+        );
+    lock(&workspace, 0, &[]);
+    let report = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(
+        report.contains("is named twice with different header packages"),
+        "{report}"
+    );
+    assert!(report.contains("--> m.lock:"), "{report}");
+    for label in ["found for `c*`", "found for `centos`"] {
+        assert!(report.contains(label), "{report}");
+    }
+    assert!(!report.contains("m.toml:"), "{report}");
+}

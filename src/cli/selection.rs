@@ -9,10 +9,11 @@ use super::sources::Sources;
 use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
-use crate::discover::lock::ConfigFile;
+use crate::discover::lock::{self, ConfigFile};
 use crate::fetch::Mirrors;
-use crate::matrix::{Matrix, Pattern, Selector};
-use crate::plan::{Expansion, Filter, FilterError, Plan, Shard, expand};
+use crate::kernel::Kernel;
+use crate::matrix::{Matrix, Pattern, Selector, TargetEntry};
+use crate::plan::{Expansion, Filter, FilterError, FoundAt, Plan, Shard, expand};
 
 /// Which builds a command is about.
 #[derive(Debug, Default, Args)]
@@ -89,14 +90,26 @@ impl Selection {
             .flat_map(|kernels| &kernels.unconfirmed)
             .map(|kernel| kernel.identity_text())
             .collect();
+        let locators: Vec<_> = sources
+            .matrices
+            .iter()
+            .map(|matrix| {
+                let lock = lock::path_of(&matrix.file.path);
+                move |entry: &TargetEntry, kernel: &Kernel| {
+                    lock::place_of_kernel(&lock, &entry.label, kernel)
+                }
+            })
+            .collect();
         let expansions: Vec<Expansion<'_>> = sources
             .matrices
             .iter()
             .zip(kernels)
-            .map(|(matrix, kernels)| Expansion {
+            .zip(&locators)
+            .map(|((matrix, kernels), locator)| Expansion {
                 matrix,
                 kernels: kernels.entries,
                 left_out: kernels.gone,
+                found_at: Some(FoundAt(locator)),
             })
             .collect();
         let expanded = expand(&expansions, image).map_err(CliError::Diagnostics)?;

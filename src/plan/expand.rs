@@ -16,6 +16,16 @@ use crate::kernel::Kernel;
 use crate::matrix::{Exclude, Matrix, Override, Selector, SelectorIndex, Settings, TargetEntry};
 use crate::target;
 
+/// Says where what was found of a kernel for a `[[target]]` is written: a line of a lock.
+#[derive(Clone, Copy)]
+pub struct FoundAt<'a>(pub &'a dyn Fn(&TargetEntry, &Kernel) -> Option<Place>);
+
+impl std::fmt::Debug for FoundAt<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("FoundAt")
+    }
+}
+
 /// A matrix with the kernels of each of its `[[target]]` tables.
 #[derive(Clone, Debug)]
 pub struct Expansion<'a> {
@@ -25,6 +35,8 @@ pub struct Expansion<'a> {
     pub kernels: Vec<Vec<(Arc<Kernel>, Range<usize>)>>,
     /// What was left out before anything is multiplied: kernels that their source does not name any more.
     pub left_out: Vec<LeftOut>,
+    /// Where messages about kernels that were found point to; to the `[[target]]` without it.
+    pub found_at: Option<FoundAt<'a>>,
 }
 
 /// A plan and what is to be said about its making.

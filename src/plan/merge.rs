@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Build, Expansion};
+use super::{Build, Expansion, FoundAt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverVersion};
 
@@ -128,17 +128,39 @@ fn conflict(
     second: &Candidate,
     difference: &str,
 ) -> Diagnostic {
-    let place =
-        |(matrix, span): &(usize, Range<usize>)| expansions[*matrix].matrix.place(span.clone());
+    let place = |one: &Candidate| {
+        let (matrix, span) = &one.origin;
+        let Expansion {
+            matrix, found_at, ..
+        } = &expansions[*matrix];
+        // Settings are the matrix's own.
+        let FoundAt(found_at) = found_at.filter(|_| difference != "settings")?;
+        let mut entries = matrix.targets.iter();
+        let entry = entries.find(|entry| entry.kernels.span() == *span)?;
+        let place = found_at(entry, &one.build.kernel)?;
+        Some((place, format!("found for `{}`", entry.label)))
+    };
+    let place_or = |one: &Candidate, label: &str| {
+        let (matrix, span) = &one.origin;
+        let named = || {
+            (
+                expansions[*matrix].matrix.place(span.clone()),
+                label.to_owned(),
+            )
+        };
+        place(one).unwrap_or_else(named)
+    };
+    let (here, label) = place_or(second, "here");
+    let (there, other_label) = place_or(first, "and here");
     let kernel = &second.build.kernel;
     let help = match difference {
         "settings" => "settings of some builds belong into an [[override]]",
-        _ => "remove one of the two, or exclude the kernel from one source",
+        _ => "remove one of the two [[target]]s, or exclude the kernel from one source",
     };
     Diagnostic::error(format!(
         "kernel {kernel} is named twice with different {difference}"
     ))
-    .at(place(&second.origin), "here")
-    .at(place(&first.origin), "and here")
+    .at(here, label)
+    .at(there, other_label)
     .help(help)
 }

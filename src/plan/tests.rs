@@ -39,6 +39,7 @@ fn expand_all(matrices: &[Matrix]) -> Result<Expanded, Vec<crate::diagnostic::Di
             matrix,
             kernels: inline_kernels(matrix),
             left_out: Vec::new(),
+            found_at: None,
         })
         .collect();
     expand(&expansions, None)

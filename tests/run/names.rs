@@ -184,3 +184,33 @@ fn name_that_a_kernel_of_another_plan_has_is_not_taken_over() {
     assert_eq!(grid.run(&[]).0, 0);
     assert_ne!(fs::read(&name).unwrap(), module);
 }
+
+#[test]
+fn artifact_has_its_own_name_before_the_further_name_of_another() {
+    let (grid, [backport, _]) = grid();
+    let name = grid.path(&format!("out/{NAME}"));
+    let own = grid.path(&format!(
+        "out/one/x86_64/scap_{}.ko",
+        &BACKPORT["one/x86_64/".len()..]
+    ));
+    write_matrix(&grid, std::slice::from_ref(&backport));
+    assert_eq!(grid.run(&[]).0, 0);
+    let of_backport = fs::read(&name).unwrap();
+    // A kernel that is listed under that very name, in another plan of the same folder.
+    let listed = kernel(&grid, "deb13", "6.1.1-1");
+    let release = "\"6.1.1+deb13-amd64\"";
+    assert!(listed.contains(release), "{listed}");
+    write_matrix(&grid, &[listed.replace(release, "\"6.1.1-1-amd64\"")]);
+    let copies = json!({ "copies": { "module.ko": grid.path("deb13.ko") } });
+    grid.fake(&[rule("module one/x86_64/debian_6.1.1-1-amd64_1", &copies)]);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(fs::read(&name).unwrap(), module("6.1.1+deb13-amd64"));
+    assert_eq!(fs::read(&own).unwrap(), of_backport);
+    // The other does not take it back.
+    write_matrix(&grid, &[backport]);
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(fs::read(&name).unwrap(), module("6.1.1+deb13-amd64"));
+    let owner = "one/x86_64/debian_6.1.1-1-amd64_1".to_owned();
+    assert_eq!(taken(&grid, "out"), [(BACKPORT.to_owned(), Some(owner))]);
+}

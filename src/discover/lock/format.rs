@@ -223,6 +223,28 @@ impl Lock {
     }
 }
 
+/// Returns the line of a lock that says what was found of a kernel for a `[[target]]`, for messages that point there.
+pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Place> {
+    let text = read_text(path).ok()??;
+    let text = LockText { path, text: &text };
+    let is_of_kernel = |line: &str| {
+        line.contains(kernel.release.as_str())
+            && serde_json::from_str::<Line<'_>>(line).is_ok_and(|line| {
+                let identity = (
+                    &line.target,
+                    &line.release,
+                    &line.version,
+                    line.architecture,
+                );
+                identity == kernel.identity()
+                    && line.entry.as_deref().unwrap_or(line.target.as_str()) == label
+            })
+    };
+    let lines = text.lines();
+    let (number, _) = lines.iter().find(|(_, line)| is_of_kernel(line))?;
+    Some(text.place(*number))
+}
+
 /// The text of a lock; `None` where there is none.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
     match fs::read_to_string(path) {

@@ -27,7 +27,7 @@ use crate::fs::FileError;
 use crate::kernel::{Kernel, Package};
 
 pub use configs::{ConfigFile, config_path};
-pub use format::VERSION;
+pub use format::{VERSION, place_of_kernel};
 pub use guard::Doubt;
 pub use labels::Asked;
 pub use refresh::{Changes, RefreshRules};
