@@ -85,6 +85,7 @@ pub fn module(data: &[u8]) {
         uts_release: "6.1.0-50-rt-amd64".to_owned(),
         architecture: Some(Architecture::Amd64),
         gcc_version: Some("12".to_owned()),
+        clang_version: None,
         has_symvers: true,
         vermagic_words: vec![("SMP".to_owned(), true), ("mod_unload".to_owned(), true)],
     };
