@@ -37,6 +37,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::{BuildRecord, read_manifest};
@@ -138,8 +139,12 @@ fn build(kernels: &[Kernel]) -> Done {
     }
 }
 
+/// Tests run beside each other, and packages are made in one place.
+static MAKING: Mutex<()> = Mutex::new(());
+
 /// The kernels of some distributions, whose packages are made where they are missing.
 fn with_packages(distributions: &[&Distribution]) -> Vec<Kernel> {
+    let _making = MAKING.lock();
     let here = here();
     let content = content::Content::of_debian(&here);
     for package in distributions.iter().flat_map(|one| one.packages) {

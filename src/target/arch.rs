@@ -179,6 +179,9 @@ impl Target for Arch {
     }
 
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        // What no rule knows is what `uname -r` prints: `7.2.3-1-cachyos`.
+        self.check_release(&kernel.release, kernel.architecture)
+            .ok()?;
         let release = facts(kernel).1.swap_remove(0);
         (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
     }

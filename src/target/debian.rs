@@ -348,6 +348,25 @@ impl Target for Debian {
         (release != own).then(|| LoaderName::with_release(kernel, release))
     }
 
+    /// Other flavours the loader does not see: it asks for `6.12.9-1-arm64` on a host of `6.12.9-arm64-16k`, and for
+    /// `6.12.47-1` on those of all kernels of the Raspberry Pi.
+    fn shared_loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
+        let headers = Headers::of(kernel).ok()?;
+        let version = numbers(&headers.version)?;
+        let architecture = kernel.architecture.as_str();
+        let seen = match headers.flavour.split_once(architecture) {
+            Some((before, _)) => {
+                let known = ["rt-", "cloud-"]
+                    .into_iter()
+                    .find(|one| before.ends_with(one));
+                format!("-{}{architecture}", known.unwrap_or_default())
+            }
+            None => String::new(),
+        };
+        let is_seen_whole = seen == format!("-{}", headers.flavour);
+        (!is_seen_whole).then(|| LoaderName::with_release(kernel, format!("{version}{seen}")))
+    }
+
     /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made of.
     fn has_exact_loader_name(&self, kernel: &Kernel) -> bool {
         Headers::of(kernel)
@@ -710,6 +729,38 @@ mod tests {
             let release = release.parse().unwrap();
             assert!(Debian.check_release(&release, Architecture::Amd64).is_err());
             assert_eq!(Debian.check_release(&release, Architecture::Arm64), Ok(()));
+        }
+    }
+
+    #[test]
+    fn flavours_that_the_loader_does_not_see_share_a_name() {
+        for (release, file, shared) in [
+            (
+                "6.12.9-1-arm64-16k",
+                "linux-headers-6.12.9-arm64-16k_6.12.9-1_arm64",
+                Some("6.12.9-1-arm64"),
+            ),
+            (
+                "6.12.47-1+rpt1-rpi-arm64",
+                PI_PACKAGES[2],
+                Some("6.12.47-1"),
+            ),
+            ("6.12.47+rpt-rpi-2712", PI_PACKAGES[1], Some("6.12.47-1")),
+            (
+                "6.12.9-1-rt-arm64",
+                "linux-headers-6.12.9-rt-arm64_6.12.9-1_arm64",
+                None,
+            ),
+            (
+                "6.12.9-1-arm64",
+                "linux-headers-6.12.9-arm64_6.12.9-1_arm64",
+                None,
+            ),
+        ] {
+            let kernel = kernel(release, Architecture::Arm64, &[file]);
+            let found = Debian.shared_loader_name(&kernel).map(|name| name.release);
+            assert_eq!(found.as_deref(), shared, "{release}");
+            assert_eq!(Debian.loader_name(&kernel), None, "{release}");
         }
     }
 

@@ -63,6 +63,8 @@ pub struct AskedNames {
     pub own: bool,
     /// Another name by which hosts ask.
     pub other: Option<LoaderName>,
+    /// The same where it is the name of other kernels: nothing is published under it.
+    pub shared: Option<LoaderName>,
 }
 
 impl AskedNames {
@@ -71,16 +73,18 @@ impl AskedNames {
         let target = super::find(&kernel.target);
         let other = target.and_then(|target| target.loader_name(kernel));
         let is_asked_too = || target.is_some_and(|target| target.is_asked_by_own_name(kernel));
-        let own = other.is_none() || is_asked_too();
+        let shared = target.and_then(|target| target.shared_loader_name(kernel));
+        let own = (other.is_none() && shared.is_none()) || is_asked_too();
         Self {
             own: own && LoaderName::of(kernel).is_readable(),
             other: other.filter(LoaderName::is_readable),
+            shared: shared.filter(LoaderName::is_readable),
         }
     }
 
     /// True if no host can ask for the kernel.
     pub fn is_empty(&self) -> bool {
-        !self.own && self.other.is_none()
+        !self.own && self.other.is_none() && self.shared.is_none()
     }
 }
 
@@ -95,7 +99,17 @@ mod tests {
             ("debian 6.1.176-1-amd64 1 amd64", true, None),
             ("debian 6.1.21-v8+ 1642 arm64", false, None),
             ("debian 6.8.12-1-pve+ 1 amd64", false, None),
-            ("debian 6.12.47+rpt-rpi-v8 1 arm64", true, None),
+            ("arch 7.2.3-1-cachyos 1 amd64", true, None),
+            (
+                "ubuntu 6.15.1-x64v3-xanmod1 1 amd64",
+                false,
+                Some("ubuntu-generic 6.15.1-x64v3-xanmod1 1"),
+            ),
+            (
+                "ubuntu 6.15.1-acme-2 1 amd64",
+                false,
+                Some("ubuntu-acme 6.15.1-acme-2 1"),
+            ),
             (
                 "rocky 5.14.0-427.13.1.el9_4.aarch64+64k 1 arm64",
                 true,

@@ -139,6 +139,11 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// The name by which hosts ask for this kernel, where it is that of other kernels: nothing is published under it.
+    fn shared_loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
+        None
+    }
+
     /// True if hosts ask by the kernel's own name beside that of [`Target::loader_name`].
     fn is_asked_by_own_name(&self, _kernel: &Kernel) -> bool {
         false

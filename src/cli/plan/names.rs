@@ -27,7 +27,8 @@ impl BuildNames {
         let asked = AskedNames::of(&build.kernel);
         let own = build.name_for(&LoaderName::of(&build.kernel));
         let alias = names.published_alias(&build.kernel);
-        let other = asked.other.map(|name| build.name_for(&name));
+        let other = asked.other.or(asked.shared);
+        let other = other.map(|name| build.name_for(&name));
         Self {
             aliases: alias.map(|name| build.name_for(name)).into_iter().collect(),
             asked: asked
@@ -75,10 +76,12 @@ pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()>
             continue;
         }
         *unasked += 1;
-        let (name, state) = match asked.other {
+        let is_shared = asked.shared.is_some();
+        let (name, state) = match asked.other.or(asked.shared) {
             Some(name) => {
                 let state = match plan.names.taken_by(kernel) {
                     Some(winner) => format!("no, {winner} has the name"),
+                    None if is_shared => "no, other kernels are asked for by the same".to_owned(),
                     None => "yes".to_owned(),
                 };
                 (

@@ -152,17 +152,25 @@ impl Target for Ubuntu {
 
     /// The loader takes the first word of letters behind the numbers for the target.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
-        let release = Release::parse(kernel.release.as_str()).ok()?;
-        let [flavour, _] = release.flavours();
+        let own = LoaderName::of(kernel);
         let is_letters =
             |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let word = flavour.split('-').find(is_letters).unwrap_or("generic");
+        let (words, release, version) = if let Ok(release) = Release::parse(&own.release) {
+            let [flavour, _] = release.flavours();
+            let version = release.version_of(&own.version).to_owned();
+            (flavour, release.uts_release(flavour), version)
+        } else {
+            // What no rule knows is what `uname -r` prints: `6.15.1-x64v3-xanmod1`.
+            let (_, words) = own.release.split_once('-').unwrap_or_default();
+            (words, own.release.clone(), own.version.clone())
+        };
+        let word = words.split('-').find(is_letters).unwrap_or("generic");
         let name = LoaderName {
             target: format!("ubuntu-{word}"),
-            release: release.uts_release(flavour),
-            version: release.version_of(kernel.version.as_str()).to_owned(),
+            release,
+            version,
         };
-        (name != LoaderName::of(kernel)).then_some(name)
+        (name != own).then_some(name)
     }
 
     fn mount_points(&self) -> &'static [&'static str] {
