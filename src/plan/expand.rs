@@ -205,10 +205,18 @@ impl<'a> Grid<'a> {
         }
         let base = self.interned.settings(base);
         for part in kernels.chunks(MATCHED_AT_ONCE) {
-            let part: Vec<_> = part
-                .iter()
-                .filter(|(kernel, _)| self.is_taken(entry, kernel))
+            let reasons: Vec<Option<(&str, String)>> = part
+                .par_iter()
+                .map(|(kernel, _)| reason_to_leave_out(entry, kernel))
                 .collect();
+            let mut taken = Vec::with_capacity(part.len());
+            for (one, reason) in part.iter().zip(reasons) {
+                match reason {
+                    Some((rule, reason)) => self.leave_out(&one.0, None, None, rule, &reason),
+                    None => taken.push(one),
+                }
+            }
+            let part = taken;
             let kernels: Vec<&Kernel> = part.iter().map(|(kernel, _)| &**kernel).collect();
             let mut excludes = self.excludes.matching(&kernels);
             let mut overrides = self.overrides.matching(&kernels);
@@ -222,22 +230,6 @@ impl<'a> Grid<'a> {
                 self.add_kernel(entry, &drivers, &base, kernel, span, (excludes, overrides));
             }
         }
-    }
-
-    /// Whether a kernel can be built at all; one that cannot is left out.
-    fn is_taken(&mut self, entry: &TargetEntry, kernel: &Arc<Kernel>) -> bool {
-        let is_literal = entry.name.get_ref().is_literal();
-        let is_listed = &*kernel.source != "inline";
-        let unknown = || target::unknown_target(kernel).filter(|_| !is_literal);
-        let foreign = || target::no_kernel_package(kernel).filter(|_| is_listed);
-        let left_out = unknown()
-            .map(|reason| ("unknown target", reason))
-            .or_else(|| Some(("no kernel package", foreign()?)))
-            .or_else(|| Some(("architecture", architecture_reason(entry, kernel)?)));
-        if let Some((rule, reason)) = &left_out {
-            self.leave_out(kernel, None, None, rule, reason);
-        }
-        left_out.is_none()
     }
 
     fn add_kernel(
@@ -423,6 +415,20 @@ impl<'a> Grid<'a> {
         }
         warnings
     }
+}
+
+/// Why a kernel cannot be built at all, if it cannot: the rule and the reason.
+fn reason_to_leave_out(entry: &TargetEntry, kernel: &Kernel) -> Option<(&'static str, String)> {
+    if !entry.name.get_ref().is_literal()
+        && let Some(reason) = target::unknown_target(kernel)
+    {
+        return Some(("unknown target", reason));
+    }
+    let is_listed = &*kernel.source != "inline";
+    if is_listed && let Some(reason) = target::no_kernel_package(kernel) {
+        return Some(("no kernel package", reason));
+    }
+    Some(("architecture", architecture_reason(entry, kernel)?))
 }
 
 /// Why a kernel's architecture is not built, if it is not.

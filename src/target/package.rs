@@ -150,6 +150,16 @@ pub(super) fn named(kernel: &Kernel) -> Vec<Named<'_>> {
     found
 }
 
+/// The only package that a kernel names, an rpm, as it is fetched.
+pub(super) fn only_package(package: &Package) -> WantedPackage {
+    WantedPackage {
+        size_bytes: package.size_bytes,
+        sha256: package.sha256,
+        is_noted: package.is_noted,
+        ..WantedPackage::at(vec![resolve(&package.url)], PackageFormat::Rpm)
+    }
+}
+
 /// An address without `..`: servers refuse those of Amazon's lists in a HEAD request.
 fn resolve(url: &Arc<str>) -> Arc<str> {
     if !(url.contains("://") && url.contains("/../")) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::package::{Named, PackageFormat, WantedPackage, named};
+use super::package::{Named, PackageFormat, WantedPackage, named, only_package};
 use super::repository::{RpmIndex, RpmName};
 use super::{BuildFolder, Series, Target, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
@@ -301,6 +301,12 @@ pub(super) fn one_package(
 /// The packages that a kernel names: the one that has the expected name, else all, which must then not be packages
 /// of something else.
 fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, String> {
+    // Most kernels of lists have this one, and a plan looks at all of them.
+    if let [only] = &*kernel.packages
+        && only.file_name() == file
+    {
+        return Ok(vec![only_package(only)]);
+    }
     let mut all = named(kernel);
     if let Some(position) = all.iter().position(|one| one.file == file) {
         return Ok(vec![all.swap_remove(position).wanted(PackageFormat::Rpm)]);
