@@ -10,6 +10,7 @@ mod alinux;
 mod almalinux;
 mod amazonlinux;
 mod arch;
+mod asked;
 mod bottlerocket;
 mod centos;
 mod debian;
@@ -41,10 +42,11 @@ use std::borrow::Cow;
 
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
+pub use asked::AskedNames;
 pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use gcc::default_gcc;
-pub use loader::{AskedNames, LoaderName};
+pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{
     ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known, known_ids,
