@@ -164,9 +164,8 @@ async fn fetch_need(fetcher: &Fetcher, need: Need) -> Result<(Request, Option<St
         is_noted,
         wanted_by,
     } = need;
-    let error = match fetcher.fetch(&request).await {
-        Ok(_) => return Ok((request, None)),
-        Err(error) => error,
+    let Err(error) = fetcher.fetch(&request).await else {
+        return Ok((request, None));
     };
     let noted = request.sha256.filter(|_| is_noted);
     if let Some(noted) = noted {

@@ -290,14 +290,7 @@ impl Refresh<'_> {
             self.context.notice(&notice);
             notices.push(notice);
         }
-        if has_notes(&lock) {
-            let fetcher = match fetcher {
-                Some(fetcher) => fetcher,
-                None => self::fetcher(self.context, self.mirrors.clone())?,
-            };
-            let repair = repair_notes(self.context, &fetcher, &mut lock, &self.path);
-            runtime.block_on(repair);
-        }
+        self.repair(&runtime, fetcher, &mut lock)?;
         let is_changed = !lock.is_in(&self.path)?;
         let refreshed = Refreshed {
             path: self.path,
@@ -324,6 +317,24 @@ impl Refresh<'_> {
         );
         self.context.notice(&notice);
         notice
+    }
+
+    /// Puts right what the lock notes of packages and nobody published.
+    fn repair(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        fetcher: Option<Fetcher>,
+        lock: &mut Lock,
+    ) -> Result<(), CliError> {
+        if !has_notes(lock) {
+            return Ok(());
+        }
+        let fetcher = match fetcher {
+            Some(fetcher) => fetcher,
+            None => self::fetcher(self.context, self.mirrors.clone())?,
+        };
+        runtime.block_on(repair_notes(self.context, &fetcher, lock, &self.path));
+        Ok(())
     }
 
     fn fetcher(&self, entries: &[&TargetEntry]) -> Result<Option<Fetcher>, CliError> {

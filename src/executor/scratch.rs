@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fs::statfs;
+use rustix::fs::{FsWord, statfs};
 
 use super::Limits;
 use super::sandbox::TMP;
@@ -14,7 +14,7 @@ use super::sandbox::TMP;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What `statfs` calls a tmpfs.
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: FsWord = 0x0102_1994;
 
 /// So many processes may start one another before the script's.
 const DEEPEST: usize = 64;
@@ -39,8 +39,8 @@ fn files(process: u32, limits: Limits) -> Option<u64> {
     let block_bytes = u64::try_from(found.f_bsize)
         .ok()
         .filter(|&bytes| bytes > 0)?;
-    let is_job = i64::try_from(found.f_type).ok()? == TMPFS
-        && found.f_blocks == limits.bytes_each().div_ceil(block_bytes);
+    let is_job =
+        found.f_type == TMPFS && found.f_blocks == limits.bytes_each().div_ceil(block_bytes);
     // The folder itself is one.
     is_job.then(|| {
         found

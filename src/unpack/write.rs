@@ -123,9 +123,9 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// A writer with the same limits that makes nothing.
-    fn for_survey(&self) -> Result<TreeWriter<'a>, UnpackError> {
+    fn for_survey(&self) -> Result<Self, UnpackError> {
         let root = self.root.try_clone();
-        Ok(TreeWriter {
+        Ok(Self {
             path: self.path,
             root: root.map_err(FileError::of("open folder", self.path))?,
             limits: self.limits,
