@@ -24,6 +24,9 @@ const KERNELS: usize = 600_000;
 const RULES: usize = 4_000;
 const TARGETS: usize = 50;
 
+/// The glob or range of a rule, by its number.
+type Form = fn(usize) -> String;
+
 fn main() {
     let names: Vec<String> = std::env::args()
         .skip(1)
@@ -126,7 +129,7 @@ fn rules() {
     };
     let without = measured(&matrix);
     report("plan, 51,472 builds, no rule", &without, "none");
-    let forms: [(&str, fn(usize) -> String); 10] = [
+    let forms: [(&str, Form); 10] = [
         ("a name", |number| format!("5.4.0-{number}-generic")),
         ("5.N.*", |number| format!("5.{number}.*")),
         ("*-N-aws*", |number| format!("*-{number}-aws*")),

@@ -157,6 +157,11 @@ impl KeyBuilder {
         }
     }
 
+    /// The kind of step, without a version: `module`.
+    pub fn kind(&self) -> &str {
+        self.step.split('/').next().unwrap_or_default()
+    }
+
     /// Adds one field.
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {

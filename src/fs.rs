@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+mod blocking;
 mod foreign;
 
+pub use blocking::blocking;
 pub use foreign::{ForeignError, ForeignFolder};
 
 /// An operation on a file that failed, with the operation and the path.

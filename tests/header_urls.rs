@@ -54,7 +54,8 @@ fn target_of(kernel: &Kernel) -> &'static dyn Target {
 }
 
 fn wanted(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
-    target_of(kernel).header_packages(kernel, kernel.architecture)
+    let packages = target_of(kernel).header_packages(kernel, kernel.architecture);
+    packages.map_err(|error| error.to_string())
 }
 
 /// All addresses of all packages of a kernel.

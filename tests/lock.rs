@@ -157,6 +157,7 @@ fn a_stale_lock_is_refreshed_or_refused() {
     --- err
     m.lock is stale for *: looking for kernels
     list.json: 1 skipped: line 5, AmazonLinux[2]: `broken release` holds ' ', which no kernel release or version has; only letters, digits and `. _ + ~ -` are allowed
+    m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 1 kernel that they do not give dropped
     m.lock: 1 kernel found
     ");
     // The configuration of the kernel that is gone is gone too.

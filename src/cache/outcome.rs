@@ -195,10 +195,16 @@ impl Outcomes {
         fs::remove_file(&self.path(key))
     }
 
-    /// Waits until no other run works on a step with this key. Blocks the thread; never take two at once.
-    pub fn lock(&self, key: Sha256) -> Result<Lock, FileError> {
-        let name = key.to_string();
-        Lock::exclusive(&self.folder.join("locks").join(&name[..LOCK_DIGITS]))
+    /// Waits until no other run works on the step with these inputs. Blocks the thread. Each kind of step has locks of
+    /// its own, so whoever works on a step may take those of the steps that it rests on.
+    pub fn lock(&self, inputs: &KeyBuilder) -> Result<Lock, FileError> {
+        let key = inputs.key().to_string();
+        let name = format!(
+            "{}-{}",
+            inputs.kind().replace(' ', "-"),
+            &key[..LOCK_DIGITS]
+        );
+        Lock::exclusive(&self.folder.join("locks").join(name))
     }
 }
 

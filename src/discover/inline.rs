@@ -94,7 +94,10 @@ fn architectures(
     entry: &TargetEntry,
     kernel: &InlineKernel,
 ) -> Result<Vec<Architecture>, String> {
-    let check = |architecture| target::check_release(id, &kernel.release, architecture);
+    let check = |architecture| {
+        let checked = target::check_release(id, &kernel.release, architecture);
+        checked.map_err(|error| error.to_string())
+    };
     let is_named = !kernel.headers.is_empty();
     if let Some(architecture) = kernel.architecture {
         if !is_named {

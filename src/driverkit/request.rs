@@ -228,10 +228,10 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let kernel = named_kernel(reader, config, true)?;
     // Packages that are named decide for themselves: whose they are is told by their tree.
     if kernel.packages.is_empty()
-        && let Err(message) =
+        && let Err(error) =
             target::check_release(&kernel.target, &kernel.release, kernel.architecture)
     {
-        reader.fault("kernelrelease", &message);
+        reader.fault("kernelrelease", &error.to_string());
         return None;
     }
     Some(kernel)

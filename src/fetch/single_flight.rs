@@ -50,6 +50,11 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         cell.get()?.as_ref().ok().cloned()
     }
 
+    /// Forgets what came of `key`, so that the next who asks does the work again.
+    pub fn remove(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
     /// Forgets the values that `is_meant` says, so that the next who asks does the work again.
     pub fn forget(&self, is_meant: impl Fn(&V) -> bool) {
         self.lock()

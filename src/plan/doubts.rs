@@ -97,10 +97,10 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
         && let Err(expected) =
             target::check_release(&kernel.target, &kernel.release, kernel.architecture)
     {
-        return Some(expected);
+        return Some(expected.to_string());
     }
     if let Err(problem) = target.tree_kind(kernel) {
-        return Some(problem);
+        return Some(problem.to_string());
     }
     if target.needs_config() && kernel.config_sha256.is_none() && !names_folder(kernel) {
         return Some(
@@ -115,6 +115,7 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
     target
         .header_packages(kernel, Architecture::of_host())
         .err()
+        .map(|error| error.to_string())
 }
 
 /// True if a kernel's only package is a directory, which is a build tree whatever its target is.

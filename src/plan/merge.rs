@@ -155,7 +155,7 @@ fn conflict(
     let kernel = &second.build.kernel;
     let help = match difference {
         "settings" => "settings of some builds belong into an [[override]]",
-        _ => "remove one of the two [[target]]s, or exclude the kernel from one source",
+        _ => "remove one of the two, or exclude the kernel from one source",
     };
     Diagnostic::error(format!(
         "kernel {kernel} is named twice with different {difference}"

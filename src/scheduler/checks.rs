@@ -12,11 +12,13 @@ mod questions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::driver_inputs::DriverInputs;
-use super::kernel_inputs::KernelInputs;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::drivers::{DriverInputs, Drivers};
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
+use super::kernel_tree::KernelInputs;
+use super::kernels::Kernels;
 use super::toolchain::ChosenToolchain;
 use super::work::{Done, unexpected};
 use crate::cache::StepResult;
@@ -24,9 +26,10 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
-use crate::script::{self, KernelSettings, MODULE_TOOLCHAIN_CHECK};
+use crate::script::MODULE_TOOLCHAIN_CHECK;
 use crate::source::ConfigureCheck;
 
+use jobs::CheckJobs;
 use questions::{Question, Subject};
 
 /// What the checks of a kernel said.
@@ -55,7 +58,22 @@ impl Answers {
     }
 }
 
-impl Pipeline {
+/// Asks what drivers and builds must know of kernels and toolchains.
+pub(super) struct Checks {
+    engine: Arc<Engine>,
+    jobs: CheckJobs,
+    locks: Locks,
+}
+
+impl Checks {
+    pub(super) fn new(engine: Arc<Engine>, kernels: Arc<Kernels>, drivers: Arc<Drivers>) -> Self {
+        Self {
+            jobs: CheckJobs::new(engine.clone(), kernels, drivers),
+            engine,
+            locks: Locks::default(),
+        }
+    }
+
     /// The answers that a build needs.
     pub(super) async fn answers(
         &self,
@@ -84,7 +102,7 @@ impl Pipeline {
         let mut new = Vec::new();
         let mut probe_toolchain = Ok(());
         if subject.wants_probe() {
-            let done = self.probe_toolchain(&subject, mode).await?;
+            let done = self.jobs.probe_toolchain(&subject, mode).await?;
             probe_toolchain = done.result().map(drop);
             new.extend(new_of(done));
             if probe_toolchain.is_err() {
@@ -93,12 +111,12 @@ impl Pipeline {
             }
         }
         if answered.is_none() {
-            self.may_begin(mode)?;
+            self.engine.may_begin(mode)?;
             // One job a kernel and toolchain at a time: what it answers need not be asked by the next.
             let key = module_key.key();
-            let lock = self.check_locks.get(key);
+            let lock = self.locks.get(key);
             let _guard = lock.lock().await;
-            let _lock = self.steps.lock(key, Phase::Check).await?;
+            let _lock = self.engine.steps.lock(&module_key, Phase::Check).await?;
             answered = self.answered(&questions, &module_key, mode)?;
             if answered.is_none() {
                 let made = self.ask_all(&subject, &questions, &module_key).await?;
@@ -134,8 +152,8 @@ impl Pipeline {
 
     fn known(&self, inputs: &KeyBuilder, mode: Mode) -> Result<Option<Done>, Halt> {
         match mode {
-            Mode::Lookup => self.steps.find_shared(inputs, Phase::Check),
-            Mode::Run => self.steps.find(inputs, Phase::Check),
+            Mode::Lookup => self.engine.steps.find_shared(inputs, Phase::Check),
+            Mode::Run => self.engine.steps.find(inputs, Phase::Check),
         }
     }
 
@@ -187,25 +205,36 @@ impl Pipeline {
         }
         let mut answers = Vec::new();
         while let Some(group) = groups.pop_front() {
-            let work = self.ask(subject, &group).await?;
-            let has_failed = work
-                .iter()
-                .any(|work| matches!(work.result, StepResult::Failure(_)));
+            let work = self.jobs.ask(subject, &group).await?;
+            let has_failed = work.iter().any(Result::is_err);
             if has_failed && group.len() > 1 && group[0].is_inert() {
                 // Their keys do not cover each other: whose failure it is, each has to show by itself.
                 groups.extend(group.into_iter().map(|question| vec![question]));
                 continue;
             }
-            works |= group[0].check.artifact == Artifact::Module
-                && work.iter().any(|work| has_passed(&work.result));
-            answers.extend(group.into_iter().zip(work));
+            let is_module = group[0].check.artifact == Artifact::Module;
+            let mut is_first = true;
+            for (question, work) in group.into_iter().zip(work) {
+                let mut work = self.engine.trees.settle(work).await?;
+                // What the job used is counted once, with its first answer.
+                if !is_first {
+                    work.used.wall = Duration::ZERO;
+                    work.used.cpu = None;
+                }
+                is_first = false;
+                works |= is_module && has_passed(&work.result);
+                answers.push((question, work));
+            }
         }
         let mut new = Vec::new();
         if !works && self.known(module_key, Mode::Run)?.is_none() {
-            let work = self.module_toolchain(subject).await?;
+            let work = self.jobs.module_toolchain(subject).await;
+            let work = self.engine.trees.settle(work).await?;
             let done = self
+                .engine
                 .steps
-                .keep(module_key.clone(), module_key.key(), work, Phase::Check)?;
+                .keep(module_key.clone(), work, Phase::Check)
+                .await?;
             let is_failure = done.result().is_err();
             new.push(done);
             if is_failure {
@@ -213,9 +242,12 @@ impl Pipeline {
             }
         }
         for (question, work) in answers {
-            let inputs = question.inputs.clone();
-            let key = inputs.key();
-            new.push(self.steps.keep(inputs, key, work, Phase::Check)?);
+            let steps = &self.engine.steps;
+            new.push(
+                steps
+                    .keep(question.inputs.clone(), work, Phase::Check)
+                    .await?,
+            );
         }
         Ok(new)
     }
@@ -231,37 +263,12 @@ fn new_of(done: Done) -> Vec<Done> {
     is_new.then_some(done).into_iter().collect()
 }
 
-pub(super) fn kernel_settings(
-    kernel: &KernelInputs,
-    toolchain: &ChosenToolchain,
-) -> KernelSettings {
-    KernelSettings {
-        folder: kernel.build_folder.display().to_string(),
-        has_symvers: kernel.inspection.facts.has_symvers,
-        compilers: toolchain.compilers.clone(),
-    }
-}
-
-pub(super) fn script_failure(error: &script::ScriptError) -> Halt {
-    let cause = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    Failure::new(
-        FailureClass::Configure,
-        Phase::Configure,
-        format!("{error} {cause}"),
-    )
-    .into()
-}
-
 /// A lock for each key, made when first asked for.
 #[derive(Debug, Default)]
-pub(super) struct Locks(
-    std::sync::Mutex<std::collections::HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>,
-);
+struct Locks(std::sync::Mutex<std::collections::HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Locks {
-    pub(super) fn get(&self, key: Sha256) -> Arc<tokio::sync::Mutex<()>> {
+    fn get(&self, key: Sha256) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self
             .0
             .lock()

@@ -5,31 +5,29 @@
 //! and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of it
 //! needs `binfmt_misc` or anything else of the machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::adapted_tree::{link_all, replace, wrapper};
-use super::checks::script_failure;
-use super::inspect::{Inspection, shown_at};
-use super::job::JobRequest;
-use super::kernel_inputs::KernelInputs;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
-use super::toolchain::ChosenToolchain;
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
+use super::jobs::{JobRequest, script_failure};
+use super::kernel_tree::{
+    Adaptation, Adapted, Inspection, KernelInputs, Origin, ProgramPlan, TreeProgram, shown_at,
+};
+use super::packages::Packages;
+use super::toolchain::{ChosenToolchain, ToolchainChooser};
 use super::work::{Done, Work};
-use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
-use crate::event::HostPrograms;
 use crate::executor::Network;
-use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::{self, FileError, ForeignFolder};
-use crate::image::{self, BuiltImage};
+use crate::failure::Phase;
+use crate::fs::{self, FileError, ForeignFolder, blocking};
+use crate::image;
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::{self, ProgramToBuild};
+use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
 use crate::verify::HostProgram;
 
@@ -38,68 +36,6 @@ const OWN_FOLDER: &str = ".driverkit-matrix";
 
 /// More than any program of a header tree has.
 const MOST_PROGRAM_BYTES: u64 = 64 << 20;
-
-/// A program of one of a kernel's trees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TreeProgram {
-    /// The tree.
-    pub(super) tree: Sha256,
-    /// The folder of the tree that it is below, and that is shown to a job.
-    pub(super) mount: PathBuf,
-    /// The program; its path is relative to `mount`.
-    pub(super) program: HostProgram,
-}
-
-/// Trees in which every program can be run.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Adaptation {
-    /// The kernel as its packages have it.
-    original: Arc<KernelInputs>,
-    plan: Plan,
-    outcome: Adapted,
-}
-
-/// What is to be done about the programs that cannot be run.
-#[derive(Clone, Debug, PartialEq)]
-struct Plan {
-    toolchain: ChosenToolchain,
-    unfit: Vec<TreeProgram>,
-    /// What runs those that have no sources, by machine.
-    runtimes: BTreeMap<Architecture, BuiltImage>,
-    host: Architecture,
-}
-
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Adapted {
-    /// Each tree that was changed, and what it became.
-    trees: Vec<(Sha256, Sha256)>,
-    rebuilt: BTreeSet<PathBuf>,
-    /// With the loader and libraries of a newer C library.
-    newer_libc: BTreeSet<PathBuf>,
-    emulated: BTreeSet<PathBuf>,
-}
-
-impl Adaptation {
-    /// Whose the programs are, in one word: that of those which are farthest from the machine's own.
-    pub(super) fn host_programs(&self) -> HostPrograms {
-        let Adapted {
-            rebuilt,
-            newer_libc,
-            emulated,
-            ..
-        } = &self.outcome;
-        if !emulated.is_empty() {
-            HostPrograms::Emulated
-        } else if !newer_libc.is_empty() {
-            HostPrograms::NewerLibc
-        } else if !rebuilt.is_empty() {
-            HostPrograms::Rebuilt
-        } else {
-            HostPrograms::Packaged
-        }
-    }
-}
 
 impl TreeProgram {
     /// Where a job sees the program.
@@ -147,7 +83,26 @@ impl TreeProgram {
     }
 }
 
-impl Pipeline {
+/// Makes programs of header trees run.
+pub(super) struct Programs {
+    engine: Arc<Engine>,
+    packages: Arc<Packages>,
+    toolchains: Arc<ToolchainChooser>,
+}
+
+impl Programs {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        packages: Arc<Packages>,
+        toolchains: Arc<ToolchainChooser>,
+    ) -> Self {
+        Self {
+            engine,
+            packages,
+            toolchains,
+        }
+    }
+
     /// The kernel with programs that the toolchain can run; the step too, when this build brought it about. Programs for
     /// which nothing can be done stay as they are: the toolchain's check says which of them is in the way.
     pub(super) async fn with_programs(
@@ -157,10 +112,13 @@ impl Pipeline {
         toolchain: &ChosenToolchain,
         mode: Mode,
     ) -> Result<(Arc<KernelInputs>, Option<Done>), Halt> {
-        let libc = self.toolchains.libc(toolchain.toolchain.identity());
+        let libc = self
+            .toolchains
+            .toolchains()
+            .libc(toolchain.toolchain.identity());
         let programs = kernel.inspection.programs.iter();
         let unfit: Vec<_> = programs
-            .filter(|program| program.cannot_run(self.host, libc))
+            .filter(|program| program.cannot_run(self.engine.host, libc))
             .cloned()
             .collect();
         if unfit.is_empty() {
@@ -171,18 +129,24 @@ impl Pipeline {
             .filter_map(|unfit| unfit.program.architecture)
             .collect();
         let runtimes = machines.into_iter().filter_map(|machine| {
-            let image = self.toolchains.runtime(machine, self.host)?;
+            let image = self
+                .toolchains
+                .toolchains()
+                .runtime(machine, self.engine.host)?;
             Some((machine, image))
         });
-        let plan = Plan {
+        let plan = ProgramPlan {
             toolchain: toolchain.clone(),
             runtimes: runtimes.collect(),
-            host: self.host,
+            host: self.engine.host,
             unfit,
         };
         let inputs = plan.key(kernel);
         let work = self.adapt_now(build, kernel, &plan);
-        let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Prepare, inputs, Box::pin(work))
+            .await?;
         let outcome: Adapted = done.facts(Phase::Prepare)?;
         let new = |tree: Sha256| {
             let pair = outcome.trees.iter().find(|(original, _)| *original == tree);
@@ -197,7 +161,7 @@ impl Pipeline {
         };
         let adapted = KernelInputs {
             inspection,
-            adaptation: Some(Arc::new(Adaptation {
+            origin: Origin::Adapted(Arc::new(Adaptation {
                 original: kernel.clone(),
                 plan,
                 outcome,
@@ -208,7 +172,7 @@ impl Pipeline {
     }
 
     /// Makes sure that the trees are in the store, making those again that were cleaned away.
-    pub(super) async fn materialise_adapted(
+    pub(super) async fn materialise(
         &self,
         build: &Build,
         adaptation: &Adaptation,
@@ -218,36 +182,28 @@ impl Pipeline {
             plan,
             outcome,
         } = adaptation;
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
-        let mut is_there = true;
-        for (_, adapted) in &outcome.trees {
-            is_there &= self.has_tree(*adapted).map_err(stored)?;
-        }
-        if !is_there {
-            let work = self.adapt_now(build, original, plan).await?;
-            if work.result != Work::of_facts(outcome, Phase::Prepare)?.result {
-                let message = format!(
-                    "the programs of {} became others than before; run `driverkit-matrix cache verify`",
-                    build.kernel
-                );
-                return Err(
-                    Failure::new(FailureClass::Infrastructure, Phase::Prepare, message).into(),
-                );
-            }
-        }
+        let trees: Vec<Sha256> = outcome.trees.iter().map(|(_, adapted)| *adapted).collect();
+        let whose = format!("the programs of {}", build.kernel);
+        let adapt = self.adapt_now(build, original, plan);
+        let (step, phase) = (plan.key(original), Phase::Prepare);
+        self.engine
+            .trees
+            .ensure(&trees, &step, phase, whose, Box::pin(adapt))
+            .await?;
         // Of the packages, those that nothing was changed in.
-        Box::pin(self.materialise_kernel(build, original)).await
+        self.packages.materialise(&original.inputs).await
     }
 
     async fn adapt_now(
         &self,
         build: &Build,
         kernel: &KernelInputs,
-        plan: &Plan,
+        plan: &ProgramPlan,
     ) -> Result<Work, Halt> {
-        self.may_begin(Mode::Run)?;
-        Box::pin(self.materialise_kernel(build, kernel)).await?;
-        let to_build = self.to_build(&plan.unfit);
+        self.engine.may_begin(Mode::Run)?;
+        self.packages.materialise(&kernel.inputs).await?;
+        let (store, unfit) = (self.engine.store.clone(), plan.unfit.clone());
+        let to_build = blocking(move || to_build(&store, &unfit)).await;
         let mut built = None;
         if !to_build.is_empty() {
             let request = JobRequest {
@@ -255,128 +211,128 @@ impl Pipeline {
                 toolchain: plan.toolchain.toolchain.clone(),
                 script: script::render_programs(&to_build)
                     .map_err(|error| script_failure(&error))?,
-                mounts: self.kernel_mounts(kernel),
+                mounts: kernel.mounts(&self.engine.store),
                 network: Network::None,
             };
-            let result = self.run_job(build, &request).await?;
-            if let Some(failure) = &result.failure {
-                return Ok(result.work(StepResult::Failure(failure.clone())));
-            }
-            built = Some(result);
+            built = Some(self.engine.jobs.run(build, &request).await?);
         }
-        let mut adapted = Adapted {
-            trees: Vec::new(),
-            rebuilt: BTreeSet::new(),
-            newer_libc: BTreeSet::new(),
-            emulated: BTreeSet::new(),
-        };
-        let folder = built
-            .as_ref()
-            .map(|built| ForeignFolder::open(built.output.path()))
-            .transpose()
-            .map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
-        let trees: BTreeSet<Sha256> = plan.unfit.iter().map(|unfit| unfit.tree).collect();
-        for tree in trees {
-            let made = self.adapt_tree(tree, plan, folder.as_ref(), &mut adapted);
-            made.map_err(|error| self.steps.storage_failure(&error, Phase::Prepare))?;
-        }
+        let output = built.as_ref().map(|built| built.output.path().to_owned());
+        let (store, plan) = (self.engine.store.clone(), plan.clone());
+        let adapted = blocking(move || adapt(&store, &plan, output.as_deref())).await;
+        let adapted = adapted.map_err(self.engine.stored(Phase::Prepare))?;
         let work = Work::of_facts(&adapted, Phase::Prepare)?;
         Ok(match built {
             Some(built) => built.work(work.result),
             None => work,
         })
     }
-
-    /// The programs whose sources are there, numbered as they stand in `unfit`.
-    fn to_build(&self, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
-        let program = |(number, one): (usize, &TreeProgram)| {
-            let place = one.place();
-            let folder = self.store.tree_path(one.tree).join(one.inside().parent()?);
-            let folder_inside = place.parent()?.to_str()?.to_owned();
-            let sources = one.sources(&folder)?.into_iter();
-            Some(ProgramToBuild {
-                number,
-                sources: sources
-                    .map(|name| format!("{folder_inside}/{name}"))
-                    .collect(),
-                folder: folder_inside,
-            })
-        };
-        unfit.iter().enumerate().filter_map(program).collect()
-    }
-
-    /// Makes one tree anew.
-    fn adapt_tree(
-        &self,
-        tree: Sha256,
-        plan: &Plan,
-        built: Option<&ForeignFolder>,
-        adapted: &mut Adapted,
-    ) -> Result<(), FileError> {
-        let work = self.store.temporary_folder()?;
-        let into = work.path().join("tree");
-        link_all(&self.store.tree_path(tree), &into)?;
-        let mut runtimes = BTreeSet::new();
-        for (number, one) in plan.unfit.iter().enumerate() {
-            if one.tree != tree {
-                continue;
-            }
-            let place = one.place();
-            let path = into.join(one.inside());
-            let new = Path::new(script::PROGRAMS).join(number.to_string());
-            // One that the job left no file for could not be compiled.
-            let new = built.and_then(|output| output.read(&new, MOST_PROGRAM_BYTES).ok());
-            if let Some(content) = new {
-                replace(&path, &content)?;
-                adapted.rebuilt.insert(place);
-                continue;
-            }
-            let runtime = one
-                .program
-                .architecture
-                .and_then(|machine| Some((machine, plan.runtimes.get(&machine)?)));
-            let Some((machine, image)) = runtime else {
-                continue;
-            };
-            let base = Path::new(&one.mount)
-                .join(OWN_FOLDER)
-                .join(machine.as_str());
-            if runtimes.insert((one.mount.clone(), machine)) {
-                let folder = into.join(&base);
-                image::extract_runtime(&image.archive, machine, plan.host, &folder)?;
-            }
-            let aside = path
-                .parent()
-                .unwrap_or(&path)
-                .join(OWN_FOLDER)
-                .join(path.file_name().unwrap_or_default());
-            if let Some(folder) = aside.parent() {
-                fs::create_folder(folder)?;
-            }
-            fs::rename(&path, &aside)?;
-            let shown = |path: &Path| {
-                let mount = into.join(&one.mount);
-                shown_at(&one.mount).join(path.strip_prefix(&mount).unwrap_or(path))
-            };
-            let (aside, base) = (shown(&aside), shown(&into.join(&base)));
-            replace(&path, wrapper(machine, plan.host, &base, &aside).as_bytes())?;
-            if machine == plan.host {
-                adapted.newer_libc.insert(place);
-            } else {
-                adapted.emulated.insert(place);
-            }
-        }
-        let digest = tree_digest_of_folder(&into).map_err(|error| {
-            let error = std::io::Error::other(error.to_string());
-            FileError::of("read", &into)(error)
-        })?;
-        self.store.put_tree(&into, digest)?;
-        adapted.trees.push((tree, digest));
-        Ok(())
-    }
 }
 
-impl Plan {
+/// The programs whose sources are there, numbered as they stand in `unfit`.
+fn to_build(store: &Store, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
+    let program = |(number, one): (usize, &TreeProgram)| {
+        let place = one.place();
+        let folder = store.tree_path(one.tree).join(one.inside().parent()?);
+        let folder_inside = place.parent()?.to_str()?.to_owned();
+        let sources = one.sources(&folder)?.into_iter();
+        Some(ProgramToBuild {
+            number,
+            sources: sources
+                .map(|name| format!("{folder_inside}/{name}"))
+                .collect(),
+            folder: folder_inside,
+        })
+    };
+    unfit.iter().enumerate().filter_map(program).collect()
+}
+
+/// Makes all trees anew, with the programs that a job left in `output`.
+fn adapt(store: &Store, plan: &ProgramPlan, output: Option<&Path>) -> Result<Adapted, FileError> {
+    let mut adapted = Adapted {
+        trees: Vec::new(),
+        rebuilt: BTreeSet::new(),
+        newer_libc: BTreeSet::new(),
+        emulated: BTreeSet::new(),
+    };
+    let built = output.map(ForeignFolder::open).transpose()?;
+    let trees: BTreeSet<Sha256> = plan.unfit.iter().map(|unfit| unfit.tree).collect();
+    for tree in trees {
+        adapt_tree(store, tree, plan, built.as_ref(), &mut adapted)?;
+    }
+    Ok(adapted)
+}
+
+/// Makes one tree anew.
+fn adapt_tree(
+    store: &Store,
+    tree: Sha256,
+    plan: &ProgramPlan,
+    built: Option<&ForeignFolder>,
+    adapted: &mut Adapted,
+) -> Result<(), FileError> {
+    let work = store.temporary_folder()?;
+    let into = work.path().join("tree");
+    link_all(&store.tree_path(tree), &into)?;
+    let mut runtimes = BTreeSet::new();
+    for (number, one) in plan.unfit.iter().enumerate() {
+        if one.tree != tree {
+            continue;
+        }
+        let place = one.place();
+        let path = into.join(one.inside());
+        let new = Path::new(script::PROGRAMS).join(number.to_string());
+        // One that the job left no file for could not be compiled.
+        let new = built.and_then(|output| output.read(&new, MOST_PROGRAM_BYTES).ok());
+        if let Some(content) = new {
+            replace(&path, &content)?;
+            adapted.rebuilt.insert(place);
+            continue;
+        }
+        let runtime = one
+            .program
+            .architecture
+            .and_then(|machine| Some((machine, plan.runtimes.get(&machine)?)));
+        let Some((machine, image)) = runtime else {
+            continue;
+        };
+        let base = Path::new(&one.mount)
+            .join(OWN_FOLDER)
+            .join(machine.as_str());
+        if runtimes.insert((one.mount.clone(), machine)) {
+            let folder = into.join(&base);
+            image::extract_runtime(&image.archive, machine, plan.host, &folder)?;
+        }
+        let aside = path
+            .parent()
+            .unwrap_or(&path)
+            .join(OWN_FOLDER)
+            .join(path.file_name().unwrap_or_default());
+        if let Some(folder) = aside.parent() {
+            fs::create_folder(folder)?;
+        }
+        fs::rename(&path, &aside)?;
+        let shown = |path: &Path| {
+            let mount = into.join(&one.mount);
+            shown_at(&one.mount).join(path.strip_prefix(&mount).unwrap_or(path))
+        };
+        let (aside, base) = (shown(&aside), shown(&into.join(&base)));
+        replace(&path, wrapper(machine, plan.host, &base, &aside).as_bytes())?;
+        if machine == plan.host {
+            adapted.newer_libc.insert(place);
+        } else {
+            adapted.emulated.insert(place);
+        }
+    }
+    let digest = tree_digest_of_folder(&into).map_err(|error| {
+        let error = std::io::Error::other(error.to_string());
+        FileError::of("read", &into)(error)
+    })?;
+    store.put_tree(&into, digest)?;
+    adapted.trees.push((tree, digest));
+    Ok(())
+}
+
+impl ProgramPlan {
     /// Everything that can change the trees: what can be compiled follows from them.
     fn key(&self, kernel: &KernelInputs) -> KeyBuilder {
         let key = KeyBuilder::new("host programs", 1)

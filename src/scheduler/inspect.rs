@@ -3,56 +3,36 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use serde::{Deserialize, Serialize};
 
-use super::host_programs::TreeProgram;
-use super::kernel_inputs::Input;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
+use super::kernel_tree::{Inspection, KernelInputs, TreeProgram, shown_at};
+use super::packages::{Input, Packages};
 use super::work::Work;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::ForeignFolder;
+use crate::fs::{ForeignFolder, blocking};
 use crate::kernel::Kernel;
 use crate::target::{BuildFolder, Target};
-use crate::verify::{KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree};
+use crate::verify::{
+    KernelTreeFacts, ReadTreeError, host_programs, read_kernel_tree, read_symvers,
+};
 
 /// No package has its tree deeper than this.
 const DEEPEST_TREE: usize = 8;
 
-/// What was found in the trees of a kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Inspection {
-    /// The folders that are shown to a job, as tree and path relative to its root.
-    pub(super) mounts: Vec<(Sha256, PathBuf)>,
-    /// The folder that `make -C` is given.
-    pub(super) build_folder: PathBuf,
-    /// What the header tree says of itself.
-    pub(super) facts: KernelTreeFacts,
-    /// The programs of the trees.
-    pub(super) programs: Vec<TreeProgram>,
-}
-
 /// What a kernel's packages must hold.
-pub(super) struct WantedTree<'a> {
-    pub(super) target: &'a dyn Target,
+#[derive(Clone)]
+pub(super) struct WantedTree {
+    pub(super) target: &'static dyn Target,
     pub(super) build_folder: BuildFolder,
     pub(super) uts_releases: Vec<String>,
 }
 
-/// Where a directory of a tree is shown to a job: at its own place or, where that would be the root of the file system
-/// or a directory in it (a tarball that is a build tree), below `/usr/src`.
-pub(super) fn shown_at(path: &Path) -> PathBuf {
-    match path.components().count() {
-        0 => Path::new("/usr/src/linux").to_owned(),
-        1 => Path::new("/usr/src").join(path),
-        _ => Path::new("/").join(path),
-    }
-}
-
-impl WantedTree<'_> {
+impl WantedTree {
     /// That no package holds it.
     fn is_missing(&self) -> String {
         let releases = self.uts_releases.join(" or ");
@@ -71,12 +51,22 @@ fn wrong_headers(message: String) -> Halt {
     Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
 }
 
-impl Pipeline {
+/// Looks into kernels' trees.
+pub(super) struct Inspector {
+    engine: Arc<Engine>,
+    packages: Arc<Packages>,
+}
+
+impl Inspector {
+    pub(super) fn new(engine: Arc<Engine>, packages: Arc<Packages>) -> Self {
+        Self { engine, packages }
+    }
+
     /// What is in the trees of a kernel; where they are not what was wanted, a failure. The tree is expected where the
     /// rules of its target say; if it is not there, it is looked for everywhere in the packages.
     pub(super) async fn inspect(
         &self,
-        wanted: &WantedTree<'_>,
+        wanted: &WantedTree,
         inputs: &[Input],
         mode: Mode,
     ) -> Result<Inspection, Halt> {
@@ -99,9 +89,9 @@ impl Pipeline {
         for release in &wanted.uts_releases {
             key = key.field("kernel release", release);
         }
-        let look = || self.look_everywhere(wanted, inputs);
         match (
-            self.look(wanted, inputs, mode, key, look).await,
+            self.look(wanted, inputs, mode, key, View::look_everywhere)
+                .await,
             at_expected,
         ) {
             (Err(Halt::Failed(_)), Some(failed)) => Err(Halt::Failed(failed)),
@@ -112,7 +102,7 @@ impl Pipeline {
     /// The same, only at the places that the rules of the target name.
     async fn inspect_expected(
         &self,
-        wanted: &WantedTree<'_>,
+        wanted: &WantedTree,
         inputs: &[Input],
         mode: Mode,
     ) -> Result<Inspection, Halt> {
@@ -128,42 +118,78 @@ impl Pipeline {
                 key = key.field("kernel release", release);
             }
         }
-        let look = || self.look_inside(wanted, inputs);
-        self.look(wanted, inputs, mode, key, look).await
+        self.look(wanted, inputs, mode, key, View::look_inside)
+            .await
     }
 
     /// What `look` finds in the trees, as a step whose key begins with `key`.
     async fn look(
         &self,
-        wanted: &WantedTree<'_>,
+        wanted: &WantedTree,
         inputs: &[Input],
         mode: Mode,
         mut key: KeyBuilder,
-        look: impl FnOnce() -> Result<Inspection, Halt> + Send,
+        look: fn(&View) -> Result<Inspection, Halt>,
     ) -> Result<Inspection, Halt> {
         for glob in wanted.target.mount_points() {
             key = key.field("mount point", glob);
         }
-        for input in inputs {
-            key = key.field("tree", input.tree);
+        let trees: Vec<Sha256> = inputs.iter().map(|input| input.tree).collect();
+        for tree in &trees {
+            key = key.field("tree", tree);
         }
         let work = async {
-            self.materialise(inputs).await?;
-            match look() {
+            self.packages.materialise(inputs).await?;
+            let view = View {
+                engine: self.engine.clone(),
+                wanted: wanted.clone(),
+                trees: trees.clone(),
+            };
+            match blocking(move || look(&view)).await {
                 Ok(inspection) => Work::of_facts(&inspection, Phase::Unpack),
-                Err(halt) => self.own_failure(inputs.iter().map(|input| input.tree), halt),
+                Err(halt) => Err(halt.of_step(trees)),
             }
         };
-        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Unpack, key, Box::pin(work))
+            .await?;
         done.facts(Phase::Unpack)
     }
 
-    fn look_inside(&self, wanted: &WantedTree<'_>, inputs: &[Input]) -> Result<Inspection, Halt> {
-        let mut mounts = self.folders_like(wanted.target.mount_points(), inputs)?;
-        let mut alike = self.folders_like(wanted.build_folder.search, inputs)?;
-        self.keep_one_of_each_path(&mut mounts, &wanted.uts_releases);
-        self.keep_one_of_each_path(&mut alike, &wanted.uts_releases);
-        let exact = wanted.build_folder.names.iter().find_map(|name| {
+    /// The symbols that the kernel offers to modules, where its tree has them.
+    pub(super) async fn symvers(&self, kernel: &KernelInputs) -> Result<Option<String>, Halt> {
+        if !kernel.inspection.facts.has_symvers {
+            return Ok(None);
+        }
+        let mut mounts = kernel.inspection.mounts.iter();
+        let found = mounts.find_map(|(tree, path)| {
+            let inside = kernel.build_folder.strip_prefix(shown_at(path)).ok()?;
+            Some((self.engine.store.tree_path(*tree), path.join(inside)))
+        });
+        let Some((root, inside)) = found else {
+            return Ok(None);
+        };
+        // It was there when the tree was inspected.
+        let read = blocking(move || read_symvers(&root, &inside)).await;
+        tree_facts(&self.engine, read).map(Some)
+    }
+}
+
+/// Trees that are looked into, on a thread that may wait.
+struct View {
+    engine: Arc<Engine>,
+    wanted: WantedTree,
+    trees: Vec<Sha256>,
+}
+
+impl View {
+    fn look_inside(&self) -> Result<Inspection, Halt> {
+        let mut mounts = self.folders_like(self.wanted.target.mount_points())?;
+        let mut alike = self.folders_like(self.wanted.build_folder.search)?;
+        self.keep_one_of_each_path(&mut mounts, &self.wanted.uts_releases);
+        self.keep_one_of_each_path(&mut alike, &self.wanted.uts_releases);
+        let exact = self.wanted.build_folder.names.iter().find_map(|name| {
             let inside = name.strip_prefix("/").unwrap_or(name);
             let (tree, _) = mounts
                 .iter()
@@ -172,32 +198,26 @@ impl Pipeline {
         });
         let folder = match exact {
             Some(found) => Some(found),
-            None => self.of_release(&alike, &wanted.uts_releases)?,
+            None => self.of_release(&alike, &self.wanted.uts_releases)?,
         };
-        let folder = folder.ok_or_else(|| wrong_headers(wanted.is_missing()))?;
+        let folder = folder.ok_or_else(|| wrong_headers(self.wanted.is_missing()))?;
         self.inspection(mounts, folder)
     }
 
     /// Looks for the tree of the wanted kernel by what a kernel tree is.
-    fn look_everywhere(
-        &self,
-        wanted: &WantedTree<'_>,
-        inputs: &[Input],
-    ) -> Result<Inspection, Halt> {
-        let mut mounts = self.folders_like(wanted.target.mount_points(), inputs)?;
-        self.keep_one_of_each_path(&mut mounts, &wanted.uts_releases);
-        let trees: Vec<(Sha256, PathBuf)> = inputs
-            .iter()
-            .flat_map(|input| {
-                let folders = kernel_trees(&self.store.tree_path(input.tree));
-                folders.into_iter().map(|path| (input.tree, path))
-            })
-            .collect();
-        let Some((tree, folder)) = self.of_release(&trees, &wanted.uts_releases)? else {
+    fn look_everywhere(&self) -> Result<Inspection, Halt> {
+        let mut mounts = self.folders_like(self.wanted.target.mount_points())?;
+        self.keep_one_of_each_path(&mut mounts, &self.wanted.uts_releases);
+        let trees = self.trees.iter().flat_map(|&tree| {
+            let folders = kernel_trees(&self.engine.store.tree_path(tree));
+            folders.into_iter().map(move |path| (tree, path))
+        });
+        let trees: Vec<(Sha256, PathBuf)> = trees.collect();
+        let Some((tree, folder)) = self.of_release(&trees, &self.wanted.uts_releases)? else {
             let found: Vec<String> = trees
                 .iter()
                 .filter_map(|(tree, path)| {
-                    let facts = read_kernel_tree(&self.store.tree_path(*tree), path).ok()?;
+                    let facts = read_kernel_tree(&self.engine.store.tree_path(*tree), path).ok()?;
                     Some(format!("{} in /{}", facts.uts_release, path.display()))
                 })
                 .collect();
@@ -207,7 +227,10 @@ impl Pipeline {
             } else {
                 format!("they hold the tree of {}", found.join(", "))
             };
-            return Err(wrong_headers(format!("{}; {found}", wanted.is_missing())));
+            return Err(wrong_headers(format!(
+                "{}; {found}",
+                self.wanted.is_missing()
+            )));
         };
         let is_shown = |(of, mount): &(Sha256, PathBuf)| *of == tree && folder.starts_with(mount);
         if !mounts.iter().any(is_shown) {
@@ -217,11 +240,7 @@ impl Pipeline {
     }
 
     /// The directories of the trees that match one of `globs`.
-    fn folders_like(
-        &self,
-        globs: &[&str],
-        inputs: &[Input],
-    ) -> Result<Vec<(Sha256, PathBuf)>, Halt> {
+    fn folders_like(&self, globs: &[&str]) -> Result<Vec<(Sha256, PathBuf)>, Halt> {
         if globs.is_empty() {
             return Ok(Vec::new());
         }
@@ -229,12 +248,11 @@ impl Pipeline {
             let class = FailureClass::Infrastructure;
             Halt::from(Failure::new(class, Phase::Unpack, error.to_string()))
         })?;
-        let of_input = |input: &Input| {
-            let folders = matching_folders(&self.store.tree_path(input.tree), &globs);
-            let tree = input.tree;
+        let of_tree = |&tree: &Sha256| {
+            let folders = matching_folders(&self.engine.store.tree_path(tree), &globs);
             folders.into_iter().map(move |path| (tree, path))
         };
-        let found: Vec<(Sha256, PathBuf)> = inputs.iter().flat_map(of_input).collect();
+        let found: Vec<(Sha256, PathBuf)> = self.trees.iter().flat_map(of_tree).collect();
         match found.iter().find(|(_, path)| path.to_str().is_none()) {
             Some((_, path)) => Err(wrong_headers(format!(
                 "the name of {} is not valid UTF-8",
@@ -250,12 +268,15 @@ impl Pipeline {
         mounts: Vec<(Sha256, PathBuf)>,
         (tree, folder): (Sha256, PathBuf),
     ) -> Result<Inspection, Halt> {
-        let facts = self.read_tree(&self.store.tree_path(tree), &folder)?;
+        let facts = tree_facts(
+            &self.engine,
+            read_kernel_tree(&self.engine.store.tree_path(tree), &folder),
+        )?;
         let mut programs = Vec::new();
         for (tree, mount) in &mounts {
-            let found = host_programs(&self.store.tree_path(*tree).join(mount)).map_err(
+            let found = host_programs(&self.engine.store.tree_path(*tree).join(mount)).map_err(
                 |error| match error.machine_failure() {
-                    Some(error) => self.steps.storage_failure(error, Phase::Unpack),
+                    Some(error) => self.engine.steps.storage_failure(error, Phase::Unpack),
                     None => wrong_headers(error.to_string()),
                 },
             )?;
@@ -289,7 +310,7 @@ impl Pipeline {
             by_path.entry(path).or_default().push(*tree);
         }
         let is_other = |tree: Sha256, path: &Path| {
-            let facts = read_kernel_tree(&self.store.tree_path(tree), path);
+            let facts = read_kernel_tree(&self.engine.store.tree_path(tree), path);
             !facts.is_ok_and(|facts| uts_releases.contains(&facts.uts_release))
         };
         let chosen: BTreeMap<PathBuf, Sha256> = by_path
@@ -315,7 +336,7 @@ impl Pipeline {
         let mut found = Vec::new();
         for (tree, path) in folders {
             // Folders beside it hold sources only, or another flavour.
-            if let Ok(facts) = read_kernel_tree(&self.store.tree_path(*tree), path)
+            if let Ok(facts) = read_kernel_tree(&self.engine.store.tree_path(*tree), path)
                 && uts_releases.contains(&facts.uts_release)
             {
                 found.push((*tree, path.clone()));
@@ -337,27 +358,23 @@ impl Pipeline {
 
     /// Whether a tree has this directory; links out of it lead nowhere.
     fn is_folder(&self, tree: Sha256, inside: &Path) -> bool {
-        ForeignFolder::open(&self.store.tree_path(tree)).is_ok_and(|tree| tree.is_folder(inside))
-    }
-
-    /// Reads the header tree in the directory `inside` of the tree `root`.
-    pub(super) fn read_tree(&self, root: &Path, inside: &Path) -> Result<KernelTreeFacts, Halt> {
-        self.tree_facts(read_kernel_tree(root, inside))
-    }
-
-    /// What was read of a header tree; a tree that cannot be used is the wrong one.
-    pub(super) fn tree_facts<T>(&self, read: Result<T, ReadTreeError>) -> Result<T, Halt> {
-        read.map_err(|error| {
-            if let Some(error) = error.machine_failure() {
-                return self.steps.storage_failure(error, Phase::Unpack);
-            }
-            let message = error.to_string();
-            Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
-        })
+        ForeignFolder::open(&self.engine.store.tree_path(tree))
+            .is_ok_and(|tree| tree.is_folder(inside))
     }
 }
 
-/// Compares what a tree says of itself with the kernel that was wanted.
+/// What was read of a header tree; a tree that cannot be used is the wrong one.
+pub(super) fn tree_facts<T>(engine: &Engine, read: Result<T, ReadTreeError>) -> Result<T, Halt> {
+    read.map_err(|error| {
+        if let Some(error) = error.machine_failure() {
+            return engine.steps.storage_failure(error, Phase::Unpack);
+        }
+        let message = error.to_string();
+        Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
+    })
+}
+
+/// Compares what a tree says of itself with the kernel that was self.wanted.
 pub(super) fn check_claims(
     kernel: &Kernel,
     uts_releases: &[String],

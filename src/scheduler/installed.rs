@@ -4,23 +4,23 @@
 //! includes of its Makefile, at the same places. So a build sees nothing else of this machine, and a tree that changes
 //! is another tree.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use walkdir::WalkDir;
 
-use super::inspect::{Inspection, check_claims, kernel_trees, shown_at};
-use super::kernel_inputs::KernelInputs;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
+use super::inspect::{check_claims, kernel_trees, tree_facts};
+use super::kernel_tree::{Inspection, KernelInputs, Origin, shown_at};
 use super::work::Work;
 use crate::cache::TreeRole;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, blocking};
 use crate::kernel::Kernel;
 use crate::source::{SourceError, copy_folder};
+use crate::store::Store;
 use crate::target::Target;
 use crate::unpack::tree_digest_of_folder;
 use crate::verify::{read_installed_tree, read_kernel_tree};
@@ -39,9 +39,18 @@ pub(super) fn installed_folder(kernel: &Kernel) -> Option<&Path> {
     }
 }
 
-impl Pipeline {
+/// Takes header trees that are installed on this machine.
+pub(super) struct Installed {
+    engine: Arc<Engine>,
+}
+
+impl Installed {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
     /// The kernel's tree as it is installed.
-    pub(super) async fn installed_inputs(
+    pub(super) async fn inputs(
         &self,
         target: &dyn Target,
         kernel: &Kernel,
@@ -50,35 +59,44 @@ impl Pipeline {
     ) -> Result<Arc<KernelInputs>, Halt> {
         let failed = |error: SourceError| -> Halt {
             if let Some(error) = error.machine_failure() {
-                return self.steps.storage_failure(error, Phase::Unpack);
+                return self.engine.steps.storage_failure(error, Phase::Unpack);
             }
             let message = format!("the installed headers {}: {error}", folder.display());
             Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
         };
-        let folder = folder
-            .canonicalize()
-            .map_err(|error| failed(FileError::of("find", folder)(error).into()))?;
-        let folder = tree_of(&folder, kernel);
-        let folders = folders_of(&folder).map_err(|error| failed(error.into()))?;
-        let mut inputs = KeyBuilder::new("installed", 2);
-        for (path, digest) in digests_of(&folders).map_err(failed)? {
-            inputs = inputs.field(format!("folder {}", path.display()), digest);
+        let (given, of) = (folder.to_owned(), kernel.clone());
+        let found = mode.blocking(move || Found::of(&given, &of)).await;
+        let Found {
+            folder,
+            folders,
+            digests,
+        } = found.map_err(failed)?;
+        let mut step = KeyBuilder::new("installed", 2);
+        for (path, digest) in folders.iter().zip(digests) {
+            step = step.field(format!("folder {}", path.display()), digest);
         }
-        let take = async || self.take(&folders).map_err(failed);
-        let work = async {
-            self.may_begin(Mode::Run)?;
-            match take().await {
+        let take = async || {
+            self.engine.may_begin(Mode::Run)?;
+            let (store, folders) = (self.engine.store.clone(), folders.clone());
+            match blocking(move || take(&store, &folders)).await {
                 Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
-                Err(halt) => self.own_failure([], halt),
+                Err(error) => Err(failed(error).of_step([])),
             }
         };
-        let done = self.steps.step(mode, Phase::Unpack, inputs, work).await?;
-        let tree = done.tree(Phase::Unpack)?;
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
-        if mode == Mode::Run && !self.has_tree(tree).map_err(stored)? {
-            take().await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Unpack, step.clone(), Box::pin(take()));
+        let tree = done.await?.tree(Phase::Unpack)?;
+        if mode == Mode::Run {
+            let whose = format!("the installed headers {}", folder.display());
+            let trees = &self.engine.trees;
+            trees
+                .ensure(&[tree], &step, Phase::Unpack, whose, Box::pin(take()))
+                .await?;
         }
-        let facts = self.tree_facts(read_installed_tree(&folder))?;
+        let read = folder.clone();
+        let read = mode.blocking(move || read_installed_tree(&read)).await;
+        let facts = tree_facts(&self.engine, read)?;
         // `uname -r` of an installed kernel, or what its distribution calls it.
         let mut releases = target.uts_releases(kernel).unwrap_or_default();
         releases.push(kernel.release.to_string());
@@ -100,26 +118,49 @@ impl Pipeline {
             inputs: Vec::new(),
             build_folder,
             inspection,
-            preparation: None,
-            adaptation: None,
+            origin: Origin::Packages,
         }))
     }
+}
 
-    /// Copies the folders into a tree of the store.
-    fn take(&self, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
-        let work = self.store.temporary_folder()?;
-        let tree = work.path().join("tree");
-        for folder in folders {
-            copy_folder(
-                folder,
-                &tree.join(folder.strip_prefix("/").unwrap_or(folder)),
-            )?;
-        }
-        remove_foreign_kernels(&tree, folders)?;
-        let sha256 = tree_digest_of_folder(&tree)?;
-        self.store.put_tree(&tree, sha256)?;
-        Ok(sha256)
+/// A header tree as it is installed.
+struct Found {
+    /// The tree.
+    folder: PathBuf,
+    /// The folders that are shown to a job, sorted.
+    folders: Vec<PathBuf>,
+    /// What is in each.
+    digests: Vec<Sha256>,
+}
+
+impl Found {
+    fn of(given: &Path, kernel: &Kernel) -> Result<Self, SourceError> {
+        let folder = given.canonicalize().map_err(FileError::of("find", given))?;
+        let folder = tree_of(&folder, kernel);
+        let folders = folders_of(&folder)?;
+        let digests = folders.iter().map(|folder| tree_digest_of_folder(folder));
+        Ok(Self {
+            digests: digests.collect::<Result<_, _>>()?,
+            folder,
+            folders,
+        })
     }
+}
+
+/// Copies the folders into a tree of the store.
+fn take(store: &Store, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
+    let work = store.temporary_folder()?;
+    let tree = work.path().join("tree");
+    for folder in folders {
+        copy_folder(
+            folder,
+            &tree.join(folder.strip_prefix("/").unwrap_or(folder)),
+        )?;
+    }
+    remove_foreign_kernels(&tree, folders)?;
+    let sha256 = tree_digest_of_folder(&tree)?;
+    store.put_tree(&tree, sha256)?;
+    Ok(sha256)
 }
 
 /// The name of a whole kernel in its tree.
@@ -142,11 +183,6 @@ fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileEr
         }
     }
     Ok(())
-}
-
-fn digests_of<'a>(folders: &'a [PathBuf]) -> Result<BTreeMap<&'a PathBuf, Sha256>, SourceError> {
-    let digest = |folder: &'a PathBuf| Ok((folder, tree_digest_of_folder(folder)?));
-    folders.iter().map(digest).collect()
 }
 
 /// The build tree in a directory: itself or, where it is none, the one below it, or the one there that is of the kernel.

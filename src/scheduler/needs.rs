@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::packages::{request_for, request_for_text};
+use super::files::{request_for, request_for_text};
 use crate::driver::DriverLocation;
 use crate::fetch::{ContentKind, Request};
 use crate::kernel::{Architecture, Kernel};

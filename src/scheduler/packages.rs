@@ -2,30 +2,81 @@
 
 use std::sync::Arc;
 
-use super::kernel_inputs::Input;
-use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode};
-use super::subscription::Download;
+use tokio::sync::Semaphore;
+
+use super::downloads::{Download, Downloads};
+use super::engine::Engine;
+use super::files::{Files, request_for};
+use super::halt::{Failed, Halt, Mode};
+use super::memo::Memo;
 use super::work::Work;
 use crate::cache::{Outcomes, StepResult, TreeRole};
 use crate::digest::{KeyBuilder, Sha256};
-use crate::event::EventKind;
-use crate::executor::LogSink as _;
+use crate::event::{EventKind, InputReport};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, FetchError, Fetched, Request};
-use crate::fs::FileError;
-use crate::report::{LogLimits, LogWriter};
+use crate::fetch::Fetched;
 use crate::target::WantedPackage;
 use crate::unpack::{self, UnpackError, unpack_into_store_until};
 
-impl Pipeline {
+/// One package of a kernel and the tree that it gives.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Input {
+    pub(super) package: WantedPackage,
+    pub(super) fetched: Fetched,
+    pub(super) tree: Sha256,
+    /// How it is downloaded, where it has no address.
+    pub(super) download: Option<Arc<Download>>,
+}
+
+impl Input {
+    /// Its row of the manifest.
+    pub(super) fn report(&self) -> InputReport {
+        InputReport {
+            url: match &*self.package.candidates {
+                [url] => Arc::clone(url),
+                _ => self.fetched.url.as_str().into(),
+            },
+            sha256: Some(self.fetched.sha256),
+            size_bytes: Some(self.fetched.size_bytes),
+        }
+    }
+}
+
+/// Fetches and unpacks packages.
+pub(super) struct Packages {
+    engine: Arc<Engine>,
+    files: Arc<Files>,
+    downloads: Downloads,
+    /// Unpacking is bound by the disk as much as by processors.
+    slots: Semaphore,
+    /// What the user was told of downloads: once for all builds.
+    told: Memo<String, ()>,
+}
+
+impl Packages {
+    /// Packages of which so many are unpacked at once.
+    pub(super) fn new(engine: Arc<Engine>, files: Arc<Files>, slots: usize) -> Self {
+        Self {
+            downloads: Downloads::new(engine.clone()),
+            engine,
+            files,
+            slots: Semaphore::new(slots),
+            told: Memo::default(),
+        }
+    }
+
+    /// What downloads packages that have no address.
+    pub(super) fn downloads(&self) -> &Downloads {
+        &self.downloads
+    }
+
     /// The file of a package, downloaded unless something of it is known.
     pub(super) async fn fetch(&self, package: &WantedPackage, mode: Mode) -> Result<Fetched, Halt> {
         // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
         let is_believed = |sha256: &Sha256| {
             let is_doubted = || {
-                self.fetcher.is_refused(*sha256)
-                    || self.fetcher.is_distrusted(&package.candidates)
+                self.engine.fetcher.is_refused(*sha256)
+                    || self.engine.fetcher.is_distrusted(&package.candidates)
                     || self.is_outdated_note(package, *sha256)
             };
             !package.is_noted || !is_doubted()
@@ -40,15 +91,19 @@ impl Pipeline {
         let mut request = request_for(package);
         request.sha256 = None;
         request.size_bytes = request.size_bytes.filter(|_| !package.is_noted);
-        self.fetch_unknown(&request, mode).await
+        self.files.fetch_unless_known(&request, mode).await
     }
 
     /// Whether nobody can be asked for what the lock notes, while the store holds what an address gave.
     fn is_outdated_note(&self, package: &WantedPackage, noted: Sha256) -> bool {
-        self.fetcher.is_offline()
-            && !self.store.has_blob(noted)
-            && !was_unpacked(self.steps.outcomes(), noted)
-            && self.fetcher.known(&package.candidates, None).is_some()
+        self.engine.fetcher.is_offline()
+            && !self.engine.store.has_blob(noted)
+            && !was_unpacked(self.engine.steps.outcomes(), noted)
+            && self
+                .engine
+                .fetcher
+                .known(&package.candidates, None)
+                .is_some()
     }
 
     /// Has the addresses of packages asked again, whatever they gave earlier: a build with them failed, and is tried
@@ -56,7 +111,7 @@ impl Pipeline {
     pub(super) fn distrust(&self, packages: &[WantedPackage]) {
         for package in packages {
             if package.sha256.is_none() || package.is_noted {
-                self.fetcher.distrust(&package.candidates);
+                self.engine.fetcher.distrust(&package.candidates);
             }
         }
     }
@@ -81,20 +136,9 @@ impl Pipeline {
             if mode == Mode::Lookup {
                 return Err(Halt::Missing);
             }
-            self.refuse(&package.candidates, fetched.sha256, &failed.failure.message)?;
+            self.files
+                .refuse(&package.candidates, fetched.sha256, &failed.failure.message)?;
         }
-    }
-
-    /// Forgets that an address gave bytes that cannot be used.
-    pub(super) fn refuse(
-        &self,
-        candidates: &[Arc<str>],
-        sha256: Sha256,
-        why: &str,
-    ) -> Result<(), Halt> {
-        self.fetcher
-            .refuse(candidates, sha256, why)
-            .map_err(|error| self.steps.storage_failure(&error, Phase::Fetch))
     }
 
     /// Whether another download of the packages may give the right tree, after these were another kernel's.
@@ -114,9 +158,10 @@ impl Pipeline {
         } in inputs
         {
             if self.is_unconfirmed(package, fetched.sha256)
-                && !self.fetcher.is_refused(fetched.sha256)
+                && !self.engine.fetcher.is_refused(fetched.sha256)
             {
-                self.refuse(&package.candidates, fetched.sha256, why)?;
+                self.files
+                    .refuse(&package.candidates, fetched.sha256, why)?;
             }
         }
         Ok(())
@@ -131,14 +176,10 @@ impl Pipeline {
         mode: Mode,
     ) -> Result<Sha256, Halt> {
         let tree = self.unpack(package, fetched, None, mode).await?;
-        let is_here = || self.store.has_tree(tree) || self.store.has_blob(fetched.sha256);
+        let store = &self.engine.store;
+        let is_here = || store.has_tree(tree) || store.has_blob(fetched.sha256);
         if mode == Mode::Run && package.is_noted && !is_here() {
-            let unpack = async || {
-                self.unpack_now(package, fetched.sha256, None)
-                    .await?
-                    .map_err(|error| self.unpack_failure(package, fetched.sha256, &error).into())
-            };
-            self.trees.run(tree, unpack).await?;
+            self.ensure(package, fetched, tree, None).await?;
         }
         Ok(tree)
     }
@@ -148,7 +189,7 @@ impl Pipeline {
         let is_note = package.is_noted
             && package
                 .sha256
-                .is_some_and(|sha256| !self.fetcher.is_refused(sha256));
+                .is_some_and(|sha256| !self.engine.fetcher.is_refused(sha256));
         match failed.failure.class {
             FailureClass::Checksum => is_note,
             FailureClass::Unpack | FailureClass::Download
@@ -163,60 +204,23 @@ impl Pipeline {
     /// Whether nothing says what the package is, and another download may give something else.
     fn is_unconfirmed(&self, package: &WantedPackage, sha256: Sha256) -> bool {
         (package.sha256.is_none() || package.is_noted)
-            && !self.fetcher.is_agreed(&package.candidates, sha256)
-            && !self.fetcher.is_one_local_file(&package.candidates)
+            && !self.engine.fetcher.is_agreed(&package.candidates, sha256)
+            && !self.engine.fetcher.is_one_local_file(&package.candidates)
     }
 
     fn tell_refused(&self, package: &WantedPackage, fetched: &Fetched) {
-        for refused in self.fetcher.refused_of(&package.candidates, fetched.sha256) {
+        for refused in self
+            .engine
+            .fetcher
+            .refused_of(&package.candidates, fetched.sha256)
+        {
             let Fetched { url, sha256, .. } = fetched;
             let message = format!("{refused}; taken instead: {url} (SHA-256 {sha256})");
             if self.told.get(&message).is_none() {
                 self.told.put(message.clone(), ());
-                self.events.send(EventKind::Note { message });
+                self.engine.events.send(EventKind::Note { message });
             }
         }
-    }
-
-    /// A file, downloaded unless something of it is known.
-    pub(super) async fn fetch_unknown(
-        &self,
-        request: &Request,
-        mode: Mode,
-    ) -> Result<Fetched, Halt> {
-        if let Some(known) = self.fetcher.known(&request.candidates, None) {
-            return Ok(known);
-        }
-        self.may_begin(mode)?;
-        let fetched = Box::pin(self.fetcher.fetch(request)).await;
-        fetched.map_err(|error| self.not_fetched(&error))
-    }
-
-    /// The failure of a build that needs a file which no address has. Where its message cannot name them all, its log does.
-    fn not_fetched(&self, error: &FetchError) -> Halt {
-        let failure = error.failure();
-        if !error.is_shortened() {
-            return failure.into();
-        }
-        Halt::Failed(Box::new(Failed {
-            failure,
-            // A log that cannot be kept must not hide the failure.
-            log: self.log_of(error).ok(),
-            is_cached: false,
-        }))
-    }
-
-    fn log_of(&self, error: &FetchError) -> Result<Sha256, FileError> {
-        let folder = self.store.temporary_folder()?;
-        let path = folder.path().join("log");
-        let title = "Addresses that were tried, and what each answered last:";
-        let mut log = LogWriter::create(&path, title, LogLimits::default())?;
-        for tried in &error.tried {
-            log.write(format!("{tried}\n").as_bytes());
-        }
-        log.finish()?;
-        let file = std::fs::File::open(&path).map_err(FileError::of("read", &path))?;
-        Ok(self.store.put_blob(file)?.0)
     }
 
     /// The tree that a package gives.
@@ -230,52 +234,42 @@ impl Pipeline {
         let key = unpack_key(fetched.sha256);
         let work = async {
             let unpack = self.unpack_now(package, fetched.sha256, download);
-            let unpacked = Box::pin(unpack).await?;
-            match unpacked {
-                Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
-                Err(error) => self.own_failure(
-                    [],
-                    self.unpack_failure(package, fetched.sha256, &error).into(),
-                ),
-            }
+            let tree = Box::pin(unpack).await?;
+            Ok(Work::of_tree(tree, TreeRole::Package))
         };
-        let done = self.steps.step(mode, Phase::Unpack, key, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Unpack, key, Box::pin(work))
+            .await?;
         done.tree(Phase::Unpack)
     }
 
-    /// Unpacks a package whose outcome is not known or whose tree was cleaned away. What is wrong with the package itself
-    /// comes back as `Ok`: its content is what its digest says.
+    /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
     async fn unpack_now(
         &self,
         package: &WantedPackage,
         sha256: Sha256,
         download: Option<&Download>,
-    ) -> Result<Result<Sha256, UnpackError>, Halt> {
-        self.may_begin(Mode::Run)?;
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
-        if self.store.has_whole_blob(sha256).map_err(stored)? {
+    ) -> Result<Sha256, Halt> {
+        self.engine.may_begin(Mode::Run)?;
+        if self.engine.has_whole_blob(sha256, Phase::Unpack).await? {
             // Nothing to fetch.
         } else if let Some(download) = download {
-            self.download_again(download, sha256).await?;
+            self.downloads.again(download, sha256).await?;
         } else {
             let mut request = request_for(package);
             request.sha256 = Some(sha256);
             request.size_bytes = request.size_bytes.filter(|_| !package.is_noted);
-            let fetched = Box::pin(self.fetcher.fetch(&request)).await;
-            fetched.map_err(|error| self.not_fetched(&error))?;
+            self.files.fetch(&request).await?;
         }
-        let _slot = self
-            .unpack_slots
-            .acquire()
-            .await
-            .map_err(|_| Halt::NotRun)?;
+        let _slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
         // The run may have been stopped while this waited for the slot.
-        self.may_begin(Mode::Run)?;
-        let (store, stop) = (self.store.clone(), self.stop.now().clone());
+        self.engine.may_begin(Mode::Run)?;
+        let (store, stop) = (self.engine.store.clone(), self.engine.stop.now().clone());
         let unpacking = tokio::task::spawn_blocking(move || {
             unpack_into_store_until(&stop, &store, sha256, &unpack::Limits::default())
         });
-        let unpacked = self.stop.now().run_until_cancelled(unpacking).await;
+        let unpacked = self.engine.stop.now().run_until_cancelled(unpacking).await;
         let interrupted = || {
             let message = format!("interrupted while {} was unpacked", package.url());
             Failure::new(FailureClass::Cancelled, Phase::Unpack, message)
@@ -283,7 +277,14 @@ impl Pipeline {
         let unpacked = unpacked
             .ok_or_else(interrupted)?
             .map_err(|_| Halt::NotRun)?;
-        Ok(unpacked.map(|tree| tree.sha256))
+        match unpacked {
+            Ok(tree) => Ok(tree.sha256),
+            // Its content is what its digest says.
+            Err(error) => {
+                let failure = self.unpack_failure(package, sha256, &error);
+                Err(Halt::from(failure).of_step([]))
+            }
+        }
     }
 
     /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give
@@ -304,29 +305,29 @@ impl Pipeline {
     /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
     pub(super) async fn materialise(&self, inputs: &[Input]) -> Result<(), Halt> {
         for input in inputs {
-            let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Unpack);
-            if self.has_tree(input.tree).map_err(stored)? {
-                continue;
-            }
             let download = input.download.as_deref();
-            let unpack = async || {
-                self.unpack_now(&input.package, input.fetched.sha256, download)
-                    .await?
-                    .map_err(|error| {
-                        self.unpack_failure(&input.package, input.fetched.sha256, &error)
-                            .into()
-                    })
-            };
-            let unpacked = Box::pin(self.trees.run(input.tree, unpack)).await?;
-            if unpacked != input.tree {
-                let message = format!(
-                    "{} was unpacked to another tree than before; run `driverkit-matrix cache verify`",
-                    input.package.url()
-                );
-                return Err(Failure::new(FailureClass::Unpack, Phase::Unpack, message).into());
-            }
+            self.ensure(&input.package, &input.fetched, input.tree, download)
+                .await?;
         }
         Ok(())
+    }
+
+    async fn ensure(
+        &self,
+        package: &WantedPackage,
+        fetched: &Fetched,
+        tree: Sha256,
+        download: Option<&Download>,
+    ) -> Result<(), Halt> {
+        let unpack = Box::pin(async {
+            let tree = self.unpack_now(package, fetched.sha256, download).await?;
+            Ok(Work::of_tree(tree, TreeRole::Package))
+        });
+        let (step, phase) = (unpack_key(fetched.sha256), Phase::Unpack);
+        let trees = &self.engine.trees;
+        trees
+            .ensure(&[tree], &step, phase, package.url(), unpack)
+            .await
     }
 }
 
@@ -338,22 +339,4 @@ fn unpack_key(package: Sha256) -> KeyBuilder {
 pub fn was_unpacked(outcomes: &Outcomes, package: Sha256) -> bool {
     let outcome = outcomes.find(unpack_key(package).key());
     matches!(outcome, Ok(Some(outcome)) if matches!(outcome.result, StepResult::Tree { .. }))
-}
-
-/// A package as the fetcher takes it.
-pub(super) fn request_for(package: &WantedPackage) -> Request {
-    Request {
-        candidates: package.candidates.clone(),
-        sha256: package.sha256,
-        size_bytes: package.size_bytes,
-        kind: ContentKind::of_address(package.url()),
-    }
-}
-
-/// What a distribution publishes of a release in text, as the fetcher takes it.
-pub(super) fn request_for_text(published: &WantedPackage, kind: ContentKind) -> Request {
-    Request {
-        kind,
-        ..request_for(published)
-    }
 }

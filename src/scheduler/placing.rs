@@ -3,77 +3,129 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::artifact::{Ingredients, phase_of};
-use super::out_folder::Linked;
-use super::pipeline::Pipeline;
-use super::step::{Failed, Halt};
+use super::artifacts::{Ingredients, phase_of};
+use super::engine::Engine;
+use super::halt::{Failed, Halt, Mode};
+use super::out_folder::{Linked, OutFolder};
 use super::work::{Done, unexpected};
 use crate::cache::{ArtifactFacts, StepResult};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::failure::{Phase, Status};
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, blocking};
 use crate::kernel::Kernel;
-use crate::plan::{Build, BuildId};
+use crate::plan::{Build, BuildId, Names};
 use crate::report::log_path;
 use crate::verify;
 
 /// The further names of an artifact.
 #[derive(Default)]
-struct Names {
+struct FurtherNames {
     /// Those that it has.
     aliases: Vec<PathBuf>,
     /// The build whose artifact has the name by which the loader would ask for this one.
     name_taken_by: Option<BuildId>,
 }
 
-impl Pipeline {
+/// Puts what builds gave into the output folder.
+#[derive(Clone)]
+pub(super) struct Placing {
+    engine: Arc<Engine>,
+    out: Arc<OutFolder>,
+    /// The names by which the loader asks for kernels that lists name otherwise.
+    names: Arc<Names>,
+}
+
+impl Placing {
+    pub(super) fn new(engine: Arc<Engine>, out: OutFolder, names: Names) -> Self {
+        Self {
+            engine,
+            out: Arc::new(out),
+            names: Arc::new(names),
+        }
+    }
+
+    /// Writes down what the output folder holds.
+    pub(super) fn save(&self) -> Result<(), FileError> {
+        self.out.save()
+    }
+
     /// Whether an artifact of an earlier run cannot be used: neither the output folder nor the store has its content, or
     /// it is a module of another kernel, whatever led to that.
-    pub(super) fn is_lost(
+    pub(super) async fn is_lost(
         &self,
         ingredients: &Ingredients<'_>,
         artifact: Artifact,
         facts: &ArtifactFacts,
+        mode: Mode,
     ) -> Result<bool, Halt> {
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Store);
-        let tree = &ingredients.kernel.inspection.facts;
+        let kernel = ingredients.kernel.clone();
         let vermagic = facts.vermagic.as_deref().unwrap_or_default();
         if artifact == Artifact::Module
-            && vermagic.split_whitespace().next() != Some(&tree.uts_release)
+            && vermagic.split_whitespace().next() != Some(&kernel.inspection.facts.uts_release)
         {
             return Ok(true);
         }
+        let (out, store) = (self.out.clone(), self.engine.store.clone());
         let path = ingredients.build.artifact_path(artifact);
-        let is_placed = self.out.has(&path, facts.sha256, facts.size_bytes);
-        if is_placed.map_err(stored)? {
-            return Ok(false);
-        }
-        if !self.store.has_whole_blob(facts.sha256).map_err(stored)? {
-            return Ok(true);
-        }
-        if artifact != Artifact::Module {
-            return Ok(false);
-        }
-        // It is about to be published; the tree may be cleaned away, so its symbols are not compared again.
-        let bytes = fs::read(&self.store.blob_path(facts.sha256)).map_err(stored)?;
-        let expected = verify::ExpectedModule {
-            name: &ingredients.driver.facts.module_name,
-            architecture: ingredients.build.kernel.architecture,
-            tree,
-            symvers: None,
+        let (sha256, size_bytes) = (facts.sha256, facts.size_bytes);
+        let driver = ingredients.driver.facts.clone();
+        let architecture = ingredients.build.kernel.architecture;
+        let is_lost = move || {
+            if out.has(&path, sha256, size_bytes)? {
+                return Ok(false);
+            }
+            if !store.has_whole_blob(sha256)? {
+                return Ok(true);
+            }
+            if artifact != Artifact::Module {
+                return Ok(false);
+            }
+            // It is about to be published; the tree may be cleaned away, so its symbols are not compared again.
+            let bytes = fs::read(&store.blob_path(sha256))?;
+            let expected = verify::ExpectedModule {
+                name: &driver.module_name,
+                architecture,
+                tree: &kernel.inspection.facts,
+                symvers: None,
+            };
+            Ok(verify::verify_module(&bytes, &expected).is_err())
         };
-        Ok(verify::verify_module(&bytes, &expected).is_err())
+        mode.blocking(is_lost)
+            .await
+            .map_err(self.engine.stored(Phase::Store))
     }
 
-    /// The report of an artifact whose step has an outcome.
-    pub(super) fn finished(
+    /// The report of an artifact whose step has an outcome, or could not have one. What belongs into the output folder is
+    /// there then.
+    pub(super) async fn report(
         &self,
         build: &Build,
         artifact: Artifact,
-        done: &Done,
+        done: Result<Done, Halt>,
+        mode: Mode,
     ) -> ArtifactReport {
+        if mode == Mode::Lookup {
+            return self.report_now(build, artifact, done);
+        }
+        let (placing, build) = (self.clone(), build.clone());
+        blocking(move || placing.report_now(&build, artifact, done)).await
+    }
+
+    fn report_now(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        done: Result<Done, Halt>,
+    ) -> ArtifactReport {
+        match done {
+            Ok(done) => self.finished(build, artifact, &done),
+            Err(halt) => self.halted(build, artifact, None, halt),
+        }
+    }
+
+    fn finished(&self, build: &Build, artifact: Artifact, done: &Done) -> ArtifactReport {
         let facts = match done.result() {
             Ok(StepResult::Artifact(facts)) => facts,
             Ok(other) => {
@@ -83,7 +135,7 @@ impl Pipeline {
             Err(halt) => return self.halted(build, artifact, Some(done.key), halt),
         };
         match self.place(build, artifact, facts) {
-            Ok(Names {
+            Ok(FurtherNames {
                 aliases,
                 name_taken_by,
             }) => ArtifactReport {
@@ -104,7 +156,7 @@ impl Pipeline {
                 ..ArtifactReport::not_run(artifact)
             },
             Err(error) => {
-                let halt = self.steps.storage_failure(&error, Phase::Store);
+                let halt = self.engine.steps.storage_failure(&error, Phase::Store);
                 self.halted(build, artifact, Some(done.key), halt)
             }
         }
@@ -115,17 +167,17 @@ impl Pipeline {
         build: &Build,
         artifact: Artifact,
         facts: &ArtifactFacts,
-    ) -> Result<Names, FileError> {
+    ) -> Result<FurtherNames, FileError> {
         let path = build.artifact_path(artifact);
         self.out
-            .place(&self.store, &path, facts.sha256, facts.size_bytes)?;
+            .place(&self.engine.store, &path, facts.sha256, facts.size_bytes)?;
         let Some(alias) = self.names.alias(&build.kernel) else {
-            return Ok(Names::default());
+            return Ok(FurtherNames::default());
         };
         if let Some(kernel) = &alias.taken_by {
-            return Ok(Names {
+            return Ok(FurtherNames {
                 name_taken_by: Some(BuildId::of(&build.driver.version, kernel)),
-                ..Names::default()
+                ..FurtherNames::default()
             });
         }
         let of_rival = |kernel: &Arc<Kernel>| {
@@ -139,14 +191,14 @@ impl Pipeline {
         let rivals: Vec<PathBuf> = alias.rivals.iter().map(of_rival).collect();
         let alias = build.path_for(&alias.name, artifact);
         Ok(match self.out.link(&path, &alias, &rivals)? {
-            Linked::There => Names {
+            Linked::There => FurtherNames {
                 aliases: vec![alias],
-                ..Names::default()
+                ..FurtherNames::default()
             },
-            Linked::SingleFiles => Names::default(),
-            Linked::TakenBy(other) => Names {
+            Linked::SingleFiles => FurtherNames::default(),
+            Linked::TakenBy(other) => FurtherNames {
                 name_taken_by: BuildId::of_artifact(&other, &build.driver.module_name),
-                ..Names::default()
+                ..FurtherNames::default()
             },
         })
     }
@@ -160,10 +212,11 @@ impl Pipeline {
         is_cached: bool,
     ) -> Option<PathBuf> {
         let path = log_path(&build.artifact_path(artifact));
-        self.out.place_log(&self.store, &path, log, is_cached)
+        self.out
+            .place_log(&self.engine.store, &path, log, is_cached)
     }
 
-    pub(super) fn halted(
+    fn halted(
         &self,
         build: &Build,
         artifact: Artifact,
@@ -180,6 +233,7 @@ impl Pipeline {
             failure,
             log,
             is_cached,
+            ..
         } = failed;
         ArtifactReport {
             status: failure.class.status(),

@@ -4,15 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::checks::script_failure;
-use super::inspect::{Inspection, check_claims};
-use super::job::{JobRequest, LeftTree};
-use super::kernel_inputs::{Input, KernelInputs};
-use super::packages::request_for_text;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::engine::Engine;
+use super::files::{Files, request_for_text};
+use super::halt::{Halt, Mode};
+use super::inspect::{check_claims, tree_facts};
+use super::jobs::{JobRequest, LeftTree, script_failure};
+use super::kernel_tree::{
+    ConfigurationFacts, Inspection, KernelInputs, KernelSource, Origin, Preparation,
+};
+use super::memo::Memo;
+use super::packages::{Input, Packages};
 use super::toolchain::ChosenToolchain;
 use super::work::{Done, Work};
 use crate::cache::TreeRole;
@@ -20,71 +21,52 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::ContentKind;
-use crate::fs::{self, FileError};
+use crate::fs::{self, blocking};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::script::{self, PrepareSettings};
 use crate::source::single_folder;
-use crate::target::{SourceTree, Target};
-use crate::unpack::tree_digest_of_folder;
-use crate::verify;
+use crate::target::{SourceTree, Target, TargetError};
+use crate::unpack::{UnpackError, tree_digest_of_folder};
+use crate::verify::{self, read_kernel_tree};
 
-/// A kernel source, and what its header tree is to be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct KernelSource {
-    /// The archive of the source.
-    pub(super) input: Input,
-    /// The configuration's digest.
-    pub(super) configuration: Sha256,
-    /// What is read out of the configuration.
-    pub(super) facts: ConfigurationFacts,
-    /// What is particular to the target.
-    pub(super) tree: SourceTree,
-    /// What `UTS_RELEASE` can be, most probable first.
-    pub(super) uts_releases: Vec<String>,
+/// Makes header trees of kernel sources.
+pub(super) struct Preparer {
+    engine: Arc<Engine>,
+    files: Arc<Files>,
+    packages: Arc<Packages>,
+    /// The prepared trees, by the key of the step that made each.
+    known: Memo<Sha256, Arc<KernelInputs>>,
 }
 
-/// What is read out of a kernel's configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ConfigurationFacts {
-    /// The gcc that the configuration was made for, `12` or `4.9`, where it says so.
-    pub(super) gcc_version: Option<String>,
-    /// The clang that it was made for instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) clang_version: Option<String>,
-}
+impl Preparer {
+    pub(super) fn new(engine: Arc<Engine>, files: Arc<Files>, packages: Arc<Packages>) -> Self {
+        Self {
+            engine,
+            files,
+            packages,
+            known: Memo::default(),
+        }
+    }
 
-/// How a header tree is made of a kernel source.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Preparation {
-    source: Arc<KernelSource>,
-    toolchain: ChosenToolchain,
-    /// The folder that `make -C` is given.
-    folder: String,
-    script: String,
-}
-
-impl Pipeline {
     /// The source of a kernel whose tree is made of one, with its configuration.
-    pub(super) async fn kernel_source(
+    pub(super) async fn source(
         &self,
         target: &dyn Target,
         kernel: &Kernel,
         tree: SourceTree,
         mode: Mode,
     ) -> Result<KernelSource, Halt> {
-        let missing =
-            |problem: String| Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, problem);
         // Asked first: it costs nothing, and a source is large.
         let configuration = self.configuration(target, kernel, mode).await?;
         let facts = self
             .configuration_facts(kernel, configuration, mode)
             .await?;
-        let mut packages = target.header_packages(kernel, self.host).map_err(missing)?;
-        let package = packages
-            .pop()
-            .ok_or_else(|| missing(format!("kernel {kernel} names no kernel source")))?;
-        let (fetched, unpacked) = self.fetch_and_unpack(&package, mode).await?;
+        let mut packages = target.header_packages(kernel, self.engine.host)?;
+        let package = packages.pop().ok_or_else(|| {
+            TargetError::Unknown(format!("kernel {kernel} names no kernel source"))
+        })?;
+        let (fetched, unpacked) = self.packages.fetch_and_unpack(&package, mode).await?;
         let input = Input {
             tree: unpacked,
             package,
@@ -96,7 +78,7 @@ impl Pipeline {
             configuration,
             facts,
             tree,
-            uts_releases: target.uts_releases(kernel).map_err(missing)?,
+            uts_releases: target.uts_releases(kernel)?,
         })
     }
 
@@ -119,7 +101,7 @@ impl Pipeline {
             return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
         };
         let request = request_for_text(&published, ContentKind::Configuration);
-        Ok(self.fetch_unknown(&request, mode).await?.sha256)
+        Ok(self.files.fetch_unless_known(&request, mode).await?.sha256)
     }
 
     async fn configuration_facts(
@@ -130,7 +112,7 @@ impl Pipeline {
     ) -> Result<ConfigurationFacts, Halt> {
         let inputs = KeyBuilder::new("read configuration", 1).field("configuration", sha256);
         let work = async {
-            let text = self.configuration_text(kernel, sha256)?;
+            let text = self.configuration_text(kernel, sha256).await?;
             let text = String::from_utf8_lossy(&text);
             let facts = ConfigurationFacts {
                 gcc_version: verify::gcc_of_configuration(&text),
@@ -138,13 +120,17 @@ impl Pipeline {
             };
             Work::of_facts(&facts, Phase::Fetch)
         };
-        let done = self.steps.step(mode, Phase::Fetch, inputs, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Fetch, inputs, Box::pin(work))
+            .await?;
         done.facts(Phase::Fetch)
     }
 
     /// The content of a configuration, which whoever made the plan has put into the store.
-    fn configuration_text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
-        match fs::read(&self.store.blob_path(sha256)) {
+    async fn configuration_text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
+        let path = self.engine.store.blob_path(sha256);
+        match blocking(move || fs::read(&path)).await {
             Ok(text) => Ok(text),
             Err(error) if error.is_not_found() => {
                 let message = format!(
@@ -153,7 +139,7 @@ impl Pipeline {
                 );
                 Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into())
             }
-            Err(error) => Err(self.steps.storage_failure(&error, Phase::Fetch)),
+            Err(error) => Err(self.engine.steps.storage_failure(&error, Phase::Fetch)),
         }
     }
 
@@ -169,11 +155,14 @@ impl Pipeline {
         let preparation = preparation(build, source, toolchain)?;
         let inputs = preparation.key(build);
         let key = inputs.key();
-        if let Some(known) = self.prepared.get(&key) {
+        if let Some(known) = self.known.get(&key) {
             return Ok((known, None));
         }
         let work = self.prepare_now(build, &preparation);
-        let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Prepare, inputs, Box::pin(work))
+            .await?;
         let tree = done.tree(Phase::Prepare)?;
         let inspection = self
             .inspect_prepared(build, tree, &preparation, mode)
@@ -183,27 +172,33 @@ impl Pipeline {
             inputs: vec![source.input.clone()],
             build_folder: inspection.build_folder.clone(),
             inspection,
-            preparation: Some(Arc::new(preparation)),
-            adaptation: None,
+            origin: Origin::Prepared(Arc::new(preparation)),
         });
-        self.prepared.put(key, kernel.clone());
+        self.known.put(key, kernel.clone());
         Ok((kernel, done.is_own.then_some(done)))
     }
 
     async fn prepare_now(&self, build: &Build, preparation: &Preparation) -> Result<Work, Halt> {
-        self.may_begin(Mode::Run)?;
+        self.engine.may_begin(Mode::Run)?;
         let source = &preparation.source;
-        self.materialise(std::slice::from_ref(&source.input))
+        self.packages
+            .materialise(std::slice::from_ref(&source.input))
             .await?;
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
-        let folder = single_folder(&self.store.tree_path(source.input.tree)).map_err(stored)?;
-        if !(folder.join("Makefile").is_file() && folder.join("Kbuild").is_file()) {
+        let stored = self.engine.stored(Phase::Prepare);
+        let tree = self.engine.store.tree_path(source.input.tree);
+        let looked = blocking(move || {
+            let folder = single_folder(&tree)?;
+            let is_source = folder.join("Makefile").is_file() && folder.join("Kbuild").is_file();
+            Ok((folder, is_source))
+        });
+        let (folder, is_source) = looked.await.map_err(stored)?;
+        if !is_source {
             let message = format!(
                 "{} holds no kernel source: there is no Makefile with Kbuild in its top folder",
                 source.input.fetched.url
             );
             let failure = Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message);
-            return self.own_failure([source.input.tree], failure.into());
+            return Err(Halt::from(failure).of_step([source.input.tree]));
         }
         let request = JobRequest {
             phase: Phase::Prepare,
@@ -216,38 +211,46 @@ impl Pipeline {
                     target: script::KERNEL_SOURCE.into(),
                 },
                 Mount {
-                    source: self.configuration_tree(build, source.configuration)?,
+                    source: self.configuration_tree(build, source.configuration).await?,
                     target: script::CONFIGURATION.into(),
                 },
             ],
         };
-        let result = self.run_job(build, &request).await?;
+        let result = self.engine.jobs.run(build, &request).await?;
         let left = LeftTree {
             folder: script::PREPARED_TREE,
             what: "header tree",
             role: TreeRole::Prepared,
         };
-        self.tree_work(&request, &result, &left)
+        let jobs = &self.engine.jobs;
+        jobs.tree_work(request.phase, result, left).await
     }
 
     /// A folder of the store with nothing but the configuration, for a job to see.
-    fn configuration_tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
-        let work = self.store.temporary_folder().map_err(stored)?;
-        let folder = work.path().join("configuration");
-        let text = self.configuration_text(&build.kernel, sha256)?;
-        fs::write(&folder.join(script::CONFIGURATION_FILE), text).map_err(stored)?;
-        let tree = tree_digest_of_folder(&folder).map_err(|error| {
-            Failure::new(
-                FailureClass::Infrastructure,
-                Phase::Prepare,
-                error.to_string(),
-            )
+    async fn configuration_tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
+        let text = self.configuration_text(&build.kernel, sha256).await?;
+        let store = self.engine.store.clone();
+        let write = move || -> Result<_, UnpackError> {
+            let work = store.temporary_folder()?;
+            let folder = work.path().join("configuration");
+            fs::write(&folder.join(script::CONFIGURATION_FILE), text)?;
+            let tree = tree_digest_of_folder(&folder)?;
+            Ok((work, folder, tree))
+        };
+        let (work, folder, tree) = blocking(write).await.map_err(|error| match error {
+            UnpackError::File(error) => self.engine.stored(Phase::Prepare)(error),
+            error => {
+                let class = FailureClass::Infrastructure;
+                Failure::new(class, Phase::Prepare, error.to_string()).into()
+            }
         })?;
-        if !self.has_tree(tree).map_err(stored)? {
-            self.store.put_tree(&folder, tree).map_err(stored)?;
+        if !self.engine.trees.has(tree, Phase::Prepare).await? {
+            let store = self.engine.store.clone();
+            let put = blocking(move || store.put_tree(&folder, tree)).await;
+            put.map_err(self.engine.stored(Phase::Prepare))?;
         }
-        Ok(self.store.tree_path(tree))
+        drop(work);
+        Ok(self.engine.store.tree_path(tree))
     }
 
     async fn inspect_prepared(
@@ -263,11 +266,10 @@ impl Pipeline {
             .field("kernel folder", &preparation.folder)
             .field("tree", tree);
         let work = async {
-            self.materialise_prepared(build, tree, preparation).await?;
-            let facts = match self.read_tree(&self.store.tree_path(tree), inside) {
-                Ok(facts) => facts,
-                Err(halt) => return self.own_failure([tree], halt),
-            };
+            self.materialise_tree(build, tree, preparation).await?;
+            let (root, folder) = (self.engine.store.tree_path(tree), inside.to_owned());
+            let read = blocking(move || read_kernel_tree(&root, &folder)).await;
+            let facts = tree_facts(&self.engine, read).map_err(|halt| halt.of_step([tree]))?;
             let inspection = Inspection {
                 mounts: vec![(tree, inside.to_owned())],
                 build_folder: build_folder.to_owned(),
@@ -277,53 +279,39 @@ impl Pipeline {
             };
             Work::of_facts(&inspection, Phase::Prepare)
         };
-        let done = self.steps.step(mode, Phase::Prepare, inputs, work).await?;
+        let done = self
+            .engine
+            .step(mode, Phase::Prepare, inputs, Box::pin(work))
+            .await?;
         done.facts(Phase::Prepare)
     }
 
-    /// Makes sure that all trees of a kernel are in the store, making those again that were cleaned away.
-    pub(super) async fn materialise_kernel(
+    /// Makes sure that the trees of a prepared kernel are in the store, making those again that were cleaned away.
+    pub(super) async fn materialise(
         &self,
         build: &Build,
         kernel: &KernelInputs,
+        preparation: &Preparation,
     ) -> Result<(), Halt> {
-        if let Some(adaptation) = &kernel.adaptation {
-            return self.materialise_adapted(build, adaptation).await;
-        }
-        let Some(preparation) = &kernel.preparation else {
-            return self.materialise(&kernel.inputs).await;
-        };
         for (tree, _) in &kernel.inspection.mounts {
-            self.materialise_prepared(build, *tree, preparation).await?;
+            self.materialise_tree(build, *tree, preparation).await?;
         }
         Ok(())
     }
 
-    async fn materialise_prepared(
+    async fn materialise_tree(
         &self,
         build: &Build,
         tree: Sha256,
         preparation: &Preparation,
     ) -> Result<(), Halt> {
-        let stored = |error: FileError| self.steps.storage_failure(&error, Phase::Prepare);
-        if !self.has_tree(tree).map_err(stored)? {
-            let again = async || {
-                let prepared = self.prepare_now(build, preparation).await?;
-                prepared.into_tree(Phase::Prepare)
-            };
-            let found = Box::pin(self.trees.run(tree, again)).await?;
-            if found != tree {
-                let message = format!(
-                    "the kernel source of {} was prepared to another tree than before; run \
-                     `driverkit-matrix cache verify`",
-                    build.kernel
-                );
-                return Err(
-                    Failure::new(FailureClass::Infrastructure, Phase::Prepare, message).into(),
-                );
-            }
-        }
-        Ok(())
+        let whose = format!("the kernel source of {}", build.kernel);
+        let prepare = self.prepare_now(build, preparation);
+        let (step, phase) = (preparation.key(build), Phase::Prepare);
+        let trees = &self.engine.trees;
+        trees
+            .ensure(&[tree], &step, phase, whose, Box::pin(prepare))
+            .await
     }
 }
 

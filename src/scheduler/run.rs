@@ -1,31 +1,32 @@
 //! The run: first what the cache knows, then the rest, longest first, until all is done or the run is stopped.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rayon::prelude::*;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::artifact::phase_of;
+use super::artifacts::phase_of;
+use super::builds::Builds;
+use super::engine::Engine;
 use super::events::Events;
-use super::memo::{Memo, Retries};
+use super::halt::Mode;
+use super::jobs::{JobSettings, Jobs};
 use super::order::{History, longest_first};
 use super::out_folder::OutFolder;
-use super::pipeline::{Pipeline, kernel_name};
-use super::step::{Asked, Mode, RetryClasses, StepRunner};
+use super::reproduce::Reproduce;
+use super::step::{Asked, RetryClasses, StepRunner};
 use super::stop::{Stop, StopReason};
 use super::toolchain::Toolchains;
-use super::trees::CheckedTrees;
+use super::trees::Trees;
 use crate::cache::Outcomes;
 use crate::driver::Artifact;
 use crate::event::{BuildReport, EventKind};
 use crate::executor::Executor;
 use crate::failure::{Failure, FailureClass, Phase, Status};
-use crate::fetch::{Fetcher, SingleFlight};
+use crate::fetch::Fetcher;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::{Build, BuildId, Plan};
@@ -72,18 +73,9 @@ pub struct RunSettings {
     pub reproduce: Reproduce,
 }
 
-/// The command line that does one build again, for the first line of its logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reproduce {
-    /// `rebuild BUILD` and these words.
-    Rebuild(Vec<String>),
-    /// These words: the command does one build anyway.
-    Same(Vec<String>),
-}
-
 /// A run of a plan.
 pub struct Run {
-    pipeline: Arc<Pipeline>,
+    builds: Arc<Builds>,
     settings: RunSettings,
     found: Vec<Arc<BuildReport>>,
     missing: Vec<Build>,
@@ -131,29 +123,25 @@ impl RunResult {
 impl Run {
     /// Takes the builds of a plan, and asks the cache for each; opens no connection and starts nothing.
     pub fn look_up(parts: Parts, settings: RunSettings, plan: &Plan) -> Self {
-        let pipeline = Arc::new(pipeline(parts, &settings, plan));
+        let steps = steps(&parts);
         if settings.retry.compiles_again() {
-            pipeline.steps.retry(settings.retry.clone());
+            steps.retry(settings.retry.clone());
         }
+        let builds = Arc::new(builds_of(parts, &settings, plan, steps));
         // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
         let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
-        let look_up = |builds: &[Build]| -> Vec<Option<BuildReport>> {
+        let look_up = |of_kernel: &[Build]| -> Vec<Option<BuildReport>> {
             let look_up_one = |build| {
-                let report = pipeline
-                    .build(build, Mode::Lookup)
-                    .now_or_never()
-                    .flatten()?;
+                let report = builds.build(build, Mode::Lookup).now_or_never().flatten()?;
                 if has_failure_of(&report, &settings.retry) {
-                    pipeline.retried_kernels.put(kernel_name(build), ());
-                    let driver = build.driver.version.clone();
-                    pipeline.retried_drivers.put(driver, ());
+                    builds.doubt(build);
                     return None;
                 }
                 Some(report)
             };
-            let found = builds.iter().map(look_up_one).collect();
-            if let Some(build) = builds.first() {
-                pipeline.kernels.remove(&kernel_name(build));
+            let found = of_kernel.iter().map(look_up_one).collect();
+            if let Some(build) = of_kernel.first() {
+                builds.forget_kernel(build);
             }
             found
         };
@@ -170,13 +158,13 @@ impl Run {
                 None => missing.push(build.clone()),
             }
         }
-        pipeline.steps.forget_shared();
-        pipeline.steps.retry(settings.retry.clone());
+        builds.engine().steps.forget_shared();
+        builds.engine().steps.retry(settings.retry.clone());
         // They hold failures that may be done again.
-        pipeline.sources.clear();
+        builds.forget_sources();
         longest_first(&mut missing, &settings.history);
         Self {
-            pipeline,
+            builds,
             settings,
             found,
             missing,
@@ -186,7 +174,7 @@ impl Run {
     /// Allows more jobs at once than the settings do.
     pub fn allow_jobs(&mut self, jobs: usize) {
         let more = jobs.saturating_sub(self.settings.jobs.max(1));
-        self.pipeline.compile_slots.add_permits(more);
+        self.builds.engine().jobs.add_slots(more);
         self.settings.jobs = self.settings.jobs.max(jobs);
     }
 
@@ -198,11 +186,12 @@ impl Run {
     /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
     pub async fn finish(self, executor: Option<Arc<dyn Executor>>) -> Result<RunResult, FileError> {
         let Self {
-            pipeline,
+            builds,
             settings,
             found,
             missing,
         } = self;
+        let engine = builds.engine();
         let mut result = RunResult::default();
         let note = |result: &mut RunResult, report: Arc<BuildReport>| {
             result.add(&report);
@@ -211,16 +200,15 @@ impl Run {
                 .iter()
                 .any(|artifact| artifact.failure.is_some());
             if settings.fail_fast && has_failure {
-                pipeline.stop.request(StopReason::FailFast);
+                engine.stop.request(StopReason::FailFast);
             }
-            pipeline.events.send(EventKind::BuildFinished(report));
+            engine.events.send(EventKind::BuildFinished(report));
         };
         for report in found {
             note(&mut result, report);
         }
         if let Some(executor) = executor {
-            // Set once: nothing asked for it before.
-            drop(pipeline.executor.set(executor));
+            engine.jobs.set_executor(executor);
         }
         let mut queue = missing.into_iter();
         let mut running = JoinSet::new();
@@ -231,20 +219,20 @@ impl Run {
         tokio::pin!(deadline);
         let mut is_announced = false;
         let given_up = async {
-            pipeline.stop.now().cancelled().await;
+            engine.stop.now().cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::pin!(given_up);
         loop {
-            while running.len() < window && !pipeline.stop.no_new().is_cancelled() {
+            while running.len() < window && !engine.stop.no_new().is_cancelled() {
                 let Some(build) = queue.next() else { break };
-                pipeline
+                engine
                     .events
                     .send(EventKind::BuildStarted { build: build.id() });
-                let pipeline = pipeline.clone();
+                let builds = builds.clone();
                 let name = build.clone();
                 let task = running.spawn(async move {
-                    let report = pipeline.build(&build, Mode::Run).await;
+                    let report = builds.build(&build, Mode::Run).await;
                     report.unwrap_or_else(|| BuildReport::not_run(&build))
                 });
                 names.insert(task.id(), name);
@@ -263,13 +251,13 @@ impl Run {
                     }
                     None => break,
                 },
-                () = pipeline.stop.no_new().cancelled(), if !is_announced => {
+                () = engine.stop.no_new().cancelled(), if !is_announced => {
                     is_announced = true;
-                    let reason = pipeline.stop.reason().map_or("stopped", StopReason::as_str);
-                    pipeline.events.send(EventKind::Stopping { reason: reason.to_owned() });
+                    let reason = engine.stop.reason().map_or("stopped", StopReason::as_str);
+                    engine.events.send(EventKind::Stopping { reason: reason.to_owned() });
                 }
-                () = &mut deadline, if settings.deadline.is_some() && !pipeline.stop.no_new().is_cancelled() => {
-                    pipeline.stop.request(StopReason::Deadline);
+                () = &mut deadline, if settings.deadline.is_some() && !engine.stop.no_new().is_cancelled() => {
+                    engine.stop.request(StopReason::Deadline);
                 }
                 () = &mut given_up => break,
             }
@@ -282,8 +270,8 @@ impl Run {
         for build in queue {
             note(&mut result, Arc::new(BuildReport::not_run(&build)));
         }
-        result.stopped = pipeline.stop.reason();
-        pipeline.out.save()?;
+        result.stopped = engine.stop.reason();
+        builds.save()?;
         Ok(result)
     }
 }
@@ -323,48 +311,52 @@ fn failed(build: &Build, failure_of: impl Fn(Artifact) -> Failure) -> BuildRepor
     report
 }
 
-fn pipeline(parts: Parts, settings: &RunSettings, plan: &Plan) -> Pipeline {
-    let outcomes = Outcomes::new(parts.store.root());
-    Pipeline {
-        run_id: parts.run_id,
+fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunner) -> Builds {
+    let steps = Arc::new(steps);
+    let trees = Arc::new(Trees::new(parts.store.clone(), steps.clone()));
+    let jobs = Jobs::new(
+        JobSettings {
+            run_id: parts.run_id,
+            slots: settings.jobs,
+            fail_fast: settings.fail_fast,
+            proxy: parts.fetcher.proxy().map(str::to_owned),
+            reproduce: settings.reproduce.clone(),
+        },
+        parts.store.clone(),
+        steps.clone(),
+        parts.events.clone(),
+        parts.stop.clone(),
+    );
+    let engine = Engine {
         host: parts.host,
-        steps: StepRunner::new(outcomes, parts.stop.clone()),
         store: parts.store,
+        steps,
+        trees,
+        jobs,
         fetcher: parts.fetcher,
-        toolchains: parts.toolchains,
-        executor: OnceLock::new(),
-        out: parts.out,
         events: parts.events,
         stop: parts.stop,
-        fail_fast: settings.fail_fast,
-        compile_slots: Semaphore::new(settings.jobs.max(1)),
-        // Unpacking is bound by the disk as much as by processors.
-        unpack_slots: Semaphore::new(settings.jobs.clamp(1, 4)),
-        trees: SingleFlight::default(),
-        checked_trees: CheckedTrees::default(),
-        sources: Memo::default(),
-        configured: Memo::default(),
-        kernels: Memo::default(),
-        kernel_flights: SingleFlight::default(),
-        prepared: Memo::default(),
-        check_locks: super::checks::Locks::default(),
-        pulls: SingleFlight::default(),
-        retries: Retries::default(),
-        retried_kernels: Memo::default(),
-        retried_drivers: Memo::default(),
-        told: Memo::default(),
-        infrastructure_failures: AtomicU32::new(0),
-        names: plan.names.clone(),
-        reproduce: settings.reproduce.clone(),
-    }
+    };
+    // Unpacking is bound by the disk as much as by processors.
+    let unpack_slots = settings.jobs.clamp(1, 4);
+    let (toolchains, out, names) = (parts.toolchains, parts.out, plan.names.clone());
+    Builds::new(Arc::new(engine), toolchains, out, names, unpack_slots)
+}
+
+fn steps(parts: &Parts) -> StepRunner {
+    let outcomes = Outcomes::new(parts.store.root());
+    StepRunner::new(outcomes, parts.stop.clone())
 }
 
 /// The steps of one build, each with what goes into its key and what is known of it; opens no connection and starts
 /// nothing. Where a step is not known, those that depend on it cannot be named and are missing from the list.
 pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build) -> Vec<Asked> {
-    let mut pipeline = pipeline(parts, settings, plan);
-    pipeline.steps.start_trace();
+    let steps = steps(&parts).with_trace();
+    let builds = builds_of(parts, settings, plan, steps);
     // It waits for nothing, since nothing may begin.
-    let _ = pipeline.ask_only(build).now_or_never();
-    pipeline.steps.trace()
+    let _ = builds.ask_only(build).now_or_never();
+    builds.engine().steps.trace()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One cached step: asks the cache, does the work if it must, keeps the outcome.
 //!
-//! This is the one piece of code that decides between "there already" and "do it"; every step of the pipeline goes
+//! This is the one piece of code that decides between "there already" and "do it"; every step of a build goes
 //! through [`StepRunner::step`].
 
 use std::collections::{BTreeSet, HashSet};
@@ -14,56 +14,15 @@ use crate::cache::{FAILURE_RULES, Outcome, Outcomes, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
-use crate::fs::{FileError, Lock};
+use crate::fs::{FileError, Lock, blocking};
 
+use super::halt::{Halt, Mode};
 use super::memo::Memo;
 use super::stop::{Stop, StopReason};
 use super::work::{Done, Work};
 
 /// How many outcomes are remembered that several builds in a row ask for.
 const SHARED_OUTCOMES: usize = 4096;
-
-/// Why a step gave no outcome.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Halt {
-    /// Only a look into the cache was allowed, and the outcome is not there.
-    Missing,
-    /// The step failed.
-    Failed(Box<Failed>),
-    /// The run stops; the step did not begin.
-    NotRun,
-}
-
-/// A failed step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failed {
-    /// What went wrong.
-    pub failure: Failure,
-    /// The digest of the compressed log of the job that failed.
-    pub log: Option<Sha256>,
-    /// Whether it failed in an earlier run.
-    pub is_cached: bool,
-}
-
-impl From<Failure> for Halt {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(Box::new(Failed {
-            failure,
-            log: None,
-            is_cached: false,
-        }))
-    }
-}
-
-/// Whether steps that are not in the cache are done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They are.
-    Run,
-    /// The cache is only asked: nothing is fetched, started or kept. Artifacts that the store holds are put to where
-    /// they belong.
-    Lookup,
-}
 
 /// Which kept outcomes are done again: `--retry`, `rebuild`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,15 +110,25 @@ impl StepRunner {
         }
     }
 
+    /// Whether something new may begin.
+    pub(super) fn may_begin(&self, mode: Mode) -> Result<(), Halt> {
+        match mode {
+            Mode::Lookup => Err(Halt::Missing),
+            Mode::Run if self.stop.no_new().is_cancelled() => Err(Halt::NotRun),
+            Mode::Run => Ok(()),
+        }
+    }
+
     /// Does kept failures of these classes again from now on.
     pub(super) fn retry(&self, classes: RetryClasses) {
         // Set once.
         drop(self.retry.set(classes));
     }
 
-    /// Writes down every step that is asked for from now on.
-    pub(super) fn start_trace(&mut self) {
+    /// The same, writing down every step that is asked for.
+    pub(super) fn with_trace(mut self) -> Self {
         self.trace = Some(Mutex::default());
+        self
     }
 
     /// The steps that were asked for, in order.
@@ -175,10 +144,16 @@ impl StepRunner {
         &self.outcomes
     }
 
+    /// Forgets what is kept under a key.
+    pub(super) async fn forget(&self, key: Sha256, mode: Mode, phase: Phase) -> Result<(), Halt> {
+        let outcomes = self.outcomes.clone();
+        let removed = mode.blocking(move || outcomes.remove(key)).await;
+        removed.map_err(self.stored(phase))
+    }
+
     /// The outcome under the key of `inputs`, from the cache or from `work`. `phase` is what a failure of the
-    /// cache itself is reported under. A deterministic failure of the step's own is an outcome like any other: `work`
-    /// returns it as `Ok` with [`StepResult::Failure`] inside, and it is kept. What `work` returns as `Err` never is:
-    /// it says that the step's inputs could not be made ready.
+    /// cache itself is reported under. What `work` returns as `Err` is never kept: it says that the step's inputs could
+    /// not be made ready. Failures of the step's own are outcomes ([`super::trees::Trees::settle`]).
     pub(super) async fn step(
         &self,
         mode: Mode,
@@ -196,23 +171,25 @@ impl StepRunner {
         let is_own = AtomicBool::new(false);
         let flight = async || {
             is_own.store(true, Ordering::Relaxed);
-            let _lock = self.lock(key, phase).await?;
+            let _lock = self.lock(&inputs, phase).await?;
             // Another build or process may have done it meanwhile.
             if let Some(done) = self.find(&inputs, phase)? {
                 return Ok(done);
             }
             let work = work.await?;
-            self.keep(inputs, key, work, phase)
+            self.keep(inputs, work, phase).await
         };
-        let mut done = self.flights.run(key, flight).await?;
+        // On the heap, since steps rest on steps.
+        let mut done = Box::pin(self.flights.run(key, flight)).await?;
         done.is_own &= is_own.load(Ordering::Relaxed);
         Ok(done)
     }
 
-    /// Waits until no other process works on the step with this key, or the run stops. Never take two at once.
-    pub(super) async fn lock(&self, key: Sha256, phase: Phase) -> Result<Lock, Halt> {
-        let outcomes = self.outcomes.clone();
-        let locked = tokio::task::spawn_blocking(move || outcomes.lock(key));
+    /// Waits until no other process works on the step with these inputs, or the run stops. Who works on a step may take
+    /// the locks of those that it rests on, which are of other kinds.
+    pub(super) async fn lock(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Lock, Halt> {
+        let (outcomes, inputs) = (self.outcomes.clone(), inputs.clone());
+        let locked = tokio::task::spawn_blocking(move || outcomes.lock(&inputs));
         tokio::select! {
             locked = locked => match locked {
                 Ok(lock) => lock.map_err(|error| self.storage_failure(&error, phase)),
@@ -222,22 +199,23 @@ impl StepRunner {
         }
     }
 
-    pub(super) fn keep(
+    /// Keeps what the work of a step gave, unless it is a failure that the same inputs need not give again.
+    pub(super) async fn keep(
         &self,
         inputs: KeyBuilder,
-        key: Sha256,
         work: Work,
         phase: Phase,
     ) -> Result<Done, Halt> {
-        let outcome = Outcome {
+        let key = inputs.key();
+        let outcome = Arc::new(Outcome {
             inputs,
             result: work.result,
             log: work.log,
-            wall: work.wall,
-            cpu: work.cpu,
-            peak_memory_bytes: work.peak_memory_bytes,
+            wall: work.used.wall,
+            cpu: work.used.cpu,
+            peak_memory_bytes: work.used.peak_memory_bytes,
             failure_rules: FAILURE_RULES,
-        };
+        });
         let is_kept = match &outcome.result {
             StepResult::Failure(failure) => failure.class.is_deterministic(),
             _ => true,
@@ -246,14 +224,14 @@ impl StepRunner {
             let is_known = self.retry.get().is_some_and(|retry| retry.keeps_known)
                 && self.read(key, phase)?.is_some();
             if !is_known {
-                self.outcomes
-                    .put(&outcome)
-                    .map_err(|error| self.storage_failure(&error, phase))?;
+                let (outcomes, outcome) = (self.outcomes.clone(), outcome.clone());
+                let kept = blocking(move || outcomes.put(&outcome)).await;
+                kept.map_err(self.stored(phase))?;
                 self.made().insert(key);
             }
         }
         Ok(Done {
-            outcome: Arc::new(outcome),
+            outcome,
             key,
             is_cached: false,
             is_own: true,
@@ -328,6 +306,11 @@ impl StepRunner {
 
     fn made(&self) -> MutexGuard<'_, HashSet<Sha256>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Self::storage_failure`] of one phase, for `map_err`.
+    pub(super) fn stored(&self, phase: Phase) -> impl Fn(FileError) -> Halt + Copy {
+        move |error| self.storage_failure(&error, phase)
     }
 
     /// The failure of a build whose files could not be read or written; a full disk stops the run.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
 use crate::digest::Sha256;
 use crate::event::ToolchainReport;
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::SingleFlight;
 use crate::image::{self, BuiltImage, Catalogue, ForeignImages, GccVersion, Maker, Offer, Wanted};
 use crate::kernel::Architecture;
 use crate::plan::Build;
@@ -87,7 +89,7 @@ impl BuilderImages {
     }
 
     /// The image that the command line or the matrix names for a build.
-    pub(super) fn named<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
+    fn named<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
         let name = self.named.as_ref().or(build.settings.image.as_ref());
         name.map(String::as_str)
     }
@@ -135,11 +137,41 @@ impl BuilderImages {
     }
 }
 
-impl Pipeline {
+/// Chooses toolchains for builds.
+pub(super) struct ToolchainChooser {
+    engine: Arc<Engine>,
+    toolchains: Toolchains,
+    /// The images of others that are pulled, by name.
+    pulls: SingleFlight<String, Sha256, Halt>,
+}
+
+impl ToolchainChooser {
+    /// Chooses among `toolchains`.
+    pub(super) fn new(engine: Arc<Engine>, toolchains: Toolchains) -> Self {
+        Self {
+            engine,
+            toolchains,
+            pulls: SingleFlight::default(),
+        }
+    }
+
+    /// What there is to choose from.
+    pub(super) fn toolchains(&self) -> &Toolchains {
+        &self.toolchains
+    }
+
+    /// The image that the command line or the matrix names for a build.
+    pub(super) fn image_of<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
+        match &self.toolchains {
+            Toolchains::Images(images) => images.named(build),
+            Toolchains::Host { .. } => None,
+        }
+    }
+
     /// Chooses for one build: the compiler that the matrix demands, else the kernel's own (`own_gcc`, where its tree
     /// or configuration names it), else driverkit's table; of what the images have, that version or, unless it is
     /// demanded, the nearest lower one. An image of others that was never used is pulled, to know what it is.
-    pub(super) async fn toolchain(
+    pub(super) async fn choose(
         &self,
         build: &Build,
         own_gcc: Option<&str>,
@@ -154,7 +186,7 @@ impl Pipeline {
             is_demanded: build.settings.gcc.is_some(),
             target: &build.kernel.target,
             architecture: build.kernel.architecture,
-            host: self.host,
+            host: self.engine.host,
         };
         let (offer, reason) = match &self.toolchains {
             Toolchains::Images(images) => images.choose(build, &wanted).map_err(failed)?,
@@ -168,13 +200,13 @@ impl Pipeline {
                     &compiler.command,
                     &compiler.cross_prefix,
                     build.kernel.architecture,
-                    self.host,
+                    self.engine.host,
                 ),
                 Maker::Driverkit => Compilers::new(
                     &format!("/usr/bin/gcc-{gcc_used}"),
                     "",
                     build.kernel.architecture,
-                    self.host,
+                    self.engine.host,
                 ),
             },
             report: ToolchainReport {
@@ -214,7 +246,7 @@ impl Pipeline {
         let identity = if let Some(known) = images.foreign.identity(&offer.image) {
             known
         } else {
-            self.may_begin(mode)?;
+            self.engine.may_begin(mode)?;
             let pulled = || self.pull(images, &offer.image);
             self.pulls.run(offer.image.clone(), pulled).await?
         };
@@ -230,13 +262,15 @@ impl Pipeline {
         let Toolchains::Images(images) = &self.toolchains else {
             return Err(failed(format!("executor `local` has no image {name}")));
         };
-        self.of_offer(&images.offer_of(name, self.host), mode).await
+        self.of_offer(&images.offer_of(name, self.engine.host), mode)
+            .await
     }
 
     async fn pull(&self, images: &BuilderImages, name: &str) -> Result<Sha256, Halt> {
-        let executor = self.executor.get().ok_or(Halt::NotRun)?;
+        let executor = self.engine.jobs.executor()?;
         let pulled = executor.pull(name, false).await;
-        let identity = pulled.map_err(|error| self.executor_failure(&error, Phase::Toolchain))?;
+        let identity =
+            pulled.map_err(|error| self.engine.jobs.executor_failure(&error, Phase::Toolchain))?;
         let kept = images.foreign.keep_identity(name, identity);
         kept.map_err(|error| {
             Failure::new(
@@ -250,7 +284,7 @@ impl Pipeline {
 
     /// What drivers are configured with: no compiler has a part in it, so it is the same for all kernels, namely
     /// the first image that is built, or where none is, the first of others.
-    pub(super) async fn configure_toolchain(&self, mode: Mode) -> Result<Toolchain, Halt> {
+    pub(super) async fn for_configuring(&self, mode: Mode) -> Result<Toolchain, Halt> {
         let images = match &self.toolchains {
             Toolchains::Images(images) => images,
             Toolchains::Host { identity, .. } => {
@@ -260,7 +294,7 @@ impl Pipeline {
             }
         };
         let is_usable = |offer: &&Offer| {
-            offer.host == self.host
+            offer.host == self.engine.host
                 && match &offer.maker {
                     Maker::Own { name, .. } => matches!(images.built.get(name), Some(Ok(_))),
                     Maker::Driverkit => offer.target.is_none(),
@@ -282,7 +316,7 @@ impl Pipeline {
         });
         let offer = match (found, &images.named) {
             (Some(offer), _) => offer.clone(),
-            (None, Some(name)) => images.offer_of(name, self.host),
+            (None, Some(name)) => images.offer_of(name, self.engine.host),
             (None, None) => {
                 let message = "no builder image is built; run `driverkit-matrix images build`";
                 return Err(Failure::new(FailureClass::Image, Phase::Configure, message).into());

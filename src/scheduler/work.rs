@@ -1,14 +1,14 @@
 //! What the work of a step gives, and what is read of it once it is kept.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::step::{Failed, Halt};
+use super::halt::{Failed, Halt};
 use crate::cache::{Outcome, StepResult, TreeRole};
 use crate::digest::Sha256;
+use crate::executor::Resources;
 use crate::failure::{Failure, FailureClass, Phase};
 
 /// What the work of a step gives: everything of an [`Outcome`] but the key's fields.
@@ -18,12 +18,8 @@ pub(super) struct Work {
     pub(super) result: StepResult,
     /// The digest of the compressed log.
     pub(super) log: Option<Sha256>,
-    /// Wall time.
-    pub(super) wall: Duration,
-    /// Processor time.
-    pub(super) cpu: Option<Duration>,
-    /// Peak memory in bytes.
-    pub(super) peak_memory_bytes: Option<u64>,
+    /// What its job used.
+    pub(super) used: Resources,
 }
 
 impl Work {
@@ -32,9 +28,7 @@ impl Work {
         Self {
             result,
             log: None,
-            wall: Duration::ZERO,
-            cpu: None,
-            peak_memory_bytes: None,
+            used: Resources::default(),
         }
     }
 
@@ -49,14 +43,6 @@ impl Work {
             Failure::new(FailureClass::Infrastructure, phase, error.to_string())
         })?;
         Ok(Self::plain(StepResult::Facts(value)))
-    }
-
-    /// The tree that it gave, of work that is done again because its tree was cleaned away.
-    pub(super) fn into_tree(self, phase: Phase) -> Result<Sha256, Halt> {
-        match self.result {
-            StepResult::Failure(failure) => Err(failure.into()),
-            result => tree_of(&result, phase),
-        }
     }
 }
 
@@ -81,6 +67,7 @@ impl Done {
                 failure: failure.clone(),
                 log: self.outcome.log,
                 is_cached: self.is_cached,
+                own: None,
             }))),
             result => Ok(result),
         }

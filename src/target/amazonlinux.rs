@@ -1,9 +1,9 @@
 //! Amazon Linux: four targets, one file. The first generation's repositories are frozen; the others keep every file
 //! under a digest that no rule gives.
 
-use super::Series;
 use super::gcc;
 use super::rpm::KernelDevel;
+use super::{Series, TargetError};
 use crate::kernel::{Architecture, Kernel};
 
 /// Amazon Linux 1.
@@ -69,11 +69,10 @@ pub(super) const AMAZON_LINUX_2023: KernelDevel = KernelDevel {
 
 const BASE: KernelDevel = KernelDevel {
     folders: |_| {
-        Err(
+        Err(TargetError::unknown(
             "no rule gives the address of its package, since it has a digest in it: name it with `headers`, or take \
-             the kernel from a list"
-                .to_owned(),
-        )
+             the kernel from a list",
+        ))
     },
     make_variables: linker,
     series: |release, kernel| Series::with_line(release.tag, kernel),
@@ -133,7 +132,7 @@ mod tests {
         let text = "amazonlinux2 5.4.95-42.163.amzn2.x86_64 1 amd64";
         let bare = kernel(text).0;
         let error = AMAZON_LINUX_2.header_packages(&bare, Architecture::Amd64);
-        assert!(error.unwrap_err().contains("digest"));
+        assert!(error.unwrap_err().to_string().contains("digest"));
         let named = kernel(text)
             .with("http://a/2/x/../../blobstore/26/kernel-devel-5.4.95-42.163.amzn2.x86_64.rpm")
             .0;

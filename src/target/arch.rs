@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, named};
-use super::{BuildFolder, LoaderName, Target};
+use super::{BuildFolder, LoaderName, Target, TargetError};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// Arch Linux and Arch Linux ARM.
@@ -124,7 +124,7 @@ impl Target for Arch {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         let text = release.as_str();
         let flavour = Flavour::of(text, architecture);
         let is_word = |word: &str| {
@@ -137,10 +137,9 @@ impl Target for Arch {
         if has_revision && text.split(['-', '.']).all(is_word) {
             Ok(())
         } else {
-            Err(
-                "a release of Arch reads like `6.8.1-arch1-1` or, as packages spell it, `6.8.1.arch1-1`"
-                    .to_owned(),
-            )
+            Err(TargetError::release(
+                "a release of Arch reads like `6.8.1-arch1-1` or, as packages spell it, `6.8.1.arch1-1`",
+            ))
         }
     }
 
@@ -148,7 +147,7 @@ impl Target for Arch {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if !kernel.packages.is_empty() {
             let wanted = |one: super::package::Named<'_>| one.wanted(PackageFormat::Pacman);
             return Ok(named(kernel).into_iter().map(wanted).collect());
@@ -174,7 +173,7 @@ impl Target for Arch {
         Ok(vec![WantedPackage::at(candidates, PackageFormat::Pacman)])
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         Ok(facts(kernel).1)
     }
 
@@ -190,7 +189,7 @@ impl Target for Arch {
         &["usr/lib/modules/*/build"]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let folder = |release: String| format!("/usr/lib/modules/{release}/build").into();
         Ok(BuildFolder {
             names: facts(kernel).1.into_iter().map(folder).collect(),

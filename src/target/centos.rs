@@ -1,7 +1,7 @@
 //! CentOS: the build number of a kernel names the point release that it came with, and each has its folder.
 
-use super::gcc;
 use super::rpm::{KernelDevel, RpmRelease};
+use super::{TargetError, gcc};
 use crate::kernel::Kernel;
 
 /// CentOS 6, 7, 8, and stream.
@@ -97,15 +97,14 @@ fn repositories() -> Vec<String> {
     all
 }
 
-fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
+fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     let machine = release.machine;
     let major = release.generation("el").unwrap_or_default();
     let first = release.first_number().unwrap_or_default();
     if release.build.contains(".elrepo") {
-        return Err(
-            "no rule gives the addresses of ELRepo's kernels: name the package with `headers`"
-                .to_owned(),
-        );
+        return Err(TargetError::unknown(
+            "no rule gives the addresses of ELRepo's kernels: name the package with `headers`",
+        ));
     }
     let point = (6..=8)
         .contains(&major)
@@ -126,9 +125,9 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
         }
         (8, Some((_, point))) => vec![format!("{point}/BaseOS/{machine}/os/Packages")],
         (6 | 7, None) => {
-            return Err(format!(
+            return Err(TargetError::unknown(format!(
                 "no point release of CentOS {major} has kernels of build {first}"
-            ));
+            )));
         }
         (major, _) => {
             let is_real_time = release
@@ -219,7 +218,10 @@ mod tests {
         ] {
             let kernel = kernel(&format!("centos {release} 1 amd64")).0;
             let found = CENTOS.header_packages(&kernel, Architecture::Amd64);
-            assert!(found.as_ref().unwrap_err().contains(text), "{found:?}");
+            assert!(
+                found.as_ref().unwrap_err().to_string().contains(text),
+                "{found:?}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 //! names of the package files, exactly; nothing is guessed from one form about the other.
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
-use super::{BuildFolder, LoaderName, Series, Target, series};
+use super::{BuildFolder, LoaderName, Series, Target, TargetError, series};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// The target `debian`.
@@ -83,7 +83,7 @@ enum Part {
 }
 
 impl Headers {
-    fn of(kernel: &Kernel) -> Result<Self, String> {
+    fn of(kernel: &Kernel) -> Result<Self, TargetError> {
         let release = kernel.release.as_str();
         // Lists put all kernels of the Raspberry Pi into one entry, whose name says none of them.
         let of_pi = release.strip_suffix(&format!("-{PI}-{}", kernel.architecture));
@@ -116,11 +116,11 @@ impl Headers {
         // driverkit takes that of the Raspberry Pi 3 and 4.
         found.sort_by_key(|headers| headers.flavour.starts_with(PI) && headers.flavour != PI_64);
         found.into_iter().next().ok_or_else(|| {
-            format!(
+            TargetError::packages(format!(
                 "none of its packages is the header package of {release}, a file named \
                      linux-headers-<ABI>-[<flavour>-]{0}_<version>_{0}.deb",
                 kernel.architecture
-            )
+            ))
         })
     }
 
@@ -153,7 +153,7 @@ impl Headers {
         &self,
         files: &[(PackageFile, Named<'_>)],
         host: Architecture,
-    ) -> Result<PackageFile, String> {
+    ) -> Result<PackageFile, TargetError> {
         let names = self.kbuild();
         files
             .iter()
@@ -164,7 +164,10 @@ impl Headers {
                 (!is_native, file.version != self.version)
             })
             .cloned()
-            .ok_or_else(|| format!("its packages lack {} or {}", names[0], names[1]))
+            .ok_or_else(|| {
+                let message = format!("its packages lack {} or {}", names[0], names[1]);
+                TargetError::packages(message)
+            })
     }
 }
 
@@ -216,7 +219,7 @@ impl Target for Debian {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         let text = release.as_str();
         let end = format!("-{architecture}");
         // Kernels for large pages: `6.12.9-arm64-16k`.
@@ -234,9 +237,9 @@ impl Target for Debian {
         {
             Ok(())
         } else {
-            Err(format!(
+            Err(TargetError::release(format!(
                 "a Debian release ends in `{end}`, as in `6.1.0-50-cloud{end}` or `6.1.176-1{end}`"
-            ))
+            )))
         }
     }
 
@@ -244,13 +247,12 @@ impl Target for Debian {
         &self,
         kernel: &Kernel,
         host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
-            return Err(
+            return Err(TargetError::unknown(
                 "no rule gives the addresses of Debian's packages, since their versions differ: name them with \
-                 `headers`, or take the kernel from the mirror"
-                    .to_owned(),
-            );
+                 `headers`, or take the kernel from the mirror",
+            ));
         }
         if are_foreign(kernel) {
             let wanted = |one: Named<'_>| one.wanted(PackageFormat::Deb);
@@ -268,11 +270,11 @@ impl Target for Debian {
         let is_common =
             |file: &PackageFile| common.contains(&file.name) && file.version == headers.version;
         if !files.iter().any(|(file, _)| is_common(file)) {
-            return Err(format!(
+            return Err(TargetError::packages(format!(
                 "its packages lack {} of version {}",
                 common.join(" or "),
                 headers.version
-            ));
+            )));
         }
         let kbuild = headers.kbuild_for(&files, host)?;
         let mut wanted = Vec::with_capacity(3);
@@ -293,7 +295,7 @@ impl Target for Debian {
         Ok(wanted.into_iter().map(|(_, package)| package).collect())
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         if are_foreign(kernel) {
             return Ok(vec![kernel.release.to_string()]);
         }
@@ -377,7 +379,7 @@ impl Target for Debian {
         &["usr/src/*", "usr/lib/linux-kbuild-*"]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         if are_foreign(kernel) {
             return Ok(BuildFolder {
                 names: vec![format!("/usr/src/linux-headers-{}", kernel.release).into()],
@@ -643,7 +645,10 @@ mod tests {
             ),
         ] {
             let found = Debian.header_packages(&amd64(release, files), host);
-            assert!(found.as_ref().unwrap_err().contains(text), "{found:?}");
+            assert!(
+                found.as_ref().unwrap_err().to_string().contains(text),
+                "{found:?}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use super::package::{PackageFormat, WantedPackage};
 use super::tree::{BuildFolder, SourceTree, TreeKind};
 use super::upstream::{NO_BUILD_FOLDER, SourceRelease, source_package};
 use super::vanilla::VANILLA;
-use super::{Target, gcc};
+use super::{Target, TargetError, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease, Upstream};
 
 /// Flatcar Container Linux.
@@ -58,10 +58,12 @@ fn published(kernel: &Kernel, file: &str) -> WantedPackage {
     )
 }
 
-fn upstream(kernel: &Kernel) -> Result<SourceRelease<'_>, String> {
-    let upstream = kernel.upstream.as_ref().ok_or(
-        "which kernel this release has is not known yet: it is in Flatcar's list of packages",
-    )?;
+fn upstream(kernel: &Kernel) -> Result<SourceRelease<'_>, TargetError> {
+    let upstream = kernel.upstream.as_ref().ok_or_else(|| {
+        TargetError::unknown(
+            "which kernel this release has is not known yet: it is in Flatcar's list of packages",
+        )
+    })?;
     VANILLA.parse(&upstream.version)
 }
 
@@ -74,7 +76,7 @@ impl Target for Flatcar {
         &self,
         release: &KernelRelease,
         _architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         let text = release.as_str();
         let is_number =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -82,9 +84,9 @@ impl Target for Flatcar {
         if is_version && release.numbers()[0] >= FIRST_MAJOR {
             Ok(())
         } else {
-            Err(format!(
+            Err(TargetError::release(format!(
                 "a release of Flatcar is the version of the system, from {FIRST_MAJOR}.0.0 on, as in `3033.2.4`"
-            ))
+            )))
         }
     }
 
@@ -92,7 +94,7 @@ impl Target for Flatcar {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         let is_container =
             |package: &crate::kernel::Package| package.file_name() == DEVELOPER_CONTAINER;
         if kernel.packages.iter().all(is_container) {
@@ -109,7 +111,7 @@ impl Target for Flatcar {
         source_package(&kernel, &release)
     }
 
-    fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, String> {
+    fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, TargetError> {
         Ok(TreeKind::Source(SourceTree {
             local_version: String::new(),
             extra_version: Some("-flatcar".to_owned()),
@@ -121,7 +123,7 @@ impl Target for Flatcar {
     }
 
     /// One package a line, `category/name-version[-revision]::repository`.
-    fn read_upstream(&self, text: &str) -> Result<Upstream, String> {
+    fn read_upstream(&self, text: &str) -> Result<Upstream, TargetError> {
         let version = |name: &str| {
             text.lines().find_map(|line| {
                 let rest = line.trim().strip_prefix(name)?.strip_prefix('-')?;
@@ -133,12 +135,16 @@ impl Target for Flatcar {
         };
         // It is sorted, so that what is read of it stands before its end.
         if !text.ends_with('\n') {
-            return Err("the list of packages ends in the middle of a line".to_owned());
+            let message = "the list of packages ends in the middle of a line";
+            return Err(TargetError::unknown(message));
         }
-        let kernel = version("sys-kernel/coreos-kernel")
-            .ok_or("the list of packages names no sys-kernel/coreos-kernel")?;
+        let kernel = version("sys-kernel/coreos-kernel").ok_or_else(|| {
+            TargetError::unknown("the list of packages names no sys-kernel/coreos-kernel")
+        })?;
         Ok(Upstream {
-            version: kernel.parse().map_err(|error| format!("{error}"))?,
+            version: kernel
+                .parse()
+                .map_err(|error| TargetError::unknown(format!("{error}")))?,
             gcc: version("sys-devel/gcc").map(Arc::from),
         })
     }
@@ -150,7 +156,7 @@ impl Target for Flatcar {
         ))
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         Ok(vec![upstream(kernel)?.uts_version() + "-flatcar"])
     }
 
@@ -158,8 +164,8 @@ impl Target for Flatcar {
         &[]
     }
 
-    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
-        Err(NO_BUILD_FOLDER.to_owned())
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, TargetError> {
+        Err(TargetError::unknown(NO_BUILD_FOLDER))
     }
 
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {

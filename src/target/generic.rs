@@ -2,7 +2,7 @@
 //! its tree is found in them by what a kernel tree is.
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
-use super::{BuildFolder, Target};
+use super::{BuildFolder, Target, TargetError};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// A vendor's or one's own kernel. Also reads the packages that are named for a kernel of another target, where that
@@ -21,7 +21,7 @@ impl Target for Generic {
         &self,
         _release: &KernelRelease,
         _architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         Ok(())
     }
 
@@ -29,18 +29,18 @@ impl Target for Generic {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
-            return Err(format!(
+            return Err(TargetError::unknown(format!(
                 "no rule gives the addresses of the packages of {kernel}: name them with `headers` (packages, a tarball or \
                  the directory of a build tree)"
-            ));
+            )));
         }
         let wanted = |one: Named<'_>| one.wanted(PackageFormat::Tar);
         Ok(named(kernel).into_iter().map(wanted).collect())
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         Ok(vec![kernel.release.to_string()])
     }
 
@@ -49,7 +49,7 @@ impl Target for Generic {
         &["usr/src/*", "usr/lib/linux-*", "lib/linux-*"]
     }
 
-    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         Ok(BuildFolder::ANYWHERE)
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     fn every_named_package_is_taken_and_one_must_be_named() {
         let bare = kernel("generic 6.6.30-acme 1 amd64").0;
         let error = Generic.header_packages(&bare, Architecture::Amd64);
-        assert!(error.unwrap_err().contains("`headers`"));
+        assert!(error.unwrap_err().to_string().contains("`headers`"));
         let own = kernel("generic 6.6.30-acme 1 amd64")
             .with("http://a/acme-headers.rpm")
             .with("http://b/acme-headers.rpm")

@@ -14,6 +14,7 @@ mod asked;
 mod bottlerocket;
 mod centos;
 mod debian;
+mod error;
 mod fedora;
 mod flatcar;
 mod gcc;
@@ -45,6 +46,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease};
 pub use asked::AskedNames;
 pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
+pub use error::TargetError;
 pub use gcc::default_gcc;
 pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
@@ -78,7 +80,7 @@ pub trait Target: Send + Sync {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String>;
+    ) -> Result<(), TargetError>;
 
     /// Every package that the kernel's tree needs on a building machine of architecture `host`, in stable order; for
     /// [`TreeKind::Source`] the one archive. What the kernel names wins over what can be computed, with mirrors of one
@@ -88,7 +90,7 @@ pub trait Target: Send + Sync {
         &self,
         kernel: &Kernel,
         host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String>;
+    ) -> Result<Vec<WantedPackage>, TargetError>;
 
     /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole target
     /// is one series, as that of a distribution that moves on all the time.
@@ -97,7 +99,7 @@ pub trait Target: Send + Sync {
     }
 
     /// How the tree comes about.
-    fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, String> {
+    fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, TargetError> {
         Ok(TreeKind::Headers)
     }
 
@@ -114,8 +116,8 @@ pub trait Target: Send + Sync {
     }
 
     /// Reads the text of [`Target::upstream_list`].
-    fn read_upstream(&self, _text: &str) -> Result<crate::kernel::Upstream, String> {
-        Err("this target has no such list".to_owned())
+    fn read_upstream(&self, _text: &str) -> Result<crate::kernel::Upstream, TargetError> {
+        Err(TargetError::unknown("this target has no such list"))
     }
 
     /// The kernel's configuration at the distribution, for targets that publish one for each release.
@@ -124,7 +126,7 @@ pub trait Target: Send + Sync {
     }
 
     /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String>;
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError>;
 
     /// What its repositories hold of kernels, where they are repositories of rpms.
     fn rpm_index(&self) -> Option<RpmIndex> {
@@ -162,7 +164,7 @@ pub trait Target: Send + Sync {
     fn mount_points(&self) -> &'static [&'static str];
 
     /// The folder that `make -C` is given, once the packages are unpacked. Of no use for [`TreeKind::Source`].
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String>;
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError>;
 
     /// The compiler that driverkit would take, for trees that do not name theirs.
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {

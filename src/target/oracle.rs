@@ -2,7 +2,7 @@
 
 use super::repository::RpmName;
 use super::rpm::{KernelDevel, RpmRelease, is_numbered};
-use super::{LoaderName, Series};
+use super::{LoaderName, Series, TargetError};
 use crate::kernel::Kernel;
 
 /// Oracle Linux.
@@ -94,7 +94,7 @@ fn is_uek(release: &RpmRelease<'_>) -> bool {
     release.tag.contains("uek")
 }
 
-fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
+fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     let major = release.generation("el").unwrap_or_default();
     let is_next = release.tag.ends_with("ueknext");
     let holds = |repository: &&Repository| {
@@ -110,10 +110,10 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, String> {
     let folders: Vec<String> = REPOSITORIES.iter().filter(holds).map(folder).collect();
     if folders.is_empty() {
         let kernel = if is_uek(release) { "UEK" } else { "the kernel" };
-        return Err(format!(
+        return Err(TargetError::unknown(format!(
             "no repository of Oracle Linux {major} is known to hold {kernel} {}",
             release.version
-        ));
+        )));
     }
     Ok(folders)
 }

@@ -3,7 +3,7 @@
 use super::package::{PackageFormat, WantedPackage};
 use super::repository::{RpmIndex, RpmName};
 use super::rpm::{in_folders, is_numbered, one_package};
-use super::{BuildFolder, LoaderName, Series, Target};
+use super::{BuildFolder, LoaderName, Series, Target, TargetError};
 use crate::kernel::{Architecture, Kernel, KernelRelease, file_name};
 
 /// Photon OS.
@@ -18,12 +18,12 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Lists of 2022 put the machine behind the release, `uname -r` does not.
-    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, String> {
+    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, TargetError> {
         let text = release
             .strip_suffix(architecture.machine())
             .and_then(|text| text.strip_suffix('.'))
             .unwrap_or(release);
-        let expected = || "a Photon release reads like `5.10.118-10.ph4`".to_owned();
+        let expected = || TargetError::release("a Photon release reads like `5.10.118-10.ph4`");
         let position = text.rfind(".ph").ok_or_else(expected)?;
         let mark = &text[position + 1..];
         if !is_numbered(mark, "ph") || !text[..position].contains('-') {
@@ -38,9 +38,9 @@ impl<'a> Parts<'a> {
             return Err(expected());
         }
         if flavour == Some("esx") {
-            return Err(
-                "Photon's esx kernels have no tracepoints: no driver works there".to_owned(),
-            );
+            return Err(TargetError::release(
+                "Photon's esx kernels have no tracepoints: no driver works there",
+            ));
         }
         Ok(Self {
             release: &text[..position + 1 + mark.len()],
@@ -49,7 +49,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn of(kernel: &'a Kernel) -> Result<Self, String> {
+    fn of(kernel: &'a Kernel) -> Result<Self, TargetError> {
         Self::parse(kernel.release.as_str(), kernel.architecture)
     }
 
@@ -104,7 +104,7 @@ impl Target for Photon {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         Parts::parse(release.as_str(), architecture).map(drop)
     }
 
@@ -112,7 +112,7 @@ impl Target for Photon {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         let parts = Parts::of(kernel)?;
         let file = parts.file(kernel.architecture);
         // Lists name packages of other flavours for plain releases.
@@ -138,10 +138,10 @@ impl Target for Photon {
             .all(|one| of_flavour(&one.url).is_some_and(|found| found != wanted))
             && let Some(found) = flavours.next()
         {
-            return Err(format!(
+            return Err(TargetError::packages(format!(
                 "its package is of flavour {}: {file} is wanted",
                 found.trim_end_matches('-')
-            ));
+            )));
         }
         one_package(kernel, &file, || {
             let (number, machine) = (parts.number, kernel.architecture.machine());
@@ -169,7 +169,7 @@ impl Target for Photon {
         })
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         Ok(vec![Parts::of(kernel)?.uts_release()])
     }
 
@@ -183,7 +183,7 @@ impl Target for Photon {
     }
 
     /// The folder's name has the flavour in front of `headers`, behind the release, or not at all.
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let uts_release = Parts::of(kernel)?.uts_release();
         Ok(BuildFolder {
             names: vec![format!("/usr/src/linux-headers-{uts_release}").into()],
@@ -226,7 +226,7 @@ mod tests {
         };
         let aws = "linux-aws-devel-5.10.118-10.ph4.x86_64.rpm";
         assert_eq!(find("5.10.118-10.ph4-aws", aws), Ok(1));
-        let error = find("5.10.118-10.ph4", aws).unwrap_err();
+        let error = find("5.10.118-10.ph4", aws).unwrap_err().to_string();
         assert!(error.contains("of flavour aws"), "{error}");
         assert_eq!(find("5.10.118-10.ph4", "headers.tar.gz"), Ok(1));
         assert_eq!(

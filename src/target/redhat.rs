@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::rpm::KernelDevel;
 use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
-use super::{BuildFolder, LoaderName, Series, Target, WantedPackage};
+use super::{BuildFolder, LoaderName, Series, Target, TargetError, WantedPackage};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// Red Hat Enterprise Linux.
@@ -25,7 +25,7 @@ impl Target for RedHat {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         SHARED.check_release(release, architecture)
     }
 
@@ -33,14 +33,14 @@ impl Target for RedHat {
         &self,
         kernel: &Kernel,
         host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
             return Ok(Vec::new());
         }
         SHARED.header_packages(kernel, host)
     }
 
-    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, TargetError> {
         if !kernel.packages.is_empty() {
             return Ok(TreeKind::Headers);
         }
@@ -55,7 +55,7 @@ impl Target for RedHat {
         }))
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         SHARED.uts_releases(kernel)
     }
 
@@ -75,7 +75,7 @@ impl Target for RedHat {
         SHARED.mount_points()
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         SHARED.build_folder(kernel)
     }
 

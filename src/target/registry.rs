@@ -3,9 +3,9 @@
 use super::package::PackageFormat;
 use super::series::Series;
 use super::{
-    Debian, Subscription, Target, TreeKind, alinux, almalinux, amazonlinux, arch, bottlerocket,
-    centos, fedora, flatcar, generic, minikube, oracle, photon, redhat, rocky, suse, talos, ubuntu,
-    vanilla,
+    Debian, Subscription, Target, TargetError, TreeKind, alinux, almalinux, amazonlinux, arch,
+    bottlerocket, centos, fedora, flatcar, generic, minikube, oracle, photon, redhat, rocky, suse,
+    talos, ubuntu, vanilla,
 };
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 
@@ -120,21 +120,20 @@ pub fn check_release(
     id: &TargetId,
     release: &KernelRelease,
     architecture: Architecture,
-) -> Result<(), String> {
+) -> Result<(), TargetError> {
     let Some(target) = find(id) else {
         return Ok(());
     };
     let checked = target.check_release(release, architecture);
-    checked.map_err(|expected| {
+    checked.map_err(|error| {
         let others = owners(release, architecture);
         if others.is_empty() {
-            expected
-        } else {
-            format!(
-                "{expected}; `{release}` looks like one of {}",
-                others.join(", ")
-            )
+            return error;
         }
+        TargetError::release(format!(
+            "{error}; `{release}` looks like one of {}",
+            others.join(", ")
+        ))
     })
 }
 
@@ -257,13 +256,13 @@ mod tests {
             ("fedora 6.1.0-50-amd64 1 amd64", "debian"),
             ("photon 6.1.46-talos 1 amd64", "talos"),
         ] {
-            let error = check(text).unwrap_err();
+            let error = check(text).unwrap_err().to_string();
             assert!(
                 error.ends_with(&format!("looks like one of {owner}")),
                 "{text}: {error}"
             );
         }
-        let error = check("rocky 6.6.30-acme 1 amd64").unwrap_err();
+        let error = check("rocky 6.6.30-acme 1 amd64").unwrap_err().to_string();
         assert!(!error.contains("looks like"), "{error}");
         assert_eq!(check("bottlerocket 6.1.72 1_1.19.0-aws amd64"), Ok(()));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::package::{Named, PackageFormat, WantedPackage, named, only_package};
 use super::repository::{RpmIndex, RpmName};
-use super::{BuildFolder, Series, Target, gcc};
+use super::{BuildFolder, Series, Target, TargetError, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// A target whose header tree is one package, `kernel-devel` or the like, in `/usr/src/kernels/<release>`.
@@ -19,7 +19,7 @@ pub(super) struct KernelDevel {
     /// The package's name.
     pub(super) package: fn(&RpmRelease<'_>) -> String,
     /// The directories that can hold the package, in the order in which they are tried.
-    pub(super) folders: fn(&RpmRelease<'_>) -> Result<Vec<String>, String>,
+    pub(super) folders: fn(&RpmRelease<'_>) -> Result<Vec<String>, TargetError>,
     /// The repositories that discovery reads, the likeliest first: see [`RpmIndex::repositories`].
     pub(super) repositories: fn() -> Vec<String>,
     /// The oldest release of the distribution that discovery looks at.
@@ -62,14 +62,14 @@ impl KernelDevel {
         &self,
         release: &'a KernelRelease,
         architecture: Architecture,
-    ) -> Result<RpmRelease<'a>, String> {
+    ) -> Result<RpmRelease<'a>, TargetError> {
         RpmRelease::parse(release.as_str(), architecture, self.is_mark).ok_or_else(|| {
-            format!(
+            TargetError::release(format!(
                 "a release of {} reads like `{}.{}`",
                 self.ids.join(", "),
                 self.example,
                 architecture.machine()
-            )
+            ))
         })
     }
 }
@@ -87,7 +87,7 @@ impl Target for KernelDevel {
         &self,
         release: &KernelRelease,
         architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         self.parse(release, architecture).map(drop)
     }
 
@@ -95,7 +95,7 @@ impl Target for KernelDevel {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         let parsed = self.parse(&kernel.release, kernel.architecture)?;
         let file = format!(
             "{}-{}.rpm",
@@ -118,7 +118,7 @@ impl Target for KernelDevel {
         })
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         Ok(vec![kernel.release.to_string()])
     }
 
@@ -142,7 +142,7 @@ impl Target for KernelDevel {
         &["usr/src/kernels/*"]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let release = &kernel.release;
         Ok(BuildFolder::exactly(format!("/usr/src/kernels/{release}")))
     }
@@ -290,8 +290,8 @@ impl<'a> RpmRelease<'a> {
 pub(super) fn one_package(
     kernel: &Kernel,
     file: &str,
-    compute: impl FnOnce() -> Result<Vec<Arc<str>>, String>,
-) -> Result<Vec<WantedPackage>, String> {
+    compute: impl FnOnce() -> Result<Vec<Arc<str>>, TargetError>,
+) -> Result<Vec<WantedPackage>, TargetError> {
     if kernel.packages.is_empty() {
         return Ok(vec![WantedPackage::at(compute()?, PackageFormat::Rpm)]);
     }
@@ -300,7 +300,7 @@ pub(super) fn one_package(
 
 /// The packages that a kernel names: the one that has the expected name, else all, which must then not be packages
 /// of something else.
-fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, String> {
+fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, TargetError> {
     // Most kernels of lists have this one, and a plan looks at all of them.
     if let [only] = &*kernel.packages
         && only.file_name() == file
@@ -319,7 +319,7 @@ fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, Str
 }
 
 /// Refuses a package whose name says that it holds no headers, or those of another kernel.
-fn check_name(file: &str, expected: &str) -> Result<(), String> {
+fn check_name(file: &str, expected: &str) -> Result<(), TargetError> {
     // A name that is not the distribution's says nothing: what it holds decides once it is unpacked.
     let Some(name) = file
         .strip_suffix(".rpm")
@@ -328,9 +328,9 @@ fn check_name(file: &str, expected: &str) -> Result<(), String> {
         return Ok(());
     };
     if !name.contains("devel") {
-        return Err(format!(
+        return Err(TargetError::packages(format!(
             "{file} is no package of kernel headers: {expected} is"
-        ));
+        )));
     }
     let release = expected
         .strip_suffix(".rpm")
@@ -339,7 +339,9 @@ fn check_name(file: &str, expected: &str) -> Result<(), String> {
     if name.contains(release) {
         Ok(())
     } else {
-        Err(format!("{file} is of another kernel: {expected} is wanted"))
+        Err(TargetError::packages(format!(
+            "{file} is of another kernel: {expected} is wanted"
+        )))
     }
 }
 
@@ -548,7 +550,7 @@ mod tests {
                 kernel.with(&format!("http://a/{name}"))
             });
             let found = named_packages(&kernel.0, exact)?;
-            Ok::<_, String>(
+            Ok::<_, TargetError>(
                 found
                     .iter()
                     .map(WantedPackage::file_name)
@@ -559,9 +561,13 @@ mod tests {
         let other = "kernel-plus-devel-3.10.0-957.el7.x86_64.rpm";
         assert_eq!(find(&[other]).unwrap(), [other]);
         assert_eq!(find(&["headers.tar.xz"]).unwrap(), ["headers.tar.xz"]);
-        let error = find(&["kernel-headers-3.10.0-957.el7.x86_64.rpm"]).unwrap_err();
+        let error = find(&["kernel-headers-3.10.0-957.el7.x86_64.rpm"])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no package of kernel headers"), "{error}");
-        let error = find(&["kernel-devel-3.10.0-1160.el7.x86_64.rpm"]).unwrap_err();
+        let error = find(&["kernel-devel-3.10.0-1160.el7.x86_64.rpm"])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("of another kernel"), "{error}");
     }
 }

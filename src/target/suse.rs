@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::package::{PackageFormat, WantedPackage, named};
 use super::repository::{RpmIndex, RpmName};
 use super::tree::{PackageManager, SubscribedPackage, Subscription, TreeKind};
-use super::{BuildFolder, LoaderName, Series, Target};
+use super::{BuildFolder, LoaderName, Series, Target, TargetError};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// openSUSE Leap and Tumbleweed.
@@ -51,8 +51,12 @@ struct Parts<'a> {
     flavour: &'a str,
 }
 
+fn expected() -> TargetError {
+    TargetError::release(EXPECTED)
+}
+
 impl<'a> Parts<'a> {
-    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, String> {
+    fn parse(release: &'a str, architecture: Architecture) -> Result<Self, TargetError> {
         let machine = architecture.machine();
         let of_uname = release
             .rsplit_once('-')
@@ -63,8 +67,8 @@ impl<'a> Parts<'a> {
         let text = of_uname
             .map(|(text, _)| text)
             .or(of_package)
-            .ok_or(EXPECTED)?;
-        let (version, build) = text.split_once('-').ok_or(EXPECTED)?;
+            .ok_or_else(expected)?;
+        let (version, build) = text.split_once('-').ok_or_else(expected)?;
         let is_part =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
         // Marks of other distributions: `el8_4`, `fc36`, `amzn2`, `ph4`.
@@ -74,7 +78,7 @@ impl<'a> Parts<'a> {
                 .any(|prefix| super::rpm::is_numbered(part, prefix))
         };
         if !build.split('.').all(is_part) || build.split('.').any(is_foreign) {
-            return Err(EXPECTED.to_owned());
+            return Err(expected());
         }
         if let Some((_, flavour)) = of_uname {
             return Ok(Self {
@@ -84,7 +88,7 @@ impl<'a> Parts<'a> {
                 flavour,
             });
         }
-        let position = build.rfind('.').ok_or(EXPECTED)?;
+        let position = build.rfind('.').ok_or_else(expected)?;
         Ok(Self {
             version,
             build: &build[..position],
@@ -93,7 +97,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn of(kernel: &'a Kernel) -> Result<Self, String> {
+    fn of(kernel: &'a Kernel) -> Result<Self, TargetError> {
         Self::parse(kernel.release.as_str(), kernel.architecture)
     }
 
@@ -102,9 +106,12 @@ impl<'a> Parts<'a> {
     }
 
     /// `5.14.21-150400.22.1`.
-    fn package_version(&self) -> Result<String, String> {
+    fn package_version(&self) -> Result<String, TargetError> {
         let counter = self.counter.ok_or_else(|| {
-            format!("its packages have a rebuild counter that `uname -r` does not say: {EXPECTED}")
+            let message = format!(
+                "its packages have a rebuild counter that `uname -r` does not say: {EXPECTED}"
+            );
+            TargetError::unknown(message)
         })?;
         Ok(format!("{}-{}{counter}", self.version, self.build))
     }
@@ -144,7 +151,7 @@ impl<'a> Parts<'a> {
         LEAP[..count].iter().map(named).collect()
     }
 
-    fn packages(&self, kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
+    fn packages(&self, kernel: &Kernel) -> Result<Vec<WantedPackage>, TargetError> {
         let machine = kernel.architecture.machine();
         let version = self.package_version()?;
         let at = |name: &str, part: &str| {
@@ -173,7 +180,7 @@ fn sources_of(flavour: &str) -> Vec<String> {
 }
 
 /// The two packages among those that a kernel names.
-fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
+fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, TargetError> {
     let flavour = Parts::of(kernel)?.flavour;
     let all = named(kernel);
     let is_rpm = |file: &str| PackageFormat::of_name(file) == Some(PackageFormat::Rpm);
@@ -193,7 +200,9 @@ fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
             _ => None,
         };
         if let Some(missing) = missing {
-            return Err(format!("its packages lack {missing}"));
+            return Err(TargetError::packages(format!(
+                "its packages lack {missing}"
+            )));
         }
     }
     let wanted = all
@@ -242,11 +251,11 @@ macro_rules! shared {
             &self,
             release: &KernelRelease,
             architecture: Architecture,
-        ) -> Result<(), String> {
+        ) -> Result<(), TargetError> {
             Parts::parse(release.as_str(), architecture).map(drop)
         }
 
-        fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+        fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
             Ok(vec![Parts::of(kernel)?.uts_release()])
         }
 
@@ -254,7 +263,7 @@ macro_rules! shared {
             &["usr/src/*"]
         }
 
-        fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+        fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
             let Parts {
                 version,
                 build,
@@ -284,7 +293,7 @@ impl Target for OpenSuse {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
             return Parts::of(kernel)?.packages(kernel);
         }
@@ -332,14 +341,14 @@ impl Target for Sles {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
             return Ok(Vec::new());
         }
         named_packages(kernel)
     }
 
-    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, TargetError> {
         if !kernel.packages.is_empty() {
             return Ok(TreeKind::Headers);
         }
@@ -491,7 +500,7 @@ mod tests {
         let error = OpenSuse
             .header_packages(&half, Architecture::Amd64)
             .unwrap_err();
-        assert!(error.contains("lack kernel-devel"), "{error}");
+        assert!(error.to_string().contains("lack kernel-devel"), "{error}");
     }
 
     #[test]

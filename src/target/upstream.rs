@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::package::{PackageFormat, WantedPackage, named};
 use super::tree::{BuildFolder, SourceTree, TreeKind};
-use super::{LoaderName, Target, gcc};
+use super::{LoaderName, Target, TargetError, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// A release cut behind its version and, if it has one, its candidate number.
@@ -117,10 +117,10 @@ impl KernelOrg {
     pub(super) fn parse<'a>(
         &self,
         release: &'a KernelRelease,
-    ) -> Result<SourceRelease<'a>, String> {
+    ) -> Result<SourceRelease<'a>, TargetError> {
         SourceRelease::parse(release.as_str())
             .filter(self.is_release)
-            .ok_or_else(|| self.expected.to_owned())
+            .ok_or_else(|| TargetError::release(self.expected))
     }
 
     fn local_version<'a>(&self, release: &SourceRelease<'a>) -> &'a str {
@@ -137,7 +137,7 @@ impl Target for KernelOrg {
         &self,
         release: &KernelRelease,
         _architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         self.parse(release).map(drop)
     }
 
@@ -145,11 +145,11 @@ impl Target for KernelOrg {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         source_package(kernel, &self.parse(&kernel.release)?)
     }
 
-    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, String> {
+    fn tree_kind(&self, kernel: &Kernel) -> Result<TreeKind, TargetError> {
         let parsed = self.parse(&kernel.release)?;
         Ok(TreeKind::Source(SourceTree {
             local_version: self.local_version(&parsed).to_owned(),
@@ -161,7 +161,7 @@ impl Target for KernelOrg {
         true
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         let parsed = self.parse(&kernel.release)?;
         Ok(vec![parsed.uts_version() + self.local_version(&parsed)])
     }
@@ -176,8 +176,8 @@ impl Target for KernelOrg {
         &[]
     }
 
-    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, String> {
-        Err(NO_BUILD_FOLDER.to_owned())
+    fn build_folder(&self, _kernel: &Kernel) -> Result<BuildFolder, TargetError> {
+        Err(TargetError::unknown(NO_BUILD_FOLDER))
     }
 
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
@@ -192,14 +192,14 @@ pub(super) const NO_BUILD_FOLDER: &str = "the folder of a prepared source is whe
 pub(super) fn source_package(
     kernel: &Kernel,
     release: &SourceRelease<'_>,
-) -> Result<Vec<WantedPackage>, String> {
+) -> Result<Vec<WantedPackage>, TargetError> {
     let mut all = named(kernel);
     if all.len() > 1 {
         let files: Vec<_> = all.iter().map(|one| one.file.as_str()).collect();
-        return Err(format!(
+        return Err(TargetError::packages(format!(
             "it names several kernel sources: {}",
             files.join(", ")
-        ));
+        )));
     }
     let package = match all.pop() {
         Some(one) => one.wanted(PackageFormat::Tar),
@@ -208,7 +208,10 @@ pub(super) fn source_package(
     if package.format == PackageFormat::Tar {
         Ok(vec![package])
     } else {
-        Err(format!("{} is no kernel source", package.file_name()))
+        Err(TargetError::packages(format!(
+            "{} is no kernel source",
+            package.file_name()
+        )))
     }
 }
 

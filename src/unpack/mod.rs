@@ -9,6 +9,7 @@
 //! the place where the tree is shown to a build, and nothing here follows it.
 
 mod archive;
+mod attributes;
 mod cpio;
 mod deb;
 mod decompress;

@@ -1,27 +1,22 @@
 //! Writing a tree, entry by entry, and hashing it on the way.
 
 use std::collections::btree_map::Entry;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, openat,
-    utimensat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, futimens, openat};
 
+use super::attributes::{mode, name_of, set_time, timestamps, umask_is_harmless};
 use super::error::shown;
 use super::path::{Leads, clean, leads, split};
 use super::tree::{Listing, Node, Tree, digest};
 use super::{Limits, UnpackError};
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
-use crate::store::{SharedFile, SharedFiles, TREE_SECONDS};
+use crate::store::{SharedFile, SharedFiles};
 
 /// The content that pays for an entry beyond `Limits::empty_entries`: a quarter of what header packages have.
 const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
@@ -61,40 +56,6 @@ pub(super) struct Written {
     pub(super) tree: Tree,
     /// Its files that could be shared, but are in no other tree yet, with their paths in it.
     pub(super) new_files: Vec<(PathBuf, SharedFile)>,
-}
-
-fn name_of(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
-}
-
-fn mode(is_executable: bool) -> Mode {
-    Mode::from_raw_mode(if is_executable { 0o755 } else { 0o644 })
-}
-
-/// Whether this process's mask takes nothing away from the modes of files, so that they need not be set once more.
-fn umask_is_harmless() -> bool {
-    static IS_HARMLESS: OnceLock<bool> = OnceLock::new();
-    *IS_HARMLESS.get_or_init(|| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-        let mask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
-        mask.is_some_and(|mask| mask & 0o755 == 0)
-    })
-}
-
-fn timestamps() -> Timestamps {
-    let modified = Timespec {
-        tv_sec: TREE_SECONDS,
-        tv_nsec: 0,
-    };
-    let unchanged = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    Timestamps {
-        last_access: unchanged,
-        last_modification: modified,
-    }
 }
 
 impl<'a> TreeWriter<'a> {
@@ -504,13 +465,4 @@ fn leaving(path: &[u8], target: &[u8]) -> UnpackError {
         path: shown(path),
         target: shown(target),
     }
-}
-
-fn set_time(folder: &Dir, name: &Path) -> io::Result<()> {
-    Ok(utimensat(
-        folder,
-        name,
-        &timestamps(),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
 }

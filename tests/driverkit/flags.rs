@@ -157,6 +157,7 @@ fn every_key_is_taken_by_flag_variable_and_file() {
 
 /// Words of a command line with the base keys, and what comes of them: exit code and a part of what is said.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn flags_are_read_as_driverkit_reads_them() {
     let grid = Grid::new();
     grid.write("login.pem", "");

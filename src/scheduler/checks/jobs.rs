@@ -1,21 +1,40 @@
 //! The jobs that answer, and what their answers mean.
 
-use super::super::job::{JobRequest, JobResult};
-use super::super::pipeline::Pipeline;
-use super::super::step::{Failed, Halt, Mode};
+use std::sync::Arc;
+
+use super::super::drivers::Drivers;
+use super::super::engine::Engine;
+use super::super::halt::{Halt, Mode};
+use super::super::jobs::{JobRequest, JobResult, script_failure};
+use super::super::kernels::Kernels;
 use super::super::toolchain::ChosenToolchain;
 use super::super::work::{Done, Work};
 use super::questions::{Question, Subject, TEMPLATES, VERSION};
-use super::{kernel_settings, script_failure};
 use crate::cache::StepResult;
 use crate::digest::KeyBuilder;
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::blocking;
 use crate::script::{
     self, CheckToRun, ChecksSettings, KernelSettings, MODULE_TOOLCHAIN_CHECK, PROBE_TOOLCHAIN_CHECK,
 };
 
-impl Pipeline {
+/// Runs the jobs of checks.
+pub(super) struct CheckJobs {
+    engine: Arc<Engine>,
+    kernels: Arc<Kernels>,
+    drivers: Arc<Drivers>,
+}
+
+impl CheckJobs {
+    pub(super) fn new(engine: Arc<Engine>, kernels: Arc<Kernels>, drivers: Arc<Drivers>) -> Self {
+        Self {
+            engine,
+            kernels,
+            drivers,
+        }
+    }
+
     /// Whether the compilers make a program for the BPF machine: no kernel and no driver have a part in it.
     pub(super) async fn probe_toolchain(
         &self,
@@ -43,21 +62,21 @@ impl Pipeline {
             self.ask_toolchain(subject, &settings, Vec::new(), PROBE_TOOLCHAIN_CHECK)
                 .await
         };
-        self.steps.step(mode, Phase::Check, inputs, work).await
+        self.engine
+            .step(mode, Phase::Check, inputs, Box::pin(work))
+            .await
     }
 
     /// Whether the compilers make an empty module for the kernel, without a driver.
     pub(super) async fn module_toolchain(&self, subject: &Subject<'_>) -> Result<Work, Halt> {
-        let kernel = kernel_settings(subject.kernel, subject.toolchain);
+        let kernel = subject.kernel.settings(subject.toolchain);
         let settings = ChecksSettings {
             kernel: &kernel,
             has_toolchain_check: true,
             has_probe_toolchain_check: false,
             checks: Vec::new(),
         };
-        self.materialise_kernel(subject.build, subject.kernel)
-            .await?;
-        let mounts = self.kernel_mounts(subject.kernel);
+        let mounts = self.kernels.mounts(subject.build, subject.kernel).await?;
         self.ask_toolchain(subject, &settings, mounts, MODULE_TOOLCHAIN_CHECK)
             .await
     }
@@ -69,26 +88,24 @@ impl Pipeline {
         mounts: Vec<Mount>,
         id: &str,
     ) -> Result<Work, Halt> {
-        let result = self.run_checks(subject, settings, mounts.clone()).await?;
-        let failed = |log: &str, status| {
-            StepResult::Failure(toolchain_failure(log, subject.toolchain, status))
-        };
-        let kept = match (&result.failure, answer_to(&result, id)?) {
-            (Some(failure), _) => StepResult::Failure(failure.clone()),
-            (None, Some((0, _))) => StepResult::Check { passed: true },
-            (None, Some((status, log))) => failed(&log, status),
-            (None, None) => StepResult::Failure(unanswered(id)),
-        };
-        Ok(result.work(self.confirmed_job(&mounts, kept)?))
+        let result = self.run_checks(subject, settings, mounts).await?;
+        match answer_to(&result, id).await? {
+            Some((0, _)) => Ok(result.work(StepResult::Check { passed: true })),
+            Some((status, log)) => {
+                Err(result.failed(toolchain_failure(&log, subject.toolchain, status)))
+            }
+            None => Err(result.failed(unanswered(id))),
+        }
     }
 
-    /// Asks the questions of one group in one job. What comes of each is in their order.
+    /// Asks the questions of one group in one job. What comes of each is in their order; a failure among it is that
+    /// question's own.
     pub(super) async fn ask(
         &self,
         subject: &Subject<'_>,
         group: &[&Question],
-    ) -> Result<Vec<Work>, Halt> {
-        let kernel = kernel_settings(subject.kernel, subject.toolchain);
+    ) -> Result<Vec<Result<Work, Halt>>, Halt> {
+        let kernel = subject.kernel.settings(subject.toolchain);
         let checks = group.iter().map(|question| CheckToRun {
             id: question.check.id(),
             folder: question.check.folder.clone(),
@@ -101,28 +118,23 @@ impl Pipeline {
             has_probe_toolchain_check: false,
             checks: checks.collect(),
         };
-        self.materialise_kernel(subject.build, subject.kernel)
-            .await?;
-        let mut mounts = self.kernel_mounts(subject.kernel);
-        mounts.push(self.driver_mount(subject.build, subject.driver).await?);
-        let result = self.run_checks(subject, &settings, mounts).await?;
-        let mut works: Vec<Work> = Vec::with_capacity(group.len());
-        for question in group {
-            let id = question.check.id();
-            let kept = match (&result.failure, answer_to(&result, &id)?) {
-                (Some(failure), _) => StepResult::Failure(of_driver(failure)),
-                (None, Some((status, _))) => StepResult::Check {
-                    passed: status == 0,
-                },
-                (None, None) => StepResult::Failure(unanswered(&question.check.name)),
-            };
-            let mut work = result.work(kept);
-            // What the job used is counted once, with its first answer.
-            if !works.is_empty() {
-                work.wall = std::time::Duration::ZERO;
-                work.cpu = None;
+        let mut mounts = self.kernels.mounts(subject.build, subject.kernel).await?;
+        mounts.push(self.drivers.mount(subject.build, subject.driver).await?);
+        let result = match self.run_checks(subject, &settings, mounts).await {
+            Err(Halt::Failed(mut failed)) if failed.own.is_some() => {
+                failed.failure = of_driver(failed.failure);
+                return Ok(vec![Err(Halt::Failed(failed)); group.len()]);
             }
-            works.push(work);
+            result => result?,
+        };
+        let mut works = Vec::with_capacity(group.len());
+        for question in group {
+            works.push(match answer_to(&result, &question.check.id()).await? {
+                Some((status, _)) => Ok(result.work(StepResult::Check {
+                    passed: status == 0,
+                })),
+                None => Err(result.failed(unanswered(&question.check.name))),
+            });
         }
         Ok(works)
     }
@@ -141,34 +153,34 @@ impl Pipeline {
             script,
             mounts,
         };
-        let result = self.run_job(subject.build, &request).await?;
-        match &result.failure {
+        match self.engine.jobs.run(subject.build, &request).await {
             // What depends on the run, not on what was asked, ends the build.
-            Some(failure) if !failure.class.is_deterministic() => {
-                Err(Halt::Failed(Box::new(Failed {
-                    failure: failure.clone(),
-                    log: Some(result.log),
-                    is_cached: false,
-                })))
+            Err(Halt::Failed(failed)) if !failed.failure.class.is_deterministic() => {
+                Err(Halt::Failed(failed).of_inputs())
             }
-            _ => Ok(result),
+            result => result,
         }
     }
 }
 
 /// Exit status and log of a check, if the job has answered it.
-fn answer_to(result: &JobResult, id: &str) -> Result<Option<(i32, String)>, Halt> {
-    let answers = script::read_answers(result.output.path(), [id]).map_err(|error| {
+async fn answer_to(result: &JobResult, id: &str) -> Result<Option<(i32, String)>, Halt> {
+    let (output, id) = (result.output.path().to_owned(), id.to_owned());
+    let read = move || -> Result<_, script::AnswersError> {
+        let answers = script::read_answers(&output, [&*id])?;
+        let mut answers = answers.into_iter();
+        Ok(answers
+            .next()
+            .map(|answer| (answer.status, answer.read_log())))
+    };
+    let answered = blocking(read).await.map_err(|error| {
         let class = match error {
             script::AnswersError::File(_) => FailureClass::Infrastructure,
             script::AnswersError::Status { .. } => FailureClass::Configure,
         };
         Failure::new(class, Phase::Check, error.to_string())
     })?;
-    Ok(answers.into_iter().next().map(|answer| {
-        let log = answer.read_log();
-        (answer.status, log)
-    }))
+    Ok(answered)
 }
 
 fn unanswered(check: &str) -> Failure {
@@ -177,8 +189,7 @@ fn unanswered(check: &str) -> Failure {
 }
 
 /// The failure of a job in which a driver's checks run: whether the toolchain works is asked elsewhere.
-fn of_driver(failure: &Failure) -> Failure {
-    let mut failure = failure.clone();
+fn of_driver(mut failure: Failure) -> Failure {
     if failure.class == FailureClass::ToolchainMismatch {
         failure.class = FailureClass::Configure;
     }

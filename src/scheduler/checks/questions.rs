@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use super::super::driver_inputs::DriverInputs;
-use super::super::kernel_inputs::KernelInputs;
+use super::super::drivers::DriverInputs;
+use super::super::kernel_tree::KernelInputs;
 use super::super::toolchain::ChosenToolchain;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;

@@ -13,14 +13,14 @@ use release::Release;
 
 use super::debian::PackageFile;
 use super::package::{Named, PackageFormat, WantedPackage, named};
-use super::{BuildFolder, LoaderName, Series, Target, series};
+use super::{BuildFolder, LoaderName, Series, Target, TargetError, series};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
 /// Ubuntu: the ids `ubuntu` and `ubuntu-` with a flavour or a pool.
 pub(super) struct Ubuntu;
 
 /// The two packages among those that a kernel names: lists add those of other flavours of the same build.
-fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>, String> {
+fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>, TargetError> {
     let all: Vec<(Option<PackageFile>, Named<'_>)> = named(kernel)
         .into_iter()
         .map(|one| (PackageFile::parse(&one.file), one))
@@ -41,21 +41,21 @@ fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>,
             .position(|(file, _)| file.as_ref().is_some_and(test))
     };
     let tree = find(&is_tree).ok_or_else(|| {
-        format!(
+        TargetError::packages(format!(
             "none of its packages is {}_<version>_{architecture}.deb",
             trees[0]
-        )
+        ))
     })?;
     let version = all[tree].0.as_ref().map(|file| file.version.clone());
     let is_common = |file: &PackageFile| {
         release.is_common_package(&file.name) && Some(&file.version) == version.as_ref()
     };
     let common = find(&is_common).ok_or_else(|| {
-        format!(
+        TargetError::packages(format!(
             "its packages lack linux-headers-{0} or linux-<pool>-headers-{0} of version {1}",
             release.abi(),
             version.unwrap_or_default()
-        )
+        ))
     })?;
     let mut packages: Vec<Option<Named<'_>>> = all.into_iter().map(|(_, one)| Some(one)).collect();
     let both = [tree, common].map(|position| packages[position].take());
@@ -123,7 +123,7 @@ impl Target for Ubuntu {
         &self,
         release: &KernelRelease,
         _architecture: Architecture,
-    ) -> Result<(), String> {
+    ) -> Result<(), TargetError> {
         Release::parse(release.as_str()).map(drop)
     }
 
@@ -131,7 +131,7 @@ impl Target for Ubuntu {
         &self,
         kernel: &Kernel,
         _host: Architecture,
-    ) -> Result<Vec<WantedPackage>, String> {
+    ) -> Result<Vec<WantedPackage>, TargetError> {
         let release = Release::parse(kernel.release.as_str())?;
         if kernel.packages.is_empty() {
             return Ok(computed(kernel, &release));
@@ -139,7 +139,7 @@ impl Target for Ubuntu {
         of_list(kernel, &release)
     }
 
-    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, String> {
+    fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         let release = Release::parse(kernel.release.as_str())?;
         let mut releases: Vec<_> = release
             .flavours()
@@ -177,7 +177,7 @@ impl Target for Ubuntu {
         &["usr/src/*"]
     }
 
-    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, String> {
+    fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let releases = self.uts_releases(kernel)?;
         let folder = |release: &String| format!("/usr/src/linux-headers-{release}").into();
         Ok(BuildFolder {

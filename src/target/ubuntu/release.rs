@@ -1,5 +1,7 @@
 //! How Ubuntu's releases read: that of `uname -r`, and that of lists, which ends in the pool's name.
 
+use super::super::TargetError;
+
 /// A release, cut in its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Release<'a> {
@@ -15,10 +17,11 @@ pub(super) struct Release<'a> {
 }
 
 impl<'a> Release<'a> {
-    pub(super) fn parse(release: &'a str) -> Result<Self, String> {
+    pub(super) fn parse(release: &'a str) -> Result<Self, TargetError> {
         Self::cut(release).ok_or_else(|| {
-            "a release of Ubuntu is version, ABI number and flavour, as in `5.15.0-91-generic`"
-                .to_owned()
+            TargetError::release(
+                "a release of Ubuntu is version, ABI number and flavour, as in `5.15.0-91-generic`",
+            )
         })
     }
 

@@ -162,7 +162,7 @@ const HWE: [&str; 5] = [
     "https://mirrors.edge.kernel.org/x/linux-hwe-5.13-headers-5.13.0-19_5.13.0-19.19~20.04.1_all.deb",
 ];
 
-fn of_hwe(release: &str, urls: &[&str]) -> Result<Vec<Vec<String>>, String> {
+fn of_hwe(release: &str, urls: &[&str]) -> Result<Vec<Vec<String>>, TargetError> {
     let kernel = kernel(&format!("ubuntu-hwe-5.13 {release} 19~20.04.1 amd64"));
     let kernel = urls.iter().fold(kernel, |kernel, url| kernel.with(url)).0;
     let found = Ubuntu.header_packages(&kernel, Architecture::Amd64)?;
@@ -191,7 +191,7 @@ fn missing_packages_are_named() {
         ),
         (&HWE[3..], "none of its packages is"),
     ] {
-        let error = of_hwe("5.13.0-19-hwe-5.13", urls).unwrap_err();
+        let error = of_hwe("5.13.0-19-hwe-5.13", urls).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }
 }

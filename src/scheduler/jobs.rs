@@ -1,25 +1,33 @@
 //! Running one job of a build: a compile slot, the executor, its log, retries for what is transient.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::pipeline::Pipeline;
-use super::step::{Failed, Halt, Mode, backoff};
-use super::stop::StopReason;
+use super::events::Events;
+use super::halt::{Failed, Halt, Mode, Own};
+use super::memo::Retries;
+use super::reproduce::Reproduce;
+use super::step::{StepRunner, backoff};
+use super::stop::{Stop, StopReason};
 use super::work::Work;
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
 use crate::error::chain;
 use crate::event::EventKind;
 use crate::executor::{
-    Completion, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain, is_disk_full,
+    Completion, Executor, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Resources,
+    Toolchain, is_disk_full,
 };
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::plan::Build;
+use crate::fs::{FileError, blocking};
+use crate::plan::{Build, BuildId};
 use crate::report::{LogLimits, LogWriter};
-use crate::script::{LogClassifier, LogFindings};
+use crate::script::{self, LogClassifier, LogFindings};
+use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
 
 /// So many infrastructure failures in a row, with no job done in between, end the run.
@@ -34,28 +42,38 @@ pub(super) struct JobRequest {
     pub(super) network: Network,
 }
 
-/// What a job gave.
+/// What a job gave that ended well.
 pub(super) struct JobResult {
-    pub(super) completion: Completion,
     /// The content of `/out`; removed when dropped.
     pub(super) output: tempfile::TempDir,
     /// The compressed log in the store.
-    pub(super) log: Sha256,
-    /// Why it did not end well, if it did not.
-    pub(super) failure: Option<Failure>,
+    log: Sha256,
+    used: Resources,
+    /// The trees that it was shown.
+    trees: Vec<Sha256>,
 }
 
 impl JobResult {
-    /// What the job was worth: its log and what it used, with what came of it.
+    /// The work of a step whose result came of the job.
     pub(super) fn work(&self, result: StepResult) -> Work {
-        let used = self.completion.resources;
         Work {
             result,
             log: Some(self.log),
-            wall: used.wall,
-            cpu: used.cpu,
-            peak_memory_bytes: used.peak_memory_bytes,
+            used: self.used,
         }
+    }
+
+    /// The failure of a step for what the job left.
+    pub(super) fn failed(&self, failure: Failure) -> Halt {
+        Halt::Failed(Box::new(Failed {
+            failure,
+            log: Some(self.log),
+            is_cached: false,
+            own: Some(Own {
+                trees: self.trees.clone(),
+                used: self.used,
+            }),
+        }))
     }
 }
 
@@ -86,14 +104,83 @@ impl LogSink for Tee<'_> {
     }
 }
 
-impl Pipeline {
+/// How the jobs of a run are done.
+pub(super) struct JobSettings {
+    /// A name that no other run has.
+    pub(super) run_id: String,
+    /// How many run at once.
+    pub(super) slots: usize,
+    /// Whether the first failure ends the run.
+    pub(super) fail_fast: bool,
+    /// The proxy of jobs that have a network.
+    pub(super) proxy: Option<String>,
+    /// The command of the first line of their logs.
+    pub(super) reproduce: Reproduce,
+}
+
+/// Runs jobs, as many at once as there are slots.
+pub(super) struct Jobs {
+    settings: JobSettings,
+    slots: Semaphore,
+    /// Set before the first job is run.
+    executor: OnceLock<Arc<dyn Executor>>,
+    store: Arc<Store>,
+    steps: Arc<StepRunner>,
+    events: Events,
+    stop: Arc<Stop>,
+    /// Failures that were tried again, until the report about their build takes them.
+    retries: Retries,
+    infrastructure_failures: AtomicU32,
+}
+
+impl Jobs {
+    /// Jobs whose logs and trees go into `store`.
+    pub(super) fn new(
+        settings: JobSettings,
+        store: Arc<Store>,
+        steps: Arc<StepRunner>,
+        events: Events,
+        stop: Arc<Stop>,
+    ) -> Self {
+        Self {
+            slots: Semaphore::new(settings.slots.max(1)),
+            settings,
+            executor: OnceLock::new(),
+            store,
+            steps,
+            events,
+            stop,
+            retries: Retries::default(),
+            infrastructure_failures: AtomicU32::new(0),
+        }
+    }
+
+    /// Sets what runs them; only the first time counts.
+    pub(super) fn set_executor(&self, executor: Arc<dyn Executor>) {
+        drop(self.executor.set(executor));
+    }
+
+    /// What runs them, once it is set.
+    pub(super) fn executor(&self) -> Result<&dyn Executor, Halt> {
+        self.executor
+            .get()
+            .map(|executor| &**executor)
+            .ok_or(Halt::NotRun)
+    }
+
+    /// Allows so many more at once.
+    pub(super) fn add_slots(&self, more: usize) {
+        self.slots.add_permits(more);
+    }
+
+    /// Takes the failures that were tried again for a build.
+    pub(super) fn take_retries(&self, build: &BuildId) -> Vec<Failure> {
+        self.retries.take(build)
+    }
+
     /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
-    /// with an error is a result; only what is not the script's doing is a [`Halt`].
-    pub(super) async fn run_job(
-        &self,
-        build: &Build,
-        request: &JobRequest,
-    ) -> Result<JobResult, Halt> {
+    /// with an error is a failure of the step itself.
+    pub(super) async fn run(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
         let mut waits = backoff(build.settings.retries);
         let mut attempt = 1;
         loop {
@@ -121,18 +208,14 @@ impl Pipeline {
     }
 
     async fn attempt(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
-        let slot = self
-            .compile_slots
-            .acquire()
-            .await
-            .map_err(|_| Halt::NotRun)?;
-        self.may_begin(Mode::Run)?;
+        let slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
+        self.steps.may_begin(Mode::Run)?;
         let phase = request.phase;
-        let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
+        let stored = self.steps.stored(phase);
         let output = self.store.temporary_folder().map_err(stored)?;
         let job = Job {
             name: format!("{phase} {}", build.id()),
-            run_id: self.run_id.clone(),
+            run_id: self.settings.run_id.clone(),
             toolchain: request.toolchain.clone(),
             script: request.script.clone(),
             mounts: request.mounts.clone(),
@@ -144,7 +227,7 @@ impl Pipeline {
         let log_path = PathBuf::from(output.path()).with_extension("log");
         let log = LogWriter::create(
             &log_path,
-            &self.reproduce_command(build),
+            &self.settings.reproduce.command(build),
             LogLimits::default(),
         )
         .map_err(stored)?;
@@ -153,7 +236,7 @@ impl Pipeline {
             phase,
             live_log: Some(log.live_path().to_owned()),
         });
-        let executor = self.executor.get().ok_or(Halt::NotRun)?;
+        let executor = self.executor()?;
         let mut sink = Tee {
             log,
             classifier: LogClassifier::new(phase),
@@ -170,7 +253,7 @@ impl Pipeline {
         findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
         let failure = completion.as_ref().ok();
         let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
-        if self.fail_fast
+        if self.settings.fail_fast
             && let Some(failure) = &failure
             && !failure.class.is_transient()
         {
@@ -179,58 +262,59 @@ impl Pipeline {
         }
         drop(slot);
         let completion = completion.map_err(|error| self.executor_failure(&error, phase))?;
-        self.infrastructure_failures
-            .store(0, std::sync::atomic::Ordering::Relaxed);
-        let (log, _) = std::fs::File::open(&log_path)
-            .map_err(crate::fs::FileError::of("read", &log_path))
-            .and_then(|file| self.store.put_blob(file))
-            .and_then(|blob| crate::fs::remove_file(&log_path).map(|()| blob))
-            .map_err(stored)?;
-        if let Some(failure) = &failure {
-            // Believed only if what the job was shown is what the digests say.
-            self.confirmed_job(&request.mounts, StepResult::Failure(failure.clone()))?;
-        }
+        self.infrastructure_failures.store(0, Ordering::Relaxed);
+        let store = self.store.clone();
+        let keep_log = move || {
+            let file = std::fs::File::open(&log_path).map_err(FileError::of("read", &log_path))?;
+            let (log, _) = store.put_blob(file)?;
+            crate::fs::remove_file(&log_path).map(|()| log)
+        };
+        let log = blocking(keep_log).await.map_err(stored)?;
+        let trees = request.mounts.iter();
+        let trees = trees.filter_map(|mount| self.store.tree_of(&mount.source));
+        let result = JobResult {
+            output,
+            log,
+            used: completion.resources,
+            trees: trees.collect(),
+        };
         match failure {
             // What the machine did: tried again, and never what came of the job.
-            Some(failure) if failure.class.is_transient() => Err(Halt::Failed(Box::new(Failed {
-                failure,
-                log: Some(log),
-                is_cached: false,
-            }))),
-            failure => Ok(JobResult {
-                completion,
-                output,
-                log,
-                failure,
-            }),
+            Some(failure) if failure.class.is_transient() => {
+                Err(result.failed(failure).of_inputs())
+            }
+            Some(failure) => Err(result.failed(failure)),
+            None => Ok(result),
         }
     }
 
-    /// The work of a job that leaves a tree: the tree is in the store, or the job's failure is what came of it.
-    pub(super) fn tree_work(
+    /// The work of a job that leaves a tree, which is put into the store.
+    pub(super) async fn tree_work(
         &self,
-        request: &JobRequest,
-        result: &JobResult,
-        left: &LeftTree,
+        phase: Phase,
+        result: JobResult,
+        left: LeftTree,
     ) -> Result<Work, Halt> {
-        let phase = request.phase;
-        if let Some(failure) = &result.failure {
-            return Ok(result.work(StepResult::Failure(failure.clone())));
-        }
         let tree = result.output.path().join(left.folder);
-        let sha256 = match tree_digest_of_folder(&tree) {
-            Ok(sha256) => sha256,
+        let store = self.store.clone();
+        let kept = blocking(move || {
+            let sha256 = match tree_digest_of_folder(&tree) {
+                Ok(sha256) => sha256,
+                Err(error) => return Ok(Err(error)),
+            };
+            store.put_tree(&tree, sha256).map(|()| Ok(sha256))
+        });
+        match kept.await.map_err(self.steps.stored(phase))? {
+            Ok(sha256) => {
+                let role = left.role;
+                Ok(result.work(StepResult::Tree { sha256, role }))
+            }
             Err(error) => {
                 let message = format!("the script left no {}: {error}", left.what);
                 let failure = Failure::new(FailureClass::OutputMissing, phase, message);
-                let failure = StepResult::Failure(failure);
-                return Ok(result.work(self.confirmed_job(&request.mounts, failure)?));
+                Err(result.failed(failure))
             }
-        };
-        let stored = |error: crate::fs::FileError| self.steps.storage_failure(&error, phase);
-        self.store.put_tree(&tree, sha256).map_err(stored)?;
-        let role = left.role;
-        Ok(result.work(StepResult::Tree { sha256, role }))
+        }
     }
 
     fn environment(&self, build: &Build, request: &JobRequest) -> Vec<(String, String)> {
@@ -238,9 +322,9 @@ impl Pipeline {
             Phase::Module | Phase::Probe | Phase::Fetch => build.settings.environment.clone(),
             _ => Vec::new(),
         };
-        if let (Network::Host, Some(proxy)) = (request.network, self.fetcher.proxy()) {
+        if let (Network::Host, Some(proxy)) = (request.network, &self.settings.proxy) {
             let variables = ["http_proxy", "https_proxy"];
-            environment.extend(variables.map(|name| (name.to_owned(), proxy.to_owned())));
+            environment.extend(variables.map(|name| (name.to_owned(), proxy.clone())));
         }
         environment
     }
@@ -251,9 +335,7 @@ impl Pipeline {
             // Many at once say nothing of the next: a node that went away takes all its jobs along.
             ExecutorError::Lost { .. } => FailureClass::Infrastructure,
             ExecutorError::Infrastructure { .. } => {
-                let before = self
-                    .infrastructure_failures
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let before = self.infrastructure_failures.fetch_add(1, Ordering::Relaxed);
                 if before + 1 >= INFRASTRUCTURE_FAILURES_IN_A_ROW {
                     self.stop.request(StopReason::Infrastructure);
                 }
@@ -324,4 +406,17 @@ fn limits_of(build: &Build) -> Limits {
         output_files: settings.output_files,
         processes: settings.processes,
     }
+}
+
+/// The failure of a job whose script cannot be made.
+pub(super) fn script_failure(error: &script::ScriptError) -> Halt {
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Failure::new(
+        FailureClass::Configure,
+        Phase::Configure,
+        format!("{error} {cause}"),
+    )
+    .into()
 }

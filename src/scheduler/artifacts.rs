@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::checks::{Answers, kernel_settings, script_failure};
-use super::driver_inputs::DriverInputs;
-use super::job::{JobRequest, JobResult};
-use super::kernel_inputs::KernelInputs;
-use super::pipeline::Pipeline;
-use super::step::{Halt, Mode};
+use super::checks::Answers;
+use super::drivers::{DriverInputs, Drivers};
+use super::engine::Engine;
+use super::halt::{Halt, Mode};
+use super::jobs::{JobRequest, JobResult, script_failure};
+use super::kernel_tree::KernelInputs;
+use super::kernels::Kernels;
 use super::toolchain::ChosenToolchain;
 use super::work::Done;
 use crate::cache::{ArtifactFacts, StepResult};
@@ -17,31 +19,48 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase, printable};
-use crate::fs::FileError;
+use crate::fs::{FileError, blocking};
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::{self, KnownAnswer, ModuleSettings, ProbeSettings};
+use crate::store::Store;
 use crate::verify;
 
 /// Everything that an artifact is made from.
 pub(super) struct Ingredients<'a> {
     pub(super) build: &'a Build,
-    pub(super) kernel: &'a KernelInputs,
-    pub(super) toolchain: &'a ChosenToolchain,
-    pub(super) driver: &'a DriverInputs,
-    pub(super) answers: &'a Answers,
+    pub(super) kernel: Arc<KernelInputs>,
+    pub(super) toolchain: ChosenToolchain,
+    pub(super) driver: DriverInputs,
+    pub(super) answers: Answers,
 }
 
-impl Pipeline {
+/// Makes the artifacts of builds.
+pub(super) struct Artifacts {
+    engine: Arc<Engine>,
+    kernels: Arc<Kernels>,
+    drivers: Arc<Drivers>,
+}
+
+impl Artifacts {
+    pub(super) fn new(engine: Arc<Engine>, kernels: Arc<Kernels>, drivers: Arc<Drivers>) -> Self {
+        Self {
+            engine,
+            kernels,
+            drivers,
+        }
+    }
+
     /// Makes one artifact, or finds it. A failure is an outcome like any other.
-    pub(super) async fn artifact(
+    pub(super) async fn make(
         &self,
         artifact: Artifact,
         ingredients: &Ingredients<'_>,
         mode: Mode,
     ) -> Result<Done, Halt> {
         let phase = phase_of(artifact);
-        let script = render(artifact, ingredients, self.host)?;
+        may_be_made(artifact, ingredients)?;
+        let script = render(artifact, ingredients, self.engine.host)?;
         let inputs = key_of(artifact, ingredients, &script);
         let work = async {
             let Ingredients {
@@ -51,9 +70,8 @@ impl Pipeline {
                 driver,
                 ..
             } = ingredients;
-            self.materialise_kernel(build, kernel).await?;
-            let mut mounts = self.kernel_mounts(kernel);
-            mounts.push(self.driver_mount(build, driver).await?);
+            let mut mounts = self.kernels.mounts(build, kernel).await?;
+            mounts.push(self.drivers.mount(build, driver).await?);
             let request = JobRequest {
                 phase,
                 toolchain: toolchain.toolchain.clone(),
@@ -61,68 +79,101 @@ impl Pipeline {
                 script,
                 mounts,
             };
-            let result = self.run_job(build, &request).await?;
-            let judged = if let Some(failure) = &result.failure {
-                StepResult::Failure(failure.clone())
-            } else {
-                let judged = self.judge(artifact, ingredients, &result)?;
-                self.confirmed_job(&request.mounts, judged)?
-            };
-            Ok(result.work(judged))
+            let result = self.engine.jobs.run(build, &request).await?;
+            let judged = self.judge(artifact, ingredients, &result).await?;
+            match judged {
+                Ok(facts) => Ok(result.work(StepResult::Artifact(facts))),
+                Err(failure) => Err(result.failed(failure)),
+            }
         };
-        self.steps.step(mode, phase, inputs, work).await
+        self.engine.step(mode, phase, inputs, Box::pin(work)).await
     }
 
     /// What a job that ended well means: an artifact that was checked and is in the store, or a failure.
-    fn judge(
+    async fn judge(
         &self,
         artifact: Artifact,
         ingredients: &Ingredients<'_>,
         result: &JobResult,
-    ) -> Result<StepResult, Halt> {
-        let phase = phase_of(artifact);
-        let Ingredients {
-            build,
-            kernel,
-            driver,
-            ..
-        } = ingredients;
-        let settings = &build.settings;
+    ) -> Result<Result<ArtifactFacts, Failure>, Halt> {
+        let settings = &ingredients.build.settings;
         let (name, setting, limit_bytes) = match artifact {
             Artifact::Module => (script::MODULE_FILE, "module_size", settings.module_bytes),
             Artifact::Probe => (script::PROBE_FILE, "probe_size", settings.probe_bytes),
         };
-        let path = result.output.path().join(name);
-        if !path.is_file() {
+        let left = Left {
+            artifact,
+            path: result.output.path().join(name),
+            limit_bytes,
+            setting,
+        };
+        let expected = Expected {
+            name: ingredients.driver.facts.module_name.clone(),
+            architecture: ingredients.build.kernel.architecture,
+            kernel: ingredients.kernel.clone(),
+            symvers: self.kernels.symvers(&ingredients.kernel).await?,
+        };
+        let store = self.engine.store.clone();
+        blocking(move || left.judge(&store, &expected))
+            .await
+            .map_err(self.engine.stored(Phase::Verify))
+    }
+}
+
+/// A file that a job left.
+struct Left {
+    artifact: Artifact,
+    path: PathBuf,
+    limit_bytes: u64,
+    /// The setting that the limit is from.
+    setting: &'static str,
+}
+
+/// What it is to be.
+struct Expected {
+    name: String,
+    architecture: Architecture,
+    kernel: Arc<KernelInputs>,
+    symvers: Option<String>,
+}
+
+impl Left {
+    /// Puts the file into the store, if it is what was expected.
+    fn judge(
+        &self,
+        store: &Store,
+        expected: &Expected,
+    ) -> Result<Result<ArtifactFacts, Failure>, FileError> {
+        let phase = phase_of(self.artifact);
+        let name = self.path.file_name().unwrap_or_default().display();
+        if !self.path.is_file() {
             let message = format!("the script ended well but left no {name}");
-            return Ok(StepResult::Failure(Failure::new(
+            return Ok(Err(Failure::new(
                 FailureClass::OutputMissing,
                 phase,
                 message,
             )));
         }
-        let stored =
-            |error: crate::fs::FileError| self.steps.storage_failure(&error, Phase::Verify);
-        let Some(bytes) = read_at_most(&path, limit_bytes).map_err(stored)? else {
+        let Some(bytes) = read_at_most(&self.path, self.limit_bytes)? else {
             let message = format!(
-                "{name} is larger than {} MiB; raise `{setting}` in the matrix",
-                limit_bytes >> 20
+                "{name} is larger than {} MiB; raise `{}` in the matrix",
+                self.limit_bytes >> 20,
+                self.setting
             );
-            return Ok(StepResult::Failure(Failure::new(
+            return Ok(Err(Failure::new(
                 FailureClass::TooMuchOutput,
                 phase,
                 message,
             )));
         };
-        let symvers = self.symvers(kernel)?;
-        let verified = match artifact {
+        let verified = match self.artifact {
             Artifact::Module => verify::verify_module(
                 &bytes,
                 &verify::ExpectedModule {
-                    name: &driver.facts.module_name,
-                    architecture: build.kernel.architecture,
-                    tree: &kernel.inspection.facts,
-                    symvers: symvers.as_deref(),
+                    name: &expected.name,
+                    architecture: expected.architecture,
+                    tree: &expected.kernel.inspection.facts,
+                    symvers: expected.symvers.as_deref(),
                 },
             ),
             Artifact::Probe => verify::verify_probe(&bytes),
@@ -131,15 +182,15 @@ impl Pipeline {
             Ok(verified) => verified,
             Err(defects) => {
                 let message = defects.to_string();
-                return Ok(StepResult::Failure(Failure::new(
+                return Ok(Err(Failure::new(
                     FailureClass::OutputInvalid,
                     Phase::Verify,
                     message,
                 )));
             }
         };
-        let (sha256, size_bytes) = self.store.put_blob(bytes.as_slice()).map_err(stored)?;
-        Ok(StepResult::Artifact(ArtifactFacts {
+        let (sha256, size_bytes) = store.put_blob(bytes.as_slice())?;
+        Ok(Ok(ArtifactFacts {
             sha256,
             size_bytes,
             vermagic: verified.vermagic.as_deref().map(printable),
@@ -170,12 +221,27 @@ pub(super) fn phase_of(artifact: Artifact) -> Phase {
     }
 }
 
+/// Whether the driver and the toolchain can make it.
+fn may_be_made(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<(), Halt> {
+    match artifact {
+        Artifact::Module => ingredients.answers.module_toolchain.clone(),
+        Artifact::Probe if !ingredients.driver.facts.has_probe => {
+            let message = format!(
+                "the sources of driver {0} hold no probe; leave it out: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
+                ingredients.build.driver.version
+            );
+            Err(Failure::new(FailureClass::Configure, Phase::Configure, message).into())
+        }
+        Artifact::Probe => ingredients.answers.probe_toolchain.clone(),
+    }
+}
+
 fn render(
     artifact: Artifact,
     ingredients: &Ingredients<'_>,
     host: Architecture,
 ) -> Result<String, Halt> {
-    let mut kernel = kernel_settings(ingredients.kernel, ingredients.toolchain);
+    let mut kernel = ingredients.kernel.settings(&ingredients.toolchain);
     if artifact == Artifact::Module {
         let of = &ingredients.build.kernel;
         let target = crate::target::find(&of.target);

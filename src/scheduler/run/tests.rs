@@ -1,0 +1,129 @@
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags, mknodat};
+
+use super::*;
+use crate::digest::Sha256;
+use crate::driver::{Driver, DriverLocation};
+use crate::fetch;
+use crate::kernel::{Kernel, Package};
+use crate::plan::BuildSettings;
+
+const BUILDS: usize = 16;
+
+/// Longer than anything here takes that does not hang.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Builds of kernels whose headers are the directory `headers`.
+fn plan_of(headers: &Path) -> Plan {
+    let package = Package::at(headers.to_str().unwrap());
+    let build = |number: usize| Build {
+        kernel: Arc::new(Kernel {
+            target: "generic".parse().unwrap(),
+            release: format!("6.1.{number}-acme").parse().unwrap(),
+            version: "1".parse().unwrap(),
+            architecture: Architecture::Amd64,
+            packages: [package.clone()].into_iter().collect(),
+            config_sha256: None,
+            upstream: None,
+            source: "inline".into(),
+        }),
+        driver: Arc::new(Driver {
+            version: "1.0.0".parse().unwrap(),
+            location: DriverLocation::Path("/nonexistent".into()),
+            module_name: "falco".into(),
+            device_name: "falco".into(),
+        }),
+        artifacts: Arc::new([Artifact::Module]),
+        settings: Arc::new(BuildSettings::default()),
+    };
+    Plan {
+        builds: (0..BUILDS).map(build).collect(),
+        ..Plan::default()
+    }
+}
+
+fn parts_in(root: &Path, stop: &Arc<Stop>) -> Parts {
+    let store = Arc::new(Store::open(&root.join("cache"), "run").unwrap());
+    // Nobody listens.
+    let (sender, _) = mpsc::channel();
+    Parts {
+        run_id: "run".to_owned(),
+        host: Architecture::Amd64,
+        fetcher: Fetcher::new(store.clone(), fetch::Settings::default()),
+        store,
+        toolchains: Toolchains::Host {
+            identity: Sha256::of("gcc"),
+            compilers: vec![(Architecture::Amd64, "12".parse().unwrap())],
+        },
+        out: OutFolder::open(&root.join("out")).unwrap(),
+        events: Events::new(sender),
+        stop: stop.clone(),
+    }
+}
+
+/// Opens the pipe for writing, if somebody reads it.
+fn open_if_read(pipe: &Path) -> Option<File> {
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = File::options();
+    options.write(true).custom_flags(no_wait).open(pipe).ok()
+}
+
+/// The headers' Makefile is a pipe by the time that builds begin, so reading the tree takes until the test says so.
+#[test]
+fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let headers = folder.path().join("headers");
+    crate::fs::create_folder(&headers).unwrap();
+    let makefile = headers.join("Makefile");
+    crate::fs::write(&makefile, "").unwrap();
+
+    let stop = Arc::new(Stop::default());
+    let settings = RunSettings {
+        jobs: BUILDS,
+        fail_fast: false,
+        deadline: None,
+        retry: RetryClasses::default(),
+        history: History::default(),
+        reproduce: Reproduce::Same(Vec::new()),
+    };
+    let parts = parts_in(folder.path(), &stop);
+    let run = Run::look_up(parts, settings, &plan_of(&headers));
+    assert_eq!(run.missing(), BUILDS);
+    crate::fs::remove_file(&makefile).unwrap();
+    let mode = Permissions::RUSR | Permissions::WUSR;
+    mknodat(CWD, &makefile, FileType::Fifo, mode, 0).unwrap();
+
+    let (ended, has_ended) = mpsc::channel();
+    let signal = std::thread::spawn(move || {
+        let start = Instant::now();
+        let reading = loop {
+            match open_if_read(&makefile) {
+                Some(reading) => break reading,
+                None if start.elapsed() > PATIENCE => panic!("nobody read the tree"),
+                None => std::thread::yield_now(),
+            }
+        };
+        stop.request(StopReason::Signal);
+        let has_ended = has_ended.recv_timeout(PATIENCE).is_ok();
+        drop(reading);
+        has_ended
+    });
+    // One thread does everything that must not wait.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let result = runtime.block_on(run.finish(None)).unwrap();
+    // The signal's thread may have lost patience.
+    let _ = ended.send(());
+    runtime.shutdown_background();
+    assert!(signal.join().unwrap(), "the run waited for its file work");
+    assert_eq!(result.stopped, Some(StopReason::Signal));
+    assert_eq!(result.exit_code(), 130);
+    assert_eq!(result.statuses.values().sum::<usize>(), BUILDS);
+}
