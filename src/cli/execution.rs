@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::{CliError, Context, images};
-#[cfg(feature = "kubernetes")]
 use crate::error::chain;
+#[cfg(feature = "kubernetes")]
 use crate::executor::KubernetesExecutor;
 use crate::executor::{
     DockerAddress, DockerPool, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
