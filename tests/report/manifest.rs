@@ -106,7 +106,7 @@ fn unreadable_manifests_say_why() {
     ));
     let text = read("{\"schema\": 1,\n \"run\": 3}").to_string();
     assert!(
-        text.contains("manifest.json is no manifest: ") && text.contains("line 2"),
+        text.contains("manifest.json is not a manifest: ") && text.contains("line 2"),
         "{text}"
     );
     std::fs::remove_file(&path).unwrap();
