@@ -494,19 +494,23 @@ fn target_that_finds_nothing_is_a_warning_and_an_error_where_the_lock_is_final()
 
 #[test]
 fn contradiction_of_two_targets_points_into_the_lock() {
-    let one = |place: &str| json!({"target": "centos", "kernelrelease": "4.18.0-1.el8.x86_64", "headers": [place]});
+    let one = |place: &str| json!({"target": "debian", "kernelrelease": "6.1.0-1-amd64", "headers": [place]});
     let workspace = Workspace::new()
         .with(
             "a.json",
-            &list(&[&[one("http://a/kernel-devel-4.18.0-1.el8.x86_64.rpm")]]),
+            &list(&[&[one(
+                "http://a/linux-headers-6.1.0-1-amd64_6.1.4-1_amd64.deb",
+            )]]),
         )
         .with(
             "b.json",
-            &list(&[&[one("http://b/other-4.18.0-1.el8.x86_64.rpm")]]),
+            &list(&[&[one(
+                "http://b/linux-headers-6.1.0-1-amd64_6.1.7-1_amd64.deb",
+            )]]),
         )
         .with(
             "m.toml",
-            &matrix(&[target("centos", "a.json", ""), target("c*", "b.json", "")]),
+            &matrix(&[target("debian", "a.json", ""), target("d*", "b.json", "")]),
         );
     lock(&workspace, 0, &[]);
     let report = workspace.run(&["plan", "m.toml", "--locked"]);
@@ -516,7 +520,7 @@ fn contradiction_of_two_targets_points_into_the_lock() {
         "{report}"
     );
     assert!(report.contains("--> m.lock:"), "{report}");
-    for label in ["found for `c*`", "found for `centos`"] {
+    for label in ["found for `d*`", "found for `debian`"] {
         assert!(report.contains(label), "{report}");
     }
     assert!(!report.contains("m.toml:"), "{report}");

@@ -10,6 +10,7 @@ use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptions, RemoveImageOptions};
 use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::error::chain;
 use driverkit_matrix::executor::{
     DockerExecutor, Executor, ExecutorError, Exit, Job, Mount, Network, Toolchain, image_identity,
 };
@@ -300,6 +301,12 @@ async fn an_image_that_the_daemon_lacks_is_imported_from_its_archive() {
         .unwrap();
 }
 
+/// An error as it is printed: with its causes, and what to do.
+fn said(error: &ExecutorError) -> String {
+    let help = error.help().unwrap_or_default();
+    format!("{}; {help}", chain(error))
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -309,8 +316,8 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
         let error = DockerExecutor::connect_to(&address.parse().unwrap())
             .await
             .err()
-            .unwrap()
-            .to_string();
+            .unwrap();
+        let error = said(&error);
         assert!(
             error.contains(address) && error.contains("docker.io"),
             "{error}"
@@ -321,8 +328,8 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
     let error = DockerExecutor::connect_to(&address.parse().unwrap())
         .await
         .err()
-        .unwrap()
-        .to_string();
+        .unwrap();
+    let error = said(&error);
     assert!(
         error.contains("refused") && error.contains("docker.io"),
         "{error}"
