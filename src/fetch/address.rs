@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::Answer;
+use crate::digest::Sha256;
+use crate::redact;
 
 /// A parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +40,29 @@ impl Address {
     }
 }
 
-/// The address as it may be shown and kept: without user name and password.
-pub(super) fn without_credentials(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
+/// How much of a digest stands for a query: enough that no two queries of one place are taken for each other.
+const QUERY_DIGITS: usize = 16;
+
+/// Returns a URL as it may be written down, and as it is remembered: without user name, password and fragment, and with the
+/// digest of its query in the place of the query (`https://host/a?sha256:0123456789abcdef`), which may be a signature.
+pub(super) fn recorded(text: &str) -> String {
+    let shown = redact::url(text);
+    let text = text.split_once('#').map_or(text, |(text, _)| text);
+    let query = shown.strip_suffix("?...").zip(text.split_once('?'));
+    match query {
+        // What is recorded already stays as it is.
+        Some((_, (_, query))) if is_digest(query) => text.to_owned(),
+        Some((place, (_, query))) => {
+            let digest = Sha256::of(query).to_string();
+            format!("{place}?sha256:{}", &digest[..QUERY_DIGITS])
+        }
+        None => shown.into_owned(),
+    }
+}
+
+fn is_digest(query: &str) -> bool {
+    let digits = query.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == QUERY_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -66,7 +80,6 @@ mod tests {
             "https://[::1]:99/a",
         ] {
             assert_eq!(parse(text), Address::Remote(Url::parse(text).unwrap()));
-            assert_eq!(without_credentials(text), text);
         }
         let Address::Remote(url) = parse("http://host/a/b/../../c") else {
             panic!("not remote");
@@ -95,13 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_cut_off() {
+    fn recorded_url_has_no_secret_and_is_no_other_urls() {
         for (text, shown) in [
             ("http://user:secret@host:1/a@b", "http://host:1/a@b"),
-            ("https://user:p@ss@host?x", "https://host?x"),
-            ("a@b/c", "a@b/c"),
+            ("https://[::1]:99/a#secret", "https://[::1]:99/a"),
+            ("http://host/a_1%2Bb~c+d.deb", "http://host/a_1%2Bb~c+d.deb"),
+            ("a@b/c?d", "a@b/c?d"),
         ] {
-            assert_eq!(without_credentials(text), shown);
+            assert_eq!(recorded(text), shown);
         }
+        let one = recorded("https://user:p@ss@host/a?secret=1#x");
+        assert!(one.starts_with("https://host/a?sha256:"), "{one}");
+        assert_eq!(one, recorded("https://host/a?secret=1"));
+        assert_ne!(one, recorded("https://host/a?secret=2"));
+        assert_eq!(one, recorded(&one));
     }
 }

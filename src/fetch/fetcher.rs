@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use reqwest::Client;
 use url::Url;
 
-use super::address::{Address, without_credentials};
+use super::address::{Address, recorded};
 use super::body::{Body, Wanted};
 use super::download::Server;
 use super::host::Hosts;
@@ -110,7 +110,7 @@ impl Fetcher {
             return Some(Fetched {
                 sha256,
                 size_bytes: metadata.len(),
-                url: without_credentials(url),
+                url: recorded(url),
             });
         }
         if self.settings.refresh {
@@ -186,7 +186,7 @@ impl Fetcher {
 
     fn was_tried(&self, url: &str, error: &FetchError) -> bool {
         let has = |text: &str| {
-            let shown = without_credentials(text);
+            let shown = recorded(text);
             error.tried.iter().any(|tried| tried.url == shown)
         };
         let places = self.settings.mirrors.candidates(url);
@@ -238,7 +238,7 @@ impl Fetcher {
         earlier: Option<&Record>,
     ) -> Result<Fetched, Answer> {
         let base_folder = &self.settings.base_folder;
-        let shown = without_credentials(place);
+        let shown = recorded(place);
         // Remembered under the address that was asked for: the mirrors may be others next time.
         let name = name(&Address::parse(asked_url, base_folder)?);
         let given = match Address::parse(place, base_folder)? {
@@ -383,7 +383,7 @@ pub(super) async fn run_blocking<T: Send + 'static>(
 
 pub(super) fn tried(place: &str, answer: Answer) -> Tried {
     Tried {
-        url: without_credentials(place),
+        url: recorded(place),
         answer,
     }
 }
@@ -391,7 +391,7 @@ pub(super) fn tried(place: &str, answer: Answer) -> Tried {
 /// The name under which an address is remembered.
 pub(super) fn name(address: &Address) -> String {
     match address {
-        Address::Remote(url) => without_credentials(url.as_str()),
+        Address::Remote(url) => recorded(url.as_str()),
         Address::Local(path) => path.to_string_lossy().into_owned(),
     }
 }

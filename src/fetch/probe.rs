@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::RANGE;
 use url::Url;
 
-use super::address::{Address, without_credentials};
+use super::address::{Address, recorded};
 use super::body::Wanted;
 use super::download::{Server, retry_after};
 use super::fetcher::tried;
@@ -99,7 +99,7 @@ impl Fetcher {
         for place in self.places(url, &mut error) {
             let answer = self.probe_place(&place).await;
             probed.push(Probed {
-                url: without_credentials(&place),
+                url: recorded(&place),
                 answer,
             });
         }

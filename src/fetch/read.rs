@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::address::{Address, without_credentials};
+use super::address::{Address, recorded};
 use super::body::{Body, Wanted};
 use super::fetcher::{run_blocking, tried};
 use super::record::{Record, Validators};
@@ -42,7 +42,7 @@ impl Fetcher {
         let Address::Remote(url) = Address::parse(place, &self.settings.base_folder)? else {
             return self.get_place(place, wanted).await;
         };
-        let name = without_credentials(url.as_str());
+        let name = recorded(url.as_str());
         let (store, record_name) = (Arc::clone(&self.store), name.clone());
         let kept = run_blocking(move || {
             let record = Record::find(&store, &record_name).filter(|record| {

@@ -14,7 +14,7 @@ const SCHEMA_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     schema_version: u32,
-    /// The address, without user name and password.
+    /// The URL, as [`recorded`](super::address::recorded) writes it.
     pub(super) url: String,
     /// The place that gave it, where that was a mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]

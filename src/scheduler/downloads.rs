@@ -169,7 +169,8 @@ impl Download {
             .field("script", Sha256::of(&self.script));
         let variables = self.build.settings.environment.iter();
         variables.fold(key, |key, (name, value)| {
-            key.field(format!("variable {name}"), value)
+            // The value may be a password, and outcomes keep the fields of their keys.
+            key.field(format!("variable {name}"), Sha256::of(value))
         })
     }
 

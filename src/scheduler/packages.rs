@@ -1,5 +1,6 @@
 //! From a package's addresses to its tree: fetch and unpack, each once for the whole run.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -15,6 +16,7 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::event::{EventKind, InputReport};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::Fetched;
+use crate::redact;
 use crate::target::WantedPackage;
 use crate::unpack::{self, UnpackError, unpack_into_store_until};
 
@@ -33,8 +35,11 @@ impl Input {
     pub(super) fn report(&self) -> InputReport {
         InputReport {
             url: match &*self.package.candidates {
-                [url] => Arc::clone(url),
-                _ => self.fetched.url.as_str().into(),
+                [url] => match redact::url(url) {
+                    Cow::Borrowed(_) => Arc::clone(url),
+                    Cow::Owned(shown) => shown.into(),
+                },
+                _ => redact::url(&self.fetched.url).into(),
             },
             sha256: Some(self.fetched.sha256),
             size_bytes: Some(self.fetched.size_bytes),

@@ -108,6 +108,7 @@ fn serve(mut stream: TcpStream, counter: &AtomicUsize, folder: &Path, answer: &A
     let mut words = request.split(' ');
     let is_head = words.next() == Some("HEAD");
     let path = words.next().unwrap_or("/");
+    let path = path.split('?').next().unwrap_or(path);
     let mut file = folder.join(path.trim_start_matches('/'));
     if path.ends_with('/') {
         file.push("index.html");
