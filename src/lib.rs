@@ -19,6 +19,7 @@ pub mod executor;
 pub mod failure;
 pub mod fetch;
 pub mod fs;
+pub mod history;
 pub mod image;
 pub mod kernel;
 pub mod matrix;

@@ -8,6 +8,8 @@ mod cached;
 mod changes;
 #[path = "run/commands.rs"]
 mod commands;
+#[path = "run/diff.rs"]
+mod diff;
 #[path = "run/disk.rs"]
 mod disk;
 #[path = "run/downloads.rs"]
@@ -30,6 +32,8 @@ mod packages;
 mod prepared;
 #[path = "run/rebuild.rs"]
 mod rebuild;
+#[path = "run/secrets.rs"]
+mod secrets;
 #[path = "common/server.rs"]
 #[expect(dead_code, reason = "these tests need a part of it")]
 mod server;

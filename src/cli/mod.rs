@@ -8,6 +8,7 @@ mod cache;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod completion;
+mod diff;
 mod driverkit;
 mod execution;
 mod exit;
@@ -121,6 +122,7 @@ enum Command {
     Run(Box<run::RunArguments>),
     Rebuild(Box<rebuild::RebuildArguments>),
     Logs(logs::LogsArguments),
+    Diff(diff::DiffArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Verify(verify::VerifyArguments),
@@ -404,6 +406,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Run(command) => command.execute(&context),
                 Command::Rebuild(command) => command.execute(&context),
                 Command::Logs(command) => command.execute(&context),
+                Command::Diff(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
                 Command::Verify(command) => command.execute(&context),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::diff::BaselineArguments;
 use super::execution::Execution;
 use super::lock_notes::{fill_in_locks, store_configs};
 use super::recorded::rebuild_words;
@@ -47,6 +48,8 @@ pub(super) struct RunArguments {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
+    baseline: BaselineArguments,
+    #[command(flatten)]
     pub(super) execution: Execution,
 }
 
@@ -78,6 +81,7 @@ impl RunArguments {
             retry: Vec::new(),
             deadline: None,
             verbose: false,
+            baseline: BaselineArguments::default(),
             execution,
         }
     }
@@ -85,6 +89,8 @@ impl RunArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let planned = self.plan(context)?;
+        // Before the run replaces it, if it is that of the same directory.
+        let baseline = self.baseline.read(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
         let reporters = self.reporters()?;
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -111,7 +117,11 @@ impl RunArguments {
         if !self.selection.locked {
             fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
-        Ok(ExitStatus::of(&result))
+        let status = ExitStatus::of(&result);
+        match &baseline {
+            Some(baseline) => self.baseline.compare(context, baseline, &self.out, status),
+            None => Ok(status),
+        }
     }
 
     /// The plan, with the builder image that the command line names.

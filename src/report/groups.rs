@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::LazyLock;
-
-use regex::Regex;
 
 use super::progress::failure_text;
+use super::signature::signature;
 use crate::event::BuildReport;
-use crate::failure::{Failure, FailureClass, Phase};
+use crate::failure::{FailureClass, Phase};
 use crate::plan::BuildId;
 
 /// How many builds of a group are named.
@@ -40,7 +38,15 @@ impl Groups {
             if failure.class == FailureClass::Cancelled {
                 continue;
             }
-            let key = (failure.class, failure.phase, signature(report, failure));
+            let names = [
+                report.build_id.as_str(),
+                report.kernel_release.as_str(),
+                report.driver_version.as_str(),
+                report.target.as_str(),
+                report.architecture.as_str(),
+                report.architecture.machine(),
+            ];
+            let key = (failure.class, failure.phase, signature(failure, names));
             let group = self.0.entry(key).or_default();
             group.artifacts += 1;
             group.as_before += usize::from(artifact.failure_is_cached);
@@ -64,32 +70,4 @@ impl Groups {
             .map(|((_, phase, _), group)| (*phase, group))
             .collect()
     }
-}
-
-/// What failures of one cause share: the message without the names and numbers of this one build.
-fn signature(report: &BuildReport, failure: &Failure) -> String {
-    // Digests first, so that their digits do not end up as numbers.
-    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-        #[expect(
-            clippy::expect_used,
-            reason = "the pattern is a constant, compiled by every test of this file"
-        )]
-        Regex::new(r"\b[0-9a-f]{12,}\b|\d+").expect("valid pattern")
-    });
-    let mut text = match &failure.first_error {
-        Some(error) => format!("{}: {}", error.file, error.message),
-        None => failure.message.clone(),
-    };
-    let names = [
-        report.build_id.as_str(),
-        report.kernel_release.as_str(),
-        report.driver_version.as_str(),
-        report.target.as_str(),
-        report.architecture.as_str(),
-        report.architecture.machine(),
-    ];
-    for name in names {
-        text = text.replace(name, "*");
-    }
-    VARIABLE.replace_all(&text, "#").into_owned()
 }

@@ -27,6 +27,7 @@ mod live;
 mod log;
 mod manifest;
 mod progress;
+mod signature;
 mod single;
 mod summary;
 mod tally;
@@ -53,6 +54,7 @@ pub use manifest::{
     Named, Run, SCHEMA, Totals, UpdateError, earlier_manifests, read_manifest,
 };
 pub use progress::{PlainProgress, progress};
+pub use signature::signature;
 pub use single::{Detail, SingleProgress};
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};

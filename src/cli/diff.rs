@@ -1,0 +1,140 @@
+//! `diff`: what changed from one run to another.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::cache::print_json;
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::history::{Change, Diff, diff, draw_markdown, draw_text};
+use crate::report::{Manifest, read_manifest};
+
+/// Compare two runs, artifact by artifact
+///
+/// A change is one of: regressed, new-failure, lost, still-failing, fixed, new, renamed, gone, unknown (one of the runs was
+/// interrupted, or about a part of its plan), unchanged. Failures are grouped by what they have in common.
+#[derive(Debug, Args)]
+pub(super) struct DiffArguments {
+    /// The baseline: a manifest, or the output directory of a run
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// What is compared with it
+    #[arg(value_name = "NEW", default_value = "out")]
+    new: PathBuf,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// End with exit code 1 if an artifact has one of these changes: regressed, new-failure, lost, ...
+    #[arg(long, value_name = "CHANGE", value_delimiter = ',')]
+    fail_on: Vec<Change>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a terminal
+    Text,
+    /// For a page, such as the summary of a CI job
+    Markdown,
+    /// Every artifact that changed
+    Json,
+}
+
+impl DiffArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let found = diff(&read(&self.old)?, &read(&self.new)?);
+        match self.format {
+            Format::Text => print(&draw_text(&found))?,
+            Format::Markdown => print(&draw_markdown(&found))?,
+            Format::Json => print_json(&found)?,
+        }
+        if has_any(context, &found, &self.fail_on) {
+            return Ok(ExitStatus::Incomplete);
+        }
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// Whether a difference has a change that was asked to fail, which is printed then.
+fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
+    let found: Vec<String> = wanted
+        .iter()
+        .filter(|&&change| diff.count(change) > 0)
+        .map(|&change| format!("{change}: {}", diff.count(change)))
+        .collect();
+    if !found.is_empty() {
+        context.notice(&format!("failing as asked: {}", found.join(", ")));
+    }
+    !found.is_empty()
+}
+
+/// What `run` compares its result with.
+#[derive(Debug, Default, Args)]
+pub(super) struct BaselineArguments {
+    /// Print what changed since this run at the end: a manifest, or an output directory
+    ///
+    /// It is read before the run begins, so it may be the output directory itself. One that does not exist yet is no error.
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
+    /// Let the exit code say whether an artifact has one of these changes since the baseline, in the place of whether all are
+    /// there: regressed, new-failure, lost, ...
+    #[arg(
+        long,
+        value_name = "CHANGE",
+        value_delimiter = ',',
+        requires = "baseline"
+    )]
+    fail_on: Vec<Change>,
+}
+
+impl BaselineArguments {
+    /// Reads the baseline, where there is one.
+    pub(super) fn read(&self, context: &Context) -> Result<Option<Manifest>, CliError> {
+        let Some(path) = &self.baseline else {
+            return Ok(None);
+        };
+        if !manifest_file(path).exists() {
+            let path = path.display();
+            context.notice(&format!(
+                "baseline {path} does not exist: nothing to compare with"
+            ));
+            return Ok(None);
+        }
+        read(path).map(Some)
+    }
+
+    /// Prints what changed from `baseline` to the manifest in `out`, and returns how the program ends.
+    pub(super) fn compare(
+        &self,
+        context: &Context,
+        baseline: &Manifest,
+        out: &Path,
+        status: ExitStatus,
+    ) -> Result<ExitStatus, CliError> {
+        let found = diff(baseline, &read(out)?);
+        context.notice(&format!("\n{}", draw_text(&found).trim_end()));
+        if self.fail_on.is_empty() {
+            return Ok(status);
+        }
+        let is_worse = has_any(context, &found, &self.fail_on);
+        Ok(match status {
+            ExitStatus::Success | ExitStatus::Incomplete if is_worse => ExitStatus::Incomplete,
+            ExitStatus::Success | ExitStatus::Incomplete => ExitStatus::Success,
+            other => other,
+        })
+    }
+}
+
+fn manifest_file(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join("manifest.json")
+    } else {
+        path.to_owned()
+    }
+}
+
+fn read(path: &Path) -> Result<Manifest, CliError> {
+    let file = manifest_file(path);
+    read_manifest(&file).map_err(|error| CliError::input(error.to_string()))
+}

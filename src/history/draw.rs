@@ -1,0 +1,133 @@
+//! A [`Diff`] for people.
+
+use std::fmt::Write as _;
+
+use super::{Change, Diff};
+use crate::report::clean;
+
+/// How many builds of a change are named.
+const NAMED: usize = 10;
+
+/// Those whose builds are listed: the rest is counted.
+const LISTED: [Change; 5] = [
+    Change::Lost,
+    Change::Fixed,
+    Change::New,
+    Change::Renamed,
+    Change::Gone,
+];
+
+/// Returns the difference as plain text: counts, failures by signature, then what came and went.
+pub fn draw_text(diff: &Diff) -> String {
+    let mut text = format!("{} compared with {}\n", diff.new_run, diff.old_run);
+    for (change, count) in &diff.counts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {change:<14} {count:>7}");
+    }
+    if diff.changes.is_empty() {
+        text.push_str("nothing changed\n");
+    }
+    let mut last = None;
+    for group in &diff.groups {
+        if last != Some(group.change) {
+            let _ = writeln!(text, "\n{}", group.change);
+            last = Some(group.change);
+        }
+        let _ = writeln!(
+            text,
+            "  {} x {}: {}",
+            group.artifacts,
+            group.class,
+            clean(&group.signature)
+        );
+        for build in &group.builds {
+            let _ = writeln!(text, "      {build}");
+        }
+    }
+    for (change, lines) in listed(diff) {
+        let _ = writeln!(text, "\n{change}");
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+/// Returns the same as Markdown.
+pub fn draw_markdown(diff: &Diff) -> String {
+    let mut text = format!(
+        "## {} compared with {}\n\n| change | artifacts |\n| --- | ---: |\n",
+        escaped(&diff.new_run),
+        escaped(&diff.old_run)
+    );
+    for (change, count) in &diff.counts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {change} | {count} |");
+    }
+    if !diff.groups.is_empty() {
+        text.push_str("\n| change | artifacts | class | first error | builds |\n| --- | ---: | --- | --- | --- |\n");
+        for group in &diff.groups {
+            let builds: Vec<String> = group
+                .builds
+                .iter()
+                .map(|build| escaped(build.as_str()))
+                .collect();
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} |",
+                group.change,
+                group.artifacts,
+                group.class,
+                escaped(&group.signature),
+                builds.join("<br>")
+            );
+        }
+    }
+    for (change, lines) in listed(diff) {
+        let _ = writeln!(text, "\n### {change}\n");
+        for line in lines {
+            let _ = writeln!(text, "- {}", escaped(&line));
+        }
+    }
+    text
+}
+
+/// What came and went, a line each, at most [`NAMED`] of a change.
+fn listed(diff: &Diff) -> Vec<(Change, Vec<String>)> {
+    LISTED
+        .into_iter()
+        .filter_map(|change| {
+            let of_change = diff.changes.iter().filter(|one| one.change == change);
+            let mut lines: Vec<String> = of_change
+                .take(NAMED)
+                .map(|one| match &one.renamed_from {
+                    Some(before) => format!("{} ({}), was {before}", one.build_id, one.id.artifact),
+                    None => format!("{} ({})", one.build_id, one.id.artifact),
+                })
+                .collect();
+            let more = diff.count(change).saturating_sub(lines.len());
+            if more > 0 {
+                lines.push(format!("and {more} more"));
+            }
+            (!lines.is_empty()).then_some((change, lines))
+        })
+        .collect()
+}
+
+/// Foreign text in a cell of a table: nothing of it is markup.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in clean(text).chars() {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
