@@ -147,7 +147,16 @@ impl FromStr for FailureClass {
         Self::ALL
             .into_iter()
             .find(|class| class.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no failure class"))
+            .ok_or_else(|| {
+                let kept = Self::ALL
+                    .into_iter()
+                    .filter(|class| class.is_deterministic());
+                let kept: Vec<&str> = kept.map(Self::as_str).collect();
+                format!(
+                    "unknown failure class `{text}`: expected one of {}",
+                    kept.join(", ")
+                )
+            })
     }
 }
 

@@ -225,3 +225,32 @@ fn reader_that_leaves_is_no_error() {
         }
     }
 }
+
+#[test]
+fn misspelt_names_on_the_command_line_have_the_nearest_or_all() {
+    let directory = tempfile::tempdir().unwrap();
+    driverkit_matrix::fs::write(&directory.path().join("debian.toml"), "drivers = []\n").unwrap();
+    for (words, expected) in [
+        (&["run", "debain.toml"][..], "did you mean `debian.toml`?"),
+        (
+            &["plan", "--mirror", "debain=http://h/"],
+            "no mirror is called `debain`: did you mean `debian`?",
+        ),
+        (
+            &["plan", "--mirror", "zzz=http://h/"],
+            "no mirror is called `zzz`: expected one of ",
+        ),
+        (
+            &["run", "--retry", "foo"],
+            "unknown failure class `foo`: expected one of ",
+        ),
+        (&["run", "--retry", "foo"], "compile"),
+    ] {
+        program(words)
+            .current_dir(directory.path())
+            .env("DRIVERKIT_MATRIX_CACHE", directory.path().join("cache"))
+            .assert()
+            .code(2)
+            .stderr(contains(expected));
+    }
+}

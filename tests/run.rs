@@ -39,6 +39,8 @@ mod secrets;
 mod server;
 #[path = "run/sharing.rs"]
 mod sharing;
+#[path = "run/status.rs"]
+mod status;
 #[path = "run/stopping.rs"]
 mod stopping;
 

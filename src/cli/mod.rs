@@ -31,6 +31,7 @@ mod run;
 mod selection;
 mod session;
 mod sources;
+mod status;
 mod trace;
 mod verify;
 
@@ -42,7 +43,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::diagnostic::{Diagnostic, Severity, clean};
+use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
 use crate::redact;
@@ -122,6 +123,7 @@ enum Command {
     Run(Box<run::RunArguments>),
     Rebuild(Box<rebuild::RebuildArguments>),
     Logs(logs::LogsArguments),
+    Status(status::StatusArguments),
     Diff(diff::DiffArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
@@ -342,7 +344,16 @@ fn parse_mirror(text: &str) -> Result<(String, String), String> {
         return Err(expected.to_owned());
     }
     url::Url::parse(url).map_err(|error| format!("`{url}` is no address: {error}"))?;
-    Ok((name.to_lowercase(), url.to_owned()))
+    let name = name.to_lowercase();
+    if !sources::mirror_names().any(|known| known == name) {
+        let names: Vec<&str> = sources::mirror_names().collect();
+        let near = did_you_mean(&name, names.iter().copied());
+        return Err(format!(
+            "no mirror is called `{name}`: {}",
+            near.unwrap_or_else(|| format!("expected one of {}", names.join(", ")))
+        ));
+    }
+    Ok((name, url.to_owned()))
 }
 
 /// driverkit's commands.
@@ -406,6 +417,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Run(command) => command.execute(&context),
                 Command::Rebuild(command) => command.execute(&context),
                 Command::Logs(command) => command.execute(&context),
+                Command::Status(command) => command.execute(),
                 Command::Diff(command) => command.execute(&context),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 
 use super::refresh::{empty_entries, up_to_date_lock};
 use super::{CliError, Context};
-use crate::diagnostic::{Diagnostic, SourceFile};
+use crate::diagnostic::{Diagnostic, SourceFile, nearest};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile, LockedKernel, State};
 use crate::discover::{DEFAULT_MIRRORS, expand_inline, overlay};
@@ -62,7 +62,11 @@ impl Sources {
                         Err(mut found) => diagnostics.append(&mut found),
                     }
                 }
-                Err(error) => diagnostics.push(Diagnostic::error(error.to_string())),
+                Err(error) => {
+                    let help = error.is_not_found().then(|| nearest_file(path)).flatten();
+                    let error = Diagnostic::error(error.to_string());
+                    diagnostics.push(error.maybe_help(help.as_deref()));
+                }
             }
         }
         if diagnostics.is_empty() {
@@ -162,8 +166,34 @@ impl Sources {
     }
 }
 
+/// A help line with the matrix whose name is nearest to one that does not exist.
+fn nearest_file(path: &Path) -> Option<String> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let names: Vec<String> = files
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()))
+        .collect();
+    let name = path.file_name()?.to_str()?;
+    let nearest = nearest(name, names.iter().map(String::as_str))?;
+    let file = folder.map_or_else(|| nearest.into(), |folder| folder.join(nearest));
+    Some(format!("did you mean `{}`?", file.display()))
+}
+
 /// Where drivers' sources come from, by the name that a mirror of it is given by.
 const DRIVER_SOURCES: (&str, &str) = ("github", "https://github.com");
+
+/// The names by which mirrors are given.
+pub(super) fn mirror_names() -> impl Iterator<Item = &'static str> {
+    let known = DEFAULT_MIRRORS.iter().chain([&DRIVER_SOURCES]);
+    known.map(|(name, _)| *name)
+}
 
 /// The rewrites of the command line.
 pub(super) fn mirrors_of(context: &Context) -> Mirrors {

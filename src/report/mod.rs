@@ -29,6 +29,7 @@ mod manifest;
 mod progress;
 mod signature;
 mod single;
+mod status;
 mod summary;
 mod tally;
 mod terminal;
@@ -56,6 +57,7 @@ pub use manifest::{
 pub use progress::{PlainProgress, progress};
 pub use signature::signature;
 pub use single::{Detail, SingleProgress};
+pub use status::{RunState, RunStatus, RunningBuild, draw_status, run_status};
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};
 

@@ -16,7 +16,7 @@ pub use totals::{LeftOutGroup, Totals};
 pub use update::{ManifestUpdate, UpdateError};
 pub use write::ManifestReporter;
 
-pub(super) use read::is_being_written;
+pub(super) use read::{Paths, is_being_written};
 pub(super) use record::seconds;
 pub(super) use totals::exit_reason;
 

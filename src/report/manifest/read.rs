@@ -53,17 +53,17 @@ pub(super) struct HeadRun {
 }
 
 /// Where things are under the output folder.
-pub(super) struct Paths {
-    pub(super) json: PathBuf,
-    pub(super) csv: PathBuf,
-    pub(super) journal: PathBuf,
-    pub(super) previous_journal: PathBuf,
-    pub(super) earlier: PathBuf,
-    pub(super) lock: PathBuf,
+pub(in crate::report) struct Paths {
+    pub(in crate::report) json: PathBuf,
+    pub(in crate::report) csv: PathBuf,
+    pub(in crate::report) journal: PathBuf,
+    pub(in crate::report) previous_journal: PathBuf,
+    pub(in crate::report) earlier: PathBuf,
+    pub(in crate::report) lock: PathBuf,
 }
 
 impl Paths {
-    pub(super) fn under(out: &Path) -> Self {
+    pub(in crate::report) fn under(out: &Path) -> Self {
         let state = out.join(STATE_FOLDER);
         Self {
             json: out.join("manifest.json"),

@@ -18,6 +18,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// manifest is written less often, and never takes more than a twentieth of the time.
 const PAUSE_FACTOR: u32 = 20;
 
+/// How often the lock of the output directory is asked for before another run is said to hold it.
+const ATTEMPTS: usize = 5;
+
+/// The time between two such attempts.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
+
 /// How many manifests of earlier runs are kept.
 const EARLIER: usize = 8;
 
@@ -45,7 +51,7 @@ impl ManifestReporter {
     /// journal goes into the manifest first, and the files that it had not finished go.
     pub fn create(out: &Path) -> Result<Self, ReportError> {
         let paths = Paths::under(out);
-        let Some(lock) = Lock::try_exclusive(&paths.lock)? else {
+        let Some(lock) = take_lock(&paths.lock)? else {
             return Err(ReportError::OutInUse {
                 out: out.to_owned(),
             });
@@ -150,6 +156,18 @@ impl Reporter for ManifestReporter {
         }
         Ok(())
     }
+}
+
+/// Takes the lock of an output directory. `status` holds it for a moment to see whether a run does, so one that is held is
+/// asked for a few times.
+fn take_lock(path: &Path) -> Result<Option<Lock>, FileError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(lock) = Lock::try_exclusive(path)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(BETWEEN_ATTEMPTS);
+    }
+    Lock::try_exclusive(path)
 }
 
 /// Writes a manifest as JSON and CSV.

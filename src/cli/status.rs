@@ -1,0 +1,40 @@
+//! `status`: where a run stands.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::cache::print_json;
+use super::output::print;
+use super::{CliError, ExitStatus};
+use crate::report::{draw_status, run_status};
+
+/// Show where a run stands: one that goes on, also in another terminal, or the last one
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Output directory of the run
+    #[arg(value_name = "OUT", default_value = "out")]
+    out: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl StatusArguments {
+    /// Runs the command.
+    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
+        let status = run_status(&self.out).map_err(|error| CliError::input(error.to_string()))?;
+        let Some(status) = status else {
+            return Err(CliError::Input {
+                message: format!("no run has written to {}", self.out.display()),
+                help: Some("name the output directory of a run".to_owned()),
+            });
+        };
+        if self.json {
+            print_json(&status)?;
+        } else {
+            print(&draw_status(&status))?;
+        }
+        Ok(ExitStatus::Success)
+    }
+}

@@ -1,0 +1,177 @@
+//! Where a run stands, from its journal: for `status`, also while it goes on in another process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::journal::{JournalError, read_journal};
+use super::manifest::{Paths, is_being_written, seconds};
+use super::tally::Tally;
+use super::text::{counted, duration};
+use crate::event::{Event, EventKind};
+use crate::failure::{Phase, Status};
+use crate::plan::BuildId;
+
+/// How many builds under way are listed as text.
+const LISTED: usize = 20;
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// It goes on.
+    Running,
+    /// It ended by itself.
+    Finished,
+    /// It was killed, or its machine went down.
+    Killed,
+}
+
+/// A build under way.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunningBuild {
+    /// Its name.
+    pub build_id: BuildId,
+    /// What it is at; none while it waits.
+    pub phase: Option<Phase>,
+    /// How long it has been under way, in seconds.
+    pub seconds: f64,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunStatus {
+    /// The run's name.
+    pub run_id: String,
+    /// What became of it.
+    pub state: RunState,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it has gone on, or took, in seconds.
+    pub elapsed_seconds: f64,
+    /// How long the rest will take if it goes on as before, in seconds.
+    pub remaining_seconds: Option<f64>,
+    /// The exit code of a run that ended by itself.
+    pub exit_code: Option<u8>,
+    /// Builds of the plan.
+    pub builds_planned: usize,
+    /// Builds that have ended.
+    pub builds_finished: usize,
+    /// Artifacts that have ended, by status.
+    pub artifacts: BTreeMap<Status, usize>,
+    /// Builds under way, the longest first.
+    pub running: Vec<RunningBuild>,
+}
+
+/// Returns where the run stands that writes to the output directory `out`, or the last one that did; nothing where there was
+/// none. Nothing is changed.
+pub fn run_status(out: &Path) -> Result<Option<RunStatus>, JournalError> {
+    let paths = Paths::under(out);
+    if !paths.lock.exists() {
+        return Ok(None);
+    }
+    for path in [&paths.journal, &paths.previous_journal] {
+        let mut events = Vec::new();
+        match read_journal(path, |event| events.push(event)) {
+            Ok(_) if events.is_empty() => {}
+            Ok(_) => {
+                let is_running = path == &paths.journal && is_being_written(out)?;
+                return Ok(of_events(&events, is_running));
+            }
+            Err(JournalError::File(error)) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn of_events(events: &[Event], is_running: bool) -> Option<RunStatus> {
+    let mut tally = Tally::default();
+    let (mut first, mut exit_code) = (None, None);
+    for event in events {
+        tally.apply(event);
+        match &event.kind {
+            EventKind::RunStarted(facts) => first = Some((facts.run_id.clone(), facts.started)),
+            EventKind::RunFinished {
+                exit_code: code, ..
+            } => exit_code = Some(*code),
+            _ => {}
+        }
+    }
+    let (run_id, started) = first?;
+    let last = events.last()?;
+    let since_last = if is_running {
+        Duration::try_from(Timestamp::now().duration_since(last.at)).unwrap_or_default()
+    } else {
+        Duration::ZERO
+    };
+    let elapsed = last.elapsed + since_last;
+    let running = tally.longest_first().into_iter();
+    let running = running.map(|(build, running)| RunningBuild {
+        build_id: build.clone(),
+        phase: running.phase,
+        seconds: seconds(elapsed.saturating_sub(running.since)),
+    });
+    Some(RunStatus {
+        run_id,
+        state: match (is_running, exit_code) {
+            (true, _) => RunState::Running,
+            (false, Some(_)) => RunState::Finished,
+            (false, None) => RunState::Killed,
+        },
+        started,
+        elapsed_seconds: seconds(elapsed),
+        remaining_seconds: tally.remaining().filter(|_| is_running).map(seconds),
+        exit_code,
+        builds_planned: tally.builds,
+        builds_finished: tally.done,
+        running: running.collect(),
+        artifacts: tally.artifacts,
+    })
+}
+
+/// Returns a status as text.
+pub fn draw_status(status: &RunStatus) -> String {
+    let spent = duration(Duration::from_secs_f64(status.elapsed_seconds));
+    let started = status.started.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let state = match (status.state, status.exit_code) {
+        (RunState::Running, _) => format!("running for {spent}, since {started}"),
+        (RunState::Finished, Some(code)) => {
+            format!("ended with exit code {code} after {spent}; it began {started}")
+        }
+        _ => format!("was killed after {spent}; it began {started}"),
+    };
+    let left = status.remaining_seconds.map(Duration::from_secs_f64);
+    let left = left.map_or_else(String::new, |left| {
+        format!(", about {} left", duration(left))
+    });
+    let by_status: Vec<String> = status
+        .artifacts
+        .iter()
+        .map(|(status, count)| format!("{status} {count}"))
+        .collect();
+    let mut lines = vec![
+        format!("{}: {state}", status.run_id),
+        format!(
+            "{} of {}{left}",
+            status.builds_finished,
+            counted(status.builds_planned, "build")
+        ),
+    ];
+    if !by_status.is_empty() {
+        lines.push(format!("artifacts: {}", by_status.join(", ")));
+    }
+    for build in status.running.iter().take(LISTED) {
+        let spent = duration(Duration::from_secs_f64(build.seconds));
+        let phase = build.phase.map_or("waiting", Phase::as_str);
+        lines.push(format!("  {spent:>8}  {phase:<9} {}", build.build_id));
+    }
+    if status.running.len() > LISTED {
+        let more = status.running.len() - LISTED;
+        lines.push(format!("  and {more} more under way"));
+    }
+    lines.join("\n") + "\n"
+}
