@@ -5,7 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[expect(dead_code, reason = "other tests need more of it")]
 #[path = "common/docker_daemon.rs"]
 mod docker_daemon;
 #[path = "common/real.rs"]

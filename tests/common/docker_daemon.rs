@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::{Child, Command};
 
-use driverkit_matrix::executor::DockerAddress;
+use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::service::{connect, in_namespaces};
 
 pub(crate) const SETUP: &str =
     "these tests start daemons of their own, which needs root: run scripts/setup.sh";
+
+/// How often a daemon is started again whose containerd was too slow.
+const RESTARTS: usize = 3;
 
 /// A Docker daemon with folders of its own.
 pub(crate) struct Daemon {
@@ -69,7 +72,26 @@ impl Daemon {
     }
 
     pub(crate) async fn wait(&mut self) {
+        for _ in 0..RESTARTS {
+            if !self.has_slow_containerd().await {
+                break;
+            }
+            self.start_again();
+        }
         connect(&self.address, &mut self.process, self.folder.path(), SETUP).await;
+    }
+
+    /// Waits until it answers or ends; true if it ended because its containerd did not start within the ten seconds that
+    /// dockerd gives it, which a busy machine may need longer for.
+    async fn has_slow_containerd(&mut self) -> bool {
+        while DockerExecutor::connect_to(&self.address).await.is_err() {
+            if self.process.try_wait().unwrap().is_some() {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+                return log.contains("timeout waiting for containerd");
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        false
     }
 
     /// Sends a signal to dockerd itself.
