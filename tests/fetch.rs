@@ -273,10 +273,10 @@ async fn many_who_want_a_file_cause_one_request_and_later_runs_none() {
     let later = Fetcher::new(Arc::clone(&setup.store), settings());
     let fetched = later.fetch(&wanted).await.unwrap();
     assert_eq!(later.known(&wanted.candidates, None), Some(fetched.clone()));
-    assert_eq!(
-        (fetched.size_bytes, fetched.url.as_str()),
-        (deb().len() as u64, &*wanted.candidates[0])
-    );
+    assert_eq!(fetched.size_bytes, deb().len() as u64);
+    // The query may be a signature.
+    let shown = server.url("a%2Bb~c+d.deb?sha256:");
+    assert!(fetched.url.starts_with(&*shown), "{}", fetched.url);
     // Another address for the same digest.
     later
         .fetch(&verified(&[server.url("other.deb")]))
