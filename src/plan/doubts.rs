@@ -63,9 +63,11 @@ fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
             "nothing can be built for {kernel}{}: {reason}",
             more("for ")
         ),
-        Doubt::UnknownRelease | Doubt::Remark | Doubt::Unasked => {
+        Doubt::UnknownRelease => {
+            let reason = target::doubt_of_release(kernel).unwrap_or_default();
             format!("{kernel}{}: {reason}", more(""))
         }
+        Doubt::Remark | Doubt::Unasked => format!("{kernel}{}: {reason}", more("")),
     })
 }
 
@@ -77,7 +79,9 @@ fn doubts_of(kernel: &Kernel) -> Vec<(Doubt, String)> {
     if let Some(reason) = unbuildable(target, kernel) {
         return vec![(Doubt::Unbuildable, reason)];
     }
-    let of_release = target::doubt_of_release(kernel).map(|reason| (Doubt::UnknownRelease, reason));
+    // Said of the first of a group alone, where it is drawn: it takes a look at every target.
+    let of_release =
+        target::is_release_in_doubt(kernel).then(|| (Doubt::UnknownRelease, String::new()));
     let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
     let of_names = AskedNames::of(kernel).is_empty().then(|| {
         let reason = "Falco's loader cannot read this release and asks for a file without one, so that no host finds \

@@ -151,6 +151,16 @@ fn owners(release: &KernelRelease, architecture: Architecture) -> Vec<&'static s
         .collect()
 }
 
+/// Whether [`doubt_of_release`] has a doubt: much cheaper, since it looks at no other target.
+pub fn is_release_in_doubt(kernel: &Kernel) -> bool {
+    let is_unknown = |target: &dyn Target| {
+        target
+            .check_release(&kernel.release, kernel.architecture)
+            .is_err()
+    };
+    !kernel.packages.is_empty() && find(&kernel.target).is_some_and(is_unknown)
+}
+
 /// Why the rules of a kernel's target do not know its release, although packages are named for it: they are looked
 /// into, so that nothing is refused.
 pub fn doubt_of_release(kernel: &Kernel) -> Option<String> {
