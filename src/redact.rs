@@ -14,8 +14,14 @@ pub const HIDDEN: &str = "***";
 /// What stands in the place of a URL's query.
 const HIDDEN_QUERY: &str = "?...";
 
-/// How messages begin what they write in the place of a URL's host: that is not a secret.
-const PLACEHOLDERS: [&str; 2] = ["[USER@]HOST", "HOST"];
+/// What messages write in the place of a URL's user, host and port: that is not a secret. ([`text`] takes the last bracket
+/// for punctuation.)
+const PLACEHOLDERS: [&str; 4] = [
+    "HOST:PORT",
+    "[USER@]HOST",
+    "[USER@]HOST[:PORT",
+    "[USER@]HOST[:PORT]",
+];
 
 /// Returns a URL without user name, password, query and fragment; `?...` says that there was a query. A text without
 /// `://` is a path and comes back as it is.
@@ -25,7 +31,7 @@ pub fn url(text: &str) -> Cow<'_, str> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if PLACEHOLDERS.iter().any(|name| authority.starts_with(name)) {
+    if PLACEHOLDERS.contains(&authority) {
         return Cow::Borrowed(text);
     }
     let host = authority.rsplit_once('@').map(|(_, host)| host);
@@ -208,6 +214,9 @@ mod tests {
             ("http://host/a+b~c.deb", "http://host/a+b~c.deb"),
             ("a@b/c?d", "a@b/c?d"),
             ("ssh://[USER@]HOST", "ssh://[USER@]HOST"),
+            ("ssh://[USER@]HOST[:PORT]", "ssh://[USER@]HOST[:PORT]"),
+            ("http://HOSTER:secret@host/a", "http://host/a"),
+            ("http://HOST/a?secret", "http://HOST/a?..."),
             (
                 "tcp://HOST:PORT?certificates=/DIR",
                 "tcp://HOST:PORT?certificates=/DIR",

@@ -274,10 +274,7 @@ impl Context {
         let is_coloured = match global.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => {
-                io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+            ColorChoice::Auto => takes_colours(),
         };
         Ok(Self {
             mirrors,
@@ -300,21 +297,24 @@ impl Context {
     }
 }
 
-/// Prints what clap says: help and versions as they are, errors without values of any length.
+/// Whether standard error is a terminal whose user wants colours.
+fn takes_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any length.
 fn print_usage(error: &clap::Error) {
     if !error.use_stderr() {
         drop(error.print());
         return;
     }
     let text = error.render();
-    let is_coloured = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let text = if is_coloured {
+    let text = if takes_colours() {
         text.ansi().to_string()
     } else {
         text.to_string()
     };
-    put_error(&redact::shortened(&text));
+    put_error(&redact::shortened(&redact::text(&text)));
 }
 
 /// Standard error may be closed; then there is nobody to tell.
@@ -340,7 +340,8 @@ fn default_cache() -> Result<PathBuf, CliError> {
 fn parse_mirror(text: &str) -> Result<(String, String), String> {
     let expected = "write NAME=URL, as in debian=http://ftp.debian.org/debian";
     let (name, url) = text.split_once('=').ok_or(expected)?;
-    if name.is_empty() {
+    // A `=` of the URL itself, where the name was forgotten.
+    if name.is_empty() || name.contains("://") {
         return Err(expected.to_owned());
     }
     url::Url::parse(url).map_err(|error| format!("`{url}` is no address: {error}"))?;

@@ -110,3 +110,15 @@ fn urls_that_differ_in_their_query_alone_are_different_files() {
     assert_eq!(grid.run(&[]).0, 0);
     assert!(server.requests() > before, "another query is another URL");
 }
+
+#[test]
+fn no_secret_of_a_flag_that_is_refused_is_printed() {
+    let grid = Grid::new();
+    for flag in ["--docker-host", "--mirror"] {
+        let value = format!("ftp://user:{SECRET}@host/a?token={SECRET}");
+        let (code, text) = grid.run(&[flag, &value]);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("invalid value"), "{text}");
+        assert!(!text.contains(SECRET), "{flag}: {text}");
+    }
+}
