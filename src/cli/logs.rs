@@ -45,11 +45,8 @@ impl LogsArguments {
         let manifest = read_newest(&self.out)?;
         let build = find_build(&manifest, &self.build)?;
         if self.path {
-            let files = log_files(&self.out, build, self.artifact);
-            for (_, path) in files {
-                if let Some(path) = path {
-                    print(&format!("{}\n", path.display()))?;
-                }
+            for path in log_files(&self.out, build, self.artifact) {
+                print(&format!("{}\n", path.display()))?;
             }
         } else {
             print(&log_text(&self.out, build, self.artifact)?)?;
@@ -93,7 +90,7 @@ impl LogsArguments {
 }
 
 /// Reads the manifest of the last run, or of the one that goes on.
-pub(super) fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
+fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
     let path = out.join("manifest.json");
     read_manifest(&path).map_err(|error| match error {
         ManifestError::File(error) if error.is_not_found() => CliError::Input {
@@ -105,10 +102,7 @@ pub(super) fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
 }
 
 /// Returns the build called `name`, or the only one whose name contains it.
-pub(super) fn find_build<'a>(
-    manifest: &'a Manifest,
-    name: &str,
-) -> Result<&'a BuildRecord, CliError> {
+fn find_build<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a BuildRecord, CliError> {
     let mut builds = manifest.builds.iter();
     if let Some(build) = builds.find(|build| build.build_id.as_str() == name) {
         return Ok(build);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,16 +12,14 @@ use super::execution::Execution;
 use super::lock_notes::store_configs;
 use super::output::print;
 use super::run::RunArguments;
-use super::session::Session;
+use super::session::{Recorder, Session};
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
-use crate::event::{ArtifactReport, BuildReport, Event, EventKind};
+use crate::event::ArtifactReport;
 use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
-use crate::report::{
-    self, ManifestUpdate, REBUILT_FOLDER, ReportError, Reporter, Terminal, UpdateError,
-};
+use crate::report::{self, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
 use crate::scheduler::{RetryClasses, RunSettings, Stop, Toolchains};
 use crate::verify::first_differing_section;
 
@@ -79,19 +77,6 @@ struct Rebuilt {
     artifacts: Vec<Comparison>,
 }
 
-/// Keeps the report of the one build.
-struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
-
-impl Reporter for Recorder {
-    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
-        if let EventKind::BuildFinished(report) = &event.kind {
-            // There is one build.
-            drop(self.0.set(report.clone()));
-        }
-        Ok(())
-    }
-}
-
 impl RebuildArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
@@ -109,19 +94,15 @@ impl RebuildArguments {
         } else {
             None
         };
-        let before: Vec<(Artifact, Option<Vec<u8>>)> = build
-            .artifacts
-            .iter()
-            .map(|&artifact| {
-                let path = out.join(build.artifact_path(artifact));
-                (artifact, std::fs::read(path).ok())
-            })
+        let artifacts = build.artifacts.iter();
+        let before: Vec<Option<Vec<u8>>> = artifacts
+            .map(|&artifact| std::fs::read(out.join(build.artifact_path(artifact))).ok())
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, Arc::new(Stop::default()))?;
         store_configs(&parts.store, &planned)?;
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
-        let report = Arc::new(OnceLock::new());
+        let recorder = Recorder::default();
         let session = Session {
             settings: RunSettings {
                 retry: RetryClasses::rebuild(keep),
@@ -134,13 +115,13 @@ impl RebuildArguments {
             parts,
             reporters: vec![
                 report::progress(Terminal::stderr(), false),
-                Box::new(Recorder(report.clone())),
+                Box::new(recorder.clone()),
             ],
             receiver,
         };
         let connect = async || run.execution.connect(context, uses_host).await;
         let status = ExitStatus::of(&session.carry_out(connect)?);
-        let Some(report) = report.get() else {
+        let Some(report) = recorder.report() else {
             return Ok(status);
         };
         if let Some(update) = update {
@@ -154,7 +135,7 @@ impl RebuildArguments {
                 .artifacts
                 .iter()
                 .zip(&before)
-                .map(|(now, (_, before))| compare(&run.out, now, before.as_deref()))
+                .map(|(now, before)| compare(&run.out, now, before.as_deref()))
                 .collect(),
         };
         if json {

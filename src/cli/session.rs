@@ -3,8 +3,8 @@
 //! What all commands that build have in common; they differ in the plan, the reporters and the executor.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::execution::infrastructure;
@@ -12,12 +12,12 @@ use super::recorded::recorded_command;
 use super::{CliError, ExitStatus};
 use crate::digest::Sha256;
 use crate::error::chain;
-use crate::event::{Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
+use crate::event::{BuildReport, Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
-use crate::report::{self, Reporter};
+use crate::report::{self, ReportError, Reporter};
 use crate::scheduler::{
     Events, Parts, Run, RunResult, RunSettings, Stop, StopReason, renew_sources,
 };
@@ -157,6 +157,27 @@ impl Session<'_> {
             CliError::infrastructure(format!("failed to write the report of the run: {error}"))
         })?;
         Ok(result)
+    }
+}
+
+/// Keeps the report of a run of one build.
+#[derive(Clone, Default)]
+pub(super) struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
+
+impl Recorder {
+    /// The report; none before the build has ended, and where it was not begun.
+    pub(super) fn report(&self) -> Option<&Arc<BuildReport>> {
+        self.0.get()
+    }
+}
+
+impl Reporter for Recorder {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        if let EventKind::BuildFinished(report) = &event.kind {
+            // There is one build.
+            drop(self.0.set(report.clone()));
+        }
+        Ok(())
     }
 }
 

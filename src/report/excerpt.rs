@@ -9,18 +9,10 @@ use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::fs::FileError;
 
-/// Returns where the logs of a build are, by artifact; nothing for one without a log.
-pub fn log_files(
-    out: &Path,
-    build: &BuildRecord,
-    wanted: Option<Artifact>,
-) -> Vec<(Artifact, Option<PathBuf>)> {
-    artifacts(build, wanted)
-        .map(|report| {
-            let path = report.log.as_ref().map(|path| out.join(path));
-            (report.artifact, path)
-        })
-        .collect()
+/// Returns the paths of the logs of a build, of those artifacts that have one.
+pub fn log_files(out: &Path, build: &BuildRecord, wanted: Option<Artifact>) -> Vec<PathBuf> {
+    let logs = artifacts(build, wanted).filter_map(|report| report.log.as_ref());
+    logs.map(|path| out.join(path)).collect()
 }
 
 /// Returns the logs of a build as text: for each artifact its status, its first error, and the whole log. Two artifacts

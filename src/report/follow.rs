@@ -4,7 +4,7 @@
 //! begins or the build ends.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,16 +118,11 @@ impl LiveLog {
         self.file = File::open(path).ok();
     }
 
+    /// Writes what has come since the last time.
     fn copy(&mut self, output: &mut dyn Write) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                size_bytes => output.write_all(&buffer[..size_bytes])?,
-            }
+        if let Some(file) = &mut self.file {
+            io::copy(file, output)?;
         }
+        Ok(())
     }
 }

@@ -74,63 +74,76 @@ pub fn run_status(out: &Path) -> Result<Option<RunStatus>, JournalError> {
         return Ok(None);
     }
     for path in [&paths.journal, &paths.previous_journal] {
-        let mut events = Vec::new();
-        match read_journal(path, |event| events.push(event)) {
-            Ok(_) if events.is_empty() => {}
-            Ok(_) => {
-                let is_running = path == &paths.journal && is_being_written(out)?;
-                return Ok(of_events(&events, is_running));
-            }
-            Err(JournalError::File(error)) if error.is_not_found() => {}
+        let mut progress = Progress::default();
+        match read_journal(path, |event| progress.apply(&event)) {
+            Ok(_) => {}
+            Err(JournalError::File(error)) if error.is_not_found() => continue,
             Err(error) => return Err(error),
+        }
+        let is_running = path == &paths.journal && is_being_written(out)?;
+        if let Some(status) = progress.status(is_running) {
+            return Ok(Some(status));
         }
     }
     Ok(None)
 }
 
-fn of_events(events: &[Event], is_running: bool) -> Option<RunStatus> {
-    let mut tally = Tally::default();
-    let (mut first, mut exit_code) = (None, None);
-    for event in events {
-        tally.apply(event);
+/// What the events of a journal say so far.
+#[derive(Default)]
+struct Progress {
+    tally: Tally,
+    /// The run's name, and when it began.
+    run: Option<(String, Timestamp)>,
+    /// When the last event was, by the calendar and from the start of the run.
+    last: Option<(Timestamp, Duration)>,
+    exit_code: Option<u8>,
+}
+
+impl Progress {
+    fn apply(&mut self, event: &Event) {
+        self.tally.apply(event);
+        self.last = Some((event.at, event.elapsed));
         match &event.kind {
-            EventKind::RunStarted(facts) => first = Some((facts.run_id.clone(), facts.started)),
-            EventKind::RunFinished {
-                exit_code: code, ..
-            } => exit_code = Some(*code),
+            EventKind::RunStarted(facts) => self.run = Some((facts.run_id.clone(), facts.started)),
+            EventKind::RunFinished { exit_code, .. } => self.exit_code = Some(*exit_code),
             _ => {}
         }
     }
-    let (run_id, started) = first?;
-    let last = events.last()?;
-    let since_last = if is_running {
-        Duration::try_from(Timestamp::now().duration_since(last.at)).unwrap_or_default()
-    } else {
-        Duration::ZERO
-    };
-    let elapsed = last.elapsed + since_last;
-    let running = tally.longest_first().into_iter();
-    let running = running.map(|(build, running)| RunningBuild {
-        build_id: build.clone(),
-        phase: running.phase,
-        seconds: seconds(elapsed.saturating_sub(running.since)),
-    });
-    Some(RunStatus {
-        run_id,
-        state: match (is_running, exit_code) {
-            (true, _) => RunState::Running,
-            (false, Some(_)) => RunState::Finished,
-            (false, None) => RunState::Killed,
-        },
-        started,
-        elapsed_seconds: seconds(elapsed),
-        remaining_seconds: tally.remaining().filter(|_| is_running).map(seconds),
-        exit_code,
-        builds_planned: tally.builds,
-        builds_finished: tally.done,
-        running: running.collect(),
-        artifacts: tally.artifacts,
-    })
+
+    /// Nothing where the journal has no run.
+    fn status(self, is_running: bool) -> Option<RunStatus> {
+        let Self {
+            tally, exit_code, ..
+        } = self;
+        let (run_id, started) = self.run?;
+        let (at, mut elapsed) = self.last?;
+        if is_running {
+            let since = Timestamp::now().duration_since(at);
+            elapsed += Duration::try_from(since).unwrap_or_default();
+        }
+        let running = tally.longest_first().into_iter();
+        let running = running.map(|(build, running)| RunningBuild {
+            build_id: build.clone(),
+            phase: running.phase,
+            seconds: seconds(elapsed.saturating_sub(running.since)),
+        });
+        Some(RunStatus {
+            run_id,
+            state: match (is_running, exit_code) {
+                (true, _) => RunState::Running,
+                (false, Some(_)) => RunState::Finished,
+                (false, None) => RunState::Killed,
+            },
+            started,
+            elapsed_seconds: seconds(elapsed),
+            remaining_seconds: tally.remaining().filter(|_| is_running).map(seconds),
+            exit_code,
+            builds_planned: tally.builds,
+            builds_finished: tally.done,
+            running: running.collect(),
+            artifacts: tally.artifacts,
+        })
+    }
 }
 
 /// Returns a status as text.

@@ -1,22 +1,22 @@
 //! From a checked request to its files: the one build goes through the same pipeline as those of a plan.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::flags::ProcessFlags;
 use super::found;
 use crate::cli::recorded::rebuild_command;
-use crate::cli::session::{Session, new_run_id};
+use crate::cli::session::{Recorder, Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, LogLevel, Output, Request};
-use crate::event::{BuildReport, Event, EventKind};
+use crate::event::BuildReport;
 use crate::executor::Executor;
 use crate::fetch::{self, Fetcher};
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
-use crate::report::{Detail, ReportError, Reporter, SingleProgress, Terminal};
+use crate::report::{Detail, SingleProgress, Terminal};
 use crate::scheduler::{
     Events, History, OutFolder, Parts, Reproduce, RetryClasses, RunSettings, Stop, Toolchains,
 };
@@ -38,19 +38,6 @@ pub(super) struct Attempt {
     pub(super) status: ExitStatus,
     /// Nothing where the build was not begun.
     pub(super) report: Option<Arc<BuildReport>>,
-}
-
-/// Keeps the report of the one build.
-struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
-
-impl Reporter for Recorder {
-    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
-        if let EventKind::BuildFinished(report) = &event.kind {
-            // There is one build.
-            drop(self.0.set(report.clone()));
-        }
-        Ok(())
-    }
 }
 
 impl Single<'_> {
@@ -150,8 +137,7 @@ impl Single<'_> {
             ..Plan::default()
         };
         let progress = SingleProgress::new(Terminal::stderr(), self.detail(), self.files());
-        let report = Arc::new(OnceLock::new());
-        let recorder = Recorder(report.clone());
+        let recorder = Recorder::default();
         let session = Session {
             plan: &plan,
             parts,
@@ -164,13 +150,13 @@ impl Single<'_> {
                 reproduce: Reproduce::Same(rebuild_command()),
             },
             receiver,
-            reporters: vec![Box::new(progress), Box::new(recorder)],
+            reporters: vec![Box::new(progress), Box::new(recorder.clone())],
             jobs_are_given: true,
             shard: None,
             matrices: Vec::new(),
         };
         let status = ExitStatus::of(&session.carry_out(connect)?);
-        let report = report.get().cloned();
+        let report = recorder.report().cloned();
         if let Some(report) = &report {
             found.learn_from(report);
         }

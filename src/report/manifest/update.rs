@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::read::Paths;
-use super::write::write_files;
+use super::write::{take_lock, write_files};
 use super::{BuildRecord, Manifest, ManifestError, Totals, read_manifest};
 use crate::event::BuildReport;
 use crate::fs::Lock;
@@ -37,11 +37,7 @@ impl ManifestUpdate {
     /// Reads the manifest in the output directory `out` and keeps runs away from it.
     pub fn open(out: &Path) -> Result<Self, UpdateError> {
         let paths = Paths::under(out);
-        let lock = Lock::try_exclusive(&paths.lock).map_err(ReportError::File)?;
-        let Some(lock) = lock else {
-            let out = out.to_owned();
-            return Err(ReportError::OutInUse { out }.into());
-        };
+        let lock = take_lock(out, &paths)?;
         let manifest = read_manifest(&paths.json)?;
         if manifest.run.finished.is_none() {
             let path = paths.json;

@@ -18,8 +18,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// manifest is written less often, and never takes more than a twentieth of the time.
 const PAUSE_FACTOR: u32 = 20;
 
-/// How often the lock of the output directory is asked for before another run is said to hold it.
-const ATTEMPTS: usize = 5;
+/// How often the lock of the output directory is tried before the directory counts as in use.
+const ATTEMPTS: usize = 6;
 
 /// The time between two such attempts.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
@@ -51,11 +51,7 @@ impl ManifestReporter {
     /// journal goes into the manifest first, and the files that it had not finished go.
     pub fn create(out: &Path) -> Result<Self, ReportError> {
         let paths = Paths::under(out);
-        let Some(lock) = take_lock(&paths.lock)? else {
-            return Err(ReportError::OutInUse {
-                out: out.to_owned(),
-            });
-        };
+        let lock = take_lock(out, &paths)?;
         let mut reporter = Self {
             out: out.to_owned(),
             paths,
@@ -158,16 +154,20 @@ impl Reporter for ManifestReporter {
     }
 }
 
-/// Takes the lock of an output directory. `status` holds it for a moment to see whether a run does, so one that is held is
-/// asked for a few times.
-fn take_lock(path: &Path) -> Result<Option<Lock>, FileError> {
-    for _ in 0..ATTEMPTS {
-        if let Some(lock) = Lock::try_exclusive(path)? {
-            return Ok(Some(lock));
+/// Takes the lock of the output directory `out`; another run that has it is an error. `status` holds it for a moment to see
+/// whether a run does, so it is asked for a few times.
+pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> {
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(BETWEEN_ATTEMPTS);
         }
-        std::thread::sleep(BETWEEN_ATTEMPTS);
+        if let Some(lock) = Lock::try_exclusive(&paths.lock)? {
+            return Ok(lock);
+        }
     }
-    Lock::try_exclusive(path)
+    Err(ReportError::OutInUse {
+        out: out.to_owned(),
+    })
 }
 
 /// Writes a manifest as JSON and CSV.
