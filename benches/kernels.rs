@@ -7,6 +7,8 @@
 mod lists;
 #[path = "common/measure.rs"]
 mod measure;
+#[path = "common/report.rs"]
+mod report;
 #[path = "common/tell.rs"]
 mod tell;
 
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use driverkit_matrix::fs;
 use measure::{Measured, measure};
+use report::{report, wall};
 use serde_json::Value;
 use tell::{median, tell};
 
@@ -39,21 +42,6 @@ fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
     command.current_dir(folder);
     command
-}
-
-fn wall(runs: &[Measured]) -> Duration {
-    median(runs.iter().map(|run| run.wall).collect())
-}
-
-fn report(what: &str, runs: &[Measured], target: &str) {
-    let peak = runs.iter().map(|run| run.peak_mebibytes).max();
-    let result = format!(
-        "{:.3} s (median of {}), {} MiB",
-        wall(runs).as_secs_f64(),
-        runs.len(),
-        peak.unwrap_or_default()
-    );
-    tell(what, &result, target);
 }
 
 /// A folder with the two lists, and a matrix over them.

@@ -7,17 +7,19 @@
 mod lists;
 #[path = "common/measure.rs"]
 mod measure;
+#[path = "common/report.rs"]
+mod report;
 #[path = "common/tell.rs"]
 mod tell;
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use driverkit_matrix::fs;
 use measure::{Measured, measure};
-use tell::{median, tell};
+use report::{report, wall};
+use tell::tell;
 
 const RUNS: usize = 3;
 const KERNELS: usize = 600_000;
@@ -47,21 +49,6 @@ fn main() {
 fn run(folder: &Path, arguments: &[&str]) -> Measured {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
     measure(command.current_dir(folder).args(arguments))
-}
-
-fn wall(runs: &[Measured]) -> Duration {
-    median(runs.iter().map(|run| run.wall).collect())
-}
-
-fn report(what: &str, runs: &[Measured], target: &str) {
-    let peak = runs.iter().map(|run| run.peak_mebibytes).max();
-    let result = format!(
-        "{:.2} s (median of {}), {} MiB",
-        wall(runs).as_secs_f64(),
-        runs.len(),
-        peak.unwrap_or_default()
-    );
-    tell(what, &result, target);
 }
 
 fn put(folder: &Path, name: &str, text: &str) {

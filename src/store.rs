@@ -11,7 +11,7 @@ mod files;
 mod tree;
 
 pub use files::{SharedFile, SharedFiles};
-pub use tree::{FoundTree, TREE_SECONDS};
+pub use tree::{FoundTree, tree_times};
 
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError, Lock, PendingFile};

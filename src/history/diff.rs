@@ -13,7 +13,7 @@ use crate::event::ArtifactReport;
 use crate::failure::{Failure, FailureClass, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
-use crate::report::{BuildRecord, Manifest, signature};
+use crate::report::{BuildNames, BuildRecord, Manifest, signature};
 
 /// How many builds of a group are named.
 const SAMPLES: usize = 3;
@@ -389,14 +389,13 @@ fn groups(changes: &[Changed]) -> Vec<Group> {
             continue;
         }
         let id = &changed.id;
-        let names = [
-            changed.build_id.as_str(),
-            id.kernel_release.as_str(),
-            id.driver_version.as_str(),
-            id.target.as_str(),
-            id.architecture.as_str(),
-            id.architecture.machine(),
-        ];
+        let names = BuildNames {
+            build_id: &changed.build_id,
+            target: &id.target,
+            kernel_release: &id.kernel_release,
+            driver_version: &id.driver_version,
+            architecture: id.architecture,
+        };
         let signature = signature(failure, names);
         let key = (changed.change, failure.class, signature.clone());
         let group = groups.entry(key).or_insert_with(|| Group {

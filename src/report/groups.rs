@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::progress::failure_text;
-use super::signature::signature;
+use super::signature::{BuildNames, signature};
 use crate::event::BuildReport;
 use crate::failure::{FailureClass, Phase};
 use crate::plan::BuildId;
@@ -38,14 +38,13 @@ impl Groups {
             if failure.class == FailureClass::Cancelled {
                 continue;
             }
-            let names = [
-                report.build_id.as_str(),
-                report.kernel_release.as_str(),
-                report.driver_version.as_str(),
-                report.target.as_str(),
-                report.architecture.as_str(),
-                report.architecture.machine(),
-            ];
+            let names = BuildNames {
+                build_id: &report.build_id,
+                target: &report.target,
+                kernel_release: &report.kernel_release,
+                driver_version: &report.driver_version,
+                architecture: report.architecture,
+            };
             let key = (failure.class, failure.phase, signature(failure, names));
             let group = self.0.entry(key).or_default();
             group.artifacts += 1;

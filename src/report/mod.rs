@@ -55,7 +55,7 @@ pub use manifest::{
     Named, Run, SCHEMA, Totals, UpdateError, earlier_manifests, read_manifest,
 };
 pub use progress::{PlainProgress, progress};
-pub use signature::signature;
+pub use signature::{BuildNames, signature};
 pub use single::{Detail, SingleProgress};
 pub use status::{RunState, RunStatus, RunningBuild, draw_status, run_status};
 pub use summary::Summary;

@@ -4,11 +4,41 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::driver::DriverVersion;
 use crate::failure::Failure;
+use crate::kernel::{Architecture, KernelRelease, TargetId};
+use crate::plan::BuildId;
+
+/// What names a build: no part of what its failure has in common with those of others.
+#[derive(Clone, Copy)]
+pub struct BuildNames<'a> {
+    /// Its name.
+    pub build_id: &'a BuildId,
+    /// The distribution.
+    pub target: &'a TargetId,
+    /// The kernel's release.
+    pub kernel_release: &'a KernelRelease,
+    /// The driver version.
+    pub driver_version: &'a DriverVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+}
 
 /// Returns the first error of a failure (else its message) without line numbers and digests, and with `*` in the place of
-/// `names`: those of the build, such as its kernel's release. Failures of one cause have equal signatures.
-pub fn signature<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
+/// what names its build. Failures of one cause have equal signatures.
+pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
+    let names = [
+        build.build_id.as_str(),
+        build.kernel_release.as_str(),
+        build.driver_version.as_str(),
+        build.target.as_str(),
+        build.architecture.as_str(),
+        build.architecture.machine(),
+    ];
+    without_names(failure, names)
+}
+
+fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
     // Digests first, so that their digits do not end up as numbers.
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
         #[expect(
@@ -35,11 +65,11 @@ mod tests {
     #[test]
     fn names_numbers_and_digests_make_no_difference() {
         let failure = |text: &str| Failure::new(FailureClass::Download, Phase::Fetch, text);
-        let one = signature(
+        let one = without_names(
             &failure("a_6.1.0-1.deb: 404 for 0123456789abcdef (attempt 3)"),
             ["6.1.0-1"],
         );
-        let other = signature(
+        let other = without_names(
             &failure("a_5.10.0-2.deb: 404 for fedcba9876543210 (attempt 12)"),
             ["5.10.0-2"],
         );

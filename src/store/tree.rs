@@ -17,7 +17,7 @@ use rustix::fs::{
 use crate::fs::FileError;
 
 /// The time that everything in a tree has: the year 2000. Not 0, which make takes for a file that is not there.
-pub const TREE_SECONDS: i64 = 946_684_800;
+const TREE_SECONDS: i64 = 946_684_800;
 
 const PERMISSIONS: u32 = 0o7777;
 
@@ -76,8 +76,8 @@ pub(super) fn is_tree_sealed(root: &Path) -> Result<bool, FileError> {
     })
 }
 
-/// Gives everything in the tree at `root` its mode and time. Returns whether anything had another.
-pub(super) fn seal(root: &Path) -> Result<bool, FileError> {
+/// Returns the times of a tree's files: of the last change always the same, of the last access whatever it is.
+pub fn tree_times() -> Timestamps {
     let modified = Timespec {
         tv_sec: TREE_SECONDS,
         tv_nsec: 0,
@@ -86,10 +86,15 @@ pub(super) fn seal(root: &Path) -> Result<bool, FileError> {
         tv_sec: 0,
         tv_nsec: UTIME_OMIT,
     };
-    let times = Timestamps {
+    Timestamps {
         last_access: unchanged,
         last_modification: modified,
-    };
+    }
+}
+
+/// Gives everything in the tree at `root` its mode and time. Returns whether anything had another.
+pub(super) fn seal(root: &Path) -> Result<bool, FileError> {
+    let times = tree_times();
     let mut is_changed = false;
     walk(root, |path, stat| {
         let failed = |error: rustix::io::Errno| FileError::of("write", path)(error.into());

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT, utimensat};
+use rustix::fs::{AtFlags, Mode, utimensat};
 
-use crate::store::TREE_SECONDS;
+use crate::store::tree_times;
 
 /// Returns bytes of an archive as a path.
 pub(super) fn name_of(bytes: &[u8]) -> &Path {
@@ -32,28 +32,12 @@ pub(super) fn umask_is_harmless() -> bool {
     })
 }
 
-/// Returns the times of a tree's files: of the last change always the same, of the last access whatever it is.
-pub(super) fn timestamps() -> Timestamps {
-    let modified = Timespec {
-        tv_sec: TREE_SECONDS,
-        tv_nsec: 0,
-    };
-    let unchanged = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    Timestamps {
-        last_access: unchanged,
-        last_modification: modified,
-    }
-}
-
 /// Gives an entry of an open directory the times of a tree's files.
 pub(super) fn set_time(folder: &Dir, name: &Path) -> io::Result<()> {
     Ok(utimensat(
         folder,
         name,
-        &timestamps(),
+        &tree_times(),
         AtFlags::SYMLINK_NOFOLLOW,
     )?)
 }

@@ -9,14 +9,14 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, futimens, openat};
 
-use super::attributes::{mode, name_of, set_time, timestamps, umask_is_harmless};
+use super::attributes::{mode, name_of, set_time, umask_is_harmless};
 use super::error::shown;
 use super::path::{Leads, clean, leads, split};
 use super::tree::{Listing, Node, Tree, digest};
 use super::{Limits, UnpackError};
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
-use crate::store::{SharedFile, SharedFiles};
+use crate::store::{SharedFile, SharedFiles, tree_times};
 
 /// The content that pays for an entry beyond `Limits::empty_entries`: a quarter of what header packages have.
 const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
@@ -307,7 +307,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     fn complete(&self, file: &File, path: &[u8], is_executable: bool) -> Result<(), UnpackError> {
-        let mut result = futimens(file, &timestamps());
+        let mut result = futimens(file, &tree_times());
         if !umask_is_harmless() {
             result = result.and_then(|()| fchmod(file, mode(is_executable)));
         }

@@ -11,6 +11,9 @@ mod docker_daemon;
 #[path = "../common/grid.rs"]
 mod grid;
 mod hostile;
+#[path = "../common/real.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod real;
 #[expect(dead_code, reason = "other tests need more of it")]
 #[path = "../common/server.rs"]
 mod server;

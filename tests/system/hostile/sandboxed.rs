@@ -1,11 +1,12 @@
 //! A grid whose jobs run in real sandboxes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use driverkit_matrix::fs;
 
 use crate::grid::{Grid, RELEASE, deb, module};
+use crate::real::images;
 
 pub(super) const EXECUTORS: [&str; 2] = ["docker", "local"];
 
@@ -97,15 +98,4 @@ impl Sandboxed {
         let (found, of, text) = self.outcome();
         assert_eq!((found.as_str(), of.as_str()), (status, class), "{text}");
     }
-}
-
-/// Where this machine's builder images are.
-fn images() -> PathBuf {
-    if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
-        return folder.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    cache
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-        .join("driverkit-matrix/images")
 }
