@@ -55,7 +55,7 @@ fn main() {
 /// Starts a run from nothing, and stops it in the middle of its first unpacks.
 fn stop(grid: &Grid) -> Duration {
     for name in ["cache", "out"] {
-        // There is none the first time.
+        // They do not exist before the first run.
         drop(std::fs::remove_dir_all(grid.path(name)));
     }
     let mut child = grid.start(&["--jobs", "2"]);

@@ -196,7 +196,7 @@ impl Outcomes {
     }
 
     /// Waits until no other run works on the step with these inputs. Blocks the thread. Each kind of step has locks of
-    /// its own, so whoever works on a step may take those of the steps that it rests on.
+    /// its own, so that the work of a step can lock the steps that it depends on.
     pub fn lock(&self, inputs: &KeyBuilder) -> Result<Lock, FileError> {
         let key = inputs.key().to_string();
         let name = format!(

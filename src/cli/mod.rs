@@ -378,7 +378,7 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
             word.to_str()
                 .is_some_and(|word| commands.find_subcommand(word).is_some())
         };
-        // `run --executor local` is none of driverkit's.
+        // In `run --executor local` the command is `run`, which driverkit does not have.
         if let Some(position) = arguments.iter().position(is_command)
             && COMMANDS_OF_DRIVERKIT
                 .iter()

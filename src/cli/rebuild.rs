@@ -227,13 +227,16 @@ fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
             }
             (None, Some(now)) => {
                 let out = out.display();
-                format!("built ({}); {out} has none to compare with", now.short())
+                format!(
+                    "built ({}); nothing in {out} to compare it with",
+                    now.short()
+                )
             }
             (before, None) => {
                 let what = artifact.failure.as_ref();
                 let what = what.map_or_else(|| artifact.status.to_string(), ToString::to_string);
                 let before = if before.is_some() {
-                    format!("; {} has one", out.display())
+                    format!("; the one in {} was left as it is", out.display())
                 } else {
                     String::new()
                 };

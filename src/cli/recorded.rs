@@ -29,7 +29,7 @@ pub(super) fn rebuild_command() -> Vec<String> {
     words
 }
 
-/// Arguments that say how much is told, and what `rebuild` itself is asked for.
+/// Arguments that change the output only, and those of `rebuild` that name the build and what happens to the result.
 const NOT_REPEATED: [&str; 7] = [
     "build", "color", "json", "keep", "log", "log_file", "verbose",
 ];

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// `invalid type: map, expected struct Header`, and how the value's kind is told.
+/// Matches `invalid type: map, expected struct Header`: the kind of the value, the value, and what was expected.
 static TYPE: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the pattern is a constant")]
     Regex::new(r"invalid type: ([a-z -]+?)( `[^`]*`| (?s:\x22.*\x22))?, expected (.+)$")

@@ -7,7 +7,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is ending, and with it whoever waits here.
+            // The runtime is shutting down and drops every task, this one included.
             Err(_) => std::future::pending().await,
         },
     }

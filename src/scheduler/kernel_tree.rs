@@ -107,7 +107,7 @@ impl KernelInputs {
         key
     }
 
-    /// What a job's script is told of the kernel.
+    /// Returns the kernel's part of the settings of a job's script.
     pub(super) fn settings(&self, toolchain: &ChosenToolchain) -> KernelSettings {
         KernelSettings {
             folder: self.build_folder.display().to_string(),

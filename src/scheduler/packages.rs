@@ -54,7 +54,7 @@ pub(super) struct Packages {
     downloads: Downloads,
     /// Unpacking is bound by the disk as much as by processors.
     slots: Semaphore,
-    /// What the user was told of downloads: once for all builds.
+    /// Notices about downloads that were printed already: each is printed once for all builds.
     told: Memo<String, ()>,
 }
 

@@ -141,7 +141,7 @@ impl BuilderImages {
 pub(super) struct ToolchainChooser {
     engine: Arc<Engine>,
     toolchains: Toolchains,
-    /// The images of others that are pulled, by name.
+    /// The foreign images that are being pulled, by name.
     pulls: SingleFlight<String, Sha256, Halt>,
 }
 

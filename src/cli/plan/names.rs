@@ -44,8 +44,14 @@ impl BuildNames {
 
 /// How many builds have a name of their own that no host asks for.
 pub(super) fn unasked_build_count(plan: &Plan) -> usize {
-    let is_unasked = |build: &&Build| !AskedNames::of(&build.kernel).own;
-    plan.builds.iter().filter(is_unasked).count()
+    // Builds of one kernel are neighbours.
+    let of_kernels = plan
+        .builds
+        .chunk_by(|left, right| Arc::ptr_eq(&left.kernel, &right.kernel));
+    of_kernels
+        .filter(|builds| !AskedNames::of(&builds[0].kernel).own)
+        .map(<[Build]>::len)
+        .sum()
 }
 
 /// The count of such builds, where there are some.
