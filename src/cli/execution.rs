@@ -278,7 +278,8 @@ impl Execution {
                     Ok(docker) => Ok((Arc::new(self.set_up(docker)?), Vec::new())),
                     Err(error) => {
                         let note = format!(
-                            "no Docker daemon can be used ({error}); building on this machine in bubblewrap instead"
+                            "no Docker daemon can be used ({}); building on this machine in bubblewrap instead",
+                            chain(&error)
                         );
                         Ok((Arc::new(local().await?), vec![note]))
                     }

@@ -14,6 +14,7 @@ use driverkit_matrix::fs;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
+use super::sandboxed::{HONEST, Sandboxed};
 use crate::docker_daemon::Daemon;
 use crate::grid::{Grid, deb, wait_until};
 use crate::small_image;
@@ -308,4 +309,20 @@ fn summary_of_a_run_without_manifest_is_no_success() {
     assert!(text.contains("exit 3"), "{text}");
     assert!(!text.contains("exit 0"), "{text}");
     assert!(text.contains("failed to write the report"), "{text}");
+}
+
+#[test]
+fn fallback_to_this_machine_says_why_no_daemon_can_be_used() {
+    let sandboxed = Sandboxed::new("auto", HONEST, "");
+    let missing = "export DOCKER_HOST=unix:///nonexistent/docker.sock";
+    let (code, text) = sandboxed.run_after(missing, &[]);
+    assert_eq!(code, 0, "{text}");
+    let note = text
+        .lines()
+        .find(|line| line.contains("no Docker daemon can be used"));
+    let note = note.unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        note.contains("unix:///nonexistent/docker.sock: "),
+        "the cause is missing: {note}"
+    );
 }
