@@ -8,13 +8,6 @@
 //! kernel has a header package of its own, eight driver versions have five configure checks, and every module is a
 //! file of its own in the output folder.
 
-#[path = "../tests/common/lists.rs"]
-mod lists;
-#[path = "common/measure.rs"]
-mod measure;
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,10 +15,10 @@ use std::process::Command;
 
 use driverkit_matrix::fs;
 use driverkit_matrix::source::read_configured_driver;
-use measure::{Measured, measure};
 use object::write::{Object, StandardSegment};
 use object::{BinaryFormat, SectionKind};
-use tell::{median, tell};
+use support::measure::{Measured, measure};
+use support::tell::{median, tell};
 
 const ABI: &str = "6.1.0-1-amd64";
 const RUNS: usize = 5;
@@ -69,9 +62,9 @@ fn report(what: &str, runs: &[Measured], target: &str) {
 /// `plan` of two kernel lists and eight driver versions, from the lists themselves and from the lock.
 fn plan() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let lists = lists::find_or_make(folder.path());
+    let lists = support::lists::find_or_make(folder.path());
     let matrix = folder.path().join("all.toml");
-    fs::write(&matrix, lists::matrix(&lists)).expect("a writable folder");
+    fs::write(&matrix, support::lists::matrix(&lists)).expect("a writable folder");
     let lock = matrix.with_extension("lock");
     let (mut from_lists, mut from_lock) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
@@ -94,7 +87,7 @@ fn cached(kernels: usize, target: &str) {
         .expect("a temporary folder");
     let grid = Grid::make(folder.path(), kernels);
     let first = measure(&mut grid.run());
-    let builds = kernels * lists::DRIVERS.len();
+    let builds = kernels * support::lists::DRIVERS.len();
     report(&format!("first run, {builds} builds"), &[first], "none");
     let journal = std::fs::read_to_string(&grid.journal).expect("a journal");
     let modules = journal.lines().filter(|job| job.starts_with("module "));
@@ -123,8 +116,8 @@ fn cached_single() {
         "kernelversion": 1,
         "target": "debian",
         "architecture": "amd64",
-        "driverversion": lists::DRIVERS[0],
-        "src-dir": folder.path().join("drivers").join(lists::DRIVERS[0]),
+        "driverversion": support::lists::DRIVERS[0],
+        "src-dir": folder.path().join("drivers").join(support::lists::DRIVERS[0]),
         "output": { "module": "falco.ko" },
     });
     // JSON is YAML.
@@ -162,10 +155,10 @@ impl Grid {
         grid.write("list.json", grid.packages(kernels));
         let mut matrix = format!(
             "drivers = {:?}\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\nkernels = {{ from = \"kernel-crawler\", path = {{ amd64 = \"list.json\" }} }}\n",
-            lists::DRIVERS
+            support::lists::DRIVERS
         );
         let mut answers = serde_json::json!({ "checks/toolchain-module/status": "0" });
-        for version in lists::DRIVERS {
+        for version in support::lists::DRIVERS {
             let driver = grid.driver(version);
             for check in &driver.checks {
                 answers[format!("checks/{}/status", check.id())] = "0".into();

@@ -3,9 +3,6 @@
 //! `cargo bench --bench docker`: pairs in turn, medians. It needs a Docker daemon of this machine with the image
 //! `driverkit-matrix/builder:bookworm` (`driverkit-matrix images build bookworm`), and says so where there is none.
 
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +10,7 @@ use std::time::{Duration, Instant};
 use driverkit_matrix::executor::{
     DockerExecutor, Executor as _, Exit, Job, Limits, Toolchain, image_identity,
 };
-use tell::{median, tell};
+use support::tell::{median, tell};
 use tokio_util::sync::CancellationToken;
 
 const IMAGE: &str = "driverkit-matrix/builder:bookworm";

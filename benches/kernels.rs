@@ -3,24 +3,15 @@
 //!
 //! `cargo bench --bench kernels [-- lock|driverkit]`
 
-#[path = "../tests/common/lists.rs"]
-mod lists;
-#[path = "common/measure.rs"]
-mod measure;
-#[path = "common/report.rs"]
-mod report;
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use driverkit_matrix::fs;
-use measure::{Measured, measure};
-use report::{report, wall};
 use serde_json::Value;
-use tell::{median, tell};
+use support::measure::{Measured, measure};
+use support::measured::{report, wall};
+use support::tell::{median, tell};
 
 const RUNS: usize = 5;
 
@@ -54,7 +45,7 @@ struct Lists {
 impl Lists {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let found = lists::find_or_make(folder.path()).paths;
+        let found = support::lists::find_or_make(folder.path()).paths;
         let read = |path: &Path| std::fs::read_to_string(path).expect("a list");
         let texts = [
             ("amd64.json", read(&found[0])),
@@ -62,7 +53,10 @@ impl Lists {
         ];
         let lists = Self { folder, texts };
         let paths = ["amd64.json", "arm64.json"].map(Into::into);
-        lists.put("m.toml", &lists::matrix(&lists::Lists { paths }));
+        lists.put(
+            "m.toml",
+            &support::lists::matrix(&support::lists::Lists { paths }),
+        );
         lists
     }
 
@@ -137,7 +131,7 @@ fn lock() {
 fn driverkit() {
     let lists = Lists::new();
     lists.put_lists(str::to_owned);
-    let text = lists::matrix(&lists::Lists {
+    let text = support::lists::matrix(&support::lists::Lists {
         paths: ["amd64.json", "arm64.json"].map(Into::into),
     });
     let (start, rest) = text.split_once('\n').expect("lines");

@@ -4,9 +4,6 @@
 //! `make bench-cluster` brings the cluster of tests/cluster/ up and runs this. Requests are counted by the API
 //! server itself: a `FlowSchema` names this program's account, and its metrics count by `FlowSchema`.
 
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -18,7 +15,7 @@ use driverkit_matrix::executor::{
     Toolchain,
 };
 use futures_util::StreamExt as _;
-use tell::{median, tell};
+use support::tell::{median, tell};
 use tokio_util::sync::CancellationToken;
 
 const IMAGE: &str = "driverkit-matrix/builder:bookworm";

@@ -6,9 +6,6 @@
 //! `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout. Without them, lists of the same
 //! size and shape are made.
 
-#[path = "../tests/common/lists.rs"]
-mod lists;
-
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
@@ -27,8 +24,8 @@ fn main() {
 /// The matrix over the lists, and the lock that discovery makes of it.
 fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let lists = lists::find_or_make(folder.path());
-    let text = lists::matrix(&lists);
+    let lists = support::lists::find_or_make(folder.path());
+    let text = support::lists::matrix(&lists);
     let path = folder.path().join("lists.toml");
     let matrix = matrix::read(Arc::new(SourceFile { path, text })).expect("a good matrix");
     let mut lock = Lock::default();

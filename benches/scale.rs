@@ -3,23 +3,14 @@
 //!
 //! `cargo bench --bench scale [-- kernels|rules|targets]`
 
-#[path = "../tests/common/lists.rs"]
-mod lists;
-#[path = "common/measure.rs"]
-mod measure;
-#[path = "common/report.rs"]
-mod report;
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use driverkit_matrix::fs;
-use measure::{Measured, measure};
-use report::{report, wall};
-use tell::tell;
+use support::measure::{Measured, measure};
+use support::measured::{report, wall};
+use support::tell::tell;
 
 const RUNS: usize = 3;
 const KERNELS: usize = 600_000;
@@ -59,15 +50,15 @@ fn put(folder: &Path, name: &str, text: &str) {
 /// with as many as real lists have.
 fn kernels() {
     for (shape, families) in [
-        ("one package", &lists::FAMILIES[..1]),
-        ("real shape", &lists::FAMILIES),
+        ("one package", &support::lists::FAMILIES[..1]),
+        ("real shape", &support::lists::FAMILIES),
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
         put(
             folder,
             "list.json",
-            &lists::make("x86_64", KERNELS, families),
+            &support::lists::make("x86_64", KERNELS, families),
         );
         put(folder, "m.toml", &matrix(&["8.1.0+driver"], "*"));
         let lock = folder.join("m.lock");
@@ -105,7 +96,7 @@ fn entry(target: &str) -> String {
 fn rules() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
-    let matrix = lists::matrix(&lists::find_or_make(folder));
+    let matrix = support::lists::matrix(&support::lists::find_or_make(folder));
     put(folder, "m.toml", &matrix);
     run(folder, &["lock", "m.toml"]);
     let measured = |text: &str| -> Vec<Measured> {
@@ -150,7 +141,7 @@ fn targets() {
     put(
         folder,
         "list.json",
-        &lists::make("x86_64", 6_434, &lists::FAMILIES),
+        &support::lists::make("x86_64", 6_434, &support::lists::FAMILIES),
     );
     for (name, count) in [("1 [[target]]", 1), ("50 [[target]]s", TARGETS)] {
         let mut text = matrix(&["8.1.0+driver"], "ubuntu-*");

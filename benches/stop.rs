@@ -4,18 +4,12 @@
 //!
 //! `cargo bench --bench stop`
 
-#[expect(dead_code, reason = "tests need more of it")]
-#[path = "../tests/common/grid.rs"]
-mod grid;
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::time::{Duration, Instant};
 
 use driverkit_matrix::fs;
-use grid::{Grid, RELEASE, deb, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
-use tell::{median, tell};
+use support::grid::{Grid, RELEASE, deb, wait_until};
+use support::tell::{median, tell};
 
 const KERNELS: usize = 12;
 const FILES: usize = 20_000;

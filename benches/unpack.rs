@@ -5,11 +5,6 @@
 //! empty folder; nothing is synchronised. Then the packages of both kernels into a store, where the second finds most
 //! files of the first, and everything is made durable: as Debian compresses them, and as Ubuntu does.
 
-#[path = "../tests/common/rpmbuild.rs"]
-mod rpmbuild;
-#[path = "common/tell.rs"]
-mod tell;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,8 +12,8 @@ use std::time::Duration;
 
 use driverkit_matrix::store::Store;
 use driverkit_matrix::unpack::{Limits, unpack, unpack_into_store};
-use rpmbuild::rpmbuild;
-use tell::{median, tell};
+use support::rpmbuild::rpmbuild;
+use support::tell::{median, tell};
 
 const PAIRS: usize = 9;
 const STORES: usize = 5;

@@ -9,7 +9,7 @@ command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
 step "Format"
 cargo fmt --check
 step "Lints"
-cargo clippy --all-targets -- -D warnings
+cargo clippy --workspace --all-targets -- -D warnings
 step "Documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 step "Without default features"
@@ -19,5 +19,4 @@ cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-den
 cargo deny check --hide-inclusion-graph licenses bans sources
 
 step "Tests that need nothing else"
-tests=(architecture bundle cli docs fetch guesses header_urls lock plan report run sources verify)
-cargo test --lib "${tests[@]/#/--test=}"
+cargo test --lib --test it

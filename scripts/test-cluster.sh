@@ -31,4 +31,4 @@ if [ "${1:-}" = --bench ]; then
     exit
 fi
 step "Tests"
-cargo test --test cluster -- --ignored --test-threads=1 "$@"
+cargo test --test system cluster:: -- --ignored --test-threads=1 "$@"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds a module for a kernel of each distribution, from packages in its own formats on mirrors of this machine, and
-# prints a table: target x result. See docs/targets.md and tests/targets.rs.
+# prints a table: target x result. See docs/targets.md and tests/system/targets.rs.
 #
 #   TARGETS='centos photon' scripts/test-targets.sh    only these
 set -euo pipefail
@@ -14,5 +14,5 @@ prepare_drivers
 prepare_kernel_source
 
 step "A module for each distribution"
-cargo test --test targets -- --ignored --nocapture
-[ -n "${TARGETS:-}" ] || cargo test --test host_programs -- --ignored
+cargo test --test system targets:: -- --ignored --nocapture
+[ -n "${TARGETS:-}" ] || cargo test --test system host_programs:: -- --ignored

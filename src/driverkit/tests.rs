@@ -555,7 +555,7 @@ fn every_key_has_a_bad_value_that_is_tried() {
         "token",
         "user",
     ];
-    // Tried by tests/driverkit/local.rs, since only the command `local` has them.
+    // Tried by tests/it/driverkit/local.rs, since only the command `local` has them.
     let of_local = ["dkms", "download-headers", "env"];
     let tried = BAD.iter().chain(BAD_OF_CLUSTERS).map(|(key, ..)| *key);
     let tried: BTreeSet<&str> = tried.chain(free).chain(of_local).collect();

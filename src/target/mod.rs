@@ -4,7 +4,7 @@
 //! install, which compiler it was built with, and how the loader names it. Nothing here opens a connection or a file.
 //!
 //! Adding a target is adding one file here: see `docs/adding-a-target.md`. The facts about releases, addresses and
-//! loader names were checked against kernel lists of 2022 (`tests/header_urls.rs`).
+//! loader names were checked against kernel lists of 2022 (`tests/it/header_urls.rs`).
 
 mod alinux;
 mod almalinux;

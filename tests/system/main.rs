@@ -1,23 +1,26 @@
-//! The program against real engines, real files and real faults: what it takes for granted is what it gets here.
+//! The program against real engines, real files and real faults: Docker, Podman, bubblewrap, package managers, kernels.
 //!
 //! Nothing is skipped: a machine without Docker or bubblewrap fails here with what to do (`scripts/setup.sh`).
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[expect(dead_code, reason = "other tests need more of it")]
-#[path = "../common/docker_daemon.rs"]
-mod docker_daemon;
-#[expect(dead_code, reason = "other tests need more of it")]
-#[path = "../common/grid.rs"]
-mod grid;
+mod apt_mirror;
+mod builder_repositories;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+mod configure_checks;
+mod docker_hosts;
+mod driver_sources;
+mod executors;
+mod host_programs;
 mod hostile;
-#[path = "../common/real.rs"]
-#[expect(dead_code, reason = "these tests need a part of it")]
-mod real;
-#[expect(dead_code, reason = "other tests need more of it")]
-#[path = "../common/server.rs"]
-mod server;
-#[path = "../common/service.rs"]
-mod service;
-#[path = "../common/small_image.rs"]
-mod small_image;
+mod images;
+mod podman;
+mod prepared_sources;
+mod real_builds;
+mod real_daemons;
+mod real_driverkit;
+mod real_local;
+mod subscriptions;
+mod targets;
+mod unpack;

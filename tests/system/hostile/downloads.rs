@@ -4,8 +4,8 @@ use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
 
 use super::sandboxed::{EXECUTORS, HONEST, Sandboxed};
-use crate::grid::{Grid, deb_of};
-use crate::server::Server;
+use support::grid::{Grid, deb_of};
+use support::server::Server;
 
 const PACKAGE: &str = "linux-headers-6.1.0-1-amd64";
 

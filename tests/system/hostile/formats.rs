@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::grid::{Grid, RELEASE, rule};
+use support::grid::{Grid, RELEASE, rule};
 
 /// Texts that shells, file systems, option parsers, templates and terminals act on. Those that are executed somewhere
 /// leave a file whose name holds `pwned`.

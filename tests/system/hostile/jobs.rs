@@ -9,8 +9,8 @@ use rustix::process::Signal;
 
 use super::sandboxed::{EXECUTORS, HONEST, Sandboxed};
 use super::trees::{flip, forget_outcomes, in_trees};
-use crate::docker_daemon::Daemon;
-use crate::grid::wait_until;
+use support::docker_daemon::Daemon;
+use support::grid::wait_until;
 
 #[test]
 fn job_that_writes_too_much_is_ended() {

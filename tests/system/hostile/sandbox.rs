@@ -15,9 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
 use super::sandboxed::{HONEST, Sandboxed};
-use crate::docker_daemon::Daemon;
-use crate::grid::{Grid, deb, wait_until};
-use crate::small_image;
+use support::docker_daemon::Daemon;
+use support::grid::{Grid, deb, wait_until};
+use support::small_image;
 
 /// Long enough for a daemon to end its containers, and for a slow machine.
 const PATIENT: Duration = Duration::from_mins(3);

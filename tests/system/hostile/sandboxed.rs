@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 
 use driverkit_matrix::fs;
 
-use crate::grid::{Grid, RELEASE, deb, module};
-use crate::real::images;
+use support::grid::{Grid, RELEASE, deb, module};
+use support::real::images;
 
 pub(super) const EXECUTORS: [&str; 2] = ["docker", "local"];
 

@@ -11,7 +11,7 @@ use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 use serde_json::json;
 
-use crate::grid::{Grid, RELEASE, deb_of, rule};
+use support::grid::{Grid, RELEASE, deb_of, rule};
 
 /// Where the module of the usual grid belongs.
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";

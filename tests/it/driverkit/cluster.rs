@@ -1,0 +1,147 @@
+//! `kubernetes`, `kubernetes-in-cluster` and `images`: what they take and what they refuse. That pods build is shown
+//! on a real cluster, in `cluster`.
+
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
+
+use support::grid::Grid;
+
+fn program(grid: &Grid, command: &str, words: &[&str]) -> assert_cmd::Command {
+    let mut all = vec![
+        command,
+        "--target",
+        "debian",
+        "--kernelrelease",
+        "6.1.0-50-amd64",
+        "--output-module",
+        "falco.ko",
+    ];
+    all.extend(words);
+    let mut command = grid.program(&all);
+    command.env("HOME", grid.path("home"));
+    command
+}
+
+#[test]
+fn both_commands_and_their_short_names_check_what_they_are_given() {
+    let grid = Grid::new();
+    for command in ["kubernetes", "k8s", "kubernetes-in-cluster", "k8s-ic"] {
+        program(
+            &grid,
+            command,
+            &["-n", "falco", "--run-as-user", "0", "--dryrun"],
+        )
+        .assert()
+        .success()
+        .stderr(
+            contains("would build module master/x86_64/debian_6.1.0-50-amd64_1")
+                .and(contains("`run-as-user` 0 is not taken")),
+        );
+        for (words, message) in [
+            (
+                ["--namespace", "Falco"],
+                "`--namespace`: `Falco` is no name of this kind",
+            ),
+            (
+                ["--run-as-user", "root"],
+                "`--run-as-user`: `root` is no user id",
+            ),
+            (
+                ["--image-pull-secret", "_"],
+                "`--image-pull-secret`: `_` is no name",
+            ),
+            (["--kernelurls", "x"], "`--kernelurls`: `x` is no address"),
+        ] {
+            program(&grid, command, &words)
+                .assert()
+                .code(2)
+                .stderr(contains(message));
+        }
+    }
+}
+
+#[test]
+fn how_the_cluster_is_reached_is_checked() {
+    let grid = Grid::new();
+    for (words, message) in [
+        (
+            vec!["--kubeconfig", "/nonexistent"],
+            "file /nonexistent is not there",
+        ),
+        (
+            vec!["-s", "127.0.0.1"],
+            "`--server`: `127.0.0.1` is no http or https address",
+        ),
+        (
+            vec!["--request-timeout", "soon"],
+            "`--request-timeout`: `soon` is no time",
+        ),
+        (vec!["--client-key", "fake.json"], "go together"),
+        (vec!["--disable-compression=x"], "neither true nor false"),
+        (
+            vec![
+                "--certificate-authority",
+                "fake.json",
+                "--insecure-skip-tls-verify",
+            ],
+            "give one of the two",
+        ),
+    ] {
+        program(&grid, "kubernetes", &words)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    // From inside there is nothing to reach it by.
+    program(&grid, "k8s-ic", &["--kubeconfig", "x"])
+        .assert()
+        .code(2);
+}
+
+#[test]
+fn the_configuration_file_of_deploy_is_one() {
+    let grid = Grid::new();
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/one-kernel/config.yaml");
+    grid.program(&["k8s-ic", "-c", file.to_str().unwrap(), "--dryrun"])
+        .env("HOME", grid.path("home"))
+        .env("DRIVERKIT_NAMESPACE", "builds")
+        .assert()
+        .success()
+        .stderr(contains(
+            "would build module 8.0.0+driver/x86_64/ubuntu-aws_4.15.0-1057-aws_59",
+        ));
+}
+
+#[test]
+fn images_are_listed_as_driverkit_does_when_it_is_asked_so() {
+    let grid = Grid::new();
+    let images = |words: &[&str]| {
+        let mut command = grid.program(&["images"]);
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
+        command
+            .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", folder)
+            .env("HOME", grid.path("home"))
+            .args(words);
+        command
+    };
+    images(&["--architecture", "amd64"])
+        .assert()
+        .success()
+        .stdout(
+            starts_with("| Image | Target | Arch | GCC |\n| --- | --- | --- | --- |\n")
+                .and(contains(
+                    "| driverkit-matrix/builder:bookworm | any | x86_64 | 12.0.0 |\n",
+                ))
+                .and(contains("aarch64").not()),
+        );
+    images(&["--gccversion", "10"])
+        .assert()
+        .success()
+        .stdout(contains("bullseye").and(contains("bookworm").not()));
+    images(&[]).assert().success().stdout(starts_with("IMAGE"));
+    images(&["--architecture", "riscv64"])
+        .assert()
+        .code(2)
+        .stderr(contains("architecture `riscv64` is unknown"));
+}

@@ -1,0 +1,374 @@
+//! `docker`.
+
+use driverkit_matrix::fs;
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+use serde_json::json;
+
+use support::grid::{Grid, rule};
+use support::server::Server;
+
+/// The configuration of the grid's build, as driverkit's own files have it.
+fn config(grid: &Grid) -> String {
+    let urls: Vec<String> = grid
+        .headers("1")
+        .iter()
+        .map(|path| format!("  - {}\n", path.display()))
+        .collect();
+    format!(
+        "kernelversion: 1\nkernelrelease: 6.1.1-1-amd64\ntarget: debian\narchitecture: amd64\nmoduledrivername: scap\n\
+         driverversion: one\nsrc-dir: driver\noutput:\n  module: here/scap.ko\nkernelurls:\n{}",
+        urls.concat()
+    )
+}
+
+fn grid() -> Grid {
+    let grid = Grid::new();
+    grid.write("config.yaml", config(&grid));
+    grid
+}
+
+fn docker(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
+    let mut all = vec!["docker", "-c", "config.yaml"];
+    all.extend(words);
+    let mut command = grid.program(&all);
+    command
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .env("HOME", grid.path("home"));
+    command
+}
+
+#[test]
+fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it() {
+    let grid = grid();
+    docker(&grid, &[])
+        .assert()
+        .success()
+        .stdout(is_empty())
+        .stderr(
+            contains("compiling the module")
+                .and(contains("module one/x86_64/debian_6.1.1-1-amd64_1: built")),
+        );
+    let module = fs::read(&grid.path("here/scap.ko")).unwrap();
+    assert_eq!(module, fs::read(&grid.path("module.ko")).unwrap());
+    assert_eq!(grid.jobs(), ["check", "module"]);
+    // Nothing beside it.
+    assert_eq!(std::fs::read_dir(grid.path("here")).unwrap().count(), 1);
+
+    docker(&grid, &[])
+        .assert()
+        .success()
+        .stderr(contains("known already"));
+    // Also when the file went, or is to be elsewhere.
+    fs::remove_file(&grid.path("here/scap.ko")).unwrap();
+    docker(&grid, &["--output-module", "there/other.ko"])
+        .assert()
+        .success();
+    assert_eq!(fs::read(&grid.path("there/other.ko")).unwrap(), module);
+    assert!(!grid.path("here/scap.ko").exists());
+    assert!(!grid.path("journal").exists(), "no job was run");
+}
+
+#[test]
+fn flags_environment_and_file_come_in_this_order() {
+    let grid = grid();
+    docker(&grid, &["--output-module", "flag.ko"])
+        .env("DRIVERKIT_OUTPUT_MODULE", "variable.ko")
+        .assert()
+        .success();
+    docker(&grid, &[])
+        .env("DRIVERKIT_OUTPUT_MODULE", "variable.ko")
+        .assert()
+        .success();
+    assert!(grid.path("flag.ko").exists() && grid.path("variable.ko").exists());
+    assert!(!grid.path("here").exists());
+}
+
+#[test]
+fn the_file_of_the_home_folder_is_read_where_none_is_named() {
+    let grid = grid();
+    grid.write("home/.driverkit.yaml", config(&grid));
+    let mut command = grid.program(&["docker"]);
+    command
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .env("HOME", grid.path("home"));
+    command.assert().success();
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn a_probe_is_written_beside_the_module() {
+    let grid = grid();
+    docker(&grid, &["--output-probe", "here/probe.o"])
+        .assert()
+        .success();
+    assert_eq!(
+        fs::read(&grid.path("here/probe.o")).unwrap(),
+        fs::read(&grid.path("probe.o")).unwrap()
+    );
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
+    let grid = grid();
+    let failing =
+        json!({ "code": 2, "log": "/tmp/build/driver/main.c:7:3: error: no such thing\n" });
+    grid.fake(&[rule("module *", &failing)]);
+    grid.write("here/scap.ko", "old");
+    docker(&grid, &[])
+        .assert()
+        .code(1)
+        .stderr(contains("no such thing").and(contains("the whole log: zstdcat ")));
+    assert_eq!(fs::read(&grid.path("here/scap.ko")).unwrap(), b"old");
+    grid.jobs();
+    // Known from now on, until it is asked for.
+    docker(&grid, &["--loglevel", "warn"])
+        .assert()
+        .code(1)
+        .stderr(contains("as before"));
+    assert!(!grid.path("journal").exists());
+    docker(&grid, &["--retry", "failed"]).assert().code(1);
+    assert_eq!(grid.jobs(), ["module"]);
+}
+
+#[test]
+fn a_wrong_module_is_refused() {
+    let grid = grid();
+    grid.write("module.ko", support::grid::module("6.1.0-2-amd64"));
+    docker(&grid, &[])
+        .assert()
+        .code(1)
+        .stderr(contains("6.1.0-2-amd64"));
+    assert!(!grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn levels_say_more_or_less() {
+    let grid = grid();
+    docker(&grid, &["-l", "warn"])
+        .assert()
+        .success()
+        .stderr(is_empty());
+    docker(&grid, &["--loglevel=debug"])
+        .assert()
+        .success()
+        .stderr(contains("configure check CHECK: yes"));
+}
+
+#[test]
+fn a_dry_run_checks_and_does_nothing() {
+    let grid = grid();
+    docker(&grid, &["--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "would build module one/x86_64/debian_6.1.1-1-amd64_1",
+        ));
+    assert!(!grid.path("cache").exists() && !grid.path("here").exists());
+    docker(&grid, &["--dryrun=false"]).assert().success();
+    assert!(grid.path("here/scap.ko").exists());
+}
+
+#[test]
+fn bad_input_is_told_and_nothing_is_done() {
+    let grid = grid();
+    for (words, message) in [
+        (
+            vec!["-c", "none.yaml"],
+            "the configuration file: failed to read none.yaml",
+        ),
+        (
+            vec!["-c", "here"],
+            "the configuration file: failed to read here",
+        ),
+        (
+            vec!["--timeout", "10"],
+            "10 seconds are too few; 30 are the least",
+        ),
+        (vec!["--timeout", "2m"], "`2m` is no number of seconds"),
+        (
+            vec!["--loglevel", "loud"],
+            "level `loud` is unknown: info, warn, debug and trace are",
+        ),
+        (
+            vec!["--proxy", "ftp://a"],
+            "`ftp://a` is no address of a proxy",
+        ),
+        (vec!["--dryrun=maybe"], "maybe"),
+        (
+            vec!["--retry", "timeout"],
+            "failures of class `timeout` are never kept",
+        ),
+        (vec!["--output-module", "here"], "here is a folder"),
+        (
+            vec!["--output-module", "folder.ko"],
+            "folder.ko is a folder",
+        ),
+        (vec!["--target", "debain"], "did you mean `debian`?"),
+        (vec!["--nosuchflag"], "--nosuchflag"),
+    ] {
+        driverkit_matrix::fs::create_folder(&grid.path("here")).unwrap();
+        driverkit_matrix::fs::create_folder(&grid.path("folder.ko")).unwrap();
+        docker(&grid, &words)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    for (text, message) in [
+        ("target: [debian\n", "not valid YAML"),
+        ("targt: debian\n", "did you mean `target`?"),
+        ("\0", "not valid YAML"),
+        ("kernelconfigdata: '%'\n", "not base64"),
+    ] {
+        grid.write("config.yaml", text);
+        docker(&grid, &[])
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    assert!(!grid.path("cache").exists());
+}
+
+/// Puts the grid's driver where GitHub has it, and asks for it as that version.
+fn serve_driver(grid: &Grid, version: &str) {
+    let sources = grid.path("sources/falcosecurity/libs/archive");
+    fs::create_folder(&sources).unwrap();
+    let tar = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(grid.path("driver"))
+        .arg("-czf")
+        .arg(sources.join(format!("{version}.tar.gz")))
+        .arg(".")
+        .status()
+        .unwrap();
+    assert!(tar.success());
+    let text = config(grid).replace(
+        "driverversion: one\nsrc-dir: driver\n",
+        &format!("driverversion: {version}\n"),
+    );
+    grid.write("config.yaml", text);
+}
+
+#[test]
+fn a_mirror_that_cannot_be_asked_for_packages_is_no_kernel_without_packages() {
+    let grid = grid();
+    let text = config(&grid);
+    let (without, _) = text.split_once("kernelurls:").unwrap();
+    grid.write("config.yaml", without);
+    docker(&grid, &["--offline"]).assert().code(3).stderr(
+        contains("the mirror of debian cannot be asked for the packages of 6.1.1-1-amd64")
+            .and(contains("name them with `kernelurls`")),
+    );
+    assert!(!grid.path("here").exists());
+}
+
+#[test]
+fn driver_sources_come_from_a_mirror_of_github() {
+    let grid = grid();
+    serve_driver(&grid, "1.0.0+driver");
+    let server = Server::of(&grid.path("sources"));
+    let call = || {
+        docker(&grid, &[])
+            .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+            .assert()
+            .success();
+    };
+    call();
+    let asked = server.requests();
+    call();
+    assert_eq!(server.requests(), asked, "asked once");
+}
+
+#[test]
+fn a_branch_is_asked_for_newer_sources_by_each_run() {
+    let grid = grid();
+    serve_driver(&grid, "master");
+    let server = Server::with_tags(&grid.path("sources"));
+    let call = |words: &[&str]| {
+        docker(&grid, words)
+            .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+            .assert()
+            .success()
+    };
+    call(&[]);
+    assert_eq!(server.requests(), 1);
+    call(&[]).stderr(contains("known already"));
+    assert_eq!(server.requests(), 2);
+    grid.jobs();
+    grid.write_driver("driver", "int newer;\n");
+    serve_driver(&grid, "master");
+    call(&[]).stderr(contains("known already").not());
+    assert_eq!(grid.jobs(), ["module"]);
+    assert_eq!(server.requests(), 3);
+
+    // Without a network, what is there is taken.
+    docker(&grid, &["--offline"])
+        .assert()
+        .success()
+        .stderr(contains("known already").and(contains(
+            "driver master: --offline takes the sources of an earlier run",
+        )));
+    // A place that is not there any more gives no old sources.
+    docker(&grid, &["--offline"])
+        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", grid.path("nowhere"))
+        .assert()
+        .code(1)
+        .stderr(contains("nowhere/falcosecurity/libs/archive/master.tar.gz"));
+}
+
+/// Debian's microsocks, a SOCKS5 proxy, until dropped.
+struct Proxy {
+    process: std::process::Child,
+    address: std::net::SocketAddr,
+    log: std::path::PathBuf,
+}
+
+impl Proxy {
+    fn start(grid: &Grid) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let log = grid.path("proxy.log");
+        let process = std::process::Command::new("microsocks")
+            .args(["-i", "127.0.0.1", "-p", &address.port().to_string()])
+            .stderr(std::fs::File::create_new(&log).unwrap())
+            .spawn()
+            .expect("package microsocks is needed: run scripts/setup.sh --tests");
+        support::grid::wait_until("the proxy listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        Self {
+            process,
+            address,
+            log,
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+#[test]
+fn downloads_go_through_a_socks5_proxy() {
+    let grid = grid();
+    serve_driver(&grid, "1.0.0+driver");
+    let server = Server::of(&grid.path("sources"));
+    let proxy = Proxy::start(&grid);
+    let address = format!("socks5://{}", proxy.address);
+    docker(&grid, &["--proxy", &address])
+        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
+        .assert()
+        .success();
+    assert_eq!(server.requests(), 1);
+    let log = fs::read_to_string(&proxy.log).unwrap();
+    let (_, port) = server.address.rsplit_once(':').unwrap();
+    assert!(
+        log.contains(&format!("connected to 127.0.0.1:{port}")),
+        "{log}"
+    );
+}

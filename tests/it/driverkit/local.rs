@@ -1,0 +1,100 @@
+//! `local`: what it refuses. That it builds is shown with real parts, in `real_local`.
+
+use predicates::prelude::*;
+use predicates::str::contains;
+
+use support::grid::Grid;
+
+const GOOD: [&str; 9] = [
+    "local",
+    "--target",
+    "debian",
+    "--kernelrelease",
+    "9.9.9-1-amd64",
+    "--output-module",
+    "here.ko",
+    "--src-dir",
+    "driver",
+];
+
+fn local(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
+    let mut all = GOOD.to_vec();
+    all.extend(words);
+    let mut command = grid.program(&all);
+    command.env("HOME", grid.path("home"));
+    command
+}
+
+#[test]
+fn bad_input_is_told() {
+    let grid = Grid::new();
+    for (words, message) in [
+        (
+            vec!["--dkms=maybe"],
+            "`--dkms`: `maybe` is neither true nor false",
+        ),
+        (
+            vec!["--download-headers=2"],
+            "`--download-headers`: `2` is neither true nor false",
+        ),
+        (
+            vec!["--env", "A"],
+            "`--env`: `A` is no variable; write NAME=VALUE",
+        ),
+        (vec!["--env", "1A=b"], "`--env`: `1A=b` is no variable"),
+        (
+            vec!["--kernelurls", "a"],
+            "`--kernelurls`: `a` is no address",
+        ),
+        (vec!["--gccversion", "12"], "--gccversion"),
+        (vec!["--proxy", "http://a"], "--proxy"),
+        (
+            vec!["--src-dir", "nowhere"],
+            "`--src-dir`: nowhere is not there",
+        ),
+    ] {
+        local(&grid, &words)
+            .assert()
+            .code(2)
+            .stderr(contains(message));
+    }
+    grid.write("config.yaml", "dkms: true\nenv: {A-B: c}\n");
+    local(&grid, &["-c", "config.yaml"])
+        .assert()
+        .code(2)
+        .stderr(contains("`A-B=c` is no variable").and(contains("config.yaml:2:6")));
+}
+
+/// Falco's loader always gives both.
+#[test]
+fn dkms_beside_a_source_folder_is_taken() {
+    let grid = Grid::new();
+    local(&grid, &["--dkms", "--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "`src-dir` is not used: DKMS takes the sources from /usr/src",
+        ));
+}
+
+#[test]
+fn headers_that_are_missing_are_told_with_what_to_install() {
+    let grid = Grid::new();
+    local(&grid, &[]).assert().code(2).stderr(
+        contains("the headers of kernel 9.9.9-1-amd64 are not installed")
+            .and(contains("apt install linux-headers-9.9.9-1-amd64"))
+            .and(contains("--download-headers")),
+    );
+}
+
+#[test]
+fn what_belongs_to_images_has_no_part_in_it() {
+    let grid = Grid::new();
+    grid.write("config.yaml", "gccversion: nonsense\nbuilderimage: '%'\n");
+    local(&grid, &["-c", "config.yaml", "--dryrun"])
+        .assert()
+        .success()
+        .stderr(contains(
+            "would build module master/x86_64/debian_9.9.9-1-amd64_1",
+        ));
+}

@@ -1,0 +1,521 @@
+//! What `lock` believes of sources that name fewer kernels than before, by the binary itself.
+
+use serde_json::{Value, json};
+use support::workspace::Workspace;
+
+/// A kernel of a list.
+fn kernel(target: &str, release: &str) -> Value {
+    json!({"target": target, "kernelrelease": release, "headers": [format!("http://example.org/{release}.rpm")]})
+}
+
+/// `count` kernels of one target, whose releases are `before`, a number and `after`.
+fn series(target: &str, before: &str, count: usize, after: &str) -> Vec<Value> {
+    (1..=count)
+        .map(|number| kernel(target, &format!("{before}{number}{after}")))
+        .collect()
+}
+
+fn list(parts: &[&[Value]]) -> String {
+    json!({ "Kernels": parts.concat() }).to_string()
+}
+
+fn target(name: &str, place: &str, more: &str) -> String {
+    format!(
+        "[[target]]\nname = \"{name}\"\nkernels = {{ from = \"kernel-crawler\", path = {{ amd64 = \"{place}\" }}{more} }}\n"
+    )
+}
+
+fn matrix(targets: &[String]) -> String {
+    format!("drivers = [\"8.1.0+driver\"]\n{}", targets.concat())
+}
+
+fn locked(list: &str) -> Workspace {
+    let workspace = Workspace::new()
+        .with("list.json", list)
+        .with("m.toml", &matrix(&[target("*", "list.json", "")]));
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0\n"), "{report}");
+    workspace
+}
+
+/// Refreshes the lock; the exit code is `code`.
+fn lock(workspace: &Workspace, code: u8, more: &[&str]) -> String {
+    let report = workspace.run(&[&["lock", "m.toml"], more].concat());
+    assert!(report.starts_with(&format!("exit {code}\n")), "{report}");
+    report
+}
+
+fn count(workspace: &Workspace, what: &str) -> usize {
+    workspace.get("m.lock").matches(what).count()
+}
+
+#[test]
+fn series_that_vanishes_is_not_believed() {
+    for (target, gone, stays, name) in [
+        (
+            "ol",
+            ["5.4.17-", ".el8uek.x86_64"],
+            ["3.10.0-", ".el7.x86_64"],
+            "oracle8",
+        ),
+        (
+            "centos",
+            ["4.18.0-", ".el8.x86_64"],
+            ["3.10.0-", ".el7.x86_64"],
+            "centos el8",
+        ),
+        (
+            "ubuntu-generic",
+            ["5.4.0-", "-generic"],
+            ["5.15.0-", "-generic"],
+            "ubuntu-generic focal",
+        ),
+        (
+            "amazonlinux2",
+            ["5.10.1-", ".amzn2.x86_64"],
+            ["4.14.1-", ".amzn2.x86_64"],
+            "amazonlinux2 amzn2 5.10",
+        ),
+    ] {
+        let gone = series(target, gone[0], 2, gone[1]);
+        let stays = series(target, stays[0], 18, stays[1]);
+        let workspace = locked(&list(&[&gone, &stays]));
+        workspace.put("list.json", &list(&[&stays]));
+        let report = lock(&workspace, 1, &[]);
+        assert!(
+            report.contains(&format!("--accept-shrink \"{name}\"")),
+            "{report}"
+        );
+        assert_eq!(count(&workspace, "\"unconfirmed\":"), 2, "{report}");
+        let plan = workspace.run(&["plan", "m.toml"]);
+        assert!(plan.contains("\n2 kernels unconfirmed: "), "{plan}");
+        let json = workspace.run(&["plan", "m.toml", "--format", "json"]);
+        assert!(json.contains("\"unconfirmed_kernel_count\": 2"), "{json}");
+        lock(&workspace, 0, &["--accept-shrink", name]);
+        assert_eq!(count(&workspace, "\"gone\":"), 2);
+    }
+}
+
+#[test]
+fn loss_is_named_and_accepted_as_the_list_names_it() {
+    let old = series("oracle8", "5.4.17-", 3, ".el8uek.x86_64");
+    let older = series("oracle8", "4.18.0-", 3, ".el8.x86_64");
+    let other = series("oracle7", "3.10.0-", 20, ".el7.x86_64");
+    let workspace = locked(&list(&[&old, &older, &other]));
+    workspace.put("list.json", &list(&[&other]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("oracle8"), "{report}");
+    lock(&workspace, 0, &["--accept-shrink", "oracle8"]);
+    assert_eq!(count(&workspace, "\"gone\":"), 6);
+    // An accepted loss does not count for what there was.
+    workspace.put("list.json", &list(&[&other[1..]]));
+    lock(&workspace, 0, &[]);
+}
+
+#[test]
+fn kernel_that_a_newer_line_replaces_is_no_loss() {
+    let own = series("debian", "6.1.0-", 8, "-amd64");
+    let old = series("debian", "6.11.0-", 2, "~bpo12-amd64");
+    let new = series("debian", "6.12.0-", 2, "~bpo12-amd64");
+    let workspace = locked(&list(&[&own, &old]));
+    workspace.put("list.json", &list(&[&own, &new]));
+    lock(&workspace, 0, &[]);
+    lock(&workspace, 0, &[]);
+}
+
+#[test]
+fn few_old_kernels_are_no_loss() {
+    let kernels = series("debian", "5.10.0-", 6, "-amd64");
+    let workspace = locked(&list(&[&kernels]));
+    // A third.
+    workspace.put("list.json", &list(&[&kernels[2..]]));
+    lock(&workspace, 0, &[]);
+    // Together they are half of what there was.
+    workspace.put("list.json", &list(&[&kernels[3..]]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("  *       debian  all "), "{report}");
+    // The newest do not leave before the others.
+    let workspace = locked(&list(&[&kernels]));
+    workspace.put("list.json", &list(&[&kernels[..4]]));
+    lock(&workspace, 1, &[]);
+}
+
+#[test]
+fn interim_line_ends_when_there_is_a_newer_one() {
+    let (interim, older, newer) = (
+        series("ubuntu-azure", "5.13.0-", 18, "-azure"),
+        series("ubuntu-azure", "5.4.0-", 9, "-azure"),
+        series("ubuntu-azure", "5.15.0-", 9, "-azure"),
+    );
+    let workspace = locked(&list(&[&older, &interim, &newer]));
+    workspace.put("list.json", &list(&[&older, &newer]));
+    lock(&workspace, 0, &[]);
+    assert_eq!(count(&workspace, "\"gone\":"), 18);
+    // What left so is no loss of any later night.
+    lock(&workspace, 0, &[]);
+    workspace.put("list.json", &list(&[&older, &newer[1..]]));
+    lock(&workspace, 0, &[]);
+    // Nor is it where nothing newer is there.
+    let workspace = locked(&list(&[&older, &interim]));
+    workspace.put("list.json", &list(&[&older]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(
+        report.contains("--accept-shrink \"ubuntu-azure 5.13\""),
+        "{report}"
+    );
+}
+
+#[test]
+fn narrowing_of_a_person_is_no_doubt_and_is_reported() {
+    let (el8, rocky) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("rocky", "5.14.0-", 4, ".el9.x86_64"),
+    );
+    let all = list(&[&el8, &rocky]);
+    let narrowed = "m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 6 kernels that they do \
+                    not give dropped";
+    for (more, dropped) in [
+        (", latest = 1", Some(narrowed)),
+        (", since = \"2030-01-01\"", None),
+        (", match = \"4.18.0-4.*\"", None),
+    ] {
+        let workspace = locked(&all);
+        workspace.put("m.toml", &matrix(&[target("*", "list.json", more)]));
+        let report = lock(&workspace, 0, &[]);
+        assert!(
+            dropped.is_none_or(|dropped| report.contains(dropped)),
+            "{report}"
+        );
+        assert_eq!(count(&workspace, "\"unconfirmed\":"), 0, "{report}");
+    }
+    // A target that vanishes at the same time is no narrowing.
+    let workspace = locked(&all);
+    workspace.put("list.json", &list(&[&el8]));
+    let text = matrix(&[target("*", "list.json", ", latest = 1")]);
+    workspace.put("m.toml", &text);
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("--accept-shrink \"rocky\""), "{report}");
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 4, "{report}");
+    // A source of another kind that names nothing loses all.
+    let workspace = locked(&all);
+    workspace.put("list.csv", "target,kernel_release\n");
+    let csv = "[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n";
+    workspace.put("m.toml", &matrix(&[csv.to_owned()]));
+    let report = lock(&workspace, 1, &[]);
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 8, "{report}");
+}
+
+#[test]
+fn kernels_of_a_removed_target_are_counted() {
+    let (centos, rocky) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("rocky", "5.14.0-", 3, ".el9.x86_64"),
+    );
+    let workspace = locked(&list(&[&centos, &rocky]));
+    let [one, other] = ["centos", "rocky"].map(|name| target(name, "list.json", ""));
+    workspace.put("m.toml", &matrix(&[one.clone(), other]));
+    lock(&workspace, 0, &[]);
+    workspace.put("m.toml", &matrix(&[one]));
+    let report = lock(&workspace, 0, &[]);
+    assert!(
+        report.contains("m.lock: no [[target]] is `rocky` any more: 3 kernels dropped"),
+        "{report}"
+    );
+}
+
+#[test]
+fn small_losses_add_up() {
+    let kernels = series("centos", "4.18.0-", 30, ".el8.x86_64");
+    let workspace = locked(&list(&[&kernels]));
+    // 13 % of 30.
+    workspace.put("list.json", &list(&[&kernels[4..]]));
+    lock(&workspace, 0, &[]);
+    workspace.put("list.json", &list(&[&kernels[7..]]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(
+        report.contains("all     amd64             30   23"),
+        "{report}"
+    );
+    // The first night's loss stays believed.
+    assert_eq!(count(&workspace, "\"gone\":"), 4);
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 3);
+}
+
+#[test]
+fn loss_of_long_ago_counts_no_more() {
+    let kernels = series("centos", "4.18.0-", 30, ".el8.x86_64");
+    let workspace = locked(&list(&[&kernels]));
+    workspace.put("list.json", &list(&[&kernels[4..]]));
+    lock(&workspace, 0, &[]);
+    let today = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
+    let back = |days: i64| {
+        today
+            .saturating_sub(jiff::Span::new().days(days))
+            .to_string()
+    };
+    let dated = |gone: i64| {
+        let text = workspace.get("m.lock");
+        let text = text.replace(
+            &format!("\"first_seen\":\"{today}\""),
+            &format!("\"first_seen\":\"{}\"", back(60)),
+        );
+        text.replace(
+            &format!("\"gone\":\"{today}\""),
+            &format!("\"gone\":\"{}\"", back(gone)),
+        )
+    };
+    workspace.put("list.json", &list(&[&kernels[7..]]));
+    for (days, code) in [(13, 1), (14, 0)] {
+        let before = dated(days);
+        let kept = workspace.get("m.lock");
+        workspace.put("m.lock", &before);
+        lock(&workspace, code, &[]);
+        workspace.put("m.lock", &kept);
+    }
+}
+
+#[test]
+fn other_address_of_a_source_does_not_switch_the_guard_off() {
+    let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
+    let workspace = locked(&list(&[&kernels]));
+    workspace.put("other.json", "{}");
+    workspace.put("m.toml", &matrix(&[target("*", "other.json", "")]));
+    let report = lock(&workspace, 1, &[]);
+    assert!(
+        report.contains("all     amd64              4    0"),
+        "{report}"
+    );
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 4);
+}
+
+#[test]
+fn what_the_matrix_asks_for_no_more_is_no_loss() {
+    let (el8, el7) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("centos", "3.10.0-", 4, ".el7.x86_64"),
+    );
+    let workspace = locked(&list(&[&el8, &el7]));
+    workspace.put(
+        "m.toml",
+        &matrix(&[target("*", "list.json", ", match = \"3.*\"")]),
+    );
+    lock(&workspace, 0, &[]);
+    assert_eq!(count(&workspace, "\"target\""), 4);
+    workspace.put(
+        "m.toml",
+        &matrix(&[target("*", "list.json", ", latest = 1")]),
+    );
+    lock(&workspace, 0, &[]);
+}
+
+/// Makes the lock older, with a digest.
+fn age(workspace: &Workspace) {
+    let today = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
+    let lock = workspace
+        .get("m.lock")
+        .replace(&today.to_string(), "2024-02-29");
+    let digest = format!("\"sha256\":\"{}\",\"noted\":true}}]", "1".repeat(64));
+    workspace.put(
+        "m.lock",
+        &lock.replace(".rpm\"}]", &format!(".rpm\",{digest}")),
+    );
+}
+
+#[test]
+fn renamed_and_split_targets_forget_nothing() {
+    let (centos, rocky) = (
+        series("centos", "4.18.0-", 4, ".el8.x86_64"),
+        series("rocky", "5.14.0-", 4, ".el9.x86_64"),
+    );
+    let all = [
+        vec![target("{centos,rocky}", "list.json", "")],
+        vec![
+            target("centos", "list.json", ""),
+            target("rocky", "list.json", ""),
+        ],
+        vec![
+            target("centos", "list.json", ", match = \"*-1.*\""),
+            target("centos", "list.json", ", exclude = \"*-1.*\""),
+            target("rocky", "list.json", ""),
+        ],
+    ];
+    for targets in &all {
+        let workspace = locked(&list(&[&centos, &rocky]));
+        age(&workspace);
+        workspace.put("m.toml", &matrix(targets));
+        let report = lock(&workspace, 0, &[]);
+        assert_eq!(
+            count(&workspace, "\"first_seen\":\"2024-02-29\""),
+            8,
+            "{report}"
+        );
+        assert_eq!(count(&workspace, "\"sha256\":\"1111"), 8, "{report}");
+        // Nor does a new name switch the guard off.
+        let workspace = locked(&list(&[&centos, &rocky]));
+        workspace.put("m.toml", &matrix(targets));
+        workspace.put("list.json", &list(&[&centos]));
+        let report = lock(&workspace, 1, &[]);
+        assert_eq!(count(&workspace, "\"unconfirmed\":"), 4, "{report}");
+    }
+}
+
+#[test]
+fn target_that_is_removed_is_no_loss_of_the_one_that_stays() {
+    let centos = series("centos", "4.18.0-", 4, ".el8.x86_64");
+    let workspace = locked(&list(&[&centos]));
+    workspace.put(
+        "other.json",
+        &list(&[&series("centos", "5.14.0-", 4, ".el9.x86_64")]),
+    );
+    let (first, second) = (
+        target("centos", "list.json", ""),
+        target("centos", "other.json", ""),
+    );
+    workspace.put("m.toml", &matrix(&[first, second.clone()]));
+    lock(&workspace, 0, &[]);
+    age(&workspace);
+    workspace.put("m.toml", &matrix(&[second]));
+    lock(&workspace, 0, &[]);
+    assert_eq!(count(&workspace, ".el9.x86_64\",\"version\""), 4);
+    assert_eq!(count(&workspace, "\"target\""), 4);
+    assert_eq!(count(&workspace, "\"first_seen\":\"2024-02-29\""), 4);
+}
+
+#[test]
+fn acceptance_that_means_no_doubt_is_an_error() {
+    let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
+    let workspace = locked(&list(&[&kernels]));
+    let before = workspace.get("m.lock");
+    let report = lock(&workspace, 2, &["--accept-shrink", "centos"]);
+    assert!(
+        report.contains(
+            "--accept-shrink \"centos\" matches no loss that is in doubt; nothing was written"
+        ),
+        "{report}"
+    );
+    workspace.put("list.json", "{}");
+    let report = lock(&workspace, 2, &["--accept-shrink", "cent"]);
+    assert!(report.contains("help: in doubt are: centos"), "{report}");
+    assert_eq!(workspace.get("m.lock"), before);
+}
+
+#[test]
+fn many_doubts_are_one_table_that_one_pattern_accepts() {
+    let flavours: Vec<Value> = (0..8)
+        .flat_map(|number| series(&format!("ubuntu-f{number}"), "5.15.0-", 2, "-generic"))
+        .collect();
+    let workspace = locked(&list(&[&flavours]));
+    workspace.put("list.json", "{}");
+    let report = lock(&workspace, 1, &[]);
+    assert_eq!(report.matches("warning: ").count(), 1, "{report}");
+    assert!(report.contains("m.lock: 8 losses not believed"), "{report}");
+    assert!(
+        report.contains("patterns name several, as \"ubuntu-*\""),
+        "{report}"
+    );
+    assert_eq!(
+        report.matches("\n  *       ubuntu-f").count(),
+        8,
+        "{report}"
+    );
+    lock(&workspace, 0, &["--accept-shrink", "ubuntu-*"]);
+}
+
+#[test]
+fn unknown_targets_and_foreign_packages_are_left_out_by_rule() {
+    let pam = json!({"target": "photonOS", "kernelrelease": "1.3.0-1.ph3",
+        "headers": ["http://example.org/Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm"]});
+    let kernels = [
+        kernel("nixos", "6.1.1"),
+        kernel("..", "6.1.1"),
+        kernel("-rf", "6.1.1"),
+        pam,
+        json!({"target": "PhotonOS", "kernelrelease": "5.10.1-1.ph4",
+            "headers": ["http://example.org/linux-devel-5.10.1-1.ph4.x86_64.rpm"]}),
+        json!({"target": "Oracle8", "kernelrelease": "5.4.17-1.el8uek.x86_64"}),
+        json!({"target": "AmazonLinux2", "kernelrelease": "5.10.1-1.amzn2.x86_64"}),
+    ];
+    let workspace = locked(&list(&[&kernels]));
+    let plan = workspace.run(&["plan", "m.toml"]);
+    assert!(plan.contains("Plan of 1 matrix: 3 kernels"), "{plan}");
+    for known in [
+        "photon_5.10.1-1.ph4",
+        "ol_5.4.17-1.el8uek",
+        "amazonlinux2_5.10.1",
+    ] {
+        assert!(plan.contains(known), "{plan}");
+    }
+    assert_eq!(plan.matches("\nunknown target ").count(), 3, "{plan}");
+    assert!(plan.contains("no kernel package      1  Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm is a package of something else"), "{plan}");
+    // They are no loss when they leave.
+    workspace.put("list.json", &list(&[&kernels[4..]]));
+    let report = lock(&workspace, 0, &[]);
+    assert_eq!(count(&workspace, "\"gone\":"), 0, "{report}");
+    assert!(
+        report.contains("m.lock  *             3     0     4 "),
+        "{report}"
+    );
+}
+
+#[test]
+fn target_that_finds_nothing_is_a_warning_and_an_error_where_the_lock_is_final() {
+    let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
+    let workspace = locked(&list(&[&kernels]));
+    workspace.put(
+        "m.toml",
+        &matrix(&[
+            target("centos", "list.json", ""),
+            target("rocky", "list.json", ""),
+        ]),
+    );
+    let report = lock(&workspace, 0, &[]);
+    assert!(
+        report.contains("warning: this [[target]] finds no kernel: `rocky`\n --> m.toml:7:11"),
+        "{report}"
+    );
+    assert!(workspace.run(&["plan", "m.toml"]).starts_with("exit 0\n"));
+    let report = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(
+        report.contains("error: this [[target]] finds no kernel: `rocky`"),
+        "{report}"
+    );
+}
+
+#[test]
+fn contradiction_of_two_targets_points_into_the_lock() {
+    let one = |place: &str| json!({"target": "debian", "kernelrelease": "6.1.0-1-amd64", "headers": [place]});
+    let workspace = Workspace::new()
+        .with(
+            "a.json",
+            &list(&[&[one(
+                "http://a/linux-headers-6.1.0-1-amd64_6.1.4-1_amd64.deb",
+            )]]),
+        )
+        .with(
+            "b.json",
+            &list(&[&[one(
+                "http://b/linux-headers-6.1.0-1-amd64_6.1.7-1_amd64.deb",
+            )]]),
+        )
+        .with(
+            "m.toml",
+            &matrix(&[target("debian", "a.json", ""), target("d*", "b.json", "")]),
+        );
+    lock(&workspace, 0, &[]);
+    let report = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(
+        report.contains("is named twice with different header packages"),
+        "{report}"
+    );
+    assert!(report.contains("--> m.lock:"), "{report}");
+    for label in ["found for `d*`", "found for `debian`"] {
+        assert!(report.contains(label), "{report}");
+    }
+    assert!(!report.contains("m.toml:"), "{report}");
+}

@@ -1,0 +1,290 @@
+//! The difference of two manifests.
+
+use std::collections::BTreeMap;
+
+use driverkit_matrix::digest::Sha256;
+use driverkit_matrix::driver::Artifact;
+use driverkit_matrix::event::{BuildReport, InputReport};
+use driverkit_matrix::failure::{Failure, FailureClass, Phase, Status};
+use driverkit_matrix::history::{Change, Diff, diff, draw_markdown, draw_text};
+use driverkit_matrix::kernel::Architecture;
+use driverkit_matrix::report::{BuildRecord, Manifest};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use support::events::{build, facts, missing, not_run, report, there};
+
+/// What a run has of a kernel: its number, what came of it, and its package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kernel {
+    number: u8,
+    outcome: Outcome,
+    package: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Built,
+    Cached,
+    Failed,
+    NotRun,
+}
+
+fn failure(release: &str) -> Failure {
+    let message = format!("main.c: no {release} at line 17");
+    Failure::new(FailureClass::Compile, Phase::Module, message)
+}
+
+fn record(kernel: Kernel) -> BuildRecord {
+    let release = format!("6.1.{}-1-amd64", kernel.number);
+    let build = build(&release, Architecture::Amd64, "8.1.0+driver");
+    let artifact = match kernel.outcome {
+        Outcome::Built => there(&build, Artifact::Module, Status::Built),
+        Outcome::Cached => there(&build, Artifact::Module, Status::Cached),
+        Outcome::Failed => missing(&build, Artifact::Module, &failure(&release)),
+        Outcome::NotRun => not_run(&build, Artifact::Module),
+    };
+    BuildRecord::from(&BuildReport {
+        artifacts: vec![artifact],
+        inputs: vec![InputReport {
+            url: "http://mirror.example/a.deb".into(),
+            sha256: Some(Sha256::of([kernel.package])),
+            size_bytes: Some(1),
+        }],
+        ..report(&build, 0)
+    })
+}
+
+/// The manifest of a run that ended, or that a signal stopped.
+fn manifest(kernels: &[Kernel], is_stopped: bool) -> Manifest {
+    let mut manifest = Manifest::new(&facts("run", kernels.len(), kernels.len()));
+    manifest.builds = kernels.iter().copied().map(record).collect();
+    manifest.run.finished = Some("2026-11-23T02:00:00Z".parse::<Timestamp>().unwrap());
+    manifest.run.stopped = is_stopped.then(|| "a signal".to_owned());
+    manifest
+}
+
+fn kernel(number: u8, outcome: Outcome) -> Kernel {
+    Kernel {
+        number,
+        outcome,
+        package: number,
+    }
+}
+
+fn changes(diff: &Diff) -> Vec<(String, Change)> {
+    let name = |id: &str| id.rsplit('/').next().unwrap().to_owned();
+    diff.changes
+        .iter()
+        .map(|one| (name(one.build_id.as_str()), one.change))
+        .collect()
+}
+
+#[test]
+fn every_pair_of_states_has_its_change() {
+    use Outcome::{Built, Cached, Failed, NotRun};
+    for (before, now, expected) in [
+        (None, Some(Built), Change::New),
+        (None, Some(Failed), Change::NewFailure),
+        (Some(Built), Some(Cached), Change::Unchanged),
+        (Some(Cached), Some(Failed), Change::Regressed),
+        (Some(Built), None, Change::Lost),
+        (Some(Failed), Some(Built), Change::Fixed),
+        (Some(Failed), Some(Failed), Change::StillFailing),
+        (Some(Failed), None, Change::Gone),
+        (Some(NotRun), Some(Built), Change::Unknown),
+        (Some(Failed), Some(NotRun), Change::Unknown),
+    ] {
+        let side = |outcome: Option<Outcome>| {
+            let kernels: Vec<Kernel> = outcome.map(|one| kernel(1, one)).into_iter().collect();
+            manifest(&kernels, false)
+        };
+        let found = diff(&side(before), &side(now));
+        assert_eq!(
+            found.counts,
+            BTreeMap::from([(expected, 1)]),
+            "{before:?} {now:?}"
+        );
+    }
+}
+
+#[test]
+fn equal_runs_have_no_difference() {
+    let one = manifest(
+        &[kernel(1, Outcome::Built), kernel(2, Outcome::NotRun)],
+        false,
+    );
+    let other = manifest(&[kernel(1, Outcome::Cached)], false);
+    let found = diff(&other, &other);
+    assert!(found.changes.is_empty() && found.groups.is_empty());
+    assert_eq!(found.count(Change::Unchanged), 1);
+    assert!(draw_text(&found).contains("nothing changed"));
+    assert_eq!(diff(&one, &one).count(Change::Unknown), 1);
+}
+
+#[test]
+fn interrupted_or_partial_run_proves_nothing_of_what_it_does_not_name() {
+    let whole = manifest(
+        &[kernel(1, Outcome::Failed), kernel(2, Outcome::Built)],
+        false,
+    );
+    let stopped = manifest(&[kernel(2, Outcome::Built)], true);
+    assert_eq!(diff(&stopped, &whole).count(Change::Unknown), 1);
+    assert_eq!(diff(&whole, &stopped).count(Change::Unknown), 1);
+    for words in [&["--only", "x"][..], &["--kernel=6.*"], &["--shard", "1/2"]] {
+        let mut partial = manifest(&[kernel(2, Outcome::Built)], false);
+        let words = words.iter().map(|&word| word.to_owned());
+        partial.run.command.extend(words);
+        let found = diff(&whole, &partial);
+        assert_eq!(found.count(Change::Unknown), 1, "{found:?}");
+        assert_eq!(found.count(Change::Gone), 0, "{found:?}");
+    }
+}
+
+#[test]
+fn kernel_with_the_same_packages_under_another_name_is_renamed() {
+    let renamed = Kernel {
+        package: 1,
+        ..kernel(2, Outcome::Built)
+    };
+    let found = diff(
+        &manifest(&[kernel(1, Outcome::Built)], false),
+        &manifest(&[renamed], false),
+    );
+    assert_eq!(found.counts, BTreeMap::from([(Change::Renamed, 1)]));
+    let from = found.changes[0].renamed_from.as_ref().unwrap();
+    assert!(from.as_str().contains("6.1.1-1"), "{from}");
+    // Two that came for one that went: nobody knows which it is.
+    let other = Kernel {
+        package: 1,
+        ..kernel(3, Outcome::Built)
+    };
+    let found = diff(
+        &manifest(&[kernel(1, Outcome::Built)], false),
+        &manifest(&[renamed, other], false),
+    );
+    assert_eq!(
+        found.counts,
+        BTreeMap::from([(Change::Lost, 1), (Change::New, 2)])
+    );
+}
+
+#[test]
+fn failures_with_one_cause_are_one_group() {
+    let before: Vec<Kernel> = (1..=5)
+        .map(|number| kernel(number, Outcome::Built))
+        .collect();
+    let now: Vec<Kernel> = (1..=5)
+        .map(|number| kernel(number, Outcome::Failed))
+        .collect();
+    let found = diff(&manifest(&before, false), &manifest(&now, false));
+    assert_eq!(found.groups.len(), 1);
+    let group = &found.groups[0];
+    assert_eq!((group.change, group.artifacts), (Change::Regressed, 5));
+    assert_eq!(group.signature, "main.c: no * at line #");
+    assert_eq!(group.builds.len(), 3);
+    assert!(draw_text(&found).contains("5 x compile: main.c: no * at line #"));
+}
+
+#[test]
+fn markdown_has_no_markup_of_foreign_text() {
+    let mut now = manifest(&[kernel(1, Outcome::Failed)], false);
+    let failure = now.builds[0].artifacts[0].failure.as_mut().unwrap();
+    failure.message = "<script>|`x`](http://h) \u{1b}[31m".to_owned();
+    let text = draw_markdown(&diff(&manifest(&[], false), &now));
+    assert!(
+        text.contains("&lt;script&gt;\\|\\`x\\`\\](http://h)"),
+        "{text}"
+    );
+    assert!(
+        !text.contains('\u{1b}') && !text.contains("<script>"),
+        "{text}"
+    );
+    let json = serde_json::to_value(diff(&manifest(&[], false), &now)).unwrap();
+    assert_eq!(json["changes"][0]["change"], "new-failure");
+    assert_eq!(json["counts"]["new-failure"], 1);
+}
+
+fn kernels() -> impl Strategy<Value = Vec<Kernel>> {
+    let outcome = prop_oneof![
+        Just(Outcome::Built),
+        Just(Outcome::Cached),
+        Just(Outcome::Failed),
+        Just(Outcome::NotRun)
+    ];
+    let kernel = (0_u8..8, outcome, 0_u8..4).prop_map(|(number, outcome, package)| Kernel {
+        number,
+        outcome,
+        package,
+    });
+    proptest::collection::vec(kernel, 0..8).prop_map(|mut kernels| {
+        kernels.sort_by_key(|kernel| kernel.number);
+        kernels.dedup_by_key(|kernel| kernel.number);
+        kernels
+    })
+}
+
+/// The same by looking through both lists for each kernel.
+fn naive(old: &[Kernel], new: &[Kernel], stopped: (bool, bool)) -> Vec<(u8, Change)> {
+    let find = |kernels: &[Kernel], number| {
+        kernels
+            .iter()
+            .copied()
+            .find(|kernel| kernel.number == number)
+    };
+    let is_there = |kernel: &Kernel| matches!(kernel.outcome, Outcome::Built | Outcome::Cached);
+    let moved = |kernel: Kernel, from: &[Kernel], to: &[Kernel]| {
+        let is_like = |one: &&Kernel| one.package == kernel.package && is_there(one);
+        let alone = |kernels: &[Kernel], others: &[Kernel]| {
+            let only = kernels
+                .iter()
+                .filter(is_like)
+                .filter(|one| find(others, one.number).is_none());
+            only.count() == 1
+        };
+        is_there(&kernel) && alone(from, to) && alone(to, from)
+    };
+    let mut found = Vec::new();
+    for number in 0..8 {
+        let (before, now) = (find(old, number), find(new, number));
+        let change = match (before, now) {
+            (None, None) => continue,
+            (None, Some(now)) if moved(now, old, new) => Change::Renamed,
+            (Some(before), None) if moved(before, old, new) => continue,
+            (Some(one), _) | (_, Some(one)) if one.outcome == Outcome::NotRun => Change::Unknown,
+            (Some(_), Some(now)) if now.outcome == Outcome::NotRun => Change::Unknown,
+            (None, Some(_)) if stopped.0 => Change::Unknown,
+            (Some(_), None) if stopped.1 => Change::Unknown,
+            (None, Some(now)) if is_there(&now) => Change::New,
+            (None, Some(_)) => Change::NewFailure,
+            (Some(before), None) if is_there(&before) => Change::Lost,
+            (Some(_), None) => Change::Gone,
+            (Some(before), Some(now)) => match (is_there(&before), is_there(&now)) {
+                (true, true) => continue,
+                (true, false) => Change::Regressed,
+                (false, true) => Change::Fixed,
+                (false, false) => Change::StillFailing,
+            },
+        };
+        found.push((number, change));
+    }
+    found.sort_by_key(|&(number, change)| (change, number));
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn difference_is_that_of_a_naive_search(
+        old in kernels(),
+        new in kernels(),
+        stopped in any::<(bool, bool)>(),
+    ) {
+        let found = diff(&manifest(&old, stopped.0), &manifest(&new, stopped.1));
+        let expected: Vec<(String, Change)> = naive(&old, &new, stopped)
+            .into_iter()
+            .map(|(number, change)| (format!("debian_6.1.{number}-1-amd64_1"), change))
+            .collect();
+        prop_assert_eq!(changes(&found), expected);
+    }
+}

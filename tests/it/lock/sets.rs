@@ -1,0 +1,246 @@
+//! Packages of a kernel are a set: the order in which a source lists anything changes nothing.
+
+use std::fmt::Write as _;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use crate::lock::{crawler_matrix, locked, of_list};
+use support::workspace::Workspace;
+
+/// A list with one kernel of Amazon Linux for each array of package URLs, all with this release.
+fn repeated(packages: &[&[&str]]) -> String {
+    let entries: Vec<String> = packages
+        .iter()
+        .map(|urls| {
+            format!(
+                r#"{{"kernelversion": 1, "kernelrelease": "4.14.9-1.amzn1.x86_64", "target": "amazonlinux", "headers": {urls:?}}}"#
+            )
+        })
+        .collect();
+    format!(r#"{{"AmazonLinux": [{}]}}"#, entries.join(", "))
+}
+
+#[test]
+fn reordered_packages_change_no_lock() {
+    let urls = ["http://b/x-1.rpm", "http://a/y-1.rpm", "http://a/x-1.rpm"];
+    let workspace = locked(&repeated(&[&urls]));
+    let lock = workspace.get("m.lock");
+    assert!(
+        lock.contains(
+            r#""packages":[{"url":"http://a/x-1.rpm"},{"url":"http://b/x-1.rpm"},{"url":"http://a/y-1.rpm"}]"#
+        ),
+        "{lock}"
+    );
+    let reordered = [urls[2], urls[0], urls[1]];
+    workspace.put("list.json", &repeated(&[&reordered]));
+    assert_snapshot!(workspace.run(&["lock", "m.toml"]), @r"
+    exit 0
+    --- out
+    LOCK    TARGET  KERNELS  CAME  WENT  MOVED  RENAMED  CHANGED  UNCONFIRMED
+    m.lock  *             1     0     0      0        0        0            0
+    ");
+    assert_eq!(workspace.get("m.lock"), lock);
+}
+
+#[test]
+fn lock_written_in_another_order_is_the_same_lock() {
+    let workspace = locked(&repeated(&[&["http://a/x-1.rpm", "http://a/y-1.rpm"]]));
+    let lock = workspace.get("m.lock");
+    let [x, y] = ["x-1", "y-1"].map(|name| format!(r#"{{"url":"http://a/{name}.rpm"}}"#));
+    let old = lock.replace(&format!("{x},{y}"), &format!("{y},{x}"));
+    assert_ne!(old, lock);
+    workspace.put("m.lock", &old);
+    let plan = workspace.run(&["plan", "m.toml", "--format", "json"]);
+    workspace.put("m.lock", &lock);
+    assert_eq!(plan, workspace.run(&["plan", "m.toml", "--format", "json"]));
+}
+
+#[test]
+fn repeated_entries_are_merged_where_they_agree() {
+    let lists = [
+        repeated(&[
+            &["http://a/x-1.rpm", "http://a/y-1.rpm"],
+            &["http://b/y-1.rpm", "http://a/x-1.rpm"],
+            &[],
+        ]),
+        // Versions as a number and as a text are one.
+        repeated(&[
+            &["http://b/y-1.rpm", "http://a/x-1.rpm"],
+            &["http://a/x-1.rpm", "http://a/y-1.rpm"],
+        ])
+        .replacen(": 1", ": \"1\"", 1),
+    ];
+    for list in lists {
+        let workspace = of_list(&list);
+        let report = workspace.run(&["lock", "m.toml"]);
+        assert!(
+            report.starts_with("exit 0\n") && !report.contains("ignored"),
+            "{report}"
+        );
+        let lock = workspace.get("m.lock");
+        assert_eq!(lock.lines().count(), 2, "{lock}");
+        for url in ["http://a/x-1.rpm", "http://a/y-1.rpm", "http://b/y-1.rpm"] {
+            assert_eq!(lock.matches(url).count(), 1, "{lock}");
+        }
+        let plan = workspace.run(&["plan", "m.toml", "--locked"]);
+        assert!(plan.starts_with("exit 0\n"), "{plan}");
+    }
+}
+
+#[test]
+fn contradictory_entries_are_counted_and_one_is_taken() {
+    let sets: [&[&str]; 2] = [&["http://a/y-1.rpm"], &["http://a/x-1.rpm"]];
+    let workspace = of_list(&repeated(&sets));
+    let report = workspace.run(&["lock", "m.toml"]);
+    let (_, notices) = report.split_once("--- err\n").unwrap();
+    assert_snapshot!(notices, @"list.json: 1 ignored because another entry of the same kernel has different packages (name them with `headers` if these are the right ones): amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm");
+    let lock = workspace.get("m.lock");
+    let plan = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(plan.starts_with("exit 0\n"), "{plan}");
+    workspace.put("list.json", &repeated(&[sets[1], sets[0]]));
+    workspace.run(&["lock", "m.toml"]);
+    assert_eq!(workspace.get("m.lock"), lock);
+}
+
+#[test]
+fn kernels_under_both_names_of_photon_are_of_one_target() {
+    let list = |target: &str| {
+        format!(
+            r#"{{"PhotonOS": [{{"kernelversion": 1, "kernelrelease": "4.19.15-3.ph3.x86_64", "target": "{target}", "headers": ["http://a/linux-devel-4.19.15-3.ph3.x86_64.rpm"]}}]}}"#
+        )
+    };
+    let workspace = locked(&list("photon"));
+    let lock = workspace.get("m.lock");
+    for name in ["PhotonOS", "photonOS", "photonos"] {
+        workspace.put("list.json", &list(name));
+        workspace.run(&["lock", "m.toml"]);
+        assert_eq!(workspace.get("m.lock"), lock, "{name}");
+    }
+}
+
+/// A file name that tells no version is not enough for a kernel to be the same under another name.
+#[test]
+fn releases_that_share_a_file_name_are_not_renamed() {
+    let list = |release: &str| {
+        format!(
+            r#"{{"Flatcar": [{{"kernelversion": 1, "kernelrelease": "{release}", "target": "flatcar", "headers": ["https://stable.example.org/{release}/flatcar_developer_container.bin.bz2"]}}]}}"#
+        )
+    };
+    let workspace = locked(&list("3033.2.3"));
+    workspace.put("list.json", &list("3033.2.4"));
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(
+        report
+            .contains("m.lock  *             1     1     1      0        0        0            0"),
+        "{report}"
+    );
+}
+
+/// An entry of a source: which kernel, and its package URLs.
+type Entry = (u8, Vec<String>);
+
+fn as_json(entries: &[Entry]) -> String {
+    let entries: Vec<String> = entries
+        .iter()
+        .map(|(number, urls)| {
+            format!(
+                r#"{{"kernelversion": 1, "kernelrelease": "4.14.{number}-1.amzn1.x86_64", "target": "amazonlinux", "headers": {urls:?}}}"#
+            )
+        })
+        .collect();
+    format!(r#"{{"AmazonLinux": [{}]}}"#, entries.join(", "))
+}
+
+fn as_csv(entries: &[Entry]) -> String {
+    let mut table = "target,release,headers\n".to_owned();
+    for (number, urls) in entries {
+        let _ = writeln!(
+            table,
+            "amazonlinux,4.14.{number}-1.amzn1.x86_64,{}",
+            urls.join(" ")
+        );
+    }
+    table
+}
+
+fn as_inline(entries: &[Entry]) -> String {
+    let kernels: Vec<String> = entries
+        .iter()
+        .enumerate()
+        .map(|(number, (_, urls))| {
+            format!(r#"{{ release = "4.14.{number}-1.amzn1.x86_64", headers = {urls:?} }}"#)
+        })
+        .collect();
+    format!(
+        "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"amazonlinux\"\nkernels = [{}]\n",
+        kernels.join(", ")
+    )
+}
+
+/// The lock and the plan of a matrix over these entries, from each kind of source.
+fn outcomes(entries: &[Entry], order: &[Entry]) -> Vec<String> {
+    let workspace = Workspace::new()
+        .with("list.json", &as_json(order))
+        .with("list.csv", &as_csv(order))
+        .with("crawler.toml", &crawler_matrix(""))
+        .with(
+            "csv.toml",
+            "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n",
+        );
+    // In a tree a kernel has one file.
+    for (kernel, urls) in entries.iter().rev() {
+        let release = format!("4.14.{kernel}-1.amzn1.x86_64");
+        let text = format!(
+            "kernelrelease: {release}\ntarget: amazonlinux\narchitecture: amd64\noutput:\n  module: x.ko\nkernelurls: {urls:?}\n"
+        );
+        workspace.put(&format!("tree/amazonlinux_{release}_1.yaml"), &text);
+    }
+    workspace.put("inline.toml", &as_inline(entries));
+    workspace.put(
+        "tree.toml",
+        "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"*\"\nkernels = { from = \"driverkit\", path = \"tree\" }\n",
+    );
+    let mut outcomes = Vec::new();
+    for name in ["crawler", "csv", "tree", "inline"] {
+        let matrix = format!("{name}.toml");
+        let plan = workspace.run(&["plan", &matrix, "--format", "json"]);
+        outcomes.push(plan.split("--- err").next().unwrap().to_owned());
+        if name != "inline" {
+            outcomes.push(workspace.get(&format!("{name}.lock")));
+        }
+    }
+    outcomes
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let files = proptest::sample::subsequence(vec!["x-1.rpm", "y-1.rpm", "z%2B1.rpm"], 1..=3);
+    let hosts = proptest::sample::subsequence(vec!["http://a", "http://b"], 1..=2);
+    let urls = (files, hosts).prop_map(|(files, hosts)| {
+        let of_file = |file| hosts.iter().map(move |host| format!("{host}/{file}"));
+        files.into_iter().flat_map(of_file).collect::<Vec<String>>()
+    });
+    proptest::collection::vec((0..4_u8, urls), 1..6)
+}
+
+/// The same with every set of packages in another order, and the same in another order of entries too.
+fn permuted(entries: Vec<Entry>) -> impl Strategy<Value = (Vec<Entry>, Vec<Entry>)> {
+    let shuffled: Vec<_> = entries
+        .into_iter()
+        .map(|(kernel, urls)| (Just(kernel), Just(urls).prop_shuffle()))
+        .collect();
+    shuffled.prop_flat_map(|entries| (Just(entries.clone()), Just(entries).prop_shuffle()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_a_source_gives_the_same_lock_and_plan(
+        (entries, (other, order)) in entries().prop_flat_map(|entries| (Just(entries.clone()), permuted(entries)))
+    ) {
+        for (left, right) in outcomes(&entries, &entries).into_iter().zip(outcomes(&other, &order)) {
+            prop_assert_eq!(left, right);
+        }
+    }
+}

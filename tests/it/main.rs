@@ -1,0 +1,29 @@
+//! What needs nothing but the program: no Docker, no mirror, no real kernel. Compilers are a fake executor, servers are
+//! on loopback. What needs more is in `tests/system`.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod architecture;
+mod bundle;
+mod cli;
+mod docs;
+mod driverkit;
+mod fetch;
+mod fuzz_targets;
+mod guard;
+mod guesses;
+mod header_urls;
+mod history;
+mod images_command;
+mod kernels;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+mod lists;
+mod lock;
+mod mirror;
+mod nights;
+mod plan;
+mod report;
+mod run;
+mod sources;
+mod verify;

@@ -1,0 +1,239 @@
+//! Header packages that are found by what their names have in common: streams, page sizes, real time, and those of
+//! kernels that distributions came to name otherwise.
+
+use super::archive::{Mirror, package};
+use support::locks::{lines, name};
+use support::workspace::Workspace;
+
+/// A repository in a directory, with these packages: name, version, release, architecture.
+fn repository(workspace: &Workspace, packages: &[(&str, &str, &str, &str)]) {
+    let package = |(name, version, release, machine): &(&str, &str, &str, &str)| {
+        format!(
+            "<package type=\"rpm\"><name>{name}</name><arch>{machine}</arch><version epoch=\"0\" ver=\"{version}\" rel=\"{release}\"/><location href=\"{name}-{version}-{release}.{machine}.rpm\"/></package>"
+        )
+    };
+    let packages: Vec<String> = packages.iter().map(package).collect();
+    workspace.put(
+        "repository/repodata/primary.xml",
+        &format!("<metadata>{}</metadata>", packages.concat()),
+    );
+    workspace.put(
+        "repository/repodata/repomd.xml",
+        "<repomd><data type=\"primary\"><location href=\"repodata/primary.xml\"/></data></repomd>",
+    );
+}
+
+/// The kernels of a repository with these packages, and what was said.
+fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec<String>, String) {
+    let workspace = Workspace::new();
+    repository(&workspace, packages);
+    let url = format!("file://{}/repository", workspace.path().display());
+    workspace.put(
+        "m.toml",
+        &format!(
+            "drivers = [\"9.1.0+driver\"]\narchitectures = [\"amd64\", \"arm64\"]\n[[target]]\nname = {target:?}\nkernels = {{ from = \"mirror\", urls = [{url:?}]{more} }}\n"
+        ),
+    );
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0"), "{report}");
+    (
+        lines(&workspace, "m.lock").iter().map(name).collect(),
+        report,
+    )
+}
+
+#[test]
+fn streams_and_variants_are_kernels() {
+    for (target, packages, expected) in [
+        (
+            "amazonlinux2023",
+            &[
+                ("kernel-devel", "6.1.147", "172.266.amzn2023", "x86_64"),
+                ("kernel6.12-devel", "6.12.40", "64.114.amzn2023", "x86_64"),
+                ("kernel6.18-devel", "6.18.1", "10.20.amzn2023", "aarch64"),
+                (
+                    "kernel6.12-tools-devel",
+                    "6.12.40",
+                    "64.114.amzn2023",
+                    "x86_64",
+                ),
+                ("kernel6.12-headers", "6.12.40", "64.114.amzn2023", "x86_64"),
+            ][..],
+            &[
+                "6.1.147-172.266.amzn2023.x86_64 #1 amd64",
+                "6.12.40-64.114.amzn2023.x86_64 #1 amd64",
+                "6.18.1-10.20.amzn2023.aarch64 #1 arm64",
+            ][..],
+        ),
+        (
+            "rocky",
+            &[
+                ("kernel-devel", "5.14.0", "570.el9_6", "aarch64"),
+                ("kernel-64k-devel", "5.14.0", "570.el9_6", "aarch64"),
+                ("kernel-64k-debug-devel", "5.14.0", "570.el9_6", "aarch64"),
+                ("kernel-rt-devel", "5.14.0", "570.el9_6", "x86_64"),
+                ("kernel-tools-libs-devel", "5.14.0", "570.el9_6", "x86_64"),
+                ("kernel-devel-matched", "5.14.0", "570.el9_6", "x86_64"),
+            ],
+            &[
+                "5.14.0-570.el9_6.aarch64 #1 arm64",
+                "5.14.0-570.el9_6.aarch64+64k #1 arm64",
+                "5.14.0-570.el9_6.aarch64+64k-debug #1 arm64",
+                "5.14.0-570.el9_6.x86_64+rt #1 amd64",
+            ],
+        ),
+        (
+            "almalinux",
+            &[("kernel-devel", "6.12.0", "55.43.1.el10_0", "x86_64_v2")],
+            &["6.12.0-55.43.1.el10_0.x86_64_v2 #1 amd64"],
+        ),
+        (
+            "ol",
+            &[
+                ("kernel-devel", "6.12.0", "55.el10", "x86_64"),
+                ("kernel-uek-devel", "6.12.0", "101.33.4.3.el10uek", "x86_64"),
+                ("kernel-uek64k-devel", "6.12.0", "0.20.20.el9uek", "aarch64"),
+                ("kernel-ueknext-devel", "6.10.0", "2.el9ueknext", "x86_64"),
+            ],
+            &[
+                "6.10.0-2.el9ueknext.x86_64 #1 amd64",
+                "6.12.0-0.20.20.el9uek.aarch64.64k #2 arm64",
+                "6.12.0-55.el10.x86_64 #1 amd64",
+                "6.12.0-101.33.4.3.el10uek.x86_64 #2 amd64",
+            ],
+        ),
+        (
+            "opensuse",
+            &[
+                ("kernel-default-devel", "6.4.0", "150600.23.7.3", "aarch64"),
+                ("kernel-64kb-devel", "6.4.0", "150600.23.7.3", "aarch64"),
+                ("kernel-devel", "6.4.0", "150600.23.7.3", "noarch"),
+                ("kernel-azure-devel", "6.4.0", "150600.8.5.1", "x86_64"),
+                ("kernel-devel-azure", "6.4.0", "150600.8.5.1", "noarch"),
+            ],
+            &[
+                "6.4.0-150600.8.5-azure #1 amd64",
+                "6.4.0-150600.23.7-64kb #1 arm64",
+                "6.4.0-150600.23.7.3.aarch64 #1 arm64",
+            ],
+        ),
+        (
+            "photon",
+            &[
+                ("linux-devel", "6.1.141", "4.ph5", "x86_64"),
+                ("linux-rt-devel", "6.1.141", "4.ph5", "x86_64"),
+                ("linux-esx-devel", "6.1.141", "4.ph5", "x86_64"),
+            ],
+            &["6.1.141-4.ph5 #1 amd64", "6.1.141-4.ph5-rt #1 amd64"],
+        ),
+    ] {
+        let (kernels, report) = lock(target, packages, "");
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|kernel| format!("{target} {kernel}"))
+            .collect();
+        assert_eq!(kernels, expected, "{report}");
+        let is_told = report.contains("packages passed over");
+        assert_eq!(is_told, target == "photon", "{report}");
+    }
+}
+
+#[test]
+fn packages_that_are_passed_over_are_counted() {
+    let packages = [
+        ("kernel-devel", "6.1.1", "1.amzn2023", "x86_64"),
+        ("kernel6.12hpc-devel", "6.12.1", "1.amzn2023", "x86_64"),
+        ("kernel6.12hpc-devel", "6.12.2", "1.amzn2023", "x86_64"),
+    ];
+    let (kernels, report) = lock("amazonlinux2023", &packages, "");
+    assert_eq!(kernels.len(), 1, "{report}");
+    let expected =
+        "1 name of packages passed over that look like kernel headers, such as kernel6.12hpc-devel";
+    assert!(report.contains(expected), "{report}");
+}
+
+#[test]
+fn latest_counts_each_variant() {
+    let packages = [
+        ("kernel-devel", "5.14.0", "570.el9_6", "aarch64"),
+        ("kernel-devel", "5.14.0", "571.el9_6", "aarch64"),
+        ("kernel-64k-devel", "5.14.0", "570.el9_6", "aarch64"),
+        ("kernel-64k-devel", "5.14.0", "571.el9_6", "aarch64"),
+    ];
+    let (kernels, report) = lock("rocky", &packages, ", latest = 1");
+    let expected = [
+        "rocky 5.14.0-571.el9_6.aarch64 #1 arm64",
+        "rocky 5.14.0-571.el9_6.aarch64+64k #1 arm64",
+    ];
+    assert_eq!(kernels, expected, "{report}");
+}
+
+#[test]
+fn latest_counts_each_line_of_amazon_linux() {
+    let packages = [
+        ("kernel-devel", "6.1.102", "108.amzn2023", "x86_64"),
+        ("kernel-devel", "6.1.119", "129.amzn2023", "x86_64"),
+        ("kernel6.12-devel", "6.12.37", "61.amzn2023", "x86_64"),
+        ("kernel6.12-devel", "6.12.40", "64.amzn2023", "x86_64"),
+        ("kernel6.18-devel", "6.18.2", "1.amzn2023", "x86_64"),
+    ];
+    let (kernels, report) = lock("amazonlinux2023", &packages, ", latest = 1");
+    let expected = [
+        "amazonlinux2023 6.1.119-129.amzn2023.x86_64 #1 amd64",
+        "amazonlinux2023 6.12.40-64.amzn2023.x86_64 #1 amd64",
+        "amazonlinux2023 6.18.2-1.amzn2023.x86_64 #1 amd64",
+    ];
+    assert_eq!(kernels, expected, "{report}");
+}
+
+/// Versions of the Raspberry Pi's archive have an epoch, and its kernels are named by machine.
+#[test]
+fn archive_of_the_raspberry_pi_has_its_kernels() {
+    let version = "1:6.12.47-1+rpt1~bookworm";
+    let abi = "6.12.47+rpt";
+    let mut index = package(&format!("linux-kbuild-{abi}"), version, "arm64", "libc6");
+    index += &package(
+        &format!("linux-headers-{abi}-common-rpi"),
+        version,
+        "all",
+        "",
+    );
+    for machine in ["rpi-v8", "rpi-2712"] {
+        let depends = format!(
+            "linux-headers-{abi}-common-rpi (= {version}), linux-kbuild-{abi} (= {version}), gcc-12"
+        );
+        index += &package(
+            &format!("linux-headers-{abi}-{machine}"),
+            version,
+            "arm64",
+            &depends,
+        );
+        let newest = format!("linux-headers-{abi}-{machine} (= {version})");
+        index += &package(
+            &format!("linux-headers-{machine}"),
+            version,
+            "arm64",
+            &newest,
+        );
+    }
+    let mirror = Mirror::new();
+    mirror.suite("bookworm", &[("arm64", ".xz", &index)]);
+    let url = format!("file://{}", mirror.folder.path().display());
+    let workspace = Workspace::new().with(
+        "m.toml",
+        &format!(
+            "drivers = [\"9.1.0+driver\"]\narchitectures = [\"arm64\"]\n[[target]]\nname = \"debian\"\nkernels = {{ from = \"mirror\", url = {url:?}, suites = [\"bookworm\"] }}\n"
+        ),
+    );
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0"), "{report}");
+    let kernels: Vec<String> = lines(&workspace, "m.lock").iter().map(name).collect();
+    let expected = [
+        "debian 6.12.47-1+rpt1~bookworm-rpi-2712 #1 arm64",
+        "debian 6.12.47-1+rpt1~bookworm-rpi-v8 #1 arm64",
+    ];
+    assert_eq!(kernels, expected, "{report}");
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(!report.contains("nothing can be built"), "{report}");
+    assert_eq!(report.matches("  3  mirror").count(), 2, "{report}");
+}

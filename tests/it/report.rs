@@ -1,0 +1,121 @@
+//! What reporters make of events: lines, the summary, the manifest as JSON and CSV.
+
+mod manifest;
+mod screen;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use driverkit_matrix::driver::Artifact;
+use driverkit_matrix::event::{BuildReport, Event, EventKind};
+use driverkit_matrix::failure::{Failure, FailureClass, Phase, Status};
+use driverkit_matrix::kernel::Architecture;
+use driverkit_matrix::plan::Build;
+use driverkit_matrix::report::{
+    COLUMNS, Durations, JournalEnd, LiveProgress, Manifest, ManifestError, ManifestReporter,
+    PlainProgress, ReportError, Reporter, Style, Summary, Terminal, earlier_manifests,
+    read_journal, read_manifest, spawn, write_csv,
+};
+use indicatif::{ProgressDrawTarget, TermLike};
+use proptest::prelude::*;
+use support::events::{
+    build, cached, compile_error, event, facts, finished, missing, report, small_run, there,
+};
+
+/// What was written.
+#[derive(Clone, Debug, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Screen {
+    fn terminal(&self, style: Style) -> Terminal {
+        Terminal::new(Box::new(self.clone()), style, ProgressDrawTarget::hidden())
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl Write for Screen {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn feed(reporter: &mut dyn Reporter, events: &[Event]) {
+    for event in events {
+        reporter.report(event).unwrap();
+    }
+}
+
+fn amd64(release: &str) -> Build {
+    build(release, Architecture::Amd64, "0.20.0+driver")
+}
+
+fn built(release: &str, second: u64) -> Event {
+    let build = amd64(release);
+    finished(
+        &build,
+        second,
+        vec![there(&build, Artifact::Module, Status::Built)],
+    )
+}
+
+fn run_started(run_id: &str, builds: usize) -> Event {
+    event(0, EventKind::RunStarted(facts(run_id, builds, builds)))
+}
+
+fn run_finished(exit_code: u8) -> Event {
+    event(
+        60_000,
+        EventKind::RunFinished {
+            duration: Duration::from_mins(1),
+            exit_code,
+        },
+    )
+}
+
+struct Failing(Arc<Mutex<usize>>);
+
+impl Reporter for Failing {
+    fn report(&mut self, _: &Event) -> Result<(), ReportError> {
+        *self.0.lock().unwrap() += 1;
+        Err(ReportError::OutInUse { out: "out".into() })
+    }
+}
+
+#[test]
+fn a_failing_reporter_is_told_once_and_harms_no_other() {
+    let screen = Screen::default();
+    let count = Arc::new(Mutex::new(0));
+    let told = Arc::new(Mutex::new(0));
+    let (sender, receiver) = mpsc::channel();
+    let reporters: Vec<Box<dyn Reporter>> = vec![
+        Box::new(Failing(Arc::clone(&count))),
+        Box::new(Summary::new(
+            screen.terminal(Style::default()),
+            Path::new("out"),
+        )),
+    ];
+    let counter = Arc::clone(&told);
+    let thread = spawn(reporters, receiver, move |_| *counter.lock().unwrap() += 1);
+    let events = small_run("one");
+    let number = events.len();
+    for event in events {
+        sender.send(event).unwrap();
+    }
+    drop(sender);
+    assert!(matches!(
+        thread.join().unwrap(),
+        Err(ReportError::OutInUse { .. })
+    ));
+    assert_eq!((*count.lock().unwrap(), *told.lock().unwrap()), (number, 1));
+    assert!(screen.take().contains("exit 3"));
+}

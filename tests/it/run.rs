@@ -1,0 +1,29 @@
+//! `run` from a matrix to artifacts and manifest, with a fake executor in place of compilers.
+
+mod cached;
+mod changes;
+mod commands;
+mod diff;
+mod disk;
+mod downloads;
+mod failures;
+mod flatcar;
+mod named;
+mod names;
+mod offline;
+mod packages;
+mod prepared;
+mod rebuild;
+mod secrets;
+mod sharing;
+mod status;
+mod stopping;
+
+/// Where the module of the usual grid belongs.
+const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
+
+/// The build of the usual grid.
+const BUILD: &str = "one/x86_64/debian_6.1.1-1-amd64_1";
+
+/// No job was run.
+const NOTHING: [&str; 0] = [];

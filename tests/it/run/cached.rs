@@ -1,0 +1,88 @@
+//! A run in which nothing is missing.
+
+use driverkit_matrix::failure::Status;
+use driverkit_matrix::fs;
+use driverkit_matrix::report::read_manifest;
+
+use crate::run::{MODULE, NOTHING};
+use support::grid::{Grid, RELEASE, module};
+use support::server::Server;
+
+#[test]
+fn what_was_built_is_cached_and_nothing_is_asked_again() {
+    let grid = Grid::new();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), module(RELEASE));
+    assert_eq!(grid.jobs(), ["check", "module"]);
+    let first = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    let second = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+    assert_eq!(first.replace(",built,", ",cached,"), second);
+    assert_eq!(grid.manifest().executor.name, "none");
+}
+
+#[test]
+fn a_cached_run_opens_no_connection_and_a_moved_package_rebuilds_nothing() {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path(""));
+    let folder = grid.path("").display().to_string();
+    let by_http = |address: &str| {
+        grid.matrix(&["1"])
+            .replace(folder.trim_end_matches('/'), address)
+    };
+    grid.write_matrix(&by_http(&server.address));
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), ["check", "module"]);
+    assert_eq!(server.requests(), 3);
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(server.requests(), 3);
+
+    let moved = Server::of(&grid.path(""));
+    grid.write_matrix(&by_http(&moved.address));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!((server.requests(), moved.requests()), (3, 3));
+    assert_eq!(grid.jobs(), NOTHING);
+    assert_eq!(grid.record().status, Status::Cached);
+}
+
+#[test]
+fn the_loaders_name_is_there_too_unless_a_kernel_has_it() {
+    let grid = Grid::new();
+    let matrix = grid.matrix(&["1"]);
+    for path in grid.headers("1") {
+        let other = path
+            .display()
+            .to_string()
+            .replace("6.1.1-1", "6.1.1-1~bpo12+1");
+        fs::write(other.as_ref(), fs::read(&path).unwrap()).unwrap();
+    }
+    let backport = matrix.replace("6.1.1-1", "6.1.1-1~bpo12+1");
+    grid.write_matrix(&backport);
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), module(RELEASE));
+    assert_eq!(grid.record().artifacts[0].aliases.len(), 1);
+
+    // Now both are there, each under its own name only.
+    let own = matrix.lines().last().unwrap();
+    let (head, kernels) = backport.split_once("kernels = [").unwrap();
+    let own_kernel = own
+        .split_once("kernels = [")
+        .unwrap()
+        .1
+        .trim_end_matches(']');
+    grid.write_matrix(&format!("{head}kernels = [{own_kernel}, {kernels}"));
+    assert_eq!(grid.run(&["--out", "both"]).0, 0);
+    let manifest = read_manifest(&grid.path("both/manifest.json")).unwrap();
+    assert!(
+        manifest
+            .builds
+            .iter()
+            .all(|build| build.artifacts[0].aliases.is_empty())
+    );
+    assert_eq!(manifest.builds.len(), 2);
+}

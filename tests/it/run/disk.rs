@@ -1,0 +1,122 @@
+//! Disks that are full, and folders that are none. Needs root, as CI has it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use driverkit_matrix::fs;
+
+use support::grid::{Grid, RELEASE, module};
+
+/// A small file system, unmounted when dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(path: PathBuf, kibibytes: u32) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let size = format!("size={kibibytes}k");
+        mount(&[
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            &size,
+            "tmpfs",
+            &path.display().to_string(),
+        ]);
+        Self(path)
+    }
+
+    fn grow(&self) {
+        mount(&[
+            "mount",
+            "-o",
+            "remount,size=50m",
+            &self.0.display().to_string(),
+        ]);
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        mount(&["umount", &self.0.display().to_string()]);
+    }
+}
+
+fn mount(words: &[&str]) {
+    assert!(
+        Command::new(words[0])
+            .args(&words[1..])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+fn artifacts(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// Four kernels with different modules of 16 KiB.
+fn grid() -> Grid {
+    let grid = Grid::of_four();
+    let mut large = module(RELEASE);
+    large.resize(16 << 10, 0);
+    grid.write("module.ko", large);
+    grid
+}
+
+#[test]
+fn a_full_output_folder_ends_the_run_and_loses_nothing() {
+    let grid = grid();
+    let small = Small::new(grid.path("small"), 64);
+    fs::write(&small.0.join("filler"), vec![0; 24 << 10]).unwrap();
+    let (code, text) = grid.run(&["--out", "small/out"]);
+    let folder = small.0.join("out/one/x86_64");
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("No space left"), "{text}");
+    assert!(artifacts(&folder) < 4);
+    small.grow();
+    let (code, text) = grid.run(&["--out", "small/out"]);
+    assert_eq!((code, artifacts(&folder)), (0, 4), "{text}");
+}
+
+#[test]
+fn a_full_store_ends_the_run_and_loses_nothing() {
+    // Too small for packages, for trees, for outcomes or for artifacts.
+    for kibibytes in [16, 40, 80, 120, 160, 200] {
+        let grid = grid();
+        let small = Small::new(grid.path("cache"), kibibytes);
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 3, "{kibibytes}: {text}");
+        assert!(text.contains("No space left"), "{kibibytes}: {text}");
+        small.grow();
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 0, "{kibibytes}: {text}");
+        assert_eq!(artifacts(&grid.path("out/one/x86_64")), 4);
+    }
+}
+
+#[test]
+fn a_file_in_place_of_the_output_folder_is_named() {
+    let grid = Grid::new();
+    grid.write("taken", "a file");
+    let (code, text) = grid.run(&["--out", "taken"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("taken"), "{text}");
+    assert!(!grid.path("journal").exists());
+    assert_eq!(fs::read(&grid.path("taken")).unwrap(), b"a file");
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written_to_is_named() {
+    let grid = Grid::new();
+    let small = Small::new(grid.path("small"), 64);
+    mount(&["mount", "-o", "remount,ro", &small.0.display().to_string()]);
+    let (code, text) = grid.run(&["--out", "small/out"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("small/out") && text.contains("Read-only"),
+        "{text}"
+    );
+    assert!(!grid.path("journal").exists());
+}

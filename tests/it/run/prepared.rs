@@ -1,0 +1,183 @@
+//! Kernels whose tree is made of a kernel source.
+
+use driverkit_matrix::fs;
+use serde_json::{Value, json};
+
+use crate::run::NOTHING;
+use support::grid::{Grid, module, rule, tarball};
+
+const SOURCE_RELEASE: &str = "6.1.55-edge";
+
+/// A grid with one vanilla kernel for two driver versions that differ in nothing but their text.
+fn grid() -> Grid {
+    let grid = Grid::new();
+    grid.write_driver("other", "other");
+    let source = [
+        ("linux-6.1.55/Makefile", "VERSION = 6\n"),
+        ("linux-6.1.55/Kbuild", "\n"),
+    ];
+    grid.write("linux-6.1.55.tar", tarball(&source));
+    grid.write("config", "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=110300\n");
+    grid.write("module.ko", module(SOURCE_RELEASE));
+    grid.write_matrix(
+        r#"
+drivers = ["one", "two"]
+architectures = ["amd64"]
+artifacts = ["module"]
+
+[[target]]
+name = "vanilla"
+kernels = [{ release = "6.1.55-edge", config = "config", headers = ["linux-6.1.55.tar"] }]
+
+[driver."one"]
+source = { path = "driver" }
+module_name = "scap"
+
+[driver."two"]
+source = { path = "other" }
+module_name = "scap"
+
+[defaults]
+retries = 0
+"#,
+    );
+    grid.fake(&[prepares(SOURCE_RELEASE)]);
+    grid
+}
+
+/// A job that prepares a tree of kernel `release`.
+fn prepares(release: &str) -> Value {
+    let file = |name: &str| format!("tree/usr/src/linux-{SOURCE_RELEASE}/{name}");
+    rule(
+        "prepare *",
+        &json!({ "outputs": {
+            file(".config"): "CONFIG_X86_64=y\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n",
+            file("include/generated/utsrelease.h"): format!("#define UTS_RELEASE \"{release}\"\n"),
+        }}),
+    )
+}
+
+#[test]
+fn a_source_is_prepared_once_for_all_drivers_and_kept() {
+    let grid = grid();
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["check", "module", "module", "prepare"]);
+    let manifest = grid.manifest();
+    for build in &manifest.builds {
+        let tree = build.tree.unwrap();
+        assert_eq!(
+            serde_json::to_value(tree).unwrap(),
+            json!({ "origin": "source", "symbols_checked": false, "host_programs": "rebuilt" })
+        );
+        // The compiler is the configuration's.
+        assert_eq!(build.toolchain.as_ref().unwrap().gcc_used, "11");
+    }
+    let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+    assert_eq!(csv.matches(",false,rebuilt\r\n").count(), 2, "{csv}");
+
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+
+    // Another compiler is another tree; the driver's sources have no part in it.
+    grid.edit_matrix("retries = 0", "retries = 0\ngcc = \"12\"");
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), ["check", "module", "module", "prepare"]);
+    grid.write_driver("other", "changed");
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), ["module"]);
+    grid.write(
+        "config",
+        "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=110300\nCONFIG_SMP=y\n",
+    );
+    assert_eq!(grid.run(&[]).0, 0);
+    // It gave the same tree, so nothing more had to be done.
+    assert_eq!(grid.jobs(), ["prepare"]);
+}
+
+#[test]
+fn a_tree_that_was_cleaned_away_is_prepared_again_when_a_job_needs_it() {
+    let grid = grid();
+    assert_eq!(grid.run(&[]).0, 0);
+    grid.jobs();
+    fs::remove_folder(&grid.path("cache/trees")).unwrap();
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), NOTHING);
+    grid.write_driver("other", "changed");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["module", "prepare"]);
+}
+
+fn failure(grid: &Grid) -> (String, String) {
+    let (code, text) = grid.run(&["--driver", "one"]);
+    assert_eq!(code, 1, "{text}");
+    let (_, class, message) = grid.outcome();
+    (class, message)
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_said() {
+    let grid = grid();
+    grid.edit_matrix("config = \"config\", ", "");
+    let (class, message) = failure(&grid);
+    assert_eq!(class, "headers-not-found");
+    assert!(
+        message.contains("write `config = \"FILE\"` beside its release"),
+        "{message}"
+    );
+    assert_eq!(grid.jobs(), NOTHING);
+
+    let grid = self::grid();
+    grid.write("linux-6.1.55.tar", tarball(&[("a/b", "c"), ("a/d", "e")]));
+    let (class, message) = failure(&grid);
+    assert_eq!(class, "wrong-headers");
+    assert!(message.contains("holds no kernel source"), "{message}");
+    assert_eq!(grid.jobs(), NOTHING);
+
+    let grid = self::grid();
+    grid.fake(&[prepares("6.1.56-edge")]);
+    let (class, message) = failure(&grid);
+    assert_eq!(class, "wrong-headers");
+    assert!(
+        message.contains("is of kernel 6.1.56-edge, not 6.1.55-edge"),
+        "{message}"
+    );
+
+    let grid = self::grid();
+    grid.fake(&[]);
+    let (class, message) = failure(&grid);
+    assert_eq!(class, "output-missing");
+    assert!(message.contains("left no header tree"), "{message}");
+}
+
+#[test]
+fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
+    for (log, lacks) in [
+        (
+            "/bin/sh: 1: flex: not found\nmake[2]: *** [scripts/Makefile.host:9: scripts/kconfig/lexer.lex.c] Error 127\n",
+            "the program flex is missing",
+        ),
+        (
+            "/source/tools/objtool/include/objtool/elf.h:10:10: fatal error: gelf.h: No such file or directory\n",
+            "the library header gelf.h is missing",
+        ),
+        (
+            "gcc-11: error: unrecognized command-line option '-fmin-function-alignment=16'\n",
+            "the compiler does not know -fmin-function-alignment=16",
+        ),
+    ] {
+        let grid = grid();
+        grid.fake(&[rule("prepare *", &json!({ "log": log, "code": 2 }))]);
+        let (class, message) = failure(&grid);
+        assert_eq!(
+            (class.as_str(), message.as_str()),
+            ("toolchain-mismatch", lacks)
+        );
+        // It is kept: nothing is tried again.
+        grid.jobs();
+        assert_eq!(failure(&grid).0, "toolchain-mismatch");
+        assert_eq!(grid.jobs(), NOTHING);
+    }
+}

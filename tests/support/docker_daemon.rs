@@ -1,0 +1,158 @@
+//! Docker daemons of a test's own: real ones, which needs root, as dockerd does.
+
+use std::path::Path;
+use std::process::{Child, Command};
+
+use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::service::{connect, in_namespaces};
+
+pub const SETUP: &str =
+    "these tests start daemons of their own, which needs root: run scripts/setup.sh";
+
+/// How often a daemon is started again whose containerd was too slow.
+const RESTARTS: usize = 3;
+
+/// A Docker daemon with folders of its own.
+pub struct Daemon {
+    process: Child,
+    pub folder: tempfile::TempDir,
+    pub address: DockerAddress,
+    /// `--host` and further arguments.
+    arguments: Vec<String>,
+}
+
+impl Daemon {
+    /// One that listens on a socket of its own.
+    pub fn on_socket() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("unix://{}", folder.path().join("docker.sock").display());
+        Self::start(folder, &address, &[])
+    }
+
+    /// One that listens on a port of this machine, and takes only clients with a certificate.
+    pub fn with_tls() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates(folder.path());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let path = |name: &str| format!("{}/{name}", folder.path().display());
+        let arguments = [
+            "--tlsverify=true".to_owned(),
+            format!("--tlscacert={}", path("ca.pem")),
+            format!("--tlscert={}", path("server-cert.pem")),
+            format!("--tlskey={}", path("server-key.pem")),
+        ];
+        let mut daemon = Self::start(folder, &format!("tcp://{address}"), &arguments);
+        let certificates = daemon.folder.path().display();
+        daemon.address = format!("tcp://{address}?certificates={certificates}")
+            .parse()
+            .unwrap();
+        daemon
+    }
+
+    pub fn start(folder: tempfile::TempDir, address: &str, arguments: &[String]) -> Self {
+        let mut all = vec!["--host".to_owned(), address.to_owned()];
+        all.extend_from_slice(arguments);
+        Self {
+            process: spawn(folder.path(), &all),
+            folder,
+            address: address.parse().unwrap(),
+            arguments: all,
+        }
+    }
+
+    /// Starts it again after its end, with what it had.
+    pub fn start_again(&mut self) {
+        // Of one that was killed: its process number is another's by now.
+        drop(std::fs::remove_file(self.folder.path().join("pid")));
+        self.process = spawn(self.folder.path(), &self.arguments);
+    }
+
+    pub async fn wait(&mut self) {
+        for _ in 0..RESTARTS {
+            if !self.has_slow_containerd().await {
+                break;
+            }
+            self.start_again();
+        }
+        connect(&self.address, &mut self.process, self.folder.path(), SETUP).await;
+    }
+
+    /// Waits until it answers or ends; true if it ended because its containerd did not start within the ten seconds that
+    /// dockerd gives it, which a busy machine may need longer for.
+    async fn has_slow_containerd(&mut self) -> bool {
+        while DockerExecutor::connect_to(&self.address).await.is_err() {
+            if self.process.try_wait().unwrap().is_some() {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+                return log.contains("timeout waiting for containerd");
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    /// Sends a signal to dockerd itself.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let child = children.unwrap_or_default().trim().parse().ok();
+        if let Some(child) = child.and_then(Pid::from_raw) {
+            // Gone already is fine.
+            let _ = kill_process(child, signal);
+        }
+    }
+
+    /// Ends it by a signal to dockerd itself.
+    pub fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.process.wait().unwrap();
+    }
+}
+
+fn spawn(folder: &Path, arguments: &[String]) -> Child {
+    let path = |name: &str| folder.join(name);
+    in_namespaces("dockerd", folder)
+        .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+        .arg("--data-root")
+        .arg(path("data"))
+        .arg("--exec-root")
+        .arg(path("exec"))
+        .arg("--pidfile")
+        .arg(path("pid"))
+        .args(arguments)
+        .spawn()
+        .expect(SETUP)
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.end(Signal::TERM);
+    }
+}
+
+/// A certificate authority, a server's certificate for 127.0.0.1 and a client's, made by openssl.
+pub fn make_certificates(folder: &Path) {
+    let script = "
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca.pem
+        printf 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n' > server.cnf
+        printf 'extendedKeyUsage=clientAuth\\n' > client.cnf
+        sign() {
+            openssl req -newkey rsa:2048 -nodes -subj \"/CN=$1\" -keyout \"$2\" -out request.pem
+            openssl x509 -req -days 2 -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile \"$1.cnf\" -out \"$3\"
+        }
+        sign server server-key.pem server-cert.pem
+        sign client key.pem cert.pem";
+    let output = Command::new("sh")
+        .args(["-e", "-c", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,48 @@
+//! What tests and benchmarks share: small grids, servers, daemons, real kernels, and measuring.
+
+#![expect(
+    missing_docs,
+    clippy::new_without_default,
+    clippy::print_stderr,
+    clippy::return_self_not_must_use,
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up fails, and says where"
+)]
+
+use std::path::{Path, PathBuf};
+
+pub mod docker_daemon;
+pub mod events;
+pub mod grid;
+pub mod host;
+pub mod kernel_lists;
+pub mod lists;
+pub mod locks;
+pub mod measure;
+pub mod measured;
+pub mod real;
+pub mod rootless_podman;
+pub mod rpmbuild;
+pub mod server;
+pub mod service;
+pub mod small_image;
+pub mod tell;
+pub mod workspace;
+
+/// The project's root directory.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("tests/support is in it")
+}
+
+/// The built program.
+pub fn program() -> PathBuf {
+    assert_cmd::cargo::cargo_bin("driverkit-matrix")
+}
+
+/// A directory for files that tests make once and keep: `target/tmp`.
+pub fn scratch() -> PathBuf {
+    let program = program();
+    let target = program.ancestors().nth(2).expect("target/PROFILE/program");
+    target.join("tmp")
+}

@@ -1,0 +1,87 @@
+//! What the packages are made of: Debian's header tree, in one piece.
+
+use std::path::{Path, PathBuf};
+
+use driverkit_matrix::fs;
+
+use support::host::run;
+
+/// The newest series that both the mirror and the driver of the tests know.
+const SERIES: &str = "6.1";
+
+/// Debian's header tree for amd64, with what its three packages hold merged.
+pub(crate) struct Content {
+    /// Headers, sources of the build system, programs.
+    pub(crate) common: PathBuf,
+    /// What differs from one configuration to the other: `.config`, `Module.symvers`, generated headers.
+    pub(crate) generated: PathBuf,
+}
+
+impl Content {
+    /// Fetches the packages with apt and merges them below `here`, where that was not done yet.
+    pub(crate) fn of_debian(here: &Path) -> Self {
+        let root = here.join("content");
+        let content = Self {
+            common: root.join("common"),
+            generated: root.join("generated"),
+        };
+        let done = root.join("done");
+        let abi = newest_abi();
+        if fs::read_to_string(&done).is_ok_and(|text| text == abi) {
+            return content;
+        }
+        fs::remove_folder(&root).unwrap();
+        fs::create_folder(&root).unwrap();
+        let [tree, common] = [
+            format!("linux-headers-{abi}-amd64"),
+            format!("linux-headers-{abi}-common"),
+        ];
+        let kbuild = format!("linux-kbuild-{SERIES}");
+        // Another machine's architecture is of no use: the programs in the tree run while a module is built.
+        run("apt-get", &["download", &tree, &common, &kbuild], &root);
+        let all = root.join("all");
+        for entry in std::fs::read_dir(&root).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                run(
+                    "dpkg-deb",
+                    &["-x", path.to_str().unwrap(), all.to_str().unwrap()],
+                    &root,
+                );
+            }
+        }
+        let sources = all.join("usr/src");
+        // A tree is complete by itself: folders take the place of the links to the third package.
+        let script = "set -e
+            mv \"$1\" \"$4\"; mv \"$2\" \"$5\"
+            rm \"$4/scripts\" \"$4/tools\" \"$5/scripts\" \"$5/tools\" \"$5/.kernelvariables\" \"$5/Makefile\"
+            mv \"$3/scripts\" \"$3/tools\" \"$4\"
+            find \"$4/arch\" -mindepth 1 -maxdepth 1 ! -name x86 -exec rm -r {} +";
+        let paths = [
+            sources.join(&common),
+            sources.join(&tree),
+            all.join(format!("usr/lib/{kbuild}")),
+            content.common.clone(),
+            content.generated.clone(),
+        ];
+        let mut arguments = vec!["-c", script, "sh"];
+        arguments.extend(paths.iter().map(|path| path.to_str().unwrap()));
+        run("sh", &arguments, &root);
+        fs::write(&done, abi).unwrap();
+        content
+    }
+}
+
+/// `6.1.0-56`.
+fn newest_abi() -> String {
+    let start = format!("linux-headers-{SERIES}.0-");
+    let names = run("apt-cache", &["pkgnames", &start], Path::new("/"));
+    let numbers = names.lines().filter_map(|name| {
+        let number = name.strip_prefix(&start)?.strip_suffix("-common")?;
+        number.parse::<u32>().ok()
+    });
+    let newest = numbers
+        .max()
+        .expect("apt knows header packages of this series");
+    format!("{SERIES}.0-{newest}")
+}
