@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH
 
 step "Format"
-cargo fmt --check
+cargo fmt --all --check
 step "Lints"
 cargo clippy --workspace --all-targets -- -D warnings
 step "Documentation"

@@ -1,6 +1,6 @@
 //! driverkit-matrix builds Falco's drivers for a whole grid of kernels.
 //!
-//! Data flows one way: a matrix is expanded into a plan, the scheduler runs the plan's builds as jobs of an
+//! Data flows one way: a matrix is expanded into a plan, a run does the plan's builds as jobs of an
 //! executor, asking the cache first, and sends events; reporters read the events. Nothing to the right of a stage
 //! is imported by it.
 //!
@@ -13,6 +13,7 @@ pub mod digest;
 pub mod discover;
 pub mod driver;
 pub mod driverkit;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod executor;
@@ -24,9 +25,10 @@ pub mod image;
 pub mod kernel;
 pub mod matrix;
 pub mod plan;
+pub mod recipe;
 pub mod redact;
 pub mod report;
-pub mod scheduler;
+pub mod run;
 pub mod script;
 pub mod source;
 pub mod store;

@@ -12,7 +12,8 @@ use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher, Request};
 use crate::fs::FileError;
 use crate::kernel::Architecture;
-use crate::scheduler::{Need, needs, renew_sources};
+use crate::recipe::renew_sources;
+use crate::run::{Need, needs};
 use crate::store::Store;
 
 /// So many files are fetched at once.

@@ -22,7 +22,7 @@ use crate::image::{
 };
 use crate::kernel::Architecture;
 use crate::matrix::parse_time;
-use crate::scheduler::{BuilderImages, Toolchains};
+use crate::recipe::{BuilderImages, Toolchains};
 
 /// The choice of executor and toolchain.
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::scheduler::RunResult;
+use crate::run::RunResult;
 
 /// How the program ends.
 ///

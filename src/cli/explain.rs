@@ -13,9 +13,10 @@ use super::{CliError, Context, ExitStatus};
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
+use crate::engine::Asked;
 use crate::plan::BuildId;
 use crate::report::read_manifest;
-use crate::scheduler::{Asked, explain};
+use crate::run::explain;
 
 /// Show why a build is (not) in the cache
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use crate::discover::lock::{self, Lock};
 use crate::fetch::{ContentKind, Fetcher};
 use crate::kernel::Package;
 use crate::plan::BuildId;
-use crate::scheduler::was_unpacked;
+use crate::recipe::was_unpacked;
 use crate::store::Store;
 
 /// Puts the kernel configurations of a plan into the store, where the step that prepares a kernel source reads them.

@@ -16,11 +16,13 @@ use super::session::{Recorder, Session};
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
+use crate::engine::{RetryClasses, Stop};
 use crate::event::ArtifactReport;
 use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
+use crate::recipe::Toolchains;
 use crate::report::{self, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
-use crate::scheduler::{RetryClasses, RunSettings, Stop, Toolchains};
+use crate::run::RunSettings;
 use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result

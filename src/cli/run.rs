@@ -12,16 +12,16 @@ use super::lock_notes::{fill_in_locks, store_configs};
 use super::recorded::rebuild_words;
 use super::session::{Session, new_run_id};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
+use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::fetch::{Fetcher, Settings};
 use crate::kernel::Architecture;
 use crate::matrix::parse_time;
 use crate::plan::Build;
+use crate::recipe::Toolchains;
 use crate::report::{self, Durations, ManifestReporter, ReportError, Reporter, Summary, Terminal};
-use crate::scheduler::{
-    Events, History, OutFolder, Parts, Reproduce, RetryClasses, RunSettings, Stop, Toolchains,
-};
+use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
 
 /// Build what is missing of a plan

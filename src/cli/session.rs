@@ -11,16 +11,16 @@ use super::execution::infrastructure;
 use super::recorded::recorded_command;
 use super::{CliError, ExitStatus};
 use crate::digest::Sha256;
+use crate::engine::{Events, Stop, StopReason};
 use crate::error::chain;
 use crate::event::{BuildReport, Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
+use crate::recipe::renew_sources;
 use crate::report::{self, ReportError, Reporter};
-use crate::scheduler::{
-    Events, Parts, Run, RunResult, RunSettings, Stop, StopReason, renew_sources,
-};
+use crate::run::{Parts, Run, RunResult, RunSettings};
 
 /// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
 const CLEAN_UP: Duration = Duration::from_secs(3);

@@ -10,8 +10,8 @@ use clap::{Arg, Args};
 
 use crate::cli::run::parse_retry;
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
+use crate::engine::RetryClasses;
 use crate::failure::FailureClass;
-use crate::scheduler::RetryClasses;
 use crate::target;
 
 /// What was given on the command line, by key.

@@ -19,7 +19,7 @@ use crate::executor::{Executor, LocalExecutor, PlainExecutor, host_toolchain};
 use crate::failure::FailureClass;
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Package};
-use crate::scheduler::Toolchains;
+use crate::recipe::Toolchains;
 
 /// Build one kernel's drivers on this machine with its own compilers, as `driverkit local` does
 ///

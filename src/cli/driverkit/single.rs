@@ -10,16 +10,16 @@ use crate::cli::session::{Recorder, Session, new_run_id};
 use crate::cli::sources::mirrors_of;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, LogLevel, Output, Request};
+use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::BuildReport;
 use crate::executor::Executor;
 use crate::fetch::{self, Fetcher};
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
+use crate::recipe::Toolchains;
 use crate::report::{Detail, SingleProgress, Terminal};
-use crate::scheduler::{
-    Events, History, OutFolder, Parts, Reproduce, RetryClasses, RunSettings, Stop, Toolchains,
-};
+use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
 
 /// One build that was asked for.

@@ -1,0 +1,47 @@
+//! Sending events, stamped with the run's clock.
+
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use crate::event::{Event, EventKind};
+use crate::failure::Phase;
+use crate::plan::Build;
+
+/// The sending end of a run's events.
+#[derive(Clone, Debug)]
+pub struct Events {
+    sender: Sender<Event>,
+    start: Instant,
+}
+
+impl Events {
+    /// Starts the run's clock.
+    pub fn new(sender: Sender<Event>) -> Self {
+        Self {
+            sender,
+            start: Instant::now(),
+        }
+    }
+
+    /// Sends one event. When nobody listens any more, nothing is lost that anybody wanted.
+    pub fn send(&self, kind: EventKind) {
+        drop(self.sender.send(Event {
+            at: jiff::Timestamp::now(),
+            elapsed: self.start.elapsed(),
+            kind,
+        }));
+    }
+
+    /// How long the run has lasted.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn phase(&self, build: &Build, phase: Phase) {
+        self.send(EventKind::PhaseStarted {
+            build: build.id(),
+            phase,
+            live_log: None,
+        });
+    }
+}

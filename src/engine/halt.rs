@@ -1,0 +1,109 @@
+//! Whether something may be done, and why it was not.
+
+use crate::digest::Sha256;
+use crate::executor::Resources;
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::blocking;
+use crate::target::TargetError;
+
+/// Whether steps that are not in the cache are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Run,
+    /// The cache is only asked: nothing is fetched, started or kept. Artifacts that the store holds are put to where
+    /// they belong.
+    Lookup,
+}
+
+impl Mode {
+    /// Does file work: on a thread that may wait, or at once while the cache is only asked, which waits for nothing.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match self {
+            Self::Run => blocking(work).await,
+            Self::Lookup => work(),
+        }
+    }
+}
+
+/// Why a step gave no outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Halt {
+    /// Only a look into the cache was allowed, and the outcome is not there.
+    Missing,
+    /// The step failed.
+    Failed(Box<Failed>),
+    /// The run stops; the step did not begin.
+    NotRun,
+}
+
+/// A failed step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// What went wrong.
+    pub failure: Failure,
+    /// The digest of the compressed log of the job that failed.
+    pub log: Option<Sha256>,
+    /// Whether it failed in an earlier run.
+    pub is_cached: bool,
+    /// What it came of, where the step itself failed: that is the step's outcome. None where what the step needs could not
+    /// be made ready, or where trying again may help.
+    pub(crate) own: Option<Own>,
+}
+
+/// What a step's own failure came of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Own {
+    /// The trees that the step was shown.
+    pub(crate) trees: Vec<Sha256>,
+    /// What its job used.
+    pub(crate) used: Resources,
+}
+
+impl Halt {
+    /// As the failure of a step itself, which was shown these trees. What may succeed when tried again never is one.
+    pub(crate) fn of_step(mut self, trees: impl IntoIterator<Item = Sha256>) -> Self {
+        if let Self::Failed(failed) = &mut self
+            && failed.failure.class.is_deterministic()
+        {
+            failed.own = Some(Own {
+                trees: trees.into_iter().collect(),
+                used: Resources::default(),
+            });
+        }
+        self
+    }
+
+    /// As seen by another step, whose inputs are not ready.
+    pub(crate) fn of_inputs(mut self) -> Self {
+        if let Self::Failed(failed) = &mut self {
+            failed.own = None;
+        }
+        self
+    }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(Failed {
+            failure,
+            log: None,
+            is_cached: false,
+            own: None,
+        }))
+    }
+}
+
+impl From<TargetError> for Halt {
+    /// What it means for a build that the rules of its kernel's target cannot tell something.
+    fn from(error: TargetError) -> Self {
+        let class = match error {
+            TargetError::Release(_) | TargetError::Unknown(_) => FailureClass::HeadersNotFound,
+            TargetError::Packages(_) => FailureClass::WrongHeaders,
+        };
+        Failure::new(class, Phase::Fetch, error.to_string()).into()
+    }
+}

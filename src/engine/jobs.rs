@@ -1,0 +1,422 @@
+//! Running one job of a build: a compile slot, the executor, its log, retries for what is transient.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::cache::{StepResult, TreeRole};
+use crate::digest::Sha256;
+use crate::engine::events::Events;
+use crate::engine::halt::{Failed, Halt, Mode, Own};
+use crate::engine::memo::Retries;
+use crate::engine::reproduce::Reproduce;
+use crate::engine::step::{StepRunner, backoff};
+use crate::engine::stop::{Stop, StopReason};
+use crate::engine::work::Work;
+use crate::error::chain;
+use crate::event::EventKind;
+use crate::executor::{
+    Completion, Executor, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Resources,
+    Toolchain, is_disk_full,
+};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::{FileError, blocking};
+use crate::plan::{Build, BuildId};
+use crate::report::{LogLimits, LogWriter};
+use crate::script::{self, LogClassifier, LogFindings};
+use crate::store::Store;
+use crate::unpack::tree_digest_of_folder;
+
+/// So many infrastructure failures in a row, with no job done in between, end the run.
+const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
+
+/// What to run for a build, before the executor's own words.
+pub(crate) struct JobRequest {
+    pub(crate) phase: Phase,
+    pub(crate) toolchain: Toolchain,
+    pub(crate) script: String,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) network: Network,
+}
+
+/// What a job gave that ended well.
+pub(crate) struct JobResult {
+    /// The content of `/out`; removed when dropped.
+    pub(crate) output: tempfile::TempDir,
+    /// The compressed log in the store.
+    log: Sha256,
+    used: Resources,
+    /// The trees that it was shown.
+    trees: Vec<Sha256>,
+}
+
+impl JobResult {
+    /// The work of a step whose result came of the job.
+    pub(crate) fn work(&self, result: StepResult) -> Work {
+        Work {
+            result,
+            log: Some(self.log),
+            used: self.used,
+        }
+    }
+
+    /// The failure of a step for what the job left.
+    pub(crate) fn failed(&self, failure: Failure) -> Halt {
+        Halt::Failed(Box::new(Failed {
+            failure,
+            log: Some(self.log),
+            is_cached: false,
+            own: Some(Own {
+                trees: self.trees.clone(),
+                used: self.used,
+            }),
+        }))
+    }
+}
+
+/// A tree that a job leaves in its output.
+pub(crate) struct LeftTree {
+    /// The folder of the output that it is in.
+    pub(crate) folder: &'static str,
+    /// What it is called where it is missing.
+    pub(crate) what: &'static str,
+    pub(crate) role: TreeRole,
+}
+
+/// Writes a job's output to its log and looks for the first error in it as it comes. Holds the job's compile slot.
+struct Tee<'a> {
+    log: LogWriter,
+    classifier: LogClassifier,
+    slot: Option<SemaphorePermit<'a>>,
+}
+
+impl LogSink for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.log.write(bytes);
+        self.classifier.feed(bytes);
+    }
+
+    fn script_succeeded(&mut self) {
+        self.slot = None;
+    }
+}
+
+/// How the jobs of a run are done.
+pub(crate) struct JobSettings {
+    /// A name that no other run has.
+    pub(crate) run_id: String,
+    /// How many run at once.
+    pub(crate) slots: usize,
+    /// Whether the first failure ends the run.
+    pub(crate) fail_fast: bool,
+    /// The proxy of jobs that have a network.
+    pub(crate) proxy: Option<String>,
+    /// The command of the first line of their logs.
+    pub(crate) reproduce: Reproduce,
+}
+
+/// Runs jobs, as many at once as there are slots.
+pub(crate) struct Jobs {
+    settings: JobSettings,
+    slots: Semaphore,
+    /// Set before the first job is run.
+    executor: OnceLock<Arc<dyn Executor>>,
+    store: Arc<Store>,
+    steps: Arc<StepRunner>,
+    events: Events,
+    stop: Arc<Stop>,
+    /// Failures that were tried again, until the report about their build takes them.
+    retries: Retries,
+    infrastructure_failures: AtomicU32,
+}
+
+impl Jobs {
+    /// Jobs whose logs and trees go into `store`.
+    pub(crate) fn new(
+        settings: JobSettings,
+        store: Arc<Store>,
+        steps: Arc<StepRunner>,
+        events: Events,
+        stop: Arc<Stop>,
+    ) -> Self {
+        Self {
+            slots: Semaphore::new(settings.slots.max(1)),
+            settings,
+            executor: OnceLock::new(),
+            store,
+            steps,
+            events,
+            stop,
+            retries: Retries::default(),
+            infrastructure_failures: AtomicU32::new(0),
+        }
+    }
+
+    /// Sets what runs them; only the first time counts.
+    pub(crate) fn set_executor(&self, executor: Arc<dyn Executor>) {
+        drop(self.executor.set(executor));
+    }
+
+    /// What runs them, once it is set.
+    pub(crate) fn executor(&self) -> Result<&dyn Executor, Halt> {
+        self.executor
+            .get()
+            .map(|executor| &**executor)
+            .ok_or(Halt::NotRun)
+    }
+
+    /// Allows so many more at once.
+    pub(crate) fn add_slots(&self, more: usize) {
+        self.slots.add_permits(more);
+    }
+
+    /// Takes the failures that were tried again for a build.
+    pub(crate) fn take_retries(&self, build: &BuildId) -> Vec<Failure> {
+        self.retries.take(build)
+    }
+
+    /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
+    /// with an error is a failure of the step itself.
+    pub(crate) async fn run(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
+        let mut waits = backoff(build.settings.retries);
+        let mut attempt = 1;
+        loop {
+            let failed = match Box::pin(self.attempt(build, request)).await {
+                Err(Halt::Failed(failed)) if failed.failure.class.is_transient() => failed,
+                result => return result,
+            };
+            let wait = waits.next().filter(|_| !self.stop.no_new().is_cancelled());
+            let Some(wait) = wait else {
+                return Err(Halt::Failed(failed));
+            };
+            self.retries.push(build.id(), failed.failure.clone());
+            self.events.send(EventKind::Retrying {
+                build: build.id(),
+                failure: failed.failure.clone(),
+                attempt,
+                wait,
+            });
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.no_new().cancelled() => return Err(Halt::Failed(failed)),
+            }
+        }
+    }
+
+    async fn attempt(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
+        let slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
+        self.steps.may_begin(Mode::Run)?;
+        let phase = request.phase;
+        let stored = self.steps.stored(phase);
+        let output = self.store.temporary_folder().map_err(stored)?;
+        let job = Job {
+            name: format!("{phase} {}", build.id()),
+            run_id: self.settings.run_id.clone(),
+            toolchain: request.toolchain.clone(),
+            script: request.script.clone(),
+            mounts: request.mounts.clone(),
+            environment: self.environment(build, request),
+            network: request.network,
+            limits: limits_of(build),
+            output: output.path().to_owned(),
+        };
+        let log_path = PathBuf::from(output.path()).with_extension("log");
+        let log = LogWriter::create(
+            &log_path,
+            &self.settings.reproduce.command(build),
+            LogLimits::default(),
+        )
+        .map_err(stored)?;
+        self.events.send(EventKind::PhaseStarted {
+            build: build.id(),
+            phase,
+            live_log: Some(log.live_path().to_owned()),
+        });
+        let executor = self.executor()?;
+        let mut sink = Tee {
+            log,
+            classifier: LogClassifier::new(phase),
+            slot: Some(slot),
+        };
+        let completion = executor.run(&job, &mut sink, self.stop.now()).await;
+        let Tee {
+            log,
+            classifier,
+            slot,
+        } = sink;
+        log.finish().map_err(stored)?;
+        let mut findings = classifier.finish();
+        findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
+        let failure = completion.as_ref().ok();
+        let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
+        if self.settings.fail_fast
+            && let Some(failure) = &failure
+            && !failure.class.is_transient()
+        {
+            // Before the slot is free for the next job.
+            self.stop.request(StopReason::FailFast);
+        }
+        drop(slot);
+        let completion = completion.map_err(|error| self.executor_failure(&error, phase))?;
+        self.infrastructure_failures.store(0, Ordering::Relaxed);
+        let store = self.store.clone();
+        let keep_log = move || {
+            let file = std::fs::File::open(&log_path).map_err(FileError::of("read", &log_path))?;
+            let (log, _) = store.put_blob(file)?;
+            crate::fs::remove_file(&log_path).map(|()| log)
+        };
+        let log = blocking(keep_log).await.map_err(stored)?;
+        let trees = request.mounts.iter();
+        let trees = trees.filter_map(|mount| self.store.tree_of(&mount.source));
+        let result = JobResult {
+            output,
+            log,
+            used: completion.resources,
+            trees: trees.collect(),
+        };
+        match failure {
+            // What the machine did: tried again, and never what came of the job.
+            Some(failure) if failure.class.is_transient() => {
+                Err(result.failed(failure).of_inputs())
+            }
+            Some(failure) => Err(result.failed(failure)),
+            None => Ok(result),
+        }
+    }
+
+    /// The work of a job that leaves a tree, which is put into the store.
+    pub(crate) async fn tree_work(
+        &self,
+        phase: Phase,
+        result: JobResult,
+        left: LeftTree,
+    ) -> Result<Work, Halt> {
+        let tree = result.output.path().join(left.folder);
+        let store = self.store.clone();
+        let kept = blocking(move || {
+            let sha256 = match tree_digest_of_folder(&tree) {
+                Ok(sha256) => sha256,
+                Err(error) => return Ok(Err(error)),
+            };
+            store.put_tree(&tree, sha256).map(|()| Ok(sha256))
+        });
+        match kept.await.map_err(self.steps.stored(phase))? {
+            Ok(sha256) => {
+                let role = left.role;
+                Ok(result.work(StepResult::Tree { sha256, role }))
+            }
+            Err(error) => {
+                let message = format!("the script left no {}: {error}", left.what);
+                let failure = Failure::new(FailureClass::OutputMissing, phase, message);
+                Err(result.failed(failure))
+            }
+        }
+    }
+
+    fn environment(&self, build: &Build, request: &JobRequest) -> Vec<(String, String)> {
+        let mut environment = match request.phase {
+            Phase::Module | Phase::Probe | Phase::Fetch => build.settings.environment.clone(),
+            _ => Vec::new(),
+        };
+        if let (Network::Host, Some(proxy)) = (request.network, &self.settings.proxy) {
+            let variables = ["http_proxy", "https_proxy"];
+            environment.extend(variables.map(|name| (name.to_owned(), proxy.clone())));
+        }
+        environment
+    }
+
+    pub(crate) fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
+        let class = match error {
+            ExecutorError::Image { .. } => FailureClass::Image,
+            // Many at once say nothing of the next: a node that went away takes all its jobs along.
+            ExecutorError::Lost { .. } => FailureClass::Infrastructure,
+            ExecutorError::Infrastructure { .. } => {
+                let before = self.infrastructure_failures.fetch_add(1, Ordering::Relaxed);
+                if before + 1 >= INFRASTRUCTURE_FAILURES_IN_A_ROW {
+                    self.stop.request(StopReason::Infrastructure);
+                }
+                FailureClass::Infrastructure
+            }
+        };
+        let message = match error.help() {
+            Some(help) => format!("{}; {help}", chain(error)),
+            None => chain(error),
+        };
+        Failure::new(class, phase, message).into()
+    }
+}
+
+/// The failure of a job that did not end with exit code 0, if it is one.
+fn failure_of(
+    completion: &Completion,
+    findings: &LogFindings,
+    phase: Phase,
+    limits: Limits,
+) -> Option<Failure> {
+    let failure = match completion.exit {
+        Exit::Code(0) => return None,
+        Exit::Code(code) => findings.clone().into_failure(phase, code),
+        Exit::TimedOut => Failure::new(
+            FailureClass::Timeout,
+            phase,
+            format!(
+                "took longer than {} s; raise `timeout` in the matrix",
+                limits.timeout.as_secs()
+            ),
+        ),
+        Exit::OutOfMemory => Failure::new(
+            FailureClass::OutOfMemory,
+            phase,
+            out_of_memory(limits, completion.resources.peak_memory_bytes),
+        ),
+        Exit::TooMuchOutput => Failure::new(
+            FailureClass::TooMuchOutput,
+            phase,
+            format!(
+                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix, of which \
+                 /out and /tmp may take half each",
+                (limits.output_bytes / 2) >> 20,
+                limits.output_files / 2
+            ),
+        ),
+        Exit::Cancelled => Failure::new(FailureClass::Cancelled, phase, "interrupted"),
+    };
+    Some(failure)
+}
+
+fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
+    let limit = limits.memory_bytes >> 20;
+    let seen = peak_bytes.map_or_else(String::new, |bytes| {
+        format!(" (highest use seen: {} MiB)", bytes >> 20)
+    });
+    format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
+}
+
+/// The limits of a build's jobs.
+fn limits_of(build: &Build) -> Limits {
+    let settings = &build.settings;
+    Limits {
+        timeout: settings.timeout.max(Duration::from_secs(1)),
+        memory_bytes: settings.memory_bytes,
+        output_bytes: settings.output_bytes.unwrap_or(settings.memory_bytes),
+        output_files: settings.output_files,
+        processes: settings.processes,
+    }
+}
+
+/// The failure of a job whose script cannot be made.
+pub(crate) fn script_failure(error: &script::ScriptError) -> Halt {
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Failure::new(
+        FailureClass::Configure,
+        Phase::Configure,
+        format!("{error} {cause}"),
+    )
+    .into()
+}

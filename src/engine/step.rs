@@ -1,0 +1,337 @@
+//! One cached step: asks the cache, does the work if it must, keeps the outcome.
+//!
+//! This is the one piece of code that decides between "there already" and "do it"; every step of a build goes
+//! through [`StepRunner::step`].
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+
+use crate::cache::{FAILURE_RULES, Outcome, Outcomes, StepResult};
+use crate::digest::{KeyBuilder, Sha256};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::SingleFlight;
+use crate::fs::{FileError, Lock, blocking};
+
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::memo::Memo;
+use crate::engine::stop::{Stop, StopReason};
+use crate::engine::work::{Done, Work};
+
+/// How many outcomes are remembered that several builds in a row ask for.
+const SHARED_OUTCOMES: usize = 4096;
+
+/// Which kept outcomes are done again: `--retry`, `rebuild`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryClasses {
+    classes: BTreeSet<FailureClass>,
+    /// Whether artifacts that are in the cache are compiled again.
+    compiles_again: bool,
+    /// Whether an outcome that is in the cache stays there, whatever comes of doing it again.
+    keeps_known: bool,
+}
+
+impl RetryClasses {
+    /// Failures of these classes.
+    pub fn new(classes: impl IntoIterator<Item = FailureClass>) -> Self {
+        Self {
+            classes: classes.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Every kept failure and every artifact. The cache takes what comes of it only if `replaces_known`.
+    pub fn rebuild(replaces_known: bool) -> Self {
+        let classes = FailureClass::ALL.into_iter();
+        Self {
+            compiles_again: true,
+            keeps_known: !replaces_known,
+            ..Self::new(classes.filter(|class| class.is_deterministic()))
+        }
+    }
+
+    /// Whether nothing of a build counts that is in the cache, so that it need not be looked for.
+    pub(crate) fn compiles_again(&self) -> bool {
+        self.compiles_again
+    }
+
+    /// Whether failures of this class are among them.
+    pub(crate) fn has(&self, class: FailureClass) -> bool {
+        self.classes.contains(&class)
+    }
+
+    fn wants(&self, outcome: &Outcome) -> bool {
+        match &outcome.result {
+            StepResult::Failure(failure) => self.has(failure.class),
+            StepResult::Artifact(_) => self.compiles_again,
+            _ => false,
+        }
+    }
+}
+
+/// Does steps, each key at most once at a time in this process and among the processes that share the store.
+pub(crate) struct StepRunner {
+    outcomes: Outcomes,
+    flights: SingleFlight<Sha256, Done, Halt>,
+    /// Set once the look into the cache is over, which finds kept failures whatever their class.
+    retry: OnceLock<RetryClasses>,
+    /// The steps that this run has done: what failed among them is not tried again within the run.
+    made: Mutex<HashSet<Sha256>>,
+    stop: Arc<Stop>,
+    trace: Option<Mutex<Vec<Asked>>>,
+    shared: Memo<Sha256, Arc<Outcome>>,
+}
+
+/// A step whose outcome was asked for, for `explain`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Asked {
+    /// What goes into its key.
+    pub inputs: KeyBuilder,
+    /// Its key.
+    pub key: Sha256,
+    /// What came of it, if that is known.
+    pub result: Option<StepResult>,
+}
+
+impl StepRunner {
+    /// Steps with their outcomes in `outcomes`.
+    pub(crate) fn new(outcomes: Outcomes, stop: Arc<Stop>) -> Self {
+        Self {
+            outcomes,
+            flights: SingleFlight::default(),
+            retry: OnceLock::new(),
+            made: Mutex::default(),
+            stop,
+            trace: None,
+            shared: Memo::default(),
+        }
+    }
+
+    /// Whether something new may begin.
+    pub(crate) fn may_begin(&self, mode: Mode) -> Result<(), Halt> {
+        match mode {
+            Mode::Lookup => Err(Halt::Missing),
+            Mode::Run if self.stop.no_new().is_cancelled() => Err(Halt::NotRun),
+            Mode::Run => Ok(()),
+        }
+    }
+
+    /// Does kept failures of these classes again from now on.
+    pub(crate) fn retry(&self, classes: RetryClasses) {
+        // Set once.
+        drop(self.retry.set(classes));
+    }
+
+    /// The same, writing down every step that is asked for.
+    pub(crate) fn with_trace(mut self) -> Self {
+        self.trace = Some(Mutex::default());
+        self
+    }
+
+    /// The steps that were asked for, in order.
+    pub(crate) fn trace(&self) -> Vec<Asked> {
+        let lock = |trace: &Mutex<Vec<Asked>>| {
+            trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        self.trace.as_ref().map(lock).unwrap_or_default()
+    }
+
+    /// The outcomes.
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Forgets what is kept under a key.
+    pub(crate) async fn forget(&self, key: Sha256, mode: Mode, phase: Phase) -> Result<(), Halt> {
+        let outcomes = self.outcomes.clone();
+        let removed = mode.blocking(move || outcomes.remove(key)).await;
+        removed.map_err(self.stored(phase))
+    }
+
+    /// The outcome under the key of `inputs`, from the cache or from `work`. `phase` is what a failure of the
+    /// cache itself is reported under. What `work` returns as `Err` is never kept: it says that the step's inputs could
+    /// not be made ready. Failures of the step's own are outcomes ([`crate::engine::trees::Trees::settle`]).
+    pub(crate) async fn step(
+        &self,
+        mode: Mode,
+        phase: Phase,
+        inputs: KeyBuilder,
+        work: impl Future<Output = Result<Work, Halt>> + Send,
+    ) -> Result<Done, Halt> {
+        let key = inputs.key();
+        if let Some(done) = self.find(&inputs, phase)? {
+            return Ok(done);
+        }
+        if mode == Mode::Lookup {
+            return Err(Halt::Missing);
+        }
+        let is_own = AtomicBool::new(false);
+        let flight = async || {
+            is_own.store(true, Ordering::Relaxed);
+            let _lock = self.lock(&inputs, phase).await?;
+            // Another build or process may have done it meanwhile.
+            if let Some(done) = self.find(&inputs, phase)? {
+                return Ok(done);
+            }
+            let work = work.await?;
+            self.keep(inputs, work, phase).await
+        };
+        // On the heap, since steps rest on steps.
+        let mut done = Box::pin(self.flights.run(key, flight)).await?;
+        done.is_own &= is_own.load(Ordering::Relaxed);
+        Ok(done)
+    }
+
+    /// Waits until no other process works on the step with these inputs, or the run stops. Who works on a step may take
+    /// the locks of those that it rests on, which are of other kinds.
+    pub(crate) async fn lock(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Lock, Halt> {
+        let (outcomes, inputs) = (self.outcomes.clone(), inputs.clone());
+        let locked = tokio::task::spawn_blocking(move || outcomes.lock(&inputs));
+        tokio::select! {
+            locked = locked => match locked {
+                Ok(lock) => lock.map_err(|error| self.storage_failure(&error, phase)),
+                Err(_) => Err(Halt::NotRun),
+            },
+            () = self.stop.no_new().cancelled() => Err(Halt::NotRun),
+        }
+    }
+
+    /// Keeps what the work of a step gave, unless it is a failure that the same inputs need not give again.
+    pub(crate) async fn keep(
+        &self,
+        inputs: KeyBuilder,
+        work: Work,
+        phase: Phase,
+    ) -> Result<Done, Halt> {
+        let key = inputs.key();
+        let outcome = Arc::new(Outcome {
+            inputs,
+            result: work.result,
+            log: work.log,
+            wall: work.used.wall,
+            cpu: work.used.cpu,
+            peak_memory_bytes: work.used.peak_memory_bytes,
+            failure_rules: FAILURE_RULES,
+        });
+        let is_kept = match &outcome.result {
+            StepResult::Failure(failure) => failure.class.is_deterministic(),
+            _ => true,
+        };
+        if is_kept {
+            let is_known = self.retry.get().is_some_and(|retry| retry.keeps_known)
+                && self.read(key, phase)?.is_some();
+            if !is_known {
+                let (outcomes, outcome) = (self.outcomes.clone(), outcome.clone());
+                let kept = blocking(move || outcomes.put(&outcome)).await;
+                kept.map_err(self.stored(phase))?;
+                self.made().insert(key);
+            }
+        }
+        Ok(Done {
+            outcome,
+            key,
+            is_cached: false,
+            is_own: true,
+        })
+    }
+
+    pub(crate) fn find(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Option<Done>, Halt> {
+        let key = inputs.key();
+        let found = self.read(key, phase)?;
+        Ok(self.usable(inputs, key, found))
+    }
+
+    /// The same while the cache is only asked, for an outcome that several builds in a row ask for: read once.
+    pub(crate) fn find_shared(
+        &self,
+        inputs: &KeyBuilder,
+        phase: Phase,
+    ) -> Result<Option<Done>, Halt> {
+        let key = inputs.key();
+        let mut found = self.shared.get(&key);
+        if found.is_none() {
+            found = self.read(key, phase)?;
+            if self.shared.len() >= SHARED_OUTCOMES {
+                self.forget_shared();
+            }
+            if let Some(outcome) = &found {
+                self.shared.put(key, outcome.clone());
+            }
+        }
+        Ok(self.usable(inputs, key, found))
+    }
+
+    /// Ends the time in which [`Self::find_shared`] may be asked.
+    pub(crate) fn forget_shared(&self) {
+        self.shared.clear();
+    }
+
+    fn read(&self, key: Sha256, phase: Phase) -> Result<Option<Arc<Outcome>>, Halt> {
+        let found = self.outcomes.find(key);
+        let found = found.map_err(|error| self.storage_failure(&error, phase))?;
+        Ok(found.filter(|outcome| !outcome.is_outdated()).map(Arc::new))
+    }
+
+    fn usable(
+        &self,
+        inputs: &KeyBuilder,
+        key: Sha256,
+        found: Option<Arc<Outcome>>,
+    ) -> Option<Done> {
+        if let Some(trace) = &self.trace {
+            trace
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Asked {
+                    inputs: inputs.clone(),
+                    key,
+                    result: found.as_ref().map(|outcome| outcome.result.clone()),
+                });
+        }
+        let is_retried = |outcome: &Outcome| {
+            let retry = self.retry.get();
+            retry.is_some_and(|retry| retry.wants(outcome)) && !self.made().contains(&key)
+        };
+        let usable = found.filter(|outcome| !is_retried(outcome));
+        usable.map(|outcome| Done {
+            outcome,
+            key,
+            is_cached: true,
+            is_own: false,
+        })
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashSet<Sha256>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Self::storage_failure`] of one phase, for `map_err`.
+    pub(crate) fn stored(&self, phase: Phase) -> impl Fn(FileError) -> Halt + Copy {
+        move |error| self.storage_failure(&error, phase)
+    }
+
+    /// The failure of a build whose files could not be read or written; a full disk stops the run.
+    pub(crate) fn storage_failure(&self, error: &FileError, phase: Phase) -> Halt {
+        if error.is_disk_full() {
+            self.stop.request(StopReason::Infrastructure);
+        }
+        Failure::new(FailureClass::Infrastructure, phase, error.to_string()).into()
+    }
+}
+
+/// The waits between attempts at something that failed for a transient reason: half a second, doubling, with
+/// jitter, at most 30 seconds.
+pub(crate) fn backoff(retries: u32) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(30))
+        .with_jitter()
+        .with_max_times(retries as usize)
+        .build()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The trees that a run uses, and whether they are what their digests say.
+//!
+//! A tree of an earlier run is looked through once before it is used: by modes and times, which costs some milliseconds
+//! and shows whatever the file system knows of. One that was written to is read whole; it is used if its digest is right
+//! after all, and thrown away if not. Before a failure is kept, the trees that it came of are read whole as well: failures
+//! are rare. What neither sees is a disk that returns other bytes than were written, while what came of it is a success:
+//! for that there is `cache verify`.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use crate::cache::StepResult;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::step::StepRunner;
+use crate::engine::work::Work;
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::SingleFlight;
+use crate::fs::{FileError, blocking};
+use crate::store::{FoundTree, Store};
+use crate::unpack::{UnpackError, tree_digest_of_folder};
+
+/// The trees of the store, as a run uses them.
+pub(crate) struct Trees {
+    store: Arc<Store>,
+    steps: Arc<StepRunner>,
+    /// Steps whose trees are made again.
+    flights: SingleFlight<Sha256, (), Halt>,
+    /// Whether each was looked through in this run.
+    checked: Mutex<HashMap<Sha256, Arc<Mutex<bool>>>>,
+}
+
+impl Trees {
+    /// The trees of this store.
+    pub(crate) fn new(store: Arc<Store>, steps: Arc<StepRunner>) -> Self {
+        Self {
+            store,
+            steps,
+            flights: SingleFlight::default(),
+            checked: Mutex::default(),
+        }
+    }
+
+    fn checked(&self, tree: Sha256) -> Arc<Mutex<bool>> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.entry(tree).or_default().clone()
+    }
+
+    /// Makes sure that trees which a step made are in the store. If one is gone, or is damaged and so thrown away, `make`
+    /// does the step's work again: once at a time in this process, and among those that share the store. `whose` names
+    /// what they were made of.
+    pub(crate) async fn ensure(
+        &self,
+        wanted: &[Sha256],
+        step: &KeyBuilder,
+        phase: Phase,
+        whose: impl Display + Send,
+        make: BoxFuture<'_, Result<Work, Halt>>,
+    ) -> Result<(), Halt> {
+        if self.has_all(wanted, phase).await? {
+            return Ok(());
+        }
+        let key = step.key();
+        let again = async || {
+            self.steps.may_begin(Mode::Run)?;
+            let _lock = self.steps.lock(step, phase).await?;
+            // Another process may have made it meanwhile.
+            if !self.has_all(wanted, phase).await? {
+                make.await.map_err(Halt::of_inputs)?;
+            }
+            Ok(())
+        };
+        let made = Box::pin(self.flights.run(key, again)).await;
+        // It may go once more.
+        self.flights.remove(&key);
+        made?;
+        if self.has_all(wanted, phase).await? {
+            return Ok(());
+        }
+        let message = format!(
+            "{whose} gave another tree than before: it changed while the run went on, or the cache is damaged; run \
+             `driverkit-matrix cache verify`"
+        );
+        Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
+    }
+
+    async fn has_all(&self, wanted: &[Sha256], phase: Phase) -> Result<bool, Halt> {
+        let mut is_there = true;
+        for &tree in wanted {
+            is_there &= self.has(tree, phase).await?;
+        }
+        Ok(is_there)
+    }
+
+    /// Whether the tree is in the store and may be used; one that is damaged is thrown away.
+    pub(crate) async fn has(&self, tree: Sha256, phase: Phase) -> Result<bool, Halt> {
+        let (store, checked) = (self.store.clone(), self.checked(tree));
+        blocking(move || look_through(&store, &checked, tree))
+            .await
+            .map_err(self.steps.stored(phase))
+    }
+
+    /// What work gave, with a failure of the step itself as its outcome. One that the same inputs would give again is
+    /// believed only if the trees that the step was shown are what their digests say.
+    pub(crate) async fn settle(&self, work: Result<Work, Halt>) -> Result<Work, Halt> {
+        let mut failed = match work {
+            Err(Halt::Failed(failed)) => failed,
+            work => return work,
+        };
+        let Some(own) = failed.own.take() else {
+            return Err(Halt::Failed(failed));
+        };
+        if failed.failure.class.is_deterministic() {
+            for tree in own.trees {
+                self.confirm(tree, failed.failure.phase).await?;
+            }
+        }
+        Ok(Work {
+            result: StepResult::Failure(failed.failure),
+            log: failed.log,
+            used: own.used,
+        })
+    }
+
+    async fn confirm(&self, tree: Sha256, phase: Phase) -> Result<(), Halt> {
+        let (store, checked) = (self.store.clone(), self.checked(tree));
+        let is_right = blocking(move || read_whole(&store, &checked, tree)).await;
+        if is_right.map_err(self.steps.stored(phase))? {
+            return Ok(());
+        }
+        let message = format!(
+            "the tree {tree} in the cache was damaged on disk; it was removed, and the next run makes it again"
+        );
+        Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
+    }
+}
+
+/// Whether the tree is there as nobody wrote to it, or with its digest all the same; one that is not is thrown away.
+fn look_through(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool, FileError> {
+    let mut is_checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(found) = store.find_tree(tree) else {
+        return Ok(false);
+    };
+    if !*is_checked {
+        let is_whole = store.is_untouched(&found)? || has_digest(store, &found, tree)?;
+        if !is_whole {
+            store.discard_tree(&found)?;
+            return Ok(false);
+        }
+        *is_checked = true;
+    }
+    store.touch_tree(tree);
+    Ok(true)
+}
+
+/// Whether the tree is there with its digest; one that has another is thrown away.
+fn read_whole(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool, FileError> {
+    let mut is_checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = store.find_tree(tree) {
+        if has_digest(store, &found, tree)? {
+            return Ok(true);
+        }
+        store.discard_tree(&found)?;
+    }
+    *is_checked = false;
+    Ok(false)
+}
+
+/// Reads a tree whole; one that is right gets the modes and times of a tree that nobody wrote to.
+fn has_digest(store: &Store, found: &FoundTree, tree: Sha256) -> Result<bool, FileError> {
+    match tree_digest_of_folder(found.path()) {
+        Ok(digest) if digest == tree => store.seal_tree(found).map(|()| true),
+        // Another job found it damaged at the same time.
+        Err(UnpackError::File(error)) if !error.is_not_found() => Err(error),
+        Ok(_) | Err(_) => Ok(false),
+    }
+}

@@ -1,0 +1,108 @@
+//! What the work of a step gives, and what is read of it once it is kept.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cache::{Outcome, StepResult, TreeRole};
+use crate::digest::Sha256;
+use crate::engine::halt::{Failed, Halt};
+use crate::executor::Resources;
+use crate::failure::{Failure, FailureClass, Phase};
+
+/// What the work of a step gives: everything of an [`Outcome`] but the key's fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    /// What came of it.
+    pub(crate) result: StepResult,
+    /// The digest of the compressed log.
+    pub(crate) log: Option<Sha256>,
+    /// What its job used.
+    pub(crate) used: Resources,
+}
+
+impl Work {
+    /// Work without a job.
+    pub(crate) fn plain(result: StepResult) -> Self {
+        Self {
+            result,
+            log: None,
+            used: Resources::default(),
+        }
+    }
+
+    /// A tree that was put into the store without a job.
+    pub(crate) fn of_tree(sha256: Sha256, role: TreeRole) -> Self {
+        Self::plain(StepResult::Tree { sha256, role })
+    }
+
+    /// What was found out without a job.
+    pub(crate) fn of_facts(facts: &impl Serialize, phase: Phase) -> Result<Self, Halt> {
+        let value = serde_json::to_value(facts).map_err(|error| {
+            Failure::new(FailureClass::Infrastructure, phase, error.to_string())
+        })?;
+        Ok(Self::plain(StepResult::Facts(value)))
+    }
+}
+
+/// What a step gave, and whether it was there already.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    /// What came of it.
+    pub(crate) outcome: Arc<Outcome>,
+    /// Its key.
+    pub(crate) key: Sha256,
+    /// Whether it comes from an earlier run.
+    pub(crate) is_cached: bool,
+    /// Whether it was done for the one who asked, not found, and not waited for while it was done for another.
+    pub(crate) is_own: bool,
+}
+
+impl Done {
+    /// What came of the step, unless it failed.
+    pub(crate) fn result(&self) -> Result<&StepResult, Halt> {
+        match &self.outcome.result {
+            StepResult::Failure(failure) => Err(Halt::Failed(Box::new(Failed {
+                failure: failure.clone(),
+                log: self.outcome.log,
+                is_cached: self.is_cached,
+                own: None,
+            }))),
+            result => Ok(result),
+        }
+    }
+
+    /// The tree that the step gave.
+    pub(crate) fn tree(&self, phase: Phase) -> Result<Sha256, Halt> {
+        tree_of(self.result()?, phase)
+    }
+
+    /// What the step found out.
+    pub(crate) fn facts<T: DeserializeOwned>(&self, phase: Phase) -> Result<T, Halt> {
+        match self.result()? {
+            StepResult::Facts(value) => T::deserialize(value).map_err(|error| {
+                let message = format!(
+                    "what the cache keeps of the phase `{phase}` cannot be read: {error}; run `driverkit-matrix cache verify --remove`"
+                );
+                Failure::new(FailureClass::Infrastructure, phase, message).into()
+            }),
+            other => Err(unexpected(other, phase)),
+        }
+    }
+}
+
+fn tree_of(result: &StepResult, phase: Phase) -> Result<Sha256, Halt> {
+    match result {
+        StepResult::Tree { sha256, .. } => Ok(*sha256),
+        other => Err(unexpected(other, phase)),
+    }
+}
+
+/// What it means that an outcome is of another kind than its step gives.
+pub(crate) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
+    let message = format!(
+        "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
+    );
+    Failure::new(FailureClass::Infrastructure, phase, message).into()
+}

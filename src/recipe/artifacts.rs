@@ -1,0 +1,298 @@
+//! The last steps of a build: compiling the module or the probe, checking it, keeping it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cache::{ArtifactFacts, StepResult};
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::jobs::{JobRequest, JobResult, script_failure};
+use crate::engine::work::Done;
+use crate::executor::Network;
+use crate::failure::{Failure, FailureClass, Phase, printable};
+use crate::fs::{FileError, blocking};
+use crate::kernel::Architecture;
+use crate::plan::Build;
+use crate::recipe::checks::Answers;
+use crate::recipe::driver::{DriverInputs, Drivers};
+use crate::recipe::kernel::Kernels;
+use crate::recipe::kernel::tree::KernelInputs;
+use crate::recipe::toolchain::ChosenToolchain;
+use crate::script::{self, KnownAnswer, ModuleSettings, ProbeSettings};
+use crate::store::Store;
+use crate::verify;
+
+/// Everything that an artifact is made from.
+pub(crate) struct Ingredients<'a> {
+    pub(crate) build: &'a Build,
+    pub(crate) kernel: Arc<KernelInputs>,
+    pub(crate) toolchain: ChosenToolchain,
+    pub(crate) driver: DriverInputs,
+    pub(crate) answers: Answers,
+}
+
+/// Makes the artifacts of builds.
+pub(crate) struct Artifacts {
+    engine: Arc<Engine>,
+    kernels: Arc<Kernels>,
+    drivers: Arc<Drivers>,
+}
+
+impl Artifacts {
+    pub(crate) fn new(engine: Arc<Engine>, kernels: Arc<Kernels>, drivers: Arc<Drivers>) -> Self {
+        Self {
+            engine,
+            kernels,
+            drivers,
+        }
+    }
+
+    /// Makes one artifact, or finds it. A failure is an outcome like any other.
+    pub(crate) async fn make(
+        &self,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+    ) -> Result<Done, Halt> {
+        let phase = phase_of(artifact);
+        may_be_made(artifact, ingredients)?;
+        let script = render(artifact, ingredients, self.engine.host)?;
+        let inputs = key_of(artifact, ingredients, &script);
+        let work = async {
+            let Ingredients {
+                build,
+                kernel,
+                toolchain,
+                driver,
+                ..
+            } = ingredients;
+            let mut mounts = self.kernels.mounts(build, kernel).await?;
+            mounts.push(self.drivers.mount(build, driver).await?);
+            let request = JobRequest {
+                phase,
+                toolchain: toolchain.toolchain.clone(),
+                network: Network::None,
+                script,
+                mounts,
+            };
+            let result = self.engine.jobs.run(build, &request).await?;
+            let judged = self.judge(artifact, ingredients, &result).await?;
+            match judged {
+                Ok(facts) => Ok(result.work(StepResult::Artifact(facts))),
+                Err(failure) => Err(result.failed(failure)),
+            }
+        };
+        self.engine.step(mode, phase, inputs, Box::pin(work)).await
+    }
+
+    /// What a job that ended well means: an artifact that was checked and is in the store, or a failure.
+    async fn judge(
+        &self,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        result: &JobResult,
+    ) -> Result<Result<ArtifactFacts, Failure>, Halt> {
+        let settings = &ingredients.build.settings;
+        let (name, setting, limit_bytes) = match artifact {
+            Artifact::Module => (script::MODULE_FILE, "module_size", settings.module_bytes),
+            Artifact::Probe => (script::PROBE_FILE, "probe_size", settings.probe_bytes),
+        };
+        let left = Left {
+            artifact,
+            path: result.output.path().join(name),
+            limit_bytes,
+            setting,
+        };
+        let expected = Expected {
+            name: ingredients.driver.facts.module_name.clone(),
+            architecture: ingredients.build.kernel.architecture,
+            kernel: ingredients.kernel.clone(),
+            symvers: self.kernels.symvers(&ingredients.kernel).await?,
+        };
+        let store = self.engine.store.clone();
+        blocking(move || left.judge(&store, &expected))
+            .await
+            .map_err(self.engine.stored(Phase::Verify))
+    }
+}
+
+/// A file that a job left.
+struct Left {
+    artifact: Artifact,
+    path: PathBuf,
+    limit_bytes: u64,
+    /// The setting that the limit is from.
+    setting: &'static str,
+}
+
+/// What it is to be.
+struct Expected {
+    name: String,
+    architecture: Architecture,
+    kernel: Arc<KernelInputs>,
+    symvers: Option<String>,
+}
+
+impl Left {
+    /// Puts the file into the store, if it is what was expected.
+    fn judge(
+        &self,
+        store: &Store,
+        expected: &Expected,
+    ) -> Result<Result<ArtifactFacts, Failure>, FileError> {
+        let phase = phase_of(self.artifact);
+        let name = self.path.file_name().unwrap_or_default().display();
+        if !self.path.is_file() {
+            let message = format!("the script ended well but left no {name}");
+            return Ok(Err(Failure::new(
+                FailureClass::OutputMissing,
+                phase,
+                message,
+            )));
+        }
+        let Some(bytes) = read_at_most(&self.path, self.limit_bytes)? else {
+            let message = format!(
+                "{name} is larger than {} MiB; raise `{}` in the matrix",
+                self.limit_bytes >> 20,
+                self.setting
+            );
+            return Ok(Err(Failure::new(
+                FailureClass::TooMuchOutput,
+                phase,
+                message,
+            )));
+        };
+        let verified = match self.artifact {
+            Artifact::Module => verify::verify_module(
+                &bytes,
+                &verify::ExpectedModule {
+                    name: &expected.name,
+                    architecture: expected.architecture,
+                    tree: &expected.kernel.inspection.facts,
+                    symvers: expected.symvers.as_deref(),
+                },
+            ),
+            Artifact::Probe => verify::verify_probe(&bytes),
+        };
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(defects) => {
+                let message = defects.to_string();
+                return Ok(Err(Failure::new(
+                    FailureClass::OutputInvalid,
+                    Phase::Verify,
+                    message,
+                )));
+            }
+        };
+        let (sha256, size_bytes) = store.put_blob(bytes.as_slice())?;
+        Ok(Ok(ArtifactFacts {
+            sha256,
+            size_bytes,
+            vermagic: verified.vermagic.as_deref().map(printable),
+            srcversion: verified.srcversion.as_deref().map(printable),
+        }))
+    }
+}
+
+/// The content of a file; none where it is longer than that.
+fn read_at_most(path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let size_bytes = file.metadata()?.len();
+        if size_bytes > limit_bytes {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or_default());
+        file.by_ref().take(limit_bytes).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    };
+    read().map_err(FileError::of("read", path))
+}
+
+pub(crate) fn phase_of(artifact: Artifact) -> Phase {
+    match artifact {
+        Artifact::Module => Phase::Module,
+        Artifact::Probe => Phase::Probe,
+    }
+}
+
+/// Whether the driver and the toolchain can make it.
+fn may_be_made(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<(), Halt> {
+    match artifact {
+        Artifact::Module => ingredients.answers.module_toolchain.clone(),
+        Artifact::Probe if !ingredients.driver.facts.has_probe => {
+            let message = format!(
+                "the sources of driver {0} hold no probe; leave it out: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
+                ingredients.build.driver.version
+            );
+            Err(Failure::new(FailureClass::Configure, Phase::Configure, message).into())
+        }
+        Artifact::Probe => ingredients.answers.probe_toolchain.clone(),
+    }
+}
+
+fn render(
+    artifact: Artifact,
+    ingredients: &Ingredients<'_>,
+    host: Architecture,
+) -> Result<String, Halt> {
+    let mut kernel = ingredients.kernel.settings(&ingredients.toolchain);
+    if artifact == Artifact::Module {
+        let of = &ingredients.build.kernel;
+        let target = crate::target::find(&of.target);
+        let variables = target.map(|target| target.make_variables(of, host));
+        kernel
+            .compilers
+            .make_variables
+            .extend(variables.unwrap_or_default());
+    }
+    let answers = ingredients
+        .answers
+        .configure
+        .iter()
+        .filter(|(check, _)| check.artifact == artifact)
+        .map(|(check, passed)| KnownAnswer {
+            folder: check.folder.clone(),
+            status: i32::from(!passed),
+        })
+        .collect();
+    let rendered = match artifact {
+        Artifact::Module => script::render_module(&ModuleSettings {
+            kernel: &kernel,
+            module_name: ingredients.driver.facts.module_name.clone(),
+            answers,
+        }),
+        Artifact::Probe => script::render_probe(&ProbeSettings {
+            kernel: &kernel,
+            answers,
+        }),
+    };
+    rendered.map_err(|error| script_failure(&error))
+}
+
+/// Everything that can change the artifact. The script holds the compilers, the names and the checks' answers.
+fn key_of(artifact: Artifact, ingredients: &Ingredients<'_>, script: &str) -> KeyBuilder {
+    let mut key = KeyBuilder::new(artifact.as_str(), 1)
+        .field("architecture", ingredients.build.kernel.architecture)
+        .field("toolchain", ingredients.toolchain.toolchain.identity())
+        .field("compiler", &ingredients.toolchain.compilers.compiler)
+        .field("module name", &ingredients.driver.facts.module_name)
+        .field("driver tree", ingredients.driver.tree)
+        .field("output checks", verify::VERSION);
+    key = ingredients.kernel.add_to_key(key);
+    for (name, value) in &ingredients.build.settings.environment {
+        // The value may be a secret, and outcomes keep the fields of their keys.
+        key = key.field(format!("environment {name}"), Sha256::of(value));
+    }
+    for (check, passed) in &ingredients.answers.configure {
+        if check.artifact == artifact {
+            key = key.field(format!("check {}", check.name), passed);
+        }
+    }
+    key.field("script", Sha256::of(script))
+}

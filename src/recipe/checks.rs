@@ -1,0 +1,278 @@
+//! The checks of a kernel: do its tree and the compilers work together, and what must a driver know of it?
+//!
+//! Each answer is an outcome of its own, keyed by the kernel's trees, the toolchain and the content of the check, so
+//! that driver versions share them. A job that answers runs no code but what the keys of its answers cover:
+//!
+//! - checks that are plain modules of kbuild are compiled and never executed, so all of a driver go together;
+//! - checks with scripts of their own go together too, and the key of each holds the content of all;
+//! - whether the toolchain works at all is asked alone, without a driver, and only where no check has compiled.
+
+mod jobs;
+mod questions;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::StepResult;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::work::{Done, unexpected};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::plan::Build;
+use crate::recipe::driver::{DriverInputs, Drivers};
+use crate::recipe::kernel::Kernels;
+use crate::recipe::kernel::tree::KernelInputs;
+use crate::recipe::toolchain::ChosenToolchain;
+use crate::script::MODULE_TOOLCHAIN_CHECK;
+use crate::source::ConfigureCheck;
+
+use jobs::CheckJobs;
+use questions::{Question, Subject};
+
+/// What the checks of a kernel said.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers {
+    /// Why no module can be compiled for the kernel with these compilers.
+    pub(crate) module_toolchain: Result<(), Halt>,
+    /// Why no probe can.
+    pub(crate) probe_toolchain: Result<(), Halt>,
+    /// The driver's configure checks and whether each passed.
+    pub(crate) configure: Vec<(ConfigureCheck, bool)>,
+    /// The outcomes that this build brought about.
+    pub(crate) new: Vec<Done>,
+}
+
+impl Answers {
+    /// The answers where a toolchain does not compile.
+    fn without(toolchain: Done) -> Self {
+        let failed = toolchain.result().map(drop);
+        Self {
+            module_toolchain: failed.clone(),
+            probe_toolchain: failed,
+            configure: Vec::new(),
+            new: new_of(toolchain),
+        }
+    }
+}
+
+/// Asks what drivers and builds must know of kernels and toolchains.
+pub(crate) struct Checks {
+    engine: Arc<Engine>,
+    jobs: CheckJobs,
+    locks: Locks,
+}
+
+impl Checks {
+    pub(crate) fn new(engine: Arc<Engine>, kernels: Arc<Kernels>, drivers: Arc<Drivers>) -> Self {
+        Self {
+            jobs: CheckJobs::new(engine.clone(), kernels, drivers),
+            engine,
+            locks: Locks::default(),
+        }
+    }
+
+    /// The answers that a build needs.
+    pub(crate) async fn answers(
+        &self,
+        build: &Build,
+        kernel: &KernelInputs,
+        toolchain: &ChosenToolchain,
+        driver: &DriverInputs,
+        mode: Mode,
+    ) -> Result<Answers, Halt> {
+        let subject = Subject {
+            build,
+            kernel,
+            toolchain,
+            driver,
+        };
+        let module_key = subject.base(MODULE_TOOLCHAIN_CHECK);
+        let mut questions = subject.questions();
+        let mut answered = self.answered(&questions, &module_key, mode)?;
+        // Behind a toolchain check that failed, nothing is asked.
+        if answered.is_none()
+            && let Some(done) = self.known(&module_key, mode)?
+            && done.result().is_err()
+        {
+            return Ok(Answers::without(done));
+        }
+        let mut new = Vec::new();
+        let mut probe_toolchain = Ok(());
+        if subject.wants_probe() {
+            let done = self.jobs.probe_toolchain(&subject, mode).await?;
+            probe_toolchain = done.result().map(drop);
+            new.extend(new_of(done));
+            if probe_toolchain.is_err() {
+                questions.retain(|question| question.check.artifact == Artifact::Module);
+                answered = self.answered(&questions, &module_key, mode)?;
+            }
+        }
+        if answered.is_none() {
+            self.engine.may_begin(mode)?;
+            // One job a kernel and toolchain at a time: what it answers need not be asked by the next.
+            let key = module_key.key();
+            let lock = self.locks.get(key);
+            let _guard = lock.lock().await;
+            let _lock = self.engine.steps.lock(&module_key, Phase::Check).await?;
+            answered = self.answered(&questions, &module_key, mode)?;
+            if answered.is_none() {
+                let made = self.ask_all(&subject, &questions, &module_key).await?;
+                if let Some(done) = made.iter().find(|done| done.key == key)
+                    && done.result().is_err()
+                {
+                    return Ok(Answers::without(done.clone()));
+                }
+                new.extend(made);
+                answered = self.answered(&questions, &module_key, mode)?;
+            }
+        }
+        let answered = answered.ok_or_else(|| {
+            let message = "the answers of checks were lost while they were read";
+            Failure::new(FailureClass::Infrastructure, Phase::Check, message)
+        })?;
+        let mut configure = Vec::with_capacity(questions.len());
+        for (question, done) in questions.into_iter().zip(answered) {
+            let mut done = done;
+            done.is_cached = !new.iter().any(|new| new.key == done.key);
+            match done.result()? {
+                StepResult::Check { passed } => configure.push((question.check, *passed)),
+                other => return Err(unexpected(other, Phase::Check)),
+            }
+        }
+        Ok(Answers {
+            module_toolchain: Ok(()),
+            probe_toolchain,
+            configure,
+            new,
+        })
+    }
+
+    fn known(&self, inputs: &KeyBuilder, mode: Mode) -> Result<Option<Done>, Halt> {
+        match mode {
+            Mode::Lookup => self.engine.steps.find_shared(inputs, Phase::Check),
+            Mode::Run => self.engine.steps.find(inputs, Phase::Check),
+        }
+    }
+
+    /// The outcomes of all questions, if all are known and it is known that the toolchain works: a check that compiled
+    /// has shown it, else an empty module has to.
+    fn answered(
+        &self,
+        questions: &[Question],
+        module_key: &KeyBuilder,
+        mode: Mode,
+    ) -> Result<Option<Vec<Done>>, Halt> {
+        let mut all = Vec::with_capacity(questions.len());
+        for question in questions {
+            match self.known(&question.inputs, mode)? {
+                Some(done) => all.push(done),
+                None => return Ok(None),
+            }
+        }
+        let compiled = questions.iter().zip(&all);
+        let works = compiled.into_iter().any(|(question, done)| {
+            question.check.artifact == Artifact::Module && has_passed(&done.outcome.result)
+        });
+        let works = works || self.known(module_key, mode)?.is_some();
+        Ok(works.then_some(all))
+    }
+
+    /// Asks what is not known, and whether the toolchain works where none of the answers shows it. Nothing is kept of
+    /// answers that a toolchain gave which does not work.
+    async fn ask_all(
+        &self,
+        subject: &Subject<'_>,
+        questions: &[Question],
+        module_key: &KeyBuilder,
+    ) -> Result<Vec<Done>, Halt> {
+        let mut groups: VecDeque<Vec<&Question>> = VecDeque::new();
+        let mut works = false;
+        for question in questions {
+            let is_module = question.check.artifact == Artifact::Module;
+            match self.known(&question.inputs, Mode::Run)? {
+                Some(done) => works |= is_module && has_passed(&done.outcome.result),
+                None => match groups
+                    .iter_mut()
+                    .find(|group| group[0].group() == question.group())
+                {
+                    Some(group) => group.push(question),
+                    None => groups.push_back(vec![question]),
+                },
+            }
+        }
+        let mut answers = Vec::new();
+        while let Some(group) = groups.pop_front() {
+            let work = self.jobs.ask(subject, &group).await?;
+            let has_failed = work.iter().any(Result::is_err);
+            if has_failed && group.len() > 1 && group[0].is_inert() {
+                // Their keys do not cover each other: whose failure it is, each has to show by itself.
+                groups.extend(group.into_iter().map(|question| vec![question]));
+                continue;
+            }
+            let is_module = group[0].check.artifact == Artifact::Module;
+            let mut is_first = true;
+            for (question, work) in group.into_iter().zip(work) {
+                let mut work = self.engine.trees.settle(work).await?;
+                // What the job used is counted once, with its first answer.
+                if !is_first {
+                    work.used.wall = Duration::ZERO;
+                    work.used.cpu = None;
+                }
+                is_first = false;
+                works |= is_module && has_passed(&work.result);
+                answers.push((question, work));
+            }
+        }
+        let mut new = Vec::new();
+        if !works && self.known(module_key, Mode::Run)?.is_none() {
+            let work = self.jobs.module_toolchain(subject).await;
+            let work = self.engine.trees.settle(work).await?;
+            let done = self
+                .engine
+                .steps
+                .keep(module_key.clone(), work, Phase::Check)
+                .await?;
+            let is_failure = done.result().is_err();
+            new.push(done);
+            if is_failure {
+                return Ok(new);
+            }
+        }
+        for (question, work) in answers {
+            let steps = &self.engine.steps;
+            new.push(
+                steps
+                    .keep(question.inputs.clone(), work, Phase::Check)
+                    .await?,
+            );
+        }
+        Ok(new)
+    }
+}
+
+fn has_passed(result: &StepResult) -> bool {
+    matches!(result, StepResult::Check { passed: true })
+}
+
+/// What a step brought about, where this build did it.
+fn new_of(done: Done) -> Vec<Done> {
+    let is_new = done.is_own && !done.is_cached;
+    is_new.then_some(done).into_iter().collect()
+}
+
+/// A lock for each key, made when first asked for.
+#[derive(Debug, Default)]
+struct Locks(std::sync::Mutex<std::collections::HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    fn get(&self, key: Sha256) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        locks.entry(key).or_default().clone()
+    }
+}

@@ -1,0 +1,106 @@
+//! What is asked for a build, and the keys under which answers are kept.
+
+use std::sync::LazyLock;
+
+use crate::digest::{KeyBuilder, Sha256};
+use crate::driver::Artifact;
+use crate::failure::Phase;
+use crate::plan::Build;
+use crate::recipe::driver::DriverInputs;
+use crate::recipe::kernel::tree::KernelInputs;
+use crate::recipe::toolchain::ChosenToolchain;
+use crate::script;
+use crate::source::ConfigureCheck;
+
+/// The version of the keys of checks.
+pub(crate) const VERSION: u32 = 2;
+
+/// What stands for the templates of a job of checks, in the key of each: it is asked for at every build.
+pub(crate) static TEMPLATES: LazyLock<Sha256> =
+    LazyLock::new(|| script::template_digest(Phase::Check));
+
+/// A driver's configure check, with the key under which its answer is kept.
+#[derive(Clone)]
+pub(crate) struct Question {
+    pub(crate) inputs: KeyBuilder,
+    pub(crate) check: ConfigureCheck,
+}
+
+impl Question {
+    /// Whether it is compiled and nothing of it executed.
+    pub(crate) fn is_inert(&self) -> bool {
+        self.check.objects.is_some()
+    }
+
+    /// Questions with the same group may be asked by one job.
+    pub(crate) fn group(&self) -> (Artifact, bool) {
+        (self.check.artifact, self.is_inert())
+    }
+}
+
+/// What is asked for a build.
+pub(crate) struct Subject<'a> {
+    pub(crate) build: &'a Build,
+    pub(crate) kernel: &'a KernelInputs,
+    pub(crate) toolchain: &'a ChosenToolchain,
+    pub(crate) driver: &'a DriverInputs,
+}
+
+impl Subject<'_> {
+    pub(crate) fn wants_probe(&self) -> bool {
+        self.build.artifacts.contains(&Artifact::Probe) && self.driver.facts.has_probe
+    }
+
+    fn wants(&self, artifact: Artifact) -> bool {
+        match artifact {
+            Artifact::Module => self.build.artifacts.contains(&Artifact::Module),
+            Artifact::Probe => self.wants_probe(),
+        }
+    }
+
+    pub(crate) fn base(&self, step: &str) -> KeyBuilder {
+        let key = KeyBuilder::new(step, VERSION)
+            .field("architecture", self.build.kernel.architecture)
+            .field("toolchain", self.toolchain.toolchain.identity())
+            .field("compiler", &self.toolchain.compilers.compiler)
+            .field("template", *TEMPLATES);
+        self.kernel.add_to_key(key)
+    }
+
+    /// The configure checks that must be answered for the build.
+    pub(crate) fn questions(&self) -> Vec<Question> {
+        let wanted = self.driver.facts.checks.iter();
+        wanted
+            .filter(|check| self.wants(check.artifact))
+            .map(|check| {
+                let mut inputs = self
+                    .base("check")
+                    .field("check", &check.name)
+                    .field("content", check.digest);
+                if check.artifact == Artifact::Probe {
+                    inputs = inputs
+                        .field("clang", &self.toolchain.compilers.clang)
+                        .field("llc", &self.toolchain.compilers.llc);
+                }
+                if check.objects.is_none() {
+                    inputs = inputs.field("scripts", self.scripts(check.artifact));
+                }
+                Question {
+                    inputs,
+                    check: check.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// What stands for all checks whose scripts run in one job.
+    fn scripts(&self, artifact: Artifact) -> Sha256 {
+        let checks = self.driver.facts.checks_of(artifact);
+        checks
+            .filter(|check| check.objects.is_none())
+            .fold(KeyBuilder::new("scripts", 1), |key, check| {
+                key.field(&check.name, check.digest)
+            })
+            .key()
+    }
+}

@@ -1,0 +1,300 @@
+//! The kernels of a run: from each one's packages to the trees that jobs are shown.
+
+mod adapted_tree;
+mod inspect;
+mod installed;
+pub(crate) mod packages;
+mod prepare;
+mod programs;
+mod subscription;
+pub(crate) mod tree;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::memo::Memo;
+use crate::engine::work::Done;
+use crate::executor::Mount;
+use crate::failure::Phase;
+use crate::fetch::{ContentKind, SingleFlight};
+use crate::kernel::Kernel;
+use crate::plan::Build;
+use crate::recipe::files::{Files, request_for_text};
+use crate::recipe::kernel::inspect::{Inspector, WantedTree, check_claims};
+use crate::recipe::kernel::installed::{Installed, installed_folder};
+use crate::recipe::kernel::packages::{Input, Packages};
+use crate::recipe::kernel::prepare::Preparer;
+use crate::recipe::kernel::programs::Programs;
+use crate::recipe::kernel::subscription::Subscriptions;
+use crate::recipe::kernel::tree::{Inspection, KernelInputs, KernelPackages, Origin};
+use crate::recipe::toolchain::{ChosenToolchain, ToolchainChooser};
+use crate::target::{Target, TargetError, TreeKind, WantedPackage};
+
+/// The kernels of a run.
+pub(crate) struct Kernels {
+    engine: Arc<Engine>,
+    files: Arc<Files>,
+    packages: Arc<Packages>,
+    inspector: Inspector,
+    installed: Installed,
+    preparer: Preparer,
+    subscriptions: Subscriptions,
+    programs: Programs,
+    known: Memo<String, Result<KernelPackages, Halt>>,
+    flights: SingleFlight<String, KernelPackages, Halt>,
+    /// Those of which a kept failure is done again.
+    doubted: Memo<String, ()>,
+}
+
+impl Kernels {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        files: Arc<Files>,
+        packages: Arc<Packages>,
+        toolchains: Arc<ToolchainChooser>,
+    ) -> Self {
+        Self {
+            inspector: Inspector::new(engine.clone(), packages.clone()),
+            installed: Installed::new(engine.clone()),
+            preparer: Preparer::new(engine.clone(), files.clone(), packages.clone()),
+            subscriptions: Subscriptions::new(engine.clone(), packages.clone(), toolchains.clone()),
+            programs: Programs::new(engine.clone(), packages.clone(), toolchains),
+            engine,
+            files,
+            packages,
+            known: Memo::default(),
+            flights: SingleFlight::default(),
+            doubted: Memo::default(),
+        }
+    }
+
+    /// The kernel's packages; found once for all of a run's builds. Who did the work for it adds the time to `phases`.
+    pub(crate) async fn packages(
+        &self,
+        build: &Build,
+        mode: Mode,
+        phases: &mut Vec<(Phase, Duration)>,
+    ) -> Result<KernelPackages, Halt> {
+        let name = kernel_name(build);
+        if let Some(known) = self.known.get(&name) {
+            // What a look into the cache did not find, a run may make.
+            if mode == Mode::Lookup || known != Err(Halt::Missing) {
+                return known;
+            }
+        }
+        let inputs = if mode == Mode::Lookup {
+            self.find(build, mode).await
+        } else {
+            if !matches!(self.known.get(&name), Some(Ok(_))) {
+                self.engine.events.phase(build, Phase::Fetch);
+            }
+            // Only the one that works counts the time; others merely wait.
+            let work = async || {
+                let clock = Instant::now();
+                let inputs = self.find(build, mode).await;
+                phases.push((Phase::Fetch, clock.elapsed()));
+                inputs
+            };
+            self.flights.run(name.clone(), work).await
+        };
+        // A run that stops leaves nothing behind that a later question would take for an answer.
+        if inputs != Err(Halt::NotRun) {
+            self.known.put(name, inputs.clone());
+        }
+        inputs
+    }
+
+    /// Has the addresses of a build's packages asked again, since a kept failure is done again.
+    pub(crate) fn doubt(&self, build: &Build) {
+        self.doubted.put(kernel_name(build), ());
+    }
+
+    /// Forgets the packages of a build's kernel.
+    pub(crate) fn forget(&self, build: &Build) {
+        self.known.remove(&kernel_name(build));
+    }
+
+    /// The kernel's trees for a toolchain; the step too that made them, when this build brought it about.
+    pub(crate) async fn trees(
+        &self,
+        build: &Build,
+        packages: &KernelPackages,
+        toolchain: &ChosenToolchain,
+        mode: Mode,
+    ) -> Result<(Arc<KernelInputs>, Option<Done>), Halt> {
+        match packages {
+            KernelPackages::Headers(kernel) => {
+                let programs = &self.programs;
+                programs.with_programs(build, kernel, toolchain, mode).await
+            }
+            KernelPackages::Source(source) => {
+                let preparer = &self.preparer;
+                preparer.prepared(build, source, toolchain, mode).await
+            }
+        }
+    }
+
+    /// The mounts of a job. Makes sure that all trees of the kernel are in the store, making those again that were
+    /// cleaned away.
+    pub(crate) async fn mounts(
+        &self,
+        build: &Build,
+        kernel: &KernelInputs,
+    ) -> Result<Vec<Mount>, Halt> {
+        match &kernel.origin {
+            Origin::Packages => self.packages.materialise(&kernel.inputs).await?,
+            Origin::Prepared(preparation) => {
+                let preparer = &self.preparer;
+                preparer.materialise(build, kernel, preparation).await?;
+            }
+            Origin::Adapted(adaptation) => self.programs.materialise(build, adaptation).await?,
+        }
+        Ok(kernel.mounts(&self.engine.store))
+    }
+
+    /// The symbols that the kernel offers to modules, where its tree has them.
+    pub(crate) async fn symvers(&self, kernel: &KernelInputs) -> Result<Option<String>, Halt> {
+        self.inspector.symvers(kernel).await
+    }
+
+    /// The kernel's packages and trees; each package is fetched and unpacked once for the whole run.
+    async fn find(&self, build: &Build, mode: Mode) -> Result<KernelPackages, Halt> {
+        let kernel = &*build.kernel;
+        let target = crate::target::rules_of(kernel).ok_or_else(|| {
+            TargetError::Unknown(format!(
+                "target {} has no rules, and no packages are named for {kernel}: name them with `headers`",
+                kernel.target
+            ))
+        })?;
+        if let Some(folder) = installed_folder(kernel) {
+            let installed = self.installed.inputs(target, kernel, folder, mode).await;
+            return installed.map(KernelPackages::Headers);
+        }
+        let kernel = &*self.with_upstream(target, kernel, mode).await?;
+        let mut inputs = match target.tree_kind(kernel)? {
+            TreeKind::Headers => {
+                let packages = target.header_packages(kernel, self.engine.host)?;
+                if mode == Mode::Run && self.doubted.get(&kernel_name(build)).is_some() {
+                    self.packages.distrust(&packages);
+                }
+                self.fetched_inputs(packages, mode).await?
+            }
+            TreeKind::Source(tree) => {
+                let source = self.preparer.source(target, kernel, tree, mode).await?;
+                return Ok(KernelPackages::Source(Arc::new(source)));
+            }
+            TreeKind::Subscription(subscription) => {
+                self.subscriptions.inputs(build, subscription, mode).await?
+            }
+        };
+        let build_folder = target.build_folder(kernel)?;
+        let uts_releases = target.uts_releases(kernel)?;
+        let wanted = WantedTree {
+            target,
+            build_folder,
+            uts_releases,
+        };
+        let looked = self.inspect_claimed(kernel, &wanted, &inputs, mode).await;
+        let inspection = match looked {
+            Err(Halt::Failed(failed)) if self.packages.may_be_other_headers(&failed, &inputs) => {
+                match mode {
+                    Mode::Lookup => return Err(Halt::Failed(failed)),
+                    Mode::Run => self
+                        .packages
+                        .refuse_inputs(&inputs, &failed.failure.message)?,
+                }
+                let packages = inputs.into_iter().map(|input| input.package);
+                inputs = self.fetched_inputs(packages.collect(), mode).await?;
+                self.inspect_claimed(kernel, &wanted, &inputs, mode).await?
+            }
+            looked => looked?,
+        };
+        Ok(KernelPackages::Headers(Arc::new(KernelInputs {
+            inputs,
+            build_folder: inspection.build_folder.clone(),
+            inspection,
+            origin: Origin::Packages,
+        })))
+    }
+
+    /// What is in the trees, if it is what the packages claim to be.
+    async fn inspect_claimed(
+        &self,
+        kernel: &Kernel,
+        wanted: &WantedTree,
+        inputs: &[Input],
+        mode: Mode,
+    ) -> Result<Inspection, Halt> {
+        let inspection = self.inspector.inspect(wanted, inputs, mode).await?;
+        check_claims(kernel, &wanted.uts_releases, &inspection.facts)?;
+        Ok(inspection)
+    }
+
+    /// Packages with addresses, unpacked.
+    async fn fetched_inputs(
+        &self,
+        packages: Vec<WantedPackage>,
+        mode: Mode,
+    ) -> Result<Vec<Input>, Halt> {
+        futures_util::future::try_join_all(packages.into_iter().map(async |package| {
+            let (fetched, tree) = self.packages.fetch_and_unpack(&package, mode).await?;
+            Ok::<_, Halt>(Input {
+                package,
+                fetched,
+                tree,
+                download: None,
+            })
+        }))
+        .await
+    }
+
+    /// The kernel with what its distribution says of it elsewhere: Flatcar's package list has the kernel's version.
+    async fn with_upstream<'a>(
+        &self,
+        target: &dyn Target,
+        kernel: &'a Kernel,
+        mode: Mode,
+    ) -> Result<Cow<'a, Kernel>, Halt> {
+        let list = target
+            .upstream_list(kernel)
+            .filter(|_| kernel.upstream.is_none());
+        let Some(list) = list else {
+            return Ok(Cow::Borrowed(kernel));
+        };
+        let request = request_for_text(&list, ContentKind::Text);
+        let upstream = loop {
+            let fetched = self.files.fetch_unless_known(&request, mode).await?;
+            let list = self.engine.store.blob_path(fetched.sha256);
+            let text = mode.blocking(move || crate::fs::read(&list)).await;
+            let text = text.map_err(self.engine.stored(Phase::Fetch))?;
+            match target.read_upstream(&String::from_utf8_lossy(&text)) {
+                Ok(upstream) => break upstream,
+                Err(_) if mode == Mode::Lookup => return Err(Halt::Missing),
+                Err(problem) if self.engine.fetcher.is_one_local_file(&request.candidates) => {
+                    let message = format!("{}: {problem}", fetched.url);
+                    return Err(TargetError::Unknown(message).into());
+                }
+                Err(problem) => {
+                    let (candidates, why) = (&request.candidates, problem.to_string());
+                    self.files.refuse(candidates, fetched.sha256, &why)?;
+                }
+            }
+        };
+        Ok(Cow::Owned(Kernel {
+            upstream: Some(upstream),
+            ..kernel.clone()
+        }))
+    }
+}
+
+/// What a kernel's packages are remembered by; those of a subscription come out of the build's image.
+fn kernel_name(build: &Build) -> String {
+    let name = build.kernel.identity_text();
+    match &build.settings.image {
+        Some(image) => format!("{name} in {image}"),
+        None => name,
+    }
+}

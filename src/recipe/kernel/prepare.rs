@@ -1,0 +1,354 @@
+//! From a kernel source and a configuration to a header tree: one job for each source, configuration, compiler and
+//! local version, whose result is a tree like that of a header package.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cache::TreeRole;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::jobs::{JobRequest, LeftTree, script_failure};
+use crate::engine::memo::Memo;
+use crate::engine::work::{Done, Work};
+use crate::executor::{Mount, Network};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::ContentKind;
+use crate::fs::{self, blocking};
+use crate::kernel::Kernel;
+use crate::plan::Build;
+use crate::recipe::files::{Files, request_for_text};
+use crate::recipe::kernel::inspect::{check_claims, tree_facts};
+use crate::recipe::kernel::packages::{Input, Packages};
+use crate::recipe::kernel::tree::{
+    ConfigurationFacts, Inspection, KernelInputs, KernelSource, Origin, Preparation,
+};
+use crate::recipe::toolchain::ChosenToolchain;
+use crate::script::{self, PrepareSettings};
+use crate::source::single_folder;
+use crate::target::{SourceTree, Target, TargetError};
+use crate::unpack::{UnpackError, tree_digest_of_folder};
+use crate::verify::{self, read_kernel_tree};
+
+/// Makes header trees of kernel sources.
+pub(crate) struct Preparer {
+    engine: Arc<Engine>,
+    files: Arc<Files>,
+    packages: Arc<Packages>,
+    /// The prepared trees, by the key of the step that made each.
+    known: Memo<Sha256, Arc<KernelInputs>>,
+}
+
+impl Preparer {
+    pub(crate) fn new(engine: Arc<Engine>, files: Arc<Files>, packages: Arc<Packages>) -> Self {
+        Self {
+            engine,
+            files,
+            packages,
+            known: Memo::default(),
+        }
+    }
+
+    /// The source of a kernel whose tree is made of one, with its configuration.
+    pub(crate) async fn source(
+        &self,
+        target: &dyn Target,
+        kernel: &Kernel,
+        tree: SourceTree,
+        mode: Mode,
+    ) -> Result<KernelSource, Halt> {
+        // Asked first: it costs nothing, and a source is large.
+        let configuration = self.configuration(target, kernel, mode).await?;
+        let facts = self
+            .configuration_facts(kernel, configuration, mode)
+            .await?;
+        let mut packages = target.header_packages(kernel, self.engine.host)?;
+        let package = packages.pop().ok_or_else(|| {
+            TargetError::Unknown(format!("kernel {kernel} names no kernel source"))
+        })?;
+        let (fetched, unpacked) = self.packages.fetch_and_unpack(&package, mode).await?;
+        let input = Input {
+            tree: unpacked,
+            package,
+            fetched,
+            download: None,
+        };
+        Ok(KernelSource {
+            input,
+            configuration,
+            facts,
+            tree,
+            uts_releases: target.uts_releases(kernel)?,
+        })
+    }
+
+    /// The digest of a kernel's configuration: the one that the plan has, else what the distribution publishes.
+    async fn configuration(
+        &self,
+        target: &dyn Target,
+        kernel: &Kernel,
+        mode: Mode,
+    ) -> Result<Sha256, Halt> {
+        if let Some(known) = kernel.config_sha256 {
+            return Ok(known);
+        }
+        let Some(published) = target.published_config(kernel) else {
+            let message = format!(
+                "kernel {kernel} is made from a kernel source, and its configuration is not known: write \
+                 `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such \
+                 a machine"
+            );
+            return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
+        };
+        let request = request_for_text(&published, ContentKind::Configuration);
+        Ok(self.files.fetch_unless_known(&request, mode).await?.sha256)
+    }
+
+    async fn configuration_facts(
+        &self,
+        kernel: &Kernel,
+        sha256: Sha256,
+        mode: Mode,
+    ) -> Result<ConfigurationFacts, Halt> {
+        let inputs = KeyBuilder::new("read configuration", 1).field("configuration", sha256);
+        let work = async {
+            let text = self.configuration_text(kernel, sha256).await?;
+            let text = String::from_utf8_lossy(&text);
+            let facts = ConfigurationFacts {
+                gcc_version: verify::gcc_of_configuration(&text),
+                clang_version: verify::clang_of_configuration(&text),
+            };
+            Work::of_facts(&facts, Phase::Fetch)
+        };
+        let done = self
+            .engine
+            .step(mode, Phase::Fetch, inputs, Box::pin(work))
+            .await?;
+        done.facts(Phase::Fetch)
+    }
+
+    /// The content of a configuration, which whoever made the plan has put into the store.
+    async fn configuration_text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
+        let path = self.engine.store.blob_path(sha256);
+        match blocking(move || fs::read(&path)).await {
+            Ok(text) => Ok(text),
+            Err(error) if error.is_not_found() => {
+                let message = format!(
+                    "the configuration {sha256} of kernel {kernel} is neither in the store nor beside the lock; run \
+                     `driverkit-matrix lock`, or name its file with `config = \"FILE\"`"
+                );
+                Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into())
+            }
+            Err(error) => Err(self.engine.steps.storage_failure(&error, Phase::Fetch)),
+        }
+    }
+
+    /// The header tree of a kernel source for one toolchain: made once, then found. Also the step that made it, when
+    /// this build brought it about.
+    pub(crate) async fn prepared(
+        &self,
+        build: &Build,
+        source: &Arc<KernelSource>,
+        toolchain: &ChosenToolchain,
+        mode: Mode,
+    ) -> Result<(Arc<KernelInputs>, Option<Done>), Halt> {
+        let preparation = preparation(build, source, toolchain)?;
+        let inputs = preparation.key(build);
+        let key = inputs.key();
+        if let Some(known) = self.known.get(&key) {
+            return Ok((known, None));
+        }
+        let work = self.prepare_now(build, &preparation);
+        let done = self
+            .engine
+            .step(mode, Phase::Prepare, inputs, Box::pin(work))
+            .await?;
+        let tree = done.tree(Phase::Prepare)?;
+        let inspection = self
+            .inspect_prepared(build, tree, &preparation, mode)
+            .await?;
+        check_claims(&build.kernel, &source.uts_releases, &inspection.facts)?;
+        let kernel = Arc::new(KernelInputs {
+            inputs: vec![source.input.clone()],
+            build_folder: inspection.build_folder.clone(),
+            inspection,
+            origin: Origin::Prepared(Arc::new(preparation)),
+        });
+        self.known.put(key, kernel.clone());
+        Ok((kernel, done.is_own.then_some(done)))
+    }
+
+    async fn prepare_now(&self, build: &Build, preparation: &Preparation) -> Result<Work, Halt> {
+        self.engine.may_begin(Mode::Run)?;
+        let source = &preparation.source;
+        self.packages
+            .materialise(std::slice::from_ref(&source.input))
+            .await?;
+        let stored = self.engine.stored(Phase::Prepare);
+        let tree = self.engine.store.tree_path(source.input.tree);
+        let looked = blocking(move || {
+            let folder = single_folder(&tree)?;
+            let is_source = folder.join("Makefile").is_file() && folder.join("Kbuild").is_file();
+            Ok((folder, is_source))
+        });
+        let (folder, is_source) = looked.await.map_err(stored)?;
+        if !is_source {
+            let message = format!(
+                "{} holds no kernel source: there is no Makefile with Kbuild in its top folder",
+                source.input.fetched.url
+            );
+            let failure = Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message);
+            return Err(Halt::from(failure).of_step([source.input.tree]));
+        }
+        let request = JobRequest {
+            phase: Phase::Prepare,
+            toolchain: preparation.toolchain.toolchain.clone(),
+            network: Network::None,
+            script: preparation.script.clone(),
+            mounts: vec![
+                Mount {
+                    source: folder,
+                    target: script::KERNEL_SOURCE.into(),
+                },
+                Mount {
+                    source: self.configuration_tree(build, source.configuration).await?,
+                    target: script::CONFIGURATION.into(),
+                },
+            ],
+        };
+        let result = self.engine.jobs.run(build, &request).await?;
+        let left = LeftTree {
+            folder: script::PREPARED_TREE,
+            what: "header tree",
+            role: TreeRole::Prepared,
+        };
+        let jobs = &self.engine.jobs;
+        jobs.tree_work(request.phase, result, left).await
+    }
+
+    /// A folder of the store with nothing but the configuration, for a job to see.
+    async fn configuration_tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
+        let text = self.configuration_text(&build.kernel, sha256).await?;
+        let store = self.engine.store.clone();
+        let write = move || -> Result<_, UnpackError> {
+            let work = store.temporary_folder()?;
+            let folder = work.path().join("configuration");
+            fs::write(&folder.join(script::CONFIGURATION_FILE), text)?;
+            let tree = tree_digest_of_folder(&folder)?;
+            Ok((work, folder, tree))
+        };
+        let (work, folder, tree) = blocking(write).await.map_err(|error| match error {
+            UnpackError::File(error) => self.engine.stored(Phase::Prepare)(error),
+            error => {
+                let class = FailureClass::Infrastructure;
+                Failure::new(class, Phase::Prepare, error.to_string()).into()
+            }
+        })?;
+        if !self.engine.trees.has(tree, Phase::Prepare).await? {
+            let store = self.engine.store.clone();
+            let put = blocking(move || store.put_tree(&folder, tree)).await;
+            put.map_err(self.engine.stored(Phase::Prepare))?;
+        }
+        drop(work);
+        Ok(self.engine.store.tree_path(tree))
+    }
+
+    async fn inspect_prepared(
+        &self,
+        build: &Build,
+        tree: Sha256,
+        preparation: &Preparation,
+        mode: Mode,
+    ) -> Result<Inspection, Halt> {
+        let build_folder = Path::new(&preparation.folder);
+        let inside = build_folder.strip_prefix("/").unwrap_or(build_folder);
+        let inputs = KeyBuilder::new("inspect prepared", 3)
+            .field("kernel folder", &preparation.folder)
+            .field("tree", tree);
+        let work = async {
+            self.materialise_tree(build, tree, preparation).await?;
+            let (root, folder) = (self.engine.store.tree_path(tree), inside.to_owned());
+            let read = blocking(move || read_kernel_tree(&root, &folder)).await;
+            let facts = tree_facts(&self.engine, read).map_err(|halt| halt.of_step([tree]))?;
+            let inspection = Inspection {
+                mounts: vec![(tree, inside.to_owned())],
+                build_folder: build_folder.to_owned(),
+                facts,
+                // Made for this machine.
+                programs: Vec::new(),
+            };
+            Work::of_facts(&inspection, Phase::Prepare)
+        };
+        let done = self
+            .engine
+            .step(mode, Phase::Prepare, inputs, Box::pin(work))
+            .await?;
+        done.facts(Phase::Prepare)
+    }
+
+    /// Makes sure that the trees of a prepared kernel are in the store, making those again that were cleaned away.
+    pub(crate) async fn materialise(
+        &self,
+        build: &Build,
+        kernel: &KernelInputs,
+        preparation: &Preparation,
+    ) -> Result<(), Halt> {
+        for (tree, _) in &kernel.inspection.mounts {
+            self.materialise_tree(build, *tree, preparation).await?;
+        }
+        Ok(())
+    }
+
+    async fn materialise_tree(
+        &self,
+        build: &Build,
+        tree: Sha256,
+        preparation: &Preparation,
+    ) -> Result<(), Halt> {
+        let whose = format!("the kernel source of {}", build.kernel);
+        let prepare = self.prepare_now(build, preparation);
+        let (step, phase) = (preparation.key(build), Phase::Prepare);
+        let trees = &self.engine.trees;
+        trees
+            .ensure(&[tree], &step, phase, whose, Box::pin(prepare))
+            .await
+    }
+}
+
+fn preparation(
+    build: &Build,
+    source: &Arc<KernelSource>,
+    toolchain: &ChosenToolchain,
+) -> Result<Preparation, Halt> {
+    let uts_release = source.uts_releases.first().map_or("", String::as_str);
+    let folder = format!("/usr/src/linux-{uts_release}");
+    let script = script::render_prepare(&PrepareSettings {
+        architecture: build.kernel.architecture,
+        compilers: &toolchain.compilers,
+        local_version: source.tree.local_version.clone(),
+        extra_version: source.tree.extra_version.clone(),
+        folder: folder.clone(),
+    })
+    .map_err(|error| script_failure(&error))?;
+    Ok(Preparation {
+        source: source.clone(),
+        toolchain: toolchain.clone(),
+        folder,
+        script,
+    })
+}
+
+impl Preparation {
+    /// Everything that can change the tree. The script holds the compilers, the versions and the folder.
+    fn key(&self, build: &Build) -> KeyBuilder {
+        KeyBuilder::new("prepare", 1)
+            .field("architecture", build.kernel.architecture)
+            .field("kernel source", self.source.input.tree)
+            .field("configuration", self.source.configuration)
+            .field("toolchain", self.toolchain.toolchain.identity())
+            .field("compiler", &self.toolchain.compilers.compiler)
+            .field("local version", &self.source.tree.local_version)
+            .field("folder", &self.folder)
+            .field("script", Sha256::of(&self.script))
+    }
+}

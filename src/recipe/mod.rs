@@ -1,0 +1,14 @@
+//! What a build of Falco's driver is: the parts of a kernel, a driver, their checks, and the artifacts made of them. Each
+//! part owns what it remembers and does its steps by the [`engine`](crate::engine).
+
+pub(crate) mod artifacts;
+pub(crate) mod checks;
+pub(crate) mod downloads;
+pub(crate) mod driver;
+pub(crate) mod files;
+pub(crate) mod kernel;
+pub(crate) mod toolchain;
+
+pub use driver::renew_sources;
+pub use kernel::packages::was_unpacked;
+pub use toolchain::{BuilderImages, Toolchains};

@@ -1,0 +1,431 @@
+//! Which builder image and compiler a build gets, and why.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::digest::Sha256;
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::event::ToolchainReport;
+use crate::executor::Toolchain;
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fetch::SingleFlight;
+use crate::image::{self, BuiltImage, Catalogue, ForeignImages, GccVersion, Maker, Offer, Wanted};
+use crate::kernel::Architecture;
+use crate::plan::Build;
+use crate::script::Compilers;
+
+/// A toolchain for a build.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChosenToolchain {
+    pub(crate) toolchain: Toolchain,
+    pub(crate) compilers: Compilers,
+    pub(crate) report: ToolchainReport,
+}
+
+/// Where toolchains come from.
+#[derive(Debug)]
+pub enum Toolchains {
+    /// Builder images.
+    Images(BuilderImages),
+    /// The compilers of this machine, found once.
+    Host {
+        /// The digest over their versions.
+        identity: Sha256,
+        /// The gcc versions that are there, for each kernel architecture.
+        compilers: Vec<(Architecture, GccVersion)>,
+    },
+}
+
+/// The builder images that may be used.
+#[derive(Debug)]
+pub struct BuilderImages {
+    /// Those that are described here.
+    catalogue: Catalogue,
+    /// What is known of those of them that are built, by name: read once for the whole run. A record that cannot be
+    /// read stands with the reason.
+    built: BTreeMap<String, Result<BuiltImage, String>>,
+    /// What all images offer, in the order of priority.
+    offers: Vec<Offer>,
+    /// The image that is used for everything, where one is named.
+    named: Option<String>,
+    /// What is known of the images of others.
+    foreign: ForeignImages,
+}
+
+impl BuilderImages {
+    /// The images of `catalogue`, whose archives and records are in `folder`, and those of others.
+    pub fn new(
+        catalogue: Catalogue,
+        folder: &Path,
+        offers: Vec<Offer>,
+        named: Option<String>,
+        foreign: ForeignImages,
+    ) -> Self {
+        let load = |name: &String| {
+            let built = BuiltImage::load(folder, name).map_err(|error| error.to_string());
+            Some((name.clone(), built.transpose()?))
+        };
+        let names = catalogue.images().iter().map(|image| &image.name);
+        Self {
+            built: names.filter_map(load).collect(),
+            catalogue,
+            offers,
+            named,
+            foreign,
+        }
+    }
+
+    /// Counts images as built whose archives are not on this machine: the executor has them.
+    #[must_use]
+    pub fn with_images_elsewhere(mut self, folder: &Path) -> Self {
+        for image in self.catalogue.images() {
+            if let Ok(Some(record)) = BuiltImage::load_record(folder, &image.name) {
+                self.built.insert(image.name.clone(), Ok(record));
+            }
+        }
+        self
+    }
+
+    /// The image that the command line or the matrix names for a build.
+    fn named<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
+        let name = self.named.as_ref().or(build.settings.image.as_ref());
+        name.map(String::as_str)
+    }
+
+    /// What is offered of an image by its name, where no compiler of it is asked for.
+    fn offer_of(&self, name: &str, host: Architecture) -> Offer {
+        let own = self.catalogue.get(name).map(Offer::of_description);
+        own.and_then(|mut offers| offers.next())
+            .unwrap_or_else(|| Offer {
+                image: name.to_owned(),
+                target: None,
+                host,
+                architecture: host,
+                gcc: GccVersion::default(),
+                maker: Maker::Driverkit,
+            })
+    }
+
+    /// The offer for a build: of the image that the command line or the matrix names, else of all images.
+    fn choose(&self, build: &Build, wanted: &Wanted<'_>) -> Result<(Offer, String), String> {
+        let Some(name) = self.named(build) else {
+            let (offer, reason) =
+                image::choose(&self.offers, wanted).map_err(|error| error.to_string())?;
+            return Ok((offer.clone(), reason.to_string()));
+        };
+        if let Some(own) = self.catalogue.get(name) {
+            let offers: Vec<Offer> = Offer::of_description(own).collect();
+            let (offer, reason) =
+                image::choose(&offers, wanted).map_err(|error| format!("{name}: {error}"))?;
+            return Ok((offer.clone(), reason.to_string()));
+        }
+        // As driverkit does: the wanted compiler must be in it.
+        let foreign = Offer {
+            image: name.to_owned(),
+            target: None,
+            host: wanted.host,
+            architecture: wanted.host,
+            gcc: wanted.gcc.with_three_numbers(),
+            maker: Maker::Driverkit,
+        };
+        let (offer, _) = image::choose([&foreign], wanted).map_err(|error| {
+            format!("image {name} is none of images/, and others compile for their own architecture only: {error}")
+        })?;
+        Ok((offer.clone(), "in the image that is named".to_owned()))
+    }
+}
+
+/// Chooses toolchains for builds.
+pub(crate) struct ToolchainChooser {
+    engine: Arc<Engine>,
+    toolchains: Toolchains,
+    /// The foreign images that are being pulled, by name.
+    pulls: SingleFlight<String, Sha256, Halt>,
+}
+
+impl ToolchainChooser {
+    /// Chooses among `toolchains`.
+    pub(crate) fn new(engine: Arc<Engine>, toolchains: Toolchains) -> Self {
+        Self {
+            engine,
+            toolchains,
+            pulls: SingleFlight::default(),
+        }
+    }
+
+    /// What there is to choose from.
+    pub(crate) fn toolchains(&self) -> &Toolchains {
+        &self.toolchains
+    }
+
+    /// The image that the command line or the matrix names for a build.
+    pub(crate) fn image_of<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
+        match &self.toolchains {
+            Toolchains::Images(images) => images.named(build),
+            Toolchains::Host { .. } => None,
+        }
+    }
+
+    /// Chooses for one build: the compiler that the matrix demands, else the kernel's own (`own_gcc`, where its tree
+    /// or configuration names it), else driverkit's table; of what the images have, that version or, unless it is
+    /// demanded, the nearest lower one. An image of others that was never used is pulled, to know what it is.
+    pub(crate) async fn choose(
+        &self,
+        build: &Build,
+        own_gcc: Option<&str>,
+        mode: Mode,
+    ) -> Result<ChosenToolchain, Halt> {
+        let (gcc_wanted, why) = wanted_gcc(build, own_gcc);
+        let version: GccVersion = gcc_wanted
+            .parse()
+            .map_err(|error| failed(format!("{error}")))?;
+        let wanted = Wanted {
+            gcc: &version,
+            is_demanded: build.settings.gcc.is_some(),
+            target: &build.kernel.target,
+            architecture: build.kernel.architecture,
+            host: self.engine.host,
+        };
+        let (offer, reason) = match &self.toolchains {
+            Toolchains::Images(images) => images.choose(build, &wanted).map_err(failed)?,
+            Toolchains::Host { compilers, .. } => of_host(compilers, &wanted).map_err(failed)?,
+        };
+        let toolchain = self.of_offer(&offer, mode).await?;
+        let gcc_used = offer.gcc.to_string();
+        Ok(ChosenToolchain {
+            compilers: match &offer.maker {
+                Maker::Own { compiler, .. } => Compilers::new(
+                    &compiler.command,
+                    &compiler.cross_prefix,
+                    build.kernel.architecture,
+                    self.engine.host,
+                ),
+                Maker::Driverkit => Compilers::new(
+                    &format!("/usr/bin/gcc-{gcc_used}"),
+                    "",
+                    build.kernel.architecture,
+                    self.engine.host,
+                ),
+            },
+            report: ToolchainReport {
+                image: offer.image,
+                image_sha256: toolchain.identity(),
+                gcc_wanted,
+                gcc_used,
+                reason: format!("{why}, {reason}"),
+            },
+            toolchain,
+        })
+    }
+
+    /// The toolchain of an offer, with its identity.
+    async fn of_offer(&self, offer: &Offer, mode: Mode) -> Result<Toolchain, Halt> {
+        let images = match &self.toolchains {
+            Toolchains::Host { identity, .. } => {
+                return Ok(Toolchain::Host {
+                    identity: *identity,
+                });
+            }
+            Toolchains::Images(images) => images,
+        };
+        if let Maker::Own { name, .. } = &offer.maker {
+            return match images.built.get(name) {
+                Some(Ok(built)) => Ok(Toolchain::Image {
+                    name: offer.image.clone(),
+                    identity: built.identity(),
+                    archive: Some(built.archive.clone()),
+                }),
+                Some(Err(reason)) => Err(failed(reason.clone())),
+                None => Err(failed(format!(
+                    "builder image {name} is not built; run `driverkit-matrix images build {name}`"
+                ))),
+            };
+        }
+        let identity = if let Some(known) = images.foreign.identity(&offer.image) {
+            known
+        } else {
+            self.engine.may_begin(mode)?;
+            let pulled = || self.pull(images, &offer.image);
+            self.pulls.run(offer.image.clone(), pulled).await?
+        };
+        Ok(Toolchain::Image {
+            name: offer.image.clone(),
+            identity,
+            archive: None,
+        })
+    }
+
+    /// An image by its name, for a job that no compiler has a part in.
+    pub(crate) async fn named_image(&self, name: &str, mode: Mode) -> Result<Toolchain, Halt> {
+        let Toolchains::Images(images) = &self.toolchains else {
+            return Err(failed(format!("executor `local` has no image {name}")));
+        };
+        self.of_offer(&images.offer_of(name, self.engine.host), mode)
+            .await
+    }
+
+    async fn pull(&self, images: &BuilderImages, name: &str) -> Result<Sha256, Halt> {
+        let executor = self.engine.jobs.executor()?;
+        let pulled = executor.pull(name, false).await;
+        let identity =
+            pulled.map_err(|error| self.engine.jobs.executor_failure(&error, Phase::Toolchain))?;
+        let kept = images.foreign.keep_identity(name, identity);
+        kept.map_err(|error| {
+            Failure::new(
+                FailureClass::Infrastructure,
+                Phase::Toolchain,
+                error.to_string(),
+            )
+        })?;
+        Ok(identity)
+    }
+
+    /// What drivers are configured with: no compiler has a part in it, so it is the same for all kernels, namely
+    /// the first image that is built, or where none is, the first of others.
+    pub(crate) async fn for_configuring(&self, mode: Mode) -> Result<Toolchain, Halt> {
+        let images = match &self.toolchains {
+            Toolchains::Images(images) => images,
+            Toolchains::Host { identity, .. } => {
+                return Ok(Toolchain::Host {
+                    identity: *identity,
+                });
+            }
+        };
+        let is_usable = |offer: &&Offer| {
+            offer.host == self.engine.host
+                && match &offer.maker {
+                    Maker::Own { name, .. } => matches!(images.built.get(name), Some(Ok(_))),
+                    Maker::Driverkit => offer.target.is_none(),
+                }
+        };
+        let own = images
+            .catalogue
+            .images()
+            .iter()
+            .flat_map(Offer::of_description);
+        let own: Vec<Offer> = own.collect();
+        let is_own = |offer: &Offer| matches!(offer.maker, Maker::Own { .. });
+        let found = own.iter().find(is_usable).or_else(|| {
+            images
+                .offers
+                .iter()
+                .filter(|offer| !is_own(offer))
+                .find(is_usable)
+        });
+        let offer = match (found, &images.named) {
+            (Some(offer), _) => offer.clone(),
+            (None, Some(name)) => images.offer_of(name, self.engine.host),
+            (None, None) => {
+                let message = "no builder image is built; run `driverkit-matrix images build`";
+                return Err(Failure::new(FailureClass::Image, Phase::Configure, message).into());
+            }
+        };
+        self.of_offer(&offer, mode).await
+    }
+}
+
+impl Toolchains {
+    fn built(&self) -> impl Iterator<Item = &BuiltImage> {
+        let images = match self {
+            Self::Images(images) => Some(images),
+            Self::Host { .. } => None,
+        };
+        let built = images.into_iter().flat_map(|images| images.built.values());
+        built.filter_map(|image| image.as_ref().ok())
+    }
+
+    /// The C library of a toolchain, where that is known: of an image that was built here.
+    pub(crate) fn libc(&self, toolchain: Sha256) -> Option<(u32, u32)> {
+        let mut built = self.built();
+        built.find(|image| image.identity() == toolchain)?.libc()
+    }
+
+    /// The image whose parts can run programs of `machine` on `host`: that with the newest C library.
+    pub(crate) fn runtime(&self, machine: Architecture, host: Architecture) -> Option<BuiltImage> {
+        let is_able = |image: &&BuiltImage| {
+            (machine == host || image.has_emulator()) && image.archive.is_file()
+        };
+        let able = self.built().filter(is_able);
+        able.max_by_key(|image| image.libc()).cloned()
+    }
+
+    /// The names and identities of all images that are there.
+    pub fn reports(&self) -> Vec<(String, Sha256)> {
+        match self {
+            Self::Images(images) => {
+                let own = images.catalogue.images().iter().filter_map(|image| {
+                    let built = images.built.get(&image.name)?.as_ref().ok()?;
+                    Some((image.docker_name(), built.identity()))
+                });
+                let is_offered = |name: &str| {
+                    images.named.as_deref() == Some(name)
+                        || images.offers.iter().any(|offer| offer.image == name)
+                };
+                let foreign = images.foreign.identities().into_iter();
+                own.chain(foreign.filter(|(name, _)| is_offered(name)))
+                    .collect()
+            }
+            Self::Host { identity, .. } => vec![("host".to_owned(), *identity)],
+        }
+    }
+}
+
+fn failed(message: String) -> Halt {
+    Failure::new(FailureClass::Image, Phase::Toolchain, message).into()
+}
+
+/// The choice among the compilers of this machine, named as Debian names them.
+fn of_host(
+    compilers: &[(Architecture, GccVersion)],
+    wanted: &Wanted<'_>,
+) -> Result<(Offer, String), String> {
+    let offer = |(architecture, gcc): &(Architecture, GccVersion)| {
+        let prefix = if *architecture == wanted.host {
+            String::new()
+        } else {
+            format!("{}-linux-gnu-", architecture.machine())
+        };
+        Offer {
+            image: "host".to_owned(),
+            target: None,
+            host: wanted.host,
+            architecture: *architecture,
+            gcc: gcc.clone(),
+            maker: Maker::Own {
+                name: "host".to_owned(),
+                compiler: image::Compiler {
+                    gcc: gcc.clone(),
+                    architecture: *architecture,
+                    command: format!("{prefix}gcc-{gcc}"),
+                    cross_prefix: prefix,
+                },
+            },
+        }
+    };
+    let offers: Vec<Offer> = compilers.iter().map(offer).collect();
+    match image::choose(&offers, wanted) {
+        Ok((offer, reason)) => Ok((offer.clone(), reason.to_string())),
+        Err(image::NoCompiler::None { architecture, .. }) => Err(format!(
+            "this machine has no gcc for {architecture}; install one, or build the images with `driverkit-matrix images build`"
+        )),
+        Err(error) => Err(error
+            .to_string()
+            .replace("builder image", "compiler of this machine")),
+    }
+}
+
+fn wanted_gcc(build: &Build, own: Option<&str>) -> (String, &'static str) {
+    if let Some(gcc) = &build.settings.gcc {
+        return (gcc.clone(), "the matrix demands it");
+    }
+    if let Some(gcc) = own {
+        return (gcc.to_owned(), "the kernel's own");
+    }
+    let of_table = crate::target::find(&build.kernel.target).map_or_else(
+        || crate::target::default_gcc(&build.kernel.release).into(),
+        |target| target.default_gcc(&build.kernel),
+    );
+    (of_table.into_owned(), "driverkit's table")
+}

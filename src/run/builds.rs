@@ -1,0 +1,277 @@
+//! One build from start to end: kernel, toolchain, driver, checks, artifacts, and the report about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::StepResult;
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::engine::Engine;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::work::Done;
+use crate::event::{ArtifactReport, BuildReport, InputReport, ToolchainReport, TreeReport};
+use crate::failure::{FailureClass, Phase};
+use crate::fs::FileError;
+use crate::plan::{Build, Names};
+use crate::recipe::artifacts::{Artifacts, Ingredients, phase_of};
+use crate::recipe::checks::Checks;
+use crate::recipe::driver::Drivers;
+use crate::recipe::files::Files;
+use crate::recipe::kernel::Kernels;
+use crate::recipe::kernel::packages::{Input, Packages};
+use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
+use crate::run::out_folder::OutFolder;
+use crate::run::placing::Placing;
+
+/// Does builds: the parts of a build, each with what it remembers for all of them.
+pub(crate) struct Builds {
+    engine: Arc<Engine>,
+    toolchains: Arc<ToolchainChooser>,
+    kernels: Arc<Kernels>,
+    drivers: Arc<Drivers>,
+    checks: Checks,
+    artifacts: Artifacts,
+    placing: Placing,
+}
+
+/// What a build's report says of it, as far as it is known.
+#[derive(Default)]
+struct Notes {
+    inputs: Vec<InputReport>,
+    clang_version: Option<String>,
+    toolchain: Option<ToolchainReport>,
+    tree: Option<TreeReport>,
+    driver_sha256: Option<Sha256>,
+    checks: Vec<(String, bool)>,
+    /// The steps that this build brought about.
+    new: Vec<(Phase, Done)>,
+    phases: Vec<(Phase, Duration)>,
+}
+
+impl Builds {
+    /// Builds that are made with `toolchains` and put into `out`. So many packages are unpacked at once.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        toolchains: Toolchains,
+        out: OutFolder,
+        names: Names,
+        unpack_slots: usize,
+    ) -> Self {
+        let files = Arc::new(Files::new(engine.clone()));
+        let packages = Packages::new(engine.clone(), files.clone(), unpack_slots);
+        let packages = Arc::new(packages);
+        let toolchains = Arc::new(ToolchainChooser::new(engine.clone(), toolchains));
+        let kernels = Kernels::new(engine.clone(), files.clone(), packages, toolchains.clone());
+        let kernels = Arc::new(kernels);
+        let drivers = Arc::new(Drivers::new(engine.clone(), files, toolchains.clone()));
+        Self {
+            checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
+            artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
+            placing: Placing::new(engine.clone(), out, names),
+            engine,
+            toolchains,
+            kernels,
+            drivers,
+        }
+    }
+
+    /// What they are done with.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Has everything that a build was made from asked for again where nothing confirms it, since a kept failure is done
+    /// again.
+    pub(crate) fn doubt(&self, build: &Build) {
+        self.kernels.doubt(build);
+        self.drivers.sources().doubt(&build.driver);
+    }
+
+    /// Forgets what is known of drivers' sources.
+    pub(crate) fn forget_sources(&self) {
+        self.drivers.sources().forget();
+    }
+
+    /// Forgets what is known of a build's kernel.
+    pub(crate) fn forget_kernel(&self, build: &Build) {
+        self.kernels.forget(build);
+    }
+
+    /// Writes down what the output folder holds.
+    pub(crate) fn save(&self) -> Result<(), FileError> {
+        self.placing.save()
+    }
+
+    /// Does one build, or in [`Mode::Lookup`] only finds it: then `None` says that something of it has to be done.
+    pub(crate) async fn build(&self, build: &Build, mode: Mode) -> Option<BuildReport> {
+        let started = jiff::Timestamp::now();
+        let mut notes = Notes::default();
+        let ingredients = self.ingredients(build, mode, &mut notes).await;
+        let mut artifacts = Vec::new();
+        for &artifact in build.artifacts.iter() {
+            let done = match &ingredients {
+                Ok(ingredients) => {
+                    self.make_or_restore(artifact, ingredients, mode, &mut notes)
+                        .await
+                }
+                Err(halt) => Err(halt.clone()),
+            };
+            if matches!(done, Err(Halt::Missing)) {
+                return None;
+            }
+            let mut report = self.placing.report(build, artifact, done, mode).await;
+            // Nothing but kept outcomes led to it.
+            report.failure_is_cached |= mode == Mode::Lookup
+                && report
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.class.is_deterministic());
+            artifacts.push(report);
+        }
+        let retries = self.engine.jobs.take_retries(&build.id());
+        if let Some(version) = &notes.clang_version {
+            name_clang(&mut artifacts, version);
+        }
+        Some(BuildReport {
+            artifacts,
+            retries,
+            ..notes.report(build, started)
+        })
+    }
+
+    /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
+    pub(crate) async fn ask_only(&self, build: &Build) {
+        let mut notes = Notes::default();
+        let ingredients = self.ingredients(build, Mode::Lookup, &mut notes).await;
+        if let Ok(ingredients) = ingredients {
+            for &artifact in build.artifacts.iter() {
+                let making = self.make(artifact, &ingredients, Mode::Lookup, &mut notes);
+                // The trace has what is to be known of it.
+                drop(making.await);
+            }
+        }
+    }
+
+    /// Everything that the artifacts of a build are made from.
+    async fn ingredients<'a>(
+        &self,
+        build: &'a Build,
+        mode: Mode,
+        notes: &mut Notes,
+    ) -> Result<Ingredients<'a>, Halt> {
+        let phases = &mut notes.phases;
+        let packages = self.kernels.packages(build, mode, phases).await?;
+        notes.inputs = packages.inputs().iter().map(Input::report).collect();
+        notes.clang_version = packages.clang_version().map(str::to_owned);
+        let toolchain = self
+            .toolchains
+            .choose(build, packages.gcc_version(), mode)
+            .await?;
+        notes.toolchain = Some(toolchain.report.clone());
+        let kernels = &self.kernels;
+        let (kernel, new) = kernels.trees(build, &packages, &toolchain, mode).await?;
+        notes.new.extend(new.map(|done| (Phase::Prepare, done)));
+        notes.tree = Some(kernel.report());
+        let driver = self.drivers.inputs(build, mode).await?;
+        let new = driver.new.iter().cloned();
+        notes.new.extend(new.map(|done| (Phase::Configure, done)));
+        notes.driver_sha256 = Some(driver.source_sha256);
+        let answers = self
+            .checks
+            .answers(build, &kernel, &toolchain, &driver, mode)
+            .await?;
+        let new = answers.new.iter().cloned();
+        notes.new.extend(new.map(|done| (Phase::Check, done)));
+        let checks = answers.configure.iter();
+        let named = checks.map(|(check, passed)| (check.name.clone(), *passed));
+        notes.checks = named.collect();
+        Ok(Ingredients {
+            build,
+            kernel,
+            toolchain,
+            driver,
+            answers,
+        })
+    }
+
+    /// Makes an artifact, or finds it; one whose outcome is there while its content is not is made again.
+    async fn make_or_restore(
+        &self,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+        notes: &mut Notes,
+    ) -> Result<Done, Halt> {
+        let done = self.make(artifact, ingredients, mode, notes).await?;
+        let StepResult::Artifact(facts) = &done.outcome.result else {
+            return Ok(done);
+        };
+        if !done.is_cached {
+            return Ok(done);
+        }
+        let placing = &self.placing;
+        if !placing.is_lost(ingredients, artifact, facts, mode).await? {
+            return Ok(done);
+        }
+        let steps = &self.engine.steps;
+        steps.forget(done.key, mode, Phase::Store).await?;
+        self.make(artifact, ingredients, mode, notes).await
+    }
+
+    async fn make(
+        &self,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+        notes: &mut Notes,
+    ) -> Result<Done, Halt> {
+        let done = self.artifacts.make(artifact, ingredients, mode).await?;
+        if done.is_own {
+            notes.new.push((phase_of(artifact), done.clone()));
+        }
+        Ok(done)
+    }
+}
+
+impl Notes {
+    /// The report, but for its artifacts.
+    fn report(self, build: &Build, started: jiff::Timestamp) -> BuildReport {
+        let mut phases = self.phases;
+        let mut cpu = None;
+        let mut peak_memory_bytes = None;
+        for (phase, done) in &self.new {
+            phases.push((*phase, done.outcome.wall));
+            if let Some(used) = done.outcome.cpu {
+                *cpu.get_or_insert(Duration::ZERO) += used;
+            }
+            peak_memory_bytes = peak_memory_bytes.max(done.outcome.peak_memory_bytes);
+        }
+        BuildReport {
+            inputs: self.inputs,
+            driver_sha256: self.driver_sha256,
+            toolchain: self.toolchain,
+            tree: self.tree,
+            checks: self.checks,
+            phases,
+            cpu,
+            peak_memory_bytes,
+            started,
+            finished: jiff::Timestamp::now(),
+            ..BuildReport::not_run(build)
+        }
+    }
+}
+
+/// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.
+fn name_clang(artifacts: &mut [ArtifactReport], version: &str) {
+    let failures = artifacts
+        .iter_mut()
+        .filter_map(|artifact| artifact.failure.as_mut());
+    for failure in failures.filter(|failure| failure.class == FailureClass::ToolchainMismatch) {
+        let message = format!(
+            "the kernel was built by clang {version}, modules are compiled by gcc: {}",
+            failure.message
+        );
+        failure.message = crate::failure::printable(&message);
+    }
+}

@@ -1,0 +1,102 @@
+//! The files that a plan needs from elsewhere: to say which are missing without a network, and to carry them to a
+//! machine that has none.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::driver::DriverLocation;
+use crate::fetch::{ContentKind, Request};
+use crate::kernel::{Architecture, Kernel};
+use crate::plan::Plan;
+use crate::recipe::files::{request_for, request_for_text};
+use crate::target;
+
+/// A file that a plan needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// How it is fetched.
+    pub request: Request,
+    /// Whether its digest was only noted by an earlier run.
+    pub is_noted: bool,
+    /// What needs it first: a kernel or a driver.
+    pub wanted_by: String,
+}
+
+/// The files that `plan` needs on a building machine of architecture `host`, each once. `text_of` gives the content
+/// of a distribution's list, where it is there already; without it, only the list is known to be needed. Kernels
+/// whose packages nobody can name are passed over.
+pub fn needs(
+    plan: &Plan,
+    host: Architecture,
+    text_of: impl Fn(&Request) -> Option<String>,
+) -> Vec<Need> {
+    let mut seen = HashSet::new();
+    let mut needs = Vec::new();
+    let mut add = |request: Request, is_noted: bool, wanted_by: String| {
+        if seen.insert(request.candidates.clone()) {
+            needs.push(Need {
+                request,
+                is_noted,
+                wanted_by,
+            });
+        }
+    };
+    let mut last: Option<&Arc<Kernel>> = None;
+    for build in &plan.builds {
+        if let DriverLocation::Url(url) = &build.driver.location {
+            let request = Request {
+                candidates: vec![Arc::from(url.as_str())],
+                sha256: None,
+                size_bytes: None,
+                kind: ContentKind::Tarball,
+            };
+            add(request, false, format!("driver {}", build.driver.version));
+        }
+        // Builds of one kernel are neighbours.
+        if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
+            continue;
+        }
+        last = Some(&build.kernel);
+        for (request, is_noted) in of_kernel(&build.kernel, host, &text_of) {
+            // Only the list knows which source that is.
+            let further = match request.kind {
+                ContentKind::Text if text_of(&request).is_none() => {
+                    ", and the kernel source that it names"
+                }
+                _ => "",
+            };
+            add(request, is_noted, format!("{}{further}", build.kernel));
+        }
+    }
+    needs
+}
+
+fn of_kernel(
+    kernel: &Kernel,
+    host: Architecture,
+    text_of: &impl Fn(&Request) -> Option<String>,
+) -> Vec<(Request, bool)> {
+    let Some(target) = target::rules_of(kernel) else {
+        return Vec::new();
+    };
+    let mut requests = Vec::new();
+    let mut kernel = kernel.clone();
+    if kernel.upstream.is_none()
+        && let Some(list) = target.upstream_list(&kernel)
+    {
+        let request = request_for_text(&list, ContentKind::Text);
+        let text = text_of(&request);
+        requests.push((request, false));
+        kernel.upstream = text.and_then(|text| target.read_upstream(&text).ok());
+    }
+    if kernel.config_sha256.is_none()
+        && let Some(published) = target.published_config(&kernel)
+    {
+        let request = request_for_text(&published, ContentKind::Configuration);
+        requests.push((request, false));
+    }
+    let packages = target.header_packages(&kernel, host).unwrap_or_default();
+    let packages = packages.iter();
+    requests.extend(packages.map(|package| (request_for(package), package.is_noted)));
+    requests
+}

@@ -1,0 +1,385 @@
+//! The folder that receives the artifacts, named as the loader asks for them.
+//!
+//! A file that is there and unchanged since it was placed costs one stat; otherwise it is compared by digest, and
+//! replaced from the store when it differs. What was placed is remembered in `.driverkit-matrix/placed.jsonl`
+//! inside the folder, by path, size and modification time.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{HashingWriter, Sha256};
+use crate::fs::{self, FileError};
+use crate::report::STATE_FOLDER;
+use crate::store::Store;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Placed {
+    path: PathBuf,
+    size_bytes: u64,
+    modified_nanoseconds: i128,
+    sha256: Sha256,
+    /// The artifact that this is a further name of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias_of: Option<PathBuf>,
+}
+
+/// What became of a further name of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Linked {
+    /// It is there.
+    There,
+    /// Single files are written, under their own names only.
+    SingleFiles,
+    /// It is the name of the artifact at this path, which stays as it is.
+    TakenBy(PathBuf),
+}
+
+/// An output folder that can be written to, or single files in its place.
+pub struct OutFolder {
+    root: PathBuf,
+    /// Where single artifacts belong, by their paths in a folder; nothing else is written then.
+    exact: Option<HashMap<PathBuf, PathBuf>>,
+    placed: Mutex<HashMap<PathBuf, Placed>>,
+    changed: Mutex<bool>,
+}
+
+impl OutFolder {
+    /// Opens the folder, makes it when missing, and proves that it can be written to.
+    pub fn open(root: &Path) -> Result<Self, FileError> {
+        let state = root.join(STATE_FOLDER);
+        fs::create_folder(&state)?;
+        fs::write(
+            &state.join("README"),
+            "State of driverkit-matrix; the artifacts are beside this folder.\n",
+        )?;
+        let text = std::fs::read_to_string(state.join("placed.jsonl")).unwrap_or_default();
+        // A line that cannot be read only means that its artifact is compared by digest once more.
+        let placed = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Placed>(line).ok())
+            .map(|placed| (placed.path.clone(), placed))
+            .collect();
+        Ok(Self {
+            root: root.to_owned(),
+            exact: None,
+            placed: Mutex::new(placed),
+            changed: Mutex::new(false),
+        })
+    }
+
+    /// Single files in the place of a folder: each artifact, by its path in a folder, at an absolute path of its own.
+    /// Nothing is written beside them.
+    pub fn of_files(files: HashMap<PathBuf, PathBuf>) -> Self {
+        Self {
+            root: PathBuf::new(),
+            exact: Some(files),
+            placed: Mutex::default(),
+            changed: Mutex::new(false),
+        }
+    }
+
+    /// Where the artifact at `path` (relative) belongs; nowhere when it is none of the single files.
+    fn full_path(&self, path: &Path) -> Option<PathBuf> {
+        match &self.exact {
+            Some(files) => files.get(path).cloned(),
+            None => Some(self.root.join(path)),
+        }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
+    pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
+        let Some(full) = self.full_path(path) else {
+            return Ok(true);
+        };
+        let metadata = match std::fs::symlink_metadata(&full) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == size_bytes => metadata,
+            _ => return Ok(false),
+        };
+        let now = Placed {
+            path: path.to_owned(),
+            size_bytes,
+            modified_nanoseconds: modified_nanoseconds(&metadata),
+            sha256,
+            alias_of: None,
+        };
+        if lock(&self.placed).get(path) == Some(&now) {
+            return Ok(true);
+        }
+        let file = std::fs::File::open(&full).map_err(FileError::of("read", &full))?;
+        let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
+        if found == sha256 {
+            self.remember(now);
+        }
+        Ok(found == sha256)
+    }
+
+    /// Puts the file with this digest from the store to `path` (relative), unless it is there. Returns whether it
+    /// had to be written.
+    pub fn place(
+        &self,
+        store: &Store,
+        path: &Path,
+        sha256: Sha256,
+        size_bytes: u64,
+    ) -> Result<bool, FileError> {
+        if self.has(path, sha256, size_bytes)? {
+            return Ok(false);
+        }
+        let Some(full) = self.full_path(path) else {
+            return Ok(false);
+        };
+        let blob = store.blob_path(sha256);
+        let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
+        let mut writer = HashingWriter::new(fs::PendingFile::create(&full)?);
+        std::io::copy(&mut source, &mut writer).map_err(FileError::of("write", &full))?;
+        let (written, _, pending) = writer.finish();
+        if written != sha256 {
+            let error = std::io::Error::other(format!("its content has digest {written}"));
+            return Err(FileError::of("read", blob)(error));
+        }
+        pending.keep()?;
+        let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
+        self.remember(Placed {
+            path: path.to_owned(),
+            size_bytes: metadata.len(),
+            modified_nanoseconds: modified_nanoseconds(&metadata),
+            sha256,
+            alias_of: None,
+        });
+        Ok(true)
+    }
+
+    /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a copy to a
+    /// bucket holds both. A name that another artifact has stays that artifact's, unless it is one of `rivals`, which
+    /// the plan decided against.
+    pub(crate) fn link(
+        &self,
+        path: &Path,
+        alias: &Path,
+        rivals: &[PathBuf],
+    ) -> Result<Linked, FileError> {
+        if self.exact.is_some() {
+            return Ok(Linked::SingleFiles);
+        }
+        let (from, to) = (self.root.join(path), self.root.join(alias));
+        let file_of = |path: &Path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let is_there = file_of(&to).is_some_and(|file| file_of(&from) == Some(file));
+        if !is_there {
+            if let Some(holder) = self.holder(path, alias)?
+                && !rivals.contains(&holder)
+            {
+                return Ok(Linked::TakenBy(holder));
+            }
+            let mut temporary = to.clone();
+            temporary.set_file_name(format!(
+                "{}{}",
+                fs::TEMPORARY_PREFIX,
+                to.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            // What a killed run left.
+            fs::remove_file(&temporary)?;
+            fs::link_or_copy(&from, &temporary)?;
+            fs::rename(&temporary, &to)?;
+        }
+        let own = lock(&self.placed).get(path).cloned();
+        if let Some(own) = own {
+            let named = Placed {
+                path: alias.to_owned(),
+                alias_of: Some(path.to_owned()),
+                ..own
+            };
+            if lock(&self.placed).get(alias) != Some(&named) {
+                self.remember(named);
+            }
+        }
+        Ok(Linked::There)
+    }
+
+    /// The artifact other than `path` that has the name `alias`.
+    fn holder(&self, path: &Path, alias: &Path) -> Result<Option<PathBuf>, FileError> {
+        let full = self.root.join(alias);
+        let Ok(file) = std::fs::File::open(&full) else {
+            return Ok(None);
+        };
+        let known = lock(&self.placed).get(alias).cloned();
+        let holder = if let Some(placed) = known {
+            Some(placed.alias_of.unwrap_or(placed.path))
+        } else {
+            // Names that earlier versions gave are not written down.
+            let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
+            let placed = lock(&self.placed);
+            let mut others = placed.values().filter(|one| one.sha256 == digest);
+            others.find_map(|one| one.alias_of.is_none().then(|| one.path.clone()))
+        };
+        Ok(holder.filter(|holder| holder != path))
+    }
+
+    /// Puts the log with this digest from the store to `path` (relative); where single files are written, the log
+    /// stays in the store. Returns where it is: relative to the folder, or its path in the store.
+    pub fn place_log(
+        &self,
+        store: &Store,
+        path: &Path,
+        log: Option<Sha256>,
+        is_cached: bool,
+    ) -> Option<PathBuf> {
+        if self.exact.is_some() {
+            return Some(store.blob_path(log?)).filter(|path| path.exists());
+        }
+        if is_cached && self.root.join(path).exists() {
+            return Some(path.to_owned());
+        }
+        let log = log?;
+        let size_bytes = std::fs::metadata(store.blob_path(log)).ok()?.len();
+        self.place(store, path, log, size_bytes).ok()?;
+        Some(path.to_owned())
+    }
+
+    fn remember(&self, placed: Placed) {
+        if self.exact.is_some() {
+            return;
+        }
+        lock(&self.placed).insert(placed.path.clone(), placed);
+        *lock(&self.changed) = true;
+    }
+
+    /// Writes down what was placed, for the next run.
+    pub fn save(&self) -> Result<(), FileError> {
+        if !*lock(&self.changed) {
+            return Ok(());
+        }
+        let placed = lock(&self.placed);
+        let mut lines: Vec<&Placed> = placed.values().collect();
+        lines.sort_by(|left, right| left.path.cmp(&right.path));
+        let path = self.root.join(STATE_FOLDER).join("placed.jsonl");
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, line)
+                .map_err(std::io::Error::from)
+                .and_then(|()| text.write_all(b"\n"))
+                .map_err(FileError::of("write", &path))?;
+        }
+        fs::write(&path, text)
+    }
+}
+
+fn modified_nanoseconds(metadata: &std::fs::Metadata) -> i128 {
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders() -> (tempfile::TempDir, Store, OutFolder, Sha256) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), "run").unwrap();
+        let out = OutFolder::open(&folder.path().join("out")).unwrap();
+        let (digest, _) = store.put_blob("module".as_bytes()).unwrap();
+        (folder, store, out, digest)
+    }
+
+    #[test]
+    fn placed_once_and_replaced_when_changed() {
+        let (folder, store, out, digest) = folders();
+        let path = Path::new("v/x86_64/falco.ko");
+        assert!(out.place(&store, path, digest, 6).unwrap());
+        assert!(!out.place(&store, path, digest, 6).unwrap());
+        out.save().unwrap();
+        let full = folder.path().join("out").join(path);
+        fs::write(&full, "m0dule").unwrap();
+        let again = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(!again.has(path, digest, 6).unwrap());
+        assert!(again.place(&store, path, digest, 6).unwrap());
+        assert_eq!(fs::read(&full).unwrap(), b"module");
+    }
+
+    #[test]
+    fn a_folder_that_lost_its_state_is_compared_by_content() {
+        let (folder, store, out, digest) = folders();
+        let path = Path::new("falco.ko");
+        out.place(&store, path, digest, 6).unwrap();
+        let again = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(again.has(path, digest, 6).unwrap());
+    }
+
+    #[test]
+    fn single_files_are_written_and_nothing_beside_them() {
+        let (folder, store, _, digest) = folders();
+        let output = folder.path().join("new/falco.ko");
+        let path = Path::new("v/x86_64/falco.ko");
+        let out = OutFolder::of_files(HashMap::from([(path.to_owned(), output.clone())]));
+        assert!(!out.has(path, digest, 6).unwrap());
+        assert!(out.place(&store, path, digest, 6).unwrap());
+        assert!(out.has(path, digest, 6).unwrap());
+        assert_eq!(
+            out.link(path, Path::new("other.ko"), &[]).unwrap(),
+            Linked::SingleFiles
+        );
+        let log = out.place_log(&store, Path::new("log"), Some(digest), false);
+        assert_eq!(log, Some(store.blob_path(digest)));
+        out.save().unwrap();
+        assert_eq!(fs::read(&output).unwrap(), b"module");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("new"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn alias_is_the_same_file_and_never_replaces_another_artifact() {
+        let (folder, store, out, digest) = folders();
+        let [a, b, c] = ["a.ko", "b.ko", "c.ko"].map(Path::new);
+        out.place(&store, a, digest, 6).unwrap();
+        for _ in 0..2 {
+            assert_eq!(out.link(a, b, &[]).unwrap(), Linked::There);
+        }
+        let (other, size_bytes) = store.put_blob("another".as_bytes()).unwrap();
+        out.place(&store, c, other, size_bytes).unwrap();
+        assert_eq!(out.link(a, c, &[]).unwrap(), Linked::TakenBy(c.to_owned()));
+        assert_eq!(out.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+        out.save().unwrap();
+        let content = |name: &str| fs::read(&folder.path().join("out").join(name)).unwrap();
+        assert_eq!(content("c.ko"), b"another");
+        assert_eq!(content("b.ko"), b"module");
+
+        // The next run knows whose name it is, and one without the state finds out by the content.
+        let next = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert_eq!(next.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+        fs::remove_file(&folder.path().join("out/.driverkit-matrix/placed.jsonl")).unwrap();
+        let bare = OutFolder::open(&folder.path().join("out")).unwrap();
+        assert!(bare.has(a, digest, 6).unwrap() && bare.has(c, other, size_bytes).unwrap());
+        assert_eq!(bare.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
+
+        // What the plan decided against gives way, and an artifact takes its own name back.
+        assert_eq!(next.link(c, b, &[a.to_owned()]).unwrap(), Linked::There);
+        assert_eq!(content("b.ko"), b"another");
+        assert!(next.place(&store, b, digest, 6).unwrap());
+        assert_eq!(
+            next.link(c, b, &[a.to_owned()]).unwrap(),
+            Linked::TakenBy(b.to_owned())
+        );
+        assert_eq!(content("b.ko"), b"module");
+    }
+}

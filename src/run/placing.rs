@@ -1,0 +1,247 @@
+//! Putting what a step gave to where the loader asks for it, and saying so in a report.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cache::{ArtifactFacts, StepResult};
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::engine::Engine;
+use crate::engine::halt::{Failed, Halt, Mode};
+use crate::engine::work::{Done, unexpected};
+use crate::event::ArtifactReport;
+use crate::failure::{Phase, Status};
+use crate::fs::{self, FileError, blocking};
+use crate::kernel::Kernel;
+use crate::plan::{Build, BuildId, Names};
+use crate::recipe::artifacts::{Ingredients, phase_of};
+use crate::report::log_path;
+use crate::run::out_folder::{Linked, OutFolder};
+use crate::verify;
+
+/// The further names of an artifact.
+#[derive(Default)]
+struct FurtherNames {
+    /// Those that it has.
+    aliases: Vec<PathBuf>,
+    /// The build whose artifact has the name by which the loader would ask for this one.
+    name_taken_by: Option<BuildId>,
+}
+
+/// Puts what builds gave into the output folder.
+#[derive(Clone)]
+pub(crate) struct Placing {
+    engine: Arc<Engine>,
+    out: Arc<OutFolder>,
+    /// The names by which the loader asks for kernels that lists name otherwise.
+    names: Arc<Names>,
+}
+
+impl Placing {
+    pub(crate) fn new(engine: Arc<Engine>, out: OutFolder, names: Names) -> Self {
+        Self {
+            engine,
+            out: Arc::new(out),
+            names: Arc::new(names),
+        }
+    }
+
+    /// Writes down what the output folder holds.
+    pub(crate) fn save(&self) -> Result<(), FileError> {
+        self.out.save()
+    }
+
+    /// Whether an artifact of an earlier run cannot be used: neither the output folder nor the store has its content, or
+    /// it is a module of another kernel, whatever led to that.
+    pub(crate) async fn is_lost(
+        &self,
+        ingredients: &Ingredients<'_>,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+        mode: Mode,
+    ) -> Result<bool, Halt> {
+        let kernel = ingredients.kernel.clone();
+        let vermagic = facts.vermagic.as_deref().unwrap_or_default();
+        if artifact == Artifact::Module
+            && vermagic.split_whitespace().next() != Some(&kernel.inspection.facts.uts_release)
+        {
+            return Ok(true);
+        }
+        let (out, store) = (self.out.clone(), self.engine.store.clone());
+        let path = ingredients.build.artifact_path(artifact);
+        let (sha256, size_bytes) = (facts.sha256, facts.size_bytes);
+        let driver = ingredients.driver.facts.clone();
+        let architecture = ingredients.build.kernel.architecture;
+        let is_lost = move || {
+            if out.has(&path, sha256, size_bytes)? {
+                return Ok(false);
+            }
+            if !store.has_whole_blob(sha256)? {
+                return Ok(true);
+            }
+            if artifact != Artifact::Module {
+                return Ok(false);
+            }
+            // It is about to be published; the tree may be cleaned away, so its symbols are not compared again.
+            let bytes = fs::read(&store.blob_path(sha256))?;
+            let expected = verify::ExpectedModule {
+                name: &driver.module_name,
+                architecture,
+                tree: &kernel.inspection.facts,
+                symvers: None,
+            };
+            Ok(verify::verify_module(&bytes, &expected).is_err())
+        };
+        mode.blocking(is_lost)
+            .await
+            .map_err(self.engine.stored(Phase::Store))
+    }
+
+    /// The report of an artifact whose step has an outcome, or could not have one. What belongs into the output folder is
+    /// there then.
+    pub(crate) async fn report(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        done: Result<Done, Halt>,
+        mode: Mode,
+    ) -> ArtifactReport {
+        if mode == Mode::Lookup {
+            return self.report_now(build, artifact, done);
+        }
+        let (placing, build) = (self.clone(), build.clone());
+        blocking(move || placing.report_now(&build, artifact, done)).await
+    }
+
+    fn report_now(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        done: Result<Done, Halt>,
+    ) -> ArtifactReport {
+        match done {
+            Ok(done) => self.finished(build, artifact, &done),
+            Err(halt) => self.halted(build, artifact, None, halt),
+        }
+    }
+
+    fn finished(&self, build: &Build, artifact: Artifact, done: &Done) -> ArtifactReport {
+        let facts = match done.result() {
+            Ok(StepResult::Artifact(facts)) => facts,
+            Ok(other) => {
+                let halt = unexpected(other, phase_of(artifact));
+                return self.halted(build, artifact, Some(done.key), halt);
+            }
+            Err(halt) => return self.halted(build, artifact, Some(done.key), halt),
+        };
+        match self.place(build, artifact, facts) {
+            Ok(FurtherNames {
+                aliases,
+                name_taken_by,
+            }) => ArtifactReport {
+                status: if done.is_cached {
+                    Status::Cached
+                } else {
+                    Status::Built
+                },
+                key: Some(done.key),
+                log: self.place_log(build, artifact, done.outcome.log, done.is_cached),
+                sha256: Some(facts.sha256),
+                size_bytes: Some(facts.size_bytes),
+                vermagic: facts.vermagic.clone(),
+                srcversion: facts.srcversion.clone(),
+                aliases,
+                name_taken_by,
+                path: Some(build.artifact_path(artifact)),
+                ..ArtifactReport::not_run(artifact)
+            },
+            Err(error) => {
+                let halt = self.engine.steps.storage_failure(&error, Phase::Store);
+                self.halted(build, artifact, Some(done.key), halt)
+            }
+        }
+    }
+
+    fn place(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+    ) -> Result<FurtherNames, FileError> {
+        let path = build.artifact_path(artifact);
+        self.out
+            .place(&self.engine.store, &path, facts.sha256, facts.size_bytes)?;
+        let Some(alias) = self.names.alias(&build.kernel) else {
+            return Ok(FurtherNames::default());
+        };
+        if let Some(kernel) = &alias.taken_by {
+            return Ok(FurtherNames {
+                name_taken_by: Some(BuildId::of(&build.driver.version, kernel)),
+                ..FurtherNames::default()
+            });
+        }
+        let of_rival = |kernel: &Arc<Kernel>| {
+            let kernel = Arc::clone(kernel);
+            let rival = Build {
+                kernel,
+                ..build.clone()
+            };
+            rival.artifact_path(artifact)
+        };
+        let rivals: Vec<PathBuf> = alias.rivals.iter().map(of_rival).collect();
+        let alias = build.path_for(&alias.name, artifact);
+        Ok(match self.out.link(&path, &alias, &rivals)? {
+            Linked::There => FurtherNames {
+                aliases: vec![alias],
+                ..FurtherNames::default()
+            },
+            Linked::SingleFiles => FurtherNames::default(),
+            Linked::TakenBy(other) => FurtherNames {
+                name_taken_by: BuildId::of_artifact(&other, &build.driver.module_name),
+                ..FurtherNames::default()
+            },
+        })
+    }
+
+    /// Puts the log beside the artifacts. One that cannot be had does not fail a build.
+    fn place_log(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        log: Option<Sha256>,
+        is_cached: bool,
+    ) -> Option<PathBuf> {
+        let path = log_path(&build.artifact_path(artifact));
+        self.out
+            .place_log(&self.engine.store, &path, log, is_cached)
+    }
+
+    fn halted(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        key: Option<Sha256>,
+        halt: Halt,
+    ) -> ArtifactReport {
+        let failed = match halt {
+            Halt::Failed(failed) => *failed,
+            Halt::Missing | Halt::NotRun => {
+                return ArtifactReport::not_run(artifact);
+            }
+        };
+        let Failed {
+            failure,
+            log,
+            is_cached,
+            ..
+        } = failed;
+        ArtifactReport {
+            status: failure.class.status(),
+            failure_is_cached: is_cached,
+            key,
+            log: self.place_log(build, artifact, log, false),
+            failure: Some(failure),
+            ..ArtifactReport::not_run(artifact)
+        }
+    }
+}
