@@ -19,7 +19,7 @@ pub struct DriverVersion(Arc<str>);
 /// Why a text is no driver version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "driver version `{0}` cannot name a folder: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash"
+    "driver version `{0}` cannot name a directory: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash"
 )]
 pub struct ParseDriverVersionError(String);
 

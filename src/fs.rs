@@ -106,7 +106,7 @@ pub fn read_to_string(path: &Path) -> Result<String, FileError> {
 
 /// Makes a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(FileError::of("create folder", path))
+    fs::create_dir_all(path).map_err(FileError::of("create directory", path))
 }
 
 /// A file under its temporary name, in the folder where it will be kept; gone when dropped.
@@ -267,7 +267,7 @@ impl AppendFile {
 pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(FileError::of("sync folder", path))
+        .map_err(FileError::of("sync directory", path))
 }
 
 /// Removes a folder and everything in it, also where parts of it are read-only; a folder that is not there is

@@ -87,7 +87,7 @@ impl Store {
         tempfile::Builder::new()
             .prefix("work-")
             .tempdir_in(&self.temporary)
-            .map_err(FileError::of("create folder in", &self.temporary))
+            .map_err(FileError::of("create a directory in", &self.temporary))
     }
 
     /// Where the file with this digest is, if it is there.
@@ -229,11 +229,11 @@ struct Dead {
 fn dead(all: &Path) -> Result<Vec<Dead>, FileError> {
     let entries = match std::fs::read_dir(all) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(FileError::of("read folder", all))?,
+        entries => entries.map_err(FileError::of("read directory", all))?,
     };
     let mut found = Vec::new();
     for entry in entries {
-        let folder = entry.map_err(FileError::of("read folder", all))?.path();
+        let folder = entry.map_err(FileError::of("read directory", all))?.path();
         if folder.extension().is_some() {
             continue;
         }

@@ -232,7 +232,7 @@ impl<'de> Visitor<'de> for RawVisitor {
         let mut entries: Vec<(Spanned<Raw>, Spanned<Raw>)> = Vec::new();
         while let Some(key) = access.next_key::<Spanned<Raw>>()? {
             if !matches!(key.value, Raw::Text(_) | Raw::Plain) {
-                return Err(A::Error::custom("a key that is no text"));
+                return Err(A::Error::custom("a key that is not a string"));
             }
             let value = access.next_value()?;
             entries.push((key, value));

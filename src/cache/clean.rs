@@ -245,10 +245,14 @@ fn outcomes(root: &Path) -> Result<Vec<(Entry, Outcome)>, FileError> {
 pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     match std::fs::read_dir(folder) {
         Ok(entries) => entries
-            .map(|entry| Ok(entry.map_err(FileError::of("read folder", folder))?.path()))
+            .map(|entry| {
+                Ok(entry
+                    .map_err(FileError::of("read directory", folder))?
+                    .path())
+            })
             .collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(FileError::of("read folder", folder)(error)),
+        Err(error) => Err(FileError::of("read directory", folder)(error)),
     }
 }
 
@@ -271,12 +275,14 @@ fn walk(
 ) -> Result<impl Iterator<Item = Result<(PathBuf, Metadata), FileError>>, FileError> {
     let there = folder
         .try_exists()
-        .map_err(FileError::of("read folder", folder))?;
+        .map_err(FileError::of("read directory", folder))?;
     let entries = there.then(|| walkdir::WalkDir::new(folder).into_iter());
     let failed = move |error: walkdir::Error| {
         let path = error.path().unwrap_or(folder).to_owned();
         let cause = error.into_io_error();
-        FileError::of("read folder", path)(cause.unwrap_or_else(|| std::io::Error::other("loop")))
+        FileError::of("read directory", path)(
+            cause.unwrap_or_else(|| std::io::Error::other("loop")),
+        )
     };
     Ok(entries.into_iter().flatten().filter_map(move |entry| {
         let read = |entry: walkdir::DirEntry| Ok((entry.metadata()?, entry.into_path()));

@@ -207,7 +207,7 @@ pub(super) fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> 
 fn places(candidates: &[Arc<str>]) -> String {
     match candidates {
         [first, others @ ..] if others.len() > SHOWN => format!(
-            "{first} or one of {} other addresses, which `kernels --headers` lists",
+            "{first} or one of {} other URLs, which `kernels --headers` lists",
             others.len()
         ),
         all => all.join(" or "),

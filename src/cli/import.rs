@@ -198,7 +198,7 @@ fn list_of(text: &str) -> Result<(Architecture, PathBuf), CliError> {
     };
     let path = PathBuf::from(path);
     if !path.is_file() {
-        return Err(CliError::input(format!("{} is no file", path.display())));
+        return Err(CliError::input(format!("{} is not a file", path.display())));
     }
     match architecture {
         Some(architecture) => Ok((architecture, path)),

@@ -127,7 +127,7 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
                 .and_then(|()| target.header_packages(&kernel, Architecture::of_host()));
             match checked {
                 Ok(_) => kernels.push(kernel),
-                Err(wrong) => reason = format!(", and its addresses cannot be computed: {wrong}"),
+                Err(wrong) => reason = format!(", and its URLs cannot be computed: {wrong}"),
             }
         }
     }

@@ -332,7 +332,8 @@ fn default_cache() -> Result<PathBuf, CliError> {
         .or_else(|| Some(folder("HOME")?.join(".cache")))
         .map(|folder| folder.join("driverkit-matrix"))
         .ok_or_else(|| CliError::Input {
-            message: "no folder for the cache: neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+            message: "no directory for the cache: neither XDG_CACHE_HOME nor HOME is set"
+                .to_owned(),
             help: Some("name one with --cache DIR".to_owned()),
         })
 }
@@ -344,7 +345,7 @@ fn parse_mirror(text: &str) -> Result<(String, String), String> {
     if name.is_empty() || name.contains("://") {
         return Err(expected.to_owned());
     }
-    url::Url::parse(url).map_err(|error| format!("`{url}` is no address: {error}"))?;
+    url::Url::parse(url).map_err(|error| format!("`{url}` is not a valid URL: {error}"))?;
     let name = name.to_lowercase();
     if !sources::mirror_names().any(|known| known == name) {
         let names: Vec<&str> = sources::mirror_names().collect();

@@ -121,9 +121,9 @@ pub(super) fn up_to_date_lock(
     let (file, labels) = (path.display(), labels.join(", "));
     if is_locked {
         let message = if is_new {
-            format!("{file} is missing, and --locked forbids to make it")
+            format!("{file} does not exist, and --locked prevents creating it")
         } else {
-            format!("{file} is stale for {labels}, and --locked forbids to refresh it")
+            format!("{file} is stale for {labels}, and --locked prevents updating it")
         };
         return Err(CliError::Input {
             message,

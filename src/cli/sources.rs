@@ -277,7 +277,7 @@ fn default_files() -> Result<Vec<PathBuf>, CliError> {
     files.sort();
     if files.is_empty() {
         return Err(CliError::Input {
-            message: "no matrix: matrices/*.toml matches no file in this folder".to_owned(),
+            message: "no matrix: matrices/*.toml matches no file in this directory".to_owned(),
             help: Some("name a matrix file".to_owned()),
         });
     }

@@ -250,7 +250,7 @@ mod tests {
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": 1, "target": "debian", "headers": ["a\nb"]}),
-                "no address",
+                "not a URL",
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": 1, "target": "minikube", "kernelconfigdata": "%"}),

@@ -35,7 +35,7 @@ pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, DiscoverError> 
     let head = text.trim_start();
     if head.starts_with('<') {
         return Err(wrong(
-            "it is a web page (HTML or XML): give the address of the file itself".to_owned(),
+            "it is a web page (HTML or XML): give the URL of the file itself".to_owned(),
         ));
     }
     if head.is_empty() {

@@ -97,7 +97,7 @@ fn unused_keys(files: &[TreeFile]) -> Vec<String> {
             _ => "a [driver] table",
         };
         format!(
-            "`{key}` is not taken from files of a source, {instead} of the matrix say it: {}",
+            "`{key}` is not supported in files of a source: {instead} of the matrix say it: {}",
             shortened(paths)
         )
     };

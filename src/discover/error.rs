@@ -15,7 +15,7 @@ pub enum DiscoverError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A list is not in the format that it should be.
-    #[error("{name} is no kernel list: {message}")]
+    #[error("{name} is not a kernel list: {message}")]
     Format {
         /// The list.
         name: String,

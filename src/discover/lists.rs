@@ -69,7 +69,7 @@ fn package(url: Cow<'_, str>) -> Result<Package, String> {
             .chars()
             .any(|character| character.is_control() || character == ' ')
     {
-        return Err(format!("{url:?} is no address"));
+        return Err(format!("{url:?} is not a URL"));
     }
     Ok(Package::at(url))
 }

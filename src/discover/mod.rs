@@ -144,7 +144,7 @@ async fn ask(
             let place_ref = place.get_ref();
             if place_ref.is_remote() {
                 return Err(DiscoverError::Unsupported {
-                    message: "a folder of YAML files is read from this machine only".to_owned(),
+                    message: "a directory of YAML files is read from this machine only".to_owned(),
                 });
             }
             driverkit::read(&place_ref.path(), outputs.as_deref())

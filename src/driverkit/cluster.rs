@@ -26,8 +26,9 @@ impl PodRequest {
         let pods = Self {
             namespace: reader.parsed("namespace", |text| check_cluster_name(text, false)),
             run_as_user: reader.parsed("run-as-user", |text| {
-                text.parse()
-                    .map_err(|_| format!("`{text}` is no user id; write a number such as 65534"))
+                text.parse().map_err(|_| {
+                    format!("`{text}` is not a user ID: expected a number such as 65534")
+                })
             }),
             image_pull_secret: reader
                 .parsed("image-pull-secret", |text| check_cluster_name(text, true)),
@@ -111,7 +112,7 @@ impl ClientRequest {
         let client_key = file("client-key");
         let server = reader.parsed("server", |text| match url::Url::parse(text) {
             Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text.to_owned()),
-            _ => Err(format!("`{text}` is no http or https address")),
+            _ => Err(format!("`{text}` is not an http or https URL")),
         });
         let impersonated_extra = extra(&mut reader);
         let request_timeout = reader.parsed("request-timeout", parse_request_timeout);
@@ -168,7 +169,9 @@ fn extra(reader: &mut Reader<'_>) -> Vec<(String, String)> {
     };
     let items = reader.list("as-user-extra", |text| match parts(text) {
         Some(_) => Ok(()),
-        None => Err(format!("`{text}` is no NAME=VALUE, as in scopes=view")),
+        None => Err(format!(
+            "invalid `{text}`: expected NAME=VALUE, such as scopes=view"
+        )),
     });
     items.iter().filter_map(|text| parts(text)).collect()
 }
@@ -181,5 +184,7 @@ fn parse_request_timeout(text: &str) -> Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|time| Duration::try_from(time).ok())
-        .ok_or_else(|| format!("`{text}` is no time; write it like 30s or 2m, or 0 for no limit"))
+        .ok_or_else(|| {
+            format!("invalid time `{text}`: expected a value such as 30s or 2m, or 0 for no limit")
+        })
 }

@@ -30,7 +30,7 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     };
     let node = node.map_err(|fault| vec![fault])?;
     let Value::Map(entries) = &node.value else {
-        let fault = Diagnostic::error("the file is no mapping of keys to values");
+        let fault = Diagnostic::error("the file is not a mapping of keys to values");
         let fault = fault.help("write lines such as `target: debian`");
         return Err(vec![fault.at(reader.place(&node), "")]);
     };

@@ -41,7 +41,7 @@ pub fn parse_timeout(text: &str) -> Result<Duration, String> {
         Ok(seconds) if seconds >= 30 => Ok(Duration::from_secs(seconds.into())),
         Ok(seconds) => Err(format!("{seconds} seconds are too few; 30 are the least")),
         Err(_) => Err(format!(
-            "`{text}` is no number of seconds; write it like 120"
+            "`{text}` is not a number of seconds: expected a value such as 120"
         )),
     }
 }
@@ -52,7 +52,7 @@ pub fn check_proxy(text: &str) -> Result<String, String> {
     match Url::parse(text) {
         Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Ok(text.to_owned()),
         _ => Err(format!(
-            "`{text}` is no address of a proxy; it starts with http://, https:// or socks5://"
+            "`{text}` is not the URL of a proxy; it starts with http://, https:// or socks5://"
         )),
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String
             ""
         };
         return Err(format!(
-            "`{text}` is no driver version; write master, a commit, or a release such as 8.0.0+driver{hint}"
+            "invalid driver version `{text}`: expected master, a commit, or a release such as 8.0.0+driver{hint}"
         ));
     }
     text.parse()
@@ -86,7 +86,7 @@ const LONGEST_NAME: usize = 230;
 pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     if path.is_dir() {
-        return Err(format!("{text} is a folder"));
+        return Err(format!("{text} is a directory"));
     }
     check_output_name(text, extension)?;
     if text.contains('\0') {
@@ -105,7 +105,7 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
     }
     let mut above = path.ancestors().skip(1);
     if let Some(file) = above.find(|above| above.is_file()) {
-        return Err(format!("{} is a file, not a folder", file.display()));
+        return Err(format!("{} is a file, not a directory", file.display()));
     }
     std::path::absolute(path).map_err(|error| format!("`{text}`: {error}"))
 }
@@ -138,10 +138,10 @@ pub(super) fn check_package_url(text: &str) -> Result<(), String> {
     match Url::parse(text) {
         Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(()),
         Ok(url) => Err(format!(
-            "`{text}` is a {} address; http, https and file are supported",
+            "`{text}` is a {} URL; http, https and file are supported",
             url.scheme()
         )),
-        Err(error) => Err(format!("`{text}` is no address: {error}")),
+        Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
     }
 }
 
@@ -169,7 +169,7 @@ pub fn check_image_name(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "`{text}` is no image name: letters, digits and `/ . - @ _ :` are allowed, and each part between slashes starts and ends with a letter or digit"
+            "invalid image name `{text}`: expected letters, digits and `/ . - @ _ :`, each part between slashes starting and ending with a letter or digit"
         ))
     }
 }
@@ -216,7 +216,7 @@ pub(super) fn check_cluster_name(text: &str, with_dots: bool) -> Result<String, 
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "`{text}` is no name of this kind: lower case letters, digits and dashes are allowed, at most {} characters, starting and ending with a letter or digit",
+            "invalid name `{text}`: expected at most {} lower-case letters, digits and dashes, starting and ending with a letter or digit",
             if with_dots { 253 } else { 63 }
         ))
     }

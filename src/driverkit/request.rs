@@ -342,7 +342,7 @@ pub(super) fn image(reader: &mut Reader<'_>) -> Image {
             if is_tag {
                 Ok(Image::Tagged(tag.to_owned()))
             } else {
-                Err(format!("`{tag}` is no tag; write auto:latest"))
+                Err(format!("invalid tag `{tag}`: expected auto:latest"))
             }
         }
         _ => check_image_name(text).map(|()| Image::Named(text.to_owned())),

@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_file_is_shown_at_its_place() {
         ("targt: debian\n", "unknown key `targt`", "config.yaml:1:1"),
         (
             "- a\n",
-            "the file is no mapping of keys to values",
+            "the file is not a mapping of keys to values",
             "config.yaml:1:1",
         ),
         (
@@ -229,42 +229,42 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "builderimage",
         "/a",
-        "`--builderimage`: `/a` is no image name",
+        "`--builderimage`: invalid image name `/a`",
     ),
     (
         "builderimage",
         "a//b",
-        "`--builderimage`: `a//b` is no image name",
+        "`--builderimage`: invalid image name `a//b`",
     ),
     (
         "builderimage",
         "a-/b",
-        "`--builderimage`: `a-/b` is no image name",
+        "`--builderimage`: invalid image name `a-/b`",
     ),
     (
         "builderimage",
         "a b",
-        "`--builderimage`: `a b` is no image name",
+        "`--builderimage`: invalid image name `a b`",
     ),
     (
         "builderimage",
         "auto:a/b",
-        "`--builderimage`: `a/b` is no tag",
+        "`--builderimage`: invalid tag `a/b`",
     ),
     (
         "builderrepo",
         "a$b",
-        "`--builderrepo`: `a$b` is no image name",
+        "`--builderrepo`: invalid image name `a$b`",
     ),
     (
         "driverversion",
         "0.20",
-        "`--driverversion`: `0.20` is no driver version",
+        "`--driverversion`: invalid driver version `0.20`",
     ),
     (
         "driverversion",
         "../x",
-        "`--driverversion`: `../x` is no driver version",
+        "`--driverversion`: invalid driver version `../x`",
     ),
     ("driverversion", "dev", "until 2022 is master"),
     (
@@ -285,17 +285,17 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "kernelurls",
         "ftp://a/b",
-        "`--kernelurls`: `ftp://a/b` is a ftp address",
+        "`--kernelurls`: `ftp://a/b` is a ftp URL",
     ),
     (
         "kernelurls",
         "a.deb",
-        "`--kernelurls`: `a.deb` is no address",
+        "`--kernelurls`: `a.deb` is not a valid URL",
     ),
     (
         "kernelurls",
         "http://h:99999/",
-        "`--kernelurls`: `http://h:99999/` is no address",
+        "`--kernelurls`: `http://h:99999/` is not a valid URL",
     ),
     (
         "moduledevicename",
@@ -326,7 +326,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "output-module",
         "/etc/passwd/a.ko",
-        "`--output-module`: /etc/passwd is a file, not a folder",
+        "`--output-module`: /etc/passwd is a file, not a directory",
     ),
     (
         "output-probe",
@@ -480,16 +480,16 @@ fn levels_timeouts_and_proxies() {
 }
 
 const BAD_OF_CLUSTERS: &[(&str, &str, &str)] = &[
-    ("namespace", "Falco", "`Falco` is no name of this kind"),
-    ("run-as-user", "root", "`root` is no user id"),
-    ("image-pull-secret", "-", "`-` is no name"),
+    ("namespace", "Falco", "invalid name `Falco`"),
+    ("run-as-user", "root", "`root` is not a user ID"),
+    ("image-pull-secret", "-", "invalid name `-`"),
     (
         "kubeconfig",
         "/nonexistent",
         "file /nonexistent is not there",
     ),
-    ("server", "127.0.0.1", "is no http or https address"),
-    ("request-timeout", "soon", "`soon` is no time"),
+    ("server", "127.0.0.1", "is not an http or https URL"),
+    ("request-timeout", "soon", "invalid time `soon`"),
     ("insecure-skip-tls-verify", "x", "neither true nor false"),
     ("client-key", "/etc/passwd", "go together"),
     (
@@ -503,7 +503,11 @@ const BAD_OF_CLUSTERS: &[(&str, &str, &str)] = &[
         "file /nonexistent is not there",
     ),
     ("disable-compression", "x", "neither true nor false"),
-    ("as-user-extra", "scopes", "`scopes` is no NAME=VALUE"),
+    (
+        "as-user-extra",
+        "scopes",
+        "invalid `scopes`: expected NAME=VALUE",
+    ),
     ("as-group", "builders", "`as` is missing"),
 ];
 

@@ -105,7 +105,7 @@ pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
         let message = format!("{} holds no YAML file", folder.display());
         let fault = Diagnostic::error(message);
         return Err(vec![fault.help(
-            "name the folder driverkit/config of dbg-go, or a folder of driverkit's files",
+            "name the directory driverkit/config of dbg-go, or a directory of driverkit's files",
         )]);
     }
     tree.files.sort_by(|left, right| {

@@ -122,9 +122,9 @@ fn check_architecture(reader: &mut Reader<'_>, of_folder: Option<Architecture>) 
     {
         reader.fault_with_help(
             "architecture",
-            &format!("{text} in a folder {}", folder.machine()),
+            &format!("{text} in a directory {}", folder.machine()),
             Some(format!(
-                "write `architecture: {folder}`, or move the file to the folder of its architecture"
+                "write `architecture: {folder}`, or move the file to the directory of its architecture"
             )),
         );
     }
@@ -137,7 +137,7 @@ fn driver_version(reader: &mut Reader<'_>, layout: &Layout) -> Option<DriverVers
         Some(folder) if folder == text => text
             .parse()
             .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string()),
-        Some(folder) => Err(format!("{text} in a folder {folder}")),
+        Some(folder) => Err(format!("{text} in a directory {folder}")),
     });
     let Some(folder) = &layout.version else {
         return named;
@@ -146,7 +146,7 @@ fn driver_version(reader: &mut Reader<'_>, layout: &Layout) -> Option<DriverVers
         Ok(version) => Some(version),
         Err(error) => {
             reader.faults.push(Diagnostic::error(format!(
-                "the folder's name is no driver version: {error}"
+                "the name of the directory is not a driver version: {error}"
             )));
             None
         }
@@ -200,13 +200,13 @@ fn check_output(
     });
     let machine = architecture.machine();
     if folders.next().as_deref() != Some(machine) {
-        return Err(format!("`{text}` is not in a folder {machine}"));
+        return Err(format!("`{text}` is not in a directory {machine}"));
     }
     let above = folders.next();
     match &layout.version {
-        Some(version) if above.as_ref() != Some(version) => {
-            Err(format!("`{text}` is not in a folder {version}/{machine}"))
-        }
+        Some(version) if above.as_ref() != Some(version) => Err(format!(
+            "`{text}` is not in a directory {version}/{machine}"
+        )),
         _ => Ok(Some(expected.to_owned())),
     }
 }

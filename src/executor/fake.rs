@@ -118,7 +118,7 @@ impl FakeExecutor {
         }
         Ok(Self {
             identity: Sha256::of(format!(
-                "fake toolchain: what it makes is no real artifact{}",
+                "fake toolchain: its artifacts are not real{}",
                 script.toolchain
             )),
             journal: script.journal.clone(),

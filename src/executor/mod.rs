@@ -167,7 +167,7 @@ impl Job {
                     Toolchain::Host { .. } => "of this machine".to_owned(),
                 },
                 message: format!(
-                    "executor `{executor}` gives no job the network, which {} needs; take `--executor docker`",
+                    "executor `{executor}` cannot give a job network access, which {} needs: use `--executor docker`",
                     self.name
                 ),
             }),

@@ -44,9 +44,12 @@ fn accept(folder: &Path, resources: &mut Resources) -> Result<(), FileError> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         own(&folder, 0o755, is_root, group)?;
-        let entries = std::fs::read_dir(&folder).map_err(FileError::of("read folder", &folder))?;
+        let entries =
+            std::fs::read_dir(&folder).map_err(FileError::of("read directory", &folder))?;
         for entry in entries {
-            let path = entry.map_err(FileError::of("read folder", &folder))?.path();
+            let path = entry
+                .map_err(FileError::of("read directory", &folder))?
+                .path();
             let metadata =
                 std::fs::symlink_metadata(&path).map_err(FileError::of("inspect", &path))?;
             if metadata.is_dir() {

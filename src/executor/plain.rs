@@ -56,7 +56,7 @@ impl PlainExecutor {
         let scratch = tempfile::Builder::new()
             .prefix("driverkit-matrix-")
             .tempdir()
-            .map_err(|error| ExecutorError::caused_by("no scratch folder", error))?;
+            .map_err(|error| ExecutorError::caused_by("no scratch directory", error))?;
         let mut job = job.clone();
         let mut tell = |name: &str, path: &Path| {
             let pair = (name.to_owned(), path.display().to_string());

@@ -52,7 +52,7 @@ pub enum BundleError {
     #[error(transparent)]
     Store(#[from] FileError),
     /// No bundle, or one of a newer program.
-    #[error("this is no bundle that this program can read: {0}")]
+    #[error("not a bundle that this program can read: {0}")]
     Index(String),
     /// A content that is not what its name says.
     #[error("the bundle is damaged: the content named {expected} has SHA-256 {found}")]

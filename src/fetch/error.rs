@@ -25,7 +25,7 @@ pub enum Answer {
     #[error("could not be reached: {0}")]
     Connection(String),
     /// Not asked: nobody has reached its server for long.
-    #[error("was not asked, its server being away; the last who asked heard that it {0}")]
+    #[error("was not requested: the server is down (last error: it {0})")]
     Away(String),
     /// Redirected too often, or to somewhere that is no address.
     #[error("redirects without end or to nowhere: {0}")]
@@ -73,10 +73,10 @@ pub enum Answer {
         found: Sha256,
     },
     /// No address at all, or of a kind that is not supported.
-    #[error("is no address that can be fetched: {0}")]
+    #[error("is not a URL that can be fetched: {0}")]
     Address(String),
     /// No mirror is named for it, and the matrix allows nothing but mirrors.
-    #[error("is not asked, since only mirrors are allowed and none is named for it")]
+    #[error("was not requested: only mirrors are allowed, and none is configured for it")]
     OnlyMirrors,
     /// Bytes came, but they cannot be used.
     #[error("gave a file that cannot be used (SHA-256 {sha256}): {why}")]
@@ -191,7 +191,7 @@ impl FetchError {
         });
         let answers: Vec<String> = answers.collect();
         format!(
-            "none of {} addresses has it: {}",
+            "none of {} URLs has it: {}",
             self.tried.len(),
             answers.join("; ")
         )
@@ -213,7 +213,7 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.tried.is_empty() {
-            return formatter.write_str("no address is known");
+            return formatter.write_str("no URL is known");
         }
         for (position, tried) in self.tried.iter().enumerate() {
             let separator = if position > 0 { "; " } else { "" };
@@ -288,11 +288,11 @@ mod tests {
             (vec![status(404)], "http://example.org/a answered 404"),
             (
                 vec![status(404); 2],
-                "none of 2 addresses has it: http://example.org/a and http://example.org/a each answered 404",
+                "none of 2 URLs has it: http://example.org/a and http://example.org/a each answered 404",
             ),
             (
                 vec![status(404), away(), status(404), status(404)],
-                "none of 4 addresses has it: http://example.org/a, ..., http://example.org/a (3) each answered 404; \
+                "none of 4 URLs has it: http://example.org/a, ..., http://example.org/a (3) each answered 404; \
                  http://example.org/a could not be reached: no route",
             ),
         ] {

@@ -112,9 +112,9 @@ pub fn wrong_records(
                 continue;
             }
             let problem = match serde_json::from_slice::<Record>(&fs::read(&file)?) {
-                Err(error) => format!("it is no record of a download: {error}"),
+                Err(error) => format!("not a record of a download: {error}"),
                 Ok(record) if path(store, &record.url) != file => {
-                    format!("it is of another address: {}", record.url)
+                    format!("it is of another URL: {}", record.url)
                 }
                 Ok(record) if is_damaged(record.sha256) => {
                     format!("names {}, which is damaged", record.sha256)

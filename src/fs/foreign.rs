@@ -54,7 +54,7 @@ impl ForeignFolder {
     /// Opens the directory `path`, which is this program's own.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let root = Dir::open_ambient_dir(path, ambient_authority())
-            .map_err(FileError::of("open folder", path))?;
+            .map_err(FileError::of("open directory", path))?;
         Ok(Self {
             root,
             path: path.to_owned(),

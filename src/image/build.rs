@@ -144,9 +144,9 @@ pub fn build(
 
 /// Removes the archives of builds that were killed; to be called while nobody else builds in `folder`.
 fn remove_leftovers(folder: &Path) -> Result<(), FileError> {
-    let entries = std::fs::read_dir(folder).map_err(FileError::of("read folder", folder))?;
+    let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
     for entry in entries {
-        let entry = entry.map_err(FileError::of("read folder", folder))?;
+        let entry = entry.map_err(FileError::of("read directory", folder))?;
         if entry
             .file_name()
             .as_encoded_bytes()

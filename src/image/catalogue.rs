@@ -39,10 +39,12 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads all `*.toml` of a folder.
     pub fn read(folder: &Path) -> Result<Self, CatalogueError> {
-        let entries = std::fs::read_dir(folder).map_err(FileError::of("read folder", folder))?;
+        let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
         let mut paths = Vec::new();
         for entry in entries {
-            let path = entry.map_err(FileError::of("read folder", folder))?.path();
+            let path = entry
+                .map_err(FileError::of("read directory", folder))?
+                .path();
             if path.extension() == Some(OsStr::new("toml")) {
                 paths.push(path);
             }

@@ -112,7 +112,7 @@ pub enum DescriptionError {
     #[error("it has no [[compiler]]")]
     NoCompiler,
     /// A link that is not an absolute path.
-    #[error("the link `{0}` is no absolute path")]
+    #[error("the link `{0}` is not an absolute path")]
     Link(String),
     /// A value that would break the command line or file that it is written into.
     #[error("`{0}` has a line break, or is empty")]

@@ -72,11 +72,12 @@ pub fn read_index(path: &Path) -> Result<Vec<IndexEntry>, Diagnostic> {
         };
         Diagnostic::error(format!("not an image index: {message}")).at(place, "")
     };
-    let images = field(&node, "images").ok_or_else(|| wrong(&node, "there is no list `images`"))?;
+    let images =
+        field(&node, "images").ok_or_else(|| wrong(&node, "the list `images` is missing"))?;
     let items = match &images.value {
         Value::List(items) => items,
         Value::Nothing => return Ok(Vec::new()),
-        _ => return Err(wrong(images, "`images` is no list")),
+        _ => return Err(wrong(images, "`images` is not a list")),
     };
     let mut entries = Vec::new();
     for item in items {
@@ -102,7 +103,7 @@ fn entry_of_node(
             Some(node) => match (&node.value, node.text()) {
                 (_, Some(text)) => Ok(Some((node, text))),
                 (Value::Nothing, None) => Ok(None),
-                _ => Err(wrong(node, &format!("`{name}` is no text"))),
+                _ => Err(wrong(node, &format!("`{name}` is not a string"))),
             },
         }
     };
@@ -119,7 +120,7 @@ fn entry_of_node(
                     gcc_versions.push(parsed?);
                 }
             }
-            _ => return Err(wrong(node, "`gcc_versions` is no list")),
+            _ => return Err(wrong(node, "`gcc_versions` is not a list")),
         }
     }
     let name = text("name")?.map(|(_, name)| name.to_owned());
@@ -286,11 +287,14 @@ images:
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.yaml");
         for (text, message) in [
-            ("image: []", "there is no list `images`"),
-            ("images: 5", "`images` is no list"),
+            ("image: []", "the list `images` is missing"),
+            ("images: 5", "`images` is not a list"),
             ("images: [x]", "an image is a mapping"),
-            ("images: [{name: [x]}]", "`name` is no text"),
-            ("images: [{gcc_versions: 5}]", "`gcc_versions` is no list"),
+            ("images: [{name: [x]}]", "`name` is not a string"),
+            (
+                "images: [{gcc_versions: 5}]",
+                "`gcc_versions` is not a list",
+            ),
             (
                 "images: [{gcc_versions: [twelve]}]",
                 "`twelve` is not a gcc version",

@@ -119,7 +119,7 @@ pub enum RegistryError {
         user: Option<String>,
     },
     /// It answered something else.
-    #[error("repository {repository}: the registry answered {status}{}", if *.status == 404 { ": there is no such repository" } else { "" })]
+    #[error("repository {repository}: the registry answered {status}{}", if *.status == 404 { ": it does not exist" } else { "" })]
     Status {
         /// The repository.
         repository: String,
@@ -183,7 +183,7 @@ pub async fn list_tags(
         let next = next_page(&answer);
         let bytes = body(answer).await.map_err(unreachable)?;
         let page: Tags = serde_json::from_slice(&bytes)
-            .map_err(|error| unreachable(format!("its answer is no list of tags: {error}")))?;
+            .map_err(|error| unreachable(format!("the answer is not a list of tags: {error}")))?;
         all.extend(page.tags.unwrap_or_default());
         match next {
             Some(next) => url = next,

@@ -98,12 +98,10 @@ fn read_source(
 ) -> Option<DriverLocation> {
     let folder = folder_of(&reader.file.path).to_owned();
     let path = source.text(reader, "path", "a path");
-    let url = source.parsed(reader, "url", "an address", |text| {
-        match url::Url::parse(text) {
-            Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
-            Ok(_) => Err(format!("`{text}` is no http, https or file address")),
-            Err(error) => Err(format!("`{text}` is no address: {error}")),
-        }
+    let url = source.parsed(reader, "url", "a URL", |text| match url::Url::parse(text) {
+        Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
+        Ok(_) => Err(format!("`{text}` is not an http, https or file URL")),
+        Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
     });
     let git = source.text(reader, "git", "the path of a clone");
     let reference = source.parsed(reader, "ref", "a commit, tag or branch", |text| {
@@ -111,7 +109,7 @@ fn read_source(
         if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_allowed) {
             Ok(text.to_owned())
         } else {
-            Err(format!("`{text}` is no commit, tag or branch"))
+            Err(format!("`{text}` is not a commit, tag or branch"))
         }
     });
     let part = |text: &str| check_repository_part(text);

@@ -34,7 +34,7 @@ pub(super) fn read_mirrors(reader: &mut Reader, mut table: Section<'_>) -> Mirro
         if !from.contains("://") {
             reader.error(
                 key.span(),
-                format!("`{from}` is no beginning of an address"),
+                format!("`{from}` is not the beginning of a URL"),
                 "",
                 Some(
                     "write \"http://host/path\" = [\"http://mirror/path\"], or offline = true"
@@ -47,14 +47,14 @@ pub(super) fn read_mirrors(reader: &mut Reader, mut table: Section<'_>) -> Mirro
             reader.error(
                 value.span(),
                 format!("`{from}` has the wrong type"),
-                "expected an array of addresses",
+                "expected an array of URLs",
                 None,
             );
             continue;
         };
         let replacements = array
             .iter()
-            .filter_map(|value| Some(reader.text(from, "an address", value)?.into_inner()))
+            .filter_map(|value| Some(reader.text(from, "a URL", value)?.into_inner()))
             .collect();
         rewrites.push((from.clone(), replacements));
     }

@@ -74,7 +74,7 @@ impl Settings {
 
 /// Reads a time such as `90s`, `5m` or `1h30m`: 1 s to 7 days.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let expected = || format!("`{text}` is no time from 1s to 7d; write it like 90s, 5m or 1h30m");
+    let expected = || format!("invalid time `{text}`: expected 1s to 7d, such as 90s, 5m or 1h30m");
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| expected())?;
     let time = span.unsigned_abs();
     if span.is_negative()
@@ -88,7 +88,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 /// Reads a size in bytes such as `512MiB` or `2GB`: at least 1 MiB.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let expected =
-        || format!("`{text}` is no size of at least 1MiB; write it like 512MiB, 2GiB or 2000MB");
+        || format!("invalid size `{text}`: expected at least 1MiB, such as 512MiB, 2GiB or 2000MB");
     let trimmed = text.trim();
     let end = trimmed
         .find(|character: char| !character.is_ascii_digit())
@@ -121,7 +121,7 @@ fn parse_gcc(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "`{text}` is no compiler version; write it like 12 or 4.9"
+            "invalid compiler version `{text}`: expected a value such as 12 or 4.9"
         ))
     }
 }
@@ -135,7 +135,7 @@ fn parse_image(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "`{text}` is no image name: letters, digits and `. _ - / : @` are allowed, and the first is a letter or digit"
+            "invalid image name `{text}`: expected letters, digits and `. _ - / : @`, starting with a letter or digit"
         ))
     }
 }

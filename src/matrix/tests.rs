@@ -132,7 +132,7 @@ fn wrong_sources_are_refused() {
         ),
         (
             r#"{ from = "mirror", suites = ["sid"], url = "ftp://x" }"#,
-            "`ftp` addresses cannot be read",
+            "`ftp` URLs cannot be read",
         ),
         (
             r#"{ from = "mirror", suites = ["sid"], latest = 0 }"#,
@@ -195,7 +195,10 @@ fn sources_of_drivers_have_one_place() {
     for (source, message) in [
         ("git = \"a\"", "ref"),
         ("ref = \"a\"", "git"),
-        ("git = \"a\", ref = \"-x\"", "is no commit, tag or branch"),
+        (
+            "git = \"a\", ref = \"-x\"",
+            "is not a commit, tag or branch",
+        ),
         (
             "path = \"a\", git = \"a\", ref = \"b\"",
             "names several places",

@@ -37,7 +37,7 @@ pub struct Shard {
 
 /// Why a text is no [`Shard`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no shard: write I/N, with I from 1 to N, as in 2/8")]
+#[error("invalid shard `{0}`: expected I/N with 1 <= I <= N, such as 2/8")]
 pub struct ParseShardError(String);
 
 impl FromStr for Shard {

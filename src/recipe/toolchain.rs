@@ -131,7 +131,7 @@ impl BuilderImages {
             maker: Maker::Driverkit,
         };
         let (offer, _) = image::choose([&foreign], wanted).map_err(|error| {
-            format!("image {name} is none of images/, and others compile for their own architecture only: {error}")
+            format!("image {name} is not described in images/, and other images compile for their own architecture only: {error}")
         })?;
         Ok((offer.clone(), "in the image that is named".to_owned()))
     }

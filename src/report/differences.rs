@@ -55,7 +55,7 @@ pub fn differences(out: &Path) -> Result<Vec<Difference>, ManifestError> {
         .into_iter()
         .filter_entry(is_public)
     {
-        let entry = entry.map_err(|error| FileError::of("read folder", out)(error.into()))?;
+        let entry = entry.map_err(|error| FileError::of("read directory", out)(error.into()))?;
         let path = entry.path().strip_prefix(out).unwrap_or(entry.path());
         if !entry.file_type().is_dir() && !expected.contains_key(path) {
             differences.push(Difference {

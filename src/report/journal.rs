@@ -32,7 +32,7 @@ pub enum JournalError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It starts with something else than a journal's header.
-    #[error("{} is no journal of a run", path.display())]
+    #[error("{} is not the journal of a run", path.display())]
     NoJournal {
         /// The file.
         path: PathBuf,

@@ -105,7 +105,7 @@ pub enum ReportError {
     },
     /// Two runs with one output folder would overwrite each other's manifest.
     #[error(
-        "another run is writing to {}: wait for its end or give this one its own output folder",
+        "another run is writing to {}: wait for its end or give this one its own output directory",
         out.display()
     )]
     OutInUse {

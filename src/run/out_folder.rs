@@ -55,7 +55,7 @@ impl OutFolder {
         fs::create_folder(&state)?;
         fs::write(
             &state.join("README"),
-            "State of driverkit-matrix; the artifacts are beside this folder.\n",
+            "State of driverkit-matrix; the artifacts are beside this directory.\n",
         )?;
         let text = std::fs::read_to_string(state.join("placed.jsonl")).unwrap_or_default();
         // A line that cannot be read only means that its artifact is compared by digest once more.

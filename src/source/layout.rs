@@ -60,7 +60,7 @@ pub enum SourceError {
     #[error("{} holds no version of three numbers", .0.display())]
     Version(PathBuf),
     /// A flat source whose Makefile names no module.
-    #[error("{} names no module (there is no line `obj-m += <name>.o`)", .0.display())]
+    #[error("{} does not name a module (the line `obj-m += <name>.o` is missing)", .0.display())]
     NoModule(PathBuf),
     /// A configure check that includes a file outside of the driver.
     #[error("{} includes {included}, which lies outside of the driver", path.display())]
@@ -77,7 +77,7 @@ pub enum SourceError {
     #[error("the name of {} is not UTF-8", .0.display())]
     Name(PathBuf),
     /// Neither file, folder nor link.
-    #[error("{} is neither a file, a folder nor a link", .0.display())]
+    #[error("{} is not a file, a directory or a link", .0.display())]
     Kind(PathBuf),
 }
 

@@ -52,7 +52,7 @@ pub struct SharedFiles {
 impl SharedFiles {
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         create_folder(path)?;
-        let folder = File::open(path).map_err(FileError::of("open folder", path))?;
+        let folder = File::open(path).map_err(FileError::of("open directory", path))?;
         Ok(Self {
             folder: folder.into(),
             path: path.to_owned(),

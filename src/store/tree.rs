@@ -60,7 +60,7 @@ fn walk(
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             continue;
         }
-        let read = |error| FileError::of("read folder", &path)(error);
+        let read = |error| FileError::of("read directory", &path)(error);
         for entry in std::fs::read_dir(&path).map_err(read)? {
             pending.push(entry.map_err(read)?.path());
         }

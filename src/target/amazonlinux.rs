@@ -70,7 +70,7 @@ pub(super) const AMAZON_LINUX_2023: KernelDevel = KernelDevel {
 const BASE: KernelDevel = KernelDevel {
     folders: |_| {
         Err(TargetError::unknown(
-            "no rule gives the address of its package, since it has a digest in it: name it with `headers`, or take \
+            "the URL of its package cannot be computed, since it contains a digest: name it with `headers`, or take \
              the kernel from a list",
         ))
     },

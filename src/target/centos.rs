@@ -103,7 +103,7 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     let first = release.first_number().unwrap_or_default();
     if release.build.contains(".elrepo") {
         return Err(TargetError::unknown(
-            "no rule gives the addresses of ELRepo's kernels: name the package with `headers`",
+            "the URLs of ELRepo's kernels cannot be computed: name the package with `headers`",
         ));
     }
     let point = (6..=8)

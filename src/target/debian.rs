@@ -250,7 +250,7 @@ impl Target for Debian {
     ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
             return Err(TargetError::unknown(
-                "no rule gives the addresses of Debian's packages, since their versions differ: name them with \
+                "the URLs of Debian's packages cannot be computed, since their versions differ: name them with \
                  `headers`, or take the kernel from the mirror",
             ));
         }

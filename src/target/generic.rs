@@ -32,7 +32,7 @@ impl Target for Generic {
     ) -> Result<Vec<WantedPackage>, TargetError> {
         if kernel.packages.is_empty() {
             return Err(TargetError::unknown(format!(
-                "no rule gives the addresses of the packages of {kernel}: name them with `headers` (packages, a tarball or \
+                "the URLs of the packages of {kernel} cannot be computed: name them with `headers` (packages, a tarball or \
                  the directory of a build tree)"
             )));
         }

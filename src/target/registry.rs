@@ -79,7 +79,7 @@ pub fn unknown_target(kernel: &Kernel) -> Option<String> {
     let is_unknown = find(&kernel.target).is_none();
     is_unknown.then(|| {
         format!(
-            "`{}` is no target of this program: a [[target]] of that name with `generic = true` takes its packages as they are",
+            "`{}` is not a target of this program: a [[target]] of that name with `generic = true` takes its packages as they are",
             kernel.target
         )
     })

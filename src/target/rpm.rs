@@ -329,7 +329,7 @@ fn check_name(file: &str, expected: &str) -> Result<(), TargetError> {
     };
     if !name.contains("devel") {
         return Err(TargetError::packages(format!(
-            "{file} is no package of kernel headers: {expected} is"
+            "{file} is not a package of kernel headers: expected {expected}"
         )));
     }
     let release = expected
@@ -564,7 +564,7 @@ mod tests {
         let error = find(&["kernel-headers-3.10.0-957.el7.x86_64.rpm"])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("no package of kernel headers"), "{error}");
+        assert!(error.contains("not a package of kernel headers"), "{error}");
         let error = find(&["kernel-devel-3.10.0-1160.el7.x86_64.rpm"])
             .unwrap_err()
             .to_string();

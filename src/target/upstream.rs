@@ -186,7 +186,8 @@ impl Target for KernelOrg {
 }
 
 /// Why there is no folder to name before the source is prepared.
-pub(super) const NO_BUILD_FOLDER: &str = "the folder of a prepared source is where it is prepared";
+pub(super) const NO_BUILD_FOLDER: &str =
+    "the directory of a prepared source is where it is prepared";
 
 /// The one archive of a kernel: what the kernel names, else kernel.org's.
 pub(super) fn source_package(
@@ -209,7 +210,7 @@ pub(super) fn source_package(
         Ok(vec![package])
     } else {
         Err(TargetError::packages(format!(
-            "{} is no kernel source",
+            "{} is not a kernel source",
             package.file_name()
         )))
     }

@@ -275,7 +275,9 @@ fn exactly<const LENGTH: usize>(reader: &mut impl Read) -> Result<[u8; LENGTH], 
 fn hexadecimal(digits: &[u8]) -> Result<u64, UnpackError> {
     digits.iter().try_fold(0, |number, &digit| {
         let value = char::from(digit).to_digit(16);
-        let value = value.ok_or(UnpackError::BrokenCpio("a field is no hexadecimal number"))?;
+        let value = value.ok_or(UnpackError::BrokenCpio(
+            "a field is not a hexadecimal number",
+        ))?;
         Ok(number << 4 | u64::from(value))
     })
 }

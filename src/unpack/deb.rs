@@ -37,13 +37,13 @@ pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), U
             return Err(broken("a member's header is damaged"));
         }
         let name = str::from_utf8(&header[..16])
-            .map_err(|_| broken("a member's name is no text"))?
+            .map_err(|_| broken("a member's name is not text"))?
             .trim_end_matches(' ')
             .trim_end_matches('/');
         let size: u64 = str::from_utf8(&header[48..58])
             .ok()
             .and_then(|text| text.trim_end_matches(' ').parse().ok())
-            .ok_or(broken("a member's size is no number"))?;
+            .ok_or(broken("a member's size is not a number"))?;
         let start = position + HEADER_BYTES as u64;
         if start + size > length {
             return Err(broken("it ends within a member"));

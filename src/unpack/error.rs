@@ -19,7 +19,7 @@ pub enum UnpackError {
     #[error("is neither a Debian package, nor an rpm, nor a tarball")]
     UnknownFormat,
     /// A package whose outer format is broken.
-    #[error("is no proper {kind}: {problem}")]
+    #[error("is not a valid {kind}: {problem}")]
     BrokenPackage {
         /// What it should be.
         kind: &'static str,
@@ -50,7 +50,7 @@ pub enum UnpackError {
     #[error("holds the absolute path `{0}`")]
     AbsolutePath(String),
     /// A name with a segment `..`.
-    #[error("holds the path `{0}`, which climbs out of its folder")]
+    #[error("holds the path `{0}`, which climbs out of its directory")]
     ParentSegment(String),
     /// A name or the target of a link with a NUL byte, which no file system takes.
     #[error("holds the path `{0}`, which has a NUL byte")]
@@ -67,7 +67,7 @@ pub enum UnpackError {
     #[error("holds `{0}` twice")]
     Duplicate(String),
     /// An entry below a link or file of the same archive.
-    #[error("holds `{path}` below `{parent}`, which is no folder")]
+    #[error("holds `{path}` below `{parent}`, which is not a directory")]
     BelowNoFolder {
         /// The entry.
         path: String,
@@ -94,7 +94,7 @@ pub enum UnpackError {
     #[error("holds `{0}`, one name too many of its file")]
     TooManyNames(String),
     /// A hard link to something that is not an earlier file of the archive.
-    #[error("holds the hard link `{path}` to `{target}`, which is no earlier file of it")]
+    #[error("holds the hard link `{path}` to `{target}`, which is not an earlier file of it")]
     HardLinkTarget {
         /// The link.
         path: String,
@@ -105,7 +105,7 @@ pub enum UnpackError {
     #[error("{0} is not a directory")]
     NotFolder(String),
     /// A device, pipe or socket.
-    #[error("holds `{0}`, which is neither file, folder nor link")]
+    #[error("holds `{0}`, which is not a file, a directory or a link")]
     SpecialFile(String),
     /// A kind of entry that no package of a distribution has.
     #[error("holds the entry `{path}` of a kind that is not supported ({kind})")]

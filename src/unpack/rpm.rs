@@ -176,7 +176,7 @@ impl Rpm {
         let digest = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         digest
             .map(Some)
-            .ok_or(broken("the digest of its payload is none"))
+            .ok_or(broken("payload digest is not a SHA-256"))
     }
 
     /// The package's list of files.
@@ -294,7 +294,7 @@ impl Values {
             TYPE_INT16 => 2,
             TYPE_INT32 => 4,
             TYPE_INT64 => 8,
-            _ => return Err(broken("a list of numbers is none")),
+            _ => return Err(broken("header value is not an integer array")),
         };
         let length = usize::try_from(value.count)
             .ok()
@@ -316,7 +316,7 @@ impl Values {
             return Ok(None);
         };
         if value.kind != TYPE_STRING_ARRAY {
-            return Err(broken("a list of texts is none"));
+            return Err(broken("header value is not a string array"));
         }
         let mut left = self.bytes_at(value)?;
         let mut texts = Vec::new();

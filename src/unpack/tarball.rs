@@ -141,7 +141,8 @@ impl Description {
                     b"size" => {
                         let text = extension.value().ok();
                         let size = text.and_then(|text| text.parse().ok());
-                        self.size = Some(size.ok_or_else(|| unsupported("a size that is none"))?);
+                        self.size =
+                            Some(size.ok_or_else(|| unsupported("a size that is not a number"))?);
                     }
                     key if key.starts_with(b"GNU.sparse") => return Err(unsupported("sparse")),
                     _ => {}

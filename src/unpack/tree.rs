@@ -73,7 +73,7 @@ pub fn tree_digest_of_folder(root: &Path) -> Result<Sha256, UnpackError> {
     let mut files = Vec::new();
     let mut folders = vec![(root.to_owned(), Vec::new())];
     while let Some((folder, prefix)) = folders.pop() {
-        let read = |error| FileError::of("read folder", &folder)(error);
+        let read = |error| FileError::of("read directory", &folder)(error);
         for entry in fs::read_dir(&folder).map_err(read)? {
             let path = entry.map_err(read)?.path();
             let mut name: Vec<u8> = prefix.clone();

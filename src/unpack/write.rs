@@ -67,7 +67,7 @@ impl<'a> TreeWriter<'a> {
         survey: Survey<'a>,
     ) -> Result<Self, UnpackError> {
         let root = Dir::open_ambient_dir(path, ambient_authority())
-            .map_err(FileError::of("open folder", path))?;
+            .map_err(FileError::of("open directory", path))?;
         Ok(Self {
             path,
             root,
@@ -88,7 +88,7 @@ impl<'a> TreeWriter<'a> {
         let root = self.root.try_clone();
         Ok(Self {
             path: self.path,
-            root: root.map_err(FileError::of("open folder", self.path))?,
+            root: root.map_err(FileError::of("open directory", self.path))?,
             limits: self.limits,
             listing: Listing::new(),
             size_bytes: 0,
@@ -124,7 +124,7 @@ impl<'a> TreeWriter<'a> {
         } else {
             self.root.open_dir(name_of(parent))
         };
-        let opened = opened.map_err(FileError::of("open folder", self.on_disk(parent)))?;
+        let opened = opened.map_err(FileError::of("open directory", self.on_disk(parent)))?;
         self.current = Some((parent.to_vec(), opened));
         Ok(())
     }
@@ -145,7 +145,7 @@ impl<'a> TreeWriter<'a> {
         self.expect_entry()?;
         self.make_folders(split(folder).0, entry)?;
         if !self.is_survey {
-            let failed = FileError::of("create folder", self.on_disk(folder));
+            let failed = FileError::of("create directory", self.on_disk(folder));
             self.root.create_dir(name_of(folder)).map_err(failed)?;
         }
         self.insert(folder.to_vec(), Node::Folder)

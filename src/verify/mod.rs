@@ -70,7 +70,7 @@ pub enum Defect {
         found: String,
     },
     /// It is an executable or library, no relocatable object.
-    #[error("it is no relocatable object")]
+    #[error("not a relocatable object")]
     Kind,
     /// A section that must be there is not.
     #[error("it has no section {0}")]

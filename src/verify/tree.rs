@@ -137,7 +137,7 @@ pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, R
 
 /// Reads the header tree in `folder` of this machine, which may refer to the rest of it by relative links.
 pub fn read_installed_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
-    let read = FileError::of("read folder", folder);
+    let read = FileError::of("read directory", folder);
     let folder = folder
         .canonicalize()
         .map_err(|error| ForeignError::from(read(error)))?;

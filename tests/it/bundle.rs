@@ -128,7 +128,7 @@ fn offline_names_every_missing_file() {
     let (code, said) = program(folder.path(), &arguments);
     assert_eq!(code, 1, "{said}");
     for text in [
-        "missing for driver 8.1.0+driver: https://github.com/falcosecurity/libs/archive/8.1.0+driver.tar.gz is not asked",
+        "missing for driver 8.1.0+driver: https://github.com/falcosecurity/libs/archive/8.1.0+driver.tar.gz was not requested",
         "missing for rocky 5.14.0-284.11.1.el9_2.x86_64 #1 amd64: https://download.rockylinux.org/pub/rocky/9.2/",
     ] {
         assert!(said.contains(text), "{said}");

@@ -63,7 +63,7 @@ fn without_a_folder_of_descriptions_those_of_the_project_count() {
         .args(["--image-descriptions", "nowhere"])
         .assert()
         .code(2)
-        .stderr(contains("failed to read folder nowhere"));
+        .stderr(contains("failed to read directory nowhere"));
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn indexes_are_not_read_for_addresses_that_are_known() {
     assert!(report.starts_with("exit 1"), "{report}");
     assert_eq!(
         report
-            .matches("is not asked, since only mirrors are allowed")
+            .matches("was not requested: only mirrors are allowed")
             .count(),
         4,
         "{report}"

@@ -494,7 +494,7 @@ fn flags_of_the_cluster_are_checked() {
         ("--kubernetes-run-as", "0", "never run as root"),
         ("--kubernetes-run-as", "me", "UID or UID:GID"),
         ("--kubernetes-node-selector", "pool", "KEY=VALUE"),
-        ("--kubernetes-toleration", "a:Never", "no effect of a taint"),
+        ("--kubernetes-toleration", "a:Never", "invalid taint effect"),
         ("--kubernetes-cpu", "many", "500m"),
         ("--kubernetes-cache", "/folder", "pvc:NAME"),
         ("--kubernetes-cache-days", "-1", "invalid"),

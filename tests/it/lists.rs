@@ -64,7 +64,7 @@ fn what_is_no_list_is_named() {
     for (list, expected) in [
         (
             b"\xef\xbb\xbf\n<?xml version='1.0'?><html>".as_slice(),
-            "list.json is no kernel list: it is a web page (HTML or XML)",
+            "list.json is not a kernel list: it is a web page (HTML or XML)",
         ),
         (b"<div>moved</div>", "it is a web page"),
         (b" \n", "it is empty"),

@@ -49,7 +49,7 @@ fn a_lock_is_made_used_and_kept() {
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--locked"]), @r"
     exit 2
     --- err
-    error: m.lock is missing, and --locked forbids to make it
+    error: m.lock does not exist, and --locked prevents creating it
      |
      = help: run `driverkit-matrix lock m.toml`
     ");
@@ -134,7 +134,7 @@ fn a_stale_lock_is_refreshed_or_refused() {
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--locked"]), @r"
     exit 2
     --- err
-    error: m.lock is stale for *, and --locked forbids to refresh it
+    error: m.lock is stale for *, and --locked prevents updating it
      |
      = help: run `driverkit-matrix lock m.toml`
     ");
@@ -221,7 +221,7 @@ fn lists_that_cannot_be_read() {
     exit 2
     --- err
     m.lock is missing: looking for kernels
-    error: no kernels for `*`: list.json is no kernel list: it is a web page (HTML or XML): give the address of the file itself
+    error: no kernels for `*`: list.json is not a kernel list: it is a web page (HTML or XML): give the URL of the file itself
      --> m.toml:5:55
       |
     5 | kernels = { from = "kernel-crawler", path = { amd64 = "list.json" } }

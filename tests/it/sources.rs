@@ -216,7 +216,7 @@ fn since_takes_what_was_first_seen_later() {
     );
     workspace.put("m.toml", &kernels(", since = \"yesterday\""));
     let report = workspace.run(&["lock", "m.toml"]);
-    assert!(report.contains("`yesterday` is no day"), "{report}");
+    assert!(report.contains("invalid date `yesterday`"), "{report}");
 }
 
 /// Every kernel of both lists goes to dbg-go's files and comes back as it was.

@@ -185,7 +185,7 @@ fn damaged_modules_are_refused() {
     }
     for (position, value, expected) in [
         (18, 183, "it is for machine aarch64, not x86_64"),
-        (16, 2, "it is no relocatable object"),
+        (16, 2, "not a relocatable object"),
         (4, 1, "not a readable ELF file: "),
     ] {
         let mut damaged = good.clone();

@@ -192,7 +192,7 @@ const CASES: &[Case] = &[
         ..DEFAULT
     },
     Case {
-        name: "a child killed by a signal is no memory failure",
+        name: "a child killed by a signal is not a memory failure",
         script: "bash -c 'kill -9 $$'",
         exit: Exit::Code(137),
         log: "Killed\n",

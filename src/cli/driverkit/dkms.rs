@@ -120,7 +120,7 @@ fn attempt(
 ) -> Result<Result<Vec<u8>, String>, CliError> {
     // DKMS wants its sources in a folder of this name.
     let named = tempfile::tempdir()
-        .map_err(|error| CliError::infrastructure(format!("no temporary folder: {error}")))?;
+        .map_err(|error| CliError::infrastructure(format!("no temporary directory: {error}")))?;
     let link = named
         .path()
         .join(format!("{}-{}", source.name, source.version));

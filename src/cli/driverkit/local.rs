@@ -72,7 +72,10 @@ impl LocalRequest {
                 Some((name, value)) if is_variable(name) => {
                     environment.push((name.to_owned(), value.to_owned()));
                 }
-                _ => reader.fault("env", &format!("`{item}` is no variable; write NAME=VALUE")),
+                _ => reader.fault(
+                    "env",
+                    &format!("`{item}` is not a variable: expected NAME=VALUE"),
+                ),
             }
         }
         if has_dkms && values.text("output-probe").is_some() {
@@ -236,7 +239,7 @@ pub(super) fn installed_headers(release: &str) -> Result<PathBuf, CliError> {
     let found = places.iter().map(Path::new).find(|place| place.is_dir());
     found.map(Path::to_owned).ok_or_else(|| CliError::Input {
         message: format!(
-            "the headers of kernel {release} are not installed: there is none of {}",
+            "the headers of kernel {release} are not installed: none of these exists: {}",
             places.join(", ")
         ),
         help: Some(format!(

@@ -19,7 +19,7 @@ pub(super) fn update(sources: &ImageSources, context: &Context) -> Result<(), Cl
         })?;
     let known = foreign.identities();
     if known.is_empty() {
-        return print("no image of others was used yet\n");
+        return print("no foreign image has been used yet\n");
     }
     let pulled = runtime.block_on(async {
         let mut docker = DockerExecutor::connect().await?;

@@ -90,7 +90,7 @@ fn versions_of<'a>(
             first.path.display()
         ),
         help: Some(
-            "name the folder driverkit/config of dbg-go, or the versions: --driver 8.1.0+driver"
+            "name the directory driverkit/config of dbg-go, or the versions: --driver 8.1.0+driver"
                 .to_owned(),
         ),
     })

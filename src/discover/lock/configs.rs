@@ -103,7 +103,9 @@ impl Lock {
             return Ok(());
         };
         for entry in entries {
-            let file = entry.map_err(FileError::of("read folder", &folder))?.path();
+            let file = entry
+                .map_err(FileError::of("read directory", &folder))?
+                .path();
             let name = file.file_name().and_then(|name| name.to_str());
             let digest: Option<Sha256> = name
                 .and_then(|name| name.strip_suffix(".zst"))

@@ -114,7 +114,7 @@ pub(super) fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target)
         .parse()
         .map_err(|error: ParseKernelError| unsupported(error.to_string()))?;
     let target = target::find(&id);
-    let target = target.ok_or_else(|| unsupported(format!("`{name}` is no target")))?;
+    let target = target.ok_or_else(|| unsupported(format!("`{name}` is not a known target")))?;
     Ok((id, target))
 }
 
@@ -340,7 +340,7 @@ impl Bases {
     ) -> Result<Self, DiscoverError> {
         let base = |url: &str, usual: &str| {
             let parsed = url.parse().map_err(|error: url::ParseError| {
-                unsupported(format!("the mirror's address `{url}` is wrong: {error}"))
+                unsupported(format!("the mirror's URL `{url}` is invalid: {error}"))
             })?;
             Ok(Base {
                 url: parsed,

@@ -180,7 +180,7 @@ async fn describe(
 async fn text(fetcher: &Fetcher, url: &str) -> Result<Result<String, String>, DiscoverMirrorError> {
     match fetcher.get_index(url, MOST_BYTES).await {
         Ok(bytes) if decode::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),
-        Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| format!("{url} is no text"))),
+        Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| format!("{url} is not UTF-8 text"))),
         Err(error) if error.is_not_there() => Ok(Err(format!("{url} is not there"))),
         Err(source) => Err(failed(url, source)),
     }

@@ -249,7 +249,7 @@ fn replace(folder: &std::path::Path) -> Result<(), ExecutorError> {
     let aside = tempfile::Builder::new()
         .prefix("lost-")
         .tempdir_in(parent)
-        .map_err(crate::fs::FileError::of("create a folder in", parent))?;
+        .map_err(crate::fs::FileError::of("create a directory in", parent))?;
     crate::fs::rename(folder, &aside.path().join("out"))?;
     crate::fs::create_folder(folder)?;
     Ok(())

@@ -59,7 +59,7 @@ impl Archives {
         let scratch = tempfile::Builder::new()
             .prefix(fs::TEMPORARY_PREFIX)
             .tempdir_in(&folder)
-            .map_err(FileError::of("create folder in", &folder))?;
+            .map_err(FileError::of("create a directory in", &folder))?;
         Ok(Self {
             store: store.to_owned(),
             scratch,
@@ -167,7 +167,7 @@ fn make(source: &Path, path: &Path) -> Result<Facts, FileError> {
     for entry in walkdir::WalkDir::new(source).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let cause = error.into_io_error();
-            FileError::of("read folder", source)(
+            FileError::of("read directory", source)(
                 cause.unwrap_or_else(|| io::Error::other("a loop of folders")),
             )
         })?;

@@ -121,7 +121,7 @@ fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), Kubernet
     if let Some(server) = &client.server {
         config.cluster_url = server.parse().map_err(|error| {
             KubernetesError::input(
-                format!("`{server}` is no address of an API server: {error}"),
+                format!("`{server}` is not the URL of an API server: {error}"),
                 "write https://HOST:PORT",
             )
         })?;
@@ -172,7 +172,7 @@ fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), Kubernet
 fn in_cluster() -> Result<Config, KubernetesError> {
     Config::incluster().map_err(|error| {
         KubernetesError::input(
-            format!("this is no pod with a service account: {}", chain(&error)),
+            format!("this is not a pod with a service account: {}", chain(&error)),
             "outside of a cluster name a kubeconfig; in a pod do not turn off automountServiceAccountToken",
         )
     })

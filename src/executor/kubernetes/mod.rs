@@ -109,7 +109,9 @@ impl KubernetesExecutor {
         let mut bytes = [0; 5];
         ring::rand::SystemRandom::new()
             .fill(&mut bytes)
-            .map_err(|_| ExecutorError::infrastructure("the system gives no random numbers"))?;
+            .map_err(|_| {
+                ExecutorError::infrastructure("the system does not provide random numbers")
+            })?;
         let executor = Self {
             pace: Pace::new(settings.creations_per_second),
             settings,

@@ -147,7 +147,9 @@ impl InputServer {
         let mut bytes = [0; TOKEN_BYTES];
         ring::rand::SystemRandom::new()
             .fill(&mut bytes)
-            .map_err(|_| ExecutorError::infrastructure("the system gives no random numbers"))?;
+            .map_err(|_| {
+                ExecutorError::infrastructure("the system does not provide random numbers")
+            })?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
         let (sender, result) = oneshot::channel();
         let expected = Expected {
@@ -272,7 +274,7 @@ impl Shared {
             ));
         }
         let Ok(digest) = digest.parse::<Sha256>() else {
-            return Ok(plain(StatusCode::NOT_FOUND, "that is no digest"));
+            return Ok(plain(StatusCode::NOT_FOUND, "not a digest"));
         };
         match (request.method(), kind) {
             (&Method::GET, "inputs") => self.give(digest).await,

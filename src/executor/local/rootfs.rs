@@ -94,7 +94,7 @@ fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
             _ => {
                 if !entry.unpack_in(folder)? {
                     let path = entry.path()?.display().to_string();
-                    return Err(io::Error::other(format!("{path} leaves the folder")));
+                    return Err(io::Error::other(format!("{path} leaves the directory")));
                 }
             }
         }

@@ -128,8 +128,8 @@ impl Line {
     ) -> Result<(), FileError> {
         let outer = below(base, inner);
         let mut entries: Vec<(PathBuf, FileType)> = Vec::new();
-        for entry in std::fs::read_dir(&outer).map_err(FileError::of("read folder", &outer))? {
-            let entry = entry.map_err(FileError::of("read folder", &outer))?;
+        for entry in std::fs::read_dir(&outer).map_err(FileError::of("read directory", &outer))? {
+            let entry = entry.map_err(FileError::of("read directory", &outer))?;
             let kind = entry
                 .file_type()
                 .map_err(FileError::of("inspect", entry.path()))?;

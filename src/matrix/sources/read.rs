@@ -76,7 +76,7 @@ fn read_source(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
                 .unwrap_or_else(|| format!("known sources: {}", KNOWN.join(", ")));
             reader.error(
                 from.span(),
-                format!("`{other}` is no source of kernels"),
+                format!("`{other}` is not a source of kernels"),
                 "",
                 Some(help),
             );
@@ -101,8 +101,9 @@ fn read_selection(reader: &mut Reader, section: &mut Section<'_>) -> Selection {
         excludes: bare(section.patterns(reader, "exclude", str::parse)),
         latest: section.number(reader, "latest", 1..=1_000_000),
         since: section.parsed(reader, "since", "a day such as \"2025-01-31\"", |text| {
-            text.parse::<Date>()
-                .map_err(|_| format!("`{text}` is no day; write one as in \"2025-01-31\""))
+            text.parse::<Date>().map_err(|_| {
+                format!("invalid date `{text}`: expected a value such as \"2025-01-31\"")
+            })
         }),
     }
 }
@@ -134,9 +135,10 @@ fn read_match(reader: &mut Reader, section: &mut Section<'_>) -> (Patterns, Patt
 fn list_place(folder: &Path, text: &str) -> Result<ListPlace, String> {
     match text.split_once("://") {
         Some(("http" | "https" | "file", _)) => {
-            url::Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
+            url::Url::parse(text)
+                .map_err(|error| format!("`{text}` is not a valid URL: {error}"))?;
         }
-        Some((scheme, _)) => return Err(format!("`{scheme}` addresses cannot be read")),
+        Some((scheme, _)) => return Err(format!("`{scheme}` URLs cannot be read")),
         None if text.is_empty() => return Err("an empty path".to_owned()),
         None => {}
     }
@@ -163,7 +165,7 @@ fn read_place(
 }
 
 fn read_driverkit(reader: &mut Reader, section: &mut Section<'_>) -> Option<SourceKind> {
-    let place = read_place(reader, section, "path", "a folder of YAML files");
+    let place = read_place(reader, section, "path", "a directory of YAML files");
     let outputs = section.list(reader, "outputs", "module or probe", str::parse::<Artifact>);
     let outputs = outputs.map(|list| {
         let mut list: Vec<Artifact> = list.into_iter().map(Spanned::into_inner).collect();
@@ -190,7 +192,7 @@ fn read_crawler(
         };
         for architecture in Architecture::ALL {
             if places.value(architecture.as_str()).is_some() {
-                let what = "a path or an address";
+                let what = "a path or a URL";
                 let place = read_place(reader, &mut places, architecture.as_str(), what);
                 lists.extend(place.map(|place| (architecture, place)));
             }
@@ -221,13 +223,13 @@ fn read_mirror(reader: &mut Reader, section: &mut Section<'_>) -> MirrorSource {
     };
     let address = |text: &str| match url::Url::parse(text) {
         Ok(url) if ["http", "https", "file"].contains(&url.scheme()) => Ok(text.to_owned()),
-        Ok(url) => Err(format!("`{}` addresses cannot be read", url.scheme())),
-        Err(error) => Err(format!("`{text}` is no address: {error}")),
+        Ok(url) => Err(format!("`{}` URLs cannot be read", url.scheme())),
+        Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
     };
     let bare = |list: Vec<Spanned<String>>| list.into_iter().map(Spanned::into_inner).collect();
     let mut urls: Vec<String> = Vec::new();
-    urls.extend(section.parsed(reader, "url", "an address", address));
-    let more = section.list(reader, "urls", "an address", address);
+    urls.extend(section.parsed(reader, "url", "a URL", address));
+    let more = section.list(reader, "urls", "a URL", address);
     urls.extend(more.into_iter().flatten().map(Spanned::into_inner));
     let suites = section.list(reader, "suites", "the name of a suite", word);
     let flavours = section.list(reader, "flavours", "the name of a flavour", word);
@@ -249,7 +251,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
     let release = section.parsed(reader, "release", "a kernel release", str::parse);
     let version = section.parsed(reader, "version", "a string such as \"1\"", str::parse);
     let architecture = section.parsed(reader, "architecture", "amd64 or arm64", str::parse);
-    let headers = section.list(reader, "headers", "an address or a path", |text| {
+    let headers = section.list(reader, "headers", "a URL or a path", |text| {
         resolve_address(&folder, text)
     });
     let config = section.text(reader, "config", "a path");
@@ -278,10 +280,10 @@ fn resolve_address(folder: &Path, text: &str) -> Result<Arc<str>, String> {
     match text.split_once("://") {
         Some(("http" | "https" | "file", _)) => match url::Url::parse(text) {
             Ok(_) => Ok(text.into()),
-            Err(error) => Err(format!("`{text}` is no address: {error}")),
+            Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
         },
         Some((scheme, _)) => Err(format!(
-            "`{scheme}` addresses cannot be fetched: http, https, file and paths can"
+            "`{scheme}` URLs cannot be fetched: http, https, file and paths can"
         )),
         None if text.is_empty() => Err("an empty path".to_owned()),
         None => Ok(folder.join(text).to_string_lossy().as_ref().into()),

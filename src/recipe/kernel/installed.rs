@@ -226,8 +226,12 @@ fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(FileError::of("read folder", folder))? {
-        entries.push(entry.map_err(FileError::of("read folder", folder))?.path());
+    for entry in std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))? {
+        entries.push(
+            entry
+                .map_err(FileError::of("read directory", folder))?
+                .path(),
+        );
     }
     entries.sort();
     let is_kernel = |path: &&PathBuf| path.ends_with(VMLINUX);

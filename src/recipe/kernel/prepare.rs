@@ -194,7 +194,7 @@ impl Preparer {
         let (folder, is_source) = looked.await.map_err(stored)?;
         if !is_source {
             let message = format!(
-                "{} holds no kernel source: there is no Makefile with Kbuild in its top folder",
+                "{} does not contain a kernel source: its top directory has no Makefile and Kbuild",
                 source.input.fetched.url
             );
             let failure = Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message);

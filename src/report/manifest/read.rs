@@ -126,11 +126,13 @@ pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(FileError::of("read folder", folder)(error)),
+        Err(error) => return Err(FileError::of("read directory", folder)(error)),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(FileError::of("read folder", &folder))?.path();
+        let path = entry
+            .map_err(FileError::of("read directory", &folder))?
+            .path();
         if path
             .extension()
             .is_some_and(|extension| extension == "json")

@@ -40,17 +40,20 @@ fn both_commands_and_their_short_names_check_what_they_are_given() {
         for (words, message) in [
             (
                 ["--namespace", "Falco"],
-                "`--namespace`: `Falco` is no name of this kind",
+                "`--namespace`: invalid name `Falco`",
             ),
             (
                 ["--run-as-user", "root"],
-                "`--run-as-user`: `root` is no user id",
+                "`--run-as-user`: `root` is not a user ID",
             ),
             (
                 ["--image-pull-secret", "_"],
-                "`--image-pull-secret`: `_` is no name",
+                "`--image-pull-secret`: invalid name `_`",
             ),
-            (["--kernelurls", "x"], "`--kernelurls`: `x` is no address"),
+            (
+                ["--kernelurls", "x"],
+                "`--kernelurls`: `x` is not a valid URL",
+            ),
         ] {
             program(&grid, command, &words)
                 .assert()
@@ -70,11 +73,11 @@ fn how_the_cluster_is_reached_is_checked() {
         ),
         (
             vec!["-s", "127.0.0.1"],
-            "`--server`: `127.0.0.1` is no http or https address",
+            "`--server`: `127.0.0.1` is not an http or https URL",
         ),
         (
             vec!["--request-timeout", "soon"],
-            "`--request-timeout`: `soon` is no time",
+            "`--request-timeout`: invalid time `soon`",
         ),
         (vec!["--client-key", "fake.json"], "go together"),
         (vec!["--disable-compression=x"], "neither true nor false"),

@@ -186,24 +186,24 @@ fn bad_input_is_told_and_nothing_is_done() {
             vec!["--timeout", "10"],
             "10 seconds are too few; 30 are the least",
         ),
-        (vec!["--timeout", "2m"], "`2m` is no number of seconds"),
+        (vec!["--timeout", "2m"], "`2m` is not a number of seconds"),
         (
             vec!["--loglevel", "loud"],
             "level `loud` is unknown: info, warn, debug and trace are",
         ),
         (
             vec!["--proxy", "ftp://a"],
-            "`ftp://a` is no address of a proxy",
+            "`ftp://a` is not the URL of a proxy",
         ),
         (vec!["--dryrun=maybe"], "maybe"),
         (
             vec!["--retry", "timeout"],
             "failures of class `timeout` are never kept",
         ),
-        (vec!["--output-module", "here"], "here is a folder"),
+        (vec!["--output-module", "here"], "here is a directory"),
         (
             vec!["--output-module", "folder.ko"],
-            "folder.ko is a folder",
+            "folder.ko is a directory",
         ),
         (vec!["--target", "debain"], "did you mean `debian`?"),
         (vec!["--nosuchflag"], "--nosuchflag"),

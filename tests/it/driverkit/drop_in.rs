@@ -287,7 +287,7 @@ fn images_are_asked_for_by_a_proxy() {
     program(&grid, &["images", "--proxy", "ftp://a"])
         .assert()
         .code(2)
-        .stderr(contains("is no address of a proxy"));
+        .stderr(contains("is not the URL of a proxy"));
 }
 
 #[test]
@@ -304,7 +304,10 @@ fn user_to_act_as_has_further_facts() {
             "as-user-extra: dn=cn=jane,ou=x y (by c.yaml:7:16)",
         ));
     for (words, message) in [
-        (["--as-user-extra", "scopes"], "`scopes` is no NAME=VALUE"),
+        (
+            ["--as-user-extra", "scopes"],
+            "invalid `scopes`: expected NAME=VALUE",
+        ),
         (["--as-user-extra", "scopes=view"], "`as` is missing"),
     ] {
         grid.write("c.yaml", GOOD);

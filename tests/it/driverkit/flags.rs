@@ -222,11 +222,11 @@ fn flags_are_read_as_driverkit_reads_them() {
         // Numbers of seconds, at least 30.
         ("docker --timeout 30", 0, "would build"),
         ("docker --timeout 29", 2, "30 are the least"),
-        ("docker --timeout 1m", 2, "is no number of seconds"),
+        ("docker --timeout 1m", 2, "is not a number of seconds"),
         // Proxies.
         ("docker --proxy http://127.0.0.1:1", 0, "would build"),
         ("docker --proxy socks5://127.0.0.1:1", 0, "would build"),
-        ("docker --proxy 127.0.0.1:1", 2, "is no address of a proxy"),
+        ("docker --proxy 127.0.0.1:1", 2, "is not the URL of a proxy"),
         ("local --proxy http://127.0.0.1:1", 2, "--proxy"),
         (
             "images --proxy http://127.0.0.1:1 --builderrepo 127.0.0.1:1/a",
@@ -245,7 +245,11 @@ fn flags_are_read_as_driverkit_reads_them() {
             0,
             "8.0.0+driver/x86_64",
         ),
-        ("docker --driverversion latest!", 2, "is no driver version"),
+        (
+            "docker --driverversion latest!",
+            2,
+            "invalid driver version",
+        ),
         (
             "docker --driverversion 9.0.0+driver --output-probe x.o",
             0,
@@ -278,7 +282,7 @@ fn flags_are_read_as_driverkit_reads_them() {
             0,
             "builder image example.org/a/b:1",
         ),
-        ("docker --builderimage %", 2, "is no image name"),
+        ("docker --builderimage %", 2, "invalid image name"),
         (
             "docker --registry-name example.org",
             2,
@@ -367,7 +371,7 @@ fn flags_are_read_as_driverkit_reads_them() {
             2,
             "go together",
         ),
-        ("kubernetes --run-as-user root", 2, "is no user id"),
+        ("kubernetes --run-as-user root", 2, "is not a user ID"),
         ("k8s --namespace falco", 0, "namespace: falco"),
         ("k8s-ic --namespace falco", 0, "namespace: falco"),
         ("k8s-ic --token secret", 2, "--token"),
@@ -432,7 +436,7 @@ fn files_are_read_as_driverkit_reads_them() {
         ("a.yaml", format!("kernelrelease: ~\n{rest}"), 2, "`kernelrelease` is missing"),
         ("a.yaml", rest.to_owned(), 2, "`kernelrelease` is missing"),
         ("a.yaml", String::new(), 2, "`target` is missing"),
-        ("a.yaml", "- a\n".to_owned(), 2, "no mapping of keys to values"),
+        ("a.yaml", "- a\n".to_owned(), 2, "not a mapping of keys to values"),
         ("a.yaml", "target: [debian\n".to_owned(), 2, "not valid YAML"),
         ("a.json", "{\"target\": \"debian\"".to_owned(), 2, "not valid JSON"),
         ("a.json", "{\"target\": [\"debian\"]}".to_owned(), 2, "`target` takes one value"),

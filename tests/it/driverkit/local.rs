@@ -39,12 +39,12 @@ fn bad_input_is_told() {
         ),
         (
             vec!["--env", "A"],
-            "`--env`: `A` is no variable; write NAME=VALUE",
+            "`--env`: `A` is not a variable: expected NAME=VALUE",
         ),
-        (vec!["--env", "1A=b"], "`--env`: `1A=b` is no variable"),
+        (vec!["--env", "1A=b"], "`--env`: `1A=b` is not a variable"),
         (
             vec!["--kernelurls", "a"],
-            "`--kernelurls`: `a` is no address",
+            "`--kernelurls`: `a` is not a valid URL",
         ),
         (vec!["--gccversion", "12"], "--gccversion"),
         (vec!["--proxy", "http://a"], "--proxy"),
@@ -62,7 +62,7 @@ fn bad_input_is_told() {
     local(&grid, &["-c", "config.yaml"])
         .assert()
         .code(2)
-        .stderr(contains("`A-B=c` is no variable").and(contains("config.yaml:2:6")));
+        .stderr(contains("`A-B=c` is not a variable").and(contains("config.yaml:2:6")));
 }
 
 /// Falco's loader always gives both.

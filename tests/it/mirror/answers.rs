@@ -169,7 +169,7 @@ fn lists_that_are_cut_off() {
         assert!(
             report.starts_with("exit 2")
                 && report.contains(expected)
-                && report.contains("list.json is no kernel list"),
+                && report.contains("list.json is not a kernel list"),
             "{report}"
         );
         assert_eq!(workspace.get("m.lock"), OLD);

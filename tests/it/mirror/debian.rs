@@ -265,7 +265,7 @@ async fn broken_files_are_told_by_name() {
         (
             "SHA256:\n 12 main\n",
             "",
-            "`12 main` is no digest, size and path",
+            "`12 main` is not a digest, a size and a path",
         ),
         (
             "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSHA256:\n",

@@ -215,5 +215,5 @@ fn expired_keys_signatures_and_files_are_refused() {
     is_believed(&workspace);
     suite(&workspace, "Valid-Until: some day\n");
     keys.sign(&["good"], &[], false);
-    is_refused(&workspace, "Valid-Until `some day` is no time");
+    is_refused(&workspace, "Valid-Until `some day` is not a valid time");
 }

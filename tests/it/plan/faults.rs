@@ -83,7 +83,7 @@ fn all_faults_at_once() {
     3 | artifacts = "module"
       |             ^^^^^^^^ expected an array, each module or probe, found a string
 
-    error: `5 parsecs` is no time from 1s to 7d; write it like 90s, 5m or 1h30m
+    error: invalid time `5 parsecs`: expected 1s to 7d, such as 90s, 5m or 1h30m
      --> m.toml:6:11
       |
     6 | timeout = "5 parsecs"
@@ -101,7 +101,7 @@ fn all_faults_at_once() {
     8 | processes = 0
       |             ^ a number from 1 to 4194304 is allowed
 
-    error: `12; true` is no compiler version; write it like 12 or 4.9
+    error: invalid compiler version `12; true`: expected a value such as 12 or 4.9
      --> m.toml:9:7
       |
     9 | gcc = "12; true"
@@ -121,7 +121,7 @@ fn all_faults_at_once() {
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },
        |                 ^^^^^^^^^^^^^^^
 
-    error: `ftp` addresses cannot be fetched: http, https, file and paths can
+    error: `ftp` URLs cannot be fetched: http, https, file and paths can
       --> m.toml:14:45
        |
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },
@@ -143,7 +143,7 @@ fn all_faults_at_once() {
        |
        = help: only lists name several targets; `inline` needs one name
 
-    error: `kernel-crawlre` is no source of kernels
+    error: `kernel-crawlre` is not a source of kernels
       --> m.toml:24:20
        |
     24 | kernels = { from = "kernel-crawlre" }
@@ -216,7 +216,7 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
       |            |
       |            first here
 
-    error: driver version `../x` cannot name a folder: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash
+    error: driver version `../x` cannot name a directory: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash
      --> m.toml:1:44
       |
     1 | drivers = ["8.1.0+driver", "8.1.0+driver", "../x", "8.0.0+driver", "mine"]
@@ -412,7 +412,7 @@ fn no_matrix() {
     assert_snapshot!(workspace.run(&["plan"]), @r"
     exit 2
     --- err
-    error: no matrix: matrices/*.toml matches no file in this folder
+    error: no matrix: matrices/*.toml matches no file in this directory
      |
      = help: name a matrix file
     ");

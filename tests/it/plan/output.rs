@@ -224,7 +224,7 @@ fn filters_that_leave_nothing() {
     assert_snapshot!(with(&["--shard", "3/2"]), @r"
     exit 2
     --- err
-    error: invalid value '3/2' for '--shard <I/N>': `3/2` is no shard: write I/N, with I from 1 to N, as in 2/8
+    error: invalid value '3/2' for '--shard <I/N>': invalid shard `3/2`: expected I/N with 1 <= I <= N, such as 2/8
 
     For more information, try '--help'.
     ");

@@ -51,13 +51,13 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
     let flatcar = |file: &str| {
         format!(
             "https://stable.release.flatcar-linux.net/amd64-usr/3815.2.0/flatcar_production_image_{file} \
-             or one of 3 other addresses, which `kernels --headers` lists"
+             or one of 3 other URLs, which `kernels --headers` lists"
         )
     };
     let ubuntu = |file: &str, others: usize| {
         format!(
             "ubuntu-generic 5.19.0-15-generic #15 amd64: https://mirrors.edge.kernel.org/ubuntu/pool/main/l/linux/{file} \
-             or one of {others} other addresses, which `kernels --headers` lists"
+             or one of {others} other URLs, which `kernels --headers` lists"
         )
     };
     let expected = [

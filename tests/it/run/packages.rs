@@ -306,7 +306,7 @@ fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
     let words: Vec<&str> = message.split_whitespace().collect();
     let count: usize = words[2].parse().unwrap();
     assert!(count > 4, "{message}");
-    for answer in ["each is not asked, since only mirrors", "each answered 404"] {
+    for answer in ["each was not requested: only mirrors", "each answered 404"] {
         assert_eq!(message.matches(answer).count(), 1, "{message}");
     }
     let log = grid.record().artifacts[0].log.clone().expect("a log");

@@ -86,7 +86,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
             &[&outside[..], &["-n", "dkm-none"]].concat()[..],
             "namespaces \"dkm-none\" not found",
         ),
-        (&["k8s-ic"], "this is no pod with a service account"),
+        (&["k8s-ic"], "this is not a pod with a service account"),
     ] {
         let (code, text) = person.call("nothing", words, &[]);
         assert!(code == 2 && text.contains(said), "{code} {text}");

@@ -259,8 +259,14 @@ fn an_archive_without_names_is_read_by_the_list_of_the_package() {
             with(numbers(1116, &[0, 1, 1, 1, 2])),
             "list of files is not complete",
         ),
-        (with(texts(1116, &["0"])), "a list of numbers is none"),
-        (with(numbers(1117, &[0])), "a list of texts is none"),
+        (
+            with(texts(1116, &["0"])),
+            "header value is not an integer array",
+        ),
+        (
+            with(numbers(1117, &[0])),
+            "header value is not a string array",
+        ),
         (with(far(numbers(1116, &[0]))), "beyond its header"),
         (with(far(texts(1118, &["/"]))), "beyond its header"),
         (

@@ -80,10 +80,12 @@ pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
         let mut words = line.split_whitespace();
         let (Some(digest), Some(size), Some(path)) = (words.next(), words.next(), words.next())
         else {
-            return Err(format!("`{line}` is no digest, size and path"));
+            return Err(format!("`{line}` is not a digest, a size and a path"));
         };
         let digest = digest.parse().map_err(|error| format!("{error}"))?;
-        let size = size.parse().map_err(|_| format!("`{size}` is no size"))?;
+        let size = size
+            .parse()
+            .map_err(|_| format!("`{size}` is not a size"))?;
         files.insert(path.to_owned(), (digest, size));
     }
     Ok(ReleaseFile {
@@ -97,7 +99,7 @@ pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
 fn read_time(text: &str) -> Result<jiff::Timestamp, String> {
     jiff::fmt::rfc2822::parse(&text.trim().replace("UTC", "+0000"))
         .map(|time| time.timestamp())
-        .map_err(|error| format!("Valid-Until `{text}` is no time: {error}"))
+        .map_err(|error| format!("Valid-Until `{text}` is not a valid time: {error}"))
 }
 
 /// Reads the packages whose names are wanted out of an index; `path` tells how it is compressed.

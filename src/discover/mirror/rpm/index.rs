@@ -118,7 +118,7 @@ pub(super) fn read_repomd(bytes: &[u8]) -> Result<Vec<IndexFile>, String> {
                 files.extend(file.take().filter(|file| !file.path.is_empty()));
             }
             Event::Eof if is_repomd => return Ok(files),
-            Event::Eof => return Err("it is no repomd.xml".to_owned()),
+            Event::Eof => return Err("it is not a repomd.xml".to_owned()),
             _ => {}
         }
         buffer.clear();
@@ -203,7 +203,7 @@ pub(super) fn read_primary(
             },
             Event::Eof if is_primary && is_whole => return Ok(packages),
             Event::Eof if is_primary => return Err("it ends too early".to_owned()),
-            Event::Eof => return Err("it is no primary.xml".to_owned()),
+            Event::Eof => return Err("it is not a primary.xml".to_owned()),
             _ => {}
         }
         buffer.clear();

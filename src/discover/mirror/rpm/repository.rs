@@ -48,7 +48,7 @@ pub(in crate::discover::mirror) async fn discover(
         let url = address(url);
         let list = url.trim_end_matches('/');
         let text = get(fetcher, list).await?;
-        let first = first_address(&text).ok_or_else(|| broken(list, "it names no address"))?;
+        let first = first_address(&text).ok_or_else(|| broken(list, "it does not name a URL"))?;
         address(&first)
     } else {
         address(url)
@@ -112,7 +112,7 @@ async fn read_index(
         (None, Some(file)) => (file, true),
         (None, None) => return Err(broken(repomd, "it names no primary index")),
     };
-    let url = join(base, &file.path).ok_or_else(|| broken(repomd, "it names no address"))?;
+    let url = join(base, &file.path).ok_or_else(|| broken(repomd, "it does not name a URL"))?;
     let bytes = if file.sha256.is_some() {
         let request = Request {
             candidates: vec![url.as_str().into()],
