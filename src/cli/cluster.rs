@@ -81,7 +81,7 @@ pub(super) struct ClusterArguments {
         env = "DRIVERKIT_MATRIX_KUBERNETES_LISTEN"
     )]
     kubernetes_listen: Option<SocketAddr>,
-    /// Address that pods reach it at [default: the one that it binds to]
+    /// Address at which pods reach it [default: the one that it binds to]
     #[arg(long, value_name = "HOST[:PORT]", env = "DRIVERKIT_MATRIX_KUBERNETES_ADDRESS", value_parser = parse_address)]
     kubernetes_address: Option<String>,
     /// Its certificate in PEM, which makes it speak TLS

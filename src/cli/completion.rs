@@ -9,7 +9,7 @@ use super::{Arguments, CliError, ExitStatus};
 /// Print the script by which a shell completes the words of this program
 ///
 /// bash: source <(driverkit-matrix completion bash), or write it to /etc/bash_completion.d/driverkit-matrix.
-/// zsh: write it to a file `_driverkit-matrix` in a folder of $fpath.
+/// zsh: write it to a file `_driverkit-matrix` in a directory of $fpath.
 /// fish: write it to ~/.config/fish/completions/driverkit-matrix.fish.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

@@ -24,15 +24,15 @@ use crate::matrix;
 /// Exit code 1 when something of what was read is in doubt: what that is, is printed.
 #[derive(Debug, Args)]
 pub(super) struct ImportArguments {
-    /// A folder of dbg-go (`driverkit/config`), or kernel-crawler lists as [ARCH=]FILE
+    /// A directory of dbg-go (`driverkit/config`), or kernel-crawler lists as [ARCH=]FILE
     ///
-    /// The architecture of a list is told by its name (`x86_64.json`, `lists/aarch64/list.json`) where it is not given.
+    /// The architecture of a list follows from its name (`x86_64.json`, `lists/aarch64/list.json`) where it is not given.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
     /// The matrix to write; its lock goes beside it
     #[arg(long, value_name = "FILE", default_value = "matrices/imported.toml")]
     out: PathBuf,
-    /// Driver versions of the matrix [default: the tree's folders]
+    /// Driver versions of the matrix [default: the tree's directories]
     #[arg(long, value_name = "VERSION")]
     driver: Vec<DriverVersion>,
     /// Replace a matrix that is there, and its lock
@@ -49,7 +49,7 @@ pub(super) struct ImportArguments {
 /// output paths that do not fit, kernels that are named twice.
 #[derive(Debug, Args)]
 pub(super) struct ValidateArguments {
-    /// Folders of configuration files, or single files
+    /// Directories of configuration files, or single files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 }

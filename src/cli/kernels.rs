@@ -23,7 +23,7 @@ use crate::target;
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
 
-/// List the kernels that a distribution offers now, or what the addresses of one kernel's packages answer
+/// List the kernels that a distribution offers now, or what the URLs of one kernel's packages answer
 #[derive(Debug, Args)]
 pub(super) struct KernelsArguments {
     /// The target: debian, centos, ubuntu-aws
@@ -44,7 +44,7 @@ pub(super) struct KernelsArguments {
     /// The suites of Debian's or Ubuntu's archive [default: those that the mirror has]
     #[arg(long, value_name = "SUITE")]
     suite: Vec<String>,
-    /// The packages of this kernel, with every address that was tried and its answer
+    /// The packages of this kernel, with every URL that was tried and its answer
     #[arg(long, value_name = "RELEASE")]
     headers: Option<KernelRelease>,
     /// The kernel's version, for addresses that are computed with it (Ubuntu's) [default: 1]

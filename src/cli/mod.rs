@@ -74,7 +74,7 @@ struct Arguments {
 
 #[derive(Debug, Args)]
 struct GlobalArguments {
-    /// Base address of a distribution's mirror, for discovery and downloads
+    /// Base URL of a distribution's mirror, for discovery and downloads
     ///
     /// For example debian=http://ftp.debian.org/debian. The environment variable
     /// `DRIVERKIT_MATRIX_MIRROR_DEBIAN` does the same.

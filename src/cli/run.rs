@@ -32,7 +32,7 @@ pub(super) struct RunArguments {
     /// How many compiles run at once [default: the processors that may be used]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Folder that receives the artifacts and the manifest
+    /// Directory that receives the artifacts and the manifest
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub(super) out: PathBuf,
     /// End the run at the first failure; what runs may end

@@ -9,13 +9,13 @@ use super::output::print;
 use super::{CliError, Context, ExitStatus};
 use crate::report::{DifferenceKind, differences};
 
-/// Compare an output folder with its manifest
+/// Compare an output directory with its manifest
 ///
 /// Prints one line for each artifact that is missing, has another digest, or is not in the manifest. Exit code 1 if there
 /// is one.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
-    /// The output folder
+    /// Output directory
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// As JSON

@@ -322,7 +322,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "/tmp/falco.o",
         "`--output-module`: `/tmp/falco.o` does not end with .ko",
     ),
-    ("output-module", "/", "`--output-module`: / is a folder"),
+    ("output-module", "/", "`--output-module`: / is a directory"),
     (
         "output-module",
         "/etc/passwd/a.ko",

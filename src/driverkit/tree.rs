@@ -102,7 +102,7 @@ pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
         }
     }
     if tree.files.is_empty() && faults.is_empty() {
-        let message = format!("{} holds no YAML file", folder.display());
+        let message = format!("{} contains no YAML file", folder.display());
         let fault = Diagnostic::error(message);
         return Err(vec![fault.help(
             "name the directory driverkit/config of dbg-go, or a directory of driverkit's files",

@@ -109,7 +109,7 @@ pub enum ReportError {
         out.display()
     )]
     OutInUse {
-        /// The output folder.
+        /// Output directory.
         out: PathBuf,
     },
 }

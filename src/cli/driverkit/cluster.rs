@@ -46,7 +46,7 @@ pub(in crate::cli) struct ClientFlags {
     /// Further fact about the user to act as, such as scopes=view; repeatable, also for several values of one name
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Cluster")]
     as_user_extra: Vec<String>,
-    /// Folder in which kubectl keeps what a cluster can do; taken and not used, since nothing of that is asked for here
+    /// Directory in which kubectl caches what a cluster supports; accepted and ignored
     #[arg(long, value_name = "DIR", help_heading = "Cluster")]
     cache_dir: Option<String>,
     /// File with the certificate authority

@@ -32,7 +32,7 @@ pub(in crate::cli) struct DockerArguments {
     again: AgainFlags,
     /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
     /// `ssh://[USER@]HOST`;
-    /// repeatable, one that answers is taken [default: `DOCKER_HOST`, or the usual socket]
+    /// repeatable, the first that answers is used [default: `DOCKER_HOST`, or the usual socket]
     #[arg(long, value_name = "ADDRESS")]
     docker_host: Vec<DockerAddress>,
     #[command(flatten)]

@@ -101,7 +101,7 @@ pub(in crate::cli) struct BuildFlags {
     /// Distribution of the kernel: debian, ubuntu-aws, vanilla, ...
     #[arg(long, short, value_name = "TARGET", value_parser = Suggested(target::known_ids), hide_possible_values = true, help_heading = "What to build")]
     target: Option<String>,
-    /// Folder or tarball with the driver's sources, in the place of the repository
+    /// Directory or tarball with the driver's sources, used instead of the repository
     #[arg(long, value_name = "PATH", help_heading = "What to build")]
     pub(in crate::cli) src_dir: Option<String>,
 }
@@ -197,7 +197,7 @@ pub(in crate::cli) struct ProcessFlags {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     pub(in crate::cli) dryrun: bool,
-    /// How much is told: warn, info, debug or trace
+    /// Level of detail: warn, info, debug or trace
     #[arg(long, short, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
     pub(in crate::cli) loglevel: LogLevel,
     /// Seconds that one step of the build may take, at least 30

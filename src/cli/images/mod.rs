@@ -24,10 +24,10 @@ use update::update;
 /// Where builder images are described and kept.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Folders {
-    /// Folder with the descriptions of builder images [default: `images` where it is there, else the project's own]
+    /// Directory with the descriptions of builder images [default: `images` where it exists, else those of this program]
     #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS")]
     image_descriptions: Option<PathBuf>,
-    /// Folder that keeps the built images [default: images in the cache folder]
+    /// Directory of the built images [default: images in the cache directory]
     #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGES")]
     pub(super) images: Option<PathBuf>,
 }

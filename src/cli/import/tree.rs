@@ -85,7 +85,7 @@ fn versions_of<'a>(
     };
     Err(CliError::Input {
         message: format!(
-            "{} has files outside of folders <driver version>/<x86_64|aarch64>: {} does not tell its driver version",
+            "{} has files outside of directories <driver version>/<x86_64|aarch64>: {} does not say its driver version",
             path.display(),
             first.path.display()
         ),

@@ -32,10 +32,10 @@ const SAMPLES: usize = 3;
 pub(super) struct PlanArguments {
     #[command(flatten)]
     selection: Selection,
-    /// How to print the plan; driverkit writes files for dbg-go below the folder of --out
+    /// How to print the plan; driverkit writes files for dbg-go below the directory of --out
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
-    /// The folder of `--format driverkit`
+    /// Directory of `--format driverkit`
     #[arg(long, value_name = "DIR", required_if_eq("format", "driverkit"))]
     out: Option<PathBuf>,
     /// The builder image of all builds, as `run` will be given it

@@ -142,7 +142,8 @@ impl FromStr for BucketSettings {
 
     /// Reads `s3://BUCKET[/PREFIX]`; the variables are left empty.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("invalid bucket `{text}`: expected s3://BUCKET or s3://BUCKET/PREFIX");
+        let wrong =
+            || format!("invalid bucket `{text}`: expected s3://BUCKET or s3://BUCKET/PREFIX");
         let path = text.strip_prefix("s3://").ok_or_else(wrong)?;
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let is_name_byte = |byte: u8| {

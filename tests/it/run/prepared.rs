@@ -133,7 +133,10 @@ fn what_is_missing_or_wrong_is_said() {
     grid.write("linux-6.1.55.tar", tarball(&[("a/b", "c"), ("a/d", "e")]));
     let (class, message) = failure(&grid);
     assert_eq!(class, "wrong-headers");
-    assert!(message.contains("does not contain a kernel source"), "{message}");
+    assert!(
+        message.contains("does not contain a kernel source"),
+        "{message}"
+    );
     assert_eq!(grid.jobs(), NOTHING);
 
     let grid = self::grid();
