@@ -1,6 +1,7 @@
 //! Which of thousands of rules match a kernel, without trying each.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 use aho_corasick::AhoCorasick;
 use rayon::prelude::*;
@@ -51,6 +52,7 @@ impl<'a> SelectorIndex<'a> {
         let mut matching = Vec::new();
         self.kernels.each_match(
             kernel.release.as_str(),
+            Some(kernel.release.numbers()),
             |rule, pattern| of_target[rule] && pattern.matches_release(&kernel.release),
             |rule| {
                 if of_target[rule] && self.selectors[rule].matches_architecture(kernel.architecture)
@@ -69,6 +71,7 @@ impl<'a> SelectorIndex<'a> {
         let mut rules = vec![false; self.selectors.len()];
         self.targets.each_match(
             target.as_str(),
+            None,
             |_, pattern| pattern.matches_name(target.as_str()),
             |rule| rules[rule] = true,
         );
@@ -83,6 +86,8 @@ struct Axis<'a> {
     unbound: Vec<usize>,
     literals: HashMap<&'a str, Vec<usize>>,
     globs: Option<Globs<'a>>,
+    /// Version ranges with the numbers that they can match, sorted by the lowest.
+    ranges: Vec<(RangeInclusive<[u64; 3]>, (usize, &'a Pattern))>,
     /// What has to be tried one by one.
     others: Vec<(usize, &'a Pattern)>,
 }
@@ -109,6 +114,8 @@ impl<'a> Axis<'a> {
                         .entry(pattern.as_str())
                         .or_default()
                         .push(rule);
+                } else if let Some(numbers) = pattern.possible_numbers() {
+                    axis.ranges.push((numbers, (rule, pattern)));
                 } else if let Some(text) = pattern.required_text() {
                     globs.entry(text).or_default().push((rule, pattern));
                 } else {
@@ -116,6 +123,7 @@ impl<'a> Axis<'a> {
                 }
             }
         }
+        axis.ranges.sort_by_key(|(numbers, _)| *numbers.start());
         let (texts, by_text): (Vec<&str>, Vec<_>) = globs.into_iter().unzip();
         match AhoCorasick::new(texts) {
             Ok(_) if by_text.is_empty() => {}
@@ -127,10 +135,11 @@ impl<'a> Axis<'a> {
     }
 
     /// Calls `take` with each rule that a name matches, perhaps more than once; `test` decides on a pattern that has to
-    /// be tried.
+    /// be tried. Ranges match only names with version numbers.
     fn each_match(
         &self,
         name: &str,
+        numbers: Option<[u32; 3]>,
         test: impl Fn(usize, &Pattern) -> bool,
         mut take: impl FnMut(usize),
     ) {
@@ -148,6 +157,16 @@ impl<'a> Axis<'a> {
             }
         };
         try_all(&self.others);
+        if let Some(numbers) = numbers.map(|numbers| numbers.map(u64::from)) {
+            let begun = self
+                .ranges
+                .partition_point(|(possible, _)| *possible.start() <= numbers);
+            for (possible, range) in &self.ranges[..begun] {
+                if numbers <= *possible.end() {
+                    try_all(std::slice::from_ref(range));
+                }
+            }
+        }
         if let Some(globs) = &self.globs {
             for found in globs.texts.find_overlapping_iter(name) {
                 try_all(&globs.by_text[found.pattern().as_usize()]);

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
@@ -148,6 +149,11 @@ impl Bound {
             .unwrap_or(Ordering::Equal)
     }
 
+    /// The numbers with every number that is not written set to `rest`.
+    fn numbers_or(&self, rest: u64) -> [u64; 3] {
+        std::array::from_fn(|position| self.numbers.get(position).copied().unwrap_or(rest))
+    }
+
     fn order_of_release(&self, release: &KernelRelease) -> Ordering {
         let order = self.order_of_numbers(release.numbers().map(u64::from));
         if order.is_ne() || !self.has_rest {
@@ -196,6 +202,23 @@ impl Pattern {
             .flat_map(|part| part.split(['*', '?', '/']))
             .filter(|text| !text.is_empty())
             .max_by_key(|text| text.len())
+    }
+
+    /// The numbers that a release in this range can have, if it is a range. Releases with other numbers never match.
+    pub(super) fn possible_numbers(&self) -> Option<RangeInclusive<[u64; 3]>> {
+        let Kind::Range(parts) = &self.kind else {
+            return None;
+        };
+        let (mut first, mut last) = ([0; 3], [u64::MAX; 3]);
+        for (comparison, bound) in parts.iter() {
+            if !matches!(comparison, Comparison::AtMost | Comparison::Below) {
+                first = first.max(bound.numbers_or(0));
+            }
+            if !matches!(comparison, Comparison::AtLeast | Comparison::Above) {
+                last = last.min(bound.numbers_or(u64::MAX));
+            }
+        }
+        Some(first..=last)
     }
 
     /// Parses a pattern for names, which have no order.
