@@ -28,11 +28,24 @@ struct Placed {
     alias_of: Option<PathBuf>,
 }
 
+/// What [`OutFolder::place`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// The file was there already.
+    Unchanged,
+    /// The file was written.
+    Written,
+    /// The file was written, and until then its name was a further name of the artifact at this path, which stays.
+    WrittenInPlaceOf(PathBuf),
+}
+
 /// What became of a further name of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
     /// It is there.
     There,
+    /// It is there now, and was a further name of the artifact at this path before, which stays.
+    TakenFrom(PathBuf),
     /// Single files are written, under their own names only.
     SingleFiles,
     /// It is the name of the artifact at this path, which stays as it is.
@@ -123,20 +136,24 @@ impl OutFolder {
         Ok(found == sha256)
     }
 
-    /// Puts the file with this digest from the store to `path` (relative), unless it is there. Returns whether it
-    /// had to be written.
-    pub fn place(
+    /// Puts the file with this digest from the store to `path` (relative), unless it is there. An artifact has its own
+    /// name before any further name of another artifact.
+    pub(super) fn place(
         &self,
         store: &Store,
         path: &Path,
         sha256: Sha256,
         size_bytes: u64,
-    ) -> Result<bool, FileError> {
+    ) -> Result<Placement, FileError> {
         if self.has(path, sha256, size_bytes)? {
-            return Ok(false);
+            return Ok(Placement::Unchanged);
         }
         let Some(full) = self.full_path(path) else {
-            return Ok(false);
+            return Ok(Placement::Unchanged);
+        };
+        let holder = match &self.exact {
+            Some(_) => None,
+            None => self.holder(path, path)?,
         };
         let blob = store.blob_path(sha256);
         let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
@@ -156,7 +173,7 @@ impl OutFolder {
             sha256,
             alias_of: None,
         });
-        Ok(true)
+        Ok(holder.map_or(Placement::Written, Placement::WrittenInPlaceOf))
     }
 
     /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a copy to a
@@ -177,10 +194,10 @@ impl OutFolder {
             Some((metadata.dev(), metadata.ino()))
         };
         let is_there = file_of(&to).is_some_and(|file| file_of(&from) == Some(file));
+        let mut holder = None;
         if !is_there {
-            if let Some(holder) = self.holder(path, alias)?
-                && !rivals.contains(&holder)
-            {
+            holder = self.holder(path, alias)?;
+            if let Some(holder) = holder.take_if(|holder| !rivals.contains(holder)) {
                 return Ok(Linked::TakenBy(holder));
             }
             let mut temporary = to.clone();
@@ -205,7 +222,7 @@ impl OutFolder {
                 self.remember(named);
             }
         }
-        Ok(Linked::There)
+        Ok(holder.map_or(Linked::There, Linked::TakenFrom))
     }
 
     /// The artifact other than `path` that has the name `alias`.
@@ -302,14 +319,15 @@ mod tests {
     fn placed_once_and_replaced_when_changed() {
         let (folder, store, out, digest) = folders();
         let path = Path::new("v/x86_64/falco.ko");
-        assert!(out.place(&store, path, digest, 6).unwrap());
-        assert!(!out.place(&store, path, digest, 6).unwrap());
+        let place = |out: &OutFolder| out.place(&store, path, digest, 6).unwrap();
+        assert_eq!(place(&out), Placement::Written);
+        assert_eq!(place(&out), Placement::Unchanged);
         out.save().unwrap();
         let full = folder.path().join("out").join(path);
         fs::write(&full, "m0dule").unwrap();
         let again = OutFolder::open(&folder.path().join("out")).unwrap();
         assert!(!again.has(path, digest, 6).unwrap());
-        assert!(again.place(&store, path, digest, 6).unwrap());
+        assert_eq!(place(&again), Placement::Written);
         assert_eq!(fs::read(&full).unwrap(), b"module");
     }
 
@@ -329,7 +347,8 @@ mod tests {
         let path = Path::new("v/x86_64/falco.ko");
         let out = OutFolder::of_files(HashMap::from([(path.to_owned(), output.clone())]));
         assert!(!out.has(path, digest, 6).unwrap());
-        assert!(out.place(&store, path, digest, 6).unwrap());
+        let placement = out.place(&store, path, digest, 6).unwrap();
+        assert_eq!(placement, Placement::Written);
         assert!(out.has(path, digest, 6).unwrap());
         assert_eq!(
             out.link(path, Path::new("other.ko"), &[]).unwrap(),
@@ -373,9 +392,13 @@ mod tests {
         assert_eq!(bare.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
 
         // What the plan decided against gives way, and an artifact takes its own name back.
-        assert_eq!(next.link(c, b, &[a.to_owned()]).unwrap(), Linked::There);
+        let rivals = [a.to_owned()];
+        let moved = next.link(c, b, &rivals).unwrap();
+        assert_eq!(moved, Linked::TakenFrom(a.to_owned()));
+        assert_eq!(next.link(c, b, &rivals).unwrap(), Linked::There);
         assert_eq!(content("b.ko"), b"another");
-        assert!(next.place(&store, b, digest, 6).unwrap());
+        let placement = next.place(&store, b, digest, 6).unwrap();
+        assert_eq!(placement, Placement::WrittenInPlaceOf(c.to_owned()));
         assert_eq!(
             next.link(c, b, &[a.to_owned()]).unwrap(),
             Linked::TakenBy(b.to_owned())

@@ -1,6 +1,6 @@
 //! Putting what a step gave to where the loader asks for it, and saying so in a report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::{ArtifactFacts, StepResult};
@@ -9,14 +9,14 @@ use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Failed, Halt, Mode};
 use crate::engine::work::{Done, unexpected};
-use crate::event::ArtifactReport;
+use crate::event::{ArtifactReport, EventKind};
 use crate::failure::{Phase, Status};
 use crate::fs::{self, FileError, blocking};
 use crate::kernel::Kernel;
 use crate::plan::{Build, BuildId, Names};
 use crate::recipe::artifacts::{Ingredients, phase_of};
 use crate::report::log_path;
-use crate::run::out_folder::{Linked, OutFolder};
+use crate::run::out_folder::{Linked, OutFolder, Placement};
 use crate::verify;
 
 /// The further names of an artifact.
@@ -26,6 +26,15 @@ struct FurtherNames {
     aliases: Vec<PathBuf>,
     /// The build whose artifact has the name by which the loader would ask for this one.
     name_taken_by: Option<BuildId>,
+}
+
+impl FurtherNames {
+    fn of(alias: PathBuf) -> Self {
+        Self {
+            aliases: vec![alias],
+            name_taken_by: None,
+        }
+    }
 }
 
 /// Puts what builds gave into the output folder.
@@ -169,8 +178,12 @@ impl Placing {
         facts: &ArtifactFacts,
     ) -> Result<FurtherNames, FileError> {
         let path = build.artifact_path(artifact);
-        self.out
-            .place(&self.engine.store, &path, facts.sha256, facts.size_bytes)?;
+        let placement =
+            self.out
+                .place(&self.engine.store, &path, facts.sha256, facts.size_bytes)?;
+        if let Placement::WrittenInPlaceOf(other) = placement {
+            self.tell_moved_name(build, &path, &other);
+        }
         let Some(alias) = self.names.alias(&build.kernel) else {
             return Ok(FurtherNames::default());
         };
@@ -191,16 +204,28 @@ impl Placing {
         let rivals: Vec<PathBuf> = alias.rivals.iter().map(of_rival).collect();
         let alias = build.path_for(&alias.name, artifact);
         Ok(match self.out.link(&path, &alias, &rivals)? {
-            Linked::There => FurtherNames {
-                aliases: vec![alias],
-                ..FurtherNames::default()
-            },
+            Linked::There => FurtherNames::of(alias),
+            Linked::TakenFrom(other) => {
+                self.tell_moved_name(build, &alias, &other);
+                FurtherNames::of(alias)
+            }
             Linked::SingleFiles => FurtherNames::default(),
             Linked::TakenBy(other) => FurtherNames {
                 name_taken_by: BuildId::of_artifact(&other, &build.driver.module_name),
                 ..FurtherNames::default()
             },
         })
+    }
+
+    /// Reports that the name `path` was one of the artifact at `other` and is one of this build's now.
+    fn tell_moved_name(&self, build: &Build, path: &Path, other: &Path) {
+        let message = format!(
+            "{} now belongs to {}: it was a further name of {}, which stays",
+            path.display(),
+            build.id(),
+            other.display()
+        );
+        self.engine.events.send(EventKind::Note { message });
     }
 
     /// Puts the log beside the artifacts. One that cannot be had does not fail a build.

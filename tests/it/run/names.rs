@@ -205,8 +205,17 @@ fn artifact_has_its_own_name_before_the_further_name_of_another() {
     grid.fake(&[rule("module one/x86_64/debian_6.1.1-1-amd64_1", &copies)]);
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
+    let note = format!(
+        "{NAME} now belongs to one/x86_64/debian_6.1.1-1-amd64_1: it was a further name of \
+         one/x86_64/scap_{}.ko, which stays",
+        &BACKPORT["one/x86_64/".len()..]
+    );
+    assert!(text.contains(&note), "{text}");
+    let manifest = read_manifest(&grid.path("out/manifest.json")).unwrap();
+    assert!(manifest.run.notes.contains(&note));
     assert_eq!(fs::read(&name).unwrap(), module("6.1.1+deb13-amd64"));
     assert_eq!(fs::read(&own).unwrap(), of_backport);
+    assert!(!grid.run(&[]).1.contains("now belongs to"));
     // The other does not take it back.
     write_matrix(&grid, &[backport]);
     assert_eq!(grid.run(&[]).0, 0);
