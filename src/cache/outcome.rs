@@ -42,7 +42,7 @@ pub struct Outcome {
 
 /// The version of the rules that tell a step's own failure from what the machine did to it; raised when a log that
 /// made an outcome under the old rules makes none under the new ones.
-pub const FAILURE_RULES: u32 = 1;
+pub const FAILURE_RULES: u32 = 2;
 
 impl Outcome {
     /// Whether this is a failure that older rules kept.
