@@ -163,7 +163,10 @@ fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
         named.join(" ")
     ));
     context.warn(&[warning]);
-    context.notice(String::from_utf8_lossy(&table).trim_end());
+    // Line by line: messages are cut at a length, and this table has to be whole.
+    for line in String::from_utf8_lossy(&table).lines() {
+        context.notice(line.trim_end());
+    }
     true
 }
 
