@@ -14,7 +14,7 @@ use super::refresh::{fetcher, runtime};
 use super::sources::{Sources, mirrors_of};
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
-use crate::discover::{self, SharedLists, lock, overlay};
+use crate::discover::{self, KnownKernels, SharedLists, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::{self, Matrix, Pattern, TargetEntry};
@@ -247,6 +247,7 @@ pub(super) fn discover_all(
         mirrors: &context.mirrors,
         fetcher: Some(fetcher),
         lists: &SharedLists::default(),
+        known: &KnownKernels::default(),
         first_seen: &|_| lock::today(),
         progress,
     };
@@ -270,7 +271,7 @@ pub(super) fn discover_all(
     }
     let mut kernels = overlay(all);
     kernels.retain(|kernel| kernel.target.as_str() == target);
-    Ok(kernels)
+    Ok(kernels.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
 fn ask(
@@ -278,7 +279,7 @@ fn ask(
     entry: &TargetEntry,
     asked: discover::Context<'_>,
     runtime: &tokio::runtime::Runtime,
-) -> Result<Vec<Kernel>, CliError> {
+) -> Result<Vec<Arc<Kernel>>, CliError> {
     match runtime.block_on(discover::discover(entry, asked)) {
         Ok(discovered) => {
             for notice in &discovered.notices {

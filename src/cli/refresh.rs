@@ -13,7 +13,7 @@ use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Asked, Changes, Doubt, Lock, RefreshRules, State};
-use crate::discover::{self, SharedLists};
+use crate::discover::{self, KnownKernels, SharedLists};
 use crate::fetch::{self, Fetcher, Mirrors};
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
@@ -243,12 +243,14 @@ impl Refresh<'_> {
             .collect();
         lock.follow(&asked);
         let lists = SharedLists::of(entries.iter().copied());
+        let known_kernels = KnownKernels::of(lock.kernels.iter().map(|locked| &locked.kernel));
         for entry in entries {
             let known = first_seen(&lock, entry);
             let context = discover::Context {
                 mirrors: &self.context.mirrors,
                 fetcher: fetcher.as_ref(),
                 lists: &lists,
+                known: &known_kernels,
                 first_seen: &|kernel| {
                     let day = known.get(&kernel.identity_text());
                     day.copied().unwrap_or(rules.today)

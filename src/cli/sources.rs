@@ -223,17 +223,11 @@ fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) 
         .iter()
         .map(|(kernel, span)| (kernel.identity_text(), span.clone()))
         .collect();
-    let bare = |kernel: Arc<Kernel>| Arc::unwrap_or_clone(kernel);
-    let merged = overlay(vec![
-        written
-            .into_iter()
-            .map(|(kernel, _)| bare(kernel))
-            .collect(),
-        found.into_iter().map(bare).collect(),
-    ]);
-    let place = |kernel: Kernel| {
+    let written = written.into_iter().map(|(kernel, _)| kernel).collect();
+    let merged = overlay(vec![written, found]);
+    let place = |kernel: Arc<Kernel>| {
         let span = spans.get(&kernel.identity_text()).unwrap_or(&span).clone();
-        (Arc::new(kernel), span)
+        (kernel, span)
     };
     merged.into_iter().map(place).collect()
 }

@@ -11,23 +11,29 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::lists::{self, Collected, Entry, ListedKernel};
-use super::{DiscoverError, Listed};
+use super::{DiscoverError, Found, KnownKernels, Listed};
 use crate::diagnostic::plain_words;
 use crate::kernel::Architecture;
 use value::{RawEntry, Value};
 
-/// Reads a list; `name` is what it is called in messages.
+/// How many entries are made kernels at once, by all processors.
+const ENTRIES_AT_ONCE: usize = 16_384;
+
+/// Reads a list; `name` is what it is called in messages. Of kernels that are known already, the known ones are returned.
 pub(super) fn read(
     name: &str,
     text: &str,
     architecture: Architecture,
+    known: &KnownKernels,
 ) -> Result<Listed, DiscoverError> {
     let mut reading = Reading {
         architecture,
         source: "kernel-crawler".into(),
+        known,
         collected: Collected::default(),
         count: 0,
         bad: Vec::new(),
@@ -57,9 +63,10 @@ pub(super) fn read(
     collected.finish(name)
 }
 
-struct Reading {
+struct Reading<'a> {
     architecture: Architecture,
     source: Arc<str>,
+    known: &'a KnownKernels,
     collected: Collected,
     /// How many entries were read.
     count: usize,
@@ -67,19 +74,25 @@ struct Reading {
     bad: Vec<usize>,
 }
 
-impl Reading {
-    fn take(&mut self, key: &str, index: usize, entry: RawEntry<'_>) {
-        let result = read_entry(entry, self.architecture, &self.source);
-        if result.is_err() {
-            self.bad.push(self.count);
+impl Reading<'_> {
+    /// Takes entries of a key, of which the first is its entry `first`.
+    fn take(&mut self, key: &str, first: usize, entries: &mut Vec<RawEntry<'_>>) {
+        let results: Vec<_> = entries
+            .par_drain(..)
+            .map(|entry| read_entry(entry, self.architecture, &self.source, self.known))
+            .collect();
+        for (index, result) in (first..).zip(results) {
+            if result.is_err() {
+                self.bad.push(self.count);
+            }
+            self.count += 1;
+            self.collected
+                .add(result.map_err(|reason| format!("{key}[{index}]: {reason}")));
         }
-        self.count += 1;
-        self.collected
-            .add(result.map_err(|reason| format!("{key}[{index}]: {reason}")));
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Reading {
+impl<'de> DeserializeSeed<'de> for &mut Reading<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -87,7 +100,7 @@ impl<'de> DeserializeSeed<'de> for &mut Reading {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Reading {
+impl<'de> Visitor<'de> for &mut Reading<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,12 +119,12 @@ impl<'de> Visitor<'de> for &mut Reading {
 }
 
 /// The array of one key.
-struct Entries<'a> {
+struct Entries<'a, 'k> {
     key: &'a str,
-    reading: &'a mut Reading,
+    reading: &'a mut Reading<'k>,
 }
 
-impl<'de> DeserializeSeed<'de> for Entries<'_> {
+impl<'de> DeserializeSeed<'de> for Entries<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -119,7 +132,7 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entries<'_> {
+impl<'de> Visitor<'de> for Entries<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,11 +144,16 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut index = 0;
+        let mut first = 0;
+        let mut some = Vec::new();
         while let Some(entry) = entries.next_element::<RawEntry<'de>>()? {
-            self.reading.take(self.key, index, entry);
-            index += 1;
+            some.push(entry);
+            if some.len() == ENTRIES_AT_ONCE {
+                self.reading.take(self.key, first, &mut some);
+                first += ENTRIES_AT_ONCE;
+            }
         }
+        self.reading.take(self.key, first, &mut some);
         Ok(())
     }
 }
@@ -144,6 +162,7 @@ fn read_entry(
     entry: RawEntry<'_>,
     architecture: Architecture,
     source: &Arc<str>,
+    known: &KnownKernels,
 ) -> Result<ListedKernel, String> {
     let mut fields = entry.fields()?;
     let headers = match fields.take("headers") {
@@ -177,7 +196,13 @@ fn read_entry(
         headers,
         config: config.as_deref(),
     };
-    lists::read_entry(entry, architecture, source)
+    match known.find(&entry, architecture, source) {
+        Some(kernel) => {
+            let published = None;
+            Ok((Found { kernel, published }, None))
+        }
+        None => lists::read_entry(entry, architecture, source),
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +214,8 @@ mod tests {
     fn read(value: &Json) -> Result<ListedKernel, String> {
         let text = value.to_string();
         let entry = serde_json::from_str(&text).unwrap();
-        read_entry(entry, Architecture::Amd64, &"kernel-crawler".into())
+        let known = KnownKernels::default();
+        read_entry(entry, Architecture::Amd64, &"kernel-crawler".into(), &known)
     }
 
     #[test]

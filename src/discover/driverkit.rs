@@ -66,7 +66,7 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
             listed.configs.insert(digest, config);
         }
         listed.found.push(Found {
-            kernel: file.kernel,
+            kernel: file.kernel.into(),
             published: None,
         });
     }

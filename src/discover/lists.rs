@@ -57,7 +57,7 @@ pub(super) fn read_entry(
         .map(package)
         .collect::<Result<_, _>>()?;
     let found = Found {
-        kernel,
+        kernel: Arc::new(kernel),
         published: None,
     };
     Ok((found, config))
@@ -186,7 +186,7 @@ pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
         let is_repeated = next.kernel.identity() == first.kernel.identity();
         if is_repeated {
             first.published = first.published.max(next.published);
-            if !first.kernel.absorb(&next.kernel) {
+            if !Arc::make_mut(&mut first.kernel).absorb(&next.kernel) {
                 let taken = first.kernel.packages.file_names().join(" ");
                 let ignored = next.kernel.packages.file_names().join(" ");
                 contradicted.push(format!("{}: {taken}, not {ignored}", first.kernel));

@@ -8,6 +8,7 @@ mod decode;
 mod driverkit;
 mod error;
 mod inline;
+mod known;
 mod lists;
 pub mod lock;
 pub mod mirror;
@@ -30,6 +31,7 @@ use crate::matrix::{KernelSources, ListPlace, Source, SourceKind, TargetEntry};
 
 pub use error::DiscoverError;
 pub use inline::{InlineKernels, expand_inline};
+pub use known::KnownKernels;
 pub use mirror::{DEFAULT_MIRRORS, usual_suites};
 pub use overlay::overlay;
 pub use shared::SharedLists;
@@ -43,6 +45,8 @@ pub struct Context<'a> {
     pub fetcher: Option<&'a Fetcher>,
     /// Lists that were read already.
     pub lists: &'a SharedLists,
+    /// The kernels that the lock holds.
+    pub known: &'a KnownKernels,
     /// Since when a kernel is known; today for one that is not.
     pub first_seen: &'a dyn Fn(&Kernel) -> Date,
     /// Tells a person what is being done, where that takes long.
@@ -52,8 +56,8 @@ pub struct Context<'a> {
 /// What the sources of a `[[target]]` gave.
 #[derive(Debug, Default)]
 pub struct Discovered {
-    /// The kernels, in any order.
-    pub kernels: Vec<Kernel>,
+    /// The kernels, in any order. Those that the lock holds and of which nothing new is said are the lock's own.
+    pub kernels: Vec<Arc<Kernel>>,
     /// The content of each kernel configuration, by its digest.
     pub configs: BTreeMap<Sha256, Vec<u8>>,
     /// What a person should know: entries that were skipped, and why.
@@ -65,7 +69,7 @@ pub struct Discovered {
 /// A kernel of a source.
 #[derive(Clone, Debug)]
 struct Found {
-    kernel: Kernel,
+    kernel: Arc<Kernel>,
     /// The day on which its packages were built, where the source tells it.
     published: Option<Date>,
 }
@@ -184,7 +188,7 @@ async fn crawler_list(
         return Ok((known, Listed::default()));
     }
     let text = read_place(place, context).await?;
-    let read = crawler::read(&list.written, &text, architecture);
+    let read = crawler::read(&list.written, &text, architecture, context.known);
     let mut read = read.map_err(|error| error.at(place.span()))?;
     let said = Listed {
         notices: std::mem::take(&mut read.notices),

@@ -1,6 +1,7 @@
 //! Several sources for one target, laid over each other.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
 
@@ -18,16 +19,16 @@ fn identity(kernel: &Kernel) -> Identity {
 
 /// Makes one kernel of those with one name. The first source that knows packages, or a configuration, counts; others
 /// add sizes and digests that it does not know, and their names. A single source stays as it is.
-pub fn overlay(mut sources: Vec<Vec<Kernel>>) -> Vec<Kernel> {
+pub fn overlay(mut sources: Vec<Vec<Arc<Kernel>>>) -> Vec<Arc<Kernel>> {
     if sources.len() < 2 {
         return sources.pop().unwrap_or_default();
     }
-    let mut merged: Vec<Kernel> = Vec::new();
+    let mut merged: Vec<Arc<Kernel>> = Vec::new();
     let mut positions: HashMap<Identity, usize> = HashMap::new();
     for source in sources {
         for kernel in source {
             if let Some(&position) = positions.get(&identity(&kernel)) {
-                add(&mut merged[position], kernel);
+                add(Arc::make_mut(&mut merged[position]), &kernel);
             } else {
                 positions.insert(identity(&kernel), merged.len());
                 merged.push(kernel);
@@ -37,7 +38,7 @@ pub fn overlay(mut sources: Vec<Vec<Kernel>>) -> Vec<Kernel> {
     merged
 }
 
-fn add(first: &mut Kernel, second: Kernel) {
+fn add(first: &mut Kernel, second: &Kernel) {
     if !first.source.split(", ").any(|name| name == &*second.source) {
         first.source = format!("{}, {}", first.source, second.source).into();
     }
@@ -45,10 +46,10 @@ fn add(first: &mut Kernel, second: Kernel) {
         first.config_sha256 = second.config_sha256;
     }
     if first.upstream.is_none() {
-        first.upstream = second.upstream.clone();
+        first.upstream.clone_from(&second.upstream);
     }
     if first.packages.is_empty() {
-        first.packages = second.packages;
+        first.packages.clone_from(&second.packages);
         return;
     }
     first.packages.update(|package| {

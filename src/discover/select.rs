@@ -200,7 +200,7 @@ mod tests {
             "kernel-crawler".into(),
         );
         Found {
-            kernel,
+            kernel: kernel.into(),
             published: None,
         }
     }

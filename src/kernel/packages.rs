@@ -204,6 +204,8 @@ impl From<Vec<Package>> for PackageSet {
     fn from(packages: Vec<Package>) -> Self {
         let mut set = Self(packages);
         set.restore_order();
+        // Readers of lists and locks leave room for more, which is most of what a kernel with one package takes.
+        set.0.shrink_to_fit();
         set
     }
 }

@@ -1,7 +1,8 @@
 //! The text of a lock: reading and writing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
@@ -23,6 +24,9 @@ pub const VERSION: u32 = 2;
 
 /// The version from which on a digest says whether it is a note.
 const WITH_NOTES: u32 = 2;
+
+/// How many lines one processor reads or writes at once.
+pub(super) const CHUNK_LINES: usize = 1024;
 
 /// How every header starts; git's union merge can leave several in one lock.
 const HEADER_START: &str = "{\"lock\":";
@@ -127,10 +131,6 @@ pub(super) struct Head {
     limits: BTreeMap<String, Sha256>,
     /// Of merged locks the oldest: what it does not call a note may be one.
     version: u32,
-    /// The labels of the sources, shared by all kernels.
-    labels: HashMap<String, Arc<str>>,
-    /// The usual names of sources, shared likewise.
-    names: HashMap<&'static str, Arc<str>>,
 }
 
 impl Head {
@@ -143,10 +143,6 @@ impl Head {
             sources: BTreeMap::new(),
             limits: BTreeMap::new(),
             version: VERSION,
-            labels: HashMap::new(),
-            names: ["kernel-crawler", "mirror"]
-                .map(|name| (name, name.into()))
-                .into(),
         };
         for (number, line) in lines {
             let header = read_header(text, number, line)?;
@@ -158,10 +154,6 @@ impl Head {
                 head.limits.entry(label).or_insert(digest);
             }
         }
-        let labels = head.sources.keys();
-        head.labels = labels
-            .map(|label| (label.clone(), label.as_str().into()))
-            .collect();
         Ok(head)
     }
 
@@ -172,6 +164,35 @@ impl Head {
             limits: self.limits,
             kernels,
         }
+    }
+}
+
+/// Values that many kernels have in common, each kept once for a part of a lock. Every part has its own: processors that
+/// count the references to one value wait for each other.
+#[derive(Default)]
+pub(super) struct Common {
+    targets: HashSet<TargetId>,
+    versions: HashSet<KernelVersion>,
+    texts: HashSet<Arc<str>>,
+}
+
+impl Common {
+    /// Replaces a value by the first one that was equal.
+    fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: T) -> T {
+        if let Some(known) = known.get(&value) {
+            return known.clone();
+        }
+        known.insert(value.clone());
+        value
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&text));
+        text
     }
 }
 
@@ -200,14 +221,18 @@ impl Lock {
         let further = further.filter(|(_, line)| is_header(line));
         let head = Head::read(text, std::iter::once(first).chain(further))?;
         let kernels = lines[1.min(lines.len())..]
-            .par_iter()
-            .filter(|(_, line)| !is_header(line))
-            .map(|&(number, line)| {
-                let kernel = read_line(text, number, line, &head)?;
-                Ok((number, kernel))
+            .par_chunks(CHUNK_LINES)
+            .map(|lines| {
+                let mut common = Common::default();
+                let lines = lines.iter().filter(|(_, line)| !is_header(line));
+                let kernels = lines.map(|&(number, line)| {
+                    let kernel = read_line(text, number, line, &head, &mut common)?;
+                    Ok((number, kernel))
+                });
+                kernels.collect()
             })
-            .collect::<Result<Vec<_>, LockError>>()?;
-        Ok(head.lock(heal(text, kernels)?))
+            .collect::<Result<Vec<Vec<NumberedKernel>>, LockError>>()?;
+        Ok(head.lock(heal(text, kernels.into_iter().flatten().collect())?))
     }
 
     /// The first line.
@@ -290,6 +315,7 @@ pub(super) fn read_line(
     number: usize,
     line: &str,
     head: &Head,
+    common: &mut Common,
 ) -> Result<LockedKernel, LockError> {
     if is_marker(line) {
         return Err(conflict(text, number));
@@ -297,14 +323,11 @@ pub(super) fn read_line(
     let mut line: Line<'_> =
         serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
     let label = line.entry.as_deref().unwrap_or(line.target.as_str());
-    let label = head.labels.get(label).map(Arc::clone).ok_or_else(|| {
+    if !head.sources.contains_key(label) {
         let message = format!("the first line has no source `{label}`, which this kernel names");
-        text.fault(number, &message, RESTORE)
-    })?;
-    let source = head
-        .names
-        .get(&*line.source)
-        .map_or_else(|| Arc::from(&*line.source), Arc::clone);
+        return Err(text.fault(number, &message, RESTORE));
+    }
+    let label = common.text(label);
     // Arch's repositories publish no digests; nor does any source but a repository's index.
     let is_published = line.source == "mirror" && line.target.as_str() != "arch";
     if head.version < WITH_NOTES && !is_published {
@@ -316,14 +339,14 @@ pub(super) fn read_line(
     Ok(LockedKernel {
         label,
         kernel: Arc::new(Kernel {
-            target: line.target,
+            target: Common::share(&mut common.targets, line.target),
             release: line.release,
-            version: line.version,
+            version: Common::share(&mut common.versions, line.version),
             architecture: line.architecture,
             packages: line.packages,
             config_sha256: line.config_sha256,
             upstream: line.upstream,
-            source,
+            source: common.text(&line.source),
         }),
         first_seen: line.first_seen,
         state: match (line.gone, line.unconfirmed) {

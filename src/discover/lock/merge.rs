@@ -364,6 +364,9 @@ impl Lock {
     /// Reads a lock like [`Lock::read`], and resolves the conflicts that a merge of git left in it. The flag says
     /// whether there were any.
     pub fn read_resolved(path: &Path) -> Result<Option<(Self, bool)>, LockError> {
+        if let Some(lock) = Self::read_in_parts(path) {
+            return Ok(Some((lock, false)));
+        }
         let Some(text) = read_text(path)? else {
             return Ok(None);
         };

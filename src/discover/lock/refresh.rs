@@ -62,7 +62,7 @@ impl Lock {
     pub fn refresh(
         &mut self,
         asked: &Asked<'_>,
-        mut discovered: Vec<Kernel>,
+        mut discovered: Vec<Arc<Kernel>>,
         rules: &RefreshRules<'_>,
     ) -> Changes {
         let label = asked.label;
@@ -83,7 +83,7 @@ impl Lock {
         discovered.dedup_by(|next, first| {
             let is_same = first.identity() == next.identity();
             if is_same {
-                first.absorb(next);
+                Arc::make_mut(first).absorb(next);
             }
             is_same
         });
@@ -141,7 +141,7 @@ struct Refresh<'a> {
 
 impl Refresh<'_> {
     /// Takes a kernel that the source names; they come sorted.
-    fn take(&mut self, mut kernel: Kernel) {
+    fn take(&mut self, mut kernel: Arc<Kernel>) {
         let identity = kernel.identity();
         let skip = |reached: &mut usize, kernels: &[LockedKernel]| {
             let rest = kernels[*reached..].iter();
@@ -163,12 +163,12 @@ impl Refresh<'_> {
             let found = self.others.get(self.reached_others);
             found.filter(|locked| locked.kernel.identity() == identity)
         });
-        if let Some(known) = known {
+        if let Some(known) = known.filter(|known| !Arc::ptr_eq(&known.kernel, &kernel)) {
             keep_digests(&known.kernel, &mut kernel);
         }
         let first_seen = known.map_or(self.rules.today, |locked| locked.first_seen);
-        let same = before.filter(|before| *before.kernel == kernel);
-        let kernel = same.map_or_else(|| Arc::new(kernel), |same| Arc::clone(&same.kernel));
+        let same = before.filter(|before| before.kernel == kernel);
+        let kernel = same.map_or(kernel, |same| Arc::clone(&same.kernel));
         match before {
             Some(before) if !matches!(before.state, State::Gone(_)) => {
                 let pair = || (Arc::clone(&before.kernel), Arc::clone(&kernel));
@@ -236,7 +236,7 @@ impl Refresh<'_> {
                 continue;
             };
             let old = &self.old[old];
-            keep_digests(&old.kernel, Arc::make_mut(&mut new.kernel));
+            keep_digests(&old.kernel, &mut new.kernel);
             new.first_seen = old.first_seen;
             let pair = (Arc::clone(&old.kernel), Arc::clone(&new.kernel));
             self.changes.renamed.push(pair);
@@ -325,11 +325,11 @@ impl Refresh<'_> {
 }
 
 /// Tells `after` what `before` knows of packages with the same file name, wherever they are now.
-fn keep_digests(before: &Kernel, after: &mut Kernel) {
+fn keep_digests(before: &Kernel, after: &mut Arc<Kernel>) {
     if before.packages.iter().all(|known| known.sha256.is_none()) {
         return;
     }
-    after.packages.update(|package| {
+    Arc::make_mut(after).packages.update(|package| {
         if package.sha256.is_some() {
             return false;
         }

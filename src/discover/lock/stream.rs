@@ -7,21 +7,21 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::format::{Head, LockText, put_kernel, read_line};
+use super::format::{CHUNK_LINES, Common, Head, LockText, put_kernel, read_line};
 use super::{Lock, LockedKernel};
 use crate::fs::{FileError, PendingFile};
 
 /// How much of a lock is read at once.
 const PART_BYTES: u64 = 8 << 20;
-/// How many lines one processor makes at once.
-const CHUNK_LINES: usize = 1024;
 /// How many such chunks wait to be written.
 const CHUNKS: usize = 16;
 
 impl Lock {
     /// Reads a lock part by part. `None` where anything about it is unusual: then it is read as a whole, which says what.
     pub(super) fn read_in_parts(path: &Path) -> Option<Self> {
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
+        let file = File::open(path).ok()?;
+        let size_bytes = file.metadata().ok()?.len();
+        let mut file = BufReader::with_capacity(1 << 16, file);
         let mut first = String::new();
         file.read_line(&mut first).ok()?;
         let first = first.trim_end_matches('\n');
@@ -39,11 +39,23 @@ impl Lock {
             file.read_line(&mut part).ok()?;
             let text = LockText { path, text: &part };
             let lines: Vec<&str> = part.lines().collect();
-            let read: Option<Vec<LockedKernel>> = lines
-                .into_par_iter()
-                .map(|line| read_line(&text, 1, line, &head).ok())
+            let read: Option<Vec<Vec<LockedKernel>>> = lines
+                .par_chunks(CHUNK_LINES)
+                .map(|lines| {
+                    let mut common = Common::default();
+                    let kernels = lines
+                        .iter()
+                        .map(|line| read_line(&text, 1, line, &head, &mut common).ok());
+                    kernels.collect()
+                })
                 .collect();
-            kernels.append(&mut read?);
+            if kernels.is_empty() {
+                // Lines are of about one length: no room is left over in the end, and nothing has to be moved meanwhile.
+                let parts = size_bytes / (part.len() as u64).max(1) + 1;
+                let lines = lines.len() as u64 * parts;
+                kernels.reserve_exact(usize::try_from(lines + lines / 64).unwrap_or_default());
+            }
+            kernels.extend(read?.into_iter().flatten());
         }
         let is_ordered = kernels
             .par_windows(2)

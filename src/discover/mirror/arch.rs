@@ -146,7 +146,7 @@ fn read_page(
             .packages
             .insert(Package::at(format!("{folder}{file}")));
         listed.found.push(Found {
-            kernel,
+            kernel: kernel.into(),
             published: None,
         });
     }

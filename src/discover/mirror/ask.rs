@@ -283,7 +283,7 @@ fn selected(
 ) -> Listed {
     let takes = |kernel: &Kernel| {
         let found = Found {
-            kernel: kernel.clone(),
+            kernel: kernel.clone().into(),
             published: None,
         };
         select::takes(entry, selection, &found, context.first_seen)
@@ -300,8 +300,8 @@ fn selected(
             is_other
         });
     }
-    let found_one = |kernel| Found {
-        kernel,
+    let found_one = |kernel: Kernel| Found {
+        kernel: kernel.into(),
         published: None,
     };
     Listed {

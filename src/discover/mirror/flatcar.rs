@@ -2,6 +2,7 @@
 //! has and how its kernel is configured.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -86,7 +87,7 @@ pub(super) async fn discover(
                 folders.insert(key, folder);
                 let kernel = new_kernel(id.clone(), release, architecture, "mirror".into());
                 found.push(Found {
-                    kernel,
+                    kernel: kernel.into(),
                     published: None,
                 });
             }
@@ -102,7 +103,7 @@ pub(super) async fn discover(
                 if position > 0 && position % TOLD_EVERY == 0 {
                     (context.progress)(&format!("{NAME}: {position} of {count} releases read"));
                 }
-                describe(fetcher, target, one.kernel, &folder).await
+                describe(fetcher, target, Arc::unwrap_or_clone(one.kernel), &folder).await
             }
         })
         .buffered(AT_ONCE)
@@ -170,7 +171,7 @@ async fn describe(
     }
     kernel.config_sha256 = Some(Sha256::of(&config));
     let found = Found {
-        kernel,
+        kernel: kernel.into(),
         published: None,
     };
     Ok(Ok((found, Some(config))))

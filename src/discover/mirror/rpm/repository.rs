@@ -263,7 +263,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         };
         kernel.packages = all;
         listed.found.push(Found {
-            kernel,
+            kernel: kernel.into(),
             published: package.built,
         });
     }
