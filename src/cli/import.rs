@@ -100,10 +100,16 @@ impl ImportArguments {
                 help: Some("write --out with another name, or --force to replace it".to_owned()),
             });
         }
-        let imported = self.matrix()?;
+        let out = self.readable_out();
+        let _made = if self.check {
+            None
+        } else {
+            Some(MadeDirectories::of(&out)?)
+        };
+        let imported = self.matrix(out.parent().unwrap_or(Path::new("")))?;
         // The matrix is written last: what cannot be read leaves nothing behind.
         let file = SourceFile {
-            path: self.out.clone(),
+            path: out,
             text: imported.text.clone(),
         };
         let sources = Sources {
@@ -139,8 +145,17 @@ impl ImportArguments {
         Ok(status_of(is_doubtful))
     }
 
-    fn matrix(&self) -> Result<Imported, CliError> {
-        let folder = self.out.parent().unwrap_or(Path::new(""));
+    /// Returns where the matrix is, or, for a check without its directory, could be: paths in a matrix go through its
+    /// directory, which has to exist for them to be read.
+    fn readable_out(&self) -> PathBuf {
+        let is_missing = |parent: &Path| !parent.as_os_str().is_empty() && !parent.is_dir();
+        match (self.out.parent(), self.out.file_name()) {
+            (Some(parent), Some(name)) if self.check && is_missing(parent) => name.into(),
+            _ => self.out.clone(),
+        }
+    }
+
+    fn matrix(&self, folder: &Path) -> Result<Imported, CliError> {
         if let [path] = self.paths.as_slice()
             && Path::new(path).is_dir()
         {
@@ -177,6 +192,30 @@ impl ImportArguments {
             text,
             doubts: Vec::new(),
         })
+    }
+}
+
+/// The directories that were created for a matrix, innermost first. Removed in the end where nothing was written to them.
+struct MadeDirectories(Vec<PathBuf>);
+
+impl MadeDirectories {
+    fn of(matrix: &Path) -> Result<Self, CliError> {
+        let missing = matrix.ancestors().skip(1);
+        let missing = missing.take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let made = Self(missing.map(Path::to_owned).collect());
+        if let Some(folder) = made.0.first() {
+            fs::create_folder(folder)?;
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for MadeDirectories {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // Fails for a directory that is in use, as it should.
+            drop(std::fs::remove_dir(folder));
+        }
     }
 }
 
