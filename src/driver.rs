@@ -184,6 +184,9 @@ impl fmt::Display for DriverLocation {
 /// How long a commit's name is.
 const COMMIT_CHARACTERS: usize = 40;
 
+/// The name of module and devices where nobody says another.
+pub const DEFAULT_NAME: &str = "falco";
+
 /// A driver of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Driver {

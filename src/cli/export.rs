@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use super::{CliError, Planned};
 use crate::digest::Sha256;
-use crate::driver::{Artifact, Driver, DriverVersion};
+use crate::driver::{Artifact, DEFAULT_NAME, Driver, DriverVersion};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
 use crate::plan::{Build, Plan};
 use crate::yaml;
 
-/// A file, with its keys in the order in which dbg-go writes them.
+/// A file, with its keys in the order in which dbg-go writes them, and then those that it does not write.
 #[derive(Serialize)]
 struct File<'a> {
     kernelversion: &'a str,
@@ -28,6 +28,14 @@ struct File<'a> {
     kernelurls: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kernelconfigdata: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gccversion: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    builderimage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moduledevicename: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moduledrivername: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -136,10 +144,10 @@ fn encode_configs(
         .collect()
 }
 
-fn write_file(
-    subject: Subject<'_>,
+fn write_file<'a>(
+    subject: Subject<'a>,
     root: &Path,
-    configs: &BTreeMap<Sha256, String>,
+    configs: &'a BTreeMap<Sha256, String>,
 ) -> Result<(), CliError> {
     let kernel = subject.kernel;
     let output = |artifact: Artifact| {
@@ -154,6 +162,8 @@ fn write_file(
         .collect();
     urls.sort_unstable();
     urls.dedup();
+    let settings = subject.build.map(|build| &*build.settings);
+    let unusual = |name: &'a str| (name != DEFAULT_NAME).then_some(name);
     let file = File {
         kernelversion: kernel.version.as_str(),
         kernelrelease: kernel.release.as_str(),
@@ -168,6 +178,10 @@ fn write_file(
             .config_sha256
             .and_then(|digest| configs.get(&digest))
             .map(String::as_str),
+        gccversion: settings.and_then(|settings| settings.gcc.as_deref()),
+        builderimage: settings.and_then(|settings| settings.image.as_deref()),
+        moduledevicename: unusual(&subject.driver.device_name),
+        moduledrivername: unusual(&subject.driver.module_name),
     };
     let text = yaml::write(&file).map_err(CliError::input)?;
     let (target, release, version) = (&kernel.target, &kernel.release, &kernel.version);

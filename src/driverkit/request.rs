@@ -11,7 +11,7 @@ use super::values::Values;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::digest::Sha256;
 use crate::driver::{
-    Artifact, Driver, DriverLocation, check_device_name, check_module_name, url_of,
+    Artifact, DEFAULT_NAME, Driver, DriverLocation, check_device_name, check_module_name, url_of,
 };
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel, Package, TargetId};
@@ -214,8 +214,8 @@ fn driver(reader: &mut Reader<'_>) -> Option<Driver> {
     Some(Driver {
         version,
         location,
-        module_name: module_name.unwrap_or_else(|| "falco".to_owned()),
-        device_name: device_name.unwrap_or_else(|| "falco".to_owned()),
+        module_name: module_name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        device_name: device_name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
     })
 }
 

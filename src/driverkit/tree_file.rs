@@ -12,7 +12,7 @@ use super::request::{image, named_kernel};
 use super::tree::{Layout, TreeFile};
 use super::values::{Origin, Values};
 use crate::diagnostic::{Diagnostic, Place, SourceFile};
-use crate::driver::{Artifact, DriverVersion, check_device_name, check_module_name};
+use crate::driver::{Artifact, DEFAULT_NAME, DriverVersion, check_device_name, check_module_name};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel};
 
@@ -63,9 +63,18 @@ fn read_values(reader: &mut Reader<'_>, path: &Path, layout: &Layout) -> Option<
     let module_name = reader.parsed("moduledrivername", check_module_name);
     let device_name = reader.parsed("moduledevicename", check_device_name);
     let gcc = reader.parsed("gccversion", parse_gcc);
+    let mut other_keys: Vec<&'static str> = OTHERS
+        .into_iter()
+        .filter(|key| !reader.values.items(key).is_empty())
+        .collect();
     let image = match image(reader) {
         Image::Named(name) => Some(name),
-        Image::Automatic | Image::Tagged(_) => None,
+        Image::Automatic => None,
+        // A matrix names images, not their versions.
+        Image::Tagged(_) => {
+            other_keys.push("builderimage");
+            None
+        }
     };
     let mut kernel = kernel?;
     kernel.source = "driverkit".into();
@@ -83,10 +92,7 @@ fn read_values(reader: &mut Reader<'_>, path: &Path, layout: &Layout) -> Option<
         device_name,
         gcc: gcc.map(|gcc| gcc.to_string()),
         image,
-        other_keys: OTHERS
-            .into_iter()
-            .filter(|key| !reader.values.items(key).is_empty())
-            .collect(),
+        other_keys,
         kernel,
     };
     read_outputs(reader, &mut file, layout);
@@ -187,7 +193,7 @@ fn check_output(
     let end = format!("{target}_{release}_{version}.{}", artifact.extension());
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let found = file.strip_suffix(&format!("_{end}"));
-    let expected = module.or(found).unwrap_or("falco");
+    let expected = module.or(found).unwrap_or(DEFAULT_NAME);
     if found != Some(expected) {
         return Err(format!(
             "`{file}` is not the artifact's name, {expected}_{end}"

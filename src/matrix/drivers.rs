@@ -11,8 +11,8 @@ use super::section::{Reader, Section};
 use super::types::{TargetEntry, folder_of};
 use crate::diagnostic::did_you_mean;
 use crate::driver::{
-    Driver, DriverLocation, DriverVersion, check_device_name, check_module_name, default_url,
-    url_of,
+    DEFAULT_NAME, Driver, DriverLocation, DriverVersion, check_device_name, check_module_name,
+    default_url, url_of,
 };
 
 /// The drivers of the file, with what `[driver.*]` says of them.
@@ -64,8 +64,8 @@ fn default_driver(version: DriverVersion) -> Driver {
     Driver {
         location: DriverLocation::Url(default_url(&version)),
         version,
-        module_name: "falco".to_owned(),
-        device_name: "falco".to_owned(),
+        module_name: DEFAULT_NAME.to_owned(),
+        device_name: DEFAULT_NAME.to_owned(),
     }
 }
 

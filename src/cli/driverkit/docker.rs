@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::single::Single;
+use super::single::{Machine, Single};
 use super::values;
 use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
@@ -85,7 +85,7 @@ impl DockerArguments {
             retry: self.again.classes(),
             environment: Vec::new(),
         };
-        if single.is_only_shown(context) {
+        if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);
         }
         let toolchains = execution.toolchains(context)?;

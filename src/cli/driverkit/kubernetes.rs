@@ -10,7 +10,7 @@ use clap::{Args, Parser};
 use super::cluster::{ClientFlags, PodFlags};
 use super::docker::image_sources;
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::single::Single;
+use super::single::{Machine, Single};
 use super::values;
 use crate::cli::cluster::ClusterArguments;
 use crate::cli::execution::Execution;
@@ -136,7 +136,7 @@ impl PodBuild {
             retry: self.again.classes(),
             environment: Vec::new(),
         };
-        if single.is_only_shown(context) {
+        if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);
         }
         let execution = Execution::jobs(self.folders, image_sources(&request));

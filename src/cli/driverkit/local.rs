@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::dkms::{self, DkmsFlags};
 use super::flags::{AgainFlags, BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
-use super::single::{Attempt, Single};
+use super::single::{Attempt, Machine, Single};
 use super::values;
 use crate::cli::execution::{compilers_of, infrastructure};
 use crate::cli::{CliError, Context, ExitStatus};
@@ -126,7 +126,16 @@ impl LocalArguments {
         if local.has_dkms && values.text("src-dir").is_some() {
             context.notice("notice: `src-dir` is not used: DKMS takes the sources from /usr/src");
         }
-        if self.single(&request, Vec::new()).is_only_shown(context) {
+        let machine = if local.downloads {
+            Machine::Host
+        } else {
+            Machine::HostWith(match installed_headers(request.kernel.release.as_str()) {
+                Ok(folder) => format!("the installed headers {}", folder.display()),
+                Err(_) => "the installed headers, which are missing".to_owned(),
+            })
+        };
+        let single = self.single(&request, Vec::new());
+        if single.is_only_shown(context, &machine) {
             return Ok(ExitStatus::Success);
         }
         if local.has_dkms {

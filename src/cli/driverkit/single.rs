@@ -21,6 +21,7 @@ use crate::recipe::Toolchains;
 use crate::report::{Detail, SingleProgress, Terminal};
 use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
+use crate::target;
 
 /// One build that was asked for.
 pub(super) struct Single<'a> {
@@ -33,6 +34,16 @@ pub(super) struct Single<'a> {
     pub(super) environment: Vec<(String, String)>,
 }
 
+/// The machine that a build is shown for.
+pub(super) enum Machine {
+    /// A container of a builder image.
+    Image,
+    /// This machine.
+    Host,
+    /// This machine, with these headers in place of packages.
+    HostWith(String),
+}
+
 /// What came of one attempt.
 pub(super) struct Attempt {
     pub(super) status: ExitStatus,
@@ -41,8 +52,8 @@ pub(super) struct Attempt {
 }
 
 impl Single<'_> {
-    /// Says what is to be built, where `--dryrun` or `--loglevel debug` asks for it. True if that was all.
-    pub(super) fn is_only_shown(&self, context: &Context) -> bool {
+    /// Shows what is to be built, where `--dryrun` or `--loglevel debug` asks for it. Returns true if that was all.
+    pub(super) fn is_only_shown(&self, context: &Context, machine: &Machine) -> bool {
         let is_dry = self.process.dryrun;
         if is_dry {
             self.warn(context);
@@ -61,20 +72,49 @@ impl Single<'_> {
             }
             let location = &build.driver.location;
             context.notice(&format!("with the driver's sources from {location}"));
-            let packages = &self.request.kernel.packages;
-            for package in packages {
-                context.notice(&format!("with the header package {}", package.url));
-            }
-            if packages.is_empty() {
-                context
-                    .notice("with the header packages that the target's rules or its mirror name");
+            match machine {
+                Machine::HostWith(headers) => context.notice(&format!("with {headers}")),
+                Machine::Image | Machine::Host => self.show_packages(context),
             }
             let gcc = self.request.images.gcc.as_ref();
             let gcc = gcc.map_or_else(|| "the kernel's own".to_owned(), ToString::to_string);
             let image = build.settings.image.as_deref().unwrap_or("automatic");
-            context.notice(&format!("with gcc {gcc}, builder image {image}"));
+            context.notice(&match machine {
+                Machine::Image => format!("with gcc {gcc}, builder image {image}"),
+                Machine::Host | Machine::HostWith(_) => format!("with gcc {gcc} of this machine"),
+            });
         }
         is_dry
+    }
+
+    /// Shows the URLs of the header packages: those that are named, else what the target's rules compute.
+    fn show_packages(&self, context: &Context) {
+        let kernel = &self.request.kernel;
+        let wanted = target::find(&kernel.target)
+            .map(|target| target.header_packages(kernel, Architecture::of_host()));
+        if let Some(Ok(wanted)) = &wanted
+            && !wanted.is_empty()
+        {
+            for package in wanted {
+                let others = match package.candidates.len() {
+                    1 => String::new(),
+                    count => format!(", the first of {count} URLs that are tried"),
+                };
+                context.notice(&format!(
+                    "with the header package {}{others}",
+                    package.url()
+                ));
+            }
+            return;
+        }
+        for package in &kernel.packages {
+            context.notice(&format!("with the header package {}", package.url));
+        }
+        if kernel.packages.is_empty() {
+            context.notice("with the header packages that the distribution's mirror lists");
+        } else if let Some(Err(error)) = wanted {
+            context.notice(&format!("warning: nothing can be built: {error}"));
+        }
     }
 
     /// Builds what is missing and writes the files.

@@ -10,7 +10,7 @@ use crate::cli::CliError;
 use crate::cli::output::count;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
-use crate::driver::{Artifact, DriverVersion};
+use crate::driver::{Artifact, DEFAULT_NAME, DriverVersion};
 use crate::driverkit::{Tree, TreeFile, read_tree};
 use crate::kernel::Architecture;
 
@@ -114,13 +114,16 @@ fn words<'a, T: ToString + 'a>(all: impl IntoIterator<Item = &'a T>) -> String {
 /// The names of a driver where its files give some.
 fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, CliError> {
     let mut table = String::new();
-    for (key, usual, of) in [
+    for (key, of) in [
         (
             "module_name",
-            "falco",
             (|file: &TreeFile| file.module_name.clone()) as fn(&TreeFile) -> Option<String>,
         ),
-        ("device_name", "falco", |file| file.device_name.clone()),
+        // Outputs say the module's name, but not that of the devices.
+        ("device_name", |file| {
+            let usual = || (!file.artifacts.is_empty()).then(|| DEFAULT_NAME.to_owned());
+            file.device_name.clone().or_else(usual)
+        }),
     ] {
         let mut named = files.iter().filter_map(|file| Some((of(file)?, file)));
         let Some((name, first)) = named.next() else {
@@ -137,7 +140,7 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
                 Diagnostic::error(message).help(help),
             ]));
         }
-        if name != usual {
+        if name != DEFAULT_NAME {
             let _ = writeln!(table, "{key} = {}", quoted(&name));
         }
     }

@@ -104,6 +104,40 @@ fn a_dry_run_shows_each_key_with_its_origin() {
 }
 
 #[test]
+fn a_dry_run_shows_the_urls_that_are_computed_and_the_headers_that_are_installed() {
+    let grid = Grid::new();
+    let kernel = [
+        "--dryrun",
+        "--target=ubuntu",
+        "--kernelrelease=5.15.0-100-generic",
+        "--kernelversion=110",
+        "--output-module=falco.ko",
+    ];
+    let shown = |words: &[&str]| {
+        let assert = program(&grid, &[words, &kernel].concat())
+            .assert()
+            .success();
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    let text = shown(&["docker", "--architecture=amd64"]);
+    for expected in [
+        "/main/l/linux/linux-headers-5.15.0-100-generic_5.15.0-100.110_amd64.deb, the first of ",
+        "/main/l/linux/linux-headers-5.15.0-100_5.15.0-100.110_all.deb, the first of ",
+        "with gcc the kernel's own, builder image automatic",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = shown(&["local"]);
+    assert!(
+        text.contains("with the installed headers, which are missing")
+            && text.contains("with gcc the kernel's own of this machine"),
+        "{text}"
+    );
+    let text = shown(&["local", "--download-headers"]);
+    assert!(text.contains("_5.15.0-100.110_"), "{text}");
+}
+
+#[test]
 fn loglevel_debug_shows_what_a_dry_run_shows() {
     let grid = Grid::new();
     grid.write("c.yaml", format!("{GOOD}kernelurls: [/nowhere/x.deb]\n"));

@@ -232,6 +232,67 @@ fn names_and_demands_of_files_are_kept() {
 }
 
 #[test]
+fn names_and_demands_of_files_come_back() {
+    let more = "gccversion: \"8\"\nbuilderimage: my/builder:1\nmoduledevicename: acme\nmoduledrivername: scap\n";
+    let named = |version: &str| {
+        let (path, text) = file(version, "4.18.0-1.el8", BOTH, more);
+        (path, text.replace("/falco_", "/scap_"))
+    };
+    assert_comes_back(&workspace_of([
+        named("9.0.0+driver"),
+        named("9.1.0+driver"),
+    ]));
+}
+
+#[test]
+fn version_of_an_image_and_two_names_of_devices_are_not_lost_in_silence() {
+    let first = file("9.0.0+driver", "4.18.0-1.el8", BOTH, "");
+    let second = |more: &str| file("9.0.0+driver", "4.18.0-2.el8", BOTH, more);
+    let workspace = workspace_of([first.clone(), second("builderimage: auto:1.2\n")]);
+    let report = workspace.run(&["import", "config"]);
+    assert!(
+        report.starts_with("exit 1")
+            && report.contains("`builderimage` of 1 file is not taken over"),
+        "{report}"
+    );
+    let workspace = workspace_of([first, second("moduledevicename: acme\n")]);
+    let report = workspace.run(&["import", "config"]);
+    assert!(
+        report.starts_with("exit 2") && report.contains("has two names: `falco` in"),
+        "{report}"
+    );
+}
+
+/// Paths in a matrix go through its directory.
+#[test]
+fn directory_of_the_matrix_need_not_exist() {
+    let workspace = workspace_of([file("9.0.0+driver", "4.18.0-1.el8", BOTH, "")]);
+    let list = r#"{"CentOS": [{"kernelversion": 1, "kernelrelease": "4.18.0-1.el8.x86_64", "target": "centos", "headers": []}]}"#;
+    workspace.put("x86_64.json", list);
+    let list = ["--driver", "9.0.0+driver", "x86_64.json"];
+    for from in [&["config"][..], &list] {
+        let report = workspace.run(&[&["import", "--check"], from].concat());
+        assert!(
+            report.starts_with("exit 0") && report.contains("1 kernel would be imported"),
+            "{report}"
+        );
+        assert!(!workspace.path().join("matrices").exists());
+        for out in ["matrices/imported.toml", "a/b/m.toml"] {
+            let report = workspace.run(&[&["import", "--out", out], from].concat());
+            assert!(report.starts_with("exit 0"), "{report}");
+            let report = workspace.run(&["plan", out, "--locked"]);
+            assert!(report.contains("1 kernel, 1 driver, 1 build"), "{report}");
+        }
+        std::fs::remove_dir_all(workspace.path().join("matrices")).unwrap();
+        std::fs::remove_dir_all(workspace.path().join("a")).unwrap();
+    }
+    workspace.put("x86_64.json", "{");
+    let report = workspace.run(&[&["import", "--out", "a/b/m.toml"], &list[..]].concat());
+    assert!(report.starts_with("exit 2"), "{report}");
+    assert!(!workspace.path().join("a").exists());
+}
+
+#[test]
 fn the_newest_version_counts_and_conflicts_are_listed() {
     let (path, text) = file("10.2.0+driver", "4.18.0-1.el8", MODULE, "");
     let workspace = workspace_of([
