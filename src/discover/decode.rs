@@ -33,7 +33,8 @@ pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, DiscoverError> 
         None => utf8(bytes).map_err(wrong)?,
     };
     let head = text.trim_start();
-    if head.starts_with('<') {
+    // Markers of a merge are named later, with their line.
+    if head.starts_with('<') && !head.starts_with("<<<<<<< ") {
         return Err(wrong(
             "it is a web page (HTML or XML): give the URL of the file itself".to_owned(),
         ));

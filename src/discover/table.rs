@@ -153,9 +153,14 @@ pub(super) fn read_csv(
             let text = record.get(columns[column]?)?;
             (!text.is_empty()).then_some(text)
         };
+        let Some(release) = cell(1) else {
+            let message = "column `release` is empty in this row";
+            rows.fault(start(record.position()), message, None);
+            continue;
+        };
         let texts = Texts {
             target: cell(0),
-            release: cell(1).unwrap_or_default(),
+            release,
             version: cell(2),
             architecture: cell(3),
             headers: cell(4),
