@@ -24,17 +24,25 @@ pub enum ParseKernelError {
     NoNumber(String),
     /// A character that can be part of no release or version (white space, slash, quote, ...).
     #[error(
-        "`{text}` holds {found:?}, which no kernel release or version has; only letters, digits and `. _ + ~ -` are allowed"
+        "`{text}` holds {found:?}, which no {what} has; only letters, digits and `. {}+ ~ -` are allowed",
+        if *what == TARGET { "" } else { "_ " }
     )]
     Character {
+        /// What the text should be.
+        what: &'static str,
         /// The whole text.
         text: String,
         /// The first character that is not allowed.
         found: char,
     },
     /// An empty text, or one longer than 255 characters.
-    #[error("kernel release or version has {0} characters; 1 to 255 are allowed")]
-    Length(usize),
+    #[error("the {what} has {length} characters; 1 to 255 are allowed")]
+    Length {
+        /// What the text should be.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+    },
     /// A version that does not start with a digit, or the output of `uname -v`, of which a part is the version.
     #[error("`{text}` {}", match meant {
         Some(meant) => format!("holds more than the version: it is the number after `#` in `uname -v`; write `{meant}`"),
@@ -53,13 +61,20 @@ pub enum ParseKernelError {
     Architecture(String),
 }
 
-fn check_characters(text: &str) -> Result<(), ParseKernelError> {
+/// What messages call the three texts of a kernel.
+const TARGET: &str = "target";
+const RELEASE: &str = "kernel release";
+const VERSION: &str = "kernel version";
+
+fn check_characters(what: &'static str, text: &str) -> Result<(), ParseKernelError> {
     if text.is_empty() || text.len() > 255 {
-        return Err(ParseKernelError::Length(text.len()));
+        let length = text.len();
+        return Err(ParseKernelError::Length { what, length });
     }
     let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._+~-".contains(found);
     match text.chars().find(|&found| !is_allowed(found)) {
         Some(found) => Err(ParseKernelError::Character {
+            what,
             text: text.to_owned(),
             found,
         }),
@@ -93,7 +108,7 @@ impl FromStr for KernelRelease {
     type Err = ParseKernelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check_characters(text)?;
+        check_characters(RELEASE, text)?;
         let mut numbers = [0; 3];
         let mut rest = text;
         for (position, number) in numbers.iter_mut().enumerate() {
@@ -219,7 +234,7 @@ impl FromStr for KernelVersion {
                 meant: Some(number.to_owned()),
             });
         }
-        check_characters(text)?;
+        check_characters(VERSION, text)?;
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
             return Err(ParseKernelError::Version {
                 text: text.to_owned(),

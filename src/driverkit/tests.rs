@@ -207,7 +207,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "target",
         "a b",
-        "`--target`: `a b` holds ' ', which no kernel release or version has",
+        "`--target`: `a b` holds ' ', which no target has; only letters, digits and `. + ~ -`",
     ),
     ("kernelrelease", "", "`kernelrelease` is missing"),
     (

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Architecture, KernelRelease, KernelVersion, PackageSet, ParseKernelError, check_characters,
+    Architecture, KernelRelease, KernelVersion, PackageSet, ParseKernelError, TARGET,
+    check_characters,
 };
 use crate::digest::Sha256;
 
@@ -26,10 +27,11 @@ impl FromStr for TargetId {
     type Err = ParseKernelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check_characters(text)?;
+        check_characters(TARGET, text)?;
         // The file name of an artifact is cut at its underscores by its readers.
         match text.find('_') {
             Some(_) => Err(ParseKernelError::Character {
+                what: TARGET,
                 text: text.to_owned(),
                 found: '_',
             }),

@@ -75,6 +75,14 @@ fn tables_and_texts_are_read() {
         ),
         ("target\nol\n", &["no column `release`", "k.csv:1:1"]),
         (
+            "target,release\nol,\n",
+            &["column `release` is empty", "k.csv:2:1"],
+        ),
+        (
+            "<<<<<<< ours\nrelease\n",
+            &["a merge conflict that nobody has resolved", "k.csv:1:1"],
+        ),
+        (
             "release,kernelrelease\n",
             &["column release is there twice", "k.csv:1:1"],
         ),

@@ -115,7 +115,7 @@ fn all_faults_at_once() {
        |
        = help: did you mean `debian`?
 
-    error: `6.1; rm -rf /` holds ';', which no kernel release or version has; only letters, digits and `. _ + ~ -` are allowed
+    error: `6.1; rm -rf /` holds ';', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
       --> m.toml:14:17
        |
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },

@@ -248,6 +248,66 @@ fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
     }
 }
 
+/// Each line as public reports have it.
+#[test]
+fn errors_of_public_reports_reach_the_manifest() {
+    for (log, class, message) in [
+        (
+            "x.o: error: objtool: f+0x1a: call to {dynamic}() with UACCESS enabled",
+            "compile",
+            "x.o: objtool: f+0x1a: call to {dynamic}() with UACCESS enabled",
+        ),
+        (
+            "  ERROR: Kernel configuration is invalid.",
+            "wrong-headers",
+            "the header tree is not complete: Kernel configuration is invalid",
+        ),
+        (
+            "/bin/sh: line 1: ./tools/bpf/resolve_btfids/resolve_btfids: No such file or directory\nmake: *** [x] Error 127",
+            "toolchain-mismatch",
+            "the program ./tools/bpf/resolve_btfids/resolve_btfids is missing",
+        ),
+        (
+            "/bin/sh: 1: scripts/basic/fixdep: Permission denied\nmake: *** [x] Error 126",
+            "toolchain-mismatch",
+            "the program scripts/basic/fixdep may not be executed",
+        ),
+        (
+            "main.s: Fatal error: can't write 40 bytes to section",
+            "compile",
+            "main.s: can't write 40 bytes to section",
+        ),
+        (
+            "libbpf: failed to find '.BTF' ELF section in vmlinux",
+            "compile",
+            "failed to find '.BTF' ELF section in vmlinux",
+        ),
+        (
+            "Failed to parse base BTF 'vmlinux': -22",
+            "compile",
+            "Failed to parse base BTF",
+        ),
+        (
+            "gcc: error: unrecognized argument to '-fsanitize=' option: 'kcfi'",
+            "toolchain-mismatch",
+            "the compiler does not know -fsanitize=kcfi",
+        ),
+        (
+            "  CC [M]  main.o\nthe moon is in the way\nmake: *** [x] Error 2",
+            "compile",
+            "the moon is in the way",
+        ),
+    ] {
+        let grid = Grid::new();
+        let log_text = format!("{log}\n");
+        grid.fake(&[rule("module *", &json!({ "code": 2, "log": log_text }))]);
+        assert_eq!(grid.run(&[]).0, 1, "{log}");
+        let (_, found, text) = grid.outcome();
+        assert_eq!(found, class, "{log}: {text}");
+        assert!(text.contains(message), "{log}: {text}");
+    }
+}
+
 #[test]
 fn a_module_of_another_kernel_is_a_failure_and_does_not_replace_a_good_one() {
     let grid = Grid::new();
