@@ -20,6 +20,7 @@ pub mod lists;
 pub mod locks;
 pub mod measure;
 pub mod measured;
+pub mod memory_group;
 pub mod real;
 pub mod rootless_podman;
 pub mod rpmbuild;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 mod hostile;
-mod rpm;
+pub(crate) mod rpm;
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::failure::FailureClass;

@@ -29,6 +29,12 @@ pub(super) const DELIVER: &str = "deliver";
 /// With this code `build` says that a tree is not on the cache volume; see `pod/build.sh`.
 pub(super) const TREE_MISSING: i32 = 190;
 
+/// With this code `deliver` says that the job made more files than it may; see `pod/deliver.sh`.
+pub(super) const TOO_MANY_FILES: i32 = 191;
+
+/// Where `deliver` sees the job's `/tmp`.
+const WATCHED: &str = "/watched";
+
 pub(super) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub(super) const MANAGED_BY: &str = "driverkit-matrix";
 /// Names the executor, that is the process, which made a Job.
@@ -308,9 +314,19 @@ fn pull(described: &Described<'_>) -> Container {
 
 fn deliver(described: &Described<'_>) -> Container {
     let mut container = helper(described, DELIVER, DELIVER_SCRIPT);
-    let url = variable("URL", described.result_url);
-    container.env.get_or_insert_default().push(url);
-    container.volume_mounts = Some(vec![mount("job", "/job"), mount("out", OUT)]);
+    let files = described.job.limits.files_each();
+    container.env.get_or_insert_default().extend([
+        variable("URL", described.result_url),
+        variable("FILES", &files.to_string()),
+    ]);
+    container.volume_mounts = Some(vec![
+        mount("job", "/job"),
+        mount("out", OUT),
+        VolumeMount {
+            read_only: Some(true),
+            ..mount("tmp", WATCHED)
+        },
+    ]);
     container
 }
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
-use super::manifest::{BUILD, DELIVER, PULL};
+use super::manifest::{BUILD, DELIVER, PULL, TOO_MANY_FILES};
 use crate::digest::Sha256;
 
 /// How far a job's pod has come.
@@ -28,7 +28,7 @@ pub(super) enum PodState {
     },
     /// The pod took longer than Kubernetes allows it.
     TimedOut,
-    /// The kubelet ended it, because a volume or a container holds more than it may.
+    /// The kubelet ended it, because a volume or a container holds more than it may, or `deliver` counted too many files.
     TooMuchOutput,
     /// The image cannot be had.
     NoImage(String),
@@ -102,7 +102,7 @@ pub(super) fn read(pod: &Pod) -> PodState {
     if let Some(state) = failed_early(status) {
         return state;
     }
-    if disruption.as_deref().is_some_and(exceeds_own_limit) {
+    if disruption.as_deref().is_some_and(exceeds_own_limit) || has_too_many_files(status) {
         return PodState::TooMuchOutput;
     }
     let build = container(status.container_statuses.as_deref(), BUILD);
@@ -256,6 +256,13 @@ fn ended(found: &ContainerStatus, status: &PodStatus) -> Option<PodState> {
         is_out_of_memory: reason == "OOMKilled",
         undelivered,
     })
+}
+
+/// True if `deliver` found more files than the job may make. The script may still run.
+fn has_too_many_files(status: &PodStatus) -> bool {
+    container(status.container_statuses.as_deref(), DELIVER)
+        .and_then(|found| found.state.as_ref()?.terminated.as_ref())
+        .is_some_and(|end| end.exit_code == TOO_MANY_FILES)
 }
 
 fn waiting_for(status: &PodStatus) -> Option<String> {

@@ -337,7 +337,7 @@ impl Packages {
 }
 
 fn unpack_key(package: Sha256) -> KeyBuilder {
-    KeyBuilder::new("unpack", 2).field("package", package)
+    KeyBuilder::new("unpack", 3).field("package", package)
 }
 
 /// Whether the package with this digest was unpacked whole.

@@ -51,7 +51,7 @@ fn archive_of_names_costs_neither_time_nor_disk() {
         let sandboxed = Sandboxed::new(executor, HONEST, "");
         let grid = &sandboxed.grid;
         fs::write(&grid.headers("1")[0], &package).unwrap();
-        let (code, text) = sandboxed.run_after("ulimit -d 262144 && ulimit -t 60", &[]);
+        let (code, text) = sandboxed.run_bounded();
         assert_eq!(code, 1, "{text}");
         let (_, class, message) = grid.outcome();
         assert_eq!(class, "unpack", "{message}");

@@ -38,7 +38,13 @@ fn job_that_writes_too_much_is_ended() {
             artifact,
         ] {
             let sandboxed = Sandboxed::new(executor, job, settings);
-            sandboxed.expect("error", "too-much-output");
+            let (_, text) = sandboxed.run_bounded();
+            let (status, class, message) = sandboxed.grid.outcome();
+            assert_eq!(
+                (&*status, &*class),
+                ("error", "too-much-output"),
+                "{executor}, {job}: {message}\n{text}"
+            );
             // Nothing stays, and the same driver is tried again once it may write more.
             assert!(
                 !sandboxed
@@ -316,6 +322,26 @@ fn check_cannot_answer_for_another_driver() {
     }
 }
 
+/// An honest driver whose check fills `/tmp` has its own failure, and breaks nothing for the next driver.
+#[test]
+fn check_that_fills_its_places_breaks_no_other_driver() {
+    let fills = "i=0; while dd if=/dev/zero of=/tmp/fill$i bs=1M count=6 2>/dev/null; do i=$((i + 1)); done\nexit 0\n";
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, HONEST, "output = \"64MiB\"");
+        let grid = &sandboxed.grid;
+        grid.write("driver/configure/FILLS/build.sh", fills);
+        grid.write("driver/configure/FILLS/test.c", "int fills;\n");
+        let (_, _, text) = sandboxed.outcome();
+        let class = grid.outcome().1;
+        assert!(
+            ["too-much-output", "configure"].contains(&&*class),
+            "{class}: {text}"
+        );
+        fs::remove_folder(&grid.path("driver/configure/FILLS")).unwrap();
+        sandboxed.expect("built", "");
+    }
+}
+
 #[test]
 fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_failure() {
     for executor in EXECUTORS {
@@ -343,14 +369,16 @@ fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_fa
 #[test]
 fn message_of_a_compiler_is_bounded_and_printable() {
     let job = "printf 'main.c:1:1: error: \\033[31m%0130000d\\n' 0; exit 1\n";
-    let sandboxed = Sandboxed::new("local", job, "");
-    sandboxed.expect("failed", "compile");
-    for file in ["manifest.json", "manifest.csv"] {
-        let text = fs::read_to_string(&sandboxed.grid.path("out").join(file)).unwrap();
-        assert!(
-            !text.contains('\u{1b}') && !text.contains("\\u001b"),
-            "{file}"
-        );
-        assert!(text.len() < 50_000, "{file}: {}", text.len());
+    for executor in EXECUTORS {
+        let sandboxed = Sandboxed::new(executor, job, "");
+        sandboxed.expect("failed", "compile");
+        for file in ["manifest.json", "manifest.csv"] {
+            let text = fs::read_to_string(&sandboxed.grid.path("out").join(file)).unwrap();
+            assert!(
+                !text.contains('\u{1b}') && !text.contains("\\u001b"),
+                "{file}"
+            );
+            assert!(text.len() < 50_000, "{file}: {}", text.len());
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use driverkit_matrix::fs;
 
 use support::grid::{Grid, RELEASE, deb, module};
+use support::memory_group::MemoryGroup;
 use support::real::images;
 
 pub(super) const EXECUTORS: [&str; 2] = ["docker", "local"];
@@ -69,6 +70,12 @@ impl Sandboxed {
             status.code().unwrap(),
             String::from_utf8_lossy(&stderr).into_owned(),
         )
+    }
+
+    /// Runs the matrix with 256 MiB of memory, jobs of `local` included, and a minute of processor time.
+    pub(super) fn run_bounded(&self) -> (i32, String) {
+        let group = MemoryGroup::new(256);
+        self.run_after(&format!("{} && ulimit -t 60", group.entrance()), &[])
     }
 
     /// The program in the grid's directory, started by a shell that does `script`.

@@ -11,7 +11,10 @@ use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 use serde_json::json;
 
+use super::sandboxed::{EXECUTORS, HONEST, Sandboxed};
+use crate::unpack::rpm::{cpio, entry, rpm};
 use support::grid::{Grid, RELEASE, deb_of, rule};
+use support::memory_group::MemoryGroup;
 
 /// Where the module of the usual grid belongs.
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
@@ -33,9 +36,10 @@ fn run_after(grid: &Grid, limits: &str) -> (Option<i32>, String) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// A run that has 256 MiB for its data and a minute.
+/// A run that has 256 MiB of memory and a minute.
 fn run_bounded(grid: &Grid) -> (Option<i32>, String) {
-    run_after(grid, "ulimit -d 262144 && ulimit -t 60")
+    let group = MemoryGroup::new(256);
+    run_after(grid, &format!("{} && ulimit -t 60", group.entrance()))
 }
 
 /// An entry of an archive: its name, and its content or the target of a link.
@@ -189,6 +193,91 @@ fn what_an_archive_says_wrong_is_unpack() {
     let (_, class, message) = grid.outcome();
     assert_eq!(class, "unpack");
     assert!(message.contains("leads back to itself"), "{message}");
+}
+
+/// A tar archive with an entry whose long name or link has a NUL byte.
+fn tar_with_nul(key: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let value = &b"a\0b"[..];
+    builder.append_pax_extensions([(key, value)]).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    header.set_link_name("b").unwrap();
+    builder.append_data(&mut header, "a", &b""[..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+/// Has the grid's kernel made of this package alone.
+fn take_only(grid: &Grid, file: &str, package: &[u8]) {
+    grid.write(file, package);
+    let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let (head, _) = matrix.split_once("[[target]]").unwrap();
+    let path = grid.path(file).display().to_string();
+    grid.write_matrix(&format!(
+        "{head}[[target]]\nname = \"generic\"\nkernels = [{{ release = \"6.1.1-1-amd64\", architecture = \"amd64\", headers = [{path:?}] }}]\n"
+    ));
+}
+
+/// The same packages in front of real sandboxes: no job begins, and the memory stays bounded.
+#[test]
+fn hostile_packages_are_refused_before_any_job_begins() {
+    let headers = |entries: &[Entry<'_>]| {
+        let grid = Grid::new();
+        write_headers(&grid, entries);
+        fs::read(&grid.headers("1")[0]).unwrap()
+    };
+    let config = format!("{HEADERS}/.config");
+    let config = config.as_bytes();
+    let symbols = format!("{HEADERS}/Module.symvers");
+    let nul = "has a NUL byte";
+    let packages = [
+        (
+            headers(&[Entry::Link(config, b"/dev/zero")]),
+            "wrong-headers",
+            "leaves its tree",
+        ),
+        (
+            headers(&[Entry::Link(symbols.as_bytes(), b"/etc/passwd")]),
+            "wrong-headers",
+            "leaves its tree",
+        ),
+        (
+            headers(&[Entry::Folder(config)]),
+            "wrong-headers",
+            "is a directory",
+        ),
+        (
+            headers(&[Entry::File(config, b"\xff")]),
+            "wrong-headers",
+            "UTF-8",
+        ),
+        (
+            headers(&[Entry::Link(b"a", b"b"), Entry::Link(b"b", b"a")]),
+            "unpack",
+            "leads back to itself",
+        ),
+        (rpm(&cpio(&[entry("a\0b", 0o100_644, "")])), "unpack", nul),
+        (rpm(&cpio(&[entry("a", 0o120_777, "b\0c")])), "unpack", nul),
+        (deb_of(&tar_with_nul("path")), "unpack", nul),
+        (deb_of(&tar_with_nul("linkpath")), "unpack", nul),
+    ];
+    for executor in EXECUTORS {
+        for (package, class, part) in &packages {
+            let sandboxed = Sandboxed::new(executor, HONEST, "");
+            if package.starts_with(b"!<arch>") {
+                fs::write(&sandboxed.grid.headers("1")[0], package).unwrap();
+            } else {
+                take_only(&sandboxed.grid, "x.rpm", package);
+            }
+            let (code, text) = sandboxed.run_bounded();
+            assert_eq!(code, 1, "{executor}, {part}: {text}");
+            let (_, found, message) = sandboxed.grid.outcome();
+            assert_eq!(found, *class, "{executor}: {message}");
+            assert!(message.contains(part), "{executor}: {message}");
+        }
+    }
 }
 
 #[test]

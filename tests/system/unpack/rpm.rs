@@ -21,7 +21,7 @@ const LINK: u32 = 0o120_777;
 
 /// An entry of a cpio archive.
 #[derive(Clone, Debug)]
-struct Entry {
+pub(crate) struct Entry {
     name: Vec<u8>,
     mode: u32,
     inode: u32,
@@ -29,7 +29,7 @@ struct Entry {
     content: Vec<u8>,
 }
 
-fn entry(name: &str, mode: u32, content: &str) -> Entry {
+pub(crate) fn entry(name: &str, mode: u32, content: &str) -> Entry {
     Entry {
         name: name.into(),
         mode,
@@ -85,7 +85,7 @@ fn newc(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-fn cpio(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn cpio(entries: &[Entry]) -> Vec<u8> {
     let end = file("TRAILER!!!", "");
     entries.iter().chain([&end]).flat_map(newc).collect()
 }
@@ -136,7 +136,7 @@ fn rpm_with(values: &[Value], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn rpm(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn rpm(payload: &[u8]) -> Vec<u8> {
     rpm_with(&[texts(1000, &["kernel-devel"])], payload)
 }
 

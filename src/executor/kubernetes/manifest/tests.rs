@@ -139,6 +139,88 @@ fn trees_are_read_only_at_their_places_and_pulled_only_where_they_must_be() {
 }
 
 #[test]
+fn helper_that_delivers_watches_how_many_files_there_are() {
+    let job = described(&KubernetesSettings::default(), false);
+    let deliver = &pod_of(&job)["containers"][0];
+    assert_eq!(deliver["name"], DELIVER);
+    let files = json!({"name": "FILES", "value": self::job().limits.files_each().to_string()});
+    assert!(deliver["env"].as_array().unwrap().contains(&files));
+    let watched = json!({"name": "tmp", "mountPath": "/watched", "readOnly": true});
+    assert!(
+        deliver["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .contains(&watched)
+    );
+}
+
+/// Runs `pod/deliver.sh` with folders of its own, where `stat` counts so many files; returns its exit code and what it
+/// said last.
+fn deliver(used: u32, files_on_disk: u32) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["job", "out", "watched", "bin"] {
+        crate::fs::create_folder(&at(name)).unwrap();
+    }
+    for number in 0..files_on_disk {
+        crate::fs::write_unsynced(&at(&format!("job/{number}")), "").unwrap();
+    }
+    let programs = [
+        ("stat", format!("echo 1000 {}", 1000 - used)),
+        ("cmake", ":".to_owned()),
+    ];
+    for (name, script) in programs {
+        let path = at("bin").join(name);
+        crate::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+    }
+    let root = folder.path().to_str().unwrap();
+    let mut script = DELIVER_SCRIPT.replace("-C / out", &format!("-C {root} out"));
+    for name in ["/job", "/out", "/watched", "/dev/termination-log"] {
+        let own = format!("{root}/{}", name.rsplit('/').next().unwrap());
+        script = script.replace(&format!(" {name}"), &format!(" {own}"));
+        script = script.replace(&format!(">{name}"), &format!(">{own}"));
+        script = script.replace(&format!("={name}"), &format!("={own}"));
+    }
+    // The other end of the pipe closes after a second, as when the script ends.
+    let job = format!(
+        "until [ -p {root}/job/alive ]; do sleep 0.1; done; exec 9>{root}/job/alive; sleep 1"
+    );
+    let mut builds = std::process::Command::new("sh")
+        .args(["-c", &job])
+        .spawn()
+        .unwrap();
+    let path = format!("{}:{}", at("bin").display(), std::env::var("PATH").unwrap());
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("PATH", path)
+        .env("FILES", "10")
+        .env("TRANSFER", "")
+        .env("URL", "http://nowhere")
+        .status()
+        .unwrap();
+    builds.wait().unwrap();
+    let said = crate::fs::read_to_string(&at("termination-log")).unwrap_or_default();
+    (status.code(), said)
+}
+
+#[test]
+fn results_are_sent_unless_there_are_too_many_files() {
+    for (used, on_disk) in [(11, 0), (1, 5)] {
+        let (code, said) = deliver(used, on_disk);
+        assert_eq!((code, said.len()), (Some(0), 64), "{said}");
+    }
+    for (used, on_disk) in [(12, 0), (1, 50)] {
+        let (code, said) = deliver(used, on_disk);
+        assert_eq!(
+            (code, &*said),
+            (Some(TOO_MANY_FILES), "the job made more than 10 files\n"),
+        );
+    }
+}
+
+#[test]
 fn dollars_reach_the_script_as_they_are() {
     let job = described(&KubernetesSettings::default(), false);
     let arguments = pod_of(&job)["containers"][1]["args"].as_array().unwrap();

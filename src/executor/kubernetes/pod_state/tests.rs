@@ -129,6 +129,20 @@ fn what_the_cluster_does_for_its_own_sake_is_no_fault_of_the_job() {
 }
 
 #[test]
+fn files_that_are_too_many_end_a_job_that_still_runs() {
+    let running = |code: i32| {
+        json!({"phase": "Running", "containerStatuses": [
+            {"name": "build", "image": "i", "imageID": "i", "ready": true, "restartCount": 0, "state": {"running": {}}},
+            {"name": "deliver", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+             "state": {"terminated": {"exitCode": code, "reason": "Error"}}},
+        ]})
+    };
+    assert_eq!(state_of(running(191)), PodState::TooMuchOutput);
+    assert!(state_of(running(191)).is_final());
+    assert_eq!(state_of(running(1)), PodState::Running);
+}
+
+#[test]
 fn a_deadline_of_the_pod_is_a_timeout() {
     let status = json!({"phase": "Failed", "reason": "DeadlineExceeded", "message": "late"});
     assert_eq!(state_of(status), PodState::TimedOut);
