@@ -30,7 +30,7 @@ struct Placed {
 
 /// What [`OutFolder::place`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Placement {
+pub(crate) enum Placement {
     /// The file was there already.
     Unchanged,
     /// The file was written.
@@ -138,7 +138,7 @@ impl OutFolder {
 
     /// Puts the file with this digest from the store to `path` (relative), unless it is there. An artifact has its own
     /// name before any further name of another artifact.
-    pub(super) fn place(
+    pub(crate) fn place(
         &self,
         store: &Store,
         path: &Path,

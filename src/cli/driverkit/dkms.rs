@@ -15,7 +15,7 @@ use crate::verify::{ExpectedModule, KernelTreeFacts, read_installed_tree, verify
 /// Where DKMS has its things.
 #[derive(Clone, Debug, Args)]
 pub(super) struct DkmsFlags {
-    /// Folder with the sources of DKMS
+    /// Directory with the sources of DKMS
     #[arg(long, value_name = "DIR", default_value = "/usr/src", hide = true)]
     dkms_sources: PathBuf,
     /// Folder in which DKMS builds
