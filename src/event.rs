@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
@@ -74,6 +75,8 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// Something is wrong with a rule of a matrix, seen from the results.
+    Found(Finding),
     /// Last event of a run.
     RunFinished {
         /// Wall time.
@@ -107,6 +110,9 @@ pub struct RunFacts {
     pub jobs: usize,
     /// `I/N` when only a shard of the plan is built.
     pub shard: Option<String>,
+    /// Whether filters leave only a part of the plan, so that the run says nothing about the rest.
+    #[serde(default)]
+    pub is_partial: bool,
     /// The matrix files and the digests of their contents.
     pub matrices: Vec<(PathBuf, Sha256)>,
     /// The digest of the plan.
@@ -155,6 +161,9 @@ pub struct BuildReport {
     pub device_name: String,
     /// Who named the kernel.
     pub source: Arc<str>,
+    /// The day on which the kernel was first seen, where a lock says it.
+    #[serde(default)]
+    pub first_seen: Option<Date>,
     /// One for each wanted artifact.
     pub artifacts: Vec<ArtifactReport>,
     /// The header packages.
@@ -212,6 +221,59 @@ pub struct ArtifactReport {
     pub srcversion: Option<String>,
     /// The compressed log, relative to `out/`.
     pub log: Option<PathBuf>,
+    /// The run that compiled it, or that found the failure; for cached artifacts an earlier one.
+    #[serde(default)]
+    pub made_by: Option<Arc<str>>,
+    /// When that was.
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
+    /// Since when it cannot be built: the start of the first run that says so without one in between that built it.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
+    /// On how many nights (dates in UTC) since then a run found it failing.
+    #[serde(default)]
+    pub failing_nights: Option<u32>,
+    /// The rule of a person that expects the failure, for the status `known`.
+    #[serde(default)]
+    pub known: Option<Arc<KnownBy>>,
+}
+
+/// The `[[known_failure]]` that expects a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBy {
+    /// Where the rule is: `matrices/debian.toml:12`.
+    pub place: String,
+    /// Why the failure is expected.
+    pub reason: String,
+    /// The address of an issue.
+    pub link: Option<String>,
+    /// Who takes care of it.
+    pub owner: Option<String>,
+    /// The last day on which it is expected.
+    pub expires: Option<Date>,
+}
+
+/// What is wrong with a rule of a matrix, seen from the results of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The kind.
+    pub kind: FindingKind,
+    /// Where the rule is: `matrices/debian.toml:12`.
+    pub place: String,
+    /// One line for a person.
+    pub message: String,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// Its day is over, and it is no longer applied.
+    Expired,
+    /// It applies to nothing.
+    Unused,
+    /// What it expects to fail was built.
+    UnexpectedPass,
 }
 
 /// A header package of a build.
@@ -226,7 +288,7 @@ pub struct InputReport {
 }
 
 /// Compiler and image of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ToolchainReport {
     /// The image's name, or `host`.
     pub image: String,
@@ -306,6 +368,7 @@ impl BuildReport {
             module_name: build.driver.module_name.clone(),
             device_name: build.driver.device_name.clone(),
             source: build.kernel.source.clone(),
+            first_seen: None,
             artifacts: artifacts.collect(),
             inputs: Vec::new(),
             driver_sha256: None,
@@ -339,6 +402,11 @@ impl ArtifactReport {
             vermagic: None,
             srcversion: None,
             log: None,
+            made_by: None,
+            made_at: None,
+            failing_since: None,
+            failing_nights: None,
+            known: None,
         }
     }
 }

@@ -172,6 +172,8 @@ pub enum Status {
     Failed,
     /// The build could not be done: download, image, time, memory, infrastructure.
     Error,
+    /// Failed as a `[[known_failure]]` of the matrix expects.
+    Known,
     /// Left out by a rule.
     Excluded,
     /// The headers are not published.
@@ -184,12 +186,13 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order in which a summary shows them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Built,
         Self::Cached,
         Self::Failed,
         Self::Error,
         Self::Unresolvable,
+        Self::Known,
         Self::Cancelled,
         Self::NotRun,
         Self::Excluded,
@@ -200,6 +203,11 @@ impl Status {
         matches!(self, Self::Built | Self::Cached)
     }
 
+    /// Whether it is as it should be: the artifact is there, or fails as expected.
+    pub fn is_expected(self) -> bool {
+        self.is_success() || self == Self::Known
+    }
+
     /// The text form: `not_run`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -207,6 +215,7 @@ impl Status {
             Self::Cached => "cached",
             Self::Failed => "failed",
             Self::Error => "error",
+            Self::Known => "known",
             Self::Excluded => "excluded",
             Self::Unresolvable => "unresolvable",
             Self::Cancelled => "cancelled",

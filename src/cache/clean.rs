@@ -412,6 +412,8 @@ mod tests {
             cpu: None,
             peak_memory_bytes: None,
             failure_rules: 0,
+            run_id: None,
+            done_at: None,
         };
         Outcomes::new(folder.path()).put(&outcome).unwrap();
         let limits = CleanLimits {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{KeyBuilder, Sha256};
@@ -38,6 +40,12 @@ pub struct Outcome {
     /// that older rules judged may be none, and its step is done once more.
     #[serde(default)]
     pub failure_rules: u32,
+    /// The run that did the step; unknown for outcomes of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<Arc<str>>,
+    /// When the step ended; unknown for outcomes of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Timestamp>,
 }
 
 /// The version of the rules that tell a step's own failure from what the machine did to it; raised when a log that
@@ -221,6 +229,8 @@ mod tests {
             cpu: None,
             peak_memory_bytes: None,
             failure_rules: FAILURE_RULES,
+            run_id: None,
+            done_at: None,
         }
     }
 

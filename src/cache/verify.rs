@@ -195,6 +195,8 @@ mod tests {
             cpu: None,
             peak_memory_bytes: None,
             failure_rules: 0,
+            run_id: None,
+            done_at: None,
         };
         Outcomes::new(folder.path()).put(&outcome).unwrap();
         let no_trees = |_: &Path| Err("no trees here".to_owned());
@@ -250,6 +252,8 @@ mod tests {
             cpu: None,
             peak_memory_bytes: None,
             failure_rules: 0,
+            run_id: None,
+            done_at: None,
         };
         let module = StepResult::Artifact(ArtifactFacts {
             sha256,

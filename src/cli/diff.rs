@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use super::cache::print_json;
 use super::output::print;
 use super::{CliError, Context, ExitStatus};
-use crate::history::{Change, Diff, diff, draw_markdown, draw_text};
-use crate::report::{Manifest, read_manifest};
+use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
+use crate::report::manifest_file;
 
 /// Compare two runs, artifact by artifact
 ///
@@ -43,7 +43,8 @@ enum Format {
 impl DiffArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let found = diff(&read(&self.old)?, &read(&self.new)?);
+        let (old, new) = rayon::join(|| read(&self.old), || read(&self.new));
+        let found = diff_nights(&old?, &new?);
         match self.format {
             Format::Text => print(&draw_text(&found))?,
             Format::Markdown => print(&draw_markdown(&found))?,
@@ -90,7 +91,7 @@ pub(super) struct BaselineArguments {
 
 impl BaselineArguments {
     /// Reads the baseline, where there is one.
-    pub(super) fn read(&self, context: &Context) -> Result<Option<Manifest>, CliError> {
+    pub(super) fn read(&self, context: &Context) -> Result<Option<Night>, CliError> {
         let Some(path) = &self.baseline else {
             return Ok(None);
         };
@@ -108,11 +109,11 @@ impl BaselineArguments {
     pub(super) fn compare(
         &self,
         context: &Context,
-        baseline: &Manifest,
+        baseline: &Night,
         out: &Path,
         status: ExitStatus,
     ) -> Result<ExitStatus, CliError> {
-        let found = diff(baseline, &read(out)?);
+        let found = diff_nights(baseline, &read(out)?);
         context.notice(&format!("\n{}", draw_text(&found).trim_end()));
         if self.fail_on.is_empty() {
             return Ok(status);
@@ -126,15 +127,6 @@ impl BaselineArguments {
     }
 }
 
-fn manifest_file(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.join("manifest.json")
-    } else {
-        path.to_owned()
-    }
-}
-
-fn read(path: &Path) -> Result<Manifest, CliError> {
-    let file = manifest_file(path);
-    read_manifest(&file).map_err(|error| CliError::input(error.to_string()))
+fn read(path: &Path) -> Result<Night, CliError> {
+    Night::read(path).map_err(|error| CliError::input(error.to_string()))
 }

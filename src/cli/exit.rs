@@ -12,20 +12,22 @@ use crate::run::RunResult;
 /// | 1 | some artifacts are not there |
 /// | 2 | the matrix, a lock, a list or the command line is wrong |
 /// | 3 | something around the program is broken: no daemon, disk full, no network |
+/// | 4 + 8 + 16 | of `known`: rules that have expired, match nothing, expect to fail what was built |
 /// | 130 | interrupted |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ExitStatus {
     /// Everything that was wanted is there.
-    Success = 0,
+    Success,
     /// Some artifacts are not there.
-    Incomplete = 1,
+    Incomplete,
     /// The matrix, a lock, a list or the command line is wrong.
-    BadInput = 2,
+    BadInput,
     /// Something around the program is broken.
-    Infrastructure = 3,
+    Infrastructure,
     /// A signal ended the run.
-    Interrupted = 130,
+    Interrupted,
+    /// Rules of a matrix are out of date; a sum of 4, 8 and 16.
+    Findings(u8),
 }
 
 impl ExitStatus {
@@ -39,9 +41,24 @@ impl ExitStatus {
         }
     }
 
+    /// The status for the bits of findings; success if there are none.
+    pub(super) fn from_findings(bits: u8) -> Self {
+        match bits {
+            0 => Self::Success,
+            bits => Self::Findings(bits),
+        }
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Success => 0,
+            Self::Incomplete => 1,
+            Self::BadInput => 2,
+            Self::Infrastructure => 3,
+            Self::Interrupted => 130,
+            Self::Findings(bits) => bits,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::engine::Asked;
 use crate::plan::BuildId;
-use crate::report::read_manifest;
+use crate::report::{manifest_file, read_manifest};
 use crate::run::explain;
 
 /// Show why a build is (not) in the cache
@@ -91,7 +91,7 @@ fn compare(
     steps: &[Asked],
     outcomes: &Outcomes,
 ) -> Result<Vec<Comparison>, CliError> {
-    let path = out.join("manifest.json");
+    let path = manifest_file(out);
     if !path.exists() {
         return Ok(Vec::new());
     }

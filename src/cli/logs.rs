@@ -10,7 +10,8 @@ use crate::diagnostic::did_you_mean;
 use crate::driver::Artifact;
 use crate::plan::BuildId;
 use crate::report::{
-    BuildRecord, Followed, Manifest, ManifestError, follow_log, log_files, log_text, read_manifest,
+    BuildRecord, Followed, Manifest, ManifestError, follow_log, log_files, log_text, manifest_file,
+    read_manifest,
 };
 
 /// How many names are listed of builds that match.
@@ -91,7 +92,7 @@ impl LogsArguments {
 
 /// Reads the manifest of the last run, or of the one that goes on.
 fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
-    let path = out.join("manifest.json");
+    let path = manifest_file(out);
     read_manifest(&path).map_err(|error| match error {
         ManifestError::File(error) if error.is_not_found() => CliError::Input {
             message: format!("{} does not exist", path.display()),

@@ -2,6 +2,7 @@
 //!
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
+mod annotations;
 mod builder_flags;
 mod bundle;
 mod cache;
@@ -19,6 +20,7 @@ mod images;
 mod import;
 mod kernel_headers;
 mod kernels;
+mod known;
 mod lock;
 mod lock_notes;
 mod logs;
@@ -34,6 +36,7 @@ mod sources;
 mod status;
 mod trace;
 mod verify;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -125,6 +128,8 @@ enum Command {
     Logs(logs::LogsArguments),
     Status(status::StatusArguments),
     Diff(diff::DiffArguments),
+    Why(why::WhyArguments),
+    Known(known::KnownArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Verify(verify::VerifyArguments),
@@ -421,6 +426,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Logs(command) => command.execute(&context),
                 Command::Status(command) => command.execute(),
                 Command::Diff(command) => command.execute(&context),
+                Command::Why(command) => command.execute(&context),
+                Command::Known(command) => command.execute(),
                 Command::Explain(command) => command.execute(&context),
                 Command::Cache(command) => command.execute(&context),
                 Command::Verify(command) => command.execute(&context),

@@ -113,6 +113,8 @@ impl RebuildArguments {
             plan: &planned.plan,
             jobs_are_given: true,
             shard: None,
+            is_partial: true,
+            findings: None,
             matrices: planned.matrices.clone(),
             parts,
             reporters: vec![

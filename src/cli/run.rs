@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::annotations::Annotations;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
 use super::lock_notes::{fill_in_locks, store_configs};
@@ -35,6 +36,11 @@ pub(super) struct RunArguments {
     /// Directory that receives the artifacts and the manifest
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub(super) out: PathBuf,
+    /// Of how many nights (dates) the manifests of earlier runs are kept
+    ///
+    /// Runs about a part of the plan and runs with nothing to do push no night out.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3660))]
+    keep_nights: u16,
     /// End the run at the first failure; what runs may end
     #[arg(long)]
     fail_fast: bool,
@@ -77,6 +83,7 @@ impl RunArguments {
             selection,
             jobs: Some(1),
             out,
+            keep_nights: 30,
             fail_fast: false,
             retry: Vec::new(),
             deadline: None,
@@ -102,8 +109,14 @@ impl RunArguments {
         }
         let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
+        let annotations = Arc::new(Annotations::new(&planned));
         let session = Session {
-            settings: self.settings(&planned),
+            settings: RunSettings {
+                annotations: Some(annotations.clone()),
+                ..self.settings(&planned)
+            },
+            is_partial: self.selection.is_partial(),
+            findings: Some(annotations),
             plan: &planned.plan,
             jobs_are_given: self.jobs.is_some(),
             shard: self.selection.shard.map(|shard| shard.to_string()),
@@ -162,6 +175,7 @@ impl RunArguments {
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
             history: history(&self.out, planned),
             reproduce: Reproduce::Rebuild(rebuild_words()),
+            annotations: None,
         }
     }
 
@@ -171,7 +185,7 @@ impl RunArguments {
             error => CliError::infrastructure(error.to_string()),
         })?;
         Ok(vec![
-            Box::new(manifest),
+            Box::new(manifest.keeping_nights(usize::from(self.keep_nights))),
             report::progress(Terminal::stderr(), self.verbose),
             Box::new(Summary::new(Terminal::stderr(), &self.out)),
         ])

@@ -1,9 +1,11 @@
 //! From files and filters on the command line to a plan: what `plan` and `run` share.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use jiff::civil::Date;
 
 use super::sources::Sources;
 use super::{CliError, Context};
@@ -11,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile};
 use crate::fetch::Mirrors;
+use crate::history::KnownFailures;
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, Selector, TargetEntry};
 use crate::plan::{Expansion, Filter, FilterError, FoundAt, Plan, Shard, expand};
@@ -58,6 +61,8 @@ pub struct Planned {
     pub mirrors: Mirrors,
     /// The file of each kernel configuration, by its digest.
     pub configs: BTreeMap<Sha256, ConfigFile>,
+    /// The `[[known_failure]]` rules of all files.
+    pub known_failures: Arc<KnownFailures>,
     /// How many kernels are built though their source, which is not believed, does not name them.
     pub unconfirmed: usize,
 }
@@ -78,6 +83,20 @@ impl Selection {
         }
     }
 
+    /// Whether filters leave a part of the plan only.
+    pub fn is_partial(&self) -> bool {
+        let filters = [
+            &self.target,
+            &self.kernel,
+            &self.driver,
+            &self.arch,
+            &self.artifact,
+        ];
+        self.shard.is_some()
+            || !self.only.is_empty()
+            || filters.into_iter().any(|patterns| !patterns.is_empty())
+    }
+
     /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. Warnings and
     /// notices go to standard error.
     /// `image` is the builder image that the command line names.
@@ -85,6 +104,11 @@ impl Selection {
         let sources = Sources::read(&self.files)?;
         let mut configs = BTreeMap::new();
         let kernels = sources.kernels(context, self.locked, &mut configs)?;
+        let mut first_seen: HashMap<String, Date> = HashMap::new();
+        for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
+            let known = first_seen.entry(kernel.clone()).or_insert(*day);
+            *known = (*known).min(*day);
+        }
         let unconfirmed: HashSet<String> = kernels
             .iter()
             .flat_map(|kernels| &kernels.unconfirmed)
@@ -115,6 +139,13 @@ impl Selection {
         let expanded = expand(&expansions, image).map_err(CliError::Diagnostics)?;
         context.warn(&expanded.warnings);
         let mut plan = expanded.plan;
+        for left_out in &mut plan.left_out {
+            if left_out.first_seen.is_none() {
+                let kernel = left_out.kernel.identity_text();
+                left_out.first_seen = first_seen.get(&kernel).copied();
+            }
+        }
+        plan.first_seen = first_seen;
         if plan.builds.is_empty() {
             return Err(empty_plan(&expansions, &plan));
         }
@@ -131,9 +162,18 @@ impl Selection {
             mirrors: sources.mirrors(context),
             configs,
             unconfirmed: count_unconfirmed(&plan, &unconfirmed),
+            known_failures: Arc::new(known_failures(&sources.matrices, &plan)),
             plan,
         })
     }
+}
+
+fn known_failures(matrices: &[Matrix], plan: &Plan) -> KnownFailures {
+    let rules = matrices.iter().flat_map(|matrix| &matrix.known_failures);
+    let mut kernels: Vec<&Kernel> = plan.builds.iter().map(|build| &*build.kernel).collect();
+    // Builds of one kernel follow one another.
+    kernels.dedup_by_key(|kernel| kernel.identity());
+    KnownFailures::new(rules.cloned(), &kernels, lock::today())
 }
 
 /// How many kernels of a plan are among those that no source confirms.

@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::annotations::Annotations;
 use super::execution::infrastructure;
 use super::recorded::recorded_command;
 use super::{CliError, ExitStatus};
@@ -44,6 +45,10 @@ pub(super) struct Session<'a> {
     pub(super) jobs_are_given: bool,
     /// `I/N` when only a shard of the plan is built.
     pub(super) shard: Option<String>,
+    /// Whether filters leave a part of the plan only.
+    pub(super) is_partial: bool,
+    /// The rules whose findings are reported at the end.
+    pub(super) findings: Option<Arc<Annotations>>,
     /// The matrix files and the digests of their contents.
     pub(super) matrices: Vec<(PathBuf, Sha256)>,
 }
@@ -64,6 +69,8 @@ impl Session<'_> {
             reporters,
             jobs_are_given,
             shard,
+            is_partial,
+            findings,
             matrices,
         } = self;
         let (events, stop) = (parts.events.clone(), parts.stop.clone());
@@ -103,6 +110,7 @@ impl Session<'_> {
             executor_version,
             jobs,
             shard,
+            is_partial,
             matrices,
             plan_sha256: plan.digest(),
             builds: plan.builds.len(),
@@ -139,6 +147,10 @@ impl Session<'_> {
         let exit = result
             .as_ref()
             .map_or(ExitStatus::Infrastructure.code(), RunResult::exit_code);
+        let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
+        for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
+            events.send(EventKind::Found(finding));
+        }
         events.send(EventKind::RunFinished {
             duration: events.elapsed(),
             exit_code: exit,

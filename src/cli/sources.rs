@@ -1,6 +1,6 @@
 //! The matrices of a command and their kernels, from locks that are refreshed where they must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct MatrixKernels {
     pub(super) gone: Vec<LeftOut>,
     /// Those that are built though their source, which is not believed, does not name them.
     pub(super) unconfirmed: Vec<Arc<Kernel>>,
+    /// The days on which those of the lock were first seen, by [`Kernel::identity_text`].
+    pub(super) first_seen: HashMap<String, Date>,
 }
 
 impl Sources {
@@ -117,14 +119,17 @@ impl Sources {
             }
             let mut by_label: BTreeMap<&str, Vec<Arc<Kernel>>> = BTreeMap::new();
             let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
+            let mut first_seen = HashMap::new();
+            let place = path.display().to_string();
             for locked in &lock.kernels {
                 if let State::Gone(since) = locked.state {
-                    gone.push(left_out(locked, since));
+                    gone.push(left_out(locked, since, &place));
                     continue;
                 }
                 if let State::Unconfirmed(_) = locked.state {
                     unconfirmed.push(Arc::clone(&locked.kernel));
                 }
+                first_seen.insert(locked.kernel.identity_text(), locked.first_seen);
                 by_label
                     .entry(&locked.label)
                     .or_default()
@@ -156,6 +161,7 @@ impl Sources {
                 entries: kernels,
                 gone,
                 unconfirmed,
+                first_seen,
             });
         }
         if diagnostics.is_empty() {
@@ -233,13 +239,15 @@ fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) 
 }
 
 /// A kernel that a plan does not hold since it is gone.
-fn left_out(locked: &LockedKernel, since: Date) -> LeftOut {
+fn left_out(locked: &LockedKernel, since: Date, place: &str) -> LeftOut {
     LeftOut {
         kernel: Arc::clone(&locked.kernel),
         driver: None,
         artifact: None,
         rule: "gone".into(),
         reason: format!("its source does not name it since {since}").into(),
+        place: Some(place.into()),
+        first_seen: Some(locked.first_seen),
     }
 }
 

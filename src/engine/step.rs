@@ -75,6 +75,8 @@ impl RetryClasses {
 /// Does steps, each key at most once at a time in this process and among the processes that share the store.
 pub(crate) struct StepRunner {
     outcomes: Outcomes,
+    /// The run that is noted in new outcomes.
+    run_id: Arc<str>,
     flights: SingleFlight<Sha256, Done, Halt>,
     /// Set once the look into the cache is over, which finds kept failures whatever their class.
     retry: OnceLock<RetryClasses>,
@@ -97,10 +99,11 @@ pub struct Asked {
 }
 
 impl StepRunner {
-    /// Steps with their outcomes in `outcomes`.
-    pub(crate) fn new(outcomes: Outcomes, stop: Arc<Stop>) -> Self {
+    /// Steps of the run `run_id`, with their outcomes in `outcomes`.
+    pub(crate) fn new(outcomes: Outcomes, run_id: &str, stop: Arc<Stop>) -> Self {
         Self {
             outcomes,
+            run_id: run_id.into(),
             flights: SingleFlight::default(),
             retry: OnceLock::new(),
             made: Mutex::default(),
@@ -215,6 +218,8 @@ impl StepRunner {
             cpu: work.used.cpu,
             peak_memory_bytes: work.used.peak_memory_bytes,
             failure_rules: FAILURE_RULES,
+            run_id: Some(Arc::clone(&self.run_id)),
+            done_at: Some(jiff::Timestamp::now()),
         });
         let is_kept = match &outcome.result {
             StepResult::Failure(failure) => failure.class.is_deterministic(),

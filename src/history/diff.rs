@@ -1,19 +1,20 @@
 //! The difference of two manifests, artifact by artifact.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::night::{Night, NightArtifact};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
-use crate::event::ArtifactReport;
 use crate::failure::{Failure, FailureClass, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
-use crate::report::{BuildNames, BuildRecord, Manifest, signature};
+use crate::report::{BuildNames, Manifest, signature};
 
 /// How many builds of a group are named.
 const SAMPLES: usize = 3;
@@ -111,19 +112,6 @@ pub struct ArtifactId {
     pub artifact: Artifact,
 }
 
-impl ArtifactId {
-    fn of(build: &BuildRecord, artifact: Artifact) -> Self {
-        Self {
-            target: build.target.clone(),
-            kernel_release: build.kernel_release.clone(),
-            kernel_version: build.kernel_version.clone(),
-            architecture: build.architecture,
-            driver_version: build.driver_version.clone(),
-            artifact,
-        }
-    }
-}
-
 /// An artifact of one manifest or of both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Changed {
@@ -138,6 +126,9 @@ pub struct Changed {
     pub before: Option<Status>,
     /// Its status now.
     pub now: Option<Status>,
+    /// Since when it has been failing, as the newer manifest says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// Why it is not there now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -197,7 +188,7 @@ enum State {
 fn state(status: Status) -> State {
     match status {
         Status::Built | Status::Cached => State::There,
-        Status::Failed | Status::Error | Status::Unresolvable => State::Failing,
+        Status::Failed | Status::Error | Status::Unresolvable | Status::Known => State::Failing,
         Status::Cancelled | Status::NotRun => State::Unknown,
         Status::Excluded => State::Absent,
     }
@@ -220,158 +211,116 @@ fn change(before: State, now: State) -> Option<Change> {
     })
 }
 
-/// The flags that make a run about a part of its plan.
-const SELECTING: [&str; 8] = [
-    "--arch",
-    "--architecture",
-    "--artifact",
-    "--driver",
-    "--kernel",
-    "--only",
-    "--shard",
-    "--target",
-];
-
-/// Whether a manifest says nothing about artifacts that it does not name: its run was interrupted, or about a part of its
-/// plan.
-fn is_partial(manifest: &Manifest) -> bool {
-    let run = &manifest.run;
-    let selects = |word: &String| {
-        let flag = word.split_once('=').map_or(word.as_str(), |(flag, _)| flag);
-        SELECTING.contains(&flag)
-    };
-    run.finished.is_none()
-        || run.stopped.is_some()
-        || run.shard.is_some()
-        || run.command.iter().any(selects)
-}
-
-/// An artifact of a manifest.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    build: &'a BuildRecord,
-    report: &'a ArtifactReport,
-}
-
-type Rows<'a> = HashMap<ArtifactId, Row<'a>>;
-
-fn rows(manifest: &Manifest) -> Rows<'_> {
-    fn of_build(build: &BuildRecord) -> impl Iterator<Item = (ArtifactId, Row<'_>)> {
-        let row = move |report| Row { build, report };
-        let reports = build.artifacts.iter();
-        reports.map(move |report| (ArtifactId::of(build, report.artifact), row(report)))
-    }
-    manifest.builds.iter().flat_map(of_build).collect()
-}
-
-/// Compares two manifests. A baseline that was interrupted, or that was about a part of its plan, says nothing about what it
-/// does not name: such artifacts are [`Change::Unknown`].
+/// Compares two manifests: [`diff_nights`].
 pub fn diff(old: &Manifest, new: &Manifest) -> Diff {
-    let (before, now) = (rows(old), rows(new));
-    let missing = |is_partial| {
-        if is_partial {
+    diff_nights(&Night::of(old), &Night::of(new))
+}
+
+/// Compares two nights. A baseline that was interrupted, or that was about a part of its plan, says nothing about what it
+/// does not name: such artifacts are [`Change::Unknown`].
+pub fn diff_nights(old: &Night, new: &Night) -> Diff {
+    let missing = |night: &Night| {
+        if night.is_partial {
             State::Unknown
         } else {
             State::Absent
         }
     };
-    let (missing_before, missing_now) = (missing(is_partial(old)), missing(is_partial(new)));
-    let renames = renames(&before, &now);
-    let mut changes = Vec::new();
+    let (missing_before, missing_now) = (missing(old), missing(new));
+    let pairs = pairs(&old.artifacts, &new.artifacts);
+    let renames = renames(&pairs);
+    let renamed: HashSet<&ArtifactId> = renames.values().map(|row| &row.id).collect();
     let mut counts = BTreeMap::new();
-    for (id, row) in &now {
-        let old = before.get(id);
-        let old_state = old.map_or(missing_before, |row| state(row.report.status));
-        let renamed_from = renames.get(id).copied();
-        let change = match renamed_from {
-            Some(_) => Some(Change::Renamed),
-            None => change(old_state, state(row.report.status)),
-        };
-        if let Some(change) = change {
-            changes.push(Changed {
-                build_id: row.build.build_id.clone(),
-                id: id.clone(),
-                change,
-                before: old.or(renamed_from.as_ref()).map(|row| row.report.status),
-                now: Some(row.report.status),
-                failure: row.report.failure.clone(),
-                renamed_from: renamed_from.map(|row| row.build.build_id.clone()),
-            });
-        }
-    }
-    let renamed: HashSet<ArtifactId> = renames
-        .values()
-        .map(|row| ArtifactId::of(row.build, row.report.artifact))
-        .collect();
-    for (id, row) in &before {
-        if now.contains_key(id) || renamed.contains(id) {
+    let mut changes = Vec::new();
+    for pair in &pairs {
+        let (before, now) = (pair.old, pair.new);
+        if now.is_none() && before.is_some_and(|row| renamed.contains(&row.id)) {
             continue;
         }
-        if let Some(change) = change(state(row.report.status), missing_now) {
-            changes.push(Changed {
-                build_id: row.build.build_id.clone(),
-                id: id.clone(),
-                change,
-                before: Some(row.report.status),
-                now: None,
-                failure: None,
-                renamed_from: None,
-            });
+        let renamed_from = now.and_then(|row| renames.get(&row.id).copied());
+        let change = match renamed_from {
+            Some(_) => Some(Change::Renamed),
+            None => change(
+                before.map_or(missing_before, |row| state(row.status)),
+                now.map_or(missing_now, |row| state(row.status)),
+            ),
+        };
+        let (Some(change), Some(row)) = (change, now.or(before)) else {
+            continue;
+        };
+        *counts.entry(change).or_default() += 1;
+        if change == Change::Unchanged {
+            continue;
         }
+        changes.push(Changed {
+            build_id: row.build_id.clone(),
+            id: row.id.clone(),
+            change,
+            before: before.or(renamed_from).map(|row| row.status),
+            now: now.map(|row| row.status),
+            failing_since: now.and_then(|row| row.failing_since),
+            failure: now.and_then(|row| row.failure.as_deref().cloned()),
+            renamed_from: renamed_from.map(|row| row.build_id.clone()),
+        });
     }
-    for changed in &changes {
-        *counts.entry(changed.change).or_default() += 1;
-    }
-    changes.retain(|changed| changed.change != Change::Unchanged);
     changes.sort_by(|left, right| (left.change, &left.id).cmp(&(right.change, &right.id)));
     Diff {
-        old_run: old.run.id.clone(),
-        new_run: new.run.id.clone(),
+        old_run: old.run_id.clone(),
+        new_run: new.run_id.clone(),
         counts,
         groups: groups(&changes),
         changes,
     }
 }
 
-/// What an artifact is made from, whatever its kernel is called.
-type Inputs = (DriverVersion, Architecture, Artifact, Vec<Sha256>);
+/// An artifact of one night or of both.
+struct Pair<'a> {
+    old: Option<&'a NightArtifact>,
+    new: Option<&'a NightArtifact>,
+}
 
-fn inputs(row: &Row<'_>) -> Option<Inputs> {
-    let digests: Option<Vec<Sha256>> = row.build.inputs.iter().map(|input| input.sha256).collect();
-    let mut digests = digests.filter(|digests| !digests.is_empty())?;
-    digests.sort_unstable();
-    Some((
-        row.build.driver_version.clone(),
-        row.build.architecture,
-        row.report.artifact,
-        digests,
-    ))
+/// Puts the artifacts of two nights side by side; both are sorted.
+fn pairs<'a>(old: &'a [NightArtifact], new: &'a [NightArtifact]) -> Vec<Pair<'a>> {
+    let mut pairs = Vec::with_capacity(old.len().max(new.len()));
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some(left), Some(right)) => left.id.cmp(&right.id),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return pairs,
+        };
+        pairs.push(Pair {
+            old: if order.is_le() { old.next() } else { None },
+            new: if order.is_ge() { new.next() } else { None },
+        });
+    }
 }
 
 /// The artifacts that are there now under a name that they did not have, each with the row that it had: equal packages, one
 /// that went for one that came.
-fn renames<'a>(before: &Rows<'a>, now: &Rows<'a>) -> HashMap<ArtifactId, Row<'a>> {
-    fn only_in<'a>(
-        rows: &Rows<'a>,
-        others: &Rows<'_>,
-    ) -> HashMap<Inputs, Vec<(ArtifactId, Row<'a>)>> {
-        let mut found: HashMap<Inputs, Vec<_>> = HashMap::new();
-        for (id, row) in rows {
-            if state(row.report.status) == State::There
-                && !others.contains_key(id)
-                && let Some(inputs) = inputs(row)
-            {
-                found.entry(inputs).or_default().push((id.clone(), *row));
+fn renames<'a>(pairs: &[Pair<'a>]) -> HashMap<&'a ArtifactId, &'a NightArtifact> {
+    type Inputs<'a> = (&'a DriverVersion, Architecture, Artifact, Sha256);
+    fn by_inputs<'a>(
+        rows: impl Iterator<Item = &'a NightArtifact>,
+    ) -> HashMap<Inputs<'a>, Vec<&'a NightArtifact>> {
+        let mut found: HashMap<Inputs<'a>, Vec<_>> = HashMap::new();
+        for row in rows.filter(|row| state(row.status) == State::There) {
+            if let Some(inputs) = row.inputs {
+                let id = &row.id;
+                let inputs = (&id.driver_version, id.architecture, id.artifact, inputs);
+                found.entry(inputs).or_default().push(row);
             }
         }
         found
     }
-    let went = only_in(before, now);
-    only_in(now, before)
-        .into_iter()
+    let of_one = |pair: &&Pair<'a>| pair.old.is_none() || pair.new.is_none();
+    let went = by_inputs(pairs.iter().filter(of_one).filter_map(|pair| pair.old));
+    let came = by_inputs(pairs.iter().filter(of_one).filter_map(|pair| pair.new));
+    came.into_iter()
         .filter_map(
             |(inputs, came)| match (came.as_slice(), went.get(&inputs)?.as_slice()) {
-                ([(id, _)], [(_, row)]) => Some((id.clone(), *row)),
+                ([came], [went]) => Some((&came.id, *went)),
                 _ => None,
             },
         )

@@ -1,9 +1,17 @@
 //! Nights: what changed from one run to another.
 //!
-//! In: manifests. Out: a [`Diff`]. Nothing here runs, asks or writes anything.
+//! In: manifests. Out: a [`Diff`], sentences about a kernel, known failures. Nothing here runs, asks or writes anything.
 
 mod diff;
 mod draw;
+mod known;
+mod night;
+mod suggest;
+mod why;
 
-pub use diff::{ArtifactId, Change, Changed, Diff, Group, diff};
+pub use diff::{ArtifactId, Change, Changed, Diff, Group, diff, diff_nights};
 pub use draw::{draw_markdown, draw_text};
+pub use known::KnownFailures;
+pub use night::{Night, NightArtifact};
+pub use suggest::suggest;
+pub use why::{LockedFacts, Query, why};

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::drivers::{check_driver_patterns, read_drivers};
-use super::rules::{read_exclude, read_lock, read_mirrors, read_override};
+use super::rules::{read_exclude, read_known_failure, read_lock, read_mirrors, read_override};
 use super::section::{Reader, Section};
 use super::types::{Matrix, TargetEntry};
 use super::{KernelSources, Pattern, Settings, SourceKind};
@@ -179,6 +179,13 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         "an [[override]]",
         |reader, table| Some(read_override(reader, table)),
     );
+    let known_failures = tables(
+        reader,
+        &mut section,
+        "known_failure",
+        "a [[known_failure]]",
+        read_known_failure,
+    );
     section.finish(reader);
     Matrix {
         file: Arc::clone(&reader.file),
@@ -191,6 +198,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         mirrors,
         excludes,
         overrides,
+        known_failures,
     }
 }
 

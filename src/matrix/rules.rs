@@ -1,14 +1,17 @@
-//! `[lock]`, `[mirrors]`, `[[exclude]]` and `[[override]]`.
+//! `[lock]`, `[mirrors]`, `[[exclude]]`, `[[override]]` and `[[known_failure]]`.
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
+use regex::RegexBuilder;
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Reader, Section};
-use super::types::{Exclude, LockSettings, Mirrors, Override};
+use super::types::{Exclude, KnownFailure, LockSettings, Mirrors, Override};
 use super::{Pattern, Settings};
 use crate::diagnostic::Place;
+use crate::failure::FailureClass;
 
 pub(super) fn read_lock(reader: &mut Reader, mut table: Section<'_>) -> LockSettings {
     let usual = LockSettings::default();
@@ -118,4 +121,122 @@ pub(super) fn read_override(reader: &mut Reader, mut table: Section<'_>) -> Over
         settings,
         place,
     }
+}
+
+/// How large the program of a regular expression may be: far more than a message needs, and read in no time.
+const REGEX_BYTES: usize = 1 << 20;
+
+pub(super) fn read_known_failure(
+    reader: &mut Reader,
+    mut table: Section<'_>,
+) -> Option<KnownFailure> {
+    let before = reader.diagnostics.len();
+    let mut selector = table.selector(reader);
+    selector.artifacts = table
+        .patterns(reader, "artifact", Pattern::for_names)
+        .into_iter()
+        .map(Spanned::into_inner)
+        .collect();
+    let classes = read_classes(reader, &mut table);
+    let message = table.parsed(reader, "message", "a regular expression", |text| {
+        RegexBuilder::new(text)
+            .size_limit(REGEX_BYTES)
+            .build()
+            .map_err(|error| format!("invalid regular expression: {error}"))
+    });
+    let reason = table.text(reader, "reason", "a string");
+    if table.value("reason").is_none() {
+        table.missing(
+            reader,
+            "reason",
+            "write reason = \"why this failure is expected\"",
+        );
+    }
+    let link = table.text(reader, "link", "a URL");
+    let owner = table.text(reader, "owner", "a name");
+    let expires = read_day(reader, &mut table, "expires");
+    let selects = [
+        "target",
+        "kernel",
+        "driver",
+        "architecture",
+        "artifact",
+        "class",
+        "message",
+    ];
+    if !table
+        .entries()
+        .iter()
+        .any(|(key, _)| selects.contains(&key.get_ref().as_str()))
+    {
+        table.missing(
+            reader,
+            "kernel",
+            "name a target, kernel, driver, architecture, artifact, class or message: the rule would expect every failure",
+        );
+    }
+    let place = Place {
+        file: Arc::clone(&reader.file),
+        span: table.span.clone(),
+    };
+    table.finish(reader);
+    (reader.diagnostics.len() == before).then(|| KnownFailure {
+        selector,
+        classes,
+        message,
+        reason: reason.map_or_else(Arc::default, |text| text.into_inner().into()),
+        link: link.map(Spanned::into_inner),
+        owner: owner.map(Spanned::into_inner),
+        expires,
+        place,
+    })
+}
+
+/// One class, or an array of classes.
+fn read_classes(reader: &mut Reader, table: &mut Section<'_>) -> Vec<FailureClass> {
+    fn parse(text: &str) -> Result<FailureClass, String> {
+        let known = FailureClass::ALL
+            .into_iter()
+            .find(|class| class.as_str() == text);
+        known.ok_or_else(|| {
+            let names = FailureClass::ALL.map(FailureClass::as_str).join(", ");
+            format!("unknown failure class `{text}`: expected one of {names}")
+        })
+    }
+    let expected = "a failure class, or an array of them";
+    match table.value("class").map(Spanned::get_ref) {
+        Some(DeValue::Array(_)) => {
+            let list = table.list(reader, "class", expected, parse);
+            let list = list.unwrap_or_default().into_iter();
+            list.map(Spanned::into_inner).collect()
+        }
+        _ => table
+            .parsed(reader, "class", expected, parse)
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// A day: `2026-12-31`, with or without quotes.
+fn read_day(reader: &mut Reader, table: &mut Section<'_>, key: &'static str) -> Option<Date> {
+    let value = table.value(key)?;
+    let text = match value.get_ref() {
+        DeValue::Datetime(day) => day.to_string(),
+        DeValue::String(text) => text.to_string(),
+        _ => String::new(),
+    };
+    let day: Option<Date> = text
+        .parse()
+        .ok()
+        .filter(|_| text.len() == "2026-12-31".len());
+    if day.is_none() {
+        let help = "write a day as 2026-12-31".to_owned();
+        reader.error(
+            value.span(),
+            format!("`{key}` is not a day"),
+            "",
+            Some(help),
+        );
+    }
+    day
 }

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use regex::Regex;
 use toml::Spanned;
 
 use super::{KernelSources, Pattern, Selector, Settings, Source};
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver};
+use crate::failure::FailureClass;
 use crate::kernel::{Architecture, Kernel};
 
 /// A matrix file.
@@ -34,6 +36,8 @@ pub struct Matrix {
     pub excludes: Vec<Exclude>,
     /// Settings of some builds.
     pub overrides: Vec<Override>,
+    /// Failures that are expected.
+    pub known_failures: Vec<KnownFailure>,
 }
 
 impl Matrix {
@@ -126,6 +130,27 @@ pub struct Exclude {
     pub selector: Selector,
     /// Why, for a person.
     pub reason: Arc<str>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A `[[known_failure]]`.
+#[derive(Clone, Debug)]
+pub struct KnownFailure {
+    /// Which artifacts it is about.
+    pub selector: Selector,
+    /// The classes of failures; all of them if empty.
+    pub classes: Vec<FailureClass>,
+    /// What the first error or the message of a failure contains.
+    pub message: Option<Regex>,
+    /// Why the failure is expected, for a person.
+    pub reason: Arc<str>,
+    /// The address of an issue.
+    pub link: Option<String>,
+    /// Who takes care of it.
+    pub owner: Option<String>,
+    /// The last day on which it is expected.
+    pub expires: Option<Date>,
     /// Where it stands.
     pub place: Place,
 }

@@ -1,10 +1,12 @@
 //! A build and the plan that holds it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::Names;
@@ -166,6 +168,12 @@ pub struct LeftOut {
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,
+    /// Where the rule is: `matrices/debian.toml:12`.
+    #[serde(default)]
+    pub place: Option<Arc<str>>,
+    /// The day on which the kernel was first seen, where a lock says it.
+    #[serde(default)]
+    pub first_seen: Option<Date>,
 }
 
 /// A kernel and a driver version of which the support floors leave nothing to build, or the matrix asks for nothing.
@@ -188,6 +196,8 @@ pub struct Plan {
     pub unbuilt: Vec<Unbuilt>,
     /// How many equal builds were named more than once.
     pub duplicates: usize,
+    /// The days on which kernels were first seen, by [`Kernel::identity_text`]; only those that a lock knows.
+    pub first_seen: HashMap<String, Date>,
     /// The loader's names for the kernels of the whole plan, whatever filters leave of it.
     pub names: Names,
 }

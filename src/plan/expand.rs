@@ -1,5 +1,6 @@
 //! From matrices and their kernels to a [`Plan`].
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -134,6 +135,8 @@ struct Grid<'a> {
     overrides: SelectorIndex<'a>,
     used_excludes: Vec<bool>,
     used_overrides: Vec<bool>,
+    /// The places of rules and targets as text, by their spans.
+    places: HashMap<(usize, usize), Arc<str>>,
 }
 
 impl<'a> Grid<'a> {
@@ -155,6 +158,7 @@ impl<'a> Grid<'a> {
             overrides: SelectorIndex::new(matrix.overrides.iter().map(|one| &one.selector)),
             used_excludes: vec![false; matrix.excludes.len()],
             used_overrides: vec![false; matrix.overrides.len()],
+            places: HashMap::new(),
         }
     }
 
@@ -165,13 +169,21 @@ impl<'a> Grid<'a> {
         artifact: Option<Artifact>,
         rule: &str,
         reason: &str,
+        place: &Place,
     ) {
+        let at = (place.span.start, place.span.end);
+        let place = self.places.entry(at).or_insert_with(|| {
+            let (line, _) = place.line_and_column();
+            format!("{}:{line}", place.file.path.display()).into()
+        });
         let left_out = LeftOut {
             kernel: Arc::clone(kernel),
             driver: driver.cloned(),
             artifact,
             rule: self.interned.text(rule),
             reason: self.interned.text(reason),
+            place: Some(Arc::clone(place)),
+            first_seen: None,
         };
         self.left_out.push(left_out);
     }
@@ -204,6 +216,7 @@ impl<'a> Grid<'a> {
             base.image = Some(image.to_owned());
         }
         let base = self.interned.settings(base);
+        let place = matrix.place(entry.name.span());
         for part in kernels.chunks(MATCHED_AT_ONCE) {
             let reasons: Vec<Option<(&str, String)>> = part
                 .par_iter()
@@ -212,7 +225,9 @@ impl<'a> Grid<'a> {
             let mut taken = Vec::with_capacity(part.len());
             for (one, reason) in part.iter().zip(reasons) {
                 match reason {
-                    Some((rule, reason)) => self.leave_out(&one.0, None, None, rule, &reason),
+                    Some((rule, reason)) => {
+                        self.leave_out(&one.0, None, None, rule, &reason, &place)
+                    }
                     None => taken.push(one),
                 }
             }
@@ -251,11 +266,13 @@ impl<'a> Grid<'a> {
             .map(|position| (position, &matrix.overrides[position]))
             .collect();
         self.note_used(entry, drivers, &excludes, &overrides);
+        let place = matrix.place(entry.name.span());
         let is_whole = |exclude: &Exclude| {
             exclude.selector.drivers.is_empty() && exclude.selector.artifacts.is_empty()
         };
         if let Some((_, exclude)) = excludes.iter().find(|(_, exclude)| is_whole(exclude)) {
-            self.leave_out(kernel, None, None, "exclude", &exclude.reason);
+            let (reason, place) = (&exclude.reason, &exclude.place);
+            self.leave_out(kernel, None, None, "exclude", reason, place);
             return;
         }
         let mut supported = Vec::with_capacity(2);
@@ -263,12 +280,13 @@ impl<'a> Grid<'a> {
             match floor::of_kernel(kernel, artifact) {
                 Ok(()) => supported.push(artifact),
                 Err(reason) => {
-                    self.leave_out(kernel, None, Some(artifact), "support floor", &reason);
+                    let rule = "support floor";
+                    self.leave_out(kernel, None, Some(artifact), rule, &reason, &place);
                 }
             }
         }
         if entry.artifacts.is_empty() {
-            self.leave_out(kernel, None, None, "artifacts", NO_ARTIFACTS);
+            self.leave_out(kernel, None, None, "artifacts", NO_ARTIFACTS, &place);
         }
         if supported.is_empty() {
             for driver in drivers {
@@ -294,6 +312,7 @@ impl<'a> Grid<'a> {
                         Some(artifact),
                         "exclude",
                         &exclude.reason,
+                        &exclude.place,
                     );
                 } else if let Err(reason) = floor::of_driver(version, artifact) {
                     self.leave_out(
@@ -302,6 +321,7 @@ impl<'a> Grid<'a> {
                         Some(artifact),
                         "support floor",
                         reason,
+                        &place,
                     );
                 } else {
                     artifacts.push(artifact);
@@ -315,7 +335,8 @@ impl<'a> Grid<'a> {
             }
             let settings = self.settings(base, &overrides, version);
             if needs_image && settings.image.is_none() {
-                self.leave_out(kernel, Some(version), None, "image", NEEDS_IMAGE);
+                let (rule, reason) = ("image", NEEDS_IMAGE);
+                self.leave_out(kernel, Some(version), None, rule, reason, &place);
                 continue;
             }
             let build = Build {

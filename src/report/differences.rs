@@ -40,7 +40,7 @@ pub enum DifferenceKind {
 
 /// Reads every artifact in the folder `out` and compares it with the manifest there. Sorted by path.
 pub fn differences(out: &Path) -> Result<Vec<Difference>, ManifestError> {
-    let expected = expected(&read_manifest(&out.join("manifest.json"))?);
+    let expected = expected(&read_manifest(out)?);
     let compared: Result<Vec<Option<Difference>>, FileError> = expected
         .par_iter()
         .map(|(path, sha256)| {
@@ -106,8 +106,15 @@ fn compare(path: &Path, expected: Option<Sha256>) -> Result<Option<DifferenceKin
 /// Whether something in an output folder is for its readers: not the program's own, not half written.
 fn is_public(entry: &walkdir::DirEntry) -> bool {
     let is_own = entry.depth() == 1
-        && [STATE_FOLDER, LOG_FOLDER, "manifest.json", "manifest.csv"]
-            .iter()
-            .any(|own| entry.file_name() == *own);
+        && [
+            STATE_FOLDER,
+            LOG_FOLDER,
+            "run.json",
+            "builds.jsonl.zst",
+            "manifest.json",
+            "manifest.csv",
+        ]
+        .iter()
+        .any(|own| entry.file_name() == *own);
     !is_own && !fs::is_temporary(entry.path())
 }

@@ -8,7 +8,7 @@
 //!
 //! | path | content |
 //! | --- | --- |
-//! | `manifest.json`, `manifest.csv` | the newest run that got as far as finishing a build |
+//! | `run.json`, `builds.jsonl.zst`, `manifest.json`, `manifest.csv` | the newest run that got as far as finishing a build |
 //! | `.logs/` | compressed logs, named after the artifacts; see [`log_path`] |
 //! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests, what was rebuilt to compare |
 //!
@@ -51,8 +51,9 @@ pub use journal::{JournalEnd, JournalError, read_journal};
 pub use live::LiveProgress;
 pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
-    BuildRecord, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter, ManifestUpdate,
-    Named, Run, SCHEMA, Totals, UpdateError, earlier_manifests, read_manifest,
+    BuildRecord, Excluded, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter,
+    ManifestUpdate, Named, RowsError, Run, SCHEMA, Totals, UpdateError, earlier_manifests,
+    find_rows, manifest_file, read_manifest, read_rows, template,
 };
 pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature};

@@ -212,7 +212,9 @@ fn status_word(status: Status, style: Style) -> String {
     match status {
         Status::Built | Status::Cached => style.good(&word),
         Status::Failed | Status::Error | Status::Unresolvable => style.bad(&word),
-        Status::Cancelled | Status::NotRun | Status::Excluded => style.warning(&word),
+        Status::Cancelled | Status::NotRun | Status::Known | Status::Excluded => {
+            style.warning(&word)
+        }
     }
 }
 

@@ -77,7 +77,9 @@ impl Summary {
             .iter()
             .filter(|(status, _)| status.is_success());
         let missing = wanted.saturating_sub(there.map(|(_, number)| number).sum());
-        let reason = exit_reason(exit_code, missing, wanted, self.stopping.as_deref());
+        let known = self.artifacts.get(&Status::Known).copied();
+        let known = known.unwrap_or_default();
+        let reason = exit_reason(exit_code, missing, known, wanted, self.stopping.as_deref());
         let last = format!("exit {exit_code}    {}", clean(&reason));
         lines.push(if exit_code == 0 {
             style.good(&last)
@@ -156,7 +158,7 @@ fn total_line(status: Status, number: usize, style: Style) -> String {
     match status {
         status if status.is_success() => style.good(&line),
         Status::Excluded => line,
-        Status::Cancelled | Status::NotRun => style.warning(&line),
+        Status::Cancelled | Status::NotRun | Status::Known => style.warning(&line),
         _ => style.bad(&line),
     }
 }

@@ -83,13 +83,22 @@ pub struct RunSettings {
     pub history: History,
     /// The command that does one build again.
     pub reproduce: Reproduce,
+    /// What is known of builds beside their results.
+    pub annotations: Option<Arc<dyn Annotate>>,
+}
+
+/// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether its
+/// failure is a known one.
+pub trait Annotate: std::fmt::Debug + Send + Sync {
+    /// Adds it.
+    fn annotate(&self, report: &mut BuildReport);
 }
 
 /// A run of a plan.
 pub struct Run {
     builds: Arc<Builds>,
     settings: RunSettings,
-    found: Vec<Arc<BuildReport>>,
+    found: Vec<BuildReport>,
     missing: Vec<Build>,
 }
 
@@ -113,7 +122,7 @@ impl RunResult {
             Some(StopReason::Signal) => 130,
             Some(StopReason::Infrastructure) => 3,
             _ if self.has_infrastructure_failure => 3,
-            _ if self.statuses.keys().all(|status| status.is_success()) => 0,
+            _ if self.statuses.keys().all(|status| status.is_expected()) => 0,
             _ => 1,
         }
     }
@@ -121,6 +130,9 @@ impl RunResult {
     fn add(&mut self, report: &BuildReport) {
         for artifact in &report.artifacts {
             *self.statuses.entry(artifact.status).or_default() += 1;
+            if artifact.status == Status::Known {
+                continue;
+            }
             match artifact.failure.as_ref().map(|failure| failure.class) {
                 Some(FailureClass::Infrastructure) => self.has_infrastructure_failure = true,
                 Some(FailureClass::WrongHeaders) => {
@@ -166,7 +178,7 @@ impl Run {
         let mut missing = Vec::new();
         for (build, report) in plan.builds.iter().zip(looked_up) {
             match report {
-                Some(report) => found.push(Arc::new(report)),
+                Some(report) => found.push(report),
                 None => missing.push(build.clone()),
             }
         }
@@ -205,12 +217,16 @@ impl Run {
         } = self;
         let engine = builds.engine();
         let mut result = RunResult::default();
-        let note = |result: &mut RunResult, report: Arc<BuildReport>| {
+        let note = |result: &mut RunResult, mut report: BuildReport| {
+            if let Some(annotations) = &settings.annotations {
+                annotations.annotate(&mut report);
+            }
+            let report = Arc::new(report);
             result.add(&report);
             let has_failure = report
                 .artifacts
                 .iter()
-                .any(|artifact| artifact.failure.is_some());
+                .any(|artifact| artifact.failure.is_some() && artifact.status != Status::Known);
             if settings.fail_fast && has_failure {
                 engine.stop.request(StopReason::FailFast);
             }
@@ -253,12 +269,12 @@ impl Run {
                 joined = running.join_next_with_id() => match joined {
                     Some(Ok((id, report))) => {
                         names.remove(&id);
-                        note(&mut result, Arc::new(report));
+                        note(&mut result, report);
                     }
                     // The others go on.
                     Some(Err(error)) => {
                         if let Some(build) = names.remove(&error.id()) {
-                            note(&mut result, Arc::new(defect(&build, &error)));
+                            note(&mut result, defect(&build, &error));
                         }
                     }
                     None => break,
@@ -277,10 +293,10 @@ impl Run {
         // What did not end by itself in time; executors clean up after jobs that are dropped.
         running.abort_all();
         for build in names.into_values() {
-            note(&mut result, Arc::new(cancelled(&build)));
+            note(&mut result, cancelled(&build));
         }
         for build in queue {
-            note(&mut result, Arc::new(BuildReport::not_run(&build)));
+            note(&mut result, BuildReport::not_run(&build));
         }
         result.stopped = engine.stop.reason();
         builds.save()?;
@@ -357,7 +373,7 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
 
 fn steps(parts: &Parts) -> StepRunner {
     let outcomes = Outcomes::new(parts.store.root());
-    StepRunner::new(outcomes, parts.stop.clone())
+    StepRunner::new(outcomes, &parts.run_id, parts.stop.clone())
 }
 
 /// The steps of one build, each with what goes into its key and what is known of it; opens no connection and starts

@@ -141,7 +141,13 @@ impl Placing {
                 let halt = unexpected(other, phase_of(artifact));
                 return self.halted(build, artifact, Some(done.key), halt);
             }
-            Err(halt) => return self.halted(build, artifact, Some(done.key), halt),
+            Err(halt) => {
+                return ArtifactReport {
+                    made_by: done.outcome.run_id.clone(),
+                    made_at: done.outcome.done_at,
+                    ..self.halted(build, artifact, Some(done.key), halt)
+                };
+            }
         };
         match self.place(build, artifact, facts) {
             Ok(FurtherNames {
@@ -162,6 +168,8 @@ impl Placing {
                 aliases,
                 name_taken_by,
                 path: Some(build.artifact_path(artifact)),
+                made_by: done.outcome.run_id.clone(),
+                made_at: done.outcome.done_at,
                 ..ArtifactReport::not_run(artifact)
             },
             Err(error) => {

@@ -72,6 +72,7 @@ pub fn report(build: &Build, second: u64) -> BuildReport {
         module_name: build.driver.module_name.clone(),
         device_name: build.driver.device_name.clone(),
         source: Arc::clone(&build.kernel.source),
+        first_seen: Some(jiff::civil::date(2026, 11, 2)),
         artifacts: Vec::new(),
         inputs: vec![InputReport {
             url: "http://mirror.example/linux-headers.deb".into(),
@@ -124,6 +125,7 @@ fn artifact(build: &Build, artifact: Artifact, status: Status) -> ArtifactReport
         vermagic: None,
         srcversion: None,
         log: is_begun.then(|| log_path(&path)),
+        ..ArtifactReport::not_run(artifact)
     }
 }
 
@@ -191,6 +193,7 @@ pub fn facts(run_id: &str, builds: usize, artifacts: usize) -> RunFacts {
         executor_version: "20.10.24".to_owned(),
         jobs: 2,
         shard: None,
+        is_partial: false,
         matrices: vec![(PathBuf::from("matrices/debian.toml"), Sha256::of("matrix"))],
         plan_sha256: Sha256::of("plan"),
         builds,
@@ -210,6 +213,8 @@ pub fn left_out(release: &str, rule: &str, reason: &str) -> LeftOut {
         artifact: Some(Artifact::Probe),
         rule: rule.into(),
         reason: reason.into(),
+        place: Some("matrices/debian.toml:7".into()),
+        first_seen: None,
     }
 }
 

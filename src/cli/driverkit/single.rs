@@ -188,11 +188,14 @@ impl Single<'_> {
                 retry: self.retry.clone(),
                 history: History::default(),
                 reproduce: Reproduce::Same(rebuild_command()),
+                annotations: None,
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder.clone())],
             jobs_are_given: true,
             shard: None,
+            is_partial: false,
+            findings: None,
             matrices: Vec::new(),
         };
         let status = ExitStatus::of(&session.carry_out(connect)?);

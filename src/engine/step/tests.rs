@@ -2,7 +2,7 @@ use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn runner(folder: &std::path::Path, retry: RetryClasses) -> StepRunner {
-    let runner = StepRunner::new(Outcomes::new(folder), Arc::new(Stop::default()));
+    let runner = StepRunner::new(Outcomes::new(folder), "run", Arc::new(Stop::default()));
     runner.retry(retry);
     runner
 }

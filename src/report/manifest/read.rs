@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Manifest, SCHEMA};
+use super::rows::{ROWS_FILE, RUN_FILE, add_rows};
+use super::{JSON_SCHEMA, Manifest, RowsError, SCHEMA};
 use crate::fs::{self, FileError, Lock};
 use crate::report::STATE_FOLDER;
 use crate::report::journal::{JournalError, read_journal};
@@ -24,6 +24,12 @@ pub enum ManifestError {
         /// Its schema.
         found: u32,
     },
+    /// Its rows cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The text to look for is too long for any name.
+    #[error("the name is too long")]
+    LongName,
     /// It is no manifest.
     #[error("{} is not a manifest: {cause}", path.display())]
     Syntax {
@@ -40,20 +46,10 @@ struct Version {
     schema: u32,
 }
 
-/// What names a manifest's run.
-#[derive(Deserialize)]
-pub(super) struct Head {
-    pub(super) run: HeadRun,
-}
-
-#[derive(Deserialize)]
-pub(super) struct HeadRun {
-    pub(super) id: String,
-    pub(super) started: Timestamp,
-}
-
 /// Where things are under the output folder.
 pub(in crate::report) struct Paths {
+    pub(in crate::report) run: PathBuf,
+    pub(in crate::report) rows: PathBuf,
     pub(in crate::report) json: PathBuf,
     pub(in crate::report) csv: PathBuf,
     pub(in crate::report) journal: PathBuf,
@@ -66,6 +62,8 @@ impl Paths {
     pub(in crate::report) fn under(out: &Path) -> Self {
         let state = out.join(STATE_FOLDER);
         Self {
+            run: out.join(RUN_FILE),
+            rows: out.join(ROWS_FILE),
             json: out.join("manifest.json"),
             csv: out.join("manifest.csv"),
             journal: state.join("journal.jsonl"),
@@ -76,9 +74,23 @@ impl Paths {
     }
 }
 
-/// Reads a manifest. That of a run which goes on, or was killed, is completed from the journal beside it, so that
+/// The file that a manifest starts with: in a directory `run.json`, or `manifest.json` of older versions.
+pub fn manifest_file(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let run = path.join(RUN_FILE);
+    if run.exists() {
+        run
+    } else {
+        path.join("manifest.json")
+    }
+}
+
+/// Reads a manifest: the directory that it is in, its `run.json`, or its `manifest.json`. That of a run which goes on, or was killed, is completed from the journal beside it, so that
 /// it holds every build that has ended.
 pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
+    let path = &manifest_file(path);
     let bytes = fs::read(path)?;
     let syntax = |source| ManifestError::Syntax {
         path: path.to_owned(),
@@ -91,7 +103,11 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
             found: schema,
         });
     }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(syntax)?;
+    let mut manifest: Manifest = serde_json::from_slice(&bytes).map_err(syntax)?;
+    drop(bytes);
+    if schema > JSON_SCHEMA {
+        add_rows(&mut manifest, &path.with_file_name(ROWS_FILE))?;
+    }
     if manifest.run.finished.is_none() {
         let out = path.parent().unwrap_or(Path::new(""));
         // Without a readable journal the manifest is all there is.
@@ -118,29 +134,4 @@ pub(super) fn manifest_of_journal(path: &Path) -> Result<Option<Manifest>, Journ
         manifest.sort();
     }
     Ok(manifest)
-}
-
-/// The manifests of earlier runs with this output folder, the newest first; only the last few are kept.
-pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let folder = Paths::under(out).earlier;
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(FileError::of("read directory", folder)(error)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry
-            .map_err(FileError::of("read directory", &folder))?
-            .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            paths.push(path);
-        }
-    }
-    // The names start with the time.
-    paths.sort_unstable_by(|left, right| right.cmp(left));
-    Ok(paths)
 }

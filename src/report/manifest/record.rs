@@ -5,15 +5,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::totals::exit_reason;
-use super::{LeftOutGroup, SCHEMA, Totals};
+use super::{Excluded, JSON_SCHEMA, LeftOutGroup, SCHEMA, Totals};
 use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::event::{
-    ArtifactReport, BuildReport, Event, EventKind, HostFacts, InputReport, RunFacts,
+    ArtifactReport, BuildReport, Event, EventKind, Finding, HostFacts, InputReport, RunFacts,
     ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
@@ -45,9 +46,18 @@ pub struct Manifest {
     pub totals: Totals,
     /// What was left out of the plan, by rule and reason.
     pub left_out: Vec<LeftOutGroup>,
+    /// The toolchains that rows refer to by their position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub toolchains: Vec<ToolchainReport>,
+    /// What is wrong with rules of the matrices.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// The builds that have ended: target, release in version order, version, architecture, driver version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuildRecord>,
+    /// Everything that was left out of the plan, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<Excluded>,
 }
 
 /// What is particular to a run.
@@ -67,6 +77,9 @@ pub struct Run {
     pub jobs: usize,
     /// `I/N` when only a shard of the plan was built.
     pub shard: Option<String>,
+    /// Whether filters left only a part of the plan, so that the manifest says nothing about the rest.
+    #[serde(default)]
+    pub is_partial: bool,
     /// Why it ended early.
     pub stopped: Option<String>,
     /// What the person at the terminal was told.
@@ -125,6 +138,9 @@ pub struct BuildRecord {
     pub device_name: String,
     /// Who named the kernel.
     pub source: Arc<str>,
+    /// The day on which the kernel was first seen, where a lock says it.
+    #[serde(default)]
+    pub first_seen: Option<Date>,
     /// The header packages.
     pub inputs: Vec<InputReport>,
     /// The digest of the driver's sources.
@@ -146,6 +162,9 @@ pub struct BuildRecord {
     pub finished: Timestamp,
     /// Wall time from one to the other, waiting included.
     pub duration_seconds: f64,
+    /// Time since the start of the run that no phase of it was at work: waiting for its turn, for a slot, for others.
+    #[serde(default)]
+    pub queued_seconds: Option<f64>,
     /// Wall time at work, by phase.
     pub phase_seconds: BTreeMap<Phase, f64>,
     /// Processor time of its jobs.
@@ -174,6 +193,7 @@ impl Manifest {
                 duration_seconds: None,
                 jobs: facts.jobs,
                 shard: facts.shard.clone(),
+                is_partial: facts.is_partial || facts.shard.is_some(),
                 stopped: None,
                 notes: Vec::new(),
             },
@@ -192,7 +212,10 @@ impl Manifest {
             plan_sha256: facts.plan_sha256,
             totals: Totals::planned(facts.builds, facts.artifacts),
             left_out: LeftOutGroup::of(&facts.left_out),
+            toolchains: Vec::new(),
+            findings: Vec::new(),
             builds: Vec::new(),
+            excluded: facts.left_out.iter().map(Excluded::of).collect(),
         }
     }
 
@@ -206,10 +229,12 @@ impl Manifest {
             EventKind::Note { message } => manifest.run.notes.push(message.clone()),
             EventKind::Stopping { reason } => manifest.run.stopped = Some(reason.clone()),
             EventKind::BuildFinished(report) => {
-                let record = BuildRecord::from(&**report);
+                let mut record = BuildRecord::from(&**report);
+                record.queued_seconds = queued_seconds(&record, manifest.run.started);
                 manifest.totals.add(&record);
                 manifest.builds.push(record);
             }
+            EventKind::Found(finding) => manifest.findings.push(finding.clone()),
             EventKind::RunFinished {
                 duration,
                 exit_code,
@@ -217,9 +242,10 @@ impl Manifest {
                 manifest.run.finished = Some(milliseconds(event.at));
                 manifest.run.duration_seconds = Some(seconds(*duration));
                 let missing = manifest.totals.artifacts_missing();
+                let known = manifest.totals.artifacts_known();
                 let wanted = manifest.totals.artifacts_planned;
                 let stopped = manifest.run.stopped.as_deref();
-                let reason = exit_reason(*exit_code, missing, wanted, stopped);
+                let reason = exit_reason(*exit_code, missing, known, wanted, stopped);
                 manifest.exit = Some(Exit {
                     code: *exit_code,
                     reason,
@@ -237,9 +263,9 @@ impl Manifest {
 
     /// Writes the manifest as JSON, one build a line, so that it can be searched and compared by lines.
     pub fn write_json(&mut self, mut writer: impl Write) -> io::Result<()> {
-        let builds = std::mem::take(&mut self.builds);
-        let head = serde_json::to_string_pretty(self);
-        self.builds = builds;
+        let schema = std::mem::replace(&mut self.schema, JSON_SCHEMA);
+        let head = self.head_json();
+        self.schema = schema;
         let head = head?;
         let head = head.strip_suffix("\n}").unwrap_or(&head);
         write!(writer, "{head},\n  \"builds\": [")?;
@@ -247,7 +273,24 @@ impl Manifest {
             writer.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
             serde_json::to_writer(&mut writer, build)?;
         }
+        if !self.excluded.is_empty() {
+            writer.write_all(b"\n  ],\n  \"excluded\": [")?;
+        }
+        for (index, excluded) in self.excluded.iter().enumerate() {
+            writer.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
+            serde_json::to_writer(&mut writer, excluded)?;
+        }
         writer.write_all(b"\n  ]\n}\n")
+    }
+
+    /// The manifest as JSON without its rows.
+    pub(super) fn head_json(&mut self) -> serde_json::Result<String> {
+        let builds = std::mem::take(&mut self.builds);
+        let excluded = std::mem::take(&mut self.excluded);
+        let head = serde_json::to_string_pretty(self);
+        self.builds = builds;
+        self.excluded = excluded;
+        head
     }
 }
 
@@ -286,6 +329,7 @@ impl From<&BuildReport> for BuildRecord {
             module_name: report.module_name.clone(),
             device_name: report.device_name.clone(),
             source: Arc::clone(&report.source),
+            first_seen: report.first_seen,
             inputs: report.inputs.clone(),
             driver_sha256: report.driver_sha256,
             toolchain: report.toolchain.clone(),
@@ -300,6 +344,7 @@ impl From<&BuildReport> for BuildRecord {
             started: milliseconds(report.started),
             finished: milliseconds(report.finished),
             duration_seconds: seconds(Duration::try_from(wall).unwrap_or_default()),
+            queued_seconds: None,
             phase_seconds: phases
                 .into_iter()
                 .map(|(phase, duration)| (phase, seconds(duration)))
@@ -310,14 +355,24 @@ impl From<&BuildReport> for BuildRecord {
     }
 }
 
+/// How long a build waited in all since the start of its run; nothing for what was there already or was not begun.
+fn queued_seconds(build: &BuildRecord, run_started: Timestamp) -> Option<f64> {
+    let is_work = build.attempts > 0 && build.status != Status::Cached;
+    let since_start = build.finished.duration_since(run_started);
+    let since_start = seconds(Duration::try_from(since_start).unwrap_or_default());
+    let work: f64 = build.phase_seconds.values().sum();
+    is_work.then(|| ((since_start - work).max(0.0) * 1000.0).round() / 1000.0)
+}
+
 /// The status that stands for several: what needs a look hides what does not.
 fn gravest(statuses: impl Iterator<Item = Status>) -> Status {
-    const GRAVEST_FIRST: [Status; 8] = [
+    const GRAVEST_FIRST: [Status; 9] = [
         Status::Failed,
         Status::Error,
         Status::Unresolvable,
         Status::Cancelled,
         Status::NotRun,
+        Status::Known,
         Status::Built,
         Status::Cached,
         Status::Excluded,

@@ -80,6 +80,14 @@ impl Totals {
         self.artifacts_planned
             .saturating_sub(there.map(|(_, number)| number).sum())
     }
+
+    /// Artifacts that fail as expected.
+    pub fn artifacts_known(&self) -> usize {
+        self.by_status
+            .get(&Status::Known)
+            .copied()
+            .unwrap_or_default()
+    }
 }
 
 /// What was left out of the plan for one reason.
@@ -131,15 +139,25 @@ fn describe(entry: &LeftOut) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What an exit code says about a run that wanted `wanted` artifacts, `missing` of which are not there.
+/// What an exit code says about a run that wanted `wanted` artifacts, `missing` of which are not there, `known` of them as
+/// expected.
 pub(in crate::report) fn exit_reason(
     code: u8,
     missing: usize,
+    known: usize,
     wanted: usize,
     stopped: Option<&str>,
 ) -> String {
     let gap = match missing {
         0 => format!("all {wanted} wanted artifacts are there"),
+        _ if known == missing => {
+            format!(
+                "{missing} of {wanted} wanted artifacts are not there, all of them known failures"
+            )
+        }
+        _ if known > 0 => format!(
+            "{missing} of {wanted} wanted artifacts are not there, {known} of them known failures"
+        ),
         _ => format!("{missing} of {wanted} wanted artifacts are not there"),
     };
     let reason = match code {

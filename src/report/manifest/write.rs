@@ -1,11 +1,14 @@
 //! Keeps the manifest on disk up to date while a run goes on.
 
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Manifest;
-use super::read::{Head, Paths, earlier_manifests, manifest_of_journal};
+use super::earlier::{KEEP_NIGHTS, keep_earlier};
+use super::failing::Failing;
+use super::read::{Paths, manifest_of_journal};
+use super::rows;
 use crate::event::{Event, EventKind};
 use crate::fs::{self, FileError, Lock, PendingFile};
 use crate::report::journal::{Journal, JournalError};
@@ -24,12 +27,6 @@ const ATTEMPTS: usize = 6;
 /// The time between two such attempts.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
-/// How many manifests of earlier runs are kept.
-const EARLIER: usize = 8;
-
-/// The line behind which the builds of a manifest stand, one a line: see [`Manifest::write_json`].
-const BUILDS: &[u8] = b"  \"builds\": [";
-
 /// Writes journal, manifest and durations under the output folder.
 pub struct ManifestReporter {
     out: PathBuf,
@@ -38,8 +35,10 @@ pub struct ManifestReporter {
     journal: Option<Journal>,
     durations: Durations,
     durations_changed: bool,
+    failing: Failing,
     /// Whether the manifest of the run before is out of the way.
     has_kept_earlier: bool,
+    keep_nights: usize,
     /// When the manifest may be written; not there when there is nothing new.
     due: Option<Instant>,
     pause: Duration,
@@ -59,7 +58,9 @@ impl ManifestReporter {
             journal: None,
             durations: Durations::read(out),
             durations_changed: false,
+            failing: Failing::read(out),
             has_kept_earlier: false,
+            keep_nights: KEEP_NIGHTS,
             due: None,
             pause: PAUSE,
             _lock: lock,
@@ -68,9 +69,21 @@ impl ManifestReporter {
         Ok(reporter)
     }
 
+    /// Keeps the manifests of so many nights.
+    #[must_use]
+    pub fn keeping_nights(mut self, nights: usize) -> Self {
+        self.keep_nights = nights;
+        self
+    }
+
     fn recover(&mut self) -> Result<(), ReportError> {
         match manifest_of_journal(&self.paths.journal) {
             Ok(Some(manifest)) if !manifest.builds.is_empty() => {
+                let mut manifest = manifest;
+                let started = manifest.run.started;
+                for build in &mut manifest.builds {
+                    self.failing.note(build, started);
+                }
                 self.manifest = Some(manifest);
                 self.write()?;
                 self.manifest = None;
@@ -96,7 +109,7 @@ impl ManifestReporter {
             return Ok(());
         };
         if !self.has_kept_earlier {
-            keep_earlier(&self.out, &self.paths, &manifest.run.id)?;
+            keep_earlier(&self.out, &self.paths, &manifest.run.id, self.keep_nights)?;
             self.has_kept_earlier = true;
         }
         write_files(manifest, &self.paths)?;
@@ -104,6 +117,7 @@ impl ManifestReporter {
             self.durations.write(&self.out)?;
             self.durations_changed = false;
         }
+        self.failing.write(&self.out)?;
         self.pause = PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
         Ok(())
     }
@@ -117,6 +131,11 @@ impl Reporter for ManifestReporter {
         // The manifest has the event even if the journal's disk is full: a later write may find room.
         Manifest::fold(&mut self.manifest, event);
         if let EventKind::BuildFinished(report) = &event.kind {
+            if let Some(manifest) = &mut self.manifest
+                && let Some(build) = manifest.builds.last_mut()
+            {
+                self.failing.note(build, manifest.run.started);
+            }
             self.durations_changed |= self.durations.add(report);
             self.due.get_or_insert_with(|| Instant::now() + self.pause);
         }
@@ -173,6 +192,13 @@ pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> 
 /// Writes a manifest as JSON and CSV.
 pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), ReportError> {
     manifest.sort();
+    // The rows first: a reader compares the run that they name with that of `run.json`.
+    write_file(&paths.rows, |file| rows::write(manifest, file))?;
+    let head = manifest.head_json().map_err(|cause| ReportError::Encode {
+        what: "the run",
+        cause,
+    })?;
+    fs::write(&paths.run, head + "\n")?;
     write_file(&paths.json, |file| manifest.write_json(file))?;
     write_file(&paths.csv, |file| write_csv(manifest, file))?;
     Ok(())
@@ -192,65 +218,12 @@ fn write_file(
     pending.keep()
 }
 
-/// The manifest without its builds, which can be a hundred times as long as the rest.
-fn head_of(path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = FileError::of("read", path);
-    let mut reader = match std::fs::File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut head = Vec::new();
-    loop {
-        let start = head.len();
-        match reader.read_until(b'\n', &mut head) {
-            Ok(0) => return Ok(head),
-            Ok(_) if head[start..].starts_with(BUILDS) => {
-                head.truncate(start);
-                head.extend_from_slice(BUILDS);
-                head.extend_from_slice(b"]}");
-                return Ok(head);
-            }
-            Ok(_) => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
 /// Removes the files that a killed run had not finished, wherever it was writing them.
 fn remove_temporary(out: &Path) -> Result<(), FileError> {
     for entry in walkdir::WalkDir::new(out).into_iter().flatten() {
         if entry.file_type().is_file() && fs::is_temporary(entry.path()) {
             fs::remove_file(entry.path())?;
         }
-    }
-    Ok(())
-}
-
-/// Keeps the manifest that is about to be replaced, when it is another run's.
-fn keep_earlier(out: &Path, paths: &Paths, run_id: &str) -> Result<(), ReportError> {
-    let bytes = match head_of(&paths.json) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let name = match serde_json::from_slice::<Head>(&bytes) {
-        Ok(head) if head.run.id == run_id => return Ok(()),
-        Ok(head) => {
-            let is_plain = |found: char| found.is_ascii_alphanumeric() || found == '-';
-            let id: String = head
-                .run
-                .id
-                .chars()
-                .filter(|&found| is_plain(found))
-                .collect();
-            format!("{}-{id}.json", head.run.started.strftime("%Y%m%dT%H%M%SZ"))
-        }
-        // Not a manifest; whatever it is, it is not ours to throw away.
-        Err(_) => "unreadable.json".to_owned(),
-    };
-    fs::link_or_copy(&paths.json, &paths.earlier.join(name))?;
-    for path in earlier_manifests(out)?.iter().skip(EARLIER) {
-        fs::remove_file(path)?;
     }
     Ok(())
 }

@@ -1,0 +1,100 @@
+//! `why`: what is known of a kernel or a build.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::diagnostic::nearest;
+use crate::discover::lock::{self, Lock, LockedKernel, State};
+use crate::history::{LockedFacts, Query, why};
+use crate::report::{Manifest, find_rows, manifest_file};
+
+/// Say why a kernel has a driver, or has none
+///
+/// When it was built and by what, which rule in which file leaves it out, since when it fails, who expects that until when,
+/// or which kernel is nearest if no source ever named it.
+#[derive(Debug, Args)]
+pub(super) struct WhyArguments {
+    /// A kernel release, the name of a build, or a part of either
+    #[arg(value_name = "KERNEL|BUILD")]
+    what: String,
+    /// Output directory of the run
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+}
+
+impl WhyArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let file = manifest_file(&self.out);
+        if !file.exists() {
+            return Err(CliError::Input {
+                message: format!("{} does not exist", file.display()),
+                help: Some("name the output directory of a run with --out DIR".to_owned()),
+            });
+        }
+        let manifest =
+            find_rows(&file, &self.what).map_err(|error| CliError::input(error.to_string()))?;
+        let query = Query(&self.what);
+        let mut found = why(&manifest, query, &[]);
+        let mut locked = Vec::new();
+        if found.is_empty() {
+            locked = locked_kernels(&manifest)?;
+            let facts: Vec<LockedFacts> = locked
+                .iter()
+                .filter(|(_, one)| one.kernel.release.as_str() == self.what)
+                .map(|(lock, one)| facts(lock, one))
+                .collect();
+            found = why(&manifest, query, &facts);
+        }
+        if !found.is_empty() {
+            print(&(found.join("\n\n") + "\n"))?;
+            return Ok(ExitStatus::Success);
+        }
+        let releases: BTreeSet<&str> = locked
+            .iter()
+            .map(|(_, one)| one.kernel.release.as_str())
+            .collect();
+        let names = releases.into_iter();
+        let nearest =
+            nearest(&self.what, names).map(|nearest| format!("; the nearest is `{nearest}`"));
+        context.notice(&format!(
+            "no source has ever named `{}`, and the run in {} has no build of it{}",
+            self.what,
+            self.out.display(),
+            nearest.unwrap_or_default()
+        ));
+        Ok(ExitStatus::Incomplete)
+    }
+}
+
+/// The kernels of the locks beside the matrices of a run, each with its lock; of a matrix that is not here any more none.
+fn locked_kernels(manifest: &Manifest) -> Result<Vec<(PathBuf, LockedKernel)>, CliError> {
+    let mut all = Vec::new();
+    for matrix in &manifest.matrices {
+        let path = lock::path_of(Path::new(&matrix.name));
+        let lock = Lock::read(&path)?.unwrap_or_default();
+        let kernels = lock.kernels.into_iter();
+        all.extend(kernels.map(|kernel| (path.clone(), kernel)));
+    }
+    Ok(all)
+}
+
+fn facts(lock: &Path, locked: &LockedKernel) -> LockedFacts {
+    let kernel = &locked.kernel;
+    LockedFacts {
+        lock: lock.display().to_string(),
+        target: kernel.target.clone(),
+        release: kernel.release.clone(),
+        architecture: kernel.architecture,
+        source: kernel.source.to_string(),
+        first_seen: locked.first_seen,
+        gone: match locked.state {
+            State::Gone(day) => Some(day),
+            State::Confirmed | State::Unconfirmed(_) => None,
+        },
+    }
+}

@@ -1,0 +1,180 @@
+//! Known failures: what the `[[known_failure]]` rules of matrices expect, and which of the rules are out of date.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::civil::Date;
+
+use crate::event::{ArtifactReport, BuildReport, Finding, FindingKind, KnownBy};
+use crate::failure::{Failure, FailureClass, Status};
+use crate::kernel::Kernel;
+use crate::matrix::{KnownFailure, SelectorIndex};
+use crate::plan::BuildId;
+
+/// The rules, with what the results of a run said about each so far.
+#[derive(Debug)]
+pub struct KnownFailures {
+    rules: Vec<Rule>,
+    /// The positions of the rules about each kernel, by [`Kernel::identity_text`].
+    by_kernel: HashMap<String, Vec<usize>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    rule: KnownFailure,
+    known: Arc<KnownBy>,
+    is_expired: bool,
+}
+
+/// What happened to the artifacts that a rule selects.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// How many failed as the rule expects.
+    matched: usize,
+    /// The first that was built.
+    passed: Option<BuildId>,
+}
+
+impl KnownFailures {
+    /// Rules for a plan with these kernels, as of `today`.
+    pub fn new(
+        rules: impl IntoIterator<Item = KnownFailure>,
+        kernels: &[&Kernel],
+        today: Date,
+    ) -> Self {
+        let rules: Vec<Rule> = rules
+            .into_iter()
+            .map(|rule| Rule {
+                known: Arc::new(known_by(&rule)),
+                is_expired: rule.expires.is_some_and(|day| day < today),
+                rule,
+            })
+            .collect();
+        let index = SelectorIndex::new(rules.iter().map(|one| &one.rule.selector));
+        let matching = index.matching(kernels).unwrap_or_default();
+        let of_kernel = kernels.iter().zip(matching);
+        let by_kernel = of_kernel
+            .filter(|(_, rules)| !rules.is_empty())
+            .map(|(kernel, rules)| (kernel.identity_text(), rules))
+            .collect();
+        let seen = Mutex::new(vec![Seen::default(); rules.len()]);
+        Self {
+            rules,
+            by_kernel,
+            seen,
+        }
+    }
+
+    /// Gives the status [`Status::Known`] to what failed as a rule expects. Of several rules the first counts; a rule whose
+    /// day is over changes nothing.
+    pub fn apply(&self, report: &mut BuildReport) {
+        if self.by_kernel.is_empty() {
+            return;
+        }
+        let BuildReport {
+            target,
+            kernel_release: release,
+            kernel_version: version,
+            architecture,
+            ..
+        } = &report;
+        let kernel = format!("{target}_{release}_{version}_{architecture}");
+        let Some(positions) = self.by_kernel.get(&kernel) else {
+            return;
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for artifact in &mut report.artifacts {
+            for &position in positions {
+                let rule = &self.rules[position];
+                let selector = &rule.rule.selector;
+                if !selector.matches_driver(&report.driver_version)
+                    || !selector.matches_artifact(artifact.artifact)
+                {
+                    continue;
+                }
+                let seen = &mut seen[position];
+                if artifact.status.is_success() {
+                    seen.passed.get_or_insert_with(|| report.build_id.clone());
+                } else if rule.expects(artifact) {
+                    seen.matched += 1;
+                    if !rule.is_expired && artifact.known.is_none() {
+                        artifact.status = Status::Known;
+                        artifact.known = Some(Arc::clone(&rule.known));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is wrong with the rules. Only a run of the whole plan can say that a rule is unused.
+    pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.rules.iter().zip(seen.iter());
+        rules
+            .filter_map(|(rule, seen)| rule.finding(seen, is_whole))
+            .collect()
+    }
+}
+
+impl Rule {
+    /// Whether it expects that this artifact is not there.
+    fn expects(&self, artifact: &ArtifactReport) -> bool {
+        // What was interrupted says nothing about the artifact.
+        artifact.failure.as_ref().is_some_and(|failure| {
+            failure.class != FailureClass::Cancelled
+                && (self.rule.classes.is_empty() || self.rule.classes.contains(&failure.class))
+                && self.has_message(failure)
+        })
+    }
+
+    fn has_message(&self, failure: &Failure) -> bool {
+        let Some(pattern) = &self.rule.message else {
+            return true;
+        };
+        let first_error = failure.first_error.as_ref();
+        let first_error = first_error.map(|error| format!("{}: {}", error.file, error.message));
+        pattern.is_match(&failure.message)
+            || first_error.is_some_and(|error| pattern.is_match(&error))
+    }
+
+    fn finding(&self, seen: &Seen, is_whole: bool) -> Option<Finding> {
+        let reason = &self.known.reason;
+        let (kind, message) = match (self.rule.expires, &seen.passed) {
+            (Some(day), _) if self.is_expired => (
+                FindingKind::Expired,
+                format!(
+                    "this [[known_failure]] ({reason}) expired on {day} and no longer applies; it would match {} failures",
+                    seen.matched
+                ),
+            ),
+            (_, Some(build)) if seen.matched == 0 => (
+                FindingKind::UnexpectedPass,
+                format!(
+                    "what this [[known_failure]] ({reason}) expects to fail was built, such as {build}"
+                ),
+            ),
+            (_, None) if seen.matched == 0 && is_whole => (
+                FindingKind::Unused,
+                format!("this [[known_failure]] ({reason}) matches nothing"),
+            ),
+            _ => return None,
+        };
+        Some(Finding {
+            kind,
+            place: self.known.place.clone(),
+            message,
+        })
+    }
+}
+
+fn known_by(rule: &KnownFailure) -> KnownBy {
+    let (line, _) = rule.place.line_and_column();
+    KnownBy {
+        place: format!("{}:{line}", rule.place.file.path.display()),
+        reason: rule.reason.to_string(),
+        link: rule.link.clone(),
+        owner: rule.owner.clone(),
+        expires: rule.expires,
+    }
+}

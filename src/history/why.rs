@@ -1,0 +1,254 @@
+//! What is known of a kernel or a build, in sentences.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::driver::Artifact;
+use crate::event::{ArtifactReport, KnownBy};
+use crate::failure::{FailureClass, Status};
+use crate::kernel::{Architecture, KernelRelease, TargetId};
+use crate::report::{BuildRecord, Excluded, Manifest, clean};
+
+/// How many builds are told of one by one.
+const TOLD: usize = 40;
+
+/// What a user asks for: a kernel release, a build's name, or a part of either.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a>(pub &'a str);
+
+/// What a lock says of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedFacts {
+    /// The lock.
+    pub lock: String,
+    /// The distribution.
+    pub target: TargetId,
+    /// The release.
+    pub release: KernelRelease,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// Who named it.
+    pub source: String,
+    /// The day on which it was first seen.
+    pub first_seen: Date,
+    /// Since when its source does not name it any more.
+    pub gone: Option<Date>,
+}
+
+impl Query<'_> {
+    /// Whether the text is all of a kernel's release or of a build's name.
+    fn is_exactly(self, release: &KernelRelease, build: Option<&str>) -> bool {
+        release.as_str() == self.0 || build == Some(self.0)
+    }
+
+    fn is_part_of(self, release: &KernelRelease, build: Option<&str>) -> bool {
+        release.as_str().contains(self.0) || build.is_some_and(|build| build.contains(self.0))
+    }
+}
+
+/// What a manifest and locks say of what a user asks for, a paragraph each; nothing if neither knows it. `manifest` needs to
+/// hold only the rows that contain the text.
+pub fn why(manifest: &Manifest, query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
+    let id = |build: &BuildRecord| build.build_id.as_str().to_owned();
+    let has_exact = manifest
+        .builds
+        .iter()
+        .any(|build| query.is_exactly(&build.kernel_release, Some(&id(build))))
+        || manifest
+            .excluded
+            .iter()
+            .any(|row| query.is_exactly(&row.kernel_release, None));
+    let is_wanted = |release: &KernelRelease, build: Option<&str>| {
+        if has_exact {
+            query.is_exactly(release, build)
+        } else {
+            query.is_part_of(release, build)
+        }
+    };
+    let mut paragraphs = Vec::new();
+    for build in &manifest.builds {
+        if is_wanted(&build.kernel_release, Some(&id(build))) {
+            paragraphs.push(of_build(build, manifest));
+        }
+    }
+    let whole_kernel = paragraphs.is_empty();
+    for row in &manifest.excluded {
+        if is_wanted(&row.kernel_release, None) {
+            paragraphs.push(of_excluded(row));
+        }
+    }
+    let more = paragraphs.len().saturating_sub(TOLD);
+    if more > 0 {
+        paragraphs.truncate(TOLD);
+        paragraphs.push(format!("and {more} more: name a build to see it alone"));
+    }
+    if whole_kernel {
+        paragraphs.extend(locked.iter().map(of_locked));
+    }
+    paragraphs
+}
+
+fn of_build(build: &BuildRecord, manifest: &Manifest) -> String {
+    let mut lines = vec![build.build_id.to_string()];
+    for artifact in &build.artifacts {
+        lines.push(format!("  {}", of_artifact(build, artifact, manifest)));
+    }
+    let since = build
+        .first_seen
+        .map(|day| format!(", which was first seen on {day}"));
+    lines.push(format!(
+        "  The kernel was named by {}{}.",
+        clean(&build.source),
+        since.unwrap_or_default()
+    ));
+    lines.join("\n")
+}
+
+fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) -> String {
+    let kind = artifact.artifact;
+    let mut text = match artifact.status {
+        Status::Built | Status::Cached => built(build, artifact, manifest),
+        Status::Failed | Status::Error | Status::Unresolvable | Status::Known => {
+            let failure = artifact.failure.as_ref();
+            let class = failure.map_or("unknown", |failure| failure.class.as_str());
+            let message = failure.map(|failure| match &failure.first_error {
+                Some(error) => format!(": {}", clean(&error.to_string())),
+                None => format!(": {}", clean(&failure.message)),
+            });
+            format!(
+                "The {kind} is not there ({class}){}.",
+                message.unwrap_or_default()
+            )
+        }
+        Status::Cancelled => format!("The {kind} was under way when the run ended."),
+        Status::NotRun => format!("The {kind} was not begun before the run ended."),
+        Status::Excluded => format!("The {kind} is left out."),
+    };
+    if let Some(since) = artifact.failing_since {
+        let nights = match artifact.failing_nights {
+            Some(nights) if nights > 1 => format!(", {nights} nights"),
+            _ => String::new(),
+        };
+        text += &format!(" It has been failing since {}{nights}.", day(since));
+    }
+    if let Some(known) = &artifact.known {
+        text += &format!(" {}", of_known(known));
+    }
+    if artifact.failure_is_cached {
+        text += " The failure is known from an earlier run: `--retry` repeats the build.";
+    }
+    if artifact
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.class == FailureClass::HeadersNotFound)
+    {
+        text += " No server has its header packages.";
+    }
+    if let Some(log) = &artifact.log
+        && !artifact.status.is_success()
+    {
+        text += &format!(" Log: {}.", log.display());
+    }
+    if let Some(other) = &artifact.name_taken_by {
+        text += &format!(" The loader's name for it belongs to {other}.");
+    }
+    text
+}
+
+fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) -> String {
+    let kind = artifact.artifact;
+    let with = build.toolchain.as_ref().map(|toolchain| {
+        let compiler = if artifact.artifact == Artifact::Module {
+            format!("gcc {}", toolchain.gcc_used)
+        } else {
+            "clang".to_owned()
+        };
+        format!(" with {compiler} in {}", toolchain.image)
+    });
+    let with = with.unwrap_or_default();
+    let run = &manifest.run;
+    let text = match (artifact.status, &artifact.made_by, artifact.made_at) {
+        (Status::Built, ..) => format!(
+            "was built by run {}, {}{with}",
+            run.id,
+            moment(build.finished)
+        ),
+        (_, Some(by), Some(at)) => format!("was built by run {by}, {}{with}", moment(at)),
+        _ => format!("was built by an earlier run{with}"),
+    };
+    let path = artifact.path.as_ref();
+    let path = path.map(|path| format!(": {}", path.display()));
+    format!("The {kind} {text}{}.", path.unwrap_or_default())
+}
+
+fn of_known(known: &KnownBy) -> String {
+    let owner = known.owner.as_ref();
+    let owner = owner.map_or(String::new(), |owner| format!(" of {}", clean(owner)));
+    let until = known
+        .expires
+        .map_or(String::new(), |day| format!(" until {day}"));
+    let link = known.link.as_ref();
+    let link = link.map_or(String::new(), |link| format!(", {}", clean(link)));
+    format!(
+        "It is a known failure{owner}{until}: {} ({}{link}).",
+        clean(&known.reason),
+        known.place
+    )
+}
+
+fn of_excluded(row: &Excluded) -> String {
+    let what = match (&row.driver_version, row.artifact) {
+        (Some(driver), Some(artifact)) => format!("The {artifact} of driver {driver} is"),
+        (Some(driver), None) => format!("Driver {driver} is"),
+        (None, Some(artifact)) => format!("The {artifact}s of all drivers are"),
+        (None, None) => "The kernel is".to_owned(),
+    };
+    let place = row.place.as_ref();
+    let place = place.map_or(String::new(), |place| format!(" in {place}"));
+    let since = row
+        .first_seen
+        .map_or(String::new(), |day| format!(", first seen on {day}"));
+    format!(
+        "{} {} #{} {}\n  {what} left out by the rule `{}`{place}: {}.\n  The kernel was named by {}{since}.",
+        row.target,
+        row.kernel_release,
+        row.kernel_version,
+        row.architecture,
+        clean(&row.rule),
+        clean(&row.reason),
+        clean(&row.source)
+    )
+}
+
+fn of_locked(locked: &LockedFacts) -> String {
+    let LockedFacts {
+        lock,
+        target,
+        release,
+        architecture,
+        source,
+        first_seen,
+        gone,
+    } = locked;
+    let state = match gone {
+        Some(day) => format!(
+            "Its source does not name it any more since {day}: what was built for it stays, and nothing new is."
+        ),
+        None => {
+            "The last run's plan does not have it: filters or an older lock left it out.".to_owned()
+        }
+    };
+    format!(
+        "{target} {release} {architecture}\n  The kernel was first seen on {first_seen}, named by {} ({lock}). {state}",
+        clean(source)
+    )
+}
+
+fn day(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

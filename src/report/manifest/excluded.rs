@@ -1,0 +1,56 @@
+//! Rows of what rules left out of the plan.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::driver::{Artifact, DriverVersion};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::LeftOut;
+
+/// Something that the plan does not hold, and the rule that left it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    pub kernel_release: KernelRelease,
+    /// The kernel's version.
+    pub kernel_version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The driver version, if the rule is about one; otherwise all of them are left out.
+    pub driver_version: Option<DriverVersion>,
+    /// The artifact, if the rule is about one; otherwise all of them are left out.
+    #[serde(default)]
+    pub artifact: Option<Artifact>,
+    /// The rule: `support floor`, `exclude`, `gone`.
+    pub rule: String,
+    /// Why, for a person.
+    pub reason: String,
+    /// Where the rule is: `matrices/debian.toml:12`.
+    pub place: Option<String>,
+    /// Who named the kernel.
+    pub source: String,
+    /// The day on which the kernel was first seen, where a lock says it.
+    pub first_seen: Option<Date>,
+}
+
+impl Excluded {
+    /// The row of an entry of the plan.
+    pub(super) fn of(entry: &LeftOut) -> Self {
+        let kernel = &entry.kernel;
+        Self {
+            target: kernel.target.clone(),
+            kernel_release: kernel.release.clone(),
+            kernel_version: kernel.version.clone(),
+            architecture: kernel.architecture,
+            driver_version: entry.driver.clone(),
+            artifact: entry.artifact,
+            rule: entry.rule.to_string(),
+            reason: entry.reason.to_string(),
+            place: entry.place.as_ref().map(ToString::to_string),
+            source: kernel.source.to_string(),
+            first_seen: entry.first_seen,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Since when artifacts cannot be built.
+//!
+//! The manifest of a filtered run knows only a part of the grid, so this is kept in a file of its own, which every run with
+//! the same output directory updates.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::BuildRecord;
+use crate::failure::Status;
+use crate::fs;
+use crate::report::{ReportError, STATE_FOLDER};
+
+/// The version of the file's format; another one is not read.
+const SCHEMA: u32 = 1;
+
+/// The artifacts that failed when a run last tried them, by build and kind.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Failing {
+    schema: u32,
+    artifacts: BTreeMap<String, Since>,
+    #[serde(skip)]
+    is_changed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Since {
+    since: Timestamp,
+    nights: u32,
+    last_night: Date,
+}
+
+impl Failing {
+    /// Reads what earlier runs left under `out`; a file that does not exist or is damaged counts as empty.
+    pub(super) fn read(out: &Path) -> Self {
+        let read: Option<Self> = fs::read(&path(out))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        read.filter(|read| read.schema == SCHEMA)
+            .unwrap_or_else(|| Self {
+                schema: SCHEMA,
+                ..Self::default()
+            })
+    }
+
+    /// Notes what a run that began at `run_started` found of a build, and adds to it since when it has been failing. Runs on
+    /// one date count as one night.
+    pub(super) fn note(&mut self, build: &mut BuildRecord, run_started: Timestamp) {
+        let night = run_started.to_zoned(TimeZone::UTC).date();
+        for artifact in &mut build.artifacts {
+            let is_failing = match artifact.status {
+                Status::Built | Status::Cached => false,
+                Status::Failed | Status::Error | Status::Unresolvable | Status::Known => true,
+                Status::Cancelled | Status::NotRun | Status::Excluded => continue,
+            };
+            if self.artifacts.is_empty() && !is_failing {
+                continue;
+            }
+            let name = format!("{} {}", build.build_id, artifact.artifact);
+            if !is_failing {
+                self.is_changed |= self.artifacts.remove(&name).is_some();
+                continue;
+            }
+            // A kept failure says when it happened, also where this output directory is new.
+            let first = artifact
+                .made_at
+                .map_or(run_started, |at| at.min(run_started));
+            let before = self.artifacts.get(&name).copied();
+            let mut now = before.unwrap_or(Since {
+                since: first,
+                nights: 1,
+                last_night: night,
+            });
+            if night > now.last_night {
+                now.nights = now.nights.saturating_add(1);
+                now.last_night = night;
+            }
+            artifact.failing_since = Some(now.since);
+            artifact.failing_nights = Some(now.nights);
+            if before != Some(now) {
+                self.artifacts.insert(name, now);
+                self.is_changed = true;
+            }
+        }
+    }
+
+    /// Writes it, if it changed.
+    pub(super) fn write(&mut self, out: &Path) -> Result<(), ReportError> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(self).map_err(|cause| ReportError::Encode {
+            what: "failing artifacts",
+            cause,
+        })?;
+        fs::write(&path(out), bytes)?;
+        self.is_changed = false;
+        Ok(())
+    }
+}
+
+fn path(out: &Path) -> PathBuf {
+    out.join(STATE_FOLDER).join("failing.json")
+}

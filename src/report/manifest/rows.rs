@@ -1,0 +1,516 @@
+//! The rows of a manifest as JSON Lines, compressed: `builds.jsonl.zst` beside `run.json`.
+//!
+//! The first line is the schema by example: every column with a value of its type, so that readers which infer types
+//! (DuckDB, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a rule
+//! left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{BuildRecord, Excluded, Manifest, ManifestError, SCHEMA, read_manifest};
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
+use crate::failure::{Failure, Phase, Status};
+use crate::fs::FileError;
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::BuildId;
+
+/// The name of the file with the facts of the run.
+pub(super) const RUN_FILE: &str = "run.json";
+
+/// The name of the file with the rows.
+pub(super) const ROWS_FILE: &str = "builds.jsonl.zst";
+
+/// How many rows are encoded or decoded together.
+const TOGETHER: usize = 1024;
+
+/// Fast, and small enough: digests do not get smaller at any level.
+const LEVEL: i32 = 3;
+
+/// Why the rows of a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// They cannot be read, or are cut off.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// They do not start with a schema.
+    #[error("{} does not start with the schema of a manifest", path.display())]
+    NoSchema {
+        /// The file.
+        path: PathBuf,
+    },
+    /// They were written by a newer version of the program.
+    #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// They belong to another run than the file beside them.
+    #[error("{} is of run {found}, the file beside it of run {expected}", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// The run that it names.
+        found: String,
+        /// The run that was expected.
+        expected: String,
+    },
+    /// A row is invalid.
+    #[error("line {line} of {} is not a row of a manifest: {cause}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// The cause.
+        cause: serde_json::Error,
+    },
+}
+
+/// A row as it is written. An excluded one has only the fields that say which it is and why.
+#[derive(Default, Serialize)]
+struct RowToWrite<'a> {
+    schema: Option<u32>,
+    run_id: &'a str,
+    build_id: Option<&'a BuildId>,
+    target: Option<&'a TargetId>,
+    kernel_release: Option<&'a KernelRelease>,
+    kernel_version: Option<&'a KernelVersion>,
+    architecture: Option<Architecture>,
+    driver_version: Option<&'a DriverVersion>,
+    status: Option<Status>,
+    excluded_artifact: Option<Artifact>,
+    rule: Option<&'a str>,
+    reason: Option<&'a str>,
+    place: Option<&'a str>,
+    source: Option<&'a str>,
+    first_seen: Option<Date>,
+    artifacts: &'a [ArtifactReport],
+    module_name: Option<&'a str>,
+    device_name: Option<&'a str>,
+    inputs: &'a [InputReport],
+    driver_sha256: Option<Sha256>,
+    toolchain: Option<usize>,
+    tree: Option<TreeReport>,
+    checks: Vec<Check<&'a str>>,
+    attempts: Option<usize>,
+    retries: &'a [Failure],
+    started: Option<Timestamp>,
+    finished: Option<Timestamp>,
+    duration_seconds: Option<f64>,
+    queued_seconds: Option<f64>,
+    phase_seconds: Option<&'a BTreeMap<Phase, f64>>,
+    cpu_seconds: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// A row of a build as it is read.
+#[derive(Deserialize)]
+struct BuildRow {
+    build_id: BuildId,
+    target: TargetId,
+    kernel_release: KernelRelease,
+    kernel_version: KernelVersion,
+    architecture: Architecture,
+    driver_version: DriverVersion,
+    status: Status,
+    source: Arc<str>,
+    first_seen: Option<Date>,
+    artifacts: Vec<ArtifactReport>,
+    module_name: String,
+    device_name: String,
+    inputs: Vec<InputReport>,
+    driver_sha256: Option<Sha256>,
+    toolchain: Option<usize>,
+    tree: Option<TreeReport>,
+    checks: Vec<Check<String>>,
+    attempts: usize,
+    retries: Vec<Failure>,
+    started: Timestamp,
+    finished: Timestamp,
+    duration_seconds: f64,
+    queued_seconds: Option<f64>,
+    phase_seconds: BTreeMap<Phase, f64>,
+    cpu_seconds: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// A row of something that was left out as it is read.
+#[derive(Deserialize)]
+struct ExcludedRow {
+    excluded_artifact: Option<Artifact>,
+    #[serde(flatten)]
+    excluded: Excluded,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Check<T> {
+    name: T,
+    passed: bool,
+}
+
+/// What the first line is read for.
+#[derive(Deserialize)]
+struct Header {
+    schema: u32,
+    run_id: String,
+}
+
+/// What tells the kinds of rows from each other.
+#[derive(Deserialize)]
+struct Kind {
+    status: Status,
+}
+
+/// The first line: the schema by example.
+pub fn template(run_id: &str) -> Value {
+    let day = "1970-01-01";
+    let time = "1970-01-01T00:00:00Z";
+    let failure = json!({
+        "class": "", "phase": "", "message": "",
+        "first_error": { "file": "", "line": 0, "message": "" },
+        "exit_code": 0,
+    });
+    let phases = [
+        Phase::Fetch,
+        Phase::Unpack,
+        Phase::Toolchain,
+        Phase::Prepare,
+        Phase::Configure,
+        Phase::Check,
+        Phase::Module,
+        Phase::Probe,
+        Phase::Verify,
+        Phase::Store,
+    ];
+    let phases: BTreeMap<&str, f64> = phases.iter().map(|phase| (phase.as_str(), 0.5)).collect();
+    json!({
+        "schema": SCHEMA, "run_id": run_id, "build_id": "", "target": "", "kernel_release": "",
+        "kernel_version": "", "architecture": "", "driver_version": "", "status": "",
+        "excluded_artifact": "", "rule": "", "reason": "", "place": "", "source": "",
+        "first_seen": day,
+        "artifacts": [{
+            "artifact": "", "status": "", "failure": failure, "failure_is_cached": false, "key": "",
+            "path": "", "aliases": [""], "name_taken_by": "", "sha256": "", "size_bytes": 0,
+            "vermagic": "", "srcversion": "", "log": "", "made_by": "", "made_at": time,
+            "failing_since": time, "failing_nights": 0,
+            "known": { "place": "", "reason": "", "link": "", "owner": "", "expires": day },
+        }],
+        "module_name": "", "device_name": "",
+        "inputs": [{ "url": "", "sha256": "", "size_bytes": 0 }],
+        "driver_sha256": "", "toolchain": 0,
+        "tree": { "origin": "", "symbols_checked": false, "host_programs": "" },
+        "checks": [{ "name": "", "passed": false }],
+        "attempts": 0, "retries": [failure], "started": time, "finished": time,
+        "duration_seconds": 0.5, "queued_seconds": 0.5, "phase_seconds": phases,
+        "cpu_seconds": 0.5, "peak_memory_bytes": 0,
+    })
+}
+
+/// Notes the toolchains of all builds in the manifest, and writes its rows.
+pub(super) fn write(manifest: &mut Manifest, writer: impl Write) -> io::Result<()> {
+    let mut positions: BTreeMap<&ToolchainReport, usize> = BTreeMap::new();
+    let mut toolchains: Vec<ToolchainReport> = Vec::new();
+    let mut of_builds = Vec::with_capacity(manifest.builds.len());
+    for build in &manifest.builds {
+        of_builds.push(build.toolchain.as_ref().map(|toolchain| {
+            *positions.entry(toolchain).or_insert_with(|| {
+                toolchains.push(toolchain.clone());
+                toolchains.len() - 1
+            })
+        }));
+    }
+    let mut encoder = zstd::Encoder::new(writer, LEVEL)?;
+    encoder.include_checksum(true)?;
+    let run_id = &manifest.run.id;
+    serde_json::to_writer(&mut encoder, &template(run_id))?;
+    encoder.write_all(b"\n")?;
+    let builds: Vec<(&BuildRecord, Option<usize>)> =
+        manifest.builds.iter().zip(of_builds).collect();
+    write_lines(&mut encoder, &builds, |(build, toolchain)| {
+        row_of_build(run_id, build, *toolchain)
+    })?;
+    write_lines(&mut encoder, &manifest.excluded, |excluded| {
+        row_of_excluded(run_id, excluded)
+    })?;
+    encoder.finish()?.flush()?;
+    manifest.toolchains = toolchains;
+    Ok(())
+}
+
+/// Encodes rows on all processors, some thousands at once so that they are never in memory together.
+fn write_lines<'a, T: Sync>(
+    writer: &mut impl Write,
+    rows: &'a [T],
+    row_of: impl Fn(&'a T) -> RowToWrite<'a> + Sync,
+) -> io::Result<()> {
+    for some in rows.chunks(TOGETHER * 8) {
+        let encoded: Vec<serde_json::Result<Vec<u8>>> = some
+            .par_chunks(TOGETHER)
+            .map(|rows| {
+                let mut text = Vec::with_capacity(TOGETHER * 1024);
+                for row in rows {
+                    serde_json::to_writer(&mut text, &row_of(row))?;
+                    text.push(b'\n');
+                }
+                Ok(text)
+            })
+            .collect();
+        for text in encoded {
+            writer.write_all(&text?)?;
+        }
+    }
+    Ok(())
+}
+
+fn row_of_build<'a>(
+    run_id: &'a str,
+    build: &'a BuildRecord,
+    toolchain: Option<usize>,
+) -> RowToWrite<'a> {
+    RowToWrite {
+        schema: None,
+        run_id,
+        build_id: Some(&build.build_id),
+        target: Some(&build.target),
+        kernel_release: Some(&build.kernel_release),
+        kernel_version: Some(&build.kernel_version),
+        architecture: Some(build.architecture),
+        driver_version: Some(&build.driver_version),
+        status: Some(build.status),
+        source: Some(&build.source),
+        first_seen: build.first_seen,
+        artifacts: &build.artifacts,
+        module_name: Some(&build.module_name),
+        device_name: Some(&build.device_name),
+        inputs: &build.inputs,
+        driver_sha256: build.driver_sha256,
+        toolchain,
+        tree: build.tree,
+        checks: build
+            .checks
+            .iter()
+            .map(|(name, passed)| Check {
+                name: name.as_str(),
+                passed: *passed,
+            })
+            .collect(),
+        attempts: Some(build.attempts),
+        retries: &build.retries,
+        started: Some(build.started),
+        finished: Some(build.finished),
+        duration_seconds: Some(build.duration_seconds),
+        queued_seconds: build.queued_seconds,
+        phase_seconds: Some(&build.phase_seconds),
+        cpu_seconds: build.cpu_seconds,
+        peak_memory_bytes: build.peak_memory_bytes,
+        ..RowToWrite::default()
+    }
+}
+
+fn row_of_excluded<'a>(run_id: &'a str, excluded: &'a Excluded) -> RowToWrite<'a> {
+    RowToWrite {
+        run_id,
+        target: Some(&excluded.target),
+        kernel_release: Some(&excluded.kernel_release),
+        kernel_version: Some(&excluded.kernel_version),
+        architecture: Some(excluded.architecture),
+        driver_version: excluded.driver_version.as_ref(),
+        status: Some(Status::Excluded),
+        excluded_artifact: excluded.artifact,
+        rule: Some(&excluded.rule),
+        reason: Some(&excluded.reason),
+        place: excluded.place.as_deref(),
+        source: Some(&excluded.source),
+        first_seen: excluded.first_seen,
+        ..RowToWrite::default()
+    }
+}
+
+/// Reads the rows of a file in parts: hands the bytes of some lines, with the number of the first from 1, to `take`. The
+/// file must be of run `run_id` and of a schema that this version knows.
+pub fn read_rows(
+    path: &Path,
+    run_id: &str,
+    mut take: impl FnMut(&[u8], usize) -> Result<(), RowsError>,
+) -> Result<(), RowsError> {
+    let failed = |error| RowsError::File(FileError::of("read", path)(error));
+    let file = File::open(path).map_err(failed)?;
+    let mut decoder = zstd::Decoder::new(file).map_err(failed)?;
+    decoder.window_log_max(27).map_err(failed)?;
+    let mut reader = BufReader::with_capacity(1 << 18, decoder);
+    let mut text = Vec::new();
+    reader.read_until(b'\n', &mut text).map_err(failed)?;
+    let Ok(header) = serde_json::from_slice::<Header>(&text) else {
+        return Err(RowsError::NoSchema {
+            path: path.to_owned(),
+        });
+    };
+    if header.schema > SCHEMA {
+        return Err(RowsError::NewerSchema {
+            path: path.to_owned(),
+            found: header.schema,
+        });
+    }
+    if header.run_id != run_id {
+        return Err(RowsError::OtherRun {
+            path: path.to_owned(),
+            found: header.run_id,
+            expected: run_id.to_owned(),
+        });
+    }
+    let mut line = 2;
+    loop {
+        text.clear();
+        let mut lines = 0;
+        while lines < TOGETHER && reader.read_until(b'\n', &mut text).map_err(failed)? > 0 {
+            lines += 1;
+        }
+        if lines == 0 {
+            return Ok(());
+        }
+        take(&text, line)?;
+        line += lines;
+    }
+}
+
+/// Reads the rows of a file into its manifest.
+pub(super) fn add_rows(manifest: &mut Manifest, path: &Path) -> Result<(), RowsError> {
+    let run_id = manifest.run.id.clone();
+    read_rows(path, &run_id, |text, first| {
+        let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+        let lines = lines.into_par_iter().enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_empty());
+        let toolchains = &manifest.toolchains;
+        let read: Vec<Result<Row, RowsError>> = lines
+            .map(|(position, line)| {
+                read_row(line, toolchains).map_err(|cause| RowsError::Row {
+                    path: path.to_owned(),
+                    line: first + position,
+                    cause,
+                })
+            })
+            .collect();
+        for row in read {
+            match row? {
+                Row::Build(build) => manifest.builds.push(*build),
+                Row::Excluded(excluded) => manifest.excluded.push(excluded),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads the facts of a run and those of its rows that contain `text`: a directory, its `run.json`, or a `manifest.json`,
+/// which is read as a whole.
+pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
+    let bytes = crate::fs::read(path)?;
+    let is_of_rows = path.file_name().is_some_and(|name| name == RUN_FILE);
+    let manifest: Option<Manifest> = serde_json::from_slice(&bytes)
+        .ok()
+        .filter(|manifest: &Manifest| manifest.schema == SCHEMA && manifest.run.finished.is_some());
+    let (true, Some(mut manifest)) = (is_of_rows, manifest) else {
+        // A manifest that is not complete is completed from the journal.
+        return read_manifest(path);
+    };
+    let rows = path.with_file_name(ROWS_FILE);
+    let run_id = manifest.run.id.clone();
+    let finder = aho_corasick::AhoCorasick::new([text]).map_err(|_| ManifestError::LongName)?;
+    read_rows(&rows, &run_id, |lines, first| {
+        let mut next = 0;
+        for found in finder.find_iter(lines) {
+            if found.start() < next {
+                continue;
+            }
+            let before = &lines[..found.start()];
+            let start = before.iter().rposition(|&byte| byte == b'\n');
+            let start = start.map_or(0, |position| position + 1);
+            let length = lines[start..].iter().position(|&byte| byte == b'\n');
+            let end = length.map_or(lines.len(), |length| start + length);
+            next = end;
+            let row = read_row(&lines[start..end], &manifest.toolchains);
+            match row.map_err(|cause| RowsError::Row {
+                path: rows.clone(),
+                line: first + before.iter().filter(|&&byte| byte == b'\n').count(),
+                cause,
+            })? {
+                Row::Build(build) => manifest.builds.push(*build),
+                Row::Excluded(excluded) => manifest.excluded.push(excluded),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(manifest)
+}
+
+enum Row {
+    Build(Box<BuildRecord>),
+    Excluded(Excluded),
+}
+
+fn read_row(line: &[u8], toolchains: &[ToolchainReport]) -> serde_json::Result<Row> {
+    fn of<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
+        serde_json::from_slice(line)
+    }
+    if of::<Kind>(line)?.status == Status::Excluded {
+        let ExcludedRow {
+            excluded_artifact,
+            excluded,
+        } = of(line)?;
+        return Ok(Row::Excluded(Excluded {
+            artifact: excluded_artifact,
+            ..excluded
+        }));
+    }
+    let row: BuildRow = of(line)?;
+    let toolchain = row.toolchain.map(|position| {
+        toolchains.get(position).cloned().ok_or_else(|| {
+            serde::de::Error::custom(format!("run.json has no toolchain {position}"))
+        })
+    });
+    Ok(Row::Build(Box::new(BuildRecord {
+        build_id: row.build_id,
+        target: row.target,
+        kernel_release: row.kernel_release,
+        kernel_version: row.kernel_version,
+        architecture: row.architecture,
+        driver_version: row.driver_version,
+        status: row.status,
+        artifacts: row.artifacts,
+        module_name: row.module_name,
+        device_name: row.device_name,
+        source: row.source,
+        first_seen: row.first_seen,
+        inputs: row.inputs,
+        driver_sha256: row.driver_sha256,
+        toolchain: toolchain.transpose()?,
+        tree: row.tree,
+        checks: row
+            .checks
+            .into_iter()
+            .map(|check| (check.name, check.passed))
+            .collect(),
+        attempts: row.attempts,
+        retries: row.retries,
+        started: row.started,
+        finished: row.finished,
+        duration_seconds: row.duration_seconds,
+        queued_seconds: row.queued_seconds,
+        phase_seconds: row.phase_seconds,
+        cpu_seconds: row.cpu_seconds,
+        peak_memory_bytes: row.peak_memory_bytes,
+    })))
+}
