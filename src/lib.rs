@@ -35,4 +35,5 @@ pub mod store;
 pub mod target;
 pub mod unpack;
 pub mod verify;
+pub mod views;
 pub mod yaml;

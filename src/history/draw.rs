@@ -57,8 +57,8 @@ pub fn draw_text(diff: &Diff) -> String {
 pub fn draw_markdown(diff: &Diff) -> String {
     let mut text = format!(
         "## {} compared with {}\n\n| change | artifacts |\n| --- | ---: |\n",
-        escaped(&diff.new_run),
-        escaped(&diff.old_run)
+        escape_markdown(&diff.new_run),
+        escape_markdown(&diff.old_run)
     );
     for (change, count) in &diff.counts {
         // Writing to a String cannot fail.
@@ -70,7 +70,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
             let builds: Vec<String> = group
                 .builds
                 .iter()
-                .map(|build| escaped(build.as_str()))
+                .map(|build| escape_markdown(build.as_str()))
                 .collect();
             let _ = writeln!(
                 text,
@@ -78,7 +78,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
                 group.change,
                 group.artifacts,
                 group.class,
-                escaped(&group.signature),
+                escape_markdown(&group.signature),
                 builds.join("<br>")
             );
         }
@@ -86,7 +86,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
     for (change, lines) in listed(diff) {
         let _ = writeln!(text, "\n### {change}\n");
         for line in lines {
-            let _ = writeln!(text, "- {}", escaped(&line));
+            let _ = writeln!(text, "- {}", escape_markdown(&line));
         }
     }
     text
@@ -114,13 +114,14 @@ fn listed(diff: &Diff) -> Vec<(Change, Vec<String>)> {
         .collect()
 }
 
-/// Foreign text in a cell of a table: nothing of it is markup.
-fn escaped(text: &str) -> String {
+/// Returns foreign text for a cell of a Markdown table: nothing of it is markup, and it is one line.
+pub fn escape_markdown(text: &str) -> String {
     let mut escaped = String::new();
     for character in clean(text).chars() {
         match character {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
+            '\n' | '\r' => escaped.push(' '),
             '&' => escaped.push_str("&amp;"),
             '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => {
                 escaped.push('\\');

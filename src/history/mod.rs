@@ -10,7 +10,7 @@ mod suggest;
 mod why;
 
 pub use diff::{ArtifactId, Change, Changed, Diff, Group, diff, diff_nights};
-pub use draw::{draw_markdown, draw_text};
+pub use draw::{draw_markdown, draw_text, escape_markdown};
 pub use known::KnownFailures;
 pub use night::{Night, NightArtifact};
 pub use suggest::suggest;

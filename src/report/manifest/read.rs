@@ -76,7 +76,11 @@ impl Paths {
 
 /// The file that a manifest starts with: in a directory `run.json`, or `manifest.json` of older versions.
 pub fn manifest_file(path: &Path) -> PathBuf {
-    if !path.is_dir() {
+    let is_file = path.is_file()
+        || path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+    if is_file && !path.is_dir() {
         return path.to_owned();
     }
     let run = path.join(RUN_FILE);

@@ -46,6 +46,9 @@ pub struct Manifest {
     pub totals: Totals,
     /// What was left out of the plan, by rule and reason.
     pub left_out: Vec<LeftOutGroup>,
+    /// How many kernels each source named, by target and source: `debian (mirror)`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, usize>,
     /// The toolchains that rows refer to by their position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub toolchains: Vec<ToolchainReport>,
@@ -212,6 +215,7 @@ impl Manifest {
             plan_sha256: facts.plan_sha256,
             totals: Totals::planned(facts.builds, facts.artifacts),
             left_out: LeftOutGroup::of(&facts.left_out),
+            sources: BTreeMap::new(),
             toolchains: Vec::new(),
             findings: Vec::new(),
             builds: Vec::new(),

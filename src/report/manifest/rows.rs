@@ -248,7 +248,37 @@ pub(super) fn write(manifest: &mut Manifest, writer: impl Write) -> io::Result<(
     })?;
     encoder.finish()?.flush()?;
     manifest.toolchains = toolchains;
+    manifest.sources = sources(manifest);
     Ok(())
+}
+
+/// How many kernels each source named. The rows of one kernel follow one another, in each of the two lists.
+fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
+    let builds = manifest.builds.iter().map(|build| {
+        let kernel = (&build.target, &build.kernel_release, &build.kernel_version);
+        ((kernel, build.architecture), &*build.source)
+    });
+    let excluded = manifest
+        .excluded
+        .iter()
+        .filter(|row| row.driver_version.is_none());
+    let excluded = excluded.filter(|row| row.artifact.is_none() && row.rule != "gone");
+    let excluded = excluded.map(|row| {
+        let kernel = (&row.target, &row.kernel_release, &row.kernel_version);
+        ((kernel, row.architecture), row.source.as_str())
+    });
+    let mut counts: BTreeMap<(&TargetId, &str), usize> = BTreeMap::new();
+    let mut last = None;
+    for (kernel, source) in builds.chain(excluded) {
+        if last != Some(kernel) {
+            *counts.entry((kernel.0.0, source)).or_default() += 1;
+            last = Some(kernel);
+        }
+    }
+    let counts = counts.into_iter();
+    counts
+        .map(|((target, source), count)| (format!("{target} ({source})"), count))
+        .collect()
 }
 
 /// Encodes rows on all processors, some thousands at once so that they are never in memory together.

@@ -1,0 +1,181 @@
+//! What the page's script shows: every kernel in a few bytes.
+
+use std::collections::HashMap;
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::{Coverage, Failures, day};
+use crate::driver::DriverVersion;
+use crate::event::ArtifactReport;
+use crate::failure::Status;
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::BuildId;
+use crate::report::{Manifest, clean};
+
+type Identity<'a> = (
+    &'a TargetId,
+    &'a KernelRelease,
+    &'a KernelVersion,
+    Architecture,
+);
+
+/// A kernel of the list: a letter for each driver version, or the rule that leaves it out.
+struct Kernel<'a> {
+    identity: Identity<'a>,
+    first_seen: String,
+    cells: Vec<u8>,
+    reason: Option<usize>,
+}
+
+/// Returns the data as JSON for an element `script`: nothing in it ends the element.
+pub(super) fn json(
+    manifest: &Manifest,
+    failures: &Failures<'_>,
+    coverage: &Coverage,
+) -> io::Result<String> {
+    let drivers: HashMap<&DriverVersion, usize> = coverage
+        .drivers
+        .iter()
+        .enumerate()
+        .map(|(position, driver)| (driver, position))
+        .collect();
+    let signatures: HashMap<(&BuildId, &str), usize> = failures
+        .groups
+        .iter()
+        .enumerate()
+        .flat_map(|(position, group)| {
+            let members = group.members.iter();
+            members.map(move |(build, artifact)| {
+                ((&build.build_id, artifact.artifact.as_str()), position)
+            })
+        })
+        .collect();
+    let mut kernels: Vec<Kernel<'_>> = Vec::new();
+    let mut of_failures = Vec::new();
+    for build in &manifest.builds {
+        let identity = (
+            &build.target,
+            &build.kernel_release,
+            &build.kernel_version,
+            build.architecture,
+        );
+        if kernels.last().is_none_or(|last| last.identity != identity) {
+            kernels.push(Kernel {
+                identity,
+                first_seen: build
+                    .first_seen
+                    .map_or(String::new(), |day| day.to_string()),
+                cells: vec![b'-'; drivers.len()],
+                reason: None,
+            });
+        }
+        let index = kernels.len() - 1;
+        let driver = drivers
+            .get(&build.driver_version)
+            .copied()
+            .unwrap_or_default();
+        if let Some(cell) = kernels[index].cells.get_mut(driver) {
+            *cell = letter(build.status);
+        }
+        let failing = |artifact: &&ArtifactReport| artifact.failure.is_some();
+        for artifact in build.artifacts.iter().filter(failing) {
+            if let Some(signature) = signatures.get(&(&build.build_id, artifact.artifact.as_str()))
+            {
+                let since = artifact.failing_since.map_or(String::new(), day);
+                of_failures.push(json!([index, driver, signature, since]));
+            }
+        }
+    }
+    let (excluded, reasons) = excluded(manifest, &kernels, &drivers);
+    kernels.extend(excluded);
+    let mut targets: Vec<&TargetId> = kernels.iter().map(|kernel| kernel.identity.0).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let rows: Vec<Value> = kernels
+        .iter()
+        .map(|kernel| {
+            let (target, release, version, architecture) = kernel.identity;
+            let target = targets.binary_search(&target).unwrap_or_default();
+            let cells = String::from_utf8_lossy(&kernel.cells);
+            let reason = kernel.reason.map_or(json!(-1), |reason| json!(reason));
+            let is_arm = usize::from(architecture == Architecture::Arm64);
+            json!([
+                target,
+                release,
+                version,
+                is_arm,
+                kernel.first_seen,
+                cells,
+                reason
+            ])
+        })
+        .collect();
+    let signatures: Vec<String> = failures
+        .groups
+        .iter()
+        .map(|group| format!("{}: {}", group.class, clean(&group.signature)))
+        .collect();
+    let data = json!({
+        "drivers": coverage.drivers, "targets": targets, "reasons": reasons, "signatures": signatures,
+        "kernels": rows, "failures": of_failures,
+    });
+    let text = serde_json::to_string(&data)?;
+    // JSON has these three in strings only, where an escape means the same.
+    Ok(text
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026"))
+}
+
+/// The kernels that rules leave out as a whole, and the reasons.
+fn excluded<'a>(
+    manifest: &'a Manifest,
+    built: &[Kernel<'_>],
+    drivers: &HashMap<&DriverVersion, usize>,
+) -> (Vec<Kernel<'a>>, Vec<String>) {
+    let built: std::collections::HashSet<Identity<'_>> =
+        built.iter().map(|kernel| kernel.identity).collect();
+    let mut reasons: Vec<String> = Vec::new();
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut kernels: Vec<Kernel<'a>> = Vec::new();
+    for row in &manifest.excluded {
+        let identity = (
+            &row.target,
+            &row.kernel_release,
+            &row.kernel_version,
+            row.architecture,
+        );
+        let is_there = kernels.last().is_some_and(|last| last.identity == identity);
+        if is_there || built.contains(&identity) {
+            continue;
+        }
+        let place = row.place.as_deref().unwrap_or_default();
+        let reason = format!("{} ({place}): {}", clean(&row.rule), clean(&row.reason));
+        let position = *positions.entry(reason).or_insert_with_key(|reason| {
+            reasons.push(reason.clone());
+            reasons.len() - 1
+        });
+        kernels.push(Kernel {
+            identity,
+            first_seen: row.first_seen.map_or(String::new(), |day| day.to_string()),
+            cells: vec![b'X'; drivers.len().max(1)],
+            reason: Some(position),
+        });
+    }
+    (kernels, reasons)
+}
+
+fn letter(status: Status) -> u8 {
+    match status {
+        Status::Built => b'B',
+        Status::Cached => b'C',
+        Status::Failed => b'F',
+        Status::Error => b'E',
+        Status::Unresolvable => b'U',
+        Status::Known => b'K',
+        Status::Cancelled => b'A',
+        Status::NotRun => b'N',
+        Status::Excluded => b'X',
+    }
+}

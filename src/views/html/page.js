@@ -1,0 +1,74 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const words = { B: "built", C: "cached", F: "failed", E: "error", U: "unresolvable", K: "known", A: "cancelled", N: "not_run", X: "excluded", "-": "" };
+  const shown = 200;
+  const rows = data.kernels.map((kernel, index) => {
+    const [target, release, version, architecture, since, cells, reason] = kernel;
+    const states = [...new Set(cells)].map((letter) => words[letter]).join(" ");
+    const names = [data.targets[target], release, architecture ? "arm64" : "amd64", states, reason < 0 ? "" : data.reasons[reason]];
+    return { index, text: names.join(" ").toLowerCase(), kernel };
+  });
+  const failures = new Map();
+  for (const [kernel, driver, signature, since] of data.failures) {
+    const known = failures.get(kernel) || [];
+    known.push({ driver, signature, since });
+    failures.set(kernel, known);
+  }
+  const body = document.getElementById("rows");
+  const count = document.getElementById("count");
+  const text = document.getElementById("filter");
+  const driver = document.getElementById("driver");
+  const state = document.getElementById("state");
+  data.drivers.forEach((name, position) => driver.add(new Option(name, String(position))));
+  for (const [letter, word] of Object.entries(words)) if (word) state.add(new Option(word, letter));
+  const cell = (row, content, kind) => {
+    const made = row.insertCell();
+    made.textContent = content;
+    if (kind) made.className = kind;
+    return made;
+  };
+  const matches = () => {
+    const wanted = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return rows.filter((row) => {
+      const cells = row.kernel[5];
+      const part = driver.value === "" ? cells : cells[Number(driver.value)] || "-";
+      if (state.value !== "" && !part.includes(state.value)) return false;
+      if (driver.value !== "" && part === "-") return false;
+      return wanted.every((word) => row.text.includes(word));
+    });
+  };
+  const draw = () => {
+    const found = matches();
+    body.replaceChildren();
+    for (const { index, kernel } of found.slice(0, shown)) {
+      const [target, release, version, architecture, since, cells, reason] = kernel;
+      const row = body.insertRow();
+      cell(row, data.targets[target]);
+      cell(row, release);
+      cell(row, version);
+      cell(row, architecture ? "arm64" : "amd64");
+      cell(row, since);
+      const parts = [...cells].map((letter, position) => (letter === "-" ? "" : `${data.drivers[position]}: ${words[letter]}`)).filter(Boolean);
+      const same = new Set(cells.replaceAll("-", ""));
+      const kind = [...same].some((letter) => "FEU".includes(letter)) ? "bad" : same.has("K") ? "warn" : "";
+      cell(row, same.size === 1 ? words[[...same][0]] : parts.join(", "), kind);
+      const why = (failures.get(index) || []).map((one) => `${data.drivers[one.driver]}: ${data.signatures[one.signature]}${one.since ? ` (since ${one.since})` : ""}`);
+      cell(row, reason < 0 ? why.join("\n") : data.reasons[reason], "first");
+    }
+    count.textContent = found.length > shown ? `${found.length} kernels, the first ${shown} are shown` : `${found.length} kernels`;
+  };
+  for (const one of [text, driver, state]) one.addEventListener("input", draw);
+  document.getElementById("coverage-table").addEventListener("click", (event) => {
+    const chosen = event.target.closest("button");
+    if (!chosen) return;
+    text.value = chosen.dataset.target;
+    driver.value = chosen.dataset.driver;
+    state.value = "";
+    draw();
+    document.getElementById("kernels").scrollIntoView();
+    text.focus();
+  });
+  document.getElementById("kernels").hidden = false;
+  draw();
+})();

@@ -1,0 +1,117 @@
+//! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Subject, View};
+use crate::driver::DriverVersion;
+use crate::failure::Status;
+
+/// The system that results come from, as the schema wants it.
+const ORIGIN: &str = "driverkit_matrix";
+
+/// Writes JSON.
+pub(super) struct Kcidb;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: Value,
+    checkouts: Vec<Value>,
+    builds: Vec<Build<'a>>,
+}
+
+#[derive(Serialize)]
+struct Build<'a> {
+    checkout_id: String,
+    id: String,
+    origin: &'a str,
+    comment: String,
+    start_time: String,
+    duration: f64,
+    architecture: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compiler: Option<String>,
+    config_name: &'a str,
+    command: String,
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_excerpt: Option<String>,
+    misc: Value,
+}
+
+impl View for Kcidb {
+    fn write(&self, subject: &Subject<'_>, output: &mut dyn Write) -> io::Result<()> {
+        let manifest = subject.manifest;
+        let drivers: BTreeSet<&DriverVersion> = manifest
+            .builds
+            .iter()
+            .map(|build| &build.driver_version)
+            .collect();
+        let started = manifest.run.started.to_string();
+        let run = &manifest.run.id;
+        let checkout_id = |driver: &DriverVersion| format!("{ORIGIN}:{run}/{driver}");
+        let checkouts = drivers
+            .into_iter()
+            .map(|driver| {
+                json!({
+                    "id": checkout_id(driver), "origin": ORIGIN, "tree_name": "falcosecurity-libs",
+                    "comment": format!("driver {driver}"), "start_time": started, "valid": true,
+                })
+            })
+            .collect();
+        let mut builds = Vec::new();
+        for build in &manifest.builds {
+            for artifact in &build.artifacts {
+                let failure = artifact.failure.as_ref();
+                builds.push(Build {
+                    checkout_id: checkout_id(&build.driver_version),
+                    id: format!("{ORIGIN}:{run}/{}/{}", build.build_id, artifact.artifact),
+                    origin: ORIGIN,
+                    comment: format!("{} for {}", artifact.artifact, build.kernel_release),
+                    start_time: build.started.to_string(),
+                    duration: build.duration_seconds,
+                    architecture: build.architecture.machine(),
+                    compiler: build
+                        .toolchain
+                        .as_ref()
+                        .map(|toolchain| format!("gcc {}", toolchain.gcc_used)),
+                    config_name: build.target.as_str(),
+                    command: format!("driverkit-matrix rebuild {}", build.build_id),
+                    status: status(artifact.status),
+                    log_excerpt: failure.and_then(|failure| failure.first_error.as_ref()).map(
+                        |error| {
+                            let text = error.to_string().replace('\0', "");
+                            text.chars().take(4000).collect()
+                        },
+                    ),
+                    misc: json!({
+                        "kernel_release": build.kernel_release, "kernel_version": build.kernel_version,
+                        "status": artifact.status, "class": failure.map(|failure| failure.class),
+                        "failing_since": artifact.failing_since, "sha256": artifact.sha256,
+                    }),
+                });
+            }
+        }
+        let report = Report {
+            version: json!({ "major": 5, "minor": 3 }),
+            checkouts,
+            builds,
+        };
+        serde_json::to_writer(&mut *output, &report)?;
+        output.write_all(b"\n")
+    }
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Built | Status::Cached => "PASS",
+        Status::Failed => "FAIL",
+        Status::Error | Status::Unresolvable => "ERROR",
+        Status::Known => "DONE",
+        Status::Excluded | Status::NotRun => "SKIP",
+        Status::Cancelled => "MISS",
+    }
+}

@@ -1,0 +1,142 @@
+//! A summary in Markdown, as for a CI job's page: at most 1 MiB, the newest failures first.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::{Coverage, Failures, Subject, View};
+use crate::history::{draw_markdown, escape_markdown};
+
+/// How large the whole may be; GitHub takes a step's summary up to this size.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Room for the line that says what was cut.
+const RESERVED_BYTES: usize = 256;
+
+/// How many builds of a group are named.
+const SAMPLES: usize = 3;
+
+/// Writes Markdown.
+pub(super) struct Markdown;
+
+impl View for Markdown {
+    fn write(&self, subject: &Subject<'_>, output: &mut dyn Write) -> io::Result<()> {
+        output.write_all(text(subject, MOST_BYTES).as_bytes())
+    }
+}
+
+/// The summary in at most `most` bytes.
+fn text(subject: &Subject<'_>, most: usize) -> String {
+    let manifest = subject.manifest;
+    let exit = manifest.exit.as_ref();
+    let reason = exit.map_or("the run has not ended", |exit| exit.reason.as_str());
+    let mut text = format!(
+        "# Drivers: {}\n\nRun {}, {}.\n\n",
+        escape_markdown(reason),
+        escape_markdown(&manifest.run.id),
+        manifest.run.started.strftime("%Y-%m-%d %H:%M UTC")
+    );
+    text.push_str("| status | artifacts |\n| --- | ---: |\n");
+    for (status, count) in &manifest.totals.by_status {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {status} | {count} |");
+    }
+    if !manifest.excluded.is_empty() {
+        let _ = writeln!(text, "| excluded | {} |", manifest.excluded.len());
+    }
+    for finding in &manifest.findings {
+        let (place, message) = (&finding.place, &finding.message);
+        let _ = write!(
+            text,
+            "\n**{}**: {}\n",
+            escape_markdown(place),
+            escape_markdown(message)
+        );
+    }
+    if let Some(diff) = subject.diff {
+        text.push('\n');
+        text.push_str(&draw_markdown(diff));
+    }
+    push_coverage(&mut text, &Coverage::of(manifest));
+    let failures = Failures::of(manifest);
+    if failures.groups.is_empty() {
+        return cut(text, most, 0);
+    }
+    text.push_str("\n## Failures\n\n| artifacts | class | first error | since | builds |\n| ---: | --- | --- | --- | --- |\n");
+    let mut left = 0;
+    for group in &failures.groups {
+        let builds = group.members.iter().take(SAMPLES);
+        let builds: Vec<String> = builds
+            .map(|(build, _)| escape_markdown(build.build_id.as_str()))
+            .collect();
+        let since = group.oldest().map(|at| at.strftime("%Y-%m-%d").to_string());
+        let known = if group.is_known { ", known" } else { "" };
+        let line = format!(
+            "| {} | {}{known} | {} | {} | {} |\n",
+            group.members.len(),
+            group.class,
+            escape_markdown(&group.signature),
+            since.unwrap_or_default(),
+            builds.join("<br>")
+        );
+        if left > 0 || text.len() + line.len() + RESERVED_BYTES > most {
+            left += 1;
+        } else {
+            text.push_str(&line);
+        }
+    }
+    cut(text, most, left)
+}
+
+fn push_coverage(text: &mut String, coverage: &Coverage) {
+    text.push_str("\n## Coverage\n\n| target |");
+    for driver in &coverage.drivers {
+        let _ = write!(text, " {} |", escape_markdown(driver.as_str()));
+    }
+    text.push_str("\n| --- |");
+    text.push_str(&" ---: |".repeat(coverage.drivers.len()));
+    text.push('\n');
+    for (target, cells) in &coverage.targets {
+        let _ = write!(text, "| {} |", escape_markdown(target.as_str()));
+        for driver in &coverage.drivers {
+            let cell = cells.get(driver);
+            let cell = cell.map_or(String::new(), |cell| {
+                format!("{}/{}", cell.there, cell.wanted)
+            });
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+}
+
+/// Says how many groups were left out; cuts what is too long all the same, at a line.
+fn cut(mut text: String, most: usize, left: usize) -> String {
+    let is_long = text.len() + RESERVED_BYTES > most;
+    if is_long {
+        let end = text.floor_char_boundary(most.saturating_sub(RESERVED_BYTES));
+        let end = text[..end].rfind('\n').map_or(0, |position| position + 1);
+        text.truncate(end);
+    }
+    if left > 0 || is_long {
+        let _ = write!(
+            text,
+            "\n{left} other kinds of failure were left out here: see the manifest.\n"
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_at_a_line_and_says_so() {
+        let text = "a line\n".repeat(1000);
+        let text = cut(text, 1000, 7);
+        assert!(text.len() <= 1000);
+        assert!(
+            text.ends_with("\n\n7 other kinds of failure were left out here: see the manifest.\n")
+        );
+        assert_eq!(cut("short\n".to_owned(), 1000, 0), "short\n");
+    }
+}
