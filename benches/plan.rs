@@ -56,6 +56,7 @@ fn discover(matrix: &Matrix) -> Discovered {
         mirrors: &mirrors,
         fetcher: None,
         lists: &SharedLists::default(),
+        known: &discover::KnownKernels::default(),
         first_seen: &|_| lock::today(),
         progress: &|_| {},
     };

@@ -146,6 +146,7 @@ pub fn list(data: &[u8]) {
     let lists = driverkit_matrix::discover::SharedLists::default();
     let context = Context {
         lists: &lists,
+        known: &driverkit_matrix::discover::KnownKernels::default(),
         mirrors: &mirrors,
         fetcher: None,
         first_seen: &|_| jiff::civil::Date::MIN,

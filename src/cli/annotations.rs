@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use super::Planned;
 use crate::event::{BuildReport, Finding};
 use crate::history::KnownFailures;
-use crate::scheduler::Annotate;
+use crate::run::Annotate;
 
 /// What the matrices and their locks say about builds.
 #[derive(Debug)]

@@ -412,7 +412,10 @@ fn many_doubts_are_one_table_that_one_pattern_accepts() {
     workspace.put("list.json", "{}");
     let report = lock(&workspace, 1, &[]);
     assert_eq!(report.matches("warning: ").count(), 1, "{report}");
-    assert!(report.contains("m.lock: 88 losses not believed"), "{report}");
+    assert!(
+        report.contains("m.lock: 88 losses not believed"),
+        "{report}"
+    );
     assert!(
         report.contains("patterns name several, as \"ubuntu-*\""),
         "{report}"
