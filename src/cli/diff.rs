@@ -90,6 +90,11 @@ pub(super) struct BaselineArguments {
 }
 
 impl BaselineArguments {
+    /// The path of the baseline.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.baseline.as_deref()
+    }
+
     /// Reads the baseline, where there is one.
     pub(super) fn read(&self, context: &Context) -> Result<Option<Night>, CliError> {
         let Some(path) = &self.baseline else {

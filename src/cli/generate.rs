@@ -10,13 +10,13 @@ use super::{Arguments, CliError, ExitStatus};
 use crate::fs::{self, FileError};
 
 /// Write what follows from the definition of the command line: docs/cli.md to standard output, manual pages or
-/// completions into a folder
+/// completions into a folder; or a JSON Schema to standard output
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
     /// What to write
     what: What,
-    /// The folder that receives manual pages or completions
-    #[arg(required_if_eq_any([("what", "man"), ("what", "completions")]))]
+    /// The folder that receives manual pages or completions; of a schema its name: manifest, plan, lock, events or matrix
+    #[arg(required_if_eq_any([("what", "man"), ("what", "completions"), ("what", "schema")]))]
     folder: Option<PathBuf>,
 }
 
@@ -25,7 +25,17 @@ enum What {
     Markdown,
     Man,
     Completions,
+    Schema,
 }
+
+/// The JSON Schemas, by name.
+const SCHEMAS: [(&str, &str); 5] = [
+    ("manifest", include_str!("../../schemas/manifest.json")),
+    ("plan", include_str!("../../schemas/plan.json")),
+    ("lock", include_str!("../../schemas/lock.json")),
+    ("events", include_str!("../../schemas/events.json")),
+    ("matrix", include_str!("../../schemas/matrix.json")),
+];
 
 impl GenerateArguments {
     pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
@@ -34,10 +44,23 @@ impl GenerateArguments {
         match (self.what, self.folder) {
             (What::Man, Some(folder)) => write_manual(&command, &folder)?,
             (What::Completions, Some(folder)) => write_completions(&folder)?,
+            (What::Schema, Some(name)) => print(schema(&name)?)?,
             _ => print(&markdown(&command))?,
         }
         Ok(ExitStatus::Success)
     }
+}
+
+/// Returns the JSON Schema called `name`.
+fn schema(name: &Path) -> Result<&'static str, CliError> {
+    let known = SCHEMAS.iter().find(|(known, _)| name.as_os_str() == *known);
+    known.map(|(_, text)| *text).ok_or_else(|| CliError::Input {
+        message: format!("no schema is called `{}`", name.display()),
+        help: Some(format!(
+            "expected one of {}",
+            SCHEMAS.map(|(name, _)| name).join(", ")
+        )),
+    })
 }
 
 /// The commands that a person is told of, each with the words that lead to it.

@@ -6,6 +6,7 @@ mod annotations;
 mod builder_flags;
 mod bundle;
 mod cache;
+mod ci;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod completion;
@@ -29,10 +30,12 @@ mod plan;
 mod rebuild;
 mod recorded;
 mod refresh;
+mod report;
 mod run;
 mod selection;
 mod session;
 mod sources;
+mod stats;
 mod status;
 mod trace;
 mod verify;
@@ -128,6 +131,8 @@ enum Command {
     Logs(logs::LogsArguments),
     Status(status::StatusArguments),
     Diff(diff::DiffArguments),
+    Report(report::ReportArguments),
+    Stats(stats::StatsArguments),
     Why(why::WhyArguments),
     Known(known::KnownArguments),
     Explain(Box<explain::ExplainArguments>),
@@ -426,6 +431,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Command::Logs(command) => command.execute(&context),
                 Command::Status(command) => command.execute(),
                 Command::Diff(command) => command.execute(&context),
+                Command::Report(command) => command.execute(),
+                Command::Stats(command) => command.execute(),
                 Command::Why(command) => command.execute(&context),
                 Command::Known(command) => command.execute(),
                 Command::Explain(command) => command.execute(&context),

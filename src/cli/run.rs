@@ -7,10 +7,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::annotations::Annotations;
+use super::ci::Step;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
 use super::lock_notes::{fill_in_locks, store_configs};
 use super::recorded::rebuild_words;
+use super::report::{self as views, Wanted};
 use super::session::{Session, new_run_id};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
@@ -53,6 +55,11 @@ pub(super) struct RunArguments {
     /// One line for each artifact, also for those that were there already
     #[arg(long, short)]
     verbose: bool,
+    /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb or csv
+    ///
+    /// May be given several times. A report that cannot be written changes neither what was built nor the exit code.
+    #[arg(long, value_name = "FORMAT=PATH")]
+    report: Vec<Wanted>,
     #[command(flatten)]
     baseline: BaselineArguments,
     #[command(flatten)]
@@ -88,6 +95,7 @@ impl RunArguments {
             retry: Vec::new(),
             deadline: None,
             verbose: false,
+            report: Vec::new(),
             baseline: BaselineArguments::default(),
             execution,
         }
@@ -131,6 +139,9 @@ impl RunArguments {
             fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
         let status = ExitStatus::of(&result);
+        let compared = self.baseline.path();
+        views::write_all(context, &self.report, &self.out, compared);
+        Step::of_environment().tell(context, &self.out, compared);
         match &baseline {
             Some(baseline) => self.baseline.compare(context, baseline, &self.out, status),
             None => Ok(status),

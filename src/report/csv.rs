@@ -1,8 +1,7 @@
 //! The manifest as CSV: one row an artifact.
 //!
 //! Quoted as RFC 4180 says, lines ended by CR LF, in the order of the manifest. Columns are only ever appended.
-//! Fields are what compilers and distributions say, verbatim: a spreadsheet that takes a field starting with `=`
-//! for a formula has to be told to import text.
+//! Fields are what compilers and distributions say; one that a spreadsheet would take for a formula has a `'` in front.
 
 use std::io::{self, Write};
 
@@ -52,10 +51,18 @@ pub fn write_csv(manifest: &Manifest, writer: impl Write) -> io::Result<()> {
     writer.write_record(COLUMNS)?;
     for build in &manifest.builds {
         for artifact in &build.artifacts {
-            writer.write_record(row(build, artifact))?;
+            writer.write_record(row(build, artifact).map(no_formula))?;
         }
     }
     writer.flush()
+}
+
+/// A field that no spreadsheet takes for a formula: these characters would start one.
+fn no_formula(mut field: String) -> String {
+    if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        field.insert(0, '\'');
+    }
+    field
 }
 
 fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Subject, View};
+use super::subject::{Subject, View};
 use crate::event::ArtifactReport;
 use crate::failure::Status;
 use crate::report::{BuildRecord, clean};

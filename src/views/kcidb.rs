@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Subject, View};
+use super::subject::{Subject, View};
 use crate::driver::DriverVersion;
 use crate::failure::Status;
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Coverage, Failures, Subject, View};
+use super::coverage::{Coverage, Failures};
+use super::subject::{Subject, View};
 use crate::history::{draw_markdown, escape_markdown};
 
 /// How large the whole may be; GitHub takes a step's summary up to this size.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::{Stats, Subject, View};
+use super::metrics::{head, labels};
+use super::stats::Stats;
+use super::subject::{Subject, View};
 use crate::failure::Status;
 
 /// Writes metrics.
@@ -106,24 +108,4 @@ impl View for Prometheus {
 
 fn as_number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// Writes the lines in front of a metric.
-pub(super) fn head(output: &mut dyn Write, name: &str, help: &str) -> io::Result<()> {
-    writeln!(output, "# HELP {name} {help}\n# TYPE {name} gauge")
-}
-
-/// `{target="debian"}`
-pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            format!("{name}=\"{value}\"")
-        })
-        .collect();
-    format!("{{{}}}", pairs.join(","))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::prometheus::{head, labels};
+use super::metrics::{head, labels};
 use crate::driver::DriverVersion;
 use crate::kernel::{Architecture, TargetId};
 use crate::report::Manifest;

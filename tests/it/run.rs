@@ -10,6 +10,7 @@ mod failures;
 mod flatcar;
 mod named;
 mod names;
+mod night;
 mod offline;
 mod packages;
 mod prepared;

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{PastNight, Subject, day};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::failure::Phase;
 use crate::report::Manifest;
+use crate::views::subject::{PastNight, Subject};
 
 /// How many nights a chart has room for.
 const NIGHTS: usize = 400;
+
+/// The date in UTC.
+pub(super) fn day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).date().to_string()
+}
 
 /// `1 h 12 min`, `3 min 20 s`, `4.5 s`.
 pub(super) fn span(seconds: f64) -> String {

@@ -5,13 +5,14 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::{Coverage, Failures, day};
+use super::charts::day;
 use crate::driver::DriverVersion;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 use crate::report::{Manifest, clean};
+use crate::views::coverage::{Coverage, Failures};
 
 type Identity<'a> = (
     &'a TargetId,

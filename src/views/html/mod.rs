@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::{Cell, Coverage, Failures, PastNight, SignatureGroup, Subject, View};
+use self::charts::day;
+use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
+use super::subject::{PastNight, Subject, View};
 use crate::history::Change;
 use crate::report::{BuildRecord, Manifest, clean};
 
@@ -47,10 +48,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-fn day(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC).date().to_string()
 }
 
 // Writing to a String cannot fail, so what `write!` returns is dropped throughout.

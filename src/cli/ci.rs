@@ -1,0 +1,121 @@
+//! What a run tells the CI system that it runs in.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::output::print;
+use super::report::Nights;
+use super::{CliError, Context};
+use crate::report::clean;
+use crate::views::{Failures, Format};
+
+/// How many annotations are made: GitHub shows ten of each kind for a step.
+const ANNOTATIONS: usize = 10;
+
+/// The GitHub step that the program runs in.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    summary: Option<PathBuf>,
+    has_annotations: bool,
+}
+
+impl Step {
+    /// What the environment says.
+    pub(super) fn of_environment() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            has_annotations: variable("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
+        }
+    }
+
+    /// Adds the run in `out` to the step's summary, and annotates its failures. What goes wrong is said, and changes nothing
+    /// else.
+    pub(super) fn tell(&self, context: &Context, out: &Path, baseline: Option<&Path>) {
+        if self.summary.is_none() && !self.has_annotations {
+            return;
+        }
+        let told = Nights::read(out, baseline).and_then(|nights| {
+            if let Some(summary) = &self.summary {
+                append(summary, &nights.draw(Format::Markdown)?)?;
+            }
+            if self.has_annotations {
+                print(&annotations(&nights))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = told {
+            context.notice(&format!(
+                "the step's summary could not be written: {error}; drivers and manifest are complete"
+            ));
+        }
+    }
+}
+
+fn append(path: &Path, text: &[u8]) -> Result<(), CliError> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path);
+    let written = file.and_then(|mut file| file.write_all(text));
+    written.map_err(|error| CliError::infrastructure(format!("{}: {error}", path.display())))
+}
+
+/// An error for each kind of unexpected failure, a warning for each rule that is out of date.
+fn annotations(nights: &Nights) -> String {
+    let mut lines = Vec::new();
+    let failures = Failures::of(nights.manifest());
+    let unexpected = failures.groups.iter().filter(|group| !group.is_known);
+    for group in unexpected.take(ANNOTATIONS) {
+        let first = group.members.first();
+        let first = first.map_or(String::new(), |(build, _)| {
+            format!(", such as {}", build.build_id)
+        });
+        let message = format!(
+            "{} artifacts: {}{first}",
+            group.members.len(),
+            clean(&group.signature)
+        );
+        lines.push(format!(
+            "::error title={}::{}\n",
+            property(group.class.as_str()),
+            data(&message)
+        ));
+    }
+    for finding in nights.manifest().findings.iter().take(ANNOTATIONS) {
+        let (file, line) = finding
+            .place
+            .rsplit_once(':')
+            .unwrap_or((&finding.place, "1"));
+        lines.push(format!(
+            "::warning file={},line={}::{}\n",
+            property(file),
+            property(line),
+            data(&clean(&finding.message))
+        ));
+    }
+    lines.concat()
+}
+
+/// The text of a command: nothing of it ends the line.
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// The value of a property: nothing of it ends the property.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_ends_no_command() {
+        assert_eq!(data("a\n::error::b 100%"), "a%0A::error::b 100%25");
+        assert_eq!(property("a,line=1::b"), "a%2Cline=1%3A%3Ab");
+    }
+}

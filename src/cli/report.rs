@@ -1,0 +1,191 @@
+//! `report`, and `run --report`: a night in other formats.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::output::ignore_broken_pipe;
+use super::{CliError, Context, ExitStatus};
+use crate::fs;
+use crate::history::{Diff, Night, diff_nights};
+use crate::report::{Manifest, earlier_manifests, manifest_file, read_log, read_manifest};
+use crate::views::{Format, PastNight, Subject};
+
+/// How many lines of a log a view shows.
+const EXCERPT_LINES: usize = 30;
+
+/// Show a run as a page, a summary, test results or metrics
+///
+/// Everything comes from the manifests in the output directory; no server is asked.
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    /// Output directory of the run
+    #[arg(value_name = "OUT", default_value = "out")]
+    out: PathBuf,
+    /// html, markdown, junit, prometheus, kcidb or csv
+    #[arg(long, value_name = "FORMAT", default_value = "html")]
+    format: Format,
+    /// The file that receives it [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The run that it is compared with: a manifest or an output directory [default: the night before in OUT]
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
+}
+
+impl ReportArguments {
+    /// Runs the command.
+    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
+        let nights = Nights::read(&self.out, self.baseline.as_deref())?;
+        let text = nights.draw(self.format)?;
+        match &self.output {
+            Some(path) => fs::write(path, text)?,
+            None => ignore_broken_pipe(|output| output.write_all(&text))?,
+        }
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// A `--report`: what is written where.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    format: Format,
+    path: PathBuf,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (format, path) = text
+            .split_once('=')
+            .filter(|(_, path)| !path.is_empty())
+            .ok_or("expected FORMAT=PATH, as in html=night.html")?;
+        Ok(Self {
+            format: format.parse()?,
+            path: path.into(),
+        })
+    }
+}
+
+/// Writes the reports of a run that has ended into `out`. A report that cannot be written is said, and changes nothing else.
+pub(super) fn write_all(context: &Context, wanted: &[Wanted], out: &Path, baseline: Option<&Path>) {
+    if wanted.is_empty() {
+        return;
+    }
+    let nights = match Nights::read(out, baseline) {
+        Ok(nights) => nights,
+        Err(error) => return context.notice(&format!("no report can be written: {error}")),
+    };
+    for Wanted { format, path } in wanted {
+        let written = nights
+            .draw(*format)
+            .and_then(|text| Ok(fs::write(path, text)?));
+        if let Err(error) = written {
+            context.notice(&format!(
+                "the report {}={} could not be written: {error}; drivers and manifest are complete",
+                format.as_str(),
+                path.display()
+            ));
+        }
+    }
+}
+
+/// A night with its baseline and those before it.
+pub(super) struct Nights {
+    out: PathBuf,
+    manifest: Manifest,
+    diff: Option<Diff>,
+    history: Vec<PastNight>,
+}
+
+impl Nights {
+    /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is none.
+    pub(super) fn read(out: &Path, baseline: Option<&Path>) -> Result<Self, CliError> {
+        let input = |error: crate::report::ManifestError| CliError::input(error.to_string());
+        let manifest = read_manifest(out).map_err(input)?;
+        let mut before = None;
+        let mut history = Vec::new();
+        for path in earlier_manifests(out)? {
+            // One that cannot be read is missing from the charts.
+            let Some(night) = past_night(&path) else {
+                continue;
+            };
+            if night.run.id == manifest.run.id || night.run.started > manifest.run.started {
+                continue;
+            }
+            if before.is_none() && !night.run.is_partial {
+                before = Some(path);
+            }
+            history.push(night);
+        }
+        history.reverse();
+        // The directory of this very run has the night before among the manifests that it keeps.
+        let other = baseline.filter(|path| !is_same_folder(path, out));
+        let baseline = match baseline {
+            Some(_) if other.is_some() => other.map(manifest_file),
+            _ => before,
+        };
+        let baseline = baseline.filter(|path| path.exists());
+        let diff = match baseline {
+            Some(path) => {
+                let old = Night::read(&path).map_err(input)?;
+                let is_other = old.run_id != manifest.run.id;
+                is_other.then(|| diff_nights(&old, &Night::of(&manifest)))
+            }
+            None => None,
+        };
+        Ok(Self {
+            out: out.to_owned(),
+            manifest,
+            diff,
+            history,
+        })
+    }
+
+    /// The night in a format.
+    pub(super) fn draw(&self, format: Format) -> Result<Vec<u8>, CliError> {
+        let excerpt = |log: &Path| self.excerpt(log);
+        let subject = Subject {
+            manifest: &self.manifest,
+            diff: self.diff.as_ref(),
+            history: &self.history,
+            excerpt: &excerpt,
+        };
+        let mut text = Vec::new();
+        let written = format.view().write(&subject, &mut text);
+        written.map_err(|error| CliError::infrastructure(error.to_string()))?;
+        Ok(text)
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub(super) fn history(&self) -> &[PastNight] {
+        &self.history
+    }
+
+    /// The end of a log. Its name comes from a manifest, and may not lead out of the output directory.
+    fn excerpt(&self, log: &Path) -> Option<String> {
+        let is_inside = log
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        let text = is_inside.then(|| read_log(&self.out.join(log)).ok())??;
+        let lines: Vec<&str> = text.trim_end().lines().collect();
+        let start = lines.len().saturating_sub(EXCERPT_LINES);
+        Some(lines[start..].join("\n"))
+    }
+}
+
+fn is_same_folder(left: &Path, right: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(left).is_some() && real(left) == real(right)
+}
+
+/// What an earlier manifest says of its night; of one with its builds in the same file only that without them.
+fn past_night(path: &Path) -> Option<PastNight> {
+    let bytes = fs::read(&manifest_file(path)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

@@ -1,0 +1,128 @@
+//! `stats`: how much of the grid there is, and how long new kernels waited.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::cache::print_json;
+use super::output::{ignore_broken_pipe, write_columns};
+use super::report::Nights;
+use super::{CliError, ExitStatus};
+use crate::views::{PastNight, Stats};
+
+/// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited
+#[derive(Debug, Args)]
+pub(super) struct StatsArguments {
+    /// Output directory of the run
+    #[arg(value_name = "OUT", default_value = "out")]
+    out: PathBuf,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a terminal
+    Table,
+    /// With the nights before
+    Json,
+    /// A row for each target, driver version and architecture
+    Csv,
+    /// Metrics
+    Prometheus,
+}
+
+const COLUMNS: [&str; 9] = [
+    "target",
+    "driver_version",
+    "architecture",
+    "built",
+    "failing",
+    "unknown",
+    "excluded",
+    "median_lag_days",
+    "worst_lag_days",
+];
+
+impl StatsArguments {
+    /// Runs the command.
+    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
+        let nights = Nights::read(&self.out, None)?;
+        let stats = Stats::of(nights.manifest());
+        match self.format {
+            Format::Json => print_json(&json!({
+                "schema": 1,
+                "rows": stats.rows,
+                "nights": all(&nights).iter().map(|night| json!({
+                    "run_id": night.run.id,
+                    "started": night.run.started,
+                    "artifacts_planned": night.totals.artifacts_planned,
+                    "artifacts_there": night.there(),
+                    "is_partial": night.run.is_partial,
+                })).collect::<Vec<_>>(),
+            }))?,
+            Format::Table => ignore_broken_pipe(|output| write_table(output, &stats, &nights))?,
+            Format::Csv => ignore_broken_pipe(|output| write_csv(output, &stats))?,
+            Format::Prometheus => ignore_broken_pipe(|output| stats.write_prometheus(output))?,
+        }
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// The nights before, and this one.
+fn all(nights: &Nights) -> Vec<PastNight> {
+    let mut all = nights.history().to_vec();
+    all.push(PastNight::of(nights.manifest()));
+    all
+}
+
+fn cells(stats: &Stats) -> Vec<[String; COLUMNS.len()]> {
+    let days = |days: Option<i64>| days.map_or(String::new(), |days| days.to_string());
+    let rows = stats.rows.iter().map(|stat| {
+        [
+            stat.target.to_string(),
+            stat.driver_version.to_string(),
+            stat.architecture.to_string(),
+            stat.built.to_string(),
+            stat.failing.to_string(),
+            stat.unknown.to_string(),
+            stat.excluded.to_string(),
+            days(stat.median_lag_days),
+            days(stat.worst_lag_days),
+        ]
+    });
+    rows.collect()
+}
+
+fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Result<()> {
+    let mut rows = vec![COLUMNS.map(|name| name.replace('_', " "))];
+    rows.extend(cells(stats));
+    let right = [false, false, false, true, true, true, true, true, true];
+    write_columns(output, right, &rows)?;
+    writeln!(output, "\ncoverage over the nights")?;
+    let rows: Vec<[String; 3]> = all(nights)
+        .iter()
+        .filter(|night| !night.run.is_partial)
+        .map(|night| {
+            let planned = night.totals.artifacts_planned;
+            [
+                night.run.started.strftime("%Y-%m-%d %H:%M").to_string(),
+                night.there().to_string(),
+                format!("of {planned}"),
+            ]
+        })
+        .collect();
+    write_columns(output, [false, true, false], &rows)
+}
+
+fn write_csv(output: &mut dyn Write, stats: &Stats) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(output);
+    writer.write_record(COLUMNS)?;
+    for row in cells(stats) {
+        writer.write_record(row)?;
+    }
+    writer.flush()
+}

@@ -1,0 +1,256 @@
+//! Writes the rows of a manifest.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{BuildRecord, Check, Excluded, Manifest, SCHEMA, TOGETHER};
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
+use crate::failure::{Failure, Phase, Status};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::BuildId;
+
+/// Fast, and small enough: digests do not get smaller at any level.
+const LEVEL: i32 = 3;
+
+/// A row as it is written. An excluded one has only the fields that say which it is and why.
+#[derive(Default, Serialize)]
+struct RowToWrite<'a> {
+    schema: Option<u32>,
+    run_id: &'a str,
+    build_id: Option<&'a BuildId>,
+    target: Option<&'a TargetId>,
+    kernel_release: Option<&'a KernelRelease>,
+    kernel_version: Option<&'a KernelVersion>,
+    architecture: Option<Architecture>,
+    driver_version: Option<&'a DriverVersion>,
+    status: Option<Status>,
+    excluded_artifact: Option<Artifact>,
+    rule: Option<&'a str>,
+    reason: Option<&'a str>,
+    place: Option<&'a str>,
+    source: Option<&'a str>,
+    first_seen: Option<Date>,
+    artifacts: &'a [ArtifactReport],
+    module_name: Option<&'a str>,
+    device_name: Option<&'a str>,
+    inputs: &'a [InputReport],
+    driver_sha256: Option<Sha256>,
+    toolchain: Option<usize>,
+    tree: Option<TreeReport>,
+    checks: Vec<Check<&'a str>>,
+    attempts: Option<usize>,
+    retries: &'a [Failure],
+    started: Option<Timestamp>,
+    finished: Option<Timestamp>,
+    duration_seconds: Option<f64>,
+    queued_seconds: Option<f64>,
+    phase_seconds: Option<&'a BTreeMap<Phase, f64>>,
+    cpu_seconds: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// The first line: the schema by example.
+pub fn template(run_id: &str) -> Value {
+    let day = "1970-01-01";
+    let time = "1970-01-01T00:00:00Z";
+    let failure = json!({
+        "class": "", "phase": "", "message": "",
+        "first_error": { "file": "", "line": 0, "message": "" },
+        "exit_code": 0,
+    });
+    let phases = [
+        Phase::Fetch,
+        Phase::Unpack,
+        Phase::Toolchain,
+        Phase::Prepare,
+        Phase::Configure,
+        Phase::Check,
+        Phase::Module,
+        Phase::Probe,
+        Phase::Verify,
+        Phase::Store,
+    ];
+    let phases: BTreeMap<&str, f64> = phases.iter().map(|phase| (phase.as_str(), 0.5)).collect();
+    json!({
+        "schema": SCHEMA, "run_id": run_id, "build_id": "", "target": "", "kernel_release": "",
+        "kernel_version": "", "architecture": "", "driver_version": "", "status": "",
+        "excluded_artifact": "", "rule": "", "reason": "", "place": "", "source": "",
+        "first_seen": day,
+        "artifacts": [{
+            "artifact": "", "status": "", "failure": failure, "failure_is_cached": false, "key": "",
+            "path": "", "aliases": [""], "name_taken_by": "", "sha256": "", "size_bytes": 0,
+            "vermagic": "", "srcversion": "", "log": "", "made_by": "", "made_at": time,
+            "failing_since": time, "failing_nights": 0,
+            "known": { "place": "", "reason": "", "link": "", "owner": "", "expires": day },
+        }],
+        "module_name": "", "device_name": "",
+        "inputs": [{ "url": "", "sha256": "", "size_bytes": 0 }],
+        "driver_sha256": "", "toolchain": 0,
+        "tree": { "origin": "", "symbols_checked": false, "host_programs": "" },
+        "checks": [{ "name": "", "passed": false }],
+        "attempts": 0, "retries": [failure], "started": time, "finished": time,
+        "duration_seconds": 0.5, "queued_seconds": 0.5, "phase_seconds": phases,
+        "cpu_seconds": 0.5, "peak_memory_bytes": 0,
+    })
+}
+
+/// Notes the toolchains of all builds in the manifest, and writes its rows.
+pub(in crate::report::manifest) fn write(
+    manifest: &mut Manifest,
+    writer: impl Write,
+) -> io::Result<()> {
+    let mut positions: BTreeMap<&ToolchainReport, usize> = BTreeMap::new();
+    let mut toolchains: Vec<ToolchainReport> = Vec::new();
+    let mut of_builds = Vec::with_capacity(manifest.builds.len());
+    for build in &manifest.builds {
+        of_builds.push(build.toolchain.as_ref().map(|toolchain| {
+            *positions.entry(toolchain).or_insert_with(|| {
+                toolchains.push(toolchain.clone());
+                toolchains.len() - 1
+            })
+        }));
+    }
+    let mut encoder = zstd::Encoder::new(writer, LEVEL)?;
+    encoder.include_checksum(true)?;
+    let run_id = &manifest.run.id;
+    serde_json::to_writer(&mut encoder, &template(run_id))?;
+    encoder.write_all(b"\n")?;
+    let builds: Vec<(&BuildRecord, Option<usize>)> =
+        manifest.builds.iter().zip(of_builds).collect();
+    write_lines(&mut encoder, &builds, |(build, toolchain)| {
+        row_of_build(run_id, build, *toolchain)
+    })?;
+    write_lines(&mut encoder, &manifest.excluded, |excluded| {
+        row_of_excluded(run_id, excluded)
+    })?;
+    encoder.finish()?.flush()?;
+    manifest.toolchains = toolchains;
+    manifest.sources = sources(manifest);
+    Ok(())
+}
+
+/// How many kernels each source named. The rows of one kernel follow one another, in each of the two lists.
+fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
+    let builds = manifest.builds.iter().map(|build| {
+        let kernel = (&build.target, &build.kernel_release, &build.kernel_version);
+        ((kernel, build.architecture), &*build.source)
+    });
+    let excluded = manifest
+        .excluded
+        .iter()
+        .filter(|row| row.driver_version.is_none());
+    let excluded = excluded.filter(|row| row.artifact.is_none() && row.rule != "gone");
+    let excluded = excluded.map(|row| {
+        let kernel = (&row.target, &row.kernel_release, &row.kernel_version);
+        ((kernel, row.architecture), row.source.as_str())
+    });
+    let mut counts: BTreeMap<(&TargetId, &str), usize> = BTreeMap::new();
+    let mut last = None;
+    for (kernel, source) in builds.chain(excluded) {
+        if last != Some(kernel) {
+            *counts.entry((kernel.0.0, source)).or_default() += 1;
+            last = Some(kernel);
+        }
+    }
+    let counts = counts.into_iter();
+    counts
+        .map(|((target, source), count)| (format!("{target} ({source})"), count))
+        .collect()
+}
+
+/// Encodes rows on all processors, some thousands at once so that they are never in memory together.
+fn write_lines<'a, T: Sync>(
+    writer: &mut impl Write,
+    rows: &'a [T],
+    row_of: impl Fn(&'a T) -> RowToWrite<'a> + Sync,
+) -> io::Result<()> {
+    for some in rows.chunks(TOGETHER * 8) {
+        let encoded: Vec<serde_json::Result<Vec<u8>>> = some
+            .par_chunks(TOGETHER)
+            .map(|rows| {
+                let mut text = Vec::with_capacity(TOGETHER * 1024);
+                for row in rows {
+                    serde_json::to_writer(&mut text, &row_of(row))?;
+                    text.push(b'\n');
+                }
+                Ok(text)
+            })
+            .collect();
+        for text in encoded {
+            writer.write_all(&text?)?;
+        }
+    }
+    Ok(())
+}
+
+fn row_of_build<'a>(
+    run_id: &'a str,
+    build: &'a BuildRecord,
+    toolchain: Option<usize>,
+) -> RowToWrite<'a> {
+    RowToWrite {
+        schema: None,
+        run_id,
+        build_id: Some(&build.build_id),
+        target: Some(&build.target),
+        kernel_release: Some(&build.kernel_release),
+        kernel_version: Some(&build.kernel_version),
+        architecture: Some(build.architecture),
+        driver_version: Some(&build.driver_version),
+        status: Some(build.status),
+        source: Some(&build.source),
+        first_seen: build.first_seen,
+        artifacts: &build.artifacts,
+        module_name: Some(&build.module_name),
+        device_name: Some(&build.device_name),
+        inputs: &build.inputs,
+        driver_sha256: build.driver_sha256,
+        toolchain,
+        tree: build.tree,
+        checks: build
+            .checks
+            .iter()
+            .map(|(name, passed)| Check {
+                name: name.as_str(),
+                passed: *passed,
+            })
+            .collect(),
+        attempts: Some(build.attempts),
+        retries: &build.retries,
+        started: Some(build.started),
+        finished: Some(build.finished),
+        duration_seconds: Some(build.duration_seconds),
+        queued_seconds: build.queued_seconds,
+        phase_seconds: Some(&build.phase_seconds),
+        cpu_seconds: build.cpu_seconds,
+        peak_memory_bytes: build.peak_memory_bytes,
+        ..RowToWrite::default()
+    }
+}
+
+fn row_of_excluded<'a>(run_id: &'a str, excluded: &'a Excluded) -> RowToWrite<'a> {
+    RowToWrite {
+        run_id,
+        target: Some(&excluded.target),
+        kernel_release: Some(&excluded.kernel_release),
+        kernel_version: Some(&excluded.kernel_version),
+        architecture: Some(excluded.architecture),
+        driver_version: excluded.driver_version.as_ref(),
+        status: Some(Status::Excluded),
+        excluded_artifact: excluded.artifact,
+        rule: Some(&excluded.rule),
+        reason: Some(&excluded.reason),
+        place: excluded.place.as_deref(),
+        source: Some(&excluded.source),
+        first_seen: excluded.first_seen,
+        ..RowToWrite::default()
+    }
+}

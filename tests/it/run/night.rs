@@ -1,0 +1,509 @@
+//! A night in the morning: rows of what was left out, known failures, views, statistics.
+
+use std::process::Output;
+
+use driverkit_matrix::failure::Status;
+use driverkit_matrix::fs;
+use driverkit_matrix::report::{Manifest, read_manifest};
+use serde_json::{Value, json};
+
+use super::BUILD;
+use support::grid::{Grid, rule};
+
+const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
+
+fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
+    let output = grid.program(words).output().unwrap();
+    told(output)
+}
+
+fn told(output: Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A grid of four kernels of which the modules of two do not compile; `more` is added to its matrix.
+fn broken(more: &str) -> Grid {
+    let grid = Grid::of_four();
+    let matrix = grid.matrix(&["1", "2", "3", "4"]);
+    grid.write_matrix(&format!("{matrix}\n{more}"));
+    grid.fake(&[rule(
+        "module *6.1.[23]-1*",
+        &json!({ "code": 2, "log": FOO }),
+    )]);
+    grid
+}
+
+fn rows(grid: &Grid) -> Manifest {
+    read_manifest(&grid.path("out")).unwrap()
+}
+
+fn lines(grid: &Grid) -> Vec<Value> {
+    let bytes = std::fs::read(grid.path("out/builds.jsonl.zst")).unwrap();
+    let text = zstd::decode_all(bytes.as_slice()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn excluded_kernels_have_rows_with_rule_and_place() {
+    let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\nreason = \"no longer used\"\n");
+    assert_eq!(grid.run(&[]).0, 1);
+    let manifest = rows(&grid);
+    assert_eq!(manifest.builds.len(), 3);
+    assert_eq!(manifest.excluded.len(), 1);
+    let row = &manifest.excluded[0];
+    assert_eq!(row.kernel_release.as_str(), "6.1.4-1-amd64");
+    assert_eq!(
+        (row.rule.as_str(), row.reason.as_str()),
+        ("exclude", "no longer used")
+    );
+    let text = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let line = 1 + text.lines().position(|line| line == "[[exclude]]").unwrap();
+    let place = format!("matrix.toml:{line}");
+    assert_eq!(row.place.as_deref(), Some(place.as_str()));
+
+    let (code, text, _) = say(&grid, &["why", "6.1.4-1-amd64"]);
+    assert_eq!(code, 0);
+    let expected = format!("left out by the rule `exclude` in {place}: no longer used.");
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn both_forms_of_a_manifest_say_the_same() {
+    let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
+    assert_eq!(grid.run(&[]).0, 1);
+    let text = |manifest: &mut Manifest| {
+        manifest.sources.clear();
+        manifest.toolchains.clear();
+        let mut bytes = Vec::new();
+        manifest.write_json(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let mut of_rows = rows(&grid);
+    let mut of_json = grid.manifest();
+    assert_eq!(text(&mut of_rows), text(&mut of_json));
+    assert_eq!(grid.manifest().schema, 1);
+    let (code, found, _) = say(&grid, &["diff", "out/manifest.json", "out"]);
+    assert_eq!(code, 0);
+    assert!(
+        found.contains("  still-failing        2\n  unchanged            1\n"),
+        "{found}"
+    );
+}
+
+#[test]
+fn every_row_has_the_columns_of_the_first_line() {
+    let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
+    assert_eq!(grid.run(&[]).0, 1);
+    let lines = lines(&grid);
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let columns = keys(&lines[0]);
+    let artifact = keys(&lines[0]["artifacts"][0]);
+    assert_eq!(lines.len(), 5);
+    for line in &lines[1..] {
+        assert_eq!(keys(line), columns);
+        for one in line["artifacts"].as_array().unwrap() {
+            assert_eq!(keys(one), artifact);
+        }
+        assert!(line["kernel_version"].is_string());
+    }
+}
+
+#[test]
+fn failing_since_and_who_built_it_last_over_runs() {
+    let grid = broken("");
+    assert_eq!(grid.run(&[]).0, 1);
+    let first = rows(&grid);
+    let since = first.builds[1].artifacts[0].failing_since.unwrap();
+    assert_eq!(first.builds[1].artifacts[0].failing_nights, Some(1));
+    assert_eq!(first.builds[0].artifacts[0].failing_since, None);
+    assert!(first.builds[0].queued_seconds.is_some());
+
+    assert_eq!(grid.run(&["--only", BUILD]).0, 0);
+    assert!(rows(&grid).run.is_partial);
+    assert_eq!(grid.run(&[]).0, 1);
+    let second = rows(&grid);
+    assert!(!second.run.is_partial);
+    let artifact = &second.builds[1].artifacts[0];
+    assert_eq!(artifact.failing_since, Some(since));
+    assert_eq!(
+        artifact.failing_nights,
+        Some(1),
+        "the same date is the same night"
+    );
+    assert!(artifact.failure_is_cached);
+    let built = &second.builds[0].artifacts[0];
+    assert_eq!(built.status, Status::Cached);
+    assert_eq!(built.made_by.as_deref(), Some(first.run.id.as_str()));
+
+    let (code, text, _) = say(&grid, &["why", BUILD]);
+    assert_eq!(code, 0);
+    let expected = format!("The module was built by run {}, ", first.run.id);
+    assert!(text.contains(&expected), "{text}");
+    let (_, text, _) = say(&grid, &["why", "6.1.2-1-amd64"]);
+    assert!(text.contains("unknown type name 'foo'"), "{text}");
+    assert!(text.contains("It has been failing since 20"), "{text}");
+}
+
+#[test]
+fn why_of_a_kernel_that_no_source_named_says_so() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    let (code, text, notice) = say(&grid, &["why", "9.9.9-1-amd64"]);
+    assert_eq!((code, text.as_str()), (1, ""));
+    assert!(
+        notice.contains("no source has ever named `9.9.9-1-amd64`"),
+        "{notice}"
+    );
+    let (code, _, notice) = say(&grid, &["why", "x", "--out", "elsewhere"]);
+    assert_eq!(code, 2);
+    assert!(notice.contains("does not exist"), "{notice}");
+}
+
+const KNOWN: &str = "[[known_failure]]\nkernel = \"6.1.[23]-1*\"\nclass = \"compile\"\nmessage = \"unknown type\"\n\
+    reason = \"the driver lacks foo\"\nowner = \"mo\"\nlink = \"https://example.org/1\"\nexpires = 2999-01-31\n";
+
+#[test]
+fn known_failure_has_its_status_and_does_not_count() {
+    let grid = broken(KNOWN);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("all of them known failures"), "{text}");
+    assert_eq!(
+        grid.statuses(),
+        [Status::Built, Status::Built, Status::Known, Status::Known]
+    );
+    let (_, text, _) = say(&grid, &["why", "6.1.2-1-amd64"]);
+    assert!(
+        text.contains("It is a known failure of mo until 2999-01-31: the driver lacks foo"),
+        "{text}"
+    );
+    let (code, text, _) = say(&grid, &["known"]);
+    assert_eq!(code, 0);
+    assert!(text.starts_with("known failures: 2\n"), "{text}");
+    // The failure is kept, and still known.
+    assert_eq!(grid.run(&["--fail-fast"]).0, 0);
+    assert_eq!(say(&grid, &["diff", "out"]).0, 0);
+}
+
+#[test]
+fn rules_that_are_out_of_date_are_findings_with_their_place() {
+    let grid = broken(
+        "[[known_failure]]\nkernel = \"6.1.2-1*\"\nreason = \"old\"\nexpires = \"2020-01-01\"\n\
+         [[known_failure]]\nkernel = \"6.1.1-1*\"\nreason = \"works\"\n\
+         [[known_failure]]\nkernel = \"5.*\"\nreason = \"nothing\"\n",
+    );
+    assert_eq!(grid.run(&[]).0, 1);
+    let text = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    let first = 1 + text
+        .lines()
+        .position(|line| line == "[[known_failure]]")
+        .unwrap();
+    let findings = rows(&grid).findings;
+    let places: Vec<&str> = findings.iter().map(|one| one.place.as_str()).collect();
+    let expected = [first, first + 4, first + 7].map(|line| format!("matrix.toml:{line}"));
+    assert_eq!(places, expected);
+    let (code, text, _) = say(&grid, &["known"]);
+    assert_eq!(code, 4 + 8 + 16, "{text}");
+    assert!(text.contains("expired on 2020-01-01"), "{text}");
+    // A run about a part of the plan proves no rule unused.
+    grid.run(&["--only", BUILD]);
+    assert_eq!(rows(&grid).findings.len(), 2);
+}
+
+#[test]
+fn known_failure_rules_with_mistakes_name_their_place() {
+    let grid = Grid::new();
+    let matrix = grid.matrix(&["1"]);
+    for (rule, expected) in [
+        (
+            "kernel = \"6.*\"\nreason = \"a\"\nexpires = \"soon\"",
+            "`expires` is not a day",
+        ),
+        (
+            "kernel = \"6.*\"\nreason = \"a\"\nexpires = 2026-02-31",
+            "matrix.toml:",
+        ),
+        (
+            "message = \"(\"\nreason = \"a\"",
+            "invalid regular expression",
+        ),
+        (
+            "class = \"bad\"\nreason = \"a\"",
+            "unknown failure class `bad`",
+        ),
+        ("kernel = \"6.*\"", "`reason` is missing"),
+        ("reason = \"a\"", "the rule would expect every failure"),
+        (
+            "kernel = \"6.*\"\nreason = \"a\"\nexpire = 2026-01-01",
+            "unknown key `expire`",
+        ),
+    ] {
+        grid.write_matrix(&format!("{matrix}\n[[known_failure]]\n{rule}\n"));
+        let (code, text) = grid.run(&[]);
+        assert_eq!(code, 2, "{rule}: {text}");
+        assert!(
+            text.contains(expected) && text.contains("matrix.toml:"),
+            "{rule}: {text}"
+        );
+    }
+}
+
+#[test]
+fn suggested_rules_make_the_failures_known() {
+    let grid = broken("");
+    assert_eq!(grid.run(&[]).0, 1);
+    let (code, rules, _) = say(&grid, &["known", "--suggest"]);
+    assert_eq!(code, 0);
+    assert_eq!(rules.matches("[[known_failure]]").count(), 1, "{rules}");
+    assert!(
+        rules.contains("kernel = \">=6.1.2-1-amd64, <=6.1.3-1-amd64\""),
+        "{rules}"
+    );
+    let matrix = grid.matrix(&["1", "2", "3", "4"]);
+    grid.write_matrix(&format!("{matrix}\n{rules}"));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let (_, rules, _) = say(&grid, &["known", "--suggest"]);
+    assert_eq!(rules, "");
+}
+
+#[test]
+fn every_view_is_written_and_a_bad_path_changes_nothing() {
+    let grid = broken("");
+    let summary = grid.path("summary.md");
+    let output = grid
+        .program(&[
+            "run",
+            "matrix.toml",
+            "--executor",
+            "fake",
+            "--report",
+            "html=night.html",
+            "--report",
+            "markdown=night.md",
+            "--report",
+            "junit=night.xml",
+            "--report",
+            "prometheus=night.prom",
+            "--report",
+            "kcidb=night.json",
+            "--report",
+            "csv=night.csv",
+            "--report",
+            "html=/proc/nowhere/night.html",
+        ])
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .output()
+        .unwrap();
+    let (code, stdout, stderr) = told(output);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains("the report html=/proc/nowhere/night.html could not be written"),
+        "{stderr}"
+    );
+    assert!(
+        stdout.contains("::error title=compile::2 artifacts: main.c: unknown type name 'foo'"),
+        "{stdout}"
+    );
+    let read = |name: &str| std::fs::read_to_string(grid.path(name)).unwrap();
+    assert!(read("summary.md").contains("| failed | 2 |"));
+    assert_eq!(read("night.md"), read("summary.md"));
+    assert!(read("night.html").contains("unknown type name &#39;foo&#39;"));
+    let junit = read("night.xml");
+    assert!(
+        junit.contains("tests=\"4\"") && junit.contains("failures=\"2\""),
+        "{junit}"
+    );
+    assert!(read("night.prom").contains(
+        "driverkit_matrix_artifacts{target=\"debian\",driver_version=\"one\",architecture=\"amd64\",artifact=\"module\",status=\"failed\"} 2"
+    ));
+    let kcidb: Value = serde_json::from_str(&read("night.json")).unwrap();
+    assert_eq!(kcidb["version"], json!({ "major": 5, "minor": 3 }));
+    assert_eq!(kcidb["builds"].as_array().unwrap().len(), 4);
+    assert_eq!(read("night.csv"), read("out/manifest.csv"));
+
+    let (code, page, _) = say(&grid, &["report"]);
+    assert_eq!(code, 0);
+    assert_eq!(page, read("night.html"));
+    let (code, _, text) = say(&grid, &["run", "matrix.toml", "--report", "pdf=x"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("unknown format `pdf`"), "{text}");
+}
+
+#[test]
+fn stats_count_what_there_is_in_every_format() {
+    let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
+    assert_eq!(grid.run(&[]).0, 1);
+    let (_, text, _) = say(&grid, &["stats", "--format", "csv"]);
+    assert_eq!(
+        text,
+        "target,driver_version,architecture,built,failing,unknown,excluded,median_lag_days,worst_lag_days\n\
+         debian,one,amd64,1,2,0,1,,\n"
+    );
+    let (_, text, _) = say(&grid, &["stats", "--format", "json"]);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["rows"][0]["failing"], 2);
+    assert_eq!(found["nights"].as_array().unwrap().len(), 1);
+    let (_, text, _) = say(&grid, &["stats"]);
+    assert!(text.contains("coverage over the nights"), "{text}");
+    assert_eq!(say(&grid, &["stats", "--format", "prometheus"]).0, 0);
+}
+
+#[test]
+fn damaged_rows_are_errors_that_name_the_file() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    let path = grid.path("out/builds.jsonl.zst");
+    let whole = std::fs::read(&path).unwrap();
+    let pack = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
+    for (bytes, expected) in [
+        (whole[..whole.len() - 20].to_vec(), "builds.jsonl.zst"),
+        (
+            pack("{\"schema\": 99, \"run_id\": \"x\"}\n"),
+            "manifest schema 99",
+        ),
+        (pack("{\"schema\": 2, \"run_id\": \"x\"}\n"), "is of run x"),
+        (pack("[]\n"), "does not start with the schema"),
+        (Vec::new(), "builds.jsonl.zst"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        for words in [
+            &["diff", "out", "out"][..],
+            &["why", BUILD],
+            &["report"],
+            &["known"],
+        ] {
+            let (code, _, text) = say(&grid, words);
+            assert_eq!(code, 2, "{words:?}: {text}");
+            assert!(text.contains(expected), "{words:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn real_files_fit_their_schemas() {
+    let grid = broken(&format!("[[exclude]]\nkernel = \"6.1.4-1*\"\n{KNOWN}"));
+    assert_eq!(grid.run(&[]).0, 0);
+    let schema = |name: &str| {
+        let (code, text, _) = say(&grid, &["generate", "schema", name]);
+        assert_eq!(code, 0);
+        jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+    };
+    let check = |schema: &jsonschema::Validator, value: &Value| {
+        let errors: Vec<String> = schema
+            .iter_errors(value)
+            .map(|error| format!("{} {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    };
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let manifest = schema("manifest");
+    check(
+        &manifest,
+        &parse(&fs::read_to_string(&grid.path("out/run.json")).unwrap()),
+    );
+    for line in &lines(&grid)[1..] {
+        check(&manifest, line);
+    }
+    assert!(!manifest.is_valid(&json!({ "schema": 2 })));
+    let events = schema("events");
+    let journal = grid.path("out/.driverkit-matrix/previous-journal.jsonl");
+    for line in fs::read_to_string(&journal).unwrap().lines() {
+        check(&events, &parse(line));
+    }
+    assert!(!events.is_valid(&json!({ "at": "now" })));
+    let (_, plan, _) = say(&grid, &["plan", "matrix.toml", "--format", "json"]);
+    check(&schema("plan"), &parse(&plan));
+
+    let matrix = schema("matrix");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("matrices");
+    let mut files: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    assert!(files.len() > 10);
+    files.push(grid.path("matrix.toml"));
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let value: toml::Value = toml::from_str(&text).unwrap();
+        check(&matrix, &serde_json::to_value(value).unwrap());
+        let is_own = file == grid.path("matrix.toml");
+        assert!(is_own || text.starts_with("#:schema ../schemas/matrix.json\n"));
+    }
+    assert!(!matrix.is_valid(&json!({ "drivers": ["a"], "target": [], "tagret": [] })));
+}
+
+#[test]
+fn locks_fit_their_schema() {
+    let grid = Grid::new();
+    let list = json!({ "Debian": [{
+        "kernelversion": "1", "kernelrelease": "6.1.0-1-amd64", "target": "debian",
+        "headers": ["http://example.org/linux-headers-6.1.0-1-amd64_6.1.0-1_amd64.deb"],
+    }] });
+    grid.write("list.json", list.to_string());
+    grid.write_matrix(
+        "drivers = [\"8.1.0+driver\"]\n[[target]]\nname = \"debian\"\n\
+         kernels = { from = \"kernel-crawler\", path = { amd64 = \"list.json\" } }\n",
+    );
+    let (code, _, text) = say(&grid, &["lock", "matrix.toml"]);
+    assert_eq!(code, 0, "{text}");
+    let (_, schema, _) = say(&grid, &["generate", "schema", "lock"]);
+    let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let lock = fs::read_to_string(&grid.path("matrix.lock")).unwrap();
+    assert_eq!(lock.lines().count(), 2);
+    for line in lock.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(schema.is_valid(&line), "{line}");
+    }
+    assert!(!schema.is_valid(&json!({ "target": "debian" })));
+    let (code, _, text) = say(&grid, &["generate", "schema", "nothing"]);
+    assert_eq!(code, 2);
+    assert!(
+        text.contains("expected one of manifest, plan, lock, events, matrix"),
+        "{text}"
+    );
+}
+
+#[test]
+fn only_full_runs_push_nights_out() {
+    let grid = Grid::of_four();
+    assert_eq!(grid.run(&[]).0, 0);
+    let first = rows(&grid).run.id;
+    for _ in 0..10 {
+        assert_eq!(grid.run(&["--only", BUILD]).0, 0);
+    }
+    let kept = driverkit_matrix::report::earlier_manifests(&grid.path("out")).unwrap();
+    assert_eq!(kept.len(), 9, "the first night and eight others");
+    assert!(kept.last().unwrap().to_string_lossy().ends_with(&first));
+    // A night whose date is older goes when one night is kept.
+    let old = grid.path("out/.driverkit-matrix/manifests/20200101T010000Z-old");
+    std::fs::create_dir(&old).unwrap();
+    let run = fs::read_to_string(&kept.last().unwrap().join("run.json")).unwrap();
+    let mut run: Value = serde_json::from_str(&run).unwrap();
+    run["run"]["started"] = json!("2020-01-01T01:00:00Z");
+    fs::write(&old.join("run.json"), run.to_string()).unwrap();
+    assert_eq!(grid.run(&["--only", BUILD]).0, 0);
+    assert!(old.exists());
+    assert_eq!(grid.run(&["--only", BUILD, "--keep-nights", "1"]).0, 0);
+    assert!(!old.exists());
+}
