@@ -45,11 +45,13 @@ pub enum EventKind {
     /// A build has left the queue; it is fetching, waiting or compiling from now on.
     BuildStarted {
         /// Which.
+        #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
     },
     /// A build has entered a phase.
     PhaseStarted {
         /// Which build.
+        #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
         /// The phase.
         phase: Phase,
@@ -60,6 +62,7 @@ pub enum EventKind {
     /// A transient failure; the phase will be tried again.
     Retrying {
         /// Which build.
+        #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
         /// What went wrong.
         failure: Failure,

@@ -16,7 +16,7 @@ pub use foreign::{ForeignError, ForeignFolder};
 
 /// An operation on a file that failed, with the operation and the path.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {operation} {}: {cause}", path.display())]
+#[error("failed to {operation} {}: {}", path.display(), in_words(cause))]
 pub struct FileError {
     /// What was tried: `read`, `write`, `create folder`.
     pub operation: &'static str,
@@ -24,6 +24,30 @@ pub struct FileError {
     pub path: PathBuf,
     /// The cause.
     pub cause: io::Error,
+}
+
+/// What went wrong, without the kernel's words and numbers.
+fn in_words(cause: &io::Error) -> String {
+    // What this program says itself.
+    if cause.get_ref().is_some() {
+        return cause.to_string();
+    }
+    let words = match cause.kind() {
+        io::ErrorKind::NotFound => "it does not exist",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        io::ErrorKind::IsADirectory => "it is a directory, not a file",
+        io::ErrorKind::NotADirectory => "a part of its path is a file, not a directory",
+        io::ErrorKind::AlreadyExists => "it exists already",
+        io::ErrorKind::StorageFull => "no space is left on the disk",
+        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
+        _ => {
+            let text = cause.to_string();
+            let end = text.find(" (os error ").unwrap_or(text.len());
+            return text[..end].to_owned();
+        }
+    };
+    words.to_owned()
 }
 
 impl FileError {

@@ -20,8 +20,8 @@ use crate::fs::{self, FileError, Lock, PendingFile};
 pub struct Store {
     root: PathBuf,
     temporary: PathBuf,
-    _open_lock: Lock,
-    _temporary_lock: Lock,
+    _open_lock: Option<Lock>,
+    _temporary_lock: Option<Lock>,
 }
 
 impl Store {
@@ -29,6 +29,22 @@ impl Store {
     /// files of runs that are dead.
     pub fn open(root: &Path, run_id: &str) -> Result<Self, FileError> {
         Self::open_with(root, run_id, Lock::shared)
+    }
+
+    /// The store as it is, to look things up in: nothing is made, not even the folder.
+    pub fn to_read(root: &Path) -> Result<Self, FileError> {
+        let lock_path = root.join("lock");
+        let open_lock = if lock_path.exists() {
+            Some(Lock::shared(&lock_path)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            temporary: root.join("temporary"),
+            _open_lock: open_lock,
+            _temporary_lock: None,
+        })
     }
 
     /// The same, waiting until no other process has the store open, and keeping others out: for clean-up.
@@ -62,8 +78,8 @@ impl Store {
         let store = Self {
             root: root.to_owned(),
             temporary,
-            _open_lock: open_lock,
-            _temporary_lock: temporary_lock,
+            _open_lock: Some(open_lock),
+            _temporary_lock: Some(temporary_lock),
         };
         for dead in dead(&all)? {
             fs::remove_folder(&dead.folder)?;

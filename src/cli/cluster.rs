@@ -18,17 +18,23 @@ use crate::matrix::parse_time;
 #[command(next_help_heading = "Kubernetes (--executor kubernetes)")]
 pub(super) struct ClusterArguments {
     /// Kubeconfig [default: $KUBECONFIG, else ~/.kube/config, else the pod's service account]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_CONTEXT")]
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "NAME",
+        env = "DRIVERKIT_MATRIX_KUBERNETES_CONTEXT"
+    )]
     kubernetes_context: Option<String>,
     /// Namespace of the Jobs [default: the context's]
-    #[arg(long, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_NAMESPACE", value_parser = parse_name)]
+    #[arg(long, hide_short_help = true, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_NAMESPACE", value_parser = parse_name)]
     kubernetes_namespace: Option<String>,
     /// What stands before the names of builder images, such as registry.example/
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "PREFIX",
         default_value = "",
         hide_default_value = true,
@@ -36,31 +42,33 @@ pub(super) struct ClusterArguments {
     )]
     kubernetes_image_prefix: String,
     /// Secret with which images are pulled; repeatable
-    #[arg(long, value_name = "SECRET", env = "DRIVERKIT_MATRIX_KUBERNETES_IMAGE_PULL_SECRET", value_delimiter = ',', value_parser = parse_name)]
+    #[arg(long, hide_short_help = true, value_name = "SECRET", env = "DRIVERKIT_MATRIX_KUBERNETES_IMAGE_PULL_SECRET", value_delimiter = ',', value_parser = parse_name)]
     kubernetes_image_pull_secret: Vec<String>,
     /// Service account of the pods, which get no token of it [default: default]
-    #[arg(long, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_SERVICE_ACCOUNT", value_parser = parse_name)]
+    #[arg(long, hide_short_help = true, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_SERVICE_ACCOUNT", value_parser = parse_name)]
     kubernetes_service_account: Option<String>,
     /// User and group that scripts run as
-    #[arg(long, value_name = "UID[:GID]", env = "DRIVERKIT_MATRIX_KUBERNETES_RUN_AS", default_value = "65534", value_parser = parse_user)]
+    #[arg(long, hide_short_help = true, value_name = "UID[:GID]", env = "DRIVERKIT_MATRIX_KUBERNETES_RUN_AS", default_value = "65534", value_parser = parse_user)]
     kubernetes_run_as: (u32, u32),
     /// Label that nodes must have, beside their architecture; repeatable
-    #[arg(long, value_name = "KEY=VALUE", env = "DRIVERKIT_MATRIX_KUBERNETES_NODE_SELECTOR", value_delimiter = ',', value_parser = parse_label)]
+    #[arg(long, hide_short_help = true, value_name = "KEY=VALUE", env = "DRIVERKIT_MATRIX_KUBERNETES_NODE_SELECTOR", value_delimiter = ',', value_parser = parse_label)]
     kubernetes_node_selector: Vec<(String, String)>,
     /// Taint that pods tolerate; repeatable
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "KEY[=VALUE][:EFFECT]",
         env = "DRIVERKIT_MATRIX_KUBERNETES_TOLERATION",
         value_delimiter = ','
     )]
     kubernetes_toleration: Vec<Toleration>,
     /// Processors that each pod asks for
-    #[arg(long, value_name = "QUANTITY", env = "DRIVERKIT_MATRIX_KUBERNETES_CPU", default_value = "1", value_parser = parse_cpu)]
+    #[arg(long, hide_short_help = true, value_name = "QUANTITY", env = "DRIVERKIT_MATRIX_KUBERNETES_CPU", default_value = "1", value_parser = parse_cpu)]
     kubernetes_cpu: String,
     /// Where trees stay between jobs: pvc:NAME, a claim that all nodes share, or `host:/FOLDER` of each node
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "VOLUME",
         env = "DRIVERKIT_MATRIX_KUBERNETES_CACHE",
         default_value = "none"
@@ -69,6 +77,7 @@ pub(super) struct ClusterArguments {
     /// Trees there that no job used for so many days go
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "DAYS",
         env = "DRIVERKIT_MATRIX_KUBERNETES_CACHE_DAYS",
         default_value = "30"
@@ -77,16 +86,18 @@ pub(super) struct ClusterArguments {
     /// Address that the server of inputs binds to [default: the one that faces the API server]
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "IP:PORT",
         env = "DRIVERKIT_MATRIX_KUBERNETES_LISTEN"
     )]
     kubernetes_listen: Option<SocketAddr>,
     /// Address at which pods reach it [default: the one that it binds to]
-    #[arg(long, value_name = "HOST[:PORT]", env = "DRIVERKIT_MATRIX_KUBERNETES_ADDRESS", value_parser = parse_address)]
+    #[arg(long, hide_short_help = true, value_name = "HOST[:PORT]", env = "DRIVERKIT_MATRIX_KUBERNETES_ADDRESS", value_parser = parse_address)]
     kubernetes_address: Option<String>,
     /// Its certificate in PEM, which makes it speak TLS
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "FILE",
         env = "DRIVERKIT_MATRIX_KUBERNETES_TLS_CERTIFICATE",
         requires = "kubernetes_tls_key"
@@ -95,6 +106,7 @@ pub(super) struct ClusterArguments {
     /// The certificate's key in PEM
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "FILE",
         env = "DRIVERKIT_MATRIX_KUBERNETES_TLS_KEY",
         requires = "kubernetes_tls_certificate"
@@ -103,6 +115,7 @@ pub(super) struct ClusterArguments {
     /// Authority that pods trust [default: the certificate itself]
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "FILE",
         env = "DRIVERKIT_MATRIX_KUBERNETES_TLS_AUTHORITY",
         requires = "kubernetes_tls_certificate"
@@ -112,15 +125,16 @@ pub(super) struct ClusterArguments {
     /// is and who may use it
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "s3://BUCKET[/PREFIX]",
         env = "DRIVERKIT_MATRIX_KUBERNETES_BUCKET"
     )]
     kubernetes_bucket: Option<BucketSettings>,
     /// How long a pod may wait for a node, its image and its inputs
-    #[arg(long, value_name = "DURATION", env = "DRIVERKIT_MATRIX_KUBERNETES_START_TIMEOUT", default_value = "10m", value_parser = parse_time)]
+    #[arg(long, hide_short_help = true, value_name = "DURATION", env = "DRIVERKIT_MATRIX_KUBERNETES_START_TIMEOUT", default_value = "10m", value_parser = parse_time)]
     kubernetes_start_timeout: Duration,
     /// Jobs created a second, at most
-    #[arg(long, value_name = "N", env = "DRIVERKIT_MATRIX_KUBERNETES_CREATIONS", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, hide_short_help = true, value_name = "N", env = "DRIVERKIT_MATRIX_KUBERNETES_CREATIONS", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1000))]
     kubernetes_creations: u32,
 }
 

@@ -17,8 +17,7 @@ use crate::executor::{
 };
 use crate::fetch;
 use crate::image::{
-    BuiltImage, Catalogue, ForeignImages, ForeignImagesError, GccVersion, ImageSources,
-    ImageSourcesError,
+    Catalogue, ForeignImages, ForeignImagesError, GccVersion, ImageSources, ImageSourcesError,
 };
 use crate::kernel::Architecture;
 use crate::matrix::parse_time;
@@ -26,6 +25,7 @@ use crate::recipe::{BuilderImages, Toolchains};
 
 /// The choice of executor and toolchain.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Executor")]
 pub(super) struct Execution {
     /// What runs the compiles
     #[arg(
@@ -76,7 +76,7 @@ enum ExecutorChoice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ToolchainChoice {
-    /// The builder images where any is built, else the compilers of this machine
+    /// The builder images
     Auto,
     /// The builder images
     Image,
@@ -140,6 +140,11 @@ impl Execution {
         }
     }
 
+    /// Whether builder images lie where the executor is, and not on this machine.
+    pub(super) fn has_images(&self) -> bool {
+        self.executor.has_images()
+    }
+
     fn fake(&self) -> Result<Option<Arc<FakeExecutor>>, CliError> {
         if self.executor != ExecutorChoice::Fake {
             return Ok(None);
@@ -157,6 +162,15 @@ impl Execution {
 
     /// The builder images or this machine's compilers.
     pub(super) fn toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
+        self.toolchains_if(context, true)
+    }
+
+    /// The same, as far as they are known: no repository is asked.
+    pub(super) fn known_toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
+        self.toolchains_if(context, false)
+    }
+
+    fn toolchains_if(&self, context: &Context, asks: bool) -> Result<Toolchains, CliError> {
         if self.executor == ExecutorChoice::Local && !self.docker_host.is_empty() {
             return Err(CliError::input(
                 "--docker-host names Docker daemons, and --executor local uses none",
@@ -175,32 +189,18 @@ impl Execution {
             None if has_foreign => Ok(Catalogue::default()),
             _ => self.images.catalogue(),
         };
-        let is_built = |catalogue: &Catalogue| {
-            let built = |name: &str| {
-                matches!(
-                    BuiltImage::load(&self.images.built(context), name),
-                    Ok(Some(_))
-                )
-            };
-            catalogue.images().iter().any(|image| built(&image.name))
-        };
-        let images = match (self.toolchain, catalogue()) {
-            (ToolchainChoice::Image, catalogue) => Some(catalogue?),
-            (ToolchainChoice::Auto, Ok(catalogue)) if has_foreign || is_built(&catalogue) => {
-                Some(catalogue)
-            }
-            (ToolchainChoice::Auto, catalogue) if self.executor.needs_images() => Some(catalogue?),
-            (ToolchainChoice::Host | ToolchainChoice::Auto, _) => None,
-        };
-        if let Some(catalogue) = images {
+        // Never the compilers of this machine in the place of images that are missing: they would make other modules.
+        if self.toolchain != ToolchainChoice::Host {
+            let catalogue = catalogue()?;
             let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
             let folder = self.images.built(context);
-            let images = builder_images(catalogue, &folder, sources, foreign)?;
-            return Ok(Toolchains::Images(if self.executor.has_images() {
+            let images = builder_images(catalogue, &folder, sources, foreign, asks)?;
+            let images = if self.executor.has_images() {
                 images.with_images_elsewhere(&folder)
             } else {
                 images
-            }));
+            };
+            return Ok(Toolchains::Images(images));
         }
         if self.executor.needs_images() {
             return Err(CliError::Input {
@@ -252,7 +252,8 @@ impl Execution {
         match self.executor {
             ExecutorChoice::Local => Ok((Arc::new(local().await?), Vec::new())),
             ExecutorChoice::Auto if uses_host => {
-                let note = "no builder image is used; building with this machine's compilers, in bubblewrap";
+                let note =
+                    "--toolchain host: building with this machine's compilers, in bubblewrap";
                 Ok((Arc::new(local().await?), vec![note.to_owned()]))
             }
             ExecutorChoice::Docker | ExecutorChoice::Auto if !self.docker_host.is_empty() => {
@@ -289,14 +290,30 @@ impl Execution {
     }
 }
 
+/// Refuses to begin without any builder image.
+pub(super) fn check_images(toolchains: &Toolchains) -> Result<(), CliError> {
+    match toolchains {
+        Toolchains::Images(images) if !images.is_usable() => Err(CliError::Infrastructure {
+            message: "no builder image is built".to_owned(),
+            help: Some(
+                "make them with `driverkit-matrix images build`, or use this machine's compilers with `--executor local \
+                 --toolchain host`"
+                    .to_owned(),
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The own images in `folder` and those of others. Repositories that were never asked for their tags are asked.
 fn builder_images(
     catalogue: Catalogue,
     folder: &Path,
     sources: ImageSources,
     foreign: ForeignImages,
+    asks: bool,
 ) -> Result<BuilderImages, CliError> {
-    if sources.is_unknown(&foreign) {
+    if asks && sources.is_unknown(&foreign) {
         ask_repositories(&sources, &foreign, false, None)?;
     }
     let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;

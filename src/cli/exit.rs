@@ -49,6 +49,20 @@ impl ExitStatus {
         }
     }
 
+    /// The one of the two that says more: 130, 3, 2, 1, findings, 0 in this order.
+    pub(super) fn worse(self, other: Self) -> Self {
+        let rank = |status: Self| match status {
+            Self::Findings(_) => (0, 0),
+            status => (1, status.code()),
+        };
+        match (self, other) {
+            (Self::Success, other) => other,
+            (status, Self::Success) => status,
+            (status, other) if rank(other) > rank(status) => other,
+            (status, _) => status,
+        }
+    }
+
     /// The number.
     pub fn code(self) -> u8 {
         match self {

@@ -2,23 +2,25 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::cache::print_json;
+use super::explanation::{Change, Comparison, sentence};
 use super::output::print;
 use super::run::RunArguments;
+use super::sources::LockUse;
 use super::{CliError, Context, ExitStatus};
 use crate::cache::{Outcomes, StepResult};
-use crate::digest::{KeyBuilder, Sha256};
-use crate::driver::Artifact;
+use crate::digest::KeyBuilder;
 use crate::engine::Asked;
 use crate::plan::BuildId;
 use crate::report::{manifest_file, read_manifest};
 use crate::run::explain;
 
-/// Show why a build is (not) in the cache
+/// Say whether a build is in the cache, and why it would be built again; changes nothing and asks nobody
+///
+/// With --verbose, each step with what goes into its key, and what changed since the last run.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
@@ -31,26 +33,11 @@ pub(super) struct ExplainArguments {
     json: bool,
 }
 
-/// One field of a key that is not what it was.
-#[derive(Debug, serde::Serialize)]
-struct Change {
-    field: String,
-    before: Option<String>,
-    now: Option<String>,
-}
-
-/// What changed of an artifact's key since the last run.
-#[derive(Debug, serde::Serialize)]
-struct Comparison {
-    artifact: Artifact,
-    key_before: Sha256,
-    key_now: Option<Sha256>,
-    changes: Vec<Change>,
-}
-
 #[derive(Debug, serde::Serialize)]
 struct Explanation {
-    build: BuildId,
+    build_id: BuildId,
+    /// What is known, for a person.
+    sentence: String,
     steps: Vec<Asked>,
     since_last_run: Vec<Comparison>,
 }
@@ -59,26 +46,29 @@ impl ExplainArguments {
     /// Runs the command.
     pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
         self.run.selection.only = vec![self.build.clone()];
+        // A question changes nothing and asks nobody.
+        self.run.selection.lock_use = LockUse::AsIs;
         let planned = self.run.plan(context)?;
         let build = planned
             .plan
             .builds
             .first()
             .ok_or_else(|| CliError::input(format!("no build is called `{}`", self.build)))?;
-        let (sender, _receiver) = std::sync::mpsc::channel();
-        let parts = self.run.parts(context, &planned, sender, Arc::default())?;
+        let parts = self.run.parts_to_read(context, &planned)?;
         let outcomes = Outcomes::new(parts.store.root());
         let settings = self.run.settings(&planned);
         let steps = explain(parts, &settings, &planned.plan, build);
+        let since_last_run = compare(&self.run.out, &build.id(), &steps, &outcomes)?;
         let explanation = Explanation {
-            build: build.id(),
-            since_last_run: compare(&self.run.out, &build.id(), &steps, &outcomes)?,
+            build_id: build.id(),
+            sentence: sentence(&build.artifacts, &steps, &since_last_run, &outcomes),
+            since_last_run,
             steps,
         };
         if self.json {
             print_json(&explanation)?;
         } else {
-            print(&draw(&explanation))?;
+            print(&draw(&explanation, self.run.verbose))?;
         }
         Ok(ExitStatus::Success)
     }
@@ -156,8 +146,12 @@ fn differences(before: &KeyBuilder, now: &KeyBuilder) -> Vec<Change> {
     changes
 }
 
-fn draw(explanation: &Explanation) -> String {
-    let mut text = format!("{}\n", explanation.build);
+fn draw(explanation: &Explanation, is_verbose: bool) -> String {
+    let mut text = format!("{}\n", explanation.sentence);
+    if !is_verbose {
+        return text;
+    }
+    let _ = writeln!(text, "\n{}", explanation.build_id);
     // Writing to a String cannot fail.
     for asked in &explanation.steps {
         let state = match &asked.result {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::output::count;
-use super::refresh::RefreshOptions;
+use super::refreshed::RefreshOptions;
 use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
@@ -117,6 +117,7 @@ impl ImportArguments {
         };
         let options = RefreshOptions {
             is_fresh: true,
+            is_strict: true,
             is_check: self.check,
             ..RefreshOptions::default()
         };

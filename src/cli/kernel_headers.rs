@@ -113,6 +113,9 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
             if !is_asked && !question.architectures.is_empty() {
                 continue;
             }
+            if names_other(release, architecture) {
+                continue;
+            }
             let kernel = Kernel {
                 target: id.clone(),
                 release: release.clone(),
@@ -140,6 +143,15 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
         });
     }
     Ok(kernels)
+}
+
+/// Whether a release says that it is of another architecture: `6.1.0-1-amd64`, `5.14.0-1.el9.x86_64`.
+fn names_other(release: &KernelRelease, architecture: Architecture) -> bool {
+    let names = |one: Architecture| {
+        let mut parts = release.as_str().split(['-', '.', '+']);
+        parts.any(|part| part == one.as_str() || part == one.machine())
+    };
+    !names(architecture) && Architecture::ALL.into_iter().any(names)
 }
 
 impl Answers {

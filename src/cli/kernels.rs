@@ -14,7 +14,7 @@ use super::refresh::{fetcher, runtime};
 use super::sources::{Sources, mirrors_of};
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
-use crate::discover::{self, KnownKernels, SharedLists, lock, overlay};
+use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::{self, Matrix, Pattern, TargetEntry};
@@ -261,6 +261,13 @@ pub(super) fn discover_all(
                 continue;
             }
             is_named = true;
+            let inline = &entry.kernels.get_ref().inline;
+            if !inline.is_empty() {
+                let written =
+                    expand_inline(matrix, entry, inline).map_err(CliError::Diagnostics)?;
+                let kernels = written.kernels.into_iter();
+                all.push(kernels.map(|(kernel, _)| kernel).collect());
+            }
             all.push(ask(matrix, entry, asked, runtime)?);
         }
     }

@@ -1,6 +1,5 @@
 //! `lock`: runs discovery and writes the locks.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +7,14 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::availability::{Availability, Unavailable};
+use super::doubts::warn_of_doubts;
 use super::output::{count, ignore_broken_pipe, write_columns};
-use super::refresh::{RefreshOptions, Refreshed};
+use super::refreshed::{RefreshOptions, Refreshed};
 use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
-use crate::discover::lock::{Changes, Doubt, Lock};
+use crate::discover::lock::{Changes, Lock};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
 
@@ -21,8 +22,6 @@ use crate::matrix::Pattern;
 const SCHEMA: u32 = 1;
 /// How many kernels of each kind of change are listed unasked.
 const LISTED: usize = 10;
-/// How many losses a help line names one by one.
-const NAMED_DOUBTS: usize = 3;
 
 /// Run discovery, write what it found beside each matrix, and show what changed
 #[derive(Debug, Args)]
@@ -74,6 +73,13 @@ impl LockArguments {
             ..RefreshOptions::default()
         };
         let all = sources.refresh_all(context, options)?;
+        let availability = Availability {
+            unavailable: all.iter().flat_map(|one| one.unavailable.clone()).collect(),
+            is_doubted: false,
+        };
+        if !all.is_empty() && all.iter().all(|one| one.changes.is_empty()) {
+            return Err(availability.error());
+        }
         if all.is_empty() {
             context.notice("nothing to lock: all kernels are named in the matrices themselves");
         }
@@ -82,14 +88,20 @@ impl LockArguments {
             Format::Text => write_text(output, &all, self.all),
             Format::Json => write_json(output, &all),
         })?;
-        let mut status = ExitStatus::Success;
+        let mut status = availability.status();
+        availability.warn(context);
+        let own_faults = availability.own_faults();
+        if !own_faults.is_empty() {
+            context.warn(&own_faults);
+            status = ExitStatus::BadInput;
+        }
         for refreshed in &all {
             if warn_of_doubts(context, refreshed) {
-                status = ExitStatus::Incomplete;
+                status = status.worse(ExitStatus::Incomplete);
             }
             context.warn(&refreshed.empty);
             if self.check && refreshed.is_changed {
-                status = ExitStatus::Incomplete;
+                status = status.worse(ExitStatus::Incomplete);
                 let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
                 context.notice(&format!(
                     "{lock} would change: run `driverkit-matrix lock {matrix}`"
@@ -98,76 +110,6 @@ impl LockArguments {
         }
         Ok(status)
     }
-}
-
-/// What is said where sources are not believed: one table, a line each.
-fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
-    let doubts: Vec<(&str, &Doubt)> = refreshed
-        .changes
-        .iter()
-        .flat_map(|(label, changes)| changes.doubts.iter().map(move |doubt| (&**label, doubt)))
-        .collect();
-    if doubts.is_empty() {
-        return false;
-    }
-    let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
-    let mut rows = vec![
-        [
-            "  SOURCE",
-            "TARGET",
-            "SERIES",
-            "ARCHITECTURE",
-            "BEFORE",
-            "NOW",
-        ]
-        .map(str::to_owned),
-    ];
-    for (label, doubt) in &doubts {
-        let series = match doubt.series.to_string() {
-            all if all.is_empty() => "all".to_owned(),
-            series => series,
-        };
-        rows.push([
-            format!("  {label}"),
-            doubt.target.to_string(),
-            series,
-            doubt.architecture.to_string(),
-            doubt.before.to_string(),
-            doubt.now.to_string(),
-        ]);
-    }
-    let mut table = Vec::new();
-    // Writing to a Vec cannot fail.
-    drop(write_columns(
-        &mut table,
-        [false, false, false, false, true, true],
-        &rows,
-    ));
-    let names: BTreeSet<String> = doubts.iter().map(|(_, doubt)| doubt.name()).collect();
-    let named: Vec<String> = names
-        .iter()
-        .take(NAMED_DOUBTS)
-        .map(|name| format!("--accept-shrink \"{name}\""))
-        .collect();
-    let patterns = if names.len() > NAMED_DOUBTS {
-        "; patterns name several, as \"ubuntu-*\" or \"*\" for all"
-    } else {
-        ""
-    };
-    let losses = count(doubts.len(), "loss");
-    let warning = Diagnostic::warning(format!(
-        "{lock}: {losses} not believed, so what is missing stays, marked unconfirmed"
-    ))
-    .help(format!(
-        "look at the source; if the kernels are really gone, run `driverkit-matrix lock {matrix} {}`{patterns}",
-        named.join(" ")
-    ));
-    context.warn(&[warning]);
-    // Line by line: messages are cut at a length, and this table has to be whole.
-    for line in String::from_utf8_lossy(&table).lines() {
-        context.notice(line.trim_end());
-    }
-    true
 }
 
 /// One kind of change, for people.
@@ -301,6 +243,23 @@ struct LockJson<'a> {
     is_changed: bool,
     entries: Vec<EntryJson<'a>>,
     skipped: &'a [String],
+    unavailable: Vec<UnavailableJson<'a>>,
+}
+
+/// A `[[target]]` of which a source gave nothing.
+#[derive(Serialize)]
+struct UnavailableJson<'a> {
+    entry: &'a str,
+    messages: Vec<&'a str>,
+    known_kernel_count: usize,
+}
+
+fn unavailable_json(one: &Unavailable) -> UnavailableJson<'_> {
+    UnavailableJson {
+        entry: &one.label,
+        messages: one.faults.iter().map(Diagnostic::message).collect(),
+        known_kernel_count: one.known.len(),
+    }
 }
 
 #[derive(Serialize)]
@@ -392,6 +351,7 @@ fn write_json(output: &mut dyn Write, all: &[Refreshed]) -> io::Result<()> {
             })
             .collect(),
         skipped: &refreshed.skipped,
+        unavailable: refreshed.unavailable.iter().map(unavailable_json).collect(),
     });
     let report = ReportJson {
         schema: SCHEMA,

@@ -3,6 +3,7 @@
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
 mod annotations;
+mod availability;
 mod builder_flags;
 mod bundle;
 mod cache;
@@ -11,10 +12,13 @@ mod ci;
 mod cluster;
 mod completion;
 mod diff;
+mod doubts;
 mod driverkit;
+mod examples;
 mod execution;
 mod exit;
 mod explain;
+mod explanation;
 mod export;
 mod generate;
 mod images;
@@ -27,9 +31,11 @@ mod lock_notes;
 mod logs;
 mod output;
 mod plan;
+mod preflight;
 mod rebuild;
 mod recorded;
 mod refresh;
+mod refreshed;
 mod report;
 mod run;
 mod selection;
@@ -39,6 +45,7 @@ mod stats;
 mod status;
 mod trace;
 mod verify;
+mod waiting;
 mod why;
 
 use std::collections::BTreeMap;
@@ -47,13 +54,16 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 
 use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
 use crate::redact;
 
+use examples::with_examples;
 pub use exit::ExitStatus;
 pub use output::ignore_broken_pipe;
 pub use selection::{Planned, Selection};
@@ -79,6 +89,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global")]
 struct GlobalArguments {
     /// Base URL of a distribution's mirror, for discovery and downloads
     ///
@@ -101,6 +112,9 @@ struct GlobalArguments {
     /// What a run lacks is listed, file by file. `offline = true` in a matrix's `[mirrors]` does the same.
     #[arg(long, global = true)]
     offline: bool,
+    /// Print nothing but errors and what was asked for
+    #[arg(long, short, global = true)]
+    quiet: bool,
     /// Whether to colour messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
@@ -163,6 +177,8 @@ pub struct Context {
     pub cache: PathBuf,
     /// Whether messages on standard error are coloured.
     pub is_coloured: bool,
+    /// Whether nothing but errors is said.
+    pub is_quiet: bool,
 }
 
 /// Why a command could not do its work.
@@ -281,6 +297,7 @@ impl Context {
             Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
             None => default_cache()?,
         };
+        preflight::check_directory(&cache, "--cache")?;
         let is_coloured = match global.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -291,17 +308,22 @@ impl Context {
             is_offline: global.offline,
             cache,
             is_coloured,
+            is_quiet: global.quiet,
         })
     }
 
     /// Tells the person something, on standard error.
     pub fn notice(&self, message: &str) {
+        if self.is_quiet {
+            return;
+        }
         put_error(&format!("{}\n", clean(message)));
     }
 
     /// Shows warnings.
     pub fn warn(&self, diagnostics: &[Diagnostic]) {
-        for diagnostic in diagnostics {
+        let is_shown = |one: &&Diagnostic| !self.is_quiet || one.severity() == Severity::Error;
+        for diagnostic in diagnostics.iter().filter(is_shown) {
             put_error(&diagnostic.draw(self.is_coloured));
         }
     }
@@ -405,7 +427,9 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Fails only when a provider is installed already.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let arguments = match Arguments::try_parse_from(command_first(arguments)) {
+    let matches =
+        with_examples(Arguments::command()).try_get_matches_from(command_first(arguments));
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             print_usage(&error);

@@ -158,10 +158,25 @@ pub(super) fn write_columns<const N: usize>(
     Ok(())
 }
 
+/// `51,472`.
+pub(super) fn separated(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// `1 kernel`, `2 kernels`.
 pub(super) fn count(number: usize, noun: &str) -> String {
-    match (number, noun) {
-        (1, _) => format!("1 {noun}"),
+    let is_one = number == 1;
+    let number = separated(number);
+    match (is_one, noun) {
+        (true, _) => format!("1 {noun}"),
         (_, "matrix") => format!("{number} matrices"),
         (_, "loss") => format!("{number} losses"),
         _ => format!("{number} {noun}s"),

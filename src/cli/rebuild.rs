@@ -116,14 +116,15 @@ impl RebuildArguments {
             is_partial: true,
             findings: None,
             matrices: planned.matrices.clone(),
+            at_least: ExitStatus::Success,
             parts,
             reporters: vec![
-                report::progress(Terminal::stderr(), false),
+                report::progress(Terminal::stderr(), false, report::Expected::default()),
                 Box::new(recorder.clone()),
             ],
             receiver,
         };
-        let connect = async || run.execution.connect(context, uses_host).await;
+        let connect = async |_| run.execution.connect(context, uses_host).await;
         let status = ExitStatus::of(&session.carry_out(connect)?);
         let Some(report) = recorder.report() else {
             return Ok(status);

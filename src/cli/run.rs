@@ -1,31 +1,50 @@
 //! `run`: builds what is missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::annotations::Annotations;
 use super::ci::Step;
 use super::diff::BaselineArguments;
-use super::execution::Execution;
+use super::execution::{Execution, check_images};
 use super::lock_notes::{fill_in_locks, store_configs};
+use super::output::count;
+use super::preflight::{check_out, check_room, check_toolchains};
 use super::recorded::rebuild_words;
 use super::report::{self as views, Wanted};
 use super::session::{Session, new_run_id};
+use super::sources::LockUse;
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::fetch::{Fetcher, Settings};
+use crate::fs;
 use crate::kernel::Architecture;
 use crate::matrix::parse_time;
 use crate::plan::Build;
 use crate::recipe::Toolchains;
-use crate::report::{self, Durations, ManifestReporter, ReportError, Reporter, Summary, Terminal};
+use crate::report::{
+    self, Durations, Expected, JsonLines, ManifestReporter, ReportError, Reporter, STATE_FOLDER,
+    Summary, Terminal,
+};
 use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
+
+/// What standard output has while a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MessageFormat {
+    /// Nothing: messages are on standard error
+    Human,
+    /// The events of the run, a line of JSON each
+    Json,
+}
+
+/// How many files are named that are missing without a network.
+const NAMED_MISSING: usize = 3;
 
 /// Build what is missing of a plan
 #[derive(Debug, Args)]
@@ -35,6 +54,9 @@ pub(super) struct RunArguments {
     /// How many compiles run at once [default: the processors that may be used]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// Refresh all locks before, as `lock` does; a source that is down leaves its lock as it is
+    #[arg(long, conflicts_with = "locked")]
+    refresh: bool,
     /// Directory that receives the artifacts and the manifest
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub(super) out: PathBuf,
@@ -54,7 +76,10 @@ pub(super) struct RunArguments {
     deadline: Option<Duration>,
     /// One line for each artifact, also for those that were there already
     #[arg(long, short)]
-    verbose: bool,
+    pub(super) verbose: bool,
+    /// What standard output has: nothing, or each event of the run as a line of JSON
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    message_format: MessageFormat,
     /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb or csv
     ///
     /// May be given several times. A report that cannot be written changes neither what was built nor the exit code.
@@ -88,6 +113,7 @@ impl RunArguments {
     pub(super) fn of_one(selection: Selection, out: PathBuf, execution: Execution) -> Self {
         Self {
             selection,
+            refresh: false,
             jobs: Some(1),
             out,
             keep_nights: 30,
@@ -96,25 +122,31 @@ impl RunArguments {
             deadline: None,
             verbose: false,
             report: Vec::new(),
+            message_format: MessageFormat::Human,
             baseline: BaselineArguments::default(),
             execution,
         }
     }
 
     /// Runs the command.
-    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+    pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
+        if self.refresh {
+            self.selection.lock_use = LockUse::RefreshAll;
+        }
         let planned = self.plan(context)?;
+        check_out(&planned, &self.out)?;
         // Before the run replaces it, if it is that of the same directory.
         let baseline = self.baseline.read(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
-        let reporters = self.reporters()?;
+        let reporters = self.reporters(context, &planned)?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
         if planned.mirrors.is_offline {
-            for missing in super::bundle::out_of_reach(&parts.fetcher, &planned) {
-                context.notice(&missing);
-            }
+            let missing = super::bundle::out_of_reach(&parts.fetcher, &planned);
+            tell_missing(context, &self.out, &missing)?;
         }
+        check_toolchains(&planned, &parts.toolchains)?;
+        let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let annotations = Arc::new(Annotations::new(&planned));
@@ -129,16 +161,26 @@ impl RunArguments {
             jobs_are_given: self.jobs.is_some(),
             shard: self.selection.shard.map(|shard| shard.to_string()),
             matrices: planned.matrices.clone(),
+            at_least: planned.availability.status(),
             parts,
             reporters,
             receiver,
         };
-        let connect = async || self.execution.connect(context, uses_host).await;
+        let connect = async |missing| {
+            check_room(&planned, missing, &context.cache, &self.out)?;
+            if !self.execution.has_images() {
+                images?;
+                return self.execution.connect(context, uses_host).await;
+            }
+            // Of a cluster it counts first whether there is one.
+            let connected = self.execution.connect(context, uses_host).await?;
+            images.map(|()| connected)
+        };
         let result = session.carry_out(connect)?;
         if !self.selection.locked {
             fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
-        let status = ExitStatus::of(&result);
+        let status = ExitStatus::of(&result).worse(planned.availability.status());
         let compared = self.baseline.path();
         views::write_all(context, &self.report, &self.out, compared);
         Step::of_environment().tell(context, &self.out, compared);
@@ -177,6 +219,26 @@ impl RunArguments {
         })
     }
 
+    /// The same for a question: nothing is made, locked or asked for.
+    pub(super) fn parts_to_read(
+        &self,
+        context: &Context,
+        planned: &Planned,
+    ) -> Result<Parts, CliError> {
+        let store = Arc::new(Store::to_read(&context.cache)?);
+        let (sender, _) = std::sync::mpsc::channel();
+        Ok(Parts {
+            run_id: new_run_id(),
+            host: Architecture::of_host(),
+            fetcher: Fetcher::new(store.clone(), fetch_settings(planned)),
+            store,
+            toolchains: self.execution.known_toolchains(context)?,
+            out: OutFolder::to_read(&self.out),
+            events: Events::new(sender),
+            stop: Arc::new(Stop::default()),
+        })
+    }
+
     pub(super) fn settings(&self, planned: &Planned) -> RunSettings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         RunSettings {
@@ -190,16 +252,29 @@ impl RunArguments {
         }
     }
 
-    fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, CliError> {
+    fn reporters(
+        &self,
+        context: &Context,
+        planned: &Planned,
+    ) -> Result<Vec<Box<dyn Reporter>>, CliError> {
         let manifest = ManifestReporter::create(&self.out).map_err(|error| match error {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;
-        Ok(vec![
-            Box::new(manifest.keeping_nights(usize::from(self.keep_nights))),
-            report::progress(Terminal::stderr(), self.verbose),
-            Box::new(Summary::new(Terminal::stderr(), &self.out)),
-        ])
+        let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(
+            manifest.keeping_nights(usize::from(self.keep_nights)),
+        )];
+        if self.message_format == MessageFormat::Json {
+            reporters.push(Box::new(JsonLines::new(std::io::stdout())));
+        }
+        if !context.is_quiet {
+            let durations = Durations::read(&self.out);
+            let expected = Expected::of(&durations, planned.plan.builds.iter().map(Build::id));
+            let terminal = Terminal::stderr();
+            reporters.push(report::progress(terminal.clone(), self.verbose, expected));
+            reporters.push(Box::new(Summary::new(terminal, &self.out)));
+        }
+        Ok(reporters)
     }
 }
 
@@ -210,8 +285,25 @@ pub(super) fn fetch_settings(planned: &Planned) -> Settings {
     }
 }
 
+/// Says which files are out of reach: the first few, and all of them in a file.
+fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(), CliError> {
+    for line in missing.iter().take(NAMED_MISSING) {
+        context.notice(line);
+    }
+    let path = out.join(STATE_FOLDER).join("missing.txt");
+    if missing.len() > NAMED_MISSING {
+        fs::write(&path, missing.join("\n") + "\n")?;
+        context.notice(&format!(
+            "{} are missing without a network: {} names all",
+            count(missing.len(), "file"),
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
 /// What earlier runs with the same output folder took.
-fn history(out: &std::path::Path, planned: &Planned) -> History {
+fn history(out: &Path, planned: &Planned) -> History {
     let durations = Durations::read(out);
     let mut history = History::default();
     for build in planned.plan.builds.iter().map(Build::id) {

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use jiff::civil::Date;
+use toml::Spanned;
 
-use super::sources::Sources;
+use super::availability::Availability;
+use super::preflight::check_plan;
+use super::sources::{LockUse, MatrixKernels, Sources};
 use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
@@ -16,10 +19,11 @@ use crate::fetch::Mirrors;
 use crate::history::KnownFailures;
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, Selector, TargetEntry};
-use crate::plan::{Expansion, Filter, FilterError, FoundAt, Plan, Shard, expand};
+use crate::plan::{BuildId, Expansion, Filter, FilterError, FoundAt, Plan, Shard, expand};
 
 /// Which builds a command is about.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Selection")]
 pub struct Selection {
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]
@@ -48,6 +52,9 @@ pub struct Selection {
     /// Fail when a lock is missing or stale instead of making it
     #[arg(long)]
     pub locked: bool,
+    /// What is made of locks, where a command says more of it.
+    #[arg(skip)]
+    pub lock_use: LockUse,
 }
 
 /// A plan with everything that a run needs to know of where it came from.
@@ -65,6 +72,10 @@ pub struct Planned {
     pub known_failures: Arc<KnownFailures>,
     /// How many kernels are built though their source, which is not believed, does not name them.
     pub unconfirmed: usize,
+    /// The matrices.
+    pub(super) sources: Sources,
+    /// What could not be asked for kernels, and what is not believed.
+    pub(super) availability: Availability,
 }
 
 impl Selection {
@@ -97,13 +108,29 @@ impl Selection {
             || filters.into_iter().any(|patterns| !patterns.is_empty())
     }
 
+    /// Whether the filters may leave something of the targets that a `[[target]]` names.
+    fn is_about(&self, name: &Pattern) -> bool {
+        self.only.is_empty()
+            && (self.target.is_empty()
+                || !name.is_literal()
+                || self
+                    .target
+                    .iter()
+                    .any(|one| one.matches_name(name.as_str())))
+    }
+
     /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. Warnings and
     /// notices go to standard error.
     /// `image` is the builder image that the command line names.
     pub fn plan(&self, context: &Context, image: Option<&str>) -> Result<Planned, CliError> {
         let sources = Sources::read(&self.files)?;
         let mut configs = BTreeMap::new();
-        let kernels = sources.kernels(context, self.locked, &mut configs)?;
+        let lock_use = if self.locked {
+            LockUse::Locked
+        } else {
+            self.lock_use
+        };
+        let (kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
         let mut first_seen: HashMap<String, Date> = HashMap::new();
         for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
             let known = first_seen.entry(kernel.clone()).or_insert(*day);
@@ -124,11 +151,29 @@ impl Selection {
                 }
             })
             .collect();
+        let wanted: HashSet<&str> = self.only.iter().map(String::as_str).collect();
+        // A question about one build is about the matrices that have its kernel.
+        let is_question = lock_use == LockUse::AsIs && !wanted.is_empty();
+        let has_kernel = |matrix: &Matrix, kernels: &MatrixKernels| {
+            let drivers = || matrix.drivers.iter().map(Spanned::get_ref);
+            let kernels = kernels.entries.iter().flatten();
+            kernels
+                .flat_map(|(kernel, _)| drivers().map(move |one| BuildId::of(&one.version, kernel)))
+                .any(|build| wanted.contains(build.as_str()))
+        };
+        let has_any = sources
+            .matrices
+            .iter()
+            .zip(&kernels)
+            .any(|(matrix, kernels)| has_kernel(matrix, kernels));
         let expansions: Vec<Expansion<'_>> = sources
             .matrices
             .iter()
             .zip(kernels)
             .zip(&locators)
+            .filter(|((matrix, kernels), _)| {
+                !(is_question && has_any) || has_kernel(matrix, kernels)
+            })
             .map(|((matrix, kernels), locator)| Expansion {
                 matrix,
                 kernels: kernels.entries,
@@ -137,7 +182,9 @@ impl Selection {
             })
             .collect();
         let expanded = expand(&expansions, image).map_err(CliError::Diagnostics)?;
-        context.warn(&expanded.warnings);
+        if !is_question {
+            context.warn(&expanded.warnings);
+        }
         let mut plan = expanded.plan;
         for left_out in &mut plan.left_out {
             if left_out.first_seen.is_none() {
@@ -147,11 +194,25 @@ impl Selection {
         }
         plan.first_seen = first_seen;
         if plan.builds.is_empty() {
-            return Err(empty_plan(&expansions, &plan));
+            return Err(if availability.unavailable.is_empty() {
+                empty_plan(&expansions, &plan)
+            } else {
+                availability.error()
+            });
         }
-        self.filter()
-            .apply(&mut plan)
-            .map_err(|error| filter_error(&error))?;
+        availability.warn(context);
+        let left_out = availability.left_out(|name| self.is_about(name));
+        let filtered = self.filter().apply(&mut plan);
+        // What is asked for may well be of a target that could not be asked.
+        if filtered.is_err() && !left_out.is_empty() {
+            return Err(availability.error());
+        }
+        filtered.map_err(|error| filter_error(&error))?;
+        plan.left_out.extend(left_out);
+        let faults = check_plan(&sources, &plan);
+        if !faults.is_empty() {
+            return Err(CliError::Diagnostics(faults));
+        }
         let digest = |matrix: &Matrix| Sha256::of(&matrix.file.text);
         Ok(Planned {
             matrices: sources
@@ -163,7 +224,9 @@ impl Selection {
             configs,
             unconfirmed: count_unconfirmed(&plan, &unconfirmed),
             known_failures: Arc::new(known_failures(&sources.matrices, &plan)),
+            availability,
             plan,
+            sources,
         })
     }
 }

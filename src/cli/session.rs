@@ -49,16 +49,18 @@ pub(super) struct Session<'a> {
     pub(super) is_partial: bool,
     /// The rules whose findings are reported at the end.
     pub(super) findings: Option<Arc<Annotations>>,
+    /// What was known before: the exit code is no better.
+    pub(super) at_least: ExitStatus,
     /// The matrix files and the digests of their contents.
     pub(super) matrices: Vec<(PathBuf, Sha256)>,
 }
 
 impl Session<'_> {
     /// Does the run. `connect` gives the executor, and what the person should know about it; it is asked only when
-    /// something is missing.
+    /// something is missing, and told how many builds that are.
     pub(super) fn carry_out(
         self,
-        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<RunResult, CliError> {
         let runtime = new_runtime()?;
         let Self {
@@ -72,6 +74,7 @@ impl Session<'_> {
             is_partial,
             findings,
             matrices,
+            at_least,
         } = self;
         let (events, stop) = (parts.events.clone(), parts.stop.clone());
         let run_id = parts.run_id.clone();
@@ -82,7 +85,7 @@ impl Session<'_> {
         let executor = if run.missing() == 0 {
             None
         } else {
-            let (executor, more) = runtime.block_on(connect())?;
+            let (executor, more) = runtime.block_on(connect(run.missing()))?;
             notes.extend(more);
             Some(executor)
         };
@@ -146,7 +149,9 @@ impl Session<'_> {
         }
         let exit = result
             .as_ref()
-            .map_or(ExitStatus::Infrastructure.code(), RunResult::exit_code);
+            .map_or(ExitStatus::Infrastructure, ExitStatus::of)
+            .worse(at_least)
+            .code();
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
         for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
             events.send(EventKind::Found(finding));

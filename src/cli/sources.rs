@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use super::refresh::{empty_entries, up_to_date_lock};
+use super::availability::Availability;
+use super::doubts::warn_of_doubts;
+use super::refresh::lock_as_it_is;
+use super::refreshed::{RefreshOptions, empty_entries};
 use super::{CliError, Context};
 use crate::diagnostic::{Diagnostic, SourceFile, nearest};
 use crate::digest::Sha256;
-use crate::discover::lock::{self, ConfigFile, LockedKernel, State};
+use crate::discover::lock::{self, ConfigFile, Lock, LockedKernel, State};
 use crate::discover::{DEFAULT_MIRRORS, expand_inline, overlay};
 use crate::fetch::{MirrorRule, Mirrors};
 use crate::fs;
@@ -24,6 +27,20 @@ use crate::plan::LeftOut;
 pub struct Sources {
     /// The matrices, in the order of the command line.
     pub matrices: Vec<Matrix>,
+}
+
+/// What a command makes of locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockUse {
+    /// It takes them as they are, however stale: nobody is asked, nothing is written.
+    AsIs,
+    /// The same, but a lock that is missing or stale is an error.
+    Locked,
+    /// It makes those that are missing or stale.
+    #[default]
+    RefreshStale,
+    /// It refreshes all of them, as `lock` does.
+    RefreshAll,
 }
 
 /// The kernels of one `[[target]]`, each with the place that names it.
@@ -93,23 +110,59 @@ impl Sources {
         all
     }
 
-    /// The kernels of each `[[target]]` of each matrix.
+    /// The locks of the matrices, as they are to be used, and what could not be asked for them.
+    fn locks(
+        &self,
+        context: &Context,
+        lock_use: LockUse,
+    ) -> Result<(Vec<Lock>, Availability), CliError> {
+        match lock_use {
+            LockUse::Locked => self.up_to_date_locks(context, true),
+            LockUse::RefreshStale => self.up_to_date_locks(context, false),
+            LockUse::AsIs => {
+                let locks: Result<_, _> = self.matrices.iter().map(lock_as_it_is).collect();
+                Ok((locks?, Availability::default()))
+            }
+            LockUse::RefreshAll => {
+                let all = self.refresh_all(context, RefreshOptions::default())?;
+                let mut availability = Availability::default();
+                for refreshed in all {
+                    context.warn(&refreshed.empty);
+                    context.notice(&refreshed.line());
+                    availability.is_doubted |= warn_of_doubts(context, &refreshed);
+                    availability.unavailable.extend(refreshed.unavailable);
+                }
+                let locks: Result<_, _> = self.matrices.iter().map(lock_as_it_is).collect();
+                Ok((locks?, availability))
+            }
+        }
+    }
+
+    /// The kernels of each `[[target]]` of each matrix, and what could not be asked for them.
     pub(super) fn kernels(
         &self,
         context: &Context,
-        is_locked: bool,
+        lock_use: LockUse,
         configs: &mut BTreeMap<Sha256, ConfigFile>,
-    ) -> Result<Vec<MatrixKernels>, CliError> {
+    ) -> Result<(Vec<MatrixKernels>, Availability), CliError> {
         let mut all = Vec::new();
         let mut diagnostics = Vec::new();
-        for matrix in &self.matrices {
+        let (locks, availability) = self.locks(context, lock_use)?;
+        diagnostics.extend(availability.own_faults());
+        for (matrix, lock) in self.matrices.iter().zip(locks) {
             let path = lock::path_of(&matrix.file.path);
-            let mirrors = self.mirrors(context);
-            let lock = up_to_date_lock(context, matrix, mirrors, &path, is_locked)?;
-            if is_locked {
+            if lock_use == LockUse::Locked {
                 let empty = empty_entries(matrix, &lock).into_iter();
-                diagnostics.extend(empty.map(Diagnostic::as_error));
+                diagnostics.extend(empty.map(|(_, warning)| warning.as_error()));
             }
+            let is_unavailable = |label: &str| {
+                let mut unavailable = availability.unavailable.iter();
+                unavailable.any(|one| one.lock == path && one.label == label)
+            };
+            let unavailable: Vec<&str> = discovered_entries(matrix)
+                .map(|entry| entry.label.as_str())
+                .filter(|label| is_unavailable(label))
+                .collect();
             for digest in lock
                 .kernels
                 .iter()
@@ -126,7 +179,11 @@ impl Sources {
                     gone.push(left_out(locked, since, &place));
                     continue;
                 }
-                if let State::Unconfirmed(_) = locked.state {
+                let is_unavailable = unavailable.contains(&&*locked.label);
+                if is_unavailable && !takes(matrix, locked) {
+                    continue;
+                }
+                if matches!(locked.state, State::Unconfirmed(_)) || is_unavailable {
                     unconfirmed.push(Arc::clone(&locked.kernel));
                 }
                 first_seen.insert(locked.kernel.identity_text(), locked.first_seen);
@@ -165,11 +222,18 @@ impl Sources {
             });
         }
         if diagnostics.is_empty() {
-            Ok(all)
+            Ok((all, availability))
         } else {
             Err(CliError::Diagnostics(diagnostics))
         }
     }
+}
+
+/// Whether the matrix still asks for a kernel of a lock that could not be refreshed.
+fn takes(matrix: &Matrix, locked: &LockedKernel) -> bool {
+    let mut entries = matrix.targets.iter();
+    let entry = entries.find(|entry| *entry.label == *locked.label);
+    entry.is_some_and(|entry| entry.asks_for(&locked.kernel, locked.first_seen))
 }
 
 /// A help line with the matrix whose name is nearest to one that does not exist.

@@ -62,6 +62,26 @@ impl DiscoverError {
         }
     }
 
+    /// Whether the matrix or a file beside it is at fault, whatever servers say.
+    pub fn is_own_fault(&self) -> bool {
+        match self {
+            Self::At { error, .. } => error.is_own_fault(),
+            // A list of a server may be broken tonight.
+            Self::Format { name, .. } => !name.contains("://"),
+            Self::Mirror(_) | Self::Fetch { .. } => false,
+            Self::File(_) | Self::Files(_) | Self::Unsupported { .. } => true,
+        }
+    }
+
+    /// What was tried of a list that no server gave.
+    pub(super) fn fetch_error(&self) -> Option<&FetchError> {
+        match self {
+            Self::At { error, .. } => error.fetch_error(),
+            Self::Fetch { cause } => Some(cause),
+            _ => None,
+        }
+    }
+
     /// The error with its place in the matrix; one that has a place keeps it.
     pub(super) fn at(self, span: Range<usize>) -> Self {
         match self {

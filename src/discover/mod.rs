@@ -107,17 +107,34 @@ pub async fn discover(
     entry: &TargetEntry,
     context: Context<'_>,
 ) -> Result<Discovered, DiscoverError> {
+    let (discovered, failures) = discover_each(entry, context).await;
+    match failures.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(discovered),
+    }
+}
+
+/// The same, where each source stands for itself: what those gave that gave something, and why the others did not.
+pub async fn discover_each(
+    entry: &TargetEntry,
+    context: Context<'_>,
+) -> (Discovered, Vec<DiscoverError>) {
     let mut discovered = Discovered::default();
     let mut kernels = Vec::new();
+    let mut failures = Vec::new();
     for source in &entry.kernels.get_ref().sources {
-        let listed = ask(entry, source, context).await?;
-        discovered.notices.extend(listed.notices);
-        discovered.skipped.extend(listed.skipped);
-        discovered.configs.extend(listed.configs);
-        kernels.push(listed.found.into_iter().map(|one| one.kernel).collect());
+        match ask(entry, source, context).await {
+            Ok(listed) => {
+                discovered.notices.extend(listed.notices);
+                discovered.skipped.extend(listed.skipped);
+                discovered.configs.extend(listed.configs);
+                kernels.push(listed.found.into_iter().map(|one| one.kernel).collect());
+            }
+            Err(error) => failures.push(error),
+        }
     }
     discovered.kernels = overlay(kernels);
-    Ok(discovered)
+    (discovered, failures)
 }
 
 /// Asks one source, and takes what its selection takes.
@@ -184,10 +201,22 @@ async fn crawler_list(
     context: Context<'_>,
 ) -> Result<(Arc<Listed>, Listed), DiscoverError> {
     let list = place.get_ref();
+    // Several entries may ask for it at once.
+    let turn = context.lists.turn(architecture, list);
+    let _turn = turn.lock().await;
     if let Some(known) = context.lists.find(architecture, list) {
         return Ok((known, Listed::default()));
     }
-    let text = read_place(place, context).await?;
+    if let Some(cause) = context.lists.failed(architecture, list) {
+        return Err(DiscoverError::Fetch { cause }.at(place.span()));
+    }
+    let text = match read_place(place, context).await {
+        Ok(text) => text,
+        Err(error) => {
+            context.lists.fail(architecture, list, &error);
+            return Err(error);
+        }
+    };
     let read = crawler::read(&list.written, &text, architecture, context.known);
     let mut read = read.map_err(|error| error.at(place.span()))?;
     let said = Listed {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Listed;
+use super::{DiscoverError, Listed};
+use crate::fetch::FetchError;
 use crate::kernel::Architecture;
 use crate::matrix::{ListPlace, SourceKind, TargetEntry};
 
@@ -15,6 +16,9 @@ pub struct SharedLists {
     /// The lists that are still to be asked for, with how often.
     wanted: Mutex<HashMap<Name, usize>>,
     read: Mutex<HashMap<Name, Arc<Listed>>>,
+    /// Those that no server gave: the next who asks hears the same.
+    failed: Mutex<HashMap<Name, FetchError>>,
+    turns: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl SharedLists {
@@ -37,7 +41,7 @@ impl SharedLists {
         }
         Self {
             wanted: Mutex::new(wanted),
-            read: Mutex::default(),
+            ..Self::default()
         }
     }
 
@@ -53,6 +57,39 @@ impl SharedLists {
             read.remove(&name)
         } else {
             read.get(&name).map(Arc::clone)
+        }
+    }
+
+    /// Held by the one who asks for a list.
+    pub(super) fn turn(
+        &self,
+        architecture: Architecture,
+        place: &ListPlace,
+    ) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(name(architecture, place)).or_default())
+    }
+
+    /// Why no server gave the list.
+    pub(super) fn failed(
+        &self,
+        architecture: Architecture,
+        place: &ListPlace,
+    ) -> Option<FetchError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get(&name(architecture, place)).cloned()
+    }
+
+    /// Notes why.
+    pub(super) fn fail(
+        &self,
+        architecture: Architecture,
+        place: &ListPlace,
+        error: &DiscoverError,
+    ) {
+        if let Some(cause) = error.fetch_error() {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.insert(name(architecture, place), cause.clone());
         }
     }
 

@@ -14,7 +14,9 @@ use crate::driver::{
     Artifact, DEFAULT_NAME, Driver, DriverLocation, check_device_name, check_module_name, url_of,
 };
 use crate::image::GccVersion;
-use crate::kernel::{Architecture, Kernel, Package, TargetId};
+use crate::kernel::{
+    Architecture, Kernel, KernelRelease, KernelVersion, Package, ParseKernelError, TargetId,
+};
 use crate::plan::supports;
 use crate::target;
 
@@ -269,6 +271,21 @@ pub(super) fn named_kernel(
             &format!("it may not be empty for target {target}"),
         );
     }
+    let version = match (version, &release) {
+        (None, Some(release)) if is_to_be_built && needs_version(&target, &urls) && !is_emptied => {
+            let own = version_of_this_machine(release);
+            if own.is_none() {
+                let fault = Diagnostic::error(format!(
+                    "target {target} needs the kernel's version: `kernelversion` is missing"
+                ));
+                let help = "the addresses of its packages are made of it: give the number after `#` in `uname -v` of such a \
+                    machine, as in --kernelversion 45";
+                reader.faults.push(fault.help(help));
+            }
+            own
+        }
+        (version, _) => version,
+    };
     let needs_config = is_to_be_built
         && target::find(&target).is_some_and(target::Target::needs_config)
         && !urls.iter().any(|url| target::is_header_package(url));
@@ -290,6 +307,24 @@ pub(super) fn named_kernel(
         upstream: None,
         source: "driverkit".into(),
     })
+}
+
+/// Whether the packages of a kernel cannot be named without its version.
+fn needs_version(target: &TargetId, urls: &[String]) -> bool {
+    target.as_str().starts_with("ubuntu") && urls.is_empty()
+}
+
+/// The version of the kernel that runs here, if it is of this release.
+fn version_of_this_machine(release: &KernelRelease) -> Option<KernelVersion> {
+    let uname = rustix::system::uname();
+    if uname.release().to_str().ok()? != release.as_str() {
+        return None;
+    }
+    match uname.version().to_str().ok()?.parse::<KernelVersion>() {
+        Ok(version) => Some(version),
+        Err(ParseKernelError::Version { meant, .. }) => meant?.parse().ok(),
+        Err(_) => None,
+    }
 }
 
 fn target_id(reader: &mut Reader<'_>) -> Option<TargetId> {

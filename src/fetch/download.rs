@@ -1,5 +1,6 @@
 //! One file from one server: tries again what may pass, continues what broke off.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use super::activity::Underway;
 use super::body::Body;
 use super::host::Host;
 use super::record::Validators;
@@ -53,8 +55,11 @@ impl Server<'_> {
             is_pieced: false,
             is_unchanged: false,
         };
+        let underway = settings.activity.begin(url, settings.retries + 1);
         loop {
-            let answer = match self.attempt(url, body, known, &mut complete).await {
+            underway.ask();
+            let attempt = self.attempt(url, body, known, &mut complete, &underway);
+            let answer = match attempt.await {
                 Ok(()) => return Ok(complete),
                 Err(answer) => answer,
             };
@@ -69,6 +74,7 @@ impl Server<'_> {
                         && !self.host.is_away(settings) =>
                 {
                     tracing::debug!(url = shown(url), %answer, "tried again");
+                    underway.wait(&answer, delay.max(asked));
                     sleep(delay.max(asked)).await;
                 }
                 _ => return Err(answer),
@@ -100,6 +106,7 @@ impl Server<'_> {
         body: &mut Body,
         known: Option<&Validators>,
         complete: &mut Complete,
+        underway: &Underway,
     ) -> Result<(), Answer> {
         // The semaphore is never closed.
         let _permit = self.host.connections.acquire().await.ok();
@@ -164,7 +171,7 @@ impl Server<'_> {
             }
         }
         let is_length_known = response.content_length().is_some();
-        self.receive(&mut response, body).await?;
+        self.receive(&mut response, body, underway).await?;
         match body.wanted().size_bytes {
             // A body that ends with its connection may have ended too early.
             Some(expected) if body.received_bytes() < expected && !is_length_known => {
@@ -177,7 +184,12 @@ impl Server<'_> {
         }
     }
 
-    async fn receive(&self, response: &mut Response, body: &mut Body) -> Result<(), Answer> {
+    async fn receive(
+        &self,
+        response: &mut Response,
+        body: &mut Body,
+        underway: &Underway,
+    ) -> Result<(), Answer> {
         let stall_timeout = self.settings.stall_timeout;
         let (mut window_start, mut window_bytes) = (Instant::now(), 0);
         loop {
@@ -192,6 +204,7 @@ impl Server<'_> {
                 return Ok(());
             };
             body.write(&chunk)?;
+            underway.receive(chunk.len() as u64);
             window_bytes += chunk.len() as u64;
             if window_start.elapsed() >= stall_timeout {
                 if window_bytes < self.settings.stall_bytes {
@@ -267,6 +280,9 @@ fn causes(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
+        if let Some(words) = plain_words(error) {
+            return words;
+        }
         let text = error.to_string();
         cause = error.source();
         // Which part of the client failed is for its authors; what it met comes behind.
@@ -279,6 +295,26 @@ fn causes(error: &reqwest::Error) -> String {
     } else {
         texts.join(": ")
     }
+}
+
+/// What happened to a connection, without the words of the client and of the kernel.
+fn plain_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if error.to_string().starts_with("dns error") {
+        return Some("its name cannot be resolved".to_owned());
+    }
+    let words = match error.downcast_ref::<std::io::Error>()?.kind() {
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            "it closed the connection"
+        }
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            "no route to it"
+        }
+        ErrorKind::TimedOut => "no answer in time",
+        ErrorKind::UnexpectedEof => "the connection ended too early",
+        _ => return None,
+    };
+    Some(words.to_owned())
 }
 
 fn shown(url: &Url) -> String {

@@ -13,7 +13,7 @@ use super::download::Server;
 use super::host::Hosts;
 use super::record::{Record, Validators};
 use super::refuse::Refusal;
-use super::{Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
+use super::{Activity, Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
 use crate::store::Store;
 
@@ -85,6 +85,16 @@ impl Fetcher {
     /// Whether nothing but the store and named mirrors may be asked.
     pub fn is_offline(&self) -> bool {
         self.settings.mirrors.is_offline
+    }
+
+    /// Whether servers were asked, and none of them has answered anything.
+    pub fn has_no_network(&self) -> bool {
+        self.hosts.is_none_reached()
+    }
+
+    /// What is being asked.
+    pub fn activity(&self) -> &Activity {
+        &self.settings.activity
     }
 
     /// The proxy of all connections.

@@ -1,6 +1,7 @@
 //! What all requests to one server share: the bound on their connections, and what is known of its being away.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -28,11 +29,22 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// Whether servers were asked, and none of them has answered anything: there is no network.
+    pub(super) fn is_none_reached(&self) -> bool {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = hosts.values();
+        let is_silent = |host: &Arc<Host>| !host.was_reached.load(Ordering::Relaxed);
+        hosts.len() > 0 && hosts.all(is_silent)
+    }
+}
+
 /// One server.
 pub(super) struct Host {
     /// Bounds the connections to it.
     pub(super) connections: Semaphore,
     outage: Mutex<Option<Outage>>,
+    was_reached: AtomicBool,
 }
 
 /// A server that no request has reached since.
@@ -47,6 +59,7 @@ impl Host {
         Self {
             connections: Semaphore::new(connections.max(1)),
             outage: Mutex::default(),
+            was_reached: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +86,7 @@ impl Host {
 
     /// Notes that it answered something, whatever it was.
     pub(super) fn has_answered(&self) {
+        self.was_reached.store(true, Ordering::Relaxed);
         *self.outage() = None;
     }
 

@@ -7,6 +7,7 @@
 //! Nothing here knows what is in a file beyond its first bytes, and nothing here asks a server for what the store
 //! holds already.
 
+mod activity;
 mod address;
 mod body;
 mod bundle;
@@ -25,6 +26,7 @@ mod renew;
 mod settings;
 mod single_flight;
 
+pub use activity::{Activity, Asking};
 pub use bundle::{BundleError, BundleSize, import};
 pub use content::ContentKind;
 pub use error::{Answer, FetchError, Tried};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Mirrors;
+use super::{Activity, Mirrors};
 
 /// How downloads are done.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub limit_bytes: u64,
     /// The most connections to one host at a time.
     pub connections_per_host: usize,
+    /// Where is noted what is being asked.
+    pub activity: Activity,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             outage_pause: Duration::from_secs(30),
             limit_bytes: 2 << 30,
             connections_per_host: 6,
+            activity: Activity::default(),
         }
     }
 }

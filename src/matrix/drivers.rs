@@ -1,10 +1,11 @@
 //! The drivers of a matrix: `drivers` and `[driver.*]`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
+use toml::de::DeValue;
 
 use super::Pattern;
 use super::section::{Reader, Section};
@@ -15,13 +16,17 @@ use crate::driver::{
     default_url, url_of,
 };
 
-/// The drivers of the file, with what `[driver.*]` says of them.
+/// The drivers of the file, with what `[driver.*]` says of them, and where it says what their sources are.
 pub(super) fn read_drivers(
     reader: &mut Reader,
     section: &mut Section<'_>,
     versions: Vec<Spanned<DriverVersion>>,
-) -> Vec<Spanned<Arc<Driver>>> {
+) -> (
+    Vec<Spanned<Arc<Driver>>>,
+    BTreeMap<DriverVersion, Range<usize>>,
+) {
     let mut described: HashMap<String, Driver> = HashMap::new();
+    let mut places = BTreeMap::new();
     if let Some(value) = section.value("driver")
         && let Some(table) = Section::of_value(reader, "driver", "[driver]", value)
     {
@@ -43,11 +48,16 @@ pub(super) fn read_drivers(
             let title = format!("[driver.\"{name}\"]");
             if let Some(table) = Section::of_value(reader, name, title, value) {
                 let driver = read_driver(reader, table, version.get_ref());
+                if let DeValue::Table(table) = value.get_ref()
+                    && let Some(source) = table.get("source")
+                {
+                    places.insert(version.get_ref().clone(), source.span());
+                }
                 described.insert(name.clone(), driver);
             }
         }
     }
-    versions
+    let drivers = versions
         .into_iter()
         .map(|version| {
             let span = version.span();
@@ -57,7 +67,8 @@ pub(super) fn read_drivers(
                 .unwrap_or_else(|| default_driver(version));
             Spanned::new(span, Arc::new(driver))
         })
-        .collect()
+        .collect();
+    (drivers, places)
 }
 
 fn default_driver(version: DriverVersion) -> Driver {

@@ -3,6 +3,7 @@
 //! In: the text of a TOML file. Out: a [`Matrix`] whose names, versions and patterns are checked, or every error of
 //! the file at once, each with its place. Nothing here opens a connection or expands the grid.
 
+mod bracket;
 mod drivers;
 mod index;
 mod pattern;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::bracket::unclosed;
 use super::drivers::{check_driver_patterns, read_drivers};
 use super::rules::{read_exclude, read_known_failure, read_lock, read_mirrors, read_override};
 use super::section::{Reader, Section};
@@ -54,6 +55,18 @@ fn syntax_errors(
     mut errors: Vec<toml::de::Error>,
 ) -> Vec<Diagnostic> {
     errors.sort_by_key(|error| error.span().unwrap_or_default().start);
+    // Whatever comes after it is no fault of its own.
+    if errors.iter().any(|error| error.message().contains("array"))
+        && let Some(start) = unclosed(&file.text)
+    {
+        let place = Place {
+            file: Arc::clone(file),
+            span: start..start + 1,
+        };
+        let error =
+            Diagnostic::error("not TOML: this array is not closed").at(place, "opened here");
+        return vec![error.help("write `]` after its last element")];
+    }
     let mut diagnostics = Vec::new();
     let mut last_line = 0;
     for error in errors {
@@ -142,7 +155,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
             .unwrap_or_default(),
         None => Settings::default(),
     };
-    let drivers = read_drivers(reader, &mut section, drivers);
+    let (drivers, driver_sources) = read_drivers(reader, &mut section, drivers);
     let mut labels = HashMap::new();
     let targets = tables(
         reader,
@@ -190,6 +203,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
     Matrix {
         file: Arc::clone(&reader.file),
         drivers,
+        driver_sources,
         architectures,
         artifacts,
         defaults,

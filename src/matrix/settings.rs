@@ -1,6 +1,9 @@
 //! Settings of builds: `[defaults]`, and the same keys in `[[target]]` and `[[override]]`.
 
+use std::ops::Range;
 use std::time::Duration;
+
+use toml::Spanned;
 
 use super::section::{Reader, Section};
 
@@ -25,8 +28,12 @@ pub struct Settings {
     pub retries: Option<u32>,
     /// The compiler version: `12`.
     pub gcc: Option<String>,
+    /// Where it is written.
+    pub gcc_span: Option<Range<usize>>,
     /// The builder image.
     pub image: Option<String>,
+    /// Where it is written.
+    pub image_span: Option<Range<usize>>,
 }
 
 impl Settings {
@@ -61,12 +68,14 @@ impl Settings {
             ),
             processes: section.number(reader, "processes", 1..=4_194_304),
             retries: section.number(reader, "retries", 0..=100),
+            gcc_span: section.value("gcc").map(Spanned::span),
             gcc: section.parsed(
                 reader,
                 "gcc",
                 "a compiler version such as \"12\"",
                 parse_gcc,
             ),
+            image_span: section.value("image").map(Spanned::span),
             image: section.parsed(reader, "image", "an image name", parse_image),
         }
     }

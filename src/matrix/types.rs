@@ -1,5 +1,7 @@
 //! What a matrix file says, checked.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use toml::Spanned;
 
 use super::{KernelSources, Pattern, Selector, Settings, Source};
 use crate::diagnostic::{Place, SourceFile};
-use crate::driver::{Artifact, Driver};
+use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::failure::FailureClass;
 use crate::kernel::{Architecture, Kernel};
 
@@ -20,6 +22,8 @@ pub struct Matrix {
     pub file: Arc<SourceFile>,
     /// The drivers, in the order of the file, each with the place of its version.
     pub drivers: Vec<Spanned<Arc<Driver>>>,
+    /// Where the sources of those drivers are written that `[driver.*]` describes.
+    pub driver_sources: BTreeMap<DriverVersion, Range<usize>>,
     /// The architectures, sorted.
     pub architectures: Vec<Architecture>,
     /// The artifacts, sorted.

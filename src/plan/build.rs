@@ -164,7 +164,7 @@ pub struct LeftOut {
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`, `unknown target`,
-    /// `no kernel package`.
+    /// `no kernel package`, `source unavailable`.
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,
@@ -174,6 +174,23 @@ pub struct LeftOut {
     /// The day on which the kernel was first seen, where a lock says it.
     #[serde(default)]
     pub first_seen: Option<Date>,
+}
+
+impl LeftOut {
+    /// The rule of targets whose source could not be asked and of which no lock names a kernel.
+    pub const SOURCE_UNAVAILABLE: &str = "source unavailable";
+    /// The release of the kernel that stands for all kernels of such a target.
+    pub const UNKNOWN_RELEASE: &str = "0-unknown";
+
+    /// What was left out, for a person: the kernel, or the target where no kernel of it is known.
+    pub fn subject(&self) -> String {
+        let kernel = &*self.kernel;
+        if &*self.rule == Self::SOURCE_UNAVAILABLE {
+            format!("all of {} {}", kernel.target, kernel.architecture)
+        } else {
+            kernel.to_string()
+        }
+    }
 }
 
 /// A kernel and a driver version of which the support floors leave nothing to build, or the matrix asks for nothing.

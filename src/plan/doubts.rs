@@ -106,7 +106,7 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
     if let Err(problem) = target.tree_kind(kernel) {
         return Some(problem.to_string());
     }
-    if target.needs_config() && kernel.config_sha256.is_none() && !names_folder(kernel) {
+    if lacks_configuration(kernel) {
         return Some(
             "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
                 .to_owned(),
@@ -120,6 +120,13 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
         .header_packages(kernel, Architecture::of_host())
         .err()
         .map(|error| error.to_string())
+}
+
+/// True if a kernel's tree is made of a kernel source whose configuration nobody knows.
+pub fn lacks_configuration(kernel: &Kernel) -> bool {
+    kernel.config_sha256.is_none()
+        && target::rules_of(kernel).is_some_and(|rules| rules.needs_config())
+        && !names_folder(kernel)
 }
 
 /// True if a kernel's only package is a directory, which is a build tree whatever its target is.

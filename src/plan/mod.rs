@@ -13,6 +13,7 @@ mod merge;
 mod names;
 
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
+pub use doubts::lacks_configuration;
 pub use expand::{Expanded, Expansion, FoundAt, expand};
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
 pub use floor::supports;

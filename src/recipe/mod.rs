@@ -2,6 +2,7 @@
 //! part owns what it remembers and does its steps by the [`engine`](crate::engine).
 
 pub(crate) mod artifacts;
+mod builder_images;
 pub(crate) mod checks;
 pub(crate) mod downloads;
 pub(crate) mod driver;
@@ -9,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod kernel;
 pub(crate) mod toolchain;
 
+pub use builder_images::{BuilderImages, Refusal};
 pub use driver::renew_sources;
 pub use kernel::packages::was_unpacked;
-pub use toolchain::{BuilderImages, Toolchains};
+pub use toolchain::Toolchains;

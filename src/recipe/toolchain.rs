@@ -1,9 +1,8 @@
 //! Which builder image and compiler a build gets, and why.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::builder_images::{BuilderImages, Refusal};
 use crate::digest::Sha256;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
@@ -11,7 +10,7 @@ use crate::event::ToolchainReport;
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
-use crate::image::{self, BuiltImage, Catalogue, ForeignImages, GccVersion, Maker, Offer, Wanted};
+use crate::image::{self, BuiltImage, GccVersion, Maker, Offer, Wanted};
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::Compilers;
@@ -36,105 +35,6 @@ pub enum Toolchains {
         /// The gcc versions that are there, for each kernel architecture.
         compilers: Vec<(Architecture, GccVersion)>,
     },
-}
-
-/// The builder images that may be used.
-#[derive(Debug)]
-pub struct BuilderImages {
-    /// Those that are described here.
-    catalogue: Catalogue,
-    /// What is known of those of them that are built, by name: read once for the whole run. A record that cannot be
-    /// read stands with the reason.
-    built: BTreeMap<String, Result<BuiltImage, String>>,
-    /// What all images offer, in the order of priority.
-    offers: Vec<Offer>,
-    /// The image that is used for everything, where one is named.
-    named: Option<String>,
-    /// What is known of the images of others.
-    foreign: ForeignImages,
-}
-
-impl BuilderImages {
-    /// The images of `catalogue`, whose archives and records are in `folder`, and those of others.
-    pub fn new(
-        catalogue: Catalogue,
-        folder: &Path,
-        offers: Vec<Offer>,
-        named: Option<String>,
-        foreign: ForeignImages,
-    ) -> Self {
-        let load = |name: &String| {
-            let built = BuiltImage::load(folder, name).map_err(|error| error.to_string());
-            Some((name.clone(), built.transpose()?))
-        };
-        let names = catalogue.images().iter().map(|image| &image.name);
-        Self {
-            built: names.filter_map(load).collect(),
-            catalogue,
-            offers,
-            named,
-            foreign,
-        }
-    }
-
-    /// Counts images as built whose archives are not on this machine: the executor has them.
-    #[must_use]
-    pub fn with_images_elsewhere(mut self, folder: &Path) -> Self {
-        for image in self.catalogue.images() {
-            if let Ok(Some(record)) = BuiltImage::load_record(folder, &image.name) {
-                self.built.insert(image.name.clone(), Ok(record));
-            }
-        }
-        self
-    }
-
-    /// The image that the command line or the matrix names for a build.
-    fn named<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
-        let name = self.named.as_ref().or(build.settings.image.as_ref());
-        name.map(String::as_str)
-    }
-
-    /// What is offered of an image by its name, where no compiler of it is asked for.
-    fn offer_of(&self, name: &str, host: Architecture) -> Offer {
-        let own = self.catalogue.get(name).map(Offer::of_description);
-        own.and_then(|mut offers| offers.next())
-            .unwrap_or_else(|| Offer {
-                image: name.to_owned(),
-                target: None,
-                host,
-                architecture: host,
-                gcc: GccVersion::default(),
-                maker: Maker::Driverkit,
-            })
-    }
-
-    /// The offer for a build: of the image that the command line or the matrix names, else of all images.
-    fn choose(&self, build: &Build, wanted: &Wanted<'_>) -> Result<(Offer, String), String> {
-        let Some(name) = self.named(build) else {
-            let (offer, reason) =
-                image::choose(&self.offers, wanted).map_err(|error| error.to_string())?;
-            return Ok((offer.clone(), reason.to_string()));
-        };
-        if let Some(own) = self.catalogue.get(name) {
-            let offers: Vec<Offer> = Offer::of_description(own).collect();
-            let (offer, reason) =
-                image::choose(&offers, wanted).map_err(|error| format!("{name}: {error}"))?;
-            return Ok((offer.clone(), reason.to_string()));
-        }
-        // As driverkit does: the wanted compiler must be in it.
-        let foreign = Offer {
-            image: name.to_owned(),
-            target: None,
-            host: wanted.host,
-            architecture: wanted.host,
-            gcc: wanted.gcc.with_three_numbers(),
-            maker: Maker::Driverkit,
-        };
-        let (offer, _) = image::choose([&foreign], wanted).map_err(|error| {
-            format!("image {name} is not described in images/, and other images compile for their own architecture only: {error}")
-        })?;
-        Ok((offer.clone(), "in the image that is named".to_owned()))
-    }
 }
 
 /// Chooses toolchains for builds.
@@ -327,6 +227,52 @@ impl ToolchainChooser {
 }
 
 impl Toolchains {
+    /// Why no toolchain will be found for a build whose matrix or command line demands a compiler or an image: what is
+    /// known before anything is downloaded.
+    pub fn refuses(&self, build: &Build) -> Option<Refusal> {
+        let settings = &build.settings;
+        let host = Architecture::of_host();
+        let is_demanded = settings.gcc.is_some();
+        let images = match self {
+            Self::Images(images) => Some(images),
+            Self::Host { .. } => None,
+        };
+        let named = images.and_then(|images| images.named(build));
+        if !is_demanded && named.is_none() {
+            return None;
+        }
+        let refusal = |message: String| Refusal {
+            message,
+            help: None,
+        };
+        if is_demanded {
+            let (gcc_wanted, _) = wanted_gcc(build, None);
+            let version: GccVersion = gcc_wanted.parse().ok()?;
+            let wanted = Wanted {
+                gcc: &version,
+                is_demanded,
+                target: &build.kernel.target,
+                architecture: build.kernel.architecture,
+                host,
+            };
+            let chosen = match self {
+                Self::Images(images) => images.choose(build, &wanted).map(|(offer, _)| offer),
+                Self::Host { compilers, .. } => of_host(compilers, &wanted).map(|(offer, _)| offer),
+            };
+            match chosen {
+                Err(message) => return Some(refusal(message)),
+                Ok(offer) => {
+                    if let (Some(images), Maker::Own { name, .. }) = (images, &offer.maker) {
+                        return images.not_built(name);
+                    }
+                }
+            }
+        }
+        let images = images?;
+        let own = images.catalogue.get(named?)?;
+        images.not_built(&own.name)
+    }
+
     fn built(&self) -> impl Iterator<Item = &BuiltImage> {
         let images = match self {
             Self::Images(images) => Some(images),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::progress::failure_text;
+use super::text::failure_text;
 use super::{BuildRecord, read_log};
 use crate::driver::Artifact;
 use crate::event::ArtifactReport;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::progress::failure_text;
 use super::signature::{BuildNames, signature};
+use super::text::failure_text;
 use crate::event::BuildReport;
 use crate::failure::{FailureClass, Phase};
 use crate::plan::BuildId;

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::progress::{build_lines, event_lines};
+use super::alike::Alike;
+use super::progress::{build_lines, event_lines, shows_build, shows_event};
 use super::tally::Tally;
 use super::text::{count, duration, shorten};
-use super::{ReportError, Reporter, Terminal};
+use super::{Expected, ReportError, Reporter, Terminal};
 use crate::event::{Event, EventKind};
 
 /// How many running builds have a line.
@@ -26,6 +27,7 @@ pub struct LiveProgress {
     tally: Tally,
     bar: ProgressBar,
     lines: Vec<ProgressBar>,
+    alike: Alike,
     is_running: bool,
 }
 
@@ -38,14 +40,22 @@ impl LiveProgress {
             tally: Tally::default(),
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             lines: Vec::new(),
+            alike: Alike::default(),
             is_running: false,
         }
+    }
+
+    /// Knows how long the builds took earlier.
+    #[must_use]
+    pub fn expecting(mut self, expected: Expected) -> Self {
+        self.tally = Tally::new(expected);
+        self
     }
 
     fn start(&mut self) {
         let total = self.tally.builds as u64;
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        bar.set_style(style("[{bar:30}] {pos}/{len} {wide_msg}").progress_chars("=> "));
+        bar.set_style(style("[{bar:30}] {pos}/{len} builds {wide_msg}").progress_chars("=> "));
         self.bar = self.terminal.bars().add(bar);
         self.is_running = true;
     }
@@ -57,9 +67,9 @@ impl LiveProgress {
             .iter()
             .take(LINES)
             .map(|(build, state)| {
-                let phase = state.phase.map_or("waiting", |phase| phase.as_str());
-                let time = duration(elapsed.saturating_sub(state.since));
-                format!("  {phase:<9} {time:>7}  {}", shorten(build, NAME_WIDTH))
+                let word = state.word();
+                let time = duration(elapsed.saturating_sub(state.phase_since));
+                format!("  {word:<9} {time:>7}  {}", shorten(build, NAME_WIDTH))
             })
             .collect();
         if running.len() > LINES {
@@ -89,6 +99,13 @@ impl LiveProgress {
     }
 
     fn stop(&mut self) {
+        if self.is_running
+            && let hidden @ 1.. = self.alike.take_hidden()
+        {
+            let hidden = count(hidden);
+            self.terminal
+                .print(&format!("{hidden} more lines like those above"));
+        }
         self.is_running = false;
         for line in self.lines.drain(..) {
             line.finish_and_clear();
@@ -102,7 +119,9 @@ impl Reporter for LiveProgress {
         self.tally.apply(event);
         let style = self.terminal.style();
         for line in event_lines(event, style) {
-            self.terminal.print(&line);
+            if self.is_verbose || shows_event(&mut self.alike, event) {
+                self.terminal.print(&line);
+            }
         }
         match &event.kind {
             EventKind::RunStarted(_) => self.start(),
@@ -111,7 +130,8 @@ impl Reporter for LiveProgress {
                     .artifacts
                     .iter()
                     .any(|artifact| artifact.failure.is_some());
-                if self.is_verbose || (has_failed && !Tally::is_quiet(report)) {
+                let shows = has_failed && !Tally::is_quiet(report);
+                if self.is_verbose || (shows && shows_build(&mut self.alike, report)) {
                     for line in build_lines(report, style) {
                         self.terminal.print(&line);
                     }

@@ -15,10 +15,12 @@
 //! No driver version starts with a dot, so the folders for the program's own use can never be taken for one.
 //! `docs/manifest.md` describes the files for those who read them.
 
+mod alike;
 mod csv;
 mod differences;
 mod durations;
 mod excerpt;
+mod expected;
 mod fan_out;
 mod follow;
 mod groups;
@@ -30,6 +32,7 @@ mod progress;
 mod signature;
 mod single;
 mod status;
+mod stream;
 mod summary;
 mod tally;
 mod terminal;
@@ -45,6 +48,7 @@ pub use csv::{COLUMNS, write_csv};
 pub use differences::{Difference, DifferenceKind, differences};
 pub use durations::Durations;
 pub use excerpt::{log_files, log_text};
+pub use expected::Expected;
 pub use fan_out::spawn;
 pub use follow::{FollowError, Followed, follow_log};
 pub use journal::{JournalEnd, JournalError, read_journal};
@@ -59,6 +63,7 @@ pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature};
 pub use single::{Detail, SingleProgress};
 pub use status::{RunState, RunStatus, RunningBuild, draw_status, run_status};
+pub use stream::JsonLines;
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};
 

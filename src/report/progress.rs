@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::alike::{Alike, kind_of_build, kind_of_failure};
 use super::tally::{Tally, worked};
-use super::text::{count, counted, duration, shorten};
-use super::{LiveProgress, ReportError, Reporter, Style, Terminal, clean};
+use super::text::{count, counted, duration, failure_text};
+use super::{Expected, LiveProgress, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind, NO_EXECUTOR};
-use crate::failure::{Failure, Status};
+use crate::failure::Status;
 
 /// How long nothing may be said while builds are running.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -16,12 +17,15 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// How long counted builds may go untold.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// Each of these lines doubles the wait for the next one, up to this.
+const LONGEST_QUIET: Duration = Duration::from_mins(5);
+
 /// The display that suits the terminal: redrawn in place, or plain lines.
-pub fn progress(terminal: Terminal, is_verbose: bool) -> Box<dyn Reporter> {
+pub fn progress(terminal: Terminal, is_verbose: bool, expected: Expected) -> Box<dyn Reporter> {
     if terminal.style().is_live {
-        Box::new(LiveProgress::new(terminal, is_verbose))
+        Box::new(LiveProgress::new(terminal, is_verbose).expecting(expected))
     } else {
-        Box::new(PlainProgress::new(terminal, is_verbose))
+        Box::new(PlainProgress::new(terminal, is_verbose).expecting(expected))
     }
 }
 
@@ -32,6 +36,10 @@ pub struct PlainProgress {
     tally: Tally,
     last_line: Instant,
     last_quiet: Instant,
+    /// How long it waits between two lines about what goes on: longer, the longer nothing else happens.
+    quiet: Duration,
+    heartbeat: Duration,
+    alike: Alike,
     is_over: bool,
 }
 
@@ -45,8 +53,18 @@ impl PlainProgress {
             tally: Tally::default(),
             last_line: now,
             last_quiet: now,
+            quiet: QUIET,
+            heartbeat: HEARTBEAT,
+            alike: Alike::default(),
             is_over: false,
         }
+    }
+
+    /// Knows how long the builds took earlier.
+    #[must_use]
+    pub fn expecting(mut self, expected: Expected) -> Self {
+        self.tally = Tally::new(expected);
+        self
     }
 
     fn print(&mut self, line: &str, now: Instant) {
@@ -56,10 +74,16 @@ impl PlainProgress {
 
     fn tell_quiet(&mut self, now: Instant) {
         self.last_quiet = now;
-        let told = self.tally.quiet.take();
-        if let Some(words) = told.filter(|_| !self.is_verbose) {
-            let line = format!("{} {words}", self.tally.position());
+        let told = self.tally.quiet.take().filter(|_| !self.is_verbose);
+        let hidden = match self.alike.take_hidden() {
+            0 => None,
+            hidden => Some(format!("{} more lines like those above", count(hidden))),
+        };
+        let words: Vec<String> = told.into_iter().chain(hidden).collect();
+        if !words.is_empty() {
+            let line = format!("{} {}", self.tally.position(), words.join(", "));
             self.print(&line, now);
+            self.quiet = (self.quiet * 2).min(LONGEST_QUIET);
         }
     }
 
@@ -70,10 +94,12 @@ impl PlainProgress {
             self.tally.position(),
             running.len()
         )];
+        if let waiting @ 1.. = self.tally.waiting() {
+            parts.push(format!("{waiting} of them waiting"));
+        }
         if let Some((build, state)) = running.first() {
             let time = duration(self.tally.elapsed(now).saturating_sub(state.since));
-            let phase = state.phase.map_or("waiting", |phase| phase.as_str());
-            parts.push(format!("longest {time}: {build} ({phase})"));
+            parts.push(format!("longest {time}: {build} ({})", state.word()));
         }
         if let Some(remaining) = self.tally.remaining() {
             parts.push(format!("about {} left", duration(remaining)));
@@ -89,10 +115,15 @@ impl Reporter for PlainProgress {
         self.tally.apply(event);
         let style = self.terminal.style();
         for line in event_lines(event, style) {
-            self.print(&line, now);
+            if self.is_verbose || shows_event(&mut self.alike, event) {
+                self.print(&line, now);
+            }
         }
         match &event.kind {
-            EventKind::BuildFinished(report) if self.is_verbose || !Tally::is_quiet(report) => {
+            EventKind::BuildFinished(report)
+                if self.is_verbose
+                    || (!Tally::is_quiet(report) && shows_build(&mut self.alike, report)) =>
+            {
                 for line in build_lines(report, style) {
                     let line = format!("{} {line}", self.tally.position());
                     self.print(&line, now);
@@ -111,15 +142,31 @@ impl Reporter for PlainProgress {
         if self.is_over {
             return Ok(());
         }
-        if now.saturating_duration_since(self.last_quiet) >= QUIET {
+        if now.saturating_duration_since(self.last_quiet) >= self.quiet {
             self.tell_quiet(now);
         }
         let is_running = !self.tally.running.is_empty();
-        if is_running && now.saturating_duration_since(self.last_line) >= HEARTBEAT {
+        if is_running && now.saturating_duration_since(self.last_line) >= self.heartbeat {
             self.beat(now);
+            self.heartbeat = (self.heartbeat * 2).min(LONGEST_QUIET);
         }
         Ok(())
     }
+}
+
+/// Whether an event has a line of its own: of equal ones, the first few.
+pub(super) fn shows_event(alike: &mut Alike, event: &Event) -> bool {
+    match &event.kind {
+        EventKind::Retrying { failure, .. } => {
+            alike.shows(format!("retrying {}", kind_of_failure(failure)))
+        }
+        _ => true,
+    }
+}
+
+/// Whether a finished build has lines of its own: of those that failed alike, the first few.
+pub(super) fn shows_build(alike: &mut Alike, report: &BuildReport) -> bool {
+    kind_of_build(report).is_none_or(|kind| alike.shows(kind))
 }
 
 /// Lines for events that are not about a finished build.
@@ -185,7 +232,7 @@ pub(super) fn build_lines(report: &BuildReport, style: Style) -> Vec<String> {
             None => groups.push((artifact, vec![artifact.artifact.as_str()])),
         }
     }
-    let time = duration(worked(report));
+    let worked = duration(worked(report));
     let line = |(artifact, names): (&ArtifactReport, Vec<&str>)| {
         let word = status_word(artifact.status, style);
         let failure = match &artifact.failure {
@@ -197,8 +244,13 @@ pub(super) fn build_lines(report: &BuildReport, style: Style) -> Vec<String> {
         } else {
             ""
         };
+        // What was not begun took no time.
+        let time = match artifact.status {
+            Status::NotRun => String::new(),
+            _ => format!("{worked} "),
+        };
         format!(
-            "{word} {} {time} {}{failure}{as_before}",
+            "{word} {} {time}{}{failure}{as_before}",
             names.join("+"),
             report.build_id
         )
@@ -215,16 +267,5 @@ fn status_word(status: Status, style: Style) -> String {
         Status::Cancelled | Status::NotRun | Status::Known | Status::Excluded => {
             style.warning(&word)
         }
-    }
-}
-
-/// Class and first error of a failure, one line.
-pub(super) fn failure_text(failure: &Failure) -> String {
-    match &failure.first_error {
-        Some(error) => {
-            let error = error.to_string();
-            format!("{}: {}", failure.class, shorten(&clean(&error), 300))
-        }
-        None => format!("{}: {}", failure.class, clean(&failure.message)),
     }
 }

@@ -1,11 +1,12 @@
 //! What equal failures have in common.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use crate::driver::DriverVersion;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureClass};
 use crate::kernel::{Architecture, KernelRelease, TargetId};
 use crate::plan::BuildId;
 
@@ -38,6 +39,9 @@ pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
     without_names(failure, names)
 }
 
+/// How a server is spoken of that is not asked any more, since it has not answered for long.
+const AWAY: &str = "was not asked, its server being away; the last who asked heard that it ";
+
 fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
     // Digests first, so that their digits do not end up as numbers.
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
@@ -49,6 +53,7 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
     });
     let mut text = match &failure.first_error {
         Some(error) => format!("{}: {}", error.file, error.message),
+        None if failure.class == FailureClass::Download => return servers(&failure.message),
         None => failure.message.clone(),
     };
     for name in names {
@@ -57,10 +62,72 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
     VARIABLE.replace_all(&text, "#").into_owned()
 }
 
+/// The servers that a message names, sorted, and what they answered: neither the files nor the order in which they were
+/// asked are part of what failed downloads have in common. A server that was away is the same as one that is not asked
+/// since.
+fn servers(message: &str) -> String {
+    static URL: LazyLock<Regex> = LazyLock::new(|| {
+        #[expect(
+            clippy::expect_used,
+            reason = "the pattern is a constant, compiled by every test of this file"
+        )]
+        Regex::new(r"[a-z]+://(?:[^/\s@]*@)?([^/\s;,]+)[^\s;,]*").expect("valid pattern")
+    });
+    let text = message.replace(AWAY, "");
+    let hosts: BTreeSet<&str> = URL
+        .captures_iter(&text)
+        .filter_map(|found| Some(found.get(1)?.as_str()))
+        .collect();
+    let answers: BTreeSet<String> = text
+        .split("; ")
+        .map(|part| {
+            let part = part.split_once("has it: ").map_or(part, |(_, rest)| rest);
+            let last = URL.find_iter(part).last().map_or(0, |found| found.end());
+            let answer = part[last..].trim();
+            let answer = answer.split_once(" each ").map_or(answer, |(_, rest)| rest);
+            answer.strip_prefix("each ").unwrap_or(answer).to_owned()
+        })
+        .collect();
+    let hosts: Vec<&str> = hosts.into_iter().collect();
+    let answers: Vec<String> = answers.into_iter().collect();
+    format!("{}: {}", hosts.join(", "), answers.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::{FailureClass, Phase};
+    use crate::failure::Phase;
+
+    #[test]
+    fn downloads_have_servers_and_answers_in_common() {
+        let of = |text: &str| {
+            let failure = Failure::new(FailureClass::Download, Phase::Fetch, text);
+            without_names(&failure, [])
+        };
+        let refused = "could not be reached: connection refused";
+        let one = of(&format!(
+            "none of 2 addresses has it: http://a.org/x_1.deb and http://b.org/x_1.deb each {refused}"
+        ));
+        assert_eq!(one, format!("a.org, b.org: {refused}"));
+        for other in [
+            format!(
+                "none of 2 addresses has it: https://b.org/y_22.deb and http://a.org/y_22.deb each {refused}"
+            ),
+            format!(
+                "none of 3 addresses has it: http://b.org/y.deb, ..., http://a.org/z.deb (3) each {refused}"
+            ),
+            format!(
+                "http://a.org/y_22.deb {refused}; http://b.org/y was not asked, its server being away; the last who asked heard that it {refused}"
+            ),
+        ] {
+            assert_eq!(of(&other), one, "{other}");
+        }
+        assert_eq!(of("http://a.org/x answered 503"), "a.org: answered 503");
+        assert_ne!(
+            of("http://c.org/x_1.deb answered 503"),
+            of("http://a.org/x_1.deb answered 503")
+        );
+    }
 
     #[test]
     fn names_numbers_and_digests_make_no_difference() {

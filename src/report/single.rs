@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::progress::{event_lines, failure_text};
-use super::text::duration;
+use super::progress::event_lines;
+use super::text::{duration, failure_text};
 use super::{ReportError, Reporter, Terminal, clean, read_log};
 use crate::driver::Artifact;
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind};

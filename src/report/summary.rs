@@ -13,7 +13,9 @@ use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 
 /// How many groups of failures, and of what was left out, are shown; the manifest has them all.
-const GROUPS: usize = 20;
+const GROUPS: usize = 12;
+/// From so many groups on, one build of each is named, and no log.
+const MANY_GROUPS: usize = 4;
 /// How many builds are named whose loader name another kernel has.
 const SAMPLES: usize = 3;
 
@@ -95,9 +97,10 @@ impl Summary {
             return;
         }
         lines.push(String::new());
-        lines.push(style.strong("what failed"));
+        lines.push(style.strong("failures"));
         for (phase, group) in groups.iter().take(GROUPS) {
-            self.push_group(lines, *phase, group);
+            let is_short = groups.len() >= MANY_GROUPS;
+            self.push_group(lines, *phase, group, is_short);
         }
         if groups.len() > GROUPS {
             let more = count(groups.len() - GROUPS);
@@ -126,7 +129,7 @@ impl Summary {
         }
     }
 
-    fn push_group(&self, lines: &mut Vec<String>, phase: Phase, group: &Group) {
+    fn push_group(&self, lines: &mut Vec<String>, phase: Phase, group: &Group, is_short: bool) {
         let text = group
             .samples
             .values()
@@ -141,8 +144,12 @@ impl Summary {
             "  {} x {text} ({phase}{as_before})",
             count(group.artifacts)
         ));
-        for build in group.samples.keys() {
+        let named = if is_short { 1 } else { SAMPLES };
+        for build in group.samples.keys().take(named) {
             lines.push(format!("      {build}"));
+        }
+        if is_short {
+            return;
         }
         if let Some(log) = group.samples.values().find_map(|(_, log)| log.as_ref()) {
             lines.push(format!(

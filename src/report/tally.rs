@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use super::Expected;
 use super::text::count;
 use crate::event::{BuildReport, Event, EventKind};
 use crate::failure::{Phase, Status};
@@ -14,6 +15,28 @@ pub(super) struct Running {
     pub(super) since: Duration,
     /// What it is at.
     pub(super) phase: Option<Phase>,
+    /// Since when it is at that.
+    pub(super) phase_since: Duration,
+    /// Whether that is under way, and does not wait for a slot or for another build.
+    pub(super) is_working: bool,
+}
+
+impl Running {
+    /// What it is at, for a person: `module`, or `waiting`.
+    pub(super) fn word(&self) -> &'static str {
+        match self.phase {
+            Some(phase) if self.is_working => phase.as_str(),
+            _ => "waiting",
+        }
+    }
+}
+
+/// Whether the work of a phase is a job, which has a log while it runs.
+fn runs_a_job(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Prepare | Phase::Configure | Phase::Check | Phase::Module | Phase::Probe
+    )
 }
 
 /// Builds that cost nothing, and so are counted rather than listed.
@@ -91,9 +114,18 @@ pub(super) struct Tally {
     pub(super) quiet: Quiet,
     worked: Duration,
     worked_builds: usize,
+    expected: Expected,
 }
 
 impl Tally {
+    /// Knows what the builds took earlier.
+    pub(super) fn new(expected: Expected) -> Self {
+        Self {
+            expected,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next event.
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.kind {
@@ -106,12 +138,20 @@ impl Tally {
                 let running = Running {
                     since: event.elapsed,
                     phase: None,
+                    phase_since: event.elapsed,
+                    is_working: false,
                 };
                 self.running.insert(build.clone(), running);
             }
-            EventKind::PhaseStarted { build, phase, .. } => {
+            EventKind::PhaseStarted {
+                build,
+                phase,
+                live_log,
+            } => {
                 if let Some(running) = self.running.get_mut(build) {
                     running.phase = Some(*phase);
+                    running.phase_since = event.elapsed;
+                    running.is_working = live_log.is_some() || !runs_a_job(*phase);
                 }
             }
             EventKind::BuildFinished(report) => self.finish(report),
@@ -121,6 +161,7 @@ impl Tally {
 
     fn finish(&mut self, report: &BuildReport) {
         self.running.remove(&report.build_id);
+        self.expected.finish(&report.build_id);
         self.done += 1;
         for artifact in &report.artifacts {
             *self.artifacts.entry(artifact.status).or_default() += 1;
@@ -145,14 +186,19 @@ impl Tally {
         })
     }
 
-    /// How long the rest will take if it goes on as before; `None` as long as nothing has been built.
+    /// How long the rest will take by earlier runs, or if it goes on as before; `None` as long as nothing is known of it.
     pub(super) fn remaining(&self) -> Option<Duration> {
-        let mean = self
-            .worked
-            .checked_div(u32::try_from(self.worked_builds).ok()?)?;
-        let left = u32::try_from(self.builds.saturating_sub(self.done)).ok()?;
+        let worked_builds = u32::try_from(self.worked_builds).ok()?;
+        let mean = self.worked.checked_div(worked_builds);
+        let left = self.builds.saturating_sub(self.done);
         let jobs = u32::try_from(self.jobs).ok()?;
-        Some(mean.saturating_mul(left) / jobs.max(1))
+        Some(self.expected.remaining(left, mean)? / jobs.max(1))
+    }
+
+    /// How many builds wait.
+    pub(super) fn waiting(&self) -> usize {
+        let running = self.running.values();
+        running.filter(|running| !running.is_working).count()
     }
 
     /// `[ 12/64]`.
@@ -161,13 +207,16 @@ impl Tally {
         format!("[{:>width$}/{}]", self.done, self.builds)
     }
 
-    /// `built 10, failed 1`.
+    /// `artifacts: built 10, failed 1`.
     pub(super) fn by_status(&self) -> String {
         let parts: Vec<String> = Status::ALL
             .into_iter()
             .filter_map(|status| Some(format!("{status} {}", count(*self.artifacts.get(&status)?))))
             .collect();
-        parts.join(", ")
+        if parts.is_empty() {
+            return String::new();
+        }
+        format!("artifacts: {}", parts.join(", "))
     }
 
     /// Builds under way, the longest first.

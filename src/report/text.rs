@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use super::clean;
+use crate::failure::Failure;
+
 /// `14.2s`, `3m 20s`, `1h 05m`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -48,6 +51,17 @@ pub(super) fn shorten(name: &impl Display, width: usize) -> String {
     let start = name.chars().take(head);
     let end = name.chars().skip(length - tail);
     start.chain(['…']).chain(end).collect()
+}
+
+/// Class and first error of a failure, one line.
+pub(super) fn failure_text(failure: &Failure) -> String {
+    match &failure.first_error {
+        Some(error) => {
+            let error = error.to_string();
+            format!("{}: {}", failure.class, shorten(&clean(&error), 300))
+        }
+        None => format!("{}: {}", failure.class, clean(&failure.message)),
+    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,8 @@ pub struct RunResult {
     pub statuses: BTreeMap<Status, usize>,
     /// Whether an artifact is missing because of the infrastructure.
     pub has_infrastructure_failure: bool,
+    /// Whether servers were asked for packages or sources, and none of them answered.
+    pub has_no_network: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,
     /// The builds whose packages turned out to be no headers of their kernel.
@@ -123,6 +125,7 @@ impl RunResult {
             Some(StopReason::Infrastructure) => 3,
             _ if self.has_infrastructure_failure => 3,
             _ if self.statuses.keys().all(|status| status.is_expected()) => 0,
+            _ if self.has_no_network => 3,
             _ => 1,
         }
     }
@@ -299,6 +302,7 @@ impl Run {
             note(&mut result, BuildReport::not_run(&build));
         }
         result.stopped = engine.stop.reason();
+        result.has_no_network = engine.fetcher.has_no_network();
         builds.save()?;
         Ok(result)
     }

@@ -70,19 +70,25 @@ impl OutFolder {
             &state.join("README"),
             "State of driverkit-matrix; the artifacts are beside this directory.\n",
         )?;
-        let text = std::fs::read_to_string(state.join("placed.jsonl")).unwrap_or_default();
+        Ok(Self::to_read(root))
+    }
+
+    /// The folder as it is, to look things up in: nothing is made.
+    pub fn to_read(root: &Path) -> Self {
+        let placed = root.join(STATE_FOLDER).join("placed.jsonl");
+        let text = std::fs::read_to_string(placed).unwrap_or_default();
         // A line that cannot be read only means that its artifact is compared by digest once more.
         let placed = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Placed>(line).ok())
             .map(|placed| (placed.path.clone(), placed))
             .collect();
-        Ok(Self {
+        Self {
             root: root.to_owned(),
             exact: None,
             placed: Mutex::new(placed),
             changed: Mutex::new(false),
-        })
+        }
     }
 
     /// Single files in the place of a folder: each artifact, by its path in a folder, at an absolute path of its own.

@@ -65,9 +65,9 @@ fn a_lock_is_made_used_and_kept() {
     BUILD                                                     ARTIFACTS  PACKAGES  SOURCE
     8.1.0+driver/x86_64/amazonlinux_4.14.9-1.amzn1.x86_64_1   module            1  kernel-crawler
     8.1.0+driver/x86_64/amazonlinux_4.14.10-1.amzn1.x86_64_1  module            1  kernel-crawler
-    8.1.0+driver/x86_64/minikube_5.10.57_1_1.26.0             module            0  kernel-crawler
+    8.1.0+driver/x86_64/minikube_5.10.57_1_1.26.0             module     computed  kernel-crawler
     --- err
-    m.lock is missing: looking for kernels
+    m.lock does not exist: looking for kernels
     list.json: 1 skipped: line 5, AmazonLinux[2]: `broken release` holds ' ', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
     m.lock: 3 kernels found
     ");
@@ -164,7 +164,7 @@ fn a_plan_without_any_kernel_says_so() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
     --- err
-    m.lock is missing: looking for kernels
+    m.lock does not exist: looking for kernels
     warning: this [[target]] finds no kernel: `*`
      --> m.toml:5:11
       |
@@ -209,8 +209,8 @@ fn lists_that_cannot_be_read() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
     --- err
-    m.lock is missing: looking for kernels
-    error: no kernels for `*`: failed to read list.json: No such file or directory (os error 2)
+    m.lock does not exist: looking for kernels
+    error: no kernels for `*`: failed to read list.json: it does not exist
      --> m.toml:5:55
       |
     5 | kernels = { from = "kernel-crawler", path = { amd64 = "list.json" } }
@@ -220,7 +220,7 @@ fn lists_that_cannot_be_read() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
     --- err
-    m.lock is missing: looking for kernels
+    m.lock does not exist: looking for kernels
     error: no kernels for `*`: list.json is not a kernel list: it is a web page (HTML or XML): give the URL of the file itself
      --> m.toml:5:55
       |

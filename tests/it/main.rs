@@ -15,14 +15,17 @@ mod guesses;
 mod header_urls;
 mod history;
 mod images_command;
+mod independence;
 mod kernels;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod lists;
 mod lock;
 mod mirror;
+mod mistakes;
 mod nights;
 mod plan;
+mod preflight;
 mod report;
 mod run;
 mod sources;

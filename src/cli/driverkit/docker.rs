@@ -89,7 +89,7 @@ impl DockerArguments {
             return Ok(ExitStatus::Success);
         }
         let toolchains = execution.toolchains(context)?;
-        let connect = async || execution.connect(context, false).await;
+        let connect = async |_missing| execution.connect(context, false).await;
         single.build(context, toolchains, connect)
     }
 }

@@ -141,7 +141,7 @@ impl PodBuild {
         }
         let execution = Execution::jobs(self.folders, image_sources(&request));
         let toolchains = execution.toolchains(context)?;
-        let connect = async || {
+        let connect = async |_missing| {
             let cluster = KubernetesExecutor::connect(settings, &context.cache).await?;
             let cluster: Arc<dyn Executor> = Arc::new(cluster);
             Ok((cluster, Vec::new()))

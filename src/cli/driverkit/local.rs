@@ -183,7 +183,7 @@ impl LocalArguments {
         };
         let compilers = compilers_of(&host);
         let single = self.single(request, local.environment.clone());
-        let connect = async || self.connect(context).await;
+        let connect = async |_missing| self.connect(context).await;
         let mut attempts: Vec<Attempt> = Vec::new();
         let mut next = None;
         loop {

@@ -122,7 +122,7 @@ impl Single<'_> {
         &self,
         context: &Context,
         toolchains: Toolchains,
-        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<ExitStatus, CliError> {
         let attempt = self.attempt(context, toolchains, None, connect)?;
         Ok(attempt.status)
@@ -134,7 +134,7 @@ impl Single<'_> {
         context: &Context,
         toolchains: Toolchains,
         gcc: Option<GccVersion>,
-        connect: impl AsyncFnOnce() -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
     ) -> Result<Attempt, CliError> {
         self.warn(context);
         let fetching = fetch::Settings {
@@ -197,6 +197,7 @@ impl Single<'_> {
             is_partial: false,
             findings: None,
             matrices: Vec::new(),
+            at_least: ExitStatus::Success,
         };
         let status = ExitStatus::of(&session.carry_out(connect)?);
         let report = recorder.report().cloned();

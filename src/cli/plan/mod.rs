@@ -12,11 +12,11 @@ use clap::{Args, ValueEnum};
 
 use super::builder_flags::check_image;
 use super::export;
-use super::output::{count, ignore_broken_pipe, write_columns};
+use super::output::{count, ignore_broken_pipe, separated, write_columns};
 use super::selection::{Planned, Selection};
 use super::{CliError, Context, ExitStatus};
 use crate::driver::{Artifact, DriverVersion};
-use crate::kernel::TargetId;
+use crate::kernel::{Kernel, TargetId};
 use crate::plan::{Build, LeftOut, Plan};
 use crate::target;
 
@@ -69,11 +69,11 @@ impl PlanArguments {
             let written = export::write(&planned, folder)?;
             let files = count(written, "file");
             context.notice(&format!("{}: {files} written", folder.display()));
-            return Ok(ExitStatus::Success);
+            return Ok(planned.availability.status());
         }
         if self.names {
             ignore_broken_pipe(|output| names::write_names(output, plan))?;
-            return Ok(ExitStatus::Success);
+            return Ok(planned.availability.status());
         }
         ignore_broken_pipe(|output| match self.format {
             Format::Table => write_table(output, &planned, self.all),
@@ -81,8 +81,9 @@ impl PlanArguments {
             Format::Csv | Format::Driverkit => write_csv(output, plan),
         })?;
         // The process ends: giving back each part of hundreds of thousands of kernels takes as long as reading them.
+        let status = planned.availability.status();
         std::mem::forget(planned);
-        Ok(ExitStatus::Success)
+        Ok(status)
     }
 }
 
@@ -165,7 +166,7 @@ fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Resu
             probes,
         } = counts;
         let [kernels, drivers, builds, modules, probes] =
-            [*kernels, drivers.len(), *builds, *modules, *probes].map(|number| number.to_string());
+            [*kernels, drivers.len(), *builds, *modules, *probes].map(separated);
         rows.push([
             target.to_string(),
             kernels,
@@ -201,12 +202,21 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         [
             build.id().to_string(),
             artifact_list(&build.artifacts),
-            kernel.packages.len().to_string(),
+            packages(kernel),
             kernel.source.to_string(),
         ]
     }));
     writeln!(output)?;
     write_columns(output, [false, false, true, false], &rows)
+}
+
+/// How many packages of a kernel are named.
+fn packages(kernel: &Kernel) -> String {
+    match kernel.packages.len() {
+        // Where they are follows from the kernel's name.
+        0 => "computed".to_owned(),
+        number => separated(number),
+    }
 }
 
 /// The exception among the builds: whose packages a package manager downloads, in an image of the user's and with the
@@ -313,6 +323,9 @@ fn write_left_out(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
 }
 
 fn sample(left_out: &LeftOut) -> String {
+    if &*left_out.rule == LeftOut::SOURCE_UNAVAILABLE {
+        return left_out.subject();
+    }
     let kernel = &left_out.kernel;
     format!("{} {}", kernel.target, kernel.release)
 }

@@ -11,6 +11,7 @@ mod format;
 mod guard;
 mod labels;
 mod merge;
+mod partly;
 mod refresh;
 mod stream;
 

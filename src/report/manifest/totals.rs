@@ -135,7 +135,7 @@ fn describe(entry: &LeftOut) -> String {
         .as_ref()
         .map(|driver| format!("driver {driver}"));
     let artifact = entry.artifact.map(|artifact| artifact.to_string());
-    let parts = [Some(entry.kernel.to_string()), driver, artifact];
+    let parts = [Some(entry.subject()), driver, artifact];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -161,6 +161,7 @@ pub(in crate::report) fn exit_reason(
         _ => format!("{missing} of {wanted} wanted artifacts are not there"),
     };
     let reason = match code {
+        1 if missing == 0 => format!("{gap}, but a source is not believed"),
         0 | 1 => gap,
         2 => "bad input: matrix, flags or configuration".to_owned(),
         3 => format!("infrastructure failed; {gap}"),

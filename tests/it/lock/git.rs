@@ -243,7 +243,7 @@ fn merge_driver_reports_a_missing_file() {
     assert_snapshot!(workspace.run(&["lock", "--merge", "m.lock", "none", "m.lock"]), @r"
     exit 2
     --- err
-    error: failed to read none: No such file or directory (os error 2)
+    error: failed to read none: it does not exist
     ");
     workspace.put("m.toml", &crawler_matrix(""));
     let report = workspace.run(&["lock", "m.toml", "--merge", "m.lock", "m.lock", "m.lock"]);

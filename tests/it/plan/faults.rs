@@ -419,7 +419,7 @@ fn no_matrix() {
     assert_snapshot!(workspace.run(&["plan", "gone.toml"]), @r"
     exit 2
     --- err
-    error: failed to read gone.toml: No such file or directory (os error 2)
+    error: failed to read gone.toml: it does not exist
     ");
 }
 
@@ -439,7 +439,7 @@ kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config 
     4 | kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config = "gone.config" }]
       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
-    error: the configuration of kernel 6.1.55-1-amd64: failed to read gone.config: No such file or directory (os error 2)
+    error: the configuration of kernel 6.1.55-1-amd64: failed to read gone.config: it does not exist
      --> m.toml:4:44
       |
     4 | kernels = [{ release = "6.1.55-1-arm64" }, { release = "6.1.55-1-amd64", config = "gone.config" }]

@@ -87,7 +87,7 @@ fn a_mirror_is_read_and_not_written_down() {
     BUILD                               ARTIFACTS  PACKAGES  SOURCE
     mine/x86_64/debian_7.2.1-1-amd64_1  module            3  mirror
     --- err
-    m.lock is missing: looking for kernels
+    m.lock does not exist: looking for kernels
     debian: reading suite 1 of 1: sid
     m.lock: 1 kernel found
     ");

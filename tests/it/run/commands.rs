@@ -85,10 +85,28 @@ fn explain_tells_what_is_known_and_what_changed() {
         .map(|change| change["field"].as_str().unwrap())
         .collect();
     assert_eq!(fields, ["driver tree"]);
-    grid.program(&["explain", BUILD, "matrix.toml", "--executor", "fake"])
-        .assert()
-        .success()
-        .stdout(contains("module since the last run:\n  driver tree: "));
+    let said = |words: &[&str]| {
+        let question = ["explain", BUILD, "matrix.toml", "--executor", "fake"];
+        let output = grid.program(&[&question, words].concat()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let verbose = said(&["--verbose"]);
+    assert!(
+        verbose.contains("module since the last run:\n  driver tree: "),
+        "{verbose}"
+    );
+    let sentence = said(&[]);
+    let today = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
+    assert!(
+        verbose.starts_with(&sentence) && sentence.lines().count() == 1,
+        "{sentence}"
+    );
+    assert!(
+        sentence.starts_with(&format!("cached since {today}: built, ")),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -104,6 +122,45 @@ fn explain_changes_nothing() {
     explain(&grid);
     assert_eq!(stats(&grid)["outcomes"], before["outcomes"]);
     assert_eq!(grid.jobs(), NOTHING);
+}
+
+#[test]
+fn explain_says_in_one_sentence_what_is_cached_and_why_it_would_be_built_again() {
+    let said = |grid: &Grid| {
+        let question = ["explain", BUILD, "matrix.toml", "--executor", "fake"];
+        let output = grid.program(&question).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let grid = Grid::new();
+    assert_eq!(
+        said(&grid),
+        "not cached: its packages have not been downloaded\n"
+    );
+    // Nothing was made by asking.
+    assert!(!grid.path("cache").exists() && !grid.path("out").exists());
+    grid.fake(&[rule(
+        "module *",
+        &json!({ "code": 2, "log": "/x/main.c:1:2: error: bad\n" }),
+    )]);
+    grid.run(&[]);
+    let today = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
+    assert_eq!(
+        said(&grid),
+        format!("cached since {today}: compile error\n")
+    );
+    grid.write_driver("driver", "other");
+    grid.run(&["--out", "elsewhere", "--executor", "fake"]);
+    grid.fake(&[]);
+    grid.write_driver("driver", "third");
+    let text = said(&grid);
+    assert!(
+        text.starts_with(&format!(
+            "cached since {today}: compile error; would be built again: "
+        )),
+        "{text}"
+    );
 }
 
 #[test]

@@ -121,11 +121,12 @@ fn failure(grid: &Grid) -> (String, String) {
 fn what_is_missing_or_wrong_is_said() {
     let grid = grid();
     grid.edit_matrix("config = \"config\", ", "");
-    let (class, message) = failure(&grid);
-    assert_eq!(class, "headers-not-found");
+    let (code, text) = grid.run(&["--driver", "one"]);
+    assert_eq!(code, 2, "{text}");
     assert!(
-        message.contains("write `config = \"FILE\"` beside its release"),
-        "{message}"
+        text.contains("write `config = \"FILE\"` beside its release")
+            && text.contains("matrix.toml:8:12"),
+        "{text}"
     );
     assert_eq!(grid.jobs(), NOTHING);
 

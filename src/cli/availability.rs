@@ -1,0 +1,197 @@
+//! Sources that could not be asked or are not believed: what is said of them, what goes on without them, and the exit
+//! code.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::output::count;
+use super::{CliError, Context, ExitStatus};
+use crate::diagnostic::Diagnostic;
+use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
+use crate::matrix::{Pattern, TargetEntry};
+use crate::plan::LeftOut;
+
+/// How many sources are named; of more, the number is.
+const NAMED: usize = 20;
+
+/// A `[[target]]` of which a source gave nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Unavailable {
+    /// The lock.
+    pub(super) lock: PathBuf,
+    /// Its label.
+    pub(super) label: String,
+    name: Pattern,
+    architectures: Vec<Architecture>,
+    /// What is wrong, for each of its sources that failed.
+    pub(super) faults: Vec<Diagnostic>,
+    /// Whether the matrix is at fault: it asks for what the source does not have.
+    pub(super) is_bad_input: bool,
+    /// Whether the matrix or a file beside it must be mended, whatever servers say.
+    pub(super) is_own_fault: bool,
+    /// Whether none of its sources gave anything.
+    pub(super) is_silent: bool,
+    /// The kernels that the lock has of it, which are used.
+    pub(super) known: Vec<Arc<Kernel>>,
+}
+
+/// How far the sources of a plan could be asked and are believed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Availability {
+    pub(super) unavailable: Vec<Unavailable>,
+    /// Whether a source is not believed.
+    pub(super) is_doubted: bool,
+}
+
+impl Unavailable {
+    pub(super) fn new(lock: PathBuf, entry: &TargetEntry) -> Self {
+        Self {
+            lock,
+            label: entry.label.clone(),
+            name: entry.name.get_ref().clone(),
+            architectures: entry.architectures.clone(),
+            faults: Vec::new(),
+            is_bad_input: true,
+            is_own_fault: false,
+            is_silent: false,
+            known: Vec::new(),
+        }
+    }
+
+    /// One line: where it is asked for, what it answered, and what becomes of it.
+    fn line(&self) -> String {
+        let faults: Vec<String> = self
+            .faults
+            .iter()
+            .map(|fault| match fault.place() {
+                Some(place) => format!("{place}: {}", fault.message()),
+                None => fault.message().to_owned(),
+            })
+            .collect();
+        let rest = match (self.known.len(), self.is_silent) {
+            (0, true) => "left out: no lock names its kernels".to_owned(),
+            (0, false) => "its other sources are used".to_owned(),
+            (known, _) => format!(
+                "{} of {} used, unconfirmed",
+                count(known, "kernel"),
+                self.lock.display()
+            ),
+        };
+        format!("  {}; {rest}", faults.join("; "))
+    }
+
+    /// What the plan has in its place, for each architecture, where no kernel of it is known.
+    fn left_out(&self) -> Vec<LeftOut> {
+        if !(self.known.is_empty() && self.is_silent) {
+            return Vec::new();
+        }
+        let is_allowed = |found: &char| found.is_ascii_alphanumeric() || ".-".contains(*found);
+        let name: String = self.name.as_str().chars().filter(is_allowed).collect();
+        let target = name.parse::<TargetId>();
+        let target = target.or_else(|_| "any".parse());
+        let release = LeftOut::UNKNOWN_RELEASE.parse::<KernelRelease>();
+        let (Ok(target), Ok(release)) = (target, release) else {
+            return Vec::new();
+        };
+        let reason: Vec<&str> = self.faults.iter().map(Diagnostic::message).collect();
+        let reason: Arc<str> = reason.join("; ").into();
+        let place = self.faults.iter().find_map(Diagnostic::place);
+        let place: Option<Arc<str>> = place.map(|place| {
+            let (line, _) = place.line_and_column();
+            format!("{}:{line}", place.file.path.display()).into()
+        });
+        let of = |architecture: &Architecture| LeftOut {
+            kernel: Arc::new(Kernel {
+                target: target.clone(),
+                release: release.clone(),
+                version: KernelVersion::default(),
+                architecture: *architecture,
+                packages: PackageSet::default(),
+                config_sha256: None,
+                upstream: None,
+                source: "lock".into(),
+            }),
+            driver: None,
+            artifact: None,
+            rule: LeftOut::SOURCE_UNAVAILABLE.into(),
+            reason: Arc::clone(&reason),
+            place: place.clone(),
+            first_seen: None,
+        };
+        self.architectures.iter().map(of).collect()
+    }
+}
+
+impl Availability {
+    /// The exit code at the end of work that is done without them.
+    pub(super) fn status(&self) -> ExitStatus {
+        if !self.unavailable.is_empty() {
+            ExitStatus::Infrastructure
+        } else if self.is_doubted {
+            ExitStatus::Incomplete
+        } else {
+            ExitStatus::Success
+        }
+    }
+
+    /// Says what could not be asked, a line each, and what to do.
+    pub(super) fn warn(&self, context: &Context) {
+        if self.unavailable.is_empty() {
+            return;
+        }
+        let sources = count(self.unavailable.len(), "[[target]]");
+        let warning = Diagnostic::warning(format!(
+            "{sources} could not be asked for kernels; everything else goes on"
+        ));
+        context.warn(&[warning]);
+        for one in self.unavailable.iter().take(NAMED) {
+            context.notice(&one.line());
+        }
+        if self.unavailable.len() > NAMED {
+            let more = count(self.unavailable.len() - NAMED, "[[target]]");
+            context.notice(&format!("  and {more} more"));
+        }
+    }
+
+    /// What a plan has in the place of the targets of which nothing is known. `is_wanted` says whether the command is about
+    /// a name.
+    pub(super) fn left_out(&self, is_wanted: impl Fn(&Pattern) -> bool) -> Vec<LeftOut> {
+        let wanted = self.unavailable.iter().filter(|one| is_wanted(&one.name));
+        wanted.flat_map(Unavailable::left_out).collect()
+    }
+
+    /// The same as an error, where nothing can be done without them.
+    pub(super) fn error(&self) -> CliError {
+        let faults = || self.unavailable.iter().flat_map(|one| &one.faults);
+        if self.unavailable.iter().all(|one| one.is_bad_input) {
+            return CliError::Diagnostics(faults().cloned().collect());
+        }
+        let mut messages: Vec<&str> = faults().map(Diagnostic::message).collect();
+        let more = messages.len().saturating_sub(NAMED);
+        messages.truncate(NAMED);
+        let more = match more {
+            0 => String::new(),
+            more => format!("\nand {}", count(more, "other error")),
+        };
+        let locks: Vec<&PathBuf> = self.unavailable.iter().map(|one| &one.lock).collect();
+        let lock = match &*locks {
+            [first, rest @ ..] if rest.iter().all(|lock| lock == first) => {
+                first.display().to_string()
+            }
+            _ => "the locks".to_owned(),
+        };
+        CliError::Infrastructure {
+            message: messages.join("\n") + &more,
+            help: Some(format!(
+                "name a mirror that can be reached in [mirrors] or with --mirror, or bring {lock} from a machine that has a \
+                 network: with it nobody is asked"
+            )),
+        }
+    }
+
+    /// The errors in matrices and files beside them, which no other night mends.
+    pub(super) fn own_faults(&self) -> Vec<Diagnostic> {
+        let own = self.unavailable.iter().filter(|one| one.is_own_fault);
+        own.flat_map(|one| one.faults.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! What is said where a source lost more than is believed.
+
+use std::collections::BTreeSet;
+
+use super::Context;
+use super::output::{count, write_columns};
+use super::refreshed::Refreshed;
+use crate::diagnostic::Diagnostic;
+use crate::discover::lock::Doubt;
+
+/// How many losses a help line names one by one.
+const NAMED_DOUBTS: usize = 3;
+
+/// What is said where sources are not believed: one table, a line each.
+pub(super) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
+    let doubts: Vec<(&str, &Doubt)> = refreshed
+        .changes
+        .iter()
+        .flat_map(|(label, changes)| changes.doubts.iter().map(move |doubt| (&**label, doubt)))
+        .collect();
+    if doubts.is_empty() {
+        return false;
+    }
+    let (lock, matrix) = (refreshed.path.display(), refreshed.matrix.display());
+    let mut rows = vec![
+        [
+            "  SOURCE",
+            "TARGET",
+            "SERIES",
+            "ARCHITECTURE",
+            "BEFORE",
+            "NOW",
+        ]
+        .map(str::to_owned),
+    ];
+    for (label, doubt) in &doubts {
+        let series = match doubt.series.to_string() {
+            all if all.is_empty() => "all".to_owned(),
+            series => series,
+        };
+        rows.push([
+            format!("  {label}"),
+            doubt.target.to_string(),
+            series,
+            doubt.architecture.to_string(),
+            doubt.before.to_string(),
+            doubt.now.to_string(),
+        ]);
+    }
+    let mut table = Vec::new();
+    // Writing to a Vec cannot fail.
+    drop(write_columns(
+        &mut table,
+        [false, false, false, false, true, true],
+        &rows,
+    ));
+    let names: BTreeSet<String> = doubts.iter().map(|(_, doubt)| doubt.name()).collect();
+    let named: Vec<String> = names
+        .iter()
+        .take(NAMED_DOUBTS)
+        .map(|name| format!("--accept-shrink \"{name}\""))
+        .collect();
+    let patterns = if names.len() > NAMED_DOUBTS {
+        "; patterns name several, as \"ubuntu-*\" or \"*\" for all"
+    } else {
+        ""
+    };
+    let losses = count(doubts.len(), "loss");
+    let warning = Diagnostic::warning(format!(
+        "{lock}: {losses} not believed, so what is missing stays, marked unconfirmed"
+    ))
+    .help(format!(
+        "look at the source; if the kernels are really gone, run `driverkit-matrix lock {matrix} {}`{patterns}",
+        named.join(" ")
+    ));
+    context.warn(&[warning]);
+    // Line by line: messages are cut at a length, and this table has to be whole.
+    for line in String::from_utf8_lossy(&table).lines() {
+        context.notice(line.trim_end());
+    }
+    true
+}

@@ -1,0 +1,66 @@
+//! What a lock makes of the answers of some of a `[[target]]`'s sources, where others did not answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Asked, Changes, Lock, LockedKernel, RefreshRules, State};
+use crate::kernel::Kernel;
+
+impl Lock {
+    /// The kernels of a `[[target]]` that the lock has and that are asked for.
+    pub fn known(&self, asked: &Asked<'_>) -> Vec<Arc<Kernel>> {
+        let known = self.known_of(asked);
+        known.map(|locked| Arc::clone(&locked.kernel)).collect()
+    }
+
+    fn known_of<'a>(&'a self, asked: &'a Asked<'_>) -> impl Iterator<Item = &'a LockedKernel> {
+        self.kernels.iter().filter(|locked| {
+            *locked.label == *asked.label
+                && !matches!(locked.state, State::Gone(_))
+                && (asked.takes)(&locked.kernel, locked.first_seen)
+        })
+    }
+
+    /// As [`Lock::refresh`], where not all sources of the `[[target]]` answered: nothing that is missing is lost, and the
+    /// lock stays stale if it was.
+    pub fn refresh_partly(
+        &mut self,
+        asked: &Asked<'_>,
+        mut discovered: Vec<Arc<Kernel>>,
+        rules: &RefreshRules<'_>,
+    ) -> Changes {
+        let label = asked.label;
+        let found: std::collections::HashSet<String> = discovered
+            .iter()
+            .map(|kernel| kernel.identity_text())
+            .collect();
+        let kept: HashMap<String, State> = self
+            .known_of(asked)
+            .map(|locked| (locked.kernel.identity_text(), locked.state))
+            .filter(|(name, _)| !found.contains(name))
+            .collect();
+        for locked in &self.kernels {
+            if *locked.label == *label && kept.contains_key(&locked.kernel.identity_text()) {
+                discovered.push(Arc::clone(&locked.kernel));
+            }
+        }
+        let source = self.sources.get(label).copied();
+        let limits = self.limits.get(label).copied();
+        let mut changes = self.refresh(asked, discovered, rules);
+        for (map, before) in [(&mut self.sources, source), (&mut self.limits, limits)] {
+            match before {
+                Some(before) => map.insert(label.to_owned(), before),
+                None => map.remove(label),
+            };
+        }
+        for locked in &mut self.kernels {
+            if *locked.label == *label
+                && let Some(state) = kept.get(&locked.kernel.identity_text())
+            {
+                locked.state = *state;
+                changes.unconfirmed.push(Arc::clone(&locked.kernel));
+            }
+        }
+        changes
+    }
+}

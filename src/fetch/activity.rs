@@ -1,0 +1,188 @@
+//! What is being asked of which server just now, for whoever shows it to a person.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::Answer;
+
+/// The requests that are under way; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<Mutex<Current>>);
+
+#[derive(Debug, Default)]
+struct Current {
+    next: u64,
+    asking: BTreeMap<u64, Asking>,
+}
+
+/// A file that a server is being asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// The server.
+    pub host: String,
+    /// The last part of the file's path.
+    pub file: String,
+    /// The attempt that is under way or comes next, from 1.
+    pub attempt: usize,
+    /// How many attempts there are at most.
+    pub attempts: usize,
+    /// When the next attempt begins, and what the last one gave, while it is being waited for.
+    pub waiting: Option<(Instant, String)>,
+    /// How many bytes came in this attempt.
+    pub received_bytes: u64,
+    /// When the first of them came.
+    pub receiving_since: Option<Instant>,
+}
+
+impl Activity {
+    /// The requests that are under way, in the order in which they began.
+    pub fn current(&self) -> Vec<Asking> {
+        self.lock().asking.values().cloned().collect()
+    }
+
+    /// Notes that a file is being asked for, until the guard is dropped.
+    pub(super) fn begin(&self, url: &Url, attempts: usize) -> Underway {
+        let file = url.path().rsplit('/').find(|part| !part.is_empty());
+        let asking = Asking {
+            host: url[url::Position::BeforeHost..url::Position::AfterPort].to_owned(),
+            file: file.unwrap_or("/").to_owned(),
+            attempt: 1,
+            attempts,
+            waiting: None,
+            received_bytes: 0,
+            receiving_since: None,
+        };
+        let mut current = self.lock();
+        let id = current.next;
+        current.next += 1;
+        current.asking.insert(id, asking);
+        drop(current);
+        Underway {
+            activity: self.clone(),
+            id,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        // The map is whole after every statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is under way.
+pub(super) struct Underway {
+    activity: Activity,
+    id: u64,
+}
+
+impl Underway {
+    /// An attempt failed, and the next one begins after `wait`.
+    pub(super) fn wait(&self, answer: &Answer, wait: Duration) {
+        self.update(|asking| {
+            asking.attempt += 1;
+            asking.waiting = Some((Instant::now() + wait, answer.to_string()));
+            asking.received_bytes = 0;
+            asking.receiving_since = None;
+        });
+    }
+
+    /// The attempt begins.
+    pub(super) fn ask(&self) {
+        self.update(|asking| asking.waiting = None);
+    }
+
+    /// More bytes came.
+    pub(super) fn receive(&self, bytes: u64) {
+        self.update(|asking| {
+            asking.received_bytes += bytes;
+            asking.receiving_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Asking)) {
+        if let Some(asking) = self.activity.lock().asking.get_mut(&self.id) {
+            change(asking);
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.activity.lock().asking.remove(&self.id);
+    }
+}
+
+/// Bytes as people read them: `1.4 MB`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{} kB", bytes / 1_000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
+impl fmt::Display for Asking {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, file, .. } = self;
+        if let Some(since) = self.receiving_since {
+            write!(
+                formatter,
+                "receiving {file} from {host}: {}",
+                size(self.received_bytes)
+            )?;
+            let milliseconds = since.elapsed().as_millis();
+            let rate = u128::from(self.received_bytes) * 1_000 / milliseconds.max(1);
+            return match u64::try_from(rate) {
+                Ok(rate) if milliseconds >= 1_000 => write!(formatter, ", {}/s", size(rate)),
+                _ => Ok(()),
+            };
+        }
+        write!(formatter, "asking {host} for {file}")?;
+        if self.attempt > 1 {
+            write!(formatter, ", attempt {} of {}", self.attempt, self.attempts)?;
+        }
+        if let Some((until, answer)) = &self.waiting {
+            let wait = until.saturating_duration_since(Instant::now());
+            write!(
+                formatter,
+                ", next in {} s (it {answer})",
+                wait.as_secs() + 1
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_shown_while_they_are_under_way() {
+        let activity = Activity::default();
+        let url = Url::parse("http://h.example.org/dists/InRelease").unwrap();
+        let underway = activity.begin(&url, 5);
+        let shown = || {
+            let current = activity.current();
+            current.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(), ["asking h.example.org for InRelease"]);
+        let refused = Answer::Connection("connection refused".to_owned());
+        underway.wait(&refused, Duration::from_millis(7_900));
+        assert_eq!(
+            shown(),
+            [
+                "asking h.example.org for InRelease, attempt 2 of 5, next in 8 s (it could not be reached: connection refused)"
+            ]
+        );
+        underway.ask();
+        underway.receive(1_234_567);
+        assert_eq!(shown(), ["receiving InRelease from h.example.org: 1.2 MB"]);
+        drop(underway);
+        assert!(shown().is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! How long the rest of a run will take, by what its builds took in earlier runs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Durations;
+use crate::plan::BuildId;
+
+/// What is left of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    known: HashMap<BuildId, Duration>,
+    known_left: Duration,
+}
+
+impl Expected {
+    /// Of these builds, by what they took.
+    pub fn of(durations: &Durations, builds: impl IntoIterator<Item = BuildId>) -> Self {
+        let known: HashMap<BuildId, Duration> = builds
+            .into_iter()
+            .filter_map(|build| {
+                let took = durations.get(&build)?;
+                Some((build, took))
+            })
+            .collect();
+        Self {
+            known_left: known.values().sum(),
+            known,
+        }
+    }
+
+    /// A build has ended.
+    pub(super) fn finish(&mut self, build: &BuildId) {
+        if let Some(took) = self.known.remove(build) {
+            self.known_left = self.known_left.saturating_sub(took);
+        }
+    }
+
+    /// How long `left` builds will take, one after the other; `mean` is what those take of which nothing is known.
+    pub(super) fn remaining(&self, left: usize, mean: Option<Duration>) -> Option<Duration> {
+        let unknown = left.saturating_sub(self.known.len());
+        let unknown = match (unknown, mean) {
+            (0, _) => Duration::ZERO,
+            (unknown, Some(mean)) => mean.saturating_mul(u32::try_from(unknown).ok()?),
+            (_, None) => return None,
+        };
+        Some(self.known_left + unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_durations_count_and_others_are_guessed() {
+        let minute = Duration::from_mins(1);
+        let mut expected = Expected::default();
+        assert_eq!(expected.remaining(2, None), None);
+        assert_eq!(expected.remaining(2, Some(minute)), Some(2 * minute));
+        let build: BuildId = serde_json::from_str("\"1/x86_64/debian_6_1\"").unwrap();
+        expected.known.insert(build.clone(), 5 * minute);
+        expected.known_left = 5 * minute;
+        assert_eq!(expected.remaining(1, None), Some(5 * minute));
+        assert_eq!(expected.remaining(3, Some(minute)), Some(7 * minute));
+        expected.finish(&build);
+        assert_eq!(expected.remaining(2, Some(minute)), Some(2 * minute));
+    }
+}

@@ -1,0 +1,238 @@
+//! Each matrix, target and source stands for itself: what is down stops nothing else.
+
+use httptest::matchers::request;
+use httptest::responders::status_code;
+use httptest::{Expectation, Server};
+use support::workspace::Workspace;
+
+const LIST: &str = r#"{"AmazonLinux": [
+{"kernelversion": 1, "kernelrelease": "4.14.10-1.amzn1.x86_64", "target": "amazonlinux", "headers": ["http://one.example.org/a.rpm"]}
+]}"#;
+
+const OTHER: &str = r#"{"minikube": [
+{"kernelversion": "1_1.26.0", "kernelrelease": "5.10.57", "target": "minikube", "kernelconfigdata": "Q09ORklHX1g9eQo="}
+]}"#;
+
+/// A `[[target]]` with a list of this machine or of a server.
+fn target(name: &str, sources: &[String]) -> String {
+    let kernels = sources.join(", ");
+    format!("[[target]]\nname = {name:?}\nkernels = [{kernels}]\n")
+}
+
+fn list(place: &str) -> String {
+    let key = if place.contains("://") { "url" } else { "path" };
+    format!("{{ from = \"kernel-crawler\", {key} = {{ amd64 = {place:?} }} }}")
+}
+
+fn matrix(targets: &[String]) -> String {
+    format!("drivers = [\"8.1.0+driver\"]\n{}", targets.concat())
+}
+
+/// A server that answers each request for a list with this.
+fn server(answer: &'static str) -> Server {
+    let server = Server::run();
+    let responder = match answer {
+        "" => status_code(403).body(""),
+        text => status_code(200).body(text),
+    };
+    server.expect(
+        Expectation::matching(request::method("GET"))
+            .times(..)
+            .respond_with(responder),
+    );
+    server
+}
+
+/// The lines of what was printed in which all of `words` are.
+fn lines<'a>(report: &'a str, words: &[&str]) -> Vec<&'a str> {
+    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+    report.lines().filter(has_all).collect()
+}
+
+#[test]
+fn locks_of_other_matrices_and_targets_are_made_when_one_server_refuses() {
+    let down = server("");
+    let workspace = Workspace::new()
+        .with("list.json", LIST)
+        .with(
+            "down.toml",
+            &matrix(&[target("*", &[list(&down.url_str("/list.json"))])]),
+        )
+        .with(
+            "up.toml",
+            &matrix(&[
+                target("fedora", &[list(&down.url_str("/other.json"))]),
+                target("amazonlinux", &[list("list.json")]),
+            ]),
+        );
+    let report = workspace.run(&["lock", "down.toml", "up.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert!(
+        workspace.get("up.lock").contains("4.14.10-1.amzn1"),
+        "{report}"
+    );
+    assert!(!workspace.path().join("down.lock").exists());
+    assert_eq!(
+        lines(&report, &["down.toml:4:", "answered 403", "no lock names"]).len(),
+        1,
+        "{report}"
+    );
+    assert_eq!(
+        lines(&report, &["up.toml:4:", "answered 403", "no lock names"]).len(),
+        1,
+        "{report}"
+    );
+}
+
+#[test]
+fn plan_has_what_can_be_planned_and_leaves_out_the_rest_by_rule() {
+    let down = server("");
+    let workspace = Workspace::new().with("list.json", LIST).with(
+        "m.toml",
+        &matrix(&[
+            target("fedora", &[list(&down.url_str("/list.json"))]),
+            target("amazonlinux", &[list("list.json")]),
+        ]),
+    );
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert_eq!(
+        lines(&report, &["8.1.0+driver/x86_64/amazonlinux"]).len(),
+        1,
+        "{report}"
+    );
+    assert_eq!(
+        lines(&report, &["source unavailable", "all of fedora amd64"]).len(),
+        1,
+        "{report}"
+    );
+    // What is asked for may be there, or be of the target that could not be asked.
+    let report = workspace.run(&["plan", "m.toml", "--target", "amazonlinux"]);
+    assert!(
+        report.starts_with("exit 3\n") && !report.contains("all of fedora"),
+        "{report}"
+    );
+    let report = workspace.run(&["plan", "m.toml", "--target", "fedora"]);
+    assert!(
+        report.starts_with("exit 3\n") && report.contains("answered 403"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_target_with_a_lock_is_planned_from_it_as_unconfirmed() {
+    let up = server(LIST);
+    let workspace = Workspace::new().with(
+        "m.toml",
+        &matrix(&[target("*", &[list(&up.url_str("/list.json"))])]),
+    );
+    assert!(workspace.run(&["lock", "m.toml"]).starts_with("exit 0\n"));
+    let before = workspace.get("m.lock");
+    // Its source is another one now, which does not answer.
+    let down = server("");
+    let two = [
+        target("*", &[list(&down.url_str("/list.json"))]),
+        target("amazonlinux", &[list("list.json")]),
+    ];
+    workspace.put("m.toml", &matrix(&two[..1]));
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert!(report.contains("1 kernel unconfirmed"), "{report}");
+    assert_eq!(
+        lines(&report, &["1 kernel of m.lock used, unconfirmed"]).len(),
+        1,
+        "{report}"
+    );
+    assert_eq!(workspace.get("m.lock"), before);
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert_eq!(workspace.get("m.lock"), before);
+}
+
+#[test]
+fn one_of_two_sources_that_is_down_takes_nothing_from_the_other() {
+    let (up, other) = (server(LIST), server(OTHER));
+    let sources = |second: &Server| {
+        let lists = [
+            list(&up.url_str("/list.json")),
+            list(&second.url_str("/list.json")),
+        ];
+        matrix(&[target("*", &lists)])
+    };
+    let workspace = Workspace::new().with("m.toml", &sources(&other));
+    assert!(workspace.run(&["lock", "m.toml"]).starts_with("exit 0\n"));
+    assert_eq!(workspace.get("m.lock").lines().count(), 3);
+    let down = server("");
+    workspace.put("m.toml", &sources(&down));
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    // The kernel of the one that is down is still there, and the lock is stale: the next plan asks again.
+    assert_eq!(workspace.get("m.lock").lines().count(), 3, "{report}");
+    let report = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(
+        report.starts_with("exit 2\n") && report.contains("is stale"),
+        "{report}"
+    );
+    let report = workspace.run(&["plan", "m.toml"]);
+    assert!(
+        report.starts_with("exit 3\n") && report.contains("2 builds"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_broken_list_of_this_machine_stops_a_plan_and_no_other_lock() {
+    let workspace = Workspace::new()
+        .with("list.json", LIST)
+        .with("bad.json", "{")
+        .with("bad.toml", &matrix(&[target("*", &[list("bad.json")])]))
+        .with("up.toml", &matrix(&[target("*", &[list("list.json")])]));
+    let report = workspace.run(&["lock", "bad.toml", "up.toml"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(workspace.path().join("up.lock").exists(), "{report}");
+    let report = workspace.run(&["plan", "bad.toml", "up.toml"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+}
+
+#[test]
+fn run_refreshes_all_locks_and_builds_what_they_name() {
+    let (up, down) = (server(LIST), server(""));
+    let workspace = Workspace::new()
+        .with(
+            "down.toml",
+            &matrix(&[target("*", &[list(&down.url_str("/list.json"))])]),
+        )
+        .with(
+            "up.toml",
+            &matrix(&[target("*", &[list(&up.url_str("/list.json"))])]),
+        );
+    let run = [
+        "run",
+        "down.toml",
+        "up.toml",
+        "--refresh",
+        "--executor",
+        "fake",
+        "--deadline",
+        "1s",
+    ];
+    let report = workspace.run(&run);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert!(
+        report.contains("up.lock: 1 kernel, 1 came, 0 went"),
+        "{report}"
+    );
+    let manifest: serde_json::Value =
+        serde_json::from_str(&workspace.get("out/manifest.json")).unwrap();
+    assert_eq!(manifest["left_out"][0]["rule"], "source unavailable");
+    assert_eq!(manifest["exit"]["code"], 3);
+    let report = workspace.run(&["run", "up.toml", "--refresh", "--locked"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+}
+
+#[test]
+fn the_nightly_job_locks_and_runs_in_one() {
+    let job = std::fs::read_to_string("deploy/base/cron-job.yaml").unwrap();
+    assert!(job.contains("args: [run, --refresh,"));
+    assert!(!job.contains("name: lock"));
+}

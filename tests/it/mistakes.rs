@@ -1,0 +1,370 @@
+//! docs/mistakes.md: what people do wrong, what is printed then, and the exit code. The page is the snapshot: with
+//! `INSTA_UPDATE=always` it is written anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use support::workspace::Workspace;
+
+const PAGE: &str = "docs/mistakes.md";
+
+const HEAD: &str = "# Mistakes
+
+What the program prints when something is wrong, and with which exit code it ends: 1 something is missing or not believed, 2 the matrix, a file beside it or the command line must be
+changed, 3 something around the program is down. `tests/it/mistakes.rs` makes every mistake of this page and compares.
+";
+
+/// A matrix that is right.
+const GOOD: &str = r#"drivers = ["8.1.0+driver"]
+
+[[target]]
+name = "amazonlinux"
+kernels = [{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]
+"#;
+
+struct Mistake {
+    title: &'static str,
+    /// What of [`GOOD`] is replaced by what.
+    edit: (&'static str, &'static str),
+    command: &'static str,
+}
+
+const fn in_matrix(title: &'static str, from: &'static str, to: &'static str) -> Mistake {
+    Mistake {
+        title,
+        edit: (from, to),
+        command: "plan m.toml",
+    }
+}
+
+const fn in_run(title: &'static str, from: &'static str, to: &'static str) -> Mistake {
+    Mistake {
+        title,
+        edit: (from, to),
+        command: "--offline run m.toml --executor fake",
+    }
+}
+
+const fn of(title: &'static str, command: &'static str) -> Mistake {
+    Mistake {
+        title,
+        edit: ("", ""),
+        command,
+    }
+}
+
+const KERNELS: &str = r#"[{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]"#;
+const DRIVERS: &str = r#"drivers = ["8.1.0+driver"]"#;
+
+const MISTAKES: &[Mistake] = &[
+    // The matrix.
+    in_matrix(
+        "an array without its `]`",
+        DRIVERS,
+        r#"drivers = ["8.1.0+driver""#,
+    ),
+    in_matrix(
+        "a table's header without its `]`",
+        "[[target]]",
+        "[[target]",
+    ),
+    in_matrix(
+        "a string without its quote",
+        r#""amazonlinux""#,
+        r#""amazonlinux"#,
+    ),
+    in_matrix(
+        "a key given twice",
+        "[[target]]",
+        "drivers = []\n[[target]]",
+    ),
+    in_matrix("a misspelt key", "drivers =", "driver_versions ="),
+    in_matrix("a misspelt key of a target", "kernels =", "kernel ="),
+    in_matrix("a value of another type", DRIVERS, "drivers = 8"),
+    in_matrix(
+        "a driver version that is none",
+        "8.1.0+driver",
+        "8.1 driver",
+    ),
+    in_matrix("a misspelt target", r#""amazonlinux""#, r#""amazonlinx""#),
+    in_matrix(
+        "an architecture that is none",
+        "[[target]]",
+        "architectures = [\"x64\"]\n[[target]]",
+    ),
+    in_matrix(
+        "an artifact that is none",
+        "[[target]]",
+        "artifacts = [\"modul\"]\n[[target]]",
+    ),
+    in_matrix(
+        "a driver that is described and not listed",
+        "[[target]]",
+        "[driver.dev]\n[[target]]",
+    ),
+    in_matrix(
+        "a compiler version that is none",
+        "[[target]]",
+        "[defaults]\ngcc = \"gcc-12\"\n[[target]]",
+    ),
+    in_matrix(
+        "a time that is none",
+        "[[target]]",
+        "[defaults]\ntimeout = \"5 minutes or so\"\n[[target]]",
+    ),
+    in_matrix(
+        "a size that is none",
+        "[[target]]",
+        "[defaults]\nmemory = \"2 gigs\"\n[[target]]",
+    ),
+    in_matrix(
+        "an exclude without a reason",
+        "[[target]]",
+        "[[exclude]]\ntarget = \"*\"\n[[target]]",
+    ),
+    in_matrix(
+        "an exclude that leaves nothing",
+        "[[target]]",
+        "[[exclude]]\ntarget = \"*\"\nreason = \"none\"\n[[target]]",
+    ),
+    in_matrix(
+        "a target without kernels",
+        r#"kernels = [{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]"#,
+        "",
+    ),
+    in_matrix(
+        "a kind of source that is none",
+        KERNELS,
+        r#"{ from = "mirrors" }"#,
+    ),
+    in_matrix(
+        "a release with a space",
+        "4.14.10-1.amzn1.x86_64\", ",
+        "4.14.10 amzn1\", ",
+    ),
+    in_matrix(
+        "all of `uname -v` for the version",
+        "headers =",
+        "version = \"#45-Ubuntu SMP\", headers =",
+    ),
+    in_matrix(
+        "a range of releases that is none",
+        "[[target]]",
+        "[[exclude]]\nkernel = \">= new\"\nreason = \"none\"\n[[target]]",
+    ),
+    in_matrix(
+        "a conflict of a merge",
+        "[[target]]",
+        "<<<<<<< HEAD\n[[target]]",
+    ),
+    in_matrix(
+        "a suite that the distribution's mirror does not know, on a mirror that is down",
+        KERNELS,
+        r#"{ from = "mirror", url = "http://127.0.0.1:9", suites = ["bookwurm"] }"#,
+    ),
+    // Files.
+    of("a matrix that is misspelt", "plan matrices/amazonlinx.toml"),
+    of("a directory in place of a matrix", "plan matrices"),
+    of("no matrix at all", "plan gone.toml"),
+    in_matrix(
+        "a list that does not exist",
+        KERNELS,
+        r#"{ from = "kernel-crawler", path = { amd64 = "gone.json" } }"#,
+    ),
+    in_matrix(
+        "a list that is no list",
+        KERNELS,
+        r#"{ from = "kernel-crawler", path = { amd64 = "m.toml" } }"#,
+    ),
+    in_matrix(
+        "a table that is no table",
+        KERNELS,
+        r#"{ from = "csv", path = "m.toml" }"#,
+    ),
+    in_matrix(
+        "driver sources that do not exist",
+        "[[target]]",
+        "[driver.\"8.1.0+driver\"]\nsource = { path = \"gone\" }\n[[target]]",
+    ),
+    in_matrix(
+        "a clone that does not exist",
+        "[[target]]",
+        "[driver.\"8.1.0+driver\"]\nsource = { git = \"gone\", ref = \"main\" }\n[[target]]",
+    ),
+    in_matrix(
+        "an archive that does not exist",
+        "[[target]]",
+        "[driver.\"8.1.0+driver\"]\nsource = { url = \"file:///gone/driver.tar.gz\" }\n[[target]]",
+    ),
+    in_matrix(
+        "a branch without its clone",
+        "[[target]]",
+        "[driver.\"8.1.0+driver\"]\nsource = { ref = \"main\" }\n[[target]]",
+    ),
+    in_matrix(
+        "vanilla without a configuration",
+        "name = \"amazonlinux\"\nkernels = [{ release = \"4.14.10-1.amzn1.x86_64\", headers = [\"http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm\"] }]",
+        "name = \"vanilla\"\nkernels = [{ release = \"6.1.55\" }]",
+    ),
+    in_matrix(
+        "a configuration that does not exist",
+        "headers =",
+        "config = \"gone.config\", headers =",
+    ),
+    Mistake {
+        title: "`--locked` without a lock",
+        edit: (KERNELS, r#"{ from = "mirror" }"#),
+        command: "plan m.toml --locked",
+    },
+    // Filters.
+    of(
+        "a target that the plan does not have",
+        "plan m.toml --target debian",
+    ),
+    of(
+        "a release that the plan does not have",
+        "plan m.toml --kernel 5.*",
+    ),
+    of(
+        "a driver that the plan does not have",
+        "plan m.toml --driver 9.*",
+    ),
+    of(
+        "an architecture that the matrix does not have",
+        "plan m.toml --arch arm64",
+    ),
+    of(
+        "an artifact that is none, on the command line",
+        "plan m.toml --artifact modules",
+    ),
+    of(
+        "a build that is not planned",
+        "plan m.toml --only 8.1.0+driver/x86_64/amazonlinux_4.14.11-1.amzn1.x86_64_1",
+    ),
+    of("a shard that is none", "plan m.toml --shard 9/8"),
+    // Flags.
+    of("a misspelt command", "paln m.toml"),
+    of("a misspelt flag", "plan m.toml --targt debian"),
+    of(
+        "a misspelt mirror",
+        "--mirror debain=http://ftp.example.org plan m.toml",
+    ),
+    of(
+        "a mirror without its name",
+        "--mirror http://ftp.example.org plan m.toml",
+    ),
+    of(
+        "a mirror whose address is none",
+        "--mirror debian=ftp.example.org plan m.toml",
+    ),
+    of("a class of failures that is none", "run m.toml --retry foo"),
+    of(
+        "a class of failures that is never kept",
+        "run m.toml --retry download",
+    ),
+    of("no jobs", "run m.toml --jobs 0"),
+    of("a deadline without a unit", "run m.toml --deadline 5"),
+    of("an executor that is none", "run m.toml --executor dokcer"),
+    of("a file for the output directory", "run m.toml --out m.toml"),
+    of(
+        "the matrices for the output directory",
+        "run matrices/amazonlinux.toml --out matrices",
+    ),
+    of("a file for the cache", "--cache m.toml plan m.toml"),
+    of(
+        "a Docker daemon and the local executor",
+        "run m.toml --executor local --docker-host unix:///gone",
+    ),
+    of(
+        "this machine's compilers in a container",
+        "run m.toml --executor docker --toolchain host",
+    ),
+    in_run(
+        "a compiler that nobody has",
+        "[[target]]",
+        "[defaults]\ngcc = \"99\"\n[[target]]",
+    ),
+    Mistake {
+        title: "an image that is not built",
+        edit: ("[[target]]", "[defaults]\nimage = \"bookworm\"\n[[target]]"),
+        command: "--offline run m.toml",
+    },
+    of(
+        "Ubuntu without `--kernelversion`",
+        "docker --target ubuntu-generic --kernelrelease 5.4.0-1-generic --driverversion 8.1.0+driver --output-module x.ko",
+    ),
+    of(
+        "vanilla without its configuration, as driverkit is called",
+        "docker --target vanilla --kernelrelease 6.1.55 --driverversion 8.1.0+driver --output-module x.ko",
+    ),
+    of("an image that is not described", "images build bookwurm"),
+    // Questions.
+    of(
+        "a question about a build that is not planned",
+        "explain 8.1.0+driver/x86_64/debian_6.1_1 m.toml",
+    ),
+    of(
+        "the log of a build that nobody built",
+        "logs 6.1 --out gone",
+    ),
+    of("the manifest of no run", "verify gone"),
+    of("two runs of which one does not exist", "diff gone gone"),
+];
+
+fn workspace(mistake: &Mistake) -> Workspace {
+    let (from, to) = mistake.edit;
+    let text = if from.is_empty() {
+        GOOD.to_owned()
+    } else {
+        assert!(GOOD.contains(from), "{from}");
+        GOOD.replace(from, to)
+    };
+    Workspace::new()
+        .with("m.toml", &text)
+        .with("matrices/amazonlinux.toml", GOOD)
+}
+
+#[test]
+fn every_mistake_is_answered_as_the_page_says() {
+    let mut page = HEAD.to_owned();
+    for mistake in MISTAKES {
+        let workspace = workspace(mistake);
+        let words: Vec<&str> = mistake.command.split(' ').collect();
+        let report = workspace.run_with(&words, &[("PATH", Path::new("/usr/bin:/bin"))]);
+        let report = report.replace(&workspace.path().display().to_string(), "DIRECTORY");
+        let (code, text) = report.split_once('\n').unwrap();
+        let code = code.strip_prefix("exit ").unwrap();
+        // Progress says when a server is asked; it is no part of what is wrong.
+        let text = text
+            .lines()
+            .filter(|line| !line.starts_with("--- ") && !line.starts_with("asking "))
+            .map(|line| format!("    {line}").trim_end().to_owned());
+        let text: Vec<String> = text.collect();
+        let text = text.join("\n");
+        for word in [
+            "os error",
+            "tcp connect",
+            "client error",
+            "hyper",
+            "panicked",
+        ] {
+            assert!(!text.contains(word), "{}: {text}", mistake.title);
+        }
+        assert!(["1", "2", "3"].contains(&code), "{}: {text}", mistake.title);
+        let title = mistake.title;
+        let command = mistake.command;
+        write!(
+            page,
+            "\n## {title}\n\nExit code {code}.\n\n    $ driverkit-matrix {command}\n{text}\n"
+        )
+        .unwrap();
+    }
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
+        driverkit_matrix::fs::write(Path::new(PAGE), &page).unwrap();
+    }
+    let there = std::fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(
+        there == page,
+        "run this test with INSTA_UPDATE=always, and read what changed in {PAGE}"
+    );
+}

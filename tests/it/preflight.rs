@@ -1,0 +1,181 @@
+//! What is known to be wrong before the first build is said once, with its place, and starts nothing.
+
+use support::workspace::Workspace;
+
+const KERNELS: &str = r#"[[target]]
+name = "amazonlinux"
+kernels = [{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]
+"#;
+
+fn matrix(head: &str, rest: &str) -> Workspace {
+    Workspace::new().with("m.toml", &format!("{head}\n{KERNELS}{rest}"))
+}
+
+#[test]
+fn driver_sources_that_do_not_exist_are_an_error_of_the_plan() {
+    for (source, place, message) in [
+        ("{ path = \"gone\" }", "m.toml:6:10", "gone does not exist"),
+        (
+            "{ git = \"gone\", ref = \"main\" }",
+            "m.toml:6:10",
+            "gone does not exist",
+        ),
+        (
+            "{ git = \".\", ref = \"main\" }",
+            "m.toml:6:10",
+            "git repository",
+        ),
+        (
+            "{ url = \"file:///gone/a.tar.gz\" }",
+            "m.toml:6:10",
+            "/gone/a.tar.gz does not exist",
+        ),
+    ] {
+        let workspace = matrix(
+            "drivers = [\"dev\"]",
+            &format!("[driver.dev]\nsource = {source}\n"),
+        );
+        for command in [
+            &["plan", "m.toml"][..],
+            &["run", "m.toml", "--executor", "fake"],
+        ] {
+            let report = workspace.run(command);
+            assert!(report.starts_with("exit 2\n"), "{report}");
+            assert!(
+                report.contains(place) && report.contains(message),
+                "{report}"
+            );
+        }
+        assert!(!workspace.path().join("out").exists());
+    }
+}
+
+#[test]
+fn a_compiler_that_nobody_has_is_an_error_at_its_place() {
+    for (head, rest, place) in [
+        (
+            "drivers = [\"8.1.0+driver\"]",
+            "[defaults]\ngcc = \"99\"\n",
+            "m.toml:6:7",
+        ),
+        (
+            "drivers = [\"8.1.0+driver\"]",
+            "gcc = \"99\"\n",
+            "m.toml:5:7",
+        ),
+    ] {
+        let report = matrix(head, rest).run(&["run", "m.toml", "--executor", "fake"]);
+        assert!(report.starts_with("exit 2\n"), "{report}");
+        assert!(
+            report.contains(place) && report.contains("gcc 99"),
+            "{report}"
+        );
+        assert_eq!(report.matches("error").count(), 1, "{report}");
+    }
+}
+
+#[test]
+fn missing_images_are_an_error_with_the_command_that_makes_them() {
+    let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
+    for executor in ["auto", "local"] {
+        let report = workspace.run(&["--offline", "run", "m.toml", "--executor", executor]);
+        assert!(report.starts_with("exit 3\n"), "{report}");
+        assert!(
+            report.contains("no builder image is built")
+                && report.contains("driverkit-matrix images build"),
+            "{report}"
+        );
+    }
+    let named = matrix("drivers = [\"8.1.0+driver\"]", "image = \"bookworm\"\n");
+    let report = named.run(&["--offline", "run", "m.toml"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(
+        report.contains("m.toml:5:9") && report.contains("driverkit-matrix images build bookworm"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_fallback_to_the_compilers_of_this_machine_is_asked_for_and_noted() {
+    let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
+    let report = workspace.run(&[
+        "--offline",
+        "run",
+        "m.toml",
+        "--executor",
+        "docker",
+        "--toolchain",
+        "host",
+    ]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(report.contains("cannot be used in a container"), "{report}");
+}
+
+#[test]
+fn directories_that_cannot_be_written_are_refused_with_advice() {
+    let workspace = matrix("drivers = [\"8.1.0+driver\"]", "")
+        .with("file", "")
+        .with("matrices/a.toml", "");
+    std::os::unix::fs::symlink("nowhere", workspace.path().join("link")).unwrap();
+    let matrix = format!("drivers = [\"8.1.0+driver\"]\n{KERNELS}");
+    workspace.put("matrices/a.toml", &matrix);
+    for (words, expected) in [
+        (
+            &["run", "m.toml", "--out", "file"][..],
+            "file is a file, not a directory",
+        ),
+        (
+            &["run", "m.toml", "--out", "file/out"],
+            "a part of file/out is a file",
+        ),
+        (
+            &["run", "m.toml", "--out", "link"],
+            "link is a symbolic link to something that does not exist",
+        ),
+        (
+            &["run", "matrices/a.toml", "--out", "matrices"],
+            "holds a matrix, matrices/a.toml",
+        ),
+        (
+            &["--cache", "file", "plan", "m.toml"],
+            "file is a file, not a directory",
+        ),
+    ] {
+        let report = workspace.run(words);
+        assert!(
+            report.starts_with("exit 2\n") && report.contains(expected),
+            "{words:?}: {report}"
+        );
+        assert!(report.contains("help: name a"), "{report}");
+    }
+}
+
+#[test]
+fn a_run_that_needs_more_room_than_there_is_does_not_begin() {
+    let list = r#"{"AmazonLinux": [{"kernelversion": 1, "kernelrelease": "4.14.10-1.amzn1.x86_64", "target": "amazonlinux", "headers": ["http://h.example.org/a.rpm"]}]}"#;
+    let kernels = "{ from = \"kernel-crawler\", path = { amd64 = \"list.json\" } }";
+    let workspace = Workspace::new().with("list.json", list).with(
+        "m.toml",
+        &format!("drivers = [\"8.1.0+driver\"]\n[[target]]\nname = \"*\"\nkernels = {kernels}\n"),
+    );
+    assert!(workspace.run(&["lock", "m.toml"]).starts_with("exit 0\n"));
+    let lock = workspace.get("m.lock");
+    let size = "\"http://h.example.org/a.rpm\",\"size\":1000000000000000";
+    workspace.put(
+        "m.lock",
+        &lock.replace("\"http://h.example.org/a.rpm\"", size),
+    );
+    let report = workspace.run(&[
+        "--offline",
+        "run",
+        "m.toml",
+        "--locked",
+        "--executor",
+        "fake",
+    ]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert!(
+        report.contains("1 missing build will need about 8000000000 MB"),
+        "{report}"
+    );
+}
