@@ -287,7 +287,7 @@ fn errors_of_public_reports_are_recognised() {
         (
             "main.c:10:1: internal compiler error: in fold_convert, at fold.c:2\nPlease submit a full bug report,",
             FailureClass::Infrastructure,
-            "main.c:10:1: internal compiler error: in fold_convert, at fold.c:2",
+            "the machine ended the step: main.c:10:1: internal compiler error: in fold_convert, at fold.c:2",
         ),
         (
             "libbpf: failed to find '.BTF' ELF section in vmlinux\nmake[3]: *** [x:1: falco.ko] Error 255",
