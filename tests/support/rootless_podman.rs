@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 
 use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
 
-use crate::service::{connect, in_namespaces};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::service::{connect, in_mounts, in_namespaces};
 
 const SETUP: &str = "this test needs root and packages podman and uidmap: run scripts/setup.sh";
 
@@ -31,22 +33,37 @@ exec setpriv --reuid nobody --regid nogroup --clear-groups --pdeathsig KILL \
 pub struct Podman {
     process: Child,
     folder: tempfile::TempDir,
+    /// Whether its processes are among those of this machine.
+    is_seen: bool,
 }
 
 impl Podman {
     pub fn start() -> Self {
+        Self::start_in(in_namespaces, false)
+    }
+
+    /// The same, with processes that this machine sees.
+    pub fn start_among_our_processes() -> Self {
+        Self::start_in(in_mounts, true)
+    }
+
+    fn start_in(namespaces: fn(&str, &Path) -> Command, is_seen: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Its user goes through it.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         for file in ["/etc/subuid", "/etc/subgid"] {
             assert!(Path::new(file).exists(), "{SETUP}");
         }
-        let process = in_namespaces("sh", folder.path())
+        let process = namespaces("sh", folder.path())
             .args(["-e", "-c", START, "sh"])
             .arg(folder.path())
             .spawn()
             .expect(SETUP);
-        Self { process, folder }
+        Self {
+            process,
+            folder,
+            is_seen,
+        }
     }
 
     pub fn address(&self) -> DockerAddress {
@@ -65,5 +82,22 @@ impl Drop for Podman {
     fn drop(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
+        if !self.is_seen {
+            return;
+        }
+        // The service itself is a child of that process; what keeps its user namespace is none.
+        let pause = self.folder.path().join("run/libpod/tmp/pause.pid");
+        let pause = std::fs::read_to_string(pause).unwrap_or_default();
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let is_ours = name == pause.trim() || String::from_utf8_lossy(&words).contains(&folder);
+            if let Some(process) = name.parse().ok().and_then(Pid::from_raw)
+                && is_ours
+            {
+                drop(kill_process(process, Signal::KILL));
+            }
+        }
     }
 }

@@ -9,6 +9,15 @@ use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
 /// A command with mounts and processes of its own, which writes to `log` in `folder`. All of it ends with its first
 /// process, as on a machine that is switched off; and that ends with this process, whatever becomes of this process.
 pub fn in_namespaces(program: &str, folder: &Path) -> Command {
+    unshared(&["--mount", "--pid", "--mount-proc"], program, folder)
+}
+
+/// The same among the processes of this machine, of which only the first ends.
+pub fn in_mounts(program: &str, folder: &Path) -> Command {
+    unshared(&["--mount"], program, folder)
+}
+
+fn unshared(kinds: &[&str], program: &str, folder: &Path) -> Command {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -16,8 +25,9 @@ pub fn in_namespaces(program: &str, folder: &Path) -> Command {
         .unwrap();
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid"])
-        .args(["--mount-proc", "--fork", "--kill-child", program])
+        .args(["--pdeathsig", "KILL", "unshare"])
+        .args(kinds)
+        .args(["--fork", "--kill-child", program])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);

@@ -101,3 +101,21 @@ async fn jobs_run_in_rootless_podman_as_they_do_in_docker() {
     executor.finish().await.unwrap();
     assert_eq!(executor.sweep().await.unwrap(), 0);
 }
+
+/// Podman's tmpfs has no limit on files: they are counted from outside, by a process that sees its processes.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_job_in_podman_are_counted() {
+    let mut podman = Podman::start_among_our_processes();
+    let executor = podman.connect().await;
+    let output = tempfile::tempdir().unwrap();
+    let script = "i=0; while :; do : >/tmp/$i; i=$((i + 1)); done";
+    let run_id = format!("test-{}", std::process::id());
+    let mut job = job(script, run_id, output.path());
+    job.limits.output_files = 1000;
+    let mut log = Vec::new();
+    let never = CancellationToken::new();
+    let ended = executor.run(&job, &mut log, &never).await.unwrap();
+    let log = String::from_utf8(log).unwrap();
+    assert_eq!(ended.exit, Exit::TooMuchOutput, "{log}");
+    executor.finish().await.unwrap();
+}
