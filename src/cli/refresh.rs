@@ -267,15 +267,14 @@ fn ask_all(
     drop(known_kernels);
     let mut all = Vec::new();
     for ((refresh, lock, entries), answers) in work.into_iter().zip(answers) {
-        let mut found = refresh.take(lock, &entries, answers)?;
+        let mut found = refresh.take(lock, &entries, answers);
         if has_notes(&found.lock) {
             let own;
-            let fetcher = match &fetcher {
-                Some(fetcher) => fetcher,
-                None => {
-                    own = self::fetcher(context, mirrors.clone())?;
-                    &own
-                }
+            let fetcher = if let Some(fetcher) = &fetcher {
+                fetcher
+            } else {
+                own = self::fetcher(context, mirrors.clone())?;
+                &own
             };
             let (lock, path) = (&mut found.lock, &found.refreshed.path);
             runtime.block_on(repair_notes(context, fetcher, lock, path));

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::Context;
 use super::availability::Unavailable;
 use super::output::count;
 use super::sources::{discovered_entries, source_digest};
-use super::{CliError, Context};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Asked, Changes, Lock, RefreshRules, State};
@@ -103,7 +103,7 @@ impl Refresh<'_> {
         mut lock: Lock,
         entries: &[&TargetEntry],
         answers: Vec<(Discovered, Vec<DiscoverError>)>,
-    ) -> Result<Found, CliError> {
+    ) -> Found {
         let settings = self.matrix.lock;
         let rules = RefreshRules {
             today: lock::today(),
@@ -189,11 +189,11 @@ impl Refresh<'_> {
             unavailable,
             is_changed: false,
         };
-        Ok(Found {
+        Found {
             lock,
             refreshed,
             configs,
-        })
+        }
     }
 
     /// Says that a person asks for less than before.

@@ -119,6 +119,15 @@ impl Selection {
                     .any(|one| one.matches_name(name.as_str())))
     }
 
+    /// Whether a matrix has the kernel and the driver of a build that is named.
+    fn names_any(&self, matrix: &Matrix, kernels: &MatrixKernels) -> bool {
+        let drivers = || matrix.drivers.iter().map(Spanned::get_ref);
+        let kernels = kernels.entries.iter().flatten();
+        kernels
+            .flat_map(|(kernel, _)| drivers().map(move |one| BuildId::of(&one.version, kernel)))
+            .any(|build| self.only.iter().any(|only| only == build.as_str()))
+    }
+
     /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. Warnings and
     /// notices go to standard error.
     /// `image` is the builder image that the command line names.
@@ -151,29 +160,17 @@ impl Selection {
                 }
             })
             .collect();
-        let wanted: HashSet<&str> = self.only.iter().map(String::as_str).collect();
         // A question about one build is about the matrices that have its kernel.
-        let is_question = lock_use == LockUse::AsIs && !wanted.is_empty();
-        let has_kernel = |matrix: &Matrix, kernels: &MatrixKernels| {
-            let drivers = || matrix.drivers.iter().map(Spanned::get_ref);
-            let kernels = kernels.entries.iter().flatten();
-            kernels
-                .flat_map(|(kernel, _)| drivers().map(move |one| BuildId::of(&one.version, kernel)))
-                .any(|build| wanted.contains(build.as_str()))
-        };
-        let has_any = sources
-            .matrices
-            .iter()
-            .zip(&kernels)
-            .any(|(matrix, kernels)| has_kernel(matrix, kernels));
+        let is_question = lock_use == LockUse::AsIs && !self.only.is_empty();
+        let mut pairs = sources.matrices.iter().zip(&kernels);
+        let is_narrow =
+            is_question && pairs.any(|(matrix, kernels)| self.names_any(matrix, kernels));
         let expansions: Vec<Expansion<'_>> = sources
             .matrices
             .iter()
             .zip(kernels)
             .zip(&locators)
-            .filter(|((matrix, kernels), _)| {
-                !(is_question && has_any) || has_kernel(matrix, kernels)
-            })
+            .filter(|((matrix, kernels), _)| !is_narrow || self.names_any(matrix, kernels))
             .map(|((matrix, kernels), locator)| Expansion {
                 matrix,
                 kernels: kernels.entries,

@@ -125,7 +125,7 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
 /// True if a kernel's tree is made of a kernel source whose configuration nobody knows.
 pub fn lacks_configuration(kernel: &Kernel) -> bool {
     kernel.config_sha256.is_none()
-        && target::rules_of(kernel).is_some_and(|rules| rules.needs_config())
+        && target::rules_of(kernel).is_some_and(Target::needs_config)
         && !names_folder(kernel)
 }
 

@@ -246,7 +246,7 @@ fn a_round_trip_through_driverkit_files_loses_nothing() {
         "m.toml",
     ]);
     assert!(
-        report.contains("m.toml and m.lock: 6434 kernels"),
+        report.contains("m.toml and m.lock: 6,434 kernels"),
         "{report}"
     );
     let report = workspace.run(&["plan", "m.toml", "--format", "driverkit", "--out", "tree"]);

@@ -263,23 +263,17 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
 #[test]
 fn not_toml() {
     let unclosed = "drivers = [\"8.1.0+driver\"\n[[target]]\nname = debian\n";
-    assert_snapshot!(complaint(unclosed), @r"
+    assert_snapshot!(complaint(unclosed), @r#"
     exit 2
     --- err
-    error: not TOML: missing comma between array elements, expected `,`
-     --> m.toml:2:1
+    error: not TOML: this array is not closed
+     --> m.toml:1:11
       |
-    2 | [[target]]
-      | ^
-
-    error: not TOML: missing comma between array elements, expected `,`
-     --> m.toml:3:1
+    1 | drivers = ["8.1.0+driver"
+      |           ^ opened here
       |
-    3 | name = debian
-      | ^
-
-    error: 2 errors; nothing was done
-    ");
+      = help: write `]` after its last element
+    "#);
     let twice = "drivers = [\"8.1.0+driver\"]\ndrivers = [\"9.0.0+driver\"]\n";
     assert_snapshot!(complaint(twice), @r#"
     exit 2

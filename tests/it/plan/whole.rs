@@ -118,7 +118,7 @@ fn full_scale() {
     if are_real {
         assert_eq!(
             head,
-            "Plan of 1 matrix: 5782 kernels, 8 drivers, 46256 builds, 46256 artifacts"
+            "Plan of 1 matrix: 5,782 kernels, 8 drivers, 46,256 builds, 46,256 artifacts"
         );
         for (kernels, target) in [
             (10, "amazonlinux2022"),

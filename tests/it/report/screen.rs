@@ -72,7 +72,7 @@ fn a_long_silence_is_broken_only_while_builds_are_running() {
                 EventKind::PhaseStarted {
                     build,
                     phase,
-                    live_log: None,
+                    live_log: Some("live".into()),
                 },
             ),
         ],
@@ -224,7 +224,7 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
                 EventKind::PhaseStarted {
                     build: running.clone(),
                     phase: Phase::Module,
-                    live_log: None,
+                    live_log: Some("live".into()),
                 },
             ),
             built("6.1.1", 0),
@@ -249,7 +249,7 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
         "{drawn}"
     );
     assert!(
-        drawn.contains("3/4 built 1, cached 1, failed 1  about 7.1s left"),
+        drawn.contains("3/4 builds artifacts: built 1, cached 1, failed 1  about 7.1s left"),
         "{drawn}"
     );
     // At the end nothing of it stays.
@@ -263,6 +263,60 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
         .unwrap();
     progress.finish().unwrap();
     assert_eq!(drawing.take().trim(), "");
+}
+
+#[test]
+fn a_build_that_waits_for_a_slot_is_told_from_one_that_works() {
+    let screen = Screen::default();
+    let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
+    let now = Instant::now();
+    let mut events = vec![run_started("one", 3)];
+    for (release, live_log) in [("6.1.1", Some("live".into())), ("6.1.2", None)] {
+        let build = amd64(release).id();
+        events.push(event(
+            0,
+            EventKind::BuildStarted {
+                build: build.clone(),
+            },
+        ));
+        let phase = Phase::Module;
+        events.push(event(
+            0,
+            EventKind::PhaseStarted {
+                build,
+                phase,
+                live_log,
+            },
+        ));
+    }
+    feed(&mut progress, &events);
+    screen.take();
+    progress.tick(now + Duration::from_secs(95)).unwrap();
+    let line = screen.take();
+    assert!(
+        line.contains("2 running, 1 of them waiting, longest 1m 35s: "),
+        "{line}"
+    );
+}
+
+#[test]
+fn failures_alike_are_shown_three_times_then_counted() {
+    let screen = Screen::default();
+    let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
+    let mut events = vec![run_started("one", 50)];
+    for number in 0..50 {
+        let build = amd64(&format!("6.1.{number}"));
+        events.push(finished(
+            &build,
+            0,
+            vec![missing(&build, Artifact::Module, &compile_error())],
+        ));
+    }
+    events.push(run_finished(1));
+    feed(&mut progress, &events);
+    let text = screen.take();
+    assert_eq!(text.matches("failed  module").count(), 3, "{text}");
+    assert!(text.contains("47 more lines like those above"), "{text}");
 }
 
 #[test]

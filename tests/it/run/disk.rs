@@ -115,7 +115,7 @@ fn an_output_folder_that_cannot_be_written_to_is_named() {
     let (code, text) = grid.run(&["--out", "small/out"]);
     assert_eq!(code, 2, "{text}");
     assert!(
-        text.contains("small/out") && text.contains("Read-only"),
+        text.contains("small/out") && text.contains("read-only"),
         "{text}"
     );
     assert!(!grid.path("journal").exists());
