@@ -96,7 +96,8 @@ impl Drop for Podman {
             if let Some(process) = name.parse().ok().and_then(Pid::from_raw)
                 && is_ours
             {
-                drop(kill_process(process, Signal::KILL));
+                // It may be gone already.
+                let _ = kill_process(process, Signal::KILL);
             }
         }
     }
