@@ -70,6 +70,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "explain 8.1.0+driver/x86_64/debian_6.1.4-1-amd64_1 --verbose",
         ],
     ),
+    ("why", &["why 6.1.4-1-amd64"]),
+    (
+        "report",
+        &[
+            "report --format markdown",
+            "report drivers --output night.html",
+        ],
+    ),
+    ("stats", &["stats", "stats --format json"]),
     (
         "cache",
         &[
