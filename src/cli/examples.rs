@@ -70,6 +70,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "explain 8.1.0+driver/x86_64/debian_6.1.4-1-amd64_1 --verbose",
         ],
     ),
+    ("known", &["known", "known --suggest"]),
     ("why", &["why 6.1.4-1-amd64"]),
     (
         "report",
@@ -152,7 +153,7 @@ mod tests {
             assert!(EXAMPLES.iter().any(|(one, _)| *one == name), "{name}");
         }
         for line in EXAMPLES.iter().flat_map(|(_, lines)| *lines) {
-            let words = shlex(line);
+            let words = shlex::split(&format!("driverkit-matrix {line}")).unwrap();
             let parsed = command.clone().try_get_matches_from(&words);
             assert!(
                 parsed.is_ok(),
@@ -160,19 +161,5 @@ mod tests {
                 parsed.err().map(|error| error.to_string())
             );
         }
-    }
-
-    /// The words of a line, with single quotes.
-    fn shlex(line: &str) -> Vec<String> {
-        let mut words = vec!["driverkit-matrix".to_owned(), String::new()];
-        let mut is_quoted = false;
-        for character in line.chars() {
-            match character {
-                '\'' => is_quoted = !is_quoted,
-                ' ' if !is_quoted => words.push(String::new()),
-                other => words.last_mut().unwrap().push(other),
-            }
-        }
-        words
     }
 }

@@ -39,8 +39,12 @@ pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
     without_names(failure, names)
 }
 
-/// How a server is spoken of that is not asked any more, since it has not answered for long.
-const AWAY: &str = "was not asked, its server being away; the last who asked heard that it ";
+/// How a download's failure speaks of a server that is not asked any more, since it has not answered for long: the
+/// answer to the last request is between the two.
+const DOWN: (&str, &str) = (
+    "was not requested: the server is down (last error: it ",
+    ")",
+);
 
 fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
     // Digests first, so that their digits do not end up as numbers.
@@ -53,8 +57,13 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
     });
     let mut text = match &failure.first_error {
         Some(error) => format!("{}: {}", error.file, error.message),
-        None if failure.class == FailureClass::Download => return servers(&failure.message),
-        None => failure.message.clone(),
+        None => {
+            let is_download = failure.class == FailureClass::Download;
+            if let Some(servers) = is_download.then(|| servers(&failure.message)).flatten() {
+                return servers;
+            }
+            failure.message.clone()
+        }
     };
     for name in names {
         text = text.replace(name, "*");
@@ -63,9 +72,9 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
 }
 
 /// The servers that a message names, sorted, and what they answered: neither the files nor the order in which they were
-/// asked are part of what failed downloads have in common. A server that was away is the same as one that is not asked
-/// since.
-fn servers(message: &str) -> String {
+/// asked are part of what failed downloads have in common. A server that is down is the same as one that is not asked
+/// since. `None` if the message names no server.
+fn servers(message: &str) -> Option<String> {
     static URL: LazyLock<Regex> = LazyLock::new(|| {
         #[expect(
             clippy::expect_used,
@@ -73,11 +82,22 @@ fn servers(message: &str) -> String {
         )]
         Regex::new(r"[a-z]+://(?:[^/\s@]*@)?([^/\s;,]+)[^\s;,]*").expect("valid pattern")
     });
-    let text = message.replace(AWAY, "");
+    let (before, after) = DOWN;
+    let text: String = message
+        .split("; ")
+        .map(|part| match part.split_once(before) {
+            Some((url, answer)) => format!("{url}{}", answer.strip_suffix(after).unwrap_or(answer)),
+            None => part.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("; ");
     let hosts: BTreeSet<&str> = URL
         .captures_iter(&text)
         .filter_map(|found| Some(found.get(1)?.as_str()))
         .collect();
+    if hosts.is_empty() {
+        return None;
+    }
     let answers: BTreeSet<String> = text
         .split("; ")
         .map(|part| {
@@ -90,7 +110,7 @@ fn servers(message: &str) -> String {
         .collect();
     let hosts: Vec<&str> = hosts.into_iter().collect();
     let answers: Vec<String> = answers.into_iter().collect();
-    format!("{}: {}", hosts.join(", "), answers.join("; "))
+    Some(format!("{}: {}", hosts.join(", "), answers.join("; ")))
 }
 
 #[cfg(test)]
@@ -106,18 +126,18 @@ mod tests {
         };
         let refused = "could not be reached: connection refused";
         let one = of(&format!(
-            "none of 2 addresses has it: http://a.org/x_1.deb and http://b.org/x_1.deb each {refused}"
+            "none of 2 URLs has it: http://a.org/x_1.deb and http://b.org/x_1.deb each {refused}"
         ));
         assert_eq!(one, format!("a.org, b.org: {refused}"));
         for other in [
             format!(
-                "none of 2 addresses has it: https://b.org/y_22.deb and http://a.org/y_22.deb each {refused}"
+                "none of 2 URLs has it: https://b.org/y_22.deb and http://a.org/y_22.deb each {refused}"
             ),
             format!(
-                "none of 3 addresses has it: http://b.org/y.deb, ..., http://a.org/z.deb (3) each {refused}"
+                "none of 3 URLs has it: http://b.org/y.deb, ..., http://a.org/z.deb (3) each {refused}"
             ),
             format!(
-                "http://a.org/y_22.deb {refused}; http://b.org/y was not asked, its server being away; the last who asked heard that it {refused}"
+                "http://a.org/y_22.deb {refused}; http://b.org/y was not requested: the server is down (last error: it {refused})"
             ),
         ] {
             assert_eq!(of(&other), one, "{other}");
