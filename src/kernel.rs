@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod entry;
 mod packages;
+mod text;
 
 pub use entry::{Kernel, TargetId, Upstream};
 pub use packages::{Package, PackageSet, file_name};
@@ -71,8 +72,11 @@ fn check_characters(what: &'static str, text: &str) -> Result<(), ParseKernelErr
         let length = text.len();
         return Err(ParseKernelError::Length { what, length });
     }
-    let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._+~-".contains(found);
-    match text.chars().find(|&found| !is_allowed(found)) {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'~' | b'-');
+    // All that is before the first other byte is ASCII, so a character begins there.
+    let other = text.bytes().position(|byte| !is_allowed(byte));
+    match other.and_then(|position| text[position..].chars().next()) {
         Some(found) => Err(ParseKernelError::Character {
             what,
             text: text.to_owned(),
@@ -276,8 +280,7 @@ macro_rules! text_form {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                text::parsed(deserializer)
             }
         }
     };

@@ -15,7 +15,7 @@ use crate::fs::{self, FileError};
 pub(super) struct GenerateArguments {
     /// What to write
     what: What,
-    /// The folder that receives manual pages or completions; of a schema its name: manifest, plan, lock, events or matrix
+    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events or matrix
     #[arg(required_if_eq_any([("what", "man"), ("what", "completions"), ("what", "schema")]))]
     folder: Option<PathBuf>,
 }

@@ -142,7 +142,7 @@ impl Selection {
         let (kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
         let mut first_seen: HashMap<String, Date> = HashMap::new();
         for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
-            let known = first_seen.entry(kernel.clone()).or_insert(*day);
+            let known = first_seen.entry(kernel.identity_text()).or_insert(*day);
             *known = (*known).min(*day);
         }
         let unconfirmed: HashSet<String> = kernels

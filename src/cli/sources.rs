@@ -1,6 +1,6 @@
 //! The matrices of a command and their kernels, from locks that are refreshed where they must be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(super) struct MatrixKernels {
     /// Those that are built though their source, which is not believed, does not name them.
     pub(super) unconfirmed: Vec<Arc<Kernel>>,
     /// The days on which those of the lock were first seen, by [`Kernel::identity_text`].
-    pub(super) first_seen: HashMap<String, Date>,
+    pub(super) first_seen: Vec<(Arc<Kernel>, Date)>,
 }
 
 impl Sources {
@@ -170,27 +170,27 @@ impl Sources {
             {
                 configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
             }
-            let mut by_label: BTreeMap<&str, Vec<Arc<Kernel>>> = BTreeMap::new();
+            let mut by_label: BTreeMap<Arc<str>, Vec<Arc<Kernel>>> = BTreeMap::new();
             let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
-            let mut first_seen = HashMap::new();
+            let mut first_seen = Vec::with_capacity(lock.kernels.len());
             let place = path.display().to_string();
-            for locked in &lock.kernels {
+            for locked in lock.kernels {
                 if let State::Gone(since) = locked.state {
                     gone.push(left_out(locked, since, &place));
                     continue;
                 }
                 let is_unavailable = unavailable.contains(&&*locked.label);
-                if is_unavailable && !takes(matrix, locked) {
+                if is_unavailable && !takes(matrix, &locked) {
                     continue;
                 }
                 if matches!(locked.state, State::Unconfirmed(_)) || is_unavailable {
                     unconfirmed.push(Arc::clone(&locked.kernel));
                 }
-                first_seen.insert(locked.kernel.identity_text(), locked.first_seen);
+                first_seen.push((Arc::clone(&locked.kernel), locked.first_seen));
                 by_label
-                    .entry(&locked.label)
+                    .entry(locked.label)
                     .or_default()
-                    .push(Arc::clone(&locked.kernel));
+                    .push(locked.kernel);
             }
             let mut kernels = Vec::new();
             for entry in &matrix.targets {
@@ -303,9 +303,9 @@ fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) 
 }
 
 /// A kernel that a plan does not hold since it is gone.
-fn left_out(locked: &LockedKernel, since: Date, place: &str) -> LeftOut {
+fn left_out(locked: LockedKernel, since: Date, place: &str) -> LeftOut {
     LeftOut {
-        kernel: Arc::clone(&locked.kernel),
+        kernel: locked.kernel,
         driver: None,
         artifact: None,
         rule: "gone".into(),

@@ -23,6 +23,9 @@ use value::{RawEntry, Value};
 /// How many entries are made kernels at once, by all processors.
 const ENTRIES_AT_ONCE: usize = 16_384;
 
+/// How much of a text that is no list is shown.
+const SHOWN_CHARACTERS: usize = 40;
+
 /// Reads a list; `name` is what it is called in messages. Of kernels that are known already, the known ones are returned.
 pub(super) fn read(
     name: &str,
@@ -45,10 +48,11 @@ pub(super) fn read(
         .map_err(|error| DiscoverError::Format {
             name: name.to_owned(),
             message: format!(
-                "{} at line {} column {}",
+                "{} at line {} column {}{}",
                 plain_words(&error),
                 error.line(),
-                error.column()
+                error.column(),
+                advice(&error, text)
             ),
         })?;
     let Reading {
@@ -61,6 +65,19 @@ pub(super) fn read(
         }
     }
     collected.finish(name)
+}
+
+/// What to do about a text that is no JSON.
+fn advice(error: &serde_json::Error, text: &str) -> String {
+    let head = text.trim_start().lines().next().unwrap_or_default();
+    if error.is_eof() {
+        ": it is cut off, fetch it again".to_owned()
+    } else if error.is_syntax() && !head.starts_with('{') {
+        let head: String = head.chars().take(SHOWN_CHARACTERS).collect();
+        format!(": it begins with `{head}`, give the address of kernel-crawler's JSON")
+    } else {
+        String::new()
+    }
 }
 
 struct Reading<'a> {

@@ -16,6 +16,7 @@ use crate::digest::Sha256;
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Where it is: an `http://`, `https://` or `file://` address, or a path.
+    #[serde(deserialize_with = "super::text::shared")]
     pub url: Arc<str>,
     /// Its size in bytes, where the distribution's index says it.
     #[serde(default, rename = "size", skip_serializing_if = "Option::is_none")]
@@ -244,9 +245,12 @@ impl IntoIterator for PackageSet {
 
 /// The last segment of a URL or path, without a query; `%2B` and the like stand for their characters.
 pub fn file_name(url: &str) -> Cow<'_, str> {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let file = path.rsplit('/').next().unwrap_or(path);
-    if file.contains('%') {
+    // Asked of every package again and again.
+    let end = memchr::memchr2(b'?', b'#', url.as_bytes());
+    let path = &url[..end.unwrap_or(url.len())];
+    let start = memchr::memrchr(b'/', path.as_bytes());
+    let file = &path[start.map_or(0, |slash| slash + 1)..];
+    if memchr::memchr(b'%', file.as_bytes()).is_some() {
         decode_percent(file).into()
     } else {
         file.into()

@@ -2,11 +2,7 @@
 //! kernel headers, sets that are not whole, configurations that are missing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::Build;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::target::{self, AskedNames, Target};
@@ -24,37 +20,42 @@ enum Doubt {
     Unasked,
 }
 
-/// A warning for each target that has kernels for which nothing can be built, or of whose releases or packages a
-/// person should know something.
-pub(super) fn doubts(builds: &[Build]) -> Vec<Diagnostic> {
-    let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
-    // Builds of one kernel are neighbours.
-    kernels.dedup_by(|right, left| Arc::ptr_eq(right, left));
-    let doubts: Vec<(&Kernel, Doubt, String)> = kernels
-        .into_par_iter()
-        .flat_map_iter(|kernel| {
-            let found = doubts_of(kernel).into_iter();
-            found.map(|(kind, reason)| (&**kernel, kind, reason))
-        })
-        .collect();
-    let mut groups: BTreeMap<(&TargetId, Doubt), Vec<(&Kernel, String)>> = BTreeMap::new();
-    for (kernel, kind, reason) in doubts {
-        groups
-            .entry((&kernel.target, kind))
-            .or_default()
-            .push((kernel, reason));
+/// The doubts about kernels of a plan, in its order: by target and kind the first kernel, what is to be said of it, and
+/// how many more there are.
+#[derive(Default)]
+pub(super) struct Doubts<'a>(BTreeMap<(&'a TargetId, Doubt), (&'a Kernel, String, usize)>);
+
+impl<'a> Doubts<'a> {
+    /// Adds what is in doubt about the next kernel, which hosts ask for by these names.
+    pub(super) fn add(&mut self, kernel: &'a Kernel, asked: &AskedNames) {
+        for (kind, reason) in doubts_of(kernel, asked) {
+            let group = self.0.entry((&kernel.target, kind));
+            group
+                .and_modify(|(_, _, more)| *more += 1)
+                .or_insert((kernel, reason, 0));
+        }
     }
-    let warnings = groups
-        .iter()
-        .map(|((_, kind), doubts)| warning(*kind, doubts));
-    warnings.collect()
+
+    /// Adds doubts about later kernels.
+    pub(super) fn append(&mut self, later: Self) {
+        for (key, (kernel, reason, count)) in later.0 {
+            let group = self.0.entry(key);
+            group
+                .and_modify(|(_, _, more)| *more += 1 + count)
+                .or_insert((kernel, reason, count));
+        }
+    }
+
+    /// A warning for each target that has kernels for which nothing can be built, or of whose releases or packages a
+    /// person should know something.
+    pub(super) fn warnings(self) -> impl Iterator<Item = Diagnostic> {
+        let groups = self.0.into_iter();
+        groups.map(|((_, kind), (kernel, reason, more))| warning(kind, kernel, &reason, more))
+    }
 }
 
-fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
-    let [(kernel, reason), others @ ..] = doubts else {
-        return Diagnostic::warning("nothing is in doubt");
-    };
-    let more = |word: &str| match others.len() {
+fn warning(kind: Doubt, kernel: &Kernel, reason: &str, more: usize) -> Diagnostic {
+    let more = |word: &str| match more {
         0 => String::new(),
         count => format!(" (and {word}{count} more of {})", kernel.target),
     };
@@ -72,7 +73,7 @@ fn warning(kind: Doubt, doubts: &[(&Kernel, String)]) -> Diagnostic {
 }
 
 /// What is to be said of a kernel, where that can be told.
-fn doubts_of(kernel: &Kernel) -> Vec<(Doubt, String)> {
+fn doubts_of(kernel: &Kernel, asked: &AskedNames) -> Vec<(Doubt, String)> {
     let Some(target) = target::rules_of(kernel) else {
         return Vec::new();
     };
@@ -83,7 +84,7 @@ fn doubts_of(kernel: &Kernel) -> Vec<(Doubt, String)> {
     let of_release =
         target::is_release_in_doubt(kernel).then(|| (Doubt::UnknownRelease, String::new()));
     let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
-    let of_names = AskedNames::of(kernel).is_empty().then(|| {
+    let of_names = asked.is_empty().then(|| {
         let reason = "Falco's loader cannot read this release and asks for a file without one, so that no host finds \
             the artifacts by their names: load the module yourself (insmod)";
         (Doubt::Unasked, reason.to_owned())

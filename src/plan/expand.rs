@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::doubts::doubts;
+use super::doubts::Doubts;
 use super::floor;
 use super::interned::Interned;
 use super::merge::{Candidate, conflicting_drivers, merge};
@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
 use crate::matrix::{Exclude, Matrix, Override, Selector, SelectorIndex, Settings, TargetEntry};
-use crate::target;
+use crate::target::{self, AskedNames};
 
 /// Says where what was found of a kernel for a `[[target]]` is written: a line of a lock.
 #[derive(Clone, Copy)]
@@ -76,14 +76,41 @@ pub fn expand(
         expanded.warnings.append(&mut grid.warnings());
     }
     let (builds, duplicates) = merge(expansions, candidates)?;
-    expanded.plan.names = Names::of(&builds);
+    let (names, doubts) = look_at_kernels(&builds);
+    expanded.warnings.extend(doubts);
+    expanded.plan.names = names;
     expanded.plan.builds = builds;
     expanded.plan.duplicates = duplicates;
-    expanded.warnings.append(&mut doubts(&expanded.plan.builds));
     let left_out = &mut expanded.plan.left_out;
     left_out.par_sort_by(|left, right| order_of(left).cmp(&order_of(right)));
     left_out.dedup_by(|right, left| order_of(left) == order_of(right));
     Ok(expanded)
+}
+
+/// Decides about the loader's names of all kernels of a plan, and returns what is in doubt about them. Each kernel is
+/// looked at once: to fetch those of a large lock from memory takes longer than what is done with them.
+fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
+    let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
+    // Builds of one kernel are neighbours.
+    kernels.dedup_by(|right, left| Arc::ptr_eq(right, left) || right.identity() == left.identity());
+    let parts: Vec<(Vec<_>, Doubts<'_>)> = kernels
+        .par_chunks(LOOKED_AT_ONCE)
+        .map(|kernels| {
+            let (mut named, mut doubts) = (Vec::new(), Doubts::default());
+            for kernel in kernels {
+                let asked = AskedNames::of(kernel);
+                doubts.add(kernel, &asked);
+                named.extend(asked.other.map(|name| (*kernel, name)));
+            }
+            (named, doubts)
+        })
+        .collect();
+    let (mut named, mut doubts) = (Vec::new(), Doubts::default());
+    for (part, doubts_of_part) in parts {
+        named.extend(part);
+        doubts.append(doubts_of_part);
+    }
+    (Names::of(&kernels, named), doubts.warnings().collect())
 }
 
 type LeftOutOrder<'a> = (
@@ -117,6 +144,8 @@ const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image
 const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
 /// For how many kernels rules are looked up at once, by all processors.
 const MATCHED_AT_ONCE: usize = 16_384;
+/// How many kernels one processor looks at without a pause.
+const LOOKED_AT_ONCE: usize = 1024;
 /// How many rules that match nothing are shown with their place.
 const SHOWN_UNUSED: usize = 10;
 /// Of how many more the line is named.

@@ -66,19 +66,14 @@ pub(super) fn merge(
     let mut duplicates = 0;
     let mut conflicts = Vec::new();
     let mut origins = HashSet::new();
-    let mut merged: Vec<Candidate> = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
-        let Some(last) = merged
-            .last_mut()
-            .filter(|last| is_same_build(&last.build, &candidate.build))
-        else {
-            merged.push(candidate);
-            continue;
-        };
+    candidates.dedup_by(|candidate, last| {
+        if !is_same_build(&last.build, &candidate.build) {
+            return false;
+        }
         duplicates += 1;
         if let Some(difference) = difference(&last.build, &candidate.build) {
             if origins.insert((last.origin.clone(), candidate.origin.clone(), difference)) {
-                conflicts.push(conflict(expansions, last, &candidate, difference));
+                conflicts.push(conflict(expansions, last, candidate, difference));
             }
         } else if last.build.artifacts != candidate.build.artifacts {
             let mut artifacts = last.build.artifacts.to_vec();
@@ -87,10 +82,11 @@ pub(super) fn merge(
             artifacts.dedup();
             last.build.artifacts = artifacts.into();
         }
-    }
+        true
+    });
     if conflicts.is_empty() {
         return Ok((
-            merged.into_iter().map(|one| one.build).collect(),
+            candidates.into_iter().map(|one| one.build).collect(),
             duplicates,
         ));
     }

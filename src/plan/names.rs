@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::Build;
 use crate::kernel::{Architecture, Kernel};
-use crate::target::{self, AskedNames, LoaderName};
+use crate::target::{self, LoaderName};
 
 /// A name by which the loader asks for a kernel that its list names otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,46 +28,24 @@ pub struct Alias {
 pub struct Names(HashMap<String, Alias>);
 
 impl Names {
-    /// Decides about the names of all kernels of a plan; builds of one kernel are neighbours.
-    pub(super) fn of(builds: &[Build]) -> Self {
-        let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
-        kernels.dedup_by(|right, left| {
-            Arc::ptr_eq(right, left) || right.identity() == left.identity()
-        });
-        let named: Vec<(&Arc<Kernel>, LoaderName)> = kernels
-            .par_iter()
-            .filter_map(|kernel| {
-                let name = AskedNames::of(kernel).other?;
-                Some((*kernel, name))
-            })
-            .collect();
+    /// Decides about the names of all kernels of a plan, which are sorted; `named` are those with a further name.
+    pub(super) fn of<'a>(
+        kernels: &[&'a Arc<Kernel>],
+        named: Vec<(&'a Arc<Kernel>, LoaderName)>,
+    ) -> Self {
         let mut claims: HashMap<(LoaderName, Architecture), Vec<&Arc<Kernel>>> = HashMap::new();
         for (kernel, name) in named {
             let key = (name, kernel.architecture);
             claims.entry(key).or_default().push(kernel);
         }
-        let mut aliases = HashMap::with_capacity(claims.len());
-        for ((name, architecture), claimants) in claims {
-            let owner = owner_of(&name, architecture, &kernels);
-            let winner = match owner {
-                Some(owner) => owner,
-                None => best_of(&claimants),
-            };
-            for kernel in &claimants {
-                let is_winner = Arc::ptr_eq(kernel, winner);
-                let others = claimants.iter().filter(|one| !Arc::ptr_eq(one, kernel));
-                let alias = Alias {
-                    name: name.clone(),
-                    taken_by: (!is_winner).then(|| Arc::clone(winner)),
-                    rivals: others
-                        .filter(|_| is_winner)
-                        .map(|one| Arc::clone(one))
-                        .collect(),
-                };
-                aliases.insert(kernel.identity_text(), alias);
-            }
-        }
-        Self(aliases)
+        let aliases = claims
+            .into_par_iter()
+            .flat_map_iter(|((name, architecture), claimants)| {
+                let owner = owner_of(&name, architecture, kernels);
+                let winner = owner.unwrap_or_else(|| best_of(&claimants));
+                aliases_of(&name, &claimants, winner)
+            });
+        Self(aliases.collect())
     }
 
     /// The further name of a kernel.
@@ -94,6 +71,28 @@ impl Names {
     pub fn has_conflicts(&self) -> bool {
         self.0.values().any(|alias| alias.taken_by.is_some())
     }
+}
+
+/// The name as each of its claimants has it, by the claimant.
+fn aliases_of(
+    name: &LoaderName,
+    claimants: &[&Arc<Kernel>],
+    winner: &Arc<Kernel>,
+) -> Vec<(String, Alias)> {
+    let alias_of = |kernel: &&Arc<Kernel>| {
+        let is_winner = Arc::ptr_eq(kernel, winner);
+        let others = claimants.iter().filter(|one| !Arc::ptr_eq(one, kernel));
+        let alias = Alias {
+            name: name.clone(),
+            taken_by: (!is_winner).then(|| Arc::clone(winner)),
+            rivals: others
+                .filter(|_| is_winner)
+                .map(|one| Arc::clone(one))
+                .collect(),
+        };
+        (kernel.identity_text(), alias)
+    };
+    claimants.iter().map(alias_of).collect()
 }
 
 /// The kernel whose own name this is; `kernels` are sorted.

@@ -1,6 +1,6 @@
 //! By which names hosts ask for a kernel's artifacts: the rules of all targets, put to one kernel.
 
-use super::loader::LoaderName;
+use super::loader::{LoaderName, is_readable};
 use crate::kernel::Kernel;
 
 /// The names by which hosts ask for a kernel's artifacts, as far as they can ask at all.
@@ -23,7 +23,7 @@ impl AskedNames {
         let shared = target.and_then(|target| target.shared_loader_name(kernel));
         let own = (other.is_none() && shared.is_none()) || is_asked_too();
         Self {
-            own: own && LoaderName::of(kernel).is_readable(),
+            own: own && is_readable(kernel.release.as_str()),
             other: other.filter(LoaderName::is_readable),
             shared: shared.filter(LoaderName::is_readable),
         }

@@ -35,13 +35,18 @@ impl LoaderName {
         }
     }
 
-    /// True if a host can ask by this name: the loader reads the release of `uname -r` by a pattern, and takes none at all
-    /// where the pattern does not match (`falco_debian__1.ko`), as for a release that ends in `+`.
+    /// True if a host can ask by this name: see [`is_readable`].
     pub fn is_readable(&self) -> bool {
-        RELEASE
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(&self.release))
+        is_readable(&self.release)
     }
+}
+
+/// True if the loader understands a release: it reads that of `uname -r` by a pattern, and takes none at all where the
+/// pattern does not match (`falco_debian__1.ko`), as for a release that ends in `+`.
+pub(super) fn is_readable(release: &str) -> bool {
+    RELEASE
+        .as_ref()
+        .is_none_or(|pattern| pattern.is_match(release))
 }
 
 /// The releases that the loader (falcoctl with driverkit 0.23) understands: two or three numbers, then words behind `-`,

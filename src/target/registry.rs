@@ -1,5 +1,8 @@
 //! Which targets there are.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::package::PackageFormat;
 use super::series::Series;
 use super::{
@@ -41,11 +44,18 @@ pub static ALL: &[&dyn Target] = &[
     &vanilla::VANILLA,
 ];
 
+/// The targets by the ids that they list.
+static BY_ID: LazyLock<HashMap<&'static str, &'static dyn Target>> = LazyLock::new(|| {
+    let ids = |target: &'static dyn Target| target.ids().iter().map(move |id| (*id, target));
+    ALL.iter().copied().flat_map(ids).collect()
+});
+
 /// The target that answers for `id`.
 pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
-    ALL.iter()
-        .copied()
-        .find(|target| target.answers_for(id.as_str()))
+    let listed = BY_ID.get(id.as_str()).copied();
+    // Some answer for more ids than they list.
+    let answers = |target: &&dyn Target| target.answers_for(id.as_str());
+    listed.or_else(|| ALL.iter().copied().find(answers))
 }
 
 /// The rules by which the packages of a kernel are read and its tree is found: those of its target or, where packages
@@ -93,6 +103,10 @@ pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
         .strip_suffix(kernel.architecture.machine())
         .map_or(release, |release| release.trim_end_matches('.'));
     let is_foreign = |file: &str| {
+        // Most files, told without looking for the release, which begins with a digit.
+        if file.starts_with("linux") || file.starts_with("kernel") {
+            return false;
+        }
         let name = file.split(release).next().unwrap_or(file);
         name.len() < file.len()
             && PackageFormat::of_name(file).is_some_and(|format| format != PackageFormat::Tar)

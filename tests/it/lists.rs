@@ -78,6 +78,14 @@ fn what_is_no_list_is_named() {
             "expected an array of kernels as the value of `a` at line 2",
         ),
         (
+            b"Not found\n",
+            "it begins with `Not found`, give the address of kernel-crawler's JSON",
+        ),
+        (
+            b"{\"a\": [",
+            "at line 1 column 7: it is cut off, fetch it again",
+        ),
+        (
             b"[]",
             "expected an object with an array of kernels for each distribution",
         ),

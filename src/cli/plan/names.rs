@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli::output::{count, write_columns};
@@ -47,7 +48,7 @@ pub(super) fn unasked_build_count(plan: &Plan) -> usize {
     // Builds of one kernel are neighbours.
     let of_kernels = plan
         .builds
-        .chunk_by(|left, right| Arc::ptr_eq(&left.kernel, &right.kernel));
+        .par_chunk_by(|left, right| Arc::ptr_eq(&left.kernel, &right.kernel));
     of_kernels
         .filter(|builds| !AskedNames::of(&builds[0].kernel).own)
         .map(<[Build]>::len)

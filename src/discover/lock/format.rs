@@ -55,7 +55,7 @@ struct Line<'a> {
     architecture: Architecture,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     entry: Option<Cow<'a, str>>,
-    packages: PackageSet,
+    packages: Cow<'a, PackageSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config_sha256: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,14 +109,14 @@ impl<'a> LockText<'a> {
         LockError::Text(Box::new(diagnostic.help(help)))
     }
 
-    fn bad_line(&self, number: usize, error: &serde_json::Error) -> LockError {
+    fn bad_line(&self, number: usize, error: &serde_json::Error, help: &str) -> LockError {
         let message = plain_words(error);
         let whole = self.place(number);
         let column = whole.span.start + error.column().saturating_sub(1);
         let span = column.min(whole.span.end)..whole.span.end;
         let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
             .at(self.place_of(span), "")
-            .help(RESTORE);
+            .help(help);
         LockError::Text(Box::new(diagnostic))
     }
 }
@@ -124,6 +124,10 @@ impl<'a> LockText<'a> {
 /// What to do about a line that cannot be read.
 const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
     the day on which it was first seen";
+
+/// The same for the first line.
+const RESTORE_HEADER: &str =
+    "restore the lock from git: its first line says what its kernels were found for";
 
 /// What the headers of a lock say.
 pub(super) struct Head {
@@ -272,26 +276,36 @@ pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Plac
 
 /// The text of a lock; `None` where there is none.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
-    match fs::read_to_string(path) {
+    match read_existing(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(LockError::File(error)) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+/// The text of a lock that has to exist.
+pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
+    String::from_utf8(fs::read(path)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let number = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let text = &String::from_utf8_lossy(error.as_bytes());
+        LockText { path, text }.fault(number, "this line is not valid UTF-8", RESTORE)
+    })
 }
 
 fn read_header(text: &LockText<'_>, number: usize, line: &str) -> Result<Header, LockError> {
     if is_marker(line) {
         return Err(conflict(text, number));
     }
-    let any: AnyHeader =
-        serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
+    let bad_line = |error| text.bad_line(number, &error, RESTORE_HEADER);
+    let any: AnyHeader = serde_json::from_str(line).map_err(bad_line)?;
     if any.lock > VERSION {
         return Err(LockError::Newer {
             path: text.path.to_owned(),
             found: any.lock,
         });
     }
-    serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))
+    serde_json::from_str(line).map_err(bad_line)
 }
 
 /// True for a line with which git marks a conflict.
@@ -321,7 +335,7 @@ pub(super) fn read_line(
         return Err(conflict(text, number));
     }
     let mut line: Line<'_> =
-        serde_json::from_str(line).map_err(|error| text.bad_line(number, &error))?;
+        serde_json::from_str(line).map_err(|error| text.bad_line(number, &error, RESTORE))?;
     let label = line.entry.as_deref().unwrap_or(line.target.as_str());
     if !head.sources.contains_key(label) {
         let message = format!("the first line has no source `{label}`, which this kernel names");
@@ -331,7 +345,7 @@ pub(super) fn read_line(
     // Arch's repositories publish no digests; nor does any source but a repository's index.
     let is_published = line.source == "mirror" && line.target.as_str() != "arch";
     if head.version < WITH_NOTES && !is_published {
-        line.packages.update(|package| {
+        line.packages.to_mut().update(|package| {
             package.is_noted = package.sha256.is_some();
             package.is_noted
         });
@@ -343,7 +357,7 @@ pub(super) fn read_line(
             release: line.release,
             version: Common::share(&mut common.versions, line.version),
             architecture: line.architecture,
-            packages: line.packages,
+            packages: line.packages.into_owned(),
             config_sha256: line.config_sha256,
             upstream: line.upstream,
             source: common.text(&line.source),
@@ -393,7 +407,7 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
         version: kernel.version.clone(),
         architecture: kernel.architecture,
         entry: (!is_implied).then(|| (&*locked.label).into()),
-        packages: kernel.packages.clone(),
+        packages: Cow::Borrowed(&kernel.packages),
         config_sha256: kernel.config_sha256,
         upstream: kernel.upstream.clone(),
         source: (&*kernel.source).into(),

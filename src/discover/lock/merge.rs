@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::format::{LockText, is_marker, put_kernel, read_text};
+use super::format::{LockText, is_marker, put_kernel, read_existing, read_text};
 use super::{Lock, LockError, LockedKernel, State};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
@@ -256,8 +256,9 @@ impl<'a> Side<'a> {
     fn line_of(&self, locked: &LockedKernel) -> usize {
         let of_kernel = self.lines.iter().skip(1).find(|(number, line)| {
             let only = [(0, self.lines[0].1), (*number, *line)];
-            Lock::parse(&self.text, &only)
-                .is_ok_and(|lock| lock.kernels.iter().any(|one| one.key() == locked.key()))
+            line.contains(locked.kernel.release.as_str())
+                && Lock::parse(&self.text, &only)
+                    .is_ok_and(|lock| lock.kernels.iter().any(|one| one.key() == locked.key()))
         });
         of_kernel.map_or(1, |(number, _)| *number)
     }
@@ -391,7 +392,7 @@ impl Lock {
         ours: &Path,
         theirs: &Path,
     ) -> Result<Vec<Diagnostic>, LockError> {
-        let texts = [base, ours, theirs].map(fs::read_to_string);
+        let texts = [base, ours, theirs].map(read_existing);
         let [base_text, our_text, their_text] = texts;
         let (base_text, our_text, their_text) = (base_text?, our_text?, their_text?);
         // git gives an empty file where both sides added the lock.

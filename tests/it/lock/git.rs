@@ -162,6 +162,28 @@ fn damaged_line_is_named_in_the_lock() {
     assert!(plan.starts_with("exit 2\n"), "{plan}");
     assert!(plan.contains("--> m.lock:4:"), "{plan}");
     assert!(plan.contains("help: restore the line from git"), "{plan}");
+    let (first, rest) = lock.split_once('\n').unwrap();
+    for damaged in [&first[1..], ""] {
+        workspace.put("m.lock", &format!("{damaged}\n{rest}"));
+        let plan = workspace.run(&["plan", "m.toml"]);
+        assert!(plan.contains("--> m.lock:1:1"), "{plan}");
+        assert!(plan.contains("help: restore the lock from git"), "{plan}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named_in_the_lock() {
+    let (workspace, lock) = three_kernels();
+    let mut bytes = lock.into_bytes();
+    let end = bytes.len() - 2;
+    bytes[end] = 0xff;
+    std::fs::write(workspace.path().join("m.lock"), &bytes).unwrap();
+    for command in [&["plan", "m.toml"][..], &["lock", "m.toml"]] {
+        let report = workspace.run(command);
+        assert!(report.starts_with("exit 2\n"), "{report}");
+        assert!(report.contains("this line is not valid UTF-8"), "{report}");
+        assert!(report.contains("--> m.lock:4:1"), "{report}");
+    }
 }
 
 fn git(workspace: &Workspace, arguments: &[&str]) -> bool {
