@@ -34,8 +34,7 @@ impl KnownArguments {
             return Ok(ExitStatus::Success);
         }
         let manifest = read_manifest(&self.out).map_err(input)?;
-        let mut text = String::new();
-        let mut count = 0;
+        let mut lines = Vec::new();
         for build in &manifest.builds {
             for artifact in &build.artifacts {
                 let Some(known) = artifact
@@ -45,24 +44,22 @@ impl KnownArguments {
                 else {
                     continue;
                 };
-                count += 1;
-                text += &format!(
-                    "{} ({}): {} ({})\n",
-                    build.build_id, artifact.artifact, known.reason, known.place
-                );
+                let (build, kind) = (&build.build_id, artifact.artifact);
+                let (reason, place) = (&known.reason, &known.place);
+                lines.push(format!("{build} ({kind}): {reason} ({place})\n"));
             }
         }
-        text = format!("known failures: {count}\n{text}");
+        lines.insert(0, format!("known failures: {}\n", lines.len()));
         let mut bits = 0;
         for finding in &manifest.findings {
-            text += &format!("{}: {}\n", finding.place, finding.message);
+            lines.push(format!("{}: {}\n", finding.place, finding.message));
             bits |= match finding.kind {
                 FindingKind::Expired => 4,
                 FindingKind::Unused => 8,
                 FindingKind::UnexpectedPass => 16,
             };
         }
-        print(&text)?;
+        print(&lines.concat())?;
         Ok(ExitStatus::from_findings(bits))
     }
 }

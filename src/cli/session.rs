@@ -55,6 +55,29 @@ pub(super) struct Session<'a> {
     pub(super) matrices: Vec<(PathBuf, Sha256)>,
 }
 
+/// The version of the executor; empty if the run needs none.
+fn version_of(
+    runtime: &tokio::runtime::Runtime,
+    executor: Option<&dyn Executor>,
+) -> Result<String, CliError> {
+    let Some(executor) = executor else {
+        return Ok(String::new());
+    };
+    let version = runtime.block_on(executor.version());
+    version.map_err(|error| infrastructure(&error))
+}
+
+/// Sends what the rules of the matrices found, if anything, and that the run has ended.
+fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exit_code: u8) {
+    for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
+        events.send(EventKind::Found(finding));
+    }
+    events.send(EventKind::RunFinished {
+        duration: events.elapsed(),
+        exit_code,
+    });
+}
+
 impl Session<'_> {
     /// Does the run. `connect` gives the executor, and what the person should know about it; it is asked only when
     /// something is missing, and told how many builds that are.
@@ -94,12 +117,7 @@ impl Session<'_> {
             jobs = jobs.max(slots);
             run.allow_jobs(jobs);
         }
-        let executor_version = match &executor {
-            Some(executor) => runtime
-                .block_on(executor.version())
-                .map_err(|error| infrastructure(&error))?,
-            None => String::new(),
-        };
+        let executor_version = version_of(&runtime, executor.as_deref())?;
         let facts = RunFacts {
             run_id,
             started: jiff::Timestamp::now(),
@@ -153,13 +171,7 @@ impl Session<'_> {
             .worse(at_least)
             .code();
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
-        for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
-            events.send(EventKind::Found(finding));
-        }
-        events.send(EventKind::RunFinished {
-            duration: events.elapsed(),
-            exit_code: exit,
-        });
+        tell_end(&events, findings.as_deref(), is_whole, exit);
         let reported = reporting.join().unwrap_or(Ok(()));
         if is_interrupted {
             // Only now: whoever sent the signal may not wait for long, and the manifest comes first.

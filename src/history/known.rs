@@ -22,7 +22,7 @@ pub struct KnownFailures {
 
 #[derive(Debug)]
 struct Rule {
-    rule: KnownFailure,
+    demands: KnownFailure,
     known: Arc<KnownBy>,
     is_expired: bool,
 }
@@ -48,10 +48,10 @@ impl KnownFailures {
             .map(|rule| Rule {
                 known: Arc::new(known_by(&rule)),
                 is_expired: rule.expires.is_some_and(|day| day < today),
-                rule,
+                demands: rule,
             })
             .collect();
-        let index = SelectorIndex::new(rules.iter().map(|one| &one.rule.selector));
+        let index = SelectorIndex::new(rules.iter().map(|one| &one.demands.selector));
         let matching = index.matching(kernels).unwrap_or_default();
         let of_kernel = kernels.iter().zip(matching);
         let by_kernel = of_kernel
@@ -87,7 +87,7 @@ impl KnownFailures {
         for artifact in &mut report.artifacts {
             for &position in positions {
                 let rule = &self.rules[position];
-                let selector = &rule.rule.selector;
+                let selector = &rule.demands.selector;
                 if !selector.matches_driver(&report.driver_version)
                     || !selector.matches_artifact(artifact.artifact)
                 {
@@ -123,13 +123,14 @@ impl Rule {
         // What was interrupted says nothing about the artifact.
         artifact.failure.as_ref().is_some_and(|failure| {
             failure.class != FailureClass::Cancelled
-                && (self.rule.classes.is_empty() || self.rule.classes.contains(&failure.class))
+                && (self.demands.classes.is_empty()
+                    || self.demands.classes.contains(&failure.class))
                 && self.has_message(failure)
         })
     }
 
     fn has_message(&self, failure: &Failure) -> bool {
-        let Some(pattern) = &self.rule.message else {
+        let Some(pattern) = &self.demands.message else {
             return true;
         };
         let first_error = failure.first_error.as_ref();
@@ -140,7 +141,7 @@ impl Rule {
 
     fn finding(&self, seen: &Seen, is_whole: bool) -> Option<Finding> {
         let reason = &self.known.reason;
-        let (kind, message) = match (self.rule.expires, &seen.passed) {
+        let (kind, message) = match (self.demands.expires, &seen.passed) {
             (Some(day), _) if self.is_expired => (
                 FindingKind::Expired,
                 format!(

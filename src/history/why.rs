@@ -107,7 +107,7 @@ fn of_build(build: &BuildRecord, manifest: &Manifest) -> String {
 
 fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) -> String {
     let kind = artifact.artifact;
-    let mut text = match artifact.status {
+    let first = match artifact.status {
         Status::Built | Status::Cached => built(build, artifact, manifest),
         Status::Failed | Status::Error | Status::Unresolvable | Status::Known => {
             let failure = artifact.failure.as_ref();
@@ -125,35 +125,38 @@ fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manife
         Status::NotRun => format!("The {kind} was not begun before the run ended."),
         Status::Excluded => format!("The {kind} is left out."),
     };
+    let mut sentences = vec![first];
     if let Some(since) = artifact.failing_since {
         let nights = match artifact.failing_nights {
             Some(nights) if nights > 1 => format!(", {nights} nights"),
             _ => String::new(),
         };
-        text += &format!(" It has been failing since {}{nights}.", day(since));
+        sentences.push(format!("It has been failing since {}{nights}.", day(since)));
     }
     if let Some(known) = &artifact.known {
-        text += &format!(" {}", of_known(known));
+        sentences.push(of_known(known));
     }
     if artifact.failure_is_cached {
-        text += " The failure is known from an earlier run: `--retry` repeats the build.";
+        sentences.push(
+            "The failure is known from an earlier run: `--retry` repeats the build.".to_owned(),
+        );
     }
     if artifact
         .failure
         .as_ref()
         .is_some_and(|failure| failure.class == FailureClass::HeadersNotFound)
     {
-        text += " No server has its header packages.";
+        sentences.push("No server has its header packages.".to_owned());
     }
     if let Some(log) = &artifact.log
         && !artifact.status.is_success()
     {
-        text += &format!(" Log: {}.", log.display());
+        sentences.push(format!("Log: {}.", log.display()));
     }
     if let Some(other) = &artifact.name_taken_by {
-        text += &format!(" The loader's name for it belongs to {other}.");
+        sentences.push(format!("The loader's name for it belongs to {other}."));
     }
-    text
+    sentences.join(" ")
 }
 
 fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) -> String {

@@ -79,6 +79,9 @@ impl<'a> SelectorIndex<'a> {
     }
 }
 
+/// The first numbers of the releases that a version range can match, from the lowest to the highest.
+type Numbers = RangeInclusive<[u64; 3]>;
+
 /// The patterns of all rules on one axis.
 #[derive(Debug, Default)]
 struct Axis<'a> {
@@ -87,7 +90,7 @@ struct Axis<'a> {
     literals: HashMap<&'a str, Vec<usize>>,
     globs: Option<Globs<'a>>,
     /// Version ranges with the numbers that they can match, sorted by the lowest.
-    ranges: Vec<(RangeInclusive<[u64; 3]>, (usize, &'a Pattern))>,
+    ranges: Vec<(Numbers, (usize, &'a Pattern))>,
     /// What has to be tried one by one.
     others: Vec<(usize, &'a Pattern)>,
 }

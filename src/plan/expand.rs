@@ -255,7 +255,7 @@ impl<'a> Grid<'a> {
             for (one, reason) in part.iter().zip(reasons) {
                 match reason {
                     Some((rule, reason)) => {
-                        self.leave_out(&one.0, None, None, rule, &reason, &place)
+                        self.leave_out(&one.0, None, None, rule, &reason, &place);
                     }
                     None => taken.push(one),
                 }

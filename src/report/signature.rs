@@ -55,15 +55,14 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
         )]
         Regex::new(r"\b[0-9a-f]{12,}\b|\d+").expect("valid pattern")
     });
-    let mut text = match &failure.first_error {
-        Some(error) => format!("{}: {}", error.file, error.message),
-        None => {
-            let is_download = failure.class == FailureClass::Download;
-            if let Some(servers) = is_download.then(|| servers(&failure.message)).flatten() {
-                return servers;
-            }
-            failure.message.clone()
+    let mut text = if let Some(error) = &failure.first_error {
+        format!("{}: {}", error.file, error.message)
+    } else {
+        let is_download = failure.class == FailureClass::Download;
+        if let Some(servers) = is_download.then(|| servers(&failure.message)).flatten() {
+            return servers;
         }
+        failure.message.clone()
     };
     for name in names {
         text = text.replace(name, "*");

@@ -1,4 +1,4 @@
-//! Test results in the format of JUnit, which CI servers read: a suite for each target and driver version, a case for each
+//! Test results in the format of `JUnit`, which CI servers read: a suite for each target and driver version, a case for each
 //! artifact.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::event::ArtifactReport;
 use crate::failure::Status;
 use crate::report::{BuildRecord, clean};
 
-/// Writes JUnit's XML.
+/// Writes the XML of `JUnit`.
 pub(super) struct Junit;
 
 impl View for Junit {

@@ -287,7 +287,7 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
 pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
     String::from_utf8(fs::read(path)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let number = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let number = 1 + memchr::memchr_iter(b'\n', valid).count();
         let text = &String::from_utf8_lossy(error.as_bytes());
         LockText { path, text }.fault(number, "this line is not valid UTF-8", RESTORE)
     })

@@ -30,7 +30,8 @@ pub(super) struct Failing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Since {
-    since: Timestamp,
+    #[serde(rename = "since")]
+    first: Timestamp,
     nights: u32,
     last_night: Date,
 }
@@ -72,7 +73,7 @@ impl Failing {
                 .map_or(run_started, |at| at.min(run_started));
             let before = self.artifacts.get(&name).copied();
             let mut now = before.unwrap_or(Since {
-                since: first,
+                first,
                 nights: 1,
                 last_night: night,
             });
@@ -80,7 +81,7 @@ impl Failing {
                 now.nights = now.nights.saturating_add(1);
                 now.last_night = night;
             }
-            artifact.failing_since = Some(now.since);
+            artifact.failing_since = Some(now.first);
             artifact.failing_nights = Some(now.nights);
             if before != Some(now) {
                 self.artifacts.insert(name, now);

@@ -1,7 +1,7 @@
 //! The rows of a manifest as JSON Lines, compressed: `builds.jsonl.zst` beside `run.json`.
 //!
 //! The first line is the schema by example: every column with a value of its type, so that readers which infer types
-//! (DuckDB, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a rule
+//! (`DuckDB`, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a rule
 //! left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
 
 mod write;
@@ -244,7 +244,7 @@ pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
             let row = read_row(&lines[start..end], &manifest.toolchains);
             match row.map_err(|cause| RowsError::Row {
                 path: rows.clone(),
-                line: first + before.iter().filter(|&&byte| byte == b'\n').count(),
+                line: first + memchr::memchr_iter(b'\n', before).count(),
                 cause,
             })? {
                 Row::Build(build) => manifest.builds.push(*build),

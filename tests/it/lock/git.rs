@@ -177,7 +177,7 @@ fn bytes_that_are_no_text_are_named_in_the_lock() {
     let mut bytes = lock.into_bytes();
     let end = bytes.len() - 2;
     bytes[end] = 0xff;
-    std::fs::write(workspace.path().join("m.lock"), &bytes).unwrap();
+    driverkit_matrix::fs::write(&workspace.path().join("m.lock"), &bytes).unwrap();
     for command in [&["plan", "m.toml"][..], &["lock", "m.toml"]] {
         let report = workspace.run(command);
         assert!(report.starts_with("exit 2\n"), "{report}");

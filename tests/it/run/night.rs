@@ -382,7 +382,7 @@ fn damaged_rows_are_errors_that_name_the_file() {
         (pack("[]\n"), "does not start with the schema"),
         (Vec::new(), "builds.jsonl.zst"),
     ] {
-        std::fs::write(&path, bytes).unwrap();
+        driverkit_matrix::fs::write(&path, &bytes).unwrap();
         for words in [
             &["diff", "out", "out"][..],
             &["why", BUILD],
