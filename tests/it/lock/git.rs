@@ -166,7 +166,7 @@ fn damaged_line_is_named_in_the_lock() {
     for damaged in [&first[1..], ""] {
         workspace.put("m.lock", &format!("{damaged}\n{rest}"));
         let plan = workspace.run(&["plan", "m.toml"]);
-        assert!(plan.contains("--> m.lock:1:1"), "{plan}");
+        assert!(plan.contains("--> m.lock:1:"), "{plan}");
         assert!(plan.contains("help: restore the lock from git"), "{plan}");
     }
 }
