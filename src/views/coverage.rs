@@ -148,6 +148,14 @@ impl<'a> Failures<'a> {
         Self { groups }
     }
 
+    /// How many of the failing artifacts are expected to.
+    pub fn known(&self) -> usize {
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        members
+            .filter(|(_, artifact)| artifact.status == Status::Known)
+            .count()
+    }
+
     /// How many artifacts fail.
     pub fn count(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum()

@@ -347,6 +347,17 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
 }
 
 #[test]
+fn page_counts_known_failures_apart_from_others_of_their_kind() {
+    let grid = broken(&KNOWN.replace("6.1.[23]-1*", "6.1.2-1*"));
+    assert_eq!(grid.run(&[]).0, 1);
+    let (_, page, _) = say(&grid, &["report"]);
+    assert!(
+        page.contains("1 unexpected failures, 1 known, 0 left out by rules"),
+        "{page}"
+    );
+}
+
+#[test]
 fn stats_count_what_there_is_in_every_format() {
     let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
     assert_eq!(grid.run(&[]).0, 1);
