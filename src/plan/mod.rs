@@ -11,6 +11,7 @@ mod floor;
 mod interned;
 mod merge;
 mod names;
+mod reasons;
 
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use doubts::lacks_configuration;
