@@ -74,7 +74,7 @@ fn advice(error: &serde_json::Error, text: &str) -> String {
         ": it is cut off, fetch it again".to_owned()
     } else if error.is_syntax() && !head.starts_with('{') {
         let head: String = head.chars().take(SHOWN_CHARACTERS).collect();
-        format!(": it begins with `{head}`, give the address of kernel-crawler's JSON")
+        format!(": it begins with `{head}`, give the URL of kernel-crawler's JSON")
     } else {
         String::new()
     }

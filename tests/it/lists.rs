@@ -79,7 +79,7 @@ fn what_is_no_list_is_named() {
         ),
         (
             b"Not found\n",
-            "it begins with `Not found`, give the address of kernel-crawler's JSON",
+            "it begins with `Not found`, give the URL of kernel-crawler's JSON",
         ),
         (
             b"{\"a\": [",

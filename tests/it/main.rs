@@ -23,7 +23,6 @@ mod lists;
 mod lock;
 mod mirror;
 mod mistakes;
-mod nights;
 mod plan;
 mod preflight;
 mod report;

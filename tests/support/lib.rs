@@ -11,7 +11,9 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod archive;
 pub mod docker_daemon;
+pub mod driverkit;
 pub mod events;
 pub mod grid;
 pub mod host;

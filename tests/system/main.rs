@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod apt_mirror;
+mod apt_signatures;
 mod builder_repositories;
 #[cfg(feature = "kubernetes")]
 mod cluster;
@@ -15,12 +16,15 @@ mod executors;
 mod host_programs;
 mod hostile;
 mod images;
+mod nights;
 mod podman;
 mod prepared_sources;
+mod proxy;
 mod real_builds;
 mod real_daemons;
 mod real_driverkit;
 mod real_local;
+mod rpm_repositories;
 mod subscriptions;
 mod targets;
 mod unpack;

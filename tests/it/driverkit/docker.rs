@@ -5,38 +5,9 @@ use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 use serde_json::json;
 
-use support::grid::{Grid, rule};
+use support::driverkit::{config, docker, grid, serve_driver};
+use support::grid::rule;
 use support::server::Server;
-
-/// The configuration of the grid's build, as driverkit's own files have it.
-fn config(grid: &Grid) -> String {
-    let urls: Vec<String> = grid
-        .headers("1")
-        .iter()
-        .map(|path| format!("  - {}\n", path.display()))
-        .collect();
-    format!(
-        "kernelversion: 1\nkernelrelease: 6.1.1-1-amd64\ntarget: debian\narchitecture: amd64\nmoduledrivername: scap\n\
-         driverversion: one\nsrc-dir: driver\noutput:\n  module: here/scap.ko\nkernelurls:\n{}",
-        urls.concat()
-    )
-}
-
-fn grid() -> Grid {
-    let grid = Grid::new();
-    grid.write("config.yaml", config(&grid));
-    grid
-}
-
-fn docker(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
-    let mut all = vec!["docker", "-c", "config.yaml"];
-    all.extend(words);
-    let mut command = grid.program(&all);
-    command
-        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
-        .env("HOME", grid.path("home"));
-    command
-}
 
 #[test]
 fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it() {
@@ -230,26 +201,6 @@ fn bad_input_is_told_and_nothing_is_done() {
     assert!(!grid.path("cache").exists());
 }
 
-/// Puts the grid's driver where GitHub has it, and asks for it as that version.
-fn serve_driver(grid: &Grid, version: &str) {
-    let sources = grid.path("sources/falcosecurity/libs/archive");
-    fs::create_folder(&sources).unwrap();
-    let tar = std::process::Command::new("tar")
-        .arg("-C")
-        .arg(grid.path("driver"))
-        .arg("-czf")
-        .arg(sources.join(format!("{version}.tar.gz")))
-        .arg(".")
-        .status()
-        .unwrap();
-    assert!(tar.success());
-    let text = config(grid).replace(
-        "driverversion: one\nsrc-dir: driver\n",
-        &format!("driverversion: {version}\n"),
-    );
-    grid.write("config.yaml", text);
-}
-
 #[test]
 fn a_mirror_that_cannot_be_asked_for_packages_is_no_kernel_without_packages() {
     let grid = grid();
@@ -315,60 +266,4 @@ fn a_branch_is_asked_for_newer_sources_by_each_run() {
         .assert()
         .code(1)
         .stderr(contains("nowhere/falcosecurity/libs/archive/master.tar.gz"));
-}
-
-/// Debian's microsocks, a SOCKS5 proxy, until dropped.
-struct Proxy {
-    process: std::process::Child,
-    address: std::net::SocketAddr,
-    log: std::path::PathBuf,
-}
-
-impl Proxy {
-    fn start(grid: &Grid) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let log = grid.path("proxy.log");
-        let process = std::process::Command::new("microsocks")
-            .args(["-i", "127.0.0.1", "-p", &address.port().to_string()])
-            .stderr(std::fs::File::create_new(&log).unwrap())
-            .spawn()
-            .expect("package microsocks is needed: run scripts/setup.sh --tests");
-        support::grid::wait_until("the proxy listens", || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
-        Self {
-            process,
-            address,
-            log,
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-#[test]
-fn downloads_go_through_a_socks5_proxy() {
-    let grid = grid();
-    serve_driver(&grid, "1.0.0+driver");
-    let server = Server::of(&grid.path("sources"));
-    let proxy = Proxy::start(&grid);
-    let address = format!("socks5://{}", proxy.address);
-    docker(&grid, &["--proxy", &address])
-        .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", &server.address)
-        .assert()
-        .success();
-    assert_eq!(server.requests(), 1);
-    let log = fs::read_to_string(&proxy.log).unwrap();
-    let (_, port) = server.address.rsplit_once(':').unwrap();
-    assert!(
-        log.contains(&format!("connected to 127.0.0.1:{port}")),
-        "{log}"
-    );
 }

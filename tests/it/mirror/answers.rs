@@ -7,7 +7,7 @@ use httptest::matchers::{any, request};
 use httptest::responders::{cycle, status_code};
 use httptest::{Expectation, Server};
 
-use super::archive::linux;
+use support::archive::linux;
 use support::locks::{lines, name};
 use support::workspace::Workspace;
 

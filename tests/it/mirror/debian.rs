@@ -15,7 +15,7 @@ use httptest::responders::status_code;
 use httptest::{Expectation, Server};
 use url::Url;
 
-use super::archive::{Mirror, linux, package};
+use support::archive::{Mirror, linux, package};
 use support::workspace::Workspace;
 
 struct Work {

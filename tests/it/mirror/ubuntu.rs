@@ -1,6 +1,6 @@
 //! Ubuntu's archives: one for amd64, one for what it calls ports.
 
-use super::archive::{Mirror, package};
+use support::archive::{Mirror, package};
 use support::locks::{lines, name, urls};
 use support::workspace::Workspace;
 

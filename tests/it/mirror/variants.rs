@@ -1,7 +1,7 @@
 //! Header packages that are found by what their names have in common: streams, page sizes, real time, and those of
 //! kernels that distributions came to name otherwise.
 
-use super::archive::{Mirror, package};
+use support::archive::{Mirror, package};
 use support::locks::{lines, name};
 use support::workspace::Workspace;
 

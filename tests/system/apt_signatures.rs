@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use driverkit_matrix::digest::Sha256;
 
-use super::archive::linux;
+use support::archive::linux;
 use support::locks::lines;
 use support::workspace::Workspace;
 

@@ -7,11 +7,11 @@ use driverkit_matrix::digest::Sha256;
 use url::Url;
 
 /// A mirror in a folder.
-pub(crate) struct Mirror {
-    pub(crate) folder: tempfile::TempDir,
+pub struct Mirror {
+    pub folder: tempfile::TempDir,
 }
 
-pub(crate) fn package(name: &str, version: &str, architecture: &str, depends: &str) -> String {
+pub fn package(name: &str, version: &str, architecture: &str, depends: &str) -> String {
     let file = version.split_once(':').map_or(version, |(_, rest)| rest);
     format!(
         "Package: {name}\nSource: linux\nVersion: {version}\nArchitecture: {architecture}\n\
@@ -23,7 +23,7 @@ pub(crate) fn package(name: &str, version: &str, architecture: &str, depends: &s
 }
 
 /// The packages of one kernel version in the index of `architecture`.
-pub(crate) fn linux(
+pub fn linux(
     abi: &str,
     kbuild: &str,
     version: &str,
@@ -59,18 +59,18 @@ pub(crate) fn linux(
 }
 
 impl Mirror {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+    pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
         driverkit_matrix::fs::write(&self.folder.path().join(path), bytes).unwrap();
     }
 
     /// Writes a suite whose indexes are compressed as their extension says.
-    pub(crate) fn suite(&self, suite: &str, indexes: &[(&str, &str, &str)]) {
+    pub fn suite(&self, suite: &str, indexes: &[(&str, &str, &str)]) {
         let mut release = format!("Origin: Debian\nSuite: {suite}\nMD5Sum:\n 0 1 x\nSHA256:\n");
         for (architecture, extension, text) in indexes {
             let bytes = match *extension {
@@ -94,7 +94,7 @@ impl Mirror {
         self.write(&format!("dists/{suite}/Release"), release);
     }
 
-    pub(crate) fn url(&self) -> Url {
+    pub fn url(&self) -> Url {
         Url::from_directory_path(self.folder.path()).unwrap()
     }
 }
