@@ -35,7 +35,7 @@ impl LoaderName {
         }
     }
 
-    /// True if a host can ask by this name: see [`is_readable`].
+    /// True if a host can ask by this name: the loader reads its release.
     pub fn is_readable(&self) -> bool {
         is_readable(&self.release)
     }
