@@ -275,7 +275,7 @@ fn an_archive_without_names_is_read_by_the_list_of_the_package() {
         ),
         (
             with(texts(1118, &["/usr/../", "/"])),
-            "climbs out of its folder",
+            "climbs out of its directory",
         ),
     ] {
         let error = unpack_bytes(&rpm_with(&values, &payload), &Limits::default())
@@ -428,7 +428,7 @@ fn broken_packages_are_refused() {
         ),
         (
             rpm(&archive.replace_first(b"000081a4", b"+00081a4")),
-            "no hexadecimal number",
+            "not a hexadecimal number",
         ),
         (rpm(&archive.replace_first(b"a\0", b"aa")), "has no end"),
         (
@@ -481,7 +481,7 @@ fn a_payload_that_its_header_does_not_name_is_refused() {
         .result
         .unwrap_err();
     assert!(
-        error.to_string().contains("digest of its payload is none"),
+        error.to_string().contains("payload digest is not a SHA-256"),
         "{error}"
     );
     // Other algorithms are not checked.
