@@ -103,7 +103,9 @@ pub(super) fn keep_earlier(
                 .chars()
                 .filter(|&found| is_plain(found))
                 .collect();
-            format!("{}-{id}", head.run.started.strftime("%Y%m%dT%H%M%SZ"))
+            // Runs of one second are told apart too: the names are in the order of the runs.
+            let started = head.run.started.strftime("%Y%m%dT%H%M%S%.6fZ");
+            format!("{started}-{id}")
         }
         // Not a manifest; whatever it is, it is not ours to throw away.
         Err(_) => "unreadable".to_owned(),
