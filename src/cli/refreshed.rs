@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::civil::Date;
+
 use super::Context;
 use super::availability::Unavailable;
 use super::output::count;
@@ -75,6 +77,17 @@ pub(super) struct Found {
     pub(super) configs: BTreeMap<Sha256, Vec<u8>>,
 }
 
+/// What a `[[target]]` asks for.
+fn asked_by<'a>(entry: &'a TargetEntry, takes: &'a dyn Fn(&Kernel, Date) -> bool) -> Asked<'a> {
+    Asked {
+        label: &entry.label,
+        source: source_digest(entry),
+        limits: entry.kernels.get_ref().limits(),
+        takes,
+        is_literal: entry.name.get_ref().is_literal(),
+    }
+}
+
 impl Refresh<'_> {
     /// Moves kernels to the `[[target]]`s that ask for them now.
     pub(super) fn follow(&self, lock: &mut Lock) {
@@ -86,13 +99,7 @@ impl Refresh<'_> {
         let asked: Vec<Asked<'_>> = all
             .iter()
             .zip(&takes)
-            .map(|(entry, takes)| Asked {
-                label: &entry.label,
-                source: source_digest(entry),
-                limits: entry.kernels.get_ref().limits(),
-                takes,
-                is_literal: entry.name.get_ref().is_literal(),
-            })
+            .map(|(entry, takes)| asked_by(entry, takes))
             .collect();
         lock.follow(&asked);
     }
@@ -117,22 +124,6 @@ impl Refresh<'_> {
         let mut notices = Vec::new();
         let mut skipped = Vec::new();
         let mut unavailable = Vec::new();
-        let all: Vec<&TargetEntry> = discovered_entries(self.matrix).collect();
-        let takes: Vec<_> = all
-            .iter()
-            .map(|entry| |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen))
-            .collect();
-        let asked: Vec<Asked<'_>> = all
-            .iter()
-            .zip(&takes)
-            .map(|(entry, takes)| Asked {
-                label: &entry.label,
-                source: source_digest(entry),
-                limits: entry.kernels.get_ref().limits(),
-                takes,
-                is_literal: entry.name.get_ref().is_literal(),
-            })
-            .collect();
         for (entry, (mut discovered, failures)) in entries.iter().zip(answers) {
             for notice in &discovered.notices {
                 self.context.notice(notice);
@@ -140,8 +131,8 @@ impl Refresh<'_> {
             notices.append(&mut discovered.notices);
             configs.append(&mut discovered.configs);
             skipped.append(&mut discovered.skipped);
-            let own = asked.iter().find(|asked| asked.label == entry.label);
-            let Some(own) = own else { continue };
+            let takes = |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen);
+            let own = &asked_by(entry, &takes);
             let is_silent = failures.len() == entry.kernels.get_ref().sources.len();
             if failures.is_empty() {
                 let change = lock.refresh(own, discovered.kernels, &rules);
