@@ -256,7 +256,25 @@ pub enum Phase {
     Store,
 }
 
+/// How the message of a failed download speaks of a server that is down and not asked any more, in front of what it was
+/// last heard to do; a parenthesis closes it.
+pub const SERVER_IS_DOWN: &str = "was not requested: the server is down (last error: it ";
+
 impl Phase {
+    /// Every phase, in their order.
+    pub const ALL: [Self; 10] = [
+        Self::Fetch,
+        Self::Unpack,
+        Self::Toolchain,
+        Self::Prepare,
+        Self::Configure,
+        Self::Check,
+        Self::Module,
+        Self::Probe,
+        Self::Verify,
+        Self::Store,
+    ];
+
     /// The text form: `fetch`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ContentKind;
 use crate::digest::Sha256;
-use crate::failure::{Failure, FailureClass, Phase};
+use crate::failure::{Failure, FailureClass, Phase, SERVER_IS_DOWN};
 
 /// What an address answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum Answer {
     #[error("could not be reached: {0}")]
     Connection(String),
     /// Not asked: nobody has reached its server for long.
-    #[error("was not requested: the server is down (last error: it {0})")]
+    #[error("{SERVER_IS_DOWN}{0})")]
     Away(String),
     /// Redirected too often, or to somewhere that is no address.
     #[error("redirects without end or to nowhere: {0}")]

@@ -27,9 +27,7 @@ impl Hosts {
         let new = || Arc::new(Host::new(settings.connections_per_host));
         Arc::clone(hosts.entry(name).or_insert_with(new))
     }
-}
 
-impl Hosts {
     /// Whether servers were asked, and none of them has answered anything: there is no network.
     pub(super) fn is_none_reached(&self) -> bool {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -112,6 +112,19 @@ pub struct ArtifactId {
     pub artifact: Artifact,
 }
 
+impl ArtifactId {
+    /// What names the build `build_id`, which has the artifact.
+    pub(super) fn names<'a>(&'a self, build_id: &'a BuildId) -> BuildNames<'a> {
+        BuildNames {
+            build_id,
+            target: &self.target,
+            kernel_release: &self.kernel_release,
+            driver_version: &self.driver_version,
+            architecture: self.architecture,
+        }
+    }
+}
+
 /// An artifact of one manifest or of both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Changed {
@@ -338,14 +351,7 @@ fn groups(changes: &[Changed]) -> Vec<Group> {
             continue;
         }
         let id = &changed.id;
-        let names = BuildNames {
-            build_id: &changed.build_id,
-            target: &id.target,
-            kernel_release: &id.kernel_release,
-            driver_version: &id.driver_version,
-            architecture: id.architecture,
-        };
-        let signature = signature(failure, names);
+        let signature = signature(failure, id.names(&changed.build_id));
         let key = (changed.change, failure.class, signature.clone());
         let group = groups.entry(key).or_insert_with(|| Group {
             change: changed.change,

@@ -7,7 +7,7 @@ use super::{Night, NightArtifact};
 use crate::driver::DriverVersion;
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{KernelRelease, TargetId};
-use crate::report::{BuildNames, clean, signature};
+use crate::report::{clean, signature};
 
 /// How many releases a rule lists where no range holds them alone.
 const LISTED: usize = 20;
@@ -31,16 +31,9 @@ pub fn suggest(night: &Night) -> String {
         if row.status == Status::Known || failure.class == FailureClass::Cancelled {
             continue;
         }
-        let names = BuildNames {
-            build_id: &row.build_id,
-            target: &row.id.target,
-            kernel_release: &row.id.kernel_release,
-            driver_version: &row.id.driver_version,
-            architecture: row.id.architecture,
-        };
         let group = Group {
             class: failure.class,
-            signature: signature(failure, names),
+            signature: signature(failure, row.id.names(&row.build_id)),
             target: &row.id.target,
         };
         groups.entry(group).or_default().push(row);

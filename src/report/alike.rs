@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::signature::{BuildNames, signature};
+use super::signature::signature;
 use super::text::failure_text;
 use crate::event::BuildReport;
 use crate::failure::{Failure, FailureClass};
@@ -43,18 +43,11 @@ pub(super) fn kind_of_failure(failure: &Failure) -> String {
 
 /// What the lines about a finished build have in common with those about others; nothing where no artifact failed.
 pub(super) fn kind_of_build(report: &BuildReport) -> Option<String> {
-    let names = BuildNames {
-        build_id: &report.build_id,
-        target: &report.target,
-        kernel_release: &report.kernel_release,
-        driver_version: &report.driver_version,
-        architecture: report.architecture,
-    };
     let failures = report.artifacts.iter().filter_map(|artifact| {
         let failure = artifact.failure.as_ref()?;
         Some(match failure.class {
             FailureClass::Download => kind_of_failure(failure),
-            _ => signature(failure, names),
+            _ => signature(failure, report.into()),
         })
     });
     let kinds: Vec<String> = failures.collect();

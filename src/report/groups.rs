@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::signature::{BuildNames, signature};
+use super::signature::signature;
 use super::text::failure_text;
 use crate::event::BuildReport;
 use crate::failure::{FailureClass, Phase};
@@ -38,14 +38,11 @@ impl Groups {
             if failure.class == FailureClass::Cancelled {
                 continue;
             }
-            let names = BuildNames {
-                build_id: &report.build_id,
-                target: &report.target,
-                kernel_release: &report.kernel_release,
-                driver_version: &report.driver_version,
-                architecture: report.architecture,
-            };
-            let key = (failure.class, failure.phase, signature(failure, names));
+            let key = (
+                failure.class,
+                failure.phase,
+                signature(failure, report.into()),
+            );
             let group = self.0.entry(key).or_default();
             group.artifacts += 1;
             group.as_before += usize::from(artifact.failure_is_cached);

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::BuildRecord;
 use crate::driver::DriverVersion;
-use crate::failure::{Failure, FailureClass};
+use crate::event::BuildReport;
+use crate::failure::{Failure, FailureClass, SERVER_IS_DOWN};
 use crate::kernel::{Architecture, KernelRelease, TargetId};
 use crate::plan::BuildId;
 
@@ -25,6 +27,30 @@ pub struct BuildNames<'a> {
     pub architecture: Architecture,
 }
 
+impl<'a> From<&'a BuildReport> for BuildNames<'a> {
+    fn from(build: &'a BuildReport) -> Self {
+        Self {
+            build_id: &build.build_id,
+            target: &build.target,
+            kernel_release: &build.kernel_release,
+            driver_version: &build.driver_version,
+            architecture: build.architecture,
+        }
+    }
+}
+
+impl<'a> From<&'a BuildRecord> for BuildNames<'a> {
+    fn from(build: &'a BuildRecord) -> Self {
+        Self {
+            build_id: &build.build_id,
+            target: &build.target,
+            kernel_release: &build.kernel_release,
+            driver_version: &build.driver_version,
+            architecture: build.architecture,
+        }
+    }
+}
+
 /// Returns the first error of a failure (else its message) without line numbers and digests, and with `*` in the place of
 /// what names its build. Failures of one cause have equal signatures.
 pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
@@ -38,13 +64,6 @@ pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
     ];
     without_names(failure, names)
 }
-
-/// How a download's failure speaks of a server that is not asked any more, since it has not answered for long: the
-/// answer to the last request is between the two.
-const DOWN: (&str, &str) = (
-    "was not requested: the server is down (last error: it ",
-    ")",
-);
 
 fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
     // Digests first, so that their digits do not end up as numbers.
@@ -81,11 +100,10 @@ fn servers(message: &str) -> Option<String> {
         )]
         Regex::new(r"[a-z]+://(?:[^/\s@]*@)?([^/\s;,]+)[^\s;,]*").expect("valid pattern")
     });
-    let (before, after) = DOWN;
     let text: String = message
         .split("; ")
-        .map(|part| match part.split_once(before) {
-            Some((url, answer)) => format!("{url}{}", answer.strip_suffix(after).unwrap_or(answer)),
+        .map(|part| match part.split_once(SERVER_IS_DOWN) {
+            Some((url, answer)) => format!("{url}{}", answer.strip_suffix(')').unwrap_or(answer)),
             None => part.to_owned(),
         })
         .collect::<Vec<_>>()

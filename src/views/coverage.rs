@@ -9,7 +9,7 @@ use crate::driver::DriverVersion;
 use crate::event::ArtifactReport;
 use crate::failure::{FailureClass, Phase, Status};
 use crate::kernel::TargetId;
-use crate::report::{BuildNames, BuildRecord, Manifest, signature};
+use crate::report::{BuildRecord, Manifest, signature};
 
 /// Artifacts of one target and driver version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,23 +36,10 @@ impl Coverage {
     pub fn of(manifest: &Manifest) -> Self {
         let mut coverage = Self::default();
         for build in &manifest.builds {
-            if !coverage.drivers.contains(&build.driver_version) {
-                coverage.drivers.insert(build.driver_version.clone());
-            }
-            if !coverage.targets.contains_key(&build.target) {
-                coverage
-                    .targets
-                    .insert(build.target.clone(), BTreeMap::new());
-            }
-            let Some(cells) = coverage.targets.get_mut(&build.target) else {
-                continue;
-            };
-            if !cells.contains_key(&build.driver_version) {
-                cells.insert(build.driver_version.clone(), Cell::default());
-            }
-            let Some(cell) = cells.get_mut(&build.driver_version) else {
-                continue;
-            };
+            coverage.drivers.insert(build.driver_version.clone());
+            let cells = coverage.targets.entry(build.target.clone());
+            let cells = cells.or_default();
+            let cell = cells.entry(build.driver_version.clone()).or_default();
             for artifact in &build.artifacts {
                 cell.wanted += 1;
                 cell.there += usize::from(artifact.status.is_success());
@@ -117,14 +104,7 @@ impl<'a> Failures<'a> {
                 if failure.class == FailureClass::Cancelled {
                     continue;
                 }
-                let names = BuildNames {
-                    build_id: &build.build_id,
-                    target: &build.target,
-                    kernel_release: &build.kernel_release,
-                    driver_version: &build.driver_version,
-                    architecture: build.architecture,
-                };
-                let signature = signature(failure, names);
+                let signature = signature(failure, build.into());
                 let key = (failure.class, failure.phase, signature.clone());
                 let group = groups.entry(key).or_insert_with(|| SignatureGroup {
                     class: failure.class,

@@ -265,17 +265,21 @@ fn read_row(line: &[u8], toolchains: &[ToolchainReport]) -> serde_json::Result<R
     fn of<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
         serde_json::from_slice(line)
     }
-    if of::<Kind>(line)?.status == Status::Excluded {
-        let ExcludedRow {
-            excluded_artifact,
-            excluded,
-        } = of(line)?;
-        return Ok(Row::Excluded(Excluded {
-            artifact: excluded_artifact,
-            ..excluded
-        }));
-    }
-    let row: BuildRow = of(line)?;
+    // Nearly all rows are builds; a row of something else has no build's name.
+    let row: BuildRow = match of(line) {
+        Ok(row) => row,
+        Err(_) if of::<Kind>(line)?.status == Status::Excluded => {
+            let ExcludedRow {
+                excluded_artifact,
+                excluded,
+            } = of(line)?;
+            return Ok(Row::Excluded(Excluded {
+                artifact: excluded_artifact,
+                ..excluded
+            }));
+        }
+        Err(error) => return Err(error),
+    };
     let toolchain = row.toolchain.map(|position| {
         toolchains.get(position).cloned().ok_or_else(|| {
             serde::de::Error::custom(format!("run.json has no toolchain {position}"))

@@ -66,19 +66,7 @@ pub fn template(run_id: &str) -> Value {
         "first_error": { "file": "", "line": 0, "message": "" },
         "exit_code": 0,
     });
-    let phases = [
-        Phase::Fetch,
-        Phase::Unpack,
-        Phase::Toolchain,
-        Phase::Prepare,
-        Phase::Configure,
-        Phase::Check,
-        Phase::Module,
-        Phase::Probe,
-        Phase::Verify,
-        Phase::Store,
-    ];
-    let phases: BTreeMap<&str, f64> = phases.iter().map(|phase| (phase.as_str(), 0.5)).collect();
+    let phases: BTreeMap<&str, f64> = Phase::ALL.map(|phase| (phase.as_str(), 0.5)).into();
     json!({
         "schema": SCHEMA, "run_id": run_id, "build_id": "", "target": "", "kernel_release": "",
         "kernel_version": "", "architecture": "", "driver_version": "", "status": "",
