@@ -44,7 +44,7 @@ fn check_drivers(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
             Some(driver_place(matrix, driver, own.span()))
         });
         let fault = Diagnostic::error(format!("driver {}: {message}", driver.version))
-            .help("paths start at the folder of the matrix");
+            .help("paths start at the directory of the matrix");
         faults.push(match place {
             Some(place) => fault.at(place, ""),
             None => fault,
@@ -299,7 +299,7 @@ fn free_bytes(path: &Path) -> Option<(PathBuf, u64)> {
 }
 
 fn mean_artifact_bytes(out: &Path) -> u64 {
-    let Ok(manifest) = read_manifest(&out.join("manifest.json")) else {
+    let Ok(manifest) = read_manifest(out) else {
         return 0;
     };
     let artifacts = manifest.builds.iter().flat_map(|build| &build.artifacts);

@@ -12,7 +12,7 @@ use crate::discover::lock::{self, Lock, LockedKernel, State};
 use crate::history::{LockedFacts, Query, why};
 use crate::report::{Manifest, find_rows, manifest_file};
 
-/// Say why a kernel has a driver, or has none
+/// Explain why a kernel has a driver or lacks one
 ///
 /// When it was built and by what, which rule in which file leaves it out, since when it fails, who expects that until when,
 /// or which kernel is nearest if no source ever named it.
@@ -36,8 +36,7 @@ impl WhyArguments {
                 help: Some("name the output directory of a run with --out DIR".to_owned()),
             });
         }
-        let manifest =
-            find_rows(&file, &self.what).map_err(|error| CliError::input(error.to_string()))?;
+        let manifest = find_rows(&file, &self.what)?;
         let query = Query(&self.what);
         let mut found = why(&manifest, query, &[]);
         let mut locked = Vec::new();

@@ -81,19 +81,15 @@ const MISTAKES: &[Mistake] = &[
     in_matrix("a misspelt key", "drivers =", "driver_versions ="),
     in_matrix("a misspelt key of a target", "kernels =", "kernel ="),
     in_matrix("a value of another type", DRIVERS, "drivers = 8"),
-    in_matrix(
-        "a driver version that is none",
-        "8.1.0+driver",
-        "8.1 driver",
-    ),
+    in_matrix("an invalid driver version", "8.1.0+driver", "8.1 driver"),
     in_matrix("a misspelt target", r#""amazonlinux""#, r#""amazonlinx""#),
     in_matrix(
-        "an architecture that is none",
+        "an unknown architecture",
         "[[target]]",
         "architectures = [\"x64\"]\n[[target]]",
     ),
     in_matrix(
-        "an artifact that is none",
+        "an unknown kind of artifact",
         "[[target]]",
         "artifacts = [\"modul\"]\n[[target]]",
     ),
@@ -103,17 +99,17 @@ const MISTAKES: &[Mistake] = &[
         "[driver.dev]\n[[target]]",
     ),
     in_matrix(
-        "a compiler version that is none",
+        "an invalid compiler version",
         "[[target]]",
         "[defaults]\ngcc = \"gcc-12\"\n[[target]]",
     ),
     in_matrix(
-        "a time that is none",
+        "an invalid time",
         "[[target]]",
         "[defaults]\ntimeout = \"5 minutes or so\"\n[[target]]",
     ),
     in_matrix(
-        "a size that is none",
+        "an invalid size",
         "[[target]]",
         "[defaults]\nmemory = \"2 gigs\"\n[[target]]",
     ),
@@ -133,7 +129,7 @@ const MISTAKES: &[Mistake] = &[
         "",
     ),
     in_matrix(
-        "a kind of source that is none",
+        "an unknown kind of source",
         KERNELS,
         r#"{ from = "mirrors" }"#,
     ),
@@ -148,7 +144,7 @@ const MISTAKES: &[Mistake] = &[
         "version = \"#45-Ubuntu SMP\", headers =",
     ),
     in_matrix(
-        "a range of releases that is none",
+        "an invalid range of releases",
         "[[target]]",
         "[[exclude]]\nkernel = \">= new\"\nreason = \"none\"\n[[target]]",
     ),
@@ -172,7 +168,7 @@ const MISTAKES: &[Mistake] = &[
         r#"{ from = "kernel-crawler", path = { amd64 = "gone.json" } }"#,
     ),
     in_matrix(
-        "a list that is no list",
+        "a file that is not a kernel list",
         KERNELS,
         r#"{ from = "kernel-crawler", path = { amd64 = "m.toml" } }"#,
     ),
@@ -234,14 +230,14 @@ const MISTAKES: &[Mistake] = &[
         "plan m.toml --arch arm64",
     ),
     of(
-        "an artifact that is none, on the command line",
+        "an unknown kind of artifact, on the command line",
         "plan m.toml --artifact modules",
     ),
     of(
         "a build that is not planned",
         "plan m.toml --only 8.1.0+driver/x86_64/amazonlinux_4.14.11-1.amzn1.x86_64_1",
     ),
-    of("a shard that is none", "plan m.toml --shard 9/8"),
+    of("an invalid shard", "plan m.toml --shard 9/8"),
     // Flags.
     of("a misspelt command", "paln m.toml"),
     of("a misspelt flag", "plan m.toml --targt debian"),
@@ -254,17 +250,17 @@ const MISTAKES: &[Mistake] = &[
         "--mirror http://ftp.example.org plan m.toml",
     ),
     of(
-        "a mirror whose address is none",
+        "a mirror with an invalid URL",
         "--mirror debian=ftp.example.org plan m.toml",
     ),
-    of("a class of failures that is none", "run m.toml --retry foo"),
+    of("an unknown class of failures", "run m.toml --retry foo"),
     of(
         "a class of failures that is never kept",
         "run m.toml --retry download",
     ),
     of("no jobs", "run m.toml --jobs 0"),
     of("a deadline without a unit", "run m.toml --deadline 5"),
-    of("an executor that is none", "run m.toml --executor dokcer"),
+    of("an unknown executor", "run m.toml --executor dokcer"),
     of("a file for the output directory", "run m.toml --out m.toml"),
     of(
         "the matrices for the output directory",
