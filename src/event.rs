@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::failure::{Failure, Phase, Status};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId, identity_text};
 use crate::plan::{Build, BuildId, LeftOut};
 
 /// One thing that happened.
@@ -357,6 +357,12 @@ impl HostPrograms {
 }
 
 impl BuildReport {
+    /// The identity of its kernel: see [`identity_text`].
+    pub fn kernel_identity_text(&self) -> String {
+        let (target, release) = (&self.target, &self.kernel_release);
+        identity_text(target, release, &self.kernel_version, self.architecture)
+    }
+
     /// The report of a build that was not begun.
     pub fn not_run(build: &Build) -> Self {
         let now = Timestamp::now();

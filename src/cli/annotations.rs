@@ -13,15 +13,17 @@ use crate::run::Annotate;
 /// What the matrices and their locks say about builds.
 #[derive(Debug)]
 pub(super) struct Annotations {
-    /// By build: the day on which its kernel was first seen.
+    /// The days on which kernels were first seen, by [`identity_text`](crate::kernel::identity_text).
     first_seen: HashMap<String, Date>,
     known: Arc<KnownFailures>,
 }
 
 impl Annotations {
     pub(super) fn new(planned: &Planned) -> Self {
+        let first_seen = planned.plan.first_seen.iter();
+        let first_seen = first_seen.map(|(kernel, day)| (kernel.0.identity_text(), *day));
         Self {
-            first_seen: planned.plan.first_seen.clone(),
+            first_seen: first_seen.collect(),
             known: Arc::clone(&planned.known_failures),
         }
     }
@@ -34,14 +36,7 @@ impl Annotations {
 
 impl Annotate for Annotations {
     fn annotate(&self, report: &mut BuildReport) {
-        let BuildReport {
-            target,
-            kernel_release: release,
-            kernel_version: version,
-            architecture,
-            ..
-        } = report;
-        let kernel = format!("{target}_{release}_{version}_{architecture}");
+        let kernel = report.kernel_identity_text();
         report.first_seen = self.first_seen.get(&kernel).copied();
         self.known.apply(report);
     }

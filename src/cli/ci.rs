@@ -29,18 +29,22 @@ impl Step {
         }
     }
 
-    /// Adds the run in `out` to the step's summary, and annotates its failures. What goes wrong is said, and changes nothing
-    /// else.
-    pub(super) fn tell(&self, context: &Context, out: &Path, baseline: Option<&Path>) {
-        if self.summary.is_none() && !self.has_annotations {
-            return;
-        }
-        let told = Nights::read(out, baseline).and_then(|nights| {
-            if let Some(summary) = &self.summary {
-                append(summary, &nights.draw(Format::Markdown)?)?;
-            }
+    /// Whether the step wants to be told anything.
+    pub(super) fn wants_anything(&self) -> bool {
+        self.summary.is_some() || self.has_annotations
+    }
+
+    /// Adds a run to the step's summary, and annotates its failures. What goes wrong is said, and changes nothing else.
+    pub(super) fn tell(&self, context: &Context, nights: &Nights) {
+        let summary = match &self.summary {
+            Some(summary) => nights
+                .draw(Format::Markdown)
+                .and_then(|text| append(summary, &text)),
+            None => Ok(()),
+        };
+        let told = summary.and_then(|()| {
             if self.has_annotations {
-                print(&annotations(&nights))?;
+                print(&annotations(nights))?;
             }
             Ok(())
         });

@@ -133,5 +133,5 @@ impl BaselineArguments {
 }
 
 fn read(path: &Path) -> Result<Night, CliError> {
-    Night::read(path).map_err(|error| CliError::input(error.to_string()))
+    Ok(Night::read(path)?)
 }

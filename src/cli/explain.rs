@@ -56,7 +56,7 @@ impl ExplainArguments {
             .ok_or_else(|| CliError::input(format!("no build is called `{}`", self.build)))?;
         let parts = self.run.parts_to_read(context, &planned)?;
         let outcomes = Outcomes::new(parts.store.root());
-        let settings = self.run.settings(&planned);
+        let settings = self.run.settings();
         let steps = explain(parts, &settings, &planned.plan, build);
         let since_last_run = compare(&self.run.out, &build.id(), &steps, &outcomes)?;
         let explanation = Explanation {
@@ -85,7 +85,7 @@ fn compare(
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let manifest = read_manifest(&path).map_err(|error| CliError::input(error.to_string()))?;
+    let manifest = read_manifest(&path)?;
     let Some(record) = manifest
         .builds
         .iter()

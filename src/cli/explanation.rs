@@ -1,7 +1,5 @@
 //! What is known of a build, in one sentence: since when it is cached, and why it would be built again.
 
-use jiff::civil::Date;
-
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
@@ -101,17 +99,21 @@ fn is_artifact(asked: &Asked) -> bool {
         .any(|artifact| asked.inputs.kind() == artifact.as_str())
 }
 
-/// `cached since 2026-11-24`.
+/// `cached since 2026-11-24`. Outcomes of older versions do not say when, and their files do.
 fn since(outcomes: &Outcomes, key: Sha256) -> String {
-    let metadata = std::fs::metadata(outcomes.path(key));
-    let day = metadata
-        .and_then(|metadata| metadata.created().or_else(|_| metadata.modified()))
-        .ok()
-        .and_then(|time| jiff::Timestamp::try_from(time).ok())
-        .map(|time| time.to_zoned(jiff::tz::TimeZone::UTC).date());
-    day.map_or_else(
+    let outcome = outcomes.find(key).ok().flatten();
+    let at = outcome.and_then(|outcome| outcome.done_at).or_else(|| {
+        let metadata = std::fs::metadata(outcomes.path(key)).ok()?;
+        jiff::Timestamp::try_from(metadata.modified().ok()?).ok()
+    });
+    at.map_or_else(
         || "cached".to_owned(),
-        |day: Date| format!("cached since {day}"),
+        |at| {
+            format!(
+                "cached since {}",
+                at.to_zoned(jiff::tz::TimeZone::UTC).date()
+            )
+        },
     )
 }
 

@@ -27,13 +27,12 @@ pub(super) struct KnownArguments {
 impl KnownArguments {
     /// Runs the command.
     pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let input = |error: crate::report::ManifestError| CliError::input(error.to_string());
         if self.suggest {
-            let night = Night::read(&self.out).map_err(input)?;
+            let night = Night::read(&self.out)?;
             print(&suggest(&night))?;
             return Ok(ExitStatus::Success);
         }
-        let manifest = read_manifest(&self.out).map_err(input)?;
+        let manifest = read_manifest(&self.out)?;
         let mut lines = Vec::new();
         for build in &manifest.builds {
             for artifact in &build.artifacts {
@@ -49,7 +48,7 @@ impl KnownArguments {
                 lines.push(format!("{build} ({kind}): {reason} ({place})\n"));
             }
         }
-        lines.insert(0, format!("known failures: {}\n", lines.len()));
+        let count = lines.len();
         let mut bits = 0;
         for finding in &manifest.findings {
             lines.push(format!("{}: {}\n", finding.place, finding.message));
@@ -59,7 +58,7 @@ impl KnownArguments {
                 FindingKind::UnexpectedPass => 16,
             };
         }
-        print(&lines.concat())?;
+        print(&format!("known failures: {count}\n{}", lines.concat()))?;
         Ok(ExitStatus::from_findings(bits))
     }
 }

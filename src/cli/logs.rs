@@ -98,7 +98,7 @@ fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
             message: format!("{} does not exist", path.display()),
             help: Some("name the output directory of a run with --out DIR".to_owned()),
         },
-        error => CliError::input(error.to_string()),
+        error => error.into(),
     })
 }
 

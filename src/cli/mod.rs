@@ -62,6 +62,7 @@ use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
 use crate::fs::FileError;
 use crate::redact;
+use crate::report::ManifestError;
 
 use examples::with_examples;
 pub use exit::ExitStatus;
@@ -209,6 +210,12 @@ pub enum CliError {
         /// What to do.
         help: Option<String>,
     },
+}
+
+impl From<ManifestError> for CliError {
+    fn from(error: ManifestError) -> Self {
+        Self::input(error.to_string())
+    }
 }
 
 impl CliError {

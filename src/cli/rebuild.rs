@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::cache::print_json;
 use super::execution::Execution;
-use super::lock_notes::store_configs;
 use super::output::print;
 use super::run::RunArguments;
 use super::session::{Recorder, Session};
@@ -102,13 +101,12 @@ impl RebuildArguments {
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, Arc::new(Stop::default()))?;
-        store_configs(&parts.store, &planned)?;
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
         let session = Session {
             settings: RunSettings {
                 retry: RetryClasses::rebuild(keep),
-                ..run.settings(&planned)
+                ..run.settings()
             },
             plan: &planned.plan,
             jobs_are_given: true,

@@ -69,16 +69,10 @@ impl FromStr for Wanted {
     }
 }
 
-/// Writes the reports of a run that has ended into `out`. A report that cannot be written is said, and changes nothing else.
-pub(super) fn write_all(context: &Context, wanted: &[Wanted], out: &Path, baseline: Option<&Path>) {
-    if wanted.is_empty() {
-        return;
-    }
-    let nights = match Nights::read(out, baseline) {
-        Ok(nights) => nights,
-        Err(error) => return context.notice(&format!("no report can be written: {error}")),
-    };
-    for Wanted { format, path } in wanted {
+impl Wanted {
+    /// Writes the report of a run that has ended. If that fails, it is said.
+    pub(super) fn write(&self, context: &Context, nights: &Nights) {
+        let Self { format, path } = self;
         let written = nights
             .draw(*format)
             .and_then(|text| Ok(fs::write(path, text)?));
@@ -103,8 +97,7 @@ pub(super) struct Nights {
 impl Nights {
     /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is none.
     pub(super) fn read(out: &Path, baseline: Option<&Path>) -> Result<Self, CliError> {
-        let input = |error: crate::report::ManifestError| CliError::input(error.to_string());
-        let manifest = read_manifest(out).map_err(input)?;
+        let manifest = read_manifest(out)?;
         let mut before = None;
         let mut history = Vec::new();
         for path in earlier_manifests(out)? {
@@ -130,7 +123,7 @@ impl Nights {
         let baseline = baseline.filter(|path| path.exists());
         let diff = match baseline {
             Some(path) => {
-                let old = Night::read(&path).map_err(input)?;
+                let old = Night::read(&path)?;
                 let is_other = old.run_id != manifest.run.id;
                 is_other.then(|| diff_nights(&old, &Night::of(&manifest)))
             }

@@ -14,7 +14,7 @@ use super::lock_notes::{fill_in_locks, store_configs};
 use super::output::count;
 use super::preflight::{check_out, check_room, check_toolchains};
 use super::recorded::rebuild_words;
-use super::report::{self as views, Wanted};
+use super::report::{Nights, Wanted};
 use super::session::{Session, new_run_id};
 use super::sources::LockUse;
 use super::{CliError, Context, ExitStatus, Planned, Selection};
@@ -28,8 +28,8 @@ use crate::matrix::parse_time;
 use crate::plan::Build;
 use crate::recipe::Toolchains;
 use crate::report::{
-    self, Durations, Expected, JsonLines, ManifestReporter, ReportError, Reporter, STATE_FOLDER,
-    Summary, Terminal,
+    self, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError, Reporter,
+    STATE_FOLDER, Summary, Terminal,
 };
 use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
@@ -63,7 +63,7 @@ pub(super) struct RunArguments {
     /// Of how many nights (dates) the manifests of earlier runs are kept
     ///
     /// Runs about a part of the plan and runs with nothing to do push no night out.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3660))]
+    #[arg(long, value_name = "N", default_value_t = KEEP_NIGHTS, value_parser = clap::value_parser!(u16).range(1..=3660))]
     keep_nights: u16,
     /// End the run at the first failure; what runs may end
     #[arg(long)]
@@ -116,7 +116,7 @@ impl RunArguments {
             refresh: false,
             jobs: Some(1),
             out,
-            keep_nights: 30,
+            keep_nights: KEEP_NIGHTS,
             fail_fast: false,
             retry: Vec::new(),
             deadline: None,
@@ -138,7 +138,8 @@ impl RunArguments {
         // Before the run replaces it, if it is that of the same directory.
         let baseline = self.baseline.read(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
-        let reporters = self.reporters(context, &planned)?;
+        let durations = Durations::read(&self.out);
+        let reporters = self.reporters(context, &planned, &durations)?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
         if planned.mirrors.is_offline {
@@ -153,7 +154,8 @@ impl RunArguments {
         let session = Session {
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
-                ..self.settings(&planned)
+                history: history(&durations, &planned),
+                ..self.settings()
             },
             is_partial: self.selection.is_partial(),
             findings: Some(annotations),
@@ -182,11 +184,28 @@ impl RunArguments {
         }
         let status = ExitStatus::of(&result).worse(planned.availability.status());
         let compared = self.baseline.path();
-        views::write_all(context, &self.report, &self.out, compared);
-        Step::of_environment().tell(context, &self.out, compared);
+        self.write_reports(context, compared);
         match &baseline {
             Some(baseline) => self.baseline.compare(context, baseline, &self.out, status),
             None => Ok(status),
+        }
+    }
+
+    /// Writes the reports that were asked for, by flags or by the CI system; one that cannot be written is said, and changes
+    /// nothing else.
+    fn write_reports(&self, context: &Context, baseline: Option<&Path>) {
+        let step = Step::of_environment();
+        if self.report.is_empty() && !step.wants_anything() {
+            return;
+        }
+        match Nights::read(&self.out, baseline) {
+            Ok(nights) => {
+                for wanted in &self.report {
+                    wanted.write(context, &nights);
+                }
+                step.tell(context, &nights);
+            }
+            Err(error) => context.notice(&format!("no report can be written: {error}")),
         }
     }
 
@@ -239,14 +258,14 @@ impl RunArguments {
         })
     }
 
-    pub(super) fn settings(&self, planned: &Planned) -> RunSettings {
+    pub(super) fn settings(&self) -> RunSettings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         RunSettings {
             jobs: self.jobs.map_or(cores, usize::from),
             fail_fast: self.fail_fast,
             deadline: self.deadline,
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
-            history: history(&self.out, planned),
+            history: History::default(),
             reproduce: Reproduce::Rebuild(rebuild_words()),
             annotations: None,
         }
@@ -256,6 +275,7 @@ impl RunArguments {
         &self,
         context: &Context,
         planned: &Planned,
+        durations: &Durations,
     ) -> Result<Vec<Box<dyn Reporter>>, CliError> {
         let manifest = ManifestReporter::create(&self.out).map_err(|error| match error {
             ReportError::File(error) => CliError::File(error),
@@ -268,8 +288,7 @@ impl RunArguments {
             reporters.push(Box::new(JsonLines::new(std::io::stdout())));
         }
         if !context.is_quiet {
-            let durations = Durations::read(&self.out);
-            let expected = Expected::of(&durations, planned.plan.builds.iter().map(Build::id));
+            let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
             let terminal = Terminal::stderr();
             reporters.push(report::progress(terminal.clone(), self.verbose, expected));
             reporters.push(Box::new(Summary::new(terminal, &self.out)));
@@ -303,8 +322,7 @@ fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(),
 }
 
 /// What earlier runs with the same output folder took.
-fn history(out: &Path, planned: &Planned) -> History {
-    let durations = Durations::read(out);
+fn history(durations: &Durations, planned: &Planned) -> History {
     let mut history = History::default();
     for build in planned.plan.builds.iter().map(Build::id) {
         if let Some(took) = durations.get(&build) {

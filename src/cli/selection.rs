@@ -17,7 +17,7 @@ use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile};
 use crate::fetch::Mirrors;
 use crate::history::KnownFailures;
-use crate::kernel::Kernel;
+use crate::kernel::{ByIdentity, Kernel};
 use crate::matrix::{Matrix, Pattern, Selector, TargetEntry};
 use crate::plan::{BuildId, Expansion, Filter, FilterError, FoundAt, Plan, Shard, expand};
 
@@ -140,9 +140,10 @@ impl Selection {
             self.lock_use
         };
         let (kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
-        let mut first_seen: HashMap<String, Date> = HashMap::new();
+        let mut first_seen: HashMap<ByIdentity, Date> = HashMap::new();
         for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
-            let known = first_seen.entry(kernel.identity_text()).or_insert(*day);
+            let kernel = ByIdentity(Arc::clone(kernel));
+            let known = first_seen.entry(kernel).or_insert(*day);
             *known = (*known).min(*day);
         }
         let unconfirmed: HashSet<String> = kernels
@@ -185,7 +186,7 @@ impl Selection {
         let mut plan = expanded.plan;
         for left_out in &mut plan.left_out {
             if left_out.first_seen.is_none() {
-                let kernel = left_out.kernel.identity_text();
+                let kernel = ByIdentity(Arc::clone(&left_out.kernel));
                 left_out.first_seen = first_seen.get(&kernel).copied();
             }
         }

@@ -72,15 +72,7 @@ impl KnownFailures {
         if self.by_kernel.is_empty() {
             return;
         }
-        let BuildReport {
-            target,
-            kernel_release: release,
-            kernel_version: version,
-            architecture,
-            ..
-        } = &report;
-        let kernel = format!("{target}_{release}_{version}_{architecture}");
-        let Some(positions) = self.by_kernel.get(&kernel) else {
+        let Some(positions) = self.by_kernel.get(&report.kernel_identity_text()) else {
             return;
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! One kernel of a list, with the packages that make its header tree.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -76,6 +77,34 @@ pub struct Kernel {
     pub source: Arc<str>,
 }
 
+/// A kernel as the key of a map: those with one identity are equal, whatever else is known of them.
+#[derive(Clone, Debug)]
+pub struct ByIdentity(pub Arc<Kernel>);
+
+impl PartialEq for ByIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity() == other.0.identity()
+    }
+}
+
+impl Eq for ByIdentity {}
+
+impl Hash for ByIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity().hash(state);
+    }
+}
+
+/// The identity of a kernel as one text, for maps: `debian_6.1.176-1-amd64_1_amd64`.
+pub fn identity_text(
+    target: &TargetId,
+    release: &KernelRelease,
+    version: &KernelVersion,
+    architecture: Architecture,
+) -> String {
+    format!("{target}_{release}_{version}_{architecture}")
+}
+
 impl Kernel {
     /// The fields that identify it, in the order in which kernels are sorted.
     pub fn identity(&self) -> (&TargetId, &KernelRelease, &KernelVersion, Architecture) {
@@ -87,10 +116,10 @@ impl Kernel {
         )
     }
 
-    /// The identity as one text, for maps: `debian_6.1.176-1-amd64_1_amd64`.
+    /// See [`identity_text`].
     pub fn identity_text(&self) -> String {
         let (target, release, version, architecture) = self.identity();
-        format!("{target}_{release}_{version}_{architecture}")
+        identity_text(target, release, version, architecture)
     }
 
     /// True if both have the same header packages and configuration, wherever the packages are.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Names;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver, DriverVersion};
-use crate::kernel::Kernel;
+use crate::kernel::{ByIdentity, Kernel};
 use crate::target::LoaderName;
 
 /// Names a build for people and machines, the same in every run:
@@ -213,8 +213,8 @@ pub struct Plan {
     pub unbuilt: Vec<Unbuilt>,
     /// How many equal builds were named more than once.
     pub duplicates: usize,
-    /// The days on which kernels were first seen, by [`Kernel::identity_text`]; only those that a lock knows.
-    pub first_seen: HashMap<String, Date>,
+    /// The days on which kernels were first seen, only those that a lock knows.
+    pub first_seen: HashMap<ByIdentity, Date>,
     /// The loader's names for the kernels of the whole plan, whatever filters leave of it.
     pub names: Names,
 }

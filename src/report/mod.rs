@@ -55,9 +55,9 @@ pub use journal::{JournalEnd, JournalError, read_journal};
 pub use live::LiveProgress;
 pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
-    BuildRecord, Excluded, Exit, LeftOutGroup, Manifest, ManifestError, ManifestReporter,
-    ManifestUpdate, Named, RowsError, Run, SCHEMA, Totals, UpdateError, earlier_manifests,
-    find_rows, manifest_file, read_manifest, read_rows, template,
+    BuildRecord, Excluded, Exit, KEEP_NIGHTS, LeftOutGroup, Manifest, ManifestError,
+    ManifestReporter, ManifestUpdate, Named, RowsError, Run, SCHEMA, Totals, UpdateError,
+    earlier_manifests, find_rows, manifest_file, read_manifest, read_rows, template,
 };
 pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature};

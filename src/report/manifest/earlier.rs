@@ -16,7 +16,7 @@ use crate::fs::{self, FileError};
 use crate::report::ReportError;
 
 /// Of how many nights manifests are kept, if nobody says otherwise.
-pub(super) const KEEP_NIGHTS: usize = 30;
+pub const KEEP_NIGHTS: u16 = 30;
 
 /// How many manifests of one night are kept.
 const OF_ONE_NIGHT: usize = 8;

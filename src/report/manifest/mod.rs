@@ -14,7 +14,7 @@ mod totals;
 mod update;
 mod write;
 
-pub use earlier::earlier_manifests;
+pub use earlier::{KEEP_NIGHTS, earlier_manifests};
 pub use excluded::Excluded;
 pub use read::{ManifestError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};

@@ -60,7 +60,7 @@ impl ManifestReporter {
             durations_changed: false,
             failing: Failing::read(out),
             has_kept_earlier: false,
-            keep_nights: KEEP_NIGHTS,
+            keep_nights: usize::from(KEEP_NIGHTS),
             due: None,
             pause: PAUSE,
             _lock: lock,

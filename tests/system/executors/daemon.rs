@@ -351,7 +351,11 @@ async fn a_job_with_the_network_is_dockers_alone() {
         ..job(&format!("exec bash -ec '{script}'"), output.path())
     };
     let error = run(&local().await, &job).await.expect_err("refused");
-    assert!(error.to_string().contains("cannot give a job network access"));
+    assert!(
+        error
+            .to_string()
+            .contains("cannot give a job network access")
+    );
     let greeter = std::thread::spawn(move || {
         use std::io::Write as _;
         let (mut stream, _) = listener.accept().unwrap();

@@ -481,7 +481,9 @@ fn a_payload_that_its_header_does_not_name_is_refused() {
         .result
         .unwrap_err();
     assert!(
-        error.to_string().contains("payload digest is not a SHA-256"),
+        error
+            .to_string()
+            .contains("payload digest is not a SHA-256"),
         "{error}"
     );
     // Other algorithms are not checked.
