@@ -284,7 +284,10 @@ fn an_earlier_manifest_stays_until_there_is_something_new_and_is_kept_then() {
         .map(|path| path.file_name().unwrap().to_str().unwrap())
         .collect();
     assert_eq!(names.len(), 8, "{names:?}");
-    assert_eq!(names[0], "20261123T010000.000000Z-two", "same second: by name");
+    assert_eq!(
+        names[0], "20261123T010000.000000Z-two",
+        "same second: by name"
+    );
     assert_eq!(names[1], "20261123T010000.000000Z-one");
     assert_eq!(names[2], "20261123T010000.000000Z-later-10");
 }
