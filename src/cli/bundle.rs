@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use futures_util::StreamExt as _;
 
-use super::run::fetch_settings;
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher, Request};
 use crate::fs::FileError;
@@ -54,7 +53,7 @@ impl BundleArguments {
         match self.command {
             BundleCommand::Export { bundle, selection } => {
                 let planned = selection.plan(context, None)?;
-                let fetcher = Fetcher::new(store, fetch_settings(&planned));
+                let fetcher = Fetcher::new(store, planned.fetch_settings());
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()

@@ -194,7 +194,7 @@ impl From<KubernetesError> for CliError {
                 message,
                 help: Some(help),
             },
-            KubernetesError::Infrastructure(error) => super::execution::infrastructure(&error),
+            KubernetesError::Infrastructure(error) => crate::session::infrastructure(&error),
         }
     }
 }

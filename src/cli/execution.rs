@@ -1,6 +1,5 @@
 //! What runs the compiles and whose compilers they are, as the command line chooses.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +11,12 @@ use crate::error::chain;
 #[cfg(feature = "kubernetes")]
 use crate::executor::KubernetesExecutor;
 use crate::executor::{
-    DockerAddress, DockerPool, Executor, ExecutorError, FakeExecutor, HostToolchain, LocalExecutor,
-    host_toolchain,
+    DockerAddress, DockerPool, Executor, FakeExecutor, LocalExecutor, host_toolchain,
 };
-use crate::fetch;
-use crate::image::{
-    Catalogue, ForeignImages, ForeignImagesError, GccVersion, ImageSources, ImageSourcesError,
-};
-use crate::kernel::Architecture;
+use crate::image::{Catalogue, ForeignImages, ImageSources};
 use crate::matrix::parse_time;
-use crate::recipe::{BuilderImages, Toolchains};
+use crate::recipe::Toolchains;
+use crate::session::{all_compilers, builder_images, compilers_of, infrastructure, of_remembered};
 
 /// The choice of executor and toolchain.
 #[derive(Debug, Args)]
@@ -288,107 +283,4 @@ impl Execution {
             }
         }
     }
-}
-
-/// Refuses to begin without any builder image.
-pub(super) fn check_images(toolchains: &Toolchains) -> Result<(), CliError> {
-    match toolchains {
-        Toolchains::Images(images) if !images.is_usable() => Err(CliError::Infrastructure {
-            message: "no builder image is built".to_owned(),
-            help: Some(
-                "make them with `driverkit-matrix images build`, or use this machine's compilers with `--executor local \
-                 --toolchain host`"
-                    .to_owned(),
-            ),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The own images in `folder` and those of others. Repositories that were never asked for their tags are asked.
-fn builder_images(
-    catalogue: Catalogue,
-    folder: &Path,
-    sources: ImageSources,
-    foreign: ForeignImages,
-    asks: bool,
-) -> Result<BuilderImages, CliError> {
-    if asks && sources.is_unknown(&foreign) {
-        ask_repositories(&sources, &foreign, false, None)?;
-    }
-    let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;
-    Ok(BuilderImages::new(
-        catalogue,
-        folder,
-        offers,
-        sources.named,
-        foreign,
-    ))
-}
-
-/// Asks repositories for their tags: those that were never asked, or all of them. Without a proxy that which the
-/// environment names.
-pub(super) fn ask_repositories(
-    sources: &ImageSources,
-    foreign: &ForeignImages,
-    all: bool,
-    proxy: Option<&str>,
-) -> Result<(), CliError> {
-    let settings = fetch::Settings {
-        proxy: proxy.map(str::to_owned),
-        ..fetch::Settings::default()
-    };
-    let client = fetch::make_client(&settings)
-        .map_err(|error| of_sources(ImageSourcesError::Client(error)))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            CliError::infrastructure(format!("failed to start the runtime: {error}"))
-        })?;
-    let asked = runtime.block_on(sources.ask(foreign, &client, all));
-    asked.map_err(of_sources)
-}
-
-pub(super) fn of_remembered(error: ForeignImagesError) -> CliError {
-    of_sources(error.into())
-}
-
-pub(super) fn of_sources(error: ImageSourcesError) -> CliError {
-    match error {
-        ImageSourcesError::Index(diagnostic) => CliError::Diagnostics(vec![*diagnostic]),
-        error => CliError::infrastructure(error.to_string()),
-    }
-}
-
-/// An executor that cannot be used at all.
-pub(super) fn infrastructure(error: &ExecutorError) -> CliError {
-    CliError::Infrastructure {
-        message: chain(error),
-        help: error.help().map(str::to_owned),
-    }
-}
-
-/// The compilers that can be called by their version: `gcc-12`, `aarch64-linux-gnu-gcc-12`.
-pub(super) fn compilers_of(host: &HostToolchain) -> Vec<(Architecture, GccVersion)> {
-    let compiler = |name: &String| {
-        let (prefix, version) = name.rsplit_once("gcc-")?;
-        let architecture = match prefix {
-            "" => Architecture::of_host(),
-            prefix => prefix.strip_suffix("-linux-gnu-")?.parse().ok()?,
-        };
-        Some((architecture, version.parse().ok()?))
-    };
-    host.facts.keys().filter_map(compiler).collect()
-}
-
-/// What a fake toolchain claims to have.
-fn all_compilers() -> Vec<(Architecture, GccVersion)> {
-    let versions = ["8", "10", "11", "12", "13", "14", "15", "16"];
-    let of = |architecture| {
-        versions
-            .iter()
-            .filter_map(move |text| Some((architecture, text.parse().ok()?)))
-    };
-    Architecture::ALL.into_iter().flat_map(of).collect()
 }

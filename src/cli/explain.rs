@@ -9,13 +9,13 @@ use super::cache::print_json;
 use super::explanation::{Change, Comparison, sentence};
 use super::output::print;
 use super::run::RunArguments;
-use super::sources::LockUse;
 use super::{CliError, Context, ExitStatus};
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::KeyBuilder;
 use crate::engine::Asked;
 use crate::plan::BuildId;
 use crate::report::{manifest_file, read_manifest};
+use crate::resolve::LockUse;
 use crate::run::explain;
 
 /// Say whether a build is in the cache, and why it would be built again; changes nothing and asks nobody

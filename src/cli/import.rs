@@ -8,9 +8,6 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::output::count;
-use super::refreshed::RefreshOptions;
-use super::sources::Sources;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
 use crate::driver::DriverVersion;
@@ -18,6 +15,8 @@ use crate::driverkit::read_tree;
 use crate::fs;
 use crate::kernel::Architecture;
 use crate::matrix;
+use crate::resolve::{RefreshOptions, Sources, refresh_all};
+use crate::text::count;
 
 /// Make a matrix and its lock of dbg-go's configuration tree or of kernel-crawler's lists
 ///
@@ -121,7 +120,7 @@ impl ImportArguments {
             is_check: self.check,
             ..RefreshOptions::default()
         };
-        let refreshed = sources.refresh_all(context, options)?;
+        let refreshed = refresh_all(&sources, context, options)?;
         if !self.check {
             fs::write(&self.out, &imported.text)?;
         }

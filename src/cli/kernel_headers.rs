@@ -7,13 +7,13 @@ use futures_util::StreamExt as _;
 use serde::Serialize;
 
 use super::CliError;
-use super::output::write_columns;
 use crate::fetch::Fetcher;
 use crate::kernel::{
     Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, ParseKernelError, TargetId,
     file_name,
 };
 use crate::target;
+use crate::text::write_columns;
 
 /// So many addresses are asked at once.
 const AT_ONCE: usize = 8;

@@ -9,16 +9,16 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::kernel_headers;
-use super::output::{count, ignore_broken_pipe, write_columns};
-use super::refresh::{fetcher, runtime};
-use super::sources::{Sources, mirrors_of};
+use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::SourceFile;
 use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::{self, Matrix, Pattern, TargetEntry};
+use crate::resolve::{Sources, fetcher, mirrors_of, runtime};
 use crate::target;
+use crate::text::{count, write_columns};
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::availability::{Availability, Unavailable};
-use super::doubts::warn_of_doubts;
-use super::output::{count, ignore_broken_pipe, write_columns};
-use super::refreshed::{RefreshOptions, Refreshed};
-use super::sources::Sources;
+use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::discover::lock::{Changes, Lock};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
+use crate::resolve::{
+    Availability, RefreshOptions, Refreshed, Sources, Unavailable, refresh_all, warn_of_doubts,
+};
+use crate::text::{count, write_columns};
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -72,7 +72,7 @@ impl LockArguments {
             is_check: self.check,
             ..RefreshOptions::default()
         };
-        let all = sources.refresh_all(context, options)?;
+        let all = refresh_all(&sources, context, options)?;
         let availability = Availability {
             unavailable: all.iter().flat_map(|one| one.unavailable.clone()).collect(),
             is_doubted: false,

@@ -2,8 +2,6 @@
 //!
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
-mod annotations;
-mod availability;
 mod builder_flags;
 mod bundle;
 mod cache;
@@ -12,11 +10,9 @@ mod ci;
 mod cluster;
 mod completion;
 mod diff;
-mod doubts;
 mod driverkit;
 mod examples;
 mod execution;
-mod exit;
 mod explain;
 mod explanation;
 mod export;
@@ -27,25 +23,18 @@ mod kernel_headers;
 mod kernels;
 mod known;
 mod lock;
-mod lock_notes;
 mod logs;
 mod output;
 mod plan;
-mod preflight;
 mod rebuild;
 mod recorded;
-mod refresh;
-mod refreshed;
 mod report;
 mod run;
 mod selection;
-mod session;
-mod sources;
 mod stats;
 mod status;
 mod trace;
 mod verify;
-mod waiting;
 mod why;
 
 use std::collections::BTreeMap;
@@ -60,15 +49,14 @@ use clap::{
 
 use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
-use crate::fs::FileError;
+pub use crate::exit::ExitStatus;
 use crate::redact;
-use crate::report::ManifestError;
+pub use crate::resolve::{Context, Planned, ResolveError as CliError};
+use crate::resolve::{Listener, check_directory, mirror_names};
 
 use examples::with_examples;
-pub use exit::ExitStatus;
 pub use output::ignore_broken_pipe;
-pub use selection::{Planned, Selection};
-pub use sources::Sources;
+pub use selection::Selection;
 
 /// The environment variables that give base addresses start so; the rest is the distribution's name.
 const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
@@ -167,107 +155,20 @@ enum Command {
     Generate(generate::GenerateArguments),
 }
 
-/// What every command needs beside its own arguments.
-#[derive(Debug)]
-pub struct Context {
-    /// Base addresses of mirrors, by the name of the distribution.
-    pub mirrors: BTreeMap<String, String>,
-    /// Whether nothing but the store and named mirrors may be used.
-    pub is_offline: bool,
-    /// The folder of everything that is kept between runs.
-    pub cache: PathBuf,
-    /// Whether messages on standard error are coloured.
-    pub is_coloured: bool,
-    /// Whether nothing but errors is said.
-    pub is_quiet: bool,
-}
-
-/// Why a command could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// Faults of files that a person wrote; all that are known.
-    #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
-    Diagnostics(Vec<Diagnostic>),
-    /// Something else that the person must change.
-    #[error("{message}")]
-    Input {
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        help: Option<String>,
-    },
-    /// A lock that cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A file that cannot be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Something around the program is broken.
-    #[error("{message}")]
-    Infrastructure {
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        help: Option<String>,
-    },
-}
-
-impl From<ManifestError> for CliError {
-    fn from(error: ManifestError) -> Self {
-        Self::input(error.to_string())
-    }
-}
-
-impl CliError {
-    /// The exit code that it leads to.
-    pub fn status(&self) -> ExitStatus {
-        match self {
-            Self::Diagnostics(_)
-            | Self::Input { .. }
-            | Self::Lock(
-                LockError::Newer { .. }
-                | LockError::Text(_)
-                | LockError::Contradictions(_)
-                | LockError::Config { .. },
-            ) => ExitStatus::BadInput,
-            Self::Lock(LockError::File(error)) | Self::File(error) if !error.is_disk_full() => {
-                ExitStatus::BadInput
-            }
-            Self::Lock(_) | Self::File(_) | Self::Infrastructure { .. } => {
-                ExitStatus::Infrastructure
-            }
+/// Draws an error as it is shown.
+fn draw(error: &CliError, is_coloured: bool) -> String {
+    match error {
+        CliError::Diagnostics(diagnostics)
+        | CliError::Lock(LockError::Contradictions(diagnostics)) => {
+            draw_all(diagnostics, is_coloured)
         }
-    }
-
-    /// An error in what the person wrote.
-    pub fn input(message: impl Into<String>) -> Self {
-        Self::Input {
-            message: message.into(),
-            help: None,
+        CliError::Lock(LockError::Text(diagnostic)) => diagnostic.draw(is_coloured),
+        CliError::Input { message, help } | CliError::Infrastructure { message, help } => {
+            Diagnostic::error(message)
+                .maybe_help(help.as_deref())
+                .draw(is_coloured)
         }
-    }
-
-    /// Something around the program is broken.
-    pub fn infrastructure(message: impl Into<String>) -> Self {
-        Self::Infrastructure {
-            message: message.into(),
-            help: None,
-        }
-    }
-
-    fn draw(&self, is_coloured: bool) -> String {
-        match self {
-            Self::Diagnostics(diagnostics) | Self::Lock(LockError::Contradictions(diagnostics)) => {
-                draw_all(diagnostics, is_coloured)
-            }
-            Self::Lock(LockError::Text(diagnostic)) => diagnostic.draw(is_coloured),
-            Self::Input { message, help } | Self::Infrastructure { message, help } => {
-                Diagnostic::error(message)
-                    .maybe_help(help.as_deref())
-                    .draw(is_coloured)
-            }
-            other => Diagnostic::error(other.to_string()).draw(is_coloured),
-        }
+        other => Diagnostic::error(other.to_string()).draw(is_coloured),
     }
 }
 
@@ -289,46 +190,61 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
     text
 }
 
-impl Context {
-    fn new(global: GlobalArguments) -> Result<Self, CliError> {
-        global.trace.start()?;
-        let variables = std::env::vars().filter_map(|(name, value)| {
-            let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
-            let distribution = distribution.to_lowercase().replace('_', "-");
-            (!value.is_empty()).then_some((distribution, value))
-        });
-        let mut mirrors: BTreeMap<String, String> = variables.collect();
-        mirrors.extend(global.mirror);
-        let cache = match global.cache {
-            // Containers are shown folders in it, which have to be named from the root.
-            Some(folder) => std::path::absolute(&folder).unwrap_or(folder),
-            None => default_cache()?,
-        };
-        preflight::check_directory(&cache, "--cache")?;
-        let is_coloured = match global.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => takes_colours(),
-        };
-        Ok(Self {
-            mirrors,
-            is_offline: global.offline,
-            cache,
+/// Makes what commands share of the global arguments.
+fn context_of(global: GlobalArguments, is_coloured: bool) -> Result<Context, CliError> {
+    global.trace.start()?;
+    let variables = std::env::vars().filter_map(|(name, value)| {
+        let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
+        let distribution = distribution.to_lowercase().replace('_', "-");
+        (!value.is_empty()).then_some((distribution, value))
+    });
+    let mut mirrors: BTreeMap<String, String> = variables.collect();
+    mirrors.extend(global.mirror);
+    let cache = match global.cache {
+        // Containers are shown directories in it, which have to be named from the root.
+        Some(directory) => std::path::absolute(&directory).unwrap_or(directory),
+        None => default_cache()?,
+    };
+    check_directory(&cache, "--cache")?;
+    let is_quiet = global.quiet;
+    Ok(Context {
+        mirrors,
+        is_offline: global.offline,
+        cache,
+        is_quiet,
+        listener: Box::new(StandardError {
             is_coloured,
-            is_quiet: global.quiet,
-        })
-    }
+            is_quiet,
+        }),
+    })
+}
 
-    /// Tells the person something, on standard error.
-    pub fn notice(&self, message: &str) {
-        if self.is_quiet {
-            return;
+impl ColorChoice {
+    fn is_coloured(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => takes_colours(),
         }
-        put_error(&format!("{}\n", clean(message)));
+    }
+}
+
+/// Shows messages on standard error.
+#[derive(Debug)]
+struct StandardError {
+    is_coloured: bool,
+    /// Whether only errors are shown.
+    is_quiet: bool,
+}
+
+impl Listener for StandardError {
+    fn notice(&self, message: &str) {
+        if !self.is_quiet {
+            put_error(&format!("{}\n", clean(message)));
+        }
     }
 
-    /// Shows warnings.
-    pub fn warn(&self, diagnostics: &[Diagnostic]) {
+    fn warn(&self, diagnostics: &[Diagnostic]) {
         let is_shown = |one: &&Diagnostic| !self.is_quiet || one.severity() == Severity::Error;
         for diagnostic in diagnostics.iter().filter(is_shown) {
             put_error(&diagnostic.draw(self.is_coloured));
@@ -386,8 +302,8 @@ fn parse_mirror(text: &str) -> Result<(String, String), String> {
     }
     url::Url::parse(url).map_err(|error| format!("`{url}` is not a valid URL: {error}"))?;
     let name = name.to_lowercase();
-    if !sources::mirror_names().any(|known| known == name) {
-        let names: Vec<&str> = sources::mirror_names().collect();
+    if !mirror_names().any(|known| known == name) {
+        let names: Vec<&str> = mirror_names().collect();
         let near = did_you_mean(&name, names.iter().copied());
         return Err(format!(
             "no mirror is called `{name}`: {}",
@@ -446,45 +362,41 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let is_coloured = arguments.global.color == ColorChoice::Always;
-    let result = Context::new(arguments.global)
-        .map_err(|error| (error, is_coloured))
-        .and_then(|context| {
-            let result = match arguments.command {
-                Command::Plan(command) => command.execute(&context),
-                Command::Lock(command) => command.execute(&context),
-                Command::Kernels(command) => command.execute(&context),
-                Command::Import(command) => command.execute(&context),
-                Command::Validate(command) => command.execute(&context),
-                Command::Images(command) => command.execute(&context),
-                Command::Run(command) => command.execute(&context),
-                Command::Rebuild(command) => command.execute(&context),
-                Command::Logs(command) => command.execute(&context),
-                Command::Status(command) => command.execute(),
-                Command::Diff(command) => command.execute(&context),
-                Command::Report(command) => command.execute(),
-                Command::Stats(command) => command.execute(),
-                Command::Why(command) => command.execute(&context),
-                Command::Known(command) => command.execute(),
-                Command::Explain(command) => command.execute(&context),
-                Command::Cache(command) => command.execute(&context),
-                Command::Verify(command) => command.execute(&context),
-                Command::Bundle(command) => command.execute(&context),
-                Command::Docker(command) => command.execute(&context),
-                Command::Local(command) => command.execute(&context),
-                #[cfg(feature = "kubernetes")]
-                Command::Kubernetes(command) => command.execute(&context),
-                #[cfg(feature = "kubernetes")]
-                Command::KubernetesInCluster(command) => command.execute(&context),
-                Command::Completion(command) => command.execute(),
-                Command::Generate(command) => command.execute(),
-            };
-            result.map_err(|error| (error, context.is_coloured))
+    let is_coloured = arguments.global.color.is_coloured();
+    let result =
+        context_of(arguments.global, is_coloured).and_then(|context| match arguments.command {
+            Command::Plan(command) => command.execute(&context),
+            Command::Lock(command) => command.execute(&context),
+            Command::Kernels(command) => command.execute(&context),
+            Command::Import(command) => command.execute(&context),
+            Command::Validate(command) => command.execute(&context),
+            Command::Images(command) => command.execute(&context),
+            Command::Run(command) => command.execute(&context),
+            Command::Rebuild(command) => command.execute(&context),
+            Command::Logs(command) => command.execute(&context),
+            Command::Status(command) => command.execute(),
+            Command::Diff(command) => command.execute(&context),
+            Command::Report(command) => command.execute(),
+            Command::Stats(command) => command.execute(),
+            Command::Why(command) => command.execute(&context),
+            Command::Known(command) => command.execute(),
+            Command::Explain(command) => command.execute(&context),
+            Command::Cache(command) => command.execute(&context),
+            Command::Verify(command) => command.execute(&context),
+            Command::Bundle(command) => command.execute(&context),
+            Command::Docker(command) => command.execute(&context),
+            Command::Local(command) => command.execute(&context),
+            #[cfg(feature = "kubernetes")]
+            Command::Kubernetes(command) => command.execute(&context),
+            #[cfg(feature = "kubernetes")]
+            Command::KubernetesInCluster(command) => command.execute(&context),
+            Command::Completion(command) => command.execute(),
+            Command::Generate(command) => command.execute(),
         });
     match result {
         Ok(status) => status.into(),
-        Err((error, is_coloured)) => {
-            put_error(&error.draw(is_coloured));
+        Err(error) => {
+            put_error(&draw(&error, is_coloured));
             error.status().into()
         }
     }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::cache::print_json;
 use super::execution::Execution;
 use super::output::print;
+use super::recorded::recorded_command;
 use super::run::RunArguments;
-use super::session::{Recorder, Session};
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
@@ -22,6 +22,7 @@ use crate::plan::BuildId;
 use crate::recipe::Toolchains;
 use crate::report::{self, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
 use crate::run::RunSettings;
+use crate::session::{Recorder, Session};
 use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result
@@ -113,6 +114,7 @@ impl RebuildArguments {
             shard: None,
             is_partial: true,
             findings: None,
+            command: recorded_command(),
             matrices: planned.matrices.clone(),
             at_least: ExitStatus::Success,
             parts,
@@ -123,7 +125,7 @@ impl RebuildArguments {
             receiver,
         };
         let connect = async |_| run.execution.connect(context, uses_host).await;
-        let status = ExitStatus::of(&session.carry_out(connect)?);
+        let status = ExitStatus::of_run(session.carry_out(connect)?.exit_code());
         let Some(report) = recorder.report() else {
             return Ok(status);
         };

@@ -6,22 +6,16 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::annotations::Annotations;
 use super::ci::Step;
 use super::diff::BaselineArguments;
-use super::execution::{Execution, check_images};
-use super::lock_notes::{fill_in_locks, store_configs};
-use super::output::count;
-use super::preflight::{check_out, check_room, check_toolchains};
-use super::recorded::rebuild_words;
+use super::execution::Execution;
+use super::recorded::{rebuild_words, recorded_command};
 use super::report::{Nights, Wanted};
-use super::session::{Session, new_run_id};
-use super::sources::LockUse;
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::Event;
 use crate::failure::FailureClass;
-use crate::fetch::{Fetcher, Settings};
+use crate::fetch::Fetcher;
 use crate::fs;
 use crate::kernel::Architecture;
 use crate::matrix::parse_time;
@@ -31,8 +25,13 @@ use crate::report::{
     self, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError, Reporter,
     STATE_FOLDER, Summary, Terminal,
 };
+use crate::resolve::{
+    LockUse, check_out, check_room, check_toolchains, fill_in_locks, store_configs,
+};
 use crate::run::{History, OutFolder, Parts, RunSettings};
+use crate::session::{Annotations, Session, check_images, new_run_id};
 use crate::store::Store;
+use crate::text::count;
 
 /// What standard output has while a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -162,6 +161,7 @@ impl RunArguments {
             plan: &planned.plan,
             jobs_are_given: self.jobs.is_some(),
             shard: self.selection.shard.map(|shard| shard.to_string()),
+            command: recorded_command(),
             matrices: planned.matrices.clone(),
             at_least: planned.availability.status(),
             parts,
@@ -182,7 +182,7 @@ impl RunArguments {
         if !self.selection.locked {
             fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
-        let status = ExitStatus::of(&result).worse(planned.availability.status());
+        let status = ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
         let compared = self.baseline.path();
         self.write_reports(context, compared);
         match &baseline {
@@ -229,7 +229,7 @@ impl RunArguments {
         Ok(Parts {
             run_id,
             host: Architecture::of_host(),
-            fetcher: Fetcher::new(store.clone(), fetch_settings(planned)),
+            fetcher: Fetcher::new(store.clone(), planned.fetch_settings()),
             store,
             toolchains: self.execution.toolchains(context)?,
             out: OutFolder::open(&self.out)?,
@@ -249,7 +249,7 @@ impl RunArguments {
         Ok(Parts {
             run_id: new_run_id(),
             host: Architecture::of_host(),
-            fetcher: Fetcher::new(store.clone(), fetch_settings(planned)),
+            fetcher: Fetcher::new(store.clone(), planned.fetch_settings()),
             store,
             toolchains: self.execution.known_toolchains(context)?,
             out: OutFolder::to_read(&self.out),
@@ -294,13 +294,6 @@ impl RunArguments {
             reporters.push(Box::new(Summary::new(terminal, &self.out)));
         }
         Ok(reporters)
-    }
-}
-
-pub(super) fn fetch_settings(planned: &Planned) -> Settings {
-    Settings {
-        mirrors: planned.mirrors.clone(),
-        ..Settings::default()
     }
 }
 

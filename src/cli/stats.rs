@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::cache::print_json;
-use super::output::{ignore_broken_pipe, write_columns};
+use super::output::ignore_broken_pipe;
 use super::report::Nights;
 use super::{CliError, ExitStatus};
+use crate::text::write_columns;
 use crate::views::{PastNight, Stats};
 
 /// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited

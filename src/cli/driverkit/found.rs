@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::kernels::{MirrorSelection, discover_all, sources_of_mirror};
-use crate::cli::refresh::runtime;
 use crate::cli::{CliError, Context};
 use crate::digest::Sha256;
 use crate::event::BuildReport;
@@ -13,6 +12,7 @@ use crate::failure::FailureClass;
 use crate::fetch::{Fetcher, Settings};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, Package, PackageSet};
+use crate::resolve::runtime;
 use crate::store::Store;
 use crate::target;
 

@@ -9,7 +9,6 @@ use super::dkms::{self, DkmsFlags};
 use super::flags::{AgainFlags, BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
 use super::single::{Attempt, Machine, Single};
 use super::values;
-use crate::cli::execution::{compilers_of, infrastructure};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
@@ -20,6 +19,7 @@ use crate::failure::FailureClass;
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Package};
 use crate::recipe::Toolchains;
+use crate::session::{compilers_of, infrastructure};
 
 /// Build one kernel's drivers on this machine with its own compilers, as `driverkit local` does
 ///

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::flags::ProcessFlags;
 use super::found;
-use crate::cli::recorded::rebuild_command;
-use crate::cli::session::{Recorder, Session, new_run_id};
-use crate::cli::sources::mirrors_of;
+use crate::cli::recorded::{rebuild_command, recorded_command};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, LogLevel, Output, Request};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
@@ -19,7 +17,9 @@ use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Detail, SingleProgress, Terminal};
+use crate::resolve::mirrors_of;
 use crate::run::{History, OutFolder, Parts, RunSettings};
+use crate::session::{Recorder, Session, new_run_id};
 use crate::store::Store;
 use crate::target;
 
@@ -196,10 +196,11 @@ impl Single<'_> {
             shard: None,
             is_partial: false,
             findings: None,
+            command: recorded_command(),
             matrices: Vec::new(),
             at_least: ExitStatus::Success,
         };
-        let status = ExitStatus::of(&session.carry_out(connect)?);
+        let status = ExitStatus::of_run(session.carry_out(connect)?.exit_code());
         let report = recorder.report().cloned();
         if let Some(report) = &report {
             found.learn_from(report);

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::super::driverkit::flags::Flags;
 use super::super::driverkit::{image_sources_of, values};
-use super::super::execution::{ask_repositories, of_remembered, of_sources};
 use super::super::output::print;
 use super::super::{CliError, Context, ExitStatus};
 use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments};
@@ -13,6 +12,7 @@ use crate::driverkit::{ImageRequest, Reader};
 use crate::image::index::{IndexEntry, write_index};
 use crate::image::{BuiltImage, Catalogue, ForeignImages, ImageSources, Maker, Offer};
 use crate::kernel::{Architecture, TargetId};
+use crate::session::{ask_repositories, of_remembered, of_sources};
 
 impl AskedAsDriverkit {
     /// What was given; nothing where no flag was.

@@ -1,10 +1,10 @@
 //! `images update`: what tags and repositories stand for today.
 
-use super::super::execution::{ask_repositories, infrastructure, of_remembered};
 use super::super::output::print;
 use super::super::{CliError, Context};
 use crate::executor::{DockerExecutor, Executor as _};
 use crate::image::{ForeignImages, ImageSources};
+use crate::session::{ask_repositories, infrastructure, of_remembered};
 
 /// Asks repositories again, and pulls images again that were used.
 pub(super) fn update(sources: &ImageSources, context: &Context) -> Result<(), CliError> {

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::{Imported, quoted, relative};
 use crate::cli::CliError;
-use crate::cli::output::count;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DEFAULT_NAME, DriverVersion};
 use crate::driverkit::{Tree, TreeFile, read_tree};
 use crate::kernel::Architecture;
+use crate::text::count;
 
 /// The matrix of a tree; with `drivers` one of these versions for every kernel of the tree.
 pub(super) fn matrix_of(

@@ -12,13 +12,14 @@ use clap::{Args, ValueEnum};
 
 use super::builder_flags::check_image;
 use super::export;
-use super::output::{count, ignore_broken_pipe, separated, write_columns};
-use super::selection::{Planned, Selection};
+use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
+use super::{Planned, Selection};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Kernel, TargetId};
 use crate::plan::{Build, LeftOut, Plan};
 use crate::target;
+use crate::text::{count, separated, write_columns};
 
 use machines::{write_csv, write_json};
 

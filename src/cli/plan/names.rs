@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::cli::output::{count, write_columns};
 use crate::kernel::Kernel;
 use crate::plan::{Build, Names, Plan};
 use crate::target::{AskedNames, LoaderName};
+use crate::text::{count, write_columns};
 
 /// The names of a build's artifacts, without their extensions.
 #[derive(Serialize)]

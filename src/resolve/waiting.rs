@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::Context;
-use super::output::count;
 use crate::fetch::{Activity, Asking};
+use crate::text::count;
 
 /// How long nothing may be said; the wait doubles with each line that says what is waited for.
 const QUIET: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ const LONGEST_QUIET: Duration = Duration::from_secs(30);
 const NAMED: usize = 3;
 
 /// Waits for `work`, and says now and then what is being asked of which servers.
-pub(super) async fn said_what_is_asked<T>(
+pub(crate) async fn said_what_is_asked<T>(
     context: &Context,
     activity: &Activity,
     work: impl Future<Output = T>,

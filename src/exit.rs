@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::run::RunResult;
-
 /// How the program ends.
 ///
 /// | code | meaning |
@@ -31,9 +29,9 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// How the program ends after a run.
-    pub(super) fn of(result: &RunResult) -> Self {
-        match result.exit_code() {
+    /// Returns the status for the exit code of a run.
+    pub fn of_run(code: u8) -> Self {
+        match code {
             0 => Self::Success,
             1 => Self::Incomplete,
             130 => Self::Interrupted,
@@ -42,7 +40,7 @@ impl ExitStatus {
     }
 
     /// The status for the bits of findings; success if there are none.
-    pub(super) fn from_findings(bits: u8) -> Self {
+    pub fn from_findings(bits: u8) -> Self {
         match bits {
             0 => Self::Success,
             bits => Self::Findings(bits),
@@ -50,7 +48,7 @@ impl ExitStatus {
     }
 
     /// The one of the two that says more: 130, 3, 2, 1, findings, 0 in this order.
-    pub(super) fn worse(self, other: Self) -> Self {
+    pub fn worse(self, other: Self) -> Self {
         let rank = |status: Self| match status {
             Self::Findings(_) => (0, 0),
             status => (1, status.code()),

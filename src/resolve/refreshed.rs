@@ -7,7 +7,6 @@ use jiff::civil::Date;
 
 use super::Context;
 use super::availability::Unavailable;
-use super::output::count;
 use super::sources::{discovered_entries, source_digest};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
@@ -15,44 +14,45 @@ use crate::discover::lock::{self, Asked, Changes, Lock, RefreshRules, State};
 use crate::discover::{DiscoverError, Discovered};
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
+use crate::text::count;
 
 /// How locks are refreshed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RefreshOptions<'a> {
+pub(crate) struct RefreshOptions<'a> {
     /// Targets of which every loss is believed.
-    pub(super) accepted: &'a [Pattern],
+    pub(crate) accepted: &'a [Pattern],
     /// Whether nothing is written.
-    pub(super) is_check: bool,
+    pub(crate) is_check: bool,
     /// Whether a lock that is there is replaced, whatever it holds.
-    pub(super) is_fresh: bool,
+    pub(crate) is_fresh: bool,
     /// Whether nothing is written unless everything could be asked.
-    pub(super) is_strict: bool,
+    pub(crate) is_strict: bool,
 }
 
 /// What became of a lock.
 #[derive(Debug)]
-pub(super) struct Refreshed {
+pub(crate) struct Refreshed {
     /// The lock.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The matrix.
-    pub(super) matrix: PathBuf,
+    pub(crate) matrix: PathBuf,
     /// How the kernels of each `[[target]]` changed, by label.
-    pub(super) changes: Vec<(String, Changes)>,
+    pub(crate) changes: Vec<(String, Changes)>,
     /// What the sources were doubtful about.
-    pub(super) notices: Vec<String>,
+    pub(crate) notices: Vec<String>,
     /// The entries of lists that were skipped, each with its list and why.
-    pub(super) skipped: Vec<String>,
+    pub(crate) skipped: Vec<String>,
     /// A warning for each `[[target]]` that finds nothing.
-    pub(super) empty: Vec<Diagnostic>,
+    pub(crate) empty: Vec<Diagnostic>,
     /// Each `[[target]]` of which a source gave nothing.
-    pub(super) unavailable: Vec<Unavailable>,
+    pub(crate) unavailable: Vec<Unavailable>,
     /// Whether the file is another one than before, or would be.
-    pub(super) is_changed: bool,
+    pub(crate) is_changed: bool,
 }
 
 impl Refreshed {
     /// What changed, in a line.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let changes = || self.changes.iter().map(|(_, changes)| changes);
         let total: usize = changes().map(|one| one.total).sum();
         let came: usize = changes().map(|one| one.came.len()).sum();
@@ -63,18 +63,18 @@ impl Refreshed {
 }
 
 /// A lock that is being refreshed.
-pub(super) struct Refresh<'a> {
-    pub(super) context: &'a Context,
-    pub(super) matrix: &'a Matrix,
-    pub(super) path: PathBuf,
-    pub(super) options: RefreshOptions<'a>,
+pub(crate) struct Refresh<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) path: PathBuf,
+    pub(crate) options: RefreshOptions<'a>,
 }
 
 /// A lock with what its sources gave, and what became of it.
-pub(super) struct Found {
-    pub(super) lock: Lock,
-    pub(super) refreshed: Refreshed,
-    pub(super) configs: BTreeMap<Sha256, Vec<u8>>,
+pub(crate) struct Found {
+    pub(crate) lock: Lock,
+    pub(crate) refreshed: Refreshed,
+    pub(crate) configs: BTreeMap<Sha256, Vec<u8>>,
 }
 
 /// What a `[[target]]` asks for.
@@ -90,7 +90,7 @@ fn asked_by<'a>(entry: &'a TargetEntry, takes: &'a dyn Fn(&Kernel, Date) -> bool
 
 impl Refresh<'_> {
     /// Moves kernels to the `[[target]]`s that ask for them now.
-    pub(super) fn follow(&self, lock: &mut Lock) {
+    pub(crate) fn follow(&self, lock: &mut Lock) {
         let all: Vec<&TargetEntry> = discovered_entries(self.matrix).collect();
         let takes: Vec<_> = all
             .iter()
@@ -105,7 +105,7 @@ impl Refresh<'_> {
     }
 
     /// Puts what the sources of `entries` answered into the lock.
-    pub(super) fn take(
+    pub(crate) fn take(
         self,
         mut lock: Lock,
         entries: &[&TargetEntry],
@@ -200,7 +200,7 @@ impl Refresh<'_> {
 }
 
 /// A message for each `[[target]]` with sources of which the lock has no kernel that is built, with its label.
-pub(super) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagnostic)> {
+pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagnostic)> {
     let there: BTreeSet<&str> = lock
         .kernels
         .iter()

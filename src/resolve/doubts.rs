@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::Context;
-use super::output::{count, write_columns};
 use super::refreshed::Refreshed;
 use crate::diagnostic::Diagnostic;
 use crate::discover::lock::Doubt;
+use crate::text::{count, write_columns};
 
 /// How many losses a help line names one by one.
 const NAMED_DOUBTS: usize = 3;
 
 /// What is said where sources are not believed: one table, a line each.
-pub(super) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
+pub(crate) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
     let doubts: Vec<(&str, &Doubt)> = refreshed
         .changes
         .iter()

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use super::Planned;
 use crate::event::{BuildReport, Finding};
 use crate::history::KnownFailures;
+use crate::resolve::Planned;
 use crate::run::Annotate;
 
 /// What the matrices and their locks say about builds.
 #[derive(Debug)]
-pub(super) struct Annotations {
+pub struct Annotations {
     /// The days on which kernels were first seen, by [`identity_text`](crate::kernel::identity_text).
     first_seen: HashMap<String, Date>,
     known: Arc<KnownFailures>,
 }
 
 impl Annotations {
-    pub(super) fn new(planned: &Planned) -> Self {
+    /// Collects them from a plan.
+    pub fn new(planned: &Planned) -> Self {
         let first_seen = planned.plan.first_seen.iter();
         let first_seen = first_seen.map(|(kernel, day)| (kernel.0.identity_text(), *day));
         Self {
@@ -29,7 +30,7 @@ impl Annotations {
     }
 
     /// What is wrong with the rules, once every build was reported; of a run of the whole plan also which are unused.
-    pub(super) fn findings(&self, is_whole: bool) -> Vec<Finding> {
+    pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
         self.known.findings(is_whole)
     }
 }

@@ -1,135 +1,28 @@
-//! What can be known to be wrong before the first build: said once, with its place in the matrix.
+//! What this machine lacks for a plan: compilers, directories, room.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::output::count;
+use super::ResolveError;
+use super::planned::Planned;
 use super::sources::Sources;
-use super::{CliError, Planned};
 use crate::diagnostic::{Diagnostic, Place};
-use crate::driver::{Driver, DriverLocation};
 use crate::kernel::Kernel;
-use crate::matrix::{Matrix, Settings};
-use crate::plan::{BuildSettings, Plan, lacks_configuration};
+use crate::matrix::Settings;
+use crate::plan::BuildSettings;
 use crate::recipe::{Refusal, Toolchains};
 use crate::report::read_manifest;
-use crate::source;
+use crate::text::count;
 
 /// How many times as large as its packages a kernel's tree is, at most, with the trees that are made of it.
 const UNPACKED: u64 = 8;
 
-/// The faults of a plan that its matrices alone show: driver sources that are not there, kernels that cannot be made without
-/// a configuration.
-pub(super) fn check_plan(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
-    let mut faults = check_drivers(sources, plan);
-    faults.extend(check_configurations(sources, plan));
-    faults
-}
-
-fn check_drivers(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
-    let mut seen: HashSet<*const Driver> = HashSet::new();
-    let mut faults = Vec::new();
-    for build in &plan.builds {
-        if !seen.insert(Arc::as_ptr(&build.driver)) {
-            continue;
-        }
-        let driver = &build.driver;
-        let Some(message) = fault_of(driver) else {
-            continue;
-        };
-        let place = sources.matrices.iter().find_map(|matrix| {
-            let mut drivers = matrix.drivers.iter();
-            let own = drivers.find(|one| one.get_ref() == driver)?;
-            Some(driver_place(matrix, driver, own.span()))
-        });
-        let fault = Diagnostic::error(format!("driver {}: {message}", driver.version))
-            .help("paths start at the directory of the matrix");
-        faults.push(match place {
-            Some(place) => fault.at(place, ""),
-            None => fault,
-        });
-    }
-    faults
-}
-
-/// Where a driver's sources are written, else its version.
-fn driver_place(matrix: &Matrix, driver: &Driver, version: std::ops::Range<usize>) -> Place {
-    let span = matrix.driver_sources.get(&driver.version).cloned();
-    matrix.place(span.unwrap_or(version))
-}
-
-/// Why the sources of a driver cannot be had, where that can be seen without a network.
-fn fault_of(driver: &Driver) -> Option<String> {
-    match &driver.location {
-        DriverLocation::Url(url) => {
-            let path = url.strip_prefix("file://")?;
-            missing(Path::new(path))
-        }
-        DriverLocation::Path(path) => missing(path),
-        DriverLocation::Git {
-            repository,
-            reference,
-        } => missing(repository).or_else(|| {
-            let resolved = source::resolve(repository, reference);
-            resolved.err().map(|error| error.to_string())
-        }),
-    }
-}
-
-fn missing(path: &Path) -> Option<String> {
-    match std::fs::metadata(path) {
-        Ok(_) => None,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Some(format!("{} does not exist", path.display()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Some(format!("no permission to read {}", path.display()))
-        }
-        Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
-    }
-}
-
-/// Kernels that the matrix itself names, that are made of a kernel source, and whose configuration nobody knows.
-fn check_configurations(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
-    let mut seen: HashSet<*const Kernel> = HashSet::new();
-    let mut faults = Vec::new();
-    for build in &plan.builds {
-        let kernel = &build.kernel;
-        let is_inline = &*kernel.source == "inline" && kernel.config_sha256.is_none();
-        if !is_inline || !seen.insert(Arc::as_ptr(kernel)) {
-            continue;
-        }
-        if !lacks_configuration(kernel) {
-            continue;
-        }
-        let place = sources.matrices.iter().find_map(|matrix| {
-            let mut entries = matrix.targets.iter();
-            let of_kernel = |release: &str| release == kernel.release.as_str();
-            entries.find_map(|entry| {
-                let names_it = entry.name.get_ref().matches_name(kernel.target.as_str());
-                let mut inline = entry.kernels.get_ref().inline.iter();
-                let own = inline.find(|one| of_kernel(one.get_ref().release.as_str()));
-                own.filter(|_| names_it).map(|one| matrix.place(one.span()))
-            })
-        });
-        let fault = Diagnostic::error(format!(
-            "{kernel} is made from a kernel source, and its configuration is not known"
-        ))
-        .help(
-            "write `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such a \
-             machine",
-        );
-        faults.push(match place {
-            Some(place) => fault.at(place, ""),
-            None => fault,
-        });
-    }
-    faults
-}
-
 /// The faults that show once it is known which compilers there are: what a matrix demands and nobody has.
-pub(super) fn check_toolchains(planned: &Planned, toolchains: &Toolchains) -> Result<(), CliError> {
+pub(crate) fn check_toolchains(
+    planned: &Planned,
+    toolchains: &Toolchains,
+) -> Result<(), ResolveError> {
     let mut seen = HashSet::new();
     let mut faults = Vec::new();
     let mut messages = HashSet::new();
@@ -153,7 +46,7 @@ pub(super) fn check_toolchains(planned: &Planned, toolchains: &Toolchains) -> Re
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(CliError::Diagnostics(faults))
+        Err(ResolveError::Diagnostics(faults))
     }
 }
 
@@ -174,7 +67,7 @@ fn demand(sources: &Sources, wanted: &BuildSettings) -> Option<Place> {
 }
 
 /// Refuses an output directory that is none, or that holds what a run must not write to.
-pub(super) fn check_out(planned: &Planned, out: &Path) -> Result<(), CliError> {
+pub(crate) fn check_out(planned: &Planned, out: &Path) -> Result<(), ResolveError> {
     check_directory(out, "--out")?;
     let whole = |path: &Path| std::fs::canonicalize(path).ok();
     let Some(folder) = whole(out) else {
@@ -184,7 +77,7 @@ pub(super) fn check_out(planned: &Planned, out: &Path) -> Result<(), CliError> {
         whole(&matrix.0).is_some_and(|path| path.parent() == Some(&*folder))
     };
     match planned.matrices.iter().find(holds) {
-        Some((matrix, _)) => Err(CliError::Input {
+        Some((matrix, _)) => Err(ResolveError::Input {
             message: format!(
                 "the output directory {} holds a matrix, {}",
                 out.display(),
@@ -197,10 +90,10 @@ pub(super) fn check_out(planned: &Planned, out: &Path) -> Result<(), CliError> {
 }
 
 /// Refuses a path of a flag that cannot be a directory of ours.
-pub(super) fn check_directory(path: &Path, flag: &str) -> Result<(), CliError> {
+pub(crate) fn check_directory(path: &Path, flag: &str) -> Result<(), ResolveError> {
     let shown = path.display();
     let refuse = |message: String| {
-        Err(CliError::Input {
+        Err(ResolveError::Input {
             message,
             help: Some(format!("name another directory with {flag}")),
         })
@@ -240,12 +133,12 @@ fn owner(path: &Path) -> String {
 
 /// Refuses a run for which the disks have less room than the missing builds will need, by the sizes of their packages and
 /// those of earlier runs' artifacts.
-pub(super) fn check_room(
+pub(crate) fn check_room(
     planned: &Planned,
     missing: usize,
     cache: &Path,
     out: &Path,
-) -> Result<(), CliError> {
+) -> Result<(), ResolveError> {
     let builds = &planned.plan.builds;
     if builds.is_empty() {
         return Ok(());
@@ -272,7 +165,7 @@ pub(super) fn check_room(
         return Ok(());
     }
     let megabytes = |bytes: u128| bytes / 1_000_000;
-    Err(CliError::Infrastructure {
+    Err(ResolveError::Infrastructure {
         message: format!(
             "{} has {} MB free, and {} will need about {} MB",
             folder.display(),

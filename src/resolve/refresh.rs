@@ -9,133 +9,131 @@ use jiff::civil::Date;
 
 use super::availability::Availability;
 use super::doubts::warn_of_doubts;
-use super::lock_notes::repair_notes;
-use super::output::count;
+use super::notes::repair_notes;
 use super::refreshed::{Found, Refresh, RefreshOptions, Refreshed};
 use super::sources::{Sources, discovered_entries, source_digest};
 use super::waiting::said_what_is_asked;
-use super::{CliError, Context};
+use super::{Context, ResolveError};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Doubt, Lock};
 use crate::discover::{self, KnownKernels, SharedLists};
 use crate::fetch::{self, Fetcher, Mirrors};
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::store::Store;
+use crate::text::count;
 
-impl Sources {
-    /// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock as
-    /// it is.
-    pub(super) fn refresh_all(
-        &self,
-        context: &Context,
-        options: RefreshOptions<'_>,
-    ) -> Result<Vec<Refreshed>, CliError> {
-        let mut work = Vec::new();
-        for matrix in &self.matrices {
-            let entries: Vec<&TargetEntry> = discovered_entries(matrix).collect();
-            if entries.is_empty() {
-                continue;
-            }
-            let path = lock::path_of(&matrix.file.path);
-            let known = if options.is_fresh {
-                None
-            } else {
-                Lock::read_resolved(&path)?
-            };
-            let (lock, is_resolved) = known.unwrap_or_default();
-            if is_resolved {
-                let lock = path.display();
-                context.notice(&format!(
-                    "{lock}: merge conflicts resolved kernel by kernel"
-                ));
-            }
-            let refresh = Refresh {
-                context,
-                matrix,
-                path,
-                options,
-            };
-            work.push((refresh, lock, entries));
+/// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock as
+/// it is.
+pub(crate) fn refresh_all(
+    sources: &Sources,
+    context: &Context,
+    options: RefreshOptions<'_>,
+) -> Result<Vec<Refreshed>, ResolveError> {
+    let mut work = Vec::new();
+    for matrix in &sources.matrices {
+        let entries: Vec<&TargetEntry> = discovered_entries(matrix).collect();
+        if entries.is_empty() {
+            continue;
         }
-        let found = ask_all(context, &self.mirrors(context), work)?;
-        let (all, locks): (Vec<_>, Vec<_>) = found
+        let path = lock::path_of(&matrix.file.path);
+        let known = if options.is_fresh {
+            None
+        } else {
+            Lock::read_resolved(&path)?
+        };
+        let (lock, is_resolved) = known.unwrap_or_default();
+        if is_resolved {
+            let lock = path.display();
+            context.notice(&format!(
+                "{lock}: merge conflicts resolved kernel by kernel"
+            ));
+        }
+        let refresh = Refresh {
+            context,
+            matrix,
+            path,
+            options,
+        };
+        work.push((refresh, lock, entries));
+    }
+    let found = ask_all(context, &sources.mirrors(context), work)?;
+    let (all, locks): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .map(|found| (found.refreshed, (found.lock, found.configs)))
+        .unzip();
+    let unavailable: Vec<_> = all.iter().flat_map(|one| one.unavailable.clone()).collect();
+    if options.is_strict && !unavailable.is_empty() {
+        let availability = Availability {
+            unavailable,
+            is_doubted: false,
+        };
+        return Err(availability.error());
+    }
+    check_accepted(options.accepted, &all)?;
+    if !options.is_check {
+        for (refreshed, (lock, configs)) in all.iter().zip(&locks) {
+            write(lock, refreshed, configs)?;
+        }
+    }
+    Ok(all)
+}
+
+/// The lock of each matrix, refreshed where it is missing or the matrix asks for something else than it holds, and what
+/// could not be asked for that.
+pub(crate) fn up_to_date_locks(
+    sources: &Sources,
+    context: &Context,
+    is_locked: bool,
+) -> Result<(Vec<Lock>, Availability), ResolveError> {
+    let mut locks = Vec::new();
+    let mut work = Vec::new();
+    let mut positions = Vec::new();
+    for (position, matrix) in sources.matrices.iter().enumerate() {
+        let path = lock::path_of(&matrix.file.path);
+        let (lock, stale) = read_lock(matrix, &path)?;
+        let Some(stale) = stale else {
+            locks.push(lock);
+            continue;
+        };
+        stale.check(matrix, is_locked)?;
+        stale.say(context);
+        let refresh = Refresh {
+            context,
+            matrix,
+            path,
+            options: RefreshOptions::default(),
+        };
+        work.push((refresh, lock, stale.entries));
+        positions.push(position);
+        locks.push(Lock::default());
+    }
+    let mut availability = Availability::default();
+    if work.is_empty() {
+        return Ok((locks, availability));
+    }
+    for (position, found) in
+        positions
             .into_iter()
-            .map(|found| (found.refreshed, (found.lock, found.configs)))
-            .unzip();
-        let unavailable: Vec<_> = all.iter().flat_map(|one| one.unavailable.clone()).collect();
-        if options.is_strict && !unavailable.is_empty() {
-            let availability = Availability {
-                unavailable,
-                is_doubted: false,
-            };
-            return Err(availability.error());
+            .zip(ask_all(context, &sources.mirrors(context), work)?)
+    {
+        let Found {
+            lock,
+            refreshed,
+            configs,
+        } = found;
+        write(&lock, &refreshed, &configs)?;
+        context.warn(&refreshed.empty);
+        if !refreshed.changes.is_empty() {
+            let changes = refreshed.changes.iter();
+            let kernels: usize = changes.map(|(_, changes)| changes.total).sum();
+            let file = refreshed.path.display();
+            context.notice(&format!("{file}: {} found", count(kernels, "kernel")));
         }
-        check_accepted(options.accepted, &all)?;
-        if !options.is_check {
-            for (refreshed, (lock, configs)) in all.iter().zip(&locks) {
-                write(lock, refreshed, configs)?;
-            }
-        }
-        Ok(all)
+        availability.is_doubted |= warn_of_doubts(context, &refreshed);
+        availability.unavailable.extend(refreshed.unavailable);
+        locks[position] = lock;
     }
-
-    /// The lock of each matrix, refreshed where it is missing or the matrix asks for something else than it holds, and what
-    /// could not be asked for that.
-    pub(super) fn up_to_date_locks(
-        &self,
-        context: &Context,
-        is_locked: bool,
-    ) -> Result<(Vec<Lock>, Availability), CliError> {
-        let mut locks = Vec::new();
-        let mut work = Vec::new();
-        let mut positions = Vec::new();
-        for (position, matrix) in self.matrices.iter().enumerate() {
-            let path = lock::path_of(&matrix.file.path);
-            let (lock, stale) = read_lock(matrix, &path)?;
-            let Some(stale) = stale else {
-                locks.push(lock);
-                continue;
-            };
-            stale.check(matrix, is_locked)?;
-            stale.say(context);
-            let refresh = Refresh {
-                context,
-                matrix,
-                path,
-                options: RefreshOptions::default(),
-            };
-            work.push((refresh, lock, stale.entries));
-            positions.push(position);
-            locks.push(Lock::default());
-        }
-        let mut availability = Availability::default();
-        if work.is_empty() {
-            return Ok((locks, availability));
-        }
-        for (position, found) in
-            positions
-                .into_iter()
-                .zip(ask_all(context, &self.mirrors(context), work)?)
-        {
-            let Found {
-                lock,
-                refreshed,
-                configs,
-            } = found;
-            write(&lock, &refreshed, &configs)?;
-            context.warn(&refreshed.empty);
-            if !refreshed.changes.is_empty() {
-                let changes = refreshed.changes.iter();
-                let kernels: usize = changes.map(|(_, changes)| changes.total).sum();
-                let file = refreshed.path.display();
-                context.notice(&format!("{file}: {} found", count(kernels, "kernel")));
-            }
-            availability.is_doubted |= warn_of_doubts(context, &refreshed);
-            availability.unavailable.extend(refreshed.unavailable);
-            locks[position] = lock;
-        }
-        Ok((locks, availability))
-    }
+    Ok((locks, availability))
 }
 
 /// The `[[target]]`s of a matrix whose kernels the lock does not hold as they are asked for.
@@ -152,7 +150,7 @@ impl Stale<'_> {
     }
 
     /// Refuses to refresh the lock where that is not wanted.
-    fn check(&self, matrix: &Matrix, is_locked: bool) -> Result<(), CliError> {
+    fn check(&self, matrix: &Matrix, is_locked: bool) -> Result<(), ResolveError> {
         if !is_locked {
             return Ok(());
         }
@@ -162,7 +160,7 @@ impl Stale<'_> {
         } else {
             format!("{file} is stale for {labels}, and --locked prevents updating it")
         };
-        Err(CliError::Input {
+        Err(ResolveError::Input {
             message,
             help: Some(format!(
                 "run `driverkit-matrix lock {}`",
@@ -182,7 +180,10 @@ impl Stale<'_> {
 }
 
 /// The lock of a matrix, and what of it is stale.
-fn read_lock<'a>(matrix: &'a Matrix, path: &Path) -> Result<(Lock, Option<Stale<'a>>), CliError> {
+fn read_lock<'a>(
+    matrix: &'a Matrix,
+    path: &Path,
+) -> Result<(Lock, Option<Stale<'a>>), ResolveError> {
     if discovered_entries(matrix).next().is_none() {
         return Ok((Lock::default(), None));
     }
@@ -201,7 +202,7 @@ fn read_lock<'a>(matrix: &'a Matrix, path: &Path) -> Result<(Lock, Option<Stale<
 }
 
 /// The lock of a matrix as it is, however stale.
-pub(super) fn lock_as_it_is(matrix: &Matrix) -> Result<Lock, CliError> {
+pub(crate) fn lock_as_it_is(matrix: &Matrix) -> Result<Lock, ResolveError> {
     let path = lock::path_of(&matrix.file.path);
     Ok(read_lock(matrix, &path)?.0)
 }
@@ -211,7 +212,7 @@ fn ask_all(
     context: &Context,
     mirrors: &Mirrors,
     mut work: Vec<(Refresh<'_>, Lock, Vec<&TargetEntry>)>,
-) -> Result<Vec<Found>, CliError> {
+) -> Result<Vec<Found>, ResolveError> {
     for (refresh, lock, _) in &mut work {
         refresh.follow(lock);
     }
@@ -292,12 +293,12 @@ fn write(
     lock: &Lock,
     refreshed: &Refreshed,
     configs: &BTreeMap<Sha256, Vec<u8>>,
-) -> Result<(), CliError> {
+) -> Result<(), ResolveError> {
     Ok(lock.write_changed(&refreshed.path, configs, refreshed.is_changed)?)
 }
 
 /// Refuses patterns of `--accept-shrink` that mean nothing: a person believes to have accepted a loss.
-fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), CliError> {
+fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), ResolveError> {
     let changes = || all.iter().flat_map(|refreshed| &refreshed.changes);
     let is_used = |position: usize| changes().any(|(_, one)| one.accepted.contains(&position));
     let unused = (0..accepted.len()).find(|position| !is_used(*position));
@@ -308,7 +309,7 @@ fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), CliErro
         .flat_map(|(_, changes)| changes.doubts.iter().map(Doubt::name))
         .collect();
     let doubts: Vec<String> = doubts.into_iter().collect();
-    Err(CliError::Input {
+    Err(ResolveError::Input {
         message: format!(
             "--accept-shrink \"{}\" matches no loss that is in doubt; nothing was written",
             accepted[unused]
@@ -334,7 +335,7 @@ fn has_notes(lock: &Lock) -> bool {
 }
 
 /// What downloads for discovery.
-pub(super) fn fetcher(context: &Context, mirrors: Mirrors) -> Result<Fetcher, CliError> {
+pub(crate) fn fetcher(context: &Context, mirrors: Mirrors) -> Result<Fetcher, ResolveError> {
     let run_id = format!("discover-{}", std::process::id());
     let store = Store::open(&context.cache, &run_id)?;
     let settings = fetch::Settings {
@@ -345,12 +346,12 @@ pub(super) fn fetcher(context: &Context, mirrors: Mirrors) -> Result<Fetcher, Cl
 }
 
 /// What discovery runs on.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| {
-            CliError::infrastructure(format!("failed to start the network runtime: {error}"))
+            ResolveError::infrastructure(format!("failed to start the network runtime: {error}"))
         })
 }
 

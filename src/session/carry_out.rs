@@ -8,19 +8,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::annotations::Annotations;
-use super::execution::infrastructure;
-use super::recorded::recorded_command;
-use super::{CliError, ExitStatus};
+use super::toolchains::infrastructure;
 use crate::digest::Sha256;
 use crate::engine::{Events, Stop, StopReason};
 use crate::error::chain;
 use crate::event::{BuildReport, Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
+use crate::exit::ExitStatus;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::recipe::renew_sources;
 use crate::report::{self, ReportError, Reporter};
+use crate::resolve::ResolveError;
 use crate::run::{Parts, Run, RunResult, RunSettings};
 
 /// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
@@ -30,36 +30,38 @@ const CLEAN_UP: Duration = Duration::from_secs(3);
 const SHUT_DOWN: Duration = Duration::from_secs(2);
 
 /// A run that is about to begin.
-pub(super) struct Session<'a> {
+pub struct Session<'a> {
     /// What is built.
-    pub(super) plan: &'a Plan,
+    pub plan: &'a Plan,
     /// What the run is made of.
-    pub(super) parts: Parts,
+    pub parts: Parts,
     /// How it is done.
-    pub(super) settings: RunSettings,
+    pub settings: RunSettings,
     /// Where the events of `parts` arrive.
-    pub(super) receiver: Receiver<Event>,
+    pub receiver: Receiver<Event>,
     /// Who is told of them.
-    pub(super) reporters: Vec<Box<dyn Reporter>>,
+    pub reporters: Vec<Box<dyn Reporter>>,
     /// Whether the person says how many jobs run at once; otherwise the executor may.
-    pub(super) jobs_are_given: bool,
+    pub jobs_are_given: bool,
     /// `I/N` when only a shard of the plan is built.
-    pub(super) shard: Option<String>,
+    pub shard: Option<String>,
     /// Whether filters leave a part of the plan only.
-    pub(super) is_partial: bool,
+    pub is_partial: bool,
     /// The rules whose findings are reported at the end.
-    pub(super) findings: Option<Arc<Annotations>>,
+    pub findings: Option<Arc<Annotations>>,
     /// What was known before: the exit code is no better.
-    pub(super) at_least: ExitStatus,
+    pub at_least: ExitStatus,
+    /// The command line that is recorded, without secrets.
+    pub command: Vec<String>,
     /// The matrix files and the digests of their contents.
-    pub(super) matrices: Vec<(PathBuf, Sha256)>,
+    pub matrices: Vec<(PathBuf, Sha256)>,
 }
 
 /// The version of the executor; empty if the run needs none.
 fn version_of(
     runtime: &tokio::runtime::Runtime,
     executor: Option<&dyn Executor>,
-) -> Result<String, CliError> {
+) -> Result<String, ResolveError> {
     let Some(executor) = executor else {
         return Ok(String::new());
     };
@@ -81,10 +83,10 @@ fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exi
 impl Session<'_> {
     /// Does the run. `connect` gives the executor, and what the person should know about it; it is asked only when
     /// something is missing, and told how many builds that are.
-    pub(super) fn carry_out(
+    pub fn carry_out(
         self,
-        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
-    ) -> Result<RunResult, CliError> {
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), ResolveError>,
+    ) -> Result<RunResult, ResolveError> {
         let runtime = new_runtime()?;
         let Self {
             plan,
@@ -96,6 +98,7 @@ impl Session<'_> {
             shard,
             is_partial,
             findings,
+            command,
             matrices,
             at_least,
         } = self;
@@ -122,7 +125,7 @@ impl Session<'_> {
             run_id,
             started: jiff::Timestamp::now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: recorded_command(),
+            command,
             host: host_facts(),
             executor: executor
                 .as_ref()
@@ -167,7 +170,9 @@ impl Session<'_> {
         }
         let exit = result
             .as_ref()
-            .map_or(ExitStatus::Infrastructure, ExitStatus::of)
+            .map_or(ExitStatus::Infrastructure, |result| {
+                ExitStatus::of_run(result.exit_code())
+            })
             .worse(at_least)
             .code();
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
@@ -183,19 +188,19 @@ impl Session<'_> {
         runtime.shutdown_timeout(SHUT_DOWN);
         let result = result?;
         reported.map_err(|error| {
-            CliError::infrastructure(format!("failed to write the report of the run: {error}"))
+            ResolveError::infrastructure(format!("failed to write the report of the run: {error}"))
         })?;
         Ok(result)
     }
 }
 
 /// Keeps the report of a run of one build.
-#[derive(Clone, Default)]
-pub(super) struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
 
 impl Recorder {
     /// The report; none before the build has ended, and where it was not begun.
-    pub(super) fn report(&self) -> Option<&Arc<BuildReport>> {
+    pub fn report(&self) -> Option<&Arc<BuildReport>> {
         self.0.get()
     }
 }
@@ -214,11 +219,13 @@ fn is_interrupted(result: &Result<RunResult, FileError>) -> bool {
     matches!(result, Ok(result) if result.stopped == Some(StopReason::Signal))
 }
 
-fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
+        .map_err(|error| {
+            ResolveError::infrastructure(format!("failed to start the runtime: {error}"))
+        })
 }
 
 /// Removes what dead runs left behind; that this is not possible now fails nothing.
@@ -273,7 +280,7 @@ fn watch_signals(stop: Arc<Stop>) {
 }
 
 /// Unique among all runs that share a store: the time and the process.
-pub(super) fn new_run_id() -> String {
+pub fn new_run_id() -> String {
     let now = jiff::Timestamp::now();
     let digest = Sha256::of(format!("{now:?} {}", std::process::id()));
     format!(

@@ -4,47 +4,48 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::output::count;
-use super::{CliError, Context, ExitStatus};
+use super::{Context, ResolveError};
 use crate::diagnostic::Diagnostic;
+use crate::exit::ExitStatus;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
 use crate::matrix::{Pattern, TargetEntry};
 use crate::plan::LeftOut;
+use crate::text::count;
 
 /// How many sources are named; of more, the number is.
 const NAMED: usize = 20;
 
 /// A `[[target]]` of which a source gave nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Unavailable {
+pub(crate) struct Unavailable {
     /// The lock.
-    pub(super) lock: PathBuf,
+    pub(crate) lock: PathBuf,
     /// Its label.
-    pub(super) label: String,
+    pub(crate) label: String,
     name: Pattern,
     architectures: Vec<Architecture>,
     /// What is wrong, for each of its sources that failed.
-    pub(super) faults: Vec<Diagnostic>,
+    pub(crate) faults: Vec<Diagnostic>,
     /// Whether the matrix is at fault: it asks for what the source does not have.
-    pub(super) is_bad_input: bool,
+    pub(crate) is_bad_input: bool,
     /// Whether the matrix or a file beside it must be mended, whatever servers say.
-    pub(super) is_own_fault: bool,
+    pub(crate) is_own_fault: bool,
     /// Whether none of its sources gave anything.
-    pub(super) is_silent: bool,
+    pub(crate) is_silent: bool,
     /// The kernels that the lock has of it, which are used.
-    pub(super) known: Vec<Arc<Kernel>>,
+    pub(crate) known: Vec<Arc<Kernel>>,
 }
 
 /// How far the sources of a plan could be asked and are believed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Availability {
-    pub(super) unavailable: Vec<Unavailable>,
+pub(crate) struct Availability {
+    pub(crate) unavailable: Vec<Unavailable>,
     /// Whether a source is not believed.
-    pub(super) is_doubted: bool,
+    pub(crate) is_doubted: bool,
 }
 
 impl Unavailable {
-    pub(super) fn new(lock: PathBuf, entry: &TargetEntry) -> Self {
+    pub(crate) fn new(lock: PathBuf, entry: &TargetEntry) -> Self {
         Self {
             lock,
             label: entry.label.clone(),
@@ -124,7 +125,7 @@ impl Unavailable {
 
 impl Availability {
     /// The exit code at the end of work that is done without them.
-    pub(super) fn status(&self) -> ExitStatus {
+    pub(crate) fn status(&self) -> ExitStatus {
         if !self.unavailable.is_empty() {
             ExitStatus::Infrastructure
         } else if self.is_doubted {
@@ -135,7 +136,7 @@ impl Availability {
     }
 
     /// Says what could not be asked, a line each, and what to do.
-    pub(super) fn warn(&self, context: &Context) {
+    pub(crate) fn warn(&self, context: &Context) {
         if self.unavailable.is_empty() {
             return;
         }
@@ -155,16 +156,16 @@ impl Availability {
 
     /// What a plan has in the place of the targets of which nothing is known. `is_wanted` says whether the command is about
     /// a name.
-    pub(super) fn left_out(&self, is_wanted: impl Fn(&Pattern) -> bool) -> Vec<LeftOut> {
+    pub(crate) fn left_out(&self, is_wanted: impl Fn(&Pattern) -> bool) -> Vec<LeftOut> {
         let wanted = self.unavailable.iter().filter(|one| is_wanted(&one.name));
         wanted.flat_map(Unavailable::left_out).collect()
     }
 
     /// The same as an error, where nothing can be done without them.
-    pub(super) fn error(&self) -> CliError {
+    pub(crate) fn error(&self) -> ResolveError {
         let faults = || self.unavailable.iter().flat_map(|one| &one.faults);
         if self.unavailable.iter().all(|one| one.is_bad_input) {
-            return CliError::Diagnostics(faults().cloned().collect());
+            return ResolveError::Diagnostics(faults().cloned().collect());
         }
         let mut messages: Vec<&str> = faults().map(Diagnostic::message).collect();
         let more = messages.len().saturating_sub(NAMED);
@@ -180,7 +181,7 @@ impl Availability {
             }
             _ => "the locks".to_owned(),
         };
-        CliError::Infrastructure {
+        ResolveError::Infrastructure {
             message: messages.join("\n") + &more,
             help: Some(format!(
                 "name a mirror that can be reached in [mirrors] or with --mirror, or bring {lock} from a machine that has a \
@@ -190,7 +191,7 @@ impl Availability {
     }
 
     /// The errors in matrices and files beside them, which no other night mends.
-    pub(super) fn own_faults(&self) -> Vec<Diagnostic> {
+    pub(crate) fn own_faults(&self) -> Vec<Diagnostic> {
         let own = self.unavailable.iter().filter(|one| one.is_own_fault);
         own.flat_map(|one| one.faults.iter().cloned()).collect()
     }

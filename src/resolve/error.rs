@@ -1,0 +1,81 @@
+//! What stands between a person's files and a plan or a run.
+
+use crate::diagnostic::Diagnostic;
+use crate::discover::lock::LockError;
+use crate::exit::ExitStatus;
+use crate::fs::FileError;
+use crate::report::ManifestError;
+
+/// Why a plan could not be made or a run not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Faults of files that a person wrote; all that are known.
+    #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
+    Diagnostics(Vec<Diagnostic>),
+    /// Something else that the person must change.
+    #[error("{message}")]
+    Input {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A lock that cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something around the program is broken.
+    #[error("{message}")]
+    Infrastructure {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: Option<String>,
+    },
+}
+
+impl From<ManifestError> for ResolveError {
+    fn from(error: ManifestError) -> Self {
+        Self::input(error.to_string())
+    }
+}
+
+impl ResolveError {
+    /// The exit code that it leads to.
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            Self::Diagnostics(_)
+            | Self::Input { .. }
+            | Self::Lock(
+                LockError::Newer { .. }
+                | LockError::Text(_)
+                | LockError::Contradictions(_)
+                | LockError::Config { .. },
+            ) => ExitStatus::BadInput,
+            Self::Lock(LockError::File(error)) | Self::File(error) if !error.is_disk_full() => {
+                ExitStatus::BadInput
+            }
+            Self::Lock(_) | Self::File(_) | Self::Infrastructure { .. } => {
+                ExitStatus::Infrastructure
+            }
+        }
+    }
+
+    /// An error in what the person wrote.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::Input {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Something around the program is broken.
+    pub fn infrastructure(message: impl Into<String>) -> Self {
+        Self::Infrastructure {
+            message: message.into(),
+            help: None,
+        }
+    }
+}

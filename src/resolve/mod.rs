@@ -1,0 +1,31 @@
+//! From matrices and their locks to a plan: sources are asked, locks refreshed, kernels expanded, builds selected.
+//!
+//! A [`PlanRequest`] says what is to be planned, a [`Context`] where caches and mirrors are and who is told what happens.
+
+mod availability;
+mod context;
+mod doubts;
+mod error;
+mod kernels;
+mod lock_notes;
+mod machine;
+mod notes;
+mod planned;
+mod preflight;
+mod refresh;
+mod refreshed;
+mod sources;
+mod waiting;
+
+pub(crate) use availability::{Availability, Unavailable};
+pub use context::{Context, Listener, Silent};
+pub(crate) use doubts::warn_of_doubts;
+pub use error::ResolveError;
+pub use kernels::LockUse;
+pub(crate) use lock_notes::{fill_in_locks, store_configs};
+pub(crate) use machine::{check_directory, check_out, check_room, check_toolchains};
+pub use planned::{PlanRequest, Planned};
+pub(crate) use refresh::{fetcher, refresh_all, runtime};
+pub(crate) use refreshed::{RefreshOptions, Refreshed};
+pub use sources::Sources;
+pub(crate) use sources::{mirror_names, mirrors_of};

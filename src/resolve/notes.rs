@@ -1,0 +1,80 @@
+//! Digests that nobody published: what later downloads say of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Context;
+use crate::cache::Outcomes;
+use crate::digest::Sha256;
+use crate::discover::lock::Lock;
+use crate::fetch::{ContentKind, Fetcher};
+use crate::kernel::Package;
+use crate::recipe::was_unpacked;
+
+/// Whether two places gave a package that was unpacked whole.
+pub(super) fn is_fact(
+    fetcher: &Fetcher,
+    outcomes: &Outcomes,
+    package: &Package,
+    sha256: Sha256,
+) -> bool {
+    fetcher.is_agreed(&[Arc::clone(&package.url)], sha256) && was_unpacked(outcomes, sha256)
+}
+
+/// Puts right the notes of a lock that later downloads contradict: where an address gave another package that was
+/// unpacked whole, its server is asked what it has now.
+pub(crate) async fn repair_notes(
+    context: &Context,
+    fetcher: &Fetcher,
+    lock: &mut Lock,
+    path: &Path,
+) {
+    let outcomes = Outcomes::new(fetcher.store().root());
+    let good = |url: &str| {
+        let sha256 = fetcher.last_given(url)?;
+        was_unpacked(&outcomes, sha256).then_some(sha256)
+    };
+    let mut doubtful = BTreeSet::new();
+    let packages = lock
+        .kernels
+        .iter()
+        .flat_map(|one| one.kernel.packages.iter());
+    for package in packages.filter(|package| package.is_noted) {
+        if good(&package.url).is_some_and(|sha256| package.sha256 != Some(sha256)) {
+            doubtful.insert(Arc::clone(&package.url));
+        }
+    }
+    let mut now = BTreeMap::new();
+    for url in doubtful {
+        // A server that does not answer says nothing: the note stays.
+        if fetcher
+            .renew(&url, ContentKind::of_address(&url))
+            .await
+            .is_ok()
+            && good(&url).is_some()
+            && let Some(fetched) = fetcher.known(&[Arc::clone(&url)], None)
+        {
+            now.insert(url, (fetched.sha256, fetched.size_bytes));
+        }
+    }
+    let filled = lock.fill_in(|package| {
+        let is_note = package.is_noted;
+        now.get(&package.url).copied().filter(|_| is_note)
+    });
+    tell_replaced(context, path, &filled.replaced);
+    lock.confirm(|package, sha256| is_fact(fetcher, &outcomes, package, sha256));
+}
+
+pub(super) fn tell_replaced(
+    context: &Context,
+    path: &Path,
+    replaced: &BTreeSet<(Arc<str>, Sha256, Sha256)>,
+) {
+    for (url, before, now) in replaced {
+        context.notice(&format!(
+            "{}: {url} has SHA-256 {now} now; the note of {before}, which no index published, is replaced",
+            path.display()
+        ));
+    }
+}

@@ -1,0 +1,256 @@
+//! From matrices and filters to a plan.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use toml::Spanned;
+
+use super::availability::Availability;
+use super::kernels::{LockUse, MatrixKernels};
+use super::preflight::check_plan;
+use super::sources::Sources;
+use super::{Context, ResolveError};
+use crate::diagnostic::Diagnostic;
+use crate::digest::Sha256;
+use crate::discover::lock::{self, ConfigFile};
+use crate::fetch::{self, Mirrors};
+use crate::history::KnownFailures;
+use crate::kernel::{ByIdentity, Kernel};
+use crate::matrix::{Matrix, Pattern, TargetEntry};
+use crate::plan::{BuildId, Expansion, Filter, FilterError, FoundAt, Plan, expand};
+
+/// What is to be planned.
+#[derive(Clone, Debug, Default)]
+pub struct PlanRequest<'a> {
+    /// The matrices; if there are none, `matrices/*.toml`.
+    pub files: &'a [PathBuf],
+    /// What of them.
+    pub filter: Filter,
+    /// Whether locks are refreshed.
+    pub lock_use: LockUse,
+    /// The builder image of all builds.
+    pub image: Option<&'a str>,
+}
+
+/// A plan with everything that a run needs to know of where it came from.
+#[derive(Debug)]
+pub struct Planned {
+    /// The plan, filtered.
+    pub plan: Plan,
+    /// The files and the digests of their contents.
+    pub matrices: Vec<(PathBuf, Sha256)>,
+    /// The rewrites of the command line, then those of all files, in their order.
+    pub mirrors: Mirrors,
+    /// The file of each kernel configuration, by its digest.
+    pub configs: BTreeMap<Sha256, ConfigFile>,
+    /// The `[[known_failure]]` rules of all files.
+    pub known_failures: Arc<KnownFailures>,
+    /// How many kernels are built though their source, which is not believed, does not name them.
+    pub unconfirmed: usize,
+    /// The matrices.
+    pub(crate) sources: Sources,
+    /// What could not be asked for kernels, and what is not believed.
+    pub(crate) availability: Availability,
+}
+
+impl Planned {
+    /// How the files of the plan are downloaded.
+    pub fn fetch_settings(&self) -> fetch::Settings {
+        fetch::Settings {
+            mirrors: self.mirrors.clone(),
+            ..fetch::Settings::default()
+        }
+    }
+}
+
+impl PlanRequest<'_> {
+    /// Whether the filters may leave something of the targets that a `[[target]]` names.
+    fn is_about(&self, name: &Pattern) -> bool {
+        self.filter.only.is_empty()
+            && (self.filter.selector.targets.is_empty()
+                || !name.is_literal()
+                || self
+                    .filter
+                    .selector
+                    .targets
+                    .iter()
+                    .any(|one| one.matches_name(name.as_str())))
+    }
+
+    /// Whether a matrix has the kernel and the driver of a build that is named.
+    fn names_any(&self, matrix: &Matrix, kernels: &MatrixKernels) -> bool {
+        let drivers = || matrix.drivers.iter().map(Spanned::get_ref);
+        let kernels = kernels.entries.iter().flatten();
+        kernels
+            .flat_map(|(kernel, _)| drivers().map(move |one| BuildId::of(&one.version, kernel)))
+            .any(|build| self.filter.only.iter().any(|only| only == build.as_str()))
+    }
+
+    /// Reads the matrices and their locks, expands and filters.
+    pub fn plan(&self, context: &Context) -> Result<Planned, ResolveError> {
+        let sources = Sources::read(self.files)?;
+        let mut configs = BTreeMap::new();
+        let lock_use = self.lock_use;
+        let (kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
+        let mut first_seen: HashMap<ByIdentity, Date> = HashMap::new();
+        for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
+            let kernel = ByIdentity(Arc::clone(kernel));
+            let known = first_seen.entry(kernel).or_insert(*day);
+            *known = (*known).min(*day);
+        }
+        let unconfirmed: HashSet<String> = kernels
+            .iter()
+            .flat_map(|kernels| &kernels.unconfirmed)
+            .map(|kernel| kernel.identity_text())
+            .collect();
+        let locators: Vec<_> = sources
+            .matrices
+            .iter()
+            .map(|matrix| {
+                let lock = lock::path_of(&matrix.file.path);
+                move |entry: &TargetEntry, kernel: &Kernel| {
+                    lock::place_of_kernel(&lock, &entry.label, kernel)
+                }
+            })
+            .collect();
+        // A question about one build is about the matrices that have its kernel.
+        let is_question = lock_use == LockUse::AsIs && !self.filter.only.is_empty();
+        let mut pairs = sources.matrices.iter().zip(&kernels);
+        let is_narrow =
+            is_question && pairs.any(|(matrix, kernels)| self.names_any(matrix, kernels));
+        let expansions: Vec<Expansion<'_>> = sources
+            .matrices
+            .iter()
+            .zip(kernels)
+            .zip(&locators)
+            .filter(|((matrix, kernels), _)| !is_narrow || self.names_any(matrix, kernels))
+            .map(|((matrix, kernels), locator)| Expansion {
+                matrix,
+                kernels: kernels.entries,
+                left_out: kernels.gone,
+                found_at: Some(FoundAt(locator)),
+            })
+            .collect();
+        let expanded = expand(&expansions, self.image).map_err(ResolveError::Diagnostics)?;
+        if !is_question {
+            context.warn(&expanded.warnings);
+        }
+        let mut plan = expanded.plan;
+        for left_out in &mut plan.left_out {
+            if left_out.first_seen.is_none() {
+                let kernel = ByIdentity(Arc::clone(&left_out.kernel));
+                left_out.first_seen = first_seen.get(&kernel).copied();
+            }
+        }
+        plan.first_seen = first_seen;
+        if plan.builds.is_empty() {
+            return Err(if availability.unavailable.is_empty() {
+                empty_plan(&expansions, &plan)
+            } else {
+                availability.error()
+            });
+        }
+        availability.warn(context);
+        let left_out = availability.left_out(|name| self.is_about(name));
+        let filtered = self.filter.apply(&mut plan);
+        // What is asked for may well be of a target that could not be asked.
+        if filtered.is_err() && !left_out.is_empty() {
+            return Err(availability.error());
+        }
+        filtered.map_err(|error| filter_error(&error))?;
+        plan.left_out.extend(left_out);
+        let faults = check_plan(&sources, &plan);
+        if !faults.is_empty() {
+            return Err(ResolveError::Diagnostics(faults));
+        }
+        let digest = |matrix: &Matrix| Sha256::of(&matrix.file.text);
+        Ok(Planned {
+            matrices: sources
+                .matrices
+                .iter()
+                .map(|matrix| (matrix.file.path.clone(), digest(matrix)))
+                .collect(),
+            mirrors: sources.mirrors(context),
+            configs,
+            unconfirmed: count_unconfirmed(&plan, &unconfirmed),
+            known_failures: Arc::new(known_failures(&sources.matrices, &plan)),
+            availability,
+            plan,
+            sources,
+        })
+    }
+}
+
+fn known_failures(matrices: &[Matrix], plan: &Plan) -> KnownFailures {
+    let rules = matrices.iter().flat_map(|matrix| &matrix.known_failures);
+    let mut kernels: Vec<&Kernel> = plan.builds.iter().map(|build| &*build.kernel).collect();
+    // Builds of one kernel follow one another.
+    kernels.dedup_by_key(|kernel| kernel.identity());
+    KnownFailures::new(rules.cloned(), &kernels, lock::today())
+}
+
+/// How many kernels of a plan are among those that no source confirms.
+fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<String>) -> usize {
+    if unconfirmed.is_empty() {
+        return 0;
+    }
+    let kernels = plan.builds.iter().map(|build| build.kernel.identity_text());
+    let kernels: HashSet<String> = kernels.filter(|name| unconfirmed.contains(name)).collect();
+    kernels.len()
+}
+
+/// Why a plan has no builds.
+fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
+    let kernels: usize = expansions
+        .iter()
+        .flat_map(|expansion| &expansion.kernels)
+        .map(Vec::len)
+        .sum();
+    if kernels > 0 {
+        let mut rules: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for left_out in &plan.left_out {
+            *rules.entry((&left_out.rule, &left_out.reason)).or_default() += 1;
+        }
+        let rules: Vec<String> = rules
+            .into_iter()
+            .map(|((rule, reason), count)| format!("{rule} ({reason}): {count}"))
+            .collect();
+        return ResolveError::Input {
+            message: format!("the plan is empty: all {kernels} kernels were left out"),
+            help: Some(format!("by these rules: {}", rules.join(", "))),
+        };
+    }
+    let diagnostics = expansions
+        .iter()
+        .flat_map(|expansion| {
+            let matrix = expansion.matrix;
+            matrix.targets.iter().map(move |entry| {
+                let name = entry.name.get_ref();
+                Diagnostic::error(format!(
+                    "the plan is empty: no kernel was found for `{name}`"
+                ))
+                .at(matrix.place(entry.kernels.span()), "nothing here matches")
+            })
+        })
+        .collect();
+    ResolveError::Diagnostics(diagnostics)
+}
+
+fn filter_error(error: &FilterError) -> ResolveError {
+    let help = match error {
+        FilterError::Nothing { examples, .. } if !examples.is_empty() => {
+            Some(format!("planned are for example: {}", examples.join(", ")))
+        }
+        FilterError::NoBuild {
+            nearest: Some(nearest),
+            ..
+        } => Some(format!("did you mean `{nearest}`?")),
+        _ => None,
+    };
+    ResolveError::Input {
+        message: error.to_string(),
+        help,
+    }
+}

@@ -1,0 +1,55 @@
+//! Numbers and tables as people read them.
+
+use std::io::{self, Write};
+
+/// Writes rows in columns: the cells of each column padded to its widest, those in `right` aligned to the right.
+pub fn write_columns<const N: usize>(
+    output: &mut dyn Write,
+    right: [bool; N],
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in rows {
+        let mut line = Vec::new();
+        for ((cell, width), is_right) in row.iter().zip(widths).zip(right) {
+            if is_right {
+                write!(line, "{cell:>width$}  ")?;
+            } else {
+                write!(line, "{cell:<width$}  ")?;
+            }
+        }
+        output.write_all(line.trim_ascii_end())?;
+        output.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Returns a number with its thousands separated: `51,472`.
+pub fn separated(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Returns a number with its noun: `1 kernel`, `2 kernels`.
+pub fn count(number: usize, noun: &str) -> String {
+    let is_one = number == 1;
+    let number = separated(number);
+    match (is_one, noun) {
+        (true, _) => format!("1 {noun}"),
+        (_, "matrix") => format!("{number} matrices"),
+        (_, "loss") => format!("{number} losses"),
+        _ => format!("{number} {noun}s"),
+    }
+}
