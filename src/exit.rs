@@ -48,6 +48,7 @@ impl ExitStatus {
     }
 
     /// The one of the two that says more: 130, 3, 2, 1, findings, 0 in this order.
+    #[must_use]
     pub fn worse(self, other: Self) -> Self {
         let rank = |status: Self| match status {
             Self::Findings(_) => (0, 0),

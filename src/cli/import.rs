@@ -1,9 +1,6 @@
 //! `import`: a tree of dbg-go, or lists of kernel-crawler, as a matrix with its lock; `validate`: the checks alone.
 
-mod tree;
-
-use std::fmt::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,9 +10,8 @@ use crate::diagnostic::SourceFile;
 use crate::driver::DriverVersion;
 use crate::driverkit::read_tree;
 use crate::fs;
-use crate::kernel::Architecture;
 use crate::matrix;
-use crate::resolve::{RefreshOptions, Sources, refresh_all};
+use crate::resolve::{RefreshOptions, Sources, import, refresh_all};
 use crate::text::count;
 
 /// Make a matrix and its lock of dbg-go's configuration tree or of kernel-crawler's lists
@@ -84,13 +80,6 @@ fn status_of(is_doubtful: bool) -> ExitStatus {
     }
 }
 
-/// A matrix that is to be written.
-struct Imported {
-    text: String,
-    /// What of the import is in doubt.
-    doubts: Vec<String>,
-}
-
 impl ImportArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         if self.out.exists() && !self.force && !self.check {
@@ -105,7 +94,11 @@ impl ImportArguments {
         } else {
             Some(MadeDirectories::of(&out)?)
         };
-        let imported = self.matrix(out.parent().unwrap_or(Path::new("")))?;
+        let imported = import(
+            &self.paths,
+            out.parent().unwrap_or(Path::new("")),
+            &self.driver,
+        )?;
         // The matrix is written last: what cannot be read leaves nothing behind.
         let file = SourceFile {
             path: out,
@@ -154,45 +147,6 @@ impl ImportArguments {
             _ => self.out.clone(),
         }
     }
-
-    fn matrix(&self, folder: &Path) -> Result<Imported, CliError> {
-        if let [path] = self.paths.as_slice()
-            && Path::new(path).is_dir()
-        {
-            return tree::matrix_of(Path::new(path), folder, &self.driver);
-        }
-        let mut lists: Vec<(Architecture, PathBuf)> = Vec::new();
-        for path in &self.paths {
-            let (architecture, path) = list_of(path)?;
-            if lists.iter().any(|(known, _)| *known == architecture) {
-                return Err(CliError::input(format!("{architecture} has two lists")));
-            }
-            lists.push((architecture, path));
-        }
-        lists.sort();
-        let drivers: Vec<&str> = self.driver.iter().map(DriverVersion::as_str).collect();
-        if drivers.is_empty() {
-            return Err(CliError::Input {
-                message: "a list names no drivers".to_owned(),
-                help: Some("name them: --driver 8.1.0+driver".to_owned()),
-            });
-        }
-        let architectures: Vec<&str> = lists.iter().map(|(one, _)| one.as_str()).collect();
-        let mut paths = String::new();
-        for (position, (architecture, path)) in lists.iter().enumerate() {
-            let separator = if position > 0 { ", " } else { "" };
-            let path = quoted(&relative(path, folder)?.to_string_lossy());
-            // Writing to a String cannot fail.
-            let _ = write!(paths, "{separator}{architecture} = {path}");
-        }
-        let text = format!(
-            "drivers = {drivers:?}\narchitectures = {architectures:?}\nartifacts = [\"module\"]\n\n[[target]]\nname = \"*\"\nkernels = {{ from = \"kernel-crawler\", path = {{ {paths} }} }}\n"
-        );
-        Ok(Imported {
-            text,
-            doubts: Vec::new(),
-        })
-    }
 }
 
 /// The directories that were created for a matrix, innermost first. Removed in the end where nothing was written to them.
@@ -217,55 +171,4 @@ impl Drop for MadeDirectories {
             drop(std::fs::remove_dir(folder));
         }
     }
-}
-
-/// A string of TOML.
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
-}
-
-/// The architecture and the path of a list.
-fn list_of(text: &str) -> Result<(Architecture, PathBuf), CliError> {
-    let (architecture, path) = match text.split_once('=') {
-        Some((name, path)) if name.parse::<Architecture>().is_ok() => (name.parse().ok(), path),
-        _ => {
-            let mut words = text.rsplit(['/', '.', '_', '-']);
-            let is_x86 = text.contains("x86_64");
-            let told = words.find_map(|word| word.parse().ok());
-            (told.or(is_x86.then_some(Architecture::Amd64)), text)
-        }
-    };
-    let path = PathBuf::from(path);
-    if !path.is_file() {
-        return Err(CliError::input(format!("{} is not a file", path.display())));
-    }
-    match architecture {
-        Some(architecture) => Ok((architecture, path)),
-        None => Err(CliError::Input {
-            message: format!("the name of {text} does not tell its architecture"),
-            help: Some(format!("write amd64={text} or arm64={text}")),
-        }),
-    }
-}
-
-/// The path as it is seen from `folder`.
-fn relative(path: &Path, folder: &Path) -> Result<PathBuf, CliError> {
-    let absolute = |path: &Path| {
-        std::path::absolute(path)
-            .map_err(|error| CliError::File(fs::FileError::of("find", path)(error)))
-    };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let (path, folder) = (absolute(path)?, absolute(folder)?);
-    let path: Vec<Component<'_>> = path.components().collect();
-    let folder: Vec<Component<'_>> = folder.components().collect();
-    let shared = path.iter().zip(&folder).take_while(|(a, b)| a == b).count();
-    if shared < 2 {
-        return Ok(path.iter().collect());
-    }
-    let up = folder[shared..].iter().map(|_| Component::ParentDir);
-    Ok(up.chain(path[shared..].iter().copied()).collect())
 }

@@ -1,9 +1,7 @@
 //! `kernels`: what a source offers now, and the packages of one kernel with what each address answers.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,12 +9,12 @@ use serde::Serialize;
 use super::kernel_headers;
 use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
-use crate::diagnostic::SourceFile;
-use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
-use crate::matrix::{self, Matrix, Pattern, TargetEntry};
-use crate::resolve::{Sources, fetcher, mirrors_of, runtime};
+use crate::matrix::Pattern;
+use crate::resolve::{
+    MirrorSelection, Sources, discover_all, fetcher, mirrors_of, runtime, sources_of_mirror,
+};
 use crate::target;
 use crate::text::{count, write_columns};
 
@@ -178,127 +176,6 @@ fn is_named(kernel: &Kernel, release: &KernelRelease) -> bool {
     let releases = || target::find(&kernel.target)?.uts_releases(kernel).ok();
     kernel.release == *release
         || releases().is_some_and(|all| all.iter().any(|one| one == release.as_str()))
-}
-
-/// What is asked of the distribution's mirror.
-#[derive(Clone, Copy, Default)]
-pub(super) struct MirrorSelection<'a> {
-    /// The suites; empty for those that it usually has.
-    suites: &'a [String],
-    latest: Option<u32>,
-    /// Only this kernel.
-    release: Option<&'a KernelRelease>,
-}
-
-/// A matrix that asks the distribution's mirror.
-pub(super) fn sources_of_mirror(
-    target: &str,
-    architectures: &[Architecture],
-    selection: MirrorSelection<'_>,
-) -> Result<Sources, CliError> {
-    let MirrorSelection {
-        suites,
-        latest,
-        release,
-    } = selection;
-    let mut source = "{ from = \"mirror\"".to_owned();
-    let usual = discover::usual_suites(target);
-    if !usual.is_empty() {
-        let wanted: Vec<&str> = if suites.is_empty() {
-            usual.to_vec()
-        } else {
-            suites.iter().map(String::as_str).collect()
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(source, ", suites = {wanted:?}, allow_expired = true");
-        if suites.is_empty() {
-            source += ", skip_missing = true";
-        }
-    }
-    if let Some(release) = release {
-        let _ = write!(source, ", match = {:?}", release.as_str());
-    }
-    if let Some(latest) = latest {
-        let _ = write!(source, ", latest = {latest}");
-    }
-    let architectures: Vec<&str> = architectures.iter().map(|one| one.as_str()).collect();
-    let text = format!(
-        "drivers = [\"none\"]\narchitectures = {architectures:?}\n[[target]]\nname = {target:?}\nkernels = {source} }}\n"
-    );
-    let path = PathBuf::from("command line");
-    match matrix::read(Arc::new(SourceFile { path, text })) {
-        Ok(matrix) => Ok(Sources {
-            matrices: vec![matrix],
-        }),
-        Err(diagnostics) => Err(CliError::Diagnostics(diagnostics)),
-    }
-}
-
-/// The kernels that the sources name for a target.
-pub(super) fn discover_all(
-    sources: &Sources,
-    target: &str,
-    context: &Context,
-    fetcher: &Fetcher,
-    runtime: &tokio::runtime::Runtime,
-    progress: &dyn Fn(&str),
-) -> Result<Vec<Kernel>, CliError> {
-    let asked = discover::Context {
-        mirrors: &context.mirrors,
-        fetcher: Some(fetcher),
-        lists: &SharedLists::default(),
-        known: &KnownKernels::default(),
-        first_seen: &|_| lock::today(),
-        progress,
-    };
-    let mut all = Vec::new();
-    let mut is_named = false;
-    for matrix in &sources.matrices {
-        for entry in &matrix.targets {
-            let name = entry.name.get_ref();
-            let is_literal = name.as_str() == target;
-            if !is_literal && !name.matches_name(target) {
-                continue;
-            }
-            is_named = true;
-            let inline = &entry.kernels.get_ref().inline;
-            if !inline.is_empty() {
-                let written =
-                    expand_inline(matrix, entry, inline).map_err(CliError::Diagnostics)?;
-                let kernels = written.kernels.into_iter();
-                all.push(kernels.map(|(kernel, _)| kernel).collect());
-            }
-            all.push(ask(matrix, entry, asked, runtime)?);
-        }
-    }
-    if !is_named {
-        return Err(CliError::input(format!(
-            "no [[target]] of these matrices is for `{target}`"
-        )));
-    }
-    let mut kernels = overlay(all);
-    kernels.retain(|kernel| kernel.target.as_str() == target);
-    Ok(kernels.into_iter().map(Arc::unwrap_or_clone).collect())
-}
-
-fn ask(
-    matrix: &Matrix,
-    entry: &TargetEntry,
-    asked: discover::Context<'_>,
-    runtime: &tokio::runtime::Runtime,
-) -> Result<Vec<Arc<Kernel>>, CliError> {
-    match runtime.block_on(discover::discover(entry, asked)) {
-        Ok(discovered) => {
-            for notice in &discovered.notices {
-                (asked.progress)(notice);
-            }
-            Ok(discovered.kernels)
-        }
-        Err(error) if error.is_bad_input() => {
-            Err(CliError::Diagnostics(error.diagnostics(matrix, entry)))
-        }
-        Err(error) => Err(CliError::infrastructure(error.to_string())),
-    }
 }
 
 fn write_table(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {

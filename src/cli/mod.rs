@@ -15,7 +15,6 @@ mod examples;
 mod execution;
 mod explain;
 mod explanation;
-mod export;
 mod generate;
 mod images;
 mod import;

@@ -29,7 +29,7 @@ use crate::resolve::{
     LockUse, check_out, check_room, check_toolchains, fill_in_locks, store_configs,
 };
 use crate::run::{History, OutFolder, Parts, RunSettings};
-use crate::session::{Annotations, Session, check_images, new_run_id};
+use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
 use crate::store::Store;
 use crate::text::count;
 
@@ -142,7 +142,7 @@ impl RunArguments {
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
         if planned.mirrors.is_offline {
-            let missing = super::bundle::out_of_reach(&parts.fetcher, &planned);
+            let missing = out_of_reach(&parts.fetcher, &planned);
             tell_missing(context, &self.out, &missing)?;
         }
         check_toolchains(&planned, &parts.toolchains)?;

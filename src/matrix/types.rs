@@ -45,6 +45,27 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Returns a matrix of one `[[target]]` that no file describes: its text is empty, it has no drivers.
+    pub fn of_entry(entry: TargetEntry) -> Self {
+        Self {
+            file: Arc::new(SourceFile {
+                path: "command line".into(),
+                text: String::new(),
+            }),
+            drivers: Vec::new(),
+            driver_sources: BTreeMap::new(),
+            architectures: entry.architectures.clone(),
+            artifacts: Vec::new(),
+            defaults: Settings::default(),
+            targets: vec![entry],
+            lock: LockSettings::default(),
+            mirrors: Mirrors::default(),
+            excludes: Vec::new(),
+            overrides: Vec::new(),
+            known_failures: Vec::new(),
+        }
+    }
+
     /// A place in the file.
     pub fn place(&self, span: std::ops::Range<usize>) -> Place {
         Place {

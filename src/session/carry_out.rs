@@ -168,13 +168,7 @@ impl Session<'_> {
         if !is_interrupted {
             runtime.block_on(clean_up());
         }
-        let exit = result
-            .as_ref()
-            .map_or(ExitStatus::Infrastructure, |result| {
-                ExitStatus::of_run(result.exit_code())
-            })
-            .worse(at_least)
-            .code();
+        let exit = exit_code(&result, at_least);
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
         tell_end(&events, findings.as_deref(), is_whole, exit);
         let reported = reporting.join().unwrap_or(Ok(()));
@@ -213,6 +207,16 @@ impl Reporter for Recorder {
         }
         Ok(())
     }
+}
+
+/// The exit code of a run that is no better than `at_least`.
+fn exit_code(result: &Result<RunResult, FileError>, at_least: ExitStatus) -> u8 {
+    let status = result
+        .as_ref()
+        .map_or(ExitStatus::Infrastructure, |result| {
+            ExitStatus::of_run(result.exit_code())
+        });
+    status.worse(at_least).code()
 }
 
 fn is_interrupted(result: &Result<RunResult, FileError>) -> bool {

@@ -19,6 +19,7 @@ mod independence;
 mod kernels;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod library;
 mod lists;
 mod lock;
 mod mirror;

@@ -3,14 +3,15 @@
 use clap::Args;
 
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::single::{Machine, Single};
 use super::values;
 use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
+use crate::cli::recorded::{rebuild_command, recorded_command};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, ImageRequest, Request, check_proxy};
 use crate::executor::DockerAddress;
 use crate::image::{ImageSources, Login, RegistryAccess};
+use crate::session::{Machine, Single};
 
 /// Build one kernel's drivers in a container of the Docker daemon, as `driverkit docker` does
 ///
@@ -80,10 +81,12 @@ impl DockerArguments {
         let execution = Execution::docker(self.folders, self.docker_host, image_sources(&request));
         let single = Single {
             request: &request,
-            process: &self.process,
+            settings: self.process.settings(),
             proxy: self.proxy,
             retry: self.again.classes(),
             environment: Vec::new(),
+            command: recorded_command(),
+            rebuild_command: rebuild_command(),
         };
         if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);

@@ -12,6 +12,7 @@ use crate::cli::run::parse_retry;
 use crate::driverkit::{Given, LogLevel, parse_log_level, parse_timeout};
 use crate::engine::RetryClasses;
 use crate::failure::FailureClass;
+use crate::session::{DkmsDirectories, SingleSettings};
 use crate::target;
 
 /// What was given on the command line, by key.
@@ -203,6 +204,36 @@ pub(in crate::cli) struct ProcessFlags {
     /// Seconds that one step of the build may take, at least 30
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = parse_timeout)]
     pub(in crate::cli) timeout: Duration,
+}
+
+impl ProcessFlags {
+    pub(super) fn settings(&self) -> SingleSettings {
+        SingleSettings {
+            is_dry_run: self.dryrun,
+            level: self.loglevel,
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// Where DKMS has its things.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DkmsFlags {
+    /// Directory with the sources of DKMS
+    #[arg(long, value_name = "DIR", default_value = "/usr/src", hide = true)]
+    dkms_sources: PathBuf,
+    /// Directory in which DKMS builds
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dkms", hide = true)]
+    dkms_tree: PathBuf,
+}
+
+impl DkmsFlags {
+    pub(super) fn directories(&self) -> DkmsDirectories {
+        DkmsDirectories {
+            sources: self.dkms_sources.clone(),
+            tree: self.dkms_tree.clone(),
+        }
+    }
 }
 
 /// What is done again although the cache has it.

@@ -10,14 +10,15 @@ use clap::{Args, Parser};
 use super::cluster::{ClientFlags, PodFlags};
 use super::docker::image_sources;
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::single::{Machine, Single};
 use super::values;
 use crate::cli::cluster::ClusterArguments;
 use crate::cli::execution::Execution;
 use crate::cli::images::Folders;
+use crate::cli::recorded::{rebuild_command, recorded_command};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{ClientRequest, PodRequest, Request, Values, check_proxy};
 use crate::executor::{ClientSettings, Executor, KubernetesExecutor, KubernetesSettings};
+use crate::session::{Machine, Single};
 
 /// driverkit's namespace where none is named.
 const NAMESPACE: &str = "default";
@@ -131,10 +132,12 @@ impl PodBuild {
         }
         let single = Single {
             request: &request,
-            process: &self.process,
+            settings: self.process.settings(),
             proxy: self.proxy,
             retry: self.again.classes(),
             environment: Vec::new(),
+            command: recorded_command(),
+            rebuild_command: rebuild_command(),
         };
         if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);

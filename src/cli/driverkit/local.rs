@@ -1,14 +1,14 @@
 //! `local`: one build on this machine, with its own compilers: the kernel's own first, then the others that are there.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::dkms::{self, DkmsFlags};
-use super::flags::{AgainFlags, BuildFlags, Flags, ProcessFlags, may_stand_alone, put, put_all};
-use super::single::{Attempt, Machine, Single};
+use super::flags::{
+    AgainFlags, BuildFlags, DkmsFlags, Flags, ProcessFlags, may_stand_alone, put, put_all,
+};
 use super::values;
+use crate::cli::recorded::{rebuild_command, recorded_command};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
@@ -19,7 +19,9 @@ use crate::failure::FailureClass;
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Package};
 use crate::recipe::Toolchains;
-use crate::session::{compilers_of, infrastructure};
+use crate::session::{
+    Attempt, Machine, Single, build_with_dkms, compilers_of, infrastructure, installed_headers,
+};
 
 /// Build one kernel's drivers on this machine with its own compilers, as `driverkit local` does
 ///
@@ -139,7 +141,12 @@ impl LocalArguments {
             return Ok(ExitStatus::Success);
         }
         if local.has_dkms {
-            return dkms::build(context, &self.dkms_flags, &self.process, &request);
+            return build_with_dkms(
+                context,
+                &self.dkms_flags.directories(),
+                self.process.settings(),
+                &request,
+            );
         }
         let request = if local.downloads {
             request
@@ -156,10 +163,12 @@ impl LocalArguments {
     ) -> Single<'a> {
         Single {
             request,
-            process: &self.process,
+            settings: self.process.settings(),
             proxy: None,
             retry: self.again.classes(),
             environment,
+            command: recorded_command(),
+            rebuild_command: rebuild_command(),
         }
     }
 
@@ -236,25 +245,6 @@ fn with_installed_headers(mut request: Request) -> Result<Request, CliError> {
     let folder = installed_headers(request.kernel.release.as_str())?;
     request.kernel.packages = vec![Package::at(folder.display().to_string())].into();
     Ok(request)
-}
-
-/// Where the headers of a kernel are installed.
-pub(super) fn installed_headers(release: &str) -> Result<PathBuf, CliError> {
-    let places = [
-        format!("/lib/modules/{release}/build"),
-        format!("/usr/src/linux-headers-{release}"),
-        format!("/usr/src/kernels/{release}"),
-    ];
-    let found = places.iter().map(Path::new).find(|place| place.is_dir());
-    found.map(Path::to_owned).ok_or_else(|| CliError::Input {
-        message: format!(
-            "the headers of kernel {release} are not installed: none of these exists: {}",
-            places.join(", ")
-        ),
-        help: Some(format!(
-            "install them (Debian and Ubuntu: apt install linux-headers-{release}; Fedora and RHEL: dnf install kernel-devel-{release}), or fetch them with --download-headers"
-        )),
-    })
 }
 
 /// Whether another compiler may do better.

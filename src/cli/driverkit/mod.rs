@@ -4,14 +4,11 @@
 
 #[cfg(feature = "kubernetes")]
 mod cluster;
-mod dkms;
 mod docker;
 pub(super) mod flags;
-mod found;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local;
-mod single;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::builder_flags::check_image;
-use super::export;
 use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
 use super::{Planned, Selection};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Kernel, TargetId};
 use crate::plan::{Build, LeftOut, Plan};
+use crate::resolve::export;
 use crate::target;
 use crate::text::{count, separated, write_columns};
 

@@ -1,41 +1,66 @@
 //! From a checked request to its files: the one build goes through the same pipeline as those of a plan.
 
+mod dkms;
+mod found;
+mod headers;
+
+pub use dkms::{DkmsDirectories, build_with_dkms};
+pub use headers::installed_headers;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::flags::ProcessFlags;
-use super::found;
-use crate::cli::recorded::{rebuild_command, recorded_command};
-use crate::cli::{CliError, Context, ExitStatus};
+use super::carry_out::{Recorder, Session, new_run_id};
 use crate::driverkit::{Image, LogLevel, Output, Request};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::BuildReport;
 use crate::executor::Executor;
+use crate::exit::ExitStatus;
 use crate::fetch::{self, Fetcher};
 use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Detail, SingleProgress, Terminal};
-use crate::resolve::mirrors_of;
+use crate::resolve::{Context, ResolveError, mirrors_of};
 use crate::run::{History, OutFolder, Parts, RunSettings};
-use crate::session::{Recorder, Session, new_run_id};
 use crate::store::Store;
 use crate::target;
 
+/// How one build is done.
+#[derive(Clone, Copy, Debug)]
+pub struct SingleSettings {
+    /// Whether it is only shown what would be built.
+    pub is_dry_run: bool,
+    /// The level of detail.
+    pub level: LogLevel,
+    /// How long one step may take.
+    pub timeout: Duration,
+}
+
 /// One build that was asked for.
-pub(super) struct Single<'a> {
-    pub(super) request: &'a Request,
-    pub(super) process: &'a ProcessFlags,
-    pub(super) proxy: Option<String>,
+#[derive(Debug)]
+pub struct Single<'a> {
+    /// What is built.
+    pub request: &'a Request,
+    /// How it is shown and bounded.
+    pub settings: SingleSettings,
+    /// The proxy of downloads.
+    pub proxy: Option<String>,
     /// What is done again although it is known.
-    pub(super) retry: RetryClasses,
+    pub retry: RetryClasses,
     /// Further environment variables of the compile.
-    pub(super) environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
+    /// The command line that is recorded, without secrets.
+    pub command: Vec<String>,
+    /// The command line that builds it again.
+    pub rebuild_command: Vec<String>,
 }
 
 /// The machine that a build is shown for.
-pub(super) enum Machine {
+#[derive(Debug)]
+pub enum Machine {
     /// A container of a builder image.
     Image,
     /// This machine.
@@ -45,16 +70,18 @@ pub(super) enum Machine {
 }
 
 /// What came of one attempt.
-pub(super) struct Attempt {
-    pub(super) status: ExitStatus,
+#[derive(Debug)]
+pub struct Attempt {
+    /// How the program would end.
+    pub status: ExitStatus,
     /// Nothing where the build was not begun.
-    pub(super) report: Option<Arc<BuildReport>>,
+    pub report: Option<Arc<BuildReport>>,
 }
 
 impl Single<'_> {
     /// Shows what is to be built, where `--dryrun` or `--loglevel debug` asks for it. Returns true if that was all.
-    pub(super) fn is_only_shown(&self, context: &Context, machine: &Machine) -> bool {
-        let is_dry = self.process.dryrun;
+    pub fn is_only_shown(&self, context: &Context, machine: &Machine) -> bool {
+        let is_dry = self.settings.is_dry_run;
         if is_dry {
             self.warn(context);
         }
@@ -63,7 +90,7 @@ impl Single<'_> {
         } else {
             LogLevel::Debug
         };
-        if self.process.loglevel >= least {
+        if self.settings.level >= least {
             let verb = if is_dry { "would build" } else { "to build:" };
             let build = self.as_build(self.request.kernel.clone());
             for Output { artifact, path } in &self.request.outputs {
@@ -118,24 +145,24 @@ impl Single<'_> {
     }
 
     /// Builds what is missing and writes the files.
-    pub(super) fn build(
+    pub fn build(
         &self,
         context: &Context,
         toolchains: Toolchains,
-        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
-    ) -> Result<ExitStatus, CliError> {
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), ResolveError>,
+    ) -> Result<ExitStatus, ResolveError> {
         let attempt = self.attempt(context, toolchains, None, connect)?;
         Ok(attempt.status)
     }
 
     /// The same with this compiler, where one is named, in the place of the request's.
-    pub(super) fn attempt(
+    pub fn attempt(
         &self,
         context: &Context,
         toolchains: Toolchains,
         gcc: Option<GccVersion>,
-        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), CliError>,
-    ) -> Result<Attempt, CliError> {
+        connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), ResolveError>,
+    ) -> Result<Attempt, ResolveError> {
         self.warn(context);
         let fetching = fetch::Settings {
             mirrors: mirrors_of(context),
@@ -187,7 +214,7 @@ impl Single<'_> {
                 deadline: None,
                 retry: self.retry.clone(),
                 history: History::default(),
-                reproduce: Reproduce::Same(rebuild_command()),
+                reproduce: Reproduce::Same(self.rebuild_command.clone()),
                 annotations: None,
             },
             receiver,
@@ -196,7 +223,7 @@ impl Single<'_> {
             shard: None,
             is_partial: false,
             findings: None,
-            command: recorded_command(),
+            command: self.command.clone(),
             matrices: Vec::new(),
             at_least: ExitStatus::Success,
         };
@@ -222,7 +249,7 @@ impl Single<'_> {
     }
 
     fn detail(&self) -> Detail {
-        match self.process.loglevel {
+        match self.settings.level {
             LogLevel::Warn => Detail::Failures,
             LogLevel::Info => Detail::Steps,
             LogLevel::Debug | LogLevel::Trace => Detail::Logs,
@@ -246,7 +273,7 @@ impl Single<'_> {
             driver: Arc::new(request.driver.clone()),
             artifacts: artifacts.into(),
             settings: Arc::new(BuildSettings {
-                timeout: self.process.timeout,
+                timeout: self.settings.timeout,
                 gcc: request.images.gcc.as_ref().map(ToString::to_string),
                 image,
                 environment: self.environment.clone(),

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Imported, quoted, relative};
-use crate::cli::CliError;
+use super::imported::{Imported, quoted, relative};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DEFAULT_NAME, DriverVersion};
 use crate::driverkit::{Tree, TreeFile, read_tree};
 use crate::kernel::Architecture;
+use crate::resolve::ResolveError;
 use crate::text::count;
 
 /// The matrix of a tree; with `drivers` one of these versions for every kernel of the tree.
@@ -19,14 +19,14 @@ pub(super) fn matrix_of(
     path: &Path,
     folder: &Path,
     drivers: &[DriverVersion],
-) -> Result<Imported, CliError> {
-    let tree = read_tree(path).map_err(CliError::Diagnostics)?;
+) -> Result<Imported, ResolveError> {
+    let tree = read_tree(path).map_err(ResolveError::Diagnostics)?;
     let mut doubts: Vec<String> = tree
         .warnings
         .iter()
         .map(|warning| warning.message().to_owned())
         .collect();
-    let seen = |path: &Path| -> Result<String, CliError> {
+    let seen = |path: &Path| -> Result<String, ResolveError> {
         Ok(quoted(&relative(path, folder)?.to_string_lossy()))
     };
     if !drivers.is_empty() {
@@ -71,7 +71,7 @@ pub(super) fn matrix_of(
 fn versions_of<'a>(
     path: &Path,
     tree: &'a Tree,
-) -> Result<BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>, CliError> {
+) -> Result<BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>, ResolveError> {
     let mut versions: BTreeMap<&DriverVersion, Vec<&TreeFile>> = BTreeMap::new();
     let mut faults = Vec::new();
     for file in &tree.files {
@@ -83,7 +83,7 @@ fn versions_of<'a>(
     let Some(first) = faults.first() else {
         return Ok(versions);
     };
-    Err(CliError::Input {
+    Err(ResolveError::Input {
         message: format!(
             "{} has files outside of directories <driver version>/<x86_64|aarch64>: {} does not say its driver version",
             path.display(),
@@ -112,7 +112,7 @@ fn words<'a, T: ToString + 'a>(all: impl IntoIterator<Item = &'a T>) -> String {
 }
 
 /// The names of a driver where its files give some.
-fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, CliError> {
+fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, ResolveError> {
     let mut table = String::new();
     for (key, of) in [
         (
@@ -136,7 +136,7 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
                 file.path.display()
             );
             let help = "a matrix gives a driver version one name: import the files of each into a matrix of its own";
-            return Err(CliError::Diagnostics(vec![
+            return Err(ResolveError::Diagnostics(vec![
                 Diagnostic::error(message).help(help),
             ]));
         }

@@ -3,24 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Args;
-
-use super::flags::ProcessFlags;
-use super::local::installed_headers;
-use crate::cli::{CliError, Context, ExitStatus};
+use super::SingleSettings;
+use super::headers::installed_headers;
 use crate::driverkit::{LogLevel, Output, Request};
+use crate::exit::ExitStatus;
 use crate::fs;
+use crate::resolve::{Context, ResolveError};
 use crate::verify::{ExpectedModule, KernelTreeFacts, read_installed_tree, verify_module};
 
 /// Where DKMS has its things.
-#[derive(Clone, Debug, Args)]
-pub(super) struct DkmsFlags {
-    /// Directory with the sources of DKMS
-    #[arg(long, value_name = "DIR", default_value = "/usr/src", hide = true)]
-    dkms_sources: PathBuf,
-    /// Folder in which DKMS builds
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/dkms", hide = true)]
-    dkms_tree: PathBuf,
+#[derive(Clone, Debug)]
+pub struct DkmsDirectories {
+    /// The sources: `/usr/src`.
+    pub sources: PathBuf,
+    /// Where it builds: `/var/lib/dkms`.
+    pub tree: PathBuf,
 }
 
 /// Sources that DKMS knows how to build.
@@ -32,36 +29,37 @@ struct Source {
 }
 
 /// Builds the request's module with DKMS, with the kernel's own compiler and then with the others, and writes it.
-pub(super) fn build(
+pub fn build_with_dkms(
     context: &Context,
-    flags: &DkmsFlags,
-    process: &ProcessFlags,
+    directories: &DkmsDirectories,
+    settings: SingleSettings,
     request: &Request,
-) -> Result<ExitStatus, CliError> {
+) -> Result<ExitStatus, ResolveError> {
     if !rustix::process::geteuid().is_root() {
-        return Err(CliError::Input {
+        return Err(ResolveError::Input {
             message: "DKMS needs root".to_owned(),
             help: Some("run it as root, or leave --dkms out: that needs none".to_owned()),
         });
     }
     let headers = installed_headers(request.kernel.release.as_str())?;
-    let tree = read_installed_tree(&headers).map_err(|error| CliError::input(error.to_string()))?;
-    let source = find_source(&flags.dkms_sources, request)?;
+    let tree =
+        read_installed_tree(&headers).map_err(|error| ResolveError::input(error.to_string()))?;
+    let source = find_source(&directories.sources, request)?;
     let mut attempts = vec![None];
     attempts.extend(compilers().into_iter().map(Some));
     let mut told = Vec::new();
     for compiler in attempts {
         let shown = compiler.as_deref().unwrap_or("the kernel's own compiler");
-        if process.loglevel >= LogLevel::Info {
+        if settings.level >= LogLevel::Info {
             context.notice(&format!(
                 "  building {} {} with DKMS and {shown}",
                 source.name, source.version
             ));
         }
-        match attempt(flags, request, &source, &headers, compiler.as_deref())? {
-            Ok(module) => return keep(context, process, request, &tree, &headers, &module, shown),
+        match attempt(directories, request, &source, &headers, compiler.as_deref())? {
+            Ok(module) => return keep(context, settings, request, &tree, &headers, &module, shown),
             Err(text) => {
-                if process.loglevel >= LogLevel::Debug {
+                if settings.level >= LogLevel::Debug {
                     context.notice(&text);
                 }
                 told.push(format!("{shown}: {}", first_error(&text)));
@@ -78,13 +76,13 @@ pub(super) fn build(
 /// Checks the module and writes it to its place.
 fn keep(
     context: &Context,
-    process: &ProcessFlags,
+    settings: SingleSettings,
     request: &Request,
     tree: &KernelTreeFacts,
     headers: &Path,
     module: &[u8],
     compiler: &str,
-) -> Result<ExitStatus, CliError> {
+) -> Result<ExitStatus, ResolveError> {
     let symvers = std::fs::read_to_string(headers.join("Module.symvers")).ok();
     let expected = ExpectedModule {
         name: &request.driver.module_name,
@@ -100,7 +98,7 @@ fn keep(
     }
     for Output { path, .. } in &request.outputs {
         fs::write(path, module)?;
-        if process.loglevel >= LogLevel::Info {
+        if settings.level >= LogLevel::Info {
             context.notice(&format!(
                 "module: built by DKMS with {compiler}: {}",
                 path.display()
@@ -112,15 +110,16 @@ fn keep(
 
 /// One build. The error is what DKMS and the compiler said.
 fn attempt(
-    flags: &DkmsFlags,
+    directories: &DkmsDirectories,
     request: &Request,
     source: &Source,
     headers: &Path,
     compiler: Option<&str>,
-) -> Result<Result<Vec<u8>, String>, CliError> {
+) -> Result<Result<Vec<u8>, String>, ResolveError> {
     // DKMS wants its sources in a folder of this name.
-    let named = tempfile::tempdir()
-        .map_err(|error| CliError::infrastructure(format!("no temporary directory: {error}")))?;
+    let named = tempfile::tempdir().map_err(|error| {
+        ResolveError::infrastructure(format!("no temporary directory: {error}"))
+    })?;
     let link = named
         .path()
         .join(format!("{}-{}", source.name, source.version));
@@ -141,7 +140,7 @@ fn attempt(
         .arg("--sourcetree")
         .arg(named.path())
         .arg("--dkmstree")
-        .arg(&flags.dkms_tree)
+        .arg(&directories.tree)
         .arg("--kernelsourcedir")
         .arg(headers);
     if let Some(compiler) = compiler {
@@ -154,12 +153,12 @@ fn attempt(
         command
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| CliError::Infrastructure {
+            .map_err(|error| ResolveError::Infrastructure {
                 message: format!("dkms cannot be started: {error}"),
                 help: Some("install package dkms, or leave --dkms out".to_owned()),
             })?;
-    let folder = flags
-        .dkms_tree
+    let folder = directories
+        .tree
         .join(&source.name)
         .join(&source.version)
         .join(release)
@@ -168,8 +167,8 @@ fn attempt(
     if !output.status.success() {
         let logs = [
             folder.join("log/make.log"),
-            flags
-                .dkms_tree
+            directories
+                .tree
                 .join(&source.name)
                 .join(&source.version)
                 .join("build/make.log"),
@@ -208,7 +207,7 @@ fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The sources of the request's module and version.
-fn find_source(folder: &Path, request: &Request) -> Result<Source, CliError> {
+fn find_source(folder: &Path, request: &Request) -> Result<Source, ResolveError> {
     let wanted = request.driver.version.as_str();
     let short = wanted.trim_end_matches("+driver");
     let module = request.driver.module_name.as_str();
@@ -232,7 +231,7 @@ fn find_source(folder: &Path, request: &Request) -> Result<Source, CliError> {
         others.push(format!("{builds} {version}"));
     }
     others.sort();
-    Err(CliError::Input {
+    Err(ResolveError::Input {
         message: format!(
             "DKMS has no sources of module {module} in version {wanted}: no {}/*/dkms.conf names them",
             folder.display()

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{CliError, Planned};
+use super::{Planned, ResolveError};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DEFAULT_NAME, Driver, DriverVersion};
 use crate::fs;
@@ -107,7 +107,7 @@ impl<'a> Subject<'a> {
 
 /// Writes a file for each kernel and driver version below `folder`:
 /// `driverkit/config/<driver version>/<machine>/<target>_<release>_<version>.yaml`. Returns how many.
-pub(super) fn write(planned: &Planned, folder: &Path) -> Result<usize, CliError> {
+pub(crate) fn write(planned: &Planned, folder: &Path) -> Result<usize, ResolveError> {
     let root = folder.join("driverkit").join("config");
     let subjects = Subject::all(&planned.plan);
     let configs = encode_configs(planned, &subjects)?;
@@ -118,7 +118,7 @@ pub(super) fn write(planned: &Planned, folder: &Path) -> Result<usize, CliError>
     subjects
         .par_iter()
         .map(|subject| write_file(*subject, &root, &configs))
-        .collect::<Result<(), CliError>>()?;
+        .collect::<Result<(), ResolveError>>()?;
     Ok(subjects.len())
 }
 
@@ -126,14 +126,14 @@ pub(super) fn write(planned: &Planned, folder: &Path) -> Result<usize, CliError>
 fn encode_configs(
     planned: &Planned,
     subjects: &[Subject<'_>],
-) -> Result<BTreeMap<Sha256, String>, CliError> {
+) -> Result<BTreeMap<Sha256, String>, ResolveError> {
     let kernels = subjects.iter().map(|subject| subject.kernel);
     let wanted: BTreeSet<Sha256> = kernels.filter_map(|kernel| kernel.config_sha256).collect();
     wanted
         .into_iter()
         .map(|digest| {
             let file = planned.configs.get(&digest).ok_or_else(|| {
-                CliError::input(format!(
+                ResolveError::input(format!(
                     "no file is known for the kernel configuration {digest}"
                 ))
             })?;
@@ -148,7 +148,7 @@ fn write_file<'a>(
     subject: Subject<'a>,
     root: &Path,
     configs: &'a BTreeMap<Sha256, String>,
-) -> Result<(), CliError> {
+) -> Result<(), ResolveError> {
     let kernel = subject.kernel;
     let output = |artifact: Artifact| {
         let build = subject.build?;
@@ -183,7 +183,7 @@ fn write_file<'a>(
         moduledevicename: unusual(&subject.driver.device_name),
         moduledrivername: unusual(&subject.driver.module_name),
     };
-    let text = yaml::write(&file).map_err(CliError::input)?;
+    let text = yaml::write(&file).map_err(ResolveError::input)?;
     let (target, release, version) = (&kernel.target, &kernel.release, &kernel.version);
     let path = subject
         .folder(root)

@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::kernels::{MirrorSelection, discover_all, sources_of_mirror};
-use crate::cli::{CliError, Context};
 use crate::digest::Sha256;
 use crate::event::BuildReport;
 use crate::failure::FailureClass;
 use crate::fetch::{Fetcher, Settings};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, Package, PackageSet};
-use crate::resolve::runtime;
+use crate::resolve::{
+    Context, MirrorSelection, ResolveError, discover_all, runtime, sources_of_mirror,
+};
 use crate::store::Store;
 use crate::target;
 
@@ -51,7 +51,7 @@ pub(super) fn with_packages(
     context: &Context,
     kernel: &Kernel,
     settings: Settings,
-) -> Result<Found, CliError> {
+) -> Result<Found, ResolveError> {
     let mut found = Found {
         kernel: kernel.clone(),
         record: None,
@@ -91,7 +91,7 @@ fn ask(
     context: &Context,
     kernel: &Kernel,
     settings: Settings,
-) -> Result<Option<PackageSet>, CliError> {
+) -> Result<Option<PackageSet>, ResolveError> {
     let target = kernel.target.as_str();
     let sources = sources_of_mirror(target, &[kernel.architecture], MirrorSelection::default())?;
     let run_id = format!("find-{}", std::process::id());
@@ -105,8 +105,8 @@ fn ask(
     let kernels = match found {
         Ok(kernels) => kernels,
         // That a kernel has no packages is for its mirror to say, not for a network that is away.
-        Err(CliError::Infrastructure { message, .. }) => {
-            return Err(CliError::Infrastructure {
+        Err(ResolveError::Infrastructure { message, .. }) => {
+            return Err(ResolveError::Infrastructure {
                 message: format!(
                     "the mirror of {target} cannot be asked for the packages of {}: {message}",
                     kernel.release
