@@ -19,4 +19,5 @@ cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-den
 cargo deny check --hide-inclusion-graph licenses bans sources
 
 step "Tests that need nothing else"
-cargo test --lib --test it
+# Most of them wait for a server, a lock or a signal.
+RUST_TEST_THREADS=$((4 * $(nproc))) cargo test --lib --test it

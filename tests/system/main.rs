@@ -24,6 +24,7 @@ mod real_builds;
 mod real_daemons;
 mod real_driverkit;
 mod real_local;
+mod round_trip;
 mod rpm_repositories;
 mod subscriptions;
 mod targets;
