@@ -20,6 +20,7 @@ mod nights;
 mod podman;
 mod prepared_sources;
 mod proxy;
+mod readme;
 mod real_builds;
 mod real_daemons;
 mod real_driverkit;
