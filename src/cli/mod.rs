@@ -38,7 +38,7 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,6 +50,7 @@ use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
 pub use crate::exit::ExitStatus;
 use crate::redact;
+use crate::report::Style;
 pub use crate::resolve::{Context, Planned, ResolveError as CliError};
 use crate::resolve::{Listener, check_directory, mirror_names};
 
@@ -190,7 +191,7 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
 }
 
 /// Makes what commands share of the global arguments.
-fn context_of(global: GlobalArguments, is_coloured: bool) -> Result<Context, CliError> {
+fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError> {
     global.trace.start()?;
     let variables = std::env::vars().filter_map(|(name, value)| {
         let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
@@ -211,19 +212,48 @@ fn context_of(global: GlobalArguments, is_coloured: bool) -> Result<Context, Cli
         is_offline: global.offline,
         cache,
         is_quiet,
+        style,
         listener: Box::new(StandardError {
-            is_coloured,
+            is_coloured: style.has_colour,
             is_quiet,
         }),
     })
 }
 
 impl ColorChoice {
-    fn is_coloured(self) -> bool {
+    /// The choice of a command line that may be wrong in other places.
+    fn given(arguments: &[OsString]) -> Self {
+        let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+        let value = words.iter().enumerate().find_map(|(position, word)| {
+            let rest = word.strip_prefix("--color")?;
+            match rest.strip_prefix('=') {
+                Some(value) => Some(value),
+                None if rest.is_empty() => words.get(position + 1).copied(),
+                None => None,
+            }
+        });
+        let choice = value.and_then(|value| Self::from_str(value, true).ok());
+        choice.unwrap_or(Self::Auto)
+    }
+
+    fn of_clap(self) -> clap::ColorChoice {
         match self {
+            Self::Auto => clap::ColorChoice::Auto,
+            Self::Always => clap::ColorChoice::Always,
+            Self::Never => clap::ColorChoice::Never,
+        }
+    }
+
+    fn style(self) -> Style {
+        let style = Style::of_stderr();
+        let has_colour = match self {
+            Self::Auto => style.has_colour,
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => takes_colours(),
+        };
+        Style {
+            has_colour,
+            ..style
         }
     }
 }
@@ -251,19 +281,14 @@ impl Listener for StandardError {
     }
 }
 
-/// Whether standard error is a terminal whose user wants colours.
-fn takes_colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any length.
-fn print_usage(error: &clap::Error) {
+fn print_usage(error: &clap::Error, style: Style) {
     if !error.use_stderr() {
         drop(error.print());
         return;
     }
     let text = error.render();
-    let text = if takes_colours() {
+    let text = if style.has_colour {
         text.ansi().to_string()
     } else {
         text.to_string()
@@ -349,53 +374,54 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Fails only when a provider is installed already.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let matches =
-        with_examples(Arguments::command()).try_get_matches_from(command_first(arguments));
+    let arguments = command_first(arguments);
+    let colour = ColorChoice::given(&arguments);
+    let command = with_examples(Arguments::command()).color(colour.of_clap());
+    let matches = command.try_get_matches_from(arguments);
     let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
-            print_usage(&error);
+            print_usage(&error, colour.style());
             return match error.exit_code() {
                 0 => ExitStatus::Success.into(),
                 _ => ExitStatus::BadInput.into(),
             };
         }
     };
-    let is_coloured = arguments.global.color.is_coloured();
-    let result =
-        context_of(arguments.global, is_coloured).and_then(|context| match arguments.command {
-            Command::Plan(command) => command.execute(&context),
-            Command::Lock(command) => command.execute(&context),
-            Command::Kernels(command) => command.execute(&context),
-            Command::Import(command) => command.execute(&context),
-            Command::Validate(command) => command.execute(&context),
-            Command::Images(command) => command.execute(&context),
-            Command::Run(command) => command.execute(&context),
-            Command::Rebuild(command) => command.execute(&context),
-            Command::Logs(command) => command.execute(&context),
-            Command::Status(command) => command.execute(),
-            Command::Diff(command) => command.execute(&context),
-            Command::Report(command) => command.execute(),
-            Command::Stats(command) => command.execute(),
-            Command::Why(command) => command.execute(&context),
-            Command::Known(command) => command.execute(),
-            Command::Explain(command) => command.execute(&context),
-            Command::Cache(command) => command.execute(&context),
-            Command::Verify(command) => command.execute(&context),
-            Command::Bundle(command) => command.execute(&context),
-            Command::Docker(command) => command.execute(&context),
-            Command::Local(command) => command.execute(&context),
-            #[cfg(feature = "kubernetes")]
-            Command::Kubernetes(command) => command.execute(&context),
-            #[cfg(feature = "kubernetes")]
-            Command::KubernetesInCluster(command) => command.execute(&context),
-            Command::Completion(command) => command.execute(),
-            Command::Generate(command) => command.execute(),
-        });
+    let style = colour.style();
+    let result = context_of(arguments.global, style).and_then(|context| match arguments.command {
+        Command::Plan(command) => command.execute(&context),
+        Command::Lock(command) => command.execute(&context),
+        Command::Kernels(command) => command.execute(&context),
+        Command::Import(command) => command.execute(&context),
+        Command::Validate(command) => command.execute(&context),
+        Command::Images(command) => command.execute(&context),
+        Command::Run(command) => command.execute(&context),
+        Command::Rebuild(command) => command.execute(&context),
+        Command::Logs(command) => command.execute(&context),
+        Command::Status(command) => command.execute(),
+        Command::Diff(command) => command.execute(&context),
+        Command::Report(command) => command.execute(),
+        Command::Stats(command) => command.execute(),
+        Command::Why(command) => command.execute(&context),
+        Command::Known(command) => command.execute(),
+        Command::Explain(command) => command.execute(&context),
+        Command::Cache(command) => command.execute(&context),
+        Command::Verify(command) => command.execute(&context),
+        Command::Bundle(command) => command.execute(&context),
+        Command::Docker(command) => command.execute(&context),
+        Command::Local(command) => command.execute(&context),
+        #[cfg(feature = "kubernetes")]
+        Command::Kubernetes(command) => command.execute(&context),
+        #[cfg(feature = "kubernetes")]
+        Command::KubernetesInCluster(command) => command.execute(&context),
+        Command::Completion(command) => command.execute(),
+        Command::Generate(command) => command.execute(),
+    });
     match result {
         Ok(status) => status.into(),
         Err(error) => {
-            put_error(&draw(&error, is_coloured));
+            put_error(&draw(&error, style.has_colour));
             error.status().into()
         }
     }

@@ -119,7 +119,11 @@ impl RebuildArguments {
             at_least: ExitStatus::Success,
             parts,
             reporters: vec![
-                report::progress(Terminal::stderr(), false, report::Expected::default()),
+                report::progress(
+                    Terminal::stderr(context.style),
+                    false,
+                    report::Expected::default(),
+                ),
                 Box::new(recorder.clone()),
             ],
             receiver,

@@ -289,7 +289,7 @@ impl RunArguments {
         }
         if !context.is_quiet {
             let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
-            let terminal = Terminal::stderr();
+            let terminal = Terminal::stderr(context.style);
             reporters.push(report::progress(terminal.clone(), self.verbose, expected));
             reporters.push(Box::new(Summary::new(terminal, &self.out)));
         }

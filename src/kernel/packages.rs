@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::Architecture;
@@ -250,31 +251,7 @@ pub fn file_name(url: &str) -> Cow<'_, str> {
     let path = &url[..end.unwrap_or(url.len())];
     let start = memchr::memrchr(b'/', path.as_bytes());
     let file = &path[start.map_or(0, |slash| slash + 1)..];
-    if memchr::memchr(b'%', file.as_bytes()).is_some() {
-        decode_percent(file).into()
-    } else {
-        file.into()
-    }
-}
-
-fn decode_percent(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let digit = |position: usize| char::from(*bytes.get(position)?).to_digit(16);
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut position = 0;
-    while position < bytes.len() {
-        match (bytes[position], digit(position + 1), digit(position + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                position += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                position += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_decode_str(file).decode_utf8_lossy()
 }
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ impl Style {
         }
     }
 
+    /// What standard error can show.
+    pub fn of_stderr() -> Self {
+        Self::detect(io::stderr().is_terminal(), |name| std::env::var(name).ok())
+    }
+
     /// Green: it is there.
     pub fn good(self, text: &str) -> String {
         self.wrap("32", text)
@@ -88,9 +93,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Standard error, as it is.
-    pub fn stderr() -> Self {
-        let style = Style::detect(io::stderr().is_terminal(), |name| std::env::var(name).ok());
+    /// Standard error, in a style: that of [`Style::of_stderr`], or what a person chose instead.
+    pub fn stderr(style: Style) -> Self {
         let target = if style.is_live {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {

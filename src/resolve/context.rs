@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::diagnostic::Diagnostic;
+use crate::report::Style;
 
 /// Receives what is to be said while matrices are resolved: what is asked, what is doubtful, what is left out.
 pub trait Listener: fmt::Debug + Send + Sync {
@@ -35,6 +36,8 @@ pub struct Context {
     pub cache: PathBuf,
     /// Whether nothing but errors is said.
     pub is_quiet: bool,
+    /// What a terminal shows of progress and messages.
+    pub style: Style,
     /// Who is told what happens.
     pub listener: Box<dyn Listener>,
 }
@@ -47,6 +50,7 @@ impl Context {
             is_offline: false,
             cache,
             is_quiet: true,
+            style: Style::default(),
             listener: Box::new(Silent),
         }
     }

@@ -5,6 +5,7 @@ use std::process::Command as Process;
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
+use support::grid::Grid;
 
 fn program(words: &[&str]) -> Command {
     let mut command = Command::cargo_bin("driverkit-matrix").unwrap();
@@ -87,6 +88,40 @@ fn every_command_has_a_manual_page() {
         5
     );
     program(&["generate", "man"]).assert().code(2);
+}
+
+#[test]
+fn colour_is_as_the_command_line_says_everywhere() {
+    let grid = Grid::new();
+    let has_colour = |words: &[&str], forced: &str| {
+        let output = grid
+            .program(words)
+            .env("CLICOLOR_FORCE", forced)
+            .env_remove("NO_COLOR")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(text.len() > 40, "{text}");
+        text.contains('\u{1b}')
+    };
+    for words in [
+        ["run", "matrix.toml"],
+        ["run", "matrox.toml"],
+        ["run", "--jobs=many"],
+        ["plan", "--help"],
+    ] {
+        for (choice, is_coloured) in [("always", true), ("never", false)] {
+            let flag = format!("--color={choice}");
+            for words in [
+                vec![&*flag, words[0], words[1]],
+                vec![words[0], words[1], "--color", choice],
+            ] {
+                // The other way round than the environment asks for.
+                let forced = if is_coloured { "0" } else { "1" };
+                assert_eq!(has_colour(&words, forced), is_coloured, "{words:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use percent_encoding::percent_decode_str;
 use regex::bytes::Regex;
 
 /// The names that a page links to which lie in the folder itself, each once, decoded; folders end in a slash.
@@ -16,7 +17,7 @@ pub(super) fn names(page: &[u8]) -> Vec<String> {
         .filter_map(|found| {
             let text = str::from_utf8(found.get(1)?.as_bytes()).ok()?;
             let text = text.strip_prefix("./").unwrap_or(text);
-            let name = percent_decoded(text)?;
+            let name = percent_decode_str(text).decode_utf8().ok()?.into_owned();
             let inner = name.trim_end_matches('/');
             (!inner.is_empty() && !inner.contains(['/', '\\', ':']) && inner != "..")
                 .then_some(name)
@@ -25,23 +26,6 @@ pub(super) fn names(page: &[u8]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-/// `%2B` and the like as the characters that they stand for.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%' {
-            let digits = str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -53,7 +37,7 @@ mod tests {
         let page = br#"<html><a href="../">up</a> <A HREF='a%2Bb.rpm'>x</A> <a href="?C=N">sort</a>
             <a class="x" href="./c.rpm">c</a><a href="/root.rpm">r</a><a href="http://other/x.rpm">o</a>
             <a href="c.rpm">again</a><a href="3185.0.0/">3185</a><a href="bad%zz">bad</a>"#;
-        assert_eq!(names(page), ["3185.0.0/", "a+b.rpm", "c.rpm"]);
+        assert_eq!(names(page), ["3185.0.0/", "a+b.rpm", "bad%zz", "c.rpm"]);
         assert!(names(b"<html><h1>500 Internal Server Error</h1></html>").is_empty());
     }
 }

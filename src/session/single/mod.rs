@@ -203,7 +203,8 @@ impl Single<'_> {
             builds: vec![build],
             ..Plan::default()
         };
-        let progress = SingleProgress::new(Terminal::stderr(), self.detail(), self.files());
+        let progress =
+            SingleProgress::new(Terminal::stderr(context.style), self.detail(), self.files());
         let recorder = Recorder::default();
         let session = Session {
             plan: &plan,
