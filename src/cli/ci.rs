@@ -34,7 +34,7 @@ impl Step {
         self.summary.is_some() || self.has_annotations
     }
 
-    /// Adds a run to the step's summary, and annotates its failures. What goes wrong is said, and changes nothing else.
+    /// Adds a run to the step's summary, and annotates its failures. An error is printed, and changes nothing else.
     pub(super) fn tell(&self, context: &Context, nights: &Nights) {
         let summary = match &self.summary {
             Some(summary) => nights

@@ -70,7 +70,7 @@ impl FromStr for Wanted {
 }
 
 impl Wanted {
-    /// Writes the report of a run that has ended. If that fails, it is said.
+    /// Writes the report of a run that has ended. An error is printed.
     pub(super) fn write(&self, context: &Context, nights: &Nights) {
         let Self { format, path } = self;
         let written = nights

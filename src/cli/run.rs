@@ -191,7 +191,7 @@ impl RunArguments {
         }
     }
 
-    /// Writes the reports that were asked for, by flags or by the CI system; one that cannot be written is said, and changes
+    /// Writes the reports that were asked for, by flags or by the CI system. An error is printed, and changes
     /// nothing else.
     fn write_reports(&self, context: &Context, baseline: Option<&Path>) {
         let step = Step::of_environment();

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use crate::diagnostic::Diagnostic;
 use crate::report::Style;
 
-/// Receives what is to be said while matrices are resolved: what is asked, what is doubtful, what is left out.
+/// Receives messages while matrices are resolved: requests, doubtful sources, kernels left out.
 pub trait Listener: fmt::Debug + Send + Sync {
-    /// Something that went as it should.
+    /// Receives a message that is not a warning.
     fn notice(&self, message: &str);
-    /// Warnings with their places.
+    /// Receives warnings, with their places.
     fn warn(&self, diagnostics: &[Diagnostic]);
 }
 
@@ -34,11 +34,11 @@ pub struct Context {
     pub is_offline: bool,
     /// The directory of everything that is kept between runs.
     pub cache: PathBuf,
-    /// Whether nothing but errors is said.
+    /// Whether only errors are shown.
     pub is_quiet: bool,
     /// What a terminal shows of progress and messages.
     pub style: Style,
-    /// Who is told what happens.
+    /// Receives messages.
     pub listener: Box<dyn Listener>,
 }
 
@@ -55,12 +55,12 @@ impl Context {
         }
     }
 
-    /// Tells the listener something.
+    /// Sends a message to the listener.
     pub fn notice(&self, message: &str) {
         self.listener.notice(message);
     }
 
-    /// Tells the listener warnings.
+    /// Sends warnings to the listener.
     pub fn warn(&self, diagnostics: &[Diagnostic]) {
         self.listener.warn(diagnostics);
     }

@@ -1,4 +1,4 @@
-//! What stands between a person's files and a plan or a run.
+//! Errors that prevent a plan or the start of a run.
 
 use crate::diagnostic::Diagnostic;
 use crate::discover::lock::LockError;
@@ -9,10 +9,10 @@ use crate::report::ManifestError;
 /// Why a plan could not be made or a run not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// Faults of files that a person wrote; all that are known.
+    /// All errors found in files that the user wrote.
     #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
     Diagnostics(Vec<Diagnostic>),
-    /// Something else that the person must change.
+    /// Other invalid input.
     #[error("{message}")]
     Input {
         /// What is wrong.
@@ -20,13 +20,13 @@ pub enum ResolveError {
         /// What to do.
         help: Option<String>,
     },
-    /// A lock that cannot be used.
+    /// An invalid lock.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A file that cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Something around the program is broken.
+    /// The machine, a server or the network failed.
     #[error("{message}")]
     Infrastructure {
         /// What is wrong.
@@ -63,7 +63,7 @@ impl ResolveError {
         }
     }
 
-    /// An error in what the person wrote.
+    /// Returns an error for invalid input, without help.
     pub fn input(message: impl Into<String>) -> Self {
         Self::Input {
             message: message.into(),
@@ -71,7 +71,7 @@ impl ResolveError {
         }
     }
 
-    /// Something around the program is broken.
+    /// Returns an error of the machine, a server or the network, without help.
     pub fn infrastructure(message: impl Into<String>) -> Self {
         Self::Infrastructure {
             message: message.into(),

@@ -1,6 +1,6 @@
 //! From matrices and their locks to a plan: sources are asked, locks refreshed, kernels expanded, builds selected.
 //!
-//! A [`PlanRequest`] says what is to be planned, a [`Context`] where caches and mirrors are and who is told what happens.
+//! A [`PlanRequest`] says what is to be planned, a [`Context`] where caches and mirrors are and who receives messages.
 
 mod availability;
 mod context;
