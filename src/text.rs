@@ -53,3 +53,18 @@ pub fn count(number: usize, noun: &str) -> String {
         _ => format!("{number} {noun}s"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_read_well() {
+        assert_eq!(separated(0), "0");
+        assert_eq!(separated(999), "999");
+        assert_eq!(separated(51_472), "51,472");
+        assert_eq!(separated(1_000_000), "1,000,000");
+        assert_eq!(count(1, "build"), "1 build");
+        assert_eq!(count(0, "build"), "0 builds");
+    }
+}

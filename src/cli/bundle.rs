@@ -10,6 +10,7 @@ use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher};
 use crate::fs::FileError;
 use crate::recipe::renew_sources;
+use crate::resolve::runtime;
 use crate::session::{Gathered, fetch_all};
 use crate::store::Store;
 
@@ -46,14 +47,7 @@ impl BundleArguments {
             BundleCommand::Export { bundle, selection } => {
                 let planned = selection.plan(context, None)?;
                 let fetcher = Fetcher::new(store, planned.fetch_settings());
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(|error| {
-                        CliError::infrastructure(format!(
-                            "failed to start the network runtime: {error}"
-                        ))
-                    })?;
+                let runtime = runtime()?;
                 let notes = runtime.block_on(renew_sources(&fetcher, &planned.plan));
                 let Gathered {
                     requests,

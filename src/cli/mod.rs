@@ -105,6 +105,7 @@ struct GlobalArguments {
     #[arg(long, short, global = true)]
     quiet: bool,
     /// Whether to colour messages
+    // `ColorChoice::given` reads it before the rest, since mistakes in the rest are coloured too.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
     #[command(flatten)]

@@ -251,7 +251,11 @@ pub fn file_name(url: &str) -> Cow<'_, str> {
     let path = &url[..end.unwrap_or(url.len())];
     let start = memchr::memrchr(b'/', path.as_bytes());
     let file = &path[start.map_or(0, |slash| slash + 1)..];
-    percent_decode_str(file).decode_utf8_lossy()
+    if memchr::memchr(b'%', file.as_bytes()).is_some() {
+        percent_decode_str(file).decode_utf8_lossy()
+    } else {
+        file.into()
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod types;
 
 pub use index::SelectorIndex;
 pub use pattern::{ParsePatternError, Pattern};
-pub use read::read;
+pub use read::{hint_for_target, read};
 pub use selector::Selector;
 pub use settings::{Settings, parse_size, parse_time};
 pub use sources::{

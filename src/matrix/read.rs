@@ -368,15 +368,12 @@ fn check_target_name(
         }
         Ok(_) if is_generic => {}
         Ok(_) => {
-            let ids = target::known_ids();
-            let help = target::hint_for(pattern.as_str())
-                .or_else(|| did_you_mean(pattern.as_str(), ids.iter().copied()))
-                .unwrap_or_else(|| {
-                    format!(
-                        "known targets: {}, ubuntu-*; for a kernel of your own write `generic = true` below the name",
-                        ids.join(", ")
-                    )
-                });
+            let help = hint_for_target(pattern.as_str()).unwrap_or_else(|| {
+                format!(
+                    "known targets: {}, ubuntu-*; for a kernel of your own write `generic = true` below the name",
+                    target::known_ids().join(", ")
+                )
+            });
             reader.error(
                 name.span(),
                 format!("unknown target `{pattern}`"),
@@ -386,4 +383,9 @@ fn check_target_name(
         }
         Err(error) => reader.error(name.span(), error.to_string(), "", None),
     }
+}
+
+/// Returns what may be meant by the name of a target that does not exist.
+pub fn hint_for_target(name: &str) -> Option<String> {
+    target::hint_for(name).or_else(|| did_you_mean(name, target::known_ids()))
 }

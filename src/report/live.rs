@@ -10,9 +10,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::alike::Alike;
 use super::progress::{build_lines, event_lines, shows_build, shows_event};
 use super::tally::Tally;
-use super::text::{count, duration, shorten};
+use super::text::{duration, shorten};
 use super::{Expected, ReportError, Reporter, Terminal};
 use crate::event::{Event, EventKind};
+use crate::text::separated;
 
 /// How many running builds have a line.
 const LINES: usize = 12;
@@ -73,7 +74,7 @@ impl LiveProgress {
             })
             .collect();
         if running.len() > LINES {
-            texts.push(format!("  and {} more", count(running.len() - LINES)));
+            texts.push(format!("  and {} more", separated(running.len() - LINES)));
         }
         while self.lines.len() > texts.len() {
             if let Some(line) = self.lines.pop() {
@@ -102,7 +103,7 @@ impl LiveProgress {
         if self.is_running
             && let hidden @ 1.. = self.alike.take_hidden()
         {
-            let hidden = count(hidden);
+            let hidden = separated(hidden);
             self.terminal
                 .print(&format!("{hidden} more lines like those above"));
         }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::alike::{Alike, kind_of_build, kind_of_failure};
 use super::tally::{Tally, worked};
-use super::text::{count, counted, duration, failure_text};
+use super::text::{duration, failure_text};
 use super::{Expected, LiveProgress, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind, NO_EXECUTOR};
 use crate::failure::Status;
+use crate::text::{count, separated};
 
 /// How long nothing may be said while builds are running.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -77,7 +78,7 @@ impl PlainProgress {
         let told = self.tally.quiet.take().filter(|_| !self.is_verbose);
         let hidden = match self.alike.take_hidden() {
             0 => None,
-            hidden => Some(format!("{} more lines like those above", count(hidden))),
+            hidden => Some(format!("{} more lines like those above", separated(hidden))),
         };
         let words: Vec<String> = told.into_iter().chain(hidden).collect();
         if !words.is_empty() {
@@ -176,8 +177,8 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
             let mut parts = vec![
                 format!(
                     "{}, {} wanted",
-                    counted(facts.builds, "build"),
-                    counted(facts.artifacts, "artifact"),
+                    count(facts.builds, "build"),
+                    count(facts.artifacts, "artifact"),
                 ),
                 if facts.executor == NO_EXECUTOR {
                     "all of it is known already".to_owned()
@@ -186,7 +187,7 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
                         "executor {} {}, {} at once",
                         facts.executor,
                         clean(&facts.executor_version),
-                        counted(facts.jobs, "job"),
+                        count(facts.jobs, "job"),
                     )
                 },
             ];
@@ -194,7 +195,10 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
                 parts.push(format!("shard {shard}"));
             }
             if !facts.left_out.is_empty() {
-                parts.push(format!("{} left out by rules", count(facts.left_out.len())));
+                parts.push(format!(
+                    "{} left out by rules",
+                    separated(facts.left_out.len())
+                ));
             }
             vec![parts.join("; ")]
         }

@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::journal::{JournalError, read_journal};
 use super::manifest::{Paths, is_being_written, seconds};
 use super::tally::Tally;
-use super::text::{counted, duration};
+use super::text::duration;
 use crate::event::{Event, EventKind};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
+use crate::text::count;
 
 /// How many builds under way are listed as text.
 const LISTED: usize = 20;
@@ -171,7 +172,7 @@ pub fn draw_status(status: &RunStatus) -> String {
         format!(
             "{} of {}{left}",
             status.builds_finished,
-            counted(status.builds_planned, "build")
+            count(status.builds_planned, "build")
         ),
     ];
     if !by_status.is_empty() {

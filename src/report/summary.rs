@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::groups::{Group, Groups};
 use super::manifest::exit_reason;
-use super::text::{count, counted, duration};
+use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{Event, EventKind, RunFacts};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
+use crate::text::{count, separated};
 
 /// How many groups of failures, and of what was left out, are shown; the manifest has them all.
 const GROUPS: usize = 12;
@@ -57,8 +58,8 @@ impl Summary {
         let mut lines = vec![String::new()];
         lines.push(style.strong(&format!(
             "{}, {} in {}",
-            counted(facts.builds, "build"),
-            counted(facts.artifacts, "artifact"),
+            count(facts.builds, "build"),
+            count(facts.artifacts, "artifact"),
             duration(wall),
         )));
         for status in Status::ALL {
@@ -103,7 +104,7 @@ impl Summary {
             self.push_group(lines, *phase, group, is_short);
         }
         if groups.len() > GROUPS {
-            let more = count(groups.len() - GROUPS);
+            let more = separated(groups.len() - GROUPS);
             lines.push(format!(
                 "  and {more} other kinds of failure: see the manifest"
             ));
@@ -122,7 +123,7 @@ impl Summary {
         lines.push(style.strong("loader names that another kernel has"));
         lines.push(format!(
             "  {}: placed under the kernel's own name only",
-            counted(*number, "artifact")
+            count(*number, "artifact")
         ));
         for (build, other) in samples.iter().take(SAMPLES) {
             lines.push(format!("      {build}: name taken by {other}"));
@@ -138,11 +139,11 @@ impl Summary {
         let as_before = match group.as_before {
             0 => String::new(),
             all if all == group.artifacts => ", as before".to_owned(),
-            some => format!(", {} as before", count(some)),
+            some => format!(", {} as before", separated(some)),
         };
         lines.push(format!(
             "  {} x {text} ({phase}{as_before})",
-            count(group.artifacts)
+            separated(group.artifacts)
         ));
         let named = if is_short { 1 } else { SAMPLES };
         for build in group.samples.keys().take(named) {
@@ -161,7 +162,7 @@ impl Summary {
 }
 
 fn total_line(status: Status, number: usize, style: Style) -> String {
-    let line = format!("  {status:<12} {:>7}", count(number));
+    let line = format!("  {status:<12} {:>7}", separated(number));
     match status {
         status if status.is_success() => style.good(&line),
         Status::Excluded => line,
@@ -186,7 +187,7 @@ fn push_left_out(lines: &mut Vec<String>, facts: &RunFacts, style: Style) {
         } = group;
         lines.push(format!(
             "  {} x {}: {}",
-            count(*number),
+            separated(*number),
             clean(rule),
             clean(reason)
         ));
@@ -197,7 +198,7 @@ fn push_left_out(lines: &mut Vec<String>, facts: &RunFacts, style: Style) {
     if groups.len() > GROUPS {
         lines.push(format!(
             "  and {} other reasons: see the manifest",
-            count(groups.len() - GROUPS)
+            separated(groups.len() - GROUPS)
         ));
     }
 }

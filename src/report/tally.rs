@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::Expected;
-use super::text::count;
 use crate::event::{BuildReport, Event, EventKind};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
+use crate::text::separated;
 
 /// A build under way.
 pub(super) struct Running {
@@ -91,7 +91,7 @@ impl Quiet {
         let parts: Vec<String> = parts
             .into_iter()
             .filter(|&(number, _)| number > 0)
-            .map(|(number, words)| format!("{} {words}", count(number)))
+            .map(|(number, words)| format!("{} {words}", separated(number)))
             .collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -211,7 +211,12 @@ impl Tally {
     pub(super) fn by_status(&self) -> String {
         let parts: Vec<String> = Status::ALL
             .into_iter()
-            .filter_map(|status| Some(format!("{status} {}", count(*self.artifacts.get(&status)?))))
+            .filter_map(|status| {
+                Some(format!(
+                    "{status} {}",
+                    separated(*self.artifacts.get(&status)?)
+                ))
+            })
             .collect();
         if parts.is_empty() {
             return String::new();

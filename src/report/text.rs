@@ -19,25 +19,6 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// `51,472`.
-pub(super) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 build`, `2 builds`.
-pub(super) fn counted(number: usize, noun: &str) -> String {
-    let end = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{end}", count(number))
-}
-
 /// A long name without its middle, at most `width` characters: what differs is mostly at the ends.
 pub(super) fn shorten(name: &impl Display, width: usize) -> String {
     let name = name.to_string();
@@ -76,16 +57,6 @@ mod tests {
         assert_eq!(text(59_999), "59.9s");
         assert_eq!(text(200_000), "3m 20s");
         assert_eq!(text(3_900_000), "1h 05m");
-    }
-
-    #[test]
-    fn counts_read_well() {
-        assert_eq!(count(0), "0");
-        assert_eq!(count(999), "999");
-        assert_eq!(count(51_472), "51,472");
-        assert_eq!(count(1_000_000), "1,000,000");
-        assert_eq!(counted(1, "build"), "1 build");
-        assert_eq!(counted(0, "build"), "0 builds");
     }
 
     #[test]

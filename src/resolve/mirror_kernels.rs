@@ -6,13 +6,12 @@ use toml::Spanned;
 
 use super::sources::Sources;
 use super::{Context, ResolveError};
-use crate::diagnostic::did_you_mean;
 use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, ParseKernelError, TargetId};
 use crate::matrix::{
     KernelSources, Matrix, MirrorSource, Pattern, Selection, Settings, Source, SourceKind,
-    TargetEntry,
+    TargetEntry, hint_for_target,
 };
 use crate::target;
 
@@ -93,11 +92,12 @@ fn check_target(target: &str) -> Result<(), ResolveError> {
     if target::find(&id).is_some() {
         return Ok(());
     }
-    let known = target::known_ids();
-    let near = target::hint_for(target).or_else(|| did_you_mean(target, known.iter().copied()));
     Err(ResolveError::Input {
         message: format!("unknown target `{target}`"),
-        help: Some(near.unwrap_or_else(|| format!("known targets: {}", known.join(", ")))),
+        help: Some(
+            hint_for_target(target)
+                .unwrap_or_else(|| format!("known targets: {}", target::known_ids().join(", "))),
+        ),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Builder images and compilers that a run may use, and whose repositories are asked for them.
+//! Builder images and compilers that a run may use.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use crate::image::{
 };
 use crate::kernel::Architecture;
 use crate::recipe::{BuilderImages, Toolchains};
-use crate::resolve::ResolveError;
+use crate::resolve::{ResolveError, runtime};
 
-/// Refuses to begin without any builder image.
+/// Returns an error if no builder image exists.
 pub fn check_images(toolchains: &Toolchains) -> Result<(), ResolveError> {
     match toolchains {
         Toolchains::Images(images) if !images.is_usable() => Err(ResolveError::Infrastructure {
@@ -27,7 +27,7 @@ pub fn check_images(toolchains: &Toolchains) -> Result<(), ResolveError> {
     }
 }
 
-/// The own images in `folder` and those of others. Repositories that were never asked for their tags are asked.
+/// Returns the images built in `folder` and foreign ones. Queries repositories whose tags are not yet known.
 pub fn builder_images(
     catalogue: Catalogue,
     folder: &Path,
@@ -48,8 +48,8 @@ pub fn builder_images(
     ))
 }
 
-/// Asks repositories for their tags: those that were never asked, or all of them. Without a proxy that which the
-/// environment names.
+/// Queries the tags of repositories: of all, or of those whose tags are not yet known. Without `proxy`, the proxy of the
+/// environment is used.
 pub fn ask_repositories(
     sources: &ImageSources,
     foreign: &ForeignImages,
@@ -62,22 +62,17 @@ pub fn ask_repositories(
     };
     let client = fetch::make_client(&settings)
         .map_err(|error| of_sources(ImageSourcesError::Client(error)))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            ResolveError::infrastructure(format!("failed to start the runtime: {error}"))
-        })?;
+    let runtime = runtime()?;
     let asked = runtime.block_on(sources.ask(foreign, &client, all));
     asked.map_err(of_sources)
 }
 
-/// What is remembered of images of others cannot be read.
+/// Converts an error of reading the cached state of foreign images.
 pub fn of_remembered(error: ForeignImagesError) -> ResolveError {
     of_sources(error.into())
 }
 
-/// A source of images that cannot be asked or is described wrongly.
+/// Converts an error of a source of images.
 pub fn of_sources(error: ImageSourcesError) -> ResolveError {
     match error {
         ImageSourcesError::Index(diagnostic) => ResolveError::Diagnostics(vec![*diagnostic]),
@@ -85,7 +80,7 @@ pub fn of_sources(error: ImageSourcesError) -> ResolveError {
     }
 }
 
-/// An executor that cannot be used at all.
+/// Converts an error of an executor that cannot be used.
 pub fn infrastructure(error: &ExecutorError) -> ResolveError {
     ResolveError::Infrastructure {
         message: chain(error),
@@ -106,7 +101,7 @@ pub fn compilers_of(host: &HostToolchain) -> Vec<(Architecture, GccVersion)> {
     host.facts.keys().filter_map(compiler).collect()
 }
 
-/// What a fake toolchain claims to have.
+/// Returns the compilers that a fake toolchain claims to have.
 pub fn all_compilers() -> Vec<(Architecture, GccVersion)> {
     let versions = ["8", "10", "11", "12", "13", "14", "15", "16"];
     let of = |architecture| {

@@ -103,3 +103,22 @@ pub fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> K
         urls,
     }
 }
+
+/// The directory of the kernel source that `scripts/test.sh` fetches, and the source's version.
+pub fn kernel_source() -> (PathBuf, String) {
+    let directory = vendor().join("linux-6.1");
+    let mut names = std::fs::read_dir(&directory)
+        .expect("this test needs a kernel source: run scripts/test.sh")
+        .map(|entry| {
+            entry
+                .expect("readable")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        });
+    let version = names.find_map(|name| {
+        let version = name.strip_prefix("linux-")?.strip_suffix(".tar.xz")?;
+        Some(version.to_owned())
+    });
+    (directory, version.expect("a kernel source"))
+}

@@ -9,19 +9,7 @@ use driverkit_matrix::failure::Phase;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::{Manifest, read_manifest};
 use serde_json::json;
-use support::real::{program, vendor};
-
-/// The version of the kernel source in `folder`.
-fn version(folder: &Path) -> String {
-    let mut names = std::fs::read_dir(folder)
-        .expect("this test needs a kernel source: run scripts/test.sh")
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let version = names.find_map(|name| {
-        let version = name.strip_prefix("linux-")?.strip_suffix(".tar.xz")?;
-        Some(version.to_owned())
-    });
-    version.unwrap()
-}
+use support::real::{kernel_source, program, vendor};
 
 fn run(folder: &Path, executor: &str) -> Manifest {
     let output = program(folder)
@@ -36,8 +24,8 @@ fn run(folder: &Path, executor: &str) -> Manifest {
 #[test]
 fn a_kernel_source_and_a_configuration_give_modules_of_all_drivers() {
     let vendor = vendor();
-    let source = vendor.join("linux-6.1");
-    let release = format!("{}-edge", version(&source));
+    let (source, version) = kernel_source();
+    let release = format!("{version}-edge");
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let matrix = format!(

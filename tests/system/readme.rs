@@ -7,19 +7,7 @@ use std::path::Path;
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::{Manifest, read_manifest};
-use support::real::{kernel_of_bookworm, program, vendor};
-
-/// The version of the kernel source that the archive of this machine's suites has in the place of the README's.
-fn kernel_source() -> String {
-    let names = std::fs::read_dir(vendor().join("linux-6.1"))
-        .expect("this test needs a kernel source: run scripts/test.sh");
-    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let version = names.find_map(|name| {
-        let version = name.strip_prefix("linux-")?.strip_suffix(".tar.xz")?;
-        Some(version.to_owned())
-    });
-    version.unwrap()
-}
+use support::real::{kernel_of_bookworm, kernel_source, program, vendor};
 
 /// The matrix and the commands of the section "Your own matrix", without their comments.
 fn example(readme: &str) -> (String, Vec<Vec<String>>) {
@@ -58,7 +46,7 @@ fn example_of_the_readme_is_built_and_answers() {
     let (matrix, commands) = example(&readme);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (source, kernel) = (kernel_source(), kernel_of_bookworm(folder));
+    let ((_, source), kernel) = (kernel_source(), kernel_of_bookworm(folder));
     // What the servers of the README have, this machine has in other versions and places.
     let matrix = matrix.replace("\"6.1.55\"", &format!("\"{source}\""));
     assert!(matrix.contains(&source), "{matrix}");

@@ -4,6 +4,7 @@ use super::super::output::print;
 use super::super::{CliError, Context};
 use crate::executor::{DockerExecutor, Executor as _};
 use crate::image::{ForeignImages, ImageSources};
+use crate::resolve::runtime;
 use crate::session::{ask_repositories, infrastructure, of_remembered};
 
 /// Asks repositories again, and pulls images again that were used.
@@ -11,12 +12,7 @@ pub(super) fn update(sources: &ImageSources, context: &Context) -> Result<(), Cl
     let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
     ask_repositories(sources, &foreign, true, None)?;
     let login = sources.access.login.as_ref();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            CliError::infrastructure(format!("failed to start the runtime: {error}"))
-        })?;
+    let runtime = runtime()?;
     let known = foreign.identities();
     if known.is_empty() {
         return print("no foreign image has been used yet\n");
