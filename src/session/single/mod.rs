@@ -117,7 +117,7 @@ impl Single<'_> {
     /// Shows the URLs of the header packages: those that are named, else what the target's rules compute.
     fn show_packages(&self, context: &Context) {
         let kernel = &self.request.kernel;
-        let wanted = target::find(&kernel.target)
+        let wanted = target::rules_of(kernel)
             .map(|target| target.header_packages(kernel, Architecture::of_host()));
         if let Some(Ok(wanted)) = &wanted
             && !wanted.is_empty()

@@ -185,25 +185,32 @@ fn kernel_of_ones_own_is_built_from_named_packages() {
         }
         grid.write("module.ko", module("6.6.30-acme"));
         let url = grid.path(urls).display().to_string();
-        program(
-            &grid,
-            &[
-                "docker",
-                "--target",
-                target,
-                "--kernelrelease=6.6.30-acme",
-                "--architecture=amd64",
-                "--driverversion=one",
-                "--src-dir=driver",
-                "--moduledrivername=scap",
-                "--output-module=here/scap.ko",
-                "--kernelurls",
-                &url,
-            ],
-        )
-        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
-        .assert()
-        .success();
+        let words = [
+            "docker",
+            "--target",
+            target,
+            "--kernelrelease=6.6.30-acme",
+            "--architecture=amd64",
+            "--driverversion=one",
+            "--src-dir=driver",
+            "--moduledrivername=scap",
+            "--output-module=here/scap.ko",
+            "--kernelurls",
+            &url,
+        ];
+        let shown = program(&grid, &[&words[..], &["--dryrun"]].concat())
+            .assert()
+            .success();
+        let shown = String::from_utf8_lossy(&shown.get_output().stderr).into_owned();
+        assert!(
+            shown.contains(&format!("with the header package {url}"))
+                && !shown.contains("nothing can be built"),
+            "{shown}"
+        );
+        program(&grid, &words)
+            .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+            .assert()
+            .success();
         assert!(grid.path("here/scap.ko").is_file(), "{target} {urls}");
     }
 }
