@@ -49,11 +49,8 @@ pub fn follow_log(
     is_wanted: impl Fn(&BuildId) -> bool,
     output: &mut dyn Write,
 ) -> Result<Followed, FollowError> {
-    let path = out.join(STATE_FOLDER).join("journal.jsonl");
-    let mut journal = match JournalReader::open(&path) {
-        Ok(journal) => journal,
-        Err(JournalError::File(error)) if error.is_not_found() => return Ok(Followed::NoRun),
-        Err(error) => return Err(error.into()),
+    let Some(mut journal) = open_journal(out)? else {
+        return Ok(Followed::NoRun);
     };
     let mut log = LiveLog::default();
     let mut last_event = Instant::now();
@@ -82,6 +79,25 @@ pub fn follow_log(
             return Ok(Followed::RunEnded);
         }
         std::thread::sleep(POLL);
+    }
+}
+
+/// Opens the journal of an output directory, `None` where there is none. One whose header is not written yet is waited
+/// for as long as a run writes.
+fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
+    let path = out.join(STATE_FOLDER).join("journal.jsonl");
+    loop {
+        match JournalReader::open(&path) {
+            Ok(journal) => return Ok(Some(journal)),
+            Err(JournalError::File(error)) if error.is_not_found() => return Ok(None),
+            Err(JournalError::NoJournal { .. })
+                if std::fs::metadata(&path)?.len() == 0
+                    && is_being_written(out).unwrap_or(false) =>
+            {
+                std::thread::sleep(POLL);
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -124,5 +140,46 @@ impl LiveLog {
             io::copy(file, output)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::journal::Journal;
+
+    #[test]
+    fn a_journal_that_has_just_begun_is_waited_for() {
+        let out = tempfile::tempdir().unwrap();
+        let state = out.path().join(STATE_FOLDER);
+        let path = state.join("journal.jsonl");
+        std::fs::create_dir(&state).unwrap();
+        crate::fs::write(&path, b"").unwrap();
+        // Nobody writes to it.
+        assert!(matches!(
+            follow_log(out.path(), |_| true, &mut io::sink()),
+            Err(FollowError::Journal(JournalError::NoJournal { .. }))
+        ));
+        let lock = crate::fs::Lock::try_exclusive(&state.join("run.lock")).unwrap();
+        let reader = {
+            let out = out.path().to_owned();
+            std::thread::spawn(move || follow_log(&out, |_| true, &mut io::sink()))
+        };
+        std::thread::sleep(POLL);
+        let mut journal = Journal::create(&path).unwrap();
+        journal
+            .append(&Event {
+                at: jiff::Timestamp::now(),
+                elapsed: Duration::ZERO,
+                kind: EventKind::RunFinished {
+                    duration: Duration::ZERO,
+                    exit_code: 0,
+                },
+            })
+            .unwrap();
+        journal.sync().unwrap();
+        let followed = reader.join().unwrap().unwrap();
+        assert!(matches!(followed, Followed::RunEnded));
+        drop(lock);
     }
 }

@@ -77,6 +77,8 @@ impl Journal {
         journal.append_line(&Header {
             journal_schema: SCHEMA,
         })?;
+        // Whoever reads along knows the file by its header.
+        journal.file.flush()?;
         Ok(journal)
     }
 

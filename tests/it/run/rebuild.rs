@@ -256,7 +256,7 @@ fn logs_follow_shows_what_a_job_says_while_it_runs() {
         .current_dir(grid.path(""))
         .env("DRIVERKIT_MATRIX_CACHE", grid.path("cache"))
         .stdout(shown)
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
     wait_until("the log's line", || {
