@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::CliError;
+use crate::bucket::{BucketSettings, BucketUrl};
 use crate::executor::{
-    BucketSettings, CacheVolume, KubernetesError, KubernetesSettings, ServerTls, Toleration,
-    is_cpu_quantity, is_name,
+    CacheVolume, KubernetesError, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity,
+    is_name,
 };
 use crate::matrix::parse_time;
 
@@ -121,15 +122,15 @@ pub(super) struct ClusterArguments {
         requires = "kubernetes_tls_certificate"
     )]
     kubernetes_tls_authority: Option<PathBuf>,
-    /// Bucket by which inputs and results travel where pods cannot reach this program; the AWS_ variables say where it
-    /// is and who may use it
+    /// Bucket by which inputs and results travel where pods cannot reach this program: s3://, gs:// or az://; the
+    /// environment says where it is and who may use it
     #[arg(
         long,
         hide_short_help = true,
-        value_name = "s3://BUCKET[/PREFIX]",
+        value_name = "URL",
         env = "DRIVERKIT_MATRIX_KUBERNETES_BUCKET"
     )]
-    kubernetes_bucket: Option<BucketSettings>,
+    kubernetes_bucket: Option<BucketUrl>,
     /// How long a pod may wait for a node, its image and its inputs
     #[arg(long, hide_short_help = true, value_name = "DURATION", env = "DRIVERKIT_MATRIX_KUBERNETES_START_TIMEOUT", default_value = "10m", value_parser = parse_time)]
     kubernetes_start_timeout: Duration,
@@ -167,23 +168,14 @@ impl ClusterArguments {
             listen: self.kubernetes_listen,
             address: self.kubernetes_address.clone(),
             tls: self.kubernetes_tls_certificate.as_ref().and_then(tls),
-            bucket: self.kubernetes_bucket.clone().map(with_variables),
+            bucket: self
+                .kubernetes_bucket
+                .clone()
+                .map(BucketSettings::from_environment),
             start_timeout: self.kubernetes_start_timeout,
             creations_per_second: self.kubernetes_creations,
             ..KubernetesSettings::default()
         }
-    }
-}
-
-/// With what the environment says of buckets.
-fn with_variables(bucket: BucketSettings) -> BucketSettings {
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        name.starts_with("AWS_").then_some((name, value))
-    });
-    BucketSettings {
-        variables: variables.collect(),
-        ..bucket
     }
 }
 

@@ -39,8 +39,8 @@ pub use docker::{DockerAddress, DockerExecutor, DockerPool, ParseDockerAddressEr
 pub use fake::{Behaviour, FakeError, FakeExecutor, FakeScript, Rule};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{
-    BucketSettings, CacheVolume, ClientSettings, KubernetesError, KubernetesExecutor,
-    KubernetesSettings, ServerTls, Toleration, is_cpu_quantity, is_name,
+    CacheVolume, ClientSettings, KubernetesError, KubernetesExecutor, KubernetesSettings,
+    ServerTls, Toleration, is_cpu_quantity, is_name,
 };
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 pub use plain::PlainExecutor;

@@ -3,7 +3,6 @@
 
 # Settable from outside.
 K8S_VERSION=${K8S_VERSION:-v1.37.2}                                       # a released version; its Go must be installed
-S3_VERSION=${S3_VERSION:-v1.8.0}                                          # of versitygw, an S3 server
 KUBE_CACHE=${KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/test-kubernetes} # binaries, kept between runs
 KUBE_STATE=${KUBE_STATE:-/var/lib/test-kubernetes}                        # everything else; short, since sockets lie in it
 KUBE_PORT=${KUBE_PORT:-6443}                                              # of the API server, on the bridge

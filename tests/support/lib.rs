@@ -23,6 +23,7 @@ pub mod locks;
 pub mod measure;
 pub mod measured;
 pub mod memory_group;
+pub mod object_store;
 pub mod real;
 pub mod rootless_podman;
 pub mod rpmbuild;

@@ -1,48 +1,37 @@
-//! An S3-compatible bucket between this program and the pods.
+//! A bucket between this program and the pods.
 //!
 //! Archives of trees go to `inputs/`, once each, and stay; a result is in `results/` from the moment when its pod sent
-//! it until it is taken. Pods get addresses that are signed for one object and a limited time, and never a credential.
+//! it until it is taken. Pods get URLs that are signed for one object and a limited time, and never a credential.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::Seek as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::buffered::BufWriter;
-use object_store::path::Path as Key;
-use object_store::signer::Signer as _;
-use object_store::{ObjectStoreExt as _, PutPayload};
 use reqwest::Method;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::KubernetesError;
 use super::archive::Archive;
-use super::settings::BucketSettings;
+use crate::bucket::{BucketError, BucketFault, BucketSettings, PutOptions};
 use crate::digest::{HashingWriter, Sha256};
-use crate::error::chain;
 use crate::executor::ExecutorError;
 use crate::fs::FileError;
 
 /// More than any build leaves.
 const RESULT_LIMIT_BYTES: u64 = 4 << 30;
 
-/// The longest time for which S3 signs an address.
+/// The longest time for which S3 signs a URL.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(7 * 24);
 
-/// Written first, to see whether the bucket takes anything.
+/// Written first, to see whether the bucket can be written to.
 const MARK: &str = "driverkit-matrix";
 
 /// A bucket that can be written to.
 pub(super) struct Bucket {
-    store: AmazonS3,
-    /// How a person names it.
-    name: String,
-    prefix: String,
+    bucket: crate::bucket::Bucket,
     /// Archives that are there, or on their way.
     uploads: Mutex<HashMap<Sha256, Arc<OnceCell<()>>>>,
 }
@@ -50,42 +39,31 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Reads the settings and tries the bucket.
     pub(super) async fn connect(settings: &BucketSettings) -> Result<Self, KubernetesError> {
-        // Fails when one is installed already, which is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let name = settings.to_string();
-        let unusable = |what: &str, error: &object_store::Error| {
+        let unusable = |error: BucketError| {
+            let help = error.help.unwrap_or_else(|| {
+                "see docs/kubernetes.md for the variables that say where the bucket is".to_owned()
+            });
             KubernetesError::input(
-                format!("bucket {name} {what}: {}", chain(error)),
-                "the AWS_ variables say where it is and who may use it, see docs/kubernetes.md",
+                format!("the bucket cannot be used: {}", error.message),
+                help,
             )
         };
-        let mut builder = AmazonS3Builder::new().with_bucket_name(&settings.bucket);
-        for (variable, value) in &settings.variables {
-            if let Ok(key) = variable.to_ascii_lowercase().parse() {
-                builder = builder.with_config(key, value);
-            }
+        if settings.url.directory().is_some() {
+            return Err(KubernetesError::input(
+                format!("pods cannot reach {settings}"),
+                "use a bucket that pods can reach: s3://, gs:// or az://",
+            ));
         }
-        let store = builder
-            .build()
-            .map_err(|error| unusable("cannot be used", &error))?;
-        let bucket = Self {
-            store,
-            prefix: settings.prefix.clone(),
-            uploads: Mutex::default(),
-            name: name.clone(),
-        };
-        let mark = PutPayload::from_static(b"Written by driverkit-matrix.\n");
+        let bucket = crate::bucket::Bucket::open(settings).map_err(unusable)?;
+        let mark = "Written by driverkit-matrix.\n";
         bucket
-            .store
-            .put(&bucket.key(&[MARK]), mark)
+            .put(MARK, mark, PutOptions::default())
             .await
-            .map_err(|error| unusable("cannot be written", &error))?;
-        Ok(bucket)
-    }
-
-    fn key(&self, parts: &[&str]) -> Key {
-        let all = self.prefix.split('/').chain(parts.iter().copied());
-        all.filter(|part| !part.is_empty()).collect()
+            .map_err(unusable)?;
+        Ok(Self {
+            bucket,
+            uploads: Mutex::default(),
+        })
     }
 
     /// Makes sure that the archive is there; whoever asks while it is sent waits for that.
@@ -96,27 +74,16 @@ impl Bucket {
     }
 
     async fn upload(&self, archive: &Archive) -> Result<(), ExecutorError> {
-        let key = self.key(&["inputs", &archive.facts.sha256.to_string()]);
-        let failed = |error| self.failure("take an input", error);
-        match self.store.head(&key).await {
-            // An object appears whole or not at all.
-            Ok(found) if found.size == archive.facts.size_bytes => return Ok(()),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed(error)),
+        let name = input(archive.facts.sha256);
+        // An object appears whole or not at all.
+        let found = self.bucket.head(&name).await.map_err(failure)?;
+        if found.is_some_and(|found| found.size_bytes == archive.facts.size_bytes) {
+            return Ok(());
         }
-        let mut file = tokio::fs::File::open(&archive.path)
-            .await
-            .map_err(FileError::of("read", &archive.path))?;
-        let store = Arc::new(self.store.clone());
-        let mut writer = BufWriter::new(store, key);
-        let sent = async {
-            tokio::io::copy(&mut file, &mut writer).await?;
-            writer.shutdown().await
-        };
-        sent.await.map_err(|error| {
-            let what = format!("bucket {} failed to take an input", self.name);
-            ExecutorError::caused_by(what, error)
-        })
+        let put = self
+            .bucket
+            .put_file(&name, &archive.path, PutOptions::default());
+        put.await.map(drop).map_err(failure)
     }
 
     /// Where a pod fetches an archive.
@@ -125,8 +92,7 @@ impl Bucket {
         archive: Sha256,
         lifetime: Duration,
     ) -> Result<String, ExecutorError> {
-        let key = self.key(&["inputs", &archive.to_string()]);
-        self.signed(Method::GET, &key, lifetime).await
+        self.signed(Method::GET, &input(archive), lifetime).await
     }
 
     /// Where the pod of that job sends its result.
@@ -135,20 +101,18 @@ impl Bucket {
         job: &str,
         lifetime: Duration,
     ) -> Result<String, ExecutorError> {
-        let key = self.key(&["results", job]);
-        self.signed(Method::PUT, &key, lifetime).await
+        self.signed(Method::PUT, &result(job), lifetime).await
     }
 
     async fn signed(
         &self,
         method: Method,
-        key: &Key,
+        name: &str,
         lifetime: Duration,
     ) -> Result<String, ExecutorError> {
         let lifetime = lifetime.min(LONGEST_LIFETIME);
-        let url = self.store.signed_url(method, key, lifetime).await;
-        url.map(String::from)
-            .map_err(|error| self.failure("sign an address", error))
+        let url = self.bucket.signed_url(method, name, lifetime).await;
+        url.map_err(failure)
     }
 
     /// Takes the result of a job out of the bucket into an unnamed file in `folder`; it must have this digest.
@@ -158,41 +122,43 @@ impl Bucket {
         digest: Sha256,
         folder: &Path,
     ) -> Result<File, ExecutorError> {
-        let key = self.key(&["results", job]);
-        let taken = self.read(&key, digest, folder).await;
-        if let Err(error) = self.store.delete(&key).await {
-            tracing::warn!("a result stays in bucket {}: {}", self.name, chain(&error));
+        let name = result(job);
+        let taken = self.read(&name, digest, folder).await;
+        if let Err(error) = self.bucket.delete([name.as_str()]).await {
+            tracing::warn!("a result stays in the bucket: {error}");
         }
         taken
     }
 
-    async fn read(&self, key: &Key, digest: Sha256, folder: &Path) -> Result<File, ExecutorError> {
-        let failed = |error| self.failure("give a result", error);
+    async fn read(&self, name: &str, digest: Sha256, folder: &Path) -> Result<File, ExecutorError> {
         let file = tempfile::tempfile_in(folder).map_err(FileError::of("write in", folder))?;
         let mut writer = HashingWriter::new(file);
-        let mut left_bytes = RESULT_LIMIT_BYTES;
-        let mut content = self.store.get(key).await.map_err(failed)?.into_stream();
-        while let Some(part) = content.try_next().await.map_err(failed)? {
-            left_bytes = left_bytes
-                .checked_sub(part.len() as u64)
-                .ok_or_else(|| ExecutorError::infrastructure("a result is too large"))?;
-            writer
-                .write_all(&part)
-                .map_err(FileError::of("write in", folder))?;
+        let read = self.bucket.get_to(name, RESULT_LIMIT_BYTES, &mut writer);
+        if !read.await.map_err(failure)? {
+            let message = format!("{}: {name} does not exist", self.bucket.url());
+            return Err(ExecutorError::infrastructure(message));
         }
         let (found, _, mut file) = writer.finish();
         if found != digest {
             return Err(ExecutorError::infrastructure(format!(
-                "a result in bucket {} has SHA-256 {found}, not {digest} as its pod says",
-                self.name
+                "a result in {} has SHA-256 {found}, not {digest} as its pod says",
+                self.bucket.url()
             )));
         }
         file.rewind().map_err(FileError::of("read in", folder))?;
         Ok(file)
     }
+}
 
-    fn failure(&self, what: &str, error: object_store::Error) -> ExecutorError {
-        let what = format!("bucket {} failed to {what}", self.name);
-        ExecutorError::caused_by(what, error)
-    }
+fn input(archive: Sha256) -> String {
+    format!("inputs/{archive}")
+}
+
+fn result(job: &str) -> String {
+    format!("results/{job}")
+}
+
+fn failure(error: BucketError) -> ExecutorError {
+    debug_assert_ne!(error.fault, BucketFault::Settings);
+    ExecutorError::caused_by("the bucket failed", error)
 }

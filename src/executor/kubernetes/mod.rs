@@ -48,8 +48,8 @@ use crate::digest::Sha256;
 
 pub use connection::KubernetesError;
 pub use settings::{
-    BucketSettings, CacheVolume, ClientSettings, KubernetesSettings, ServerTls, Toleration,
-    is_cpu_quantity, is_name,
+    CacheVolume, ClientSettings, KubernetesSettings, ServerTls, Toleration, is_cpu_quantity,
+    is_name,
 };
 
 /// Runs jobs in a cluster.

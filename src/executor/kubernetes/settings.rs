@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::bucket::BucketSettings;
+
 /// Where a cluster is and how jobs run there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesSettings {
@@ -111,58 +113,6 @@ pub struct ServerTls {
     pub key: PathBuf,
     /// What pods trust; `None`: the certificate itself.
     pub authority: Option<PathBuf>,
-}
-
-/// An S3-compatible bucket, `s3://BUCKET[/PREFIX]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BucketSettings {
-    /// Its name.
-    pub bucket: String,
-    /// What the names of all objects start with; may be empty.
-    pub prefix: String,
-    /// Where it is and who may use it, in the variables that all programs for S3 read: `AWS_ENDPOINT_URL` and so on.
-    pub variables: Vec<(String, String)>,
-}
-
-impl std::fmt::Debug for BucketSettings {
-    /// Without the variables, which hold the secret key.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "BucketSettings({self})")
-    }
-}
-
-impl std::fmt::Display for BucketSettings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "s3://{}/{}", self.bucket, self.prefix)
-    }
-}
-
-impl FromStr for BucketSettings {
-    type Err = String;
-
-    /// Reads `s3://BUCKET[/PREFIX]`; the variables are left empty.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("invalid bucket `{text}`: expected s3://BUCKET or s3://BUCKET/PREFIX");
-        let path = text.strip_prefix("s3://").ok_or_else(wrong)?;
-        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
-        let is_name_byte = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
-        };
-        let is_prefix_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-        if (3..=63).contains(&bucket.len())
-            && bucket.bytes().all(is_name_byte)
-            && prefix.bytes().all(is_prefix_byte)
-        {
-            Ok(Self {
-                bucket: bucket.to_owned(),
-                prefix: prefix.trim_end_matches('/').to_owned(),
-                variables: Vec::new(),
-            })
-        } else {
-            Err(wrong())
-        }
-    }
 }
 
 /// Where trees are kept between jobs.
@@ -325,22 +275,6 @@ mod tests {
         assert_eq!("none".parse(), Ok(CacheVolume::None));
         for text in ["", "trees", "pvc:", "pvc:A_b", "host:relative", "host:/"] {
             assert!(text.parse::<CacheVolume>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn buckets_have_a_name_and_perhaps_a_prefix() {
-        let shown = |text: &str| text.parse::<BucketSettings>().map(|it| it.to_string());
-        assert_eq!(shown("s3://builds"), Ok("s3://builds/".to_owned()));
-        assert_eq!(shown("s3://builds/a/b/"), Ok("s3://builds/a/b".to_owned()));
-        for text in [
-            "builds",
-            "s3://",
-            "s3://a",
-            "s3://Builds",
-            "s3://builds/a b",
-        ] {
-            assert!(shown(text).is_err(), "{text}");
         }
     }
 

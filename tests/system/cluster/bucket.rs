@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use driverkit_matrix::executor::{
-    BucketSettings, Exit, KubernetesExecutor, KubernetesSettings, Mount,
-};
+use driverkit_matrix::bucket::BucketSettings;
+use driverkit_matrix::executor::{Exit, KubernetesExecutor, KubernetesSettings, Mount};
 
 use crate::cluster::common::{
     BRIDGE, Cluster, Work, jobs_in, namespace, script, succeed, turn, until,
@@ -131,13 +130,13 @@ async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
     bucket.variables[2].1 = "wrong".to_owned();
     let mut missing = wrong.clone();
     missing.bucket = settings("dkm-bucket", &server, "").bucket;
-    missing.bucket.as_mut().unwrap().bucket = "nowhere".to_owned();
+    missing.bucket.as_mut().unwrap().url = "s3://nowhere".parse().unwrap();
     for (settings, said) in [(wrong, "SignatureDoesNotMatch"), (missing, "NoSuchBucket")] {
         let store = tempfile::tempdir().unwrap();
         let connected = KubernetesExecutor::connect(settings, store.path()).await;
         let message = connected.err().expect("refused").to_string();
         assert!(
-            message.contains("cannot be written") && message.contains(said),
+            message.contains("the bucket cannot be used") && message.contains(said),
             "{message}"
         );
         assert!(!message.contains(SECRET), "{message}");

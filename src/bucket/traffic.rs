@@ -1,0 +1,103 @@
+//! What goes over the wire to a bucket, counted; and answers that no object store gives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+
+/// The requests that a bucket was sent, retries included, and the bytes of its answers as their headers give them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficCount {
+    /// Requests of any kind.
+    pub requests: u64,
+    /// Those among them that wrote or removed something.
+    pub writes: u64,
+    /// Bytes of answers.
+    pub received_bytes: u64,
+    /// Bytes of requests.
+    pub sent_bytes: u64,
+}
+
+/// Counts while requests are made.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    requests: AtomicU64,
+    writes: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn count(&self) -> TrafficCount {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        TrafficCount {
+            requests: read(&self.requests),
+            writes: read(&self.writes),
+            received_bytes: read(&self.received_bytes),
+            sent_bytes: read(&self.sent_bytes),
+        }
+    }
+
+    /// Notes an operation on a directory, which is no request but counts as one.
+    pub(super) fn note(&self, is_write: bool) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if is_write {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The cause of an error: whoever answered is no object store but a proxy, a portal or a web site.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is an HTML page")]
+pub(super) struct HtmlPage;
+
+/// Makes clients that count.
+#[derive(Debug)]
+pub(super) struct Counting(pub(super) Arc<Traffic>);
+
+impl HttpConnector for Counting {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Counted {
+            client: ReqwestConnector::default().connect(options)?,
+            traffic: Arc::clone(&self.0),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    client: HttpClient,
+    traffic: Arc<Traffic>,
+}
+
+#[async_trait]
+impl HttpService for Counted {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.traffic.note(!request.method().is_safe());
+        let sent = request.body().content_length() as u64;
+        self.traffic.sent_bytes.fetch_add(sent, Ordering::Relaxed);
+        let response = self.client.execute(request).await?;
+        let headers = response.headers();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let length = text("content-length").and_then(|length| length.parse().ok());
+        self.traffic
+            .received_bytes
+            .fetch_add(length.unwrap_or(0), Ordering::Relaxed);
+        let is_html = text("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        let of_provider = ["x-amz-", "x-goog-", "x-guploader-", "x-ms-"];
+        let is_of_provider = |name: &str| of_provider.iter().any(|start| name.starts_with(start));
+        if response.status().is_success()
+            && is_html
+            && !headers.keys().any(|name| is_of_provider(name.as_str()))
+        {
+            return Err(HttpError::new(HttpErrorKind::Decode, HtmlPage));
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,185 @@
+//! Real servers of object stores, each with a bucket `builds`, an address of this machine and data in a directory of its
+//! own.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use driverkit_matrix::bucket::BucketSettings;
+
+pub const KEY: &str = "planted-key-id";
+pub const SECRET: &str = "planted-secret-key";
+
+/// The account that azurite knows, which is no secret.
+const AZURE_ACCOUNT: &str = "devstoreaccount1";
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A server that ends with this.
+pub struct ObjectStore {
+    process: Child,
+    address: SocketAddr,
+    kind: &'static str,
+    folder: tempfile::TempDir,
+}
+
+impl ObjectStore {
+    /// versitygw, which checks every signature.
+    pub fn s3() -> Self {
+        Self::s3_with(|_| ())
+    }
+
+    /// The same with further arguments before `posix`.
+    pub fn s3_with(arguments: impl FnOnce(&mut Command)) -> Self {
+        Self::start("s3", |command, address, folder| {
+            std::fs::create_dir(folder.join("builds")).unwrap();
+            command.args(["--port", &address.to_string(), "--access", KEY]);
+            command.args(["--secret", SECRET, "--quiet"]);
+            arguments(command);
+            command.arg("posix").arg(folder);
+        })
+    }
+
+    /// fake-gcs-server, which believes everybody.
+    pub fn gcs() -> Self {
+        Self::start("gcs", |command, address, folder| {
+            std::fs::create_dir(folder.join("builds")).unwrap();
+            command.args(["-scheme", "http", "-host", "127.0.0.1", "-port"]);
+            command.arg(address.port().to_string());
+            command.args([
+                "-external-url",
+                &format!("http://{address}"),
+                "-filesystem-root",
+            ]);
+            command.arg(folder);
+        })
+    }
+
+    /// azurite, which checks every signature. The container is not there yet.
+    pub fn azure() -> Self {
+        Self::start("azure", |command, address, folder| {
+            command.args(["--blobHost", "127.0.0.1", "--blobPort"]);
+            command.arg(address.port().to_string());
+            command.args(["--silent", "--skipApiVersionCheck", "--location"]);
+            command.arg(folder);
+        })
+    }
+
+    fn start(kind: &'static str, arguments: impl FnOnce(&mut Command, SocketAddr, &Path)) -> Self {
+        let script = crate::root().join("scripts/test-server.sh");
+        let found = Command::new(script).arg(kind).output().unwrap();
+        let words = String::from_utf8_lossy(&found.stderr);
+        assert!(
+            found.status.success(),
+            "scripts/test-server.sh {kind}: {words}"
+        );
+        let program = String::from_utf8(found.stdout).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program.trim()]);
+        arguments(&mut command, address, folder.path());
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            process,
+            address,
+            kind,
+            folder,
+        };
+        while TcpStream::connect(address).is_err() {
+            let ended = server.process.try_wait().unwrap();
+            assert!(ended.is_none(), "the {kind} server ended: {ended:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Creates the container of azurite, which no request of the program does.
+    pub fn create_container(&self) {
+        let script = r"
+            const [port, account, key] = process.argv.slice(1);
+            const headers = { 'x-ms-date': new Date().toUTCString(), 'x-ms-version': '2021-08-06', 'content-length': 0 };
+            const text = 'PUT' + '\n'.repeat(12) + 'x-ms-date:' + headers['x-ms-date'] + '\nx-ms-version:2021-08-06\n' +
+                `/${account}/${account}/builds\nrestype:container`;
+            const hmac = require('crypto').createHmac('sha256', Buffer.from(key, 'base64')).update(text, 'utf8');
+            headers.authorization = `SharedKey ${account}:${hmac.digest('base64')}`;
+            const path = `/${account}/builds?restype=container`;
+            const request = { method: 'PUT', host: '127.0.0.1', port, path, headers };
+            require('http').request(request, answer => process.exit(answer.statusCode === 201 ? 0 : 1)).end();
+        ";
+        let port = self.address.port().to_string();
+        let made = Command::new("node")
+            .args(["-e", script, &port, AZURE_ACCOUNT, AZURE_KEY])
+            .status()
+            .unwrap();
+        assert!(made.success(), "the container could not be created");
+    }
+
+    /// What the environment of a program must say of it.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let url = format!("http://{}", self.address);
+        let variables = match self.kind {
+            "s3" => vec![
+                ("AWS_ENDPOINT_URL", url),
+                ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+            ],
+            "gcs" => vec![
+                ("GOOGLE_BASE_URL", url),
+                ("GOOGLE_SKIP_SIGNATURE", "true".to_owned()),
+            ],
+            _ => vec![
+                ("AZURE_STORAGE_ENDPOINT", format!("{url}/{AZURE_ACCOUNT}")),
+                ("AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY.to_owned()),
+            ],
+        };
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        variables.into_iter().map(owned).collect()
+    }
+
+    /// The URL of the bucket, with a prefix.
+    pub fn url(&self, prefix: &str) -> String {
+        let scheme = match self.kind {
+            "s3" => "s3",
+            "gcs" => "gs",
+            _ => "az",
+        };
+        format!("{scheme}://builds/{prefix}")
+    }
+
+    /// How to open it, with few retries.
+    pub fn settings(&self, prefix: &str) -> BucketSettings {
+        BucketSettings {
+            variables: self.variables(),
+            retries: 1,
+            ..self.url(prefix).parse().unwrap()
+        }
+    }
+
+    /// The directory of the bucket of the S3 server, in which an object is a file.
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("builds")
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
