@@ -29,6 +29,7 @@ pub mod matrix;
 pub mod plan;
 pub mod recipe;
 pub mod redact;
+pub mod remote;
 pub mod report;
 pub mod resolve;
 pub mod run;

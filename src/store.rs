@@ -6,11 +6,14 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod files;
+mod shared;
 mod tree;
 
 pub use files::{SharedFile, SharedFiles};
+pub use shared::Shared;
 pub use tree::{FoundTree, tree_times};
 
 use crate::digest::{HashingWriter, Sha256};
@@ -20,6 +23,7 @@ use crate::fs::{self, FileError, Lock, PendingFile};
 pub struct Store {
     root: PathBuf,
     temporary: PathBuf,
+    shared: Option<Arc<dyn Shared>>,
     _open_lock: Option<Lock>,
     _temporary_lock: Option<Lock>,
 }
@@ -42,6 +46,7 @@ impl Store {
         Ok(Self {
             root: root.to_owned(),
             temporary: root.join("temporary"),
+            shared: None,
             _open_lock: open_lock,
             _temporary_lock: None,
         })
@@ -78,6 +83,7 @@ impl Store {
         let store = Self {
             root: root.to_owned(),
             temporary,
+            shared: None,
             _open_lock: Some(open_lock),
             _temporary_lock: Some(temporary_lock),
         };
@@ -91,6 +97,47 @@ impl Store {
     /// Removes the files that killed runs had not finished. The caller holds the store alone (see [`Self::open_alone`]).
     pub fn sweep(&self) -> Result<(), FileError> {
         sweep(&self.root)
+    }
+
+    /// The same, with what machines share.
+    #[must_use]
+    pub fn with_shared(mut self, shared: Arc<dyn Shared>) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    /// What machines share, if this store knows of such.
+    pub fn shared(&self) -> Option<&Arc<dyn Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Whether a content is here, or where machines share it.
+    pub fn knows_blob(&self, digest: Sha256) -> bool {
+        self.has_blob(digest) || self.is_shared(digest)
+    }
+
+    /// Whether the shared store has a content.
+    pub fn is_shared(&self, digest: Sha256) -> bool {
+        let has = |shared: &Arc<dyn Shared>| shared.has(digest);
+        self.shared.as_ref().is_some_and(has)
+    }
+
+    /// Brings a content that is not here from where machines share it. Whether it is here then; one that cannot be used is
+    /// told as a warning, since there may be other places for it.
+    pub async fn fetch_shared(&self, digest: Sha256) -> bool {
+        if self.has_blob(digest) {
+            return true;
+        }
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        match shared.fetch(digest, self).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!("{error}");
+                false
+            }
+        }
     }
 
     /// The folder that holds everything.

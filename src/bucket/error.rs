@@ -344,6 +344,9 @@ impl Facts {
             "SlowDown" | "ServerBusy" | "TooManyRequests" | "rateLimitExceeded" => {
                 BucketFault::Throttled
             }
+            "NoSuchKey" | "NoSuchVersion" | "BlobNotFound" | "notFound" => BucketFault::NotFound,
+            // Servers have reasons of their own for 404, and only those above say that an object is not there.
+            _ if self.status == Some(404) => BucketFault::Other,
             _ => return None,
         })
     }

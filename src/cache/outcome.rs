@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::Failure;
 use crate::fs::{self, FileError, Lock};
+use crate::store::{Shared, Store};
 
 /// The version of the folder and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
 const FOLDER: &str = "outcomes/v1";
@@ -140,10 +141,25 @@ impl KeptOutcome {
     }
 }
 
+/// The outcome that a text holds, if it can be believed to be the one under `key`.
+fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
+    let kept = KeptOutcome::read(text).ok()?;
+    let is_failure = matches!(kept.outcome.result, StepResult::Failure(_));
+    let is_believed = kept.outcome.inputs.key() == key && (kept.has_checksum || !is_failure);
+    is_believed.then_some(kept.outcome)
+}
+
 /// The outcomes of a store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outcomes {
     folder: PathBuf,
+    shared: Option<Arc<dyn Shared>>,
+}
+
+impl std::fmt::Debug for Outcomes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Outcomes({})", self.folder.display())
+    }
 }
 
 impl Outcomes {
@@ -151,6 +167,15 @@ impl Outcomes {
     pub fn new(store_root: &Path) -> Self {
         Self {
             folder: store_root.join(FOLDER),
+            shared: None,
+        }
+    }
+
+    /// The outcomes of a store and of those who share it.
+    pub fn of(store: &Store) -> Self {
+        Self {
+            shared: store.shared().cloned(),
+            ..Self::new(store.root())
         }
     }
 
@@ -172,19 +197,24 @@ impl Outcomes {
     /// checksum: the versions that wrote those also kept failures of damaged and unreadable inputs.
     pub fn find(&self, key: Sha256) -> Result<Option<Outcome>, FileError> {
         let path = self.path(key);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let kept = KeptOutcome::read(&bytes).ok();
-                let is_failure =
-                    |outcome: &Outcome| matches!(outcome.result, StepResult::Failure(_));
-                let believed = kept.filter(|kept| {
-                    kept.outcome.inputs.key() == key
-                        && (kept.has_checksum || !is_failure(&kept.outcome))
-                });
-                Ok(believed.map(|kept| kept.outcome))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::of("read", path)(error)),
+        let own = match std::fs::read(&path) {
+            Ok(bytes) => believed(key, &bytes).inspect(|_| self.share(key, &bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(FileError::of("read", path)(error)),
+        };
+        // An outdated failure of this machine hides no newer outcome of another.
+        if own.as_ref().is_some_and(|own| !own.is_outdated()) {
+            return Ok(own);
+        }
+        let shared = self.shared.as_ref().and_then(|shared| shared.outcome(key));
+        let shared = shared.and_then(|bytes| believed(key, &bytes));
+        Ok(shared.or(own))
+    }
+
+    /// Lets other machines know an outcome of this one.
+    fn share(&self, key: Sha256, text: &[u8]) {
+        if let Some(shared) = &self.shared {
+            shared.note_outcome(key, text);
         }
     }
 
@@ -195,11 +225,16 @@ impl Outcomes {
             .map_err(|error| FileError::of("write", &path)(io::Error::other(error)))?;
         let checksum = serde_json::json!({ "sha256": Sha256::of(&text) });
         text.extend(format!("\n{checksum}\n").into_bytes());
-        fs::write(&path, text)
+        fs::write(&path, &text)?;
+        self.share(outcome.inputs.key(), &text);
+        Ok(())
     }
 
     /// Forgets the outcome under `key`.
     pub fn remove(&self, key: Sha256) -> Result<(), FileError> {
+        if let Some(shared) = &self.shared {
+            shared.forget_outcome(key);
+        }
         fs::remove_file(&self.path(key))
     }
 

@@ -88,6 +88,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "cache verify --remove",
         ],
     ),
+    (
+        "store",
+        &[
+            "store status --store s3://builds/store",
+            "store gc",
+            "store fetch matrices/debian.toml",
+        ],
+    ),
     ("verify", &["verify", "verify drivers"]),
     (
         "bundle",

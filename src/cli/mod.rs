@@ -30,8 +30,10 @@ mod recorded;
 mod report;
 mod run;
 mod selection;
+mod shared_store;
 mod stats;
 mod status;
+mod store;
 mod trace;
 mod verify;
 mod why;
@@ -141,6 +143,7 @@ enum Command {
     Known(known::KnownArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
+    Store(store::SharedStoreArguments),
     Verify(verify::VerifyArguments),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
@@ -408,6 +411,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Known(command) => command.execute(),
         Command::Explain(command) => command.execute(&context),
         Command::Cache(command) => command.execute(&context),
+        Command::Store(command) => command.execute(&context),
         Command::Verify(command) => command.execute(&context),
         Command::Bundle(command) => command.execute(&context),
         Command::Docker(command) => command.execute(&context),

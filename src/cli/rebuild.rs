@@ -22,7 +22,7 @@ use crate::plan::BuildId;
 use crate::recipe::Toolchains;
 use crate::report::{self, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
 use crate::run::RunSettings;
-use crate::session::{Recorder, Session};
+use crate::session::{Recorder, Session, new_run_id};
 use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result
@@ -101,7 +101,8 @@ impl RebuildArguments {
             .map(|&artifact| std::fs::read(out.join(build.artifact_path(artifact))).ok())
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let parts = run.parts(context, &planned, sender, Arc::new(Stop::default()))?;
+        let stop = Arc::new(Stop::default());
+        let parts = run.parts(context, &planned, sender, stop, new_run_id(), Arc::new)?;
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
         let session = Session {
@@ -116,6 +117,7 @@ impl RebuildArguments {
             findings: None,
             command: recorded_command(),
             matrices: planned.matrices.clone(),
+            shared: None,
             at_least: ExitStatus::Success,
             parts,
             reporters: vec![

@@ -11,6 +11,7 @@ use super::diff::BaselineArguments;
 use super::execution::Execution;
 use super::recorded::{rebuild_words, recorded_command};
 use super::report::{Nights, Wanted};
+use super::shared_store::{Place, StoreArguments};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::engine::{Events, Reproduce, RetryClasses, Stop};
 use crate::event::Event;
@@ -86,6 +87,16 @@ pub(super) struct RunArguments {
     report: Vec<Wanted>,
     #[command(flatten)]
     baseline: BaselineArguments,
+    /// Which artifacts are placed in the output directory, where machines share a store
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "all",
+        hide_short_help = true
+    )]
+    place: Place,
+    #[command(flatten)]
+    store: StoreArguments,
     #[command(flatten)]
     pub(super) execution: Execution,
 }
@@ -123,6 +134,8 @@ impl RunArguments {
             report: Vec::new(),
             message_format: MessageFormat::Human,
             baseline: BaselineArguments::default(),
+            place: Place::All,
+            store: StoreArguments::default(),
             execution,
         }
     }
@@ -140,7 +153,14 @@ impl RunArguments {
         let durations = Durations::read(&self.out);
         let reporters = self.reporters(context, &planned, &durations)?;
         let (sender, receiver) = std::sync::mpsc::channel();
-        let parts = self.parts(context, &planned, sender, Arc::new(Stop::default()))?;
+        let run_id = new_run_id();
+        let shared = self.store.open(context, planned.matrix_files(), &run_id)?;
+        let share = |store| match &shared {
+            Some(shared) => shared.share(store),
+            None => Arc::new(store),
+        };
+        let stop = Arc::new(Stop::default());
+        let parts = self.parts(context, &planned, sender, stop, run_id, share)?;
         if planned.mirrors.is_offline {
             let missing = out_of_reach(&parts.fetcher, &planned);
             tell_missing(context, &self.out, &missing)?;
@@ -163,6 +183,7 @@ impl RunArguments {
             shard: self.selection.shard.map(|shard| shard.to_string()),
             command: recorded_command(),
             matrices: planned.matrices.clone(),
+            shared,
             at_least: planned.availability.status(),
             parts,
             reporters,
@@ -222,9 +243,10 @@ impl RunArguments {
         planned: &Planned,
         sender: std::sync::mpsc::Sender<Event>,
         stop: Arc<Stop>,
+        run_id: String,
+        share: impl FnOnce(Store) -> Arc<Store>,
     ) -> Result<Parts, CliError> {
-        let run_id = new_run_id();
-        let store = Arc::new(Store::open(&context.cache, &run_id)?);
+        let store = share(Store::open(&context.cache, &run_id)?);
         store_configs(&store, planned)?;
         Ok(Parts {
             run_id,
@@ -267,6 +289,7 @@ impl RunArguments {
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
             history: History::default(),
             reproduce: Reproduce::Rebuild(rebuild_words()),
+            brings_shared: self.place == Place::All,
             annotations: None,
         }
     }

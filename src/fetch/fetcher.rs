@@ -126,6 +126,22 @@ impl Fetcher {
         if self.settings.refresh {
             return None;
         }
+        self.recorded(candidates, |sha256| self.store.has_blob(sha256))
+    }
+
+    /// The same for a file that is only needed by its digest: its content may also be where machines share it.
+    pub fn known_anywhere(&self, candidates: &[Arc<str>]) -> Option<Fetched> {
+        if self.settings.refresh {
+            return None;
+        }
+        self.recorded(candidates, |sha256| self.store.knows_blob(sha256))
+    }
+
+    fn recorded(
+        &self,
+        candidates: &[Arc<str>],
+        is_there: impl Fn(Sha256) -> bool,
+    ) -> Option<Fetched> {
         candidates.iter().find_map(|url| {
             let address = Address::parse(url, &self.settings.base_folder).ok()?;
             let record = Record::find(&self.store, &name(&address))?;
@@ -138,7 +154,7 @@ impl Fetcher {
                     local::validators(path).ok()? == (record.size_bytes, record.validators.clone())
                 }
             };
-            (is_same && self.store.has_blob(record.sha256)).then_some(Fetched {
+            (is_same && is_there(record.sha256)).then_some(Fetched {
                 sha256: record.sha256,
                 size_bytes: record.size_bytes,
                 url: record.url,
@@ -149,6 +165,16 @@ impl Fetcher {
     /// Brings the file into the store, if it is not there.
     pub async fn fetch(&self, request: &Request) -> Result<Fetched, FetchError> {
         if let Some(fetched) = self.known(&request.candidates, request.sha256) {
+            return Ok(fetched);
+        }
+        let shared = request.sha256.or_else(|| {
+            let known = self.known_anywhere(&request.candidates);
+            known.map(|known| known.sha256)
+        });
+        if let Some(sha256) = shared
+            && self.store.fetch_shared(sha256).await
+            && let Some(fetched) = self.known(&request.candidates, request.sha256.or(shared))
+        {
             return Ok(fetched);
         }
         let wanted = Wanted {

@@ -74,12 +74,23 @@ impl Record {
         self.place.as_deref().unwrap_or(&self.url)
     }
 
-    /// The record of an address. One that cannot be read counts as not there: the file is then fetched again.
+    /// The record of an address, of this machine or of one that shares its store. One that cannot be read counts as not
+    /// there: the file is then fetched again.
     pub(super) fn find(store: &Store, url: &str) -> Option<Self> {
-        let bytes = std::fs::read(path(store, url)).ok()?;
-        serde_json::from_slice(&bytes)
-            .ok()
-            .filter(|record: &Self| record.schema_version == SCHEMA_VERSION && record.url == url)
+        let read = |bytes: &[u8]| {
+            serde_json::from_slice(bytes).ok().filter(|record: &Self| {
+                record.schema_version == SCHEMA_VERSION && record.url == url
+            })
+        };
+        if let Ok(bytes) = std::fs::read(path(store, url))
+            && let Some(record) = read(&bytes)
+        {
+            if let Some(shared) = store.shared() {
+                shared.note_record(url, &bytes, record.sha256);
+            }
+            return Some(record);
+        }
+        read(&store.shared()?.record(url)?)
     }
 
     /// Forgets what the address gave.
@@ -94,7 +105,11 @@ impl Record {
         let path = path(store, &self.url);
         let text = serde_json::to_vec(self)
             .map_err(|error| FileError::of("write", &path)(std::io::Error::other(error)))?;
-        fs::write(&path, text)
+        fs::write(&path, &text)?;
+        if let Some(shared) = store.shared() {
+            shared.note_record(&self.url, &text, self.sha256);
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,9 @@ pub use settings::{Settings, parse_size, parse_time};
 pub use sources::{
     InlineKernel, KernelSources, ListPlace, MirrorSource, Selection, Source, SourceKind,
 };
-pub use types::{Exclude, KnownFailure, LockSettings, Matrix, Mirrors, Override, TargetEntry};
+pub use types::{
+    Exclude, Kept, KnownFailure, LockSettings, Matrix, Mirrors, Override, SharedStore, TargetEntry,
+};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::bracket::unclosed;
 use super::drivers::{check_driver_patterns, read_drivers};
-use super::rules::{read_exclude, read_known_failure, read_lock, read_mirrors, read_override};
+use super::rules::{
+    read_exclude, read_known_failure, read_lock, read_mirrors, read_override, read_store,
+};
 use super::section::{Reader, Section};
 use super::types::{Matrix, TargetEntry};
 use super::{KernelSources, Pattern, Settings, SourceKind};
@@ -178,6 +180,10 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         .and_then(|value| Section::of_value(reader, "mirrors", "[mirrors]", value))
         .map(|table| read_mirrors(reader, table))
         .unwrap_or_default();
+    let store = section
+        .value("store")
+        .and_then(|value| Section::of_value(reader, "store", "[store]", value))
+        .map(|table| read_store(reader, table));
     let excludes = tables(
         reader,
         &mut section,
@@ -210,6 +216,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         targets,
         lock,
         mirrors,
+        store,
         excludes,
         overrides,
         known_failures,

@@ -8,7 +8,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Reader, Section};
-use super::types::{Exclude, KnownFailure, LockSettings, Mirrors, Override};
+use super::types::{
+    Exclude, KnownFailure, LockSettings, Mirrors, Override, SharedStore, folder_of,
+};
 use super::{Pattern, Settings};
 use crate::diagnostic::Place;
 use crate::failure::FailureClass;
@@ -65,6 +67,34 @@ pub(super) fn read_mirrors(reader: &mut Reader, mut table: Section<'_>) -> Mirro
         rewrites,
         is_offline,
     }
+}
+
+pub(super) fn read_store(reader: &mut Reader, mut table: Section<'_>) -> SharedStore {
+    let folder = folder_of(&reader.file.path).to_owned();
+    let plain = |text: &str| Ok::<_, String>(text.to_owned());
+    let store = SharedStore {
+        url: table.parsed(
+            reader,
+            "url",
+            "a URL such as \"s3://bucket/prefix\"",
+            str::parse,
+        ),
+        endpoint: table.parsed(reader, "endpoint", "a URL", plain),
+        region: table.parsed(reader, "region", "a region", plain),
+        is_trusted: table.flag(reader, "trusted"),
+        key: table
+            .parsed(reader, "key", "a path", plain)
+            .map(|path| folder.join(path)),
+        is_read_only: table.flag(reader, "read_only"),
+        keep: table
+            .list(reader, "keep", "artifacts, logs or headers", str::parse)
+            .map(|list| list.into_iter().map(Spanned::into_inner).collect()),
+    };
+    if table.value("url").is_none() {
+        table.missing(reader, "url", "write url = \"s3://bucket/prefix\"");
+    }
+    table.finish(reader);
+    store
 }
 
 pub(super) fn read_exclude(reader: &mut Reader, mut table: Section<'_>) -> Exclude {

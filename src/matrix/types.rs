@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -10,6 +11,7 @@ use regex::Regex;
 use toml::Spanned;
 
 use super::{KernelSources, Pattern, Selector, Settings, Source};
+use crate::bucket::BucketUrl;
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::failure::FailureClass;
@@ -36,6 +38,8 @@ pub struct Matrix {
     pub lock: LockSettings,
     /// Where downloads are redirected.
     pub mirrors: Mirrors,
+    /// The store that machines share.
+    pub store: Option<SharedStore>,
     /// What is never planned.
     pub excludes: Vec<Exclude>,
     /// Settings of some builds.
@@ -60,6 +64,7 @@ impl Matrix {
             targets: vec![entry],
             lock: LockSettings::default(),
             mirrors: Mirrors::default(),
+            store: None,
             excludes: Vec::new(),
             overrides: Vec::new(),
             known_failures: Vec::new(),
@@ -146,6 +151,51 @@ pub struct Mirrors {
     pub rewrites: Vec<(String, Vec<String>)>,
     /// Whether addresses that no rewrite matches must not be asked.
     pub is_offline: bool,
+}
+
+/// The table `[store]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedStore {
+    /// `url`: the bucket.
+    pub url: Option<BucketUrl>,
+    /// `endpoint`: the URL of the server, where that is not the provider's.
+    pub endpoint: Option<String>,
+    /// `region`: the bucket's region.
+    pub region: Option<String>,
+    /// `trusted`: whether everybody who may write to the bucket is believed.
+    pub is_trusted: Option<bool>,
+    /// `key`: the file of the keys for packs, relative to the matrix.
+    pub key: Option<PathBuf>,
+    /// `read_only`: whether nothing is written.
+    pub is_read_only: Option<bool>,
+    /// `keep`: what is kept; all of it if not given.
+    pub keep: Option<Vec<Kept>>,
+}
+
+/// A kind of content that the store keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Modules and probes.
+    Artifacts,
+    /// Logs of jobs.
+    Logs,
+    /// Header packages, kernel configurations and driver sources.
+    Headers,
+}
+
+impl FromStr for Kept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "artifacts" => Ok(Self::Artifacts),
+            "logs" => Ok(Self::Logs),
+            "headers" => Ok(Self::Headers),
+            _ => Err(format!(
+                "unknown content `{text}`: expected artifacts, logs or headers"
+            )),
+        }
+    }
 }
 
 /// An `[[exclude]]`.

@@ -29,7 +29,15 @@ impl Files {
         request: &Request,
         mode: Mode,
     ) -> Result<Fetched, Halt> {
-        if let Some(known) = self.engine.fetcher.known(&request.candidates, None) {
+        let fetcher = &self.engine.fetcher;
+        let known = match request.kind {
+            // They are read at once.
+            ContentKind::Text | ContentKind::Configuration => {
+                fetcher.known(&request.candidates, None)
+            }
+            _ => fetcher.known_anywhere(&request.candidates),
+        };
+        if let Some(known) = known {
             return Ok(known);
         }
         self.engine.may_begin(mode)?;

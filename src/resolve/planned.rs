@@ -56,6 +56,11 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// The matrices.
+    pub fn matrix_files(&self) -> &[Matrix] {
+        &self.sources.matrices
+    }
+
     /// How the files of the plan are downloaded.
     pub fn fetch_settings(&self) -> fetch::Settings {
         fetch::Settings {

@@ -19,6 +19,16 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The matrices that are named, of which there may be none.
+    pub fn read_named(files: &[PathBuf]) -> Result<Self, ResolveError> {
+        if files.is_empty() {
+            return Ok(Self {
+                matrices: Vec::new(),
+            });
+        }
+        Self::read(files)
+    }
+
     /// Reads the files, or `matrices/*.toml` when none is named. The error holds everything that is wrong with all of
     /// them.
     pub fn read(files: &[PathBuf]) -> Result<Self, ResolveError> {

@@ -49,14 +49,15 @@ struct Notes {
 }
 
 impl Builds {
-    /// Builds that are made with `toolchains` and put into `out`. So many packages are unpacked at once.
+    /// Builds that are made with `toolchains` and put into a folder under names, with those that machines share if so said.
+    /// So many packages are unpacked at once.
     pub(crate) fn new(
         engine: Arc<Engine>,
         toolchains: Toolchains,
-        out: OutFolder,
-        names: Names,
+        placing: (OutFolder, Names, bool),
         unpack_slots: usize,
     ) -> Self {
+        let (out, names, brings_shared) = placing;
         let files = Arc::new(Files::new(engine.clone()));
         let packages = Packages::new(engine.clone(), files.clone(), unpack_slots);
         let packages = Arc::new(packages);
@@ -67,7 +68,7 @@ impl Builds {
         Self {
             checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
-            placing: Placing::new(engine.clone(), out, names),
+            placing: Placing::new(engine.clone(), out, names, brings_shared),
             engine,
             toolchains,
             kernels,
@@ -210,7 +211,9 @@ impl Builds {
             return Ok(done);
         }
         let placing = &self.placing;
-        if !placing.is_lost(ingredients, artifact, facts, mode).await? {
+        let is_here =
+            mode == Mode::Lookup || placing.bring(ingredients.build, artifact, facts).await;
+        if is_here && !placing.is_lost(ingredients, artifact, facts, mode).await? {
             return Ok(done);
         }
         let steps = &self.engine.steps;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rayon::prelude::*;
 use tokio::task::JoinSet;
 
@@ -47,6 +47,9 @@ use crate::store::Store;
 /// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
 /// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How many artifacts that machines share are fetched at once.
+const BROUGHT_AT_ONCE: usize = 16;
 
 /// What a run is made of.
 pub struct Parts {
@@ -83,6 +86,8 @@ pub struct RunSettings {
     pub history: History,
     /// The command that does one build again.
     pub reproduce: Reproduce,
+    /// Whether artifacts that machines share are brought here and placed; otherwise they stay where they are.
+    pub brings_shared: bool,
     /// What is known of builds beside their results.
     pub annotations: Option<Arc<dyn Annotate>>,
 }
@@ -113,6 +118,8 @@ pub struct RunResult {
     pub has_no_network: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,
+    /// Whether the store that machines share lacks something that was made.
+    pub is_not_shared: bool,
     /// The builds whose packages turned out to be no headers of their kernel.
     pub wrong_headers: BTreeSet<BuildId>,
 }
@@ -123,7 +130,7 @@ impl RunResult {
         match self.stopped {
             Some(StopReason::Signal) => 130,
             Some(StopReason::Infrastructure) => 3,
-            _ if self.has_infrastructure_failure => 3,
+            _ if self.has_infrastructure_failure || self.is_not_shared => 3,
             _ if self.statuses.keys().all(|status| status.is_expected()) => 0,
             _ if self.has_no_network => 3,
             _ => 1,
@@ -196,6 +203,50 @@ impl Run {
             found,
             missing,
         }
+    }
+
+    /// Brings what was found and machines share, and places it. What cannot be had is missing then.
+    pub async fn bring_shared(&mut self, plan: &Plan) {
+        let store = &self.builds.engine().store;
+        let mut wanted = Vec::new();
+        for report in &self.found {
+            for artifact in &report.artifacts {
+                if let (None, Some(sha256), Some(key)) =
+                    (&artifact.path, artifact.sha256, artifact.key)
+                {
+                    wanted.push((report.build_id.clone(), sha256, key));
+                }
+            }
+        }
+        if wanted.is_empty() || !self.settings.brings_shared {
+            return;
+        }
+        let brought = futures_util::stream::iter(wanted)
+            .map(async |(build, sha256, key)| (build, key, store.fetch_shared(sha256).await));
+        let brought: Vec<_> = brought.buffer_unordered(BROUGHT_AT_ONCE).collect().await;
+        let mut again = BTreeSet::new();
+        for (build, key, is_here) in brought {
+            if !is_here {
+                let steps = &self.builds.engine().steps;
+                // What cannot be forgotten fails when it is placed.
+                drop(steps.forget(key, Mode::Run, Phase::Store).await);
+            }
+            again.insert(build);
+        }
+        self.found
+            .retain(|report| !again.contains(&report.build_id));
+        for build in plan
+            .builds
+            .iter()
+            .filter(|build| again.contains(&build.id()))
+        {
+            let found = self.builds.build(build, Mode::Lookup).now_or_never();
+            match found.flatten() {
+                Some(report) => self.found.push(report),
+                None => self.missing.push(build.clone()),
+            }
+        }
+        longest_first(&mut self.missing, &self.settings.history);
     }
 
     /// Allows more jobs at once than the settings do.
@@ -371,12 +422,12 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
     };
     // Unpacking is bound by the disk as much as by processors.
     let unpack_slots = settings.jobs.clamp(1, 4);
-    let (toolchains, out, names) = (parts.toolchains, parts.out, plan.names.clone());
-    Builds::new(Arc::new(engine), toolchains, out, names, unpack_slots)
+    let placing = (parts.out, plan.names.clone(), settings.brings_shared);
+    Builds::new(Arc::new(engine), parts.toolchains, placing, unpack_slots)
 }
 
 fn steps(parts: &Parts) -> StepRunner {
-    let outcomes = Outcomes::new(parts.store.root());
+    let outcomes = Outcomes::of(&parts.store);
     StepRunner::new(outcomes, &parts.run_id, parts.stop.clone())
 }
 

@@ -44,14 +44,22 @@ pub(crate) struct Placing {
     out: Arc<OutFolder>,
     /// The names by which the loader asks for kernels that lists name otherwise.
     names: Arc<Names>,
+    /// Whether artifacts that machines share are brought here.
+    brings_shared: bool,
 }
 
 impl Placing {
-    pub(crate) fn new(engine: Arc<Engine>, out: OutFolder, names: Names) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        out: OutFolder,
+        names: Names,
+        brings_shared: bool,
+    ) -> Self {
         Self {
             engine,
             out: Arc::new(out),
             names: Arc::new(names),
+            brings_shared,
         }
     }
 
@@ -86,7 +94,7 @@ impl Placing {
                 return Ok(false);
             }
             if !store.has_whole_blob(sha256)? {
-                return Ok(true);
+                return Ok(!store.is_shared(sha256));
             }
             if artifact != Artifact::Module {
                 return Ok(false);
@@ -149,11 +157,8 @@ impl Placing {
                 };
             }
         };
-        match self.place(build, artifact, facts) {
-            Ok(FurtherNames {
-                aliases,
-                name_taken_by,
-            }) => ArtifactReport {
+        match self.place_if_here(build, artifact, facts) {
+            Ok((path, names)) => ArtifactReport {
                 status: if done.is_cached {
                     Status::Cached
                 } else {
@@ -165,9 +170,9 @@ impl Placing {
                 size_bytes: Some(facts.size_bytes),
                 vermagic: facts.vermagic.clone(),
                 srcversion: facts.srcversion.clone(),
-                aliases,
-                name_taken_by,
-                path: Some(build.artifact_path(artifact)),
+                aliases: names.aliases,
+                name_taken_by: names.name_taken_by,
+                path,
                 made_by: done.outcome.run_id.clone(),
                 made_at: done.outcome.done_at,
                 ..ArtifactReport::not_run(artifact)
@@ -179,6 +184,45 @@ impl Placing {
         }
     }
 
+    /// Places an artifact, unless its content is only where machines share it; returns its path in the output folder.
+    fn place_if_here(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+    ) -> Result<(Option<PathBuf>, FurtherNames), FileError> {
+        let path = build.artifact_path(artifact);
+        let ArtifactFacts {
+            sha256, size_bytes, ..
+        } = *facts;
+        let store = &self.engine.store;
+        if store.shared().is_some()
+            && !store.has_blob(sha256)
+            && !self.out.has(&path, sha256, size_bytes)?
+            && store.is_shared(sha256)
+        {
+            return Ok((None, FurtherNames::default()));
+        }
+        Ok((Some(path), self.place(build, artifact, facts)?))
+    }
+
+    /// Brings an artifact here that machines share and that is to be placed; false if it cannot be had.
+    pub(crate) async fn bring(
+        &self,
+        build: &Build,
+        artifact: Artifact,
+        facts: &ArtifactFacts,
+    ) -> bool {
+        let store = &self.engine.store;
+        if !self.brings_shared || !store.is_shared(facts.sha256) {
+            return true;
+        }
+        let (out, path) = (self.out.clone(), build.artifact_path(artifact));
+        let (sha256, size_bytes) = (facts.sha256, facts.size_bytes);
+        let is_there = move || out.has(&path, sha256, size_bytes).is_ok_and(|there| there);
+        blocking(is_there).await || store.fetch_shared(sha256).await
+    }
+
     fn place(
         &self,
         build: &Build,
@@ -186,9 +230,10 @@ impl Placing {
         facts: &ArtifactFacts,
     ) -> Result<FurtherNames, FileError> {
         let path = build.artifact_path(artifact);
-        let placement =
-            self.out
-                .place(&self.engine.store, &path, facts.sha256, facts.size_bytes)?;
+        let store = &self.engine.store;
+        let placement = self
+            .out
+            .place(store, &path, facts.sha256, facts.size_bytes)?;
         if let Placement::WrittenInPlaceOf(other) = placement {
             self.tell_moved_name(build, &path, &other);
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::annotations::Annotations;
+use super::shared_store::OpenStore;
 use super::toolchains::infrastructure;
 use crate::digest::Sha256;
 use crate::engine::{Events, Stop, StopReason};
@@ -49,6 +50,8 @@ pub struct Session<'a> {
     pub is_partial: bool,
     /// The rules whose findings are reported at the end.
     pub findings: Option<Arc<Annotations>>,
+    /// The store that machines share.
+    pub shared: Option<OpenStore>,
     /// What was known before: the exit code is no better.
     pub at_least: ExitStatus,
     /// The command line that is recorded, without secrets.
@@ -100,6 +103,7 @@ impl Session<'_> {
             findings,
             command,
             matrices,
+            shared,
             at_least,
         } = self;
         let (events, stop) = (parts.events.clone(), parts.stop.clone());
@@ -108,6 +112,9 @@ impl Session<'_> {
         let mut jobs = settings.jobs;
         let mut notes = runtime.block_on(renew_sources(&parts.fetcher, plan));
         let mut run = Run::look_up(parts, settings, plan);
+        if shared.is_some() {
+            runtime.block_on(run.bring_shared(plan));
+        }
         let executor = if run.missing() == 0 {
             None
         } else {
@@ -152,7 +159,7 @@ impl Session<'_> {
         for message in notes {
             events.send(EventKind::Note { message });
         }
-        let result = runtime.block_on(async {
+        let mut result = runtime.block_on(async {
             watch_signals(stop.clone());
             if let Some(executor) = &executor {
                 sweep(executor.as_ref(), &events).await;
@@ -168,6 +175,13 @@ impl Session<'_> {
         if !is_interrupted {
             runtime.block_on(clean_up());
         }
+        if let (Some(shared), Ok(result)) = (&shared, &mut result) {
+            if is_interrupted {
+                shared.abandon(&events, result);
+            } else {
+                shared.finish(&events, result);
+            }
+        }
         let exit = exit_code(&result, at_least);
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
         tell_end(&events, findings.as_deref(), is_whole, exit);
@@ -177,6 +191,9 @@ impl Session<'_> {
             runtime.block_on(async {
                 drop(tokio::time::timeout(CLEAN_UP, clean_up()).await);
             });
+            if let Some(shared) = &shared {
+                shared.try_finish(CLEAN_UP);
+            }
         }
         // Threads that unpack or hash stop at the next chunk, or die with the process.
         runtime.shutdown_timeout(SHUT_DOWN);

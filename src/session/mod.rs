@@ -3,12 +3,14 @@
 mod annotations;
 mod carry_out;
 mod needs;
+mod shared_store;
 mod single;
 mod toolchains;
 
 pub use annotations::Annotations;
 pub use carry_out::{Recorder, Session, new_run_id};
-pub use needs::{Gathered, fetch_all, out_of_reach};
+pub use needs::{Archived, Gathered, archive, fetch_all, out_of_reach};
+pub use shared_store::{OpenStore, StoreRequest, Told, new_runtime, of_bucket, of_remote};
 pub use single::{
     Attempt, DkmsDirectories, Machine, Single, SingleSettings, build_with_dkms, installed_headers,
 };

@@ -6,8 +6,10 @@ use futures_util::StreamExt as _;
 
 use crate::fetch::{Fetcher, Request};
 use crate::kernel::Architecture;
+use crate::remote::Remote;
 use crate::resolve::Planned;
 use crate::run::{Need, needs};
+use crate::store::Shared as _;
 
 /// So many files are fetched at once.
 const AT_ONCE: usize = 8;
@@ -57,6 +59,53 @@ pub async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Gathered {
         }
     }
     gathered
+}
+
+/// What was brought into the store that machines share.
+#[derive(Debug, Default)]
+pub struct Archived {
+    /// Files that the plan needs.
+    pub files: usize,
+    /// Those that were there already.
+    pub known: usize,
+    /// What cannot be had, with the reason.
+    pub missing: Vec<String>,
+}
+
+/// Has all files kept by the store that machines share; those that it has are not fetched.
+pub async fn archive(fetcher: &Fetcher, planned: &Planned, remote: &Remote) -> Archived {
+    let mut archived = Archived::default();
+    // Once more for what a list names that was not there the first time.
+    for _ in 0..2 {
+        archived = Archived::default();
+        let needs = all_needs(fetcher, planned);
+        archived.files = needs.len();
+        let is_known = |need: &Need| {
+            let request = &need.request;
+            let recorded = || fetcher.known_anywhere(&request.candidates);
+            let sha256 = request
+                .sha256
+                .or_else(|| recorded().map(|known| known.sha256));
+            sha256.is_some_and(|sha256| remote.has(sha256))
+        };
+        let (known, wanted): (Vec<Need>, Vec<Need>) = needs.into_iter().partition(is_known);
+        archived.known = known.len();
+        let mut fetched = futures_util::stream::iter(wanted)
+            .map(|need| fetch_need(fetcher, need))
+            .buffered(AT_ONCE);
+        while let Some(need) = fetched.next().await {
+            match need {
+                Ok((request, _)) => {
+                    let fetched = fetcher.known(&request.candidates, request.sha256);
+                    if let Some(fetched) = fetched {
+                        remote.note_content(fetched.sha256);
+                    }
+                }
+                Err(problem) => archived.missing.push(problem),
+            }
+        }
+    }
+    archived
 }
 
 /// Brings a file into the store. Where a lock only notes what it is and its servers have something else, that is taken;

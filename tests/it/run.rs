@@ -16,6 +16,7 @@ mod packages;
 mod prepared;
 mod rebuild;
 mod secrets;
+mod shared_store;
 mod sharing;
 mod status;
 mod stopping;

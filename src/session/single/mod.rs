@@ -216,6 +216,7 @@ impl Single<'_> {
                 retry: self.retry.clone(),
                 history: History::default(),
                 reproduce: Reproduce::Same(self.rebuild_command.clone()),
+                brings_shared: true,
                 annotations: None,
             },
             receiver,
@@ -226,6 +227,7 @@ impl Single<'_> {
             findings: None,
             command: self.command.clone(),
             matrices: Vec::new(),
+            shared: None,
             at_least: ExitStatus::Success,
         };
         let status = ExitStatus::of_run(session.carry_out(connect)?.exit_code());

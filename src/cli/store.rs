@@ -1,0 +1,180 @@
+//! `store`: what machines share, cleaned up, and filled with what mirrors will delete.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::cache::print_json;
+use super::output::print;
+use super::shared_store::StoreArguments;
+use super::{CliError, Context, ExitStatus, Selection};
+use crate::fetch::Fetcher;
+use crate::remote;
+use crate::resolve::Sources;
+use crate::session::{OpenStore, archive, new_run_id, new_runtime, of_remote};
+use crate::store::Store;
+use crate::text::count;
+
+/// Look after the store that machines share
+#[derive(Debug, Args)]
+pub(super) struct SharedStoreArguments {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// How much there is, and what is not believed
+    Status {
+        /// Matrices, of which one may name the store
+        #[arg(value_name = "MATRIX")]
+        matrices: Vec<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        store: StoreArguments,
+    },
+    /// Merge what runs left, and remove contents that nothing names; beside runs that go on
+    Gc {
+        /// Matrices, of which one may name the store
+        #[arg(value_name = "MATRIX")]
+        matrices: Vec<PathBuf>,
+        /// Contents that were first found to be named by nothing so many days ago go
+        #[arg(long, value_name = "DAYS", default_value = "3")]
+        grace_days: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        store: StoreArguments,
+    },
+    /// Keep the headers of a plan's kernels there while mirrors still have them
+    Fetch {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        store: StoreArguments,
+    },
+}
+
+fn none() -> CliError {
+    CliError::Input {
+        message: "no shared store is named".to_owned(),
+        help: Some("give --store URL, DRIVERKIT_MATRIX_STORE or [store] in a matrix".to_owned()),
+    }
+}
+
+impl SharedStoreArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        match self.command {
+            StoreCommand::Status {
+                matrices,
+                json,
+                store,
+            } => {
+                let sources = Sources::read_named(&matrices)?;
+                let request = store.reading();
+                let opened = OpenStore::open(&request, context, &sources.matrices, &new_run_id())?;
+                let opened = opened.ok_or_else(none)?;
+                let summary = opened.remote().summary();
+                if json {
+                    print_json(&summary)?;
+                } else {
+                    print(&format!(
+                        "{}\n  {}, {}\n  {}, {} MB\n  {} to read them\n",
+                        opened.remote().url(),
+                        count(summary.packs, "pack"),
+                        count(summary.outcomes, "outcome"),
+                        count(summary.contents, "content"),
+                        summary.content_bytes / 1_000_000,
+                        count(
+                            usize::try_from(opened.remote().traffic().requests).unwrap_or_default(),
+                            "request"
+                        ),
+                    ))?;
+                }
+                Ok(if summary.refused.is_empty() {
+                    ExitStatus::Success
+                } else {
+                    ExitStatus::Incomplete
+                })
+            }
+            StoreCommand::Gc {
+                matrices,
+                grace_days,
+                json,
+                store,
+            } => {
+                let sources = Sources::read_named(&matrices)?;
+                let settings = store
+                    .request()
+                    .settings(&sources.matrices)?
+                    .ok_or_else(none)?;
+                let grace = Duration::from_hours(24 * u64::from(grace_days));
+                let cleaning =
+                    remote::clean(&settings.bucket, &settings.trust, &context.cache, grace);
+                let cleaned = new_runtime()?.block_on(cleaning).map_err(of_remote)?;
+                for refused in &cleaned.refused {
+                    context.notice(refused);
+                }
+                if json {
+                    print_json(&cleaned)?;
+                } else {
+                    print(&format!(
+                        "merged {}; removed {}, {} MB; {} still named by nothing\n",
+                        count(cleaned.merged, "pack"),
+                        count(cleaned.removed, "content"),
+                        cleaned.removed_bytes / 1_000_000,
+                        count(cleaned.unnamed - cleaned.removed, "content"),
+                    ))?;
+                }
+                Ok(if cleaned.refused.is_empty() {
+                    ExitStatus::Success
+                } else {
+                    ExitStatus::Incomplete
+                })
+            }
+            StoreCommand::Fetch { selection, store } => fetch(context, &selection, &store),
+        }
+    }
+}
+
+fn fetch(
+    context: &Context,
+    selection: &Selection,
+    store: &StoreArguments,
+) -> Result<ExitStatus, CliError> {
+    let planned = selection.plan(context, None)?;
+    let run_id = new_run_id();
+    let opened = store.open(context, planned.matrix_files(), &run_id)?;
+    let opened = opened.ok_or_else(none)?;
+    let store = opened.share(Store::open(&context.cache, &run_id)?);
+    let fetcher = Fetcher::new(Arc::clone(&store), planned.fetch_settings());
+    let runtime = new_runtime()?;
+    let archived = runtime.block_on(archive(&fetcher, &planned, opened.remote()));
+    for problem in &archived.missing {
+        context.notice(problem);
+    }
+    let told = opened.wait();
+    for message in &told.messages {
+        context.notice(message);
+    }
+    context.notice(&format!(
+        "{}: {} needed, {} there before, {} cannot be had",
+        opened.remote().url(),
+        count(archived.files, "file"),
+        archived.known,
+        archived.missing.len()
+    ));
+    Ok(if !told.is_complete {
+        ExitStatus::Infrastructure
+    } else if archived.missing.is_empty() {
+        ExitStatus::Success
+    } else {
+        ExitStatus::Incomplete
+    })
+}

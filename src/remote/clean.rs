@@ -1,0 +1,167 @@
+//! Merging packs, and removing contents that no pack names, beside runs that go on.
+//!
+//! A merged pack is there before those that it replaces go; a run that listed them before reads the rest and does without.
+//! A content that no pack names may be one whose pack is still to come. So it is noted first, and removed by a later
+//! clean-up if it is still named by none after the grace time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::contents;
+use super::keys::Trust;
+use super::pack::Writer;
+use super::packs::{self, Index};
+use super::shared::RemoteError;
+use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions};
+use crate::digest::Sha256;
+use crate::fs;
+
+/// The object with the contents that no pack names, and since when.
+const UNNAMED: &str = "unnamed.json";
+
+const LIMIT_BYTES: u64 = 1 << 30;
+
+/// What a clean-up did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cleaned {
+    /// Packs that were merged into one.
+    pub merged: usize,
+    /// Packs that are not believed and stay.
+    pub refused: Vec<String>,
+    /// Contents that no pack names.
+    pub unnamed: usize,
+    /// Those that were removed.
+    pub removed: usize,
+    /// Their size in bytes.
+    pub removed_bytes: u64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Unnamed {
+    /// Contents, each with when it was first seen to be named by no pack.
+    since: BTreeMap<Sha256, Timestamp>,
+}
+
+/// Merges the packs of a bucket and removes contents that were named by none for `grace`.
+pub async fn clean(
+    settings: &BucketSettings,
+    trust: &Trust,
+    cache: &Path,
+    grace: Duration,
+) -> Result<Cleaned, RemoteError> {
+    let bucket = Bucket::open(settings)?;
+    let folder = packs::folder_of(cache, &bucket);
+    fs::create_folder(&folder)?;
+    let mut cleaned = merge(&bucket, trust, &folder).await?;
+    if !cleaned.refused.is_empty() {
+        // Whatever they name may be needed by those who believe them.
+        return Ok(cleaned);
+    }
+    let now = Timestamp::now();
+    let mut stored = BTreeMap::new();
+    for object in bucket.list(contents::FOLDER).await? {
+        if let Some(content) = contents::of_name(&object.name) {
+            stored.insert(content, object.size_bytes);
+        }
+    }
+    // Read after the listing: what was sent meanwhile is named, or is not in the list.
+    let found = packs::read_all(&bucket, trust, &folder).await?;
+    let named: BTreeSet<Sha256> = found.index.contents().map(|(content, _)| content).collect();
+    let known = bucket.get(UNNAMED, LIMIT_BYTES).await?;
+    let known: Unnamed = known
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
+    let mut unnamed = Unnamed::default();
+    let mut gone = Vec::new();
+    let is_over = |since: Timestamp| {
+        let age = now.duration_since(since);
+        Duration::try_from(age).is_ok_and(|age| age >= grace)
+    };
+    for (content, size_bytes) in stored {
+        if named.contains(&content) {
+            continue;
+        }
+        cleaned.unnamed += 1;
+        match known.since.get(&content) {
+            Some(&since) if is_over(since) => {
+                gone.push(contents::name_of(content));
+                cleaned.removed_bytes += size_bytes;
+            }
+            since => {
+                unnamed.since.insert(content, since.copied().unwrap_or(now));
+            }
+        }
+    }
+    bucket.delete(gone.iter().map(String::as_str)).await?;
+    cleaned.removed = gone.len();
+    let text = serde_json::to_vec(&unnamed).unwrap_or_default();
+    bucket.put(UNNAMED, text, PutOptions::default()).await?;
+    Ok(cleaned)
+}
+
+/// Merges all packs that are believed into one.
+pub(super) async fn merge(
+    bucket: &Bucket,
+    trust: &Trust,
+    folder: &Path,
+) -> Result<Cleaned, BucketError> {
+    let found = packs::read_all(bucket, trust, folder).await?;
+    let refused = found.refused.into_iter();
+    let mut cleaned = Cleaned {
+        refused: refused
+            .map(|(name, why)| format!("{}: pack {name} is refused: {why}", bucket.url()))
+            .collect(),
+        ..Cleaned::default()
+    };
+    let Some(last) = found.names.last().filter(|_| found.names.len() > 1) else {
+        return Ok(cleaned);
+    };
+    let failed = |error: std::io::Error| {
+        BucketError::new(BucketFault::Files, bucket.url(), error.to_string())
+    };
+    let pack = merged(&found.index, trust).map_err(failed)?;
+    // As old as the youngest of them, so that later packs win over it.
+    let made = last
+        .rsplit_once('-')
+        .map_or(last.as_str(), |(made, _)| made);
+    let name = packs::name_of(made, &pack);
+    let object = |name: &String| format!("{}/{name}", packs::FOLDER);
+    bucket
+        .put(&object(&name), pack, PutOptions::default())
+        .await?;
+    let old: Vec<String> = found
+        .names
+        .iter()
+        .filter(|old| **old != name)
+        .map(object)
+        .collect();
+    bucket.delete(old.iter().map(String::as_str)).await?;
+    cleaned.merged = old.len();
+    Ok(cleaned)
+}
+
+fn merged(index: &Index, trust: &Trust) -> std::io::Result<Vec<u8>> {
+    let mut writer = Writer::new()?;
+    let mut result = Ok(());
+    index.each_outcome(|key, text| {
+        if result.is_ok() {
+            result = writer.outcome(key, text);
+        }
+    });
+    index.each_record(|url, text| {
+        if result.is_ok() {
+            result = writer.record(url, text);
+        }
+    });
+    result?;
+    let mut contents: Vec<(Sha256, u64)> = index.contents().collect();
+    contents.sort_unstable();
+    for (content, size_bytes) in contents {
+        writer.content(content, size_bytes)?;
+    }
+    writer.finish(trust)
+}

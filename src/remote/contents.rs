@@ -1,0 +1,70 @@
+//! Contents by their digest.
+
+use std::path::Path;
+
+use crate::bucket::{Bucket, BucketError, BucketFault, PutMode};
+use crate::digest::{HashingWriter, Sha256};
+use crate::fs::blocking;
+use crate::store::Store;
+
+/// Where contents are in a bucket.
+pub(super) const FOLDER: &str = "contents";
+
+/// More than any package of a distribution has.
+const LIMIT_BYTES: u64 = 8 << 30;
+
+/// The name of a content's object.
+pub(super) fn name_of(content: Sha256) -> String {
+    let digest = content.to_string();
+    format!("{FOLDER}/{}/{digest}", &digest[..2])
+}
+
+/// The content that an object's name stands for.
+pub(super) fn of_name(name: &str) -> Option<Sha256> {
+    let digest: Sha256 = name.rsplit('/').next()?.parse().ok()?;
+    (name == name_of(digest)).then_some(digest)
+}
+
+/// Sends a file, unless the bucket has it.
+pub(super) async fn send(bucket: &Bucket, content: Sha256, path: &Path) -> Result<(), BucketError> {
+    let name = name_of(content);
+    bucket
+        .put_file(&name, path, PutMode::Create.into())
+        .await
+        .map(drop)
+}
+
+/// Brings a content into a store; false if the bucket does not have it.
+pub(super) async fn fetch(
+    bucket: &Bucket,
+    content: Sha256,
+    store: &Store,
+) -> Result<bool, BucketError> {
+    let of_file = |error: crate::fs::FileError| {
+        BucketError::new(BucketFault::Files, bucket.url(), error.to_string())
+    };
+    let folder = store.temporary_folder().map_err(of_file)?;
+    let path = folder.path().join("content");
+    let file = crate::fs::PendingFile::create(&path).map_err(of_file)?;
+    let mut writer = HashingWriter::new(file);
+    let name = name_of(content);
+    if !bucket.get_to(&name, LIMIT_BYTES, &mut writer).await? {
+        return Ok(false);
+    }
+    let (found, _, file) = writer.finish();
+    if found != content {
+        let message = format!(
+            "{}: {name} is refused: its content has SHA-256 {found}, not the one of its name",
+            bucket.url()
+        );
+        return Err(BucketError::new(
+            BucketFault::Damaged,
+            bucket.url(),
+            message,
+        ));
+    }
+    let path = store.blob_path(content);
+    let kept = blocking(move || file.keep_as(&path)).await;
+    kept.map_err(of_file)?;
+    Ok(true)
+}

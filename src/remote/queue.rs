@@ -1,0 +1,163 @@
+//! Contents on their way to the bucket, a few at a time, beside everything else.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::contents;
+use crate::bucket::{Bucket, BucketError};
+use crate::digest::Sha256;
+use crate::store::Store;
+
+/// How many contents are sent at once.
+const AT_ONCE: usize = 8;
+
+/// What became of a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Queued,
+    /// The bucket has it.
+    Sent {
+        size_bytes: u64,
+    },
+    /// It is not on this machine: it was cleaned away.
+    Absent,
+    Failed(String),
+}
+
+/// Contents to send.
+pub(super) struct Queue {
+    states: Mutex<HashMap<Sha256, State>>,
+    sender: Mutex<Option<UnboundedSender<Sha256>>>,
+    receiver: Mutex<Option<UnboundedReceiver<Sha256>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    sent_bytes: AtomicU64,
+    /// Why nothing more is tried.
+    broken: Mutex<Option<String>>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = unbounded_channel();
+        Self {
+            states: Mutex::default(),
+            sender: Mutex::new(Some(sender)),
+            receiver: Mutex::new(Some(receiver)),
+            task: Mutex::default(),
+            sent_bytes: AtomicU64::new(0),
+            broken: Mutex::default(),
+        }
+    }
+
+    /// Has a content sent, once.
+    pub(super) fn add(&self, content: Sha256) {
+        let mut states = lock(&self.states);
+        if states.contains_key(&content) {
+            return;
+        }
+        states.insert(content, State::Queued);
+        if let Some(sender) = &*lock(&self.sender) {
+            // Nobody receives any more: it stays queued, which is told at the end.
+            let _ = sender.send(content);
+        }
+    }
+
+    pub(super) fn state(&self, content: Sha256) -> Option<State> {
+        lock(&self.states).get(&content).cloned()
+    }
+
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn sent(&self) -> Vec<(Sha256, u64)> {
+        let states = lock(&self.states);
+        let sent = states.iter().filter_map(|(&content, state)| match state {
+            State::Sent { size_bytes } => Some((content, *size_bytes)),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    /// The faults, each once.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let states = lock(&self.states);
+        let mut faults: Vec<String> = states
+            .values()
+            .filter_map(|state| match state {
+                State::Failed(why) => Some(why.clone()),
+                _ => None,
+            })
+            .collect();
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+
+    /// Sends from now on.
+    pub(super) fn start(self: &Arc<Self>, bucket: Bucket, store: Arc<Store>) {
+        let Some(mut receiver) = lock(&self.receiver).take() else {
+            return;
+        };
+        let queue = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let (queue, bucket, store) = (&queue, &bucket, &store);
+            futures_util::stream::poll_fn(|context| receiver.poll_recv(context))
+                .for_each_concurrent(AT_ONCE, |content| async move {
+                    let state = queue.send(bucket, store, content).await;
+                    lock(&queue.states).insert(content, state);
+                })
+                .await;
+        });
+        *lock(&self.task) = Some(task);
+    }
+
+    async fn send(&self, bucket: &Bucket, store: &Store, content: Sha256) -> State {
+        let broken = lock(&self.broken).clone();
+        if let Some(why) = broken {
+            return State::Failed(why);
+        }
+        let path = store.blob_path(content);
+        let Ok(metadata) = tokio::fs::metadata(&path).await else {
+            return State::Absent;
+        };
+        match contents::send(bucket, content, &path).await {
+            Ok(()) => {
+                let size_bytes = metadata.len();
+                self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+                State::Sent { size_bytes }
+            }
+            Err(error) => State::Failed(self.judge(&error)),
+        }
+    }
+
+    /// What will not go away by itself makes further requests pointless.
+    fn judge(&self, error: &BucketError) -> String {
+        let why = match &error.help {
+            Some(help) => format!("{error}; {help}"),
+            None => error.to_string(),
+        };
+        if !error.fault.is_transient() {
+            lock(&self.broken).get_or_insert_with(|| why.clone());
+        }
+        why
+    }
+
+    /// Waits until everything that was added is sent or has failed; nothing can be added then.
+    pub(super) async fn close(&self) {
+        drop(lock(&self.sender).take());
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            // A panic of the task leaves contents queued, which is told.
+            drop(task.await);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

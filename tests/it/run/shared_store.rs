@@ -1,0 +1,218 @@
+//! A store that machines share, in a directory.
+
+use std::path::{Path, PathBuf};
+
+use driverkit_matrix::failure::Status;
+use driverkit_matrix::fs;
+
+use crate::run::{MODULE, NOTHING};
+use support::grid::Grid;
+use support::server::Server;
+
+const KEY: &str = "planted-key-of-this-test";
+
+/// A shared store in the grid's folder.
+fn store(grid: &Grid) -> String {
+    fs::create_folder(&grid.path("store")).unwrap();
+    format!("file://{}", grid.path("store").display())
+}
+
+/// Runs on a machine of that name, which has a cache and an output directory of its own.
+fn run(grid: &Grid, machine: &str, words: &[&str]) -> (i32, String) {
+    let (cache, out) = (format!("cache-{machine}"), format!("out-{machine}"));
+    let store = store(grid);
+    let mut all = vec!["--cache", &cache, "--out", &out, "--store", &store];
+    all.extend(words);
+    grid.run(&all)
+}
+
+fn module(machine: &str) -> String {
+    MODULE.replacen("out", &format!("out-{machine}"), 1)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let files = walkdir::WalkDir::new(folder).sort_by_file_name();
+    let files = files.into_iter().flatten();
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files.map(walkdir::DirEntry::into_path).collect()
+}
+
+#[test]
+fn second_machine_finds_what_the_first_built() {
+    let grid = Grid::new();
+    let folder = grid.path("").display().to_string();
+    let server = Server::of(&grid.path(""));
+    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("kept for other machines"), "{text}");
+    grid.jobs();
+    let asked = server.requests();
+
+    // Artifacts stay where they are unless they are wanted here.
+    let (code, text) = run(&grid, "b", &["--store-trusted", "--place", "new"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(!grid.path(&module("b")).exists());
+    assert_eq!(
+        files(&grid.path("cache-b/blobs")),
+        [""; 0].map(PathBuf::from)
+    );
+
+    let (code, text) = run(&grid, "b", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    let built = fs::read(&grid.path(&module("a"))).unwrap();
+    assert_eq!(fs::read(&grid.path(&module("b"))).unwrap(), built);
+    assert_eq!(grid.jobs(), NOTHING);
+    assert_eq!(server.requests(), asked);
+}
+
+#[test]
+fn what_a_machine_had_before_is_shared_too() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&["--cache", "cache-a", "--out", "out-a"]).0, 0);
+    assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
+    grid.jobs();
+    assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
+    assert_eq!(grid.jobs(), NOTHING);
+    // Nothing is sent twice.
+    let before = files(&grid.path("store"));
+    assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
+    assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
+    assert_eq!(files(&grid.path("store")), before);
+}
+
+#[test]
+fn store_of_which_nothing_is_believed_is_refused() {
+    let grid = Grid::new();
+    let (code, text) = run(&grid, "a", &[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("whose outcomes are believed"), "{text}");
+    assert!(text.contains("--store-key"), "{text}");
+    let (code, text) = grid.run(&["--store", "file:///nowhere/at/all", "--store-trusted"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("create the directory"), "{text}");
+    let (code, text) = grid.run(&["--store", "s3://key:planted-secret@bucket"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(!text.contains("planted"), "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+}
+
+#[test]
+fn packs_of_a_stranger_are_refused_by_name_and_built_again() {
+    let grid = Grid::new();
+    grid.write("key", KEY);
+    grid.write("other", "another-key-of-this-test");
+    assert_eq!(run(&grid, "a", &["--store-key", "other"]).0, 0);
+    let pack = files(&grid.path("store/packs")).remove(0);
+    let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    grid.jobs();
+    let (code, text) = run(&grid, "b", &["--store-key", "key"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains(&format!(
+            "pack {name} is refused: it was signed with the key"
+        )),
+        "{text}"
+    );
+    assert_ne!(grid.jobs(), NOTHING);
+    let (code, text) = run(&grid, "c", &["--store-key", "key"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    for file in files(&grid.path("")) {
+        let is_key = ["key", "other"].contains(&file.file_name().unwrap().to_str().unwrap());
+        let bytes = fs::read(&file).unwrap();
+        let has = memchr(&bytes, KEY.as_bytes());
+        assert!(is_key || !has, "{}", file.display());
+    }
+    assert!(!text.contains(KEY), "{text}");
+
+    // Bytes that changed under the name.
+    let pack = files(&grid.path("store/packs")).pop().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let (code, text) = run(&grid, "d", &["--store-key", "key"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("its content is damaged"), "{text}");
+    assert_ne!(grid.jobs(), NOTHING);
+}
+
+fn memchr(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|part| part == text)
+}
+
+#[test]
+fn content_that_was_changed_is_refused_by_name_and_built_again() {
+    let grid = Grid::new();
+    assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
+    let built = fs::read(&grid.path(&module("a"))).unwrap();
+    let contents = files(&grid.path("store/contents"));
+    let of_module = |path: &&PathBuf| fs::read(path).unwrap() == built;
+    let content = contents.iter().find(of_module).unwrap();
+    fs::write(content, "forged").unwrap();
+    grid.jobs();
+    let (code, text) = run(&grid, "b", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    let digest = content.file_name().unwrap().to_str().unwrap();
+    assert!(
+        text.contains(digest) && text.contains("is refused"),
+        "{text}"
+    );
+    assert_ne!(grid.jobs(), NOTHING);
+    assert_eq!(fs::read(&grid.path(&module("b"))).unwrap(), built);
+}
+
+#[test]
+fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers() {
+    let grid = Grid::new();
+    let folder = grid.path("").display().to_string();
+    let server = Server::of(&grid.path(""));
+    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    for path in grid.headers("1") {
+        fs::remove_file(&path).unwrap();
+    }
+    grid.write_driver("driver", "a new version");
+    grid.jobs();
+    // Without the store it is over.
+    assert_eq!(grid.run(&["--cache", "cache-c", "--out", "out-c"]).0, 1);
+    let (code, text) = run(&grid, "b", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(grid.jobs().contains(&"module".to_owned()));
+    assert!(grid.path(&module("b")).exists());
+}
+
+#[test]
+fn machine_that_may_only_read_writes_nothing() {
+    let grid = Grid::new();
+    let (code, text) = run(&grid, "a", &["--store-trusted", "--store-read-only"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(files(&grid.path("store")), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn matrix_names_the_store_and_what_it_keeps() {
+    let grid = Grid::new();
+    let url = store(&grid);
+    let table = format!("[store]\nurl = \"{url}\"\ntrusted = true\nkeep = [\"artifacts\"]\n");
+    grid.write_matrix(&format!("{}\n{table}", grid.matrix(&["1"])));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    // The module, and neither logs nor headers.
+    assert_eq!(files(&grid.path("store/contents")).len(), 1);
+    grid.jobs();
+    let (code, text) = grid.run(&["--cache", "cache-b", "--out", "out-b"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    assert_eq!(grid.statuses(), [Status::Built]);
+
+    grid.edit_matrix("keep = [\"artifacts\"]", "keep = [\"all\"]\nbucket = 1");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("unknown content `all`") && text.contains("bucket"),
+        "{text}"
+    );
+}
