@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test fuzz test-targets test-cluster bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -23,6 +23,10 @@ fuzz:
 # A module for a kernel of every distribution, from packages in its formats; ends with a table.
 test-targets:
 	scripts/test-targets.sh
+
+# Buckets at all servers that can be had: versitygw (S3) and azurite (Azure, 360 MB of npm packages the first time).
+test-buckets:
+	cargo test --test system buckets:: -- --include-ignored
 
 # The Kubernetes executor on a real cluster, built from source the first time (some 20 CPU-minutes).
 test-cluster:

@@ -38,6 +38,12 @@ fn main() {
     if names.is_empty() || wants("cached-single") {
         cached_single();
     }
+    if wants("shared-51472") {
+        shared(6_434, "30 s, 200 requests");
+    }
+    if wants("shared-1000") {
+        shared(125, "30 s, 200 requests");
+    }
     if wants("cached-51472") {
         cached(6_434, "10 s");
     }
@@ -98,6 +104,44 @@ fn cached(kernels: usize, target: &str) {
     let runs: Vec<Measured> = (0..RUNS).map(|_| measure(&mut grid.run())).collect();
     assert!(!grid.journal.exists(), "a cached run starts no job");
     report(&format!("cached run, {builds} builds"), &runs, target);
+}
+
+/// `run` on a machine with an empty disk, of builds that another machine has put into the store at an S3 server.
+fn shared(kernels: usize, target: &str) {
+    let folder = tempfile::Builder::new()
+        .prefix("shared-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a temporary folder");
+    let grid = Grid::make(folder.path(), kernels);
+    let server = support::object_store::ObjectStore::s3();
+    let builds = kernels * support::lists::DRIVERS.len();
+    let run = |machine: &str| {
+        let mut command = grid.run();
+        let (cache, out) = (format!("cache-{machine}"), format!("out-{machine}"));
+        command
+            .args(["--cache", &cache, "--out", &out, "--place", "new"])
+            .args(["--store", &server.url("night"), "--store-trusted"])
+            .args(["--log", "driverkit_matrix=info", "--log-file", "log"])
+            .envs(server.variables());
+        let measured = measure(&mut command);
+        let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");
+        let requests = log.lines().rfind(|line| line.contains(" requests, "));
+        tell(machine, requests.unwrap_or_default(), target);
+        measured
+    };
+    report(
+        &format!("first run, {builds} builds"),
+        &[run("first")],
+        "none",
+    );
+    fs::remove_file(&grid.journal).expect("a journal that can go");
+    let runs: Vec<Measured> = (0..RUNS).map(|at| run(&format!("empty-{at}"))).collect();
+    assert!(!grid.journal.exists(), "nothing is to do");
+    report(
+        &format!("run on an empty disk, {builds} builds"),
+        &runs,
+        target,
+    );
 }
 
 /// One build as driverkit is asked for it, when its module is there.

@@ -165,7 +165,15 @@ no_daemon() {
     say "docker: --executor auto takes the local executor (bubblewrap) instead"
 }
 
+# The S3 server of the tests takes some 150 CPU-seconds to compile, once; tests that want it earlier wait for it.
+build_s3_server() {
+    has go || [ -x /usr/local/go/bin/go ] || install golang-go || die "package golang-go could not be installed"
+    mkdir -p "$state"
+    ("$root/scripts/test-server.sh" s3 </dev/null >"$state/test-server.log" 2>&1 &)
+}
+
 install_missing
 know_mirror
 check_cargo
 start_daemon
+[ "$wanted" != --tests ] || build_s3_server

@@ -325,6 +325,7 @@ impl Facts {
             | "TokenRefreshRequired"
             | "AuthenticationFailed"
             | "InvalidAuthenticationInfo"
+            | "XAdminUserNotFound"
             | "NoAuthenticationInformation"
             | "authError"
             | "required" => BucketFault::Credentials,

@@ -219,6 +219,13 @@ impl OpenStore {
     fn told(&self, finished: &Finished) -> Told {
         let mut messages = self.remote.faults();
         let url = self.remote.url();
+        let traffic = self.remote.traffic();
+        tracing::info!(
+            "{url}: {} requests, {} bytes received, {} bytes sent",
+            traffic.requests,
+            traffic.received_bytes,
+            traffic.sent_bytes
+        );
         if finished.outcomes > 0 || finished.contents > 0 {
             messages.push(format!(
                 "{url}: {} and {} kept for other machines",

@@ -41,21 +41,6 @@ impl ObjectStore {
         })
     }
 
-    /// fake-gcs-server, which believes everybody.
-    pub fn gcs() -> Self {
-        Self::start("gcs", |command, address, folder| {
-            std::fs::create_dir(folder.join("builds")).unwrap();
-            command.args(["-scheme", "http", "-host", "127.0.0.1", "-port"]);
-            command.arg(address.port().to_string());
-            command.args([
-                "-external-url",
-                &format!("http://{address}"),
-                "-filesystem-root",
-            ]);
-            command.arg(folder);
-        })
-    }
-
     /// azurite, which checks every signature. The container is not there yet.
     pub fn azure() -> Self {
         Self::start("azure", |command, address, folder| {
@@ -138,10 +123,6 @@ impl ObjectStore {
                 ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
                 ("AWS_REGION", "us-east-1".to_owned()),
             ],
-            "gcs" => vec![
-                ("GOOGLE_BASE_URL", url),
-                ("GOOGLE_SKIP_SIGNATURE", "true".to_owned()),
-            ],
             _ => vec![
                 ("AZURE_STORAGE_ENDPOINT", format!("{url}/{AZURE_ACCOUNT}")),
                 ("AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT.to_owned()),
@@ -154,11 +135,7 @@ impl ObjectStore {
 
     /// The URL of the bucket, with a prefix.
     pub fn url(&self, prefix: &str) -> String {
-        let scheme = match self.kind {
-            "s3" => "s3",
-            "gcs" => "gs",
-            _ => "az",
-        };
+        let scheme = if self.kind == "s3" { "s3" } else { "az" };
         format!("{scheme}://builds/{prefix}")
     }
 

@@ -3,7 +3,9 @@
 use driverkit_matrix::bucket::{
     Attribute, Attributes, Bucket, BucketFault, Put, PutMode, PutOptions,
 };
+use support::grid::{Grid, RELEASE};
 use support::object_store::ObjectStore;
+use support::server::Server;
 
 async fn works(server: &ObjectStore) {
     let bucket = Bucket::open(&server.settings("a/b")).unwrap();
@@ -60,12 +62,6 @@ async fn s3_server_reads_writes_compares_and_lists() {
 }
 
 #[tokio::test]
-#[ignore = "needs fake-gcs-server, which takes two minutes to compile (make test-buckets)"]
-async fn gcs_server_reads_writes_compares_and_lists() {
-    works(&ObjectStore::gcs()).await;
-}
-
-#[tokio::test]
 #[ignore = "needs azurite, 360 MB of npm packages (make test-buckets)"]
 async fn azure_server_reads_writes_compares_and_lists() {
     let server = ObjectStore::azure();
@@ -117,4 +113,139 @@ async fn s3_server_refuses_with_classes_and_without_credentials() {
             assert!(!format!("{error:?}").contains("planted"), "{error}");
         }
     }
+}
+
+/// A machine with an empty disk.
+struct Machine<'a> {
+    grid: &'a Grid,
+    server: &'a ObjectStore,
+    name: &'a str,
+}
+
+impl Machine<'_> {
+    fn start(&self, words: &[&str]) -> std::process::Child {
+        let mut command = std::process::Command::new(support::program());
+        command
+            .current_dir(self.grid.path(""))
+            .args(["run", "matrix.toml", "--executor", "fake", "--jobs", "2"])
+            .args(["--cache", &format!("cache-{}", self.name)])
+            .args(["--out", &format!("out-{}", self.name)])
+            .args(["--store", &self.server.url("night")])
+            .args(words)
+            .envs(self.server.variables())
+            .env("DRIVERKIT_MATRIX_STORE_KEY", "planted-store-key-of-length")
+            .env("DRIVERKIT_MATRIX_FAKE", self.grid.path("fake.json"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn run(&self, words: &[&str]) -> (i32, String) {
+        let output = self.start(words).wait_with_output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text)
+    }
+}
+
+#[test]
+fn shards_on_machines_with_empty_disks_share_one_store() {
+    let server = ObjectStore::s3();
+    let grid = Grid::of_four();
+    let folder = grid.path("").display().to_string();
+    let mirror = Server::of(&grid.path(""));
+    grid.edit_matrix(folder.trim_end_matches('/'), &mirror.address);
+    let machine = |name| Machine {
+        grid: &grid,
+        server: &server,
+        name,
+    };
+    let shards = ["1/3", "2/3", "3/3"];
+    let names = ["a", "b", "c"];
+    let running = names.map(|name| {
+        let at = names.iter().position(|one| *one == name).unwrap();
+        machine(name).start(&["--shard", shards[at]])
+    });
+    for shard in running {
+        let output = shard.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+    }
+    let modules = |jobs: &[String]| jobs.iter().filter(|job| *job == "module").count();
+    assert_eq!(modules(&grid.jobs()), 4);
+
+    // A fourth has nothing to do, and asks no mirror.
+    let asked = mirror.requests();
+    let (code, text) = machine("d").run(&["--place", "new"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("all of it is known already"), "{text}");
+    assert_eq!(grid.jobs(), [""; 0]);
+    assert_eq!(mirror.requests(), asked);
+
+    // A new kernel: exactly its build is done.
+    grid.write_headers("5", RELEASE);
+    let matrix = grid.matrix(&["1", "2", "3", "4", "5"]);
+    grid.write_matrix(&matrix.replace(folder.trim_end_matches('/'), &mirror.address));
+    let (code, text) = machine("e").run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(modules(&grid.jobs()), 1);
+
+    // Another version of the driver, when all mirrors have deleted the headers.
+    for number in ["1", "2", "3", "4", "5"] {
+        for path in grid.headers(number) {
+            driverkit_matrix::fs::remove_file(&path).unwrap();
+        }
+    }
+    grid.write_driver("driver", "the next version");
+    let (code, text) = machine("f").run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(modules(&grid.jobs()), 5);
+
+    // No credential is anywhere.
+    for entry in walkdir::WalkDir::new(grid.path("")).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let has = bytes.windows(8).any(|part| part == b"planted-");
+            assert!(!has, "{}", entry.path().display());
+        }
+    }
+    for entry in walkdir::WalkDir::new(server.folder()).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let has = bytes.windows(8).any(|part| part == b"planted-");
+            assert!(!has, "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn store_at_a_server_that_refuses_is_told_before_anything_is_built() {
+    let server = ObjectStore::s3();
+    let grid = Grid::new();
+    for (variable, value, said) in [
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            "planted-wrong-secret",
+            "SignatureDoesNotMatch",
+        ),
+        ("AWS_REGION", "eu-west-9", "AWS_REGION"),
+        (
+            "AWS_ENDPOINT_URL",
+            "http://127.0.0.1:1",
+            "check the network",
+        ),
+    ] {
+        let mut command = grid.program(&["run", "matrix.toml", "--executor", "fake"]);
+        command
+            .args(["--store", &server.url("x"), "--store-trusted"])
+            .envs(server.variables())
+            .env(variable, value)
+            .env("AWS_STORE_RETRIES", "0");
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let code = if variable == "AWS_ENDPOINT_URL" { 3 } else { 2 };
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said) && !text.contains("planted"), "{text}");
+        assert!(text.contains("help: "), "{text}");
+    }
+    assert_eq!(grid.jobs(), [""; 0]);
 }

@@ -184,6 +184,101 @@ fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers(
     assert!(grid.path(&module("b")).exists());
 }
 
+/// Runs a command about the store; returns the exit code and what it said.
+fn command(grid: &Grid, words: &[&str]) -> (i32, String) {
+    let store = store(grid);
+    let mut all = vec!["--cache", "cache-x", "store"];
+    all.extend(words);
+    all.extend(["--store", &store, "--store-trusted"]);
+    let output = grid.program(&all).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(text).unwrap(),
+    )
+}
+
+#[test]
+fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
+    let grid = Grid::of_four();
+    for (machine, kernel) in [("a", "6.1.1-*"), ("b", "6.1.2-*"), ("c", "6.1.3-*")] {
+        let words = ["--store-trusted", "--kernel", kernel];
+        let (code, text) = run(&grid, machine, &words);
+        assert_eq!(code, 0, "{text}");
+    }
+    assert_eq!(files(&grid.path("store/packs")).len(), 3);
+    let digest = driverkit_matrix::digest::Sha256::of("of a run that was killed");
+    let stray = format!("store/contents/{}/{digest}", &digest.to_string()[..2]);
+    grid.write(&stray, "of a run that was killed");
+    grid.write("store/contents/README", "not a content");
+    let contents = files(&grid.path("store/contents"));
+
+    let (code, text) = command(&grid, &["gc"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("merged 3 packs; removed 0 contents"),
+        "{text}"
+    );
+    assert_eq!(files(&grid.path("store/contents")), contents);
+    let (code, text) = command(&grid, &["gc", "--grace-days", "0"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("removed 1 content,"), "{text}");
+    assert!(!grid.path(&stray).exists());
+    assert_eq!(
+        files(&grid.path("store/contents")).len(),
+        contents.len() - 1
+    );
+    assert_eq!(files(&grid.path("store/packs")).len(), 1);
+
+    let (code, text) = command(&grid, &["status"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("1 pack,"), "{text}");
+    grid.jobs();
+    let (code, text) = run(&grid, "d", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    // One of the four is new.
+    assert_eq!(grid.jobs().iter().filter(|job| *job == "module").count(), 1);
+}
+
+#[test]
+fn headers_are_kept_before_anything_is_built() {
+    let grid = Grid::new();
+    let folder = grid.path("").display().to_string();
+    let server = Server::of(&grid.path(""));
+    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (code, text) = command(&grid, &["fetch", "matrix.toml"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("3 files needed, 0 there before"), "{text}");
+    let asked = server.requests();
+    let (code, text) = command(&grid, &["--cache", "cache-y", "fetch", "matrix.toml"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("3 files needed, 3 there before"), "{text}");
+    assert_eq!(server.requests(), asked);
+    for path in grid.headers("1") {
+        fs::remove_file(&path).unwrap();
+    }
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn run_says_what_did_not_get_into_the_store_and_the_next_one_sends_it() {
+    let grid = Grid::new();
+    store(&grid);
+    // A file where the directory of contents would be.
+    grid.write("store/contents", "");
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("of this run did not get there"), "{text}");
+    assert!(grid.path(&module("a")).exists());
+    fs::remove_file(&grid.path("store/contents")).unwrap();
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    grid.jobs();
+    assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
+    assert_eq!(grid.jobs(), NOTHING);
+}
+
 #[test]
 fn machine_that_may_only_read_writes_nothing() {
     let grid = Grid::new();
