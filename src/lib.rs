@@ -27,6 +27,7 @@ pub mod image;
 pub mod kernel;
 pub mod matrix;
 pub mod plan;
+pub mod publish;
 pub mod recipe;
 pub mod redact;
 pub mod remote;

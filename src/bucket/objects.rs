@@ -299,6 +299,27 @@ impl Bucket {
         Ok(())
     }
 
+    /// Gives an object another name, if none has that; its content stays at the server. One that does not exist, or whose new
+    /// name is taken, stays as it is.
+    pub async fn move_to(&self, name: &str, new_name: &str) -> Result<bool, BucketError> {
+        self.note(true);
+        let (from, to) = (self.key(name)?, self.key(new_name)?);
+        if self.head(new_name).await?.is_some() {
+            return Ok(false);
+        }
+        match self.store.rename(&from, &to).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let what = format!("move {name} to {new_name}");
+                let read = self.error(Action::Read, &what, &error);
+                if read.fault == BucketFault::NotFound {
+                    return Ok(false);
+                }
+                Err(self.error(Action::Write, &what, &error))
+            }
+        }
+    }
+
     /// A URL with which anybody may send one request for an object for a limited time.
     pub async fn signed_url(
         &self,

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::cache::print_json;
 use super::output::print;
+use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
 use crate::report::manifest_file;
@@ -16,7 +17,7 @@ use crate::report::manifest_file;
 /// interrupted, or about a part of its plan), unchanged. Failures are grouped by what they have in common.
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
-    /// The baseline: a manifest, or the output directory of a run
+    /// The baseline: a manifest, the output directory of a run, or the URL of a destination
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// What is compared with it
@@ -73,7 +74,7 @@ fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
 /// What `run` compares its result with.
 #[derive(Debug, Default, Args)]
 pub(super) struct BaselineArguments {
-    /// Print what changed since this run at the end: a manifest, or an output directory
+    /// Print what changed since this run at the end: a manifest, an output directory, or the URL of a destination
     ///
     /// It is read before the run begins, so it may be the output directory itself. One that does not exist yet is no error.
     #[arg(long, value_name = "PATH")]
@@ -100,14 +101,15 @@ impl BaselineArguments {
         let Some(path) = &self.baseline else {
             return Ok(None);
         };
-        if !manifest_file(path).exists() {
+        let source = Source::find(path)?;
+        let Some(source) = source.filter(|source| manifest_file(source.path()).exists()) else {
             let path = path.display();
             context.notice(&format!(
                 "baseline {path} does not exist: nothing to compare with"
             ));
             return Ok(None);
-        }
-        read(path).map(Some)
+        };
+        Ok(Some(Night::read(source.path())?))
     }
 
     /// Prints what changed from `baseline` to the manifest in `out`, and returns how the program ends.
@@ -133,5 +135,5 @@ impl BaselineArguments {
 }
 
 fn read(path: &Path) -> Result<Night, CliError> {
-    Ok(Night::read(path)?)
+    Ok(Night::read(Source::open(path)?.path())?)
 }

@@ -79,6 +79,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "report drivers --output night.html",
         ],
     ),
+    (
+        "publish",
+        &[
+            "publish s3://falco-distribution/driver",
+            "publish out-1 out-2 file:///srv/www/driver",
+            "publish --audit --repair out s3://falco-distribution/driver",
+        ],
+    ),
+    (
+        "prune",
+        &[
+            "prune s3://falco-distribution/driver --newest-drivers 5",
+            "prune s3://falco-distribution/driver --gone-days 180 --access-log logs --yes",
+        ],
+    ),
     ("stats", &["stats", "stats --format json"]),
     (
         "cache",

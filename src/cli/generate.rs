@@ -15,7 +15,7 @@ use crate::fs::{self, FileError};
 pub(super) struct GenerateArguments {
     /// What to write
     what: What,
-    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events or matrix
+    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events, matrix or index
     #[arg(required_if_eq_any([("what", "man"), ("what", "completions"), ("what", "schema")]))]
     folder: Option<PathBuf>,
 }
@@ -29,12 +29,13 @@ enum What {
 }
 
 /// The JSON Schemas, by name.
-const SCHEMAS: [(&str, &str); 5] = [
+const SCHEMAS: [(&str, &str); 6] = [
     ("manifest", include_str!("../../schemas/manifest.json")),
     ("plan", include_str!("../../schemas/plan.json")),
     ("lock", include_str!("../../schemas/lock.json")),
     ("events", include_str!("../../schemas/events.json")),
     ("matrix", include_str!("../../schemas/matrix.json")),
+    ("index", include_str!("../../schemas/index.json")),
 ];
 
 impl GenerateArguments {

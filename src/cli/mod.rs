@@ -25,6 +25,8 @@ mod lock;
 mod logs;
 mod output;
 mod plan;
+mod prune;
+mod publish;
 mod rebuild;
 mod recorded;
 mod report;
@@ -138,6 +140,8 @@ enum Command {
     Status(status::StatusArguments),
     Diff(diff::DiffArguments),
     Report(report::ReportArguments),
+    Publish(publish::PublishArguments),
+    Prune(prune::PruneArguments),
     Stats(stats::StatsArguments),
     Why(why::WhyArguments),
     Known(known::KnownArguments),
@@ -406,6 +410,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(command) => command.execute(),
         Command::Diff(command) => command.execute(&context),
         Command::Report(command) => command.execute(),
+        Command::Publish(command) => command.execute(&context),
+        Command::Prune(command) => command.execute(&context),
         Command::Stats(command) => command.execute(),
         Command::Why(command) => command.execute(&context),
         Command::Known(command) => command.execute(),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::output::ignore_broken_pipe;
+use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};
@@ -20,7 +21,7 @@ const EXCERPT_LINES: usize = 30;
 /// Everything comes from the manifests in the output directory; no server is asked.
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// Output directory of the run
+    /// Output directory of the run, or the URL of a destination
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// html, markdown, junit, prometheus, kcidb or csv
@@ -37,7 +38,10 @@ pub(super) struct ReportArguments {
 impl ReportArguments {
     /// Runs the command.
     pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let nights = Nights::read(&self.out, self.baseline.as_deref())?;
+        let source = Source::open(&self.out)?;
+        let baseline = self.baseline.as_deref().map(Source::open).transpose()?;
+        let baseline = baseline.as_ref().map(Source::path);
+        let nights = Nights::read(source.path(), baseline)?;
         let text = nights.draw(self.format)?;
         match &self.output {
             Some(path) => fs::write(path, text)?,

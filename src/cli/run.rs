@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::ci::Step;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
+use super::publish::RunPublishArguments;
 use super::recorded::{rebuild_words, recorded_command};
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
@@ -98,6 +99,8 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
+    publish: RunPublishArguments,
+    #[command(flatten)]
     pub(super) execution: Execution,
 }
 
@@ -136,6 +139,7 @@ impl RunArguments {
             baseline: BaselineArguments::default(),
             place: Place::All,
             store: StoreArguments::default(),
+            publish: RunPublishArguments::none(),
             execution,
         }
     }
@@ -147,6 +151,7 @@ impl RunArguments {
         }
         let planned = self.plan(context)?;
         check_out(&planned, &self.out)?;
+        let destination = self.publish.open()?;
         // Before the run replaces it, if it is that of the same directory.
         let baseline = self.baseline.read(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
@@ -203,7 +208,12 @@ impl RunArguments {
         if !self.selection.locked {
             fill_in_locks(context, &planned, &store, &result.wrong_headers);
         }
-        let status = ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
+        let mut status =
+            ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
+        if let Some(destination) = destination.filter(|_| status != ExitStatus::Interrupted) {
+            let published = self.publish.execute(context, &destination, &self.out);
+            status = status.worse(published?);
+        }
         let compared = self.baseline.path();
         self.write_reports(context, compared);
         match &baseline {

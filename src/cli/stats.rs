@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::cache::print_json;
 use super::output::ignore_broken_pipe;
+use super::publish::Source;
 use super::report::Nights;
 use super::{CliError, ExitStatus};
 use crate::text::write_columns;
@@ -16,7 +17,7 @@ use crate::views::{PastNight, Stats};
 /// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited
 #[derive(Debug, Args)]
 pub(super) struct StatsArguments {
-    /// Output directory of the run
+    /// Output directory of the run, or the URL of a destination
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// How it is printed
@@ -51,7 +52,8 @@ const COLUMNS: [&str; 9] = [
 impl StatsArguments {
     /// Runs the command.
     pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let nights = Nights::read(&self.out, None)?;
+        let source = Source::open(&self.out)?;
+        let nights = Nights::read(source.path(), None)?;
         let stats = Stats::of(nights.manifest());
         match self.format {
             Format::Json => print_json(&json!({

@@ -27,6 +27,7 @@ mod mirror;
 mod mistakes;
 mod plan;
 mod preflight;
+mod publish;
 mod report;
 mod run;
 mod sources;

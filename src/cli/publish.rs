@@ -1,0 +1,388 @@
+//! `publish`, and `run --publish`: artifacts of runs to a bucket or a directory.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
+use crate::fs;
+use crate::publish::{
+    self, Destination, Finding, Night, PublishError, PublishOptions, PublishReport, RowState,
+    audit, fetch_manifests, items_of, repair,
+};
+use crate::report::{Manifest, STATE_FOLDER, read_manifest};
+use crate::text::count;
+
+/// How many rows of one kind are printed.
+const PRINTED: usize = 20;
+
+/// Publish the artifacts of runs to a bucket or a directory
+///
+/// Uploads what changed to <driver version>/<architecture>/<name> below TO, reads it back, then replaces the index
+/// (index.json, SHA256SUMS and the files of Falco's driver site) as the last write. Only artifacts that a manifest says were
+/// verified are uploaded, and no artifact takes the name of another kernel's. An interrupted publication is continued by the
+/// next one. Credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*) or the machine's role.
+#[derive(Debug, Args)]
+pub(super) struct PublishArguments {
+    /// Output directories of runs [default: out], and the destination: s3://BUCKET[/PREFIX], gs://, az://, file:///DIRECTORY
+    /// or a directory
+    #[arg(value_name = "FROM> <TO", num_args = 1.., required = true)]
+    places: Vec<PathBuf>,
+    #[command(flatten)]
+    audit: AuditArguments,
+    /// Leave out whatever has its name at the destination already, whoever published it
+    ///
+    /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
+    #[arg(long)]
+    skip_published: bool,
+    /// Replace objects that are not those of the index; names of other kernels stay
+    #[arg(long)]
+    replace_foreign: bool,
+    #[command(flatten)]
+    upload: UploadArguments,
+}
+
+/// What is compared in the place of publishing.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Audit")]
+struct AuditArguments {
+    /// Compare the destination with its index, and with the manifests in FROM if any is given; change nothing
+    ///
+    /// Finds what is missing, different, unpublished, foreign, and logs without their artifact. The exit code is 1 if
+    /// anything was found.
+    #[arg(long)]
+    audit: bool,
+    /// Mend what the audit finds: upload again, take out of the index what nobody has; foreign objects stay
+    #[arg(long, requires = "audit")]
+    repair: bool,
+    /// Let the audit download every object and compare its digest
+    #[arg(long, requires = "audit", conflicts_with = "repair")]
+    read_contents: bool,
+}
+
+/// How artifacts are uploaded.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Publishing")]
+pub(super) struct UploadArguments {
+    /// How many uploads run at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    uploads: u16,
+    /// Cache-Control of the artifacts
+    #[arg(long, value_name = "VALUE")]
+    cache_control: Option<String>,
+    /// Content-Type of the artifacts
+    #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
+    content_type: String,
+    /// Publish the logs of the artifacts too, below .logs/
+    #[arg(long)]
+    with_logs: bool,
+    /// Where the destination is for the public, for the `download` fields of the site
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+}
+
+impl UploadArguments {
+    fn options(&self) -> PublishOptions {
+        PublishOptions {
+            uploads: usize::from(self.uploads),
+            cache_control: self.cache_control.clone(),
+            content_type: self.content_type.clone(),
+            with_logs: self.with_logs,
+            public_url: self.public_url.clone(),
+            ..PublishOptions::default()
+        }
+    }
+}
+
+impl From<PublishError> for CliError {
+    fn from(error: PublishError) -> Self {
+        let message = error.to_string();
+        let help = error.help().map(str::to_owned);
+        if error.is_input() {
+            Self::Input { message, help }
+        } else {
+            Self::Infrastructure { message, help }
+        }
+    }
+}
+
+impl PublishArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let (to, from) = self
+            .places
+            .split_last()
+            .ok_or_else(|| CliError::input("no destination is named"))?;
+        let destination = destination(to.as_os_str())?;
+        let from = match from {
+            [] if self.audit.audit => Vec::new(),
+            [] => vec![PathBuf::from("out")],
+            from => from.to_vec(),
+        };
+        let nights = nights(&from)?;
+        let now = Timestamp::now();
+        let items = items_of(&nights, now);
+        let options = PublishOptions {
+            skip_published: self.skip_published,
+            replace_foreign: self.replace_foreign,
+            ..self.upload.options()
+        };
+        let runtime = new_runtime()?;
+        if !self.audit.audit {
+            let report = runtime.block_on(publish::publish(
+                &destination,
+                &nights,
+                &items,
+                &options,
+                now,
+            ))?;
+            return tell(context, &destination, &from, &report);
+        }
+        if self.audit.repair {
+            let report = runtime.block_on(repair(&destination, &items, &options, now))?;
+            tell_report(context, &destination, &report);
+        }
+        let found = runtime.block_on(audit(&destination, &items, self.audit.read_contents))?;
+        let mut text = String::new();
+        for finding in &found.findings {
+            let Finding { kind, key, detail } = finding;
+            let _ = writeln!(text, "{kind:<12}  {key}: {detail}");
+        }
+        print(&text)?;
+        context.notice(&format!(
+            "{} as the index says, {} at {}",
+            count(found.good, "artifact"),
+            count(found.findings.len(), "finding"),
+            destination.bucket().url(),
+        ));
+        Ok(if found.findings.is_empty() {
+            ExitStatus::Success
+        } else {
+            ExitStatus::Incomplete
+        })
+    }
+}
+
+/// What `run` publishes.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunPublishArguments {
+    /// Publish what is there at the end of the run, as `publish` does: s3://BUCKET[/PREFIX], gs://, az://, file:///DIRECTORY or
+    /// a directory
+    #[arg(long, value_name = "TO")]
+    publish: Option<PathBuf>,
+    #[command(flatten)]
+    upload: UploadArguments,
+}
+
+impl RunPublishArguments {
+    /// No publication.
+    pub(super) fn none() -> Self {
+        Self {
+            publish: None,
+            upload: UploadArguments {
+                uploads: 1,
+                cache_control: None,
+                content_type: String::new(),
+                with_logs: false,
+                public_url: None,
+            },
+        }
+    }
+
+    /// Reads the destination, so that a mistake in it is told before the run.
+    pub(super) fn open(&self) -> Result<Option<Destination>, CliError> {
+        let to = self.publish.as_deref();
+        to.map(|to| destination(to.as_os_str())).transpose()
+    }
+
+    /// Publishes what a run left in `out`.
+    pub(super) fn execute(
+        &self,
+        context: &Context,
+        destination: &Destination,
+        out: &Path,
+    ) -> Result<ExitStatus, CliError> {
+        let from = [out.to_owned()];
+        let nights = nights(&from)?;
+        let now = Timestamp::now();
+        let items = items_of(&nights, now);
+        let options = self.upload.options();
+        let report = new_runtime()?.block_on(publish::publish(
+            destination,
+            &nights,
+            &items,
+            &options,
+            now,
+        ))?;
+        tell(context, destination, &from, &report)
+    }
+}
+
+/// Opens a destination; what has no scheme is a directory.
+pub(super) fn destination(to: &OsStr) -> Result<Destination, CliError> {
+    let text = to.to_string_lossy();
+    let url = if text.contains("://") {
+        text.into_owned()
+    } else {
+        let path = std::path::absolute(to).map_err(fs::FileError::of("find", to))?;
+        format!("file://{}", path.display())
+    };
+    let url: BucketUrl = url.parse().map_err(CliError::input)?;
+    Ok(Destination::open(&BucketSettings::from_environment(url))?)
+}
+
+/// What requests run on.
+pub(super) fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
+}
+
+/// An output directory, or what a destination keeps of some, laid out as one.
+pub(super) struct Source {
+    path: PathBuf,
+    /// Removed at the end.
+    _fetched: Option<tempfile::TempDir>,
+}
+
+impl Source {
+    /// Downloads the manifests if `path` is the URL of a destination; none if it keeps none.
+    pub(super) fn find(path: &Path) -> Result<Option<Self>, CliError> {
+        if !path.to_str().is_some_and(|text| text.contains("://")) {
+            return Ok(Some(Self {
+                path: path.to_owned(),
+                _fetched: None,
+            }));
+        }
+        let destination = destination(path.as_os_str())?;
+        let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
+        let found = new_runtime()?.block_on(fetch_manifests(&destination, folder.path()))?;
+        Ok((found > 0).then(|| Self {
+            path: folder.path().to_owned(),
+            _fetched: Some(folder),
+        }))
+    }
+
+    /// The same where there must be manifests.
+    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+        Self::find(path)?.ok_or_else(|| CliError::Input {
+            message: format!("{} keeps no manifests", path.display()),
+            help: Some("`publish` keeps the manifest of each run that it publishes".to_owned()),
+        })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn nights(from: &[PathBuf]) -> Result<Vec<Night>, CliError> {
+    let read = |out: &PathBuf| -> Result<Night, CliError> {
+        let manifest: Manifest = read_manifest(out)?;
+        let out = out.clone();
+        Ok(Night { out, manifest })
+    };
+    from.iter().map(read).collect()
+}
+
+/// Says what became of a publication, and keeps the rows beside the manifest.
+fn tell(
+    context: &Context,
+    destination: &Destination,
+    from: &[PathBuf],
+    report: &PublishReport,
+) -> Result<ExitStatus, CliError> {
+    tell_report(context, destination, report);
+    let mut text = String::new();
+    for row in &report.rows {
+        text += &serde_json::to_string(row)
+            .map_err(|error| CliError::infrastructure(error.to_string()))?;
+        text.push('\n');
+    }
+    for out in from {
+        fs::write(&out.join(STATE_FOLDER).join("published.jsonl"), &text)?;
+    }
+    Ok(status_of(report))
+}
+
+fn status_of(report: &PublishReport) -> ExitStatus {
+    let failed = report.count(RowState::is_failed);
+    let is_there = report.rows.len() > failed;
+    match failed {
+        0 => ExitStatus::Success,
+        // The destination refuses everything.
+        _ if !is_there && is_over(report) => ExitStatus::Infrastructure,
+        _ => ExitStatus::Incomplete,
+    }
+}
+
+/// Whether uploads were not tried any more.
+fn is_over(report: &PublishReport) -> bool {
+    let is_refusal = |state: &RowState| match state {
+        RowState::Failed { class, .. } => {
+            !["changed", "damaged", "files"].contains(&class.as_str())
+        }
+        _ => false,
+    };
+    report.rows.iter().all(|row| is_refusal(&row.state))
+}
+
+fn tell_report(context: &Context, destination: &Destination, report: &PublishReport) {
+    let failed = report
+        .rows
+        .iter()
+        .filter_map(|row| match &row.state {
+            RowState::Failed { class, reason } => Some((&row.key, class, reason)),
+            _ => None,
+        })
+        .collect::<Vec<_>>();
+    for (key, class, reason) in failed.iter().take(PRINTED) {
+        context.notice(&format!("publish: failed  {key} ({class}): {reason}"));
+    }
+    if failed.len() > PRINTED {
+        context.notice(&format!(
+            "... and {} more: .driverkit-matrix/published.jsonl names all",
+            failed.len() - PRINTED
+        ));
+    }
+    let of = |state: RowState| report.count(|one| *one == state);
+    let skipped = of(RowState::Skipped);
+    let mut parts = vec![
+        format!("{} published", of(RowState::Published)),
+        format!("{} unchanged", of(RowState::Unchanged)),
+    ];
+    for (number, word) in [
+        (of(RowState::Found), "found"),
+        (skipped, "skipped"),
+        (failed.len(), "failed"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    context.notice(&format!(
+        "{}: {} ({})",
+        destination.bucket().url(),
+        parts.join(", "),
+        traffic(destination.bucket().traffic())
+    ));
+}
+
+/// The requests in words.
+pub(super) fn traffic(count_of: TrafficCount) -> String {
+    let requests = usize::try_from(count_of.requests).unwrap_or(usize::MAX);
+    format!(
+        "{}, {} of them writes, {} bytes sent, {} received",
+        count(requests, "request"),
+        count_of.writes,
+        count_of.sent_bytes,
+        count_of.received_bytes
+    )
+}

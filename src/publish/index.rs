@@ -1,0 +1,180 @@
+//! The index of a destination: what is published, with everything that is known of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::driver::{Artifact, DriverVersion};
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::plan::BuildId;
+
+/// The version of the index's format. It is raised when a field changes its meaning or goes; readers refuse a newer one.
+pub const INDEX_SCHEMA: u32 = 1;
+
+/// A published artifact, under one of its names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name below the destination: `<driver version>/<x86_64 or aarch64>/<file>`.
+    pub key: String,
+    /// Module or probe.
+    pub artifact: Artifact,
+    /// The build that made it.
+    pub build_id: BuildId,
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    pub kernel_release: KernelRelease,
+    /// The kernel's version.
+    pub kernel_version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The driver version.
+    pub driver_version: DriverVersion,
+    /// The module's name.
+    pub module_name: String,
+    /// The device prefix.
+    pub device_name: String,
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The module's vermagic.
+    pub vermagic: Option<String>,
+    /// The module's srcversion.
+    pub srcversion: Option<String>,
+    /// The name of the artifact that this is a further name of.
+    pub alias_of: Option<String>,
+    /// The digests of the kernel's packages.
+    pub inputs: Vec<Sha256>,
+    /// The digest of the driver's sources.
+    pub driver_sha256: Option<Sha256>,
+    /// The compiler's version.
+    pub gcc: Option<String>,
+    /// The digest of the builder image.
+    pub image_sha256: Option<Sha256>,
+    /// The run that compiled it.
+    pub made_by: Option<String>,
+    /// When that was.
+    pub made_at: Option<Timestamp>,
+    /// The day on which the kernel was first seen.
+    pub first_seen: Option<Date>,
+    /// The day of the newest published run that has it.
+    pub last_seen: Date,
+    /// When this content was published.
+    pub published_at: Timestamp,
+    /// What the server calls this version of the object.
+    pub etag: Option<String>,
+    /// The name of its log below the destination, if logs are published.
+    pub log: Option<String>,
+}
+
+impl Entry {
+    /// Whether two entries are about one artifact of one kernel, whatever its content is.
+    pub fn is_same_artifact(&self, other: &Self) -> bool {
+        self.build_id == other.build_id && self.artifact == other.artifact
+    }
+}
+
+/// The index of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// When it was written.
+    pub updated: Timestamp,
+    /// The digests of the files that follow from it, by name.
+    pub files: BTreeMap<String, Sha256>,
+    /// The digests of the manifests that are kept at the destination, by name.
+    pub manifests: BTreeMap<String, Sha256>,
+    /// What is published, by key.
+    pub artifacts: BTreeMap<String, Entry>,
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    schema: u32,
+    tool_version: &'a str,
+    updated: Timestamp,
+    files: &'a BTreeMap<String, Sha256>,
+    manifests: &'a BTreeMap<String, Sha256>,
+}
+
+#[derive(Deserialize)]
+struct ReadIndex {
+    updated: Timestamp,
+    #[serde(default)]
+    files: BTreeMap<String, Sha256>,
+    #[serde(default)]
+    manifests: BTreeMap<String, Sha256>,
+    artifacts: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Schema {
+    schema: u32,
+    #[serde(rename = "tool_version")]
+    _tool_version: String,
+}
+
+impl Index {
+    /// An index without artifacts.
+    pub fn new(updated: Timestamp) -> Self {
+        Self {
+            updated,
+            files: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
+        }
+    }
+
+    /// Reads one; the error completes "... is".
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let foreign =
+            |error: serde_json::Error| format!("not an index of driverkit-matrix: {error}");
+        let Schema { schema, .. } = serde_json::from_slice(bytes).map_err(foreign)?;
+        if schema > INDEX_SCHEMA {
+            return Err(format!(
+                "of schema {schema}, this version reads up to {INDEX_SCHEMA}: use a newer driverkit-matrix"
+            ));
+        }
+        let read: ReadIndex = serde_json::from_slice(bytes).map_err(foreign)?;
+        let entries = read.artifacts.into_iter();
+        Ok(Self {
+            updated: read.updated,
+            files: read.files,
+            manifests: read.manifests,
+            artifacts: entries.map(|entry| (entry.key.clone(), entry)).collect(),
+        })
+    }
+
+    /// The index as JSON, one artifact a line.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let head = serde_json::to_string_pretty(&Head {
+            schema: INDEX_SCHEMA,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            updated: self.updated,
+            files: &self.files,
+            manifests: &self.manifests,
+        })?;
+        let head = head.strip_suffix("\n}").unwrap_or(&head);
+        let mut text = format!("{head},\n  \"artifacts\": [").into_bytes();
+        for (position, entry) in self.artifacts.values().enumerate() {
+            text.extend_from_slice(if position == 0 { b"\n    " } else { b",\n    " });
+            serde_json::to_writer(&mut text, entry)?;
+        }
+        text.extend_from_slice(b"\n  ]\n}\n");
+        Ok(text)
+    }
+
+    /// The list of digests.
+    pub fn sums(&self) -> String {
+        let mut text = String::new();
+        for entry in self.artifacts.values() {
+            // A String takes everything.
+            let _ = writeln!(text, "{}  {}", entry.sha256, entry.key);
+        }
+        text
+    }
+}

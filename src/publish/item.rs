@@ -1,0 +1,137 @@
+//! What manifests offer for publication: artifacts that were verified, each under its own name and its further names.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::index::Entry;
+use crate::event::ArtifactReport;
+use crate::failure::Status;
+use crate::report::{BuildRecord, Manifest};
+
+/// A run to publish: its manifest, and the directory that it is in.
+#[derive(Clone, Debug)]
+pub struct Night {
+    /// The output directory.
+    pub out: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// An artifact to publish, under one name.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What the index says of it once it is published.
+    pub entry: Entry,
+    /// Where its content is.
+    pub file: PathBuf,
+    /// Where its log is.
+    pub log: Option<PathBuf>,
+}
+
+/// The artifacts of some runs that are there and verified, by name; of two runs that name one artifact, the newer one
+/// decides. `now` is when they are published.
+pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
+    let mut nights: Vec<&Night> = nights.iter().collect();
+    nights.sort_by_key(|night| night.manifest.run.started);
+    let mut items: BTreeMap<String, Item> = BTreeMap::new();
+    for night in nights {
+        for build in &night.manifest.builds {
+            for report in &build.artifacts {
+                for item in items_of_artifact(night, build, report, now) {
+                    let known = items.get(&item.entry.key);
+                    // An artifact has its own name before any further name of another.
+                    let is_theirs = known.is_some_and(|known| {
+                        known.entry.alias_of.is_none() && item.entry.alias_of.is_some()
+                    });
+                    if !is_theirs {
+                        items.insert(item.entry.key.clone(), item);
+                    }
+                }
+            }
+        }
+    }
+    items.into_values().collect()
+}
+
+fn items_of_artifact(
+    night: &Night,
+    build: &BuildRecord,
+    report: &ArtifactReport,
+    now: Timestamp,
+) -> Vec<Item> {
+    // Only these two say that the content was checked.
+    if !matches!(report.status, Status::Built | Status::Cached) {
+        return Vec::new();
+    }
+    let (Some(path), Some(sha256), Some(size_bytes)) =
+        (&report.path, report.sha256, report.size_bytes)
+    else {
+        return Vec::new();
+    };
+    let Some(own) = key_of(build, path) else {
+        return Vec::new();
+    };
+    let aliases = report.aliases.iter().filter_map(|path| key_of(build, path));
+    let names =
+        std::iter::once((own.clone(), None)).chain(aliases.map(|alias| (alias, Some(own.clone()))));
+    let toolchain = build.toolchain.as_ref();
+    let started = night.manifest.run.started;
+    names
+        .map(|(key, alias_of)| Item {
+            file: night.out.join(path),
+            log: report.log.as_ref().map(|log| night.out.join(log)),
+            entry: Entry {
+                key,
+                artifact: report.artifact,
+                build_id: build.build_id.clone(),
+                target: build.target.clone(),
+                kernel_release: build.kernel_release.clone(),
+                kernel_version: build.kernel_version.clone(),
+                architecture: build.architecture,
+                driver_version: build.driver_version.clone(),
+                module_name: build.module_name.clone(),
+                device_name: build.device_name.clone(),
+                sha256,
+                size_bytes,
+                vermagic: report.vermagic.clone(),
+                srcversion: report.srcversion.clone(),
+                alias_of,
+                inputs: build
+                    .inputs
+                    .iter()
+                    .filter_map(|input| input.sha256)
+                    .collect(),
+                driver_sha256: build.driver_sha256,
+                gcc: toolchain.map(|toolchain| toolchain.gcc_used.clone()),
+                image_sha256: toolchain.map(|toolchain| toolchain.image_sha256),
+                made_by: report.made_by.as_ref().map(ToString::to_string),
+                made_at: report.made_at,
+                first_seen: build.first_seen,
+                last_seen: started.to_zoned(TimeZone::UTC).date(),
+                published_at: now,
+                etag: None,
+                log: None,
+            },
+        })
+        .collect()
+}
+
+/// The key of an artifact at a path of an output directory; none if the path is not one of its build's.
+fn key_of(build: &BuildRecord, path: &Path) -> Option<String> {
+    let parts: Option<Vec<&str>> = path
+        .components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    let [driver, machine, name] = parts?[..] else {
+        return None;
+    };
+    let is_its_own =
+        driver == build.driver_version.as_str() && machine == build.architecture.machine();
+    is_its_own.then(|| format!("{driver}/{machine}/{name}"))
+}

@@ -1,0 +1,173 @@
+//! A publication: uploads, reading back, the index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+
+use super::destination::{Destination, ReadIndex, plain_etag};
+use super::error::PublishError;
+use super::index::{Entry, Index};
+use super::item::{Item, Night};
+use super::kept::keep_manifests;
+use super::options::{PublishOptions, PublishReport, Row, RowState};
+use super::upload::Uploads;
+use crate::bucket::{BucketFault, Object};
+
+/// Publishes artifacts and the manifests of their runs. A failed upload fails its row; what failed as a whole is an error.
+pub async fn publish(
+    destination: &Destination,
+    nights: &[Night],
+    items: &[Item],
+    options: &PublishOptions,
+    now: Timestamp,
+) -> Result<PublishReport, PublishError> {
+    let _turn = destination.turn().await?;
+    let read = destination.read_index().await?;
+    let (unchanged, changed): (Vec<&Item>, Vec<&Item>) = items
+        .iter()
+        .partition(|item| is_unchanged(&read, item, options));
+    let prefixes: BTreeSet<&str> = changed.iter().filter_map(|item| prefix_of(item)).collect();
+    let listed = list(destination, &prefixes).await?;
+    let uploads = Uploads::new(destination, options, &read, listed);
+    let mut done: Vec<(RowState, Entry)> = futures_util::stream::iter(changed)
+        .map(|item| uploads.upload(item))
+        .buffer_unordered(options.uploads.max(1))
+        .collect()
+        .await;
+    let can_list = uploads.listed.is_some();
+    let is_over = uploads.is_over.load(Ordering::Relaxed);
+    read_back(destination, &mut done, can_list).await?;
+    let is_there = |state: &RowState| matches!(state, RowState::Published | RowState::Found);
+    let mut rows: Vec<Row> = done
+        .iter()
+        .map(|(state, entry)| row(entry, state))
+        .collect();
+    rows.extend(
+        unchanged
+            .iter()
+            .map(|item| row(&item.entry, &RowState::Unchanged)),
+    );
+    rows.sort_by(|left, right| left.key.cmp(&right.key));
+    if is_over && !done.iter().any(|(state, _)| is_there(state)) {
+        // Nothing to tell the index, and nobody who would take it.
+        let index = read.index.unwrap_or_else(|| Index::new(now));
+        return Ok(PublishReport { rows, index });
+    }
+    let kept = read.index.as_ref().map(|index| &index.manifests);
+    let manifests = keep_manifests(destination, nights, kept).await?;
+    let index = destination
+        .change_index(read, now, options.public_url.as_deref(), |index| {
+            index.manifests.extend(manifests.clone());
+            for item in &unchanged {
+                if let Some(entry) = index.artifacts.get_mut(&item.entry.key) {
+                    entry.last_seen = entry.last_seen.max(item.entry.last_seen);
+                }
+            }
+            for (state, entry) in &done {
+                if is_there(state) {
+                    index.artifacts.insert(entry.key.clone(), entry.clone());
+                }
+            }
+        })
+        .await?;
+    Ok(PublishReport { rows, index })
+}
+
+fn row(entry: &Entry, state: &RowState) -> Row {
+    Row {
+        key: entry.key.clone(),
+        sha256: entry.sha256,
+        state: state.clone(),
+    }
+}
+
+fn is_unchanged(read: &ReadIndex, item: &Item, options: &PublishOptions) -> bool {
+    let Some(known) = read.entry(&item.entry.key) else {
+        return false;
+    };
+    let has_log = known.log.is_some() || item.log.is_none() || item.entry.alias_of.is_some();
+    known.sha256 == item.entry.sha256
+        && known.is_same_artifact(&item.entry)
+        && (has_log || !options.with_logs)
+}
+
+/// The directory of a key.
+fn prefix_of(item: &Item) -> Option<&str> {
+    Some(item.entry.key.rsplit_once('/')?.0)
+}
+
+/// What is below some directories, one listing each; nothing known if that is forbidden.
+async fn list(
+    destination: &Destination,
+    prefixes: &BTreeSet<&str>,
+) -> Result<Option<BTreeMap<String, Object>>, PublishError> {
+    let mut all = BTreeMap::new();
+    for prefix in prefixes {
+        match destination.listed(prefix).await {
+            Ok(listed) => all.extend(listed),
+            Err(PublishError::Bucket(error)) if error.fault == BucketFault::ListForbidden => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Compares what the destination has now with what was uploaded: size, and what the server called it, which changes with
+/// every write. The server itself compared the content with the digest that the request was signed with.
+async fn read_back(
+    destination: &Destination,
+    done: &mut [(RowState, Entry)],
+    can_list: bool,
+) -> Result<(), PublishError> {
+    let is_new = |state: &RowState| *state == RowState::Published;
+    let uploaded = done.iter().filter(|(state, _)| is_new(state));
+    let prefixes: BTreeSet<String> = uploaded
+        .filter_map(|(_, entry)| Some(entry.key.rsplit_once('/')?.0.to_owned()))
+        .collect();
+    let prefixes = prefixes.iter().map(String::as_str).collect();
+    let listed = if can_list {
+        list(destination, &prefixes).await?
+    } else {
+        None
+    };
+    for (state, entry) in done.iter_mut().filter(|(state, _)| is_new(state)) {
+        let found = match &listed {
+            Some(listed) => listed.get(&entry.key).cloned(),
+            None => destination.bucket.head(&entry.key).await?,
+        };
+        let digest = if destination.bucket.is_directory() {
+            destination.content_digest(&entry.key).await?
+        } else {
+            Some(entry.sha256)
+        };
+        let Some(found) = found else {
+            *state = RowState::failed(
+                BucketFault::Damaged,
+                "the object is not there after the upload",
+            );
+            continue;
+        };
+        let etag = plain_etag(&found.version);
+        if found.size_bytes != entry.size_bytes {
+            *state = RowState::failed(
+                BucketFault::Damaged,
+                format!(
+                    "the object has {} bytes after the upload of {}",
+                    found.size_bytes, entry.size_bytes
+                ),
+            );
+        } else if digest != Some(entry.sha256)
+            || (etag.is_some() && entry.etag.is_some() && etag != entry.etag)
+        {
+            *state = RowState::failed(
+                BucketFault::Changed,
+                "the object is another one after the upload",
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! One artifact's way to a destination.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+
+use super::destination::{Destination, Existing, ReadIndex, digest_attribute, plain_etag};
+use super::error::{PublishError, is_systemic};
+use super::index::Entry;
+use super::item::Item;
+use super::layout::log_key;
+use super::options::{PublishOptions, RowState};
+use crate::bucket::{
+    Attribute, Attributes, BucketError, BucketFault, Object, Put, PutMode, PutOptions,
+};
+use crate::digest::Sha256;
+use crate::fs::{self, FileError};
+
+/// How many bytes of artifacts are in memory at once, in MiB.
+const MEMORY_MIB: u32 = 64;
+
+/// What the uploads of a publication share.
+pub(super) struct Uploads<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) options: &'a PublishOptions,
+    pub(super) index: &'a ReadIndex,
+    /// What the destination lists; none if it may not be listed.
+    pub(super) listed: Option<BTreeMap<String, Object>>,
+    /// Set when every further request would fail too.
+    pub(super) is_over: AtomicBool,
+    memory: Arc<Semaphore>,
+}
+
+impl<'a> Uploads<'a> {
+    pub(super) fn new(
+        destination: &'a Destination,
+        options: &'a PublishOptions,
+        index: &'a ReadIndex,
+        listed: Option<BTreeMap<String, Object>>,
+    ) -> Self {
+        Self {
+            destination,
+            options,
+            index,
+            listed,
+            is_over: AtomicBool::new(false),
+            memory: Arc::new(Semaphore::new(MEMORY_MIB as usize)),
+        }
+    }
+
+    /// Uploads an artifact unless it is there; the entry has what the server calls it.
+    pub(super) async fn upload(&self, item: &Item) -> (RowState, Entry) {
+        let mut entry = item.entry.clone();
+        if self.is_over.load(Ordering::Relaxed) {
+            let reason = "not tried: the destination refused an earlier upload";
+            return (RowState::failed(BucketFault::Other, reason), entry);
+        }
+        let state = match self.try_upload(item, &mut entry).await {
+            Ok(state) => state,
+            Err(PublishError::Bucket(error)) => {
+                if is_systemic(error.fault) {
+                    self.is_over.store(true, Ordering::Relaxed);
+                }
+                RowState::failed(error.fault, error.message)
+            }
+            Err(error) => RowState::failed(BucketFault::Files, error.to_string()),
+        };
+        (state, entry)
+    }
+
+    async fn try_upload(&self, item: &Item, entry: &mut Entry) -> Result<RowState, PublishError> {
+        let key = &item.entry.key;
+        let known = self.index.entry(key);
+        if let Some(known) = known
+            && !known.is_same_artifact(&item.entry)
+            && (known.alias_of.is_none() || item.entry.alias_of.is_some())
+        {
+            return Ok(RowState::failed(
+                BucketFault::Changed,
+                format!(
+                    "the name is published for {}, {} is not put in its place",
+                    known.build_id, item.entry.build_id
+                ),
+            ));
+        }
+        let is_listed = self
+            .listed
+            .as_ref()
+            .is_none_or(|listed| listed.contains_key(key));
+        if self.options.skip_published && known.is_none() && self.listed.is_some() && is_listed {
+            return Ok(RowState::Skipped);
+        }
+        // Nothing is read, and no request sent, before the name is known to be free or ours.
+        let mode = if known.is_some() || (self.listed.is_some() && is_listed) {
+            match self.destination.existing(key).await? {
+                Some(existing) => match self.judge(item, known, &existing) {
+                    Judgement::Found => {
+                        entry.etag = plain_etag(&existing.version);
+                        self.upload_log(item, entry).await?;
+                        return Ok(RowState::Found);
+                    }
+                    Judgement::Replace => PutMode::Update(existing.version),
+                    Judgement::Foreign(why) => {
+                        return Ok(RowState::failed(BucketFault::Changed, why));
+                    }
+                },
+                None => PutMode::Create,
+            }
+        } else {
+            PutMode::Create
+        };
+        let mib = u32::try_from(item.entry.size_bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        let permits = self.memory.acquire_many(mib.clamp(1, MEMORY_MIB)).await;
+        let content = verified(&item.file, &item.entry).await?;
+        let put = self.put(key, content, mode, &item.entry).await?;
+        drop(permits);
+        match put {
+            Put::Done(version) => entry.etag = plain_etag(&version),
+            Put::Conflict => {
+                // Another publication, or an interrupted one where nothing may be listed.
+                let existing = self.destination.existing(key).await?;
+                match existing.map(|existing| (self.judge(item, known, &existing), existing)) {
+                    Some((Judgement::Found, existing)) => {
+                        entry.etag = plain_etag(&existing.version);
+                        self.upload_log(item, entry).await?;
+                        return Ok(RowState::Found);
+                    }
+                    _ => {
+                        return Ok(RowState::failed(
+                            BucketFault::Changed,
+                            "the object changed while it was to be replaced",
+                        ));
+                    }
+                }
+            }
+        }
+        self.upload_log(item, entry).await?;
+        Ok(RowState::Published)
+    }
+
+    /// Whether an object is what is to be published, may be replaced by it, or is somebody else's.
+    fn judge(&self, item: &Item, known: Option<&Entry>, existing: &Existing) -> Judgement {
+        let wanted = &item.entry;
+        match existing.sha256 {
+            Some(found) if found == wanted.sha256 => {
+                if existing.size_bytes == wanted.size_bytes {
+                    Judgement::Found
+                } else {
+                    // Half of an upload of this very content.
+                    Judgement::Replace
+                }
+            }
+            Some(found) if known.is_some_and(|known| known.sha256 == found) => Judgement::Replace,
+            _ if self.options.replace_foreign => Judgement::Replace,
+            found => Judgement::Foreign(format!(
+                "{}, with {}",
+                match known {
+                    Some(known) => format!(
+                        "the object is not the one of the index ({})",
+                        known.sha256.short()
+                    ),
+                    None =>
+                        "the name is taken by an object that the index does not have".to_owned(),
+                },
+                match found {
+                    Some(found) => format!("digest {}", found.short()),
+                    None => "no digest".to_owned(),
+                }
+            )),
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        content: Vec<u8>,
+        mode: PutMode,
+        entry: &Entry,
+    ) -> Result<Put, BucketError> {
+        let mut attributes = Attributes::from_iter([
+            (Attribute::ContentType, self.options.content_type.clone()),
+            (digest_attribute(), entry.sha256.to_string()),
+        ]);
+        if let Some(cache_control) = &self.options.cache_control {
+            attributes.insert(Attribute::CacheControl, cache_control.clone().into());
+        }
+        let options = PutOptions {
+            mode,
+            attributes,
+            ..PutOptions::default()
+        };
+        self.destination.bucket.put(key, content, options).await
+    }
+
+    async fn upload_log(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {
+        if !self.options.with_logs || item.entry.alias_of.is_some() {
+            return Ok(());
+        }
+        let Some(path) = item.log.as_ref().filter(|path| path.is_file()) else {
+            return Ok(());
+        };
+        let key = log_key(&item.entry.key);
+        let attributes = Attributes::from_iter([(Attribute::ContentType, "application/zstd")]);
+        let bucket = &self.destination.bucket;
+        bucket.put_file(&key, path, attributes.into()).await?;
+        entry.log = Some(key);
+        Ok(())
+    }
+}
+
+enum Judgement {
+    Found,
+    Replace,
+    Foreign(String),
+}
+
+/// The content of an artifact, if it is what the manifest says.
+async fn verified(path: &Path, entry: &Entry) -> Result<Vec<u8>, PublishError> {
+    let (path, expected) = (path.to_owned(), entry.sha256);
+    let read = tokio::task::spawn_blocking(move || {
+        let content = fs::read_file(&path)?;
+        let found = Sha256::of(&content);
+        if found == expected {
+            return Ok(content);
+        }
+        let why = format!(
+            "its content has digest {}, the manifest says {}",
+            found.short(),
+            expected.short()
+        );
+        Err(FileError::of("publish", path)(std::io::Error::other(why)))
+    });
+    let read = read.await;
+    let read = read.map_err(|error| {
+        FileError::of("read", entry.key.as_str())(std::io::Error::other(error.to_string()))
+    })?;
+    Ok(read?)
+}
