@@ -22,7 +22,7 @@ use crate::text::count;
 /// is gone if the newest published run of its target, architecture and driver version does not have it.
 #[derive(Debug, Args)]
 pub(super) struct PruneArguments {
-    /// The destination: s3://BUCKET[/PREFIX], gs://, az://, file:///DIRECTORY or a directory
+    /// The destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or a directory
     #[arg(value_name = "TO")]
     to: PathBuf,
     /// A driver version in support; all that are not named are removed

@@ -23,13 +23,13 @@ const PRINTED: usize = 20;
 
 /// Publish the artifacts of runs to a bucket or a directory
 ///
-/// Uploads what changed to <driver version>/<architecture>/<name> below TO, reads it back, then replaces the index
+/// Uploads what changed to `<driver version>/<architecture>/<name>` below TO, reads it back, then replaces the index
 /// (index.json, SHA256SUMS and the files of Falco's driver site) as the last write. Only artifacts that a manifest says were
 /// verified are uploaded, and no artifact takes the name of another kernel's. An interrupted publication is continued by the
-/// next one. Credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*) or the machine's role.
+/// next one. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or the machine's role.
 #[derive(Debug, Args)]
 pub(super) struct PublishArguments {
-    /// Output directories of runs [default: out], and the destination: s3://BUCKET[/PREFIX], gs://, az://, file:///DIRECTORY
+    /// Output directories of runs [default: out], and the destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY`
     /// or a directory
     #[arg(value_name = "FROM> <TO", num_args = 1.., required = true)]
     places: Vec<PathBuf>,
@@ -171,7 +171,7 @@ impl PublishArguments {
 /// What `run` publishes.
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunPublishArguments {
-    /// Publish what is there at the end of the run, as `publish` does: s3://BUCKET[/PREFIX], gs://, az://, file:///DIRECTORY or
+    /// Publish what is there at the end of the run, as `publish` does: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or
     /// a directory
     #[arg(long, value_name = "TO")]
     publish: Option<PathBuf>,

@@ -193,10 +193,9 @@ impl Destination {
         text: Vec<u8>,
         mode: PutMode,
     ) -> Result<Put, PublishError> {
-        let content_type = if name.ends_with(".json") {
-            "application/json"
-        } else {
-            "text/plain; charset=utf-8"
+        let content_type = match name {
+            SUMS_FILE => "text/plain; charset=utf-8",
+            _ => "application/json",
         };
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, content_type.to_owned()),

@@ -21,6 +21,7 @@ mod nights;
 mod podman;
 mod prepared_sources;
 mod proxy;
+mod publishing;
 mod readme;
 mod real_builds;
 mod real_daemons;
