@@ -90,7 +90,9 @@ impl Destination {
         // The version first: if the content is newer, the replacement is refused and everything is read again.
         let head = match self.bucket.head(INDEX_FILE).await {
             // The answer to a HEAD has no body that would say why; that to a GET has.
-            Err(error) if error.fault == BucketFault::ReadForbidden => {
+            Err(error)
+                if matches!(error.fault, BucketFault::ReadForbidden | BucketFault::Other) =>
+            {
                 self.bucket.get(INDEX_FILE, INDEX_BYTES).await?;
                 return Err(error.into());
             }
