@@ -9,7 +9,7 @@ use super::output::print;
 use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
-use crate::report::manifest_file;
+use crate::report::{manifest_file, shards_in};
 
 /// Compare two runs, artifact by artifact
 ///
@@ -17,7 +17,8 @@ use crate::report::manifest_file;
 /// interrupted, or about a part of its plan), unchanged. Failures are grouped by what they have in common.
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
-    /// The baseline: a manifest, the output directory of a run, or the URL of a destination
+    /// The baseline: a manifest, the output directory of a run, a directory with those of its shards, or the URL of a
+    /// destination
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// What is compared with it
@@ -101,8 +102,12 @@ impl BaselineArguments {
         let Some(path) = &self.baseline else {
             return Ok(None);
         };
+        let is_there = |source: &Source| {
+            let path = source.path();
+            manifest_file(path).exists() || !shards_in(path).is_empty()
+        };
         let source = Source::find(path)?;
-        let Some(source) = source.filter(|source| manifest_file(source.path()).exists()) else {
+        let Some(source) = source.filter(is_there) else {
             let path = path.display();
             context.notice(&format!(
                 "baseline {path} does not exist: nothing to compare with"

@@ -71,6 +71,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("known", &["known", "known --suggest"]),
+    (
+        "manifest",
+        &["manifest merge shard-1 shard-2 shard-3 --out night"],
+    ),
     ("why", &["why 6.1.4-1-amd64"]),
     (
         "report",

@@ -23,6 +23,7 @@ mod kernels;
 mod known;
 mod lock;
 mod logs;
+mod manifest;
 mod output;
 mod plan;
 mod prune;
@@ -145,6 +146,7 @@ enum Command {
     Stats(stats::StatsArguments),
     Why(why::WhyArguments),
     Known(known::KnownArguments),
+    Manifest(manifest::ManifestArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
     Store(store::SharedStoreArguments),
@@ -415,6 +417,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stats(command) => command.execute(),
         Command::Why(command) => command.execute(&context),
         Command::Known(command) => command.execute(),
+        Command::Manifest(command) => command.execute(&context),
         Command::Explain(command) => command.execute(&context),
         Command::Cache(command) => command.execute(&context),
         Command::Store(command) => command.execute(&context),

@@ -10,7 +10,7 @@ use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};
-use crate::report::{Manifest, earlier_manifests, manifest_file, read_log, read_manifest};
+use crate::report::{Manifest, earlier_manifests, manifest_file, read_log, read_night, shards_in};
 use crate::views::{Format, PastNight, Subject};
 
 /// How many lines of a log a view shows.
@@ -101,7 +101,7 @@ pub(super) struct Nights {
 impl Nights {
     /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is none.
     pub(super) fn read(out: &Path, baseline: Option<&Path>) -> Result<Self, CliError> {
-        let manifest = read_manifest(out)?;
+        let manifest = read_night(out)?;
         let mut before = None;
         let mut history = Vec::new();
         for path in earlier_manifests(out)? {
@@ -121,10 +121,11 @@ impl Nights {
         // The directory of this very run has the night before among the manifests that it keeps.
         let other = baseline.filter(|path| !is_same_folder(path, out));
         let baseline = match baseline {
-            Some(_) if other.is_some() => other.map(manifest_file),
+            Some(_) if other.is_some() => other.map(Path::to_owned),
             _ => before,
         };
-        let baseline = baseline.filter(|path| path.exists());
+        let baseline =
+            baseline.filter(|path| manifest_file(path).exists() || !shards_in(path).is_empty());
         let diff = match baseline {
             Some(path) => {
                 let old = Night::read(&path)?;
@@ -169,7 +170,12 @@ impl Nights {
         let is_inside = log
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
-        let text = is_inside.then(|| read_log(&self.out.join(log)).ok())??;
+        let mut places = vec![self.out.clone()];
+        places.extend(shards_in(&self.out));
+        let text = is_inside.then(|| {
+            let mut places = places.iter();
+            places.find_map(|place| read_log(&place.join(log)).ok())
+        })??;
         let lines: Vec<&str> = text.trim_end().lines().collect();
         let start = lines.len().saturating_sub(EXCERPT_LINES);
         Some(lines[start..].join("\n"))

@@ -13,7 +13,8 @@ use crate::failure::{Failure, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 use crate::report::{
-    BuildRecord, Manifest, ManifestError, RowsError, manifest_file, read_manifest, read_rows,
+    BuildRecord, Manifest, ManifestError, RowsError, manifest_file, read_manifest, read_night,
+    read_rows, shards_in,
 };
 
 /// A night: its run, and what became of each artifact.
@@ -92,8 +93,11 @@ struct RowInput {
 }
 
 impl Night {
-    /// Reads the manifest at `path`: a directory, its `run.json` or a `manifest.json`.
+    /// Reads the manifest at `path`: a directory, its `run.json`, a `manifest.json`, or a directory of those of shards.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        if !shards_in(path).is_empty() {
+            return read_night(path).map(|manifest| Self::of(&manifest));
+        }
         let file = manifest_file(path);
         let bytes = crate::fs::read(&file)?;
         match serde_json::from_slice::<Head>(&bytes) {
@@ -106,9 +110,9 @@ impl Night {
     }
 
     fn read_rows(run: HeadRun, path: &Path) -> Result<Self, ManifestError> {
-        let mut reader = Reader::default();
-        read_rows(path, &run.id, |text, first| {
-            let lines = text.split(|&byte| byte == b'\n').enumerate();
+        let parts = read_rows(path, &run.id, |lines, first| {
+            let mut reader = Reader::default();
+            let lines = lines.split(|&byte| byte == b'\n').enumerate();
             for (position, line) in lines.filter(|(_, line)| !line.is_empty()) {
                 reader.add(line).map_err(|cause| RowsError::Row {
                     path: path.to_owned(),
@@ -116,12 +120,12 @@ impl Night {
                     cause,
                 })?;
             }
-            Ok(())
+            Ok(reader.artifacts)
         })?;
         Ok(Self::sorted(
             run.id,
             run.is_partial || run.stopped.is_some(),
-            reader.artifacts,
+            parts.into_iter().flatten().collect(),
         ))
     }
 

@@ -94,14 +94,7 @@ fn of_build(build: &BuildRecord, manifest: &Manifest) -> String {
     for artifact in &build.artifacts {
         lines.push(format!("  {}", of_artifact(build, artifact, manifest)));
     }
-    let since = build
-        .first_seen
-        .map(|day| format!(", which was first seen on {day}"));
-    lines.push(format!(
-        "  The kernel was named by {}{}.",
-        clean(&build.source),
-        since.unwrap_or_default()
-    ));
+    lines.push(format!("  {}", of_source(&build.source, build.first_seen)));
     lines.join("\n")
 }
 
@@ -209,19 +202,27 @@ fn of_excluded(row: &Excluded) -> String {
     };
     let place = row.place.as_ref();
     let place = place.map_or(String::new(), |place| format!(" in {place}"));
-    let since = row
-        .first_seen
-        .map_or(String::new(), |day| format!(", first seen on {day}"));
     format!(
-        "{} {} #{} {}\n  {what} left out by the rule `{}`{place}: {}.\n  The kernel was named by {}{since}.",
+        "{} {} #{} {}\n  {what} left out by the rule `{}`{place}: {}.\n  {}",
         row.target,
         row.kernel_release,
         row.kernel_version,
         row.architecture,
         clean(&row.rule),
         clean(&row.reason),
-        clean(&row.source)
+        of_source(&row.source, row.first_seen)
     )
+}
+
+/// Who names a kernel, and since when it is known.
+fn of_source(source: &str, first_seen: Option<Date>) -> String {
+    let source = clean(source);
+    match first_seen {
+        Some(day) => {
+            format!("The kernel was first seen on {day}; it comes from the source {source}.")
+        }
+        None => format!("The kernel comes from the source {source}."),
+    }
 }
 
 fn of_locked(locked: &LockedFacts) -> String {
@@ -243,7 +244,7 @@ fn of_locked(locked: &LockedFacts) -> String {
         }
     };
     format!(
-        "{target} {release} {architecture}\n  The kernel was first seen on {first_seen}, named by {} ({lock}). {state}",
+        "{target} {release} {architecture}\n  The kernel was first seen on {first_seen}; it comes from the source {} (lock {lock}). {state}",
         clean(source)
     )
 }

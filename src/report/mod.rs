@@ -56,8 +56,9 @@ pub use live::LiveProgress;
 pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
     BuildRecord, Excluded, Exit, KEEP_NIGHTS, LeftOutGroup, Manifest, ManifestError,
-    ManifestReporter, ManifestUpdate, Named, RowsError, Run, SCHEMA, Totals, UpdateError,
-    earlier_manifests, find_rows, manifest_file, read_manifest, read_rows, template,
+    ManifestReporter, ManifestUpdate, MergeError, Named, RowsError, Run, SCHEMA, Totals,
+    UpdateError, earlier_manifests, find_rows, manifest_file, merge_manifests, read_manifest,
+    read_night, read_rows, shards_in, template, write_manifest,
 };
 pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature};

@@ -8,6 +8,7 @@ mod disk;
 mod downloads;
 mod failures;
 mod flatcar;
+mod merge;
 mod named;
 mod names;
 mod night;

@@ -26,6 +26,7 @@ pub mod measured;
 pub mod memory_group;
 pub mod object_store;
 pub mod published;
+pub mod nights;
 pub mod real;
 pub mod rootless_podman;
 pub mod rpmbuild;

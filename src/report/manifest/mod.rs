@@ -7,6 +7,7 @@
 mod earlier;
 mod excluded;
 mod failing;
+mod merge;
 mod read;
 mod record;
 mod rows;
@@ -16,6 +17,7 @@ mod write;
 
 pub use earlier::{KEEP_NIGHTS, earlier_manifests};
 pub use excluded::Excluded;
+pub use merge::{MergeError, merge_manifests, read_night, shards_in, write_manifest};
 pub use read::{ManifestError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};
 pub use rows::{RowsError, find_rows, read_rows, template};

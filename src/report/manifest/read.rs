@@ -27,6 +27,14 @@ pub enum ManifestError {
     /// Its rows cannot be read.
     #[error(transparent)]
     Rows(#[from] RowsError),
+    /// They are of shards, and cannot be merged.
+    #[error("{}: {cause}", path.display())]
+    Merge {
+        /// The directory of the shards.
+        path: PathBuf,
+        /// The cause.
+        cause: super::MergeError,
+    },
     /// The text to look for is too long for any name.
     #[error("the name is too long")]
     LongName,

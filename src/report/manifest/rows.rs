@@ -4,20 +4,19 @@
 //! (`DuckDB`, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a rule
 //! left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
 
+mod frames;
 mod write;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::frames::RowsFile;
 use super::{BuildRecord, Excluded, Manifest, ManifestError, SCHEMA, read_manifest};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
@@ -29,7 +28,7 @@ use crate::plan::BuildId;
 
 pub use write::template;
 
-pub(super) use write::write;
+pub(super) use write::{sources, write};
 
 /// The name of the file with the facts of the run.
 pub(super) const RUN_FILE: &str = "run.json";
@@ -37,7 +36,7 @@ pub(super) const RUN_FILE: &str = "run.json";
 /// The name of the file with the rows.
 pub(super) const ROWS_FILE: &str = "builds.jsonl.zst";
 
-/// How many rows are encoded or decoded together.
+/// How many rows a frame has.
 const TOGETHER: usize = 1024;
 
 /// Why the rows of a manifest cannot be read.
@@ -46,6 +45,12 @@ pub enum RowsError {
     /// They cannot be read, or are cut off.
     #[error(transparent)]
     File(#[from] FileError),
+    /// They are cut off.
+    #[error("{} is cut off or damaged: copy it again, or run again", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+    },
     /// They do not start with a schema.
     #[error("{} does not start with the schema of a manifest", path.display())]
     NoSchema {
@@ -127,91 +132,59 @@ struct Check<T> {
     passed: bool,
 }
 
-/// What the first line is read for.
-#[derive(Deserialize)]
-struct Header {
-    schema: u32,
-    run_id: String,
-}
-
 /// What tells the kinds of rows from each other.
 #[derive(Deserialize)]
 struct Kind {
     status: Status,
 }
 
-/// Reads the rows of a file in parts: hands the bytes of some lines, with the number of the first from 1, to `take`. The
-/// file must be of run `run_id` and of a schema that this version knows.
-pub fn read_rows(
+/// Reads the rows of a file, on all processors: hands the bytes of some lines, with the number of the first from 1, to `read`,
+/// and returns what it makes of them in their order. The file must be of run `run_id` and of a schema that this version
+/// knows.
+pub fn read_rows<T: Send>(
     path: &Path,
     run_id: &str,
-    mut take: impl FnMut(&[u8], usize) -> Result<(), RowsError>,
-) -> Result<(), RowsError> {
-    let failed = |error| RowsError::File(FileError::of("read", path)(error));
-    let file = File::open(path).map_err(failed)?;
-    let mut decoder = zstd::Decoder::new(file).map_err(failed)?;
-    decoder.window_log_max(27).map_err(failed)?;
-    let mut reader = BufReader::with_capacity(1 << 18, decoder);
-    let mut text = Vec::new();
-    reader.read_until(b'\n', &mut text).map_err(failed)?;
-    let Ok(header) = serde_json::from_slice::<Header>(&text) else {
-        return Err(RowsError::NoSchema {
-            path: path.to_owned(),
-        });
-    };
-    if header.schema > SCHEMA {
-        return Err(RowsError::NewerSchema {
-            path: path.to_owned(),
-            found: header.schema,
-        });
-    }
-    if header.run_id != run_id {
-        return Err(RowsError::OtherRun {
-            path: path.to_owned(),
-            found: header.run_id,
-            expected: run_id.to_owned(),
-        });
-    }
-    let mut line = 2;
-    loop {
-        text.clear();
-        let mut lines = 0;
-        while lines < TOGETHER && reader.read_until(b'\n', &mut text).map_err(failed)? > 0 {
-            lines += 1;
-        }
-        if lines == 0 {
-            return Ok(());
-        }
-        take(&text, line)?;
-        line += lines;
-    }
+    read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
+) -> Result<Vec<T>, RowsError> {
+    RowsFile::open(path, run_id)?.read(read)
 }
 
 /// Reads the rows of a file into its manifest.
 pub(super) fn add_rows(manifest: &mut Manifest, path: &Path) -> Result<(), RowsError> {
-    let run_id = manifest.run.id.clone();
-    read_rows(path, &run_id, |text, first| {
-        let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
-        let lines = lines.into_par_iter().enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_empty());
-        let toolchains = &manifest.toolchains;
-        let read: Vec<Result<Row, RowsError>> = lines
-            .map(|(position, line)| {
-                read_row(line, toolchains).map_err(|cause| RowsError::Row {
-                    path: path.to_owned(),
-                    line: first + position,
-                    cause,
-                })
+    let toolchains = &manifest.toolchains;
+    let rows = read_rows(path, &manifest.run.id, |lines, first| {
+        read_lines(path, lines, first, toolchains)
+    })?;
+    for row in rows.into_iter().flatten() {
+        push(manifest, row);
+    }
+    Ok(())
+}
+
+fn read_lines(
+    path: &Path,
+    lines: &[u8],
+    first: usize,
+    toolchains: &[ToolchainReport],
+) -> Result<Vec<Row>, RowsError> {
+    let lines = lines.split(|&byte| byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(position, line)| {
+            read_row(line, toolchains).map_err(|cause| RowsError::Row {
+                path: path.to_owned(),
+                line: first + position,
+                cause,
             })
-            .collect();
-        for row in read {
-            match row? {
-                Row::Build(build) => manifest.builds.push(*build),
-                Row::Excluded(excluded) => manifest.excluded.push(excluded),
-            }
-        }
-        Ok(())
-    })
+        })
+        .collect()
+}
+
+fn push(manifest: &mut Manifest, row: Row) {
+    match row {
+        Row::Build(build) => manifest.builds.push(*build),
+        Row::Excluded(excluded) => manifest.excluded.push(excluded),
+    }
 }
 
 /// Reads the facts of a run and those of its rows that contain `text`: a directory, its `run.json`, or a `manifest.json`,
@@ -227,32 +200,20 @@ pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
         return read_manifest(path);
     };
     let rows = path.with_file_name(ROWS_FILE);
-    let run_id = manifest.run.id.clone();
     let finder = aho_corasick::AhoCorasick::new([text]).map_err(|_| ManifestError::LongName)?;
-    read_rows(&rows, &run_id, |lines, first| {
-        let mut next = 0;
-        for found in finder.find_iter(lines) {
-            if found.start() < next {
-                continue;
-            }
-            let before = &lines[..found.start()];
-            let start = before.iter().rposition(|&byte| byte == b'\n');
-            let start = start.map_or(0, |position| position + 1);
-            let length = lines[start..].iter().position(|&byte| byte == b'\n');
-            let end = length.map_or(lines.len(), |length| start + length);
-            next = end;
-            let row = read_row(&lines[start..end], &manifest.toolchains);
-            match row.map_err(|cause| RowsError::Row {
-                path: rows.clone(),
-                line: first + memchr::memchr_iter(b'\n', before).count(),
-                cause,
-            })? {
-                Row::Build(build) => manifest.builds.push(*build),
-                Row::Excluded(excluded) => manifest.excluded.push(excluded),
+    let toolchains = &manifest.toolchains;
+    let found = RowsFile::open(&rows, &manifest.run.id)?.find(&finder, |lines, first| {
+        let mut found = Vec::new();
+        for (position, line) in lines.split(|&byte| byte == b'\n').enumerate() {
+            if finder.is_match(line) {
+                found.extend(read_lines(&rows, line, first + position, toolchains)?);
             }
         }
-        Ok(())
+        Ok(found)
     })?;
+    for row in found.into_iter().flatten() {
+        push(&mut manifest, row);
+    }
     Ok(manifest)
 }
 

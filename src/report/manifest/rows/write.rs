@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::frames::{Frame, FrameWriter};
 use super::{BuildRecord, Check, Excluded, Manifest, SCHEMA, TOGETHER};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
@@ -16,9 +17,6 @@ use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
-
-/// Fast, and small enough: digests do not get smaller at any level.
-const LEVEL: i32 = 3;
 
 /// A row as it is written. An excluded one has only the fields that say which it is and why.
 #[derive(Default, Serialize)]
@@ -106,27 +104,26 @@ pub(in crate::report::manifest) fn write(
             })
         }));
     }
-    let mut encoder = zstd::Encoder::new(writer, LEVEL)?;
-    encoder.include_checksum(true)?;
     let run_id = &manifest.run.id;
-    serde_json::to_writer(&mut encoder, &template(run_id))?;
-    encoder.write_all(b"\n")?;
+    let mut first_line = serde_json::to_vec(&template(run_id))?;
+    first_line.push(b'\n');
+    let mut writer = FrameWriter::new(writer, &first_line)?;
     let builds: Vec<(&BuildRecord, Option<usize>)> =
         manifest.builds.iter().zip(of_builds).collect();
-    write_lines(&mut encoder, &builds, |(build, toolchain)| {
+    write_lines(&mut writer, &builds, |(build, toolchain)| {
         row_of_build(run_id, build, *toolchain)
     })?;
-    write_lines(&mut encoder, &manifest.excluded, |excluded| {
+    write_lines(&mut writer, &manifest.excluded, |excluded| {
         row_of_excluded(run_id, excluded)
     })?;
-    encoder.finish()?.flush()?;
+    writer.finish()?;
     manifest.toolchains = toolchains;
     manifest.sources = sources(manifest);
     Ok(())
 }
 
 /// How many kernels each source named. The rows of one kernel follow one another, in each of the two lists.
-fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
+pub(in crate::report::manifest) fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
     let builds = manifest.builds.iter().map(|build| {
         let kernel = (&build.target, &build.kernel_release, &build.kernel_version);
         ((kernel, build.architecture), &*build.source)
@@ -154,27 +151,26 @@ fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
         .collect()
 }
 
-/// Encodes rows on all processors, some thousands at once so that they are never in memory together.
+/// Encodes and compresses rows on all processors, some thousands at once so that they are never in memory together.
 fn write_lines<'a, T: Sync>(
-    writer: &mut impl Write,
+    writer: &mut FrameWriter<impl Write>,
     rows: &'a [T],
     row_of: impl Fn(&'a T) -> RowToWrite<'a> + Sync,
 ) -> io::Result<()> {
     for some in rows.chunks(TOGETHER * 8) {
-        let encoded: Vec<serde_json::Result<Vec<u8>>> = some
-            .par_chunks(TOGETHER)
-            .map(|rows| {
-                let mut text = Vec::with_capacity(TOGETHER * 1024);
-                for row in rows {
-                    serde_json::to_writer(&mut text, &row_of(row))?;
-                    text.push(b'\n');
-                }
-                Ok(text)
-            })
-            .collect();
-        for text in encoded {
-            writer.write_all(&text?)?;
-        }
+        let frames = some.par_chunks(TOGETHER).map(|rows| {
+            let mut frame = Frame::default();
+            for row in rows {
+                let row = row_of(row);
+                serde_json::to_writer(&mut frame.lines, &row)?;
+                frame.lines.push(b'\n');
+                let build = row.build_id.map_or("", BuildId::as_str);
+                let release = row.kernel_release.map_or("", KernelRelease::as_str);
+                writeln!(frame.names, "{build}\t{release}")?;
+            }
+            frame.compressed()
+        });
+        writer.add(frames.collect())?;
     }
     Ok(())
 }

@@ -1,0 +1,61 @@
+//! `manifest merge`: one manifest of those of shards.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{CliError, Context, ExitStatus};
+use crate::report::{ReportError, merge_manifests, read_manifest, write_manifest};
+use crate::text::count;
+
+/// Work with the manifests of runs
+#[derive(Debug, Args)]
+pub(super) struct ManifestArguments {
+    #[command(subcommand)]
+    command: ManifestCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ManifestCommand {
+    Merge(MergeArguments),
+}
+
+/// Make one manifest of those of the shards of a plan
+///
+/// Their order makes no difference. Shards that say different things of one build, or that were made from different
+/// matrices, are refused. `diff`, `report` and `stats` take a directory with the output directories of shards too.
+#[derive(Debug, Args)]
+struct MergeArguments {
+    /// The manifests, or the output directories of the shards
+    #[arg(value_name = "SHARDS", required = true, num_args = 1..)]
+    shards: Vec<PathBuf>,
+    /// Directory that receives the manifest
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl ManifestArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let ManifestCommand::Merge(MergeArguments { shards, out }) = self.command;
+        let parts: Result<Vec<_>, _> = shards.iter().map(|path| read_manifest(path)).collect();
+        let mut merged = merge_manifests(parts?).map_err(|error| CliError::Input {
+            message: error.to_string(),
+            help: None,
+        })?;
+        write_manifest(&mut merged, &out).map_err(|error| match error {
+            ReportError::File(error) => CliError::File(error),
+            error => CliError::infrastructure(error.to_string()),
+        })?;
+        for note in &merged.run.notes {
+            context.notice(note);
+        }
+        context.notice(&format!(
+            "{} of {} in {}",
+            count(merged.builds.len(), "build"),
+            count(shards.len(), "manifest"),
+            out.display()
+        ));
+        Ok(ExitStatus::Success)
+    }
+}

@@ -1,0 +1,217 @@
+//! The file of the rows: frames of zstd that are compressed and decompressed independently of each other, and an index.
+//!
+//! The first frame has the first line, each further one some rows. The last is a skippable frame, which every other reader
+//! of zstd passes over: it names the rows of each frame, so that a build is found without reading all of them, and tells
+//! a complete file from one that was cut off between two frames.
+
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Deserialize;
+use zstd::zstd_safe;
+
+use super::{RowsError, SCHEMA};
+use crate::fs::{self, FileError};
+
+/// Fast, and small enough: digests do not get smaller at any level.
+const LEVEL: i32 = 3;
+
+/// What the index starts with: one of the numbers that zstd leaves to programs.
+const INDEX_MAGIC: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
+
+/// The length of what stands before the content of the index: its magic number and its length.
+const INDEX_HEAD: usize = 8;
+
+/// Some rows with the names by which they are found.
+#[derive(Default)]
+pub(super) struct Frame {
+    pub(super) lines: Vec<u8>,
+    /// A line for each row.
+    pub(super) names: Vec<u8>,
+}
+
+/// Compresses frames.
+pub(super) struct FrameWriter<W> {
+    writer: W,
+    names: Vec<u8>,
+}
+
+impl<W: Write> FrameWriter<W> {
+    /// Writes the frame of the first line.
+    pub(super) fn new(mut writer: W, first_line: &[u8]) -> io::Result<Self> {
+        writer.write_all(&compress(first_line)?)?;
+        Ok(Self {
+            writer,
+            names: Vec::new(),
+        })
+    }
+
+    /// Adds frames that were made together.
+    pub(super) fn add(&mut self, frames: Vec<io::Result<(Vec<u8>, Vec<u8>)>>) -> io::Result<()> {
+        for frame in frames {
+            let (compressed, names) = frame?;
+            self.writer.write_all(&compressed)?;
+            self.names.extend_from_slice(&names);
+            self.names.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// Writes the index.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let names = compress(&self.names)?;
+        let length = u32::try_from(names.len()).map_err(io::Error::other)?;
+        self.writer.write_all(&INDEX_MAGIC)?;
+        self.writer.write_all(&length.to_le_bytes())?;
+        self.writer.write_all(&names)?;
+        self.writer.flush()
+    }
+}
+
+impl Frame {
+    /// The frame compressed, with its names.
+    pub(super) fn compressed(self) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        Ok((compress(&self.lines)?, self.names))
+    }
+}
+
+fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(bytes)
+}
+
+/// What the first line is read for.
+#[derive(Deserialize)]
+struct Header {
+    schema: u32,
+    run_id: String,
+}
+
+/// A file of rows whose first line was read.
+pub(super) struct RowsFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// The frames behind the first, each with the number of its first line.
+    frames: Vec<(Range<usize>, usize)>,
+    /// The names of the rows, an empty line behind those of each frame.
+    names: Vec<u8>,
+}
+
+impl RowsFile {
+    /// Opens the file of run `run_id`, of a schema that this version knows.
+    pub(super) fn open(path: &Path, run_id: &str) -> Result<Self, RowsError> {
+        let bytes = fs::read(path)?;
+        let cut_off = || RowsError::CutOff {
+            path: path.to_owned(),
+        };
+        let mut ranges = Vec::new();
+        let mut start = 0;
+        while start < bytes.len() {
+            let length = zstd_safe::find_frame_compressed_size(&bytes[start..]);
+            let end = start + length.map_err(|_| cut_off())?;
+            ranges.push(start..end);
+            start = end;
+        }
+        let first = ranges.first().cloned().ok_or_else(cut_off)?;
+        let first_line = decompress(path, &bytes[first])?;
+        let Ok(header) = serde_json::from_slice::<Header>(&first_line) else {
+            return Err(RowsError::NoSchema {
+                path: path.to_owned(),
+            });
+        };
+        if header.schema > SCHEMA {
+            return Err(RowsError::NewerSchema {
+                path: path.to_owned(),
+                found: header.schema,
+            });
+        }
+        if header.run_id != run_id {
+            return Err(RowsError::OtherRun {
+                path: path.to_owned(),
+                found: header.run_id,
+                expected: run_id.to_owned(),
+            });
+        }
+        let index = ranges.pop().filter(|_| !ranges.is_empty());
+        let index = index.and_then(|range| bytes[range].strip_prefix(&INDEX_MAGIC));
+        let names = index
+            .and_then(|index| index.get(INDEX_HEAD - INDEX_MAGIC.len()..))
+            .ok_or_else(cut_off)?;
+        let names = decompress(path, names)?;
+        let counts: Vec<usize> = frames_of(&names)
+            .map(|names| memchr::memchr_iter(b'\n', names).count())
+            .collect();
+        if counts.len() + 1 != ranges.len() {
+            return Err(cut_off());
+        }
+        let mut line = 2;
+        let frames = ranges.into_iter().skip(1).zip(counts);
+        let frames = frames
+            .map(|(range, count)| {
+                let first = line;
+                line += count;
+                (range, first)
+            })
+            .collect();
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            frames,
+            names,
+        })
+    }
+
+    /// Reads all frames, on all processors: hands the lines of each, with the number of the first from 1, to `read`.
+    pub(super) fn read<T: Send>(
+        &self,
+        read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
+    ) -> Result<Vec<T>, RowsError> {
+        let frames = self.frames.par_iter();
+        frames.map(|frame| self.read_frame(frame, &read)).collect()
+    }
+
+    /// The same for the frames with a row whose names hold a match of `finder`.
+    pub(super) fn find<T: Send>(
+        &self,
+        finder: &aho_corasick::AhoCorasick,
+        read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
+    ) -> Result<Vec<T>, RowsError> {
+        let frames = self.frames.iter().zip(frames_of(&self.names));
+        let frames: Vec<_> = frames
+            .filter(|(_, names)| finder.is_match(*names))
+            .map(|(frame, _)| frame)
+            .collect();
+        let frames = frames.into_par_iter();
+        frames.map(|frame| self.read_frame(frame, &read)).collect()
+    }
+
+    fn read_frame<T>(
+        &self,
+        (range, first): &(Range<usize>, usize),
+        read: impl Fn(&[u8], usize) -> Result<T, RowsError>,
+    ) -> Result<T, RowsError> {
+        let lines = decompress(&self.path, &self.bytes[range.clone()])?;
+        read(&lines, *first)
+    }
+}
+
+/// The names of each frame.
+fn frames_of(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = names;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memmem::find(rest, b"\n\n").map_or(rest.len(), |end| end + 1);
+        let (names, behind) = rest.split_at(end);
+        rest = behind.get(1..).unwrap_or_default();
+        Some(names)
+    })
+}
+
+fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
+    zstd::decode_all(frame).map_err(|error| FileError::of("read", path)(error).into())
+}

@@ -1,0 +1,327 @@
+//! Simulated nights of a large grid: the same numbers give the same nights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use driverkit_matrix::fs;
+use driverkit_matrix::report::{Manifest, write_manifest};
+use serde_json::{Value, json};
+
+/// A grid over a year.
+#[derive(Clone, Copy, Debug)]
+pub struct Year {
+    /// How many kernels there are in the last night.
+    pub kernels: usize,
+    /// How many driver versions.
+    pub drivers: usize,
+    /// How many of the last nights there are.
+    pub nights: usize,
+}
+
+/// The last night.
+pub const LAST: usize = 364;
+
+/// The real grid's size: 51,472 builds.
+pub const WHOLE: Year = Year {
+    kernels: 6_434,
+    drivers: 8,
+    nights: 3,
+};
+
+const TARGETS: [(&str, &str, &str); 8] = [
+    ("ubuntu-generic", "5.15.0-N-generic", "kernel-crawler"),
+    ("ubuntu-aws", "6.8.0-N-aws", "kernel-crawler"),
+    (
+        "amazonlinux2",
+        "5.10.N-215.933.amzn2.x86_64",
+        "kernel-crawler",
+    ),
+    ("debian", "6.1.0-N-amd64", "mirror"),
+    ("debian", "6.12.N-amd64", "mirror"),
+    ("centos", "5.14.0-N.el9", "kernel-crawler"),
+    ("oracle9", "5.15.0-N.el9uek", "kernel-crawler"),
+    ("photon", "6.1.N-1.ph5", "mirror"),
+];
+
+/// What fails: a class, its phase, a file, what the compiler says, a part of the kernels and drivers, since which night.
+const FAULTS: [(&str, &str, &str, &str, u64, usize, usize); 7] = [
+    (
+        "compile",
+        "module",
+        "ppm_fillers.c",
+        "implicit declaration of function 'class_create'",
+        31,
+        0,
+        0,
+    ),
+    (
+        "compile",
+        "module",
+        "main.c",
+        "too many arguments to function 'access_ok'",
+        43,
+        1,
+        40,
+    ),
+    (
+        "compile",
+        "module",
+        "ppm_events.c",
+        "'struct mm_struct' has no member named 'rss_stat'",
+        53,
+        2,
+        200,
+    ),
+    (
+        "headers-not-found",
+        "fetch",
+        "",
+        "none of 2 URLs has it: http://mirror.example/a.deb and http://other.example/a.deb each answered 404",
+        61,
+        9,
+        120,
+    ),
+    (
+        "toolchain-mismatch",
+        "module",
+        "",
+        "the compiler cannot build an empty module for this kernel",
+        97,
+        9,
+        300,
+    ),
+    (
+        "timeout",
+        "module",
+        "",
+        "the module took longer than 10 minutes",
+        401,
+        9,
+        364,
+    ),
+    (
+        "compile",
+        "module",
+        "dynamic_params_table.c",
+        "<script>alert('a compiler says this')</script>",
+        211,
+        7,
+        363,
+    ),
+];
+
+fn noise(seed: &[u64]) -> u64 {
+    seed.iter().fold(0x9e37_79b9_7f4a_7c15, |state: u64, part| {
+        let mixed = (state ^ part).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) ^ (mixed >> 32)
+    })
+}
+
+fn digest(seed: &[u64]) -> String {
+    (0..4)
+        .map(|part| format!("{:016x}", noise(&[seed, &[part]].concat())))
+        .collect()
+}
+
+fn number(of: usize) -> u64 {
+    u64::try_from(of).expect("small")
+}
+
+/// Midnight of a day after 2026-01-01.
+fn date(day: usize) -> jiff::civil::Date {
+    let days = i64::try_from(day).expect("small");
+    jiff::civil::date(2026, 1, 1)
+        .checked_add(jiff::Span::new().days(days))
+        .expect("a day")
+}
+
+impl Year {
+    /// What the run of a night says, counted from 0 up to [`LAST`].
+    pub fn night(&self, night: usize) -> Manifest {
+        let rows: Vec<Value> = (0..self.kernels_of(night))
+            .flat_map(|kernel| (0..self.drivers).map(move |driver| (kernel, driver)))
+            .map(|(kernel, driver)| self.build(night, kernel, driver))
+            .collect();
+        let mut head = self.head(night, &rows);
+        head["builds"] = Value::Array(rows);
+        head["excluded"] = (0..self.kernels / 10)
+            .map(|one| self.excluded(one))
+            .collect();
+        let mut manifest: Manifest = serde_json::from_value(head).expect("a manifest");
+        manifest.sort();
+        manifest
+    }
+
+    /// Writes the last night to `out`, with those before as earlier ones: of all but the last two only what is said of the
+    /// run.
+    pub fn write(&self, out: &Path) {
+        let earlier = out.join(".driverkit-matrix/manifests");
+        for night in LAST + 1 - self.nights..LAST {
+            let place = earlier.join(format!(
+                "{}T010000.000000Z-n{night}",
+                date(night).strftime("%Y%m%d")
+            ));
+            let mut manifest = self.night(night);
+            if night + 1 == LAST {
+                write_manifest(&mut manifest, &place).expect("written");
+                continue;
+            }
+            manifest.builds.clear();
+            manifest.excluded.clear();
+            let head = serde_json::to_vec(&manifest).expect("JSON");
+            fs::write(&place.join("run.json"), head).expect("written");
+        }
+        write_manifest(&mut self.night(LAST), out).expect("written");
+    }
+
+    /// Kernels come all year; the newest are in the last nights only.
+    fn kernels_of(&self, night: usize) -> usize {
+        self.kernels - self.kernels * (LAST - night) / (LAST * 3)
+    }
+
+    fn kernel(kernel: usize) -> (&'static str, String, &'static str) {
+        let (target, form, source) = TARGETS[kernel % TARGETS.len()];
+        let release = form.replace('N', &(kernel / TARGETS.len() + 1).to_string());
+        (target, release, source)
+    }
+
+    fn fault(night: usize, kernel: usize, driver: usize) -> Option<usize> {
+        (0..FAULTS.len()).find(|&fault| {
+            let (.., part, only, since) = FAULTS[fault];
+            night >= since
+                && (only == 9 || driver == only)
+                && noise(&[number(kernel), number(fault)]) % part == 0
+        })
+    }
+
+    fn build(&self, night: usize, kernel: usize, driver: usize) -> Value {
+        let (target, release, source) = Self::kernel(kernel);
+        let version = format!("{}.0.0+driver", driver + 1);
+        let id = format!("{version}/x86_64/{target}_{release}_1");
+        let seed = [number(kernel), number(driver)];
+        let day = date(night);
+        let fault = Self::fault(night, kernel, driver);
+        let is_new = night == 0 || kernel >= self.kernels_of(night - 1);
+        let seconds = f64::from(u32::try_from(noise(&seed) % 9_000).expect("small")) / 1000.0 + 4.0;
+        let mut failure = Value::Null;
+        let mut since = Value::Null;
+        let mut nights = Value::Null;
+        if let Some(fault) = fault {
+            let (class, phase, file, message, .., start) = FAULTS[fault];
+            failure = json!({ "class": class, "phase": phase, "message": message });
+            if !file.is_empty() {
+                failure["message"] = json!("make ended with exit code 2");
+                failure["first_error"] =
+                    json!({ "file": file, "line": 100 + kernel % 900, "message": message });
+                failure["exit_code"] = json!(2);
+            }
+            since = json!(format!("{}T01:00:00Z", date(start)));
+            nights = json!(night + 1 - start.min(night));
+        }
+        let status = match (fault, is_new) {
+            (Some(3), _) => "unresolvable",
+            (Some(5), _) => "error",
+            (Some(_), _) => "failed",
+            (None, true) => "built",
+            (None, false) => "cached",
+        };
+        let is_there = fault.is_none();
+        let when_there = |value: Value| if is_there { value } else { Value::Null };
+        let path = format!("{version}/x86_64/falco_{target}_{release}_1.ko");
+        json!({
+            "build_id": id, "target": target, "kernel_release": release, "kernel_version": "1",
+            "architecture": "amd64", "driver_version": version, "status": status,
+            "artifacts": [{
+                "artifact": "module", "status": status, "failure": failure, "failure_is_cached": !is_there && !is_new,
+                "key": digest(&[seed[0], seed[1], 1]), "path": when_there(json!(path)), "aliases": [],
+                "sha256": when_there(json!(digest(&[seed[0], seed[1], 2]))),
+                "size_bytes": when_there(json!(700_000 + noise(&seed) % 90_000)),
+                "vermagic": when_there(json!(format!("{release} SMP mod_unload modversions"))),
+                "srcversion": when_there(json!(digest(&[seed[0], 7])[..24])),
+                "log": format!(".logs/{path}.log.zst"), "made_by": format!("n{night}"),
+                "made_at": format!("{day}T01:10:00Z"), "failing_since": since, "failing_nights": nights,
+            }],
+            "module_name": "falco", "device_name": "falco", "source": source,
+            "first_seen": date(kernel % 300).to_string(),
+            "inputs": (0..3).map(|part| json!({
+                "url": format!("http://mirror.example/{target}/linux-headers-{release}_{part}.deb"),
+                "sha256": digest(&[seed[0], 40 + part]), "size_bytes": 1_000_000 + noise(&[seed[0], part]) % 9_000_000,
+            })).collect::<Vec<_>>(),
+            "driver_sha256": digest(&[seed[1], 5]),
+            "toolchain": {
+                "image": "driverkit-matrix/builder:bookworm", "image_sha256": digest(&[6]), "gcc_wanted": "12",
+                "gcc_used": "12.2.0", "reason": "the kernel's own",
+            },
+            "tree": { "origin": "headers", "symbols_checked": true, "host_programs": "packaged" },
+            "checks": { "ACCESS_OK_2": true, "CLASS_CREATE_1": false, "FOLIO_1": true, "MM_1": false, "SYSCALL_1": true },
+            "attempts": 1, "retries": [], "started": format!("{day}T01:00:05Z"), "finished": format!("{day}T01:10:00Z"),
+            "duration_seconds": if is_new { seconds } else { 0.0 },
+            "queued_seconds": if is_new { json!(seconds * 3.0) } else { Value::Null },
+            "phase_seconds": if is_new { json!({ "fetch": 1.2, "module": seconds - 1.2 }) } else { json!({}) },
+            "cpu_seconds": if is_new { json!(seconds - 0.5) } else { Value::Null },
+            "peak_memory_bytes": if is_new { json!(230_000_000 + noise(&seed) % 90_000_000) } else { Value::Null },
+        })
+    }
+
+    fn excluded(&self, one: usize) -> Value {
+        let (target, release, source) = Self::kernel(self.kernels + one);
+        json!({
+            "target": target, "kernel_release": release, "kernel_version": "1", "architecture": "amd64",
+            "driver_version": null, "artifact": null, "rule": "exclude", "reason": "=cmd|' /C calc'!A0 is no longer supported",
+            "place": "matrices/all.toml:12", "source": source, "first_seen": "2026-01-05",
+        })
+    }
+
+    fn head(&self, night: usize, rows: &[Value]) -> Value {
+        let day = date(night);
+        let mut counts: BTreeMap<&str, BTreeMap<String, BTreeMap<String, usize>>> = BTreeMap::new();
+        let (mut statuses, mut classes) = (BTreeMap::new(), BTreeMap::new());
+        let mut sources: BTreeMap<String, usize> = BTreeMap::new();
+        for (position, row) in rows.iter().enumerate() {
+            let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            *statuses.entry(text("status")).or_insert(0) += 1;
+            if let Some(class) = row["artifacts"][0]["failure"]["class"].as_str() {
+                *classes.entry(class.to_owned()).or_insert(0) += 1;
+            }
+            for (name, key) in [
+                ("by_target", text("target")),
+                ("by_driver_version", text("driver_version")),
+                ("by_architecture", "amd64".to_owned()),
+                ("by_artifact", "module".to_owned()),
+            ] {
+                let by = counts.entry(name).or_default().entry(key).or_default();
+                *by.entry(text("status")).or_default() += 1;
+            }
+            if position % self.drivers == 0 {
+                *sources
+                    .entry(format!("{} ({})", text("target"), text("source")))
+                    .or_default() += 1;
+            }
+        }
+        let there: usize = ["built", "cached"]
+            .iter()
+            .filter_map(|word| statuses.get(*word))
+            .sum();
+        let missing = rows.len() - there;
+        let minutes = 10 + noise(&[number(night), 3]) % 45;
+        json!({
+            "schema": 2, "tool_version": "0.1.0",
+            "run": {
+                "id": format!("n{night}"), "command": ["driverkit-matrix", "run", "matrices/all.toml"],
+                "started": format!("{day}T01:00:00Z"), "finished": format!("{day}T01:{minutes}:00Z"),
+                "duration_seconds": minutes * 60, "jobs": 8, "shard": null, "is_partial": false, "stopped": null, "notes": [],
+            },
+            "exit": { "code": 1, "reason": format!("{missing} of {} wanted artifacts are not there", rows.len()) },
+            "host": { "architecture": "amd64", "system": "Debian GNU/Linux 12", "cores": 8, "memory_bytes": 17_179_869_184_u64 },
+            "executor": { "name": "docker", "version": "27" }, "images": [],
+            "matrices": [{ "name": "matrices/all.toml", "sha256": digest(&[8]) }], "plan_sha256": digest(&[number(night), 9]),
+            "totals": {
+                "builds_planned": rows.len(), "builds_finished": rows.len(), "artifacts_planned": rows.len(),
+                "by_status": statuses, "by_class": classes, "by_target": counts["by_target"],
+                "by_driver_version": counts["by_driver_version"], "by_architecture": counts["by_architecture"],
+                "by_artifact": counts["by_artifact"],
+            },
+            "left_out": [], "sources": sources, "findings": [],
+        })
+    }
+}
