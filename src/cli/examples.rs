@@ -72,6 +72,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("known", &["known", "known --suggest"]),
     (
+        "compilers",
+        &["compilers matrices/debian.toml --kernel '5.10.*' --driver '8.1.0+driver'"],
+    ),
+    (
         "manifest",
         &["manifest merge shard-1 shard-2 shard-3 --out night"],
     ),

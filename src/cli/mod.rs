@@ -8,6 +8,7 @@ mod cache;
 mod ci;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod compilers;
 mod completion;
 mod diff;
 mod driverkit;
@@ -146,6 +147,7 @@ enum Command {
     Stats(stats::StatsArguments),
     Why(why::WhyArguments),
     Known(known::KnownArguments),
+    Compilers(Box<compilers::CompilersArguments>),
     Manifest(manifest::ManifestArguments),
     Explain(Box<explain::ExplainArguments>),
     Cache(cache::CacheArguments),
@@ -418,6 +420,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Why(command) => command.execute(&context),
         Command::Known(command) => command.execute(),
         Command::Manifest(command) => command.execute(&context),
+        Command::Compilers(command) => command.execute(&context),
         Command::Explain(command) => command.execute(&context),
         Command::Cache(command) => command.execute(&context),
         Command::Store(command) => command.execute(&context),

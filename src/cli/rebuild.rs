@@ -101,8 +101,7 @@ impl RebuildArguments {
             .map(|&artifact| std::fs::read(out.join(build.artifact_path(artifact))).ok())
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let stop = Arc::new(Stop::default());
-        let parts = run.parts(context, &planned, sender, stop, new_run_id(), Arc::new)?;
+        let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
         let session = Session {

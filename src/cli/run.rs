@@ -124,10 +124,20 @@ pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
 impl RunArguments {
     /// The run of one build into `out`.
     pub(super) fn of_one(selection: Selection, out: PathBuf, execution: Execution) -> Self {
+        Self::of_part(selection, Some(1), out, execution)
+    }
+
+    /// The run of what is selected into `out`.
+    pub(super) fn of_part(
+        selection: Selection,
+        jobs: Option<u16>,
+        out: PathBuf,
+        execution: Execution,
+    ) -> Self {
         Self {
             selection,
             refresh: false,
-            jobs: Some(1),
+            jobs,
             out,
             keep_nights: KEEP_NIGHTS,
             fail_fast: false,
@@ -150,13 +160,23 @@ impl RunArguments {
             self.selection.lock_use = LockUse::RefreshAll;
         }
         let planned = self.plan(context)?;
-        check_out(&planned, &self.out)?;
+        self.carry_out(context, &planned, &self.out)
+    }
+
+    /// Builds what is missing of a plan in the directory `out`.
+    pub(super) fn carry_out(
+        &self,
+        context: &Context,
+        planned: &Planned,
+        out: &Path,
+    ) -> Result<ExitStatus, CliError> {
+        check_out(planned, out)?;
         let destination = self.publish.open()?;
         // Before the run replaces it, if it is that of the same directory.
         let baseline = self.baseline.read(context)?;
         // First of all that touches the folder: it refuses one that another run writes to.
-        let durations = Durations::read(&self.out);
-        let reporters = self.reporters(context, &planned, &durations)?;
+        let durations = Durations::read(out);
+        let reporters = self.reporters(context, planned, &durations, out)?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let run_id = new_run_id();
         let shared = self.store.open(context, planned.matrix_files(), &run_id)?;
@@ -164,21 +184,20 @@ impl RunArguments {
             Some(shared) => shared.share(store),
             None => Arc::new(store),
         };
-        let stop = Arc::new(Stop::default());
-        let parts = self.parts(context, &planned, sender, stop, run_id, share)?;
+        let parts = self.parts(context, planned, sender, run_id, share, out)?;
         if planned.mirrors.is_offline {
-            let missing = out_of_reach(&parts.fetcher, &planned);
-            tell_missing(context, &self.out, &missing)?;
+            let missing = out_of_reach(&parts.fetcher, planned);
+            tell_missing(context, out, &missing)?;
         }
-        check_toolchains(&planned, &parts.toolchains)?;
+        check_toolchains(planned, &parts.toolchains)?;
         let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
-        let annotations = Arc::new(Annotations::new(&planned));
+        let annotations = Arc::new(Annotations::new(planned));
         let session = Session {
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
-                history: history(&durations, &planned),
+                history: history(&durations, planned),
                 ..self.settings()
             },
             is_partial: self.selection.is_partial(),
@@ -195,7 +214,7 @@ impl RunArguments {
             receiver,
         };
         let connect = async |missing| {
-            check_room(&planned, missing, &context.cache, &self.out)?;
+            check_room(planned, missing, &context.cache, out)?;
             if !self.execution.has_images() {
                 images?;
                 return self.execution.connect(context, uses_host).await;
@@ -206,30 +225,30 @@ impl RunArguments {
         };
         let result = session.carry_out(connect)?;
         if !self.selection.locked {
-            fill_in_locks(context, &planned, &store, &result.wrong_headers);
+            fill_in_locks(context, planned, &store, &result.wrong_headers);
         }
         let mut status =
             ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
         if let Some(destination) = destination.filter(|_| status != ExitStatus::Interrupted) {
-            let published = self.publish.execute(context, &destination, &self.out);
+            let published = self.publish.execute(context, &destination, out);
             status = status.worse(published?);
         }
         let compared = self.baseline.path();
-        self.write_reports(context, compared);
+        self.write_reports(context, compared, out);
         match &baseline {
-            Some(baseline) => self.baseline.compare(context, baseline, &self.out, status),
+            Some(baseline) => self.baseline.compare(context, baseline, out, status),
             None => Ok(status),
         }
     }
 
     /// Writes the reports that were asked for, by flags or by the CI system. An error is printed, and changes
     /// nothing else.
-    fn write_reports(&self, context: &Context, baseline: Option<&Path>) {
+    fn write_reports(&self, context: &Context, baseline: Option<&Path>, out: &Path) {
         let step = Step::of_environment();
         if self.report.is_empty() && !step.wants_anything() {
             return;
         }
-        match Nights::read(&self.out, baseline) {
+        match Nights::read(out, baseline) {
             Ok(nights) => {
                 for wanted in &self.report {
                     wanted.write(context, &nights);
@@ -252,9 +271,9 @@ impl RunArguments {
         context: &Context,
         planned: &Planned,
         sender: std::sync::mpsc::Sender<Event>,
-        stop: Arc<Stop>,
         run_id: String,
         share: impl FnOnce(Store) -> Arc<Store>,
+        out: &Path,
     ) -> Result<Parts, CliError> {
         let store = share(Store::open(&context.cache, &run_id)?);
         store_configs(&store, planned)?;
@@ -264,9 +283,9 @@ impl RunArguments {
             fetcher: Fetcher::new(store.clone(), planned.fetch_settings()),
             store,
             toolchains: self.execution.toolchains(context)?,
-            out: OutFolder::open(&self.out)?,
+            out: OutFolder::open(out)?,
             events: Events::new(sender),
-            stop,
+            stop: Arc::new(Stop::default()),
         })
     }
 
@@ -309,8 +328,9 @@ impl RunArguments {
         context: &Context,
         planned: &Planned,
         durations: &Durations,
+        out: &Path,
     ) -> Result<Vec<Box<dyn Reporter>>, CliError> {
-        let manifest = ManifestReporter::create(&self.out).map_err(|error| match error {
+        let manifest = ManifestReporter::create(out).map_err(|error| match error {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;
@@ -324,7 +344,7 @@ impl RunArguments {
             let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
             let terminal = Terminal::stderr(context.style);
             reporters.push(report::progress(terminal.clone(), self.verbose, expected));
-            reporters.push(Box::new(Summary::new(terminal, &self.out)));
+            reporters.push(Box::new(Summary::new(terminal, out)));
         }
         Ok(reporters)
     }

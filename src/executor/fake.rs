@@ -39,6 +39,9 @@ pub struct FakeScript {
 pub struct Rule {
     /// A glob over job names; `*` matches slashes too.
     pub job: String,
+    /// What the script of the job has in it.
+    #[serde(default)]
+    pub script: String,
     /// How many jobs it is for; none: all.
     #[serde(default)]
     pub times: Option<u32>,
@@ -100,8 +103,16 @@ pub struct FakeExecutor {
     state: Mutex<State>,
 }
 
+/// A rule, and how many jobs are left to it.
+struct Played {
+    glob: globset::GlobMatcher,
+    script: String,
+    left: Option<u32>,
+    behaviour: Behaviour,
+}
+
 struct State {
-    rules: Vec<(globset::GlobMatcher, Option<u32>, Behaviour)>,
+    rules: Vec<Played>,
     calls: Vec<String>,
 }
 
@@ -114,7 +125,12 @@ impl FakeExecutor {
         let mut rules = Vec::with_capacity(script.rules.len());
         for rule in &script.rules {
             let glob = globset::Glob::new(&rule.job)?.compile_matcher();
-            rules.push((glob, rule.times, rule.then.clone()));
+            rules.push(Played {
+                glob,
+                script: rule.script.clone(),
+                left: rule.times,
+                behaviour: rule.then.clone(),
+            });
         }
         Ok(Self {
             identity: Sha256::of(format!(
@@ -158,20 +174,21 @@ impl FakeExecutor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn behaviour_of(&self, job: &str) -> Behaviour {
+    fn behaviour_of(&self, job: &Job) -> Behaviour {
         let mut state = self.state();
-        state.calls.push(job.to_owned());
-        let rule = state
-            .rules
-            .iter_mut()
-            .find(|(glob, left, _)| *left != Some(0) && glob.is_match(job));
-        let Some((_, left, behaviour)) = rule else {
+        state.calls.push(job.name.clone());
+        let rule = state.rules.iter_mut().find(|rule| {
+            rule.left != Some(0)
+                && rule.glob.is_match(&job.name)
+                && job.script.contains(&rule.script)
+        });
+        let Some(rule) = rule else {
             return Behaviour::default();
         };
-        if let Some(left) = left {
+        if let Some(left) = &mut rule.left {
             *left -= 1;
         }
-        behaviour.clone()
+        rule.behaviour.clone()
     }
 
     fn note(&self, job: &str) -> Result<(), fs::FileError> {
@@ -194,7 +211,7 @@ impl FakeExecutor {
     ) -> Result<Completion, ExecutorError> {
         let start = Instant::now();
         self.note(&job.name)?;
-        let behaviour = self.behaviour_of(&job.name);
+        let behaviour = self.behaviour_of(job);
         log.write(behaviour.log.as_bytes());
         let delay = Duration::from_millis(behaviour.delay_milliseconds);
         let exit = tokio::select! {

@@ -2,6 +2,7 @@
 //!
 //! In: manifests. Out: a [`Diff`], sentences about a kernel, known failures. Nothing here runs, asks or writes anything.
 
+mod compilers;
 mod diff;
 mod draw;
 mod known;
@@ -9,6 +10,7 @@ mod night;
 mod suggest;
 mod why;
 
+pub use compilers::{Attempt, CompiledKernel, CompilerRow, CompilerTable};
 pub use diff::{ArtifactId, Change, Changed, Diff, Group, diff, diff_nights};
 pub use draw::{draw_markdown, draw_text, escape_markdown};
 pub use known::KnownFailures;

@@ -70,7 +70,7 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     );
     text.push_str("[[known_failure]]\n");
     let _ = writeln!(text, "target = {}", quoted(group.target.as_str()));
-    let _ = writeln!(text, "kernel = {}", kernels(&releases, &built));
+    let _ = writeln!(text, "kernel = {}", kernels(&releases, &built, LISTED));
     let drivers: Vec<String> = drivers.iter().map(|one| quoted(one.as_str())).collect();
     let _ = writeln!(text, "driver = [{}]", drivers.join(", "));
     let artifacts: Vec<String> = artifacts.iter().map(|one| quoted(one)).collect();
@@ -80,8 +80,12 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     text.push_str("reason = \"\"  # why is this expected?\n# link = \"\"\n# owner = \"\"\n# expires = 2027-01-31\n\n");
 }
 
-/// The narrowest pattern: a range if nothing in it was built, else the releases.
-fn kernels(releases: &BTreeSet<&KernelRelease>, built: &BTreeSet<&KernelRelease>) -> String {
+/// The narrowest pattern for `releases`: a range if it holds none of `others`, else the first `listed` of the releases.
+pub(super) fn kernels(
+    releases: &BTreeSet<&KernelRelease>,
+    others: &BTreeSet<&KernelRelease>,
+    listed: usize,
+) -> String {
     let (Some(first), Some(last)) = (releases.first(), releases.last()) else {
         return quoted("*");
     };
@@ -90,27 +94,29 @@ fn kernels(releases: &BTreeSet<&KernelRelease>, built: &BTreeSet<&KernelRelease>
     }
     let range = format!(">={first}, <={last}");
     let pattern: Option<crate::matrix::Pattern> = range.parse().ok();
-    let holds_only_failures = pattern.is_some_and(|pattern| {
+    let holds_no_other = pattern.is_some_and(|pattern| {
         releases
             .iter()
             .all(|release| pattern.matches_release(release))
-            && !built.iter().any(|release| pattern.matches_release(release))
+            && !others
+                .iter()
+                .any(|release| pattern.matches_release(release))
     });
-    if holds_only_failures {
+    if holds_no_other {
         return quoted(&range);
     }
-    let listed: Vec<String> = releases
+    let names: Vec<String> = releases
         .iter()
-        .take(LISTED)
+        .take(listed)
         .map(|release| quoted(release.as_str()))
         .collect();
-    let more = releases.len().saturating_sub(LISTED);
+    let more = releases.len().saturating_sub(listed);
     let more = if more > 0 {
         format!("]  # and {more} more")
     } else {
         "]".to_owned()
     };
-    format!("[{}{more}", listed.join(", "))
+    format!("[{}{more}", names.join(", "))
 }
 
 /// A regular expression for a signature.
@@ -122,6 +128,6 @@ fn expression(signature: &str) -> String {
 }
 
 /// A string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(clean(text).into_owned()).to_string()
 }

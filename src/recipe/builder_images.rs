@@ -76,6 +76,15 @@ impl BuilderImages {
                 .any(|offer| matches!(offer.maker, Maker::Driverkit))
     }
 
+    /// The compilers of the images that are built and of those of others, with their architectures.
+    pub(super) fn compilers(&self) -> impl Iterator<Item = (Architecture, GccVersion)> + '_ {
+        let usable = self.offers.iter().filter(|offer| match &offer.maker {
+            Maker::Own { name, .. } => matches!(self.built.get(name), Some(Ok(_))),
+            Maker::Driverkit => true,
+        });
+        usable.map(|offer| (offer.architecture, offer.gcc.clone()))
+    }
+
     /// That an image is not built, if so.
     pub(super) fn not_built(&self, name: &str) -> Option<Refusal> {
         (!self.built.contains_key(name)).then(|| Refusal {

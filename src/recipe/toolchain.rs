@@ -45,6 +45,16 @@ pub(crate) struct ToolchainChooser {
     pulls: SingleFlight<String, Sha256, Halt>,
 }
 
+impl Toolchains {
+    /// The compilers that can be used now, with the architectures that they compile for; some more than once.
+    pub fn compilers(&self) -> Box<dyn Iterator<Item = (Architecture, GccVersion)> + '_> {
+        match self {
+            Self::Host { compilers, .. } => Box::new(compilers.iter().cloned()),
+            Self::Images(images) => Box::new(images.compilers()),
+        }
+    }
+}
+
 impl ToolchainChooser {
     /// Chooses among `toolchains`.
     pub(crate) fn new(engine: Arc<Engine>, toolchains: Toolchains) -> Self {

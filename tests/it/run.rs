@@ -3,6 +3,7 @@
 mod cached;
 mod changes;
 mod commands;
+mod compilers;
 mod diff;
 mod disk;
 mod downloads;

@@ -1,0 +1,343 @@
+//! Which compiler builds which kernel: a table, and the rules that follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::suggest::{kernels, quoted};
+use crate::driver::{Artifact, DriverVersion};
+use crate::failure::FailureClass;
+use crate::image::GccVersion;
+use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::report::{BuildRecord, Manifest};
+
+/// What became of a kernel's module with one compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attempt {
+    /// It was built.
+    Built,
+    /// It was not.
+    Failed(FailureClass),
+    /// No image has this compiler for the kernel, or the run did not get to it.
+    NotTried,
+}
+
+impl Attempt {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Built => "ok",
+            Self::Failed(class) => class.as_str(),
+            Self::NotTried => "-",
+        }
+    }
+}
+
+/// A kernel and a driver version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct CompiledKernel {
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    pub kernel_release: KernelRelease,
+    /// The kernel's version.
+    pub kernel_version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The driver version.
+    pub driver_version: DriverVersion,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompilerRow {
+    /// Which it is about.
+    #[serde(flatten)]
+    pub kernel: CompiledKernel,
+    /// The compiler that is chosen without a rule, where there is one.
+    pub chosen: Option<String>,
+    /// What came of it.
+    pub of_chosen: Attempt,
+    /// What came of every compiler, in the order of [`CompilerTable::versions`].
+    pub attempts: Vec<Attempt>,
+}
+
+/// Kernels and compilers.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompilerTable {
+    /// The compilers, the oldest first.
+    #[serde(serialize_with = "as_text")]
+    pub versions: Vec<GccVersion>,
+    /// The kernels, in the order of a plan.
+    pub rows: Vec<CompilerRow>,
+}
+
+fn as_text<S: serde::Serializer>(
+    versions: &[GccVersion],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(versions.iter().map(ToString::to_string))
+}
+
+/// A rule that is wanted: for these, this compiler.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rule<'a> {
+    target: &'a TargetId,
+    architecture: Architecture,
+    /// None: all of them.
+    drivers: Option<Vec<&'a DriverVersion>>,
+    gcc: &'a GccVersion,
+}
+
+impl CompilerTable {
+    /// The table of a run in which no compiler was demanded, and of one for each compiler.
+    pub fn new(chosen: &Manifest, demanded: &[(GccVersion, Manifest)]) -> Self {
+        let found: Vec<BTreeMap<CompiledKernel, Attempt>> = demanded
+            .iter()
+            .map(|(_, manifest)| {
+                let builds = manifest.builds.iter();
+                builds
+                    .map(|build| (kernel(build), attempt(build)))
+                    .collect()
+            })
+            .collect();
+        let rows = chosen.builds.iter().map(|build| {
+            let kernel = kernel(build);
+            let attempts = found.iter().map(|found| found.get(&kernel).copied());
+            CompilerRow {
+                attempts: attempts
+                    .map(|attempt| attempt.unwrap_or(Attempt::NotTried))
+                    .collect(),
+                chosen: build.toolchain.as_ref().map(|one| one.gcc_used.clone()),
+                of_chosen: attempt(build),
+                kernel,
+            }
+        });
+        Self {
+            versions: demanded.iter().map(|(gcc, _)| gcc.clone()).collect(),
+            rows: rows.collect(),
+        }
+    }
+
+    /// Whether every kernel has a compiler that builds it.
+    pub fn all_can_be_built(&self) -> bool {
+        self.rows.iter().all(CompilerRow::can_be_built)
+    }
+
+    /// The table, one line a kernel.
+    pub fn draw(&self) -> String {
+        let mut head = vec![
+            "target",
+            "kernel",
+            "version",
+            "architecture",
+            "driver",
+            "chosen",
+        ];
+        let names: Vec<String> = self
+            .versions
+            .iter()
+            .map(|gcc| format!("gcc {gcc}"))
+            .collect();
+        head.extend(names.iter().map(String::as_str));
+        let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+        for row in &self.rows {
+            let kernel = &row.kernel;
+            let mut cells = vec![
+                kernel.target.to_string(),
+                kernel.kernel_release.to_string(),
+                kernel.kernel_version.to_string(),
+                kernel.architecture.to_string(),
+                kernel.driver_version.to_string(),
+                format!(
+                    "{} {}",
+                    row.chosen.as_deref().unwrap_or("none"),
+                    row.of_chosen.as_str()
+                ),
+            ];
+            cells.extend(
+                row.attempts
+                    .iter()
+                    .map(|attempt| attempt.as_str().to_owned()),
+            );
+            lines.push(cells);
+        }
+        aligned(&lines)
+    }
+
+    /// `[[override]]` rules in TOML for the kernels that the chosen compiler does not build and another does. Each selects
+    /// nothing but such kernels.
+    pub fn rules(&self) -> String {
+        let mut rules: BTreeMap<Rule<'_>, BTreeSet<&KernelRelease>> = BTreeMap::new();
+        for rows in self.of_kernels() {
+            for (drivers, gcc) in self.wanted(&rows) {
+                let kernel = &rows[0].kernel;
+                let rule = Rule {
+                    target: &kernel.target,
+                    architecture: kernel.architecture,
+                    drivers,
+                    gcc,
+                };
+                rules
+                    .entry(rule)
+                    .or_default()
+                    .insert(&kernel.kernel_release);
+            }
+        }
+        let mut text = String::new();
+        for (rule, releases) in &rules {
+            let others: BTreeSet<&KernelRelease> = self
+                .rows
+                .iter()
+                .map(|row| &row.kernel)
+                .filter(|kernel| kernel.target == *rule.target)
+                .map(|kernel| &kernel.kernel_release)
+                .filter(|release| !releases.contains(release))
+                .collect();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "[[override]]\ntarget = {}\nkernel = {}\narchitecture = {}\n",
+                quoted(rule.target.as_str()),
+                kernels(releases, &others, usize::MAX),
+                quoted(rule.architecture.as_str())
+            );
+            if let Some(drivers) = &rule.drivers {
+                let drivers: Vec<String> = drivers.iter().map(|one| quoted(one.as_str())).collect();
+                let _ = writeln!(text, "driver = [{}]", drivers.join(", "));
+            }
+            let _ = writeln!(text, "gcc = {}\n", quoted(&rule.gcc.to_string()));
+        }
+        text
+    }
+
+    /// The rows, those of one kernel together.
+    fn of_kernels(&self) -> Vec<Vec<&CompilerRow>> {
+        let mut kernels: Vec<Vec<&CompilerRow>> = Vec::new();
+        for row in &self.rows {
+            match kernels.last_mut() {
+                Some(rows) if rows[0].is_of_kernel(row) => rows.push(row),
+                _ => kernels.push(vec![row]),
+            }
+        }
+        kernels
+    }
+
+    /// What rules a kernel needs: the compiler for all of its drivers if one builds them all, else one for each that fails.
+    fn wanted<'a>(
+        &'a self,
+        rows: &[&'a CompilerRow],
+    ) -> Vec<(Option<Vec<&'a DriverVersion>>, &'a GccVersion)> {
+        let failing: Vec<&CompilerRow> = rows
+            .iter()
+            .copied()
+            .filter(|row| row.of_chosen != Attempt::Built && row.can_be_built())
+            .collect();
+        let Some(first) = failing.first() else {
+            return Vec::new();
+        };
+        if failing.len() == rows.len()
+            && let Some(gcc) = self.nearest(first, &failing)
+        {
+            return vec![(None, gcc)];
+        }
+        let mut wanted: BTreeMap<&GccVersion, Vec<&DriverVersion>> = BTreeMap::new();
+        for row in failing {
+            if let Some(gcc) = self.nearest(row, &[row]) {
+                let drivers = wanted.entry(gcc).or_default();
+                drivers.push(&row.kernel.driver_version);
+            }
+        }
+        let wanted = wanted.into_iter();
+        wanted.map(|(gcc, drivers)| (Some(drivers), gcc)).collect()
+    }
+
+    /// The compiler that builds all of `rows` and is nearest to the one chosen for `row`: the newest below it, else the
+    /// oldest above it.
+    fn nearest<'a>(&'a self, row: &CompilerRow, rows: &[&CompilerRow]) -> Option<&'a GccVersion> {
+        let chosen: Option<GccVersion> = row.chosen.as_ref().and_then(|text| text.parse().ok());
+        let versions = self.versions.iter().enumerate();
+        let good = versions.filter(|(position, _)| {
+            rows.iter()
+                .all(|row| row.attempts[*position] == Attempt::Built)
+        });
+        let good: Vec<&GccVersion> = good.map(|(_, gcc)| gcc).collect();
+        let below = good
+            .iter()
+            .filter(|gcc| chosen.as_ref().is_none_or(|own| **gcc < own));
+        let above = good
+            .iter()
+            .filter(|gcc| chosen.as_ref().is_some_and(|own| **gcc > own));
+        below.max().or_else(|| above.min()).copied()
+    }
+}
+
+impl CompilerRow {
+    fn can_be_built(&self) -> bool {
+        self.of_chosen == Attempt::Built || self.attempts.contains(&Attempt::Built)
+    }
+
+    fn is_of_kernel(&self, other: &Self) -> bool {
+        let CompiledKernel {
+            target,
+            kernel_release,
+            kernel_version,
+            architecture,
+            ..
+        } = &self.kernel;
+        let other = &other.kernel;
+        *target == other.target
+            && *kernel_release == other.kernel_release
+            && *kernel_version == other.kernel_version
+            && *architecture == other.architecture
+    }
+}
+
+fn kernel(build: &BuildRecord) -> CompiledKernel {
+    CompiledKernel {
+        target: build.target.clone(),
+        kernel_release: build.kernel_release.clone(),
+        kernel_version: build.kernel_version.clone(),
+        architecture: build.architecture,
+        driver_version: build.driver_version.clone(),
+    }
+}
+
+fn attempt(build: &BuildRecord) -> Attempt {
+    let mut artifacts = build.artifacts.iter();
+    let Some(module) = artifacts.find(|one| one.artifact == Artifact::Module) else {
+        return Attempt::NotTried;
+    };
+    if module.status.is_success() {
+        return Attempt::Built;
+    }
+    match &module.failure {
+        // No image has it.
+        Some(failure) if failure.class == FailureClass::Image => Attempt::NotTried,
+        Some(failure) if failure.class != FailureClass::Cancelled => Attempt::Failed(failure.class),
+        _ => Attempt::NotTried,
+    }
+}
+
+fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
