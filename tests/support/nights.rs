@@ -118,9 +118,8 @@ fn noise(seed: &[u64]) -> u64 {
 }
 
 fn digest(seed: &[u64]) -> String {
-    (0..4)
-        .map(|part| format!("{:016x}", noise(&[seed, &[part]].concat())))
-        .collect()
+    let parts = (0..4).map(|part| noise(&[seed, &[part]].concat()));
+    parts.fold(String::new(), |text, part| text + &format!("{part:016x}"))
 }
 
 fn number(of: usize) -> u64 {
@@ -190,7 +189,7 @@ impl Year {
             let (.., part, only, since) = FAULTS[fault];
             night >= since
                 && (only == 9 || driver == only)
-                && noise(&[number(kernel), number(fault)]) % part == 0
+                && noise(&[number(kernel), number(fault)]).is_multiple_of(part)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::read::{ManifestError, manifest_file, read_manifest};
+use super::read::{ManifestError, MergeError, manifest_file, read_manifest};
 use super::rows::sources;
 use super::totals::exit_reason;
 use super::{BuildRecord, Exit, LeftOutGroup, Manifest, Paths, Totals};
@@ -13,30 +13,6 @@ use crate::report::ReportError;
 
 /// How many contradictions are named.
 const NAMED: usize = 5;
-
-/// Why manifests cannot be merged.
-#[derive(Debug, thiserror::Error)]
-pub enum MergeError {
-    /// There are none.
-    #[error("no manifest to merge")]
-    Nothing,
-    /// They say different things of the same builds.
-    #[error("the manifests contradict each other: {}", conflicts.join("; "))]
-    Conflicts {
-        /// The builds, each with what the two say.
-        conflicts: Vec<String>,
-    },
-    /// They were made from different matrices.
-    #[error("{matrix} differs between run {left} and run {right}: they are of different grids")]
-    OtherGrid {
-        /// The matrix.
-        matrix: String,
-        /// A run.
-        left: String,
-        /// The other run.
-        right: String,
-    },
-}
 
 /// Merges the manifests of the shards of a plan. Their order makes no difference. A build that one of them did not get to
 /// is taken from the other; if two say different things of a build, it is an error.

@@ -17,8 +17,8 @@ mod write;
 
 pub use earlier::{KEEP_NIGHTS, earlier_manifests};
 pub use excluded::Excluded;
-pub use merge::{MergeError, merge_manifests, read_night, shards_in, write_manifest};
-pub use read::{ManifestError, manifest_file, read_manifest};
+pub use merge::{merge_manifests, read_night, shards_in, write_manifest};
+pub use read::{ManifestError, MergeError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};
 pub use rows::{RowsError, find_rows, read_rows, template};
 pub use totals::{LeftOutGroup, Totals};

@@ -33,7 +33,7 @@ pub enum ManifestError {
         /// The directory of the shards.
         path: PathBuf,
         /// The cause.
-        cause: super::MergeError,
+        cause: MergeError,
     },
     /// The text to look for is too long for any name.
     #[error("the name is too long")]
@@ -45,6 +45,30 @@ pub enum ManifestError {
         path: PathBuf,
         /// The cause, with line and column.
         cause: serde_json::Error,
+    },
+}
+
+/// Why manifests cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// There are none.
+    #[error("no manifest to merge")]
+    Nothing,
+    /// They say different things of the same builds.
+    #[error("the manifests contradict each other: {}", conflicts.join("; "))]
+    Conflicts {
+        /// The builds, each with what the two say.
+        conflicts: Vec<String>,
+    },
+    /// They were made from different matrices.
+    #[error("{matrix} differs between run {left} and run {right}: they are of different grids")]
+    OtherGrid {
+        /// The matrix.
+        matrix: String,
+        /// A run.
+        left: String,
+        /// The other run.
+        right: String,
     },
 }
 

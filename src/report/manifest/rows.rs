@@ -8,7 +8,7 @@ mod frames;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -22,10 +22,10 @@ use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{Failure, Phase, Status};
-use crate::fs::FileError;
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
+pub use frames::RowsError;
 pub use write::template;
 
 pub(super) use write::{sources, write};
@@ -38,54 +38,6 @@ pub(super) const ROWS_FILE: &str = "builds.jsonl.zst";
 
 /// How many rows a frame has.
 const TOGETHER: usize = 1024;
-
-/// Why the rows of a manifest cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RowsError {
-    /// They cannot be read, or are cut off.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// They are cut off.
-    #[error("{} is cut off or damaged: copy it again, or run again", path.display())]
-    CutOff {
-        /// The file.
-        path: PathBuf,
-    },
-    /// They do not start with a schema.
-    #[error("{} does not start with the schema of a manifest", path.display())]
-    NoSchema {
-        /// The file.
-        path: PathBuf,
-    },
-    /// They were written by a newer version of the program.
-    #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
-    /// They belong to another run than the file beside them.
-    #[error("{} is of run {found}, the file beside it of run {expected}", path.display())]
-    OtherRun {
-        /// The file.
-        path: PathBuf,
-        /// The run that it names.
-        found: String,
-        /// The run that was expected.
-        expected: String,
-    },
-    /// A row is invalid.
-    #[error("line {line} of {} is not a row of a manifest: {cause}", path.display())]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// The number of the line, from 1.
-        line: usize,
-        /// The cause.
-        cause: serde_json::Error,
-    },
-}
 
 /// A row of a build as it is read.
 #[derive(Deserialize)]

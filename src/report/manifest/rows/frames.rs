@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use zstd::zstd_safe;
 
-use super::{RowsError, SCHEMA};
 use crate::fs::{self, FileError};
+use crate::report::SCHEMA;
 
 /// Fast, and small enough: digests do not get smaller at any level.
 const LEVEL: i32 = 3;
@@ -23,6 +23,54 @@ const INDEX_MAGIC: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
 
 /// The length of what stands before the content of the index: its magic number and its length.
 const INDEX_HEAD: usize = 8;
+
+/// Why the rows of a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// They cannot be read, or are cut off.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// They are cut off.
+    #[error("{} is cut off or damaged: copy it again, or run again", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+    },
+    /// They do not start with a schema.
+    #[error("{} does not start with the schema of a manifest", path.display())]
+    NoSchema {
+        /// The file.
+        path: PathBuf,
+    },
+    /// They were written by a newer version of the program.
+    #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// They belong to another run than the file beside them.
+    #[error("{} is of run {found}, the file beside it of run {expected}", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// The run that it names.
+        found: String,
+        /// The run that was expected.
+        expected: String,
+    },
+    /// A row is invalid.
+    #[error("line {line} of {} is not a row of a manifest: {cause}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// The cause.
+        cause: serde_json::Error,
+    },
+}
 
 /// Some rows with the names by which they are found.
 #[derive(Default)]
