@@ -86,6 +86,7 @@ newuidmap uidmap
 docker-registry docker-registry
 createrepo_c createrepo-c
 gpg gpg
+qemu-system-x86_64 qemu-system-x86
 END
 }
 

@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod matrix;
 pub mod plan;
 pub mod publish;
+pub mod proof;
 pub mod recipe;
 pub mod redact;
 pub mod remote;

@@ -121,6 +121,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("verify", &["verify", "verify drivers"]),
     (
+        "prove",
+        &[
+            "prove out/8.1.0+driver/x86_64/falco_debian_6.1.4-1-amd64_1.ko --kernel-image vmlinuz-6.1.0-4-amd64",
+        ],
+    ),
+    (
         "bundle",
         &[
             "bundle export debian.tar matrices/debian.toml",

@@ -29,6 +29,7 @@ mod output;
 mod plan;
 mod prune;
 mod publish;
+mod prove;
 mod rebuild;
 mod recorded;
 mod report;
@@ -153,6 +154,7 @@ enum Command {
     Cache(cache::CacheArguments),
     Store(store::SharedStoreArguments),
     Verify(verify::VerifyArguments),
+    Prove(prove::ProveArguments),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
     Local(Box<driverkit::LocalArguments>),
@@ -425,6 +427,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Cache(command) => command.execute(&context),
         Command::Store(command) => command.execute(&context),
         Command::Verify(command) => command.execute(&context),
+        Command::Prove(command) => command.execute(&context),
         Command::Bundle(command) => command.execute(&context),
         Command::Docker(command) => command.execute(&context),
         Command::Local(command) => command.execute(&context),

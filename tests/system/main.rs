@@ -20,6 +20,7 @@ mod images;
 mod nights;
 mod podman;
 mod prepared_sources;
+mod proof;
 mod proxy;
 mod publishing;
 mod readme;

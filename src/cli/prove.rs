@@ -1,0 +1,148 @@
+//! `prove`: whether modules load into the kernel that they were built for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::cache::print_json;
+use super::output::print;
+use super::{CliError, Context, ExitStatus};
+use crate::executor::{LocalExecutor, host_toolchain};
+use crate::fs;
+use crate::matrix::parse_time;
+use crate::proof::{ModuleToProve, Proof, ProofError, Verdict};
+use crate::resolve::runtime;
+use crate::session::{infrastructure, new_run_id};
+use crate::store::Store;
+
+/// Boot a kernel in qemu and load modules into it
+///
+/// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile, and it
+/// is unloaded. qemu runs without KVM in a bubblewrap sandbox, with this machine's qemu, gcc and cpio. Prints one line per
+/// module. Exit code 1 if a module did not pass, 3 if the kernel did not boot.
+#[derive(Debug, Args)]
+pub(super) struct ProveArguments {
+    /// Modules, all for the same kernel
+    #[arg(value_name = "MODULE", required = true)]
+    modules: Vec<PathBuf>,
+    /// The kernel: `vmlinuz` of amd64, `Image` or gzipped `vmlinuz` of arm64
+    #[arg(long, value_name = "FILE")]
+    kernel_image: PathBuf,
+    /// How long one boot may take
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
+    timeout: Duration,
+    /// Write what the console showed to this file
+    #[arg(long, value_name = "FILE")]
+    console: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A module and what came of it.
+#[derive(Serialize)]
+struct Proven<'a> {
+    path: &'a Path,
+    module: &'a str,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+}
+
+impl ProveArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let modules = self
+            .modules
+            .iter()
+            .map(|path| ModuleToProve::read(path))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| CliError::input(error.to_string()))?;
+        let Some(architecture) = modules.first().map(|module| module.architecture) else {
+            return Err(CliError::input("no module is named"));
+        };
+        if let Some(other) = modules
+            .iter()
+            .find(|module| module.architecture != architecture)
+        {
+            let message = format!(
+                "{} is for {}, but the modules before it are for {}",
+                other.path.display(),
+                other.architecture.as_str(),
+                architecture.as_str()
+            );
+            return Err(CliError::input(message));
+        }
+        if !self.kernel_image.is_file() {
+            let message = format!("{} is not a file", self.kernel_image.display());
+            return Err(CliError::input(message));
+        }
+        let run_id = new_run_id();
+        let store = Store::open(&context.cache, &run_id)?;
+        let folder = store.temporary_folder()?;
+        let toolchain = host_toolchain().map_err(|error| infrastructure(&error))?;
+        let proof = Proof {
+            kernel_image: &self.kernel_image,
+            architecture,
+            modules: &modules,
+            toolchain: toolchain.toolchain(),
+            timeout: self.timeout,
+            folder: folder.path(),
+            run_id,
+        };
+        let mut log = Vec::new();
+        let result = runtime()?.block_on(async {
+            let executor = LocalExecutor::new(&context.cache.join("rootfs")).await?;
+            let cancel = CancellationToken::new();
+            tokio::select! {
+                result = proof.run(&executor, &mut log, &cancel) => result,
+                _ = tokio::signal::ctrl_c() => Err(ProofError::Cancelled),
+            }
+        });
+        if let Some(path) = &self.console {
+            fs::write(path, &log)?;
+        }
+        let verdicts = match result {
+            Ok(verdicts) => verdicts,
+            Err(ProofError::Cancelled) => return Ok(ExitStatus::Interrupted),
+            Err(ProofError::File(error)) => return Err(error.into()),
+            Err(ProofError::Executor(error)) => return Err(infrastructure(&error)),
+            Err(error @ ProofError::Boot(_)) => {
+                return Err(CliError::Infrastructure {
+                    message: format!("{}: {error}", self.kernel_image.display()),
+                    help: Some(format!(
+                        "`--console FILE` keeps the console; the proof needs {}, gcc and cpio",
+                        proof.qemu()
+                    )),
+                });
+            }
+        };
+        self.show(&modules, &verdicts)?;
+        Ok(if verdicts.iter().all(Verdict::is_good) {
+            ExitStatus::Success
+        } else {
+            ExitStatus::Incomplete
+        })
+    }
+
+    fn show(&self, modules: &[ModuleToProve], verdicts: &[Verdict]) -> Result<(), CliError> {
+        let proven: Vec<Proven<'_>> = modules
+            .iter()
+            .zip(verdicts)
+            .map(|(module, verdict)| Proven {
+                path: &module.path,
+                module: &module.name,
+                verdict,
+            })
+            .collect();
+        if self.json {
+            return print_json(&proven);
+        }
+        for one in &proven {
+            print(&format!("{}: {}\n", one.path.display(), one.verdict))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+use super::*;
+
+const GOOD: &str = "proof: 0 load 1\nproof: 0 loaded 0\nproof: 0 listed 1\nproof: 0 parameters 3\n\
+    proof: 0 devices 2\nproof: 0 open 0\nproof: 0 map 0\nproof: 0 used 5000\nproof: 0 unloaded 0\nproof: 0 taints 12288\n";
+
+fn verdicts(steps: &str, count: usize) -> Vec<Verdict> {
+    read_console(
+        &format!("[ 0.1] Run /init\nproof: -1 boot 2\n{steps}"),
+        count,
+    )
+    .verdicts
+}
+
+fn verdict(steps: &str) -> Verdict {
+    let found = verdicts(steps, 1);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn module_that_works_is_loaded() {
+    let loaded = Verdict::Loaded {
+        devices: 2,
+        parameters: 3,
+    };
+    assert_eq!(verdict(GOOD), loaded);
+}
+
+#[test]
+fn refusal_has_the_words_of_the_kernel() {
+    let console = "proof: 0 load 1\n[    4.7] falco: Unknown symbol nowhere (err -2)\nproof: 0 loaded -2\n\
+        proof: -1 end 0\n[    4.9] reboot: Restarting system\n";
+    let refused = Verdict::Refused {
+        error: -2,
+        words: "falco: Unknown symbol nowhere (err -2)".to_owned(),
+    };
+    assert_eq!(verdict(console), refused);
+}
+
+#[test]
+fn module_after_a_refused_one_is_judged() {
+    let second = GOOD.replace("proof: 0", "proof: 1");
+    let console = format!("proof: 0 load 1\nproof: 0 loaded -8\n{second}");
+    let found = verdicts(&console, 2);
+    assert!(matches!(found[0], Verdict::Refused { .. }), "{found:?}");
+    assert!(found[1].is_good(), "{found:?}");
+}
+
+#[test]
+fn module_after_an_oops_is_not_judged() {
+    let second = GOOD.replace("proof: 0", "proof: 1");
+    let console = format!(
+        "proof: 0 load 1\n[ 5.0] BUG: kernel NULL pointer dereference\n[ 5.0] #PF: write\n{second}"
+    );
+    let trace = "BUG: kernel NULL pointer dereference\n#PF: write".to_owned();
+    assert_eq!(verdicts(&console, 2), [Verdict::Oops { trace }]);
+}
+
+#[test]
+fn missing_steps_and_bad_results_are_told_apart() {
+    let without_end = GOOD.split_once("proof: 0 unloaded").unwrap().0;
+    let after = "used".to_owned();
+    assert_eq!(verdict(without_end), Verdict::TimedOut { after });
+    let busy = GOOD.replace("unloaded 0", "unloaded -16");
+    assert!(matches!(
+        verdict(&busy),
+        Verdict::NotUnloaded { error: -16, .. }
+    ));
+    let tainted = GOOD.replace("taints 12288", "taints 12289");
+    assert_eq!(verdict(&tainted), Verdict::Tainted { taints: 1 });
+    for (good, bad, reason) in [
+        ("devices 2", "devices 1", "1 devices for 2 processors"),
+        ("open 0", "open -6", "cannot be opened: error 6"),
+        ("map 0", "map -22", "cannot be mapped: error 22"),
+        ("listed 1", "listed 0", "/proc/modules"),
+    ] {
+        let found = verdict(&GOOD.replace(good, bad));
+        assert!(
+            matches!(&found, Verdict::Unusable { reason: found } if found.contains(reason)),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn boot_without_init_has_no_verdict() {
+    let boot = read_console("[ 1.0] Kernel panic - not syncing: VFS\n", 1);
+    assert!(boot.verdicts.is_empty());
+    assert_eq!(boot.last_words, "Kernel panic - not syncing: VFS");
+}

@@ -1,0 +1,178 @@
+//! Proofs: boots the very kernel that modules were built for, under qemu, and loads, uses and unloads each module.
+//!
+//! In: a kernel image, modules and an executor. Out: a [`Verdict`] for each module. The boot is a job like a compile: no
+//! network, no privileges, limits. All modules share a boot; after one that leaves the kernel in doubt (an oops, no end,
+//! no unloading) the modules behind it get another boot, so that each is judged in a sound kernel.
+
+mod console;
+mod module;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::executor::{Executor, ExecutorError, Exit, Job, Limits, Mount, Network, Toolchain};
+use crate::fs::{self, FileError};
+use crate::kernel::Architecture;
+
+pub use console::{Boot, Verdict, read_console};
+pub use module::{ModuleError, ModuleToProve};
+
+const INIT: &str = include_str!("../../templates/proof/init.c");
+const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
+
+/// How much longer than the boot its job may take: for compiling the init program.
+const AROUND_BOOT: Duration = Duration::from_secs(60);
+
+const MIB: u64 = 1 << 20;
+
+/// What is proven, and how.
+#[derive(Debug)]
+pub struct Proof<'a> {
+    /// The kernel: a `vmlinuz` or `Image`.
+    pub kernel_image: &'a Path,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// The modules, in the order in which they are loaded.
+    pub modules: &'a [ModuleToProve],
+    /// What has qemu and a compiler.
+    pub toolchain: Toolchain,
+    /// How long one boot may take.
+    pub timeout: Duration,
+    /// An existing directory for the files of the boots.
+    pub folder: &'a Path,
+    /// The run that the jobs belong to.
+    pub run_id: String,
+}
+
+/// Why a proof could not be made; never the fault of a module.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// A file of the proof cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The job could not be run.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The kernel did not start the init program.
+    #[error("the kernel did not reach the init program: {0}")]
+    Boot(String),
+    /// The user ended it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Proof<'_> {
+    /// The program that the boot needs.
+    pub fn qemu(&self) -> String {
+        qemu(self.architecture)
+    }
+
+    /// Boots the kernel as often as it takes; the verdicts are in the order of the modules. What the consoles printed is
+    /// appended to `log`.
+    pub async fn run(
+        &self,
+        executor: &dyn Executor,
+        log: &mut Vec<u8>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Verdict>, ProofError> {
+        let mut verdicts = Vec::with_capacity(self.modules.len());
+        while verdicts.len() < self.modules.len() {
+            let rest = &self.modules[verdicts.len()..];
+            let boot = self.boot(rest, executor, log, cancel).await?;
+            if boot.verdicts.is_empty() {
+                return Err(ProofError::Boot(boot.last_words));
+            }
+            verdicts.extend(boot.verdicts);
+        }
+        Ok(verdicts)
+    }
+
+    async fn boot(
+        &self,
+        modules: &[ModuleToProve],
+        executor: &dyn Executor,
+        log: &mut Vec<u8>,
+        cancel: &CancellationToken,
+    ) -> Result<Boot, ProofError> {
+        let input = self.input(modules)?;
+        let output = self.folder.join("out");
+        fs::remove_folder(&output)?;
+        fs::create_folder(&output)?;
+        let job = Job {
+            name: format!("proof {}", self.kernel_image.display()),
+            run_id: self.run_id.clone(),
+            toolchain: self.toolchain.clone(),
+            script: SCRIPT.to_owned(),
+            mounts: vec![Mount {
+                source: input,
+                target: PathBuf::from("/proof"),
+            }],
+            environment: environment(self.architecture, self.timeout),
+            network: Network::None,
+            limits: Limits {
+                timeout: self.timeout + AROUND_BOOT,
+                memory_bytes: 1024 * MIB,
+                output_bytes: 256 * MIB,
+                output_files: 1024,
+                processes: 64,
+            },
+            output,
+        };
+        let mut console = Vec::new();
+        let completion = executor.run(&job, &mut console, cancel).await?;
+        log.extend_from_slice(&console);
+        match completion.exit {
+            Exit::Cancelled => Err(ProofError::Cancelled),
+            Exit::OutOfMemory | Exit::TooMuchOutput => Err(ProofError::Boot(
+                "qemu needed more memory or disk than the limits of its job".to_owned(),
+            )),
+            Exit::Code(_) | Exit::TimedOut => Ok(read_console(
+                &String::from_utf8_lossy(&console),
+                modules.len(),
+            )),
+        }
+    }
+
+    /// Lays out what the job reads: the kernel, the init program's source and the numbered modules.
+    fn input(&self, modules: &[ModuleToProve]) -> Result<PathBuf, FileError> {
+        let input = self.folder.join("in");
+        fs::remove_folder(&input)?;
+        let folder = input.join("modules");
+        fs::create_folder(&folder)?;
+        fs::write_unsynced(&input.join("init.c"), INIT)?;
+        fs::write_unsynced(&input.join("kernel"), fs::read_file(self.kernel_image)?)?;
+        for (number, module) in modules.iter().enumerate() {
+            fs::write_unsynced(&folder.join(format!("{number}.ko")), &module.bytes)?;
+            fs::write_unsynced(&folder.join(format!("{number}.name")), &module.name)?;
+        }
+        Ok(input)
+    }
+}
+
+fn qemu(architecture: Architecture) -> String {
+    format!("qemu-system-{}", architecture.machine())
+}
+
+/// The variables of the script.
+fn environment(architecture: Architecture, timeout: Duration) -> Vec<(String, String)> {
+    let (machine, console) = match architecture {
+        Architecture::Amd64 => ("-M pc", "ttyS0"),
+        Architecture::Arm64 => ("-M virt -cpu max", "ttyAMA0"),
+    };
+    let compiler = if architecture == Architecture::of_host() {
+        "gcc".to_owned()
+    } else {
+        format!("{}-linux-gnu-gcc", architecture.machine())
+    };
+    [
+        ("QEMU", qemu(architecture)),
+        ("MACHINE", machine.to_owned()),
+        ("CONSOLE", console.to_owned()),
+        ("COMPILER", compiler),
+        ("BOOT_SECONDS", timeout.as_secs().to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

@@ -1,0 +1,12 @@
+# Boots the kernel /proof/kernel in qemu with the modules of /proof/modules; the console is the job's log.
+mkdir -p root/modules
+"$COMPILER" -O1 -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -Wall -Werror -o root/init /proof/init.c
+cp /proof/modules/* root/modules/
+(cd root && find . | sort | cpio -o -H newc --quiet) >initramfs
+status=0
+# Never with KVM: on some machines the device exists and hangs.
+timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
+    -kernel /proof/kernel -initrd initramfs \
+    -append "console=$CONSOLE loglevel=5 panic=-1 oops=panic" </dev/null || status=$?
+echo
+echo "proof: qemu exit $status"

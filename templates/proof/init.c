@@ -1,0 +1,275 @@
+/* The init program of a proof: loads each module of /modules into the booted kernel, uses it, unloads it, and prints one
+ * line per step to the console: "proof: <module> <step> <result>". A negative result is an error number.
+ *
+ * Static and without a C library, for x86-64 and arm64: gcc -static -nostdlib -ffreestanding. */
+
+typedef unsigned long word;
+
+#if defined(__x86_64__)
+enum {
+    READ = 0, WRITE = 1, CLOSE = 3, MMAP = 9, MUNMAP = 11, GETPID = 39, REBOOT = 169, MOUNT = 165, DELETE_MODULE = 176,
+    GETDENTS64 = 217, OPENAT = 257, MKDIRAT = 258, FINIT_MODULE = 313
+};
+
+static long call(long number, word a, word b, word c, word d, word e, word f)
+{
+    long result;
+    register word r10 __asm__("r10") = d;
+    register word r8 __asm__("r8") = e;
+    register word r9 __asm__("r9") = f;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+#elif defined(__aarch64__)
+enum {
+    MKDIRAT = 34, MOUNT = 40, OPENAT = 56, CLOSE = 57, GETDENTS64 = 61, READ = 63, WRITE = 64, DELETE_MODULE = 106,
+    REBOOT = 142, GETPID = 172, MUNMAP = 215, MMAP = 222, FINIT_MODULE = 273
+};
+
+static long call(long number, word a, word b, word c, word d, word e, word f)
+{
+    register long x8 __asm__("x8") = number;
+    register word x0 __asm__("x0") = a;
+    register word x1 __asm__("x1") = b;
+    register word x2 __asm__("x2") = c;
+    register word x3 __asm__("x3") = d;
+    register word x4 __asm__("x4") = e;
+    register word x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    return x0;
+}
+#else
+#error "expected x86-64 or arm64"
+#endif
+
+enum { AT_FDCWD = -100, O_RDONLY = 0, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 5000 };
+
+static int console;
+
+static word length(const char *text)
+{
+    word count = 0;
+    while (text[count])
+        count++;
+    return count;
+}
+
+static int starts(const char *text, const char *prefix)
+{
+    while (*prefix)
+        if (*text++ != *prefix++)
+            return 0;
+    return 1;
+}
+
+static char *append(char *end, const char *text)
+{
+    while (*text)
+        *end++ = *text++;
+    *end = 0;
+    return end;
+}
+
+static char *append_number(char *end, long number)
+{
+    char digits[24];
+    int count = 0;
+    word rest = number < 0 ? -(word)number : (word)number;
+    if (number < 0)
+        *end++ = '-';
+    do
+        digits[count++] = '0' + rest % 10;
+    while (rest /= 10);
+    while (count)
+        *end++ = digits[--count];
+    *end = 0;
+    return end;
+}
+
+static long open_file(const char *path, long flags)
+{
+    return call(OPENAT, AT_FDCWD, (word)path, flags, 0, 0, 0);
+}
+
+static void close_file(long file)
+{
+    call(CLOSE, file, 0, 0, 0, 0, 0);
+}
+
+/* In one write, so that no message of the kernel comes in between. */
+static void say(long module, const char *step, long result)
+{
+    char line[128];
+    char *end = append(line, "\nproof: ");
+    end = append_number(end, module);
+    end = append(end, " ");
+    end = append(end, step);
+    end = append(end, " ");
+    end = append_number(end, result);
+    end = append(end, "\n");
+    call(WRITE, console, (word)line, end - line, 0, 0, 0);
+}
+
+static char content[1 << 16];
+
+/* Reads a file, up to the size of `content` less one. */
+static long read_file(const char *path)
+{
+    long file = open_file(path, O_RDONLY), total = 0, count;
+    if (file < 0)
+        return file;
+    while ((count = call(READ, file, (word)(content + total), sizeof content - 1 - total, 0, 0, 0)) > 0)
+        total += count;
+    close_file(file);
+    content[total] = 0;
+    return count < 0 ? count : total;
+}
+
+static long taints(void)
+{
+    long value = 0;
+    if (read_file("/proc/sys/kernel/tainted") < 0)
+        return -1;
+    for (const char *at = content; *at >= '0' && *at <= '9'; at++)
+        value = value * 10 + (*at - '0');
+    return value;
+}
+
+/* Whether /proc/modules has a line of the module. */
+static int is_loaded(const char *name)
+{
+    read_file("/proc/modules");
+    for (const char *line = content; *line; line++) {
+        if (starts(line, name) && line[length(name)] == ' ')
+            return 1;
+        while (*line && *line != '\n')
+            line++;
+        if (!*line)
+            break;
+    }
+    return 0;
+}
+
+/* How many entries of the directory start with the prefix and go on with a digit, or with anything; the first one's name. */
+static long entries(const char *directory, const char *prefix, int is_numbered, char *first)
+{
+    long folder = open_file(directory, O_RDONLY), count = 0, size;
+    if (folder < 0)
+        return folder;
+    while ((size = call(GETDENTS64, folder, (word)content, sizeof content, 0, 0, 0)) > 0)
+        for (char *at = content; at < content + size; at += *(unsigned short *)(at + 16)) {
+            const char *name = at + 19, *rest = name + length(prefix);
+            if (!starts(name, prefix) || name[0] == '.')
+                continue;
+            if (is_numbered && !(*rest >= '0' && *rest <= '9'))
+                continue;
+            if (!count++ && first)
+                append(first, name);
+        }
+    close_file(folder);
+    return count;
+}
+
+static long cpus(void)
+{
+    return entries("/sys/devices/system/cpu", "cpu", 1, 0);
+}
+
+/* Opens a device, maps its first page as a consumer of events does, and makes system calls meanwhile. */
+static void use_device(long module, const char *name)
+{
+    char path[300];
+    append(append(path, "/dev/"), name);
+    long device = open_file(path, O_RDWR | NONBLOCKING);
+    say(module, "open", device < 0 ? device : 0);
+    if (device < 0)
+        return;
+    long page = call(MMAP, 0, PAGE, 3 /* read and write */, 1 /* shared */, device, 0);
+    say(module, "map", page < 0 && page > -PAGE ? page : 0);
+    for (int i = 0; i < CALLS; i++) {
+        call(GETPID, 0, 0, 0, 0, 0, 0);
+        close_file(open_file("/proc/self/stat", O_RDONLY));
+    }
+    if (!(page < 0 && page > -PAGE))
+        call(MUNMAP, page, PAGE, 0, 0, 0, 0);
+    close_file(device);
+    say(module, "used", CALLS);
+}
+
+static void prove(long module, long file, const char *name)
+{
+    char path[300], first[256];
+    long before = taints(), result;
+    say(module, "load", 1);
+    result = call(FINIT_MODULE, file, (word) "", 0, 0, 0, 0);
+    close_file(file);
+    say(module, "loaded", result);
+    if (result < 0)
+        return;
+    say(module, "listed", is_loaded(name));
+    append(append(append(path, "/sys/module/"), name), "/parameters");
+    result = entries(path, "", 0, 0);
+    say(module, "parameters", result < 0 ? 0 : result);
+    first[0] = 0;
+    result = entries("/dev", name, 1, first);
+    say(module, "devices", result);
+    if (result > 0)
+        use_device(module, first);
+    result = call(DELETE_MODULE, (word)name, NONBLOCKING, 0, 0, 0, 0);
+    say(module, "unloaded", result);
+    say(module, "taints", taints() & ~before);
+}
+
+static char name[256];
+
+__attribute__((used)) static void run(void)
+{
+    call(MKDIRAT, AT_FDCWD, (word) "/dev", 0755, 0, 0, 0);
+    call(MKDIRAT, AT_FDCWD, (word) "/proc", 0755, 0, 0, 0);
+    call(MKDIRAT, AT_FDCWD, (word) "/sys", 0755, 0, 0, 0);
+    call(MOUNT, (word) "dev", (word) "/dev", (word) "devtmpfs", 0, 0, 0);
+    call(MOUNT, (word) "proc", (word) "/proc", (word) "proc", 0, 0, 0);
+    call(MOUNT, (word) "sys", (word) "/sys", (word) "sysfs", 0, 0, 0);
+    console = open_file("/dev/console", O_RDWR);
+    say(-1, "boot", cpus());
+    for (long module = 0;; module++) {
+        char path[64];
+        char *end = append_number(append(path, "/modules/"), module);
+        append(end, ".name");
+        long size = read_file(path);
+        if (size < 0 || size >= (long)sizeof name)
+            break;
+        append(name, content);
+        append(end, ".ko");
+        prove(module, open_file(path, O_RDONLY), name);
+    }
+    say(-1, "end", 0);
+    call(REBOOT, 0xfee1dead, 672274793, 0x01234567 /* restart: qemu ends, by -no-reboot */, 0, 0, 0);
+    for (;;)
+        call(GETPID, 0, 0, 0, 0, 0, 0);
+}
+
+#if defined(__x86_64__)
+__asm__(".global _start\n_start: xor %ebp, %ebp\n and $-16, %rsp\n call run\n");
+#else
+__asm__(".global _start\n_start: bl run\n");
+#endif
+
+/* gcc calls these, also without a C library. */
+void *memset(void *to, int value, word count)
+{
+    volatile char *at = to;
+    while (count--)
+        *at++ = value;
+    return to;
+}
+
+void *memcpy(void *to, const void *from, word count)
+{
+    volatile char *at = to;
+    const char *source = from;
+    while (count--)
+        *at++ = *source++;
+    return to;
+}

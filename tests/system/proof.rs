@@ -1,0 +1,132 @@
+//! Modules loaded into a real kernel that qemu boots: good ones and ones that are broken on purpose.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use driverkit_matrix::fs;
+use support::workspace::Workspace;
+
+const GOOD: &str = "static int __init start(void) { return 0; }";
+const UNKNOWN_SYMBOL: &str = "extern int exported_by_nobody(void); static int __init start(void) { return exported_by_nobody(); }";
+const OOPS: &str = "static int __init start(void) { *(volatile int *)8 = 1; return 0; }";
+const ENDLESS: &str = "static int __init start(void) { for (;;) msleep(1000); return 0; }";
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {text}");
+}
+
+/// The kernel whose headers are installed.
+fn release() -> String {
+    let mut releases: Vec<String> = std::fs::read_dir("/lib/modules")
+        .expect("kernel headers are installed (scripts/setup.sh --tests)")
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("build").exists())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    releases.sort();
+    releases
+        .pop()
+        .expect("kernel headers are installed (scripts/setup.sh --tests)")
+}
+
+/// The image of that kernel, taken out of its package.
+fn kernel_image() -> &'static Path {
+    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, image) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let release = release();
+        let fetch = format!(
+            "apt-get download -qq -o APT::Sandbox::User=root linux-image-{release} >/dev/null && \
+             dpkg-deb --fsys-tarfile linux-image-*.deb | tar -xf - ./boot/vmlinuz-{release} && rm linux-image-*.deb"
+        );
+        run(Command::new("sh").args(["-ec", &fetch]).current_dir(folder.path()));
+        let image = folder.path().join(format!("boot/vmlinuz-{release}"));
+        (folder, image)
+    });
+    image
+}
+
+/// Compiles a module against the installed headers.
+fn compile(workspace: &Workspace, name: &str, start: &str) -> String {
+    let text = format!(
+        "#include <linux/module.h>\n#include <linux/delay.h>\n{start}\nstatic void __exit stop(void) {{}}\n\
+         module_init(start);\nmodule_exit(stop);\nMODULE_LICENSE(\"GPL\");\n"
+    );
+    workspace.put(&format!("{name}/{name}.c"), &text);
+    workspace.put(&format!("{name}/Makefile"), &format!("obj-m := {name}.o\n"));
+    let folder = workspace.path().join(name);
+    let headers = format!("/lib/modules/{}/build", release());
+    run(Command::new("make")
+        .args(["-s", "-C", &headers, "KBUILD_MODPOST_WARN=1"])
+        .arg(format!("M={}", folder.display()))
+        .arg("modules"));
+    format!("{name}/{name}.ko")
+}
+
+fn prove(workspace: &Workspace, modules: &[String], timeout: &str) -> String {
+    let image = kernel_image().to_str().unwrap();
+    let mut arguments = vec!["prove", "--kernel-image", image, "--timeout", timeout];
+    arguments.extend(modules.iter().map(String::as_str));
+    let path = PathBuf::from(std::env::var_os("PATH").unwrap());
+    workspace.run_with(&arguments, &[("PATH", &path)])
+}
+
+#[test]
+fn kernel_says_which_modules_it_takes() {
+    let workspace = Workspace::new();
+    let mut modules = vec![
+        compile(&workspace, "good", GOOD),
+        compile(&workspace, "unknown", UNKNOWN_SYMBOL),
+        compile(&workspace, "oops", OOPS),
+        compile(&workspace, "after", GOOD),
+    ];
+    // As if it had been compiled with the headers of another flavour. With CRCs, the kernel compares all but the release.
+    let mut flavour = fs::read(&workspace.path().join(&modules[0])).unwrap();
+    let word = b" SMP ";
+    let place = flavour
+        .windows(word.len())
+        .position(|bytes| bytes == word)
+        .unwrap();
+    flavour[place + 1] = b'U';
+    fs::write(&workspace.path().join("flavour.ko"), flavour).unwrap();
+    modules.insert(1, "flavour.ko".to_owned());
+
+    let report = prove(&workspace, &modules, "5m");
+    let expected = [
+        "exit 1\n",
+        "good/good.ko: loaded (0 devices, 0 parameters)\n",
+        "flavour.ko: refused, error 8: good: version magic '",
+        "unknown/unknown.ko: refused, error 2: ",
+        "Unknown symbol exported_by_nobody (err -2)",
+        "oops/oops.ko: the kernel crashed: BUG: kernel NULL pointer dereference",
+        "after/after.ko: loaded (0 devices, 0 parameters)\n",
+    ];
+    for text in expected {
+        assert!(report.contains(text), "{text} is not in:\n{report}");
+    }
+}
+
+#[test]
+fn module_that_never_returns_is_ended() {
+    let workspace = Workspace::new();
+    let modules = [compile(&workspace, "endless", ENDLESS)];
+    let report = prove(&workspace, &modules, "2m");
+    let expected = "endless/endless.ko: the boot ended during or after step `load`\n";
+    assert!(report.contains(expected), "{report}");
+}
+
+#[test]
+fn image_that_does_not_boot_is_no_fault_of_the_module() {
+    let workspace = Workspace::new();
+    let module = compile(&workspace, "good", GOOD);
+    workspace.put("image", "not a kernel");
+    let report = workspace.run(&["prove", "--kernel-image", "image", &module]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert!(
+        report.contains("did not reach the init program"),
+        "{report}"
+    );
+}
