@@ -193,14 +193,11 @@ impl Section<'_> {
         {
             return Verdict::Oops { trace };
         }
-        match self.step("loaded") {
-            Some(error) if error < 0 => {
-                return Verdict::Refused {
-                    error,
-                    words: self.words(),
-                };
-            }
-            _ => {}
+        if let Some(error) = self.step("loaded").filter(|&result| result < 0) {
+            return Verdict::Refused {
+                error,
+                words: self.words(),
+            };
         }
         if let Some(trace) = self.report(|line| line.starts_with("WARNING: ")) {
             return Verdict::Warning { trace };

@@ -23,7 +23,7 @@ const INIT: &str = include_str!("../../templates/proof/init.c");
 const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
 
 /// How much longer than the boot its job may take: for compiling the init program.
-const AROUND_BOOT: Duration = Duration::from_secs(60);
+const AROUND_BOOT: Duration = Duration::from_mins(1);
 
 const MIB: u64 = 1 << 20;
 

@@ -66,8 +66,8 @@ fn compile(workspace: &Workspace, name: &str, start: &str) -> String {
     format!("{name}/{name}.ko")
 }
 
-fn prove(workspace: &Workspace, modules: &[String], timeout: &str) -> String {
-    let image = kernel_image().to_str().unwrap();
+fn prove(workspace: &Workspace, image: &Path, modules: &[String], timeout: &str) -> String {
+    let image = image.to_str().unwrap();
     let mut arguments = vec!["prove", "--kernel-image", image, "--timeout", timeout];
     arguments.extend(modules.iter().map(String::as_str));
     let path = PathBuf::from(std::env::var_os("PATH").unwrap());
@@ -94,7 +94,7 @@ fn kernel_says_which_modules_it_takes() {
     fs::write(&workspace.path().join("flavour.ko"), flavour).unwrap();
     modules.insert(1, "flavour.ko".to_owned());
 
-    let report = prove(&workspace, &modules, "5m");
+    let report = prove(&workspace, kernel_image(), &modules, "5m");
     let expected = [
         "exit 1\n",
         "good/good.ko: loaded (0 devices, 0 parameters)\n",
@@ -113,7 +113,7 @@ fn kernel_says_which_modules_it_takes() {
 fn module_that_never_returns_is_ended() {
     let workspace = Workspace::new();
     let modules = [compile(&workspace, "endless", ENDLESS)];
-    let report = prove(&workspace, &modules, "2m");
+    let report = prove(&workspace, kernel_image(), &modules, "2m");
     let expected = "endless/endless.ko: the boot ended during or after step `load`\n";
     assert!(report.contains(expected), "{report}");
 }
@@ -121,9 +121,9 @@ fn module_that_never_returns_is_ended() {
 #[test]
 fn image_that_does_not_boot_is_no_fault_of_the_module() {
     let workspace = Workspace::new();
-    let module = compile(&workspace, "good", GOOD);
+    let modules = [compile(&workspace, "good", GOOD)];
     workspace.put("image", "not a kernel");
-    let report = workspace.run(&["prove", "--kernel-image", "image", &module]);
+    let report = prove(&workspace, Path::new("image"), &modules, "1m");
     assert!(report.starts_with("exit 3\n"), "{report}");
     assert!(
         report.contains("did not reach the init program"),
