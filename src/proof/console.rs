@@ -142,8 +142,9 @@ pub fn read_console(text: &str, count: usize) -> Boot {
     let mut last_words = "the console is empty";
     let mut has_ended = false;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let line = without_time(line);
         let Some(step) = line.strip_prefix("proof: ") else {
-            last_words = without_time(line);
+            last_words = line;
             if let Some(section) = sections.last_mut().filter(|_| !has_ended) {
                 section.words.push(last_words);
             }

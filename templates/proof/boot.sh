@@ -7,6 +7,6 @@ status=0
 # Never with KVM: on some machines the device exists and hangs.
 timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
     -kernel /proof/kernel -initrd initramfs \
-    -append "console=$CONSOLE loglevel=5 panic=-1 oops=panic" </dev/null || status=$?
+    -append "console=$CONSOLE loglevel=5 printk.devkmsg=on panic=-1 oops=panic" </dev/null || status=$?
 echo
 echo "proof: qemu exit $status"

@@ -1,5 +1,5 @@
 /* The init program of a proof: loads each module of /modules into the booted kernel, uses it, unloads it, and prints one
- * line per step to the console: "proof: <module> <step> <result>". A negative result is an error number.
+ * line per step into the kernel's log: "proof: <module> <step> <result>". A negative result is an error number.
  *
  * Static and without a C library, for x86-64 and arm64: gcc -static -nostdlib -ffreestanding. */
 
@@ -43,9 +43,9 @@ static long call(long number, word a, word b, word c, word d, word e, word f)
 #error "expected x86-64 or arm64"
 #endif
 
-enum { AT_FDCWD = -100, O_RDONLY = 0, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 5000 };
+enum { AT_FDCWD = -100, O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 5000 };
 
-static int console;
+static int kernel_log;
 
 static word length(const char *text)
 {
@@ -97,18 +97,19 @@ static void close_file(long file)
     call(CLOSE, file, 0, 0, 0, 0, 0);
 }
 
-/* In one write, so that no message of the kernel comes in between. */
+/* Through the kernel's log, as an error: written to the console, a line would be interleaved with the kernel's own, which do
+ * not wait for the console's buffer. */
 static void say(long module, const char *step, long result)
 {
     char line[128];
-    char *end = append(line, "\nproof: ");
+    char *end = append(line, "<3>proof: ");
     end = append_number(end, module);
     end = append(end, " ");
     end = append(end, step);
     end = append(end, " ");
     end = append_number(end, result);
     end = append(end, "\n");
-    call(WRITE, console, (word)line, end - line, 0, 0, 0);
+    call(WRITE, kernel_log, (word)line, end - line, 0, 0, 0);
 }
 
 static char content[1 << 16];
@@ -231,7 +232,7 @@ __attribute__((used)) static void run(void)
     call(MOUNT, (word) "dev", (word) "/dev", (word) "devtmpfs", 0, 0, 0);
     call(MOUNT, (word) "proc", (word) "/proc", (word) "proc", 0, 0, 0);
     call(MOUNT, (word) "sys", (word) "/sys", (word) "sysfs", 0, 0, 0);
-    console = open_file("/dev/console", O_RDWR);
+    kernel_log = open_file("/dev/kmsg", O_WRONLY);
     say(-1, "boot", cpus());
     for (long module = 0;; module++) {
         char path[64];

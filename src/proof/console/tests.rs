@@ -38,6 +38,18 @@ fn refusal_has_the_words_of_the_kernel() {
 }
 
 #[test]
+fn steps_are_found_behind_the_time_of_the_kernels_log() {
+    let console = "[    4.361204] proof: 0 load 1\r\n\
+        [    4.368088] falco: disagrees about version of symbol module_layout\r\n\
+        [    4.369917] proof: 0 loaded -8\r\n[    4.371020] proof: -1 end 0\r\n";
+    let refused = Verdict::Refused {
+        error: -8,
+        words: "falco: disagrees about version of symbol module_layout".to_owned(),
+    };
+    assert_eq!(verdict(console), refused);
+}
+
+#[test]
 fn module_after_a_refused_one_is_judged() {
     let second = GOOD.replace("proof: 0", "proof: 1");
     let console = format!("proof: 0 load 1\nproof: 0 loaded -8\n{second}");
