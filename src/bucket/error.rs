@@ -143,8 +143,16 @@ impl BucketFault {
             (Self::Throttled | Self::Server, _) => {
                 "try again later, or with fewer requests at once"
             }
-            (Self::Files | Self::Other | Self::Settings | Self::Credentials, _)
-            | (Self::NotFound | Self::Changed | Self::Damaged, _) => return None,
+            (
+                Self::Files
+                | Self::Other
+                | Self::Settings
+                | Self::Credentials
+                | Self::NotFound
+                | Self::Changed
+                | Self::Damaged,
+                _,
+            ) => return None,
         };
         Some(text)
     }

@@ -1,6 +1,6 @@
 //! An object store behind one type: `s3://`, `gs://`, `az://`, or a directory as `file://`.
 //!
-//! Used by the remote store, by destinations of publishing, and by the Kubernetes executor. The crate object_store signs,
+//! Used by the remote store, by destinations of publishing, and by the Kubernetes executor. The crate `object_store` signs,
 //! renews credentials and retries what a server refused for a moment (429, 5xx, lost connections); this module adds the
 //! names below a prefix, the count of requests, and errors that say what to do. No message contains a credential.
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use object_store::path::Path as Key;
 use object_store::{
     Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, UpdateVersion, WriteMultipart,
@@ -260,7 +259,8 @@ impl Bucket {
         self.note(false);
         let whole = [self.url().prefix(), below.trim_matches('/')];
         let whole = whole.into_iter().filter(|part| !part.is_empty());
-        let prefix = Key::from_iter(whole.flat_map(|part| part.split('/')));
+        let whole: Vec<&str> = whole.collect();
+        let prefix = self.whole_key(&whole.join("/"))?;
         let mut found = self.store.list(Some(&prefix));
         let mut objects = Vec::new();
         loop {

@@ -170,7 +170,12 @@ impl Bucket {
         } else {
             format!("{prefix}/{name}")
         };
-        Key::parse(whole).map_err(|error| {
+        self.whole_key(&whole)
+    }
+
+    /// The key of a name that has the prefix.
+    pub(super) fn whole_key(&self, name: &str) -> Result<Key, BucketError> {
+        Key::parse(name).map_err(|error| {
             let message = format!("{}: invalid name of an object `{name}`: {error}", self.url);
             BucketError::new(BucketFault::Settings, &self.url, message)
         })

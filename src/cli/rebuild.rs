@@ -15,7 +15,7 @@ use super::run::RunArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
-use crate::engine::{RetryClasses, Stop};
+use crate::engine::RetryClasses;
 use crate::event::ArtifactReport;
 use crate::failure::{Failure, Status};
 use crate::plan::BuildId;

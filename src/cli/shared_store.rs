@@ -13,7 +13,7 @@ use crate::session::{OpenStore, StoreRequest};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Shared store")]
 pub(super) struct StoreArguments {
-    /// Store that machines share: s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX], az://CONTAINER[/PREFIX] or file:///DIR
+    /// Store that machines share: `s3://BUCKET[/PREFIX]`, `gs://BUCKET[/PREFIX]`, `az://CONTAINER[/PREFIX]` or `file:///DIR`
     ///
     /// What any machine has built is known to all. The variables of the provider say where it is and who may use it;
     /// `[store]` in a matrix does the same.

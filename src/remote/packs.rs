@@ -155,8 +155,8 @@ pub(super) async fn list(bucket: &Bucket) -> Result<Vec<String>, BucketError> {
     let objects = bucket.list(FOLDER).await?;
     let names = objects.into_iter().filter_map(|object| {
         let name = object.name.strip_prefix(FOLDER)?.strip_prefix('/')?;
-        let is_pack = name.ends_with(".pack") && !name.contains('/');
-        is_pack.then(|| name.to_owned())
+        let stem = name.strip_suffix(".pack")?;
+        (!stem.contains('/')).then(|| name.to_owned())
     });
     let mut names: Vec<String> = names.collect();
     names.sort_unstable();

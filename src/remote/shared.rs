@@ -270,9 +270,14 @@ impl Remote {
 
     /// What is not in the bucket where the run ends at once.
     pub fn unfinished(&self) -> Finished {
+        let withheld = self.news().outcomes.len();
+        let problem = "the run was interrupted before it was sent";
         Finished {
-            withheld: self.news().outcomes.len(),
-            problems: vec!["the run was interrupted before it was sent".to_owned()],
+            withheld,
+            problems: (withheld > 0)
+                .then(|| problem.to_owned())
+                .into_iter()
+                .collect(),
             ..Finished::default()
         }
     }

@@ -112,15 +112,14 @@ impl Session<'_> {
         let mut jobs = settings.jobs;
         let mut notes = runtime.block_on(renew_sources(&parts.fetcher, plan));
         let mut run = Run::look_up(parts, settings, plan);
-        if shared.is_some() {
-            runtime.block_on(run.bring_shared(plan));
-        }
-        let executor = if run.missing() == 0 {
-            None
-        } else {
-            let (executor, more) = runtime.block_on(connect(run.missing()))?;
-            notes.extend(more);
-            Some(executor)
+        runtime.block_on(run.bring_shared(plan));
+        let executor = match run.missing() {
+            0 => None,
+            missing => {
+                let (executor, more) = runtime.block_on(connect(missing))?;
+                notes.extend(more);
+                Some(executor)
+            }
         };
         let slots = executor.as_ref().and_then(|executor| executor.slots());
         if let Some(slots) = slots.filter(|_| !jobs_are_given) {
@@ -134,10 +133,7 @@ impl Session<'_> {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             command,
             host: host_facts(),
-            executor: executor
-                .as_ref()
-                .map_or(NO_EXECUTOR, |executor| executor.name())
-                .to_owned(),
+            executor: name_of(executor.as_deref()),
             executor_version,
             jobs,
             shard,
@@ -176,11 +172,7 @@ impl Session<'_> {
             runtime.block_on(clean_up());
         }
         if let (Some(shared), Ok(result)) = (&shared, &mut result) {
-            if is_interrupted {
-                shared.abandon(&events, result);
-            } else {
-                shared.finish(&events, result);
-            }
+            shared.finish(&events, &stop, result);
         }
         let exit = exit_code(&result, at_least);
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
@@ -191,9 +183,7 @@ impl Session<'_> {
             runtime.block_on(async {
                 drop(tokio::time::timeout(CLEAN_UP, clean_up()).await);
             });
-            if let Some(shared) = &shared {
-                shared.try_finish(CLEAN_UP);
-            }
+            send_rest(shared.as_ref());
         }
         // Threads that unpack or hash stop at the next chunk, or die with the process.
         runtime.shutdown_timeout(SHUT_DOWN);
@@ -224,6 +214,19 @@ impl Reporter for Recorder {
         }
         Ok(())
     }
+}
+
+/// Sends what an interrupted run can still send to the store that machines share.
+fn send_rest(shared: Option<&OpenStore>) {
+    if let Some(shared) = shared {
+        shared.try_finish(CLEAN_UP);
+    }
+}
+
+/// The name of the executor, if the run needs one.
+fn name_of(executor: Option<&dyn Executor>) -> String {
+    let name = executor.map_or(NO_EXECUTOR, |executor| executor.name());
+    name.to_owned()
 }
 
 /// The exit code of a run that is no better than `at_least`.

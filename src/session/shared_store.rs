@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bucket::{BucketError, BucketKind, BucketSettings, BucketUrl};
-use crate::engine::Events;
+use crate::engine::{Events, Stop, StopReason};
 use crate::event::EventKind;
 use crate::matrix::{Kept, Matrix, SharedStore};
 use crate::remote::{Finished, Keep, Keys, KeysError, Remote, RemoteError, RemoteSettings, Trust};
@@ -193,14 +193,24 @@ impl OpenStore {
         &self.remote
     }
 
-    /// Waits until what a run made is in the store that machines share, says what is not, and notes it in the result.
-    pub fn finish(&self, events: &Events, result: &mut RunResult) {
-        tell(events, self.wait(), result);
-    }
-
-    /// The same where the run ends at once.
-    pub fn abandon(&self, events: &Events, result: &mut RunResult) {
-        tell(events, self.told(&self.remote.unfinished()), result);
+    /// Waits until what a run made is in the store that machines share, or until a signal; says what is not there, and
+    /// notes it in the result.
+    pub fn finish(&self, events: &Events, stop: &Stop, result: &mut RunResult) {
+        let signal = async {
+            stop.now().cancelled().await;
+            if stop.reason() != Some(StopReason::Signal) {
+                // What was made until then is as good.
+                std::future::pending::<()>().await;
+            }
+        };
+        let finished = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = signal => self.remote.unfinished(),
+                finished = self.remote.finish() => finished,
+            }
+        });
+        tell(events, self.told(&finished), result);
     }
 
     /// Sends what can be sent in a short time.
