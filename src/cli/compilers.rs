@@ -20,7 +20,7 @@ use crate::text::count;
 
 /// Build each kernel with every compiler that there is
 ///
-/// Prints a table of kernels and compilers, and an [[override]] for each group of kernels that the chosen compiler does not
+/// Prints a table of kernels and compilers, and an `[[override]]` for each group of kernels that the chosen compiler does not
 /// build and another one does. Modules and logs are in a directory for each compiler below OUT. Exit code 1 if there is a
 /// kernel that no compiler builds.
 #[derive(Debug, Args)]

@@ -225,7 +225,7 @@ mod tests {
             found.push(match line {
                 Line::Outcome(key, range) => (key.short(), lines[range].to_vec()),
                 Line::Record(url, range) => (url.to_owned(), lines[range].to_vec()),
-                Line::Content(sha256, size) => (sha256.short(), vec![size as u8]),
+                Line::Content(sha256, size) => (sha256.short(), vec![size.to_le_bytes()[0]]),
             });
         })
         .unwrap();

@@ -66,9 +66,11 @@ async fn object_over_the_limit_is_refused() {
 #[tokio::test]
 async fn large_file_arrives_whole() {
     let (folder, bucket) = directory();
-    let content: Vec<u8> = (0..40_u32 << 20).map(|at| (at / 7) as u8).collect();
+    let content: Vec<u8> = (0..40_u32 << 20)
+        .map(|at| (at / 7).to_le_bytes()[0])
+        .collect();
     let file = folder.path().join("file");
-    std::fs::write(&file, &content).unwrap();
+    driverkit_matrix::fs::write(&file, &content).unwrap();
     let put = bucket.put_file("large", &file, PutMode::Create.into());
     put.await.unwrap();
     let found = bucket.get("large", 1 << 30).await.unwrap().unwrap();

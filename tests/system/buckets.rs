@@ -38,8 +38,10 @@ async fn works(server: &ObjectStore) {
     assert_eq!(bucket.get(name, 9).await.unwrap().unwrap(), b"2");
 
     let file = tempfile::NamedTempFile::new().unwrap();
-    let content: Vec<u8> = (0..40_u32 << 20).map(|at| (at / 7) as u8).collect();
-    std::fs::write(file.path(), &content).unwrap();
+    let content: Vec<u8> = (0..40_u32 << 20)
+        .map(|at| (at / 7).to_le_bytes()[0])
+        .collect();
+    driverkit_matrix::fs::write(file.path(), &content).unwrap();
     let put = bucket.put_file("x/large", file.path(), PutOptions::default());
     put.await.unwrap();
     let found = bucket.get("x/large", 1 << 30).await.unwrap().unwrap();
