@@ -83,6 +83,7 @@ microsocks microsocks
 podman podman
 dkms dkms
 newuidmap uidmap
+chromium chromium
 docker-registry docker-registry
 createrepo_c createrepo-c
 gpg gpg

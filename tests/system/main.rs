@@ -6,6 +6,7 @@
 
 mod apt_mirror;
 mod apt_signatures;
+mod browser;
 mod buckets;
 mod builder_repositories;
 #[cfg(feature = "kubernetes")]
