@@ -262,8 +262,6 @@ mod tests {
         assert_eq!(refused(&changed, &own), PackError::Digest);
         assert_eq!(refused(b"<html>", &own), PackError::Format);
         // Somebody who knows the name of the key, but not the key.
-        let forged = String::from_utf8_lossy(&pack(&other)[..400]).into_owned();
-        let _ = forged;
         let text = pack(&own);
         let end = text[MAGIC.len()..]
             .iter()

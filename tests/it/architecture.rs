@@ -238,10 +238,9 @@ fn table() -> BTreeMap<String, (BTreeSet<String>, bool)> {
     for line in table.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let module = cells[0].trim_matches('`').to_owned();
-        rows.insert(
-            module,
-            (words(cells[2]), cells[2].starts_with("everything")),
-        );
+        let row = (words(cells[2]), cells[2].starts_with("everything"));
+        let earlier = rows.insert(module.clone(), row);
+        assert!(earlier.is_none(), "`{module}` has two rows");
     }
     let all: BTreeSet<String> = rows.keys().cloned().collect();
     rows.into_iter()
