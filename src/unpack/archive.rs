@@ -8,7 +8,7 @@ use rustix::fs::syncfs;
 use tokio_util::sync::CancellationToken;
 
 use super::decompress::{Compression, decompressed, read_up_to};
-use super::write::{TreeWriter, Written};
+use super::write::{Sought, TreeWriter, Written};
 use super::{Limits, Tree, UnpackError, cpio, deb, rpm, tarball};
 use crate::digest::Sha256;
 use crate::fs::FileError;
@@ -51,6 +51,29 @@ fn write(
         decompressed(compression, file, limits, stop, |reader| {
             tarball::unpack(reader, writer, limits)
         })
+    }
+}
+
+/// Returns the content of the first file of a package or tarball whose path is wanted; what follows it is not read.
+/// `None` if there is none. Writes nothing. Blocks the thread.
+pub fn read_from_archive(
+    archive: &Path,
+    is_wanted: impl Fn(&[u8]) -> bool,
+    limit_bytes: u64,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<u8>>, UnpackError> {
+    let sought = Sought {
+        is_wanted: &is_wanted,
+        limit_bytes,
+        found: None,
+    };
+    let folder = archive.parent().unwrap_or(Path::new("/"));
+    let mut writer = TreeWriter::for_search(folder, limits, sought)?;
+    let ended = write(archive, &mut writer, limits, stop);
+    match writer.found() {
+        Some(found) => Ok(Some(found)),
+        None => ended.map(|()| None),
     }
 }
 

@@ -16,11 +16,12 @@ mod decompress;
 mod error;
 mod path;
 mod rpm;
+mod search;
 mod tarball;
 mod tree;
 mod write;
 
-pub use archive::{unpack, unpack_into_store, unpack_into_store_until};
+pub use archive::{read_from_archive, unpack, unpack_into_store, unpack_into_store_until};
 pub use error::UnpackError;
 pub use tree::{Tree, tree_digest_of_folder};
 

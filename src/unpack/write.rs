@@ -46,6 +46,18 @@ pub(super) struct TreeWriter<'a> {
     survey: Option<Survey<'a>>,
     /// Whether entries are only counted.
     is_survey: bool,
+    /// The one file whose content is wanted, where nothing else is.
+    pub(super) sought: Option<Sought<'a>>,
+}
+
+/// A file that is looked for in an archive.
+pub(super) struct Sought<'a> {
+    /// Whether a cleaned path is the file's.
+    pub(super) is_wanted: &'a dyn Fn(&[u8]) -> bool,
+    /// The most bytes that it may have.
+    pub(super) limit_bytes: u64,
+    /// Its content, once it was found.
+    pub(super) found: Option<Vec<u8>>,
 }
 
 /// Goes through an archive with a writer that makes nothing.
@@ -80,16 +92,28 @@ impl<'a> TreeWriter<'a> {
             new_files: Vec::new(),
             survey: Some(survey),
             is_survey: false,
+            sought: None,
         })
     }
 
     /// A writer with the same limits that makes nothing.
     fn for_survey(&self) -> Result<Self, UnpackError> {
         let root = self.root.try_clone();
-        Ok(Self {
-            path: self.path,
-            root: root.map_err(FileError::of("open directory", self.path))?,
-            limits: self.limits,
+        let root = root.map_err(FileError::of("open directory", self.path))?;
+        Ok(Self::that_makes_nothing(self.path, root, self.limits, None))
+    }
+
+    /// A writer that makes nothing below `root`, the open directory `path`.
+    pub(super) fn that_makes_nothing(
+        path: &'a Path,
+        root: Dir,
+        limits: &'a Limits,
+        sought: Option<Sought<'a>>,
+    ) -> Self {
+        Self {
+            path,
+            root,
+            limits,
             listing: Listing::new(),
             size_bytes: 0,
             current: None,
@@ -98,7 +122,8 @@ impl<'a> TreeWriter<'a> {
             new_files: Vec::new(),
             survey: None,
             is_survey: true,
-        })
+            sought,
+        }
     }
 
     fn on_disk(&self, path: &[u8]) -> PathBuf {
@@ -217,6 +242,7 @@ impl<'a> TreeWriter<'a> {
         if self.size_bytes > self.limits.size_bytes {
             return Err(UnpackError::TooLarge(self.limits.size_bytes));
         }
+        self.take_sought(&path, size_bytes, content)?;
         let sha256 = if self.is_survey {
             let copied = io::copy(&mut content.take(size_bytes), &mut io::sink());
             match copied.map_err(UnpackError::Broken)? {
