@@ -1,0 +1,167 @@
+//! Where the package of the kernel itself is that header packages are for: beside them, under a name of the same scheme.
+//!
+//! | headers | kernel |
+//! | --- | --- |
+//! | `linux-headers-R_V_A.deb` | `linux-image-R-unsigned`, `linux-image-unsigned-R` (Ubuntu), `linux-image-R` |
+//! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream` |
+//! | `N-headers-V.pkg.tar.*` | `N-V` |
+
+/// The addresses that a kernel's own package can have, most probable first, from the addresses of its header packages.
+/// Empty where no rule knows the scheme. Addresses with a query are left out: it may be a signature for one file.
+pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut addresses = Vec::new();
+    for url in headers.into_iter().filter(|url| !url.contains(['?', '#'])) {
+        let (folder, file) = match url.rsplit_once('/') {
+            Some((folder, file)) => (format!("{folder}/"), file),
+            None => (String::new(), url),
+        };
+        let names = if let Some(name) = file.strip_suffix(".deb") {
+            of_deb(name)
+        } else if let Some(name) = file.strip_suffix(".rpm") {
+            of_rpm(name)
+        } else {
+            of_arch(file)
+        };
+        for name in names {
+            let in_base = folder.replace("/AppStream/", "/BaseOS/");
+            for folder in [&in_base, &folder] {
+                let address = format!("{folder}{name}");
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+    }
+    addresses
+}
+
+/// `linux-headers-6.1.0-50-amd64_6.1.175-1_amd64`. Packages that kernels share are for `all` architectures.
+fn of_deb(name: &str) -> Vec<String> {
+    let parts: Vec<&str> = name.splitn(3, '_').collect();
+    let [package, version, architecture] = parts[..] else {
+        return Vec::new();
+    };
+    let Some(release) = package.strip_prefix("linux-headers-") else {
+        return Vec::new();
+    };
+    if architecture == "all" || release.contains("-common") {
+        return Vec::new();
+    }
+    [
+        format!("linux-image-{release}-unsigned"),
+        format!("linux-image-unsigned-{release}"),
+        format!("linux-image-{release}"),
+    ]
+    .map(|image| format!("{image}_{version}_{architecture}.deb"))
+    .into()
+}
+
+/// `kernel-uek-devel-5.15.0-200.el8uek.x86_64`.
+fn of_rpm(name: &str) -> Vec<String> {
+    let Some((kernel, version)) = name.split_once("-devel-") else {
+        return Vec::new();
+    };
+    // What is left of a package that kernels share, such as `kernel-devel-azure`, is no version.
+    if version.ends_with(".noarch") || !version.starts_with(|first: char| first.is_ascii_digit()) {
+        return Vec::new();
+    }
+    vec![
+        format!("{kernel}-core-{version}.rpm"),
+        format!("{kernel}-{version}.rpm"),
+    ]
+}
+
+/// `linux-lts-headers-6.12.41-1-x86_64.pkg.tar.zst`.
+fn of_arch(file: &str) -> Vec<String> {
+    match file.split_once("-headers-") {
+        Some((kernel, version)) if version.contains(".pkg.tar") => {
+            vec![format!("{kernel}-{version}")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a path within a kernel's package is the kernel that boots.
+pub fn is_kernel_image(path: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(path);
+    let Some((folder, file)) = text.rsplit_once('/') else {
+        return false;
+    };
+    let is_place = folder == "boot" || folder.contains("lib/modules/");
+    let is_named = |prefix: &str| {
+        file.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    is_place && ["vmlinuz", "Image"].into_iter().any(is_named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_is_beside_its_headers() {
+        let table: &[(&[&str], &[&str])] = &[
+            (
+                &[
+                    "http://h/debian/pool/main/l/linux/linux-headers-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
+                    "http://h/debian/pool/main/l/linux/linux-headers-6.1.0-50-common_6.1.175-1_all.deb",
+                    "http://h/debian/pool/main/l/linux/linux-kbuild-6.1_6.1.175-1_amd64.deb",
+                ],
+                &[
+                    "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64-unsigned_6.1.175-1_amd64.deb",
+                    "http://h/debian/pool/main/l/linux/linux-image-unsigned-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
+                    "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
+                ],
+            ),
+            (
+                &["http://h/8/AppStream/x86_64/os/Packages/kernel-devel-4.18.0-553.el8.x86_64.rpm"],
+                &[
+                    "http://h/8/BaseOS/x86_64/os/Packages/kernel-core-4.18.0-553.el8.x86_64.rpm",
+                    "http://h/8/AppStream/x86_64/os/Packages/kernel-core-4.18.0-553.el8.x86_64.rpm",
+                    "http://h/8/BaseOS/x86_64/os/Packages/kernel-4.18.0-553.el8.x86_64.rpm",
+                    "http://h/8/AppStream/x86_64/os/Packages/kernel-4.18.0-553.el8.x86_64.rpm",
+                ],
+            ),
+            (
+                &[
+                    "http://h/oss/noarch/kernel-devel-6.4.0-150600.23.7.3.noarch.rpm",
+                    "http://h/oss/x86_64/kernel-default-devel-6.4.0-150600.23.7.3.x86_64.rpm",
+                ],
+                &[
+                    "http://h/oss/x86_64/kernel-default-core-6.4.0-150600.23.7.3.x86_64.rpm",
+                    "http://h/oss/x86_64/kernel-default-6.4.0-150600.23.7.3.x86_64.rpm",
+                ],
+            ),
+            (
+                &["http://h/archive/linux-lts-headers-6.12.41-1-x86_64.pkg.tar.zst"],
+                &["http://h/archive/linux-lts-6.12.41-1-x86_64.pkg.tar.zst"],
+            ),
+            (
+                &["http://h/linux-6.1.tar.xz", "http://h/headers.deb?token=1"],
+                &[],
+            ),
+        ];
+        for (headers, expected) in table {
+            let headers = headers.iter().copied();
+            assert_eq!(kernel_image_addresses(headers), *expected);
+        }
+    }
+
+    #[test]
+    fn kernels_are_told_from_what_is_beside_them() {
+        let table = [
+            ("boot/vmlinuz-6.1.0-50-amd64", true),
+            ("boot/System.map-6.1.0-50-amd64", false),
+            ("lib/modules/5.14.0-427.el9.x86_64/vmlinuz", true),
+            ("usr/lib/modules/6.4.0-1-default/Image", true),
+            ("boot/Image-6.4.0-1-default", true),
+            ("usr/share/doc/vmlinuz", false),
+            ("lib/modules/5.14.0-427.el9.x86_64/.vmlinuz.hmac", false),
+            ("lib/modules/6.1/kernel/drivers/Image.ko", false),
+        ];
+        for (path, expected) in table {
+            assert_eq!(is_kernel_image(path.as_bytes()), expected, "{path}");
+        }
+    }
+}
