@@ -239,6 +239,41 @@ pub struct ArtifactReport {
     /// The rule of a person that expects the failure, for the status `known`.
     #[serde(default)]
     pub known: Option<Arc<KnownBy>>,
+    /// Whether its kernel loaded it, where the run was to prove it.
+    #[serde(default)]
+    pub proof: Option<ProofReport>,
+}
+
+/// What came of loading a module into its kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// The word.
+    pub result: ProofResult,
+    /// What the kernel did, or why it was not asked.
+    pub message: String,
+}
+
+/// Whether a kernel loaded its module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofResult {
+    /// It loaded, used and unloaded it.
+    Loaded,
+    /// It did not: the artifact failed.
+    Refused,
+    /// It was not asked.
+    NotProven,
+}
+
+impl ProofResult {
+    /// The text form: `not_proven`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Refused => "refused",
+            Self::NotProven => "not_proven",
+        }
+    }
 }
 
 /// The `[[known_failure]]` that expects a failure.
@@ -416,6 +451,7 @@ impl ArtifactReport {
             failing_since: None,
             failing_nights: None,
             known: None,
+            proof: None,
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum FailureClass {
     OutputMissing,
     /// The artifact is not loadable: wrong machine, name, vermagic or symbols.
     OutputInvalid,
+    /// The very kernel that the module is for did not load, run or unload it.
+    Load,
     /// The run was interrupted while the build was under way.
     Cancelled,
     /// Something around the build broke: no daemon, disk full, a node lost.
@@ -51,7 +53,7 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// Every class, in the order of the list above.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::HeadersNotFound,
         Self::Download,
         Self::Checksum,
@@ -66,6 +68,7 @@ impl FailureClass {
         Self::TooMuchOutput,
         Self::OutputMissing,
         Self::OutputInvalid,
+        Self::Load,
         Self::Cancelled,
         Self::Infrastructure,
     ];
@@ -86,6 +89,7 @@ impl FailureClass {
                 | Self::ToolchainMismatch
                 | Self::OutputMissing
                 | Self::OutputInvalid
+                | Self::Load
         )
     }
 
@@ -98,7 +102,8 @@ impl FailureClass {
             | Self::ToolchainMismatch
             | Self::WrongHeaders
             | Self::OutputMissing
-            | Self::OutputInvalid => Status::Failed,
+            | Self::OutputInvalid
+            | Self::Load => Status::Failed,
             Self::Cancelled => Status::Cancelled,
             Self::Download
             | Self::Checksum
@@ -128,6 +133,7 @@ impl FailureClass {
             Self::TooMuchOutput => "too-much-output",
             Self::OutputMissing => "output-missing",
             Self::OutputInvalid => "output-invalid",
+            Self::Load => "load",
             Self::Cancelled => "cancelled",
             Self::Infrastructure => "infrastructure",
         }
@@ -252,6 +258,8 @@ pub enum Phase {
     Probe,
     /// Checking the artifact.
     Verify,
+    /// Loading the module into its kernel.
+    Prove,
     /// Putting the artifact into `out/`.
     Store,
 }
@@ -262,7 +270,7 @@ pub const SERVER_IS_DOWN: &str = "was not requested: the server is down (last er
 
 impl Phase {
     /// Every phase, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Fetch,
         Self::Unpack,
         Self::Toolchain,
@@ -272,6 +280,7 @@ impl Phase {
         Self::Module,
         Self::Probe,
         Self::Verify,
+        Self::Prove,
         Self::Store,
     ];
 
@@ -287,6 +296,7 @@ impl Phase {
             Self::Module => "module",
             Self::Probe => "probe",
             Self::Verify => "verify",
+            Self::Prove => "prove",
             Self::Store => "store",
         }
     }

@@ -20,7 +20,7 @@ use crate::failure::FailureClass;
 use crate::fetch::Fetcher;
 use crate::fs;
 use crate::kernel::Architecture;
-use crate::matrix::parse_time;
+use crate::matrix::{Prove, parse_time};
 use crate::plan::Build;
 use crate::recipe::Toolchains;
 use crate::report::{
@@ -28,7 +28,7 @@ use crate::report::{
     STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
-    LockUse, check_out, check_room, check_toolchains, fill_in_locks, store_configs,
+    LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, store_configs,
 };
 use crate::run::{History, OutFolder, Parts, RunSettings};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
@@ -98,6 +98,12 @@ pub(super) struct RunArguments {
     place: Place,
     #[command(flatten)]
     store: StoreArguments,
+    /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and flavour, and
+    /// another part of the others each night) or none
+    ///
+    /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not placed.
+    #[arg(long, value_name = "WHICH")]
+    prove: Option<Prove>,
     #[command(flatten)]
     publish: RunPublishArguments,
     #[command(flatten)]
@@ -149,6 +155,7 @@ impl RunArguments {
             baseline: BaselineArguments::default(),
             place: Place::All,
             store: StoreArguments::default(),
+            prove: None,
             publish: RunPublishArguments::none(),
             execution,
         }
@@ -190,6 +197,7 @@ impl RunArguments {
             tell_missing(context, out, &missing)?;
         }
         check_toolchains(planned, &parts.toolchains)?;
+        check_proofs(planned, &parts.toolchains, self.prove)?;
         let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
@@ -320,6 +328,7 @@ impl RunArguments {
             reproduce: Reproduce::Rebuild(rebuild_words()),
             brings_shared: self.place == Place::All,
             annotations: None,
+            prove: self.prove,
         }
     }
 

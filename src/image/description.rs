@@ -23,14 +23,28 @@ pub struct ImageDescription {
     /// Further names of files: the absolute path of each link, and where it leads.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
-    /// Its C compilers.
-    #[serde(rename = "compiler")]
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: Purpose,
+    /// Its C compilers; none in an image for proofs.
+    #[serde(rename = "compiler", default)]
     pub compilers: Vec<Compiler>,
     /// Its clang, for probes.
     pub clang: Option<ClangDescription>,
     /// The digest of the file's text.
     #[serde(skip, default = "no_digest")]
     pub digest: Sha256,
+}
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Builds.
+    #[default]
+    Build,
+    /// Booting kernels to prove modules.
+    Proof,
 }
 
 /// A Debian suite to make an image from.
@@ -108,7 +122,7 @@ pub enum DescriptionError {
         /// The file without `.toml`.
         file: String,
     },
-    /// It has no compiler.
+    /// It is for builds and has no compiler.
     #[error("it has no [[compiler]]")]
     NoCompiler,
     /// A link that is not an absolute path.
@@ -131,7 +145,7 @@ impl ImageDescription {
                 file: file_stem.to_owned(),
             });
         }
-        if description.compilers.is_empty() {
+        if description.purpose == Purpose::Build && description.compilers.is_empty() {
             return Err(DescriptionError::NoCompiler);
         }
         let debian = &description.debian;
@@ -162,8 +176,13 @@ impl ImageDescription {
 
     /// The name that the image has in a Docker daemon.
     pub fn docker_name(&self) -> String {
-        format!("driverkit-matrix/builder:{}", self.name)
+        docker_name_of(&self.name)
     }
+}
+
+/// The name that an image of `images/` has in a Docker daemon.
+pub fn docker_name_of(name: &str) -> String {
+    format!("driverkit-matrix/builder:{name}")
 }
 
 fn no_digest() -> Sha256 {

@@ -22,7 +22,10 @@ mod runtime;
 mod sources;
 
 pub use catalogue::{Catalogue, CatalogueError};
-pub use description::{ClangDescription, Compiler, DebianArchive, DebianSource, ImageDescription};
+pub use description::{
+    ClangDescription, Compiler, DebianArchive, DebianSource, ImageDescription, Purpose,
+    docker_name_of,
+};
 pub use foreign::{ForeignImages, ForeignImagesError};
 pub use gcc::{GccVersion, ParseGccVersionError};
 pub use offer::{ChoiceReason, Maker, NoCompiler, Offer, Wanted, choose};

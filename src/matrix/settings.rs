@@ -1,8 +1,10 @@
 //! Settings of builds: `[defaults]`, and the same keys in `[[target]]` and `[[override]]`.
 
 use std::ops::Range;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::section::{Reader, Section};
@@ -34,6 +36,43 @@ pub struct Settings {
     pub image: Option<String>,
     /// Where it is written.
     pub image_span: Option<Range<usize>>,
+    /// Whether modules are loaded into their kernels.
+    pub prove: Option<Prove>,
+}
+
+/// Which kernels load the modules that are built for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prove {
+    /// None.
+    #[default]
+    None,
+    /// The newest of each series and flavour, and another part of the others each night.
+    Series,
+    /// All.
+    All,
+}
+
+impl Prove {
+    /// Whether it is the default.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl FromStr for Prove {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "series" => Ok(Self::Series),
+            "all" => Ok(Self::All),
+            _ => Err(format!(
+                "invalid value `{text}`: expected all, series or none"
+            )),
+        }
+    }
 }
 
 impl Settings {
@@ -77,6 +116,12 @@ impl Settings {
             ),
             image_span: section.value("image").map(Spanned::span),
             image: section.parsed(reader, "image", "an image name", parse_image),
+            prove: section.parsed(
+                reader,
+                "prove",
+                "\"all\", \"series\" or \"none\"",
+                str::parse,
+            ),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::Names;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::{ByIdentity, Kernel};
+use crate::matrix::Prove;
 use crate::target::LoaderName;
 
 /// Names a build for people and machines, the same in every run:
@@ -86,6 +87,9 @@ pub struct BuildSettings {
     pub image: Option<String>,
     /// Further environment variables of the compile.
     pub environment: Vec<(String, String)>,
+    /// Whether the module is loaded into its kernel.
+    #[serde(default, skip_serializing_if = "Prove::is_none")]
+    pub prove: Prove,
 }
 
 impl Default for BuildSettings {
@@ -104,6 +108,7 @@ impl Default for BuildSettings {
             gcc: None,
             image: None,
             environment: Vec::new(),
+            prove: Prove::None,
         }
     }
 }

@@ -485,6 +485,7 @@ fn apply(settings: &mut BuildSettings, table: &Settings) {
     put(&mut settings.probe_bytes, table.probe_bytes.as_ref());
     put(&mut settings.processes, table.processes.as_ref());
     put(&mut settings.retries, table.retries.as_ref());
+    put(&mut settings.prove, table.prove.as_ref());
     if table.gcc.is_some() {
         settings.gcc.clone_from(&table.gcc);
     }

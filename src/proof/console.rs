@@ -2,10 +2,19 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Taints of every module that is built outside of the kernel and not signed by its builder: `O` and `E`.
 const EXPECTED_TAINTS: i64 = 1 << 12 | 1 << 13;
+
+/// The file of a boot's output that has what its console showed.
+pub const CONSOLE_FILE: &str = "console";
+
+/// What stands before the exit status of qemu in the last line.
+const EXIT: &str = "proof: qemu exit ";
+
+/// The exit status of `timeout` where it had to end qemu.
+const TIMED_OUT: i32 = 124;
 
 /// How many of the kernel's lines are kept as its words.
 const WORDS: usize = 12;
@@ -23,7 +32,7 @@ const CRASHES: &[&str] = &[
 ];
 
 /// What came of a module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
     /// The kernel loaded it, could use it and unloaded it.
@@ -125,6 +134,15 @@ pub struct Boot {
     pub verdicts: Vec<Verdict>,
     /// The last line of the console that is not the init program's.
     pub last_words: String,
+    /// The exit status of qemu, or of `timeout` where it had to end qemu; none if the console does not say.
+    pub exit: Option<i32>,
+}
+
+impl Boot {
+    /// Whether qemu was ended since the time was over.
+    pub fn has_timed_out(&self) -> bool {
+        self.exit == Some(TIMED_OUT)
+    }
 }
 
 /// What the console shows of one module.
@@ -185,6 +203,9 @@ pub fn read_console(text: &str, count: usize) -> Boot {
     Boot {
         verdicts,
         last_words: last_words.to_owned(),
+        exit: text
+            .lines()
+            .find_map(|line| line.strip_prefix(EXIT)?.parse().ok()),
     }
 }
 

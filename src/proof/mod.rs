@@ -16,11 +16,14 @@ use crate::executor::{Executor, ExecutorError, Exit, Job, Limits, Mount, Network
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-pub use console::{Boot, Verdict, read_console};
+pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
 pub use module::{ModuleError, ModuleToProve};
 
 const INIT: &str = include_str!("../../templates/proof/init.c");
 const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
+
+/// How many bytes a kernel image may have.
+pub const KERNEL_IMAGE_BYTES: u64 = 256 << 20;
 
 /// How much longer than the boot its job may take: for compiling the init program.
 const AROUND_BOOT: Duration = Duration::from_mins(1);
@@ -96,7 +99,9 @@ impl Proof<'_> {
         log: &mut Vec<u8>,
         cancel: &CancellationToken,
     ) -> Result<Boot, ProofError> {
-        let input = self.input(modules)?;
+        let input = self.folder.join("in");
+        fs::remove_folder(&input)?;
+        write_input(&input, &fs::read_file(self.kernel_image)?, modules)?;
         let output = self.folder.join("out");
         fs::remove_folder(&output)?;
         fs::create_folder(&output)?;
@@ -104,12 +109,12 @@ impl Proof<'_> {
             name: format!("proof {}", self.kernel_image.display()),
             run_id: self.run_id.clone(),
             toolchain: self.toolchain.clone(),
-            script: SCRIPT.to_owned(),
+            script: script(self.architecture, self.timeout),
             mounts: vec![Mount {
                 source: input,
                 target: PathBuf::from("/proof"),
             }],
-            environment: environment(self.architecture, self.timeout),
+            environment: Vec::new(),
             network: Network::None,
             limits: Limits {
                 timeout: self.timeout + AROUND_BOOT,
@@ -134,29 +139,32 @@ impl Proof<'_> {
             )),
         }
     }
-
-    /// Lays out what the job reads: the kernel, the init program's source and the numbered modules.
-    fn input(&self, modules: &[ModuleToProve]) -> Result<PathBuf, FileError> {
-        let input = self.folder.join("in");
-        fs::remove_folder(&input)?;
-        let folder = input.join("modules");
-        fs::create_folder(&folder)?;
-        fs::write_unsynced(&input.join("init.c"), INIT)?;
-        fs::write_unsynced(&input.join("kernel"), fs::read_file(self.kernel_image)?)?;
-        for (number, module) in modules.iter().enumerate() {
-            fs::write_unsynced(&folder.join(format!("{number}.ko")), &module.bytes)?;
-            fs::write_unsynced(&folder.join(format!("{number}.name")), &module.name)?;
-        }
-        Ok(input)
-    }
 }
 
+/// Lays out in `folder` what the job reads at `/proof`: the kernel, the init program's source and the numbered modules.
+pub fn write_input(
+    folder: &Path,
+    kernel: &[u8],
+    modules: &[ModuleToProve],
+) -> Result<(), FileError> {
+    let of_modules = folder.join("modules");
+    fs::create_folder(&of_modules)?;
+    fs::write_unsynced(&folder.join("init.c"), INIT)?;
+    fs::write_unsynced(&folder.join("kernel"), kernel)?;
+    for (number, module) in modules.iter().enumerate() {
+        fs::write_unsynced(&of_modules.join(format!("{number}.ko")), &module.bytes)?;
+        fs::write_unsynced(&of_modules.join(format!("{number}.name")), &module.name)?;
+    }
+    Ok(())
+}
+
+/// The program that a boot needs.
 fn qemu(architecture: Architecture) -> String {
     format!("qemu-system-{}", architecture.machine())
 }
 
-/// The variables of the script.
-fn environment(architecture: Architecture, timeout: Duration) -> Vec<(String, String)> {
+/// What the job runs: it reads `/proof` and leaves what the console showed in [`CONSOLE_FILE`] of its output.
+pub fn script(architecture: Architecture, timeout: Duration) -> String {
     let (machine, console) = match architecture {
         Architecture::Amd64 => ("-M pc", "ttyS0"),
         Architecture::Arm64 => ("-M virt -cpu max", "ttyAMA0"),
@@ -166,13 +174,18 @@ fn environment(architecture: Architecture, timeout: Duration) -> Vec<(String, St
     } else {
         format!("{}-linux-gnu-gcc", architecture.machine())
     };
-    [
+    let variables = [
         ("QEMU", qemu(architecture)),
         ("MACHINE", machine.to_owned()),
         ("CONSOLE", console.to_owned()),
         ("COMPILER", compiler),
         ("BOOT_SECONDS", timeout.as_secs().to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    ];
+    let variables = variables.map(|(name, value)| format!("{name}='{value}'\n"));
+    variables.concat() + SCRIPT
+}
+
+/// Everything of a proof that is neither the kernel nor a module: the init program and how it is booted.
+pub fn program(architecture: Architecture) -> String {
+    script(architecture, Duration::ZERO) + INIT
 }

@@ -8,6 +8,7 @@ pub(crate) mod downloads;
 pub(crate) mod driver;
 pub(crate) mod files;
 pub(crate) mod kernel;
+pub(crate) mod proof;
 pub(crate) mod toolchain;
 
 pub use builder_images::{BuilderImages, Refusal};

@@ -10,10 +10,13 @@ use crate::event::ToolchainReport;
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
-use crate::image::{self, BuiltImage, GccVersion, Maker, Offer, Wanted};
+use crate::image::{self, BuiltImage, GccVersion, Maker, Offer, Wanted, docker_name_of};
 use crate::kernel::Architecture;
 use crate::plan::Build;
 use crate::script::Compilers;
+
+/// The builder image that has qemu.
+const PROOF_IMAGE: &str = "proof";
 
 /// A toolchain for a build.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,6 +179,31 @@ impl ToolchainChooser {
             .await
     }
 
+    /// What boots kernels: the builder image made for it, or this machine.
+    pub(crate) fn for_proofs(&self) -> Result<Toolchain, Halt> {
+        match &self.toolchains {
+            Toolchains::Host { identity, .. } => Ok(Toolchain::Host {
+                identity: *identity,
+            }),
+            Toolchains::Images(images) => {
+                let built = match images.built.get(PROOF_IMAGE) {
+                    Some(Ok(built)) => built,
+                    Some(Err(reason)) => return Err(failed(reason.clone())),
+                    None => {
+                        return Err(failed(format!(
+                            "builder image {PROOF_IMAGE} is not built; run `driverkit-matrix images build {PROOF_IMAGE}`"
+                        )));
+                    }
+                };
+                Ok(Toolchain::Image {
+                    name: docker_name_of(PROOF_IMAGE),
+                    identity: built.identity(),
+                    archive: Some(built.archive.clone()),
+                })
+            }
+        }
+    }
+
     async fn pull(&self, images: &BuilderImages, name: &str) -> Result<Sha256, Halt> {
         let executor = self.engine.jobs.executor()?;
         let pulled = executor.pull(name, false).await;
@@ -237,6 +265,14 @@ impl ToolchainChooser {
 }
 
 impl Toolchains {
+    /// Why no kernel can be booted to prove modules.
+    pub fn refuses_proofs(&self) -> Option<Refusal> {
+        match self {
+            Self::Images(images) => images.not_built(PROOF_IMAGE),
+            Self::Host { .. } => None,
+        }
+    }
+
     /// Why no toolchain will be found for a build whose matrix or command line demands a compiler or an image: what is
     /// known before anything is downloaded.
     pub fn refuses(&self, build: &Build) -> Option<Refusal> {

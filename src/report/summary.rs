@@ -8,7 +8,7 @@ use super::groups::{Group, Groups};
 use super::manifest::exit_reason;
 use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
-use crate::event::{Event, EventKind, RunFacts};
+use crate::event::{Event, EventKind, ProofResult, RunFacts};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::{count, separated};
@@ -28,6 +28,7 @@ pub struct Summary {
     artifacts: BTreeMap<Status, usize>,
     groups: Groups,
     taken_names: TakenNames,
+    proofs: BTreeMap<ProofResult, usize>,
     stopping: Option<String>,
 }
 
@@ -49,6 +50,7 @@ impl Summary {
             artifacts: BTreeMap::new(),
             groups: Groups::default(),
             taken_names: TakenNames::default(),
+            proofs: BTreeMap::new(),
             stopping: None,
         }
     }
@@ -67,6 +69,7 @@ impl Summary {
                 lines.push(total_line(status, number, style));
             }
         }
+        self.push_proofs(&mut lines);
         self.push_failures(&mut lines, style);
         self.push_taken_names(&mut lines, style);
         push_left_out(&mut lines, facts, style);
@@ -90,6 +93,19 @@ impl Summary {
             style.bad(&last)
         });
         lines.join("\n")
+    }
+
+    fn push_proofs(&self, lines: &mut Vec<String>) {
+        if self.proofs.is_empty() {
+            return;
+        }
+        let of = |result| separated(self.proofs.get(&result).copied().unwrap_or_default());
+        lines.push(format!(
+            "  modules proven in their kernels: {} loaded, {} refused, {} not proven",
+            of(ProofResult::Loaded),
+            of(ProofResult::Refused),
+            of(ProofResult::NotProven),
+        ));
     }
 
     fn push_failures(&self, lines: &mut Vec<String>, style: Style) {
@@ -210,6 +226,9 @@ impl Reporter for Summary {
             EventKind::BuildFinished(report) => {
                 for artifact in &report.artifacts {
                     *self.artifacts.entry(artifact.status).or_default() += 1;
+                    if let Some(proof) = &artifact.proof {
+                        *self.proofs.entry(proof.result).or_default() += 1;
+                    }
                     if let Some(other) = &artifact.name_taken_by {
                         let TakenNames { count, samples } = &mut self.taken_names;
                         *count += 1;

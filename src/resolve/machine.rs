@@ -9,8 +9,8 @@ use super::planned::Planned;
 use super::sources::Sources;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::kernel::Kernel;
-use crate::matrix::Settings;
-use crate::plan::BuildSettings;
+use crate::matrix::{Prove, Settings};
+use crate::plan::{Build, BuildSettings};
 use crate::recipe::{Refusal, Toolchains};
 use crate::report::read_manifest;
 use crate::text::count;
@@ -47,6 +47,22 @@ pub(crate) fn check_toolchains(
         Ok(())
     } else {
         Err(ResolveError::Diagnostics(faults))
+    }
+}
+
+/// Refuses to prove modules where nothing can boot kernels. `over` stands above what the matrices say.
+pub(crate) fn check_proofs(
+    planned: &Planned,
+    toolchains: &Toolchains,
+    over: Option<Prove>,
+) -> Result<(), ResolveError> {
+    let wanted = |build: &Build| !over.unwrap_or(build.settings.prove).is_none();
+    if !planned.plan.builds.iter().any(wanted) {
+        return Ok(());
+    }
+    match toolchains.refuses_proofs() {
+        None => Ok(()),
+        Some(Refusal { message, help }) => Err(ResolveError::Input { message, help }),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::work::Done;
-use crate::event::{ArtifactReport, BuildReport, InputReport, ToolchainReport, TreeReport};
+use crate::event::{
+    ArtifactReport, BuildReport, InputReport, ProofReport, ProofResult, ToolchainReport, TreeReport,
+};
 use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
@@ -19,9 +21,11 @@ use crate::recipe::driver::Drivers;
 use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
+use crate::recipe::proof::{ModuleFile, ProofOutcome, Proofs};
 use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
+use crate::run::proving::Ended;
 
 /// Does builds: the parts of a build, each with what it remembers for all of them.
 pub(crate) struct Builds {
@@ -31,6 +35,7 @@ pub(crate) struct Builds {
     drivers: Arc<Drivers>,
     checks: Checks,
     artifacts: Artifacts,
+    proofs: Proofs,
     placing: Placing,
 }
 
@@ -64,10 +69,12 @@ impl Builds {
         let toolchains = Arc::new(ToolchainChooser::new(engine.clone(), toolchains));
         let kernels = Kernels::new(engine.clone(), files.clone(), packages, toolchains.clone());
         let kernels = Arc::new(kernels);
+        let proofs = Proofs::new(engine.clone(), files.clone(), toolchains.clone());
         let drivers = Arc::new(Drivers::new(engine.clone(), files, toolchains.clone()));
         Self {
             checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
+            proofs,
             placing: Placing::new(engine.clone(), out, names, brings_shared),
             engine,
             toolchains,
@@ -138,6 +145,78 @@ impl Builds {
             retries,
             ..notes.report(build, started)
         })
+    }
+
+    /// Loads the modules of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
+    /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
+    /// out of the output folder.
+    pub(crate) async fn prove(&self, ended: Vec<Ended>, mode: Mode) -> Option<Vec<BuildReport>> {
+        let is_there = |artifact: &&ArtifactReport| {
+            artifact.artifact == Artifact::Module && artifact.status.is_success()
+        };
+        let mut modules = Vec::new();
+        for (build, report) in &ended {
+            let module = report.artifacts.iter().find(is_there);
+            if let Some(sha256) = module.and_then(|module| module.sha256) {
+                let place = self.placing.full_path(build, Artifact::Module);
+                modules.push(ModuleFile { sha256, place });
+            }
+        }
+        let Some((build, report)) = ended.first().filter(|_| !modules.is_empty()) else {
+            return Some(ended.into_iter().map(|(_, report)| report).collect());
+        };
+        let inputs = report.inputs.iter();
+        let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
+        let proven = self.proofs.prove(build, &headers, &modules, mode).await;
+        let mut proven = match proven {
+            Ok(proven) => proven.into_iter(),
+            Err(Halt::Missing) => return None,
+            Err(Halt::Failed(failed)) => {
+                let reason = failed.failure.message;
+                let reports = ended.into_iter();
+                return Some(
+                    reports
+                        .map(|(_, report)| not_proven(report, &reason))
+                        .collect(),
+                );
+            }
+            Err(Halt::NotRun) => {
+                let reports = ended.into_iter();
+                let reason = "the run ended first";
+                return Some(
+                    reports
+                        .map(|(_, report)| not_proven(report, reason))
+                        .collect(),
+                );
+            }
+        };
+        let mut reports = Vec::with_capacity(ended.len());
+        for (build, mut report) in ended {
+            let module = report
+                .artifacts
+                .iter_mut()
+                .find(|artifact| is_there(&&**artifact));
+            if let Some(module) = module
+                && module.sha256.is_some()
+                && let Some(proven) = proven.next()
+            {
+                let (result, message) = match proven {
+                    ProofOutcome::Loaded(message) => (ProofResult::Loaded, message),
+                    ProofOutcome::NotProven(reason) => (ProofResult::NotProven, reason),
+                    ProofOutcome::Refused(failed) => {
+                        let message = failed.failure.message.clone();
+                        *module = self
+                            .placing
+                            .refuse(&build, module.clone(), *failed, mode)
+                            .await;
+                        (ProofResult::Refused, message)
+                    }
+                };
+                module.proof = Some(ProofReport { result, message });
+            }
+            reports.push(report);
+        }
+        Some(reports)
     }
 
     /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
@@ -263,6 +342,19 @@ impl Notes {
             ..BuildReport::not_run(build)
         }
     }
+}
+
+/// The report, with the reason why its module was not proven.
+pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
+    for artifact in &mut report.artifacts {
+        if artifact.artifact == Artifact::Module && artifact.status.is_success() {
+            artifact.proof = Some(ProofReport {
+                result: ProofResult::NotProven,
+                message: reason.to_owned(),
+            });
+        }
+    }
+    report
 }
 
 /// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.

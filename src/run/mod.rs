@@ -5,48 +5,45 @@
 //! The same code computes keys in both. Nothing here formats a line or reads a matrix.
 
 mod builds;
+mod course;
 mod needs;
 mod order;
 mod out_folder;
 mod placing;
+mod proving;
+mod settings;
 
 pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
+pub use settings::{Annotate, RunResult, RunSettings};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use rayon::prelude::*;
-use tokio::task::JoinSet;
 
 use crate::cache::Outcomes;
-use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::events::Events;
 use crate::engine::halt::Mode;
 use crate::engine::jobs::{JobSettings, Jobs};
-use crate::engine::reproduce::Reproduce;
 use crate::engine::step::{Asked, RetryClasses, StepRunner};
-use crate::engine::stop::{Stop, StopReason};
+use crate::engine::stop::Stop;
 use crate::engine::trees::Trees;
-use crate::event::{BuildReport, EventKind};
+use crate::event::BuildReport;
 use crate::executor::Executor;
-use crate::failure::{Failure, FailureClass, Phase, Status};
+use crate::failure::{FailureClass, Phase};
 use crate::fetch::Fetcher;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
-use crate::plan::{Build, BuildId, Plan};
-use crate::recipe::artifacts::phase_of;
+use crate::plan::{Build, Plan};
 use crate::recipe::toolchain::Toolchains;
 use crate::run::builds::Builds;
+use crate::run::course::Course;
+use crate::run::proving::{Ended, Proving};
 use crate::store::Store;
-
-/// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
-/// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// How many artifacts that machines share are fetched at once.
 const BROUGHT_AT_ONCE: usize = 16;
@@ -71,87 +68,15 @@ pub struct Parts {
     pub stop: Arc<Stop>,
 }
 
-/// How a run is done.
-#[derive(Clone, Debug)]
-pub struct RunSettings {
-    /// How many jobs run at once.
-    pub jobs: usize,
-    /// Whether the first failure ends the run.
-    pub fail_fast: bool,
-    /// After this long nothing new begins.
-    pub deadline: Option<Duration>,
-    /// Kept failures that are done again.
-    pub retry: RetryClasses,
-    /// How long builds took in earlier runs.
-    pub history: History,
-    /// The command that does one build again.
-    pub reproduce: Reproduce,
-    /// Whether artifacts that machines share are brought here and placed; otherwise they stay where they are.
-    pub brings_shared: bool,
-    /// What is known of builds beside their results.
-    pub annotations: Option<Arc<dyn Annotate>>,
-}
-
-/// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether its
-/// failure is a known one.
-pub trait Annotate: std::fmt::Debug + Send + Sync {
-    /// Adds it.
-    fn annotate(&self, report: &mut BuildReport);
-}
-
 /// A run of a plan.
 pub struct Run {
     builds: Arc<Builds>,
     settings: RunSettings,
     found: Vec<BuildReport>,
     missing: Vec<Build>,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunResult {
-    /// How many artifacts have each status.
-    pub statuses: BTreeMap<Status, usize>,
-    /// Whether an artifact is missing because of the infrastructure.
-    pub has_infrastructure_failure: bool,
-    /// Whether servers were asked for packages or sources, and none of them answered.
-    pub has_no_network: bool,
-    /// Why the run ended early, if it did.
-    pub stopped: Option<StopReason>,
-    /// Whether the store that machines share lacks something that was made.
-    pub is_not_shared: bool,
-    /// The builds whose packages turned out to be no headers of their kernel.
-    pub wrong_headers: BTreeSet<BuildId>,
-}
-
-impl RunResult {
-    /// The program's exit code: 0 all artifacts are there, 1 some are not, 3 infrastructure, 130 interrupted.
-    pub fn exit_code(&self) -> u8 {
-        match self.stopped {
-            Some(StopReason::Signal) => 130,
-            Some(StopReason::Infrastructure) => 3,
-            _ if self.has_infrastructure_failure || self.is_not_shared => 3,
-            _ if self.statuses.keys().all(|status| status.is_expected()) => 0,
-            _ if self.has_no_network => 3,
-            _ => 1,
-        }
-    }
-
-    fn add(&mut self, report: &BuildReport) {
-        for artifact in &report.artifacts {
-            *self.statuses.entry(artifact.status).or_default() += 1;
-            if artifact.status == Status::Known {
-                continue;
-            }
-            match artifact.failure.as_ref().map(|failure| failure.class) {
-                Some(FailureClass::Infrastructure) => self.has_infrastructure_failure = true,
-                Some(FailureClass::WrongHeaders) => {
-                    self.wrong_headers.insert(report.build_id.clone());
-                }
-                _ => {}
-            }
-        }
-    }
+    proving: Proving,
+    /// What was found, but for the proofs of its modules.
+    unproven: Vec<Ended>,
 }
 
 impl Run {
@@ -162,9 +87,11 @@ impl Run {
             steps.retry(settings.retry.clone());
         }
         let builds = Arc::new(builds_of(parts, &settings, plan, steps));
+        let day = jiff::Timestamp::now().as_second().unsigned_abs() / (24 * 60 * 60);
+        let proving = Proving::new(plan, settings.prove, day);
         // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
         let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
-        let look_up = |of_kernel: &[Build]| -> Vec<Option<BuildReport>> {
+        let look_up = |of_kernel: &[Build]| -> Vec<Option<Found>> {
             let look_up_one = |build| {
                 let report = builds.build(build, Mode::Lookup).now_or_never().flatten()?;
                 if has_failure_of(&report, &settings.retry) {
@@ -173,22 +100,31 @@ impl Run {
                 }
                 Some(report)
             };
-            let found = of_kernel.iter().map(look_up_one).collect();
+            let mut found: Vec<Option<Found>> = of_kernel
+                .iter()
+                .map(|build| look_up_one(build).map(Found::Whole))
+                .collect();
+            if proving.has(&of_kernel[0]) {
+                let is_asked = !settings.retry.has(FailureClass::Load);
+                look_up_proofs(&builds, of_kernel, &mut found, is_asked);
+            }
             if let Some(build) = of_kernel.first() {
                 builds.forget_kernel(build);
             }
             found
         };
-        let looked_up: Vec<Option<BuildReport>> = plan
+        let looked_up: Vec<Option<Found>> = plan
             .builds
             .par_chunk_by(of_one_kernel)
             .flat_map_iter(look_up)
             .collect();
         let mut found = Vec::new();
+        let mut unproven = Vec::new();
         let mut missing = Vec::new();
         for (build, report) in plan.builds.iter().zip(looked_up) {
             match report {
-                Some(report) => found.push(report),
+                Some(Found::Whole(report)) => found.push(report),
+                Some(Found::Unproven(report)) => unproven.push((build.clone(), report)),
                 None => missing.push(build.clone()),
             }
         }
@@ -202,6 +138,8 @@ impl Run {
             settings,
             found,
             missing,
+            proving,
+            unproven,
         }
     }
 
@@ -256,9 +194,9 @@ impl Run {
         self.settings.jobs = self.settings.jobs.max(jobs);
     }
 
-    /// How many builds are not in the cache.
+    /// How many builds are not in the cache, or not all that is wanted of them.
     pub fn missing(&self) -> usize {
-        self.missing.len()
+        self.missing.len() + self.unproven.len()
     }
 
     /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
@@ -268,94 +206,68 @@ impl Run {
             settings,
             found,
             missing,
+            proving,
+            unproven,
         } = self;
-        let engine = builds.engine();
-        let mut result = RunResult::default();
-        let note = |result: &mut RunResult, mut report: BuildReport| {
-            if let Some(annotations) = &settings.annotations {
-                annotations.annotate(&mut report);
-            }
-            let report = Arc::new(report);
-            result.add(&report);
-            let has_failure = report
-                .artifacts
-                .iter()
-                .any(|artifact| artifact.failure.is_some() && artifact.status != Status::Known);
-            if settings.fail_fast && has_failure {
-                engine.stop.request(StopReason::FailFast);
-            }
-            engine.events.send(EventKind::BuildFinished(report));
-        };
+        let mut course = Course::new(builds.clone(), settings, proving);
         for report in found {
-            note(&mut result, report);
+            course.note(report);
         }
         if let Some(executor) = executor {
-            engine.jobs.set_executor(executor);
+            builds.engine().jobs.set_executor(executor);
         }
-        let mut queue = missing.into_iter();
-        let mut running = JoinSet::new();
-        let mut names = HashMap::new();
-        // Enough ahead that packages are fetched and unpacked while others compile.
-        let window = settings.jobs * 3 + 6;
-        let deadline = tokio::time::sleep(settings.deadline.unwrap_or(Duration::MAX));
-        tokio::pin!(deadline);
-        let mut is_announced = false;
-        let given_up = async {
-            engine.stop.now().cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
-        tokio::pin!(given_up);
-        loop {
-            while running.len() < window && !engine.stop.no_new().is_cancelled() {
-                let Some(build) = queue.next() else { break };
-                engine
-                    .events
-                    .send(EventKind::BuildStarted { build: build.id() });
-                let builds = builds.clone();
-                let name = build.clone();
-                let task = running.spawn(async move {
-                    let report = builds.build(&build, Mode::Run).await;
-                    report.unwrap_or_else(|| BuildReport::not_run(&build))
-                });
-                names.insert(task.id(), name);
-            }
-            tokio::select! {
-                joined = running.join_next_with_id() => match joined {
-                    Some(Ok((id, report))) => {
-                        names.remove(&id);
-                        note(&mut result, report);
-                    }
-                    // The others go on.
-                    Some(Err(error)) => {
-                        if let Some(build) = names.remove(&error.id()) {
-                            note(&mut result, defect(&build, &error));
-                        }
-                    }
-                    None => break,
-                },
-                () = engine.stop.no_new().cancelled(), if !is_announced => {
-                    is_announced = true;
-                    let reason = engine.stop.reason().map_or("stopped", StopReason::as_str);
-                    engine.events.send(EventKind::Stopping { reason: reason.to_owned() });
-                }
-                () = &mut deadline, if settings.deadline.is_some() && !engine.stop.no_new().is_cancelled() => {
-                    engine.stop.request(StopReason::Deadline);
-                }
-                () = &mut given_up => break,
-            }
-        }
-        // What did not end by itself in time; executors clean up after jobs that are dropped.
-        running.abort_all();
-        for build in names.into_values() {
-            note(&mut result, cancelled(&build));
-        }
-        for build in queue {
-            note(&mut result, BuildReport::not_run(&build));
-        }
+        course.take(missing, unproven);
+        let mut result = course.run().await;
+        let engine = builds.engine();
         result.stopped = engine.stop.reason();
         result.has_no_network = engine.fetcher.has_no_network();
         builds.save()?;
         Ok(result)
+    }
+}
+
+/// What the cache knows of a build.
+enum Found {
+    /// All that is wanted.
+    Whole(BuildReport),
+    /// All but the proof of its module.
+    Unproven(BuildReport),
+}
+
+/// Looks for the proofs of what was found of a kernel, unless those that failed are to be done again.
+fn look_up_proofs(
+    builds: &Builds,
+    of_kernel: &[Build],
+    found: &mut [Option<Found>],
+    is_asked: bool,
+) {
+    let whole = of_kernel
+        .iter()
+        .zip(&*found)
+        .filter_map(|(build, found)| match found {
+            Some(Found::Whole(report)) => Some((build.clone(), report.clone())),
+            _ => None,
+        });
+    let whole: Vec<Ended> = whole.collect();
+    let look_up = || builds.prove(whole, Mode::Lookup).now_or_never().flatten();
+    let proven = if is_asked { look_up() } else { None };
+    let is_whole = |found: &&mut Option<Found>| matches!(found, Some(Found::Whole(_)));
+    match proven {
+        Some(proven) => {
+            let found = found.iter_mut().filter(is_whole);
+            for (found, report) in found.zip(proven) {
+                *found = Some(Found::Whole(report));
+            }
+        }
+        None => {
+            for found in found.iter_mut() {
+                if let Some(Found::Whole(report)) =
+                    found.take_if(|found| matches!(found, Found::Whole(_)))
+                {
+                    *found = Some(Found::Unproven(report));
+                }
+            }
+        }
     }
 }
 
@@ -366,32 +278,6 @@ fn has_failure_of(report: &BuildReport, classes: &RetryClasses) -> bool {
         .iter()
         .filter_map(|artifact| artifact.failure.as_ref());
     failures.any(|failure| classes.has(failure.class))
-}
-
-/// The report of a build in which this program itself failed.
-fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
-    let message = format!("driverkit-matrix itself has a defect: {error}");
-    let failure = Failure::new(FailureClass::Infrastructure, Phase::Store, message);
-    failed(build, |_| failure.clone())
-}
-
-/// The report of a build that was under way when the run was stopped, and did not end in time.
-fn cancelled(build: &Build) -> BuildReport {
-    let message = "interrupted, and did not end in time";
-    failed(build, |artifact| {
-        Failure::new(FailureClass::Cancelled, phase_of(artifact), message)
-    })
-}
-
-/// The report of a build of which nothing is known but its artifacts' failures.
-fn failed(build: &Build, failure_of: impl Fn(Artifact) -> Failure) -> BuildReport {
-    let mut report = BuildReport::not_run(build);
-    for artifact in &mut report.artifacts {
-        let failure = failure_of(artifact.artifact);
-        artifact.status = failure.class.status();
-        artifact.failure = Some(failure);
-    }
-    report
 }
 
 fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunner) -> Builds {

@@ -103,7 +103,7 @@ impl OutFolder {
     }
 
     /// Where the artifact at `path` (relative) belongs; nowhere when it is none of the single files.
-    fn full_path(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn full_path(&self, path: &Path) -> Option<PathBuf> {
         match &self.exact {
             Some(files) => files.get(path).cloned(),
             None => Some(self.root.join(path)),
@@ -269,6 +269,17 @@ impl OutFolder {
         let size_bytes = std::fs::metadata(store.blob_path(log)).ok()?.len();
         self.place(store, path, log, size_bytes).ok()?;
         Some(path.to_owned())
+    }
+
+    /// Removes the artifact at `path` (relative).
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), FileError> {
+        if let Some(full) = self.full_path(path) {
+            fs::remove_file(&full)?;
+        }
+        if lock(&self.placed).remove(path).is_some() {
+            *lock(&self.changed) = true;
+        }
+        Ok(())
     }
 
     fn remember(&self, placed: Placed) {

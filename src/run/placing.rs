@@ -130,6 +130,38 @@ impl Placing {
         blocking(move || placing.report_now(&build, artifact, done)).await
     }
 
+    /// Where an artifact is, if it is placed in a folder.
+    pub(crate) fn full_path(&self, build: &Build, artifact: Artifact) -> Option<PathBuf> {
+        self.out.full_path(&build.artifact_path(artifact))
+    }
+
+    /// The report of an artifact that its kernel does not take; it is taken out of the output folder, with its names.
+    pub(crate) async fn refuse(
+        &self,
+        build: &Build,
+        report: ArtifactReport,
+        failed: Failed,
+        mode: Mode,
+    ) -> ArtifactReport {
+        let (placing, build) = (self.clone(), build.clone());
+        let refused = move || {
+            let names = report.path.iter().chain(&report.aliases);
+            let removed = names
+                .map(|name| placing.out.remove(name))
+                .collect::<Result<Vec<()>, FileError>>();
+            let halt = match removed {
+                Ok(_) => Halt::Failed(Box::new(failed)),
+                Err(error) => placing.engine.steps.storage_failure(&error, Phase::Prove),
+            };
+            ArtifactReport {
+                vermagic: report.vermagic,
+                srcversion: report.srcversion,
+                ..placing.halted(&build, report.artifact, report.key, halt)
+            }
+        };
+        mode.blocking(refused).await
+    }
+
     fn report_now(
         &self,
         build: &Build,

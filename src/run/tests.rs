@@ -2,15 +2,17 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags, mknodat};
 
 use super::*;
 use crate::digest::Sha256;
-use crate::driver::{Driver, DriverLocation};
+use crate::driver::{Artifact, Driver, DriverLocation};
+use crate::engine::{Reproduce, StopReason};
 use crate::fetch;
 use crate::kernel::{Kernel, Package};
+use crate::matrix::Prove;
 use crate::plan::BuildSettings;
 
 const BUILDS: usize = 16;
@@ -92,6 +94,7 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
         reproduce: Reproduce::Same(Vec::new()),
         brings_shared: true,
         annotations: None,
+        prove: None,
     };
     let parts = parts_in(folder.path(), &stop);
     let run = Run::look_up(parts, settings, &plan_of(&headers));
@@ -128,4 +131,31 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
     assert_eq!(result.stopped, Some(StopReason::Signal));
     assert_eq!(result.exit_code(), 130);
     assert_eq!(result.statuses.values().sum::<usize>(), BUILDS);
+}
+
+#[test]
+fn newest_of_a_series_is_proven_and_each_other_once_a_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan_of(folder.path());
+    let newest = plan
+        .builds
+        .iter()
+        .max_by(|left, right| left.kernel.release.cmp(&right.kernel.release))
+        .unwrap();
+    let mut turns = vec![0; plan.builds.len()];
+    for day in 100..130 {
+        let proving = Proving::new(&plan, Some(Prove::Series), day);
+        assert!(proving.has(newest));
+        for (turns, build) in turns.iter_mut().zip(&plan.builds) {
+            *turns += u32::from(proving.has(build));
+        }
+    }
+    for (turns, build) in turns.iter().zip(&plan.builds) {
+        let expected = if build.id() == newest.id() { 30 } else { 1 };
+        assert_eq!(*turns, expected, "{}", build.id().as_str());
+    }
+    let nobody = Proving::new(&plan, None, 100);
+    assert!(!plan.builds.iter().any(|build| nobody.has(build)));
+    let all = Proving::new(&plan, Some(Prove::All), 100);
+    assert!(plan.builds.iter().all(|build| all.has(build)));
 }

@@ -3,10 +3,13 @@ mkdir -p root/modules
 "$COMPILER" -O1 -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie -no-pie -Wall -Werror -o root/init /proof/init.c
 cp /proof/modules/* root/modules/
 (cd root && find . | sort | cpio -o -H newc --quiet) >initramfs
-status=0
 # Never with KVM: on some machines the device exists and hangs.
-timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
-    -kernel /proof/kernel -initrd initramfs \
-    -append "console=$CONSOLE loglevel=5 printk.devkmsg=on panic=-1 oops=panic" </dev/null || status=$?
-echo
-echo "proof: qemu exit $status"
+boot() {
+    local status=0
+    timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
+        -kernel /proof/kernel -initrd initramfs \
+        -append "console=$CONSOLE loglevel=5 printk.devkmsg=on panic=-1 oops=panic" </dev/null || status=$?
+    echo
+    echo "proof: qemu exit $status"
+}
+boot 2>&1 | tee /out/console

@@ -59,6 +59,7 @@ fn grid_is_planned_run_and_read_without_the_command_line() {
             reproduce: Reproduce::Rebuild(Vec::new()),
             brings_shared: true,
             annotations: None,
+            prove: None,
         },
         receiver,
         reporters: vec![Box::new(ManifestReporter::create(&out).unwrap())],

@@ -16,6 +16,7 @@ mod night;
 mod offline;
 mod packages;
 mod prepared;
+mod proofs;
 mod rebuild;
 mod secrets;
 mod shared_store;

@@ -130,3 +130,41 @@ fn image_that_does_not_boot_is_no_fault_of_the_module() {
         "{report}"
     );
 }
+
+/// A grid of one real kernel, as `run` proves it.
+#[test]
+fn run_loads_a_real_driver_into_the_kernel_that_it_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = support::real::vendor().join("falcosecurity-scap-dkms-0.20.0");
+    let matrix = format!(
+        "drivers = [\"0.20.0\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\n[driver.\"0.20.0\"]\n\
+         source = {{ path = {sources:?} }}\nmodule_name = \"scap\"\n\n[[target]]\nname = \"debian\"\n\
+         kernels = {{ from = \"mirror\", suites = [\"bookworm\"], flavours = [\"cloud\"], latest = 1 }}\n"
+    );
+    fs::write(&folder.path().join("matrix.toml"), matrix).unwrap();
+    let run = || {
+        let output = support::real::program(folder.path())
+            .args([
+                "run",
+                "matrix.toml",
+                "--executor",
+                "local",
+                "--toolchain",
+                "host",
+            ])
+            .args(["--prove", "series"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let text = run();
+    assert!(
+        text.contains("modules proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
+        "{text}"
+    );
+    let text = run();
+    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("1 loaded, 0 refused"), "{text}");
+}

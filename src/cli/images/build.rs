@@ -83,7 +83,9 @@ fn named<'a>(
     if names.is_empty() {
         return Ok(all
             .iter()
-            .filter(|image| image.host_architecture == host)
+            .filter(|image| {
+                image.host_architecture == host && image.purpose == crate::image::Purpose::Build
+            })
             .collect());
     }
     let find = |name: &String| {

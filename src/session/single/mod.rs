@@ -218,6 +218,7 @@ impl Single<'_> {
                 reproduce: Reproduce::Same(self.rebuild_command.clone()),
                 brings_shared: true,
                 annotations: None,
+                prove: None,
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder.clone())],

@@ -76,6 +76,7 @@ pub fn template(run_id: &str) -> Value {
             "vermagic": "", "srcversion": "", "log": "", "made_by": "", "made_at": time,
             "failing_since": time, "failing_nights": 0,
             "known": { "place": "", "reason": "", "link": "", "owner": "", "expires": day },
+            "proof": { "result": "", "message": "" },
         }],
         "module_name": "", "device_name": "",
         "inputs": [{ "url": "", "sha256": "", "size_bytes": 0 }],

@@ -1,0 +1,252 @@
+//! The course of a run: which builds and proofs begin when, and what becomes of each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::driver::Artifact;
+use crate::engine::halt::Mode;
+use crate::engine::stop::StopReason;
+use crate::event::{BuildReport, EventKind};
+use crate::failure::{Failure, FailureClass, Phase, Status};
+use crate::plan::Build;
+use crate::recipe::artifacts::phase_of;
+use crate::run::builds::{Builds, not_proven};
+use crate::run::proving::{Ended, Proving, Waiting};
+use crate::run::settings::{RunResult, RunSettings};
+
+/// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
+/// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A run under way.
+pub(super) struct Course {
+    builds: Arc<Builds>,
+    settings: RunSettings,
+    proving: Proving,
+    /// What has not begun.
+    queue: std::vec::IntoIter<Build>,
+    waiting: Waiting,
+    /// Kernels whose builds have ended and whose proofs have not begun.
+    proofs: Vec<Vec<Ended>>,
+    running: JoinSet<Task>,
+    names: HashMap<Id, Named>,
+    result: RunResult,
+}
+
+/// What a task of a run gives.
+enum Task {
+    /// A build.
+    Built(Box<Ended>),
+    /// The builds of a kernel, whose modules were proven.
+    Proven(Vec<BuildReport>),
+}
+
+/// What a task does.
+enum Named {
+    Build(Build),
+    Proof(Vec<Ended>),
+}
+
+fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
+    ended.into_iter().map(|(_, report)| report).collect()
+}
+
+impl Course {
+    /// A run of which nothing has begun.
+    pub(super) fn new(builds: Arc<Builds>, settings: RunSettings, proving: Proving) -> Self {
+        Self {
+            builds,
+            settings,
+            proving,
+            queue: Vec::new().into_iter(),
+            waiting: Waiting::default(),
+            proofs: Vec::new(),
+            running: JoinSet::new(),
+            names: HashMap::new(),
+            result: RunResult::default(),
+        }
+    }
+
+    /// Takes what is to be built, and what was built but not proven.
+    pub(super) fn take(&mut self, missing: Vec<Build>, unproven: Vec<Ended>) {
+        for build in missing.iter().filter(|build| self.proving.has(build)) {
+            self.waiting.expect(build);
+        }
+        for ended in unproven {
+            self.waiting.add_known(ended);
+        }
+        self.proofs = self.waiting.take_complete();
+        self.queue = missing.into_iter();
+    }
+
+    /// Reports a build that has ended.
+    pub(super) fn note(&mut self, mut report: BuildReport) {
+        if let Some(annotations) = &self.settings.annotations {
+            annotations.annotate(&mut report);
+        }
+        let report = Arc::new(report);
+        self.result.add(&report);
+        let has_failure = report
+            .artifacts
+            .iter()
+            .any(|artifact| artifact.failure.is_some() && artifact.status != Status::Known);
+        let engine = self.builds.engine();
+        if self.settings.fail_fast && has_failure {
+            engine.stop.request(StopReason::FailFast);
+        }
+        engine.events.send(EventKind::BuildFinished(report));
+    }
+
+    /// Does everything, until it is done or the run is stopped.
+    pub(super) async fn run(mut self) -> RunResult {
+        let builds = self.builds.clone();
+        let engine = builds.engine();
+        let deadline = self.settings.deadline;
+        let over = tokio::time::sleep(deadline.unwrap_or(Duration::MAX));
+        tokio::pin!(over);
+        let mut is_announced = false;
+        let given_up = async {
+            engine.stop.now().cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(given_up);
+        loop {
+            if !engine.stop.no_new().is_cancelled() {
+                self.begin();
+            }
+            tokio::select! {
+                joined = self.running.join_next_with_id() => match joined {
+                    Some(Ok((id, task))) => self.ended(id, task),
+                    // The others go on.
+                    Some(Err(error)) => self.broke(&error),
+                    None => break,
+                },
+                () = engine.stop.no_new().cancelled(), if !is_announced => {
+                    is_announced = true;
+                    let reason = engine.stop.reason().map_or("stopped", StopReason::as_str);
+                    engine.events.send(EventKind::Stopping { reason: reason.to_owned() });
+                }
+                () = &mut over, if deadline.is_some() && !engine.stop.no_new().is_cancelled() => {
+                    engine.stop.request(StopReason::Deadline);
+                }
+                () = &mut given_up => break,
+            }
+        }
+        self.leave();
+        self.result
+    }
+
+    /// Begins as much as may be under way: enough ahead that packages are fetched and unpacked while others compile.
+    fn begin(&mut self) {
+        let window = self.settings.jobs * 3 + 6;
+        while self.running.len() < window {
+            let builds = self.builds.clone();
+            if let Some(ended) = self.proofs.pop() {
+                let of_kernel = ended.clone();
+                let task = self.running.spawn(async move {
+                    let proven = builds.prove(of_kernel.clone(), Mode::Run).await;
+                    Task::Proven(proven.unwrap_or_else(|| reports_of(of_kernel)))
+                });
+                self.names.insert(task.id(), Named::Proof(ended));
+                continue;
+            }
+            let Some(build) = self.queue.next() else {
+                break;
+            };
+            let events = &self.builds.engine().events;
+            events.send(EventKind::BuildStarted { build: build.id() });
+            let name = build.clone();
+            let task = self.running.spawn(async move {
+                let report = builds.build(&build, Mode::Run).await;
+                let report = report.unwrap_or_else(|| BuildReport::not_run(&build));
+                Task::Built(Box::new((build, report)))
+            });
+            self.names.insert(task.id(), Named::Build(name));
+        }
+    }
+
+    fn ended(&mut self, id: Id, task: Task) {
+        self.names.remove(&id);
+        match task {
+            Task::Built(ended) => self.built(*ended),
+            Task::Proven(reports) => {
+                for report in reports {
+                    self.note(report);
+                }
+            }
+        }
+    }
+
+    /// Reports a build, or lets it wait until the modules of its kernel were proven.
+    fn built(&mut self, ended: Ended) {
+        if self.proving.has(&ended.0) {
+            self.proofs.extend(self.waiting.add(ended));
+        } else {
+            self.note(ended.1);
+        }
+    }
+
+    fn broke(&mut self, error: &JoinError) {
+        match self.names.remove(&error.id()) {
+            Some(Named::Build(build)) => {
+                let report = defect(&build, error);
+                self.built((build, report));
+            }
+            Some(Named::Proof(ended)) => {
+                for (build, _) in ended {
+                    self.note(defect(&build, error));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Reports what did not end by itself in time; executors clean up after jobs that are dropped.
+    fn leave(&mut self) {
+        self.running.abort_all();
+        for task in std::mem::take(&mut self.names).into_values() {
+            match task {
+                Named::Build(build) => self.note(cancelled(&build)),
+                Named::Proof(ended) => self.proofs.push(ended),
+            }
+        }
+        let unproven = std::mem::take(&mut self.proofs);
+        let unproven = unproven.into_iter().flat_map(reports_of);
+        let waiting = std::mem::take(&mut self.waiting);
+        for report in unproven.chain(waiting.into_reports()) {
+            self.note(not_proven(report, "the run ended first"));
+        }
+        for build in std::mem::take(&mut self.queue) {
+            self.note(BuildReport::not_run(&build));
+        }
+    }
+}
+
+/// The report of a build in which this program itself failed.
+fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
+    let message = format!("driverkit-matrix itself has a defect: {error}");
+    let failure = Failure::new(FailureClass::Infrastructure, Phase::Store, message);
+    failed(build, |_| failure.clone())
+}
+
+/// The report of a build that was under way when the run was stopped, and did not end in time.
+fn cancelled(build: &Build) -> BuildReport {
+    let message = "interrupted, and did not end in time";
+    failed(build, |artifact| {
+        Failure::new(FailureClass::Cancelled, phase_of(artifact), message)
+    })
+}
+
+/// The report of a build of which nothing is known but its artifacts' failures.
+fn failed(build: &Build, failure_of: impl Fn(Artifact) -> Failure) -> BuildReport {
+    let mut report = BuildReport::not_run(build);
+    for artifact in &mut report.artifacts {
+        let failure = failure_of(artifact.artifact);
+        artifact.status = failure.class.status();
+        artifact.failure = Some(failure);
+    }
+    report
+}

@@ -1,0 +1,213 @@
+//! Modules loaded into their kernels: what the manifest says, what is kept, what is taken out of the output directory.
+
+use driverkit_matrix::event::{ProofReport, ProofResult};
+use driverkit_matrix::failure::{FailureClass, Status};
+use driverkit_matrix::fs;
+use serde_json::{Value, json};
+
+use crate::run::{MODULE, NOTHING};
+use support::grid::{Grid, RELEASE, deb, rule};
+
+/// What the console shows of a module that is loaded, used and unloaded.
+fn loaded(number: usize) -> String {
+    let steps = [
+        "load 1",
+        "loaded 0",
+        "listed 1",
+        "parameters 3",
+        "devices 2",
+        "open 0",
+        "map 0",
+        "used 5000",
+        "unloaded 0",
+        "taints 12288",
+    ];
+    steps
+        .map(|step| format!("proof: {number} {step}\n"))
+        .concat()
+}
+
+/// A boot that shows `modules` between the start of the init program and the end of qemu.
+fn boot(modules: &str) -> Value {
+    let console = format!(
+        "[    0.1] Run /init as init process\nproof: -1 boot 2\n{modules}proof: -1 end 0\nproof: qemu exit 0\n"
+    );
+    rule("prove *", &json!({ "outputs": { "console": console } }))
+}
+
+/// A grid whose kernel has a package beside its headers, with a boot that shows `modules`.
+fn grid(modules: &str) -> Grid {
+    let grid = Grid::new();
+    let image = deb(&[
+        ("boot/config-6.1", "CONFIG_X86_64=y\n"),
+        ("boot/vmlinuz-6.1.0-1-amd64", "kernel"),
+        ("lib/modules/6.1.0-1-amd64/kernel/fs/ext4.ko", "module"),
+    ]);
+    grid.write(
+        &format!("debs/linux-image-{RELEASE}-unsigned_6.1.1-1_amd64.deb"),
+        image,
+    );
+    grid.fake(&[boot(modules)]);
+    grid
+}
+
+fn proof(grid: &Grid) -> ProofReport {
+    let proof = grid.record().artifacts.remove(0).proof;
+    proof.expect("a proof")
+}
+
+#[test]
+fn module_is_loaded_once_and_found_in_the_cache_then() {
+    let grid = grid(&loaded(0));
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("modules proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
+        "{text}"
+    );
+    assert_eq!(grid.jobs(), ["check", "module", "prove"]);
+    let expected = ProofReport {
+        result: ProofResult::Loaded,
+        message: "loaded (2 devices, 3 parameters)".to_owned(),
+    };
+    assert_eq!(proof(&grid), expected);
+
+    assert_eq!(grid.run(&["--prove", "all", "--offline"]).0, 0);
+    assert_eq!(grid.jobs(), NOTHING);
+    assert_eq!(proof(&grid), expected);
+    assert_eq!(grid.record().status, Status::Cached);
+
+    // Nobody asks for a proof.
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.record().artifacts[0].proof, None);
+}
+
+#[test]
+fn cached_module_is_proven_when_that_is_asked_for_later() {
+    let grid = grid(&loaded(0));
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), ["check", "module"]);
+    grid.edit_matrix("retries = 1", "retries = 1\nprove = \"all\"");
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    // The command line stands above the matrix.
+    assert_eq!(grid.run(&["--prove", "none"]).0, 0);
+    assert_eq!(grid.record().artifacts[0].proof, None);
+}
+
+#[test]
+fn driver_versions_of_a_kernel_share_a_boot() {
+    let grid = grid(&(loaded(0) + &loaded(1)));
+    grid.write_driver("other", "other");
+    grid.fake(&[boot(&(loaded(0) + &loaded(1)))]);
+    grid.edit_matrix("drivers = [\"one\"]", "drivers = [\"one\", \"two\"]");
+    grid.edit_matrix(
+        "[defaults]",
+        "[driver.\"two\"]\nsource = { path = \"other\" }\nmodule_name = \"scap\"\n\n[defaults]",
+    );
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    let boots = grid.jobs().into_iter().filter(|job| job == "prove");
+    assert_eq!(boots.count(), 1);
+    assert!(text.contains("2 loaded, 0 refused"), "{text}");
+}
+
+#[test]
+fn refused_module_fails_and_is_taken_out_of_the_output_directory() {
+    let refused =
+        "proof: 0 load 1\n[    4.7] scap: Unknown symbol nowhere (err -2)\nproof: 0 loaded -2\n";
+    let grid = grid(refused);
+    // It is there before anybody asks for a proof.
+    assert_eq!(grid.run(&[]).0, 0);
+    assert!(grid.path(MODULE).exists());
+    grid.jobs();
+
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(!grid.path(MODULE).exists());
+    let artifact = grid.record().artifacts.remove(0);
+    assert_eq!(artifact.status, Status::Failed);
+    assert_eq!((artifact.path, artifact.sha256), (None, None));
+    let failure = artifact.failure.unwrap();
+    assert_eq!(failure.class, FailureClass::Load);
+    assert_eq!(
+        failure.message,
+        "refused, error 2: scap: Unknown symbol nowhere (err -2)"
+    );
+    assert_eq!(artifact.proof.unwrap().result, ProofResult::Refused);
+    assert_eq!(grid.jobs(), ["prove"]);
+
+    // As before.
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    assert!(grid.record().artifacts[0].failure_is_cached);
+    assert!(!grid.path(MODULE).exists());
+
+    grid.fake(&[boot(&loaded(0))]);
+    let (code, text) = grid.run(&["--prove", "all", "--retry", "load"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert!(grid.path(MODULE).exists());
+}
+
+#[test]
+fn what_stands_between_a_module_and_its_proof_fails_nothing() {
+    let grid = Grid::new();
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    let report = proof(&grid);
+    assert_eq!(report.result, ProofResult::NotProven);
+    assert!(
+        report
+            .message
+            .contains("the package of the kernel cannot be had"),
+        "{report:?}"
+    );
+    grid.jobs();
+
+    // A kernel that does not boot is not booted again.
+    let silent = self::grid("");
+    silent.fake(&[rule(
+        "prove *",
+        &json!({ "outputs": { "console": "Kernel panic - no console\nproof: qemu exit 0\n" } }),
+    )]);
+    for jobs in [&["check", "module", "prove"][..], &[]] {
+        let (code, text) = silent.run(&["--prove", "all"]);
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(silent.jobs(), jobs);
+        let report = proof(&silent);
+        assert_eq!(report.result, ProofResult::NotProven);
+        assert!(
+            report.message.contains("did not start the program"),
+            "{report:?}"
+        );
+    }
+
+    // One that had too little time is.
+    let slow = self::grid("");
+    slow.fake(&[rule(
+        "prove *",
+        &json!({ "outputs": { "console": "Booting\nproof: qemu exit 124\n" } }),
+    )]);
+    for _ in 0..2 {
+        assert_eq!(slow.run(&["--prove", "all"]).0, 0);
+        assert!(slow.jobs().contains(&"prove".to_owned()));
+        assert_eq!(proof(&slow).result, ProofResult::NotProven);
+    }
+    fs::remove_file(&slow.path("out/manifest.json")).unwrap();
+}
+
+#[test]
+fn words_of_prove_are_checked() {
+    let grid = Grid::new();
+    let (code, text) = grid.run(&["--prove", "some"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("expected all, series or none"), "{text}");
+    grid.edit_matrix("retries = 1", "prove = \"some\"");
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 2);
+    assert!(text.contains("matrix.toml:"), "{text}");
+    assert!(text.contains("expected all, series or none"), "{text}");
+}
