@@ -1,11 +1,11 @@
 //! Which of thousands of rules match a kernel, without trying each.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::RangeInclusive;
 
 use aho_corasick::AhoCorasick;
 use rayon::prelude::*;
 
+use super::pattern::ReleasePlace;
 use super::{Pattern, Selector};
 use crate::kernel::{Kernel, TargetId};
 
@@ -52,7 +52,7 @@ impl<'a> SelectorIndex<'a> {
         let mut matching = Vec::new();
         self.kernels.each_match(
             kernel.release.as_str(),
-            Some(kernel.release.numbers()),
+            Some(ReleasePlace::of(&kernel.release)),
             |rule, pattern| of_target[rule] && pattern.matches_release(&kernel.release),
             |rule| {
                 if of_target[rule] && self.selectors[rule].matches_architecture(kernel.architecture)
@@ -79,9 +79,6 @@ impl<'a> SelectorIndex<'a> {
     }
 }
 
-/// The first numbers of the releases that a version range can match, from the lowest to the highest.
-type Numbers = RangeInclusive<[u64; 3]>;
-
 /// The patterns of all rules on one axis.
 #[derive(Debug, Default)]
 struct Axis<'a> {
@@ -89,10 +86,19 @@ struct Axis<'a> {
     unbound: Vec<usize>,
     literals: HashMap<&'a str, Vec<usize>>,
     globs: Option<Globs<'a>>,
-    /// Version ranges with the numbers that they can match, sorted by the lowest.
-    ranges: Vec<(Numbers, (usize, &'a Pattern))>,
+    /// Version ranges, sorted by the first place that they can match.
+    ranges: Vec<Range<'a>>,
     /// What has to be tried one by one.
     others: Vec<(usize, &'a Pattern)>,
+}
+
+/// A version range of a rule.
+#[derive(Debug)]
+struct Range<'a> {
+    first: ReleasePlace<'a>,
+    /// The last place that this range, or one before it, can match.
+    last_so_far: ReleasePlace<'a>,
+    rule: (usize, &'a Pattern),
 }
 
 /// Globs by a text that whatever they match contains.
@@ -117,8 +123,12 @@ impl<'a> Axis<'a> {
                         .entry(pattern.as_str())
                         .or_default()
                         .push(rule);
-                } else if let Some(numbers) = pattern.possible_numbers() {
-                    axis.ranges.push((numbers, (rule, pattern)));
+                } else if let Some((first, last)) = pattern.possible_places() {
+                    axis.ranges.push(Range {
+                        first,
+                        last_so_far: last,
+                        rule: (rule, pattern),
+                    });
                 } else if let Some(text) = pattern.required_text() {
                     globs.entry(text).or_default().push((rule, pattern));
                 } else {
@@ -126,7 +136,12 @@ impl<'a> Axis<'a> {
                 }
             }
         }
-        axis.ranges.sort_by_key(|(numbers, _)| *numbers.start());
+        axis.ranges.sort_by_key(|range| range.first);
+        for position in 1..axis.ranges.len() {
+            let before = axis.ranges[position - 1].last_so_far;
+            let range = &mut axis.ranges[position];
+            range.last_so_far = range.last_so_far.max(before);
+        }
         let (texts, by_text): (Vec<&str>, Vec<_>) = globs.into_iter().unzip();
         match AhoCorasick::new(texts) {
             Ok(_) if by_text.is_empty() => {}
@@ -138,11 +153,11 @@ impl<'a> Axis<'a> {
     }
 
     /// Calls `take` with each rule that a name matches, perhaps more than once; `test` decides on a pattern that has to
-    /// be tried. Ranges match only names with version numbers.
+    /// be tried. Ranges match only releases, which have a place.
     fn each_match(
         &self,
         name: &str,
-        numbers: Option<[u32; 3]>,
+        place: Option<ReleasePlace<'_>>,
         test: impl Fn(usize, &Pattern) -> bool,
         mut take: impl FnMut(usize),
     ) {
@@ -160,14 +175,11 @@ impl<'a> Axis<'a> {
             }
         };
         try_all(&self.others);
-        if let Some(numbers) = numbers.map(|numbers| numbers.map(u64::from)) {
-            let begun = self
-                .ranges
-                .partition_point(|(possible, _)| *possible.start() <= numbers);
-            for (possible, range) in &self.ranges[..begun] {
-                if numbers <= *possible.end() {
-                    try_all(std::slice::from_ref(range));
-                }
+        if let Some(place) = place {
+            let begun = self.ranges.partition_point(|range| range.first <= place);
+            let begun = self.ranges[..begun].iter().rev();
+            for range in begun.take_while(|range| place <= range.last_so_far) {
+                try_all(std::slice::from_ref(&range.rule));
             }
         }
         if let Some(globs) = &self.globs {
@@ -199,27 +211,48 @@ mod tests {
         }
     }
 
+    fn check(patterns: &[String], releases: &[String]) -> Result<(), TestCaseError> {
+        let patterns: Vec<Pattern> = patterns
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        let selectors: Vec<Selector> = patterns
+            .chunks(2)
+            .map(|kernels| Selector {
+                kernels: kernels.to_vec(),
+                ..Selector::default()
+            })
+            .collect();
+        let kernels: Vec<Kernel> = releases.iter().map(|release| kernel(release)).collect();
+        let kernels: Vec<&Kernel> = kernels.iter().collect();
+        let index = SelectorIndex::new(&selectors);
+        let found = index
+            .matching(&kernels)
+            .unwrap_or_else(|| vec![Vec::new(); kernels.len()]);
+        for (kernel, found) in kernels.iter().zip(found) {
+            let expected: Vec<usize> = (0..selectors.len())
+                .filter(|&rule| selectors[rule].matches_kernel(kernel))
+                .collect();
+            prop_assert_eq!(found, expected, "{}", kernel);
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn index_finds_the_rules_that_match(
             patterns in prop::collection::vec("[1-3a.*?-]{1,6}|[1-3][*]\\{[1-3a],[a.]{0,2}\\}[a*]|[*a]\\[[!1-3a]{1,3}\\][1a*]|[1*]\\\\[a*1][1a]|>=[1-3]\\.[1-3]", 0..12),
             releases in prop::collection::vec("[1-3][1-3a.-]{0,7}", 1..8),
         ) {
-            let patterns: Vec<Pattern> = patterns.iter().filter_map(|text| text.parse().ok()).collect();
-            let selectors: Vec<Selector> = patterns
-                .chunks(2)
-                .map(|kernels| Selector { kernels: kernels.to_vec(), ..Selector::default() })
-                .collect();
-            let kernels: Vec<Kernel> = releases.iter().map(|release| kernel(release)).collect();
-            let kernels: Vec<&Kernel> = kernels.iter().collect();
-            let index = SelectorIndex::new(&selectors);
-            let found = index.matching(&kernels).unwrap_or_else(|| vec![Vec::new(); kernels.len()]);
-            for (kernel, found) in kernels.iter().zip(found) {
-                let expected: Vec<usize> = (0..selectors.len())
-                    .filter(|&rule| selectors[rule].matches_kernel(kernel))
-                    .collect();
-                prop_assert_eq!(found, expected, "{}", kernel);
-            }
+            check(&patterns, &releases)?;
+        }
+
+        #[test]
+        fn index_finds_the_ranges_that_match(
+            ranges in prop::collection::vec("([<>]=?|=)[12]\\.[12](\\.[12]([-.~][1-3]([-.][1-3a]{1,2})?)?|-[12])?(, ([<>]=?|=)[12]\\.[12](\\.[12]([-.][1-3](-[1-3a])?)?)?)?", 0..12),
+            releases in prop::collection::vec("[12]\\.[12](\\.[12])?([-.+~]0?[1-3]([-+.][1-3a]{1,2}){0,2})?", 1..8),
+        ) {
+            check(&ranges, &releases)?;
         }
     }
 }

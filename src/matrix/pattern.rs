@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
@@ -180,6 +179,51 @@ impl Bound {
     }
 }
 
+/// A place in the order of releases: their first numbers, then the whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ReleasePlace<'a> {
+    numbers: [u64; 3],
+    rest: Rest<'a>,
+}
+
+impl<'a> ReleasePlace<'a> {
+    /// The place of a release.
+    pub(super) fn of(release: &'a KernelRelease) -> Self {
+        Self {
+            numbers: release.numbers().map(u64::from),
+            rest: Rest::Text(release.as_str()),
+        }
+    }
+}
+
+/// Where a place is among releases with the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest<'a> {
+    First,
+    Text(&'a str),
+    Last,
+}
+
+impl Ord for Rest<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rank = |rest: &Self| match rest {
+            Self::First => 0,
+            Self::Text(_) => 1,
+            Self::Last => 2,
+        };
+        match (self, other) {
+            (Self::Text(left), Self::Text(right)) => compare_versions(left, right),
+            _ => rank(self).cmp(&rank(other)),
+        }
+    }
+}
+
+impl PartialOrd for Rest<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Pattern {
     /// The text as it was written.
     pub fn as_str(&self) -> &str {
@@ -204,21 +248,30 @@ impl Pattern {
             .max_by_key(|text| text.len())
     }
 
-    /// The numbers that a release in this range can have, if it is a range. Releases with other numbers never match.
-    pub(super) fn possible_numbers(&self) -> Option<RangeInclusive<[u64; 3]>> {
+    /// The first and the last place among releases that a match of this range can have, if it is a range. Releases
+    /// before and behind never match.
+    pub(super) fn possible_places(&self) -> Option<(ReleasePlace<'_>, ReleasePlace<'_>)> {
         let Kind::Range(parts) = &self.kind else {
             return None;
         };
-        let (mut first, mut last) = ([0; 3], [u64::MAX; 3]);
+        let place = |numbers, rest| ReleasePlace { numbers, rest };
+        let mut first = place([0; 3], Rest::First);
+        let mut last = place([u64::MAX; 3], Rest::Last);
         for (comparison, bound) in parts.iter() {
+            // With fewer numbers, releases with several numbers are compared with the text.
+            let text = (bound.has_rest && bound.numbers.len() == 3).then_some(bound.text.as_str());
             if !matches!(comparison, Comparison::AtMost | Comparison::Below) {
-                first = first.max(bound.numbers_or(0));
+                let rest = text.map_or(Rest::First, Rest::Text);
+                first = first.max(place(bound.numbers_or(0), rest));
             }
             if !matches!(comparison, Comparison::AtLeast | Comparison::Above) {
-                last = last.min(bound.numbers_or(u64::MAX));
+                // `<=5.4.0-1` also holds for 5.4.0-1-generic, which is behind it.
+                let text = text.filter(|_| *comparison == Comparison::Below);
+                let rest = text.map_or(Rest::Last, Rest::Text);
+                last = last.min(place(bound.numbers_or(u64::MAX), rest));
             }
         }
-        Some(first..=last)
+        Some((first, last))
     }
 
     /// Parses a pattern for names, which have no order.
