@@ -69,6 +69,11 @@ impl Lock {
         let before = self.sources.insert(label.to_owned(), asked.source);
         let limits = self.limits.insert(label.to_owned(), asked.limits);
         let is_limited_anew = before != Some(asked.source) && limits != Some(asked.limits);
+        // Most of many `[[target]]`s on one list find nothing, and each would move and sort the whole lock.
+        let is_known = self.kernels.iter().any(|locked| *locked.label == *label);
+        if discovered.is_empty() && !is_known {
+            return Changes::default();
+        }
         // Both stay sorted.
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
             .into_iter()
