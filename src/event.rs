@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::failure::{Failure, Phase, Status};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId, identity_text};
+use crate::kernel::{
+    Architecture, Identity, KernelRelease, KernelVersion, TargetId, identity_text,
+};
 use crate::plan::{Build, BuildId, LeftOut};
 
 /// One thing that happened.
@@ -392,10 +394,20 @@ impl HostPrograms {
 }
 
 impl BuildReport {
-    /// The identity of its kernel: see [`identity_text`].
+    /// What identifies its kernel.
+    pub fn kernel_identity(&self) -> Identity<'_> {
+        (
+            &self.target,
+            &self.kernel_release,
+            &self.kernel_version,
+            self.architecture,
+        )
+    }
+
+    /// The same as one text: see [`identity_text`].
     pub fn kernel_identity_text(&self) -> String {
-        let (target, release) = (&self.target, &self.kernel_release);
-        identity_text(target, release, &self.kernel_version, self.architecture)
+        let (target, release, version, architecture) = self.kernel_identity();
+        identity_text(target, release, version, architecture)
     }
 
     /// The report of a build that was not begun.

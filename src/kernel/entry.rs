@@ -1,7 +1,6 @@
 //! One kernel of a list, with the packages that make its header tree.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -77,23 +76,13 @@ pub struct Kernel {
     pub source: Arc<str>,
 }
 
-/// A kernel as the key of a map: those with one identity are equal, whatever else is known of them.
-#[derive(Clone, Debug)]
-pub struct ByIdentity(pub Arc<Kernel>);
-
-impl PartialEq for ByIdentity {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.identity() == other.0.identity()
-    }
-}
-
-impl Eq for ByIdentity {}
-
-impl Hash for ByIdentity {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.identity().hash(state);
-    }
-}
+/// What identifies a kernel, in the order in which kernels are sorted.
+pub type Identity<'a> = (
+    &'a TargetId,
+    &'a KernelRelease,
+    &'a KernelVersion,
+    Architecture,
+);
 
 /// The identity of a kernel as one text, for maps: `debian_6.1.176-1-amd64_1_amd64`.
 pub fn identity_text(
@@ -107,7 +96,7 @@ pub fn identity_text(
 
 impl Kernel {
     /// The fields that identify it, in the order in which kernels are sorted.
-    pub fn identity(&self) -> (&TargetId, &KernelRelease, &KernelVersion, Architecture) {
+    pub fn identity(&self) -> Identity<'_> {
         (
             &self.target,
             &self.release,

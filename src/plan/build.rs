@@ -1,6 +1,5 @@
 //! A build and the plan that holds it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +8,10 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::Names;
+use super::{FirstSeen, Names};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver, DriverVersion};
-use crate::kernel::{ByIdentity, Kernel};
+use crate::kernel::Kernel;
 use crate::matrix::Prove;
 use crate::target::LoaderName;
 
@@ -218,8 +217,8 @@ pub struct Plan {
     pub unbuilt: Vec<Unbuilt>,
     /// How many equal builds were named more than once.
     pub duplicates: usize,
-    /// The days on which kernels were first seen, only those that a lock knows.
-    pub first_seen: HashMap<ByIdentity, Date>,
+    /// The days on which kernels were first seen.
+    pub first_seen: FirstSeen,
     /// The loader's names for the kernels of the whole plan, whatever filters leave of it.
     pub names: Names,
 }

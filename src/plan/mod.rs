@@ -7,6 +7,7 @@ mod build;
 mod doubts;
 mod expand;
 mod filter;
+mod first_seen;
 mod floor;
 mod interned;
 mod merge;
@@ -17,6 +18,7 @@ pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use doubts::lacks_configuration;
 pub use expand::{Expanded, Expansion, FoundAt, expand};
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
+pub use first_seen::FirstSeen;
 pub use floor::supports;
 pub use names::{Alias, Names};
 

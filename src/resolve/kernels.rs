@@ -44,7 +44,7 @@ pub(crate) struct MatrixKernels {
     pub(crate) gone: Vec<LeftOut>,
     /// Those that are built though their source, which is not believed, does not name them.
     pub(crate) unconfirmed: Vec<Arc<Kernel>>,
-    /// The days on which those of the lock were first seen, by [`Kernel::identity_text`].
+    /// The days on which those of the lock were first seen, in its order.
     pub(crate) first_seen: Vec<(Arc<Kernel>, Date)>,
 }
 
@@ -102,18 +102,14 @@ impl Sources {
                 .map(|entry| entry.label.as_str())
                 .filter(|label| is_unavailable(label))
                 .collect();
-            for digest in lock
-                .kernels
-                .iter()
-                .filter_map(|locked| locked.kernel.config_sha256)
-            {
-                configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
-            }
             let mut by_label: BTreeMap<Arc<str>, Vec<Arc<Kernel>>> = BTreeMap::new();
             let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
             let mut first_seen = Vec::with_capacity(lock.kernels.len());
             let place = path.display().to_string();
             for locked in lock.kernels {
+                if let Some(digest) = locked.kernel.config_sha256 {
+                    configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
+                }
                 if let State::Gone(since) = locked.state {
                     gone.push(left_out(locked, since, &place));
                     continue;

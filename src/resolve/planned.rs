@@ -1,10 +1,9 @@
 //! From matrices and filters to a plan.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::civil::Date;
 use toml::Spanned;
 
 use super::availability::Availability;
@@ -17,9 +16,9 @@ use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile};
 use crate::fetch::{self, Mirrors};
 use crate::history::KnownFailures;
-use crate::kernel::{ByIdentity, Kernel};
-use crate::matrix::{Matrix, Pattern, TargetEntry};
-use crate::plan::{BuildId, Expansion, Filter, FilterError, FoundAt, Plan, expand};
+use crate::kernel::Kernel;
+use crate::matrix::{KnownFailure, Matrix, Pattern, TargetEntry};
+use crate::plan::{BuildId, Expansion, Filter, FilterError, FirstSeen, FoundAt, Plan, expand};
 
 /// What is to be planned.
 #[derive(Clone, Debug, Default)]
@@ -98,12 +97,10 @@ impl PlanRequest<'_> {
         let sources = Sources::read(self.files)?;
         let mut configs = BTreeMap::new();
         let lock_use = self.lock_use;
-        let (kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
-        let mut first_seen: HashMap<ByIdentity, Date> = HashMap::new();
-        for (kernel, day) in kernels.iter().flat_map(|kernels| &kernels.first_seen) {
-            let kernel = ByIdentity(Arc::clone(kernel));
-            let known = first_seen.entry(kernel).or_insert(*day);
-            *known = (*known).min(*day);
+        let (mut kernels, availability) = sources.kernels(context, lock_use, &mut configs)?;
+        let mut first_seen = FirstSeen::default();
+        for kernels in &mut kernels {
+            first_seen.add(std::mem::take(&mut kernels.first_seen));
         }
         let unconfirmed: HashSet<String> = kernels
             .iter()
@@ -145,8 +142,7 @@ impl PlanRequest<'_> {
         let mut plan = expanded.plan;
         for left_out in &mut plan.left_out {
             if left_out.first_seen.is_none() {
-                let kernel = ByIdentity(Arc::clone(&left_out.kernel));
-                left_out.first_seen = first_seen.get(&kernel).copied();
+                left_out.first_seen = first_seen.of(left_out.kernel.identity());
             }
         }
         plan.first_seen = first_seen;
@@ -190,10 +186,14 @@ impl PlanRequest<'_> {
 
 fn known_failures(matrices: &[Matrix], plan: &Plan) -> KnownFailures {
     let rules = matrices.iter().flat_map(|matrix| &matrix.known_failures);
-    let mut kernels: Vec<&Kernel> = plan.builds.iter().map(|build| &*build.kernel).collect();
+    let rules: Vec<KnownFailure> = rules.cloned().collect();
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    if !rules.is_empty() {
+        kernels.extend(plan.builds.iter().map(|build| &*build.kernel));
+    }
     // Builds of one kernel follow one another.
     kernels.dedup_by_key(|kernel| kernel.identity());
-    KnownFailures::new(rules.cloned(), &kernels, lock::today())
+    KnownFailures::new(rules, &kernels, lock::today())
 }
 
 /// How many kernels of a plan are among those that no source confirms.

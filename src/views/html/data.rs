@@ -9,17 +9,10 @@ use super::charts::day;
 use crate::driver::DriverVersion;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, Identity, TargetId};
 use crate::plan::BuildId;
 use crate::report::{Manifest, clean};
 use crate::views::coverage::{Coverage, Failures};
-
-type Identity<'a> = (
-    &'a TargetId,
-    &'a KernelRelease,
-    &'a KernelVersion,
-    Architecture,
-);
 
 /// A kernel of the list: a letter for each driver version, or the rule that leaves it out.
 struct Kernel<'a> {
