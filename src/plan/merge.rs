@@ -1,24 +1,17 @@
 //! One build of equal ones, and what contradicts each other between matrices.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::grid::Candidate;
 use super::{Build, Expansion, FoundAt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverVersion};
 
 /// How many contradictions are shown; a wrong file easily makes thousands of the same kind.
 const SHOWN_CONFLICTS: usize = 10;
-
-/// One build as one matrix asks for it.
-pub(super) struct Candidate {
-    pub(super) build: Build,
-    /// The matrix and the place in it.
-    pub(super) origin: (usize, Range<usize>),
-}
 
 /// The same version with other sources or names in two matrices.
 pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnostic> {
@@ -63,6 +56,11 @@ pub(super) fn merge(
         };
         kernels.then_with(|| left.driver.version.cmp(&right.driver.version))
     });
+    let is_repeated = |pair: &[Candidate]| is_same_build(&pair[0].build, &pair[1].build);
+    if !candidates.par_windows(2).any(is_repeated) {
+        let builds = candidates.into_iter().map(|one| one.build);
+        return Ok((builds.collect(), 0));
+    }
     let mut duplicates = 0;
     let mut conflicts = Vec::new();
     let mut origins = HashSet::new();

@@ -9,10 +9,12 @@ mod expand;
 mod filter;
 mod first_seen;
 mod floor;
+mod grid;
 mod interned;
 mod merge;
 mod names;
 mod reasons;
+mod used;
 
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use doubts::lacks_configuration;
