@@ -11,11 +11,12 @@ use super::output::print;
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
+use crate::plan::Plan;
 use crate::publish::{
     self, Destination, Finding, Night, PublishError, PublishOptions, PublishReport, RowState,
     audit, fetch_manifests, items_of, repair,
 };
-use crate::report::{Manifest, STATE_FOLDER, read_manifest};
+use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
 use crate::text::count;
 
 /// How many rows of one kind are printed.
@@ -35,14 +36,6 @@ pub(super) struct PublishArguments {
     places: Vec<PathBuf>,
     #[command(flatten)]
     audit: AuditArguments,
-    /// Leave out whatever has its name at the destination already, whoever published it
-    ///
-    /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
-    #[arg(long)]
-    skip_published: bool,
-    /// Replace objects that are not those of the index; names of other kernels stay
-    #[arg(long)]
-    replace_foreign: bool,
     #[command(flatten)]
     upload: UploadArguments,
 }
@@ -69,6 +62,14 @@ struct AuditArguments {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing")]
 pub(super) struct UploadArguments {
+    /// Leave out whatever has its name at the destination already, whoever published it; `run` does not build it
+    ///
+    /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
+    #[arg(long)]
+    skip_published: bool,
+    /// Replace objects that are not those of the index; names of other kernels stay
+    #[arg(long)]
+    replace_foreign: bool,
     /// How many uploads run at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     uploads: u16,
@@ -94,7 +95,8 @@ impl UploadArguments {
             content_type: self.content_type.clone(),
             with_logs: self.with_logs,
             public_url: self.public_url.clone(),
-            ..PublishOptions::default()
+            skip_published: self.skip_published,
+            replace_foreign: self.replace_foreign,
         }
     }
 }
@@ -127,11 +129,7 @@ impl PublishArguments {
         let nights = nights(&from)?;
         let now = Timestamp::now();
         let items = items_of(&nights, now);
-        let options = PublishOptions {
-            skip_published: self.skip_published,
-            replace_foreign: self.replace_foreign,
-            ..self.upload.options()
-        };
+        let options = self.upload.options();
         let runtime = new_runtime()?;
         if !self.audit.audit {
             let report = runtime.block_on(publish::publish(
@@ -185,6 +183,8 @@ impl RunPublishArguments {
         Self {
             publish: None,
             upload: UploadArguments {
+                skip_published: false,
+                replace_foreign: false,
                 uploads: 1,
                 cache_control: None,
                 content_type: String::new(),
@@ -198,6 +198,36 @@ impl RunPublishArguments {
     pub(super) fn open(&self) -> Result<Option<Destination>, CliError> {
         let to = self.publish.as_deref();
         to.map(|to| destination(to.as_os_str())).transpose()
+    }
+
+    /// Leaves out of a plan what the destination has, if that is asked for. Lists each of its directories once.
+    pub(super) fn skip_published(
+        &self,
+        context: &Context,
+        plan: &mut Plan,
+    ) -> Result<(), CliError> {
+        if !self.upload.skip_published {
+            return Ok(());
+        }
+        let Some(destination) = self.open()? else {
+            return Err(CliError::Input {
+                message: "--skip-published needs a destination".to_owned(),
+                help: Some("add --publish TO".to_owned()),
+            });
+        };
+        let directories = plan.directories();
+        let listing = destination.published_names(&directories);
+        let published = new_runtime()?.block_on(listing)?;
+        let url = destination.bucket().url();
+        let is_published = |path: &Path| path.to_str().is_some_and(|name| published.contains(name));
+        let planned = plan.builds.len();
+        let skipped = plan.skip_published(is_published, &format!("{url} has files of their names"));
+        context.notice(&format!(
+            "{url}: {skipped} of {} published already ({})",
+            count(planned, "build"),
+            traffic(destination.bucket().traffic())
+        ));
+        Ok(())
     }
 
     /// Publishes what a run left in `out`.
@@ -283,13 +313,17 @@ impl Source {
     }
 }
 
+/// The runs in output directories; a directory of the directories of shards stands for them.
 fn nights(from: &[PathBuf]) -> Result<Vec<Night>, CliError> {
-    let read = |out: &PathBuf| -> Result<Night, CliError> {
-        let manifest: Manifest = read_manifest(out)?;
-        let out = out.clone();
+    let read = |out: PathBuf| -> Result<Night, CliError> {
+        let manifest: Manifest = read_manifest(&out)?;
         Ok(Night { out, manifest })
     };
-    from.iter().map(read).collect()
+    let outs = from.iter().flat_map(|out| match shards_in(out) {
+        shards if shards.is_empty() => vec![out.clone()],
+        shards => shards,
+    });
+    outs.map(read).collect()
 }
 
 /// Says what became of a publication, and keeps the rows beside the manifest.

@@ -21,7 +21,7 @@ use crate::fetch::Fetcher;
 use crate::fs;
 use crate::kernel::Architecture;
 use crate::matrix::{Prove, parse_time};
-use crate::plan::Build;
+use crate::plan::{Build, LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{
     self, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError, Reporter,
@@ -166,7 +166,8 @@ impl RunArguments {
         if self.refresh {
             self.selection.lock_use = LockUse::RefreshAll;
         }
-        let planned = self.plan(context)?;
+        let mut planned = self.plan(context)?;
+        self.publish.skip_published(context, &mut planned.plan)?;
         self.carry_out(context, &planned, &self.out)
     }
 
@@ -208,7 +209,7 @@ impl RunArguments {
                 history: history(&durations, planned),
                 ..self.settings()
             },
-            is_partial: self.selection.is_partial(),
+            is_partial: self.selection.is_partial() || is_skipping(&planned.plan),
             findings: Some(annotations),
             plan: &planned.plan,
             jobs_are_given: self.jobs.is_some(),
@@ -374,6 +375,12 @@ fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// Whether something is left out because it is published: the manifest says nothing of its content.
+fn is_skipping(plan: &Plan) -> bool {
+    let mut rules = plan.left_out.iter().map(|left_out| &*left_out.rule);
+    rules.any(|rule| rule == LeftOut::PUBLISHED)
 }
 
 /// What earlier runs with the same output folder took.

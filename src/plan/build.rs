@@ -168,7 +168,7 @@ pub struct LeftOut {
     /// The artifact, when the rule is about one; otherwise all of them are left out.
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`, `unknown target`,
-    /// `no kernel package`, `source unavailable`.
+    /// `no kernel package`, `source unavailable`, `published`.
     pub rule: Arc<str>,
     /// Why, for a person.
     pub reason: Arc<str>,
@@ -183,6 +183,8 @@ pub struct LeftOut {
 impl LeftOut {
     /// The rule of targets whose source could not be asked and of which no lock names a kernel.
     pub const SOURCE_UNAVAILABLE: &str = "source unavailable";
+    /// The rule of what is published already, where that was to be enough.
+    pub const PUBLISHED: &str = "published";
     /// The release of the kernel that stands for all kernels of such a target.
     pub const UNKNOWN_RELEASE: &str = "0-unknown";
 

@@ -13,6 +13,7 @@ mod grid;
 mod interned;
 mod merge;
 mod names;
+mod published;
 mod reasons;
 mod used;
 

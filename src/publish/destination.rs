@@ -241,6 +241,18 @@ impl Destination {
         Ok(is_there.then(|| hashing.finish().0))
     }
 
+    /// The names of all objects below some directories, one listing each.
+    pub async fn published_names(
+        &self,
+        directories: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, PublishError> {
+        let mut names = BTreeSet::new();
+        for directory in directories {
+            names.extend(self.listed(directory).await?.into_keys());
+        }
+        Ok(names)
+    }
+
     /// The objects below a directory, by name.
     pub(super) async fn listed(
         &self,

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::index::Entry;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
-use crate::report::{BuildRecord, Manifest};
+use crate::report::{BuildRecord, Manifest, manifests_below};
 
 /// A run to publish: its manifest, and the directory that it is in.
 #[derive(Clone, Debug)]
@@ -32,15 +32,24 @@ pub struct Item {
 }
 
 /// The artifacts of some runs that are there and verified, by name; of two runs that name one artifact, the newer one
-/// decides. `now` is when they are published.
+/// decides. What one manifest names may be in the directory of another: a merged manifest has no files of its own. `now` is
+/// when they are published.
 pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
+    let mut places: Vec<PathBuf> = nights.iter().map(|night| night.out.clone()).collect();
+    places.extend(nights.iter().flat_map(|night| manifests_below(&night.out)));
     let mut nights: Vec<&Night> = nights.iter().collect();
     nights.sort_by_key(|night| night.manifest.run.started);
     let mut items: BTreeMap<String, Item> = BTreeMap::new();
     for night in nights {
         for build in &night.manifest.builds {
             for report in &build.artifacts {
-                for item in items_of_artifact(night, build, report, now) {
+                for mut item in items_of_artifact(night, build, report, now) {
+                    if !item.file.is_file() {
+                        let entry = &item.entry;
+                        let path = entry.alias_of.as_ref().unwrap_or(&entry.key);
+                        let mut others = places.iter().map(|place| place.join(path));
+                        item.file = others.find(|file| file.is_file()).unwrap_or(item.file);
+                    }
                     let known = items.get(&item.entry.key);
                     // An artifact has its own name before any further name of another.
                     let is_theirs = known.is_some_and(|known| {

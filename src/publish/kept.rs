@@ -1,7 +1,9 @@
 //! Manifests that a destination keeps, so that what compares nights can read them there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use futures_util::StreamExt as _;
 
 use super::destination::Destination;
 use super::error::PublishError;
@@ -9,14 +11,18 @@ use super::item::Night;
 use super::layout::STATE;
 use crate::bucket::PutOptions;
 use crate::digest::Sha256;
+use crate::error::chain;
 use crate::event::NO_EXECUTOR;
 use crate::fs::{self, FileError, PendingFile};
-use crate::report::Manifest;
+use crate::report::{KEEP_NIGHTS, Manifest, merge_manifests, read_manifest, write_manifest};
 
 /// The facts of a run, and its rows.
 const RUN_FILE: &str = "run.json";
 const ROWS_FILE: &str = "builds.jsonl.zst";
 const JSON_FILE: &str = "manifest.json";
+
+/// How many manifests are downloaded at once.
+const FETCHED_AT_ONCE: usize = 8;
 
 /// How large a file of a manifest may be.
 const MANIFEST_BYTES: u64 = 1 << 30;
@@ -57,12 +63,16 @@ pub(super) async fn keep_manifests(
     Ok(manifests)
 }
 
-/// Starts with the time, so that names are in the order of the runs.
+/// Starts with the time, so that names are in the order of the runs, and ends with the shard: `-1of3`.
 fn name_of(manifest: &Manifest) -> String {
     let is_plain = |found: &char| found.is_ascii_alphanumeric() || *found == '-';
     let id: String = manifest.run.id.chars().filter(is_plain).collect();
     let started = manifest.run.started.strftime("%Y%m%dT%H%M%S%.6fZ");
-    format!("{started}-{id}")
+    let shard = manifest.run.shard.as_deref();
+    let shard = shard.map_or(String::new(), |shard| {
+        format!("-{}", shard.replace('/', "of"))
+    });
+    format!("{started}-{id}{shard}")
 }
 
 /// The files of a manifest, that with the facts of the run last.
@@ -81,45 +91,158 @@ fn files_of(night: &Night) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError>
     Ok(vec![(JSON_FILE, json)])
 }
 
-/// Downloads the manifests of a destination into `out`, laid out as an output directory: the newest one itself, earlier
-/// ones below. Returns how many there are; none if nothing was published yet.
+/// Downloads the manifests of a destination into `out`, laid out as an output directory: that of the newest night itself,
+/// those of earlier nights below. What the shards of a night left is one manifest. Returns how many nights there are; none if
+/// nothing was published yet.
 pub async fn fetch_manifests(destination: &Destination, out: &Path) -> Result<usize, PublishError> {
-    let index = destination.index().await?;
-    let Some(index) = index else {
+    let Some(index) = destination.index().await? else {
         return Ok(0);
     };
-    let newest = index.manifests.keys().next_back();
-    for name in index.manifests.keys() {
-        let earlier = out.join(STATE).join("manifests");
-        let is_newest = Some(name) == newest;
-        let target = if is_newest {
-            out.to_owned()
-        } else {
-            earlier.join(name)
+    let mut nights = nights_of(index.manifests.keys().map(String::as_str));
+    nights.truncate(usize::from(KEEP_NIGHTS));
+    let scratch = tempfile::tempdir().map_err(FileError::of("create", "directory"))?;
+    let scratch = scratch.path();
+    let names: BTreeSet<&str> = nights.iter().flat_map(KeptNight::names).collect();
+    let fetched: Vec<Result<(), PublishError>> = futures_util::stream::iter(names)
+        .map(|name| fetch_manifest(destination, name, scratch))
+        .buffer_unordered(FETCHED_AT_ONCE)
+        .collect()
+        .await;
+    fetched.into_iter().collect::<Result<(), _>>()?;
+    for (position, night) in nights.iter().enumerate() {
+        let target = match position {
+            0 => out.to_owned(),
+            _ => out.join(STATE).join("manifests").join(night.name()),
         };
-        let json = if is_newest {
-            out.join(JSON_FILE)
-        } else {
-            earlier.join(format!("{name}.json"))
-        };
-        for (file, path) in [
-            (JSON_FILE, json),
-            (ROWS_FILE, target.join(ROWS_FILE)),
-            (RUN_FILE, target.join(RUN_FILE)),
-        ] {
-            let key = format!("{}/{name}/{file}", folder());
-            if let Some(folder) = path.parent() {
-                fs::create_folder(folder)?;
-            }
-            let mut pending = PendingFile::create(&path)?;
-            let bucket = &destination.bucket;
-            if bucket.get_to(&key, MANIFEST_BYTES, &mut pending).await? {
-                pending.keep()?;
-                if file == JSON_FILE {
-                    break;
-                }
-            }
+        place_night(night, scratch, &target)?;
+    }
+    Ok(nights.len())
+}
+
+/// Downloads the files of a manifest into a directory of its name.
+async fn fetch_manifest(
+    destination: &Destination,
+    name: &str,
+    out: &Path,
+) -> Result<(), PublishError> {
+    let target = out.join(name);
+    fs::create_folder(&target)?;
+    for file in [RUN_FILE, ROWS_FILE, JSON_FILE] {
+        let mut pending = PendingFile::create(&target.join(file))?;
+        let key = format!("{}/{name}/{file}", folder());
+        let bucket = &destination.bucket;
+        if bucket.get_to(&key, MANIFEST_BYTES, &mut pending).await? {
+            pending.keep()?;
+        }
+        // A manifest is in two files, or in one.
+        if file == ROWS_FILE && target.join(RUN_FILE).exists() {
+            break;
         }
     }
-    Ok(index.manifests.len())
+    Ok(())
+}
+
+/// Makes the manifest of a night in the directory `target` of those that were downloaded.
+fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(), PublishError> {
+    let read = |name: &&str| read_manifest(&scratch.join(name)).map_err(unreadable);
+    let own: Vec<Manifest> = night.own.iter().map(read).collect::<Result<_, _>>()?;
+    let started = own.iter().map(|manifest| manifest.run.started).min();
+    let earlier: Vec<Manifest> = night.earlier.iter().map(read).collect::<Result<_, _>>()?;
+    let all: Vec<Manifest> = own.iter().chain(&earlier).cloned().collect();
+    // What another night says of the other shards counts where it is about the same matrices.
+    let merged = merge_manifests(all).or_else(|_| merge_manifests(own));
+    let mut merged = merged.map_err(|error| PublishError::Index {
+        message: format!("the manifests of a night contradict each other: {error}"),
+        help: "publish the shards of one night with one matrix and one lock".to_owned(),
+    })?;
+    merged.run.started = started.unwrap_or(merged.run.started);
+    write_manifest(&mut merged, target).map_err(unreadable)
+}
+
+fn unreadable(error: impl std::error::Error) -> PublishError {
+    PublishError::Index {
+        message: format!(
+            "a manifest of the destination cannot be used: {}",
+            chain(&error)
+        ),
+        help: "use a newer driverkit-matrix, or publish again".to_owned(),
+    }
+}
+
+/// The manifests of one night: of a run, or of its shards.
+#[derive(Debug, PartialEq, Eq)]
+struct KeptNight<'a> {
+    /// The newest first.
+    own: Vec<&'a str>,
+    /// Those of the shards that left nothing that night: they had nothing to do.
+    earlier: Vec<&'a str>,
+}
+
+impl<'a> KeptNight<'a> {
+    /// Its name, which starts with the time.
+    fn name(&self) -> &'a str {
+        self.own.first().copied().unwrap_or_default()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.own.iter().chain(&self.earlier).copied()
+    }
+}
+
+/// Which shard of how many left the manifest of this name.
+fn shard_of(name: &str) -> Option<(u32, u32)> {
+    let (index, count) = name.rsplit_once('-')?.1.split_once("of")?;
+    Some((index.parse().ok()?, count.parse().ok()?))
+}
+
+/// The nights that manifests are of, the newest first; `names` are in the order of time.
+fn nights_of<'a>(names: impl DoubleEndedIterator<Item = &'a str>) -> Vec<KeptNight<'a>> {
+    let names: Vec<&str> = names.rev().collect();
+    let mut nights = Vec::new();
+    let mut at = 0;
+    while let Some(&newest) = names.get(at) {
+        let mut own = vec![newest];
+        at += 1;
+        let mut seen = BTreeSet::new();
+        let mut earlier = Vec::new();
+        if let Some((index, count)) = shard_of(newest) {
+            seen.insert(index);
+            let mut is_new = |name: &&&str| {
+                shard_of(name).is_some_and(|(index, of)| of == count && seen.insert(index))
+            };
+            let more = names[at..].iter().take_while(&mut is_new);
+            own.extend(more.copied());
+            at += own.len() - 1;
+            earlier.extend(names[at..].iter().filter(is_new).copied());
+        }
+        nights.push(KeptNight { own, earlier });
+    }
+    nights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_one_night_and_idle_ones_are_those_of_the_night_before() {
+        let names = [
+            "1-a-1of2", "2-b-2of2", "3-c-2of2", "4-d-1of2", "5-e-2of2", "6-f", "7-g-3of3",
+        ];
+        let nights = nights_of(names.into_iter());
+        let shown: Vec<(Vec<&str>, Vec<&str>)> = nights
+            .into_iter()
+            .map(|night| (night.own, night.earlier))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (vec!["7-g-3of3"], vec![]),
+                (vec!["6-f"], vec![]),
+                (vec!["5-e-2of2", "4-d-1of2"], vec![]),
+                (vec!["3-c-2of2"], vec!["1-a-1of2"]),
+                (vec!["2-b-2of2", "1-a-1of2"], vec![]),
+            ]
+        );
+    }
 }

@@ -57,8 +57,8 @@ pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
     BuildRecord, Excluded, Exit, KEEP_NIGHTS, LeftOutGroup, Manifest, ManifestError,
     ManifestReporter, ManifestUpdate, MergeError, Named, RowsError, Run, SCHEMA, Totals,
-    UpdateError, earlier_manifests, find_rows, manifest_file, merge_manifests, read_manifest,
-    read_night, read_rows, shards_in, template, write_manifest,
+    UpdateError, earlier_manifests, find_rows, manifest_file, manifests_below, merge_manifests,
+    read_manifest, read_night, read_rows, shards_in, template, write_manifest,
 };
 pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature};

@@ -17,6 +17,7 @@ mod offline;
 mod packages;
 mod prepared;
 mod proofs;
+mod publishing;
 mod rebuild;
 mod secrets;
 mod shared_store;

@@ -113,6 +113,11 @@ pub fn shards_in(path: &Path) -> Vec<PathBuf> {
     if manifest_file(path).exists() {
         return Vec::new();
     }
+    manifests_below(path)
+}
+
+/// The directories with manifests in the directory `path`, sorted, whether or not it has one itself.
+pub fn manifests_below(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut shards: Vec<PathBuf> = entries
         .map(|entry| entry.path())

@@ -17,7 +17,7 @@ mod write;
 
 pub use earlier::{KEEP_NIGHTS, earlier_manifests};
 pub use excluded::Excluded;
-pub use merge::{merge_manifests, read_night, shards_in, write_manifest};
+pub use merge::{manifests_below, merge_manifests, read_night, shards_in, write_manifest};
 pub use read::{ManifestError, MergeError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};
 pub use rows::{RowsError, find_rows, read_rows, template};
