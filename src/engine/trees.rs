@@ -21,7 +21,7 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
 use crate::fs::{FileError, blocking};
 use crate::store::{FoundTree, Store};
-use crate::unpack::{UnpackError, tree_digest_of_folder};
+use crate::unpack::{Limits, UnpackError, tree_digest_of_folder, unpack_into_store};
 
 /// The trees of the store, as a run uses them.
 pub(crate) struct Trees {
@@ -68,6 +68,10 @@ impl Trees {
             self.steps.may_begin(Mode::Run)?;
             let _lock = self.steps.lock(step, phase).await?;
             // Another process may have made it meanwhile.
+            if self.has_all(wanted, phase).await? {
+                return Ok(());
+            }
+            self.fetch_packed(wanted).await;
             if !self.has_all(wanted, phase).await? {
                 make.await.map_err(Halt::of_inputs)?;
             }
@@ -85,6 +89,33 @@ impl Trees {
              `driverkit-matrix cache verify`"
         );
         Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
+    }
+
+    /// Brings trees from where machines share them. What cannot be had or is not right is made again.
+    async fn fetch_packed(&self, wanted: &[Sha256]) {
+        let Some(shared) = self.store.shared() else {
+            return;
+        };
+        for &tree in wanted.iter().filter(|tree| !self.store.has_tree(**tree)) {
+            let Some(content) = shared.packed_tree(tree) else {
+                continue;
+            };
+            if !self.store.fetch_shared(content).await {
+                continue;
+            }
+            let store = Arc::clone(&self.store);
+            let unpacked = blocking(move || {
+                let unpacked = unpack_into_store(&store, content, &Limits::default());
+                // The tree is what is kept.
+                drop(crate::fs::remove_file(&store.blob_path(content)));
+                unpacked
+            });
+            match unpacked.await {
+                Ok(found) if found.sha256 == tree => {}
+                Ok(found) => tracing::warn!("the packed tree {tree} is {}", found.sha256),
+                Err(error) => tracing::warn!("the packed tree {tree} cannot be used: {error}"),
+            }
+        }
     }
 
     async fn has_all(&self, wanted: &[Sha256], phase: Phase) -> Result<bool, Halt> {

@@ -181,6 +181,8 @@ pub enum Kept {
     Logs,
     /// Header packages, kernel configurations and driver sources.
     Headers,
+    /// Header trees that were made of a kernel source.
+    Prepared,
 }
 
 impl FromStr for Kept {
@@ -191,8 +193,9 @@ impl FromStr for Kept {
             "artifacts" => Ok(Self::Artifacts),
             "logs" => Ok(Self::Logs),
             "headers" => Ok(Self::Headers),
+            "prepared" => Ok(Self::Prepared),
             _ => Err(format!(
-                "unknown content `{text}`: expected artifacts, logs or headers"
+                "unknown content `{text}`: expected artifacts, logs, headers or prepared"
             )),
         }
     }

@@ -68,7 +68,12 @@ impl Destination {
 
     /// The index; none if nothing was published yet.
     pub async fn index(&self) -> Result<Option<Index>, PublishError> {
-        Ok(self.read_index().await?.index)
+        let index = self.read_index().await?.index;
+        if index.is_none() {
+            // The answer to a HEAD has no body that would say that it is the bucket or the user that does not exist.
+            self.bucket.get(INDEX_FILE, INDEX_BYTES).await?;
+        }
+        Ok(index)
     }
 
     pub(super) async fn turn(&self) -> Result<Turn, PublishError> {

@@ -11,6 +11,7 @@ mod pack;
 mod packs;
 mod queue;
 mod shared;
+mod trees;
 
 pub use clean::{Cleaned, clean};
 pub use keys::{Keys, KeysError, Trust};

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::contents;
+use super::{contents, trees};
 use crate::bucket::{Bucket, BucketError};
 use crate::digest::Sha256;
 use crate::store::Store;
@@ -29,11 +29,21 @@ pub(super) enum State {
     Failed(String),
 }
 
-/// Contents to send.
+/// What is sent: a content, or a tree as one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Item {
+    Content(Sha256),
+    Tree(Sha256),
+}
+
+/// Contents and trees to send.
 pub(super) struct Queue {
+    /// By the digest of the content or tree.
     states: Mutex<HashMap<Sha256, State>>,
-    sender: Mutex<Option<UnboundedSender<Sha256>>>,
-    receiver: Mutex<Option<UnboundedReceiver<Sha256>>>,
+    /// Which content each tree that was sent is packed in.
+    trees: Mutex<HashMap<Sha256, Sha256>>,
+    sender: Mutex<Option<UnboundedSender<Item>>>,
+    receiver: Mutex<Option<UnboundedReceiver<Item>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     sent_bytes: AtomicU64,
     /// Why nothing more is tried.
@@ -45,6 +55,7 @@ impl Queue {
         let (sender, receiver) = unbounded_channel();
         Self {
             states: Mutex::default(),
+            trees: Mutex::default(),
             sender: Mutex::new(Some(sender)),
             receiver: Mutex::new(Some(receiver)),
             task: Mutex::default(),
@@ -55,15 +66,33 @@ impl Queue {
 
     /// Has a content sent, once.
     pub(super) fn add(&self, content: Sha256) {
+        self.add_item(content, Item::Content(content));
+    }
+
+    /// Has a tree packed and sent, once.
+    pub(super) fn add_tree(&self, tree: Sha256) {
+        self.add_item(tree, Item::Tree(tree));
+    }
+
+    fn add_item(&self, digest: Sha256, item: Item) {
         let mut states = lock(&self.states);
-        if states.contains_key(&content) {
+        if states.contains_key(&digest) {
             return;
         }
-        states.insert(content, State::Queued);
+        states.insert(digest, State::Queued);
         if let Some(sender) = &*lock(&self.sender) {
             // Nobody receives any more: it stays queued, which is told at the end.
-            let _ = sender.send(content);
+            let _ = sender.send(item);
         }
+    }
+
+    /// The trees that were sent, each with the content that it is packed in.
+    pub(super) fn sent_trees(&self) -> Vec<(Sha256, Sha256)> {
+        let trees = lock(&self.trees);
+        trees
+            .iter()
+            .map(|(&tree, &content)| (tree, content))
+            .collect()
     }
 
     pub(super) fn state(&self, content: Sha256) -> Option<State> {
@@ -107,9 +136,14 @@ impl Queue {
         let task = tokio::spawn(async move {
             let (queue, bucket, store) = (&queue, &bucket, &store);
             futures_util::stream::poll_fn(|context| receiver.poll_recv(context))
-                .for_each_concurrent(AT_ONCE, |content| async move {
-                    let state = queue.send(bucket, store, content).await;
-                    lock(&queue.states).insert(content, state);
+                .for_each_concurrent(AT_ONCE, |item| async move {
+                    let (digest, state) = match item {
+                        Item::Content(content) => {
+                            (content, queue.send(bucket, store, content).await)
+                        }
+                        Item::Tree(tree) => queue.send_tree(bucket, store, tree).await,
+                    };
+                    lock(&queue.states).insert(digest, state);
                 })
                 .await;
         });
@@ -132,6 +166,25 @@ impl Queue {
                 State::Sent { size_bytes }
             }
             Err(error) => State::Failed(self.judge(&error)),
+        }
+    }
+
+    /// Returns the content that the tree is packed in, or the tree itself where there is none.
+    async fn send_tree(&self, bucket: &Bucket, store: &Store, tree: Sha256) -> (Sha256, State) {
+        let broken = lock(&self.broken).clone();
+        if let Some(why) = broken {
+            return (tree, State::Failed(why));
+        }
+        if !store.has_tree(tree) {
+            return (tree, State::Absent);
+        }
+        match trees::send(bucket, tree, store).await {
+            Ok((content, size_bytes)) => {
+                self.sent_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+                lock(&self.trees).insert(tree, content);
+                (content, State::Sent { size_bytes })
+            }
+            Err(error) => (tree, State::Failed(self.judge(&error))),
         }
     }
 

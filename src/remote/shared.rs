@@ -14,6 +14,7 @@ use super::keys::Trust;
 use super::pack::Writer;
 use super::packs::{self, Found};
 use super::queue::{Queue, State};
+use super::trees;
 use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions, TrafficCount};
 use crate::cache::{Outcome, StepResult};
 use crate::digest::Sha256;
@@ -38,6 +39,8 @@ pub struct Keep {
     pub logs: bool,
     /// Header packages, kernel configurations and driver sources, which mirrors delete.
     pub headers: bool,
+    /// Header trees that a job made of a kernel source. They are large, so only where that is asked for.
+    pub prepared: bool,
 }
 
 impl Default for Keep {
@@ -46,6 +49,7 @@ impl Default for Keep {
             artifacts: true,
             logs: true,
             headers: true,
+            prepared: false,
         }
     }
 }
@@ -331,6 +335,9 @@ impl Remote {
         for (content, size_bytes) in self.queue.sent() {
             writer.content(content, size_bytes)?;
         }
+        for (tree, content) in self.queue.sent_trees() {
+            writer.record(&trees::record_of(tree), content.to_string().as_bytes())?;
+        }
         drop(news);
         Ok((writer.finish(&self.settings.trust)?, (ready, waiting)))
     }
@@ -361,6 +368,13 @@ impl Remote {
             {
                 more.extend(digests_in(facts));
             }
+        }
+        // Those of host programs are as large as what they are made of, and made again in seconds.
+        if let (true, StepResult::Tree { sha256, .. }, "prepare") =
+            (keep.prepared, &outcome.result, outcome.inputs.kind())
+            && self.packed_tree(*sha256).is_none()
+        {
+            self.queue.add_tree(*sha256);
         }
         for content in needs.iter().chain(&more) {
             if self.found.index.size_of(*content).is_none() {
@@ -449,6 +463,11 @@ impl Shared for Remote {
         }
         self.note_content(content);
         self.news().records.insert(url.to_owned(), text.to_owned());
+    }
+
+    fn packed_tree(&self, tree: Sha256) -> Option<Sha256> {
+        let record = self.found.index.record(&trees::record_of(tree))?;
+        String::from_utf8(record).ok()?.trim().parse().ok()
     }
 
     fn has(&self, content: Sha256) -> bool {

@@ -113,6 +113,7 @@ fn keep_of(kept: Option<&[Kept]>) -> Keep {
         artifacts: kept.contains(&Kept::Artifacts),
         logs: kept.contains(&Kept::Logs),
         headers: kept.contains(&Kept::Headers),
+        prepared: kept.contains(&Kept::Prepared),
     }
 }
 

@@ -22,6 +22,9 @@ pub trait Shared: Send + Sync {
     /// Notes what a URL gave: the record, and the content that it names.
     fn note_record(&self, url: &str, text: &[u8], content: Sha256);
 
+    /// The content that a tree is packed in, if the shared store has it.
+    fn packed_tree(&self, tree: Sha256) -> Option<Sha256>;
+
     /// Whether the shared store has the content with this digest.
     fn has(&self, content: Sha256) -> bool;
 

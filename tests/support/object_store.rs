@@ -22,6 +22,14 @@ pub struct ObjectStore {
     address: SocketAddr,
     kind: &'static str,
     folder: tempfile::TempDir,
+    /// Where a versioned bucket keeps what was replaced.
+    versions: Option<tempfile::TempDir>,
+}
+
+fn s3_arguments(command: &mut Command, address: SocketAddr, folder: &Path) {
+    std::fs::create_dir(folder.join("builds")).unwrap();
+    command.args(["--port", &address.to_string(), "--access", KEY]);
+    command.args(["--secret", SECRET, "--quiet"]);
 }
 
 impl ObjectStore {
@@ -33,9 +41,7 @@ impl ObjectStore {
     /// The same with further arguments before `posix`.
     pub fn s3_with(arguments: impl FnOnce(&mut Command)) -> Self {
         Self::start("s3", |command, address, folder| {
-            std::fs::create_dir(folder.join("builds")).unwrap();
-            command.args(["--port", &address.to_string(), "--access", KEY]);
-            command.args(["--secret", SECRET, "--quiet"]);
+            s3_arguments(command, address, folder);
             arguments(command);
             command.arg("posix").arg(folder);
         })
@@ -78,6 +84,7 @@ impl ObjectStore {
             address,
             kind,
             folder,
+            versions: None,
         };
         while TcpStream::connect(address).is_err() {
             let ended = server.process.try_wait().unwrap();
@@ -85,6 +92,34 @@ impl ObjectStore {
             std::thread::sleep(Duration::from_millis(20));
         }
         server
+    }
+
+    /// A versioned bucket at versitygw.
+    pub fn s3_versioned() -> Self {
+        let versions = tempfile::tempdir().unwrap();
+        let mut server = Self::start("s3", |command, address, folder| {
+            s3_arguments(command, address, folder);
+            command.arg("posix").arg("--versioning-dir");
+            command.arg(versions.path()).arg(folder);
+        });
+        server.versions = Some(versions);
+        let wanted = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        let answer = server.request("PUT", "?versioning=", wanted);
+        assert!(answer.ends_with("200"), "{answer}");
+        server
+    }
+
+    /// What the S3 server answers to a request that no library has a name for, and the status.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let output = Command::new("curl")
+            .args(["-s", "--noproxy", "*", "-w", "%{http_code}", "-X", method])
+            .args(["--aws-sigv4", "aws:amz:us-east-1:s3"])
+            .args(["--user", &format!("{KEY}:{SECRET}"), "--data", body])
+            .args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
+            .arg(format!("http://{}/builds{path}", self.address))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Where it listens.

@@ -3,6 +3,7 @@
 use driverkit_matrix::bucket::{
     Attribute, Attributes, Bucket, BucketFault, Put, PutMode, PutOptions,
 };
+use driverkit_matrix::publish::Index;
 use support::grid::{Grid, RELEASE};
 use support::object_store::ObjectStore;
 use support::server::Server;
@@ -125,6 +126,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
+    /// Runs what is missing, with the store and the destination of all machines.
     fn start(&self, words: &[&str]) -> std::process::Child {
         let mut command = std::process::Command::new(support::program());
         command
@@ -133,6 +135,7 @@ impl Machine<'_> {
             .args(["--cache", &format!("cache-{}", self.name)])
             .args(["--out", &format!("out-{}", self.name)])
             .args(["--store", &self.server.url("night")])
+            .args(["--publish", &self.server.url("driver")])
             .args(words)
             .envs(self.server.variables())
             .env("DRIVERKIT_MATRIX_STORE_KEY", "planted-store-key-of-length")
@@ -142,81 +145,104 @@ impl Machine<'_> {
         command.spawn().unwrap()
     }
 
-    fn run(&self, words: &[&str]) -> (i32, String) {
-        let output = self.start(words).wait_with_output().unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        (output.status.code().unwrap(), text)
+    fn run(&self, words: &[&str]) -> String {
+        text_of(self.start(words))
     }
 }
 
+/// What a machine said that did all that it should.
+fn text_of(running: std::process::Child) -> String {
+    let output = running.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains("planted-"), "{text}");
+    text
+}
+
+fn has_credential(folder: &std::path::Path) -> Option<std::path::PathBuf> {
+    let entries = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let mut files = entries.filter(|entry| entry.file_type().is_file());
+    files.find_map(|entry| {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        let has = bytes.windows(8).any(|part| part == b"planted-");
+        has.then(|| entry.into_path())
+    })
+}
+
 #[test]
-fn shards_on_machines_with_empty_disks_share_one_store() {
+fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
     let server = ObjectStore::s3();
     let grid = Grid::of_four();
+    grid.write_driver("other", "the next version");
+    grid.fake(&[]);
     let folder = grid.path("").display().to_string();
     let mirror = Server::of(&grid.path(""));
-    grid.edit_matrix(folder.trim_end_matches('/'), &mirror.address);
+    let write = |numbers: &[&str], drivers: &str| {
+        let matrix = grid.matrix(numbers).replace("[\"one\"]", drivers);
+        let two = "[driver.\"two\"]\nsource = { path = \"other\" }\nmodule_name = \"scap\"\n";
+        let two = if drivers.contains("two") { two } else { "" };
+        let matrix = matrix.replace(folder.trim_end_matches('/'), &mirror.address);
+        grid.write_matrix(&format!("{matrix}\n{two}"));
+    };
+    write(&["1", "2", "3", "4"], "[\"one\"]");
     let machine = |name| Machine {
         grid: &grid,
         server: &server,
         name,
     };
-    let shards = ["1/3", "2/3", "3/3"];
-    let names = ["a", "b", "c"];
-    let running = names.map(|name| {
-        let at = names.iter().position(|one| *one == name).unwrap();
-        machine(name).start(&["--shard", shards[at]])
-    });
+    let shards = [("a", "1/3"), ("b", "2/3"), ("c", "3/3")];
+    let running = shards.map(|(name, shard)| machine(name).start(&["--shard", shard]));
     for shard in running {
-        let output = shard.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{text}");
+        text_of(shard);
     }
-    let modules = |jobs: &[String]| jobs.iter().filter(|job| *job == "module").count();
-    assert_eq!(modules(&grid.jobs()), 4);
+    let modules = || grid.jobs().iter().filter(|job| *job == "module").count();
+    assert_eq!(modules(), 4);
+    let index = || {
+        let bytes = std::fs::read(server.folder().join("driver/index.json")).unwrap();
+        Index::parse(&bytes).unwrap()
+    };
+    assert_eq!(index().artifacts.len(), 4);
 
-    // A fourth has nothing to do, and asks no mirror.
-    let asked = mirror.requests();
-    let (code, text) = machine("d").run(&["--place", "new"]);
-    assert_eq!(code, 0, "{text}");
+    // A fourth has nothing to do, asks no mirror, and changes nothing.
+    let (asked, before) = (mirror.requests(), index());
+    let text = machine("d").run(&["--place", "new"]);
     assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("0 published"), "{text}");
     assert_eq!(grid.jobs(), [""; 0]);
     assert_eq!(mirror.requests(), asked);
+    assert_eq!(index(), before);
 
-    // A new kernel: exactly its build is done.
+    // A new kernel: exactly its build is done and published.
     grid.write_headers("5", RELEASE);
-    let matrix = grid.matrix(&["1", "2", "3", "4", "5"]);
-    grid.write_matrix(&matrix.replace(folder.trim_end_matches('/'), &mirror.address));
-    let (code, text) = machine("e").run(&[]);
-    assert_eq!(code, 0, "{text}");
-    assert_eq!(modules(&grid.jobs()), 1);
+    write(&["1", "2", "3", "4", "5"], "[\"one\"]");
+    let text = machine("e").run(&[]);
+    assert_eq!(modules(), 1);
+    assert!(text.contains("1 published, 4 unchanged"), "{text}");
 
-    // Another version of the driver, when all mirrors have deleted the headers.
+    // A version of the driver more, when all mirrors have deleted the headers.
     for number in ["1", "2", "3", "4", "5"] {
         for path in grid.headers(number) {
             driverkit_matrix::fs::remove_file(&path).unwrap();
         }
     }
-    grid.write_driver("driver", "the next version");
-    let (code, text) = machine("f").run(&[]);
-    assert_eq!(code, 0, "{text}");
-    assert_eq!(modules(&grid.jobs()), 5);
+    write(&["1", "2", "3", "4", "5"], "[\"one\", \"two\"]");
+    let text = machine("f").run(&[]);
+    assert_eq!(modules(), 5);
+    assert!(text.contains("5 published, 5 unchanged"), "{text}");
 
-    // No credential is anywhere.
-    for entry in walkdir::WalkDir::new(grid.path("")).into_iter().flatten() {
-        if entry.file_type().is_file() {
-            let bytes = std::fs::read(entry.path()).unwrap();
-            let has = bytes.windows(8).any(|part| part == b"planted-");
-            assert!(!has, "{}", entry.path().display());
-        }
+    // What is published is what the index says, and readers see it.
+    for (key, entry) in &index().artifacts {
+        let file = std::fs::read(server.folder().join("driver").join(key)).unwrap();
+        assert_eq!(driverkit_matrix::digest::Sha256::of(&file), entry.sha256);
     }
-    for entry in walkdir::WalkDir::new(server.folder()).into_iter().flatten() {
-        if entry.file_type().is_file() {
-            let bytes = std::fs::read(entry.path()).unwrap();
-            let has = bytes.windows(8).any(|part| part == b"planted-");
-            assert!(!has, "{}", entry.path().display());
-        }
-    }
+    let mut stats = grid.program(&["stats", &server.url("driver"), "--format", "json"]);
+    let stats = stats.envs(server.variables()).output().unwrap();
+    let stats: serde_json::Value = serde_json::from_slice(&stats.stdout).unwrap();
+    let built = |row: usize| stats["rows"][row]["built"].as_u64();
+    assert_eq!((built(0), built(1)), (Some(5), Some(5)), "{stats}");
+
+    assert_eq!(has_credential(&grid.path("")), None);
+    assert_eq!(has_credential(&server.folder()), None);
 }
 
 #[test]

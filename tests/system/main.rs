@@ -7,6 +7,7 @@
 mod apt_mirror;
 mod apt_signatures;
 mod browser;
+mod bucket_faults;
 mod buckets;
 mod builder_repositories;
 #[cfg(feature = "kubernetes")]

@@ -110,6 +110,41 @@ fn a_tree_that_was_cleaned_away_is_prepared_again_when_a_job_needs_it() {
     assert_eq!(grid.jobs(), ["module", "prepare"]);
 }
 
+#[test]
+fn another_machine_takes_a_prepared_tree_from_the_store() {
+    let grid = grid();
+    fs::create_folder(&grid.path("store")).unwrap();
+    let store = grid.path("store").display().to_string();
+    let kept = r#"["artifacts", "headers", "prepared"]"#;
+    let table = format!("[store]\nurl = \"file://{store}\"\ntrusted = true\nkeep = {kept}\n");
+    let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
+    grid.write_matrix(&format!("{matrix}\n{table}"));
+    let (code, text) = grid.run(&["--cache", "cache-a"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["check", "module", "module", "prepare"]);
+
+    grid.write_driver("other", "changed");
+    let (code, text) = grid.run(&["--cache", "cache-b"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["module"]);
+
+    // One that was changed there is prepared again.
+    let contents = walkdir::WalkDir::new(format!("{store}/contents"));
+    for entry in contents.into_iter().flatten() {
+        if entry.file_type().is_file() && fs::read(entry.path()).unwrap().starts_with(&ZSTD) {
+            fs::write(entry.path(), "forged").unwrap();
+        }
+    }
+    grid.write_driver("other", "once more");
+    let (code, text) = grid.run(&["--cache", "cache-c"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("is refused"), "{text}");
+    assert_eq!(grid.jobs(), ["module", "prepare"]);
+}
+
+/// What a compressed archive starts with.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 fn failure(grid: &Grid) -> (String, String) {
     let (code, text) = grid.run(&["--driver", "one"]);
     assert_eq!(code, 1, "{text}");
