@@ -121,7 +121,7 @@ fn shared(kernels: usize, target: &str) {
         command
             .args(["--cache", &cache, "--out", &out, "--place", "new"])
             .args(["--store", &server.url("night"), "--store-trusted"])
-            .args(["--log", "driverkit_matrix=info", "--log-file", "log"])
+            .args(["--log", "info", "--log-file", "log"])
             .envs(server.variables());
         let measured = measure(&mut command);
         let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");

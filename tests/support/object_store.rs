@@ -1,5 +1,8 @@
 //! Real servers of object stores, each with a bucket `builds`, an address of this machine and data in a directory of its
 //! own.
+//!
+//! A server ends with the thread that started it, however that ends; its memory and its files are bounded; and the data that
+//! a killed test left is removed by the next one.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -16,6 +19,16 @@ const AZURE_ACCOUNT: &str = "devstoreaccount1";
 const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// The most memory of a server, and the largest file.
+const MEMORY_BYTES: u64 = 4 << 30;
+const FILE_BYTES: u64 = 2 << 30;
+
+/// Where a server listens that nobody but this machine reaches.
+const LOOPBACK: &str = "127.0.0.1:0";
+
+/// What the names of the servers' directories start with; the process that made it follows.
+const PREFIX: &str = "object-store-";
+
 /// A server that ends with this.
 pub struct ObjectStore {
     process: Child,
@@ -24,6 +37,20 @@ pub struct ObjectStore {
     folder: tempfile::TempDir,
     /// Where a versioned bucket keeps what was replaced.
     versions: Option<tempfile::TempDir>,
+}
+
+/// Removes the data of servers whose tests were killed.
+fn sweep() {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter();
+    for entry in entries.flatten().flatten() {
+        let name = entry.file_name();
+        let made_by = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if made_by.is_some_and(|made_by| !Path::new("/proc").join(made_by).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 fn s3_arguments(command: &mut Command, address: SocketAddr, folder: &Path) {
@@ -38,9 +65,17 @@ impl ObjectStore {
         Self::s3_with(|_| ())
     }
 
+    /// The same at another address of this machine, with a free port.
+    pub fn s3_at(address: &str) -> Self {
+        Self::start("s3", address, |command, address, folder| {
+            s3_arguments(command, address, folder);
+            command.arg("posix").arg(folder);
+        })
+    }
+
     /// The same with further arguments before `posix`.
     pub fn s3_with(arguments: impl FnOnce(&mut Command)) -> Self {
-        Self::start("s3", |command, address, folder| {
+        Self::start("s3", LOOPBACK, |command, address, folder| {
             s3_arguments(command, address, folder);
             arguments(command);
             command.arg("posix").arg(folder);
@@ -49,7 +84,7 @@ impl ObjectStore {
 
     /// azurite, which checks every signature. The container is not there yet.
     pub fn azure() -> Self {
-        Self::start("azure", |command, address, folder| {
+        Self::start("azure", LOOPBACK, |command, address, folder| {
             command.args(["--blobHost", "127.0.0.1", "--blobPort"]);
             command.arg(address.port().to_string());
             command.args(["--silent", "--skipApiVersionCheck", "--location"]);
@@ -57,7 +92,12 @@ impl ObjectStore {
         })
     }
 
-    fn start(kind: &'static str, arguments: impl FnOnce(&mut Command, SocketAddr, &Path)) -> Self {
+    fn start(
+        kind: &'static str,
+        address: &str,
+        arguments: impl FnOnce(&mut Command, SocketAddr, &Path),
+    ) -> Self {
+        sweep();
         let script = crate::root().join("scripts/test-server.sh");
         let found = Command::new(script).arg(kind).output().unwrap();
         let words = String::from_utf8_lossy(&found.stderr);
@@ -66,12 +106,17 @@ impl ObjectStore {
             "scripts/test-server.sh {kind}: {words}"
         );
         let program = String::from_utf8(found.stdout).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = TcpListener::bind(address).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", program.trim()]);
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--data={MEMORY_BYTES}"))
+            .arg(format!("--fsize={FILE_BYTES}"))
+            .args(["setpriv", "--pdeathsig", "KILL", program.trim()])
+            .env("GOMEMLIMIT", "1GiB");
         arguments(&mut command, address, folder.path());
         let process = command
             .stdin(Stdio::null())
@@ -97,7 +142,7 @@ impl ObjectStore {
     /// A versioned bucket at versitygw.
     pub fn s3_versioned() -> Self {
         let versions = tempfile::tempdir().unwrap();
-        let mut server = Self::start("s3", |command, address, folder| {
+        let mut server = Self::start("s3", LOOPBACK, |command, address, folder| {
             s3_arguments(command, address, folder);
             command.arg("posix").arg("--versioning-dir");
             command.arg(versions.path()).arg(folder);

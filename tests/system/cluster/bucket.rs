@@ -1,85 +1,34 @@
 //! Inputs and results by way of a real S3 server, which checks every signature.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use driverkit_matrix::bucket::BucketSettings;
 use driverkit_matrix::executor::{Exit, KubernetesExecutor, KubernetesSettings, Mount};
 
-use crate::cluster::common::{
-    BRIDGE, Cluster, Work, jobs_in, namespace, script, succeed, turn, until,
-};
+use support::object_store::{ObjectStore, SECRET};
 
-const KEY: &str = "a-key";
-const SECRET: &str = "a-secret";
+use crate::cluster::common::{BRIDGE, Cluster, Work, jobs_in, namespace, turn};
 
-/// An S3 server on the pods' bridge with one bucket, `builds`; it ends with this.
-pub(crate) struct S3Server {
-    process: Child,
-    address: String,
-    folder: tempfile::TempDir,
+/// An S3 server on the pods' bridge.
+pub(crate) fn s3_server() -> ObjectStore {
+    ObjectStore::s3_at(BRIDGE)
 }
 
-impl S3Server {
-    pub(crate) fn start() -> Self {
-        let program = succeed(&mut script("s3-server.sh"));
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("builds")).unwrap();
-        let free = std::net::TcpListener::bind(BRIDGE).unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        drop(free);
-        let process = Command::new(program.trim())
-            .args([
-                "--port", &address, "--access", KEY, "--secret", SECRET, "--quiet", "posix",
-            ])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        until("the S3 server answers", || {
-            std::net::TcpStream::connect(&address).is_ok()
-        });
-        Self {
-            process,
-            address,
-            folder,
-        }
-    }
-
-    pub(crate) fn variables(&self) -> [(String, String); 5] {
-        [
-            ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
-            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ALLOW_HTTP", "true".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-    }
-
-    /// How many objects there are below that name.
-    pub(crate) fn objects(&self, below: &str) -> usize {
-        walkdir::WalkDir::new(self.folder.path().join("builds").join(below))
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.file_type().is_file())
-            .count()
-    }
+/// How many objects there are below that name.
+pub(crate) fn objects(server: &ObjectStore, below: &str) -> usize {
+    walkdir::WalkDir::new(server.folder().join(below))
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_file())
+        .count()
 }
 
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-fn settings(name: &str, server: &S3Server, prefix: &str) -> KubernetesSettings {
+fn settings(name: &str, server: &ObjectStore, prefix: &str) -> KubernetesSettings {
     KubernetesSettings {
         listen: None,
         bucket: Some(BucketSettings {
-            variables: server.variables().to_vec(),
+            variables: server.variables(),
             ..format!("s3://builds/{prefix}").parse().unwrap()
         }),
         ..namespace(name)
@@ -90,7 +39,7 @@ fn settings(name: &str, server: &S3Server, prefix: &str) -> KubernetesSettings {
 #[ignore = "needs the cluster of make test-cluster"]
 async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
     let _turn = turn().await;
-    let server = S3Server::start();
+    let server = s3_server();
     let cluster = Cluster::connect(settings("dkm-bucket", &server, "a/b")).await;
     let trees = tempfile::tempdir().unwrap();
     driverkit_matrix::fs::write(&trees.path().join("Makefile"), "by a bucket\n").unwrap();
@@ -108,8 +57,8 @@ async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
         assert_eq!(made, "made\n");
     }
     // Archives stay, results do not.
-    assert_eq!(server.objects("a/b/inputs"), 1);
-    assert_eq!(server.objects("a/b/results"), 0);
+    assert_eq!(objects(&server, "a/b/inputs"), 1);
+    assert_eq!(objects(&server, "a/b/results"), 0);
 
     // What was killed says how far it came.
     let mut slow = Work::new("echo begun; sleep 1000");
@@ -121,7 +70,7 @@ async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
     assert_eq!(slow.log, "begun\n");
     assert_eq!(large.ended.unwrap().exit, Exit::OutOfMemory);
     assert!(large.log.starts_with("begun\n"), "{}", large.log);
-    assert_eq!(server.objects("a/b/results"), 0);
+    assert_eq!(objects(&server, "a/b/results"), 0);
     assert_eq!(jobs_in("dkm-bucket"), 0);
 
     // A bucket that is not there, and a wrong secret, are told before anything starts.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cluster::bucket::S3Server;
+use crate::cluster::bucket::{objects, s3_server};
 use crate::cluster::common::{
     BRIDGE, blocking_turn, copy, deploy, jobs_in, kubeconfig, load_program, namespace,
     run_cron_job, text_of, volume_of,
@@ -95,7 +95,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
 
 /// Inputs and result travel by a bucket; the namespace's volume is empty.
 fn by_a_bucket(person: &Person, module: &[u8]) {
-    let server = S3Server::start();
+    let server = s3_server();
     namespace("dkm-single-bucket");
     let kubeconfig = kubeconfig();
     let kubeconfig = kubeconfig.to_str().unwrap();
@@ -111,7 +111,7 @@ fn by_a_bucket(person: &Person, module: &[u8]) {
         module == person.module("bucket"),
         "that of the bucket differs"
     );
-    assert!(server.objects("drivers/inputs") > 3, "{text}");
+    assert!(objects(&server, "drivers/inputs") > 3, "{text}");
 }
 
 /// `kubernetes-in-cluster`, as deploy/one-kernel has it.
