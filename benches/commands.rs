@@ -1,8 +1,8 @@
 //! Whole commands at full scale, each a process of its own: `plan` over 51,472 builds, and `run` where everything is
 //! cached.
 //!
-//! `cargo bench --bench commands [-- plan|cached-1000|cached-51472]`; without a name the first two, since the third
-//! first has to fill a cache, which takes minutes.
+//! `cargo bench --bench commands [-- plan|cached-1000|cached-single|cached-51472|shared-1000|shared-51472|publish-1000]`;
+//! without a name the first three, since the others first have to fill a cache, which takes minutes, or need an S3 server.
 //!
 //! The cache is filled by a first run with `--executor fake`, over kernels and drivers that are made for it: every
 //! kernel has a header package of its own, eight driver versions have five configure checks, and every module is a
@@ -43,6 +43,9 @@ fn main() {
     }
     if wants("shared-1000") {
         shared(125, "30 s, 200 requests");
+    }
+    if wants("publish-1000") {
+        published(1_000);
     }
     if wants("cached-51472") {
         cached(6_434, "10 s");
@@ -142,6 +145,83 @@ fn shared(kernels: usize, target: &str) {
         &runs,
         target,
     );
+}
+
+/// `publish` of modules of 1 MB to an S3 server, and the same files by rclone, where there is one, in turn.
+fn published(count: usize) {
+    let folder = tempfile::Builder::new()
+        .prefix("publish-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a temporary folder");
+    let server = support::object_store::ObjectStore::s3();
+    let names: Vec<String> = (0..count)
+        .map(|number| format!("6.1.0-{number}-amd64"))
+        .collect();
+    let content = "0123456789abcdef".repeat(62_500);
+    let modules: Vec<support::published::Module<'_>> = names
+        .iter()
+        .map(|name| (name.as_str(), "0.23.2", content.as_str()))
+        .collect();
+    let out = folder.path().join("out");
+    support::published::write_out(&out, "run-1", 0, &modules);
+    let publish = |to: &str| {
+        let mut command = program();
+        command
+            .args(["publish", "out", &server.url(to)])
+            .current_dir(folder.path())
+            .envs(server.variables());
+        measure(&mut command)
+    };
+    let variables = server.variables();
+    let variable = |name: &str| {
+        let found = variables.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let rclone = std::env::var("RCLONE").unwrap_or_else(|_| "rclone".to_owned());
+    let has_rclone = Command::new(&rclone).arg("version").output().is_ok();
+    let copy = |to: &str| {
+        let mut command = Command::new(&rclone);
+        // All that it can leave out is left out.
+        command
+            .args([
+                "copy",
+                "--transfers",
+                "16",
+                "--no-check-dest",
+                "--s3-no-check-bucket",
+            ])
+            .args(["--s3-no-head", "out/0.23.2", &format!("server:builds/{to}")])
+            .current_dir(folder.path())
+            .env_remove("AWS_CA_BUNDLE")
+            .env("RCLONE_CONFIG_SERVER_TYPE", "s3")
+            .env("RCLONE_CONFIG_SERVER_PROVIDER", "Other")
+            .env(
+                "RCLONE_CONFIG_SERVER_ENDPOINT",
+                variable("AWS_ENDPOINT_URL"),
+            )
+            .env(
+                "RCLONE_CONFIG_SERVER_ACCESS_KEY_ID",
+                variable("AWS_ACCESS_KEY_ID"),
+            )
+            .env(
+                "RCLONE_CONFIG_SERVER_SECRET_ACCESS_KEY",
+                variable("AWS_SECRET_ACCESS_KEY"),
+            );
+        measure(&mut command)
+    };
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        own.push(publish(&format!("own-{round}")));
+        if has_rclone {
+            others.push(copy(&format!("rclone-{round}")));
+        }
+    }
+    let target = "80 % of rclone's rate, 150 MB";
+    report(&format!("publish, {count} artifacts of 1 MB"), &own, target);
+    if has_rclone {
+        report("the same files by rclone", &others, "none");
+    }
+    report("the second publication", &[publish("own-0")], "no write");
 }
 
 /// One build as driverkit is asked for it, when its module is there.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use crate::publish::{
     audit, fetch_manifests, items_of, repair,
 };
 use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
+use crate::run::Brings;
 use crate::text::count;
 
 /// How many rows of one kind are printed.
@@ -251,6 +253,14 @@ impl RunPublishArguments {
         ))?;
         tell(context, destination, &from, &report)
     }
+}
+
+/// All artifacts but those that a destination has.
+pub(super) fn unpublished(destination: &Destination) -> Result<Brings, CliError> {
+    let index = new_runtime()?.block_on(destination.index())?;
+    let entries = index.into_iter().flat_map(|index| index.artifacts);
+    let published = entries.map(|(_, entry)| (entry.build_id, entry.artifact, entry.sha256));
+    Ok(Brings::AllBut(Arc::new(published.collect())))
 }
 
 /// Opens a destination; what has no scheme is a directory.

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::ci::Step;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
-use super::publish::RunPublishArguments;
+use super::publish::{RunPublishArguments, unpublished};
 use super::recorded::{rebuild_words, recorded_command};
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
@@ -30,7 +30,7 @@ use crate::report::{
 use crate::resolve::{
     LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, store_configs,
 };
-use crate::run::{History, OutFolder, Parts, RunSettings};
+use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
 use crate::store::Store;
 use crate::text::count;
@@ -201,13 +201,18 @@ impl RunArguments {
         check_proofs(planned, &parts.toolchains, self.prove)?;
         let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
+        let mut settings = self.settings();
+        if let (Place::New, Some(destination)) = (self.place, &destination) {
+            // What another machine built and did not get to publish is published by this one.
+            settings.brings = unpublished(destination)?;
+        }
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let annotations = Arc::new(Annotations::new(planned));
         let session = Session {
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
                 history: history(&durations, planned),
-                ..self.settings()
+                ..settings
             },
             is_partial: self.selection.is_partial() || is_skipping(&planned.plan),
             findings: Some(annotations),
@@ -327,7 +332,10 @@ impl RunArguments {
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
             history: History::default(),
             reproduce: Reproduce::Rebuild(rebuild_words()),
-            brings_shared: self.place == Place::All,
+            brings: match self.place {
+                Place::All => Brings::All,
+                Place::New => Brings::Nothing,
+            },
             annotations: None,
             prove: self.prove,
         }

@@ -42,7 +42,8 @@ pub(super) enum Place {
     /// All of them
     #[default]
     All,
-    /// Those that are on this machine; what other machines built stays in the store
+    /// Those that are on this machine, and with `--publish` those that are not published; what else other machines built
+    /// stays in the store
     New,
 }
 

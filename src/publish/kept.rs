@@ -144,6 +144,12 @@ async fn fetch_manifest(
 
 /// Makes the manifest of a night in the directory `target` of those that were downloaded.
 fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(), PublishError> {
+    // That of a killed run is one file, which is written anew.
+    if let ([name], []) = (&night.own[..], &night.earlier[..])
+        && scratch.join(name).join(RUN_FILE).exists()
+    {
+        return place_manifest(&scratch.join(name), target);
+    }
     let read = |name: &&str| read_manifest(&scratch.join(name)).map_err(unreadable);
     let own: Vec<Manifest> = night.own.iter().map(read).collect::<Result<_, _>>()?;
     let started = own.iter().map(|manifest| manifest.run.started).min();
@@ -157,6 +163,15 @@ fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(
     })?;
     merged.run.started = started.unwrap_or(merged.run.started);
     write_manifest(&mut merged, target).map_err(unreadable)
+}
+
+/// Copies the files of a manifest.
+fn place_manifest(from: &Path, target: &Path) -> Result<(), PublishError> {
+    fs::create_folder(target)?;
+    for file in [ROWS_FILE, RUN_FILE] {
+        fs::write_unsynced(&target.join(file), fs::read(&from.join(file))?)?;
+    }
+    Ok(())
 }
 
 fn unreadable(error: impl std::error::Error) -> PublishError {

@@ -32,6 +32,10 @@ const MERGED_FROM: usize = 48;
 
 /// What the remote store keeps of what is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of the kinds may be kept without the others"
+)]
 pub struct Keep {
     /// Modules and probes.
     pub artifacts: bool,

@@ -23,6 +23,7 @@ use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::proof::{ModuleFile, ProofOutcome, Proofs};
 use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
+use crate::run::brings::Brings;
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
 use crate::run::proving::Ended;
@@ -59,10 +60,10 @@ impl Builds {
     pub(crate) fn new(
         engine: Arc<Engine>,
         toolchains: Toolchains,
-        placing: (OutFolder, Names, bool),
+        placing: (OutFolder, Names, Brings),
         unpack_slots: usize,
     ) -> Self {
-        let (out, names, brings_shared) = placing;
+        let (out, names, brings) = placing;
         let files = Arc::new(Files::new(engine.clone()));
         let packages = Packages::new(engine.clone(), files.clone(), unpack_slots);
         let packages = Arc::new(packages);
@@ -75,7 +76,7 @@ impl Builds {
             checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
             proofs,
-            placing: Placing::new(engine.clone(), out, names, brings_shared),
+            placing: Placing::new(engine.clone(), out, names, brings),
             engine,
             toolchains,
             kernels,

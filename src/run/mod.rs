@@ -4,6 +4,7 @@
 //! [`Run::look_up`] asks the cache for everything without opening a connection; [`Run::finish`] does what is missing.
 //! The same code computes keys in both. Nothing here formats a line or reads a matrix.
 
+mod brings;
 mod builds;
 mod course;
 mod needs;
@@ -13,6 +14,7 @@ mod placing;
 mod proving;
 mod settings;
 
+pub use brings::Brings;
 pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
@@ -147,16 +149,22 @@ impl Run {
     pub async fn bring_shared(&mut self, plan: &Plan) {
         let store = &self.builds.engine().store;
         let mut wanted = Vec::new();
-        for report in &self.found {
+        let unproven = self.unproven.iter().map(|(_, report)| report);
+        for report in self.found.iter().chain(unproven) {
             for artifact in &report.artifacts {
-                if let (None, Some(sha256), Some(key)) =
+                let (None, Some(sha256), Some(key)) =
                     (&artifact.path, artifact.sha256, artifact.key)
-                {
-                    wanted.push((report.build_id.clone(), sha256, key));
+                else {
+                    continue;
+                };
+                let build = report.build_id.clone();
+                let brings = &self.settings.brings;
+                if brings.wants(build.clone(), artifact.artifact, sha256) {
+                    wanted.push((build, sha256, key));
                 }
             }
         }
-        if wanted.is_empty() || !self.settings.brings_shared {
+        if wanted.is_empty() {
             return;
         }
         let brought = futures_util::stream::iter(wanted)
@@ -173,6 +181,8 @@ impl Run {
         }
         self.found
             .retain(|report| !again.contains(&report.build_id));
+        self.unproven
+            .retain(|(_, report)| !again.contains(&report.build_id));
         for build in plan
             .builds
             .iter()
@@ -180,6 +190,10 @@ impl Run {
         {
             let found = self.builds.build(build, Mode::Lookup).now_or_never();
             match found.flatten() {
+                // Its proof is found once more, if there is one.
+                Some(report) if self.proving.has(build) => {
+                    self.unproven.push((build.clone(), report));
+                }
                 Some(report) => self.found.push(report),
                 None => self.missing.push(build.clone()),
             }
@@ -308,7 +322,7 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
     };
     // Unpacking is bound by the disk as much as by processors.
     let unpack_slots = settings.jobs.clamp(1, 4);
-    let placing = (parts.out, plan.names.clone(), settings.brings_shared);
+    let placing = (parts.out, plan.names.clone(), settings.brings.clone());
     Builds::new(Arc::new(engine), parts.toolchains, placing, unpack_slots)
 }
 

@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Build, BuildId, Names};
 use crate::recipe::artifacts::{Ingredients, phase_of};
 use crate::report::log_path;
+use crate::run::brings::Brings;
 use crate::run::out_folder::{Linked, OutFolder, Placement};
 use crate::verify;
 
@@ -44,22 +45,17 @@ pub(crate) struct Placing {
     out: Arc<OutFolder>,
     /// The names by which the loader asks for kernels that lists name otherwise.
     names: Arc<Names>,
-    /// Whether artifacts that machines share are brought here.
-    brings_shared: bool,
+    /// Which artifacts that machines share are brought here.
+    brings: Brings,
 }
 
 impl Placing {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        out: OutFolder,
-        names: Names,
-        brings_shared: bool,
-    ) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, out: OutFolder, names: Names, brings: Brings) -> Self {
         Self {
             engine,
             out: Arc::new(out),
             names: Arc::new(names),
-            brings_shared,
+            brings,
         }
     }
 
@@ -246,7 +242,8 @@ impl Placing {
         facts: &ArtifactFacts,
     ) -> bool {
         let store = &self.engine.store;
-        if !self.brings_shared || !store.is_shared(facts.sha256) {
+        if !self.brings.wants(build.id(), artifact, facts.sha256) || !store.is_shared(facts.sha256)
+        {
             return true;
         }
         let (out, path) = (self.out.clone(), build.artifact_path(artifact));

@@ -11,6 +11,7 @@ use crate::event::BuildReport;
 use crate::failure::{FailureClass, Status};
 use crate::matrix::Prove;
 use crate::plan::BuildId;
+use crate::run::brings::Brings;
 use crate::run::order::History;
 
 /// How a run is done.
@@ -28,8 +29,8 @@ pub struct RunSettings {
     pub history: History,
     /// The command that does one build again.
     pub reproduce: Reproduce,
-    /// Whether artifacts that machines share are brought here and placed; otherwise they stay where they are.
-    pub brings_shared: bool,
+    /// Which artifacts that machines share are brought here and placed.
+    pub brings: Brings,
     /// What is known of builds beside their results.
     pub annotations: Option<Arc<dyn Annotate>>,
     /// Which kernels load their modules, whatever the matrices say.

@@ -92,7 +92,7 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
         retry: RetryClasses::default(),
         history: History::default(),
         reproduce: Reproduce::Same(Vec::new()),
-        brings_shared: true,
+        brings: Brings::All,
         annotations: None,
         prove: None,
     };

@@ -12,7 +12,7 @@ use driverkit_matrix::plan::Filter;
 use driverkit_matrix::recipe::Toolchains;
 use driverkit_matrix::report::{ManifestReporter, read_manifest};
 use driverkit_matrix::resolve::{Context, PlanRequest};
-use driverkit_matrix::run::{History, OutFolder, Parts, RunSettings};
+use driverkit_matrix::run::{Brings, History, OutFolder, Parts, RunSettings};
 use driverkit_matrix::session::{Session, all_compilers, new_run_id};
 use driverkit_matrix::store::Store;
 use support::grid::Grid;
@@ -57,7 +57,7 @@ fn grid_is_planned_run_and_read_without_the_command_line() {
             retry: RetryClasses::default(),
             history: History::default(),
             reproduce: Reproduce::Rebuild(Vec::new()),
-            brings_shared: true,
+            brings: Brings::All,
             annotations: None,
             prove: None,
         },

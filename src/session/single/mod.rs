@@ -24,7 +24,7 @@ use crate::plan::{Build, BuildSettings, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Detail, SingleProgress, Terminal};
 use crate::resolve::{Context, ResolveError, mirrors_of};
-use crate::run::{History, OutFolder, Parts, RunSettings};
+use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
 use crate::target;
 
@@ -216,7 +216,7 @@ impl Single<'_> {
                 retry: self.retry.clone(),
                 history: History::default(),
                 reproduce: Reproduce::Same(self.rebuild_command.clone()),
-                brings_shared: true,
+                brings: Brings::All,
                 annotations: None,
                 prove: None,
             },

@@ -185,6 +185,42 @@ fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers(
     assert!(grid.path(&module("b")).exists());
 }
 
+#[test]
+fn only_what_is_not_published_is_brought_to_be_published() {
+    let grid = Grid::of_four();
+    fs::create_folder(&grid.path("to")).unwrap();
+    let to = grid.path("to").display().to_string();
+    let publish = ["--store-trusted", "--place", "new", "--publish", &to];
+    // One machine publishes two of four, another dies before it publishes the others.
+    let (code, text) = run(
+        &grid,
+        "a",
+        &[
+            &publish[..],
+            &["--kernel", "6.1.1-*", "--kernel", "6.1.2-*"],
+        ]
+        .concat(),
+    );
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 published"), "{text}");
+    assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
+    grid.jobs();
+    let (code, text) = run(&grid, "c", &publish);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    assert!(text.contains("2 published"), "{text}");
+    let modules = |folder: &str| {
+        let files = files(&grid.path(folder)).into_iter();
+        let is_module = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "ko");
+        files.filter(is_module).count()
+    };
+    assert_eq!((modules("to"), modules("out-c")), (4, 2));
+    let (code, text) = run(&grid, "d", &publish);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("0 published"), "{text}");
+    assert_eq!(modules("out-d"), 0);
+}
+
 /// Runs a command about the store; returns the exit code and what it said.
 fn command(grid: &Grid, words: &[&str]) -> (i32, String) {
     let store = store(grid);
