@@ -9,6 +9,9 @@ use support::object_store::ObjectStore;
 
 type Variables = Vec<(String, String)>;
 
+/// An answer, the exit codes of store, publication and reader, what is said, and the advice.
+type Case<'a> = (Fault, (i32, i32, i32), &'a str, &'a str);
+
 /// Runs the program with the variables of a server; returns the exit code and what it said.
 fn said(grid: &Grid, variables: &Variables, words: &[&str]) -> (i32, String) {
     let variables = variables.iter().map(|(name, value)| (name, value));
@@ -148,7 +151,7 @@ fn refusals_of_a_server_have_words_advice_and_exit_codes() {
 #[test]
 fn answers_of_what_is_no_store_have_words_advice_and_exit_codes() {
     const PAGE: &str = "<!DOCTYPE html><html><body>Log in</body></html>";
-    let cases: [(Fault, (i32, i32, i32), &str, &str); 3] = [
+    let cases: [Case<'_>; 3] = [
         (
             (200, "text/html", PAGE),
             (2, 3, 3),

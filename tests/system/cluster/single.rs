@@ -99,7 +99,7 @@ fn by_a_bucket(person: &Person, module: &[u8]) {
     namespace("dkm-single-bucket");
     let kubeconfig = kubeconfig();
     let kubeconfig = kubeconfig.to_str().unwrap();
-    let mut variables = server.variables().to_vec();
+    let mut variables = server.variables();
     variables.push((
         "DRIVERKIT_MATRIX_KUBERNETES_BUCKET".to_owned(),
         "s3://builds/drivers".to_owned(),
