@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
-use super::CliError;
+use super::{CliError, Context};
 use crate::fetch::Fetcher;
 use crate::kernel::{
     Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, ParseKernelError, TargetId,
     file_name,
 };
+use crate::resolve::said_what_is_asked;
 use crate::target;
 use crate::text::write_columns;
 
@@ -48,6 +49,7 @@ struct Answer {
 /// Asks every address of the packages of these kernels.
 pub(super) fn ask(
     kernels: &[Kernel],
+    context: &Context,
     fetcher: &Fetcher,
     runtime: &tokio::runtime::Runtime,
 ) -> Answers {
@@ -64,6 +66,7 @@ pub(super) fn ask(
                 .map(|url| fetcher.ask(url))
                 .buffered(AT_ONCE)
                 .collect::<Vec<_>>();
+            let asked = said_what_is_asked(context, fetcher.activity(), asked);
             let mut is_found = false;
             for asked in runtime.block_on(asked).into_iter().flatten() {
                 is_found |= asked.answer.is_ok();

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::kernel_headers;
-use super::output::ignore_broken_pipe;
+use super::output::{ignore_broken_pipe, packages};
 use super::{CliError, Context, ExitStatus};
-use crate::fetch::Fetcher;
+use crate::fetch::{self, Fetcher};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
 use crate::resolve::{
@@ -71,7 +71,11 @@ impl KernelsArguments {
         } else {
             sources.mirrors(context)
         };
-        let fetcher = fetcher(context, mirrors)?;
+        let settings = fetch::Settings {
+            mirrors,
+            ..fetch::Settings::default()
+        };
+        let fetcher = fetcher(context, settings.without_patience())?;
         let runtime = runtime()?;
         if let Some(release) = &self.headers {
             return self.headers(release, &sources, context, &fetcher, &runtime);
@@ -118,7 +122,7 @@ impl KernelsArguments {
                 Err(error) => return Err(error),
             },
         };
-        let answers = kernel_headers::ask(&kernels, fetcher, runtime);
+        let answers = kernel_headers::ask(&kernels, context, fetcher, runtime);
         ignore_broken_pipe(|output| match self.format {
             Format::Table => answers.write_table(output),
             Format::Json => answers.write_json(output),
@@ -187,7 +191,7 @@ fn write_table(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {
             kernel.release.to_string(),
             kernel.version.to_string(),
             kernel.architecture.to_string(),
-            kernel.packages.len().to_string(),
+            packages(kernel),
             sizes.map_or_else(String::new, |bytes| format!("{} kB", bytes / 1000)),
             kernel.source.to_string(),
         ]

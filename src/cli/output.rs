@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, Write};
 
 use super::CliError;
 use crate::diagnostic::printable;
+use crate::kernel::Kernel;
+use crate::text::separated;
 
 /// Writes to standard output. A reader that closes it early, as `head` does, is not an error.
 pub fn ignore_broken_pipe(
@@ -129,6 +131,15 @@ impl<W: Write> Write for Printable<W> {
 /// Writes a text to standard output.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     ignore_broken_pipe(|output| output.write_all(text.as_bytes()))
+}
+
+/// How many packages of a kernel are named.
+pub(super) fn packages(kernel: &Kernel) -> String {
+    match kernel.packages.len() {
+        // Where they are follows from the kernel's name.
+        0 => "computed".to_owned(),
+        number => separated(number),
+    }
 }
 
 #[cfg(test)]

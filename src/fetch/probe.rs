@@ -137,6 +137,7 @@ impl Server<'_> {
     async fn probe(&self, url: &Url) -> Result<(), Answer> {
         // The semaphore is never closed.
         let _permit = self.host.connections.acquire().await.ok();
+        let _underway = self.settings.activity.begin(url, 1);
         let head = self.status(self.client.head(url.clone())).await?;
         let refused = match head.0 {
             status if status.is_success() => return Ok(()),

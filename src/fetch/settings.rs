@@ -42,6 +42,22 @@ pub struct Settings {
     pub activity: Activity,
 }
 
+impl Settings {
+    /// The same for a question that somebody waits for: a server that cannot be reached is asked once, whatever is wanted
+    /// of it.
+    #[must_use]
+    pub fn without_patience(self) -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            retries: 1,
+            longest_retry_after: Duration::from_secs(2),
+            longest_outage: Duration::ZERO,
+            outage_pause: Duration::from_hours(1),
+            ..self
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::availability::Availability;
 use super::doubts::warn_of_doubts;
 use super::refresh::{lock_as_it_is, refresh_all, up_to_date_locks};
 use super::refreshed::{RefreshOptions, empty_entries};
-use super::sources::{Sources, discovered_entries};
+use super::sources::{LockUse, Sources, discovered_entries};
 use super::{Context, ResolveError};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile, Lock, LockedKernel, State};
@@ -18,20 +18,6 @@ use crate::discover::{expand_inline, overlay};
 use crate::kernel::Kernel;
 use crate::matrix::{KernelSources, Matrix};
 use crate::plan::LeftOut;
-
-/// What a command makes of locks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LockUse {
-    /// It takes them as they are, however stale: nobody is asked, nothing is written.
-    AsIs,
-    /// The same, but a lock that is missing or stale is an error.
-    Locked,
-    /// It makes those that are missing or stale.
-    #[default]
-    RefreshStale,
-    /// It refreshes all of them, as `lock` does.
-    RefreshAll,
-}
 
 /// The kernels of one `[[target]]`, each with the place that names it.
 type EntryKernels = Vec<(Arc<Kernel>, Range<usize>)>;
@@ -56,8 +42,9 @@ impl Sources {
         lock_use: LockUse,
     ) -> Result<(Vec<Lock>, Availability), ResolveError> {
         match lock_use {
-            LockUse::Locked => up_to_date_locks(self, context, true),
-            LockUse::RefreshStale => up_to_date_locks(self, context, false),
+            LockUse::Locked | LockUse::RefreshStale | LockUse::TryStale => {
+                up_to_date_locks(self, context, lock_use)
+            }
             LockUse::AsIs => {
                 let locks: Result<_, _> = self.matrices.iter().map(lock_as_it_is).collect();
                 Ok((locks?, Availability::default()))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::sources::Sources;
+use super::waiting::said_what_is_asked;
 use super::{Context, ResolveError};
 use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
 use crate::fetch::Fetcher;
@@ -135,7 +136,9 @@ pub(crate) fn discover_all(
                 let kernels = written.kernels.into_iter();
                 all.push(kernels.map(|(kernel, _)| kernel).collect());
             }
-            all.push(ask(matrix, entry, asked, runtime)?);
+            let asked = discover::discover(entry, asked);
+            let found = said_what_is_asked(context, fetcher.activity(), asked);
+            all.push(taken(runtime.block_on(found), matrix, entry, progress)?);
         }
     }
     if !is_named {
@@ -148,16 +151,17 @@ pub(crate) fn discover_all(
     Ok(kernels.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
-fn ask(
+/// The kernels that a source gave, with what is to be said of them.
+fn taken(
+    found: Result<Discovered, DiscoverError>,
     matrix: &Matrix,
     entry: &TargetEntry,
-    asked: discover::Context<'_>,
-    runtime: &tokio::runtime::Runtime,
+    progress: &dyn Fn(&str),
 ) -> Result<Vec<Arc<Kernel>>, ResolveError> {
-    match runtime.block_on(discover::discover(entry, asked)) {
+    match found {
         Ok(discovered) => {
             for notice in &discovered.notices {
-                (asked.progress)(notice);
+                progress(notice);
             }
             Ok(discovered.kernels)
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::availability::Availability;
-use super::kernels::{LockUse, MatrixKernels};
+use super::kernels::MatrixKernels;
 use super::preflight::check_plan;
-use super::sources::Sources;
+use super::sources::{LockUse, Sources};
 use super::{Context, ResolveError};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;

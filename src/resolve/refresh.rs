@@ -11,13 +11,13 @@ use super::availability::Availability;
 use super::doubts::warn_of_doubts;
 use super::notes::repair_notes;
 use super::refreshed::{Found, Refresh, RefreshOptions, Refreshed};
-use super::sources::{Sources, discovered_entries, source_digest};
+use super::sources::{LockUse, Sources, discovered_entries, source_digest};
 use super::waiting::said_what_is_asked;
 use super::{Context, ResolveError};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Doubt, Lock};
 use crate::discover::{self, KnownKernels, SharedLists};
-use crate::fetch::{self, Fetcher, Mirrors};
+use crate::fetch::{self, Fetcher};
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::store::Store;
 use crate::text::count;
@@ -56,7 +56,7 @@ pub(crate) fn refresh_all(
         };
         work.push((refresh, lock, entries));
     }
-    let found = ask_all(context, &sources.mirrors(context), work)?;
+    let found = ask_all(context, &fetch_settings(sources, context), work)?;
     let (all, locks): (Vec<_>, Vec<_>) = found
         .into_iter()
         .map(|found| (found.refreshed, (found.lock, found.configs)))
@@ -83,7 +83,7 @@ pub(crate) fn refresh_all(
 pub(crate) fn up_to_date_locks(
     sources: &Sources,
     context: &Context,
-    is_locked: bool,
+    lock_use: LockUse,
 ) -> Result<(Vec<Lock>, Availability), ResolveError> {
     let mut locks = Vec::new();
     let mut work = Vec::new();
@@ -95,7 +95,7 @@ pub(crate) fn up_to_date_locks(
             locks.push(lock);
             continue;
         };
-        stale.check(matrix, is_locked)?;
+        stale.check(matrix, lock_use == LockUse::Locked)?;
         stale.say(context);
         let refresh = Refresh {
             context,
@@ -111,10 +111,14 @@ pub(crate) fn up_to_date_locks(
     if work.is_empty() {
         return Ok((locks, availability));
     }
-    for (position, found) in
-        positions
-            .into_iter()
-            .zip(ask_all(context, &sources.mirrors(context), work)?)
+    let settings = fetch_settings(sources, context);
+    let settings = match lock_use {
+        LockUse::TryStale => settings.without_patience(),
+        _ => settings,
+    };
+    for (position, found) in positions
+        .into_iter()
+        .zip(ask_all(context, &settings, work)?)
     {
         let Found {
             lock,
@@ -134,6 +138,13 @@ pub(crate) fn up_to_date_locks(
         locks[position] = lock;
     }
     Ok((locks, availability))
+}
+
+fn fetch_settings(sources: &Sources, context: &Context) -> fetch::Settings {
+    fetch::Settings {
+        mirrors: sources.mirrors(context),
+        ..fetch::Settings::default()
+    }
 }
 
 /// The `[[target]]`s of a matrix whose kernels the lock does not hold as they are asked for.
@@ -210,7 +221,7 @@ pub(crate) fn lock_as_it_is(matrix: &Matrix) -> Result<Lock, ResolveError> {
 /// Asks all sources at once, each patient for itself, and puts what they give into the locks.
 fn ask_all(
     context: &Context,
-    mirrors: &Mirrors,
+    settings: &fetch::Settings,
     mut work: Vec<(Refresh<'_>, Lock, Vec<&TargetEntry>)>,
 ) -> Result<Vec<Found>, ResolveError> {
     for (refresh, lock, _) in &mut work {
@@ -222,7 +233,7 @@ fn ask_all(
         .flat_map(|(_, _, entries)| entries)
         .map(|entry| entry.kernels.get_ref());
     let fetcher = if kernels.any(discover::needs_fetcher) {
-        Some(fetcher(context, mirrors.clone())?)
+        Some(fetcher(context, settings.clone())?)
     } else {
         None
     };
@@ -274,7 +285,7 @@ fn ask_all(
             let fetcher = if let Some(fetcher) = &fetcher {
                 fetcher
             } else {
-                own = self::fetcher(context, mirrors.clone())?;
+                own = self::fetcher(context, settings.clone())?;
                 &own
             };
             let (lock, path) = (&mut found.lock, &found.refreshed.path);
@@ -335,13 +346,12 @@ fn has_notes(lock: &Lock) -> bool {
 }
 
 /// What downloads for discovery.
-pub(crate) fn fetcher(context: &Context, mirrors: Mirrors) -> Result<Fetcher, ResolveError> {
+pub(crate) fn fetcher(
+    context: &Context,
+    settings: fetch::Settings,
+) -> Result<Fetcher, ResolveError> {
     let run_id = format!("discover-{}", std::process::id());
     let store = Store::open(&context.cache, &run_id)?;
-    let settings = fetch::Settings {
-        mirrors,
-        ..fetch::Settings::default()
-    };
     Ok(Fetcher::new(Arc::new(store), settings))
 }
 

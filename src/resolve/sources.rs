@@ -18,6 +18,22 @@ pub struct Sources {
     pub matrices: Vec<Matrix>,
 }
 
+/// What a command makes of locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockUse {
+    /// It takes them as they are, however stale: nobody is asked, nothing is written.
+    AsIs,
+    /// The same, but a lock that is missing or stale is an error.
+    Locked,
+    /// It makes those that are missing or stale.
+    #[default]
+    RefreshStale,
+    /// The same, without patience: a server that does not answer is asked once.
+    TryStale,
+    /// It refreshes all of them, as `lock` does.
+    RefreshAll,
+}
+
 impl Sources {
     /// The matrices that are named, of which there may be none.
     pub fn read_named(files: &[PathBuf]) -> Result<Self, ResolveError> {

@@ -1,5 +1,9 @@
 //! Each matrix, target and source stands for itself: what is down stops nothing else.
 
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use httptest::matchers::request;
 use httptest::responders::status_code;
 use httptest::{Expectation, Server};
@@ -235,4 +239,40 @@ fn the_nightly_job_locks_and_runs_in_one() {
     let job = std::fs::read_to_string("deploy/base/cron-job.yaml").unwrap();
     assert!(job.contains("args: [run, --refresh,"));
     assert!(!job.contains("name: lock"));
+}
+
+/// A server that closes every connection, and counts them.
+fn closing_server() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list.json", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            drop(connection);
+        }
+    });
+    (url, connections)
+}
+
+#[test]
+fn plan_asks_a_dead_server_once_and_plans_the_rest() {
+    let (url, connections) = closing_server();
+    let workspace = Workspace::new()
+        .with("list.json", LIST)
+        .with("a.toml", &matrix(&[target("fedora", &[list(&url)])]))
+        .with(
+            "b.toml",
+            &matrix(&[target("amazonlinux", &[list("list.json")])]),
+        );
+    let report = workspace.run(&["plan", "a.toml", "b.toml"]);
+    assert!(report.starts_with("exit 3\n"), "{report}");
+    assert_eq!(
+        lines(&report, &["8.1.0+driver/x86_64/amazonlinux"]).len(),
+        1,
+        "{report}"
+    );
+    assert!(report.contains("all of fedora amd64"), "{report}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "{report}");
 }

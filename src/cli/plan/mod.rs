@@ -11,13 +11,13 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::builder_flags::check_image;
-use super::output::ignore_broken_pipe;
+use super::output::{ignore_broken_pipe, packages};
 use super::{CliError, Context, ExitStatus};
 use super::{Planned, Selection};
 use crate::driver::{Artifact, DriverVersion};
-use crate::kernel::{Kernel, TargetId};
+use crate::kernel::TargetId;
 use crate::plan::{Build, LeftOut, Plan};
-use crate::resolve::export;
+use crate::resolve::{LockUse, export};
 use crate::target;
 use crate::text::{count, separated, write_columns};
 
@@ -63,7 +63,8 @@ enum Format {
 }
 
 impl PlanArguments {
-    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+    pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
+        self.selection.lock_use = LockUse::TryStale;
         let planned = self.selection.plan(context, self.image.as_deref())?;
         let plan = &planned.plan;
         if let (Format::Driverkit, Some(folder)) = (self.format, &self.out) {
@@ -209,15 +210,6 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     }));
     writeln!(output)?;
     write_columns(output, [false, false, true, false], &rows)
-}
-
-/// How many packages of a kernel are named.
-fn packages(kernel: &Kernel) -> String {
-    match kernel.packages.len() {
-        // Where they are follows from the kernel's name.
-        0 => "computed".to_owned(),
-        number => separated(number),
-    }
 }
 
 /// The exception among the builds: whose packages a package manager downloads, in an image of the user's and with the

@@ -175,6 +175,10 @@ async fn rpm_repositories(
                 }
                 read => read?,
             };
+            (context.progress)(&format!(
+                "{name}: {} kernels of {architecture}",
+                listed.found.len()
+            ));
             passed_over.extend(unknown);
             all.notices.extend(listed.notices);
             let new = listed

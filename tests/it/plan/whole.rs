@@ -89,6 +89,7 @@ fn a_mirror_is_read_and_not_written_down() {
     --- err
     m.lock does not exist: looking for kernels
     debian: reading suite 1 of 1: sid
+    debian: sid: header packages: 3 for amd64, 0 for arm64
     m.lock: 1 kernel found
     ");
     let lock = workspace.get("m.lock");

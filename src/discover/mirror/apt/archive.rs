@@ -26,6 +26,18 @@ pub(super) struct Suite {
     pub(super) indexes: BTreeMap<Architecture, Index>,
 }
 
+impl Suite {
+    /// What was read of it.
+    fn found(&self) -> String {
+        let counts: Vec<String> = self
+            .indexes
+            .iter()
+            .map(|(architecture, index)| format!("{} for {architecture}", index.packages.len()))
+            .collect();
+        format!("{}: header packages: {}", self.name, counts.join(", "))
+    }
+}
+
 /// The packages of one architecture.
 pub(super) struct Index {
     /// The archive that gave them, without a slash at the end.
@@ -75,7 +87,11 @@ impl Archives<'_> {
                         "reading suite {} of {count}: {suite}",
                         position + 1
                     ));
-                    self.read_suite(suite).await
+                    let read = self.read_suite(suite).await?;
+                    if let Some(suite) = &read.0 {
+                        (self.question.progress)(&suite.found());
+                    }
+                    Ok(read)
                 })
                 .buffered(SUITES_AT_A_TIME)
                 .try_collect()
