@@ -54,6 +54,24 @@ pub fn count(number: usize, noun: &str) -> String {
     }
 }
 
+/// Returns a size as people read it, in the units that matrices use: `512 bytes`, `1.4 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
+    let shift = match bytes {
+        0..0x400 => return format!("{bytes} bytes"),
+        0x400..0x10_0000 => 10,
+        0x10_0000..0x4000_0000 => 20,
+        _ => 30,
+    };
+    let unit = UNITS[shift / 10 - 1];
+    let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+    let whole_text = separated(usize::try_from(whole).unwrap_or(usize::MAX));
+    if shift == 10 {
+        return format!("{whole_text} {unit}");
+    }
+    format!("{whole_text}.{} {unit}", (rest * 10) >> shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +84,19 @@ mod tests {
         assert_eq!(separated(1_000_000), "1,000,000");
         assert_eq!(count(1, "build"), "1 build");
         assert_eq!(count(0, "build"), "0 builds");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1_023, "1023 bytes"),
+            (1_024, "1 KiB"),
+            (1_500_000, "1.4 MiB"),
+            (2 << 30, "2.0 GiB"),
+            (3_000 << 30, "3,000.0 GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
     }
 }

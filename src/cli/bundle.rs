@@ -10,7 +10,7 @@ use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher};
 use crate::fs::FileError;
 use crate::recipe::renew_sources;
-use crate::resolve::runtime;
+use crate::resolve::{runtime, said_what_is_asked};
 use crate::session::{Gathered, fetch_all};
 use crate::store::Store;
 
@@ -48,12 +48,18 @@ impl BundleArguments {
                 let planned = selection.plan(context, None)?;
                 let fetcher = Fetcher::new(store, planned.fetch_settings());
                 let runtime = runtime()?;
-                let notes = runtime.block_on(renew_sources(&fetcher, &planned.plan));
+                let activity = fetcher.activity();
+                let renewed = renew_sources(&fetcher, &planned.plan);
+                let notes = runtime.block_on(said_what_is_asked(context, activity, renewed));
                 let Gathered {
                     requests,
                     replaced,
                     missing,
-                } = runtime.block_on(fetch_all(&fetcher, &planned));
+                } = runtime.block_on(said_what_is_asked(
+                    context,
+                    activity,
+                    fetch_all(&fetcher, &planned),
+                ));
                 for problem in notes.iter().chain(&replaced).chain(&missing) {
                     context.notice(problem);
                 }

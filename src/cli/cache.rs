@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::cache::{self, CleanLimits, Defect};
 use crate::fetch::wrong_records;
 use crate::matrix::parse_size;
 use crate::store::Store;
+use crate::text::{count, separated, size};
 use crate::unpack::tree_digest_of_folder;
 
 /// Show and look after what is kept between runs
@@ -25,9 +26,8 @@ pub(super) struct CacheArguments {
 enum CacheCommand {
     /// How much there is
     Stats {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: AnswerFormat,
     },
     /// Remove what is not needed soon: trees can be unpacked again, the rest goes when it was not used for long
     Gc {
@@ -37,18 +37,16 @@ enum CacheCommand {
         /// Packages, artifacts and outcomes not used for this many days go
         #[arg(long, value_name = "DAYS", default_value = "90")]
         unused_days: u32,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: AnswerFormat,
     },
     /// Compare everything with its digest
     Verify {
         /// Remove what is wrong; the next run makes it again
         #[arg(long)]
         remove: bool,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: AnswerFormat,
     },
 }
 
@@ -60,20 +58,20 @@ impl CacheArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         match self.command {
-            CacheCommand::Stats { json } => {
+            CacheCommand::Stats { format } => {
                 let sizes = cache::sizes(&context.cache)?;
-                if json {
+                if format.is_json() {
                     print_json(&sizes)?;
                 } else {
                     print(&format!(
                         "{}\n  packages, artifacts, logs  {:>8}  {}\n  trees                      {:>8}  {}\n  outcomes                   {:>8}  {} of them failures\n",
                         context.cache.display(),
-                        sizes.blobs,
-                        megabytes(sizes.blob_bytes),
-                        sizes.trees,
-                        megabytes(sizes.tree_bytes),
-                        sizes.outcomes,
-                        sizes.failures,
+                        separated(number(sizes.blobs)),
+                        size(sizes.blob_bytes),
+                        separated(number(sizes.trees)),
+                        size(sizes.tree_bytes),
+                        separated(number(sizes.outcomes)),
+                        separated(number(sizes.failures)),
                     ))?;
                 }
                 Ok(ExitStatus::Success)
@@ -81,7 +79,7 @@ impl CacheArguments {
             CacheCommand::Gc {
                 trees,
                 unused_days,
-                json,
+                format,
             } => {
                 context.notice("waiting until no run uses the store");
                 let store = Store::open_alone(&context.cache, "gc")?;
@@ -90,21 +88,21 @@ impl CacheArguments {
                     unused_for: Some(Duration::from_hours(24 * u64::from(unused_days))),
                 };
                 let cleaned = cache::clean(&store, limits)?;
-                if json {
+                if format.is_json() {
                     print_json(&cleaned)?;
                 } else {
                     print(&format!(
-                        "removed {} trees ({}), {} files ({}), {} outcomes\n",
-                        cleaned.trees,
-                        megabytes(cleaned.tree_bytes),
-                        cleaned.blobs,
-                        megabytes(cleaned.blob_bytes),
-                        cleaned.outcomes,
+                        "removed {} ({}), {} ({}), {}\n",
+                        count(number(cleaned.trees), "tree"),
+                        size(cleaned.tree_bytes),
+                        count(number(cleaned.blobs), "file"),
+                        size(cleaned.blob_bytes),
+                        count(number(cleaned.outcomes), "outcome"),
                     ))?;
                 }
                 Ok(ExitStatus::Success)
             }
-            CacheCommand::Verify { remove, json } => {
+            CacheCommand::Verify { remove, format } => {
                 let id = format!("verify-{}", std::process::id());
                 let store = if remove {
                     context.notice("waiting until no run uses the store");
@@ -125,7 +123,7 @@ impl CacheArguments {
                     }
                     defects.push(Defect { path, problem });
                 }
-                if json {
+                if format.is_json() {
                     print_json(&defects)?;
                 } else if defects.is_empty() {
                     print("everything is what its name says\n")?;
@@ -150,13 +148,6 @@ impl CacheArguments {
     }
 }
 
-pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| CliError::infrastructure(error.to_string()))?;
-    print(&(text + "\n"))
-}
-
-fn megabytes(bytes: u64) -> String {
-    let tenths = bytes / 100_000;
-    format!("{}.{} MB", tenths / 10, tenths % 10)
+fn number(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -11,6 +11,11 @@ use super::{Arguments, CliError, ExitStatus};
 /// bash: source <(driverkit-matrix completion bash), or write it to /etc/bash_completion.d/driverkit-matrix.
 /// zsh: write it to a file `_driverkit-matrix` in a directory of $fpath.
 /// fish: write it to ~/.config/fish/completions/driverkit-matrix.fish.
+///
+/// Targets, driver versions and builds of the matrices in the current directory are completed as well if the shell asks
+/// the program itself:
+/// bash: source <(COMPLETE=bash driverkit-matrix). zsh: source <(COMPLETE=zsh driverkit-matrix).
+/// fish: COMPLETE=fish driverkit-matrix | source.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct CompletionArguments {

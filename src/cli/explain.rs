@@ -5,11 +5,10 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::cache::print_json;
 use super::explanation::{Change, Comparison, sentence};
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::run::RunArguments;
-use super::{CliError, Context, ExitStatus};
+use super::{CliError, Context, ExitStatus, completing};
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::KeyBuilder;
 use crate::engine::Asked;
@@ -17,6 +16,7 @@ use crate::plan::BuildId;
 use crate::report::{manifest_file, read_manifest};
 use crate::resolve::LockUse;
 use crate::run::explain;
+use crate::text::size;
 
 /// Say whether a build is in the cache, and why it would be built again; changes nothing and asks nobody
 ///
@@ -24,13 +24,12 @@ use crate::run::explain;
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
-    #[arg(value_name = "BUILD")]
+    #[arg(value_name = "BUILD", add = completing::builds())]
     build: String,
     #[command(flatten)]
     run: RunArguments,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -65,10 +64,10 @@ impl ExplainArguments {
             since_last_run,
             steps,
         };
-        if self.json {
+        if self.format.is_json() {
             print_json(&explanation)?;
         } else {
-            print(&draw(&explanation, self.run.verbose))?;
+            print(&draw(&explanation, context.verbosity > 0))?;
         }
         Ok(ExitStatus::Success)
     }
@@ -202,8 +201,8 @@ fn describe(result: &StepResult) -> String {
         StepResult::Check { passed: true } => "known: yes".to_owned(),
         StepResult::Check { passed: false } => "known: no".to_owned(),
         StepResult::Artifact(facts) => format!(
-            "known: {} bytes, {}",
-            facts.size_bytes,
+            "known: {}, {}",
+            size(facts.size_bytes),
             facts.sha256.short()
         ),
         StepResult::Failure(failure) => format!("known: {failure}"),

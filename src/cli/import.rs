@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::output::{AnswerFormat, print_json};
 use super::{CliError, Context, ExitStatus};
-use crate::diagnostic::SourceFile;
+use crate::diagnostic::{Diagnostic, Place, Severity, SourceFile};
 use crate::driver::DriverVersion;
 use crate::driverkit::read_tree;
 use crate::fs;
@@ -47,22 +49,75 @@ pub(super) struct ValidateArguments {
     /// Directories of configuration files, or single files
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    format: AnswerFormat,
+}
+
+/// What `validate` found, for machines.
+#[derive(Serialize)]
+struct Validated<'a> {
+    schema: u32,
+    file_count: usize,
+    findings: Vec<Fault<'a>>,
+}
+
+#[derive(Serialize)]
+struct Fault<'a> {
+    severity: &'static str,
+    file: Option<String>,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Diagnostic> for Fault<'a> {
+    fn from(diagnostic: &'a Diagnostic) -> Self {
+        let place = diagnostic.place();
+        let position = place.map(Place::line_and_column);
+        Self {
+            severity: match diagnostic.severity() {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            file: place.map(|place| place.file.path.display().to_string()),
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+            message: diagnostic.message(),
+        }
+    }
 }
 
 impl ValidateArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let mut is_doubtful = false;
+        let mut file_count = 0;
+        let mut warnings = Vec::new();
         let mut faults = Vec::new();
         for path in &self.paths {
             match read_tree(path) {
                 Ok(tree) => {
-                    context.warn(&tree.warnings);
-                    is_doubtful |= !tree.warnings.is_empty();
+                    file_count += tree.files.len();
                     let good = count(tree.files.len(), "good file");
-                    context.notice(&format!("{}: {good}", path.display()));
+                    if !self.format.is_json() {
+                        context.warn(&tree.warnings);
+                        context.notice(&format!("{}: {good}", path.display()));
+                    }
+                    warnings.extend(tree.warnings);
                 }
                 Err(mut wrong) => faults.append(&mut wrong),
             }
+        }
+        let is_doubtful = !warnings.is_empty();
+        if self.format.is_json() {
+            print_json(&Validated {
+                schema: 1,
+                file_count,
+                findings: faults.iter().chain(&warnings).map(Fault::from).collect(),
+            })?;
+            return Ok(if faults.is_empty() {
+                status_of(is_doubtful)
+            } else {
+                ExitStatus::BadInput
+            });
         }
         if faults.is_empty() {
             Ok(status_of(is_doubtful))

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::kernel_headers;
 use super::output::{ignore_broken_pipe, packages};
-use super::{CliError, Context, ExitStatus};
+use super::{CliError, Context, ExitStatus, completing};
 use crate::fetch::{self, Fetcher};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
@@ -16,7 +16,7 @@ use crate::resolve::{
     MirrorSelection, Sources, discover_all, fetcher, mirrors_of, runtime, sources_of_mirror,
 };
 use crate::target;
-use crate::text::{count, write_columns};
+use crate::text::{count, size, write_columns};
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -25,7 +25,7 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Args)]
 pub(super) struct KernelsArguments {
     /// The target: debian, centos, ubuntu-aws
-    #[arg(value_name = "TARGET")]
+    #[arg(value_name = "TARGET", add = completing::targets())]
     target: String,
     /// Only this architecture [default: all]
     #[arg(long, alias = "architecture", value_name = "ARCH")]
@@ -192,7 +192,9 @@ fn write_table(output: &mut dyn Write, kernels: &[Kernel]) -> io::Result<()> {
             kernel.version.to_string(),
             kernel.architecture.to_string(),
             packages(kernel),
-            sizes.map_or_else(String::new, |bytes| format!("{} kB", bytes / 1000)),
+            sizes
+                .filter(|_| !kernel.packages.is_empty())
+                .map_or_else(String::new, size),
             kernel.source.to_string(),
         ]
     }));

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, ExitStatus};
-use crate::event::FindingKind;
+use crate::driver::Artifact;
+use crate::event::{FindingKind, KnownBy};
 use crate::failure::Status;
 use crate::history::{Night, suggest};
+use crate::plan::BuildId;
 use crate::report::read_manifest;
+use crate::text::separated;
 
 /// Show what `[[known_failure]]` rules expect in the last run, and which of them are out of date
 ///
@@ -20,8 +25,19 @@ pub(super) struct KnownArguments {
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// Print rules for the failures that no rule expects, to be edited and put into the matrix
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     suggest: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
+}
+
+/// A failure that a rule expects.
+#[derive(Serialize)]
+struct KnownFailure<'a> {
+    build_id: &'a BuildId,
+    artifact: Artifact,
+    #[serde(flatten)]
+    by: &'a KnownBy,
 }
 
 impl KnownArguments {
@@ -33,32 +49,48 @@ impl KnownArguments {
             return Ok(ExitStatus::Success);
         }
         let manifest = read_manifest(&self.out)?;
-        let mut lines = Vec::new();
-        for build in &manifest.builds {
-            for artifact in &build.artifacts {
-                let Some(known) = artifact
-                    .known
-                    .as_ref()
-                    .filter(|_| artifact.status == Status::Known)
-                else {
-                    continue;
-                };
-                let (build, kind) = (&build.build_id, artifact.artifact);
-                let (reason, place) = (&known.reason, &known.place);
-                lines.push(format!("{build} ({kind}): {reason} ({place})\n"));
-            }
-        }
-        let count = lines.len();
-        let mut bits = 0;
-        for finding in &manifest.findings {
-            lines.push(format!("{}: {}\n", finding.place, finding.message));
-            bits |= match finding.kind {
+        let builds = manifest.builds.iter();
+        let known: Vec<KnownFailure<'_>> = builds
+            .flat_map(|build| build.artifacts.iter().map(move |one| (build, one)))
+            .filter(|(_, artifact)| artifact.status == Status::Known)
+            .filter_map(|(build, artifact)| {
+                let by = artifact.known.as_ref()?;
+                Some(KnownFailure {
+                    build_id: &build.build_id,
+                    artifact: artifact.artifact,
+                    by,
+                })
+            })
+            .collect();
+        let bits = manifest.findings.iter().fold(0, |bits, finding| {
+            bits | match finding.kind {
                 FindingKind::Expired => 4,
                 FindingKind::Unused => 8,
                 FindingKind::UnexpectedPass => 16,
-            };
+            }
+        });
+        if self.format.is_json() {
+            print_json(&json!({
+                "schema": 1,
+                "known_failures": known,
+                "findings": manifest.findings,
+            }))?;
+            return Ok(ExitStatus::from_findings(bits));
         }
-        print(&format!("known failures: {count}\n{}", lines.concat()))?;
+        let mut text = format!("known failures: {}\n", separated(known.len()));
+        for KnownFailure {
+            build_id,
+            artifact,
+            by,
+        } in &known
+        {
+            let (reason, place) = (&by.reason, &by.place);
+            text += &format!("{build_id} ({artifact}): {reason} ({place})\n");
+        }
+        for finding in &manifest.findings {
+            text += &format!("{}: {}\n", finding.place, finding.message);
+        }
+        print(&text)?;
         Ok(ExitStatus::from_findings(bits))
     }
 }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::print;
-use super::{CliError, Context, ExitStatus, ignore_broken_pipe};
+use super::output::{AnswerFormat, print, print_json};
+use super::{CliError, Context, ExitStatus, completing, ignore_broken_pipe};
 use crate::diagnostic::did_you_mean;
 use crate::driver::Artifact;
 use crate::plan::BuildId;
 use crate::report::{
-    BuildRecord, Followed, Manifest, ManifestError, follow_log, log_files, log_text, manifest_file,
-    read_manifest,
+    BuildRecord, Followed, Manifest, ManifestError, build_logs, follow_log, log_files, log_text,
+    manifest_file, read_manifest,
 };
 
 /// How many names are listed of builds that match.
@@ -21,7 +21,7 @@ const LISTED: usize = 10;
 #[derive(Debug, Args)]
 pub(super) struct LogsArguments {
     /// The build, as the manifest names it, or a part of its name that no other build has
-    #[arg(value_name = "BUILD")]
+    #[arg(value_name = "BUILD", add = completing::builds_of_run())]
     build: String,
     /// Only the log of this artifact: module or probe
     #[arg(long, value_name = "ARTIFACT")]
@@ -35,17 +35,27 @@ pub(super) struct LogsArguments {
     /// Print only the paths of the compressed logs
     #[arg(long, conflicts_with = "follow")]
     path: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl LogsArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let is_json = self.format.is_json();
+        if is_json && (self.follow || self.path) {
+            return Err(CliError::input(
+                "--follow and --path print text: leave out --format json",
+            ));
+        }
         if self.follow && self.follow(context)? {
             return Ok(ExitStatus::Success);
         }
         let manifest = read_newest(&self.out)?;
         let build = find_build(&manifest, &self.build)?;
-        if self.path {
+        if is_json {
+            print_json(&build_logs(&self.out, build, self.artifact)?)?;
+        } else if self.path {
             for path in log_files(&self.out, build, self.artifact) {
                 print(&format!("{}\n", path.display()))?;
             }

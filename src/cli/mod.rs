@@ -9,6 +9,7 @@ mod ci;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod compilers;
+mod completing;
 mod completion;
 mod diff;
 mod driverkit;
@@ -50,7 +51,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{
-    Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
 
 use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
@@ -70,13 +71,7 @@ const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
 
 /// Builds Falco's drivers for a whole grid of kernels, cached and concurrently.
 #[derive(Debug, Parser)]
-#[command(
-    name = "driverkit-matrix",
-    version,
-    max_term_width = 100,
-    // driverkit's short form.
-    arg = Arg::new("v").short('v').action(ArgAction::Version).hide(true)
-)]
+#[command(name = "driverkit-matrix", version, max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
     global: GlobalArguments,
@@ -111,6 +106,11 @@ struct GlobalArguments {
     /// Print nothing but errors and what was asked for
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Say more: a line for each build, each step of `explain`; -vv also logs what the program's parts do
+    ///
+    /// -vv is `--log debug`, and -vvv is `--log trace`.
+    #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
     /// Whether to colour messages
     // `ColorChoice::given` reads it before the rest, since mistakes in the rest are coloured too.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -206,7 +206,7 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
 
 /// Makes what commands share of the global arguments.
 fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError> {
-    global.trace.start()?;
+    global.trace.start(global.verbose, style)?;
     let variables = std::env::vars().filter_map(|(name, value)| {
         let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
         let distribution = distribution.to_lowercase().replace('_', "-");
@@ -227,6 +227,7 @@ fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError
         cache,
         is_quiet,
         style,
+        verbosity: global.verbose,
         listener: Box::new(StandardError {
             is_coloured: style.has_colour,
             is_quiet,
@@ -365,6 +366,12 @@ const COMMANDS_OF_DRIVERKIT: [&str; 7] = [
 /// Puts flags that stand before one of driverkit's commands behind it, as driverkit takes them: `-c x.yaml docker`.
 fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Alone it is driverkit's short form of --version.
+    if let [_, only] = &mut *arguments
+        && *only == "-v"
+    {
+        *only = "--version".into();
+    }
     let is_flag = |text: &OsString| text.as_encoded_bytes().starts_with(b"-");
     if arguments.get(1).is_some_and(is_flag) {
         let commands = Arguments::command();
@@ -388,6 +395,14 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Fails only when a provider is installed already.
     drop(rustls::crypto::ring::default_provider().install_default());
+    match completing::answer_shell() {
+        Ok(false) => {}
+        Ok(true) => return ExitStatus::Success.into(),
+        Err(error) => {
+            print_usage(&error, ColorChoice::Auto.style());
+            return ExitStatus::BadInput.into();
+        }
+    }
     let arguments = command_first(arguments);
     let colour = ColorChoice::given(&arguments);
     let command = with_examples(Arguments::command()).color(colour.of_clap());

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
+use clap::{Args, ValueEnum};
+
 use super::CliError;
 use crate::diagnostic::printable;
 use crate::kernel::Kernel;
@@ -126,6 +128,46 @@ impl<W: Write> Write for Printable<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
     }
+}
+
+/// How a command prints its answer.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct AnswerFormat {
+    /// How the answer is printed
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    format: TextOrJson,
+    /// The same as --format json
+    #[arg(long, hide = true, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum TextOrJson {
+    /// For people
+    #[default]
+    Text,
+    /// For machines
+    Json,
+}
+
+impl AnswerFormat {
+    /// Whether the answer is JSON.
+    pub(super) fn is_json(self) -> bool {
+        self.json || self.format == TextOrJson::Json
+    }
+}
+
+/// Writes a value as JSON to standard output.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    ignore_broken_pipe(|output| {
+        serde_json::to_writer_pretty(&mut *output, value).map_err(io::Error::from)?;
+        writeln!(output)
+    })
 }
 
 /// Writes a text to standard output.

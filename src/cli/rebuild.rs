@@ -7,12 +7,11 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::cache::print_json;
 use super::execution::Execution;
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::recorded::recorded_command;
 use super::run::RunArguments;
-use super::{CliError, Context, ExitStatus, Selection};
+use super::{CliError, Context, ExitStatus, Selection, completing};
 use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::engine::RetryClasses;
@@ -20,7 +19,7 @@ use crate::event::ArtifactReport;
 use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
 use crate::recipe::Toolchains;
-use crate::report::{self, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
+use crate::report::{self, Asked, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
 use crate::run::RunSettings;
 use crate::session::{Recorder, Session, new_run_id};
 use crate::verify::first_differing_section;
@@ -33,7 +32,7 @@ use crate::verify::first_differing_section;
 #[derive(Debug, Args)]
 pub(super) struct RebuildArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
-    #[arg(value_name = "BUILD")]
+    #[arg(value_name = "BUILD", add = completing::builds())]
     build: String,
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]
@@ -47,9 +46,8 @@ pub(super) struct RebuildArguments {
     /// Fail when a lock is missing or stale instead of making it
     #[arg(long)]
     locked: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
     #[command(flatten)]
     execution: Execution,
 }
@@ -82,7 +80,7 @@ struct Rebuilt {
 impl RebuildArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let (keep, json, out) = (self.keep, self.json, self.out.clone());
+        let (keep, is_json, out) = (self.keep, self.format.is_json(), self.out.clone());
         let run = self.into_run();
         let planned = run.plan(context)?;
         let build = planned
@@ -104,7 +102,10 @@ impl RebuildArguments {
         let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
+        let activity = planned.activity.clone();
+        let asked = Asked::new(move || activity.line());
         let session = Session {
+            context,
             settings: RunSettings {
                 retry: RetryClasses::rebuild(keep),
                 ..run.settings()
@@ -122,8 +123,9 @@ impl RebuildArguments {
             reporters: vec![
                 report::progress(
                     Terminal::stderr(context.style),
-                    false,
+                    context.verbosity > 0,
                     report::Expected::default(),
+                    asked,
                 ),
                 Box::new(recorder.clone()),
             ],
@@ -148,7 +150,7 @@ impl RebuildArguments {
                 .map(|(now, before)| compare(&run.out, now, before.as_deref()))
                 .collect(),
         };
-        if json {
+        if is_json {
             print_json(&rebuilt)?;
         } else {
             print(&draw(&rebuilt, &out))?;

@@ -30,8 +30,8 @@ pub(super) fn rebuild_command() -> Vec<String> {
 }
 
 /// Arguments that change the output only, and those of `rebuild` that name the build and what happens to the result.
-const NOT_REPEATED: [&str; 7] = [
-    "build", "color", "json", "keep", "log", "log_file", "verbose",
+const NOT_REPEATED: [&str; 8] = [
+    "build", "color", "format", "json", "keep", "log", "log_file", "verbose",
 ];
 
 /// Returns what follows `rebuild BUILD` to repeat a build of this process's command line: of its arguments those that

@@ -24,8 +24,8 @@ use crate::matrix::{Prove, parse_time};
 use crate::plan::{Build, LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{
-    self, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError, Reporter,
-    STATE_FOLDER, Summary, Terminal,
+    self, Asked, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError,
+    Reporter, STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
     LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, store_configs,
@@ -75,9 +75,6 @@ pub(super) struct RunArguments {
     /// Begin nothing new after this long, such as 90m or 5h
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     deadline: Option<Duration>,
-    /// One line for each artifact, also for those that were there already
-    #[arg(long, short)]
-    pub(super) verbose: bool,
     /// What standard output has: nothing, or each event of the run as a line of JSON
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     message_format: MessageFormat,
@@ -149,7 +146,6 @@ impl RunArguments {
             fail_fast: false,
             retry: Vec::new(),
             deadline: None,
-            verbose: false,
             report: Vec::new(),
             message_format: MessageFormat::Human,
             baseline: BaselineArguments::default(),
@@ -209,6 +205,7 @@ impl RunArguments {
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let annotations = Arc::new(Annotations::new(planned));
         let session = Session {
+            context,
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
                 history: history(&durations, planned),
@@ -361,7 +358,14 @@ impl RunArguments {
         if !context.is_quiet {
             let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
             let terminal = Terminal::stderr(context.style);
-            reporters.push(report::progress(terminal.clone(), self.verbose, expected));
+            let activity = planned.activity.clone();
+            let asked = Asked::new(move || activity.line());
+            reporters.push(report::progress(
+                terminal.clone(),
+                context.verbosity > 0,
+                expected,
+                asked,
+            ));
             reporters.push(Box::new(Summary::new(terminal, out)));
         }
         Ok(reporters)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CliError, Context, Planned};
+use super::{CliError, Context, Planned, completing};
 use crate::matrix::{Pattern, Selector};
 use crate::plan::{Filter, Shard};
 use crate::resolve::{LockUse, PlanRequest};
@@ -17,13 +17,13 @@ pub struct Selection {
     #[arg(value_name = "FILES")]
     pub files: Vec<PathBuf>,
     /// Only these targets (globs)
-    #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names, add = completing::targets())]
     pub target: Vec<Pattern>,
     /// Only these kernel releases (globs, or ranges such as ">=5.4, <6.9")
     #[arg(long, value_name = "PATTERN")]
     pub kernel: Vec<Pattern>,
     /// Only these driver versions (globs or ranges)
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", add = completing::drivers())]
     pub driver: Vec<Pattern>,
     /// Only these architectures (globs)
     #[arg(long, alias = "architecture", value_name = "PATTERN", value_parser = Pattern::for_names)]
@@ -32,7 +32,7 @@ pub struct Selection {
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
     pub artifact: Vec<Pattern>,
     /// Only this build, by its name as `plan` prints it
-    #[arg(long, value_name = "BUILD")]
+    #[arg(long, value_name = "BUILD", add = completing::builds())]
     pub only: Vec<String>,
     /// Only part I of N; a kernel stays in its part whatever else is planned
     #[arg(long, value_name = "I/N")]

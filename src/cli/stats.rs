@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::cache::print_json;
-use super::output::ignore_broken_pipe;
+use super::output::{ignore_broken_pipe, print_json};
 use super::publish::Source;
 use super::report::Nights;
 use super::{CliError, ExitStatus};

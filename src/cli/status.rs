@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cache::print_json;
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, ExitStatus};
 use crate::report::{draw_status, run_status};
 
@@ -15,9 +14,8 @@ pub(super) struct StatusArguments {
     /// Output directory of the run
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl StatusArguments {
@@ -30,7 +28,7 @@ impl StatusArguments {
                 help: Some("name the output directory of a run".to_owned()),
             });
         };
-        if self.json {
+        if self.format.is_json() {
             print_json(&status)?;
         } else {
             print(&draw_status(&status))?;

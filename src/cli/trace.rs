@@ -11,6 +11,7 @@ use tracing_subscriber::fmt;
 
 use super::CliError;
 use crate::fs::FileError;
+use crate::report::{Style, Terminal};
 
 /// Where and how much is logged.
 #[derive(Debug, Args)]
@@ -36,9 +37,15 @@ pub(super) struct TraceArguments {
 }
 
 impl TraceArguments {
-    /// Starts logging, where it is asked for.
-    pub(super) fn start(&self) -> Result<(), CliError> {
-        let Some(filter) = self.log.as_deref().filter(|filter| !filter.is_empty()) else {
+    /// Starts logging, where it is asked for, also by `verbosity`.
+    pub(super) fn start(&self, verbosity: u8, style: Style) -> Result<(), CliError> {
+        let of_verbosity = match verbosity {
+            0 | 1 => None,
+            2 => Some("debug"),
+            _ => Some("trace"),
+        };
+        let given = self.log.as_deref().filter(|filter| !filter.is_empty());
+        let Some(filter) = given.or(of_verbosity) else {
             return Ok(());
         };
         let filter = own_filter(filter);
@@ -53,7 +60,12 @@ impl TraceArguments {
         let format = fmt().with_env_filter(filter).with_ansi(false);
         match &self.log_file {
             // Fails where a program that uses this library has a subscriber already: then it gets the records.
-            None => drop(format.with_writer(std::io::stderr).try_init()),
+            // Around a display that is being redrawn.
+            None => drop(
+                format
+                    .with_writer(move || Terminal::stderr(style))
+                    .try_init(),
+            ),
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path);
                 let file = file.map_err(FileError::of("open", path))?;

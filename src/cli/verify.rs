@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cache::print_json;
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::report::{DifferenceKind, differences};
+use crate::text::count;
 
 /// Compare an output directory with its manifest
 ///
@@ -18,16 +18,15 @@ pub(super) struct VerifyArguments {
     /// Output directory
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl VerifyArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let found = differences(&self.out).map_err(|error| CliError::input(error.to_string()))?;
-        if self.json {
+        if self.format.is_json() {
             print_json(&found)?;
         } else if found.is_empty() {
             print("everything is what the manifest says\n")?;
@@ -35,7 +34,7 @@ impl VerifyArguments {
         if found.is_empty() {
             return Ok(ExitStatus::Success);
         }
-        if !self.json {
+        if !self.format.is_json() {
             for difference in &found {
                 let path = difference.path.display();
                 let line = match &difference.kind {
@@ -51,7 +50,7 @@ impl VerifyArguments {
                 };
                 print(&line)?;
             }
-            context.notice(&format!("{} differences", found.len()));
+            context.notice(&count(found.len(), "difference"));
         }
         Ok(ExitStatus::Incomplete)
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
-use super::output::print;
-use super::{CliError, Context, ExitStatus};
+use super::output::{AnswerFormat, print, print_json};
+use super::{CliError, Context, ExitStatus, completing};
 use crate::diagnostic::nearest;
 use crate::discover::lock::{self, Lock, LockedKernel, State};
 use crate::history::{LockedFacts, Query, why};
@@ -19,11 +20,24 @@ use crate::report::{Manifest, find_rows, manifest_file};
 #[derive(Debug, Args)]
 pub(super) struct WhyArguments {
     /// A kernel release, the name of a build, or a part of either
-    #[arg(value_name = "KERNEL|BUILD")]
+    #[arg(value_name = "KERNEL|BUILD", add = completing::builds_of_run())]
     what: String,
     /// Output directory of the run
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
+    #[command(flatten)]
+    format: AnswerFormat,
+}
+
+/// The answer for machines.
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: u32,
+    asked: &'a str,
+    /// What is known, for people; empty where no source ever named it.
+    answers: Vec<String>,
+    /// The release that is most like one that no source ever named.
+    nearest: Option<&'a str>,
 }
 
 impl WhyArguments {
@@ -50,7 +64,11 @@ impl WhyArguments {
             found = why(&manifest, query, &facts);
         }
         if !found.is_empty() {
-            print(&(found.join("\n\n") + "\n"))?;
+            if self.format.is_json() {
+                self.print_answer(found, None)?;
+            } else {
+                print(&(found.join("\n\n") + "\n"))?;
+            }
             return Ok(ExitStatus::Success);
         }
         let releases: BTreeSet<&str> = locked
@@ -58,8 +76,11 @@ impl WhyArguments {
             .map(|(_, one)| one.kernel.release.as_str())
             .collect();
         let names = releases.into_iter();
-        let nearest =
-            nearest(&self.what, names).map(|nearest| format!("; the nearest is `{nearest}`"));
+        let nearest = nearest(&self.what, names);
+        if self.format.is_json() {
+            self.print_answer(Vec::new(), nearest)?;
+        }
+        let nearest = nearest.map(|nearest| format!("; the nearest is `{nearest}`"));
         context.notice(&format!(
             "no source has ever named `{}`, and the run in {} has no build of it{}",
             self.what,
@@ -67,6 +88,15 @@ impl WhyArguments {
             nearest.unwrap_or_default()
         ));
         Ok(ExitStatus::Incomplete)
+    }
+
+    fn print_answer(&self, answers: Vec<String>, nearest: Option<&str>) -> Result<(), CliError> {
+        print_json(&Answer {
+            schema: 1,
+            asked: &self.what,
+            answers,
+            nearest,
+        })
     }
 }
 

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::Answer;
+use crate::text::{count, size};
+
+/// How many requests a line names.
+const NAMED: usize = 3;
 
 /// The requests that are under way; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,26 @@ impl Activity {
     /// The requests that are under way, in the order in which they began.
     pub fn current(&self) -> Vec<Asking> {
         self.lock().asking.values().cloned().collect()
+    }
+
+    /// Describes the requests that are under way in one line, those to one server once.
+    pub fn line(&self) -> Option<String> {
+        let all = self.current();
+        let mut named: Vec<&Asking> = Vec::new();
+        for one in &all {
+            if named.iter().all(|other| other.host != one.host) {
+                named.push(one);
+            }
+        }
+        let mut parts: Vec<String> = named.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = all.len().saturating_sub(parts.len());
+        if parts.is_empty() {
+            return None;
+        }
+        if more > 0 {
+            parts.push(count(more, "other request"));
+        }
+        Some(parts.join("; "))
     }
 
     /// Notes that a file is being asked for, until the guard is dropped.
@@ -116,15 +140,6 @@ impl Drop for Underway {
     }
 }
 
-/// Bytes as people read them: `1.4 MB`.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} bytes"),
-        1_000..1_000_000 => format!("{} kB", bytes / 1_000),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
-    }
-}
-
 impl fmt::Display for Asking {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, file, .. } = self;
@@ -181,7 +196,7 @@ mod tests {
         );
         underway.ask();
         underway.receive(1_234_567);
-        assert_eq!(shown(), ["receiving InRelease from h.example.org: 1.2 MB"]);
+        assert_eq!(shown(), ["receiving InRelease from h.example.org: 1.1 MiB"]);
         drop(underway);
         assert!(shown().is_empty());
     }

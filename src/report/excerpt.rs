@@ -3,16 +3,66 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::text::failure_text;
 use super::{BuildRecord, read_log};
 use crate::driver::Artifact;
 use crate::event::ArtifactReport;
+use crate::failure::{Failure, Status};
 use crate::fs::FileError;
+use crate::plan::BuildId;
 
 /// Returns the paths of the logs of a build, of those artifacts that have one.
 pub fn log_files(out: &Path, build: &BuildRecord, wanted: Option<Artifact>) -> Vec<PathBuf> {
     let logs = artifacts(build, wanted).filter_map(|report| report.log.as_ref());
     logs.map(|path| out.join(path)).collect()
+}
+
+/// The logs of a build, for machines.
+#[derive(Debug, Serialize)]
+pub struct BuildLogs<'a> {
+    build_id: &'a BuildId,
+    artifacts: Vec<ArtifactLog<'a>>,
+}
+
+/// The log of one artifact.
+#[derive(Debug, Serialize)]
+struct ArtifactLog<'a> {
+    artifact: Artifact,
+    status: Status,
+    failure: Option<&'a Failure>,
+    path: Option<PathBuf>,
+    text: Option<String>,
+}
+
+/// Returns the logs of a build, each with the status and the failure of its artifact.
+///
+/// # Errors
+///
+/// A log that the manifest names and that cannot be read.
+pub fn build_logs<'a>(
+    out: &Path,
+    build: &'a BuildRecord,
+    wanted: Option<Artifact>,
+) -> Result<BuildLogs<'a>, FileError> {
+    let logs: Result<Vec<ArtifactLog<'a>>, FileError> = artifacts(build, wanted)
+        .map(|report| {
+            let path = report.log.as_ref().map(|path| out.join(path));
+            let text = path.as_ref().map(|path| read_log(path)).transpose()?;
+            Ok(ArtifactLog {
+                artifact: report.artifact,
+                status: report.status,
+                failure: report.failure.as_ref(),
+                path,
+                text,
+            })
+        })
+        .collect();
+    Ok(BuildLogs {
+        build_id: &build.build_id,
+        artifacts: logs?,
+    })
 }
 
 /// Returns the logs of a build as text: for each artifact its status, its first error, and the whole log. Two artifacts

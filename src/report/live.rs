@@ -11,7 +11,7 @@ use super::alike::Alike;
 use super::progress::{build_lines, event_lines, shows_build, shows_event};
 use super::tally::Tally;
 use super::text::{duration, shorten};
-use super::{Expected, ReportError, Reporter, Terminal};
+use super::{Asked, Expected, ReportError, Reporter, Terminal, clean};
 use crate::event::{Event, EventKind};
 use crate::text::separated;
 
@@ -29,6 +29,7 @@ pub struct LiveProgress {
     bar: ProgressBar,
     lines: Vec<ProgressBar>,
     alike: Alike,
+    asked: Asked,
     is_running: bool,
 }
 
@@ -42,6 +43,7 @@ impl LiveProgress {
             bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             lines: Vec::new(),
             alike: Alike::default(),
+            asked: Asked::default(),
             is_running: false,
         }
     }
@@ -50,6 +52,13 @@ impl LiveProgress {
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.tally = Tally::new(expected);
+        self
+    }
+
+    /// Knows what servers are being asked for.
+    #[must_use]
+    pub fn asking(mut self, asked: Asked) -> Self {
+        self.asked = asked;
         self
     }
 
@@ -75,6 +84,9 @@ impl LiveProgress {
             .collect();
         if running.len() > LINES {
             texts.push(format!("  and {} more", separated(running.len() - LINES)));
+        }
+        if let Some(line) = self.asked.line() {
+            texts.push(format!("  {}", clean(&line)));
         }
         while self.lines.len() > texts.len() {
             if let Some(line) = self.lines.pop() {

@@ -16,6 +16,7 @@
 //! `docs/manifest.md` describes the files for those who read them.
 
 mod alike;
+mod asked;
 mod csv;
 mod differences;
 mod durations;
@@ -44,10 +45,11 @@ use std::time::Instant;
 use crate::event::Event;
 use crate::fs::FileError;
 
+pub use asked::Asked;
 pub use csv::{COLUMNS, write_csv};
 pub use differences::{Difference, DifferenceKind, differences};
 pub use durations::Durations;
-pub use excerpt::{log_files, log_text};
+pub use excerpt::{BuildLogs, build_logs, log_files, log_text};
 pub use expected::Expected;
 pub use fan_out::spawn;
 pub use follow::{FollowError, Followed, follow_log};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::alike::{Alike, kind_of_build, kind_of_failure};
 use super::tally::{Tally, worked};
 use super::text::{duration, failure_text};
-use super::{Expected, LiveProgress, ReportError, Reporter, Style, Terminal, clean};
+use super::{Asked, Expected, LiveProgress, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind, NO_EXECUTOR};
 use crate::failure::Status;
 use crate::text::{count, separated};
@@ -22,11 +22,24 @@ const QUIET: Duration = Duration::from_secs(10);
 const LONGEST_QUIET: Duration = Duration::from_mins(5);
 
 /// The display that suits the terminal: redrawn in place, or plain lines.
-pub fn progress(terminal: Terminal, is_verbose: bool, expected: Expected) -> Box<dyn Reporter> {
+pub fn progress(
+    terminal: Terminal,
+    is_verbose: bool,
+    expected: Expected,
+    asked: Asked,
+) -> Box<dyn Reporter> {
     if terminal.style().is_live {
-        Box::new(LiveProgress::new(terminal, is_verbose).expecting(expected))
+        Box::new(
+            LiveProgress::new(terminal, is_verbose)
+                .expecting(expected)
+                .asking(asked),
+        )
     } else {
-        Box::new(PlainProgress::new(terminal, is_verbose).expecting(expected))
+        Box::new(
+            PlainProgress::new(terminal, is_verbose)
+                .expecting(expected)
+                .asking(asked),
+        )
     }
 }
 
@@ -41,6 +54,7 @@ pub struct PlainProgress {
     quiet: Duration,
     heartbeat: Duration,
     alike: Alike,
+    asked: Asked,
     is_over: bool,
 }
 
@@ -57,6 +71,7 @@ impl PlainProgress {
             quiet: QUIET,
             heartbeat: HEARTBEAT,
             alike: Alike::default(),
+            asked: Asked::default(),
             is_over: false,
         }
     }
@@ -65,6 +80,13 @@ impl PlainProgress {
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.tally = Tally::new(expected);
+        self
+    }
+
+    /// Knows what servers are being asked for.
+    #[must_use]
+    pub fn asking(mut self, asked: Asked) -> Self {
+        self.asked = asked;
         self
     }
 
@@ -145,6 +167,10 @@ impl Reporter for PlainProgress {
         }
         if now.saturating_duration_since(self.last_quiet) >= self.quiet {
             self.tell_quiet(now);
+        }
+        if let Some(line) = self.asked.due(now, Some(self.last_line)) {
+            let line = format!("{} {}", self.tally.position(), clean(&line));
+            self.print(&line, now);
         }
         let is_running = !self.tally.running.is_empty();
         if is_running && now.saturating_duration_since(self.last_line) >= self.heartbeat {

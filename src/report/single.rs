@@ -1,10 +1,11 @@
 //! The progress of one build, told line by line as far as the person wants to know.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::progress::event_lines;
 use super::text::{duration, failure_text};
-use super::{ReportError, Reporter, Terminal, clean, read_log};
+use super::{Asked, ReportError, Reporter, Terminal, clean, read_log};
 use crate::driver::Artifact;
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind};
 use crate::failure::{Phase, Status};
@@ -28,6 +29,7 @@ pub struct SingleProgress {
     terminal: Terminal,
     detail: Detail,
     files: Vec<(Artifact, PathBuf)>,
+    asked: Asked,
 }
 
 impl SingleProgress {
@@ -37,7 +39,15 @@ impl SingleProgress {
             terminal,
             detail,
             files,
+            asked: Asked::default(),
         }
+    }
+
+    /// Knows what servers are being asked for.
+    #[must_use]
+    pub fn asking(mut self, asked: Asked) -> Self {
+        self.asked = asked;
+        self
     }
 
     fn steps(&self, line: &str) {
@@ -132,6 +142,13 @@ impl SingleProgress {
 }
 
 impl Reporter for SingleProgress {
+    fn tick(&mut self, now: Instant) -> Result<(), ReportError> {
+        if let Some(line) = self.asked.due(now, None) {
+            self.terminal.print(&clean(&line));
+        }
+        Ok(())
+    }
+
     fn report(&mut self, event: &Event) -> Result<(), ReportError> {
         match &event.kind {
             EventKind::PhaseStarted { phase, .. } => {

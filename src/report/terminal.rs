@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
@@ -93,8 +93,16 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Standard error, in a style: that of [`Style::of_stderr`], or what a person chose instead.
+    /// Standard error, in a style: that of [`Style::of_stderr`], or what a person chose instead. All callers share the
+    /// display, and the style of the first of them.
     pub fn stderr(style: Style) -> Self {
+        static STANDARD_ERROR: OnceLock<Terminal> = OnceLock::new();
+        STANDARD_ERROR
+            .get_or_init(|| Self::open_stderr(style))
+            .clone()
+    }
+
+    fn open_stderr(style: Style) -> Self {
         let target = if style.is_live {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {

@@ -38,6 +38,8 @@ pub struct Context {
     pub is_quiet: bool,
     /// What a terminal shows of progress and messages.
     pub style: Style,
+    /// How much more is said than usual.
+    pub verbosity: u8,
     /// Receives messages.
     pub listener: Box<dyn Listener>,
 }
@@ -51,6 +53,7 @@ impl Context {
             cache,
             is_quiet: true,
             style: Style::default(),
+            verbosity: 0,
             listener: Box::new(Silent),
         }
     }

@@ -13,7 +13,7 @@ use crate::matrix::{Prove, Settings};
 use crate::plan::{Build, BuildSettings};
 use crate::recipe::{Refusal, Toolchains};
 use crate::report::read_manifest;
-use crate::text::count;
+use crate::text::{count, size};
 
 /// How many times as large as its packages a kernel's tree is, at most, with the trees that are made of it.
 const UNPACKED: u64 = 8;
@@ -180,14 +180,14 @@ pub(crate) fn check_room(
     if u128::from(free) >= needed {
         return Ok(());
     }
-    let megabytes = |bytes: u128| bytes / 1_000_000;
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     Err(ResolveError::Infrastructure {
         message: format!(
-            "{} has {} MB free, and {} will need about {} MB",
+            "{} has {} free, and {} will need about {}",
             folder.display(),
-            megabytes(u128::from(free)),
+            size(free),
             count(missing, "missing build"),
-            megabytes(needed),
+            size(needed),
         ),
         help: Some(
             "free some with `driverkit-matrix cache gc`, or build less at once with --shard, --target or --kernel"

@@ -7,7 +7,9 @@ use toml::Spanned;
 use super::sources::Sources;
 use super::waiting::said_what_is_asked;
 use super::{Context, ResolveError};
-use crate::discover::{self, KnownKernels, SharedLists, expand_inline, lock, overlay};
+use crate::discover::{
+    self, DiscoverError, Discovered, KnownKernels, SharedLists, expand_inline, lock, overlay,
+};
 use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelRelease, ParseKernelError, TargetId};
 use crate::matrix::{

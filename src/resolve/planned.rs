@@ -14,7 +14,7 @@ use super::{Context, ResolveError};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile};
-use crate::fetch::{self, Mirrors};
+use crate::fetch::{self, Activity, Mirrors};
 use crate::history::KnownFailures;
 use crate::kernel::Kernel;
 use crate::matrix::{KnownFailure, Matrix, Pattern, TargetEntry};
@@ -48,6 +48,8 @@ pub struct Planned {
     pub known_failures: Arc<KnownFailures>,
     /// How many kernels are built though their source, which is not believed, does not name them.
     pub unconfirmed: usize,
+    /// What servers are being asked for.
+    pub activity: Activity,
     /// The matrices.
     pub(crate) sources: Sources,
     /// What could not be asked for kernels, and what is not believed.
@@ -64,6 +66,7 @@ impl Planned {
     pub fn fetch_settings(&self) -> fetch::Settings {
         fetch::Settings {
             mirrors: self.mirrors.clone(),
+            activity: self.activity.clone(),
             ..fetch::Settings::default()
         }
     }
@@ -168,6 +171,7 @@ impl PlanRequest<'_> {
         }
         let digest = |matrix: &Matrix| Sha256::of(&matrix.file.text);
         Ok(Planned {
+            activity: Activity::default(),
             matrices: sources
                 .matrices
                 .iter()

@@ -21,7 +21,7 @@ use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::recipe::renew_sources;
 use crate::report::{self, ReportError, Reporter};
-use crate::resolve::ResolveError;
+use crate::resolve::{Context, ResolveError, said_what_is_asked, said_while_waiting};
 use crate::run::{Parts, Run, RunResult, RunSettings};
 
 /// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
@@ -32,6 +32,8 @@ const SHUT_DOWN: Duration = Duration::from_secs(2);
 
 /// A run that is about to begin.
 pub struct Session<'a> {
+    /// Who is told what is waited for before the run begins.
+    pub context: &'a Context,
     /// What is built.
     pub plan: &'a Plan,
     /// What the run is made of.
@@ -92,6 +94,7 @@ impl Session<'_> {
     ) -> Result<RunResult, ResolveError> {
         let runtime = new_runtime()?;
         let Self {
+            context,
             plan,
             parts,
             settings,
@@ -110,13 +113,17 @@ impl Session<'_> {
         let run_id = parts.run_id.clone();
         let images = parts.toolchains.reports();
         let mut jobs = settings.jobs;
-        let mut notes = runtime.block_on(renew_sources(&parts.fetcher, plan));
+        let activity = parts.fetcher.activity().clone();
+        let renewed = renew_sources(&parts.fetcher, plan);
+        let mut notes = runtime.block_on(said_what_is_asked(context, &activity, renewed));
         let mut run = Run::look_up(parts, settings, plan);
         runtime.block_on(run.bring_shared(plan));
         let executor = match run.missing() {
             0 => None,
             missing => {
-                let (executor, more) = runtime.block_on(connect(missing))?;
+                let line = || Some("waiting for the executor to answer".to_owned());
+                let connected = said_while_waiting(context, line, connect(missing));
+                let (executor, more) = runtime.block_on(connected)?;
                 notes.extend(more);
                 Some(executor)
             }

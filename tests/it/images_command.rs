@@ -28,7 +28,7 @@ fn the_list_has_a_line_for_each_compiler() {
     let expected = [
         "driverkit-matrix/builder:bookworm",
         "any",
-        "aarch64",
+        "arm64",
         "12",
         "not",
         "built",

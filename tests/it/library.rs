@@ -36,6 +36,7 @@ fn grid_is_planned_run_and_read_without_the_command_line() {
     let store = Arc::new(Store::open(&context.cache, &run_id).unwrap());
     let out = grid.path("library-out");
     let session = Session {
+        context: &context,
         plan: &planned.plan,
         parts: Parts {
             run_id,

@@ -10,6 +10,7 @@ mod cli;
 mod docs;
 mod driverkit;
 mod fetch;
+mod formats;
 mod fuzz_targets;
 mod guard;
 mod guesses;

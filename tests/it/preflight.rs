@@ -175,7 +175,7 @@ fn a_run_that_needs_more_room_than_there_is_does_not_begin() {
     ]);
     assert!(report.starts_with("exit 3\n"), "{report}");
     assert!(
-        report.contains("1 missing build will need about 8000000000 MB"),
+        report.contains("1 missing build will need about 7,450,580.5 GiB"),
         "{report}"
     );
 }

@@ -29,7 +29,7 @@ mod stopping;
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 
 /// The build of the usual grid.
-const BUILD: &str = "one/x86_64/debian_6.1.1-1-amd64_1";
+pub(crate) const BUILD: &str = "one/x86_64/debian_6.1.1-1-amd64_1";
 
 /// No job was run.
 const NOTHING: [&str; 0] = [];

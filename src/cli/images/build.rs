@@ -13,6 +13,7 @@ use super::{BuildArguments, ImagesError};
 use crate::image::build::{self, BuildOutcome, DebianMirror};
 use crate::image::{Catalogue, ImageDescription};
 use crate::kernel::Architecture;
+use crate::text::size;
 
 /// The mirror that the context names.
 pub(super) fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
@@ -69,9 +70,9 @@ fn tell(outcome: &BuildOutcome, took: Duration, output: &mut dyn Write) -> io::R
         BuildOutcome::Built(built) => (built, format!("built in {:.0} s", took.as_secs_f64())),
         BuildOutcome::AlreadyThere(built) => (built, "already there".to_owned()),
     };
-    let megabytes = built.archive_size_bytes / 1_000_000;
+    let archive_size = size(built.archive_size_bytes);
     let (name, archive) = (&built.name, built.archive.display());
-    writeln!(output, "{name}: {how}, {megabytes} MB, {archive}")
+    writeln!(output, "{name}: {how}, {archive_size}, {archive}")
 }
 
 fn named<'a>(

@@ -1,11 +1,13 @@
 //! `images list`, and `images` as driverkit prints them.
 
-use std::io::Write;
 use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
 
 use super::super::driverkit::flags::Flags;
 use super::super::driverkit::{image_sources_of, values};
-use super::super::output::print;
+use super::super::output::{ignore_broken_pipe, print, print_json};
 use super::super::{CliError, Context, ExitStatus};
 use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments};
 use crate::driverkit::{ImageRequest, Reader};
@@ -13,6 +15,7 @@ use crate::image::index::{IndexEntry, write_index};
 use crate::image::{BuiltImage, Catalogue, ForeignImages, ImageSources, Maker, Offer};
 use crate::kernel::{Architecture, TargetId};
 use crate::session::{ask_repositories, of_remembered, of_sources};
+use crate::text::write_columns;
 
 impl AskedAsDriverkit {
     /// What was given; nothing where no flag was.
@@ -100,23 +103,45 @@ fn offers(
     Ok((offers, foreign))
 }
 
-/// Prints the images, a line for each compiler.
+/// A compiler of an image.
+#[derive(Serialize)]
+struct Listed {
+    image: String,
+    /// The only target that the image is for.
+    target: Option<TargetId>,
+    architecture: Architecture,
+    gcc: String,
+    state: &'static str,
+}
+
+/// Prints the images, a line or an object for each compiler, in the columns of driverkit's own list and with whether the
+/// image is there.
 pub(super) fn show(
     folders: &Folders,
     sources: &ImageSources,
+    is_json: bool,
     context: &Context,
 ) -> Result<(), CliError> {
     let catalogue = folders.catalogue()?;
     let (offers, foreign) = offers(&catalogue, sources, context)?;
-    let mut text = Vec::new();
-    list(
-        &catalogue,
-        &folders.built(context),
-        &offers,
-        &foreign,
-        &mut text,
-    )?;
-    print(&String::from_utf8_lossy(&text))
+    let listed = list(&catalogue, &folders.built(context), offers, &foreign)?;
+    if is_json {
+        return print_json(&json!({"schema": 1, "images": listed}));
+    }
+    let mut rows = vec![["IMAGE", "TARGET", "ARCH", "GCC", "STATE"].map(str::to_owned)];
+    rows.extend(listed.into_iter().map(|one| {
+        let target = one.target.as_ref().map_or("any", TargetId::as_str);
+        let target = target.to_owned();
+        let architecture = one.architecture.to_string();
+        [
+            one.image,
+            target,
+            architecture,
+            one.gcc,
+            one.state.to_owned(),
+        ]
+    }));
+    ignore_broken_pipe(|output| write_columns(output, [false; 5], &rows))
 }
 
 /// Prints the images as an image index. Cross compilers are left out: in such an index an image compiles for the
@@ -147,15 +172,13 @@ pub(super) fn show_index(wanted: &ListArguments, context: &Context) -> Result<()
     print(&text)
 }
 
-/// One line a compiler, in the columns of driverkit's own list, and whether the image is there.
 fn list(
     catalogue: &Catalogue,
     folder: &Path,
-    offers: &[Offer],
+    offers: Vec<Offer>,
     foreign: &ForeignImages,
-    output: &mut dyn Write,
-) -> Result<(), ImagesError> {
-    let mut rows = vec![["IMAGE", "TARGET", "ARCH", "GCC", "STATE"].map(str::to_owned)];
+) -> Result<Vec<Listed>, ImagesError> {
+    let mut listed = Vec::new();
     for offer in offers {
         let state = match &offer.maker {
             Maker::Own { name, .. } => {
@@ -170,22 +193,13 @@ fn list(
             Maker::Driverkit if foreign.identity(&offer.image).is_some() => "pulled",
             Maker::Driverkit => "not used yet",
         };
-        let target = offer.target.as_ref().map_or("any", TargetId::as_str);
-        rows.push([
-            offer.image.clone(),
-            target.to_owned(),
-            offer.architecture.machine().to_owned(),
-            offer.gcc.to_string(),
-            state.to_owned(),
-        ]);
+        listed.push(Listed {
+            gcc: offer.gcc.to_string(),
+            image: offer.image,
+            target: offer.target,
+            architecture: offer.architecture,
+            state,
+        });
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let [image, target, architecture, gcc] = [0, 1, 2, 3].map(width);
-    for [a, b, c, d, state] in &rows {
-        writeln!(
-            output,
-            "{a:image$}  {b:target$}  {c:architecture$}  {d:gcc$}  {state}"
-        )?;
-    }
-    Ok(())
+    Ok(listed)
 }

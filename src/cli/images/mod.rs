@@ -108,6 +108,8 @@ struct ListArguments {
 enum ListFormat {
     /// A table
     Table,
+    /// For machines
+    Json,
     /// An image index as driverkit reads it
     Index,
 }
@@ -171,14 +173,20 @@ impl ImagesArguments {
                 show_index(&wanted, context)?;
             }
             Some(ImagesCommand::List(wanted)) => {
-                show(&wanted.folders, &wanted.builder.sources()?, context)?;
+                let is_json = wanted.format == ListFormat::Json;
+                show(
+                    &wanted.folders,
+                    &wanted.builder.sources()?,
+                    is_json,
+                    context,
+                )?;
             }
             Some(ImagesCommand::Update(wanted)) => {
                 update(&wanted.builder.sources()?, context)?;
             }
             None => match self.asked.given() {
                 Some(flags) => return self.show_as_driverkit(&flags, context),
-                None => show(&self.folders, &ImageSources::default(), context)?,
+                None => show(&self.folders, &ImageSources::default(), false, context)?,
             },
         }
         Ok(ExitStatus::Success)

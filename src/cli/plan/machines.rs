@@ -48,6 +48,8 @@ impl Serialize for LeftOutsJson<'_> {
 
 #[derive(Serialize)]
 struct BuildJson<'a> {
+    build_id: BuildId,
+    /// The same, as it was called before; removed with the next version.
     id: BuildId,
     target: &'a TargetId,
     kernel_release: &'a KernelRelease,
@@ -101,6 +103,7 @@ fn download_json(kernel: &Kernel) -> Option<DownloadJson> {
 fn build_json<'a>(build: &'a Build, names: &Names) -> BuildJson<'a> {
     let (kernel, driver, settings) = (&*build.kernel, &*build.driver, &*build.settings);
     BuildJson {
+        build_id: build.id(),
         id: build.id(),
         target: &kernel.target,
         kernel_release: &kernel.release,

@@ -22,7 +22,7 @@ use crate::image::GccVersion;
 use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
 use crate::recipe::Toolchains;
-use crate::report::{Detail, SingleProgress, Terminal};
+use crate::report::{Asked, Detail, SingleProgress, Terminal};
 use crate::resolve::{Context, ResolveError, mirrors_of};
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::store::Store;
@@ -203,10 +203,13 @@ impl Single<'_> {
             builds: vec![build],
             ..Plan::default()
         };
+        let activity = parts.fetcher.activity().clone();
         let progress =
-            SingleProgress::new(Terminal::stderr(context.style), self.detail(), self.files());
+            SingleProgress::new(Terminal::stderr(context.style), self.detail(), self.files())
+                .asking(Asked::new(move || activity.line()));
         let recorder = Recorder::default();
         let session = Session {
+            context,
             plan: &plan,
             parts,
             settings: RunSettings {

@@ -1,0 +1,155 @@
+//! Every command that answers something answers machines too: `--format json`, with builds as `build_id`.
+
+use serde_json::Value;
+
+use crate::run::BUILD;
+use support::grid::Grid;
+
+/// What a command prints to standard output, as JSON.
+fn answer(grid: &Grid, words: &[&str]) -> Value {
+    let output = grid.program(words).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|fault| panic!("{words:?}: {fault}\n{error}"))
+}
+
+#[test]
+fn every_answer_has_a_form_for_machines() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    for (words, pointer) in [
+        (&["plan", "matrix.toml"][..], "/builds/0/build_id"),
+        (
+            &["explain", BUILD, "matrix.toml", "--executor", "fake"],
+            "/build_id",
+        ),
+        (
+            &["rebuild", BUILD, "matrix.toml", "--executor", "fake"],
+            "/build_id",
+        ),
+        (&["logs", BUILD], "/build_id"),
+    ] {
+        let words = [words, &["--format", "json"]].concat();
+        let found = answer(&grid, &words);
+        assert_eq!(
+            found.pointer(pointer).and_then(Value::as_str),
+            Some(BUILD),
+            "{words:?}: {found}"
+        );
+    }
+    let log = answer(&grid, &["logs", BUILD, "--format", "json"]);
+    assert_eq!(log["artifacts"][0]["status"], "built");
+    for (words, pointer, expected) in [
+        (&["status"][..], "/state", Value::from("finished")),
+        (&["why", BUILD], "/asked", Value::from(BUILD)),
+        (
+            &["why", "9.9.9-1-amd64"],
+            "/answers",
+            Value::Array(Vec::new()),
+        ),
+        (&["known"], "/known_failures", Value::Array(Vec::new())),
+        (&["verify"], "", Value::Array(Vec::new())),
+        (&["diff", "out", "out"], "/is_partial", Value::Null),
+        (&["stats"], "/schema", Value::from(1)),
+        (&["lock", "matrix.toml"], "/schema", Value::from(1)),
+        (&["images", "list"], "/schema", Value::from(1)),
+        (&["cache", "stats"], "/failures", Value::from(0)),
+        (&["cache", "verify"], "", Value::Array(Vec::new())),
+        (&["cache", "gc"], "/outcomes", Value::from(0)),
+    ] {
+        let words = [words, &["--format", "json"]].concat();
+        let found = answer(&grid, &words);
+        let value = found.pointer(pointer).unwrap_or(&Value::Null);
+        assert_eq!(value, &expected, "{words:?}: {found}");
+    }
+}
+
+#[test]
+fn validate_lists_its_findings_with_their_places() {
+    let grid = Grid::new();
+    grid.write("a.yaml", "kernelrelease: 6.1.1\nunknown: 1\n");
+    let found = answer(&grid, &["validate", "a.yaml", "--format", "json"]);
+    let findings = found["findings"].as_array().unwrap();
+    let of_line = findings.iter().find(|one| one["line"] == 2);
+    let message = of_line.and_then(|one| one["message"].as_str()).unwrap();
+    assert!(message.contains("unknown"), "{found}");
+}
+
+#[test]
+fn more_is_said_by_verbose_and_driverkits_short_form_of_version_stays() {
+    let grid = Grid::new();
+    let say = |words: &[&str]| {
+        let output = grid.program(words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (
+            output.status.code(),
+            text + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, text) = say(&["-v"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+    assert_eq!(grid.run(&[]).0, 0);
+    let run = ["run", "matrix.toml", "--executor", "fake"];
+    assert!(!say(&run).1.contains(BUILD));
+    assert!(say(&[&run[..], &["-v"]].concat()).1.contains(BUILD));
+    let explain = ["explain", BUILD, "matrix.toml", "--executor", "fake"];
+    assert!(!say(&explain).1.contains("gcc:"));
+    assert!(
+        say(&[&["-v"], &explain[..]].concat())
+            .1
+            .contains("toolchain")
+    );
+    let (code, text) = say(&["status", "--quiet", "-v"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("--quiet"), "{text}");
+}
+
+/// What the program offers a shell for the word at the cursor, the last one or that before `|`.
+fn offered(grid: &Grid, words: &[&str]) -> Vec<String> {
+    let cursor = words.iter().position(|word| *word == "|");
+    let last = cursor.unwrap_or(words.len());
+    let words: Vec<&str> = words.iter().copied().filter(|word| *word != "|").collect();
+    let arguments = [&["--", "driverkit-matrix"], &*words].concat();
+    let mut program = grid.program(&[]);
+    let output = program
+        .args(arguments)
+        .env("COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", last.to_string())
+        .env("_CLAP_IFS", "\n")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_complete_targets_driver_versions_and_builds() {
+    let grid = Grid::new();
+    assert_eq!(
+        offered(&grid, &["plan", "matrix.toml", "--target", "deb"]),
+        ["debian"]
+    );
+    assert_eq!(
+        offered(&grid, &["run", "matrix.toml", "--driver", ""]),
+        ["one"]
+    );
+    for words in [
+        &["plan", "matrix.toml", "--only", "one/"][..],
+        &["rebuild", "one/", "|", "matrix.toml"],
+    ] {
+        assert_eq!(offered(&grid, words), [BUILD], "{words:?}");
+    }
+    assert!(
+        offered(&grid, &["logs", ""])
+            .iter()
+            .all(|word| word.starts_with('-'))
+    );
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(offered(&grid, &["logs", "o"]), [BUILD]);
+    // The script that makes a shell ask.
+    let mut program = grid.program(&[]);
+    let script = program.env("COMPLETE", "zsh").output().unwrap();
+    let script = String::from_utf8(script.stdout).unwrap();
+    assert!(script.contains("COMPLETE=\"zsh\""), "{script}");
+}
