@@ -30,7 +30,7 @@ pub(super) fn targets() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let mut names: BTreeSet<String> = target::known_ids()
             .into_iter()
-            .map(|id| id.to_string())
+            .map(ToString::to_string)
             .collect();
         for matrix in sources().iter().flat_map(|sources| &sources.matrices) {
             let literal = matrix.targets.iter().map(|entry| entry.name.get_ref());

@@ -1,5 +1,6 @@
 //! `known`: the known failures of the last run, and rules for the others.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -85,10 +86,11 @@ impl KnownArguments {
         } in &known
         {
             let (reason, place) = (&by.reason, &by.place);
-            text += &format!("{build_id} ({artifact}): {reason} ({place})\n");
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{build_id} ({artifact}): {reason} ({place})");
         }
         for finding in &manifest.findings {
-            text += &format!("{}: {}\n", finding.place, finding.message);
+            let _ = writeln!(text, "{}: {}", finding.place, finding.message);
         }
         print(&text)?;
         Ok(ExitStatus::from_findings(bits))

@@ -27,6 +27,9 @@ use crate::run::{Parts, Run, RunResult, RunSettings};
 /// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
 const CLEAN_UP: Duration = Duration::from_secs(3);
 
+/// What is said while an executor does not answer.
+const CONNECTING: fn() -> Option<String> = || Some("waiting for the executor to answer".to_owned());
+
 /// How long threads may take to stop.
 const SHUT_DOWN: Duration = Duration::from_secs(2);
 
@@ -113,16 +116,15 @@ impl Session<'_> {
         let run_id = parts.run_id.clone();
         let images = parts.toolchains.reports();
         let mut jobs = settings.jobs;
-        let activity = parts.fetcher.activity().clone();
         let renewed = renew_sources(&parts.fetcher, plan);
-        let mut notes = runtime.block_on(said_what_is_asked(context, &activity, renewed));
+        let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
+        let mut notes = runtime.block_on(renewed);
         let mut run = Run::look_up(parts, settings, plan);
         runtime.block_on(run.bring_shared(plan));
         let executor = match run.missing() {
             0 => None,
             missing => {
-                let line = || Some("waiting for the executor to answer".to_owned());
-                let connected = said_while_waiting(context, line, connect(missing));
+                let connected = said_while_waiting(context, CONNECTING, connect(missing));
                 let (executor, more) = runtime.block_on(connected)?;
                 notes.extend(more);
                 Some(executor)
