@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::cache::print_json;
 use super::execution::Execution;
 use super::output::print;
+use super::output::print_json;
 use super::run::RunArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::history::CompilerTable;

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::cache::print_json;
 use super::output::print;
+use super::output::print_json;
 use super::{CliError, Context, ExitStatus};
 use crate::executor::{LocalExecutor, host_toolchain};
 use crate::fs;

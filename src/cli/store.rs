@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::cache::print_json;
 use super::output::print;
+use super::output::print_json;
 use super::shared_store::StoreArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::Fetcher;

@@ -30,6 +30,10 @@ const CLEAN_UP: Duration = Duration::from_secs(3);
 /// What is said while an executor does not answer.
 const CONNECTING: fn() -> Option<String> = || Some("waiting for the executor to answer".to_owned());
 
+/// What is said while the shared store does not answer.
+const BRINGING: fn() -> Option<String> =
+    || Some("receiving artifacts of the shared store".to_owned());
+
 /// How long threads may take to stop.
 const SHUT_DOWN: Duration = Duration::from_secs(2);
 
@@ -120,16 +124,10 @@ impl Session<'_> {
         let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
         let mut notes = runtime.block_on(renewed);
         let mut run = Run::look_up(parts, settings, plan);
-        runtime.block_on(run.bring_shared(plan));
-        let executor = match run.missing() {
-            0 => None,
-            missing => {
-                let connected = said_while_waiting(context, CONNECTING, connect(missing));
-                let (executor, more) = runtime.block_on(connected)?;
-                notes.extend(more);
-                Some(executor)
-            }
-        };
+        let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
+        runtime.block_on(brought);
+        let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
+        notes.extend(more);
         let slots = executor.as_ref().and_then(|executor| executor.slots());
         if let Some(slots) = slots.filter(|_| !jobs_are_given) {
             jobs = jobs.max(slots);
@@ -202,6 +200,19 @@ impl Session<'_> {
         })?;
         Ok(result)
     }
+}
+
+/// The executor of a run that lacks builds, and what the person should know about it.
+async fn connected(
+    context: &Context,
+    missing: usize,
+    connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), ResolveError>,
+) -> Result<(Option<Arc<dyn Executor>>, Vec<String>), ResolveError> {
+    if missing == 0 {
+        return Ok((None, Vec::new()));
+    }
+    let (executor, notes) = said_while_waiting(context, CONNECTING, connect(missing)).await?;
+    Ok((Some(executor), notes))
 }
 
 /// Keeps the report of a run of one build.

@@ -64,6 +64,7 @@ fn json() {
       "unasked_build_count": 0,
       "builds": [
         {
+          "build_id": "10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1",
           "id": "10.0.0+driver/x86_64/debian_6.1.55-1-amd64_1",
           "target": "debian",
           "kernel_release": "6.1.55-1-amd64",
