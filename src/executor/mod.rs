@@ -27,6 +27,7 @@ mod sandbox;
 mod scratch;
 mod writes;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -234,7 +235,7 @@ pub enum ExecutorError {
         /// What is wrong.
         message: String,
         /// What to do.
-        help: Option<&'static str>,
+        help: Option<Cow<'static, str>>,
         /// The cause, which the message does not repeat.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -262,17 +263,17 @@ impl ExecutorError {
     }
 
     /// Adds what the user can do about it.
-    pub(crate) fn with_help(mut self, text: &'static str) -> Self {
+    pub(crate) fn with_help(mut self, text: impl Into<Cow<'static, str>>) -> Self {
         if let Self::Infrastructure { help, .. } = &mut self {
-            *help = Some(text);
+            *help = Some(text.into());
         }
         self
     }
 
     /// Returns what the user can do about it.
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<&str> {
         match self {
-            Self::Infrastructure { help, .. } => *help,
+            Self::Infrastructure { help, .. } => help.as_deref(),
             Self::Image { .. } | Self::Lost { .. } => None,
         }
     }

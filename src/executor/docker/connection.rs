@@ -1,6 +1,8 @@
 //! Finds the daemon and says what to do when there is none.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -99,16 +101,32 @@ fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorE
 }
 
 fn unreachable(address: &str, error: Error) -> ExecutorError {
-    let help = match io_kind(&error) {
-        Some(io::ErrorKind::PermissionDenied) => {
-            "run as root, join the group `docker`, or use `--executor local`"
-        }
-        _ => {
-            "install and start one (Debian: package docker.io), set DOCKER_HOST, or use `--executor local`"
-        }
-    };
-    ExecutorError::caused_by(format!("no Docker daemon answers at {address}"), error)
-        .with_help(help)
+    if io_kind(&error) == Some(io::ErrorKind::PermissionDenied) {
+        let socket = Path::new(address.strip_prefix("unix://").unwrap_or(address));
+        let group = std::fs::metadata(socket).map(|metadata| metadata.gid());
+        let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        let help = match group.ok().and_then(|group| group_name(&groups, group)) {
+            Some(group) if group != "root" => format!(
+                "the socket is the group `{group}`'s: join it (`sudo usermod --append --groups {group} $USER`) and log in \
+                 again, or use `--executor local`"
+            ),
+            _ => "run as root, or use `--executor local`".to_owned(),
+        };
+        let message = format!("no permission to open the socket of the Docker daemon at {address}");
+        return ExecutorError::caused_by(message, error).with_help(help);
+    }
+    ExecutorError::caused_by(format!("no Docker daemon answers at {address}"), error).with_help(
+        "install and start one (Debian: package docker.io), set DOCKER_HOST, or use `--executor local`",
+    )
+}
+
+/// The name of a group in the text of /etc/group.
+fn group_name(groups: &str, wanted: u32) -> Option<&str> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(wanted)).then_some(name)
+    })
 }
 
 /// The I/O error at the bottom, if it is one.
@@ -161,4 +179,27 @@ pub(super) fn is_lost(error: &ExecutorError) -> bool {
 /// Whether the daemon answered with this HTTP status.
 pub(super) fn has_status(error: &Error, status: u16) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_that_may_not_be_opened_names_its_group() {
+        assert_eq!(
+            group_name("root:x:0:\ndocker:x:997:ann,bob\n", 997),
+            Some("docker")
+        );
+        assert_eq!(group_name("root:x:0:\nbroken\n", 997), None);
+        let refused = || Error::IOError {
+            err: io::ErrorKind::PermissionDenied.into(),
+        };
+        let error = unreachable("unix:///nonexistent/docker.sock", refused());
+        assert_eq!(
+            error.to_string(),
+            "no permission to open the socket of the Docker daemon at unix:///nonexistent/docker.sock"
+        );
+        assert_eq!(error.help(), Some("run as root, or use `--executor local`"));
+    }
 }
