@@ -9,14 +9,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::alike::Alike;
 use super::progress::{build_lines, event_lines, shows_build, shows_event};
+use super::screen::size;
 use super::tally::Tally;
 use super::text::{duration, shorten};
 use super::{Asked, Expected, ReportError, Reporter, Terminal, clean};
 use crate::event::{Event, EventKind};
-use crate::text::separated;
+use crate::text::{count, separated};
 
-/// How many running builds have a line.
+/// How many running builds have a line, where there is room.
 const LINES: usize = 12;
+
+/// The other lines: how many more builds there are, what is being asked, the bar, and that of the cursor.
+const OTHER_LINES: usize = 4;
 
 /// How wide a build's name may be.
 const NAME_WIDTH: usize = 64;
@@ -73,17 +77,18 @@ impl LiveProgress {
     fn draw(&mut self, now: Instant) {
         let elapsed = self.tally.elapsed(now);
         let running = self.tally.longest_first();
+        let lines = LINES.min(usize::from(size().0).saturating_sub(OTHER_LINES));
         let mut texts: Vec<String> = running
             .iter()
-            .take(LINES)
+            .take(lines)
             .map(|(build, state)| {
                 let word = state.word();
                 let time = duration(elapsed.saturating_sub(state.phase_since));
                 format!("  {word:<9} {time:>7}  {}", shorten(build, NAME_WIDTH))
             })
             .collect();
-        if running.len() > LINES {
-            texts.push(format!("  and {} more", separated(running.len() - LINES)));
+        if running.len() > lines {
+            texts.push(format!("  and {} more", separated(running.len() - lines)));
         }
         if let Some(line) = self.asked.line() {
             texts.push(format!("  {}", clean(&line)));
@@ -115,9 +120,8 @@ impl LiveProgress {
         if self.is_running
             && let hidden @ 1.. = self.alike.take_hidden()
         {
-            let hidden = separated(hidden);
-            self.terminal
-                .print(&format!("{hidden} more lines like those above"));
+            let hidden = count(hidden, "more line");
+            self.terminal.print(&format!("{hidden} like those above"));
         }
         self.is_running = false;
         for line in self.lines.drain(..) {

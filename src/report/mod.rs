@@ -30,6 +30,7 @@ mod live;
 mod log;
 mod manifest;
 mod progress;
+mod screen;
 mod signature;
 mod single;
 mod status;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+use super::screen::Screen;
 use crate::redact::acts_on_a_reader;
 
 /// What the terminal can show.
@@ -104,7 +105,7 @@ impl Terminal {
 
     fn open_stderr(style: Style) -> Self {
         let target = if style.is_live {
-            ProgressDrawTarget::stderr_with_hz(10)
+            ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10)
         } else {
             ProgressDrawTarget::hidden()
         };

@@ -32,4 +32,5 @@ mod publish;
 mod report;
 mod run;
 mod sources;
+mod terminal;
 mod verify;
