@@ -11,6 +11,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::cache::{self, CleanLimits, Defect};
 use crate::fetch::wrong_records;
 use crate::matrix::parse_size;
+use crate::resolve::said_while_busy;
 use crate::store::Store;
 use crate::text::{count, separated, size};
 use crate::unpack::tree_digest_of_folder;
@@ -59,7 +60,8 @@ impl CacheArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         match self.command {
             CacheCommand::Stats { format } => {
-                let sizes = cache::sizes(&context.cache)?;
+                let line = || format!("counting what is in {}", context.cache.display());
+                let sizes = said_while_busy(context, line, || cache::sizes(&context.cache))?;
                 if format.is_json() {
                     print_json(&sizes)?;
                 } else {
@@ -87,7 +89,8 @@ impl CacheArguments {
                     tree_bytes: trees,
                     unused_for: Some(Duration::from_hours(24 * u64::from(unused_days))),
                 };
-                let cleaned = cache::clean(&store, limits)?;
+                let line = || format!("cleaning up {}", context.cache.display());
+                let cleaned = said_while_busy(context, line, || cache::clean(&store, limits))?;
                 if format.is_json() {
                     print_json(&cleaned)?;
                 } else {
@@ -113,7 +116,9 @@ impl CacheArguments {
                 let digest = |path: &std::path::Path| {
                     tree_digest_of_folder(path).map_err(|error| error.to_string())
                 };
-                let mut defects = cache::verify(&store, digest, remove)?;
+                let line = || format!("reading all of {}", context.cache.display());
+                let verify = || cache::verify(&store, digest, remove);
+                let mut defects = said_while_busy(context, line, verify)?;
                 let damaged: HashSet<PathBuf> =
                     defects.iter().map(|defect| defect.path.clone()).collect();
                 let is_damaged = |sha256| damaged.contains(&store.blob_path(sha256));

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::execution::Execution;
-use super::output::print;
-use super::output::print_json;
+use super::output::{print, print_json};
 use super::run::RunArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::history::CompilerTable;
@@ -25,8 +24,6 @@ use crate::text::count;
 /// kernel that no compiler builds.
 #[derive(Debug, Args)]
 pub(super) struct CompilersArguments {
-    #[command(flatten)]
-    selection: Selection,
     /// How many compiles run at once
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -39,6 +36,8 @@ pub(super) struct CompilersArguments {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    selection: Selection,
     #[command(flatten)]
     execution: Execution,
 }

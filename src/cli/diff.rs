@@ -44,7 +44,7 @@ enum Format {
 impl DiffArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let (old, new) = rayon::join(|| read(&self.old), || read(&self.new));
+        let (old, new) = rayon::join(|| read(context, &self.old), || read(context, &self.new));
         let found = diff_nights(&old?, &new?);
         match self.format {
             Format::Text => print(&draw_text(&found))?,
@@ -105,7 +105,7 @@ impl BaselineArguments {
             let path = source.path();
             manifest_file(path).exists() || !shards_in(path).is_empty()
         };
-        let source = Source::find(path)?;
+        let source = Source::find(context, path)?;
         let Some(source) = source.filter(is_there) else {
             let path = path.display();
             context.notice(&format!(
@@ -124,7 +124,7 @@ impl BaselineArguments {
         out: &Path,
         status: ExitStatus,
     ) -> Result<ExitStatus, CliError> {
-        let found = diff_nights(baseline, &read(out)?);
+        let found = diff_nights(baseline, &read(context, out)?);
         context.notice(&format!("\n{}", draw_text(&found).trim_end()));
         if self.fail_on.is_empty() {
             return Ok(status);
@@ -138,6 +138,6 @@ impl BaselineArguments {
     }
 }
 
-fn read(path: &Path) -> Result<Night, CliError> {
-    Ok(Night::read(Source::open(path)?.path())?)
+fn read(context: &Context, path: &Path) -> Result<Night, CliError> {
+    Ok(Night::read(Source::open(context, path)?.path())?)
 }

@@ -9,6 +9,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "plan matrices/debian.toml",
             "plan --target 'ubuntu-*' --kernel '>=5.4, <6.9' --all",
+            "plan matrices/centos.toml --check",
             "plan --format json",
         ],
     ),
@@ -175,9 +176,28 @@ pub(super) fn with_examples(mut command: Command) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Arg, Args as _, CommandFactory as _};
 
     use super::*;
+
+    #[test]
+    fn headings_hold_their_own_flags_only() {
+        let selection = super::super::Selection::augment_args(Command::new("selection"));
+        let own: Vec<_> = selection.get_arguments().map(Arg::get_id).collect();
+        let all = super::super::Arguments::command();
+        for command in all.get_subcommands() {
+            let held = command
+                .get_arguments()
+                .filter(|argument| argument.get_help_heading() == Some("Selection"));
+            for argument in held.map(Arg::get_id) {
+                assert!(
+                    own.contains(&argument),
+                    "{}: {argument}",
+                    command.get_name()
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_command_has_examples_that_it_takes() {

@@ -16,7 +16,7 @@ use crate::matrix::Pattern;
 use crate::resolve::{
     Availability, RefreshOptions, Refreshed, Sources, Unavailable, refresh_all, warn_of_doubts,
 };
-use crate::text::{count, write_columns};
+use crate::text::{count, separated, write_columns};
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -184,11 +184,11 @@ fn write_text(output: &mut dyn Write, all: &[Refreshed], lists_all: bool) -> io:
     };
     for (path, label, changes) in entries() {
         let [came, went, moved, renamed, changed, unconfirmed] =
-            kinds(changes).map(|kind| kind.count.to_string());
+            kinds(changes).map(|kind| separated(kind.count));
         rows.push([
             path.display().to_string(),
             label.clone(),
-            changes.total.to_string(),
+            separated(changes.total),
             came,
             went,
             moved,

@@ -7,16 +7,16 @@ use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::output::print;
-use super::output::print_json;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::executor::{LocalExecutor, host_toolchain};
 use crate::fs;
 use crate::matrix::parse_time;
 use crate::proof::{ModuleToProve, Proof, ProofError, Verdict};
-use crate::resolve::runtime;
+use crate::resolve::{runtime, said_while_waiting};
 use crate::session::{infrastructure, new_run_id};
 use crate::store::Store;
+use crate::text::count;
 
 /// Boot a kernel in qemu and load modules into it
 ///
@@ -37,9 +37,8 @@ pub(super) struct ProveArguments {
     /// Write what the console showed to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 /// A module and what came of it.
@@ -93,14 +92,20 @@ impl ProveArguments {
             run_id,
         };
         let mut log = Vec::new();
-        let result = runtime()?.block_on(async {
+        let boot = async {
             let executor = LocalExecutor::new(&context.cache.join("rootfs")).await?;
             let cancel = CancellationToken::new();
             tokio::select! {
                 result = proof.run(&executor, &mut log, &cancel) => result,
                 _ = tokio::signal::ctrl_c() => Err(ProofError::Cancelled),
             }
-        });
+        };
+        let line = || {
+            let modules = count(modules.len(), "module");
+            let image = self.kernel_image.display();
+            Some(format!("booting {image} in qemu for {modules}"))
+        };
+        let result = runtime()?.block_on(said_while_waiting(context, line, boot));
         if let Some(path) = &self.console {
             fs::write(path, &log)?;
         }
@@ -137,7 +142,7 @@ impl ProveArguments {
                 verdict,
             })
             .collect();
-        if self.json {
+        if self.format.is_json() {
             return print_json(&proven);
         }
         for one in &proven {

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::output::print;
-use super::publish::{destination, new_runtime};
+use super::output::{AnswerFormat, print, print_json};
+use super::publish::{destination, new_runtime, said_at};
 use super::{CliError, Context, ExitStatus};
 use crate::driver::DriverVersion;
 use crate::fs::{self, FileError};
 use crate::publish::{
     AccessLog, Destination, Index, PrunePlan, PruneRules, apply_prune, plan_prune, undo_prune,
 };
-use crate::text::count;
+use crate::text::{count, separated};
 
 /// Remove published artifacts of driver versions out of support and of kernels that are gone
 ///
@@ -55,6 +55,8 @@ pub(super) struct PruneArguments {
     /// Where the destination is for the public, for the `download` fields of the site
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl PruneArguments {
@@ -65,7 +67,9 @@ impl PruneArguments {
         let now = Timestamp::now();
         let public_url = self.public_url.as_deref();
         if let Some(id) = &self.undo {
-            let back = runtime.block_on(undo_prune(&destination, id, public_url, now))?;
+            let back = said_at(context, &destination, "bringing back at", || {
+                runtime.block_on(undo_prune(&destination, id, public_url, now))
+            })?;
             context.notice(&format!("brought back {}", count(back, "artifact")));
             return Ok(ExitStatus::Success);
         }
@@ -80,18 +84,24 @@ impl PruneArguments {
                 help: Some("use --keep-driver, --newest-drivers or --gone-days".to_owned()),
             });
         }
-        let index = runtime.block_on(destination.index())?;
+        let index = said_at(context, &destination, "reading the index of", || {
+            runtime.block_on(destination.index())
+        })?;
         let index = index.ok_or_else(|| CliError::Input {
             message: format!("{} has no index", destination.bucket().url()),
             help: Some("only what `publish` published can be removed by rule".to_owned()),
         })?;
         let asked_for = self.read_access_logs(&index)?;
         let plan = plan_prune(&index, &rules, &asked_for);
-        print(&draw(&plan))?;
+        if self.format.is_json() {
+            print_json(&plan)?;
+        } else {
+            print(&draw(&plan))?;
+        }
         let percent = plan.percent();
         context.notice(&format!(
             "{} of {} ({percent} %) to remove{}",
-            plan.remove.len(),
+            separated(plan.remove.len()),
             count(plan.total, "artifact"),
             match plan.asked_for.len() {
                 0 => String::new(),
@@ -134,7 +144,10 @@ impl PruneArguments {
     ) -> Result<ExitStatus, CliError> {
         let public_url = self.public_url.as_deref();
         let removal = apply_prune(destination, plan, self.undo_days, public_url, now);
-        let pruned = new_runtime()?.block_on(removal)?;
+        let runtime = new_runtime()?;
+        let pruned = said_at(context, destination, "removing from", || {
+            runtime.block_on(removal)
+        })?;
         context.notice(&format!(
             "removed {}; for {} days, `prune {} --undo {}` brings them back",
             count(pruned.removed, "artifact"),

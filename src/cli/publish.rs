@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::output::print;
+use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
@@ -18,8 +18,12 @@ use crate::publish::{
     audit, fetch_manifests, items_of, repair,
 };
 use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
+use crate::resolve::said_while_busy;
 use crate::run::Brings;
-use crate::text::count;
+use crate::text::{count, separated, size};
+
+/// The version of the JSON forms.
+const SCHEMA: u32 = 1;
 
 /// How many rows of one kind are printed.
 const PRINTED: usize = 20;
@@ -40,6 +44,8 @@ pub(super) struct PublishArguments {
     audit: AuditArguments,
     #[command(flatten)]
     upload: UploadArguments,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 /// What is compared in the place of publishing.
@@ -134,26 +140,38 @@ impl PublishArguments {
         let options = self.upload.options();
         let runtime = new_runtime()?;
         if !self.audit.audit {
-            let report = runtime.block_on(publish::publish(
-                &destination,
-                &nights,
-                &items,
-                &options,
-                now,
-            ))?;
+            let work = publish::publish(&destination, &nights, &items, &options, now);
+            let report = said_at(context, &destination, "publishing to", || {
+                runtime.block_on(work)
+            })?;
+            if self.format.is_json() {
+                print_json(&serde_json::json!({ "schema": SCHEMA, "rows": report.rows }))?;
+            }
             return tell(context, &destination, &from, &report);
         }
         if self.audit.repair {
-            let report = runtime.block_on(repair(&destination, &items, &options, now))?;
+            let report = said_at(context, &destination, "repairing", || {
+                runtime.block_on(repair(&destination, &items, &options, now))
+            })?;
             tell_report(context, &destination, &report);
         }
-        let found = runtime.block_on(audit(&destination, &items, self.audit.read_contents))?;
-        let mut text = String::new();
-        for finding in &found.findings {
-            let Finding { kind, key, detail } = finding;
-            let _ = writeln!(text, "{kind:<12}  {key}: {detail}");
+        let found = said_at(context, &destination, "comparing", || {
+            runtime.block_on(audit(&destination, &items, self.audit.read_contents))
+        })?;
+        if self.format.is_json() {
+            print_json(&serde_json::json!({
+                "schema": SCHEMA,
+                "good": found.good,
+                "findings": found.findings,
+            }))?;
+        } else {
+            let mut text = String::new();
+            for finding in &found.findings {
+                let Finding { kind, key, detail } = finding;
+                let _ = writeln!(text, "{kind:<12}  {key}: {detail}");
+            }
+            print(&text)?;
         }
-        print(&text)?;
         context.notice(&format!(
             "{} as the index says, {} at {}",
             count(found.good, "artifact"),
@@ -170,6 +188,7 @@ impl PublishArguments {
 
 /// What `run` publishes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Publishing")]
 pub(super) struct RunPublishArguments {
     /// Publish what is there at the end of the run, as `publish` does: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or
     /// a directory
@@ -244,13 +263,11 @@ impl RunPublishArguments {
         let now = Timestamp::now();
         let items = items_of(&nights, now);
         let options = self.upload.options();
-        let report = new_runtime()?.block_on(publish::publish(
-            destination,
-            &nights,
-            &items,
-            &options,
-            now,
-        ))?;
+        let runtime = new_runtime()?;
+        let work = publish::publish(destination, &nights, &items, &options, now);
+        let report = said_at(context, destination, "publishing to", || {
+            runtime.block_on(work)
+        })?;
         tell(context, destination, &from, &report)
     }
 }
@@ -261,6 +278,18 @@ pub(super) fn unpublished(destination: &Destination) -> Result<Brings, CliError>
     let entries = index.into_iter().flat_map(|index| index.artifacts);
     let published = entries.map(|(_, entry)| (entry.build_id, entry.artifact, entry.sha256));
     Ok(Brings::AllBut(Arc::new(published.collect())))
+}
+
+/// Does `work` at a destination, and says now and then what went there and came from there.
+pub(super) fn said_at<T>(
+    context: &Context,
+    destination: &Destination,
+    doing: &str,
+    work: impl FnOnce() -> T,
+) -> T {
+    let bucket = destination.bucket();
+    let line = || format!("{doing} {}: {}", bucket.url(), traffic(bucket.traffic()));
+    said_while_busy(context, line, work)
 }
 
 /// Opens a destination; what has no scheme is a directory.
@@ -293,7 +322,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Downloads the manifests if `path` is the URL of a destination; none if it keeps none.
-    pub(super) fn find(path: &Path) -> Result<Option<Self>, CliError> {
+    pub(super) fn find(context: &Context, path: &Path) -> Result<Option<Self>, CliError> {
         if !path.to_str().is_some_and(|text| text.contains("://")) {
             return Ok(Some(Self {
                 path: path.to_owned(),
@@ -302,7 +331,10 @@ impl Source {
         }
         let destination = destination(path.as_os_str())?;
         let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
-        let found = new_runtime()?.block_on(fetch_manifests(&destination, folder.path()))?;
+        let runtime = new_runtime()?;
+        let found = said_at(context, &destination, "reading the manifests of", || {
+            runtime.block_on(fetch_manifests(&destination, folder.path()))
+        })?;
         Ok((found > 0).then(|| Self {
             path: folder.path().to_owned(),
             _fetched: Some(folder),
@@ -310,8 +342,8 @@ impl Source {
     }
 
     /// The same where there must be manifests.
-    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
-        Self::find(path)?.ok_or_else(|| CliError::Input {
+    pub(super) fn open(context: &Context, path: &Path) -> Result<Self, CliError> {
+        Self::find(context, path)?.ok_or_else(|| CliError::Input {
             message: format!("{} keeps no manifests", path.display()),
             help: Some("`publish` keeps the manifest of each run that it publishes".to_owned()),
         })
@@ -393,14 +425,14 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
     if failed.len() > PRINTED {
         context.notice(&format!(
             "... and {} more: .driverkit-matrix/published.jsonl names all",
-            failed.len() - PRINTED
+            separated(failed.len() - PRINTED)
         ));
     }
     let of = |state: RowState| report.count(|one| *one == state);
     let skipped = of(RowState::Skipped);
     let mut parts = vec![
-        format!("{} published", of(RowState::Published)),
-        format!("{} unchanged", of(RowState::Unchanged)),
+        format!("{} published", separated(of(RowState::Published))),
+        format!("{} unchanged", separated(of(RowState::Unchanged))),
     ];
     for (number, word) in [
         (of(RowState::Found), "found"),
@@ -408,7 +440,7 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
         (failed.len(), "failed"),
     ] {
         if number > 0 {
-            parts.push(format!("{number} {word}"));
+            parts.push(format!("{} {word}", separated(number)));
         }
     }
     context.notice(&format!(
@@ -423,10 +455,10 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
 pub(super) fn traffic(count_of: TrafficCount) -> String {
     let requests = usize::try_from(count_of.requests).unwrap_or(usize::MAX);
     format!(
-        "{}, {} of them writes, {} bytes sent, {} received",
+        "{}, {} of them writes, {} sent, {} received",
         count(requests, "request"),
         count_of.writes,
-        count_of.sent_bytes,
-        count_of.received_bytes
+        size(count_of.sent_bytes),
+        size(count_of.received_bytes)
     )
 }

@@ -37,9 +37,10 @@ pub(super) struct ReportArguments {
 
 impl ReportArguments {
     /// Runs the command.
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let source = Source::open(&self.out)?;
-        let baseline = self.baseline.as_deref().map(Source::open).transpose()?;
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let source = Source::open(context, &self.out)?;
+        let open = |path| Source::open(context, path);
+        let baseline = self.baseline.as_deref().map(open).transpose()?;
         let baseline = baseline.as_ref().map(Source::path);
         let nights = Nights::read(source.path(), baseline)?;
         let text = nights.draw(self.format)?;

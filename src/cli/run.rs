@@ -50,8 +50,6 @@ const NAMED_MISSING: usize = 3;
 /// Build what is missing of a plan
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
-    #[command(flatten)]
-    pub(super) selection: Selection,
     /// How many compiles run at once [default: the processors that may be used]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -93,6 +91,8 @@ pub(super) struct RunArguments {
         hide_short_help = true
     )]
     place: Place,
+    #[command(flatten)]
+    pub(super) selection: Selection,
     #[command(flatten)]
     store: StoreArguments,
     /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and flavour, and

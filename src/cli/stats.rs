@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{ignore_broken_pipe, print_json};
 use super::publish::Source;
 use super::report::Nights;
-use super::{CliError, ExitStatus};
+use super::{CliError, Context, ExitStatus};
 use crate::text::write_columns;
 use crate::views::{PastNight, Stats};
 
@@ -50,8 +50,8 @@ const COLUMNS: [&str; 9] = [
 
 impl StatsArguments {
     /// Runs the command.
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let source = Source::open(&self.out)?;
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let source = Source::open(context, &self.out)?;
         let nights = Nights::read(source.path(), None)?;
         let stats = Stats::of(nights.manifest());
         match self.format {

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::output::print;
-use super::output::print_json;
+use super::output::{AnswerFormat, print, print_json};
 use super::shared_store::StoreArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::Fetcher;
 use crate::remote;
-use crate::resolve::Sources;
+use crate::resolve::{Sources, said_what_is_asked, said_while_busy};
 use crate::session::{OpenStore, archive, new_run_id, new_runtime, of_remote};
 use crate::store::Store;
-use crate::text::count;
+use crate::text::{count, separated, size};
 
 /// Look after the store that machines share
 #[derive(Debug, Args)]
@@ -31,9 +30,8 @@ enum StoreCommand {
         /// Matrices, of which one may name the store
         #[arg(value_name = "MATRIX")]
         matrices: Vec<PathBuf>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: AnswerFormat,
         #[command(flatten)]
         store: StoreArguments,
     },
@@ -45,9 +43,8 @@ enum StoreCommand {
         /// Contents that were first found to be named by nothing so many days ago go
         #[arg(long, value_name = "DAYS", default_value = "3")]
         grace_days: u32,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: AnswerFormat,
         #[command(flatten)]
         store: StoreArguments,
     },
@@ -73,7 +70,7 @@ impl SharedStoreArguments {
         match self.command {
             StoreCommand::Status {
                 matrices,
-                json,
+                format,
                 store,
             } => {
                 let sources = Sources::read_named(&matrices)?;
@@ -81,16 +78,16 @@ impl SharedStoreArguments {
                 let opened = OpenStore::open(&request, context, &sources.matrices, &new_run_id())?;
                 let opened = opened.ok_or_else(none)?;
                 let summary = opened.remote().summary();
-                if json {
+                if format.is_json() {
                     print_json(&summary)?;
                 } else {
                     print(&format!(
-                        "{}\n  {}, {}\n  {}, {} MB\n  {} to read them\n",
+                        "{}\n  {}, {}\n  {}, {}\n  {} to read them\n",
                         opened.remote().url(),
                         count(summary.packs, "pack"),
                         count(summary.outcomes, "outcome"),
                         count(summary.contents, "content"),
-                        summary.content_bytes / 1_000_000,
+                        size(summary.content_bytes),
                         count(
                             usize::try_from(opened.remote().traffic().requests).unwrap_or_default(),
                             "request"
@@ -106,7 +103,7 @@ impl SharedStoreArguments {
             StoreCommand::Gc {
                 matrices,
                 grace_days,
-                json,
+                format,
                 store,
             } => {
                 let sources = Sources::read_named(&matrices)?;
@@ -117,18 +114,21 @@ impl SharedStoreArguments {
                 let grace = Duration::from_hours(24 * u64::from(grace_days));
                 let cleaning =
                     remote::clean(&settings.bucket, &settings.trust, &context.cache, grace);
-                let cleaned = new_runtime()?.block_on(cleaning).map_err(of_remote)?;
+                let runtime = new_runtime()?;
+                let line = || format!("cleaning up {}", settings.bucket.url);
+                let cleaned = said_while_busy(context, line, || runtime.block_on(cleaning));
+                let cleaned = cleaned.map_err(of_remote)?;
                 for refused in &cleaned.refused {
                     context.notice(refused);
                 }
-                if json {
+                if format.is_json() {
                     print_json(&cleaned)?;
                 } else {
                     print(&format!(
-                        "merged {}; removed {}, {} MB; {} still named by nothing\n",
+                        "merged {}; removed {}, {}; {} still named by nothing\n",
                         count(cleaned.merged, "pack"),
                         count(cleaned.removed, "content"),
-                        cleaned.removed_bytes / 1_000_000,
+                        size(cleaned.removed_bytes),
                         count(cleaned.unnamed - cleaned.removed, "content"),
                     ))?;
                 }
@@ -155,11 +155,14 @@ fn fetch(
     let store = opened.share(Store::open(&context.cache, &run_id)?);
     let fetcher = Fetcher::new(Arc::clone(&store), planned.fetch_settings());
     let runtime = new_runtime()?;
-    let archived = runtime.block_on(archive(&fetcher, &planned, opened.remote()));
+    let archived = archive(&fetcher, &planned, opened.remote());
+    let archived = said_what_is_asked(context, fetcher.activity(), archived);
+    let archived = runtime.block_on(archived);
     for problem in &archived.missing {
         context.notice(problem);
     }
-    let told = opened.wait();
+    let line = || format!("sending to {}", opened.remote().url());
+    let told = said_while_busy(context, line, || opened.wait());
     for message in &told.messages {
         context.notice(message);
     }
@@ -167,8 +170,8 @@ fn fetch(
         "{}: {} needed, {} there before, {} cannot be had",
         opened.remote().url(),
         count(archived.files, "file"),
-        archived.known,
-        archived.missing.len()
+        separated(archived.known),
+        separated(archived.missing.len())
     ));
     Ok(if !told.is_complete {
         ExitStatus::Infrastructure

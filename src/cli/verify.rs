@@ -7,6 +7,7 @@ use clap::Args;
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::report::{DifferenceKind, differences};
+use crate::resolve::said_while_busy;
 use crate::text::count;
 
 /// Compare an output directory with its manifest
@@ -25,7 +26,9 @@ pub(super) struct VerifyArguments {
 impl VerifyArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let found = differences(&self.out).map_err(|error| CliError::input(error.to_string()))?;
+        let line = || format!("comparing {} with its manifest", self.out.display());
+        let found = said_while_busy(context, line, || differences(&self.out));
+        let found = found.map_err(|error| CliError::input(error.to_string()))?;
         if self.format.is_json() {
             print_json(&found)?;
         } else if found.is_empty() {

@@ -92,6 +92,11 @@ impl Fetcher {
         self.hosts.is_none_reached()
     }
 
+    /// Whether a server has answered anything.
+    pub fn has_reached_a_server(&self) -> bool {
+        self.hosts.is_any_reached()
+    }
+
     /// What is being asked.
     pub fn activity(&self) -> &Activity {
         &self.settings.activity

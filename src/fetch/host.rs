@@ -28,6 +28,13 @@ impl Hosts {
         Arc::clone(hosts.entry(name).or_insert_with(new))
     }
 
+    /// Whether a server has answered anything.
+    pub(super) fn is_any_reached(&self) -> bool {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_reached = |host: &Arc<Host>| host.was_reached.load(Ordering::Relaxed);
+        hosts.values().any(was_reached)
+    }
+
     /// Whether servers were asked, and none of them has answered anything: there is no network.
     pub(super) fn is_none_reached(&self) -> bool {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@
 
 mod activity;
 mod address;
+mod answers;
 mod body;
 mod bundle;
 mod content;
@@ -27,12 +28,13 @@ mod settings;
 mod single_flight;
 
 pub use activity::{Activity, Asking};
+pub use answers::{KnownAnswers, NotedAnswer};
 pub use bundle::{BundleError, BundleSize, import};
 pub use content::ContentKind;
 pub use error::{Answer, FetchError, Tried};
 pub use fetcher::{Fetched, Fetcher, Request, make_client};
 pub use mirrors::{MirrorRule, Mirrors};
-pub use probe::Probed;
+pub use probe::{Existence, Probed};
 pub use record::wrong_records;
 pub use renew::Renewed;
 pub use settings::Settings;

@@ -12,6 +12,7 @@ use super::body::Wanted;
 use super::download::{Server, retry_after};
 use super::fetcher::tried;
 use super::{Answer, FetchError, Fetched, Fetcher, Request};
+use crate::digest::Sha256;
 
 /// From so many candidates on they are guesses, of which most are wrong.
 const MANY: usize = 3;
@@ -26,6 +27,17 @@ pub struct Probed {
     pub url: String,
     /// Whether there is a file; or what came instead.
     pub answer: Result<(), Answer>,
+}
+
+/// Whether a file exists, as far as servers say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Existence {
+    /// The first candidate that has it, without user name and password.
+    Exists(String),
+    /// Each candidate answered that it does not have it.
+    Missing,
+    /// No candidate has it, and some of them did not say so.
+    Unknown(FetchError),
 }
 
 impl Request {
@@ -109,6 +121,37 @@ impl Fetcher {
         });
         probed.extend(unasked);
         probed
+    }
+
+    /// Whether one of the candidates of a request has the file. Nothing is downloaded.
+    pub async fn exists(&self, request: &Request) -> Existence {
+        let mut error = FetchError { tried: Vec::new() };
+        let mut answers = futures_util::stream::iter(&request.candidates)
+            .map(|url| async move { self.probe(url).await.map(|()| recorded(url)) })
+            .buffered(AHEAD);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(url) => return Existence::Exists(url),
+                Err(failed) => error.tried.extend(failed.tried),
+            }
+        }
+        if error.tried.iter().all(|one| one.answer.is_not_there()) {
+            Existence::Missing
+        } else {
+            Existence::Unknown(error)
+        }
+    }
+
+    /// Names what is asked for a request: the same name for the same places.
+    pub fn question(&self, request: &Request) -> Sha256 {
+        let mut places = String::new();
+        for url in &request.candidates {
+            for place in self.settings.mirrors.candidates(url) {
+                places += &place;
+                places.push('\n');
+            }
+        }
+        Sha256::of(places)
     }
 
     /// Whether `url` or one of its mirrors has a file.

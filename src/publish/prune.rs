@@ -91,7 +91,7 @@ fn key_in(word: &str, index: &Index) -> Option<String> {
 }
 
 /// What would be removed, and what only the access log keeps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct PrunePlan {
     /// The keys to remove, with the reason.
     pub remove: BTreeMap<String, String>,

@@ -17,10 +17,23 @@ const SAMPLES: usize = 3;
 pub(super) struct Group {
     /// How many artifacts.
     pub(super) artifacts: usize,
+    /// Of downloads, the servers and what they answered.
+    servers: Option<String>,
     /// How many of them failed in an earlier run, under an unchanged key.
     pub(super) as_before: usize,
     /// The first builds of the group in the order of their names: what failed, and the log.
     pub(super) samples: BTreeMap<BuildId, (String, Option<PathBuf>)>,
+}
+
+impl Group {
+    /// What failed: of many downloads, what they have in common; else what one of them said.
+    pub(super) fn text(&self) -> &str {
+        if let Some(servers) = self.servers.as_deref().filter(|_| self.samples.len() > 1) {
+            return servers;
+        }
+        let first = self.samples.values().next();
+        first.map_or("", |(text, _)| text)
+    }
 }
 
 /// All failures of a run.
@@ -38,12 +51,12 @@ impl Groups {
             if failure.class == FailureClass::Cancelled {
                 continue;
             }
-            let key = (
-                failure.class,
-                failure.phase,
-                signature(failure, report.into()),
-            );
+            let signature = signature(failure, report.into());
+            let is_download = failure.class == FailureClass::Download;
+            let servers = is_download.then(|| format!("{}: {signature}", failure.class));
+            let key = (failure.class, failure.phase, signature);
             let group = self.0.entry(key).or_default();
+            group.servers = servers;
             group.artifacts += 1;
             group.as_before += usize::from(artifact.failure_is_cached);
             let sample = || (failure_text(failure), artifact.log.clone());

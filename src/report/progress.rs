@@ -100,7 +100,7 @@ impl PlainProgress {
         let told = self.tally.quiet.take().filter(|_| !self.is_verbose);
         let hidden = match self.alike.take_hidden() {
             0 => None,
-            hidden => Some(format!("{} more lines like those above", separated(hidden))),
+            hidden => Some(format!("{} like those above", count(hidden, "more line"))),
         };
         let words: Vec<String> = told.into_iter().chain(hidden).collect();
         if !words.is_empty() {

@@ -147,11 +147,7 @@ impl Summary {
     }
 
     fn push_group(&self, lines: &mut Vec<String>, phase: Phase, group: &Group, is_short: bool) {
-        let text = group
-            .samples
-            .values()
-            .next()
-            .map_or("", |(text, _)| text.as_str());
+        let text = group.text();
         let as_before = match group.as_before {
             0 => String::new(),
             all if all == group.artifacts => ", as before".to_owned(),

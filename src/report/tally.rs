@@ -203,8 +203,9 @@ impl Tally {
 
     /// `[ 12/64]`.
     pub(super) fn position(&self) -> String {
-        let width = self.builds.to_string().len();
-        format!("[{:>width$}/{}]", self.done, self.builds)
+        let builds = separated(self.builds);
+        let width = builds.len();
+        format!("[{:>width$}/{builds}]", separated(self.done))
     }
 
     /// `artifacts: built 10, failed 1`.

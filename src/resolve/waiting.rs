@@ -1,6 +1,8 @@
-//! What is said while a command waits for servers: nothing that takes more than two seconds is silent.
+//! What is said while a command waits or works: nothing that takes more than two seconds is silent.
 
 use std::future::Future;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -42,4 +44,26 @@ pub(crate) async fn said_while_waiting<T>(
         }
         quiet = (quiet * 2).min(LONGEST_QUIET);
     }
+}
+
+/// Does `work` on this thread, and says now and then what is being done.
+pub(crate) fn said_while_busy<T>(
+    context: &Context,
+    line: impl Fn() -> String + Sync,
+    work: impl FnOnce() -> T,
+) -> T {
+    let (done, is_done) = channel::<()>();
+    let line = &line;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut quiet = QUIET;
+            while is_done.recv_timeout(quiet) == Err(RecvTimeoutError::Timeout) {
+                context.notice(&line());
+                quiet = (quiet * 2).min(LONGEST_QUIET);
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }

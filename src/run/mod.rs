@@ -234,7 +234,10 @@ impl Run {
         let mut result = course.run().await;
         let engine = builds.engine();
         result.stopped = engine.stop.reason();
-        result.has_no_network = engine.fetcher.has_no_network();
+        let fetcher = &engine.fetcher;
+        let lacks_all = fetcher.is_offline() && result.lacks_all();
+        result.has_no_network =
+            fetcher.has_no_network() || (lacks_all && !fetcher.has_reached_a_server());
         builds.save()?;
         Ok(result)
     }

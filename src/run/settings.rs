@@ -49,9 +49,12 @@ pub trait Annotate: std::fmt::Debug + Send + Sync {
 pub struct RunResult {
     /// How many artifacts have each status.
     pub statuses: BTreeMap<Status, usize>,
+    /// How many artifacts are missing because of downloads.
+    pub missing_downloads: usize,
     /// Whether an artifact is missing because of the infrastructure.
     pub has_infrastructure_failure: bool,
-    /// Whether servers were asked for packages or sources, and none of them answered.
+    /// Whether servers were asked for packages or sources, and none of them answered; or, offline, whether everything that was
+    /// wanted is missing for want of them.
     pub has_no_network: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,
@@ -74,6 +77,12 @@ impl RunResult {
         }
     }
 
+    /// Whether downloads failed for every artifact.
+    pub(super) fn lacks_all(&self) -> bool {
+        self.missing_downloads > 0
+            && self.missing_downloads == self.statuses.values().sum::<usize>()
+    }
+
     pub(super) fn add(&mut self, report: &BuildReport) {
         for artifact in &report.artifacts {
             *self.statuses.entry(artifact.status).or_default() += 1;
@@ -82,6 +91,7 @@ impl RunResult {
             }
             match artifact.failure.as_ref().map(|failure| failure.class) {
                 Some(FailureClass::Infrastructure) => self.has_infrastructure_failure = true,
+                Some(FailureClass::Download) => self.missing_downloads += 1,
                 Some(FailureClass::WrongHeaders) => {
                     self.wrong_headers.insert(report.build_id.clone());
                 }

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 8;
 const SHOWN: usize = 2;
 
 /// The files that the plan needs, with those that are in a distribution's list that is in the store.
-fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
+pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
     needs(&planned.plan, Architecture::of_host(), |request| {
         let known = fetcher.known(&request.candidates, None)?;
         crate::fs::read_to_string(&fetcher.store().blob_path(known.sha256)).ok()
@@ -155,7 +155,7 @@ pub fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
 }
 
 /// Where a file can be; of guesses, of which there can be thirty, the first.
-fn places(candidates: &[Arc<str>]) -> String {
+pub fn places(candidates: &[Arc<str>]) -> String {
     match candidates {
         [first, others @ ..] if others.len() > SHOWN => format!(
             "{first} or one of {} other URLs, which `kernels --headers` lists",

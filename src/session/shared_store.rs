@@ -9,10 +9,10 @@ use crate::engine::{Events, Stop, StopReason};
 use crate::event::EventKind;
 use crate::matrix::{Kept, Matrix, SharedStore};
 use crate::remote::{Finished, Keep, Keys, KeysError, Remote, RemoteError, RemoteSettings, Trust};
-use crate::resolve::{Context, ResolveError};
+use crate::resolve::{Context, ResolveError, said_while_busy};
 use crate::run::RunResult;
 use crate::store::Store;
-use crate::text::count;
+use crate::text::{count, size};
 
 /// The variable with the keys themselves.
 const KEY_VARIABLE: &str = "DRIVERKIT_MATRIX_STORE_KEY";
@@ -173,7 +173,11 @@ impl OpenStore {
             return Ok(None);
         }
         let runtime = new_runtime()?;
-        let opened = runtime.block_on(Remote::open(settings, &context.cache, run_id));
+        let url = settings.bucket.url.to_string();
+        let line = || format!("reading what {url} has");
+        let opened = said_while_busy(context, line, || {
+            runtime.block_on(Remote::open(settings, &context.cache, run_id))
+        });
         let remote = Arc::new(opened.map_err(of_remote)?);
         for refused in remote.refused() {
             context.notice(&refused);
@@ -232,10 +236,10 @@ impl OpenStore {
         let url = self.remote.url();
         let traffic = self.remote.traffic();
         tracing::info!(
-            "{url}: {} requests, {} bytes received, {} bytes sent",
+            "{url}: {} requests, {} received, {} sent",
             traffic.requests,
-            traffic.received_bytes,
-            traffic.sent_bytes
+            size(traffic.received_bytes),
+            size(traffic.sent_bytes)
         );
         if finished.outcomes > 0 || finished.contents > 0 {
             messages.push(format!(

@@ -65,6 +65,51 @@ fn every_answer_has_a_form_for_machines() {
 }
 
 #[test]
+fn publishing_and_the_shared_store_answer_machines() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    for folder in ["site", "store"] {
+        std::fs::create_dir(grid.path(folder)).unwrap();
+    }
+    let store = format!("file://{}", grid.path("store").display());
+    for (words, pointer, expected) in [
+        (
+            &["publish", "out", "site"][..],
+            "/rows/0/publish",
+            Value::from("published"),
+        ),
+        (
+            &["publish", "--audit", "out", "site"],
+            "/findings",
+            Value::Array(Vec::new()),
+        ),
+        (
+            &["prune", "site", "--newest-drivers", "1"],
+            "/total",
+            Value::from(1),
+        ),
+        (
+            &["store", "status", "--store", &store, "--store-trusted"],
+            "/packs",
+            Value::from(0),
+        ),
+        (
+            &["store", "gc", "--store", &store, "--store-trusted"],
+            "/removed",
+            Value::from(0),
+        ),
+    ] {
+        let words = [words, &["--format", "json"]].concat();
+        let found = answer(&grid, &words);
+        assert_eq!(
+            found.pointer(pointer),
+            Some(&expected),
+            "{words:?}: {found}"
+        );
+    }
+}
+
+#[test]
 fn validate_lists_its_findings_with_their_places() {
     let grid = Grid::new();
     grid.write("a.yaml", "kernelrelease: 6.1.1\nunknown: 1\n");

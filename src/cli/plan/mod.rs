@@ -1,5 +1,6 @@
 //! `plan`: what would be built, and what was left out.
 
+mod check;
 mod machines;
 mod names;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -16,6 +18,7 @@ use super::{CliError, Context, ExitStatus};
 use super::{Planned, Selection};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::TargetId;
+use crate::matrix::parse_time;
 use crate::plan::{Build, LeftOut, Plan};
 use crate::resolve::{LockUse, export};
 use crate::target;
@@ -31,8 +34,6 @@ const SAMPLES: usize = 3;
 /// Show what would be built, and what was left out by which rule
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
-    #[command(flatten)]
-    selection: Selection,
     /// How to print the plan; driverkit writes files for dbg-go below the directory of --out
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -48,6 +49,17 @@ pub(super) struct PlanArguments {
     /// List the kernels whose own name no host asks for, with the name that Falco's loader asks for instead
     #[arg(long, conflicts_with_all = ["format", "out"])]
     names: bool,
+    /// Ask servers whether the files exist that no index published; nothing is downloaded
+    ///
+    /// That are the files whose URLs are computed, written in the matrix or named by a list without digests. The exit code is
+    /// 1 if one does not exist, 3 if a server did not say. Answers are kept in the cache.
+    #[arg(long, conflicts_with_all = ["names", "out", "all"])]
+    check: bool,
+    /// How old an answer of an earlier --check may be
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_time, requires = "check")]
+    check_age: Duration,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,6 +79,16 @@ impl PlanArguments {
         self.selection.lock_use = LockUse::TryStale;
         let planned = self.selection.plan(context, self.image.as_deref())?;
         let plan = &planned.plan;
+        if self.check {
+            let is_json = match self.format {
+                Format::Table => false,
+                Format::Json => true,
+                Format::Csv | Format::Driverkit => {
+                    return Err(CliError::input("--check answers as table or json only"));
+                }
+            };
+            return check::check(context, &planned, self.check_age, is_json);
+        }
         if let (Format::Driverkit, Some(folder)) = (self.format, &self.out) {
             let written = export::write(&planned, folder)?;
             let files = count(written, "file");

@@ -9,6 +9,7 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{Architecture, TargetId};
 use crate::plan::LeftOut;
+use crate::text::separated;
 
 /// How many entries of a group are named.
 const SAMPLES: usize = 3;
@@ -148,20 +149,22 @@ pub(in crate::report) fn exit_reason(
     wanted: usize,
     stopped: Option<&str>,
 ) -> String {
-    let gap = match missing {
-        0 => format!("all {wanted} wanted artifacts are there"),
-        _ if known == missing => {
-            format!(
-                "{missing} of {wanted} wanted artifacts are not there, all of them known failures"
-            )
-        }
-        _ if known > 0 => format!(
-            "{missing} of {wanted} wanted artifacts are not there, {known} of them known failures"
-        ),
-        _ => format!("{missing} of {wanted} wanted artifacts are not there"),
+    let is_all_known = known == missing;
+    let has_known = known > 0;
+    let is_whole = missing == 0;
+    let [missing, known, wanted] = [missing, known, wanted].map(separated);
+    let not_there = format!("{missing} of {wanted} wanted artifacts are not there");
+    let gap = if is_whole {
+        format!("all {wanted} wanted artifacts are there")
+    } else if is_all_known {
+        format!("{not_there}, all of them known failures")
+    } else if has_known {
+        format!("{not_there}, {known} of them known failures")
+    } else {
+        not_there
     };
     let reason = match code {
-        1 if missing == 0 => format!("{gap}, but a source is not believed"),
+        1 if is_whole => format!("{gap}, but a source is not believed"),
         0 | 1 => gap,
         2 => "bad input: matrix, flags or configuration".to_owned(),
         3 => format!("infrastructure failed; {gap}"),

@@ -147,7 +147,10 @@ fn full_scale() {
     }
     let lock = workspace.run(&["lock", "all.toml"]);
     let row: Vec<&str> = lock.lines().nth(3).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["all.lock", "*", "6434", "0", "0", "0", "0", "0", "0"]);
+    assert_eq!(
+        row,
+        ["all.lock", "*", "6,434", "0", "0", "0", "0", "0", "0"]
+    );
 }
 
 #[test]

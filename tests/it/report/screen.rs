@@ -21,7 +21,7 @@ fn a_thousand_cached_builds_are_one_line_unless_verbose() {
     let text = screen.take();
     assert_eq!(
         text.lines().skip(1).collect::<Vec<_>>(),
-        ["[1000/1000] 1,000 cached"]
+        ["[1,000/1,000] 1,000 cached"]
     );
 
     let mut verbose = PlainProgress::new(screen.terminal(Style::default()), true);
