@@ -48,7 +48,7 @@ struct FileJson<'a> {
     answered_at: Option<Timestamp>,
 }
 
-/// Asks, prints what does not exist, and gives the exit code: 1 if a file does not exist, 3 if a server did not say.
+/// Asks, prints what does not exist, and returns the exit code: 1 if a file does not exist, 3 if a server did not say.
 pub(super) fn check(
     context: &Context,
     planned: &Planned,

@@ -51,7 +51,7 @@ pub(super) struct PlanArguments {
     names: bool,
     /// Ask servers whether the files exist that no index published; nothing is downloaded
     ///
-    /// That are the files whose URLs are computed, written in the matrix or named by a list without digests. The exit code is
+    /// These are the files whose URLs are computed, written in the matrix or named by a list without digests. The exit code is
     /// 1 if one does not exist, 3 if a server did not say. Answers are kept in the cache.
     #[arg(long, conflicts_with_all = ["names", "out", "all"])]
     check: bool,
