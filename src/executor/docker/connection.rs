@@ -136,6 +136,10 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return Some(error.kind());
         }
+        // It is transparent: its source is that of the I/O error.
+        if let Some(Error::IOError { err }) = error.downcast_ref() {
+            return Some(err.kind());
+        }
         if let Some(Error::SocketNotFoundError(_)) = error.downcast_ref() {
             return Some(io::ErrorKind::NotFound);
         }
