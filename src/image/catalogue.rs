@@ -7,9 +7,10 @@ use super::description::{DescriptionError, ImageDescription};
 use crate::fs::{self, FileError};
 
 /// The images that the project describes, by name: for whoever has the program without its sources.
-const OF_THE_PROJECT: [(&str, &str); 4] = [
+const OF_THE_PROJECT: [(&str, &str); 5] = [
     ("bookworm", include_str!("../../images/bookworm.toml")),
     ("bullseye", include_str!("../../images/bullseye.toml")),
+    ("proof", include_str!("../../images/proof.toml")),
     ("sid", include_str!("../../images/sid.toml")),
     ("trixie", include_str!("../../images/trixie.toml")),
 ];

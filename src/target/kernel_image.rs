@@ -2,7 +2,7 @@
 //!
 //! | headers | kernel |
 //! | --- | --- |
-//! | `linux-headers-R_V_A.deb` | `linux-image-R-unsigned`, `linux-image-unsigned-R` (Ubuntu), `linux-image-R` |
+//! | `linux-headers-R_V_A.deb` | `linux-image-R-unsigned`, `linux-image-unsigned-R` (Ubuntu), `linux-image-R`; Debian's from 7.0 on `linux-binary-R`, in the directory `linux-signed-A` |
 //! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream` |
 //! | `N-headers-V.pkg.tar.*` | `N-V` |
 
@@ -31,6 +31,7 @@ pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) ->
                 }
             }
         }
+        addresses.extend(signed_by_debian(&folder, file));
     }
     addresses
 }
@@ -54,6 +55,20 @@ fn of_deb(name: &str) -> Vec<String> {
     ]
     .map(|image| format!("{image}_{version}_{architecture}.deb"))
     .into()
+}
+
+/// The kernel that Debian's archive signed, which is built from a source package of its own: `linux-signed-amd64`.
+fn signed_by_debian(folder: &str, file: &str) -> Option<String> {
+    let name = file.strip_suffix(".deb")?;
+    let pool = folder.strip_suffix("/l/linux/")?;
+    let release_and_rest = name.strip_prefix("linux-headers-")?;
+    let (rest, architecture) = release_and_rest.rsplit_once('_')?;
+    if architecture == "all" {
+        return None;
+    }
+    Some(format!(
+        "{pool}/l/linux-signed-{architecture}/linux-binary-{rest}_{architecture}.deb"
+    ))
 }
 
 /// `kernel-uek-devel-5.15.0-200.el8uek.x86_64`.
@@ -112,6 +127,7 @@ mod tests {
                     "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64-unsigned_6.1.175-1_amd64.deb",
                     "http://h/debian/pool/main/l/linux/linux-image-unsigned-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
                     "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
+                    "http://h/debian/pool/main/l/linux-signed-amd64/linux-binary-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
                 ],
             ),
             (
