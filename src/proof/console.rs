@@ -19,12 +19,15 @@ const TIMED_OUT: i32 = 124;
 /// How many of the kernel's lines are kept as its words.
 const WORDS: usize = 12;
 
+/// Start of the message of a kernel that gives up.
+const PANIC: &str = "Kernel panic - ";
+
 /// Starts of messages after which the kernel's state is in doubt.
 const CRASHES: &[&str] = &[
     "BUG: ",
     "Oops",
     "Internal error: ",
-    "Kernel panic - ",
+    PANIC,
     "Unable to handle kernel ",
     "general protection fault",
     "kernel BUG at ",
@@ -132,7 +135,7 @@ impl fmt::Display for Verdict {
 pub struct Boot {
     /// Verdicts of the first modules; none if the boot did not reach the init program or the first module.
     pub verdicts: Vec<Verdict>,
-    /// The last line of the console that is not the init program's.
+    /// Why the kernel panicked, or else the last line of the console that is not the init program's.
     pub last_words: String,
     /// The exit status of qemu, or of `timeout` where it had to end qemu; none if the console does not say.
     pub exit: Option<i32>,
@@ -158,11 +161,15 @@ pub fn read_console(text: &str, count: usize) -> Boot {
     let mut cpus = 0;
     let mut sections: Vec<Section<'_>> = Vec::new();
     let mut last_words = "the console is empty";
+    let mut panic = None;
     let mut has_ended = false;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let line = without_time(line);
         let Some(step) = line.strip_prefix("proof: ") else {
             last_words = line;
+            if line.starts_with(PANIC) {
+                panic = panic.or(Some(line));
+            }
             if let Some(section) = sections.last_mut().filter(|_| !has_ended) {
                 section.words.push(last_words);
             }
@@ -202,7 +209,7 @@ pub fn read_console(text: &str, count: usize) -> Boot {
     }
     Boot {
         verdicts,
-        last_words: last_words.to_owned(),
+        last_words: panic.unwrap_or(last_words).to_owned(),
         exit: text
             .lines()
             .find_map(|line| line.strip_prefix(EXIT)?.parse().ok()),

@@ -167,7 +167,7 @@ fn qemu(architecture: Architecture) -> String {
 pub fn script(architecture: Architecture, timeout: Duration) -> String {
     let (machine, console) = match architecture {
         Architecture::Amd64 => ("-M pc", "ttyS0"),
-        // Not `max`: kernels as old as 5.10 crash on what that has.
+        // Emulating what `max` has takes three times as long.
         Architecture::Arm64 => ("-M virt -cpu cortex-a72", "ttyAMA0"),
     };
     let compiler = if architecture == Architecture::of_host() {

@@ -117,3 +117,35 @@ fn page_works_by_keyboard_and_on_paper() {
             .contains(&Value::from("#kernels"))
     );
 }
+
+#[test]
+fn page_filters_and_runs_nothing_that_compilers_or_rules_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let year = Year {
+        kernels: 320,
+        drivers: 3,
+        nights: 3,
+    };
+    let seen = what_a_user_sees(year, folder.path());
+
+    assert_eq!(seen["errors"], Value::Array(Vec::new()));
+    assert_eq!(seen["alerts"], 0, "a compiler's message was run");
+    assert_eq!(seen["requests"], 0, "the page asked for something");
+    // It is there to be read.
+    assert_eq!(seen["text"]["command"], true, "{seen:#}");
+
+    let rows = |part: &str| seen[part]["rows"].clone();
+    assert_ne!(seen["first"], seen["nothing"]);
+    assert!(
+        seen["nothing"].as_str().unwrap().starts_with('0'),
+        "{}",
+        seen["nothing"]
+    );
+    assert!(!rows("filtered").as_array().unwrap().is_empty());
+    for row in rows("filtered").as_array().unwrap() {
+        assert!(row.to_string().contains("photon"), "{row}");
+    }
+    assert!(rows("drilled").as_u64().unwrap() > 0, "{seen:#}");
+    let filter = seen["drilled"]["filter"].as_str().unwrap();
+    assert!(filter.contains("amazonlinux2"), "{filter}");
+}

@@ -245,7 +245,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
     );
 
     // No other executor gives a job the network, and without one nothing is downloaded.
-    let (build, text) = built(folder, &["--executor", "docker", "--offline"], 1);
+    let (build, text) = built(folder, &["--executor", "docker", "--offline"], 3);
     let failure = build.artifacts[0].failure.clone().unwrap();
     assert!(failure.message.contains("offline: "), "{text}");
 
