@@ -18,18 +18,28 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {text}");
 }
 
-/// The kernel whose headers are installed.
+/// Whether the mirror still has the package of a kernel.
+fn is_published(release: &str) -> bool {
+    let output = Command::new("apt-cache")
+        .args(["show", &format!("linux-image-{release}")])
+        .output()
+        .unwrap();
+    output.status.success()
+}
+
+/// The newest kernel whose headers are installed and whose own package can be had.
 fn release() -> String {
     let mut releases: Vec<String> = std::fs::read_dir("/lib/modules")
         .expect("kernel headers are installed (scripts/setup.sh --tests)")
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().join("build").exists())
         .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|release| is_published(release))
         .collect();
     releases.sort();
     releases
         .pop()
-        .expect("kernel headers are installed (scripts/setup.sh --tests)")
+        .expect("headers of a kernel that the mirror has are installed (scripts/setup.sh --tests)")
 }
 
 /// The image of that kernel, taken out of its package.
