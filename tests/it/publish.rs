@@ -14,20 +14,18 @@ use driverkit_matrix::publish::{
 use driverkit_matrix::report::read_manifest;
 use jiff::Timestamp;
 use support::fake_s3::FakeS3;
-use support::published::{Module, key, write_out};
+use support::published::{MODULES, Module, NEW, OLD, key, write_out};
 use support::workspace::Workspace;
-
-const OLD: &str = "0.20.0+driver";
-const NEW: &str = "0.23.2";
-
-const MODULES: [Module<'_>; 3] = [
-    ("6.1.0-1-amd64", OLD, "one"),
-    ("6.1.0-2+deb~1-amd64", OLD, "two"),
-    ("6.1.0-2+deb~1-amd64", NEW, "three"),
-];
 
 fn now() -> Timestamp {
     "2026-11-23T05:00:00Z".parse().unwrap()
+}
+
+/// A server that has nothing, and the output directory of a night.
+fn server_and_night() -> (FakeS3, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    write_out(folder.path(), "run-1", 0, &MODULES);
+    (FakeS3::start(), folder)
 }
 
 /// Publishes an output directory through the interface, with the default options.
@@ -118,9 +116,7 @@ fn artifacts_index_sums_and_site_are_at_the_destination() {
 
 #[tokio::test]
 async fn loader_finds_names_with_plus_signs_if_they_are_escaped() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     publish_out(&server, folder.path()).await.unwrap();
     let key = key(MODULES[1].0, OLD);
     let escaped = key.replace('+', "%2B");
@@ -418,9 +414,7 @@ fn manifests_of_shards_feed_one_index() {
 
 #[tokio::test]
 async fn requests_are_few_and_the_index_is_the_last_write() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let options = PublishOptions {
         cache_control: Some("max-age=60".to_owned()),
         content_type: "application/x-object".to_owned(),
@@ -468,9 +462,7 @@ async fn requests_are_few_and_the_index_is_the_last_write() {
 
 #[tokio::test]
 async fn changed_artifact_replaces_only_what_the_index_has() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     publish_out(&server, folder.path()).await.unwrap();
     let changed = [
         (MODULES[0].0, OLD, "new"),
@@ -510,9 +502,7 @@ async fn changed_artifact_replaces_only_what_the_index_has() {
 
 #[tokio::test]
 async fn module_of_another_kernel_never_replaces_one() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let mut nights = [night(folder.path())];
     let destination = Destination::open(&server.settings()).unwrap();
     let options = PublishOptions::default();
@@ -545,9 +535,7 @@ async fn module_of_another_kernel_never_replaces_one() {
 
 #[tokio::test]
 async fn names_of_a_destination_without_index_are_skipped_with_a_listing_each() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let theirs = format!("p/{}", key(MODULES[1].0, OLD));
     server.change(|objects| {
         objects.entry(theirs.clone()).or_default().body = b"dbg-go's".to_vec();
@@ -576,9 +564,7 @@ async fn names_of_a_destination_without_index_are_skipped_with_a_listing_each() 
 
 #[tokio::test]
 async fn publication_goes_on_where_an_upload_was_cut_or_interrupted() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     // The last write never comes.
     server.fail(|method, key, _| {
         let is_index = method == "PUT" && key == "p/index.json";
@@ -609,9 +595,7 @@ async fn publication_goes_on_where_an_upload_was_cut_or_interrupted() {
 
 #[tokio::test]
 async fn upload_that_is_cut_at_the_server_fails_its_row() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let cut = format!("p/{}", key(MODULES[2].0, NEW));
     let name = cut.clone();
     server.fail(move |method, key, objects| {
@@ -639,9 +623,7 @@ async fn upload_that_is_cut_at_the_server_fails_its_row() {
 
 #[tokio::test]
 async fn busy_server_is_asked_again_and_a_refusing_one_is_not() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let mut left = 4;
     server.fail(move |method, key, _| {
         let is_refused = method == "PUT" && key.starts_with("p/0") && left > 0;
@@ -700,9 +682,7 @@ async fn busy_server_is_asked_again_and_a_refusing_one_is_not() {
 
 #[tokio::test]
 async fn destination_that_may_not_be_listed_is_published_to() {
-    let server = FakeS3::start();
-    let folder = tempfile::tempdir().unwrap();
-    write_out(folder.path(), "run-1", 0, &MODULES);
+    let (server, folder) = server_and_night();
     let forbid = |method: &str, key: &str, _: &mut _| {
         let is_list = method == "GET" && key.is_empty();
         is_list.then_some((

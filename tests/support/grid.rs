@@ -15,6 +15,8 @@ use object::write::Object;
 use object::{BinaryFormat, SectionKind};
 use serde_json::{Value, json};
 
+use crate::server::Server;
+
 pub const RELEASE: &str = "6.1.0-1-amd64";
 
 /// The words that a module for the kernel of [`Grid::headers`] has after its release.
@@ -211,6 +213,12 @@ impl Grid {
             let text = std::fs::read_to_string(self.path("journal")).unwrap_or_default();
             text.lines().count() >= count
         });
+    }
+
+    /// Lets the matrix take the packages from a server in place of the grid's folder.
+    pub fn point_to(&self, server: &Server) {
+        let folder = self.path("").display().to_string();
+        self.edit_matrix(folder.trim_end_matches('/'), &server.address);
     }
 
     /// Replaces a part of the matrix.

@@ -19,6 +19,19 @@ use jiff::{Timestamp, ToSpan as _};
 /// A module of a run: release, driver version, content.
 pub type Module<'a> = (&'a str, &'a str, &'a str);
 
+/// The older of two driver versions.
+pub const OLD: &str = "0.20.0+driver";
+
+/// The newer one.
+pub const NEW: &str = "0.23.2";
+
+/// Modules of two kernels, for both driver versions.
+pub const MODULES: [Module<'_>; 3] = [
+    ("6.1.0-1-amd64", OLD, "one"),
+    ("6.1.0-2+deb~1-amd64", OLD, "two"),
+    ("6.1.0-2+deb~1-amd64", NEW, "three"),
+];
+
 /// Writes the output directory of run `run_id`, which began `day` days after the first one.
 pub fn write_out(out: &Path, run_id: &str, day: i64, modules: &[Module<'_>]) {
     let mut events = Vec::new();

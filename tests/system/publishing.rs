@@ -8,16 +8,7 @@ use driverkit_matrix::publish::{
 use driverkit_matrix::report::read_manifest;
 use jiff::Timestamp;
 use support::object_store::ObjectStore;
-use support::published::{Module, key, write_out};
-
-const OLD: &str = "0.20.0+driver";
-const NEW: &str = "0.23.2";
-
-const MODULES: [Module<'_>; 3] = [
-    ("6.1.0-1-amd64", OLD, "one"),
-    ("6.1.0-2+deb~1-amd64", OLD, "two"),
-    ("6.1.0-2+deb~1-amd64", NEW, "three"),
-];
+use support::published::{MODULES, OLD, key, write_out};
 
 #[tokio::test]
 async fn s3_server_is_published_to_audited_repaired_and_pruned() {

@@ -97,8 +97,7 @@ fn what_a_mirror_gave_is_not_believed_once_it_is_no_mirror_any_more() {
     let grid = Grid::new();
     let origin = Server::of(&grid.path(""));
     let mirror = Server::of(&grid.path(""));
-    let folder = grid.path("").display().to_string();
-    grid.edit_matrix(folder.trim_end_matches('/'), &origin.address);
+    grid.point_to(&origin);
     let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
     let mirrors = format!(
         "[mirrors]\n\"{}\" = [\"{}\"]\n",

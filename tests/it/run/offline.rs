@@ -107,8 +107,7 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
 fn what_a_run_without_a_network_cannot_make_again_stays() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
-    let folder = grid.path("").display().to_string();
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    grid.point_to(&server);
     assert_eq!(grid.run(&[]).0, 0);
     grid.jobs();
     let module = fs::read(&grid.path(MODULE)).unwrap();
@@ -117,7 +116,7 @@ fn what_a_run_without_a_network_cannot_make_again_stays() {
     // The second kernel's packages are on a server that may not be asked.
     grid.write_headers("2", RELEASE);
     grid.write_matrix(&grid.matrix(&["1", "2"]));
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    grid.point_to(&server);
     let (code, text) = grid.run(&["--offline"]);
     assert_eq!(code, 1, "{text}");
     let expected: Vec<String> = grid

@@ -11,16 +11,11 @@ use crate::run::{BUILD, NOTHING};
 use support::grid::{Grid, RELEASE, deb};
 use support::server::Server;
 
-fn by_http(grid: &Grid, server: &Server) {
-    let folder = grid.path("").display().to_string();
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
-}
-
 #[test]
 fn packages_that_are_not_there_are_unresolvable_until_they_are() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
-    by_http(&grid, &server);
+    grid.point_to(&server);
     let [arch, ..] = grid.headers("1");
     fs::remove_file(&arch).unwrap();
     let (code, text) = grid.run(&[]);
@@ -45,7 +40,7 @@ fn packages_that_are_not_there_are_unresolvable_until_they_are() {
 fn a_server_that_is_overloaded_is_an_error_and_asked_again_by_the_next_run() {
     let grid = Grid::new();
     let server = Server::refusing("503 Service Unavailable");
-    by_http(&grid, &server);
+    grid.point_to(&server);
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 1, "{text}");
     let (status, class, message) = grid.outcome();

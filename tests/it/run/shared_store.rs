@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 
+use serde_json::json;
+
 use crate::run::{MODULE, NOTHING};
-use support::grid::Grid;
+use support::grid::{Grid, rule};
 use support::server::Server;
 
 const KEY: &str = "planted-key-of-this-test";
@@ -26,6 +28,14 @@ fn run(grid: &Grid, machine: &str, words: &[&str]) -> (i32, String) {
     grid.run(&all)
 }
 
+/// A grid whose packages come from a server.
+fn grid_at_a_server() -> (Grid, Server) {
+    let grid = Grid::new();
+    let server = Server::of(&grid.path(""));
+    grid.point_to(&server);
+    (grid, server)
+}
+
 fn module(machine: &str) -> String {
     MODULE.replacen("out", &format!("out-{machine}"), 1)
 }
@@ -39,10 +49,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn second_machine_finds_what_the_first_built() {
-    let grid = Grid::new();
-    let folder = grid.path("").display().to_string();
-    let server = Server::of(&grid.path(""));
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (grid, server) = grid_at_a_server();
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("kept for other machines"), "{text}");
@@ -166,10 +173,7 @@ fn content_that_was_changed_is_refused_by_name_and_built_again() {
 
 #[test]
 fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers() {
-    let grid = Grid::new();
-    let folder = grid.path("").display().to_string();
-    let server = Server::of(&grid.path(""));
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (grid, _server) = grid_at_a_server();
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
     assert_eq!(code, 0, "{text}");
     for path in grid.headers("1") {
@@ -188,6 +192,12 @@ fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers(
 #[test]
 fn only_what_is_not_published_is_brought_to_be_published() {
     let grid = Grid::of_four();
+    // What is brought for one kernel is not to be the content of another's module, which would be on this machine then.
+    let mut other = support::grid::module(support::grid::RELEASE);
+    other.push(0);
+    grid.write("other.ko", other);
+    let copies = json!({ "copies": { "module.ko": grid.path("other.ko") } });
+    grid.fake(&["1", "2"].map(|number| rule(&format!("module *_6.1.{number}-*"), &copies)));
     fs::create_folder(&grid.path("to")).unwrap();
     let to = grid.path("to").display().to_string();
     let publish = ["--store-trusted", "--place", "new", "--publish", &to];
@@ -214,7 +224,7 @@ fn only_what_is_not_published_is_brought_to_be_published() {
         let is_module = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "ko");
         files.filter(is_module).count()
     };
-    assert_eq!((modules("to"), modules("out-c")), (4, 2));
+    assert_eq!((modules("to"), modules("out-c")), (4, 2), "{text}");
     let (code, text) = run(&grid, "d", &publish);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("0 published"), "{text}");
@@ -279,10 +289,7 @@ fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
 
 #[test]
 fn headers_are_kept_before_anything_is_built() {
-    let grid = Grid::new();
-    let folder = grid.path("").display().to_string();
-    let server = Server::of(&grid.path(""));
-    grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
+    let (grid, server) = grid_at_a_server();
     let (code, text) = command(&grid, &["fetch", "matrix.toml"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("3 files needed, 0 there before"), "{text}");
