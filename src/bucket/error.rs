@@ -130,10 +130,10 @@ impl BucketFault {
             (Self::Region, _) => "set AWS_REGION to the bucket's region",
             (Self::Clock, _) => "set this machine's clock: requests are signed with its time",
             (Self::NotAStore, BucketKind::S3) => {
-                "check AWS_ENDPOINT_URL and the proxy: whoever answers is no object store"
+                "check AWS_ENDPOINT_URL and the proxy: what answers is not an object store"
             }
             (Self::NotAStore, _) => {
-                "check the endpoint and the proxy: whoever answers is no object store"
+                "check the endpoint and the proxy: what answers is not an object store"
             }
             (Self::Proxy, _) => "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             (Self::Unreachable, BucketKind::S3) => {

@@ -52,7 +52,7 @@ impl Traffic {
     }
 }
 
-/// The cause of an error: whoever answered is no object store but a proxy, a portal or a web site.
+/// The cause of an error: what answered is not an object store but a proxy, a portal or a web site.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is an HTML page")]
 pub(super) struct HtmlPage;

@@ -70,7 +70,7 @@ struct AuditArguments {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing")]
 pub(super) struct UploadArguments {
-    /// Leave out whatever has its name at the destination already, whoever published it; `run` does not build it
+    /// Leave out whatever has its name at the destination already, also if another program published it; `run` does not build it
     ///
     /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
     #[arg(long)]

@@ -126,6 +126,11 @@ pub struct Build {
 }
 
 impl Build {
+    /// Whether it is for the kernel of another build of the same plan.
+    pub fn shares_kernel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.kernel, &other.kernel)
+    }
+
     /// Its name.
     pub fn id(&self) -> BuildId {
         BuildId::of(&self.driver.version, &self.kernel)

@@ -65,12 +65,16 @@ impl fmt::Display for Shard {
 impl Shard {
     /// Whether a kernel's builds are in this part.
     pub fn contains(self, kernel: &Kernel) -> bool {
-        let digest = Sha256::of(kernel.to_string());
-        let number = digest.as_bytes()[..8]
-            .iter()
-            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        number % u64::from(self.count) == u64::from(self.index - 1)
+        number_of(kernel) % u64::from(self.count) == u64::from(self.index - 1)
     }
+}
+
+/// A number that a kernel has in every plan, spread evenly: what divides kernels into parts.
+pub(crate) fn number_of(kernel: &Kernel) -> u64 {
+    let digest = Sha256::of(kernel.to_string());
+    digest.as_bytes()[..8]
+        .iter()
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 /// Why nothing is left of a plan.

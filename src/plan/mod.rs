@@ -20,6 +20,7 @@ mod used;
 pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use doubts::lacks_configuration;
 pub use expand::{Expanded, Expansion, FoundAt, expand};
+pub(crate) use filter::number_of;
 pub use filter::{Filter, FilterError, ParseShardError, Shard};
 pub use first_seen::FirstSeen;
 pub use floor::supports;

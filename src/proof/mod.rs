@@ -26,7 +26,7 @@ const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
 pub const KERNEL_IMAGE_BYTES: u64 = 256 << 20;
 
 /// How much longer than the boot its job may take: for compiling the init program.
-const AROUND_BOOT: Duration = Duration::from_mins(1);
+pub const AROUND_BOOT: Duration = Duration::from_mins(1);
 
 const MIB: u64 = 1 << 20;
 

@@ -20,15 +20,14 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Fetched, Request};
 use crate::fs::{self, FileError, blocking};
 use crate::plan::Build;
-use crate::proof::{self, CONSOLE_FILE, KERNEL_IMAGE_BYTES, ModuleToProve, Verdict, read_console};
+use crate::proof::{
+    self, AROUND_BOOT, CONSOLE_FILE, KERNEL_IMAGE_BYTES, ModuleToProve, Verdict, read_console,
+};
 use crate::recipe::files::Files;
 use crate::recipe::toolchain::ToolchainChooser;
 use crate::store::Store;
 use crate::target::{is_kernel_image, kernel_image_addresses};
 use crate::unpack::{self, UnpackError, read_from_archive, tree_digest_of_folder};
-
-/// How much longer than the boot its job may take: for compiling the init program.
-const AROUND_BOOT: Duration = Duration::from_mins(1);
 
 /// How long a boot may take at least, whatever the time of a build's steps is.
 const SHORTEST_BOOT: Duration = Duration::from_secs(30);
@@ -134,12 +133,20 @@ impl Proofs {
             }
             Err(halt) => return Err(halt),
         };
-        let keys: Vec<KeyBuilder> = modules
-            .iter()
-            .map(|module| key_of(build, package.sha256, module.sha256, &toolchain))
-            .collect();
-        let missing = self.missing(&keys)?;
-        if !missing.is_empty() {
+        // Everything that can change what comes of it.
+        let program = Sha256::of(proof::program(build.kernel.architecture));
+        let key_of = |module: &ModuleFile| {
+            KeyBuilder::new("proof", 1)
+                .field("architecture", build.kernel.architecture)
+                .field("kernel package", package.sha256)
+                .field("module", module.sha256)
+                .field("toolchain", toolchain.identity())
+                .field("program", program)
+        };
+        let keys: Vec<KeyBuilder> = modules.iter().map(key_of).collect();
+        let find = |key: &KeyBuilder| self.engine.steps.find(key, Phase::Prove);
+        let known = keys.iter().map(find).collect::<Result<Vec<_>, Halt>>()?;
+        if known.iter().any(Option::is_none) {
             self.engine.may_begin(mode)?;
             let kernel = match self.kernel_of(&request, &package).await? {
                 Ok(kernel) => kernel,
@@ -151,36 +158,26 @@ impl Proofs {
                 kernel,
                 timeout: build.settings.timeout.saturating_sub(AROUND_BOOT),
             };
-            let wanted: Vec<(ModuleFile, KeyBuilder)> = missing
-                .into_iter()
-                .map(|index| (modules[index].clone(), keys[index].clone()))
+            let of_modules = modules.iter().zip(&keys).zip(&known);
+            let wanted: Vec<(ModuleFile, KeyBuilder)> = of_modules
+                .filter(|(_, known)| known.is_none())
+                .map(|((module, key), _)| (module.clone(), key.clone()))
                 .collect();
             if let Some(reason) = self.boot_for(&boots, &wanted).await? {
                 return none(&reason);
             }
         }
-        let found = |key: &KeyBuilder| {
-            let done = self.engine.steps.find(key, Phase::Prove)?;
-            done.map_or_else(
+        let outcome_of = |(key, known): (&KeyBuilder, Option<Done>)| match known {
+            Some(done) => proof_of(&done),
+            None => find(key)?.as_ref().map_or_else(
                 || {
                     let reason = "its boot ended before it was loaded";
                     Ok(ProofOutcome::NotProven(reason.to_owned()))
                 },
-                |done| proof_of(&done),
-            )
+                proof_of,
+            ),
         };
-        keys.iter().map(found).collect()
-    }
-
-    /// The positions of the modules whose proofs have no outcome.
-    fn missing(&self, keys: &[KeyBuilder]) -> Result<Vec<usize>, Halt> {
-        let mut missing = Vec::new();
-        for (index, key) in keys.iter().enumerate() {
-            if self.engine.steps.find(key, Phase::Prove)?.is_none() {
-                missing.push(index);
-            }
-        }
-        Ok(missing)
+        keys.iter().zip(known).map(outcome_of).collect()
     }
 
     /// The kernel that is in a package, or why there is none.
@@ -195,8 +192,10 @@ impl Proofs {
                 sha256: Some(sha256),
                 ..request.clone()
             };
-            if let Err(Halt::Failed(failed)) = self.files.fetch(&again).await {
-                return Ok(Err(failed.failure.message));
+            match self.files.fetch(&again).await {
+                Ok(_) => {}
+                Err(Halt::Failed(failed)) => return Ok(Err(failed.failure.message)),
+                Err(halt) => return Err(halt),
             }
         }
         let path = self.engine.store.blob_path(sha256);
@@ -314,17 +313,6 @@ impl Proofs {
         let console = console.map_err(stored)?;
         Ok((result, String::from_utf8_lossy(&console).into_owned()))
     }
-}
-
-/// Everything that can change what comes of it.
-fn key_of(build: &Build, package: Sha256, module: Sha256, toolchain: &Toolchain) -> KeyBuilder {
-    let architecture = build.kernel.architecture;
-    KeyBuilder::new("proof", 1)
-        .field("architecture", architecture)
-        .field("kernel package", package)
-        .field("module", module)
-        .field("toolchain", toolchain.identity())
-        .field("program", Sha256::of(proof::program(architecture)))
 }
 
 /// The outcome of a verdict.

@@ -152,13 +152,10 @@ impl Builds {
     /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
     /// out of the output folder.
     pub(crate) async fn prove(&self, ended: Vec<Ended>, mode: Mode) -> Option<Vec<BuildReport>> {
-        let is_there = |artifact: &&ArtifactReport| {
-            artifact.artifact == Artifact::Module && artifact.status.is_success()
-        };
         let mut modules = Vec::new();
         for (build, report) in &ended {
-            let module = report.artifacts.iter().find(is_there);
-            if let Some(sha256) = module.and_then(|module| module.sha256) {
+            let module = report.artifacts.iter().find_map(module_to_prove);
+            if let Some(sha256) = module {
                 let place = self.placing.full_path(build, Artifact::Module);
                 modules.push(ModuleFile { sha256, place });
             }
@@ -169,36 +166,33 @@ impl Builds {
         let inputs = report.inputs.iter();
         let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
         let proven = self.proofs.prove(build, &headers, &modules, mode).await;
-        let mut proven = match proven {
-            Ok(proven) => proven.into_iter(),
+        let reason = match proven {
+            Ok(proven) => return Some(self.with_proofs(ended, proven, mode).await),
             Err(Halt::Missing) => return None,
-            Err(Halt::Failed(failed)) => {
-                let reason = failed.failure.message;
-                let reports = ended.into_iter();
-                return Some(
-                    reports
-                        .map(|(_, report)| not_proven(report, &reason))
-                        .collect(),
-                );
-            }
-            Err(Halt::NotRun) => {
-                let reports = ended.into_iter();
-                let reason = "the run ended first";
-                return Some(
-                    reports
-                        .map(|(_, report)| not_proven(report, reason))
-                        .collect(),
-                );
-            }
+            Err(Halt::Failed(failed)) => failed.failure.message,
+            Err(Halt::NotRun) => NOT_BEGUN.to_owned(),
         };
+        let reports = ended.into_iter();
+        Some(
+            reports
+                .map(|(_, report)| not_proven(report, &reason))
+                .collect(),
+        )
+    }
+
+    /// The reports, with what came of their modules, in order.
+    async fn with_proofs(
+        &self,
+        ended: Vec<Ended>,
+        proven: Vec<ProofOutcome>,
+        mode: Mode,
+    ) -> Vec<BuildReport> {
+        let mut proven = proven.into_iter();
         let mut reports = Vec::with_capacity(ended.len());
         for (build, mut report) in ended {
-            let module = report
-                .artifacts
-                .iter_mut()
-                .find(|artifact| is_there(&&**artifact));
+            let mut artifacts = report.artifacts.iter_mut();
+            let module = artifacts.find(|artifact| module_to_prove(artifact).is_some());
             if let Some(module) = module
-                && module.sha256.is_some()
                 && let Some(proven) = proven.next()
             {
                 let (result, message) = match proven {
@@ -217,7 +211,7 @@ impl Builds {
             }
             reports.push(report);
         }
-        Some(reports)
+        reports
     }
 
     /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
@@ -345,10 +339,19 @@ impl Notes {
     }
 }
 
+/// Why a module was not proven where the run ended before.
+pub(super) const NOT_BEGUN: &str = "the run ended first";
+
+/// The digest of an artifact that is a module and there.
+fn module_to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
+    let is_module = artifact.artifact == Artifact::Module && artifact.status.is_success();
+    artifact.sha256.filter(|_| is_module)
+}
+
 /// The report, with the reason why its module was not proven.
 pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
     for artifact in &mut report.artifacts {
-        if artifact.artifact == Artifact::Module && artifact.status.is_success() {
+        if module_to_prove(artifact).is_some() {
             artifact.proof = Some(ProofReport {
                 result: ProofResult::NotProven,
                 message: reason.to_owned(),

@@ -13,7 +13,7 @@ use crate::event::{BuildReport, EventKind};
 use crate::failure::{Failure, FailureClass, Phase, Status};
 use crate::plan::Build;
 use crate::recipe::artifacts::phase_of;
-use crate::run::builds::{Builds, not_proven};
+use crate::run::builds::{Builds, NOT_BEGUN, not_proven};
 use crate::run::proving::{Ended, Proving, Waiting};
 use crate::run::settings::{RunResult, RunSettings};
 
@@ -40,8 +40,8 @@ pub(super) struct Course {
 enum Task {
     /// A build.
     Built(Box<Ended>),
-    /// The builds of a kernel, whose modules were proven.
-    Proven(Vec<BuildReport>),
+    /// The builds of a kernel, whose modules were proven; none if nothing was to be said of them.
+    Proven(Option<Vec<BuildReport>>),
 }
 
 /// What a task does.
@@ -146,10 +146,9 @@ impl Course {
             let builds = self.builds.clone();
             if let Some(ended) = self.proofs.pop() {
                 let of_kernel = ended.clone();
-                let task = self.running.spawn(async move {
-                    let proven = builds.prove(of_kernel.clone(), Mode::Run).await;
-                    Task::Proven(proven.unwrap_or_else(|| reports_of(of_kernel)))
-                });
+                let task = self
+                    .running
+                    .spawn(async move { Task::Proven(builds.prove(of_kernel, Mode::Run).await) });
                 self.names.insert(task.id(), Named::Proof(ended));
                 continue;
             }
@@ -168,15 +167,19 @@ impl Course {
         }
     }
 
+    fn note_all(&mut self, reports: Vec<BuildReport>) {
+        for report in reports {
+            self.note(report);
+        }
+    }
+
     fn ended(&mut self, id: Id, task: Task) {
-        self.names.remove(&id);
-        match task {
-            Task::Built(ended) => self.built(*ended),
-            Task::Proven(reports) => {
-                for report in reports {
-                    self.note(report);
-                }
-            }
+        let named = self.names.remove(&id);
+        match (task, named) {
+            (Task::Built(ended), _) => self.built(*ended),
+            (Task::Proven(Some(reports)), _) => self.note_all(reports),
+            (Task::Proven(None), Some(Named::Proof(ended))) => self.note_all(reports_of(ended)),
+            (Task::Proven(None), _) => {}
         }
     }
 
@@ -217,7 +220,7 @@ impl Course {
         let unproven = unproven.into_iter().flat_map(reports_of);
         let waiting = std::mem::take(&mut self.waiting);
         for report in unproven.chain(waiting.into_reports()) {
-            self.note(not_proven(report, "the run ended first"));
+            self.note(not_proven(report, NOT_BEGUN));
         }
         for build in std::mem::take(&mut self.queue) {
             self.note(BuildReport::not_run(&build));

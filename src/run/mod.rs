@@ -92,7 +92,6 @@ impl Run {
         let day = jiff::Timestamp::now().as_second().unsigned_abs() / (24 * 60 * 60);
         let proving = Proving::new(plan, settings.prove, day);
         // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
-        let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
         let look_up = |of_kernel: &[Build]| -> Vec<Option<Found>> {
             let look_up_one = |build| {
                 let report = builds.build(build, Mode::Lookup).now_or_never().flatten()?;
@@ -102,22 +101,23 @@ impl Run {
                 }
                 Some(report)
             };
-            let mut found: Vec<Option<Found>> = of_kernel
-                .iter()
-                .map(|build| look_up_one(build).map(Found::Whole))
-                .collect();
-            if proving.has(&of_kernel[0]) {
-                let is_asked = !settings.retry.has(FailureClass::Load);
-                look_up_proofs(&builds, of_kernel, &mut found, is_asked);
-            }
+            let mut found: Vec<Option<BuildReport>> = of_kernel.iter().map(look_up_one).collect();
+            let is_proven = !proving.has(&of_kernel[0])
+                || (!settings.retry.has(FailureClass::Load)
+                    && look_up_proofs(&builds, of_kernel, &mut found));
             if let Some(build) = of_kernel.first() {
                 builds.forget_kernel(build);
             }
-            found
+            let kind = if is_proven {
+                Found::Whole
+            } else {
+                Found::Unproven
+            };
+            found.into_iter().map(|report| report.map(kind)).collect()
         };
         let looked_up: Vec<Option<Found>> = plan
             .builds
-            .par_chunk_by(of_one_kernel)
+            .par_chunk_by(Build::shares_kernel)
             .flat_map_iter(look_up)
             .collect();
         let mut found = Vec::new();
@@ -251,41 +251,18 @@ enum Found {
     Unproven(BuildReport),
 }
 
-/// Looks for the proofs of what was found of a kernel, unless those that failed are to be done again.
-fn look_up_proofs(
-    builds: &Builds,
-    of_kernel: &[Build],
-    found: &mut [Option<Found>],
-    is_asked: bool,
-) {
-    let whole = of_kernel
-        .iter()
-        .zip(&*found)
-        .filter_map(|(build, found)| match found {
-            Some(Found::Whole(report)) => Some((build.clone(), report.clone())),
-            _ => None,
-        });
-    let whole: Vec<Ended> = whole.collect();
-    let look_up = || builds.prove(whole, Mode::Lookup).now_or_never().flatten();
-    let proven = if is_asked { look_up() } else { None };
-    let is_whole = |found: &&mut Option<Found>| matches!(found, Some(Found::Whole(_)));
-    match proven {
-        Some(proven) => {
-            let found = found.iter_mut().filter(is_whole);
-            for (found, report) in found.zip(proven) {
-                *found = Some(Found::Whole(report));
-            }
-        }
-        None => {
-            for found in found.iter_mut() {
-                if let Some(Found::Whole(report)) =
-                    found.take_if(|found| matches!(found, Found::Whole(_)))
-                {
-                    *found = Some(Found::Unproven(report));
-                }
-            }
-        }
+/// Adds the proofs of modules to what was found of a kernel; false if not all are known.
+fn look_up_proofs(builds: &Builds, of_kernel: &[Build], found: &mut [Option<BuildReport>]) -> bool {
+    let of_kernel = of_kernel.iter().zip(&*found);
+    let ended = of_kernel.filter_map(|(build, report)| Some((build.clone(), report.clone()?)));
+    let proven = builds.prove(ended.collect(), Mode::Lookup).now_or_never();
+    let Some(proven) = proven.flatten() else {
+        return false;
+    };
+    for (report, proven) in found.iter_mut().flatten().zip(proven) {
+        *report = proven;
     }
+    true
 }
 
 /// Whether an artifact failed in one of the classes.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::digest::Sha256;
 use crate::event::BuildReport;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::matrix::Prove;
-use crate::plan::{Build, Plan};
+use crate::plan::{Build, Plan, number_of};
 use crate::target::{self, Series};
 
 /// In so many nights each kernel that is not the newest of its series has its turn.
@@ -35,8 +34,7 @@ impl Proving {
         let wanted = |build: &Build| over.unwrap_or(build.settings.prove);
         let mut kernels = HashSet::new();
         let mut newest: BTreeMap<Group<'_>, &Arc<Kernel>> = BTreeMap::new();
-        let of_one_kernel = |left: &Build, right: &Build| Arc::ptr_eq(&left.kernel, &right.kernel);
-        for of_kernel in plan.builds.chunk_by(of_one_kernel) {
+        for of_kernel in plan.builds.chunk_by(Build::shares_kernel) {
             let kernel = &of_kernel[0].kernel;
             if of_kernel.iter().any(|build| wanted(build) == Prove::All) {
                 kernels.insert(address(kernel));
@@ -62,14 +60,8 @@ impl Proving {
 
 /// Whether it is the night of a kernel that is not the newest of its series.
 fn has_turn(kernel: &Kernel, day: u64) -> bool {
-    let digest = Sha256::of(format!(
-        "{} {} {} {}",
-        kernel.target, kernel.release, kernel.version, kernel.architecture
-    ));
-    let place = digest.to_string().bytes().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
-    place % NIGHTS_OF_A_ROUND == day % NIGHTS_OF_A_ROUND
+    // The low half decides about shards: each shard is to have its part of every night.
+    (number_of(kernel) >> 32) % NIGHTS_OF_A_ROUND == day % NIGHTS_OF_A_ROUND
 }
 
 /// Kernels of which the newest stands for the others.

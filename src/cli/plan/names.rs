@@ -46,9 +46,7 @@ impl BuildNames {
 /// How many builds have a name of their own that no host asks for.
 pub(super) fn unasked_build_count(plan: &Plan) -> usize {
     // Builds of one kernel are neighbours.
-    let of_kernels = plan
-        .builds
-        .par_chunk_by(|left, right| Arc::ptr_eq(&left.kernel, &right.kernel));
+    let of_kernels = plan.builds.par_chunk_by(Build::shares_kernel);
     of_kernels
         .filter(|builds| !AskedNames::of(&builds[0].kernel).own)
         .map(<[Build]>::len)
