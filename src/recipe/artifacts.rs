@@ -17,7 +17,7 @@ use crate::failure::{Failure, FailureClass, Phase, printable};
 use crate::fs::{FileError, blocking};
 use crate::kernel::Architecture;
 use crate::plan::Build;
-use crate::recipe::checks::Answers;
+use crate::recipe::checks::{Answers, Subject};
 use crate::recipe::driver::{DriverInputs, Drivers};
 use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::tree::KernelInputs;
@@ -33,6 +33,18 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) toolchain: ChosenToolchain,
     pub(crate) driver: DriverInputs,
     pub(crate) answers: Answers,
+}
+
+impl Ingredients<'_> {
+    /// What checks are asked about.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            build: self.build,
+            kernel: &self.kernel,
+            toolchain: &self.toolchain,
+            driver: &self.driver,
+        }
+    }
 }
 
 /// Makes the artifacts of builds.

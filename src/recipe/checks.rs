@@ -5,7 +5,8 @@
 //!
 //! - checks that are plain modules of kbuild are compiled and never executed, so all of a driver go together;
 //! - checks with scripts of their own go together too, and the key of each holds the content of all;
-//! - whether the toolchain works at all is asked alone, without a driver, and only where no check has compiled.
+//! - whether the toolchain works at all is asked alone, without a driver, and only where it is in doubt: no check of a
+//!   driver that has some compiled, or the module of a driver without checks did not.
 
 mod jobs;
 mod questions;
@@ -21,16 +22,14 @@ use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::work::{Done, unexpected};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::plan::Build;
-use crate::recipe::driver::{DriverInputs, Drivers};
+use crate::recipe::driver::Drivers;
 use crate::recipe::kernel::Kernels;
-use crate::recipe::kernel::tree::KernelInputs;
-use crate::recipe::toolchain::ChosenToolchain;
 use crate::script::MODULE_TOOLCHAIN_CHECK;
 use crate::source::ConfigureCheck;
 
 use jobs::CheckJobs;
-use questions::{Question, Subject};
+use questions::Question;
+pub(crate) use questions::Subject;
 
 /// What the checks of a kernel said.
 #[derive(Clone, Debug)]
@@ -46,6 +45,12 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// True if a check of a module compiled: so the toolchain works.
+    pub(crate) fn show_module_toolchain(&self) -> bool {
+        let mut checks = self.configure.iter();
+        checks.any(|(check, passed)| *passed && check.artifact == Artifact::Module)
+    }
+
     /// The answers where a toolchain does not compile.
     fn without(toolchain: Done) -> Self {
         let failed = toolchain.result().map(drop);
@@ -75,25 +80,13 @@ impl Checks {
     }
 
     /// The answers that a build needs.
-    pub(crate) async fn answers(
-        &self,
-        build: &Build,
-        kernel: &KernelInputs,
-        toolchain: &ChosenToolchain,
-        driver: &DriverInputs,
-        mode: Mode,
-    ) -> Result<Answers, Halt> {
-        let subject = Subject {
-            build,
-            kernel,
-            toolchain,
-            driver,
-        };
+    pub(crate) async fn answers(&self, subject: &Subject<'_>, mode: Mode) -> Result<Answers, Halt> {
         let module_key = subject.base(MODULE_TOOLCHAIN_CHECK);
         let mut questions = subject.questions();
         let mut answered = self.answered(&questions, &module_key, mode)?;
         // Behind a toolchain check that failed, nothing is asked.
-        if answered.is_none()
+        let is_shown = answered.as_ref().is_some_and(|all| shows(&questions, all));
+        if !is_shown
             && let Some(done) = self.known(&module_key, mode)?
             && done.result().is_err()
         {
@@ -102,7 +95,7 @@ impl Checks {
         let mut new = Vec::new();
         let mut probe_toolchain = Ok(());
         if subject.wants_probe() {
-            let done = self.jobs.probe_toolchain(&subject, mode).await?;
+            let done = self.jobs.probe_toolchain(subject, mode).await?;
             probe_toolchain = done.result().map(drop);
             new.extend(new_of(done));
             if probe_toolchain.is_err() {
@@ -119,7 +112,7 @@ impl Checks {
             let _lock = self.engine.steps.lock(&module_key, Phase::Check).await?;
             answered = self.answered(&questions, &module_key, mode)?;
             if answered.is_none() {
-                let made = self.ask_all(&subject, &questions, &module_key).await?;
+                let made = self.ask_all(subject, &questions, &module_key).await?;
                 if let Some(done) = made.iter().find(|done| done.key == key)
                     && done.result().is_err()
                 {
@@ -157,8 +150,8 @@ impl Checks {
         }
     }
 
-    /// The outcomes of all questions, if all are known and it is known that the toolchain works: a check that compiled
-    /// has shown it, else an empty module has to.
+    /// The outcomes of all questions, if all are known and none of them puts the toolchain in doubt: where no check
+    /// compiled, an empty module has to.
     fn answered(
         &self,
         questions: &[Question],
@@ -172,12 +165,24 @@ impl Checks {
                 None => return Ok(None),
             }
         }
-        let compiled = questions.iter().zip(&all);
-        let works = compiled.into_iter().any(|(question, done)| {
-            question.check.artifact == Artifact::Module && has_passed(&done.outcome.result)
-        });
-        let works = works || self.known(module_key, mode)?.is_some();
-        Ok(works.then_some(all))
+        let is_believed = !questions.iter().any(Question::is_of_module)
+            || shows(questions, &all)
+            || self.known(module_key, mode)?.is_some();
+        Ok(is_believed.then_some(all))
+    }
+
+    /// Whether an empty module can be compiled where a driver's could not: without it, nobody knows whose failure that
+    /// is.
+    pub(crate) async fn module_toolchain(
+        &self,
+        subject: &Subject<'_>,
+        mode: Mode,
+    ) -> Result<Done, Halt> {
+        let inputs = subject.base(MODULE_TOOLCHAIN_CHECK);
+        let work = self.jobs.module_toolchain(subject);
+        self.engine
+            .step(mode, Phase::Check, inputs, Box::pin(work))
+            .await
     }
 
     /// Asks what is not known, and whether the toolchain works where none of the answers shows it. Nothing is kept of
@@ -189,11 +194,11 @@ impl Checks {
         module_key: &KeyBuilder,
     ) -> Result<Vec<Done>, Halt> {
         let mut groups: VecDeque<Vec<&Question>> = VecDeque::new();
-        let mut works = false;
+        // Nothing else shows that the toolchain works; without a check there is no doubt.
+        let mut works = !questions.iter().any(Question::is_of_module);
         for question in questions {
-            let is_module = question.check.artifact == Artifact::Module;
             match self.known(&question.inputs, Mode::Run)? {
-                Some(done) => works |= is_module && has_passed(&done.outcome.result),
+                Some(done) => works |= question.is_of_module() && has_passed(&done.outcome.result),
                 None => match groups
                     .iter_mut()
                     .find(|group| group[0].group() == question.group())
@@ -212,7 +217,7 @@ impl Checks {
                 groups.extend(group.into_iter().map(|question| vec![question]));
                 continue;
             }
-            let is_module = group[0].check.artifact == Artifact::Module;
+            let is_module = group[0].is_of_module();
             let mut is_first = true;
             for (question, work) in group.into_iter().zip(work) {
                 let mut work = self.engine.trees.settle(work).await?;
@@ -251,6 +256,12 @@ impl Checks {
         }
         Ok(new)
     }
+}
+
+/// True if a check of a module compiled: so the toolchain works.
+fn shows(questions: &[Question], answers: &[Done]) -> bool {
+    let mut pairs = questions.iter().zip(answers);
+    pairs.any(|(question, done)| question.is_of_module() && has_passed(&done.outcome.result))
 }
 
 fn has_passed(result: &StepResult) -> bool {

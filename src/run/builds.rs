@@ -16,7 +16,7 @@ use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
 use crate::recipe::artifacts::{Artifacts, Ingredients, phase_of};
-use crate::recipe::checks::Checks;
+use crate::recipe::checks::{Checks, Subject};
 use crate::recipe::driver::Drivers;
 use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
@@ -251,10 +251,13 @@ impl Builds {
         let new = driver.new.iter().cloned();
         notes.new.extend(new.map(|done| (Phase::Configure, done)));
         notes.driver_sha256 = Some(driver.source_sha256);
-        let answers = self
-            .checks
-            .answers(build, &kernel, &toolchain, &driver, mode)
-            .await?;
+        let subject = Subject {
+            build,
+            kernel: &kernel,
+            toolchain: &toolchain,
+            driver: &driver,
+        };
+        let answers = self.checks.answers(&subject, mode).await?;
         let new = answers.new.iter().cloned();
         notes.new.extend(new.map(|done| (Phase::Check, done)));
         let checks = answers.configure.iter();
@@ -305,6 +308,21 @@ impl Builds {
         let done = self.artifacts.make(artifact, ingredients, mode).await?;
         if done.is_own {
             notes.new.push((phase_of(artifact), done.clone()));
+        }
+        let is_doubtful = artifact == Artifact::Module
+            && !ingredients.answers.show_module_toolchain()
+            && matches!(done.result(), Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::Compile);
+        if is_doubtful {
+            let subject = ingredients.subject();
+            let toolchain = self.checks.module_toolchain(&subject, mode).await?;
+            if toolchain.is_own {
+                notes.new.push((Phase::Check, toolchain.clone()));
+            }
+            if let Err(halt) = toolchain.result() {
+                let steps = &self.engine.steps;
+                steps.forget(done.key, mode, Phase::Check).await?;
+                return Err(halt);
+            }
         }
         Ok(done)
     }

@@ -27,6 +27,11 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// Whether it is asked for a module.
+    pub(crate) fn is_of_module(&self) -> bool {
+        self.check.artifact == Artifact::Module
+    }
+
     /// Whether it is compiled and nothing of it executed.
     pub(crate) fn is_inert(&self) -> bool {
         self.check.objects.is_some()

@@ -248,6 +248,44 @@ fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
     }
 }
 
+#[test]
+fn toolchain_is_in_doubt_where_a_driver_without_checks_does_not_compile() {
+    let grid = Grid::new();
+    for name in ["CMakeLists.txt", "main.c"] {
+        grid.write(&format!("cmake-driver/driver/{name}"), name);
+    }
+    grid.write("cmake-driver/cmake/modules/a.cmake", "");
+    grid.edit_matrix("path = \"driver\"", "path = \"cmake-driver\"");
+    let module_rule = rule("module *", &json!({ "code": 2, "log": COMPILER_LOG }));
+    let toolchain_rule = rule(
+        "check *",
+        &json!({ "outputs": {
+            "checks/toolchain-module/status": "2\n",
+            "checks/toolchain-module/log": TOOLCHAIN_LOG,
+        } }),
+    );
+    let outcome = |arguments: &[&str]| {
+        let (code, text) = grid.run(arguments);
+        assert_eq!(code, 1, "{text}");
+        let jobs = grid.jobs();
+        (grid.outcome().1, jobs)
+    };
+    let jobs = ["check", "configure", "module"].map(str::to_owned).to_vec();
+    grid.fake(&[module_rule.clone(), toolchain_rule]);
+    assert_eq!(outcome(&[]), ("toolchain-mismatch".to_owned(), jobs));
+    assert_eq!(outcome(&[]), ("toolchain-mismatch".to_owned(), Vec::new()));
+    // An empty module compiles now: so it is the driver.
+    grid.fake(&[module_rule]);
+    let jobs = ["check", "module"].map(str::to_owned).to_vec();
+    let retry = ["--retry", "toolchain-mismatch"];
+    assert_eq!(outcome(&retry), ("compile".to_owned(), jobs));
+    assert_eq!(outcome(&[]), ("compile".to_owned(), Vec::new()));
+    grid.fake(&[]);
+    let (code, text) = grid.run(&["--retry", "compile"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["module"]);
+}
+
 /// Each line as public reports have it.
 #[test]
 fn errors_of_public_reports_reach_the_manifest() {
