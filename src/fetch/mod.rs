@@ -17,6 +17,7 @@ mod download;
 mod error;
 mod fetcher;
 mod host;
+mod known;
 mod local;
 mod mirrors;
 mod probe;

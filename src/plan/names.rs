@@ -4,7 +4,8 @@
 //! the name as its own keeps it; then comes the kernel whose version is in the name as it is, then the first in the
 //! order of the plan.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -38,10 +39,15 @@ impl Names {
             let key = (name, kernel.architecture);
             claims.entry(key).or_default().push(kernel);
         }
+        // Few kernels have another's name: most names are told apart without a search among all kernels.
+        let own: HashSet<u64> = kernels.par_iter().map(own_name).collect();
         let aliases = claims
             .into_par_iter()
             .flat_map_iter(|((name, architecture), claimants)| {
-                let owner = owner_of(&name, architecture, kernels);
+                let hash = hash(&name.target, &name.release, &name.version, architecture);
+                let is_owned = own.contains(&hash);
+                let owner = is_owned.then(|| owner_of(&name, architecture, kernels));
+                let owner = owner.flatten();
                 let winner = owner.unwrap_or_else(|| best_of(&claimants));
                 aliases_of(&name, &claimants, winner)
             });
@@ -93,6 +99,18 @@ fn aliases_of(
         (kernel.identity_text(), alias)
     };
     claimants.iter().map(alias_of).collect()
+}
+
+/// What stands for a kernel's own name; several names may have one.
+fn own_name(kernel: &&Arc<Kernel>) -> u64 {
+    let (target, release, version, architecture) = kernel.identity();
+    let texts = (target.as_str(), release.as_str(), version.as_str());
+    hash(texts.0, texts.1, texts.2, architecture)
+}
+
+fn hash(target: &str, release: &str, version: &str, architecture: Architecture) -> u64 {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    hasher.hash_one((target, release, version, architecture))
 }
 
 /// The kernel whose own name this is; `kernels` are sorted.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::io::Write as _;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +11,11 @@ use jiff::civil::Date;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::merge::combine;
+use super::combine::combine;
+use super::text::{LockText, RESTORE, RESTORE_HEADER, conflict, is_marker, read_text};
 use super::{Lock, LockError, LockedKernel, State};
-use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
+use crate::diagnostic::Place;
 use crate::digest::Sha256;
-use crate::fs;
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
 
 /// The version of the format that this program writes, and the newest that it reads.
@@ -70,64 +69,6 @@ struct Line<'a> {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     settled: bool,
 }
-
-/// The text of a lock, for messages that point into it.
-pub(super) struct LockText<'a> {
-    pub(super) path: &'a Path,
-    pub(super) text: &'a str,
-}
-
-impl<'a> LockText<'a> {
-    /// The lines with their numbers from 1.
-    pub(super) fn lines(&self) -> Vec<(usize, &'a str)> {
-        (1..).zip(self.text.lines()).collect()
-    }
-
-    /// Line `number`.
-    pub(super) fn place(&self, number: usize) -> Place {
-        let start: usize = self
-            .text
-            .split_inclusive('\n')
-            .take(number - 1)
-            .map(str::len)
-            .sum();
-        let length = self.text[start..].lines().next().map_or(0, str::len);
-        self.place_of(start..start + length)
-    }
-
-    fn place_of(&self, span: Range<usize>) -> Place {
-        let file = Arc::new(SourceFile {
-            path: self.path.to_owned(),
-            text: self.text.to_owned(),
-        });
-        Place { file, span }
-    }
-
-    /// An error about line `number`.
-    pub(super) fn fault(&self, number: usize, message: &str, help: &str) -> LockError {
-        let diagnostic = Diagnostic::error(message).at(self.place(number), "");
-        LockError::Text(Box::new(diagnostic.help(help)))
-    }
-
-    fn bad_line(&self, number: usize, error: &serde_json::Error, help: &str) -> LockError {
-        let message = plain_words(error);
-        let whole = self.place(number);
-        let column = whole.span.start + error.column().saturating_sub(1);
-        let span = column.min(whole.span.end)..whole.span.end;
-        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
-            .at(self.place_of(span), "")
-            .help(help);
-        LockError::Text(Box::new(diagnostic))
-    }
-}
-
-/// What to do about a line that cannot be read.
-const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
-    the day on which it was first seen";
-
-/// The same for the first line.
-const RESTORE_HEADER: &str =
-    "restore the lock from git: its first line says what its kernels were found for";
 
 /// What the headers of a lock say.
 pub(super) struct Head {
@@ -274,25 +215,6 @@ pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Plac
     Some(text.place(*number))
 }
 
-/// The text of a lock; `None` where there is none.
-pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
-    match read_existing(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(LockError::File(error)) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The text of a lock that has to exist.
-pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
-    String::from_utf8(fs::read(path)?).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let number = 1 + memchr::memchr_iter(b'\n', valid).count();
-        let text = &String::from_utf8_lossy(error.as_bytes());
-        LockText { path, text }.fault(number, "this line is not valid UTF-8", RESTORE)
-    })
-}
-
 fn read_header(text: &LockText<'_>, number: usize, line: &str) -> Result<Header, LockError> {
     if is_marker(line) {
         return Err(conflict(text, number));
@@ -306,21 +228,6 @@ fn read_header(text: &LockText<'_>, number: usize, line: &str) -> Result<Header,
         });
     }
     serde_json::from_str(line).map_err(bad_line)
-}
-
-/// True for a line with which git marks a conflict.
-pub(super) fn is_marker(line: &str) -> bool {
-    ["<<<<<<<", "|||||||", "=======", ">>>>>>>"]
-        .iter()
-        .any(|marker| line.starts_with(marker))
-}
-
-fn conflict(text: &LockText<'_>, number: usize) -> LockError {
-    text.fault(
-        number,
-        "the lock has a merge conflict",
-        "run `driverkit-matrix lock`, which resolves it kernel by kernel",
-    )
 }
 
 /// Reads the line of a kernel.

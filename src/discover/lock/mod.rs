@@ -6,6 +6,7 @@
 //!
 //! A source's word is not law: see [`Lock::refresh`] for what happens when it names fewer kernels than before.
 
+mod combine;
 mod configs;
 mod format;
 mod guard;
@@ -14,6 +15,7 @@ mod merge;
 mod partly;
 mod refresh;
 mod stream;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

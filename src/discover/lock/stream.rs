@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::format::{CHUNK_LINES, Common, Head, LockText, put_kernel, read_line};
+use super::format::{CHUNK_LINES, Common, Head, put_kernel, read_line};
+use super::text::LockText;
 use super::{Lock, LockedKernel};
 use crate::fs::{FileError, PendingFile};
 

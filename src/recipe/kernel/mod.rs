@@ -8,6 +8,7 @@ mod prepare;
 mod programs;
 mod subscription;
 pub(crate) mod tree;
+mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use crate::fetch::{ContentKind, SingleFlight};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::recipe::files::{Files, request_for_text};
-use crate::recipe::kernel::inspect::{Inspector, WantedTree, check_claims};
+use crate::recipe::kernel::inspect::{Inspector, check_claims};
 use crate::recipe::kernel::installed::{Installed, installed_folder};
 use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::kernel::prepare::Preparer;
 use crate::recipe::kernel::programs::Programs;
 use crate::recipe::kernel::subscription::Subscriptions;
 use crate::recipe::kernel::tree::{Inspection, KernelInputs, KernelPackages, Origin};
+use crate::recipe::kernel::view::WantedTree;
 use crate::recipe::toolchain::{ChosenToolchain, ToolchainChooser};
 use crate::target::{Target, TargetError, TreeKind, WantedPackage};
 

@@ -18,11 +18,12 @@ use crate::fs::{self, blocking};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::recipe::files::{Files, request_for_text};
-use crate::recipe::kernel::inspect::{check_claims, tree_facts};
+use crate::recipe::kernel::inspect::check_claims;
 use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::kernel::tree::{
     ConfigurationFacts, Inspection, KernelInputs, KernelSource, Origin, Preparation,
 };
+use crate::recipe::kernel::view::tree_facts;
 use crate::recipe::toolchain::ChosenToolchain;
 use crate::script::{self, PrepareSettings};
 use crate::source::single_folder;

@@ -1,0 +1,106 @@
+//! The text of a lock: its lines, and the messages that point into it.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::LockError;
+use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
+use crate::fs;
+
+/// The text of a lock, for messages that point into it.
+pub(super) struct LockText<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl<'a> LockText<'a> {
+    /// The lines with their numbers from 1.
+    pub(super) fn lines(&self) -> Vec<(usize, &'a str)> {
+        (1..).zip(self.text.lines()).collect()
+    }
+
+    /// Line `number`.
+    pub(super) fn place(&self, number: usize) -> Place {
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(number - 1)
+            .map(str::len)
+            .sum();
+        let length = self.text[start..].lines().next().map_or(0, str::len);
+        self.place_of(start..start + length)
+    }
+
+    fn place_of(&self, span: Range<usize>) -> Place {
+        let file = Arc::new(SourceFile {
+            path: self.path.to_owned(),
+            text: self.text.to_owned(),
+        });
+        Place { file, span }
+    }
+
+    /// An error about line `number`.
+    pub(super) fn fault(&self, number: usize, message: &str, help: &str) -> LockError {
+        let diagnostic = Diagnostic::error(message).at(self.place(number), "");
+        LockError::Text(Box::new(diagnostic.help(help)))
+    }
+
+    pub(super) fn bad_line(
+        &self,
+        number: usize,
+        error: &serde_json::Error,
+        help: &str,
+    ) -> LockError {
+        let message = plain_words(error);
+        let whole = self.place(number);
+        let column = whole.span.start + error.column().saturating_sub(1);
+        let span = column.min(whole.span.end)..whole.span.end;
+        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
+            .at(self.place_of(span), "")
+            .help(help);
+        LockError::Text(Box::new(diagnostic))
+    }
+}
+
+/// What to do about a line that cannot be read.
+pub(super) const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
+    the day on which it was first seen";
+
+/// The same for the first line.
+pub(super) const RESTORE_HEADER: &str =
+    "restore the lock from git: its first line says what its kernels were found for";
+
+/// The text of a lock; `None` where there is none.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
+    match read_existing(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(LockError::File(error)) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The text of a lock that has to exist.
+pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
+    String::from_utf8(fs::read(path)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let number = 1 + memchr::memchr_iter(b'\n', valid).count();
+        let text = &String::from_utf8_lossy(error.as_bytes());
+        LockText { path, text }.fault(number, "this line is not valid UTF-8", RESTORE)
+    })
+}
+
+/// True for a line with which git marks a conflict.
+pub(super) fn is_marker(line: &str) -> bool {
+    ["<<<<<<<", "|||||||", "=======", ">>>>>>>"]
+        .iter()
+        .any(|marker| line.starts_with(marker))
+}
+
+pub(super) fn conflict(text: &LockText<'_>, number: usize) -> LockError {
+    text.fault(
+        number,
+        "the lock has a merge conflict",
+        "run `driverkit-matrix lock`, which resolves it kernel by kernel",
+    )
+}

@@ -1,0 +1,62 @@
+//! Files that are there already: what the store holds, and what addresses gave earlier.
+
+use std::sync::Arc;
+
+use super::address::{Address, recorded};
+use super::fetcher::{Fetched, Fetcher, name};
+use super::local;
+use super::record::Record;
+use crate::digest::Sha256;
+
+impl Fetcher {
+    /// The file, if the store holds it and no connection is needed to know that: by its digest, or by what one of
+    /// its addresses gave earlier.
+    pub fn known(&self, candidates: &[Arc<str>], expected: Option<Sha256>) -> Option<Fetched> {
+        if let Some(sha256) = expected {
+            let metadata = std::fs::metadata(self.store.blob_path(sha256)).ok()?;
+            let url = candidates.first().map_or("", |url| url);
+            return Some(Fetched {
+                sha256,
+                size_bytes: metadata.len(),
+                url: recorded(url),
+            });
+        }
+        if self.settings.refresh {
+            return None;
+        }
+        self.recorded(candidates, |sha256| self.store.has_blob(sha256))
+    }
+
+    /// The same for a file that is only needed by its digest: its content may also be where machines share it.
+    pub fn known_anywhere(&self, candidates: &[Arc<str>]) -> Option<Fetched> {
+        if self.settings.refresh {
+            return None;
+        }
+        self.recorded(candidates, |sha256| self.store.knows_blob(sha256))
+    }
+
+    fn recorded(
+        &self,
+        candidates: &[Arc<str>],
+        is_there: impl Fn(Sha256) -> bool,
+    ) -> Option<Fetched> {
+        candidates.iter().find_map(|url| {
+            let address = Address::parse(url, &self.settings.base_folder).ok()?;
+            let record = Record::find(&self.store, &name(&address))?;
+            if self.distrusted().contains(&record.url) || !self.is_candidate(url, record.place()) {
+                return None;
+            }
+            let is_same = match &address {
+                Address::Remote(_) => true,
+                Address::Local(path) => {
+                    local::validators(path).ok()? == (record.size_bytes, record.validators.clone())
+                }
+            };
+            (is_same && is_there(record.sha256)).then_some(Fetched {
+                sha256: record.sha256,
+                size_bytes: record.size_bytes,
+                url: record.url,
+            })
+        })
+    }
+}
