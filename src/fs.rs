@@ -9,9 +9,11 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 mod blocking;
+mod file_size;
 mod foreign;
 
 pub use blocking::blocking;
+pub use file_size::outlive_file_size_limit;
 pub use foreign::{ForeignError, ForeignFolder};
 
 /// An operation on a file that failed, with the operation and the path.
@@ -40,6 +42,9 @@ fn in_words(cause: &io::Error) -> String {
         io::ErrorKind::AlreadyExists => "it exists already",
         io::ErrorKind::StorageFull => "no space is left on the disk",
         io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        io::ErrorKind::FileTooLarge => {
+            "the file is larger than the limit of this process (`ulimit -f`)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
         _ => {
             let text = cause.to_string();
@@ -70,7 +75,7 @@ impl FileError {
     pub fn is_disk_full(&self) -> bool {
         matches!(
             self.cause.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         )
     }
 }

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    driverkit_matrix::fs::outlive_file_size_limit();
     driverkit_matrix::cli::run(std::env::args_os())
 }

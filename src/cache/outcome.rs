@@ -141,6 +141,16 @@ impl KeptOutcome {
     }
 }
 
+impl KeptOutcome {
+    /// The outcome, if its checksum is there; the error says that it is not.
+    pub(super) fn confirmed(self) -> Result<Outcome, String> {
+        if self.has_checksum {
+            return Ok(self.outcome);
+        }
+        Err("it has no checksum: an early version wrote it, or its second line is lost".to_owned())
+    }
+}
+
 /// The outcome that a text holds, if it can be believed to be the one under `key`.
 fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
     let kept = KeptOutcome::read(text).ok()?;

@@ -64,8 +64,8 @@ pub fn verify(
         .collect();
     let mut kept = Vec::new();
     for path in outcomes {
-        let outcome = KeptOutcome::read(&fs::read(&path)?);
-        kept.push((path, outcome.map(|kept| kept.outcome)));
+        let outcome = KeptOutcome::read(&fs::read(&path)?).and_then(KeptOutcome::confirmed);
+        kept.push((path, outcome));
     }
     // An artifact that was made from what is wrong may be wrong itself.
     let suspects: BTreeSet<Sha256> = kept

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::executor::{LocalExecutor, host_toolchain};
-use crate::fs;
+use crate::fs::{self, FileError};
 use crate::matrix::parse_time;
 use crate::proof::{ModuleToProve, Proof, ProofError, Verdict};
 use crate::resolve::{runtime, said_while_waiting};
@@ -95,9 +96,12 @@ impl ProveArguments {
         let boot = async {
             let executor = LocalExecutor::new(&context.cache.join("rootfs")).await?;
             let cancel = CancellationToken::new();
+            let mut terminate = signal(SignalKind::terminate())
+                .map_err(|error| ProofError::File(FileError::of("watch", "signals")(error)))?;
             tokio::select! {
                 result = proof.run(&executor, &mut log, &cancel) => result,
                 _ = tokio::signal::ctrl_c() => Err(ProofError::Cancelled),
+                _ = terminate.recv() => Err(ProofError::Cancelled),
             }
         };
         let line = || {

@@ -274,6 +274,12 @@ impl StepRunner {
         self.shared.clear();
     }
 
+    /// Whether an outcome that says "not now" is asked for again: something is, and this run has not done it.
+    pub(crate) fn is_in_doubt(&self, key: Sha256) -> bool {
+        let retry = self.retry.get();
+        retry.is_some_and(|retry| !retry.classes.is_empty()) && !self.made().contains(&key)
+    }
+
     fn read(&self, key: Sha256, phase: Phase) -> Result<Option<Arc<Outcome>>, Halt> {
         let found = self.outcomes.find(key);
         let found = found.map_err(|error| self.storage_failure(&error, phase))?;

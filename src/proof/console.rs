@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::shown::STEP;
+
 /// Taints of every module that is built outside of the kernel and not signed by its builder: `O` and `E`.
 const EXPECTED_TAINTS: i64 = 1 << 12 | 1 << 13;
 
@@ -165,7 +167,7 @@ pub fn read_console(text: &str, count: usize) -> Boot {
     let mut has_ended = false;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let line = without_time(line);
-        let Some(step) = line.strip_prefix("proof: ") else {
+        let Some(step) = line.strip_prefix(STEP) else {
             last_words = line;
             if line.starts_with(PANIC) {
                 panic = panic.or(Some(line));

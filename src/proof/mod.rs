@@ -6,18 +6,22 @@
 
 mod console;
 mod module;
+mod shown;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::executor::{Executor, ExecutorError, Exit, Job, Limits, Mount, Network, Toolchain};
+use crate::executor::{
+    Executor, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain,
+};
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
 pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
 pub use module::{ModuleError, ModuleToProve};
+pub use shown::Shown;
 
 const INIT: &str = include_str!("../../templates/proof/init.c");
 const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
@@ -29,6 +33,9 @@ pub const KERNEL_IMAGE_BYTES: u64 = 256 << 20;
 pub const AROUND_BOOT: Duration = Duration::from_mins(1);
 
 const MIB: u64 = 1 << 20;
+
+/// How much is kept of what one boot prints.
+const LOG_BYTES: usize = 16 << 20;
 
 /// What is proven, and how.
 #[derive(Debug)]
@@ -125,19 +132,31 @@ impl Proof<'_> {
             },
             output,
         };
-        let mut console = Vec::new();
+        let mut console = Head::default();
         let completion = executor.run(&job, &mut console, cancel).await?;
-        log.extend_from_slice(&console);
+        log.extend_from_slice(&console.0);
         match completion.exit {
             Exit::Cancelled => Err(ProofError::Cancelled),
             Exit::OutOfMemory | Exit::TooMuchOutput => Err(ProofError::Boot(
                 "qemu needed more memory or disk than the limits of its job".to_owned(),
             )),
-            Exit::Code(_) | Exit::TimedOut => Ok(read_console(
-                &String::from_utf8_lossy(&console),
-                modules.len(),
-            )),
+            Exit::Code(_) | Exit::TimedOut => {
+                let mut shown = Shown::default();
+                shown.add(&console.0);
+                Ok(read_console(&shown.into_text(), modules.len()))
+            }
         }
+    }
+}
+
+/// The start of what a job prints.
+#[derive(Default)]
+struct Head(Vec<u8>);
+
+impl LogSink for Head {
+    fn write(&mut self, bytes: &[u8]) {
+        let left = LOG_BYTES.saturating_sub(self.0.len());
+        self.0.extend(bytes.iter().take(left));
     }
 }
 

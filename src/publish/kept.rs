@@ -212,7 +212,12 @@ fn shard_of(name: &str) -> Option<(u32, u32)> {
 
 /// The nights that manifests are of, the newest first; `names` are in the order of time.
 fn nights_of<'a>(names: impl DoubleEndedIterator<Item = &'a str>) -> Vec<KeptNight<'a>> {
-    let names: Vec<&str> = names.rev().collect();
+    // They become paths, and whoever can write to the destination chooses them.
+    let is_name = |name: &&str| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-".contains(&byte);
+        !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_allowed)
+    };
+    let names: Vec<&str> = names.rev().filter(is_name).collect();
     let mut nights = Vec::new();
     let mut at = 0;
     while let Some(&newest) = names.get(at) {

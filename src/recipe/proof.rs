@@ -21,13 +21,14 @@ use crate::fetch::{ContentKind, Fetched, Request};
 use crate::fs::{self, FileError, blocking};
 use crate::plan::Build;
 use crate::proof::{
-    self, AROUND_BOOT, CONSOLE_FILE, KERNEL_IMAGE_BYTES, ModuleToProve, Verdict, read_console,
+    self, AROUND_BOOT, CONSOLE_FILE, KERNEL_IMAGE_BYTES, ModuleToProve, Shown, Verdict,
+    read_console,
 };
 use crate::recipe::files::Files;
 use crate::recipe::toolchain::ToolchainChooser;
 use crate::store::Store;
 use crate::target::{is_kernel_image, kernel_image_addresses};
-use crate::unpack::{self, UnpackError, read_from_archive, tree_digest_of_folder};
+use crate::unpack::{self, UnpackError, check_archive, read_from_archive, tree_digest_of_folder};
 
 /// How long a boot may take at least, whatever the time of a build's steps is.
 const SHORTEST_BOOT: Duration = Duration::from_secs(30);
@@ -72,10 +73,31 @@ pub(crate) struct Proofs {
     toolchains: Arc<ToolchainChooser>,
 }
 
-/// The modules of one kernel that have no outcome yet, and what they are loaded into.
-struct Boots<'a> {
+/// What is asked of one package of a kernel.
+struct Asked<'a> {
     build: &'a Build,
-    toolchain: Toolchain,
+    request: &'a Request,
+    package: &'a Fetched,
+    toolchain: &'a Toolchain,
+    /// Whether the package may be downloaded again where its bytes are in doubt.
+    may_renew: bool,
+}
+
+/// What comes of that.
+enum Proven {
+    /// The outcomes, in the order of the modules.
+    All(Vec<ProofOutcome>),
+    /// Why there is none.
+    None(String),
+    /// Why the package cannot be used: another place may have a better one.
+    Broken(String),
+    /// Outcomes are to be done again, and nothing confirms what the package is.
+    Doubted,
+}
+
+/// What modules are loaded into.
+struct Boots<'a> {
+    asked: &'a Asked<'a>,
     kernel: Vec<u8>,
     timeout: Duration,
 }
@@ -123,78 +145,141 @@ impl Proofs {
             sha256: None,
             size_bytes: None,
         };
-        let package = match self.files.fetch_unless_known(&request, mode).await {
-            Ok(package) => package,
-            Err(Halt::Failed(failed)) => {
-                let message = &failed.failure.message;
-                return none(&format!(
-                    "the package of the kernel cannot be had: {message}"
-                ));
+        let (mut broken, mut is_renewed): (Option<String>, _) = (None, false);
+        loop {
+            let fetched = self.files.fetch_unless_known(&request, mode).await;
+            let package = match (fetched, &broken) {
+                (Ok(package), Some(why)) if self.engine.fetcher.is_refused(package.sha256) => {
+                    return none(why);
+                }
+                (Ok(package), _) => package,
+                (Err(Halt::Failed(_)), Some(why)) => return none(why),
+                (Err(Halt::Failed(failed)), None) => {
+                    let why = &failed.failure.message;
+                    return none(&format!("the package of the kernel cannot be had: {why}"));
+                }
+                (Err(halt), _) => return Err(halt),
+            };
+            let asked = Asked {
+                build,
+                request: &request,
+                package: &package,
+                toolchain: &toolchain,
+                may_renew: !is_renewed && mode == Mode::Run,
+            };
+            match self.prove_in(&asked, modules, mode).await? {
+                Proven::All(outcomes) => return Ok(outcomes),
+                Proven::None(why) => return none(&why),
+                Proven::Broken(why) => broken = Some(why),
+                Proven::Doubted => {
+                    self.engine.fetcher.distrust(&request.candidates);
+                    is_renewed = true;
+                }
             }
-            Err(halt) => return Err(halt),
-        };
+        }
+    }
+
+    /// The proofs of modules in the kernel of one package.
+    async fn prove_in(
+        &self,
+        asked: &Asked<'_>,
+        modules: &[ModuleFile],
+        mode: Mode,
+    ) -> Result<Proven, Halt> {
+        let Asked {
+            build,
+            package,
+            toolchain,
+            ..
+        } = asked;
         // Everything that can change what comes of it.
         let program = Sha256::of(proof::program(build.kernel.architecture));
         let key_of = |module: &ModuleFile| {
-            KeyBuilder::new("proof", 1)
+            KeyBuilder::new("proof", 2)
                 .field("architecture", build.kernel.architecture)
                 .field("kernel package", package.sha256)
                 .field("module", module.sha256)
                 .field("toolchain", toolchain.identity())
                 .field("program", program)
         };
-        let keys: Vec<KeyBuilder> = modules.iter().map(key_of).collect();
-        let find = |key: &KeyBuilder| self.engine.steps.find(key, Phase::Prove);
-        let known = keys.iter().map(find).collect::<Result<Vec<_>, Halt>>()?;
-        if known.iter().any(Option::is_none) {
+        let steps = &self.engine.steps;
+        let mut outcomes = Vec::with_capacity(modules.len());
+        let mut wanted = Vec::new();
+        let mut is_doubted = false;
+        for module in modules {
+            let inputs = key_of(module);
+            let key = inputs.key();
+            let found = steps.find(&inputs, Phase::Prove)?;
+            let was_there =
+                found.is_some() || steps.outcomes().find(key).is_ok_and(|one| one.is_some());
+            let proof = found.as_ref().map(proof_of).transpose()?;
+            let is_again =
+                matches!(proof, Some(ProofOutcome::NotProven(_))) && steps.is_in_doubt(key);
+            if proof.is_none() || is_again {
+                // What was asked for again may have come of bytes that nobody confirms.
+                is_doubted |= was_there;
+                wanted.push((outcomes.len(), module.clone(), inputs));
+                outcomes.push(None);
+            } else {
+                outcomes.push(proof);
+            }
+        }
+        if is_doubted && asked.may_renew && self.is_unconfirmed(asked) {
+            return Ok(Proven::Doubted);
+        }
+        if !wanted.is_empty() {
             self.engine.may_begin(mode)?;
-            let kernel = match self.kernel_of(&request, &package).await? {
+            let kernel = match self.kernel_of(asked).await? {
                 Ok(kernel) => kernel,
-                Err(reason) => return none(&reason),
+                Err(stopped) => return Ok(stopped),
             };
             let boots = Boots {
-                build,
-                toolchain,
+                asked,
                 kernel,
                 timeout: build.settings.timeout.saturating_sub(AROUND_BOOT),
             };
-            let of_modules = modules.iter().zip(&keys).zip(&known);
-            let wanted: Vec<(ModuleFile, KeyBuilder)> = of_modules
-                .filter(|(_, known)| known.is_none())
-                .map(|((module, key), _)| (module.clone(), key.clone()))
+            let to_boot: Vec<_> = wanted
+                .iter()
+                .map(|(_, module, inputs)| (module.clone(), inputs.clone()))
                 .collect();
-            if let Some(reason) = self.boot_for(&boots, &wanted).await? {
-                return none(&reason);
+            let made = match self.boot_for(&boots, &to_boot).await? {
+                Ok(made) => made,
+                Err(stopped) => return Ok(stopped),
+            };
+            for ((position, ..), done) in wanted.iter().zip(&made) {
+                outcomes[*position] = Some(proof_of(done)?);
             }
         }
-        let outcome_of = |(key, known): (&KeyBuilder, Option<Done>)| match known {
-            Some(done) => proof_of(&done),
-            None => find(key)?.as_ref().map_or_else(
-                || {
-                    let reason = "its boot ended before it was loaded";
-                    Ok(ProofOutcome::NotProven(reason.to_owned()))
-                },
-                proof_of,
-            ),
+        let unproven = || {
+            let reason = "its boot ended before it was loaded";
+            ProofOutcome::NotProven(reason.to_owned())
         };
-        keys.iter().zip(known).map(outcome_of).collect()
+        let outcomes = outcomes.into_iter().map(|one| one.unwrap_or_else(unproven));
+        Ok(Proven::All(outcomes.collect()))
+    }
+
+    /// Whether nothing but one download says what the package of the kernel is.
+    fn is_unconfirmed(&self, asked: &Asked<'_>) -> bool {
+        let fetcher = &self.engine.fetcher;
+        let candidates = &asked.request.candidates;
+        !fetcher.is_offline()
+            && !fetcher.is_agreed(candidates, asked.package.sha256)
+            && !fetcher.is_one_local_file(candidates)
     }
 
     /// The kernel that is in a package, or why there is none.
-    async fn kernel_of(
-        &self,
-        request: &Request,
-        package: &Fetched,
-    ) -> Result<Result<Vec<u8>, String>, Halt> {
-        let sha256 = package.sha256;
+    async fn kernel_of(&self, asked: &Asked<'_>) -> Result<Result<Vec<u8>, Proven>, Halt> {
+        let sha256 = asked.package.sha256;
         if !self.engine.has_whole_blob(sha256, Phase::Prove).await? {
             let again = Request {
                 sha256: Some(sha256),
-                ..request.clone()
+                ..asked.request.clone()
             };
             match self.files.fetch(&again).await {
                 Ok(_) => {}
-                Err(Halt::Failed(failed)) => return Ok(Err(failed.failure.message)),
+                Err(Halt::Failed(failed)) => {
+                    return Ok(Err(Proven::None(failed.failure.message)));
+                }
                 Err(halt) => return Err(halt),
             }
         }
@@ -204,50 +289,89 @@ impl Proofs {
             let limits = unpack::Limits::default();
             read_from_archive(&path, is_kernel_image, KERNEL_IMAGE_BYTES, &limits, &stop)
         };
-        let url = &package.url;
+        Ok(match self.read(asked, reading).await? {
+            Ok(Some(kernel)) => Ok(kernel),
+            Ok(None) => Err(Proven::None(format!(
+                "{} has no kernel in /boot or /lib/modules",
+                asked.package.url
+            ))),
+            Err(broken) => Err(broken),
+        })
+    }
+
+    /// Reads the package of a kernel to its end, before anything is held against the kernel or a module: of a kernel that
+    /// works, only the part with the image was read.
+    async fn confirm(&self, asked: &Asked<'_>) -> Result<Result<(), Proven>, Halt> {
+        let path = self.engine.store.blob_path(asked.package.sha256);
+        let stop = self.engine.stop.now().clone();
+        let reading = move || check_archive(&path, &unpack::Limits::default(), &stop);
+        self.read(asked, reading).await
+    }
+
+    /// What `reading` gives of a package; one that cannot be unpacked is refused.
+    async fn read<T: Send + 'static>(
+        &self,
+        asked: &Asked<'_>,
+        reading: impl FnOnce() -> Result<T, UnpackError> + Send + 'static,
+    ) -> Result<Result<T, Proven>, Halt> {
         match blocking(reading).await {
-            Ok(Some(kernel)) => Ok(Ok(kernel)),
-            Ok(None) => Ok(Err(format!("{url} has no kernel in /boot or /lib/modules"))),
+            Ok(read) => Ok(Ok(read)),
             Err(UnpackError::Stopped) => Err(Halt::NotRun),
             Err(UnpackError::File(error)) => Err(self.engine.stored(Phase::Prove)(error)),
             Err(error) => {
                 let why = error.to_string();
-                self.files.refuse(&request.candidates, sha256, &why)?;
-                Ok(Err(format!("{url} cannot be unpacked: {why}")))
+                let Fetched { sha256, url, .. } = asked.package;
+                self.files
+                    .refuse(&asked.request.candidates, *sha256, &why)?;
+                Ok(Err(Proven::Broken(format!(
+                    "{url} cannot be unpacked: {why}"
+                ))))
             }
         }
     }
 
-    /// Boots as often as it takes, and keeps an outcome for each module. Returns why nothing was kept, where the kernel is
-    /// not to blame but the time.
+    /// Boots as often as it takes, and keeps an outcome for each module; they are in the order of the modules. Otherwise
+    /// why nothing was kept of the rest, where the kernel is not to blame but the time, or the package.
     async fn boot_for(
         &self,
         boots: &Boots<'_>,
         wanted: &[(ModuleFile, KeyBuilder)],
-    ) -> Result<Option<String>, Halt> {
-        let mut rest = wanted;
-        while !rest.is_empty() {
+    ) -> Result<Result<Vec<Done>, Proven>, Halt> {
+        let mut made = Vec::with_capacity(wanted.len());
+        let mut is_confirmed = false;
+        while made.len() < wanted.len() {
+            let rest = &wanted[made.len()..];
             let (result, console) = match self.boot(boots, rest).await {
                 Ok(booted) => booted,
                 // A machine's fault, or a limit: never the module's.
-                Err(Halt::Failed(failed)) => return Ok(Some(failed.failure.message)),
+                Err(Halt::Failed(failed)) => return Ok(Err(Proven::None(failed.failure.message))),
                 Err(halt) => return Err(halt),
             };
             let boot = read_console(&console, rest.len());
+            let is_good = !boot.verdicts.is_empty() && boot.verdicts.iter().all(Verdict::is_good);
+            if !is_good && !is_confirmed {
+                if let Err(broken) = self.confirm(boots.asked).await? {
+                    return Ok(Err(broken));
+                }
+                is_confirmed = true;
+            }
             if boot.verdicts.is_empty() {
                 let reason = format!("the kernel did not start the program: {}", boot.last_words);
-                match boot.exit {
-                    Some(0) => {}
+                let message = match boot.exit {
+                    Some(0) => None,
                     _ if boot.has_timed_out() => {
-                        return Ok(Some(format!("{reason} (within {:?})", boots.timeout)));
+                        Some(format!("{reason} (within {:?})", boots.timeout))
                     }
-                    _ => return Ok(Some(format!("{reason} (qemu failed)"))),
+                    _ => Some(format!("{reason} (qemu failed)")),
+                };
+                if let Some(message) = message {
+                    return Ok(Err(Proven::None(message)));
                 }
                 for (_, key) in rest {
                     let facts = Work::of_facts(&Kept::NotProven(reason.clone()), Phase::Prove)?;
-                    self.keep(key, facts.result, &result).await?;
+                    made.push(self.keep(key, facts.result, &result).await?);
                 }
-                return Ok(None);
+                break;
             }
             // What was not the first may have had too little of the time that all share: it comes first in the next.
             let mut count = boot.verdicts.len();
@@ -255,19 +379,23 @@ impl Proofs {
                 count -= 1;
             }
             for ((_, key), verdict) in rest.iter().zip(&boot.verdicts[..count]) {
-                self.keep(key, result_of(verdict)?, &result).await?;
+                made.push(self.keep(key, result_of(verdict)?, &result).await?);
             }
-            rest = &rest[count..];
         }
-        Ok(None)
+        Ok(Ok(made))
     }
 
-    async fn keep(&self, key: &KeyBuilder, kept: StepResult, job: &JobResult) -> Result<(), Halt> {
+    async fn keep(
+        &self,
+        key: &KeyBuilder,
+        kept: StepResult,
+        job: &JobResult,
+    ) -> Result<Done, Halt> {
         let kept = self
             .engine
             .steps
             .keep(key.clone(), job.work(kept), Phase::Prove);
-        kept.await.map(drop)
+        kept.await
     }
 
     /// One boot; returns what its console showed.
@@ -287,10 +415,10 @@ impl Proofs {
         let (store, kernel) = (self.engine.store.clone(), boots.kernel.clone());
         let laid_out = blocking(move || lay_out(&store, &kernel, &modules)).await;
         let tree = laid_out.map_err(stored)??;
-        let architecture = boots.build.kernel.architecture;
+        let architecture = boots.asked.build.kernel.architecture;
         let request = JobRequest {
             phase: Phase::Prove,
-            toolchain: boots.toolchain.clone(),
+            toolchain: boots.asked.toolchain.clone(),
             script: proof::script(architecture, boots.timeout.max(SHORTEST_BOOT)),
             mounts: vec![Mount {
                 source: self.engine.store.tree_path(tree),
@@ -298,7 +426,7 @@ impl Proofs {
             }],
             network: Network::None,
         };
-        let ran = self.engine.jobs.run(boots.build, &request).await;
+        let ran = self.engine.jobs.run(boots.asked.build, &request).await;
         let store = self.engine.store.clone();
         // A copy of what the store has, and large.
         blocking(move || match store.find_tree(tree) {
@@ -309,9 +437,12 @@ impl Proofs {
         .map_err(stored)?;
         let result = ran?;
         let path = result.output.path().join(CONSOLE_FILE);
-        let console = blocking(move || fs::read_file(&path)).await;
-        let console = console.map_err(stored)?;
-        Ok((result, String::from_utf8_lossy(&console).into_owned()))
+        let read = move || {
+            let shown = fs::open_file(&path).and_then(Shown::read);
+            shown.map_err(FileError::of("read", &path))
+        };
+        let shown = blocking(read).await.map_err(stored)?;
+        Ok((result, shown.into_text()))
     }
 }
 

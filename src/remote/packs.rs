@@ -138,16 +138,24 @@ pub(super) async fn read_all(
     folder: &Path,
 ) -> Result<Found, BucketError> {
     let names = list(bucket).await?;
-    let fetched: Vec<(String, Option<Vec<u8>>)> = futures_util::stream::iter(names)
+    let mut fetched = futures_util::stream::iter(names)
         .map(|name| async move {
             let pack = fetch(bucket, folder, &name).await?;
             Ok::<_, BucketError>((name, pack))
         })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let (trust, folder) = (trust.clone(), folder.to_owned());
-    Ok(blocking(move || index(fetched, &trust, &folder)).await)
+        .buffered(AT_ONCE);
+    let mut found = Found::default();
+    // Each is judged as it comes, so that bytes nobody answers for are not held.
+    while let Some((name, pack)) = fetched.try_next().await? {
+        let Some(pack) = pack else { continue };
+        let (trust, folder) = (trust.clone(), folder.to_owned());
+        found = blocking(move || {
+            found.add(name, &pack, &trust, &folder);
+            found
+        })
+        .await;
+    }
+    Ok(found)
 }
 
 /// The names of all packs, oldest first: they start with a time.
@@ -185,17 +193,14 @@ async fn fetch(bucket: &Bucket, folder: &Path, name: &str) -> Result<Option<Vec<
     Ok(pack)
 }
 
-fn index(fetched: Vec<(String, Option<Vec<u8>>)>, trust: &Trust, folder: &Path) -> Found {
-    let mut found = Found::default();
-    for (name, pack) in fetched {
-        let Some(pack) = pack else { continue };
-        let opened = pack::open(&pack, trust).map_err(|error| error.to_string());
-        match opened.and_then(|lines| found.index.add(&lines, folder)) {
-            Ok(()) => found.names.push(name),
-            Err(why) => found.refused.push((name, why)),
+impl Found {
+    fn add(&mut self, name: String, pack: &[u8], trust: &Trust, folder: &Path) {
+        let opened = pack::open(pack, trust).map_err(|error| error.to_string());
+        match opened.and_then(|lines| self.index.add(&lines, folder)) {
+            Ok(()) => self.names.push(name),
+            Err(why) => self.refused.push((name, why)),
         }
     }
-    found
 }
 
 /// The name of a pack: when it was made, by whom, and its digest.

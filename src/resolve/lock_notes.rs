@@ -18,7 +18,7 @@ pub(crate) fn store_configs(store: &Store, planned: &Planned) -> Result<(), Reso
     let kernels = planned.plan.builds.iter().map(|build| &build.kernel);
     let wanted: BTreeSet<Sha256> = kernels.filter_map(|kernel| kernel.config_sha256).collect();
     for digest in wanted {
-        if store.has_blob(digest) {
+        if store.has_whole_blob(digest)? {
             continue;
         }
         let file = planned.configs.get(&digest).ok_or_else(|| {

@@ -134,7 +134,7 @@ impl OutFolder {
         if lock(&self.placed).get(path) == Some(&now) {
             return Ok(true);
         }
-        let file = std::fs::File::open(&full).map_err(FileError::of("read", &full))?;
+        let file = fs::open_file(&full).map_err(FileError::of("read", &full))?;
         let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
         if found == sha256 {
             self.remember(now);
@@ -234,7 +234,7 @@ impl OutFolder {
     /// The artifact other than `path` that has the name `alias`.
     fn holder(&self, path: &Path, alias: &Path) -> Result<Option<PathBuf>, FileError> {
         let full = self.root.join(alias);
-        let Ok(file) = std::fs::File::open(&full) else {
+        let Ok(file) = fs::open_file(&full) else {
             return Ok(None);
         };
         let known = lock(&self.placed).get(alias).cloned();

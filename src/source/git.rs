@@ -32,26 +32,52 @@ pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError
 }
 
 /// Writes the folder with this id as a tar archive.
+///
+/// It is written by an empty repository that borrows the objects of the clone: the clone's own settings may name programs
+/// that files go through on their way.
 pub fn archive(repository: &Path, tree: &str, into: &Path) -> Result<(), SourceError> {
+    let failed = |message| SourceError::Git {
+        repository: repository.to_owned(),
+        message,
+    };
+    let objects = ["rev-parse", "--git-path", "objects"];
+    let objects = git(repository, &objects).map_err(failed)?;
+    let objects = std::path::absolute(repository.join(objects.trim_end_matches('\n')));
+    let objects = objects.map_err(|error| failed(error.to_string()))?;
+    let empty = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+    let of_empty = |words: &[&str]| {
+        let mut command = command(empty.path(), words);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null");
+        output_of(command).map_err(failed)
+    };
+    of_empty(&["init", "--quiet", "--bare", "--template="])?;
+    let alternates = empty.path().join("objects/info/alternates");
+    let line = format!("{}\n", objects.display());
+    crate::fs::write(&alternates, line).map_err(|error| failed(error.to_string()))?;
     let output = format!("--output={}", into.display());
-    git(repository, &["archive", "--format=tar", &output, tree])
-        .map(drop)
-        .map_err(|message| SourceError::Git {
-            repository: repository.to_owned(),
-            message,
-        })
+    of_empty(&["archive", "--format=tar", &output, tree]).map(drop)
 }
 
 /// What git prints, or what it complains of.
 fn git(repository: &Path, words: &[&str]) -> Result<String, String> {
-    let output = Command::new("git")
+    output_of(command(repository, words))
+}
+
+fn command(repository: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command
         .arg("-C")
         .arg(repository)
         .args(words)
         // A clone's own settings must not start other programs.
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env_remove("GIT_DIR")
-        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_WORK_TREE");
+    command
+}
+
+fn output_of(mut command: Command) -> Result<String, String> {
+    let output = command
         .output()
         .map_err(|error| format!("failed to run git: {error}"))?;
     if output.status.success() {
@@ -102,6 +128,16 @@ mod tests {
         crate::unpack::unpack(&tar, &into, &crate::unpack::Limits::default()).unwrap();
         assert_eq!(fs::read(&into.join("driver/main.c")).unwrap(), b"one");
         assert!(!into.join(".git").exists());
+
+        // Programs that the clone's settings name are not started.
+        fs::write(&clone.join(".gitattributes"), "*.c filter=x\n").unwrap();
+        run(&clone, &["add", "."]);
+        run(&clone, &["commit", "--quiet", "-m", "three"]);
+        run(&clone, &["config", "filter.x.smudge", "touch started; cat"]);
+        let tree = resolve(&clone, "main").unwrap();
+        archive(&clone, &tree, &tar).unwrap();
+        assert!(!clone.join("started").exists());
+        assert!(!Path::new("started").exists());
 
         let error = resolve(&clone, "v2").unwrap_err().to_string();
         assert!(error.contains("no commit, tag or branch `v2`"), "{error}");

@@ -77,6 +77,15 @@ pub fn read_from_archive(
     }
 }
 
+/// Reads a package or tarball to its end, with the checksums that it has, and makes nothing. Blocks the thread.
+pub fn check_archive(
+    archive: &Path,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> Result<(), UnpackError> {
+    read_from_archive(archive, |_| false, 0, limits, stop).map(drop)
+}
+
 /// Unpacks a package or tarball of the store into a tree of the store. Files that another tree has too are shared with
 /// it. Blocks the thread.
 pub fn unpack_into_store(

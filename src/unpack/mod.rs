@@ -21,7 +21,9 @@ mod tarball;
 mod tree;
 mod write;
 
-pub use archive::{read_from_archive, unpack, unpack_into_store, unpack_into_store_until};
+pub use archive::{
+    check_archive, read_from_archive, unpack, unpack_into_store, unpack_into_store_until,
+};
 pub use error::UnpackError;
 pub use tree::{Tree, tree_digest_of_folder};
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::executor::{ExecutorError, Exit, Job, LogSink, output};
 
 const RESULT_STATUS: &str = "status";
+
+/// The longest status that is read: a word and a number.
+const STATUS_BYTES: u64 = 64;
 const RESULT_LOG: &str = "log";
 
 /// The script's end in the words of `pod/build.sh`.
@@ -52,7 +55,7 @@ fn read_head(file: &mut File, log: &mut dyn LogSink) -> Result<Option<Status>, i
         let name = entry.path()?.into_owned();
         if name.as_os_str() == RESULT_STATUS {
             let mut text = String::new();
-            entry.read_to_string(&mut text)?;
+            (&mut entry).take(STATUS_BYTES).read_to_string(&mut text)?;
             status = parse_status(&text);
         } else if name.as_os_str() == RESULT_LOG {
             let mut buffer = vec![0; 1 << 16];

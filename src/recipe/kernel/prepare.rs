@@ -111,7 +111,7 @@ impl Preparer {
         sha256: Sha256,
         mode: Mode,
     ) -> Result<ConfigurationFacts, Halt> {
-        let inputs = KeyBuilder::new("read configuration", 1).field("configuration", sha256);
+        let inputs = KeyBuilder::new("read configuration", 2).field("configuration", sha256);
         let work = async {
             let text = self.configuration_text(kernel, sha256).await?;
             let text = String::from_utf8_lossy(&text);
@@ -132,7 +132,13 @@ impl Preparer {
     async fn configuration_text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
         let path = self.engine.store.blob_path(sha256);
         match blocking(move || fs::read(&path)).await {
-            Ok(text) => Ok(text),
+            Ok(text) if Sha256::of(&text) == sha256 => Ok(text),
+            Ok(_) => {
+                let message = format!(
+                    "the configuration {sha256} of kernel {kernel} was damaged in the cache; the next run reads it again"
+                );
+                Err(Failure::new(FailureClass::Infrastructure, Phase::Fetch, message).into())
+            }
             Err(error) if error.is_not_found() => {
                 let message = format!(
                     "the configuration {sha256} of kernel {kernel} is neither in the store nor beside the lock; run \
@@ -342,7 +348,7 @@ fn preparation(
 impl Preparation {
     /// Everything that can change the tree. The script holds the compilers, the versions and the folder.
     fn key(&self, build: &Build) -> KeyBuilder {
-        KeyBuilder::new("prepare", 1)
+        KeyBuilder::new("prepare", 2)
             .field("architecture", build.kernel.architecture)
             .field("kernel source", self.source.input.tree)
             .field("configuration", self.source.configuration)

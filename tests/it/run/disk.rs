@@ -123,3 +123,33 @@ fn an_output_folder_that_cannot_be_written_to_is_named() {
     );
     assert!(!grid.path("journal").exists());
 }
+
+#[test]
+fn limit_on_file_sizes_is_an_error_like_a_full_disk() {
+    let grid = grid();
+    let program = env!("CARGO_BIN_EXE_driverkit-matrix");
+    // In units of 1,024 bytes.
+    let line = format!("ulimit -f 8; exec {program} run matrix.toml --executor fake");
+    let output = Command::new("bash")
+        .args(["-c", &line])
+        .current_dir(grid.path(""))
+        .env("DRIVERKIT_MATRIX_CACHE", grid.path("cache"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("ulimit -f"), "{text}");
+}
+
+#[test]
+fn pipe_at_the_place_of_an_artifact_is_not_waited_for() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    let place = grid.path(crate::run::MODULE);
+    fs::remove_file(&place).unwrap();
+    let made = Command::new("mkfifo").arg(&place).status().unwrap();
+    assert!(made.success());
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(fs::read(&place).unwrap(), module(RELEASE));
+}

@@ -1,5 +1,6 @@
 //! Kernels whose tree is made of a kernel source.
 
+use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
 use serde_json::{Value, json};
 
@@ -108,6 +109,26 @@ fn a_tree_that_was_cleaned_away_is_prepared_again_when_a_job_needs_it() {
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(grid.jobs(), ["module", "prepare"]);
+}
+
+#[test]
+fn damaged_configuration_is_read_again() {
+    let grid = grid();
+    assert_eq!(grid.run(&[]).0, 0);
+    let jobs = grid.jobs();
+    let text = fs::read(&grid.path("config")).unwrap();
+    let digest = Sha256::of(&text).to_string();
+    let blob = format!("cache/blobs/{}/{digest}", &digest[..2]);
+    let mut damaged = text.clone();
+    damaged[0] ^= 1;
+    grid.write(&blob, &damaged);
+    for folder in ["cache/outcomes", "cache/trees"] {
+        fs::remove_folder(&grid.path(folder)).unwrap();
+    }
+    let (code, text_of_run) = grid.run(&[]);
+    assert_eq!(code, 0, "{text_of_run}");
+    assert_eq!(grid.jobs(), jobs);
+    assert_eq!(fs::read(&grid.path(&blob)).unwrap(), text);
 }
 
 #[test]

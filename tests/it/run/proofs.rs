@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::run::{MODULE, NOTHING};
 use support::grid::{Grid, RELEASE, deb, rule};
+use support::server::Server;
 
 /// What the console shows of a module that is loaded, used and unloaded.
 fn loaded(number: usize) -> String {
@@ -197,6 +198,71 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
         assert_eq!(proof(&slow).result, ProofResult::NotProven);
     }
     fs::remove_file(&slow.path("out/manifest.json")).unwrap();
+}
+
+/// A module that crashes in a damaged kernel is not to blame.
+#[test]
+fn kernel_package_is_read_whole_before_a_module_is_refused() {
+    let crash = "proof: 0 load 1\nOops: 0000 [#1]\n";
+    let grid = grid(crash);
+    let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.1-1_amd64.deb");
+    let whole = fs::read(&grid.path(&name)).unwrap();
+    // The image comes before what is lost.
+    grid.write(&name, &whole[..whole.len() - 40]);
+    for _ in 0..2 {
+        let (code, text) = grid.run(&["--prove", "all"]);
+        assert_eq!(code, 0, "{text}");
+        let report = proof(&grid);
+        assert_eq!(report.result, ProofResult::NotProven);
+        assert!(report.message.contains("cannot be unpacked"), "{report:?}");
+        assert!(grid.path(MODULE).exists());
+    }
+    grid.write(&name, &whole);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(proof(&grid).result, ProofResult::Refused);
+    assert!(!grid.record().artifacts[0].failure_is_cached);
+}
+
+#[test]
+fn retry_asks_for_the_kernel_package_again_and_boots_it() {
+    let grid = grid("");
+    let silent = |words: &str| {
+        let console = format!("{words}\nproof: qemu exit 0\n");
+        rule("prove *", &json!({ "outputs": { "console": console } }))
+    };
+    let server = Server::of(&grid.path(""));
+    grid.point_to(&server);
+    grid.fake(&[silent("Kernel panic - not syncing")]);
+    let asked = || server.requests();
+    assert_eq!(grid.run(&["--prove", "all"]).0, 0);
+    assert_eq!(proof(&grid).result, ProofResult::NotProven);
+    let first = asked();
+    assert!(first > 0);
+    grid.jobs();
+    grid.fake(&[boot(&loaded(0))]);
+    assert_eq!(grid.run(&["--prove", "all"]).0, 0);
+    assert_eq!((grid.jobs(), asked()), (Vec::new(), first));
+    assert_eq!(grid.run(&["--prove", "all", "--retry", "load"]).0, 0);
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert!(asked() > first);
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+}
+
+#[test]
+fn console_without_end_is_cut_and_harms_no_terminal() {
+    let flood = "\u{1b}[31m".repeat(1 << 20);
+    let grid = grid("");
+    let console = format!("Kernel panic - {flood}\nproof: qemu exit 0\n");
+    grid.fake(&[rule(
+        "prove *",
+        &json!({ "outputs": { "console": console } }),
+    )]);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    let report = proof(&grid);
+    assert!(report.message.len() < 2_000, "{}", report.message.len());
+    assert!(report.message.contains("Kernel panic - \u{fffd}[31m"));
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! What a boot's console shows, in bounded memory and without what acts on a terminal.
+
+use std::io::{self, Read};
+
+/// The longest line; what follows is left out.
+const LINE_BYTES: usize = 1 << 10;
+
+/// How many bytes are kept of the lines of the kernel and modules, and how many of those of the init program.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// What the lines of the init program start with.
+pub(super) const STEP: &str = "proof: ";
+
+/// The text of a console that is read to its end.
+#[derive(Debug, Default)]
+pub struct Shown {
+    text: String,
+    line: Vec<u8>,
+    kernel_bytes: usize,
+    step_bytes: usize,
+}
+
+impl Shown {
+    /// Reads all of a console.
+    pub fn read(mut console: impl Read) -> io::Result<Self> {
+        let mut shown = Self::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match console.read(&mut buffer)? {
+                0 => return Ok(shown),
+                length => shown.add(&buffer[..length]),
+            }
+        }
+    }
+
+    /// Adds the next bytes, which may end anywhere in a line.
+    pub fn add(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let left = LINE_BYTES - self.line.len();
+            self.line.extend(part.iter().copied().take(left));
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.line);
+        let line = line.trim();
+        let kept = if line.starts_with(STEP) {
+            &mut self.step_bytes
+        } else {
+            &mut self.kernel_bytes
+        };
+        if *kept + line.len() <= KEPT_BYTES {
+            *kept += line.len();
+            let is_harmful = |character: char| character.is_control() && character != '\t';
+            self.text.push_str(&line.replace(is_harmful, "\u{fffd}"));
+            self.text.push('\n');
+        }
+        self.line.clear();
+    }
+
+    /// The lines that were kept.
+    pub fn into_text(mut self) -> String {
+        self.end_line();
+        self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_and_steps_outlive_a_flood() {
+        let flood = "x".repeat(1 << 20) + "\n";
+        let mut shown = Shown::default();
+        shown.add(b"proof: -1 boot 1\nto the \x1b[31mend\x07\npro");
+        shown.add(b"of: 0 load\n");
+        for _ in 0..64 {
+            shown.add(flood.as_bytes());
+            shown.add("y\n".repeat(1 << 18).as_bytes());
+        }
+        shown.add(b"proof: -1 end\nproof: qemu exit 0");
+        let text = shown.into_text();
+        assert!(text.len() < 10 << 20, "{}", text.len());
+        assert!(
+            text.starts_with(
+                "proof: -1 boot 1\nto the \u{fffd}[31mend\u{fffd}\nproof: 0 load\nxxx"
+            )
+        );
+        assert!(text.ends_with("proof: -1 end\nproof: qemu exit 0\n"));
+        assert!(text.lines().all(|line| line.len() <= LINE_BYTES));
+    }
+}
