@@ -28,10 +28,13 @@ pub struct FileError {
     pub cause: io::Error,
 }
 
-/// What went wrong, without the kernel's words and numbers.
-fn in_words(cause: &io::Error) -> String {
-    // What this program says itself.
-    if cause.get_ref().is_some() {
+/// What stands behind the kernel's words.
+const KERNELS_NUMBER: &str = " (os error ";
+
+/// Describes what went wrong, without the kernel's words and numbers.
+pub fn in_words(cause: &io::Error) -> String {
+    // What this program says itself; libraries wrap the kernel's words.
+    if cause.get_ref().is_some() && !cause.to_string().contains(KERNELS_NUMBER) {
         return cause.to_string();
     }
     let words = match cause.kind() {
@@ -48,7 +51,7 @@ fn in_words(cause: &io::Error) -> String {
         io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
         _ => {
             let text = cause.to_string();
-            let end = text.find(" (os error ").unwrap_or(text.len());
+            let end = text.find(KERNELS_NUMBER).unwrap_or(text.len());
             return text[..end].to_owned();
         }
     };
@@ -69,6 +72,21 @@ impl FileError {
     /// Whether the file or folder does not exist.
     pub fn is_not_found(&self) -> bool {
         self.cause.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Returns what to do about a directory of the program that cannot be written.
+    pub fn advice(&self) -> Option<&'static str> {
+        let is_read = self.operation.starts_with("read");
+        match self.cause.kind() {
+            _ if is_read => None,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                "free space there, as with `driverkit-matrix cache gc`, or name another directory with --out or --cache",
+            ),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Some("name another directory with --out or --cache")
+            }
+            _ => None,
+        }
     }
 
     /// Whether the disk or the quota is full, so that going on makes no sense.
@@ -440,6 +458,22 @@ mod tests {
         assert_eq!(read_to_string(&path).expect("there"), "one\ntwo\n");
         AppendFile::create(&path).expect("created");
         assert_eq!(read_to_string(&path).expect("there"), "");
+    }
+
+    #[test]
+    fn full_disk_is_named_in_words_with_advice() {
+        let kernel = io::Error::from(rustix::io::Errno::NOSPC);
+        let text = format!("{kernel} at path \"/a/b\"");
+        let error = FileError::of("write", "x")(io::Error::new(kernel.kind(), text));
+        assert_eq!(
+            error.to_string(),
+            "failed to write x: no space is left on the disk"
+        );
+        assert!(error.is_disk_full());
+        let advice = error.advice().unwrap();
+        assert!(advice.contains("--out"), "{advice}");
+        let reading = FileError::of("read", "x")(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(reading.advice(), None);
     }
 
     #[test]

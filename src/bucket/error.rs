@@ -9,6 +9,7 @@ use regex::Regex;
 use super::traffic::HtmlPage;
 use super::url::{BucketKind, BucketUrl};
 use crate::error::chain;
+use crate::fs::in_words;
 use crate::redact::{self, HIDDEN};
 
 /// What was tried, for messages and for telling what a refusal means.
@@ -248,7 +249,7 @@ impl Facts {
             if let Some(found) = cause.downcast_ref::<std::io::Error>()
                 && transport.is_none()
             {
-                io = Some((found.kind(), found.to_string()));
+                io = Some((found.kind(), in_words(found)));
             }
             next = cause.source();
         }
@@ -381,8 +382,7 @@ impl Facts {
             return why.clone();
         }
         if let Some((_, why)) = &self.io {
-            let end = why.find(" (os error ").unwrap_or(why.len());
-            return why[..end].to_owned();
+            return why.clone();
         }
         let status = self.status.map(|status| format!("status {status}"));
         let parts = [status, self.code.clone(), self.message.clone()];

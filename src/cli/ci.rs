@@ -7,6 +7,7 @@ use super::output::print;
 use super::report::Nights;
 use super::{CliError, Context};
 use crate::report::clean;
+use crate::text::count;
 use crate::views::{Failures, Format};
 
 /// How many annotations are made: GitHub shows ten of each kind for a step.
@@ -76,8 +77,8 @@ fn annotations(nights: &Nights) -> String {
             format!(", such as {}", build.build_id)
         });
         let message = format!(
-            "{} artifacts: {}{first}",
-            group.members.len(),
+            "{}: {}{first}",
+            count(group.members.len(), "artifact"),
             clean(&group.signature)
         );
         lines.push(format!(

@@ -5,6 +5,7 @@ use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::engine::Asked;
 use crate::failure::FailureClass;
+use crate::text::size;
 
 /// One field of a key that is not what it was.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -119,7 +120,7 @@ fn since(outcomes: &Outcomes, key: Sha256) -> String {
 
 fn words(result: &StepResult) -> String {
     match result {
-        StepResult::Artifact(facts) => format!("built, {} bytes", facts.size_bytes),
+        StepResult::Artifact(facts) => format!("built, {}", size(facts.size_bytes)),
         StepResult::Failure(failure) => match failure.class {
             FailureClass::Compile => "compile error".to_owned(),
             FailureClass::Timeout => "it took too long".to_owned(),

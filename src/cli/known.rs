@@ -8,13 +8,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::{AnswerFormat, print, print_json};
-use super::{CliError, ExitStatus};
+use super::{CliError, Context, ExitStatus};
 use crate::driver::Artifact;
 use crate::event::{FindingKind, KnownBy};
 use crate::failure::Status;
 use crate::history::{Night, suggest};
 use crate::plan::BuildId;
 use crate::report::read_manifest;
+use crate::resolve::said_while_reading;
 use crate::text::separated;
 
 /// Show what `[[known_failure]]` rules expect in the last run, and which of them are out of date
@@ -43,13 +44,13 @@ struct KnownFailure<'a> {
 
 impl KnownArguments {
     /// Runs the command.
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         if self.suggest {
-            let night = Night::read(&self.out)?;
+            let night = said_while_reading(context, &self.out, || Night::read(&self.out))?;
             print(&suggest(&night))?;
             return Ok(ExitStatus::Success);
         }
-        let manifest = read_manifest(&self.out)?;
+        let manifest = said_while_reading(context, &self.out, || read_manifest(&self.out))?;
         let builds = manifest.builds.iter();
         let known: Vec<KnownFailure<'_>> = builds
             .flat_map(|build| build.artifacts.iter().map(move |one| (build, one)))

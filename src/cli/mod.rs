@@ -182,6 +182,11 @@ fn draw(error: &CliError, is_coloured: bool) -> String {
                 .maybe_help(help.as_deref())
                 .draw(is_coloured)
         }
+        CliError::File(error) | CliError::Lock(LockError::File(error)) => {
+            Diagnostic::error(error.to_string())
+                .maybe_help(error.advice())
+                .draw(is_coloured)
+        }
         other => Diagnostic::error(other.to_string()).draw(is_coloured),
     }
 }
@@ -197,7 +202,11 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
         .filter(|diagnostic| diagnostic.severity() == Severity::Error)
         .count();
     if errors > 1 {
-        text += &Diagnostic::error(format!("{errors} errors; nothing was done")).draw(is_coloured);
+        text += &Diagnostic::error(format!(
+            "{}; nothing was done",
+            crate::text::count(errors, "error")
+        ))
+        .draw(is_coloured);
     } else {
         text.pop();
     }
@@ -428,14 +437,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(command) => command.execute(&context),
         Command::Rebuild(command) => command.execute(&context),
         Command::Logs(command) => command.execute(&context),
-        Command::Status(command) => command.execute(),
+        Command::Status(command) => command.execute(&context),
         Command::Diff(command) => command.execute(&context),
         Command::Report(command) => command.execute(&context),
         Command::Publish(command) => command.execute(&context),
         Command::Prune(command) => command.execute(&context),
         Command::Stats(command) => command.execute(&context),
         Command::Why(command) => command.execute(&context),
-        Command::Known(command) => command.execute(),
+        Command::Known(command) => command.execute(&context),
         Command::Manifest(command) => command.execute(&context),
         Command::Compilers(command) => command.execute(&context),
         Command::Explain(command) => command.execute(&context),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::{AnswerFormat, print, print_json};
-use super::{CliError, ExitStatus};
+use super::{CliError, Context, ExitStatus};
 use crate::report::{draw_status, run_status};
+use crate::resolve::said_while_reading;
 
 /// Show where a run stands: one that goes on, also in another terminal, or the last one
 #[derive(Debug, Args)]
@@ -20,8 +21,9 @@ pub(super) struct StatusArguments {
 
 impl StatusArguments {
     /// Runs the command.
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let status = run_status(&self.out).map_err(|error| CliError::input(error.to_string()))?;
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let status = said_while_reading(context, &self.out, || run_status(&self.out));
+        let status = status.map_err(|error| CliError::input(error.to_string()))?;
         let Some(status) = status else {
             return Err(CliError::Input {
                 message: format!("no run has written to {}", self.out.display()),

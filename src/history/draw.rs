@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Change, Diff};
 use crate::report::clean;
+use crate::text::separated;
 
 /// How many builds of a change are named.
 const NAMED: usize = 10;
@@ -22,7 +23,7 @@ pub fn draw_text(diff: &Diff) -> String {
     let mut text = format!("{} compared with {}\n", diff.new_run, diff.old_run);
     for (change, count) in &diff.counts {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {change:<14} {count:>7}");
+        let _ = writeln!(text, "  {change:<14} {:>7}", separated(*count));
     }
     if diff.changes.is_empty() {
         text.push_str("nothing changed\n");
@@ -36,7 +37,7 @@ pub fn draw_text(diff: &Diff) -> String {
         let _ = writeln!(
             text,
             "  {} x {}: {}",
-            group.artifacts,
+            separated(group.artifacts),
             group.class,
             clean(&group.signature)
         );
@@ -62,7 +63,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
     );
     for (change, count) in &diff.counts {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {change} | {count} |");
+        let _ = writeln!(text, "| {change} | {} |", separated(*count));
     }
     if !diff.groups.is_empty() {
         text.push_str("\n| change | artifacts | class | first error | builds |\n| --- | ---: | --- | --- | --- |\n");
@@ -76,7 +77,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
                 text,
                 "| {} | {} | {} | {} | {} |",
                 group.change,
-                group.artifacts,
+                separated(group.artifacts),
                 group.class,
                 escape_markdown(&group.signature),
                 builds.join("<br>")
@@ -107,7 +108,7 @@ fn listed(diff: &Diff) -> Vec<(Change, Vec<String>)> {
                 .collect();
             let more = diff.count(change).saturating_sub(lines.len());
             if more > 0 {
-                lines.push(format!("and {more} more"));
+                lines.push(format!("and {} more", separated(more)));
             }
             (!lines.is_empty()).then_some((change, lines))
         })

@@ -8,6 +8,7 @@ use crate::driver::DriverVersion;
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{KernelRelease, TargetId};
 use crate::report::{clean, signature};
+use crate::text::count;
 
 /// How many releases a rule lists where no range holds them alone.
 const LISTED: usize = 20;
@@ -63,9 +64,9 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "# {} artifacts of {} kernels, such as {}",
-        rows.len(),
-        releases.len(),
+        "# {} of {}, such as {}",
+        count(rows.len(), "artifact"),
+        count(releases.len(), "kernel"),
         rows[0].build_id
     );
     text.push_str("[[known_failure]]\n");

@@ -18,6 +18,7 @@ use crate::bucket::PutMode;
 use crate::driver::DriverVersion;
 use crate::fs::FileError;
 use crate::kernel::{Architecture, TargetId};
+use crate::text::count;
 
 /// How large a list of what was removed may be.
 const LIST_BYTES: u64 = 1 << 30;
@@ -145,7 +146,10 @@ pub fn plan_prune(index: &Index, rules: &PruneRules, asked_for: &AccessLog) -> P
         } else if let Some(days) = gone_days
             && rules.gone_days.is_some_and(|limit| days > limit)
         {
-            format!("the kernel is gone for {days} days")
+            format!(
+                "the kernel is gone for {}",
+                count(usize::try_from(days).unwrap_or(usize::MAX), "day")
+            )
         } else {
             continue;
         };

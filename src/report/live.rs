@@ -69,7 +69,9 @@ impl LiveProgress {
     fn start(&mut self) {
         let total = self.tally.builds as u64;
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        bar.set_style(style("[{bar:30}] {pos}/{len} builds {wide_msg}").progress_chars("=> "));
+        bar.set_style(
+            style("[{bar:30}] {human_pos}/{human_len} builds {wide_msg}").progress_chars("=> "),
+        );
         self.bar = self.terminal.bars().add(bar);
         self.is_running = true;
     }

@@ -14,7 +14,7 @@ use super::text::duration;
 use crate::event::{Event, EventKind};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
-use crate::text::count;
+use crate::text::{count, separated};
 
 /// How many builds under way are listed as text.
 const LISTED: usize = 20;
@@ -165,13 +165,13 @@ pub fn draw_status(status: &RunStatus) -> String {
     let by_status: Vec<String> = status
         .artifacts
         .iter()
-        .map(|(status, count)| format!("{status} {count}"))
+        .map(|(status, count)| format!("{status} {}", separated(*count)))
         .collect();
     let mut lines = vec![
         format!("{}: {state}", status.run_id),
         format!(
             "{} of {}{left}",
-            status.builds_finished,
+            separated(status.builds_finished),
             count(status.builds_planned, "build")
         ),
     ];
@@ -185,7 +185,7 @@ pub fn draw_status(status: &RunStatus) -> String {
     }
     if status.running.len() > LISTED {
         let more = status.running.len() - LISTED;
-        lines.push(format!("  and {more} more under way"));
+        lines.push(format!("  and {} more under way", separated(more)));
     }
     lines.join("\n") + "\n"
 }

@@ -33,4 +33,6 @@ pub(crate) use refresh::{fetcher, refresh_all, runtime};
 pub(crate) use refreshed::{RefreshOptions, Refreshed};
 pub use sources::{LockUse, Sources};
 pub(crate) use sources::{mirror_names, mirrors_of};
-pub(crate) use waiting::{said_what_is_asked, said_while_busy, said_while_waiting};
+pub(crate) use waiting::{
+    said_what_is_asked, said_while_busy, said_while_reading, said_while_waiting,
+};

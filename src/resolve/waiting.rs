@@ -1,6 +1,7 @@
 //! What is said while a command waits or works: nothing that takes more than two seconds is silent.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -66,4 +67,9 @@ pub(crate) fn said_while_busy<T>(
         drop(done);
         result
     })
+}
+
+/// Reads what is at `path`, and says now and then that it does.
+pub(crate) fn said_while_reading<T>(context: &Context, path: &Path, read: impl FnOnce() -> T) -> T {
+    said_while_busy(context, || format!("reading {}", path.display()), read)
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::coverage::{Coverage, Failures};
 use super::subject::{Subject, View};
 use crate::history::{draw_markdown, escape_markdown};
+use crate::text::{count, separated};
 
 /// How large the whole may be; GitHub takes a step's summary up to this size.
 const MOST_BYTES: usize = 1 << 20;
@@ -39,10 +40,14 @@ fn text(subject: &Subject<'_>, most: usize) -> String {
     text.push_str("| status | artifacts |\n| --- | ---: |\n");
     for (status, count) in &manifest.totals.by_status {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {status} | {count} |");
+        let _ = writeln!(text, "| {status} | {} |", separated(*count));
     }
     if !manifest.excluded.is_empty() {
-        let _ = writeln!(text, "| excluded | {} |", manifest.excluded.len());
+        let _ = writeln!(
+            text,
+            "| excluded | {} |",
+            separated(manifest.excluded.len())
+        );
     }
     for finding in &manifest.findings {
         let (place, message) = (&finding.place, &finding.message);
@@ -120,7 +125,8 @@ fn cut(mut text: String, most: usize, left: usize) -> String {
     if left > 0 || is_long {
         let _ = write!(
             text,
-            "\n{left} other kinds of failure were left out here: see the manifest.\n"
+            "\n{} more of failure left out here: see the manifest.\n",
+            count(left, "kind")
         );
     }
     text

@@ -11,6 +11,7 @@ use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, select};
 use crate::kernel::{Architecture, Kernel, ParseKernelError, TargetId};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
 use crate::target::{self, RpmIndex, Target};
+use crate::text::count;
 
 /// The usual base addresses of archives, by the names under which others are given at run time. Locks hold these, so
 /// that they read the same wherever they were made; downloads are rewritten.
@@ -176,8 +177,8 @@ async fn rpm_repositories(
                 read => read?,
             };
             (context.progress)(&format!(
-                "{name}: {} kernels of {architecture}",
-                listed.found.len()
+                "{name}: {} of {architecture}",
+                count(listed.found.len(), "kernel")
             ));
             passed_over.extend(unknown);
             all.notices.extend(listed.notices);

@@ -15,6 +15,7 @@ use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
 use super::subject::{PastNight, Subject, View};
 use crate::history::Change;
 use crate::report::{BuildRecord, Manifest, clean};
+use crate::text::count;
 
 /// How many groups of failures have the end of a log.
 const WITH_LOG: usize = 20;
@@ -150,7 +151,11 @@ fn push_cards(text: &mut String, subject: &Subject<'_>, failures: &Failures<'_>)
     }
     text.push_str("</li>\n<li><h2>Which kernels lack a driver?</h2>");
     let missing = missing(manifest);
-    let _ = write!(text, "<strong>{} kernels</strong><ul>", missing.len());
+    let _ = write!(
+        text,
+        "<strong>{}</strong><ul>",
+        count(missing.len(), "kernel")
+    );
     for (build, since) in missing.iter().take(3) {
         let since = since.map_or(String::new(), |at| format!(" since {}", day(at)));
         let _ = write!(
