@@ -1,7 +1,7 @@
 //! `bundle`: the files that a plan needs, carried to a machine without a network.
 
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -10,9 +10,10 @@ use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher};
 use crate::fs::FileError;
 use crate::recipe::renew_sources;
-use crate::resolve::{runtime, said_what_is_asked};
+use crate::resolve::{runtime, said_what_is_asked, said_while_busy, said_while_reading};
 use crate::session::{Gathered, fetch_all};
 use crate::store::Store;
+use crate::text::{count, size};
 
 /// Carry the files that a plan needs to a machine without a network
 #[derive(Debug, Args)]
@@ -70,9 +71,11 @@ impl BundleArguments {
                     .truncate(true)
                     .open(&partial)
                     .map_err(FileError::of("write", &partial))?;
-                let size = fetcher
-                    .export(&requests, BufWriter::new(file))
-                    .map_err(bundle_error)?;
+                let line = || format!("writing {}", bundle.display());
+                let size = said_while_busy(context, line, || {
+                    fetcher.export(&requests, BufWriter::new(file))
+                });
+                let size = size.map_err(|error| bundle_error(&bundle, error))?;
                 crate::fs::rename(&partial, &bundle)?;
                 context.notice(&said("wrote", size, &bundle));
                 Ok(if missing.is_empty() {
@@ -83,8 +86,10 @@ impl BundleArguments {
             }
             BundleCommand::Import { bundle } => {
                 let file = std::fs::File::open(&bundle).map_err(FileError::of("read", &bundle))?;
-                let size =
-                    fetch::import(&store, std::io::BufReader::new(file)).map_err(bundle_error)?;
+                let size = said_while_reading(context, &bundle, || {
+                    fetch::import(&store, std::io::BufReader::new(file))
+                });
+                let size = size.map_err(|error| bundle_error(&bundle, error))?;
                 context.notice(&said("took in", size, &bundle));
                 Ok(ExitStatus::Success)
             }
@@ -92,14 +97,19 @@ impl BundleArguments {
     }
 }
 
-fn said(what: &str, size: BundleSize, bundle: &std::path::Path) -> String {
-    let BundleSize { files, bytes } = size;
-    format!("{what} {files} files, {bytes} bytes: {}", bundle.display())
+fn said(what: &str, bundled: BundleSize, bundle: &Path) -> String {
+    let BundleSize { files, bytes } = bundled;
+    let (files, bytes) = (count(files, "file"), size(bytes));
+    format!("{what} {files}, {bytes}: {}", bundle.display())
 }
 
-fn bundle_error(error: BundleError) -> CliError {
+fn bundle_error(bundle: &Path, error: BundleError) -> CliError {
     match error {
         BundleError::Store(error) => CliError::File(error),
-        other => CliError::input(crate::error::chain(&other)),
+        other => CliError::input(format!(
+            "{}: {}",
+            bundle.display(),
+            crate::error::chain(&other)
+        )),
     }
 }

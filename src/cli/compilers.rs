@@ -34,7 +34,12 @@ pub(super) struct CompilersArguments {
     #[arg(long, value_name = "DIR", default_value = "compilers")]
     out: PathBuf,
     /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
     format: Format,
     #[command(flatten)]
     selection: Selection,

@@ -9,6 +9,7 @@ use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
 use crate::report::{manifest_file, shards_in};
+use crate::resolve::said_while_reading;
 
 /// Compare two runs, artifact by artifact
 ///
@@ -24,7 +25,12 @@ pub(super) struct DiffArguments {
     #[arg(value_name = "NEW", default_value = "out")]
     new: PathBuf,
     /// How it is printed
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
     format: Format,
     /// End with exit code 1 if an artifact has one of these changes: regressed, new-failure, lost, ...
     #[arg(long, value_name = "CHANGE", value_delimiter = ',')]
@@ -73,6 +79,7 @@ fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
 
 /// What `run` compares its result with.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
 pub(super) struct BaselineArguments {
     /// Print what changed since this run at the end: a manifest, an output directory, or the URL of a destination
     ///
@@ -113,7 +120,8 @@ impl BaselineArguments {
             ));
             return Ok(None);
         };
-        Ok(Some(Night::read(source.path())?))
+        let read = said_while_reading(context, path, || Night::read(source.path()));
+        Ok(Some(read?))
     }
 
     /// Prints what changed from `baseline` to the manifest in `out`, and returns how the program ends.
@@ -139,5 +147,8 @@ impl BaselineArguments {
 }
 
 fn read(context: &Context, path: &Path) -> Result<Night, CliError> {
-    Ok(Night::read(Source::open(context, path)?.path())?)
+    let source = Source::open(context, path)?;
+    Ok(said_while_reading(context, path, || {
+        Night::read(source.path())
+    })?)
 }

@@ -36,7 +36,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("validate", &["validate driverkit/config"]),
     (
         "images",
-        &["images", "images build", "images build bookworm --force"],
+        &[
+            "images",
+            "images list --format json",
+            "images build",
+            "images build bookworm --force",
+            "images update --builderrepo registry.example.org/builders",
+        ],
     ),
     (
         "run",
@@ -164,37 +170,57 @@ pub(super) fn with_examples(mut command: Command) -> Command {
         if command.find_subcommand(name).is_none() {
             continue;
         }
-        let lines: Vec<String> = lines
-            .iter()
-            .map(|line| format!("  driverkit-matrix {line}"))
-            .collect();
-        let text = format!("Examples:\n{}", lines.join("\n"));
-        command = command.mut_subcommand(name, |one| one.after_help(text));
+        command = command.mut_subcommand(name, |one| with_those_of(one, name, lines));
     }
     command
+}
+
+/// Adds the examples of a command to its help, and to that of each of its own commands those that are about it.
+fn with_those_of(mut command: Command, path: &str, lines: &[&str]) -> Command {
+    let names = command.get_subcommands().map(Command::get_name);
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    for name in names {
+        let path = format!("{path} {name}");
+        let is_about = |line: &&&str| line.starts_with(&path);
+        let lines: Vec<&str> = lines.iter().filter(is_about).copied().collect();
+        command = command.mut_subcommand(name, |one| with_those_of(one, &path, &lines));
+    }
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| format!("  driverkit-matrix {line}"))
+        .collect();
+    command.after_help(format!("Examples:\n{}", lines.join("\n")))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{Arg, Args as _, CommandFactory as _};
 
+    use super::super::execution::Execution;
+    use super::super::publish::RunPublishArguments;
+    use super::super::shared_store::StoreArguments;
+
     use super::*;
 
     #[test]
     fn headings_hold_their_own_flags_only() {
-        let selection = super::super::Selection::augment_args(Command::new("selection"));
-        let own: Vec<_> = selection.get_arguments().map(Arg::get_id).collect();
         let all = super::super::Arguments::command();
-        for command in all.get_subcommands() {
-            let held = command
-                .get_arguments()
-                .filter(|argument| argument.get_help_heading() == Some("Selection"));
-            for argument in held.map(Arg::get_id) {
-                assert!(
-                    own.contains(&argument),
-                    "{}: {argument}",
-                    command.get_name()
-                );
+        let empty = || Command::new("empty");
+        for (heading, own) in [
+            ("Selection", super::super::Selection::augment_args(empty())),
+            ("Shared store", StoreArguments::augment_args(empty())),
+            ("Publishing", RunPublishArguments::augment_args(empty())),
+            ("Executor", Execution::augment_args(empty())),
+        ] {
+            let own: Vec<_> = own.get_arguments().map(Arg::get_id).collect();
+            for command in all.get_subcommands() {
+                let held = command
+                    .get_arguments()
+                    .filter(|argument| argument.get_help_heading() == Some(heading));
+                for argument in held.map(Arg::get_id) {
+                    let name = command.get_name();
+                    assert!(own.contains(&argument), "{name}, {heading}: {argument}");
+                }
             }
         }
     }
@@ -202,12 +228,12 @@ mod tests {
     #[test]
     fn every_command_has_examples_that_it_takes() {
         let command = with_examples(super::super::Arguments::command());
-        let names = command
-            .get_subcommands()
-            .filter(|one| !one.is_hide_set())
-            .map(Command::get_name);
-        for name in names {
-            assert!(EXAMPLES.iter().any(|(one, _)| *one == name), "{name}");
+        let shown = command.get_subcommands().filter(|one| !one.is_hide_set());
+        for one in shown.flat_map(|one| [one].into_iter().chain(one.get_subcommands())) {
+            let name = one.get_name();
+            let help = one.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_else(|| panic!("{name} has no examples"));
+            assert!(help.contains("\n  driverkit-matrix "), "{name}: {help}");
         }
         for line in EXAMPLES.iter().flat_map(|(_, lines)| *lines) {
             let words = shlex::split(&format!("driverkit-matrix {line}")).unwrap();

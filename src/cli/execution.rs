@@ -189,7 +189,7 @@ impl Execution {
             let catalogue = catalogue()?;
             let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
             let folder = self.images.built(context);
-            let images = builder_images(catalogue, &folder, sources, foreign, asks)?;
+            let images = builder_images(context, catalogue, &folder, sources, foreign, asks)?;
             let images = if self.executor.has_images() {
                 images.with_images_elsewhere(&folder)
             } else {

@@ -1,20 +1,21 @@
 //! `explain`: what goes into the keys of a build, what is known of each step, and what changed since the last run.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::execution::Execution;
 use super::explanation::{Change, Comparison, sentence};
 use super::output::{AnswerFormat, print, print_json};
 use super::run::RunArguments;
-use super::{CliError, Context, ExitStatus, completing};
+use super::{CliError, Context, ExitStatus, Selection, completing};
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::KeyBuilder;
 use crate::engine::Asked;
 use crate::plan::BuildId;
 use crate::report::{manifest_file, read_manifest};
-use crate::resolve::LockUse;
+use crate::resolve::{LockUse, said_while_reading};
 use crate::run::explain;
 use crate::text::size;
 
@@ -26,10 +27,16 @@ pub(super) struct ExplainArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
     #[arg(value_name = "BUILD", add = completing::builds())]
     build: String,
-    #[command(flatten)]
-    run: RunArguments,
+    /// Matrix files [default: matrices/*.toml]
+    #[arg(value_name = "FILES")]
+    files: Vec<PathBuf>,
+    /// Output directory of the run that it is compared with
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
     #[command(flatten)]
     format: AnswerFormat,
+    #[command(flatten)]
+    execution: Execution,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -43,21 +50,28 @@ struct Explanation {
 
 impl ExplainArguments {
     /// Runs the command.
-    pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
-        self.run.selection.only = vec![self.build.clone()];
-        // A question changes nothing and asks nobody.
-        self.run.selection.lock_use = LockUse::AsIs;
-        let planned = self.run.plan(context)?;
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let selection = Selection {
+            files: self.files,
+            only: vec![self.build.clone()],
+            // A question changes nothing and asks nobody.
+            lock_use: LockUse::AsIs,
+            ..Selection::default()
+        };
+        let run = RunArguments::of_one(selection, self.out, self.execution);
+        let planned = run.plan(context)?;
         let build = planned
             .plan
             .builds
             .first()
             .ok_or_else(|| CliError::input(format!("no build is called `{}`", self.build)))?;
-        let parts = self.run.parts_to_read(context, &planned)?;
+        let parts = run.parts_to_read(context, &planned)?;
         let outcomes = Outcomes::new(parts.store.root());
-        let settings = self.run.settings();
+        let settings = run.settings();
         let steps = explain(parts, &settings, &planned.plan, build);
-        let since_last_run = compare(&self.run.out, &build.id(), &steps, &outcomes)?;
+        let since_last_run = said_while_reading(context, &run.out, || {
+            compare(&run.out, &build.id(), &steps, &outcomes)
+        })?;
         let explanation = Explanation {
             build_id: build.id(),
             sentence: sentence(&build.artifacts, &steps, &since_last_run, &outcomes),

@@ -13,7 +13,9 @@ use crate::driver::DriverVersion;
 use crate::driverkit::read_tree;
 use crate::fs;
 use crate::matrix;
-use crate::resolve::{RefreshOptions, Sources, import, refresh_all};
+use crate::resolve::{
+    RefreshOptions, Sources, import, refresh_all, said_while_busy, said_while_reading,
+};
 use crate::text::count;
 
 /// Make a matrix and its lock of dbg-go's configuration tree or of kernel-crawler's lists
@@ -93,7 +95,7 @@ impl ValidateArguments {
         let mut warnings = Vec::new();
         let mut faults = Vec::new();
         for path in &self.paths {
-            match read_tree(path) {
+            match said_while_reading(context, path, || read_tree(path)) {
                 Ok(tree) => {
                     file_count += tree.files.len();
                     let good = count(tree.files.len(), "good file");
@@ -149,11 +151,14 @@ impl ImportArguments {
         } else {
             Some(MadeDirectories::of(&out)?)
         };
-        let imported = import(
-            &self.paths,
-            out.parent().unwrap_or(Path::new("")),
-            &self.driver,
-        )?;
+        let line = || format!("reading {}", self.paths.join(", "));
+        let imported = said_while_busy(context, line, || {
+            import(
+                &self.paths,
+                out.parent().unwrap_or(Path::new("")),
+                &self.driver,
+            )
+        })?;
         // The matrix is written last: what cannot be read leaves nothing behind.
         let file = SourceFile {
             path: out,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::kernel_headers;
 use super::output::{ignore_broken_pipe, packages};
 use super::{CliError, Context, ExitStatus, completing};
+use crate::driverkit::version_of_this_machine;
 use crate::fetch::{self, Fetcher};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::matrix::Pattern;
@@ -45,11 +46,17 @@ pub(super) struct KernelsArguments {
     /// The packages of this kernel, with every URL that was tried and its answer
     #[arg(long, value_name = "RELEASE")]
     headers: Option<KernelRelease>,
-    /// The kernel's version, for addresses that are computed with it (Ubuntu's) [default: 1]
+    /// The kernel's version, for addresses that are computed with it (Ubuntu's) [default: that of this machine's kernel, if it is
+    /// of this release]
     #[arg(long, value_name = "VERSION")]
     version: Option<KernelVersion>,
     /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
     format: Format,
 }
 
@@ -99,27 +106,36 @@ impl KernelsArguments {
         fetcher: &Fetcher,
         runtime: &tokio::runtime::Runtime,
     ) -> Result<ExitStatus, CliError> {
-        let version = self.version.clone().unwrap_or_default();
+        let version = self.version.clone();
+        let version = version.or_else(|| version_of_this_machine(release));
+        let is_known = version.is_some() || !self.target.starts_with("ubuntu");
+        let version = version.unwrap_or_default();
         let question = kernel_headers::Question {
             target: &self.target,
             release,
             version: &version,
             architectures: &self.arch,
         };
-        let is_known = self.version.is_some() || !self.target.starts_with("ubuntu");
-        let computed = kernel_headers::computed(question);
+        let computed = if is_known {
+            kernel_headers::computed(question)
+        } else {
+            Err(self.no_version(release))
+        };
         let kernels = match computed {
-            Ok(kernels) if self.matrix.is_empty() && is_known => kernels,
+            Ok(kernels) if self.matrix.is_empty() => kernels,
             computed => match self.find(sources, context, fetcher, runtime) {
                 Ok(mut named) => {
                     named.retain(|kernel| is_named(kernel, release));
                     if named.is_empty() { computed? } else { named }
                 }
-                Err(error) if self.matrix.is_empty() => {
-                    context.notice(&format!("no source names kernels: {error}"));
-                    computed?
-                }
-                Err(error) => return Err(error),
+                // Whether a source names it is not known, so that its addresses are all there is.
+                Err(error) => match computed {
+                    Ok(kernels) if self.matrix.is_empty() => {
+                        context.notice(&format!("no source names kernels: {error}"));
+                        kernels
+                    }
+                    _ => return Err(error),
+                },
             },
         };
         let answers = kernel_headers::ask(&kernels, context, fetcher, runtime);
@@ -133,6 +149,21 @@ impl KernelsArguments {
         } else {
             ExitStatus::Incomplete
         })
+    }
+
+    /// Guessed with another version, addresses would be asked that cannot exist.
+    fn no_version(&self, release: &KernelRelease) -> CliError {
+        let target = &self.target;
+        CliError::Input {
+            message: format!(
+                "no source names the kernel `{release}` of {target}, and its addresses are made of its version: --version is \
+                 missing"
+            ),
+            help: Some(
+                "give the number after `#` in `uname -v` of such a machine, as in --version 45"
+                    .to_owned(),
+            ),
+        }
     }
 
     /// The matrices that were named, or one that asks the distribution's mirror.

@@ -36,7 +36,12 @@ pub(super) struct LockArguments {
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
     accept_shrink: Vec<Pattern>,
     /// How to print what changed
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
     format: Format,
     /// List every kernel that changed and every entry that was skipped in the text, however many there are
     #[arg(long)]

@@ -13,6 +13,8 @@ use crate::report::{
     BuildRecord, Followed, Manifest, ManifestError, build_logs, follow_log, log_files, log_text,
     manifest_file, read_manifest,
 };
+use crate::resolve::said_while_reading;
+use crate::text::count;
 
 /// How many names are listed of builds that match.
 const LISTED: usize = 10;
@@ -51,7 +53,7 @@ impl LogsArguments {
         if self.follow && self.follow(context)? {
             return Ok(ExitStatus::Success);
         }
-        let manifest = read_newest(&self.out)?;
+        let manifest = said_while_reading(context, &self.out, || read_newest(&self.out))?;
         let build = find_build(&manifest, &self.build)?;
         if is_json {
             print_json(&build_logs(&self.out, build, self.artifact)?)?;
@@ -68,6 +70,7 @@ impl LogsArguments {
     /// Shows the log as it grows. Returns false when no run goes on, so that the log of the last one is what is wanted.
     fn follow(&self, context: &Context) -> Result<bool, CliError> {
         let is_wanted = |id: &BuildId| id.as_str().contains(&self.build);
+        context.notice(&format!("waiting for what jobs of `{}` say", self.build));
         let mut followed = None;
         ignore_broken_pipe(|output| {
             followed = Some(follow_log(&self.out, is_wanted, output));
@@ -137,7 +140,7 @@ fn find_build<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a BuildRecord,
                 names.push("...");
             }
             Err(CliError::Input {
-                message: format!("{} builds match `{name}`", several.len()),
+                message: format!("{} match `{name}`", count(several.len(), "build")),
                 help: Some(format!("name one of them: {}", names.join(", "))),
             })
         }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{CliError, Context, ExitStatus};
 use crate::report::{ReportError, merge_manifests, read_manifest, write_manifest};
+use crate::resolve::{said_while_busy, said_while_reading};
 use crate::text::count;
 
 /// Work with the manifests of runs
@@ -38,12 +39,15 @@ impl ManifestArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let ManifestCommand::Merge(MergeArguments { shards, out }) = self.command;
-        let parts: Result<Vec<_>, _> = shards.iter().map(|path| read_manifest(path)).collect();
+        let read = |path: &PathBuf| said_while_reading(context, path, || read_manifest(path));
+        let parts: Result<Vec<_>, _> = shards.iter().map(read).collect();
         let mut merged = merge_manifests(parts?).map_err(|error| CliError::Input {
             message: error.to_string(),
             help: None,
         })?;
-        write_manifest(&mut merged, &out).map_err(|error| match error {
+        let line = || format!("writing {}", out.display());
+        let written = said_while_busy(context, line, || write_manifest(&mut merged, &out));
+        written.map_err(|error| match error {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;

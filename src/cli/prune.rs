@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::output::{AnswerFormat, print, print_json};
 use super::publish::{destination, new_runtime, said_at};
@@ -14,6 +15,7 @@ use crate::fs::{self, FileError};
 use crate::publish::{
     AccessLog, Destination, Index, PrunePlan, PruneRules, apply_prune, plan_prune, undo_prune,
 };
+use crate::resolve::said_while_busy;
 use crate::text::{count, separated};
 
 /// Remove published artifacts of driver versions out of support and of kernels that are gone
@@ -71,6 +73,9 @@ impl PruneArguments {
                 runtime.block_on(undo_prune(&destination, id, public_url, now))
             })?;
             context.notice(&format!("brought back {}", count(back, "artifact")));
+            if self.format.is_json() {
+                print_json(&json!({ "schema": 1, "brought_back": back }))?;
+            }
             return Ok(ExitStatus::Success);
         }
         let rules = PruneRules {
@@ -91,7 +96,8 @@ impl PruneArguments {
             message: format!("{} has no index", destination.bucket().url()),
             help: Some("only what `publish` published can be removed by rule".to_owned()),
         })?;
-        let asked_for = self.read_access_logs(&index)?;
+        let line = || "reading the access logs".to_owned();
+        let asked_for = said_while_busy(context, line, || self.read_access_logs(&index))?;
         let plan = plan_prune(&index, &rules, &asked_for);
         if self.format.is_json() {
             print_json(&plan)?;
@@ -105,7 +111,7 @@ impl PruneArguments {
             count(plan.total, "artifact"),
             match plan.asked_for.len() {
                 0 => String::new(),
-                kept => format!("; {kept} stay, which were asked for"),
+                kept => format!("; {} stay, which were asked for", separated(kept)),
             }
         ));
         if plan.remove.is_empty() {
@@ -127,7 +133,7 @@ impl PruneArguments {
         Err(CliError::Input {
             message: format!(
                 "{} of {} is more than {} %: nothing was removed",
-                plan.remove.len(),
+                separated(plan.remove.len()),
                 count(plan.total, "artifact"),
                 self.max_share
             ),
@@ -149,9 +155,9 @@ impl PruneArguments {
             runtime.block_on(removal)
         })?;
         context.notice(&format!(
-            "removed {}; for {} days, `prune {} --undo {}` brings them back",
+            "removed {}; for {}, `prune {} --undo {}` brings them back",
             count(pruned.removed, "artifact"),
-            self.undo_days,
+            count(usize::try_from(self.undo_days).unwrap_or(usize::MAX), "day"),
             destination.bucket().url(),
             pruned.id
         ));

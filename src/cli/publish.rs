@@ -14,7 +14,7 @@ use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
 use crate::plan::Plan;
 use crate::publish::{
-    self, Destination, Finding, Night, PublishError, PublishOptions, PublishReport, RowState,
+    self, Destination, Finding, Item, Night, PublishError, PublishOptions, PublishReport, RowState,
     audit, fetch_manifests, items_of, repair,
 };
 use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
@@ -134,9 +134,8 @@ impl PublishArguments {
             [] => vec![PathBuf::from("out")],
             from => from.to_vec(),
         };
-        let nights = nights(&from)?;
         let now = Timestamp::now();
-        let items = items_of(&nights, now);
+        let (nights, items) = read_nights(context, &from, now)?;
         let options = self.upload.options();
         let runtime = new_runtime()?;
         if !self.audit.audit {
@@ -238,13 +237,18 @@ impl RunPublishArguments {
         };
         let directories = plan.directories();
         let listing = destination.published_names(&directories);
-        let published = new_runtime()?.block_on(listing)?;
+        let runtime = new_runtime()?;
+        let listed = said_at(context, &destination, "listing", || {
+            runtime.block_on(listing)
+        });
+        let published = listed?;
         let url = destination.bucket().url();
         let is_published = |path: &Path| path.to_str().is_some_and(|name| published.contains(name));
         let planned = plan.builds.len();
         let skipped = plan.skip_published(is_published, &format!("{url} has files of their names"));
         context.notice(&format!(
-            "{url}: {skipped} of {} published already ({})",
+            "{url}: {} of {} published already ({})",
+            separated(skipped),
             count(planned, "build"),
             traffic(destination.bucket().traffic())
         ));
@@ -259,9 +263,8 @@ impl RunPublishArguments {
         out: &Path,
     ) -> Result<ExitStatus, CliError> {
         let from = [out.to_owned()];
-        let nights = nights(&from)?;
         let now = Timestamp::now();
-        let items = items_of(&nights, now);
+        let (nights, items) = read_nights(context, &from, now)?;
         let options = self.upload.options();
         let runtime = new_runtime()?;
         let work = publish::publish(destination, &nights, &items, &options, now);
@@ -273,8 +276,14 @@ impl RunPublishArguments {
 }
 
 /// All artifacts but those that a destination has.
-pub(super) fn unpublished(destination: &Destination) -> Result<Brings, CliError> {
-    let index = new_runtime()?.block_on(destination.index())?;
+pub(super) fn unpublished(
+    context: &Context,
+    destination: &Destination,
+) -> Result<Brings, CliError> {
+    let runtime = new_runtime()?;
+    let index = said_at(context, destination, "reading the index of", || {
+        runtime.block_on(destination.index())
+    })?;
     let entries = index.into_iter().flat_map(|index| index.artifacts);
     let published = entries.map(|(_, entry)| (entry.build_id, entry.artifact, entry.sha256));
     Ok(Brings::AllBut(Arc::new(published.collect())))
@@ -353,6 +362,23 @@ impl Source {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The runs in output directories, and what they have to publish.
+fn read_nights(
+    context: &Context,
+    from: &[PathBuf],
+    now: Timestamp,
+) -> Result<(Vec<Night>, Vec<Item>), CliError> {
+    let line = || {
+        let from: Vec<String> = from.iter().map(|out| out.display().to_string()).collect();
+        format!("reading {}", from.join(", "))
+    };
+    said_while_busy(context, line, || {
+        let nights = nights(from)?;
+        let items = items_of(&nights, now);
+        Ok((nights, items))
+    })
 }
 
 /// The runs in output directories; a directory of the directories of shards stands for them.
@@ -457,7 +483,7 @@ pub(super) fn traffic(count_of: TrafficCount) -> String {
     format!(
         "{}, {} of them writes, {} sent, {} received",
         count(requests, "request"),
-        count_of.writes,
+        separated(usize::try_from(count_of.writes).unwrap_or(usize::MAX)),
         size(count_of.sent_bytes),
         size(count_of.received_bytes)
     )

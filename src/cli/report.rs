@@ -11,6 +11,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};
 use crate::report::{Manifest, earlier_manifests, manifest_file, read_log, read_night, shards_in};
+use crate::resolve::said_while_reading;
 use crate::views::{Format, PastNight, Subject};
 
 /// How many lines of a log a view shows.
@@ -25,10 +26,15 @@ pub(super) struct ReportArguments {
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// html, markdown, junit, prometheus, kcidb or csv
-    #[arg(long, value_name = "FORMAT", default_value = "html")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "html",
+        help_heading = "Output"
+    )]
     format: Format,
     /// The file that receives it [default: standard output]
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     /// The run that it is compared with: a manifest or an output directory [default: the night before in OUT]
     #[arg(long, value_name = "PATH")]
@@ -42,8 +48,9 @@ impl ReportArguments {
         let open = |path| Source::open(context, path);
         let baseline = self.baseline.as_deref().map(open).transpose()?;
         let baseline = baseline.as_ref().map(Source::path);
-        let nights = Nights::read(source.path(), baseline)?;
-        let text = nights.draw(self.format)?;
+        let text = said_while_reading(context, &self.out, || {
+            Nights::read(source.path(), baseline)?.draw(self.format)
+        })?;
         match &self.output {
             Some(path) => fs::write(path, text)?,
             None => ignore_broken_pipe(|output| output.write_all(&text))?,

@@ -57,12 +57,23 @@ pub(super) struct RunArguments {
     #[arg(long, conflicts_with = "locked")]
     refresh: bool,
     /// Directory that receives the artifacts and the manifest
-    #[arg(long, value_name = "DIR", default_value = "out")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "out",
+        help_heading = "Output"
+    )]
     pub(super) out: PathBuf,
     /// Of how many nights (dates) the manifests of earlier runs are kept
     ///
     /// Runs about a part of the plan and runs with nothing to do push no night out.
-    #[arg(long, value_name = "N", default_value_t = KEEP_NIGHTS, value_parser = clap::value_parser!(u16).range(1..=3660))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = KEEP_NIGHTS,
+        value_parser = clap::value_parser!(u16).range(1..=3660),
+        help_heading = "Output"
+    )]
     keep_nights: u16,
     /// End the run at the first failure; what runs may end
     #[arg(long)]
@@ -74,12 +85,17 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     deadline: Option<Duration>,
     /// What standard output has: nothing, or each event of the run as a line of JSON
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "human",
+        help_heading = "Output"
+    )]
     message_format: MessageFormat,
     /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb or csv
     ///
     /// May be given several times. A report that cannot be written changes neither what was built nor the exit code.
-    #[arg(long, value_name = "FORMAT=PATH")]
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "Output")]
     report: Vec<Wanted>,
     #[command(flatten)]
     baseline: BaselineArguments,
@@ -88,7 +104,8 @@ pub(super) struct RunArguments {
         long,
         value_name = "WHICH",
         default_value = "all",
-        hide_short_help = true
+        hide_short_help = true,
+        help_heading = "Output"
     )]
     place: Place,
     #[command(flatten)]
@@ -99,7 +116,7 @@ pub(super) struct RunArguments {
     /// another part of the others each night) or none
     ///
     /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not placed.
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
     prove: Option<Prove>,
     #[command(flatten)]
     publish: RunPublishArguments,
@@ -200,7 +217,7 @@ impl RunArguments {
         let mut settings = self.settings();
         if let (Place::New, Some(destination)) = (self.place, &destination) {
             // What another machine built and did not get to publish is published by this one.
-            settings.brings = unpublished(destination)?;
+            settings.brings = unpublished(context, destination)?;
         }
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let annotations = Arc::new(Annotations::new(planned));

@@ -14,7 +14,7 @@ use crate::resolve::{LockUse, PlanRequest};
 #[command(next_help_heading = "Selection")]
 pub struct Selection {
     /// Matrix files [default: matrices/*.toml]
-    #[arg(value_name = "FILES")]
+    #[arg(value_name = "FILES", help_heading = None::<&str>)]
     pub files: Vec<PathBuf>,
     /// Only these targets (globs)
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names, add = completing::targets())]

@@ -10,7 +10,8 @@ use super::output::{ignore_broken_pipe, print_json};
 use super::publish::Source;
 use super::report::Nights;
 use super::{CliError, Context, ExitStatus};
-use crate::text::write_columns;
+use crate::resolve::said_while_reading;
+use crate::text::{separated, write_columns};
 use crate::views::{PastNight, Stats};
 
 /// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited
@@ -20,7 +21,12 @@ pub(super) struct StatsArguments {
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// How it is printed
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
     format: Format,
 }
 
@@ -52,7 +58,7 @@ impl StatsArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let source = Source::open(context, &self.out)?;
-        let nights = Nights::read(source.path(), None)?;
+        let nights = said_while_reading(context, &self.out, || Nights::read(source.path(), None))?;
         let stats = Stats::of(nights.manifest());
         match self.format {
             Format::Json => print_json(&json!({
@@ -81,17 +87,17 @@ fn all(nights: &Nights) -> Vec<PastNight> {
     all
 }
 
-fn cells(stats: &Stats) -> Vec<[String; COLUMNS.len()]> {
+fn cells(stats: &Stats, number: impl Fn(usize) -> String) -> Vec<[String; COLUMNS.len()]> {
     let days = |days: Option<i64>| days.map_or(String::new(), |days| days.to_string());
     let rows = stats.rows.iter().map(|stat| {
         [
             stat.target.to_string(),
             stat.driver_version.to_string(),
             stat.architecture.to_string(),
-            stat.built.to_string(),
-            stat.failing.to_string(),
-            stat.unknown.to_string(),
-            stat.excluded.to_string(),
+            number(stat.built),
+            number(stat.failing),
+            number(stat.unknown),
+            number(stat.excluded),
             days(stat.median_lag_days),
             days(stat.worst_lag_days),
         ]
@@ -101,7 +107,7 @@ fn cells(stats: &Stats) -> Vec<[String; COLUMNS.len()]> {
 
 fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Result<()> {
     let mut rows = vec![COLUMNS.map(|name| name.replace('_', " "))];
-    rows.extend(cells(stats));
+    rows.extend(cells(stats, separated));
     let right = [false, false, false, true, true, true, true, true, true];
     write_columns(output, right, &rows)?;
     writeln!(output, "\ncoverage over the nights")?;
@@ -112,8 +118,8 @@ fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Re
             let planned = night.totals.artifacts_planned;
             [
                 night.run.started.strftime("%Y-%m-%d %H:%M").to_string(),
-                night.there().to_string(),
-                format!("of {planned}"),
+                separated(night.there()),
+                format!("of {}", separated(planned)),
             ]
         })
         .collect();
@@ -123,7 +129,7 @@ fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Re
 fn write_csv(output: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(output);
     writer.write_record(COLUMNS)?;
-    for row in cells(stats) {
+    for row in cells(stats, |number| number.to_string()) {
         writer.write_record(row)?;
     }
     writer.flush()

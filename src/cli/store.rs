@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::output::{AnswerFormat, print, print_json};
 use super::shared_store::StoreArguments;
@@ -52,6 +53,8 @@ enum StoreCommand {
     Fetch {
         #[command(flatten)]
         selection: Selection,
+        #[command(flatten)]
+        format: AnswerFormat,
         #[command(flatten)]
         store: StoreArguments,
     },
@@ -138,7 +141,11 @@ impl SharedStoreArguments {
                     ExitStatus::Incomplete
                 })
             }
-            StoreCommand::Fetch { selection, store } => fetch(context, &selection, &store),
+            StoreCommand::Fetch {
+                selection,
+                format,
+                store,
+            } => fetch(context, &selection, format, &store),
         }
     }
 }
@@ -146,6 +153,7 @@ impl SharedStoreArguments {
 fn fetch(
     context: &Context,
     selection: &Selection,
+    format: AnswerFormat,
     store: &StoreArguments,
 ) -> Result<ExitStatus, CliError> {
     let planned = selection.plan(context, None)?;
@@ -161,8 +169,7 @@ fn fetch(
     for problem in &archived.missing {
         context.notice(problem);
     }
-    let line = || format!("sending to {}", opened.remote().url());
-    let told = said_while_busy(context, line, || opened.wait());
+    let told = said_while_busy(context, opened.sending(), || opened.wait());
     for message in &told.messages {
         context.notice(message);
     }
@@ -173,6 +180,15 @@ fn fetch(
         separated(archived.known),
         separated(archived.missing.len())
     ));
+    if format.is_json() {
+        print_json(&json!({
+            "schema": 1,
+            "files": archived.files,
+            "known": archived.known,
+            "missing": archived.missing,
+            "is_complete": told.is_complete,
+        }))?;
+    }
     Ok(if !told.is_complete {
         ExitStatus::Infrastructure
     } else if archived.missing.is_empty() {

@@ -28,7 +28,7 @@ impl VerifyArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let line = || format!("comparing {} with its manifest", self.out.display());
         let found = said_while_busy(context, line, || differences(&self.out));
-        let found = found.map_err(|error| CliError::input(error.to_string()))?;
+        let found = found?;
         if self.format.is_json() {
             print_json(&found)?;
         } else if found.is_empty() {

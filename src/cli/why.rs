@@ -12,6 +12,7 @@ use crate::diagnostic::nearest;
 use crate::discover::lock::{self, Lock, LockedKernel, State};
 use crate::history::{LockedFacts, Query, why};
 use crate::report::{Manifest, find_rows, manifest_file};
+use crate::resolve::said_while_reading;
 
 /// Explain why a kernel has a driver or lacks one
 ///
@@ -50,7 +51,7 @@ impl WhyArguments {
                 help: Some("name the output directory of a run with --out DIR".to_owned()),
             });
         }
-        let manifest = find_rows(&file, &self.what)?;
+        let manifest = said_while_reading(context, &file, || find_rows(&file, &self.what))?;
         let query = Query(&self.what);
         let mut found = why(&manifest, query, &[]);
         let mut locked = Vec::new();

@@ -315,12 +315,18 @@ fn needs_version(target: &TargetId, urls: &[String]) -> bool {
 }
 
 /// The version of the kernel that runs here, if it is of this release.
-fn version_of_this_machine(release: &KernelRelease) -> Option<KernelVersion> {
+pub fn version_of_this_machine(release: &KernelRelease) -> Option<KernelVersion> {
     let uname = rustix::system::uname();
-    if uname.release().to_str().ok()? != release.as_str() {
+    let (own, version) = (uname.release().to_str(), uname.version().to_str());
+    version_of_uname(release, own.ok()?, version.ok()?)
+}
+
+/// The same of a machine whose `uname -r` and `uname -v` these are.
+fn version_of_uname(release: &KernelRelease, own: &str, version: &str) -> Option<KernelVersion> {
+    if own != release.as_str() {
         return None;
     }
-    match uname.version().to_str().ok()?.parse::<KernelVersion>() {
+    match version.parse::<KernelVersion>() {
         Ok(version) => Some(version),
         Err(ParseKernelError::Version { meant, .. }) => meant?.parse().ok(),
         Err(_) => None,
@@ -414,5 +420,28 @@ fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
             )));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_that_of_uname_for_its_own_release_only() {
+        let release = "5.15.0-91-generic".parse().unwrap();
+        let version = |own, text| {
+            let version = version_of_uname(&release, own, text);
+            version.map(|version| version.to_string())
+        };
+        let own = "5.15.0-91-generic";
+        for (text, expected) in [
+            ("#101-Ubuntu SMP Tue Nov 14 13:30:08 UTC 2023", Some("101")),
+            ("#101~20.04.1-Ubuntu SMP Tue Nov 14", Some("101~20.04.1")),
+            ("no number", None),
+        ] {
+            assert_eq!(version(own, text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(version("5.15.0-92-generic", "#101-Ubuntu SMP"), None);
     }
 }

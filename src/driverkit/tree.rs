@@ -85,6 +85,10 @@ impl Layout {
 /// Reads every `.yaml` and `.yml` file below a folder, or one file. The error is everything that is wrong with them,
 /// each with its file and line.
 pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
+    if !folder.exists() {
+        let message = format!("failed to read {}: it does not exist", folder.display());
+        return Err(vec![Diagnostic::error(message)]);
+    }
     let (paths, warnings) = paths_of(folder).map_err(|fault| vec![fault])?;
     let read: Vec<Result<TreeFile, Vec<Diagnostic>>> = paths
         .into_par_iter()

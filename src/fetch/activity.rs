@@ -17,10 +17,23 @@ const NAMED: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<Mutex<Current>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Current {
     next: u64,
     asking: BTreeMap<u64, Asking>,
+    waits: BTreeMap<u64, Line>,
+}
+
+/// Describes a wait.
+type Line = Box<dyn Fn() -> String + Send>;
+
+impl fmt::Debug for Current {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_list()
+            .entries(self.asking.values())
+            .finish()
+    }
 }
 
 /// A file that a server is being asked for.
@@ -48,9 +61,26 @@ impl Activity {
         self.lock().asking.values().cloned().collect()
     }
 
-    /// Describes the requests that are under way in one line, those to one server once.
+    /// Notes what is waited for beside requests for files, until the guard is dropped. `line` describes it.
+    pub fn wait_for(&self, line: impl Fn() -> String + Send + 'static) -> Wait {
+        let mut current = self.lock();
+        let id = current.next;
+        current.next += 1;
+        current.waits.insert(id, Box::new(line));
+        drop(current);
+        Wait {
+            activity: self.clone(),
+            id,
+        }
+    }
+
+    /// Describes the requests that are under way in one line, those to one server once; where there are none, what else is
+    /// waited for.
     pub fn line(&self) -> Option<String> {
         let all = self.current();
+        if all.is_empty() {
+            return self.lock().waits.values().next_back().map(|line| line());
+        }
         let mut named: Vec<&Asking> = Vec::new();
         for one in &all {
             if named.iter().all(|other| other.host != one.host) {
@@ -59,9 +89,6 @@ impl Activity {
         }
         let mut parts: Vec<String> = named.iter().take(NAMED).map(ToString::to_string).collect();
         let more = all.len().saturating_sub(parts.len());
-        if parts.is_empty() {
-            return None;
-        }
         if more > 0 {
             parts.push(count(more, "other request"));
         }
@@ -94,6 +121,19 @@ impl Activity {
     fn lock(&self) -> MutexGuard<'_, Current> {
         // The map is whole after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something that is waited for.
+#[must_use]
+pub struct Wait {
+    activity: Activity,
+    id: u64,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.activity.lock().waits.remove(&self.id);
     }
 }
 
@@ -199,5 +239,21 @@ mod tests {
         assert_eq!(shown(), ["receiving InRelease from h.example.org: 1.1 MiB"]);
         drop(underway);
         assert!(shown().is_empty());
+    }
+
+    #[test]
+    fn other_waits_are_said_where_nothing_is_requested() {
+        let activity = Activity::default();
+        let line = || activity.line();
+        let outer = activity.wait_for(|| "sending".to_owned());
+        let inner = activity.wait_for(|| "merging".to_owned());
+        assert_eq!(line().as_deref(), Some("merging"));
+        let url = Url::parse("http://h/a").unwrap();
+        let underway = activity.begin(&url, 5);
+        assert_eq!(line().as_deref(), Some("asking h for a"));
+        drop((underway, inner));
+        assert_eq!(line().as_deref(), Some("sending"));
+        drop(outer);
+        assert_eq!(line(), None);
     }
 }

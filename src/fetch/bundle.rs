@@ -67,6 +67,17 @@ pub enum BundleError {
     Missing(Sha256),
 }
 
+/// An error of the first entry, which a file that is no archive does not have.
+fn of_first(error: std::io::Error) -> BundleError {
+    use std::io::ErrorKind as K;
+    match error.kind() {
+        K::UnexpectedEof | K::InvalidData | K::Other => {
+            BundleError::Index("it is not a tar archive".to_owned())
+        }
+        _ => BundleError::Archive(error),
+    }
+}
+
 /// What a bundle holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BundleSize {
@@ -151,7 +162,7 @@ pub fn import(store: &Arc<Store>, from: impl Read) -> Result<BundleSize, BundleE
     let mut archive = tar::Archive::new(from);
     let mut entries = archive.entries()?;
     let index = match entries.next() {
-        Some(entry) => read_index(entry?)?,
+        Some(entry) => read_index(entry.map_err(of_first)?)?,
         None => return Err(BundleError::Index("it is empty".to_owned())),
     };
     let wanted: BTreeSet<Sha256> = index.files.iter().map(|file| file.sha256).collect();

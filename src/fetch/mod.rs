@@ -28,7 +28,7 @@ mod renew;
 mod settings;
 mod single_flight;
 
-pub use activity::{Activity, Asking};
+pub use activity::{Activity, Asking, Wait};
 pub use answers::{KnownAnswers, NotedAnswer};
 pub use bundle::{BundleError, BundleSize, import};
 pub use content::ContentKind;

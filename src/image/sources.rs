@@ -67,7 +67,8 @@ impl ImageSources {
             .any(|repository| foreign.tags(repository).is_none())
     }
 
-    fn repositories(&self) -> impl Iterator<Item = &str> {
+    /// The repositories that images may come from.
+    pub fn repositories(&self) -> impl Iterator<Item = &str> {
         let is_repository = |place: &&String| **place != OWN && !Path::new(place).is_absolute();
         self.places.iter().filter(is_repository).map(String::as_str)
     }

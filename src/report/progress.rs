@@ -12,8 +12,8 @@ use crate::event::{ArtifactReport, BuildReport, Event, EventKind, NO_EXECUTOR};
 use crate::failure::Status;
 use crate::text::{count, separated};
 
-/// How long nothing may be said while builds are running.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long nothing may be said while builds are running; each line about them doubles it.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long counted builds may go untold.
 const QUIET: Duration = Duration::from_secs(10);

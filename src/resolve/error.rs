@@ -38,7 +38,12 @@ pub enum ResolveError {
 
 impl From<ManifestError> for ResolveError {
     fn from(error: ManifestError) -> Self {
-        Self::input(error.to_string())
+        let is_missing = matches!(&error, ManifestError::File(error) if error.is_not_found());
+        Self::Input {
+            message: error.to_string(),
+            help: is_missing
+                .then(|| "name the output directory of a run, or its manifest".to_owned()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From matrices and filters to a plan.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::availability::Availability;
 use super::kernels::MatrixKernels;
 use super::preflight::check_plan;
-use super::sources::{LockUse, Sources};
+use super::sources::{LockUse, Sources, discovered_entries};
 use super::{Context, ResolveError};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
@@ -19,6 +19,7 @@ use crate::history::KnownFailures;
 use crate::kernel::Kernel;
 use crate::matrix::{KnownFailure, Matrix, Pattern, TargetEntry};
 use crate::plan::{BuildId, Expansion, Filter, FilterError, FirstSeen, FoundAt, Plan, expand};
+use crate::text::count;
 
 /// What is to be planned.
 #[derive(Clone, Debug, Default)]
@@ -149,8 +150,17 @@ impl PlanRequest<'_> {
             }
         }
         plan.first_seen = first_seen;
+        let unlocked = match lock_use {
+            LockUse::AsIs => unlocked(&sources.matrices),
+            _ => Vec::new(),
+        };
         if plan.builds.is_empty() {
-            return Err(if availability.unavailable.is_empty() {
+            return Err(if !unlocked.is_empty() {
+                ResolveError::Input {
+                    message: format!("no kernel is known: {}", not_there(&unlocked)),
+                    help: Some(make_locks(&unlocked)),
+                }
+            } else if availability.unavailable.is_empty() {
                 empty_plan(&expansions, &plan)
             } else {
                 availability.error()
@@ -163,7 +173,7 @@ impl PlanRequest<'_> {
         if filtered.is_err() && !left_out.is_empty() {
             return Err(availability.error());
         }
-        filtered.map_err(|error| filter_error(&error))?;
+        filtered.map_err(|error| filter_error(&error, &unlocked))?;
         plan.left_out.extend(left_out);
         let faults = check_plan(&sources, &plan);
         if !faults.is_empty() {
@@ -227,7 +237,13 @@ fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
             .map(|((rule, reason), count)| format!("{rule} ({reason}): {count}"))
             .collect();
         return ResolveError::Input {
-            message: format!("the plan is empty: all {kernels} kernels were left out"),
+            message: match kernels {
+                1 => "the plan is empty: the only kernel was left out".to_owned(),
+                _ => format!(
+                    "the plan is empty: all {} were left out",
+                    count(kernels, "kernel")
+                ),
+            },
             help: Some(format!("by these rules: {}", rules.join(", "))),
         };
     }
@@ -247,7 +263,31 @@ fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
     ResolveError::Diagnostics(diagnostics)
 }
 
-fn filter_error(error: &FilterError) -> ResolveError {
+/// The matrices whose kernels would be found by discovery, and have no lock yet.
+fn unlocked(matrices: &[Matrix]) -> Vec<&Path> {
+    let is_unlocked = |matrix: &&Matrix| {
+        discovered_entries(matrix).next().is_some() && !lock::path_of(&matrix.file.path).exists()
+    };
+    let unlocked = matrices.iter().filter(is_unlocked);
+    unlocked.map(|matrix| matrix.file.path.as_path()).collect()
+}
+
+fn not_there(unlocked: &[&Path]) -> String {
+    match unlocked {
+        [one] => format!("{} does not exist", lock::path_of(one).display()),
+        several => format!("{} do not exist", count(several.len(), "lock")),
+    }
+}
+
+fn make_locks(unlocked: &[&Path]) -> String {
+    let files: Vec<String> = unlocked
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    format!("run `driverkit-matrix lock {}`", files.join(" "))
+}
+
+fn filter_error(error: &FilterError, unlocked: &[&Path]) -> ResolveError {
     let help = match error {
         FilterError::Nothing { examples, .. } if !examples.is_empty() => {
             Some(format!("planned are for example: {}", examples.join(", ")))
@@ -256,6 +296,10 @@ fn filter_error(error: &FilterError) -> ResolveError {
             nearest: Some(nearest),
             ..
         } => Some(format!("did you mean `{nearest}`?")),
+        FilterError::NoBuild { .. } if !unlocked.is_empty() => Some(format!(
+            "it may be one of a matrix that is not locked yet: {}",
+            make_locks(unlocked)
+        )),
         _ => None,
     };
     ResolveError::Input {

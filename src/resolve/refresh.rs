@@ -289,7 +289,8 @@ fn ask_all(
                 &own
             };
             let (lock, path) = (&mut found.lock, &found.refreshed.path);
-            runtime.block_on(repair_notes(context, fetcher, lock, path));
+            let repaired = repair_notes(context, fetcher, lock, path);
+            runtime.block_on(said_what_is_asked(context, fetcher.activity(), repaired));
         }
         let refreshed = &mut found.refreshed;
         // Nobody answered: what is there stays, byte for byte.

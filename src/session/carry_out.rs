@@ -21,8 +21,11 @@ use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::recipe::renew_sources;
 use crate::report::{self, ReportError, Reporter};
-use crate::resolve::{Context, ResolveError, said_what_is_asked, said_while_waiting};
+use crate::resolve::{
+    Context, ResolveError, said_what_is_asked, said_while_busy, said_while_waiting,
+};
 use crate::run::{Parts, Run, RunResult, RunSettings};
+use crate::text::count;
 
 /// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
 const CLEAN_UP: Duration = Duration::from_secs(3);
@@ -33,6 +36,9 @@ const CONNECTING: fn() -> Option<String> = || Some("waiting for the executor to 
 /// What is said while the shared store does not answer.
 const BRINGING: fn() -> Option<String> =
     || Some("receiving artifacts of the shared store".to_owned());
+
+/// What is said while an executor cleans up.
+const CLEANING_UP: &str = "removing what the run made outside of the cache";
 
 /// How long threads may take to stop.
 const SHUT_DOWN: Duration = Duration::from_secs(2);
@@ -71,13 +77,15 @@ pub struct Session<'a> {
 
 /// The version of the executor; empty if the run needs none.
 fn version_of(
+    context: &Context,
     runtime: &tokio::runtime::Runtime,
     executor: Option<&dyn Executor>,
 ) -> Result<String, ResolveError> {
     let Some(executor) = executor else {
         return Ok(String::new());
     };
-    let version = runtime.block_on(executor.version());
+    let version = said_while_waiting(context, CONNECTING, executor.version());
+    let version = runtime.block_on(version);
     version.map_err(|error| infrastructure(&error))
 }
 
@@ -123,7 +131,14 @@ impl Session<'_> {
         let renewed = renew_sources(&parts.fetcher, plan);
         let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
         let mut notes = runtime.block_on(renewed);
-        let mut run = Run::look_up(parts, settings, plan);
+        let activity = parts.fetcher.activity().clone();
+        let looking = || {
+            format!(
+                "looking for {} in the cache",
+                count(plan.builds.len(), "build")
+            )
+        };
+        let mut run = said_while_busy(context, looking, || Run::look_up(parts, settings, plan));
         let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
         runtime.block_on(brought);
         let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
@@ -133,7 +148,7 @@ impl Session<'_> {
             jobs = jobs.max(slots);
             run.allow_jobs(jobs);
         }
-        let executor_version = version_of(&runtime, executor.as_deref())?;
+        let executor_version = version_of(context, &runtime, executor.as_deref())?;
         let facts = RunFacts {
             run_id,
             started: jiff::Timestamp::now(),
@@ -165,6 +180,7 @@ impl Session<'_> {
         let mut result = runtime.block_on(async {
             watch_signals(stop.clone());
             if let Some(executor) = &executor {
+                let _wait = activity.wait_for(|| "looking for what dead runs left".to_owned());
                 sweep(executor.as_ref(), &events).await;
             }
             run.finish(executor.clone()).await
@@ -172,6 +188,7 @@ impl Session<'_> {
         let is_interrupted = is_interrupted(&result);
         let clean_up = async || {
             if let Some(executor) = &executor {
+                let _wait = activity.wait_for(|| CLEANING_UP.to_owned());
                 finish(executor.as_ref(), &events).await;
             }
         };
@@ -179,6 +196,7 @@ impl Session<'_> {
             runtime.block_on(clean_up());
         }
         if let (Some(shared), Ok(result)) = (&shared, &mut result) {
+            let _wait = activity.wait_for(shared.sending());
             shared.finish(&events, &stop, result);
         }
         let exit = exit_code(&result, at_least);
@@ -188,9 +206,11 @@ impl Session<'_> {
         if is_interrupted {
             // Only now: whoever sent the signal may not wait for long, and the manifest comes first.
             runtime.block_on(async {
-                drop(tokio::time::timeout(CLEAN_UP, clean_up()).await);
+                let cleaning = tokio::time::timeout(CLEAN_UP, clean_up());
+                let line = || Some(CLEANING_UP.to_owned());
+                drop(said_while_waiting(context, line, cleaning).await);
             });
-            send_rest(shared.as_ref());
+            send_rest(context, shared.as_ref());
         }
         // Threads that unpack or hash stop at the next chunk, or die with the process.
         runtime.shutdown_timeout(SHUT_DOWN);
@@ -237,9 +257,9 @@ impl Reporter for Recorder {
 }
 
 /// Sends what an interrupted run can still send to the store that machines share.
-fn send_rest(shared: Option<&OpenStore>) {
+fn send_rest(context: &Context, shared: Option<&OpenStore>) {
     if let Some(shared) = shared {
-        shared.try_finish(CLEAN_UP);
+        said_while_busy(context, shared.sending(), || shared.try_finish(CLEAN_UP));
     }
 }
 
@@ -276,7 +296,7 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
 async fn sweep(executor: &dyn Executor, events: &Events) {
     let message = match executor.sweep().await {
         Ok(0) => return,
-        Ok(removed) => format!("removed {removed} leftovers of dead runs"),
+        Ok(removed) => format!("removed {} of dead runs", count(removed, "leftover")),
         Err(error) => format!(
             "leftovers of dead runs could not be removed: {}",
             chain(&error)

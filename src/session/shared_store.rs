@@ -198,6 +198,17 @@ impl OpenStore {
         &self.remote
     }
 
+    /// Describes what is sent, as long as it goes on.
+    pub fn sending(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let remote = Arc::clone(&self.remote);
+        move || {
+            let traffic = remote.traffic();
+            let requests = usize::try_from(traffic.requests).unwrap_or(usize::MAX);
+            let (requests, sent) = (count(requests, "request"), size(traffic.sent_bytes));
+            format!("sending to {}: {requests}, {sent} sent", remote.url())
+        }
+    }
+
     /// Waits until what a run made is in the store that machines share, or until a signal; says what is not there, and
     /// notes it in the result.
     pub fn finish(&self, events: &Events, stop: &Stop, result: &mut RunResult) {

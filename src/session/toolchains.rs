@@ -10,7 +10,7 @@ use crate::image::{
 };
 use crate::kernel::Architecture;
 use crate::recipe::{BuilderImages, Toolchains};
-use crate::resolve::{ResolveError, runtime};
+use crate::resolve::{Context, ResolveError, runtime, said_while_waiting};
 
 /// Returns an error if no builder image exists.
 pub fn check_images(toolchains: &Toolchains) -> Result<(), ResolveError> {
@@ -29,6 +29,7 @@ pub fn check_images(toolchains: &Toolchains) -> Result<(), ResolveError> {
 
 /// Returns the images built in `folder` and foreign ones. Queries repositories whose tags are not yet known.
 pub fn builder_images(
+    context: &Context,
     catalogue: Catalogue,
     folder: &Path,
     sources: ImageSources,
@@ -36,7 +37,7 @@ pub fn builder_images(
     asks: bool,
 ) -> Result<BuilderImages, ResolveError> {
     if asks && sources.is_unknown(&foreign) {
-        ask_repositories(&sources, &foreign, false, None)?;
+        ask_repositories(context, &sources, &foreign, false, None)?;
     }
     let offers = sources.offers(&catalogue, &foreign).map_err(of_sources)?;
     Ok(BuilderImages::new(
@@ -51,6 +52,7 @@ pub fn builder_images(
 /// Queries the tags of repositories: of all, or of those whose tags are not yet known. Without `proxy`, the proxy of the
 /// environment is used.
 pub fn ask_repositories(
+    context: &Context,
     sources: &ImageSources,
     foreign: &ForeignImages,
     all: bool,
@@ -63,8 +65,10 @@ pub fn ask_repositories(
     let client = fetch::make_client(&settings)
         .map_err(|error| of_sources(ImageSourcesError::Client(error)))?;
     let runtime = runtime()?;
-    let asked = runtime.block_on(sources.ask(foreign, &client, all));
-    asked.map_err(of_sources)
+    let repositories: Vec<&str> = sources.repositories().collect();
+    let line = || Some(format!("asking {} for their tags", repositories.join(", ")));
+    let asked = said_while_waiting(context, line, sources.ask(foreign, &client, all));
+    runtime.block_on(asked).map_err(of_sources)
 }
 
 /// Converts an error of reading the cached state of foreign images.

@@ -53,6 +53,7 @@ fn every_answer_has_a_form_for_machines() {
         (&["stats"], "/schema", Value::from(1)),
         (&["lock", "matrix.toml"], "/schema", Value::from(1)),
         (&["images", "list"], "/schema", Value::from(1)),
+        (&["images", "update"], "/schema", Value::from(1)),
         (&["cache", "stats"], "/failures", Value::from(0)),
         (&["cache", "verify"], "", Value::Array(Vec::new())),
         (&["cache", "gc"], "/outcomes", Value::from(0)),
@@ -97,6 +98,18 @@ fn publishing_and_the_shared_store_answer_machines() {
             &["store", "gc", "--store", &store, "--store-trusted"],
             "/removed",
             Value::from(0),
+        ),
+        (
+            &[
+                "store",
+                "fetch",
+                "matrix.toml",
+                "--store",
+                &store,
+                "--store-trusted",
+            ],
+            "/missing",
+            Value::Array(Vec::new()),
         ),
     ] {
         let words = [words, &["--format", "json"]].concat();

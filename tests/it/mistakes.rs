@@ -22,10 +22,21 @@ name = "amazonlinux"
 kernels = [{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]
 "#;
 
+/// A matrix of a kernel of Ubuntu.
+const UBUNTU: &str = r#"drivers = ["8.1.0+driver"]
+
+[[target]]
+name = "ubuntu-generic"
+kernels = [{ release = "5.15.0-91-generic", version = "101" }]
+"#;
+
 struct Mistake {
     title: &'static str,
     /// What of [`GOOD`] is replaced by what.
     edit: (&'static str, &'static str),
+    /// Whether there was a run before, which could download nothing.
+    follows_run: bool,
+    /// `DIRECTORY` stands for the directory in which it is given.
     command: &'static str,
 }
 
@@ -33,6 +44,7 @@ const fn in_matrix(title: &'static str, from: &'static str, to: &'static str) ->
     Mistake {
         title,
         edit: (from, to),
+        follows_run: false,
         command: "plan m.toml",
     }
 }
@@ -41,6 +53,7 @@ const fn in_run(title: &'static str, from: &'static str, to: &'static str) -> Mi
     Mistake {
         title,
         edit: (from, to),
+        follows_run: false,
         command: "--offline run m.toml --executor fake",
     }
 }
@@ -49,6 +62,16 @@ const fn of(title: &'static str, command: &'static str) -> Mistake {
     Mistake {
         title,
         edit: ("", ""),
+        follows_run: false,
+        command,
+    }
+}
+
+const fn after_run(title: &'static str, command: &'static str) -> Mistake {
+    Mistake {
+        title,
+        edit: ("", ""),
+        follows_run: true,
         command,
     }
 }
@@ -210,6 +233,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         title: "`--locked` without a lock",
         edit: (KERNELS, r#"{ from = "mirror" }"#),
+        follows_run: false,
         command: "plan m.toml --locked",
     },
     // Filters.
@@ -283,6 +307,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake {
         title: "an image that is not built",
         edit: ("[[target]]", "[defaults]\nimage = \"bookworm\"\n[[target]]"),
+        follows_run: false,
         command: "--offline run m.toml",
     },
     of(
@@ -303,8 +328,138 @@ const MISTAKES: &[Mistake] = &[
         "the log of a build that nobody built",
         "logs 6.1 --out gone",
     ),
+    Mistake {
+        title: "a question about a matrix that is not locked",
+        edit: (KERNELS, r#"{ from = "mirror" }"#),
+        follows_run: false,
+        command: "explain 8.1.0+driver/x86_64/amazonlinux_4.14.10-1.amzn1.x86_64_1 m.toml",
+    },
+    of(
+        "a kernel of a target that is misspelt",
+        "kernels debain --headers 6.1.0-18-amd64",
+    ),
+    of(
+        "the packages of a kernel, on a mirror that is down",
+        "--mirror debian=http://127.0.0.1:9 kernels debian --suite bookworm --headers 9.9.9-1-amd64",
+    ),
+    of(
+        "the packages of a kernel of Ubuntu without its version",
+        "kernels ubuntu-generic --matrix ubuntu.toml --headers 5.4.0-1-generic",
+    ),
     of("the manifest of no run", "verify gone"),
+    of("the state of no run", "status gone"),
+    after_run("the log of a build that the run did not have", "logs 9.9"),
+    after_run(
+        "a log as it grows, for machines",
+        "logs 4.14 --follow --format json",
+    ),
+    // Runs, compared and shown.
     of("two runs of which one does not exist", "diff gone gone"),
+    of("a file that is not a manifest", "diff m.toml"),
+    after_run("an unknown change", "diff out out --fail-on broken"),
+    after_run("a report in an unknown format", "report --format pdf"),
+    of("a report of no run", "report gone"),
+    of(
+        "a report of a run without its file",
+        "run m.toml --report html",
+    ),
+    after_run("a kernel that no source ever named", "why 9.9.9"),
+    of("a kernel of no run", "why 4.14.10 --out gone"),
+    of("the known failures of no run", "known gone"),
+    in_matrix(
+        "a known failure without a reason",
+        "[[target]]",
+        "[[known_failure]]\ntarget = \"*\"\n[[target]]",
+    ),
+    in_matrix(
+        "a known failure whose message is no pattern",
+        "[[target]]",
+        "[[known_failure]]\ntarget = \"*\"\nmessage = \"(\"\nreason = \"none\"\n[[target]]",
+    ),
+    of("the statistics of no run", "stats gone"),
+    after_run(
+        "manifests of which one does not exist",
+        "manifest merge out gone --out merged",
+    ),
+    of(
+        "manifests without a directory for the result",
+        "manifest merge out",
+    ),
+    of(
+        "compilers where there is none",
+        "compilers m.toml --executor local",
+    ),
+    of(
+        "a build that is not planned, again",
+        "rebuild 8.1.0+driver/x86_64/amazonlinux_4.14.11-1.amzn1.x86_64_1 m.toml",
+    ),
+    of(
+        "a build of no run, to be replaced",
+        "rebuild 8.1.0+driver/x86_64/amazonlinux_4.14.10-1.amzn1.x86_64_1 m.toml --keep --out gone",
+    ),
+    of(
+        "a module that does not exist",
+        "prove gone.ko --kernel-image vmlinuz",
+    ),
+    of(
+        "a file that is not a module",
+        "prove m.toml --kernel-image vmlinuz",
+    ),
+    of("an unknown choice of proofs", "run m.toml --prove some"),
+    // Publishing and the store.
+    of("a publication of no run", "publish gone dest"),
+    after_run("a destination that does not exist", "publish out gone"),
+    after_run(
+        "a destination of an unknown kind",
+        "publish out ftp://ftp.example.org/driver",
+    ),
+    after_run("a bucket without a name", "publish out s3://"),
+    of(
+        "what is published, and where it is not said",
+        "run m.toml --skip-published",
+    ),
+    of("a removal without a rule", "prune dest"),
+    of(
+        "a removal where nothing was published",
+        "prune dest --newest-drivers 1",
+    ),
+    of(
+        "a removal that was never made",
+        "prune dest --undo 20260101",
+    ),
+    of("a store that is not named", "store status"),
+    of("no store to keep packages in", "store fetch m.toml"),
+    of("no store to clean up", "store gc"),
+    of(
+        "a store that does not exist",
+        "store status --store file:///gone --store-trusted",
+    ),
+    of(
+        "a store of which nobody is believed",
+        "store status --store file://DIRECTORY/dest",
+    ),
+    of(
+        "a store with a key that does not exist",
+        "store status --store file://DIRECTORY/dest --store-key gone.key",
+    ),
+    of(
+        "a store with a key that is too short",
+        "store status --store file://DIRECTORY/dest --store-key short.key",
+    ),
+    // Other files.
+    of("a bundle that does not exist", "bundle import gone.tar"),
+    of("a bundle that is none", "bundle import m.toml"),
+    of("files of driverkit that do not exist", "validate gone"),
+    of(
+        "a matrix of files that do not exist",
+        "import gone --out matrices/imported.toml",
+    ),
+    of("a matrix that is there already", "import gone --out m.toml"),
+    of(
+        "a loss that is accepted, and is none",
+        "lock m.toml --accept-shrink debian",
+    ),
+    of("a shell that is not known", "completion tcsh"),
 ];
 
 fn workspace(mistake: &Mistake) -> Workspace {
@@ -318,6 +473,9 @@ fn workspace(mistake: &Mistake) -> Workspace {
     Workspace::new()
         .with("m.toml", &text)
         .with("matrices/amazonlinux.toml", GOOD)
+        .with("ubuntu.toml", UBUNTU)
+        .with("short.key", "short")
+        .with("dest/.keep", "")
 }
 
 #[test]
@@ -325,9 +483,17 @@ fn every_mistake_is_answered_as_the_page_says() {
     let mut page = HEAD.to_owned();
     for mistake in MISTAKES {
         let workspace = workspace(mistake);
-        let words: Vec<&str> = mistake.command.split(' ').collect();
-        let report = workspace.run_with(&words, &[("PATH", Path::new("/usr/bin:/bin"))]);
-        let report = report.replace(&workspace.path().display().to_string(), "DIRECTORY");
+        let variables = [("PATH", Path::new("/usr/bin:/bin"))];
+        if mistake.follows_run {
+            let run = ["--offline", "run", "m.toml", "--executor", "fake"];
+            let report = workspace.run_with(&run, &variables);
+            assert!(report.starts_with("exit 3\n"), "{report}");
+        }
+        let directory = workspace.path().display().to_string();
+        let command = mistake.command.replace("DIRECTORY", &directory);
+        let words: Vec<&str> = command.split(' ').collect();
+        let report = workspace.run_with(&words, &variables);
+        let report = report.replace(&directory, "DIRECTORY");
         let (code, text) = report.split_once('\n').unwrap();
         let code = code.strip_prefix("exit ").unwrap();
         // Progress says when a server is asked; it is no part of what is wrong.
@@ -342,6 +508,8 @@ fn every_mistake_is_answered_as_the_page_says() {
             "tcp connect",
             "client error",
             "hyper",
+            "No such file",
+            "Permission denied",
             "panicked",
         ] {
             assert!(!text.contains(word), "{}: {text}", mistake.title);

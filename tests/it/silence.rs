@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use support::fake_s3::FakeS3;
 use support::grid::Grid;
 
 /// Accepts connections and answers nothing.
@@ -29,9 +31,11 @@ fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
              [[target]]\nname = \"debian\"\nkernels = [{{ release = \"6.1.1-1-amd64\", headers = [\"{server}/a.deb\"] }}]\n"
         ),
     );
-    let commands = [
+    let repository = format!("{}/builders", server.trim_start_matches("http://"));
+    let asking = format!("asking {repository} for their tags");
+    let commands: [(&[&str], &str); 9] = [
         (
-            &["publish", "out", "s3://bucket"][..],
+            &["publish", "out", "s3://bucket"],
             "publishing to s3://bucket",
         ),
         (
@@ -61,6 +65,26 @@ fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
             "cleaning up s3://bucket",
         ),
         (
+            &[
+                "run",
+                "matrix.toml",
+                "--publish",
+                "s3://bucket",
+                "--skip-published",
+            ],
+            "listing s3://bucket",
+        ),
+        (
+            &[
+                "images",
+                "update",
+                "--builderrepo",
+                &repository,
+                "--registry-plain-http",
+            ],
+            &asking,
+        ),
+        (
             &["plan", "remote.toml", "--check"],
             "0 of 1 file asked for; asking 127.0.0.1",
         ),
@@ -69,25 +93,110 @@ fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
         for (words, expected) in commands {
             let (grid, server) = (&grid, &server);
             scope.spawn(move || {
-                let mut program = Command::new(support::program())
-                    .args(words)
-                    .current_dir(grid.path(""))
-                    .env("DRIVERKIT_MATRIX_CACHE", grid.path("cache"))
-                    .env("AWS_ENDPOINT_URL", server)
-                    .env("AWS_REGION", "eu-west-1")
-                    .env("AWS_ACCESS_KEY_ID", "key")
-                    .env("AWS_SECRET_ACCESS_KEY", "secret")
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap();
-                let mut line = String::new();
-                let mut messages = BufReader::new(program.stderr.take().unwrap());
-                messages.read_line(&mut line).unwrap();
-                program.kill().unwrap();
-                program.wait().unwrap();
+                let variables = [
+                    ("AWS_ENDPOINT_URL", server.as_str()),
+                    ("AWS_REGION", "eu-west-1"),
+                    ("AWS_ACCESS_KEY_ID", "key"),
+                    ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ];
+                let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let line = first_line(grid, words, &variables);
                 assert!(line.contains(expected), "{words:?}: {line}");
             });
         }
     });
+}
+
+#[test]
+fn manifests_that_are_read_slowly_are_named() {
+    let grid = Grid::new();
+    std::fs::create_dir(grid.path("slow")).unwrap();
+    std::fs::create_dir(grid.path("dest")).unwrap();
+    // Nobody ever writes to it.
+    let path = grid.path("slow/manifest.json");
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
+    let commands: &[&[&str]] = &[
+        &["diff", "slow", "slow"],
+        &["report", "slow"],
+        &["stats", "slow"],
+        &["known", "slow"],
+        &["why", "6.1", "--out", "slow"],
+        &["logs", "6.1", "--out", "slow"],
+        &["verify", "slow"],
+        &["manifest", "merge", "slow", "--out", "merged"],
+        &["publish", "slow", "dest"],
+    ];
+    std::thread::scope(|scope| {
+        for words in commands {
+            let grid = &grid;
+            scope.spawn(move || {
+                let line = first_line(grid, words, &[]);
+                assert!(
+                    line.contains("reading slow") || line.contains("comparing slow"),
+                    "{words:?}: {line}"
+                );
+            });
+        }
+    });
+}
+
+#[test]
+fn uploads_at_the_end_of_a_run_are_said() {
+    let grid = Grid::new();
+    let server = FakeS3::start();
+    server.fail(|method, key, _| {
+        // Opening the store writes what names it.
+        while method == "PUT" && !key.ends_with("/driverkit-matrix") {
+            std::thread::park();
+        }
+        None
+    });
+    let words = [
+        "run",
+        "matrix.toml",
+        "--executor",
+        "fake",
+        "--store",
+        "s3://builds/store",
+        "--store-trusted",
+    ];
+    let said = "sending to s3://builds/store";
+    let line = line_with(&grid, &words, &server.variables(), |line| {
+        line.contains(said)
+    });
+    assert!(line.starts_with("[1/1] "), "{line}");
+}
+
+/// The first line that a command prints to standard error; it is ended then.
+fn first_line(grid: &Grid, words: &[&str], variables: &[(String, String)]) -> String {
+    line_with(grid, words, variables, |_| true)
+}
+
+/// The first such line.
+fn line_with(
+    grid: &Grid,
+    words: &[&str],
+    variables: &[(String, String)],
+    is_wanted: impl Fn(&str) -> bool,
+) -> String {
+    let mut program = Command::new(support::program())
+        .args(words)
+        .current_dir(grid.path(""))
+        .env("DRIVERKIT_MATRIX_CACHE", grid.path("cache"))
+        .env("DRIVERKIT_MATRIX_FAKE", grid.path("fake.json"))
+        .envs(variables.iter().cloned())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let messages = BufReader::new(program.stderr.take().unwrap());
+    let mut all = String::new();
+    let line = messages.lines().map_while(Result::ok).find(|line| {
+        all = format!("{all}{line}\n");
+        is_wanted(line)
+    });
+    program.kill().unwrap();
+    program.wait().unwrap();
+    line.unwrap_or_else(|| panic!("{words:?}: {all}"))
 }

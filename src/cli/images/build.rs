@@ -1,8 +1,8 @@
 //! `images build`: the project's own builder images.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
@@ -10,13 +10,14 @@ use url::Url;
 
 use super::super::{CliError, Context};
 use super::{BuildArguments, ImagesError};
-use crate::image::build::{self, BuildOutcome, DebianMirror};
+use crate::image::build::{self, BuildError, BuildOutcome, DebianMirror};
 use crate::image::{Catalogue, ImageDescription};
 use crate::kernel::Architecture;
+use crate::resolve::said_while_busy;
 use crate::text::size;
 
 /// The mirror that the context names.
-pub(super) fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
+fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
     let parse = |name: &str| {
         let url = context.mirrors.get(name)?;
         Some(
@@ -37,19 +38,48 @@ pub(super) fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
 
 /// Builds as many images at once as there are cores; where some fail, builds the others, and gives the first error.
 pub(super) fn build_all(
-    catalogue: &Catalogue,
+    context: &Context,
     wanted: &BuildArguments,
-    folder: &Path,
-    mirror: &DebianMirror,
+    output: &mut dyn Write,
+) -> Result<(), CliError> {
+    let catalogue = wanted.folders.catalogue()?;
+    let images = named(&catalogue, &wanted.names)?;
+    let mirror = mirror(context)?;
+    let folder = wanted.folders.built(context);
+    let built = Mutex::new(BTreeSet::new());
+    let line = || {
+        let built: Vec<&str> = lock(&built).iter().copied().collect();
+        format!("building {}", built.join(", "))
+    };
+    let build = |image: &ImageDescription| build::build(image, &mirror, &folder, wanted.force);
+    Ok(said_while_busy(context, line, || {
+        build_each(&images, &built, build, output)
+    })?)
+}
+
+/// The names of the images that are being built.
+type Names<'a> = Mutex<BTreeSet<&'a str>>;
+
+fn lock<'a, 'b>(names: &'b Names<'a>) -> MutexGuard<'b, BTreeSet<&'a str>> {
+    // The set is whole after every statement.
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn build_each<'a>(
+    images: &[&'a ImageDescription],
+    built: &Names<'a>,
+    build: impl Fn(&ImageDescription) -> Result<BuildOutcome, BuildError> + Sync,
     output: &mut dyn Write,
 ) -> Result<(), ImagesError> {
-    let images = named(catalogue, &wanted.names)?;
     let (finished, outcomes) = mpsc::channel();
+    let build = &build;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             images.par_iter().for_each(|image| {
                 let start = Instant::now();
-                let outcome = build::build(image, mirror, folder, wanted.force);
+                lock(built).insert(image.name.as_str());
+                let outcome = build(image);
+                lock(built).remove(image.name.as_str());
                 // Nobody listens any more once the output has failed.
                 drop(finished.send((start.elapsed(), outcome)));
             });

@@ -51,7 +51,13 @@ impl ImagesArguments {
         let sources = image_sources_of(&request);
         let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
         if !context.is_offline && !request.places.is_empty() {
-            ask_repositories(&sources, &foreign, true, self.asked.proxy.as_deref())?;
+            ask_repositories(
+                context,
+                &sources,
+                &foreign,
+                true,
+                self.asked.proxy.as_deref(),
+            )?;
         }
         let (offers, _) = offers(&self.folders.catalogue()?, &sources, context)?;
         let fits = |offer: &&Offer| {
@@ -97,7 +103,7 @@ fn offers(
 ) -> Result<(Vec<Offer>, ForeignImages), CliError> {
     let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
     if sources.is_unknown(&foreign) {
-        ask_repositories(sources, &foreign, false, None)?;
+        ask_repositories(context, sources, &foreign, false, None)?;
     }
     let offers = sources.offers(catalogue, &foreign).map_err(of_sources)?;
     Ok((offers, foreign))

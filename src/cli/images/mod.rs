@@ -11,13 +11,14 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
-use super::output::progress;
+use super::output::{AnswerFormat, progress};
 use super::{CliError, Context, ExitStatus};
+use crate::diagnostic::did_you_mean;
 use crate::driverkit::check_proxy;
 use crate::image::build::BuildError;
 use crate::image::{Catalogue, ImageSources, RecordError};
 
-use build::{build_all, mirror};
+use build::build_all;
 use list::{show, show_index};
 use update::update;
 
@@ -96,7 +97,12 @@ enum ImagesCommand {
 #[derive(Debug, Args)]
 struct ListArguments {
     /// How they are listed
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
     format: ListFormat,
     #[command(flatten)]
     folders: Folders,
@@ -118,6 +124,8 @@ enum ListFormat {
 struct UpdateArguments {
     #[command(flatten)]
     builder: BuilderFlags,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 #[derive(Debug, Args)]
@@ -148,7 +156,13 @@ enum ImagesError {
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
         match error {
-            ImagesError::Unknown { .. } => Self::input(error.to_string()),
+            ImagesError::Unknown {
+                ref name,
+                ref known,
+            } => Self::Input {
+                message: error.to_string(),
+                help: did_you_mean(name, known.split(", ")),
+            },
             _ => Self::infrastructure(crate::error::chain(&error)),
         }
     }
@@ -159,15 +173,7 @@ impl ImagesArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         match self.command {
             Some(ImagesCommand::Build(wanted)) => {
-                let catalogue = wanted.folders.catalogue()?;
-                let mirror = mirror(context)?;
-                build_all(
-                    &catalogue,
-                    &wanted,
-                    &wanted.folders.built(context),
-                    &mirror,
-                    &mut progress(),
-                )?;
+                build_all(context, &wanted, &mut progress())?;
             }
             Some(ImagesCommand::List(wanted)) if wanted.format == ListFormat::Index => {
                 show_index(&wanted, context)?;
@@ -182,7 +188,7 @@ impl ImagesArguments {
                 )?;
             }
             Some(ImagesCommand::Update(wanted)) => {
-                update(&wanted.builder.sources()?, context)?;
+                update(&wanted.builder.sources()?, wanted.format, context)?;
             }
             None => match self.asked.given() {
                 Some(flags) => return self.show_as_driverkit(&flags, context),

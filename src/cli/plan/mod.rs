@@ -35,10 +35,20 @@ const SAMPLES: usize = 3;
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     /// How to print the plan; driverkit writes files for dbg-go below the directory of --out
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        help_heading = "Output"
+    )]
     format: Format,
     /// Directory of `--format driverkit`
-    #[arg(long, value_name = "DIR", required_if_eq("format", "driverkit"))]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_if_eq("format", "driverkit"),
+        help_heading = "Output"
+    )]
     out: Option<PathBuf>,
     /// The builder image of all builds, as `run` will be given it
     #[arg(long = "builderimage", value_name = "IMAGE", value_parser = check_image)]
@@ -261,7 +271,7 @@ fn write_downloads(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     rows.extend(groups.into_iter().map(|((manager, image), kernels)| {
         [
             manager.to_owned(),
-            kernels.len().to_string(),
+            separated(kernels.len()),
             image.to_owned(),
             kernels.first().cloned().unwrap_or_default(),
         ]
@@ -328,7 +338,7 @@ fn write_left_out(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         }
         rows.push([
             rule.to_owned(),
-            members.len().to_string(),
+            separated(members.len()),
             reason.to_owned(),
             samples.join(", "),
         ]);

@@ -37,6 +37,10 @@ impl ManifestUpdate {
     /// Reads the manifest in the output directory `out` and keeps runs away from it.
     pub fn open(out: &Path) -> Result<Self, UpdateError> {
         let paths = Paths::under(out);
+        // Where no run has been, nothing is created.
+        if !paths.json.exists() {
+            read_manifest(&paths.json)?;
+        }
         let lock = take_lock(out, &paths)?;
         let manifest = read_manifest(&paths.json)?;
         if manifest.run.finished.is_none() {

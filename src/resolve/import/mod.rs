@@ -68,10 +68,12 @@ fn list_of(text: &str) -> Result<(Architecture, PathBuf), ResolveError> {
     };
     let path = PathBuf::from(path);
     if !path.is_file() {
-        return Err(ResolveError::input(format!(
-            "{} is not a file",
-            path.display()
-        )));
+        let what = if path.exists() {
+            "is not a file"
+        } else {
+            "does not exist"
+        };
+        return Err(ResolveError::input(format!("{} {what}", path.display())));
     }
     match architecture {
         Some(architecture) => Ok((architecture, path)),
