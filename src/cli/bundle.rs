@@ -10,9 +10,10 @@ use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher};
 use crate::fs::FileError;
 use crate::recipe::renew_sources;
-use crate::resolve::{runtime, said_what_is_asked, said_while_busy, said_while_reading};
+use crate::resolve::{
+    open_store, runtime, said_what_is_asked, said_while_busy, said_while_reading,
+};
 use crate::session::{Gathered, fetch_all};
-use crate::store::Store;
 use crate::text::{count, size};
 
 /// Carry the files that a plan needs to a machine without a network
@@ -43,7 +44,7 @@ enum BundleCommand {
 impl BundleArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let store = Arc::new(Store::open(&context.cache, "bundle")?);
+        let store = Arc::new(open_store(context, "bundle")?);
         match self.command {
             BundleCommand::Export { bundle, selection } => {
                 let planned = selection.plan(context, None)?;

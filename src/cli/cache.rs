@@ -11,7 +11,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::cache::{self, CleanLimits, Defect};
 use crate::fetch::wrong_records;
 use crate::matrix::parse_size;
-use crate::resolve::said_while_busy;
+use crate::resolve::{open_store, said_while_busy};
 use crate::store::Store;
 use crate::text::{count, separated, size};
 use crate::unpack::tree_digest_of_folder;
@@ -111,7 +111,7 @@ impl CacheArguments {
                     context.notice("waiting until no run uses the store");
                     Store::open_alone(&context.cache, &id)?
                 } else {
-                    Store::open(&context.cache, &id)?
+                    open_store(context, &id)?
                 };
                 let digest = |path: &std::path::Path| {
                     tree_digest_of_folder(path).map_err(|error| error.to_string())
@@ -122,7 +122,9 @@ impl CacheArguments {
                 let damaged: HashSet<PathBuf> =
                     defects.iter().map(|defect| defect.path.clone()).collect();
                 let is_damaged = |sha256| damaged.contains(&store.blob_path(sha256));
-                for (path, problem) in wrong_records(&store, is_damaged)? {
+                let line = || "reading what is known of URLs".to_owned();
+                let records = said_while_busy(context, line, || wrong_records(&store, is_damaged))?;
+                for (path, problem) in records {
                     if remove {
                         crate::fs::remove_file(&path)?;
                     }

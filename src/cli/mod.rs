@@ -187,7 +187,7 @@ fn draw(error: &CliError, is_coloured: bool) -> String {
                 .maybe_help(error.advice())
                 .draw(is_coloured)
         }
-        other => Diagnostic::error(other.to_string()).draw(is_coloured),
+        CliError::Lock(error) => Diagnostic::error(error.to_string()).draw(is_coloured),
     }
 }
 

@@ -14,9 +14,8 @@ use crate::executor::{LocalExecutor, host_toolchain};
 use crate::fs::{self, FileError};
 use crate::matrix::parse_time;
 use crate::proof::{ModuleToProve, Proof, ProofError, Verdict};
-use crate::resolve::{runtime, said_while_waiting};
+use crate::resolve::{open_store, runtime, said_while_waiting};
 use crate::session::{infrastructure, new_run_id};
-use crate::store::Store;
 use crate::text::count;
 
 /// Boot a kernel in qemu and load modules into it
@@ -80,7 +79,7 @@ impl ProveArguments {
             return Err(CliError::input(message));
         }
         let run_id = new_run_id();
-        let store = Store::open(&context.cache, &run_id)?;
+        let store = open_store(context, &run_id)?;
         let folder = store.temporary_folder()?;
         let toolchain = host_toolchain().map_err(|error| infrastructure(&error))?;
         let proof = Proof {

@@ -28,7 +28,8 @@ use crate::report::{
     Reporter, STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
-    LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, store_configs,
+    LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, open_store,
+    said_while_busy, said_while_opening, store_configs,
 };
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
@@ -207,7 +208,8 @@ impl RunArguments {
         };
         let parts = self.parts(context, planned, sender, run_id, share, out)?;
         if planned.mirrors.is_offline {
-            let missing = out_of_reach(&parts.fetcher, planned);
+            let line = || "looking for the plan's files in the cache".to_owned();
+            let missing = said_while_busy(context, line, || out_of_reach(&parts.fetcher, planned));
             tell_missing(context, out, &missing)?;
         }
         check_toolchains(planned, &parts.toolchains)?;
@@ -262,7 +264,8 @@ impl RunArguments {
             status = status.worse(published?);
         }
         let compared = self.baseline.path();
-        self.write_reports(context, compared, out);
+        let line = || "writing reports".to_owned();
+        said_while_busy(context, line, || self.write_reports(context, compared, out));
         match &baseline {
             Some(baseline) => self.baseline.compare(context, baseline, out, status),
             None => Ok(status),
@@ -303,7 +306,7 @@ impl RunArguments {
         share: impl FnOnce(Store) -> Arc<Store>,
         out: &Path,
     ) -> Result<Parts, CliError> {
-        let store = share(Store::open(&context.cache, &run_id)?);
+        let store = share(open_store(context, &run_id)?);
         store_configs(&store, planned)?;
         Ok(Parts {
             run_id,
@@ -323,7 +326,9 @@ impl RunArguments {
         context: &Context,
         planned: &Planned,
     ) -> Result<Parts, CliError> {
-        let store = Arc::new(Store::to_read(&context.cache)?);
+        let store = Arc::new(said_while_opening(context, || {
+            Store::to_read(&context.cache)
+        })?);
         let (sender, _) = std::sync::mpsc::channel();
         Ok(Parts {
             run_id: new_run_id(),

@@ -12,9 +12,8 @@ use super::shared_store::StoreArguments;
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::Fetcher;
 use crate::remote;
-use crate::resolve::{Sources, said_what_is_asked, said_while_busy};
+use crate::resolve::{Sources, open_store, said_what_is_asked, said_while_busy};
 use crate::session::{OpenStore, archive, new_run_id, new_runtime, of_remote};
-use crate::store::Store;
 use crate::text::{count, separated, size};
 
 /// Look after the store that machines share
@@ -160,7 +159,7 @@ fn fetch(
     let run_id = new_run_id();
     let opened = store.open(context, planned.matrix_files(), &run_id)?;
     let opened = opened.ok_or_else(none)?;
-    let store = opened.share(Store::open(&context.cache, &run_id)?);
+    let store = opened.share(open_store(context, &run_id)?);
     let fetcher = Fetcher::new(Arc::clone(&store), planned.fetch_settings());
     let runtime = new_runtime()?;
     let archived = archive(&fetcher, &planned, opened.remote());

@@ -34,5 +34,6 @@ pub(crate) use refreshed::{RefreshOptions, Refreshed};
 pub use sources::{LockUse, Sources};
 pub(crate) use sources::{mirror_names, mirrors_of};
 pub(crate) use waiting::{
-    said_what_is_asked, said_while_busy, said_while_reading, said_while_waiting,
+    open_store, said_what_is_asked, said_while_busy, said_while_opening, said_while_reading,
+    said_while_waiting,
 };

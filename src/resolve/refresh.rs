@@ -12,14 +12,13 @@ use super::doubts::warn_of_doubts;
 use super::notes::repair_notes;
 use super::refreshed::{Found, Refresh, RefreshOptions, Refreshed};
 use super::sources::{LockUse, Sources, discovered_entries, source_digest};
-use super::waiting::said_what_is_asked;
+use super::waiting::{open_store, said_what_is_asked};
 use super::{Context, ResolveError};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, Doubt, Lock};
 use crate::discover::{self, KnownKernels, SharedLists};
 use crate::fetch::{self, Fetcher};
 use crate::matrix::{Matrix, Pattern, TargetEntry};
-use crate::store::Store;
 use crate::text::count;
 
 /// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock as
@@ -352,7 +351,7 @@ pub(crate) fn fetcher(
     settings: fetch::Settings,
 ) -> Result<Fetcher, ResolveError> {
     let run_id = format!("discover-{}", std::process::id());
-    let store = Store::open(&context.cache, &run_id)?;
+    let store = open_store(context, &run_id)?;
     Ok(Fetcher::new(Arc::new(store), settings))
 }
 

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Context;
 use crate::fetch::Activity;
+use crate::fs::FileError;
+use crate::store::Store;
 
 /// How long nothing may be said; the wait doubles with each line that says what is waited for.
 const QUIET: Duration = Duration::from_secs(2);
@@ -72,4 +74,16 @@ pub(crate) fn said_while_busy<T>(
 /// Reads what is at `path`, and says now and then that it does.
 pub(crate) fn said_while_reading<T>(context: &Context, path: &Path, read: impl FnOnce() -> T) -> T {
     said_while_busy(context, || format!("reading {}", path.display()), read)
+}
+
+/// Opens the cache for a run, and says now and then what it waits for: another process may be cleaning it up.
+pub(crate) fn open_store(context: &Context, run_id: &str) -> Result<Store, FileError> {
+    said_while_opening(context, || Store::open(&context.cache, run_id))
+}
+
+/// The same for one that is opened in another way.
+pub(crate) fn said_while_opening<T>(context: &Context, open: impl FnOnce() -> T) -> T {
+    let cache = context.cache.display();
+    let line = || format!("waiting for other processes that use the cache {cache}");
+    said_while_busy(context, line, open)
 }

@@ -16,6 +16,7 @@ use crate::error::chain;
 use crate::event::{BuildReport, Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::exit::ExitStatus;
+use crate::fetch::Activity;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
@@ -132,13 +133,7 @@ impl Session<'_> {
         let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
         let mut notes = runtime.block_on(renewed);
         let activity = parts.fetcher.activity().clone();
-        let looking = || {
-            format!(
-                "looking for {} in the cache",
-                count(plan.builds.len(), "build")
-            )
-        };
-        let mut run = said_while_busy(context, looking, || Run::look_up(parts, settings, plan));
+        let mut run = look_up(context, parts, settings, plan);
         let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
         runtime.block_on(brought);
         let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
@@ -180,16 +175,14 @@ impl Session<'_> {
         let mut result = runtime.block_on(async {
             watch_signals(stop.clone());
             if let Some(executor) = &executor {
-                let _wait = activity.wait_for(|| "looking for what dead runs left".to_owned());
-                sweep(executor.as_ref(), &events).await;
+                sweep(executor.as_ref(), &events, &activity).await;
             }
             run.finish(executor.clone()).await
         });
         let is_interrupted = is_interrupted(&result);
         let clean_up = async || {
             if let Some(executor) = &executor {
-                let _wait = activity.wait_for(|| CLEANING_UP.to_owned());
-                finish(executor.as_ref(), &events).await;
+                finish(executor.as_ref(), &events, &activity).await;
             }
         };
         if !is_interrupted {
@@ -205,11 +198,7 @@ impl Session<'_> {
         let reported = reporting.join().unwrap_or(Ok(()));
         if is_interrupted {
             // Only now: whoever sent the signal may not wait for long, and the manifest comes first.
-            runtime.block_on(async {
-                let cleaning = tokio::time::timeout(CLEAN_UP, clean_up());
-                let line = || Some(CLEANING_UP.to_owned());
-                drop(said_while_waiting(context, line, cleaning).await);
-            });
+            runtime.block_on(in_short(context, clean_up()));
             send_rest(context, shared.as_ref());
         }
         // Threads that unpack or hash stop at the next chunk, or die with the process.
@@ -220,6 +209,21 @@ impl Session<'_> {
         })?;
         Ok(result)
     }
+}
+
+/// Looks up all builds of a plan in the cache.
+fn look_up(context: &Context, parts: Parts, settings: RunSettings, plan: &Plan) -> Run {
+    let builds = count(plan.builds.len(), "build");
+    let line = || format!("looking for {builds} in the cache");
+    said_while_busy(context, line, || Run::look_up(parts, settings, plan))
+}
+
+/// Cleans up for a short time.
+async fn in_short(context: &Context, clean_up: impl Future<Output = ()>) {
+    let cleaning = async { tokio::time::timeout(CLEAN_UP, clean_up).await };
+    let line = || Some(CLEANING_UP.to_owned());
+    // What stays is swept by a later run.
+    drop(said_while_waiting(context, line, cleaning).await);
 }
 
 /// The executor of a run that lacks builds, and what the person should know about it.
@@ -293,7 +297,8 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
 }
 
 /// Removes what dead runs left behind; that this is not possible now fails nothing.
-async fn sweep(executor: &dyn Executor, events: &Events) {
+async fn sweep(executor: &dyn Executor, events: &Events, activity: &Activity) {
+    let _wait = activity.wait_for(|| "looking for what dead runs left".to_owned());
     let message = match executor.sweep().await {
         Ok(0) => return,
         Ok(removed) => format!("removed {} of dead runs", count(removed, "leftover")),
@@ -306,7 +311,8 @@ async fn sweep(executor: &dyn Executor, events: &Events) {
 }
 
 /// Tells what happened to the executor, and removes what it kept from one job to the next.
-async fn finish(executor: &dyn Executor, events: &Events) {
+async fn finish(executor: &dyn Executor, events: &Events, activity: &Activity) {
+    let _wait = activity.wait_for(|| CLEANING_UP.to_owned());
     for message in executor.notes() {
         events.send(EventKind::Note { message });
     }

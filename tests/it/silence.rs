@@ -4,9 +4,12 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use driverkit_matrix::fs::Lock;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::fake_s3::FakeS3;
 use support::grid::Grid;
+
+use crate::run::BUILD;
 
 /// Accepts connections and answers nothing.
 fn silent_server() -> String {
@@ -136,6 +139,32 @@ fn manifests_that_are_read_slowly_are_named() {
                     line.contains("reading slow") || line.contains("comparing slow"),
                     "{words:?}: {line}"
                 );
+            });
+        }
+    });
+}
+
+#[test]
+fn other_processes_that_use_the_cache_are_waited_for_aloud() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    // As `cache gc` does.
+    let _lock = Lock::exclusive(&grid.path("cache/lock")).unwrap();
+    let commands: &[&[&str]] = &[
+        &["run", "matrix.toml", "--executor", "fake"],
+        &["explain", BUILD, "matrix.toml", "--executor", "fake"],
+        &["plan", "matrix.toml", "--check"],
+        &["kernels", "debian", "--matrix", "matrix.toml"],
+        &["bundle", "import", "bundle.tar"],
+        &["cache", "verify"],
+    ];
+    std::thread::scope(|scope| {
+        for words in commands {
+            let grid = &grid;
+            scope.spawn(move || {
+                let line = first_line(grid, words, &[]);
+                let said = "waiting for other processes that use the cache ";
+                assert!(line.starts_with(said), "{words:?}: {line}");
             });
         }
     });

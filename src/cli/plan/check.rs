@@ -10,9 +10,8 @@ use serde::Serialize;
 use super::super::output::{ignore_broken_pipe, print_json};
 use super::super::{CliError, Context, ExitStatus, Planned};
 use crate::fetch::{Existence, FetchError, Fetcher};
-use crate::resolve::runtime;
+use crate::resolve::{open_store, runtime};
 use crate::session::{CheckedFile, CheckedFiles, check_files, new_run_id, places};
-use crate::store::Store;
 use crate::text::{count, separated, write_columns};
 
 /// The version of the JSON form.
@@ -64,7 +63,7 @@ pub(super) fn check(
             ),
         });
     }
-    let store = std::sync::Arc::new(Store::open(&context.cache, &new_run_id())?);
+    let store = std::sync::Arc::new(open_store(context, &new_run_id())?);
     let fetcher = Fetcher::new(store, planned.fetch_settings().without_patience());
     let checked = runtime()?.block_on(check_files(context, &fetcher, planned, max_age))?;
     let number = |is: fn(&Existence) -> bool| {

@@ -11,9 +11,8 @@ use crate::fetch::{Fetcher, Settings};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel, Package, PackageSet};
 use crate::resolve::{
-    Context, MirrorSelection, ResolveError, discover_all, runtime, sources_of_mirror,
+    Context, MirrorSelection, ResolveError, discover_all, open_store, runtime, sources_of_mirror,
 };
-use crate::store::Store;
 use crate::target;
 
 /// The folder of the cache that holds what was found.
@@ -95,7 +94,7 @@ fn ask(
     let target = kernel.target.as_str();
     let sources = sources_of_mirror(target, &[kernel.architecture], MirrorSelection::default())?;
     let run_id = format!("find-{}", std::process::id());
-    let store = Arc::new(Store::open(&context.cache, &run_id)?);
+    let store = Arc::new(open_store(context, &run_id)?);
     context.notice(&format!(
         "asking the mirror of {target} for the packages of {}",
         kernel.release

@@ -23,9 +23,8 @@ use crate::kernel::{Architecture, Kernel};
 use crate::plan::{Build, BuildSettings, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Asked, Detail, SingleProgress, Terminal};
-use crate::resolve::{Context, ResolveError, mirrors_of};
+use crate::resolve::{Context, ResolveError, mirrors_of, open_store};
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
-use crate::store::Store;
 use crate::target;
 
 /// How one build is done.
@@ -179,7 +178,7 @@ impl Single<'_> {
             build.settings = Arc::new(settings);
         }
         let run_id = new_run_id();
-        let store = Arc::new(Store::open(&context.cache, &run_id)?);
+        let store = Arc::new(open_store(context, &run_id)?);
         if let Some(config) = &self.request.kernel_config {
             store.put_blob(config.as_slice())?;
         }
