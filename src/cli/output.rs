@@ -142,7 +142,7 @@ pub(super) struct AnswerFormat {
     )]
     format: TextOrJson,
     /// The same as --format json
-    #[arg(long, hide = true, conflicts_with = "format")]
+    #[arg(long, hide = true, conflicts_with = "format", help_heading = "Output")]
     json: bool,
 }
 

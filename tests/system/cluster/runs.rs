@@ -140,10 +140,7 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     let output = second.wait_with_output().unwrap();
     let text = text_of(&output);
     assert!(output.status.success(), "{text}");
-    assert!(
-        text.contains(&format!("removed {left} leftovers of dead runs")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("removed {left} leftover")), "{text}");
     let modules = run.artifacts("out");
     assert_eq!(modules.len(), 30, "{text}");
     assert_eq!(jobs_in("dkm-thirty"), 0);
