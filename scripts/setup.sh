@@ -88,6 +88,9 @@ docker-registry docker-registry
 createrepo_c createrepo-c
 gpg gpg
 qemu-system-x86_64 qemu-system-x86
+softhsm2-util softhsm2
+/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so libengine-pkcs11-openssl
+/usr/sbin/modinfo kmod
 END
 }
 

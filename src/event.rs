@@ -244,6 +244,22 @@ pub struct ArtifactReport {
     /// Whether its kernel loaded it, where the run was to prove it.
     #[serde(default)]
     pub proof: Option<ProofReport>,
+    /// Whose signature the module has.
+    #[serde(default)]
+    pub signature: Option<SignatureReport>,
+}
+
+/// The signature of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureReport {
+    /// The digest of the certificate's DER form.
+    pub certificate_sha256: Sha256,
+    /// Whose certificate it is: `CN=Falco modules`.
+    pub subject: String,
+    /// The digest that was signed: `sha256`.
+    pub hash: String,
+    /// The digest of the module without the signature.
+    pub unsigned_sha256: Sha256,
 }
 
 /// What came of loading a module into its kernel.
@@ -464,6 +480,7 @@ impl ArtifactReport {
             failing_nights: None,
             known: None,
             proof: None,
+            signature: None,
         }
     }
 }

@@ -258,6 +258,8 @@ pub enum Phase {
     Probe,
     /// Checking the artifact.
     Verify,
+    /// Signing the module.
+    Sign,
     /// Loading the module into its kernel.
     Prove,
     /// Putting the artifact into `out/`.
@@ -270,7 +272,7 @@ pub const SERVER_IS_DOWN: &str = "was not requested: the server is down (last er
 
 impl Phase {
     /// Every phase, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fetch,
         Self::Unpack,
         Self::Toolchain,
@@ -280,6 +282,7 @@ impl Phase {
         Self::Module,
         Self::Probe,
         Self::Verify,
+        Self::Sign,
         Self::Prove,
         Self::Store,
     ];
@@ -296,6 +299,7 @@ impl Phase {
             Self::Module => "module",
             Self::Probe => "probe",
             Self::Verify => "verify",
+            Self::Sign => "sign",
             Self::Prove => "prove",
             Self::Store => "store",
         }

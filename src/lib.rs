@@ -37,6 +37,7 @@ pub mod resolve;
 pub mod run;
 pub mod script;
 pub mod session;
+pub mod sign;
 pub mod source;
 pub mod store;
 pub mod target;

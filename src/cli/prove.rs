@@ -34,11 +34,24 @@ pub(super) struct ProveArguments {
     /// How long one boot may take
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
     timeout: Duration,
+    /// A further word of the kernel's command line, such as module.sig_enforce=1
+    #[arg(long, value_name = "WORD", value_parser = parse_parameter)]
+    kernel_parameter: Vec<String>,
     /// Write what the console showed to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
     #[command(flatten)]
     format: AnswerFormat,
+}
+
+/// A word that can be quoted for the kernel and the shell.
+fn parse_parameter(text: &str) -> Result<String, String> {
+    let is_allowed = |found: char| found.is_ascii_graphic() && !"'\"`$\\".contains(found);
+    if !text.is_empty() && text.chars().all(is_allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected one word without quotes".to_owned())
+    }
 }
 
 /// A module and what came of it.
@@ -88,6 +101,7 @@ impl ProveArguments {
             modules: &modules,
             toolchain: toolchain.toolchain(),
             timeout: self.timeout,
+            kernel_parameters: &self.kernel_parameter,
             folder: folder.path(),
             run_id,
         };

@@ -20,8 +20,10 @@ use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
 use crate::recipe::Toolchains;
 use crate::report::{self, Asked, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
+use crate::resolve::check_signing;
 use crate::run::RunSettings;
 use crate::session::{Recorder, Session, new_run_id};
+use crate::sign::unsigned;
 use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result
@@ -59,9 +61,9 @@ struct Comparison {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
-    /// The digest of the file in the output directory, before.
+    /// The digest of the file in the output directory, before; of a module without its signature.
     before: Option<Sha256>,
-    /// The digest of what was built.
+    /// The digest of what was built, the same way.
     now: Option<Sha256>,
     /// The first section in which the two differ.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,8 @@ impl RebuildArguments {
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
+        // What is only compared needs no signature.
+        let signer = if keep { check_signing(&planned)? } else { None };
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
         let activity = planned.activity.clone();
@@ -108,6 +112,7 @@ impl RebuildArguments {
             context,
             settings: RunSettings {
                 retry: RetryClasses::rebuild(keep),
+                signer,
                 ..run.settings()
             },
             plan: &planned.plan,
@@ -200,9 +205,12 @@ fn update_error(error: &UpdateError) -> CliError {
 /// Compares an artifact in the directory `made` with the bytes that were there before.
 fn compare(made: &Path, report: &ArtifactReport, before: Option<&[u8]>) -> Comparison {
     let path = report.path.as_ref().map(|path| made.join(path));
+    // A signature is not compiled, and that of some keys is another one each time.
+    let before = before.map(unsigned);
     let digest = before.map(Sha256::of);
     let now = path.as_ref().and_then(|path| std::fs::read(path).ok());
-    let first_difference = match (before, &now) {
+    let now = now.as_deref().map(unsigned);
+    let first_difference = match (before, now) {
         (Some(before), Some(now)) => first_differing_section(before, now),
         _ => None,
     };
@@ -211,7 +219,7 @@ fn compare(made: &Path, report: &ArtifactReport, before: Option<&[u8]>) -> Compa
         status: report.status,
         failure: report.failure.clone(),
         before: digest,
-        now: report.sha256,
+        now: now.map(Sha256::of).or(report.sha256),
         first_difference,
         path,
         log: report.log.as_ref().map(|log| made.join(log)),

@@ -28,8 +28,8 @@ use crate::report::{
     Reporter, STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
-    LockUse, check_out, check_proofs, check_room, check_toolchains, fill_in_locks, open_store,
-    said_while_busy, said_while_opening, store_configs,
+    LockUse, check_out, check_proofs, check_room, check_signing, check_toolchains, fill_in_locks,
+    open_store, said_while_busy, said_while_opening, store_configs,
 };
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
@@ -214,6 +214,7 @@ impl RunArguments {
         }
         check_toolchains(planned, &parts.toolchains)?;
         check_proofs(planned, &parts.toolchains, self.prove)?;
+        let signer = check_signing(planned)?;
         let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
         let mut settings = self.settings();
@@ -228,6 +229,7 @@ impl RunArguments {
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
                 history: history(&durations, planned),
+                signer,
                 ..settings
             },
             is_partial: self.selection.is_partial() || is_skipping(&planned.plan),
@@ -357,6 +359,7 @@ impl RunArguments {
             },
             annotations: None,
             prove: self.prove,
+            signer: None,
         }
     }
 

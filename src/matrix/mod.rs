@@ -12,6 +12,7 @@ mod rules;
 mod section;
 mod selector;
 mod settings;
+mod signing;
 mod sources;
 mod types;
 
@@ -20,6 +21,7 @@ pub use pattern::{ParsePatternError, Pattern};
 pub use read::{hint_for_target, read};
 pub use selector::Selector;
 pub use settings::{Prove, Settings, parse_size, parse_time};
+pub use signing::Signing;
 pub use sources::{
     InlineKernel, KernelSources, ListPlace, MirrorSource, Selection, Source, SourceKind,
 };

@@ -14,7 +14,7 @@ use super::rules::{
 };
 use super::section::{Reader, Section};
 use super::types::{Matrix, TargetEntry};
-use super::{KernelSources, Pattern, Settings, SourceKind};
+use super::{KernelSources, Pattern, Settings, Signing, SourceKind};
 use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::Architecture;
@@ -184,6 +184,10 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         .value("store")
         .and_then(|value| Section::of_value(reader, "store", "[store]", value))
         .map(|table| read_store(reader, table));
+    let signing = section
+        .value("signing")
+        .and_then(|value| Section::of_value(reader, "signing", "[signing]", value))
+        .and_then(|table| Signing::read(reader, table));
     let excludes = tables(
         reader,
         &mut section,
@@ -217,6 +221,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         lock,
         mirrors,
         store,
+        signing,
         excludes,
         overrides,
         known_failures,

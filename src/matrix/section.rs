@@ -35,7 +35,7 @@ impl Reader {
             .push(Diagnostic::error(message).at(place, label).maybe_help(help));
     }
 
-    fn wrong_type(&mut self, key: &str, expected: &str, value: &Spanned<DeValue<'_>>) {
+    pub(super) fn wrong_type(&mut self, key: &str, expected: &str, value: &Spanned<DeValue<'_>>) {
         let found = type_name(value.get_ref());
         self.error(
             value.span(),

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use regex::Regex;
 use toml::Spanned;
 
-use super::{KernelSources, Pattern, Selector, Settings, Source};
+use super::{KernelSources, Pattern, Selector, Settings, Signing, Source};
 use crate::bucket::BucketUrl;
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver, DriverVersion};
@@ -40,6 +40,8 @@ pub struct Matrix {
     pub mirrors: Mirrors,
     /// The store that machines share.
     pub store: Option<SharedStore>,
+    /// How modules are signed.
+    pub signing: Option<Signing>,
     /// What is never planned.
     pub excludes: Vec<Exclude>,
     /// Settings of some builds.
@@ -65,6 +67,7 @@ impl Matrix {
             lock: LockSettings::default(),
             mirrors: Mirrors::default(),
             store: None,
+            signing: None,
             excludes: Vec::new(),
             overrides: Vec::new(),
             known_failures: Vec::new(),

@@ -50,6 +50,8 @@ pub struct Proof<'a> {
     pub toolchain: Toolchain,
     /// How long one boot may take.
     pub timeout: Duration,
+    /// Further words of the kernel's command line.
+    pub kernel_parameters: &'a [String],
     /// An existing directory for the files of the boots.
     pub folder: &'a Path,
     /// The run that the jobs belong to.
@@ -116,7 +118,7 @@ impl Proof<'_> {
             name: format!("proof {}", self.kernel_image.display()),
             run_id: self.run_id.clone(),
             toolchain: self.toolchain.clone(),
-            script: script(self.architecture, self.timeout),
+            script: script(self.architecture, self.timeout, self.kernel_parameters),
             mounts: vec![Mount {
                 source: input,
                 target: PathBuf::from("/proof"),
@@ -183,7 +185,8 @@ fn qemu(architecture: Architecture) -> String {
 }
 
 /// What the job runs: it reads `/proof` and leaves what the console showed in [`CONSOLE_FILE`] of its output.
-pub fn script(architecture: Architecture, timeout: Duration) -> String {
+/// `parameters` are further words of the kernel's command line.
+pub fn script(architecture: Architecture, timeout: Duration, parameters: &[String]) -> String {
     let (machine, console) = match architecture {
         Architecture::Amd64 => ("-M pc", "ttyS0"),
         // Emulating what `max` has takes three times as long.
@@ -197,7 +200,11 @@ pub fn script(architecture: Architecture, timeout: Duration) -> String {
     let variables = [
         ("QEMU", qemu(architecture)),
         ("MACHINE", machine.to_owned()),
-        ("CONSOLE", console.to_owned()),
+        // The script writes `console=$CONSOLE` into the command line; its text is part of the key of a proof.
+        (
+            "CONSOLE",
+            [&[console.to_owned()], parameters].concat().join(" "),
+        ),
         ("COMPILER", compiler),
         ("BOOT_SECONDS", timeout.as_secs().to_string()),
     ];
@@ -207,5 +214,5 @@ pub fn script(architecture: Architecture, timeout: Duration) -> String {
 
 /// Everything of a proof that is neither the kernel nor a module: the init program and how it is booted.
 pub fn program(architecture: Architecture) -> String {
-    script(architecture, Duration::ZERO) + INIT
+    script(architecture, Duration::ZERO, &[]) + INIT
 }

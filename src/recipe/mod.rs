@@ -9,6 +9,7 @@ pub(crate) mod driver;
 pub(crate) mod files;
 pub(crate) mod kernel;
 pub(crate) mod proof;
+pub(crate) mod signing;
 pub(crate) mod toolchain;
 
 pub use builder_images::{BuilderImages, Refusal};

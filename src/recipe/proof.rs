@@ -419,7 +419,7 @@ impl Proofs {
         let request = JobRequest {
             phase: Phase::Prove,
             toolchain: boots.asked.toolchain.clone(),
-            script: proof::script(architecture, boots.timeout.max(SHORTEST_BOOT)),
+            script: proof::script(architecture, boots.timeout.max(SHORTEST_BOOT), &[]),
             mounts: vec![Mount {
                 source: self.engine.store.tree_path(tree),
                 target: "/proof".into(),

@@ -17,6 +17,7 @@ mod planned;
 mod preflight;
 mod refresh;
 mod refreshed;
+mod signing;
 mod sources;
 mod waiting;
 
@@ -31,6 +32,7 @@ pub(crate) use mirror_kernels::{MirrorSelection, discover_all, sources_of_mirror
 pub use planned::{PlanRequest, Planned};
 pub(crate) use refresh::{fetcher, refresh_all, runtime};
 pub(crate) use refreshed::{RefreshOptions, Refreshed};
+pub(crate) use signing::check_signing;
 pub use sources::{LockUse, Sources};
 pub(crate) use sources::{mirror_names, mirrors_of};
 pub(crate) use waiting::{

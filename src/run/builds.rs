@@ -22,6 +22,7 @@ use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::proof::{ModuleFile, ProofOutcome, Proofs};
+use crate::recipe::signing::Signing;
 use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
 use crate::run::brings::Brings;
 use crate::run::out_folder::OutFolder;
@@ -37,6 +38,7 @@ pub(crate) struct Builds {
     checks: Checks,
     artifacts: Artifacts,
     proofs: Proofs,
+    signing: Option<Signing>,
     placing: Placing,
 }
 
@@ -61,6 +63,7 @@ impl Builds {
         engine: Arc<Engine>,
         toolchains: Toolchains,
         placing: (OutFolder, Names, Brings),
+        signing: Option<Signing>,
         unpack_slots: usize,
     ) -> Self {
         let (out, names, brings) = placing;
@@ -76,6 +79,7 @@ impl Builds {
             checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
             proofs,
+            signing,
             placing: Placing::new(engine.clone(), out, names, brings),
             engine,
             toolchains,
@@ -119,16 +123,22 @@ impl Builds {
         let mut artifacts = Vec::new();
         for &artifact in build.artifacts.iter() {
             let done = match &ingredients {
-                Ok(ingredients) => {
-                    self.make_or_restore(artifact, ingredients, mode, &mut notes)
-                        .await
-                }
+                Ok(ingredients) => self.make_all(artifact, ingredients, mode, &mut notes).await,
                 Err(halt) => Err(halt.clone()),
             };
             if matches!(done, Err(Halt::Missing)) {
                 return None;
             }
+            let (done, unsigned) = match done {
+                Ok(made) => (Ok(made.done), made.unsigned),
+                Err(halt) => (Err(halt), None),
+            };
             let mut report = self.placing.report(build, artifact, done, mode).await;
+            if let (Some(signing), Some(unsigned)) = (&self.signing, unsigned)
+                && report.status.is_success()
+            {
+                report.signature = Some(signing.report(unsigned));
+            }
             // Nothing but kept outcomes led to it.
             report.failure_is_cached |= mode == Mode::Lookup
                 && report
@@ -272,30 +282,82 @@ impl Builds {
         })
     }
 
-    /// Makes an artifact, or finds it; one whose outcome is there while its content is not is made again.
-    async fn make_or_restore(
+    /// Makes an artifact, signed where it is to be, or finds it.
+    async fn make_all(
         &self,
         artifact: Artifact,
         ingredients: &Ingredients<'_>,
         mode: Mode,
         notes: &mut Notes,
-    ) -> Result<Done, Halt> {
+    ) -> Result<Made, Halt> {
         let done = self.make(artifact, ingredients, mode, notes).await?;
-        let StepResult::Artifact(facts) = &done.outcome.result else {
-            return Ok(done);
+        let (Some(signing), Artifact::Module) = (&self.signing, artifact) else {
+            let done = self.restored(done, artifact, ingredients, mode, notes);
+            return done.await.map(Made::from);
         };
-        if !done.is_cached {
-            return Ok(done);
+        let StepResult::Artifact(module) = &done.outcome.result else {
+            return Ok(done.into());
+        };
+        let unsigned = module.sha256;
+        if let Some(signed) = signing.find(unsigned)? {
+            if self.is_there(&signed, artifact, ingredients, mode).await? {
+                return Ok(Made::signed(signed, unsigned));
+            }
+            let steps = &self.engine.steps;
+            steps.forget(signed.key, mode, Phase::Store).await?;
         }
-        let placing = &self.placing;
-        let is_here =
-            mode == Mode::Lookup || placing.bring(ingredients.build, artifact, facts).await;
-        if is_here && !placing.is_lost(ingredients, artifact, facts, mode).await? {
+        self.engine.may_begin(mode)?;
+        let done = self
+            .restored(done, artifact, ingredients, mode, notes)
+            .await?;
+        let StepResult::Artifact(module) = &done.outcome.result else {
+            return Ok(done.into());
+        };
+        let placed = self.placing.full_path(ingredients.build, artifact);
+        let signed = signing
+            .sign((module, done.outcome.log), placed, mode)
+            .await?;
+        if signed.is_own {
+            notes.new.push((Phase::Sign, signed.clone()));
+        }
+        Ok(Made::signed(signed, module.sha256))
+    }
+
+    /// The outcome of an artifact's step; it is made again if its content is not there.
+    async fn restored(
+        &self,
+        done: Done,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+        notes: &mut Notes,
+    ) -> Result<Done, Halt> {
+        if self.is_there(&done, artifact, ingredients, mode).await? {
             return Ok(done);
         }
         let steps = &self.engine.steps;
         steps.forget(done.key, mode, Phase::Store).await?;
         self.make(artifact, ingredients, mode, notes).await
+    }
+
+    /// Whether the content of an artifact is there, or can be brought here. What was just made is, and failures have none.
+    async fn is_there(
+        &self,
+        done: &Done,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+    ) -> Result<bool, Halt> {
+        let StepResult::Artifact(facts) = &done.outcome.result else {
+            return Ok(true);
+        };
+        if !done.is_cached {
+            return Ok(true);
+        }
+        let placing = &self.placing;
+        let is_here =
+            mode == Mode::Lookup || placing.bring(ingredients.build, artifact, facts).await;
+        Ok(is_here && !placing.is_lost(ingredients, artifact, facts, mode).await?)
     }
 
     async fn make(
@@ -325,6 +387,31 @@ impl Builds {
             }
         }
         Ok(done)
+    }
+}
+
+/// What came of an artifact's last step.
+struct Made {
+    done: Done,
+    /// The digest of the module before it was signed.
+    unsigned: Option<Sha256>,
+}
+
+impl Made {
+    fn signed(done: Done, unsigned: Sha256) -> Self {
+        Self {
+            done,
+            unsigned: Some(unsigned),
+        }
+    }
+}
+
+impl From<Done> for Made {
+    fn from(done: Done) -> Self {
+        Self {
+            done,
+            unsigned: None,
+        }
     }
 }
 

@@ -41,6 +41,7 @@ use crate::fetch::Fetcher;
 use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::{Build, Plan};
+use crate::recipe::signing::Signing;
 use crate::recipe::toolchain::Toolchains;
 use crate::run::builds::Builds;
 use crate::run::course::Course;
@@ -303,7 +304,12 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
     // Unpacking is bound by the disk as much as by processors.
     let unpack_slots = settings.jobs.clamp(1, 4);
     let placing = (parts.out, plan.names.clone(), settings.brings.clone());
-    Builds::new(Arc::new(engine), parts.toolchains, placing, unpack_slots)
+    let engine = Arc::new(engine);
+    let signing = settings
+        .signer
+        .clone()
+        .map(|signer| Signing::new(engine.clone(), signer, settings.jobs));
+    Builds::new(engine, parts.toolchains, placing, signing, unpack_slots)
 }
 
 fn steps(parts: &Parts) -> StepRunner {

@@ -13,6 +13,7 @@ use crate::matrix::Prove;
 use crate::plan::BuildId;
 use crate::run::brings::Brings;
 use crate::run::order::History;
+use crate::sign::Signer;
 
 /// How a run is done.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct RunSettings {
     pub annotations: Option<Arc<dyn Annotate>>,
     /// Which kernels load their modules, whatever the matrices say.
     pub prove: Option<Prove>,
+    /// What signs modules, if they are signed.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether its

@@ -95,6 +95,7 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
         brings: Brings::All,
         annotations: None,
         prove: None,
+        signer: None,
     };
     let parts = parts_in(folder.path(), &stop);
     let run = Run::look_up(parts, settings, &plan_of(&headers));

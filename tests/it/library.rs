@@ -61,6 +61,7 @@ fn grid_is_planned_run_and_read_without_the_command_line() {
             brings: Brings::All,
             annotations: None,
             prove: None,
+            signer: None,
         },
         receiver,
         reporters: vec![Box::new(ManifestReporter::create(&out).unwrap())],

@@ -22,6 +22,7 @@ mod rebuild;
 mod secrets;
 mod shared_store;
 mod sharing;
+mod signing;
 mod status;
 mod stopping;
 

@@ -32,6 +32,7 @@ pub mod rootless_podman;
 pub mod rpmbuild;
 pub mod server;
 pub mod service;
+pub mod signing;
 pub mod small_image;
 pub mod tell;
 pub mod workspace;

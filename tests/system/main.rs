@@ -32,6 +32,7 @@ mod real_driverkit;
 mod real_local;
 mod round_trip;
 mod rpm_repositories;
+mod signing;
 mod subscriptions;
 mod targets;
 mod unpack;

@@ -7,12 +7,12 @@ use std::sync::OnceLock;
 use driverkit_matrix::fs;
 use support::workspace::Workspace;
 
-const GOOD: &str = "static int __init start(void) { return 0; }";
+pub(crate) const GOOD: &str = "static int __init start(void) { return 0; }";
 const UNKNOWN_SYMBOL: &str = "extern int exported_by_nobody(void); static int __init start(void) { return exported_by_nobody(); }";
 const OOPS: &str = "static int __init start(void) { *(volatile int *)8 = 1; return 0; }";
 const ENDLESS: &str = "static int __init start(void) { for (;;) msleep(1000); return 0; }";
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {text}");
@@ -28,7 +28,7 @@ fn is_published(release: &str) -> bool {
 }
 
 /// The newest kernel whose headers are installed and whose own package can be had.
-fn release() -> String {
+pub(crate) fn release() -> String {
     let mut releases: Vec<String> = std::fs::read_dir("/lib/modules")
         .expect("kernel headers are installed (scripts/setup.sh --tests)")
         .map(|entry| entry.unwrap())
@@ -43,7 +43,7 @@ fn release() -> String {
 }
 
 /// The image of that kernel, taken out of its package.
-fn kernel_image() -> &'static Path {
+pub(crate) fn kernel_image() -> &'static Path {
     static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, image) = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -60,7 +60,7 @@ fn kernel_image() -> &'static Path {
 }
 
 /// Compiles a module against the installed headers.
-fn compile(workspace: &Workspace, name: &str, start: &str) -> String {
+pub(crate) fn compile(workspace: &Workspace, name: &str, start: &str) -> String {
     let text = format!(
         "#include <linux/module.h>\n#include <linux/delay.h>\n{start}\nstatic void __exit stop(void) {{}}\n\
          module_init(start);\nmodule_exit(stop);\nMODULE_LICENSE(\"GPL\");\n"

@@ -221,6 +221,7 @@ impl Single<'_> {
                 brings: Brings::All,
                 annotations: None,
                 prove: None,
+                signer: None,
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder.clone())],

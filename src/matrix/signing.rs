@@ -1,0 +1,149 @@
+//! The table `[signing]`.
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::section::{Reader, Section};
+use super::types::folder_of;
+use crate::sign::{About, Hash, Key, Settings};
+
+/// How modules are signed, and where that is written.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// How.
+    pub settings: Settings,
+    table: Range<usize>,
+    key: Option<Range<usize>>,
+    certificate: Option<Range<usize>>,
+    command: Option<Range<usize>>,
+    password: Option<Range<usize>>,
+}
+
+impl Signing {
+    /// Where something is written; the table for what is not.
+    pub fn span(&self, about: About) -> Range<usize> {
+        let span = match about {
+            About::Key => &self.key,
+            About::Certificate => &self.certificate,
+            About::Command => &self.command,
+            About::Password => &self.password,
+            About::Machine => &None,
+        };
+        span.clone().unwrap_or_else(|| self.table.clone())
+    }
+
+    pub(super) fn read(reader: &mut Reader, mut section: Section<'_>) -> Option<Self> {
+        let before = reader.diagnostics.len();
+        let folder = folder_of(&reader.file.path).to_owned();
+        let key = section.text(reader, "key", "a path or a pkcs11: URI");
+        let key_of = key.as_ref().and_then(|key| {
+            let parsed = read_key(key.get_ref(), &folder);
+            // The line of a URI with a PIN is not to be shown.
+            parsed
+                .map_err(|(message, help)| {
+                    reader.error(section.span.clone(), message, "", Some(help.to_owned()));
+                })
+                .ok()
+        });
+        let certificate = section.text(reader, "certificate", "a path");
+        let hash = section.parsed(
+            reader,
+            "hash",
+            "sha256, sha384 or sha512",
+            str::parse::<Hash>,
+        );
+        let command = read_command(reader, &mut section, &folder);
+        let password = section.text(reader, "password", "the name of an environment variable");
+        if let Some(name) = &password
+            && !is_variable(name.get_ref())
+        {
+            reader.error(
+                section.span.clone(),
+                "`password` in [signing] is not the name of an environment variable",
+                "",
+                Some(
+                    "put the password into a variable, and write password = \"ITS_NAME\""
+                        .to_owned(),
+                ),
+            );
+        }
+        if section.value("certificate").is_none() {
+            section.missing(reader, "certificate", "write certificate = \"signing.pem\"");
+        }
+        if section.value("key").is_none() && command.is_none() {
+            section.missing(
+                reader,
+                "key",
+                "write key = \"signing.key\" or key = \"pkcs11:token=NAME;object=NAME\"",
+            );
+        }
+        let table = section.span.clone();
+        section.finish(reader);
+        let certificate = certificate.filter(|_| reader.diagnostics.len() == before)?;
+        let (command_span, command) = command.map_or((None, Vec::new()), |command| {
+            (Some(command.span()), command.into_inner())
+        });
+        Some(Self {
+            settings: Settings {
+                key: key_of,
+                certificate: folder.join(certificate.get_ref()),
+                hash: hash.unwrap_or_default(),
+                command,
+                password: password.as_ref().map(|name| name.get_ref().clone()),
+            },
+            table,
+            key: key.map(|key| key.span()),
+            certificate: Some(certificate.span()),
+            command: command_span,
+            password: password.map(|name| name.span()),
+        })
+    }
+}
+
+fn read_key(text: &str, folder: &Path) -> Result<Key, (&'static str, &'static str)> {
+    if !text.starts_with("pkcs11:") {
+        return Ok(Key::File(folder.join(text)));
+    }
+    if text.contains("pin-value") {
+        return Err((
+            "the `pkcs11:` URI in [signing] has the PIN of the token",
+            "put the PIN into an environment variable, and write password = \"ITS_NAME\"",
+        ));
+    }
+    Ok(Key::Token(text.to_owned()))
+}
+
+/// The words of `command`. A program that is named by a relative path starts at the directory of the matrix.
+fn read_command(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    folder: &Path,
+) -> Option<Spanned<Vec<String>>> {
+    let value = section.value("command")?;
+    let DeValue::Array(array) = value.get_ref() else {
+        reader.wrong_type("command", "an array, each a word of the command", value);
+        return None;
+    };
+    let words = array.iter();
+    let words = words.filter_map(|word| reader.text("command", "a word of the command", word));
+    let mut words: Vec<String> = words.map(Spanned::into_inner).collect();
+    match words.first_mut() {
+        Some(program) if program.contains('/') => {
+            *program = folder.join(&*program).to_string_lossy().into_owned();
+        }
+        Some(_) => {}
+        None => reader.error(value.span(), "`command` is empty", "", None),
+    }
+    Some(Spanned::new(value.span(), words))
+}
+
+fn is_variable(name: &str) -> bool {
+    let is_letter = |found: char| found.is_ascii_alphabetic() || found == '_';
+    name.starts_with(is_letter)
+        && name
+            .chars()
+            .all(|found| is_letter(found) || found.is_ascii_digit())
+}

@@ -1,0 +1,60 @@
+//! The kernel's format of a signed module: the module, its signature, `struct module_signature`, and a line of text.
+
+/// The last bytes of a signed module.
+const MAGIC: &[u8] = b"~Module signature appended~\n";
+
+/// The bytes of `struct module_signature`: algorithm, hash, kind of signature, two lengths of names, three of padding, and
+/// the length of the signature as a big-endian number. Of a CMS signature all but the kind and the length are 0.
+const HEADER_BYTES: usize = 12;
+
+/// `PKEY_ID_PKCS7`: the signature is a CMS one.
+const CMS: u8 = 2;
+
+/// Returns a module with a detached CMS signature (DER) behind it.
+pub fn append(module: &[u8], signature: &[u8]) -> Vec<u8> {
+    let mut header = [0; HEADER_BYTES];
+    header[2] = CMS;
+    // A signature has some hundred bytes.
+    let length = u32::try_from(signature.len()).unwrap_or(u32::MAX);
+    header[8..].copy_from_slice(&length.to_be_bytes());
+    [module, signature, &header, MAGIC].concat()
+}
+
+/// Returns a module and the CMS signature behind it; nothing if there is none.
+pub fn split(signed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (signed, header) = signed.strip_suffix(MAGIC)?.split_last_chunk()?;
+    let header: &[u8; HEADER_BYTES] = header;
+    let [length @ ..] = header[8..].first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let start = signed.len().checked_sub(length)?;
+    (header[2] == CMS).then(|| signed.split_at(start))
+}
+
+/// Returns a module without the signature that it may have.
+pub fn unsigned(module: &[u8]) -> &[u8] {
+    split(module).map_or(module, |(module, _)| module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appended_signature_is_found_again() {
+        let signed = append(b"module", b"signature");
+        assert_eq!(split(&signed), Some((&b"module"[..], &b"signature"[..])));
+        assert_eq!(unsigned(&signed), b"module");
+        assert!(
+            signed.ends_with(b"signature\0\0\x02\0\0\0\0\0\0\0\0\x09~Module signature appended~\n")
+        );
+    }
+
+    #[test]
+    fn module_without_whole_signature_has_none() {
+        let signed = append(b"", b"signature");
+        for broken in [&signed[1..], &signed[..signed.len() - 1], MAGIC, b""] {
+            assert_eq!(split(broken), None);
+            assert_eq!(unsigned(broken), broken);
+        }
+    }
+}

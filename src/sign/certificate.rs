@@ -1,0 +1,82 @@
+//! The certificate whose key signs.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::process::{openssl, output};
+use super::{About, SignError};
+use crate::digest::Sha256;
+
+/// A certificate that is valid now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The digest of its DER form: its fingerprint.
+    pub sha256: Sha256,
+    /// Whose it is: `CN=Falco modules`.
+    pub subject: String,
+    /// Its public key as PEM.
+    pub(super) public_key: String,
+}
+
+impl Certificate {
+    /// Reads a certificate, which has to be valid at `now`.
+    pub(super) async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
+        let of = |message: String| SignError::new(About::Certificate, message);
+        if let Err(error) = std::fs::File::open(path) {
+            let message = format!("the certificate {} cannot be read: {error}", path.display());
+            return Err(of(message));
+        }
+        let doing = format!("read the certificate {}", path.display());
+        let read = async |arguments: &[&str]| {
+            let mut command = openssl(["x509", "-in"]);
+            command.arg(path).args(arguments);
+            output(&mut command, About::Certificate, &doing, None).await
+        };
+        let der = read(&["-outform", "DER"]).await?;
+        let facts = read(&[
+            "-noout",
+            "-subject",
+            "-nameopt",
+            "RFC2253",
+            "-startdate",
+            "-enddate",
+            "-dateopt",
+            "iso_8601",
+            "-pubkey",
+        ])
+        .await?;
+        let facts = String::from_utf8_lossy(&facts);
+        let line = |name: &str| facts.lines().find_map(|line| line.strip_prefix(name));
+        let time = |name: &str| -> Result<Timestamp, SignError> {
+            let text = line(name).unwrap_or_default();
+            let parsed = text.parse();
+            parsed.map_err(|_| of(format!("failed to {doing}: invalid time `{text}`")))
+        };
+        let (begins, ends) = (time("notBefore=")?, time("notAfter=")?);
+        if now > ends {
+            let message = format!("the certificate {} expired on {ends}", path.display());
+            return Err(of(message).with_help("sign with a certificate that is valid"));
+        }
+        if now < begins {
+            let message = format!(
+                "the certificate {} is valid from {begins} on",
+                path.display()
+            );
+            return Err(of(message).with_help("check the clock of this machine"));
+        }
+        let start = facts.find("-----BEGIN PUBLIC KEY-----").unwrap_or_default();
+        let end = facts.find("-----END PUBLIC KEY-----").unwrap_or(start);
+        Ok(Self {
+            sha256: Sha256::of(der),
+            subject: line("subject=").unwrap_or_default().to_owned(),
+            public_key: facts[start..end].to_owned(),
+        })
+    }
+
+    /// Whether a public key in PEM form is the certificate's.
+    pub(super) fn has_key(&self, public_key: &[u8]) -> bool {
+        !self.public_key.is_empty()
+            && String::from_utf8_lossy(public_key).contains(&self.public_key)
+    }
+}

@@ -1,0 +1,125 @@
+//! Signatures of modules in the kernel's own format, made outside of every sandbox by openssl or by a program that is called
+//! like the kernel's `sign-file`.
+//!
+//! In: an unsigned module, a key that only those programs read, a certificate. Out: the bytes of the signed module, whose
+//! signature openssl has checked against the certificate.
+
+mod appended;
+mod certificate;
+mod process;
+mod signer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use appended::{append, split, unsigned};
+pub use certificate::Certificate;
+pub use signer::Signer;
+
+/// How modules are signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The private key; a command may do without.
+    pub key: Option<Key>,
+    /// The file of its certificate, as PEM or DER.
+    pub certificate: PathBuf,
+    /// The digest that is signed.
+    pub hash: Hash,
+    /// What signs in place of openssl, called like the kernel's `sign-file`: `COMMAND... HASH KEY CERTIFICATE MODULE`.
+    pub command: Vec<String>,
+    /// The environment variable with the password of the key or the PIN of the token.
+    pub password: Option<String>,
+}
+
+/// A private key, which this program never reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A file.
+    File(PathBuf),
+    /// The `pkcs11:` URI of a key in a token.
+    Token(String),
+}
+
+/// The digest that is signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// The text form, which openssl and the kernel share: `sha256`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for Hash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Sha256, Self::Sha384, Self::Sha512];
+        let found = known.into_iter().find(|hash| hash.as_str() == text);
+        found.ok_or_else(|| format!("invalid hash `{text}`: expected sha256, sha384 or sha512"))
+    }
+}
+
+/// What of [`Settings`] an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The key.
+    Key,
+    /// The certificate.
+    Certificate,
+    /// The command.
+    Command,
+    /// The password.
+    Password,
+    /// None of them: openssl, the disk.
+    Machine,
+}
+
+/// Why modules cannot be signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SignError {
+    /// What it is about.
+    pub about: About,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl SignError {
+    fn new(about: About, message: impl Into<String>) -> Self {
+        Self {
+            about,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn with_help(self, help: impl Into<String>) -> Self {
+        Self {
+            help: Some(help.into()),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Running openssl and commands that sign: without a terminal to ask at, with a time limit, and without their secrets in errors.
+
+use std::ffi::OsStr;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::{About, SignError};
+
+/// How long signing one module may take; a token that hangs is given up then.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// How much of what a program says is repeated in an error.
+const LINES: usize = 3;
+
+/// The openssl of this machine, with these arguments.
+pub(super) fn openssl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(arguments);
+    command
+}
+
+/// Runs a program to its end, and returns what it wrote to standard output if it succeeded. `doing` is what it was to do.
+pub(super) async fn output(
+    command: &mut Command,
+    about: About,
+    doing: &str,
+    secret: Option<&str>,
+) -> Result<Vec<u8>, SignError> {
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
+    let running = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    let Ok(ended) = tokio::time::timeout(LIMIT, running).await else {
+        let seconds = LIMIT.as_secs();
+        let message = format!("failed to {doing}: `{name}` did not end within {seconds} s");
+        return Err(SignError::new(about, message));
+    };
+    let output = ended.map_err(|error| {
+        let message = format!("failed to {doing}: `{name}` cannot be run: {error}");
+        let about = if name == "openssl" {
+            About::Machine
+        } else {
+            about
+        };
+        let error = SignError::new(about, message);
+        match about {
+            About::Machine => error.with_help("install openssl, version 3 or later"),
+            _ => error,
+        }
+    })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let message = format!("failed to {doing}: {}", words_of(&output, secret));
+    Err(SignError::new(about, message))
+}
+
+/// What a program that failed said, without `secret`.
+fn words_of(output: &Output, secret: Option<&str>) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = match secret.filter(|secret| !secret.is_empty()) {
+        Some(secret) => text.replace(secret, crate::redact::HIDDEN),
+        None => text.into_owned(),
+    };
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && *line != "Engine \"pkcs11\" set.")
+        .map(reason)
+        .take(LINES)
+        .collect();
+    if lines.is_empty() {
+        return output.status.to_string();
+    }
+    lines.join("; ")
+}
+
+/// The reason in a line of openssl's error stack: `803B...:error:1C80:Provider routines:function:reason:file.c:149:more`.
+fn reason(line: &str) -> &str {
+    let mut parts = line.split(':');
+    match (parts.nth(1), parts.nth(3)) {
+        (Some("error"), Some(reason)) => reason,
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn error_has_reasons_and_no_secret() {
+        let script = "echo 'Engine \"pkcs11\" set.' >&2; echo 'no key at hunter2' >&2; \
+                      echo '80AB:error:1C8:Provider routines:f:bad decrypt:c.c:124:' >&2; exit 1";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let error = output(&mut command, About::Key, "read the key", Some("hunter2")).await;
+        let message = error.unwrap_err().message;
+        assert_eq!(
+            message,
+            "failed to read the key: no key at ***; bad decrypt"
+        );
+    }
+
+    #[tokio::test]
+    async fn program_that_does_not_exist_is_named() {
+        let mut command = Command::new("/nowhere/sign-file");
+        let error = output(&mut command, About::Command, "sign", None).await;
+        let error = error.unwrap_err();
+        assert!(error.message.contains("`/nowhere/sign-file` cannot be run"));
+        assert_eq!(error.about, About::Command);
+    }
+}

@@ -1,0 +1,235 @@
+//! A key that was tried, and signing with it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tokio::process::Command;
+
+use super::appended::{append, split};
+use super::certificate::Certificate;
+use super::process::{openssl, output};
+use super::{About, Hash, Key, Settings, SignError};
+use crate::fs::{self, FileError, blocking};
+
+/// The variable in which the kernel's `sign-file` finds the password of its key.
+const PASSWORD_OF_SIGN_FILE: &str = "KBUILD_SIGN_PIN";
+
+/// Signs modules: settings that were tried.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    settings: Settings,
+    certificate: Certificate,
+}
+
+impl Signer {
+    /// Reads the certificate and tries the key; it has to be the certificate's.
+    pub async fn open(settings: Settings) -> Result<Self, SignError> {
+        let certificate = Certificate::read(&settings.certificate, Timestamp::now()).await?;
+        let signer = Self {
+            settings,
+            certificate,
+        };
+        signer.check_password()?;
+        match &signer.settings.key {
+            Some(Key::File(path)) => check_file(path)?,
+            // Only the command knows what to do with it.
+            Some(Key::Token(_)) | None if !signer.settings.command.is_empty() => return Ok(signer),
+            Some(Key::Token(_)) => {}
+            None => return Err(SignError::new(About::Key, "there is no key to sign with")),
+        }
+        signer.check_key().await?;
+        Ok(signer)
+    }
+
+    /// The certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The digest that is signed.
+    pub fn hash(&self) -> Hash {
+        self.settings.hash
+    }
+
+    fn check_password(&self) -> Result<(), SignError> {
+        match &self.settings.password {
+            Some(name) if std::env::var_os(name).is_none() => {
+                let message = format!(
+                    "the environment variable {name}, which has the password of the key, is not set"
+                );
+                Err(SignError::new(About::Password, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails unless openssl can read the key and it is the certificate's.
+    async fn check_key(&self) -> Result<(), SignError> {
+        let mut command = openssl(["pkey", "-pubout"]);
+        self.add_key(&mut command, "-in", "-inform");
+        let secret = self.password();
+        let found = output(&mut command, About::Key, "read the key", secret.as_deref());
+        let public_key = found.await.map_err(|error| self.of_key(error))?;
+        if self.certificate.has_key(&public_key) {
+            return Ok(());
+        }
+        let message = format!(
+            "the key does not fit the certificate {} ({})",
+            self.settings.certificate.display(),
+            self.certificate.subject
+        );
+        Err(SignError::new(About::Key, message))
+    }
+
+    /// What it means that a key cannot be read.
+    fn of_key(&self, error: SignError) -> SignError {
+        let words = ["decrypt", "password", "passphrase"];
+        if error.about != About::Key || !words.iter().any(|word| error.message.contains(word)) {
+            return error;
+        }
+        match &self.settings.password {
+            None => SignError::new(About::Key, "the key is encrypted, and no password is given")
+                .with_help("name the environment variable that has it: password = \"NAME\""),
+            Some(name) => {
+                let message = format!("the password in {name} does not open the key");
+                SignError::new(About::Password, message)
+            }
+        }
+    }
+
+    fn password(&self) -> Option<String> {
+        let name = self.settings.password.as_ref()?;
+        std::env::var(name).ok()
+    }
+
+    /// Says which key openssl takes, and never lets it ask for a password at the terminal.
+    fn add_key(&self, command: &mut Command, key: &str, form: &str) {
+        match &self.settings.key {
+            Some(Key::File(path)) => {
+                command.arg(key).arg(path);
+            }
+            Some(Key::Token(uri)) => {
+                command.args(["-engine", "pkcs11", form, "engine", key, uri]);
+            }
+            None => {}
+        }
+        match &self.settings.password {
+            Some(name) => command.args(["-passin", &format!("env:{name}")]),
+            None => command.args(["-passin", "pass:"]),
+        };
+    }
+
+    /// Returns the module in the file `module`, signed. What is written on the way is in `folder`.
+    pub async fn sign(&self, module: &Path, folder: &Path) -> Result<Vec<u8>, SignError> {
+        let signature = folder.join("signature");
+        let unsigned = read(module).await?;
+        let signed = if self.settings.command.is_empty() {
+            self.sign_by_openssl(module, &signature).await?;
+            append(&unsigned, &read(&signature).await?)
+        } else {
+            let signed = self.sign_by_command(&unsigned, folder).await?;
+            let of = |message| SignError::new(About::Command, message);
+            let Some((content, found)) = split(&signed) else {
+                return Err(of("the command left no signature behind the module"));
+            };
+            if content != unsigned {
+                return Err(of("the command changed the module that it was to sign"));
+            }
+            write(&signature, found.to_vec()).await?;
+            signed
+        };
+        self.verify(module, &signature).await?;
+        Ok(signed)
+    }
+
+    /// Makes what the kernel's `sign-file` makes: a detached signature without attributes and certificates.
+    async fn sign_by_openssl(&self, module: &Path, signature: &Path) -> Result<(), SignError> {
+        let mut command = openssl(["cms", "-sign", "-binary", "-noattr", "-nocerts"]);
+        command.args(["-nosmimecap", "-md", self.settings.hash.as_str()]);
+        command.arg("-in").arg(module);
+        command.arg("-signer").arg(&self.settings.certificate);
+        self.add_key(&mut command, "-inkey", "-keyform");
+        command.args(["-outform", "DER", "-out"]).arg(signature);
+        let secret = self.password();
+        let signed = output(
+            &mut command,
+            About::Key,
+            "sign the module",
+            secret.as_deref(),
+        );
+        signed.await.map(drop)
+    }
+
+    async fn sign_by_command(&self, unsigned: &[u8], folder: &Path) -> Result<Vec<u8>, SignError> {
+        let copy = folder.join("module.ko");
+        write(&copy, unsigned.to_vec()).await?;
+        let Some((program, arguments)) = self.settings.command.split_first() else {
+            return Err(SignError::new(About::Command, "the command is empty"));
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.settings.hash.as_str());
+        match &self.settings.key {
+            Some(Key::File(path)) => command.arg(path),
+            Some(Key::Token(uri)) => command.arg(uri),
+            None => command.arg(""),
+        };
+        command.arg(&self.settings.certificate).arg(&copy);
+        let secret = self.password();
+        if let Some(password) = &secret {
+            command.env(PASSWORD_OF_SIGN_FILE, password);
+        }
+        let doing = "sign the module";
+        output(&mut command, About::Command, doing, secret.as_deref()).await?;
+        read(&copy).await
+    }
+
+    /// Fails unless the signature of a module is the certificate's.
+    async fn verify(&self, module: &Path, signature: &Path) -> Result<(), SignError> {
+        // Whether the certificate is trusted is the kernel's matter.
+        let mut command = openssl(["cms", "-verify", "-binary", "-noverify", "-nointern"]);
+        command.args(["-inform", "DER", "-in"]).arg(signature);
+        command.arg("-content").arg(module);
+        command.arg("-certfile").arg(&self.settings.certificate);
+        command.args(["-out", "/dev/null"]);
+        let doing = "verify the signature of the module";
+        output(&mut command, About::Key, doing, None)
+            .await
+            .map(drop)
+    }
+}
+
+/// Fails unless a key can be read, by its owner only.
+fn check_file(path: &Path) -> Result<(), SignError> {
+    let of = |message: String| SignError::new(About::Key, message);
+    let opened = std::fs::File::open(path).and_then(|file| file.metadata());
+    let metadata = opened.map_err(|error| {
+        of(format!(
+            "the key {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        let path = path.display();
+        let message = format!("the key {path} is accessible to everybody (mode {mode:o})");
+        return Err(of(message).with_help(format!("chmod 600 {path}")));
+    }
+    Ok(())
+}
+
+fn of_machine(error: &FileError) -> SignError {
+    SignError::new(About::Machine, error.to_string())
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, SignError> {
+    let path = path.to_owned();
+    let read = blocking(move || fs::read(&path)).await;
+    read.map_err(|error| of_machine(&error))
+}
+
+async fn write(path: &Path, bytes: Vec<u8>) -> Result<(), SignError> {
+    let path: PathBuf = path.to_owned();
+    let written = blocking(move || fs::write_unsynced(&path, bytes)).await;
+    written.map_err(|error| of_machine(&error))
+}
