@@ -2,6 +2,8 @@
 //!
 //! Events are owned and serialisable, so that a recorded run can be shown again.
 
+mod checked;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use crate::kernel::{
     Architecture, Identity, KernelRelease, KernelVersion, TargetId, identity_text,
 };
 use crate::plan::{Build, BuildId, LeftOut};
+
+pub use checked::{DoubleReport, DoubleResult, ProofReport, ProofResult, SignatureReport};
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -247,51 +251,9 @@ pub struct ArtifactReport {
     /// Whose signature the module has.
     #[serde(default)]
     pub signature: Option<SignatureReport>,
-}
-
-/// The signature of a module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignatureReport {
-    /// The digest of the certificate's DER form.
-    pub certificate_sha256: Sha256,
-    /// Whose certificate it is: `CN=Falco modules`.
-    pub subject: String,
-    /// The digest that was signed: `sha256`.
-    pub hash: String,
-    /// The digest of the module without the signature.
-    pub unsigned_sha256: Sha256,
-}
-
-/// What came of loading a module into its kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofReport {
-    /// The word.
-    pub result: ProofResult,
-    /// What the kernel did, or why it was not asked.
-    pub message: String,
-}
-
-/// Whether a kernel loaded its module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProofResult {
-    /// It loaded, used and unloaded it.
-    Loaded,
-    /// It did not: the artifact failed.
-    Refused,
-    /// It was not asked.
-    NotProven,
-}
-
-impl ProofResult {
-    /// The text form: `not_proven`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Loaded => "loaded",
-            Self::Refused => "refused",
-            Self::NotProven => "not_proven",
-        }
-    }
+    /// Whether a second build gave the same, where there was to be one.
+    #[serde(default)]
+    pub double: Option<DoubleReport>,
 }
 
 /// The `[[known_failure]]` that expects a failure.
@@ -481,6 +443,7 @@ impl ArtifactReport {
             known: None,
             proof: None,
             signature: None,
+            double: None,
         }
     }
 }

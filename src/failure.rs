@@ -43,6 +43,8 @@ pub enum FailureClass {
     OutputMissing,
     /// The artifact is not loadable: wrong machine, name, vermagic or symbols.
     OutputInvalid,
+    /// A second build of the artifact gave other bytes.
+    NotReproducible,
     /// The very kernel that the module is for did not load, run or unload it.
     Load,
     /// The run was interrupted while the build was under way.
@@ -53,7 +55,7 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// Every class, in the order of the list above.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::HeadersNotFound,
         Self::Download,
         Self::Checksum,
@@ -68,6 +70,7 @@ impl FailureClass {
         Self::TooMuchOutput,
         Self::OutputMissing,
         Self::OutputInvalid,
+        Self::NotReproducible,
         Self::Load,
         Self::Cancelled,
         Self::Infrastructure,
@@ -89,6 +92,7 @@ impl FailureClass {
                 | Self::ToolchainMismatch
                 | Self::OutputMissing
                 | Self::OutputInvalid
+                | Self::NotReproducible
                 | Self::Load
         )
     }
@@ -103,6 +107,7 @@ impl FailureClass {
             | Self::WrongHeaders
             | Self::OutputMissing
             | Self::OutputInvalid
+            | Self::NotReproducible
             | Self::Load => Status::Failed,
             Self::Cancelled => Status::Cancelled,
             Self::Download
@@ -133,6 +138,7 @@ impl FailureClass {
             Self::TooMuchOutput => "too-much-output",
             Self::OutputMissing => "output-missing",
             Self::OutputInvalid => "output-invalid",
+            Self::NotReproducible => "not-reproducible",
             Self::Load => "load",
             Self::Cancelled => "cancelled",
             Self::Infrastructure => "infrastructure",

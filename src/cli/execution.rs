@@ -229,6 +229,26 @@ impl Execution {
         }
     }
 
+    /// An executor for second builds that is another than the one called `first`, if this machine has one.
+    pub(super) async fn connect_other(
+        &self,
+        context: &Context,
+        uses_host: bool,
+        first: &str,
+    ) -> Option<Arc<dyn Executor>> {
+        match first {
+            "docker" => {
+                let local = LocalExecutor::new(&context.cache.join("rootfs")).await;
+                Some(Arc::new(local.ok()?))
+            }
+            "local" if !uses_host => {
+                let docker = DockerPool::connect_usual().await.ok()?;
+                Some(Arc::new(self.set_up(docker).ok()?))
+            }
+            _ => None,
+        }
+    }
+
     /// The executor, and what the person should know about the choice.
     pub(super) async fn connect(
         &self,

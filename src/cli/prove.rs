@@ -34,7 +34,7 @@ pub(super) struct ProveArguments {
     /// How long one boot may take
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
     timeout: Duration,
-    /// A further word of the kernel's command line, such as module.sig_enforce=1
+    /// A further word of the kernel's command line, such as `module.sig_enforce=1`
     #[arg(long, value_name = "WORD", value_parser = parse_parameter)]
     kernel_parameter: Vec<String>,
     /// Write what the console showed to this file

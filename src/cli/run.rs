@@ -14,7 +14,7 @@ use super::recorded::{rebuild_words, recorded_command};
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
-use crate::engine::{Events, Reproduce, RetryClasses, Stop};
+use crate::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::fetch::Fetcher;
@@ -31,7 +31,7 @@ use crate::resolve::{
     LockUse, check_out, check_proofs, check_room, check_signing, check_toolchains, fill_in_locks,
     open_store, said_while_busy, said_while_opening, store_configs,
 };
-use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
+use crate::run::{Brings, History, OutFolder, Parts, RunSettings, Sample};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
 use crate::store::Store;
 use crate::text::count;
@@ -119,6 +119,12 @@ pub(super) struct RunArguments {
     /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not placed.
     #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
     prove: Option<Prove>,
+    /// Do so many builds a second time and compare: a share such as 1%, or a number
+    ///
+    /// The second build has another number of jobs, clock and host name, and another executor where there is one. An artifact
+    /// of which it gives other bytes fails with class `not-reproducible` and is not placed.
+    #[arg(long, value_name = "SAMPLE")]
+    double: Option<Sample>,
     #[command(flatten)]
     publish: RunPublishArguments,
     #[command(flatten)]
@@ -170,6 +176,7 @@ impl RunArguments {
             place: Place::All,
             store: StoreArguments::default(),
             prove: None,
+            double: None,
             publish: RunPublishArguments::none(),
             execution,
         }
@@ -223,6 +230,7 @@ impl RunArguments {
             settings.brings = unpublished(context, destination)?;
         }
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
+        let second = settings.second.clone();
         let annotations = Arc::new(Annotations::new(planned));
         let session = Session {
             context,
@@ -249,7 +257,15 @@ impl RunArguments {
             check_room(planned, missing, &context.cache, out)?;
             if !self.execution.has_images() {
                 images?;
-                return self.execution.connect(context, uses_host).await;
+                let connected = self.execution.connect(context, uses_host).await?;
+                if self.double.is_some() {
+                    let name = connected.0.name();
+                    let other = self.execution.connect_other(context, uses_host, name);
+                    if let Some(other) = other.await {
+                        second.set(other);
+                    }
+                }
+                return Ok(connected);
             }
             // Of a cluster it counts first whether there is one.
             let connected = self.execution.connect(context, uses_host).await?;
@@ -360,6 +376,8 @@ impl RunArguments {
             annotations: None,
             prove: self.prove,
             signer: None,
+            double: self.double,
+            second: SecondExecutor::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::engine::events::Events;
 use crate::engine::halt::{Failed, Halt, Mode, Own};
 use crate::engine::memo::Retries;
 use crate::engine::reproduce::Reproduce;
+use crate::engine::second::SecondExecutor;
 use crate::engine::step::{StepRunner, backoff};
 use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::Work;
@@ -116,6 +117,8 @@ pub(crate) struct JobSettings {
     pub(crate) proxy: Option<String>,
     /// The command of the first line of their logs.
     pub(crate) reproduce: Reproduce,
+    /// What runs second builds, if that is another executor.
+    pub(crate) second: SecondExecutor,
 }
 
 /// Runs jobs, as many at once as there are slots.
@@ -181,10 +184,42 @@ impl Jobs {
     /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
     /// with an error is a failure of the step itself.
     pub(crate) async fn run(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
+        self.run_on(build, request, None).await
+    }
+
+    /// Runs the job of a second build: with another host name, and by another executor where there is one that has the image.
+    /// Returns what ran it, too.
+    pub(crate) async fn run_double(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+    ) -> Result<(JobResult, &'static str), Halt> {
+        if let Some(other) = self.settings.second.get() {
+            let result = self.run_on(build, request, Some(&**other)).await;
+            let lacks_image = matches!(
+                &result,
+                Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::Image
+            );
+            if !lacks_image {
+                return result.map(|result| (result, other.name()));
+            }
+        }
+        let executor = self.executor()?;
+        let result = self.run_on(build, request, Some(executor)).await?;
+        Ok((result, executor.name()))
+    }
+
+    /// `second` runs it if this is a second build.
+    async fn run_on(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+        second: Option<&dyn Executor>,
+    ) -> Result<JobResult, Halt> {
         let mut waits = backoff(build.settings.retries);
         let mut attempt = 1;
         loop {
-            let failed = match Box::pin(self.attempt(build, request)).await {
+            let failed = match Box::pin(self.attempt(build, request, second)).await {
                 Err(Halt::Failed(failed)) if failed.failure.class.is_transient() => failed,
                 result => return result,
             };
@@ -207,19 +242,27 @@ impl Jobs {
         }
     }
 
-    async fn attempt(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
+    async fn attempt(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+        second: Option<&dyn Executor>,
+    ) -> Result<JobResult, Halt> {
         let slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
         self.steps.may_begin(Mode::Run)?;
         let phase = request.phase;
         let stored = self.steps.stored(phase);
         let output = self.store.temporary_folder().map_err(stored)?;
         let job = Job {
-            name: format!("{phase} {}", build.id()),
+            name: match second {
+                None => format!("{phase} {}", build.id()),
+                Some(_) => format!("double {phase} {}", build.id()),
+            },
             run_id: self.settings.run_id.clone(),
             toolchain: request.toolchain.clone(),
             script: request.script.clone(),
             mounts: request.mounts.clone(),
-            environment: self.environment(build, request),
+            environment: self.environment(build, request, second.is_some()),
             network: request.network,
             limits: limits_of(build),
             output: output.path().to_owned(),
@@ -236,7 +279,10 @@ impl Jobs {
             phase,
             live_log: Some(log.live_path().to_owned()),
         });
-        let executor = self.executor()?;
+        let executor = match second {
+            Some(executor) => executor,
+            None => self.executor()?,
+        };
         let mut sink = Tee {
             log,
             classifier: LogClassifier::new(phase),
@@ -317,11 +363,19 @@ impl Jobs {
         }
     }
 
-    fn environment(&self, build: &Build, request: &JobRequest) -> Vec<(String, String)> {
+    fn environment(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+        is_second: bool,
+    ) -> Vec<(String, String)> {
         let mut environment = match request.phase {
             Phase::Module | Phase::Probe | Phase::Fetch => build.settings.environment.clone(),
             _ => Vec::new(),
         };
+        if is_second {
+            environment.push(("HOSTNAME".to_owned(), script::SECOND_HOST.to_owned()));
+        }
         if let (Network::Host, Some(proxy)) = (request.network, &self.settings.proxy) {
             let variables = ["http_proxy", "https_proxy"];
             environment.extend(variables.map(|name| (name.to_owned(), proxy.clone())));

@@ -5,6 +5,7 @@ pub(crate) mod halt;
 pub(crate) mod jobs;
 pub(crate) mod memo;
 pub(crate) mod reproduce;
+pub(crate) mod second;
 pub(crate) mod step;
 pub(crate) mod stop;
 pub(crate) mod trees;
@@ -13,6 +14,7 @@ pub(crate) mod work;
 pub use events::Events;
 pub use halt::{Failed, Halt, Mode};
 pub use reproduce::Reproduce;
+pub use second::SecondExecutor;
 pub use step::{Asked, RetryClasses};
 pub use stop::{Stop, StopReason};
 

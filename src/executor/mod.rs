@@ -158,6 +158,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// The host name inside: that of the environment variable `HOSTNAME`, or the usual one.
+    fn host_name(&self) -> &str {
+        let mut named = self
+            .environment
+            .iter()
+            .filter(|(name, _)| name == "HOSTNAME");
+        named.next().map_or(sandbox::HOSTNAME, |(_, host)| host)
+    }
+
     /// Refuses a job that wants the network, for an executor that gives none.
     fn without_network(&self, executor: &str) -> Result<(), ExecutorError> {
         match (self.network, &self.toolchain) {

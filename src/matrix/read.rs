@@ -170,24 +170,13 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         section.missing(reader, "target", "write [[target]] with a name and kernels");
     }
     check_driver_patterns(reader, &drivers, &targets);
-    let lock = section
-        .value("lock")
-        .and_then(|value| Section::of_value(reader, "lock", "[lock]", value))
-        .map(|table| read_lock(reader, table))
-        .unwrap_or_default();
-    let mirrors = section
-        .value("mirrors")
-        .and_then(|value| Section::of_value(reader, "mirrors", "[mirrors]", value))
-        .map(|table| read_mirrors(reader, table))
-        .unwrap_or_default();
-    let store = section
-        .value("store")
-        .and_then(|value| Section::of_value(reader, "store", "[store]", value))
-        .map(|table| read_store(reader, table));
-    let signing = section
-        .value("signing")
-        .and_then(|value| Section::of_value(reader, "signing", "[signing]", value))
-        .and_then(|table| Signing::read(reader, table));
+    let lock = table(reader, &mut section, "lock").map(|(reader, table)| read_lock(reader, table));
+    let mirrors =
+        table(reader, &mut section, "mirrors").map(|(reader, table)| read_mirrors(reader, table));
+    let store =
+        table(reader, &mut section, "store").map(|(reader, table)| read_store(reader, table));
+    let signing = table(reader, &mut section, "signing")
+        .and_then(|(reader, table)| Signing::read(reader, table));
     let excludes = tables(
         reader,
         &mut section,
@@ -218,14 +207,25 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         artifacts,
         defaults,
         targets,
-        lock,
-        mirrors,
+        lock: lock.unwrap_or_default(),
+        mirrors: mirrors.unwrap_or_default(),
         store,
         signing,
         excludes,
         overrides,
         known_failures,
     }
+}
+
+/// The table `[key]`, if it is there, with the reader to read it with.
+fn table<'r, 't>(
+    reader: &'r mut Reader,
+    section: &mut Section<'t>,
+    key: &'static str,
+) -> Option<(&'r mut Reader, Section<'t>)> {
+    let value = section.value(key)?;
+    let table = Section::of_value(reader, key, format!("[{key}]"), value)?;
+    Some((reader, table))
 }
 
 /// Reads each table of an array of tables; a table that is faulty is left out.

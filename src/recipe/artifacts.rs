@@ -109,13 +109,13 @@ impl Artifacts {
         result: &JobResult,
     ) -> Result<Result<ArtifactFacts, Failure>, Halt> {
         let settings = &ingredients.build.settings;
-        let (name, setting, limit_bytes) = match artifact {
-            Artifact::Module => (script::MODULE_FILE, "module_size", settings.module_bytes),
-            Artifact::Probe => (script::PROBE_FILE, "probe_size", settings.probe_bytes),
+        let (setting, limit_bytes) = match artifact {
+            Artifact::Module => ("module_size", settings.module_bytes),
+            Artifact::Probe => ("probe_size", settings.probe_bytes),
         };
         let left = Left {
             artifact,
-            path: result.output.path().join(name),
+            path: result.output.path().join(left_file(artifact)),
             limit_bytes,
             setting,
         };
@@ -233,6 +233,14 @@ pub(crate) fn phase_of(artifact: Artifact) -> Phase {
     }
 }
 
+/// The file that the job of an artifact leaves.
+pub(crate) fn left_file(artifact: Artifact) -> &'static str {
+    match artifact {
+        Artifact::Module => script::MODULE_FILE,
+        Artifact::Probe => script::PROBE_FILE,
+    }
+}
+
 /// Whether the driver and the toolchain can make it.
 fn may_be_made(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<(), Halt> {
     match artifact {
@@ -248,7 +256,7 @@ fn may_be_made(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<(), 
     }
 }
 
-fn render(
+pub(crate) fn render(
     artifact: Artifact,
     ingredients: &Ingredients<'_>,
     host: Architecture,
@@ -288,7 +296,11 @@ fn render(
 }
 
 /// Everything that can change the artifact. The script holds the compilers, the names and the checks' answers.
-fn key_of(artifact: Artifact, ingredients: &Ingredients<'_>, script: &str) -> KeyBuilder {
+pub(crate) fn key_of(
+    artifact: Artifact,
+    ingredients: &Ingredients<'_>,
+    script: &str,
+) -> KeyBuilder {
     let mut key = KeyBuilder::new(artifact.as_str(), 1)
         .field("architecture", ingredients.build.kernel.architecture)
         .field("toolchain", ingredients.toolchain.toolchain.identity())

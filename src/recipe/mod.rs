@@ -4,6 +4,7 @@
 pub(crate) mod artifacts;
 mod builder_images;
 pub(crate) mod checks;
+pub(crate) mod double;
 pub(crate) mod downloads;
 pub(crate) mod driver;
 pub(crate) mod files;

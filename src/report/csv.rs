@@ -14,7 +14,7 @@ use crate::event::ArtifactReport;
 use crate::failure::Failure;
 
 /// The names of the columns, in order.
-pub const COLUMNS: [&str; 26] = [
+pub const COLUMNS: [&str; 30] = [
     "target",
     "kernel_release",
     "kernel_version",
@@ -41,6 +41,10 @@ pub const COLUMNS: [&str; 26] = [
     "build_id",
     "symbols_checked",
     "host_programs",
+    "proof",
+    "unsigned_sha256",
+    "certificate_sha256",
+    "double",
 ];
 
 /// Writes the header and a row for each artifact of a sorted manifest.
@@ -71,6 +75,7 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
     }
     let failure = artifact.failure.as_ref();
     let toolchain = build.toolchain.as_ref();
+    let signature = artifact.signature.as_ref();
     // A probe has no symbols of the kernel.
     let module_tree = build.tree.filter(|_| artifact.artifact == Artifact::Module);
     [
@@ -100,5 +105,14 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
         build.build_id.to_string(),
         text(module_tree.map(|tree| tree.symbols_checked)),
         text(build.tree.map(|tree| tree.host_programs.as_str())),
+        text(artifact.proof.as_ref().map(|proof| proof.result.as_str())),
+        text(signature.map(|signature| signature.unsigned_sha256)),
+        text(signature.map(|signature| signature.certificate_sha256)),
+        text(
+            artifact
+                .double
+                .as_ref()
+                .map(|double| double.result.as_str()),
+        ),
     ]
 }

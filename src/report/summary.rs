@@ -8,7 +8,7 @@ use super::groups::{Group, Groups};
 use super::manifest::exit_reason;
 use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
-use crate::event::{Event, EventKind, ProofResult, RunFacts};
+use crate::event::{DoubleResult, Event, EventKind, ProofResult, RunFacts};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::{count, separated};
@@ -29,6 +29,7 @@ pub struct Summary {
     groups: Groups,
     taken_names: TakenNames,
     proofs: BTreeMap<ProofResult, usize>,
+    doubles: BTreeMap<DoubleResult, usize>,
     stopping: Option<String>,
 }
 
@@ -51,6 +52,7 @@ impl Summary {
             groups: Groups::default(),
             taken_names: TakenNames::default(),
             proofs: BTreeMap::new(),
+            doubles: BTreeMap::new(),
             stopping: None,
         }
     }
@@ -70,6 +72,7 @@ impl Summary {
             }
         }
         self.push_proofs(&mut lines);
+        self.push_doubles(&mut lines);
         self.push_failures(&mut lines, style);
         self.push_taken_names(&mut lines, style);
         push_left_out(&mut lines, facts, style);
@@ -105,6 +108,19 @@ impl Summary {
             of(ProofResult::Loaded),
             of(ProofResult::Refused),
             of(ProofResult::NotProven),
+        ));
+    }
+
+    fn push_doubles(&self, lines: &mut Vec<String>) {
+        if self.doubles.is_empty() {
+            return;
+        }
+        let of = |result| separated(self.doubles.get(&result).copied().unwrap_or_default());
+        lines.push(format!(
+            "  artifacts built a second time: {} the same, {} different, {} not done",
+            of(DoubleResult::Same),
+            of(DoubleResult::Different),
+            of(DoubleResult::NotDone),
         ));
     }
 
@@ -222,6 +238,9 @@ impl Reporter for Summary {
             EventKind::BuildFinished(report) => {
                 for artifact in &report.artifacts {
                     *self.artifacts.entry(artifact.status).or_default() += 1;
+                    if let Some(double) = &artifact.double {
+                        *self.doubles.entry(double.result).or_default() += 1;
+                    }
                     if let Some(proof) = &artifact.proof {
                         *self.proofs.entry(proof.result).or_default() += 1;
                     }

@@ -9,25 +9,23 @@ use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::work::Done;
-use crate::event::{
-    ArtifactReport, BuildReport, InputReport, ProofReport, ProofResult, ToolchainReport, TreeReport,
-};
+use crate::event::{ArtifactReport, BuildReport, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
 use crate::recipe::artifacts::{Artifacts, Ingredients, phase_of};
 use crate::recipe::checks::{Checks, Subject};
+use crate::recipe::double::Doubles;
 use crate::recipe::driver::Drivers;
 use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
-use crate::recipe::proof::{ModuleFile, ProofOutcome, Proofs};
+use crate::recipe::proof::Proofs;
 use crate::recipe::signing::Signing;
 use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
 use crate::run::brings::Brings;
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
-use crate::run::proving::Ended;
 
 /// Does builds: the parts of a build, each with what it remembers for all of them.
 pub(crate) struct Builds {
@@ -37,14 +35,15 @@ pub(crate) struct Builds {
     drivers: Arc<Drivers>,
     checks: Checks,
     artifacts: Artifacts,
-    proofs: Proofs,
+    pub(super) proofs: Proofs,
+    pub(super) doubles: Doubles,
     signing: Option<Signing>,
-    placing: Placing,
+    pub(super) placing: Placing,
 }
 
 /// What a build's report says of it, as far as it is known.
 #[derive(Default)]
-struct Notes {
+pub(super) struct Notes {
     inputs: Vec<InputReport>,
     clang_version: Option<String>,
     toolchain: Option<ToolchainReport>,
@@ -76,6 +75,7 @@ impl Builds {
         let proofs = Proofs::new(engine.clone(), files.clone(), toolchains.clone());
         let drivers = Arc::new(Drivers::new(engine.clone(), files, toolchains.clone()));
         Self {
+            doubles: Doubles::new(engine.clone(), kernels.clone(), drivers.clone()),
             checks: Checks::new(engine.clone(), kernels.clone(), drivers.clone()),
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
             proofs,
@@ -158,72 +158,6 @@ impl Builds {
         })
     }
 
-    /// Loads the modules of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
-    /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
-    /// out of the output folder.
-    pub(crate) async fn prove(&self, ended: Vec<Ended>, mode: Mode) -> Option<Vec<BuildReport>> {
-        let mut modules = Vec::new();
-        for (build, report) in &ended {
-            let module = report.artifacts.iter().find_map(module_to_prove);
-            if let Some(sha256) = module {
-                let place = self.placing.full_path(build, Artifact::Module);
-                modules.push(ModuleFile { sha256, place });
-            }
-        }
-        let Some((build, report)) = ended.first().filter(|_| !modules.is_empty()) else {
-            return Some(ended.into_iter().map(|(_, report)| report).collect());
-        };
-        let inputs = report.inputs.iter();
-        let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
-        let proven = self.proofs.prove(build, &headers, &modules, mode).await;
-        let reason = match proven {
-            Ok(proven) => return Some(self.with_proofs(ended, proven, mode).await),
-            Err(Halt::Missing) => return None,
-            Err(Halt::Failed(failed)) => failed.failure.message,
-            Err(Halt::NotRun) => NOT_BEGUN.to_owned(),
-        };
-        let reports = ended.into_iter();
-        Some(
-            reports
-                .map(|(_, report)| not_proven(report, &reason))
-                .collect(),
-        )
-    }
-
-    /// The reports, with what came of their modules, in order.
-    async fn with_proofs(
-        &self,
-        ended: Vec<Ended>,
-        proven: Vec<ProofOutcome>,
-        mode: Mode,
-    ) -> Vec<BuildReport> {
-        let mut proven = proven.into_iter();
-        let mut reports = Vec::with_capacity(ended.len());
-        for (build, mut report) in ended {
-            let mut artifacts = report.artifacts.iter_mut();
-            let module = artifacts.find(|artifact| module_to_prove(artifact).is_some());
-            if let Some(module) = module
-                && let Some(proven) = proven.next()
-            {
-                let (result, message) = match proven {
-                    ProofOutcome::Loaded(message) => (ProofResult::Loaded, message),
-                    ProofOutcome::NotProven(reason) => (ProofResult::NotProven, reason),
-                    ProofOutcome::Refused(failed) => {
-                        let message = failed.failure.message.clone();
-                        *module = self
-                            .placing
-                            .refuse(&build, module.clone(), *failed, mode)
-                            .await;
-                        (ProofResult::Refused, message)
-                    }
-                };
-                module.proof = Some(ProofReport { result, message });
-            }
-            reports.push(report);
-        }
-        reports
-    }
-
     /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
     pub(crate) async fn ask_only(&self, build: &Build) {
         let mut notes = Notes::default();
@@ -238,7 +172,7 @@ impl Builds {
     }
 
     /// Everything that the artifacts of a build are made from.
-    async fn ingredients<'a>(
+    pub(super) async fn ingredients<'a>(
         &self,
         build: &'a Build,
         mode: Mode,
@@ -442,28 +376,6 @@ impl Notes {
             ..BuildReport::not_run(build)
         }
     }
-}
-
-/// Why a module was not proven where the run ended before.
-pub(super) const NOT_BEGUN: &str = "the run ended first";
-
-/// The digest of an artifact that is a module and there.
-fn module_to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
-    let is_module = artifact.artifact == Artifact::Module && artifact.status.is_success();
-    artifact.sha256.filter(|_| is_module)
-}
-
-/// The report, with the reason why its module was not proven.
-pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
-    for artifact in &mut report.artifacts {
-        if module_to_prove(artifact).is_some() {
-            artifact.proof = Some(ProofReport {
-                result: ProofResult::NotProven,
-                message: reason.to_owned(),
-            });
-        }
-    }
-    report
 }
 
 /// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.

@@ -13,9 +13,11 @@ use crate::event::{BuildReport, EventKind};
 use crate::failure::{Failure, FailureClass, Phase, Status};
 use crate::plan::Build;
 use crate::recipe::artifacts::phase_of;
-use crate::run::builds::{Builds, NOT_BEGUN, not_proven};
+use crate::run::builds::Builds;
 use crate::run::proving::{Ended, Proving, Waiting};
+use crate::run::sample::Sampled;
 use crate::run::settings::{RunResult, RunSettings};
+use crate::run::settling::{NOT_BEGUN, not_doubled, not_proven};
 
 /// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
 /// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
@@ -26,11 +28,14 @@ pub(super) struct Course {
     builds: Arc<Builds>,
     settings: RunSettings,
     proving: Proving,
+    sampled: Sampled,
     /// What has not begun.
     queue: std::vec::IntoIter<Build>,
     waiting: Waiting,
     /// Kernels whose builds have ended and whose proofs have not begun.
     proofs: Vec<Vec<Ended>>,
+    /// Builds that have ended and are to be done a second time.
+    doubles: Vec<Ended>,
     running: JoinSet<Task>,
     names: HashMap<Id, Named>,
     result: RunResult,
@@ -42,12 +47,15 @@ enum Task {
     Built(Box<Ended>),
     /// The builds of a kernel, whose modules were proven; none if nothing was to be said of them.
     Proven(Option<Vec<BuildReport>>),
+    /// A build that was done a second time; none if nothing was to be said of it.
+    Doubled(Option<Box<BuildReport>>),
 }
 
 /// What a task does.
 enum Named {
     Build(Build),
     Proof(Vec<Ended>),
+    Double(Box<Ended>),
 }
 
 fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
@@ -56,22 +64,35 @@ fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
 
 impl Course {
     /// A run of which nothing has begun.
-    pub(super) fn new(builds: Arc<Builds>, settings: RunSettings, proving: Proving) -> Self {
+    pub(super) fn new(
+        builds: Arc<Builds>,
+        settings: RunSettings,
+        proving: Proving,
+        sampled: Sampled,
+    ) -> Self {
         Self {
             builds,
             settings,
             proving,
+            sampled,
             queue: Vec::new().into_iter(),
             waiting: Waiting::default(),
             proofs: Vec::new(),
+            doubles: Vec::new(),
             running: JoinSet::new(),
             names: HashMap::new(),
             result: RunResult::default(),
         }
     }
 
-    /// Takes what is to be built, and what was built but not proven.
-    pub(super) fn take(&mut self, missing: Vec<Build>, unproven: Vec<Ended>) {
+    /// Takes what is to be built, what was built but not proven, and what was not done a second time.
+    pub(super) fn take(
+        &mut self,
+        missing: Vec<Build>,
+        unproven: Vec<Ended>,
+        undoubled: Vec<Ended>,
+    ) {
+        self.doubles = undoubled;
         for build in missing.iter().filter(|build| self.proving.has(build)) {
             self.waiting.expect(build);
         }
@@ -152,6 +173,15 @@ impl Course {
                 self.names.insert(task.id(), Named::Proof(ended));
                 continue;
             }
+            if let Some(ended) = self.doubles.pop() {
+                let double = ended.clone();
+                let task = self.running.spawn(async move {
+                    let report = builds.double(double, Mode::Run).await;
+                    Task::Doubled(report.map(Box::new))
+                });
+                self.names.insert(task.id(), Named::Double(Box::new(ended)));
+                continue;
+            }
             let Some(build) = self.queue.next() else {
                 break;
             };
@@ -167,19 +197,22 @@ impl Course {
         }
     }
 
-    fn note_all(&mut self, reports: Vec<BuildReport>) {
-        for report in reports {
-            self.note(report);
-        }
-    }
-
     fn ended(&mut self, id: Id, task: Task) {
         let named = self.names.remove(&id);
         match (task, named) {
             (Task::Built(ended), _) => self.built(*ended),
-            (Task::Proven(Some(reports)), _) => self.note_all(reports),
-            (Task::Proven(None), Some(Named::Proof(ended))) => self.note_all(reports_of(ended)),
-            (Task::Proven(None), _) => {}
+            (Task::Proven(proven), Some(Named::Proof(ended))) => {
+                let (builds, before): (Vec<Build>, Vec<BuildReport>) = ended.into_iter().unzip();
+                let reports = proven.unwrap_or(before);
+                for ended in builds.into_iter().zip(reports) {
+                    self.settled(ended);
+                }
+            }
+            (Task::Doubled(doubled), Some(Named::Double(ended))) => {
+                self.note(doubled.map_or(ended.1, |report| *report));
+            }
+            // Each task has its name.
+            (Task::Proven(_) | Task::Doubled(_), _) => {}
         }
     }
 
@@ -187,6 +220,16 @@ impl Course {
     fn built(&mut self, ended: Ended) {
         if self.proving.has(&ended.0) {
             self.proofs.extend(self.waiting.add(ended));
+        } else {
+            self.settled(ended);
+        }
+    }
+
+    /// Reports a build whose module was proven if it was to be, or lets it wait for its second build.
+    fn settled(&mut self, ended: Ended) {
+        let mut artifacts = ended.1.artifacts.iter();
+        if self.sampled.has(&ended.1.build_id) && artifacts.any(|one| one.status.is_success()) {
+            self.doubles.push(ended);
         } else {
             self.note(ended.1);
         }
@@ -203,6 +246,7 @@ impl Course {
                     self.note(defect(&build, error));
                 }
             }
+            Some(Named::Double(ended)) => self.note(defect(&ended.0, error)),
             None => {}
         }
     }
@@ -214,13 +258,21 @@ impl Course {
             match task {
                 Named::Build(build) => self.note(cancelled(&build)),
                 Named::Proof(ended) => self.proofs.push(ended),
+                Named::Double(ended) => self.doubles.push(*ended),
             }
         }
         let unproven = std::mem::take(&mut self.proofs);
         let unproven = unproven.into_iter().flat_map(reports_of);
         let waiting = std::mem::take(&mut self.waiting);
-        for report in unproven.chain(waiting.into_reports()) {
-            self.note(not_proven(report, NOT_BEGUN));
+        let unproven = unproven.chain(waiting.into_reports());
+        let unproven = unproven.map(|report| not_proven(report, NOT_BEGUN));
+        let undoubled = reports_of(std::mem::take(&mut self.doubles));
+        for report in unproven.chain(undoubled) {
+            if self.sampled.has(&report.build_id) {
+                self.note(not_doubled(report, NOT_BEGUN));
+            } else {
+                self.note(report);
+            }
         }
         for build in std::mem::take(&mut self.queue) {
             self.note(BuildReport::not_run(&build));

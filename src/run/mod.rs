@@ -12,12 +12,15 @@ mod order;
 mod out_folder;
 mod placing;
 mod proving;
+mod sample;
 mod settings;
+mod settling;
 
 pub use brings::Brings;
 pub use needs::{Need, needs};
 pub use order::{History, longest_first};
 pub use out_folder::OutFolder;
+pub use sample::Sample;
 pub use settings::{Annotate, RunResult, RunSettings};
 
 use std::collections::BTreeSet;
@@ -46,6 +49,7 @@ use crate::recipe::toolchain::Toolchains;
 use crate::run::builds::Builds;
 use crate::run::course::Course;
 use crate::run::proving::{Ended, Proving};
+use crate::run::sample::Sampled;
 use crate::store::Store;
 
 /// How many artifacts that machines share are fetched at once.
@@ -78,8 +82,11 @@ pub struct Run {
     found: Vec<BuildReport>,
     missing: Vec<Build>,
     proving: Proving,
+    sampled: Sampled,
     /// What was found, but for the proofs of its modules.
     unproven: Vec<Ended>,
+    /// What was found, but for its second build.
+    undoubled: Vec<Ended>,
 }
 
 impl Run {
@@ -92,6 +99,7 @@ impl Run {
         let builds = Arc::new(builds_of(parts, &settings, plan, steps));
         let day = jiff::Timestamp::now().as_second().unsigned_abs() / (24 * 60 * 60);
         let proving = Proving::new(plan, settings.prove, day);
+        let sampled = Sampled::new(plan, settings.double);
         // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
         let look_up = |of_kernel: &[Build]| -> Vec<Option<Found>> {
             let look_up_one = |build| {
@@ -106,15 +114,25 @@ impl Run {
             let is_proven = !proving.has(&of_kernel[0])
                 || (!settings.retry.has(FailureClass::Load)
                     && look_up_proofs(&builds, of_kernel, &mut found));
+            let kind_of = |(build, report): (&Build, Option<BuildReport>)| {
+                let report = report?;
+                if !is_proven {
+                    return Some(Found::Unproven(report));
+                }
+                if !sampled.has(&report.build_id) {
+                    return Some(Found::Whole(report));
+                }
+                let is_retried = settings.retry.has(FailureClass::NotReproducible);
+                let ended = (build.clone(), report.clone());
+                let doubled = builds.double(ended, Mode::Lookup).now_or_never();
+                let doubled = doubled.flatten().filter(|_| !is_retried);
+                Some(doubled.map_or(Found::Undoubled(report), Found::Whole))
+            };
+            let found = of_kernel.iter().zip(found).map(kind_of).collect();
             if let Some(build) = of_kernel.first() {
                 builds.forget_kernel(build);
             }
-            let kind = if is_proven {
-                Found::Whole
-            } else {
-                Found::Unproven
-            };
-            found.into_iter().map(|report| report.map(kind)).collect()
+            found
         };
         let looked_up: Vec<Option<Found>> = plan
             .builds
@@ -123,11 +141,13 @@ impl Run {
             .collect();
         let mut found = Vec::new();
         let mut unproven = Vec::new();
+        let mut undoubled = Vec::new();
         let mut missing = Vec::new();
         for (build, report) in plan.builds.iter().zip(looked_up) {
             match report {
                 Some(Found::Whole(report)) => found.push(report),
                 Some(Found::Unproven(report)) => unproven.push((build.clone(), report)),
+                Some(Found::Undoubled(report)) => undoubled.push((build.clone(), report)),
                 None => missing.push(build.clone()),
             }
         }
@@ -142,7 +162,9 @@ impl Run {
             found,
             missing,
             proving,
+            sampled,
             unproven,
+            undoubled,
         }
     }
 
@@ -150,8 +172,9 @@ impl Run {
     pub async fn bring_shared(&mut self, plan: &Plan) {
         let store = &self.builds.engine().store;
         let mut wanted = Vec::new();
-        let unproven = self.unproven.iter().map(|(_, report)| report);
-        for report in self.found.iter().chain(unproven) {
+        let unfinished = self.unproven.iter().chain(&self.undoubled);
+        let unfinished = unfinished.map(|(_, report)| report);
+        for report in self.found.iter().chain(unfinished) {
             for artifact in &report.artifacts {
                 let (None, Some(sha256), Some(key)) =
                     (&artifact.path, artifact.sha256, artifact.key)
@@ -182,8 +205,9 @@ impl Run {
         }
         self.found
             .retain(|report| !again.contains(&report.build_id));
-        self.unproven
-            .retain(|(_, report)| !again.contains(&report.build_id));
+        for unfinished in [&mut self.unproven, &mut self.undoubled] {
+            unfinished.retain(|(_, report)| !again.contains(&report.build_id));
+        }
         for build in plan
             .builds
             .iter()
@@ -194,6 +218,9 @@ impl Run {
                 // Its proof is found once more, if there is one.
                 Some(report) if self.proving.has(build) => {
                     self.unproven.push((build.clone(), report));
+                }
+                Some(report) if self.sampled.has(&report.build_id) => {
+                    self.undoubled.push((build.clone(), report));
                 }
                 Some(report) => self.found.push(report),
                 None => self.missing.push(build.clone()),
@@ -211,7 +238,7 @@ impl Run {
 
     /// How many builds are not in the cache, or not all that is wanted of them.
     pub fn missing(&self) -> usize {
-        self.missing.len() + self.unproven.len()
+        self.missing.len() + self.unproven.len() + self.undoubled.len()
     }
 
     /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
@@ -222,16 +249,18 @@ impl Run {
             found,
             missing,
             proving,
+            sampled,
             unproven,
+            undoubled,
         } = self;
-        let mut course = Course::new(builds.clone(), settings, proving);
+        let mut course = Course::new(builds.clone(), settings, proving, sampled);
         for report in found {
             course.note(report);
         }
         if let Some(executor) = executor {
             builds.engine().jobs.set_executor(executor);
         }
-        course.take(missing, unproven);
+        course.take(missing, unproven, undoubled);
         let mut result = course.run().await;
         let engine = builds.engine();
         result.stopped = engine.stop.reason();
@@ -250,6 +279,8 @@ enum Found {
     Whole(BuildReport),
     /// All but the proof of its module.
     Unproven(BuildReport),
+    /// All but its second build.
+    Undoubled(BuildReport),
 }
 
 /// Adds the proofs of modules to what was found of a kernel; false if not all are known.
@@ -285,6 +316,7 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
             fail_fast: settings.fail_fast,
             proxy: parts.fetcher.proxy().map(str::to_owned),
             reproduce: settings.reproduce.clone(),
+            second: settings.second.clone(),
         },
         parts.store.clone(),
         steps.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::reproduce::Reproduce;
+use crate::engine::second::SecondExecutor;
 use crate::engine::step::RetryClasses;
 use crate::engine::stop::StopReason;
 use crate::event::BuildReport;
@@ -13,6 +14,7 @@ use crate::matrix::Prove;
 use crate::plan::BuildId;
 use crate::run::brings::Brings;
 use crate::run::order::History;
+use crate::run::sample::Sample;
 use crate::sign::Signer;
 
 /// How a run is done.
@@ -38,6 +40,10 @@ pub struct RunSettings {
     pub prove: Option<Prove>,
     /// What signs modules, if they are signed.
     pub signer: Option<Arc<Signer>>,
+    /// How many builds are done a second time, if any.
+    pub double: Option<Sample>,
+    /// What does them, if that is another executor.
+    pub second: SecondExecutor,
 }
 
 /// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether its

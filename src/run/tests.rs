@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode as Permissions, OFlags, mknodat};
 use super::*;
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver, DriverLocation};
-use crate::engine::{Reproduce, StopReason};
+use crate::engine::{Reproduce, SecondExecutor, StopReason};
 use crate::fetch;
 use crate::kernel::{Kernel, Package};
 use crate::matrix::Prove;
@@ -96,6 +96,8 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
         annotations: None,
         prove: None,
         signer: None,
+        double: None,
+        second: SecondExecutor::default(),
     };
     let parts = parts_in(folder.path(), &stop);
     let run = Run::look_up(parts, settings, &plan_of(&headers));

@@ -25,11 +25,13 @@
 
 mod answers;
 mod classify;
+mod double;
 mod environment;
 mod settings;
 
 pub use answers::{Answer, AnswersError, read_answers};
 pub use classify::{LogClassifier, LogFindings, MachineFault, ToolchainDefect, classify_log};
+pub use double::{SECOND_HOST, varied};
 pub use environment::{ScriptError, template_digest, template_of_programs};
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,

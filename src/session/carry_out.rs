@@ -129,6 +129,7 @@ impl Session<'_> {
         let run_id = parts.run_id.clone();
         let images = parts.toolchains.reports();
         let mut jobs = settings.jobs;
+        let second = settings.second.clone();
         let renewed = renew_sources(&parts.fetcher, plan);
         let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
         let mut notes = runtime.block_on(renewed);
@@ -174,14 +175,14 @@ impl Session<'_> {
         }
         let mut result = runtime.block_on(async {
             watch_signals(stop.clone());
-            if let Some(executor) = &executor {
+            for executor in executor.iter().chain(second.get()) {
                 sweep(executor.as_ref(), &events, &activity).await;
             }
             run.finish(executor.clone()).await
         });
         let is_interrupted = is_interrupted(&result);
         let clean_up = async || {
-            if let Some(executor) = &executor {
+            for executor in executor.iter().chain(second.get()) {
                 finish(executor.as_ref(), &events, &activity).await;
             }
         };

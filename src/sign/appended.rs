@@ -24,7 +24,7 @@ pub fn append(module: &[u8], signature: &[u8]) -> Vec<u8> {
 pub fn split(signed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (signed, header) = signed.strip_suffix(MAGIC)?.split_last_chunk()?;
     let header: &[u8; HEADER_BYTES] = header;
-    let [length @ ..] = header[8..].first_chunk::<4>()?;
+    let length = header[8..].first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let start = signed.len().checked_sub(length)?;
     (header[2] == CMS).then(|| signed.split_at(start))

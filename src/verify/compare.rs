@@ -5,6 +5,9 @@ use object::{Object as _, ObjectSection as _};
 /// The section with the sections' names, which says nothing of its own.
 const NAMES: &str = ".shstrtab";
 
+/// The section with the digest of all others, which is named only where nothing else differs.
+const BUILD_ID: &str = ".note.gnu.build-id";
+
 /// Returns the name of the first section that two ELF files do not have in common, byte for byte: `.text`. Files that
 /// are not ELF, or that differ outside of their sections, have none.
 pub fn first_differing_section(left: &[u8], right: &[u8]) -> Option<String> {
@@ -13,6 +16,7 @@ pub fn first_differing_section(left: &[u8], right: &[u8]) -> Option<String> {
         object::File::parse(right).ok()?,
     );
     let name = |section: &object::Section<'_, '_>| section.name().unwrap_or_default().to_owned();
+    let mut build_id = None;
     for section in left.sections() {
         if name(&section) == NAMES {
             continue;
@@ -21,13 +25,15 @@ pub fn first_differing_section(left: &[u8], right: &[u8]) -> Option<String> {
         let is_equal = other.is_some_and(|other| {
             matches!((section.data(), other.data()), (Ok(left), Ok(right)) if left == right)
         });
-        if !is_equal {
+        if !is_equal && name(&section) == BUILD_ID {
+            build_id = Some(BUILD_ID.to_owned());
+        } else if !is_equal {
             return Some(name(&section));
         }
     }
     let known: Vec<String> = left.sections().map(|section| name(&section)).collect();
     let mut names = right.sections().map(|section| name(&section));
-    names.find(|name| !known.contains(name))
+    names.find(|name| !known.contains(name)).or(build_id)
 }
 
 #[cfg(test)]
@@ -59,5 +65,14 @@ mod tests {
             assert_eq!(found.as_deref(), Some(expected));
         }
         assert_eq!(first_differing_section(b"no", b"ELF"), None);
+        let identified = |id: &[u8], data: &[u8]| elf(&[(BUILD_ID, id), (".a", data)]);
+        let one = identified(b"1", b"1");
+        for (other, expected) in [
+            (identified(b"2", b"2"), ".a"),
+            (identified(b"2", b"1"), BUILD_ID),
+        ] {
+            let found = first_differing_section(&one, &other);
+            assert_eq!(found.as_deref(), Some(expected));
+        }
     }
 }

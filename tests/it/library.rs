@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driverkit_matrix::engine::{Events, Reproduce, RetryClasses, Stop};
+use driverkit_matrix::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
 use driverkit_matrix::executor::{Executor, FakeExecutor};
 use driverkit_matrix::exit::ExitStatus;
 use driverkit_matrix::failure::Status;
@@ -62,6 +62,8 @@ fn grid_is_planned_run_and_read_without_the_command_line() {
             annotations: None,
             prove: None,
             signer: None,
+            double: None,
+            second: SecondExecutor::default(),
         },
         receiver,
         reporters: vec![Box::new(ManifestReporter::create(&out).unwrap())],

@@ -6,6 +6,7 @@ mod commands;
 mod compilers;
 mod diff;
 mod disk;
+mod doubles;
 mod downloads;
 mod failures;
 mod flatcar;

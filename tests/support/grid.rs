@@ -160,8 +160,8 @@ impl Grid {
         let usual = [
             json!({ "job": "configure *", "then": { "outputs": configured } }),
             json!({ "job": "check *", "then": { "outputs": answers } }),
-            json!({ "job": "module *", "then": { "copies": { "module.ko": self.path("module.ko") } } }),
-            json!({ "job": "probe *", "then": { "copies": { "probe.o": self.path("probe.o") } } }),
+            json!({ "job": "{module,double module} *", "then": { "copies": { "module.ko": self.path("module.ko") } } }),
+            json!({ "job": "{probe,double probe} *", "then": { "copies": { "probe.o": self.path("probe.o") } } }),
         ];
         let rules: Vec<&Value> = rules.iter().chain(&usual).collect();
         let script = json!({ "rules": rules, "journal": self.path("journal") });

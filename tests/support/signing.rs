@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use driverkit_matrix::fs;
+
 /// Runs openssl in a directory.
 pub fn openssl(folder: &Path, words: &str) {
     let output = Command::new("openssl")
@@ -29,8 +31,8 @@ pub fn expired_certificate(folder: &Path, name: &str) {
         "[ca]\ndefault_ca=own\n[own]\ndatabase={name}.index\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n\
          rand_serial=yes\n[any]\ncommonName=supplied\n"
     );
-    std::fs::write(folder.join(format!("{name}.cnf")), authority).expect("written");
-    std::fs::write(folder.join(format!("{name}.index")), "").expect("written");
+    fs::write(&folder.join(format!("{name}.cnf")), authority).expect("written");
+    fs::write(&folder.join(format!("{name}.index")), "").expect("written");
     let request = format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr");
     openssl(folder, &request);
     let words = format!(

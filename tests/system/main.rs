@@ -14,6 +14,7 @@ mod builder_repositories;
 mod cluster;
 mod configure_checks;
 mod docker_hosts;
+mod doubles;
 mod driver_sources;
 mod executors;
 mod host_programs;

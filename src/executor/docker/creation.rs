@@ -10,7 +10,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContainerOptions};
 
-use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
+use super::super::sandbox::{self, OUT, TMP};
 use super::super::{ExecutorError, Job, Limits, Network};
 use super::connection::{failure, has_status};
 use super::container::Created;
@@ -110,7 +110,7 @@ impl DockerExecutor {
         };
         ContainerCreateBody {
             image: Some(image.to_owned()),
-            hostname: Some(HOSTNAME.to_owned()),
+            hostname: Some(job.host_name().to_owned()),
             user: Some(format!("{user}:{group}")),
             working_dir: Some(TMP.to_owned()),
             entrypoint: Some(IN_ONE_STREAM.map(str::to_owned).into()),

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::archive::Archive;
 use super::settings::{CacheVolume, KubernetesSettings};
-use crate::executor::sandbox::{HOSTNAME, OUT, TMP};
+use crate::executor::sandbox::{OUT, TMP};
 
 /// The container that brings inputs.
 pub(super) const PULL: &str = "pull";
@@ -143,7 +143,7 @@ fn pod(described: &Described<'_>, seconds: u64) -> PodSpec {
     let pull = described.must_pull.then(|| vec![pull(described)]);
     PodSpec {
         restart_policy: Some("Never".to_owned()),
-        hostname: Some(HOSTNAME.to_owned()),
+        hostname: Some(described.job.host_name().to_owned()),
         service_account_name: settings.service_account.clone(),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),

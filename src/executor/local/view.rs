@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::FileType;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::sandbox::{self, HOSTNAME, OUT, TMP};
+use super::super::sandbox::{self, OUT, TMP};
 use super::super::{ExecutorError, Job};
 use super::outer::Outer;
 use crate::fs::FileError;
@@ -51,7 +51,8 @@ pub(super) fn arguments(
     };
     line.words("--unshare-all --unshare-user --die-with-parent --new-session --as-pid-1");
     line.words("--cap-drop ALL");
-    line.words(&format!("--hostname {HOSTNAME} --uid {user} --gid {group}"));
+    let host = job.host_name();
+    line.words(&format!("--hostname {host} --uid {user} --gid {group}"));
     let base = match root {
         Root::Image(folder) => folder.clone(),
         Root::Host => PathBuf::from("/"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::carry_out::{Recorder, Session, new_run_id};
 use crate::driverkit::{Image, LogLevel, Output, Request};
-use crate::engine::{Events, Reproduce, RetryClasses, Stop};
+use crate::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
 use crate::event::BuildReport;
 use crate::executor::Executor;
 use crate::exit::ExitStatus;
@@ -222,6 +222,8 @@ impl Single<'_> {
                 annotations: None,
                 prove: None,
                 signer: None,
+                double: None,
+                second: SecondExecutor::default(),
             },
             receiver,
             reporters: vec![Box::new(progress), Box::new(recorder.clone())],

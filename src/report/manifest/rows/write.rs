@@ -67,6 +67,7 @@ pub fn template(run_id: &str) -> Value {
     let signature = json!({
         "certificate_sha256": "", "subject": "", "hash": "", "unsigned_sha256": "",
     });
+    let double = json!({ "result": "", "message": "" });
     let phases: BTreeMap<&str, f64> = Phase::ALL.map(|phase| (phase.as_str(), 0.5)).into();
     json!({
         "schema": SCHEMA, "run_id": run_id, "build_id": "", "target": "", "kernel_release": "",
@@ -80,7 +81,7 @@ pub fn template(run_id: &str) -> Value {
             "failing_since": time, "failing_nights": 0,
             "known": { "place": "", "reason": "", "link": "", "owner": "", "expires": day },
             "proof": { "result": "", "message": "" },
-            "signature": signature,
+            "signature": signature, "double": double,
         }],
         "module_name": "", "device_name": "",
         "inputs": [{ "url": "", "sha256": "", "size_bytes": 0 }],

@@ -1,0 +1,168 @@
+//! What is asked of builds that have ended, before they are reported: proofs of their modules, and second builds.
+
+use std::sync::Arc;
+
+use crate::digest::Sha256;
+use crate::driver::Artifact;
+use crate::engine::halt::{Halt, Mode};
+use crate::event::{
+    ArtifactReport, BuildReport, DoubleReport, DoubleResult, ProofReport, ProofResult,
+};
+use crate::recipe::double::DoubleOutcome;
+use crate::recipe::proof::{ModuleFile, ProofOutcome};
+use crate::run::builds::{Builds, Notes};
+use crate::run::proving::Ended;
+
+impl Builds {
+    /// Loads the modules of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
+    /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
+    /// out of the output folder.
+    pub(crate) async fn prove(&self, ended: Vec<Ended>, mode: Mode) -> Option<Vec<BuildReport>> {
+        let mut modules = Vec::new();
+        for (build, report) in &ended {
+            let module = report.artifacts.iter().find_map(module_to_prove);
+            if let Some(sha256) = module {
+                let place = self.placing.full_path(build, Artifact::Module);
+                modules.push(ModuleFile { sha256, place });
+            }
+        }
+        let Some((build, report)) = ended.first().filter(|_| !modules.is_empty()) else {
+            return Some(ended.into_iter().map(|(_, report)| report).collect());
+        };
+        let inputs = report.inputs.iter();
+        let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
+        let proven = self.proofs.prove(build, &headers, &modules, mode).await;
+        let reason = match proven {
+            Ok(proven) => return Some(self.with_proofs(ended, proven, mode).await),
+            Err(Halt::Missing) => return None,
+            Err(Halt::Failed(failed)) => failed.failure.message,
+            Err(Halt::NotRun) => NOT_BEGUN.to_owned(),
+        };
+        let reports = ended.into_iter();
+        Some(
+            reports
+                .map(|(_, report)| not_proven(report, &reason))
+                .collect(),
+        )
+    }
+
+    /// The reports, with what came of their modules, in order.
+    async fn with_proofs(
+        &self,
+        ended: Vec<Ended>,
+        proven: Vec<ProofOutcome>,
+        mode: Mode,
+    ) -> Vec<BuildReport> {
+        let mut proven = proven.into_iter();
+        let mut reports = Vec::with_capacity(ended.len());
+        for (build, mut report) in ended {
+            let mut artifacts = report.artifacts.iter_mut();
+            let module = artifacts.find(|artifact| module_to_prove(artifact).is_some());
+            if let Some(module) = module
+                && let Some(proven) = proven.next()
+            {
+                let (result, message) = match proven {
+                    ProofOutcome::Loaded(message) => (ProofResult::Loaded, message),
+                    ProofOutcome::NotProven(reason) => (ProofResult::NotProven, reason),
+                    ProofOutcome::Refused(failed) => {
+                        let message = failed.failure.message.clone();
+                        *module = self
+                            .placing
+                            .refuse(&build, module.clone(), *failed, mode)
+                            .await;
+                        (ProofResult::Refused, message)
+                    }
+                };
+                module.proof = Some(ProofReport { result, message });
+            }
+            reports.push(report);
+        }
+        reports
+    }
+
+    /// Does a build a second time, or in [`Mode::Lookup`] only finds what came of that: then `None` says that something has to
+    /// be done. The report says what came of it; an artifact of which the second build gave another is taken out of the output
+    /// folder.
+    pub(crate) async fn double(
+        &self,
+        (build, mut report): Ended,
+        mode: Mode,
+    ) -> Option<BuildReport> {
+        let mut notes = Notes::default();
+        let ingredients = self.ingredients(&build, mode, &mut notes).await;
+        for artifact in report
+            .artifacts
+            .iter_mut()
+            .filter(|one| one.status.is_success())
+        {
+            let signature = artifact.signature.as_ref();
+            let first = signature
+                .map(|signature| signature.unsigned_sha256)
+                .or(artifact.sha256);
+            let Some(first) = first else { continue };
+            let outcome = match &ingredients {
+                Ok(ingredients) => {
+                    let kind = artifact.artifact;
+                    let placed = self.placing.full_path(&build, kind);
+                    self.doubles
+                        .double(kind, ingredients, first, placed, mode)
+                        .await
+                }
+                Err(halt) => Err(halt.clone()),
+            };
+            let (result, message) = match outcome {
+                Ok(DoubleOutcome::Same(message)) => (DoubleResult::Same, message),
+                Ok(DoubleOutcome::NotDone(reason)) => (DoubleResult::NotDone, reason),
+                Ok(DoubleOutcome::Different(failed)) => {
+                    let message = failed.failure.message.clone();
+                    let proof = artifact.proof.clone();
+                    *artifact = self
+                        .placing
+                        .refuse(&build, artifact.clone(), *failed, mode)
+                        .await;
+                    artifact.proof = proof;
+                    (DoubleResult::Different, message)
+                }
+                Err(Halt::Missing) => return None,
+                Err(Halt::Failed(failed)) => (DoubleResult::NotDone, failed.failure.message),
+                Err(Halt::NotRun) => (DoubleResult::NotDone, NOT_BEGUN.to_owned()),
+            };
+            artifact.double = Some(DoubleReport { result, message });
+        }
+        Some(report)
+    }
+}
+
+/// Why a module was not proven, and nothing built a second time, where the run ended before.
+pub(super) const NOT_BEGUN: &str = "the run ended first";
+
+/// The digest of an artifact that is a module and there.
+fn module_to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
+    let is_module = artifact.artifact == Artifact::Module && artifact.status.is_success();
+    artifact.sha256.filter(|_| is_module)
+}
+
+/// The report, with the reason why its module was not proven.
+pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
+    for artifact in &mut report.artifacts {
+        if module_to_prove(artifact).is_some() {
+            artifact.proof = Some(ProofReport {
+                result: ProofResult::NotProven,
+                message: reason.to_owned(),
+            });
+        }
+    }
+    report
+}
+
+/// The report, with the reason why its artifacts were not built a second time.
+pub(super) fn not_doubled(mut report: BuildReport, reason: &str) -> BuildReport {
+    let artifacts = report.artifacts.iter_mut();
+    for artifact in artifacts.filter(|one| one.status.is_success()) {
+        artifact.double = Some(DoubleReport {
+            result: DoubleResult::NotDone,
+            message: reason.to_owned(),
+        });
+    }
+    report
+}

@@ -1,0 +1,25 @@
+//! The script of a second build: what the script of the first one may not depend on is different.
+
+use super::ScriptError;
+
+/// The last line of the prelude that all scripts begin with.
+const END_OF_PRELUDE: &str = "\ntrap report_resources EXIT\n";
+
+/// Jobs in parallel, and local time that is another day, hour and minute. The host name is the sandbox's.
+const VARIATION: &str = "export MAKEFLAGS=-j3 TZ=SECOND-23:31:17\n";
+
+/// The host name in the sandbox of a second build.
+pub const SECOND_HOST: &str = "second-builder";
+
+/// Returns the script of an artifact as its second build runs it.
+pub fn varied(script: &str) -> Result<String, ScriptError> {
+    let Some((prelude, rest)) = script.split_once(END_OF_PRELUDE) else {
+        let message = "the prelude of the script does not end as expected";
+        let cause = minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message);
+        return Err(ScriptError {
+            template: "prelude.sh",
+            cause: Box::new(cause),
+        });
+    };
+    Ok([prelude, END_OF_PRELUDE, VARIATION, rest].concat())
+}
