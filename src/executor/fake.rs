@@ -372,6 +372,18 @@ mod tests {
     }
 
     #[test]
+    fn environment_names_the_host_with_a_host_name_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job("x", folder.path());
+        assert_eq!(job.host_name(), "builder");
+        for (host, expected) in [("other-host", "other-host"), ("a --bind / /", "other-host")] {
+            job.environment
+                .push(("HOSTNAME".to_owned(), host.to_owned()));
+            assert_eq!(job.host_name(), expected);
+        }
+    }
+
+    #[test]
     fn mistakes_in_the_script_are_told() {
         for text in [
             "{\"rule\": []}",

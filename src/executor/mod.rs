@@ -158,13 +158,15 @@ pub struct Job {
 }
 
 impl Job {
-    /// The host name inside: that of the environment variable `HOSTNAME`, or the usual one.
+    /// The host name inside: the last `HOSTNAME` of the environment that is a host name, or the usual one.
     fn host_name(&self) -> &str {
-        let mut named = self
-            .environment
-            .iter()
-            .filter(|(name, _)| name == "HOSTNAME");
-        named.next().map_or(sandbox::HOSTNAME, |(_, host)| host)
+        let is_host = |host: &str| {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            (1..=63).contains(&host.len()) && !host.starts_with('-') && host.bytes().all(is_allowed)
+        };
+        let named = self.environment.iter().rev();
+        let mut hosts = named.filter(|(name, host)| name == "HOSTNAME" && is_host(host));
+        hosts.next().map_or(sandbox::HOSTNAME, |(_, host)| host)
     }
 
     /// Refuses a job that wants the network, for an executor that gives none.

@@ -23,3 +23,18 @@ pub fn varied(script: &str) -> Result<String, ScriptError> {
     };
     Ok([prelude, END_OF_PRELUDE, VARIATION, rest].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variation_follows_the_prelude_of_every_script() {
+        let prelude = include_str!("../../templates/prelude.sh");
+        let script = varied(&format!("{prelude}make\n")).unwrap();
+        assert_eq!(script.matches(VARIATION).count(), 1);
+        let end = format!("{END_OF_PRELUDE}{VARIATION}");
+        assert!(script.contains(&end), "{script}");
+        assert!(varied("make\n").is_err());
+    }
+}
