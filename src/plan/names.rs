@@ -40,7 +40,7 @@ impl Names {
             claims.entry(key).or_default().push(kernel);
         }
         // Few kernels have another's name: most names are told apart without a search among all kernels.
-        let own: HashSet<u64> = kernels.par_iter().map(own_name).collect();
+        let own: HashSet<u64> = kernels.par_iter().map(|kernel| own_name(kernel)).collect();
         let aliases = claims
             .into_par_iter()
             .flat_map_iter(|((name, architecture), claimants)| {
@@ -102,7 +102,7 @@ fn aliases_of(
 }
 
 /// What stands for a kernel's own name; several names may have one.
-fn own_name(kernel: &&Arc<Kernel>) -> u64 {
+fn own_name(kernel: &Kernel) -> u64 {
     let (target, release, version, architecture) = kernel.identity();
     let texts = (target.as_str(), release.as_str(), version.as_str());
     hash(texts.0, texts.1, texts.2, architecture)
