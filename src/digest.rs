@@ -63,6 +63,16 @@ impl fmt::Debug for Sha256 {
     }
 }
 
+/// The value of a hexadecimal digit. Manifests have hundreds of thousands of digests.
+fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        b'A'..=b'F' => Some(character - b'A' + 10),
+        _ => None,
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = ParseSha256Error;
 
@@ -73,11 +83,10 @@ impl FromStr for Sha256 {
         }
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |value: u8| char::from(value).to_digit(16);
             let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
                 return Err(error());
             };
-            *byte = u8::try_from(high * 16 + low).map_err(|_| error())?;
+            *byte = high << 4 | low;
         }
         Ok(Self(bytes))
     }

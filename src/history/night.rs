@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use super::diff::ArtifactId;
 use crate::digest::Sha256;
-use crate::driver::{Artifact, DriverVersion};
+use crate::driver::DriverVersion;
 use crate::failure::{Failure, Status};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 use crate::report::{
-    BuildRecord, Manifest, ManifestError, RowsError, manifest_file, read_manifest, read_night,
-    read_rows, shards_in,
+    BuildRecord, IndexRow, Manifest, ManifestError, digest_of_inputs, manifest_file, read_index,
+    read_manifest, read_night, shards_in,
 };
 
 /// A night: its run, and what became of each artifact.
@@ -57,40 +57,13 @@ struct HeadRun {
     id: String,
     finished: Option<Timestamp>,
     stopped: Option<String>,
+    shard: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     is_partial: bool,
 }
 
 /// The version of the form in which rows are in a file of their own.
 const WITH_ROWS: u32 = 2;
-
-/// A row, of which only this is read. Names hold no characters that JSON escapes.
-#[derive(Deserialize)]
-struct Row<'a> {
-    build_id: Option<&'a str>,
-    target: &'a str,
-    kernel_release: &'a str,
-    kernel_version: &'a str,
-    architecture: Architecture,
-    driver_version: Option<&'a str>,
-    #[serde(default)]
-    artifacts: Vec<RowArtifact>,
-    #[serde(default)]
-    inputs: Vec<RowInput>,
-}
-
-#[derive(Deserialize)]
-struct RowArtifact {
-    artifact: Artifact,
-    status: Status,
-    failure: Option<Failure>,
-    failing_since: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct RowInput {
-    sha256: Option<Sha256>,
-}
 
 impl Night {
     /// Reads the manifest at `path`: a directory, its `run.json`, a `manifest.json`, or a directory of those of shards.
@@ -100,33 +73,20 @@ impl Night {
         }
         let file = manifest_file(path);
         let bytes = crate::fs::read(&file)?;
-        match serde_json::from_slice::<Head>(&bytes) {
-            // A newer one, one without its end and one that is no manifest are for the reader of whole manifests.
-            Ok(head) if head.schema == WITH_ROWS && head.run.finished.is_some() => {
-                Self::read_rows(head.run, &file.with_file_name("builds.jsonl.zst"))
-            }
-            _ => read_manifest(&file).map(|manifest| Self::of(&manifest)),
+        // A newer one, one without its end and one that is no manifest are for the reader of whole manifests.
+        if let Ok(head) = serde_json::from_slice::<Head>(&bytes)
+            && head.schema == WITH_ROWS
+            && head.run.finished.is_some()
+            && let Some(parts) = read_index(&file, &head.run.id, Reader::read)?
+        {
+            let run = head.run;
+            return Ok(Self::sorted(
+                run.id,
+                run.is_partial || run.stopped.is_some() || run.shard.is_some(),
+                parts.into_iter().flatten().collect(),
+            ));
         }
-    }
-
-    fn read_rows(run: HeadRun, path: &Path) -> Result<Self, ManifestError> {
-        let parts = read_rows(path, &run.id, |lines, first| {
-            let mut reader = Reader::default();
-            let lines = lines.split(|&byte| byte == b'\n').enumerate();
-            for (position, line) in lines.filter(|(_, line)| !line.is_empty()) {
-                reader.add(line).map_err(|cause| RowsError::Row {
-                    path: path.to_owned(),
-                    line: first + position,
-                    cause,
-                })?;
-            }
-            Ok(reader.artifacts)
-        })?;
-        Ok(Self::sorted(
-            run.id,
-            run.is_partial || run.stopped.is_some(),
-            parts.into_iter().flatten().collect(),
-        ))
+        read_manifest(&file).map(|manifest| Self::of(&manifest))
     }
 
     /// The night of a manifest.
@@ -154,7 +114,7 @@ impl Night {
 }
 
 fn artifacts_of(build: &BuildRecord) -> impl Iterator<Item = NightArtifact> + '_ {
-    let inputs = inputs_of(build.inputs.iter().map(|input| input.sha256));
+    let inputs = digest_of_inputs(&build.inputs);
     build.artifacts.iter().map(move |report| NightArtifact {
         build_id: build.build_id.clone(),
         id: ArtifactId {
@@ -172,15 +132,7 @@ fn artifacts_of(build: &BuildRecord) -> impl Iterator<Item = NightArtifact> + '_
     })
 }
 
-fn inputs_of(digests: impl Iterator<Item = Option<Sha256>>) -> Option<Sha256> {
-    let digests: Option<Vec<Sha256>> = digests.collect();
-    let mut digests = digests.filter(|digests| !digests.is_empty())?;
-    digests.sort_unstable();
-    let bytes: Vec<u8> = digests.iter().flat_map(|one| *one.as_bytes()).collect();
-    Some(Sha256::of(bytes))
-}
-
-/// Reads rows; the names of one kernel, whose rows follow one another, are shared.
+/// Reads rows of the index; the names of one kernel, whose rows follow one another, are shared.
 #[derive(Default)]
 struct Reader {
     artifacts: Vec<NightArtifact>,
@@ -188,8 +140,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn add(&mut self, line: &[u8]) -> serde_json::Result<()> {
-        let row: Row<'_> = serde_json::from_slice(line)?;
+    fn read(lines: &[u8]) -> serde_json::Result<Vec<NightArtifact>> {
+        let mut reader = Self::default();
+        let lines = lines.split(|&byte| byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            reader.add(serde_json::from_slice(line)?)?;
+        }
+        Ok(reader.artifacts)
+    }
+
+    fn add(&mut self, row: IndexRow<'_>) -> serde_json::Result<()> {
         let (Some(build_id), Some(driver)) = (row.build_id, row.driver_version) else {
             return Ok(());
         };
@@ -199,7 +159,6 @@ impl Reader {
         let (target, release, version) = self.kernel(&row)?;
         let driver_version = self.driver(driver)?;
         let build_id: BuildId = serde_json::from_value(build_id.into())?;
-        let inputs = inputs_of(row.inputs.iter().map(|input| input.sha256));
         for artifact in row.artifacts {
             self.artifacts.push(NightArtifact {
                 build_id: build_id.clone(),
@@ -214,7 +173,7 @@ impl Reader {
                 status: artifact.status,
                 failure: artifact.failure.map(Arc::new),
                 failing_since: artifact.failing_since,
-                inputs,
+                inputs: row.inputs,
             });
         }
         Ok(())
@@ -222,7 +181,7 @@ impl Reader {
 
     fn kernel(
         &self,
-        row: &Row<'_>,
+        row: &IndexRow<'_>,
     ) -> serde_json::Result<(TargetId, KernelRelease, KernelVersion)> {
         fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
             text: &str,

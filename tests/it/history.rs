@@ -6,12 +6,13 @@ use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::Artifact;
 use driverkit_matrix::event::{BuildReport, InputReport};
 use driverkit_matrix::failure::{Failure, FailureClass, Phase, Status};
-use driverkit_matrix::history::{Change, Diff, diff, draw_markdown, draw_text};
+use driverkit_matrix::history::{Change, Diff, Night, diff, draw_markdown, draw_text};
 use driverkit_matrix::kernel::Architecture;
-use driverkit_matrix::report::{BuildRecord, Manifest};
+use driverkit_matrix::report::{BuildRecord, Manifest, read_manifest};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use support::events::{build, facts, missing, not_run, report, there};
+use support::nights::Year;
 
 /// What a run has of a kernel: its number, what came of it, and its package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,49 @@ fn equal_runs_have_no_difference() {
     assert_eq!(found.count(Change::Unchanged), 1);
     assert!(draw_text(&found).contains("nothing changed"));
     assert_eq!(diff(&one, &one).count(Change::Unknown), 1);
+}
+
+/// What a program reads whose version knows an index of names only.
+fn with_index_of_names(bytes: &[u8]) -> Vec<u8> {
+    let magic = [0x5e, 0x2a, 0x4d, 0x18];
+    let at = bytes.windows(4).rposition(|four| four == magic).unwrap();
+    let index = zstd::decode_all(&bytes[at + 8..]).unwrap();
+    let names: String = String::from_utf8(index)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            if line.is_empty() {
+                "\n"
+            } else {
+                "build\trelease\n"
+            }
+        })
+        .collect();
+    let names = zstd::encode_all(names.as_bytes(), 1).unwrap();
+    let length = u32::try_from(names.len()).unwrap().to_le_bytes();
+    let head: &[u8] = &[0x5d, 0x2a, 0x4d, 0x18];
+    [&bytes[..at], head, &length, &names].concat()
+}
+
+#[test]
+fn index_of_the_rows_says_what_the_rows_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let year = Year {
+        kernels: 400,
+        drivers: 4,
+        nights: 2,
+    };
+    year.write(folder.path());
+    let of_rows = Night::of(&read_manifest(folder.path()).unwrap());
+    assert!(of_rows.artifacts.iter().any(|one| one.failure.is_some()));
+    assert!(of_rows.artifacts.iter().all(|one| one.inputs.is_some()));
+    let of_index = || format!("{:?}", Night::read(folder.path()).unwrap());
+    assert!(of_index() == format!("{of_rows:?}"));
+
+    let rows = folder.path().join("builds.jsonl.zst");
+    let bytes = std::fs::read(&rows).unwrap();
+    driverkit_matrix::fs::write(&rows, with_index_of_names(&bytes)).unwrap();
+    assert!(of_index() == format!("{of_rows:?}"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
 
 mod frames;
+mod index;
 mod write;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
 pub use frames::RowsError;
+pub use index::{IndexArtifact, IndexRow, digest_of_inputs};
 pub use write::template;
 
 pub(super) use write::{sources, write};
@@ -90,23 +92,22 @@ struct Kind {
     status: Status,
 }
 
-/// Reads the rows of a file, on all processors: hands the bytes of some lines, with the number of the first from 1, to `read`,
-/// and returns what it makes of them in their order. The file must be of run `run_id` and of a schema that this version
-/// knows.
-pub fn read_rows<T: Send>(
+/// Reads the index of the rows beside the `run.json` at `path`, on all processors: hands the lines of some rows to `read`,
+/// each an [`IndexRow`], and returns what it makes of them in their order. `None` if an older version wrote the file, which
+/// must be of run `run_id` and of a schema that this version knows.
+pub fn read_index<T: Send>(
     path: &Path,
     run_id: &str,
-    read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
-) -> Result<Vec<T>, RowsError> {
-    RowsFile::open(path, run_id)?.read(read)
+    read: impl Fn(&[u8]) -> serde_json::Result<T> + Sync,
+) -> Result<Option<Vec<T>>, RowsError> {
+    RowsFile::open(&path.with_file_name(ROWS_FILE), run_id)?.read_index(read)
 }
 
 /// Reads the rows of a file into its manifest.
 pub(super) fn add_rows(manifest: &mut Manifest, path: &Path) -> Result<(), RowsError> {
     let toolchains = &manifest.toolchains;
-    let rows = read_rows(path, &manifest.run.id, |lines, first| {
-        read_lines(path, lines, first, toolchains)
-    })?;
+    let file = RowsFile::open(path, &manifest.run.id)?;
+    let rows = file.read(|lines, first| read_lines(path, lines, first, toolchains))?;
     for row in rows.into_iter().flatten() {
         push(manifest, row);
     }

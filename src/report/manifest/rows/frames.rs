@@ -1,8 +1,8 @@
 //! The file of the rows: frames of zstd that are compressed and decompressed independently of each other, and an index.
 //!
 //! The first frame has the first line, each further one some rows. The last is a skippable frame, which every other reader
-//! of zstd passes over: it names the rows of each frame, so that a build is found without reading all of them, and tells
-//! a complete file from one that was cut off between two frames.
+//! of zstd passes over: it has a line for each row of each frame, so that a build is found and nights are compared without
+//! reading the rows, and tells a complete file from one that was cut off between two frames.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -19,7 +19,10 @@ use crate::report::SCHEMA;
 const LEVEL: i32 = 3;
 
 /// What the index starts with: one of the numbers that zstd leaves to programs.
-const INDEX_MAGIC: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
+const INDEX_MAGIC: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
+
+/// What an index starts with that only has the names of builds and kernels, as older versions wrote it.
+const NAMES_MAGIC: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
 
 /// The length of what stands before the content of the index: its magic number and its length.
 const INDEX_HEAD: usize = 8;
@@ -72,18 +75,18 @@ pub enum RowsError {
     },
 }
 
-/// Some rows with the names by which they are found.
+/// Some rows with their lines of the index.
 #[derive(Default)]
 pub(super) struct Frame {
     pub(super) lines: Vec<u8>,
     /// A line for each row.
-    pub(super) names: Vec<u8>,
+    pub(super) index: Vec<u8>,
 }
 
 /// Compresses frames.
 pub(super) struct FrameWriter<W> {
     writer: W,
-    names: Vec<u8>,
+    index: Vec<u8>,
 }
 
 impl<W: Write> FrameWriter<W> {
@@ -92,36 +95,36 @@ impl<W: Write> FrameWriter<W> {
         writer.write_all(&compress(first_line)?)?;
         Ok(Self {
             writer,
-            names: Vec::new(),
+            index: Vec::new(),
         })
     }
 
     /// Adds frames that were made together.
     pub(super) fn add(&mut self, frames: Vec<io::Result<(Vec<u8>, Vec<u8>)>>) -> io::Result<()> {
         for frame in frames {
-            let (compressed, names) = frame?;
+            let (compressed, index) = frame?;
             self.writer.write_all(&compressed)?;
-            self.names.extend_from_slice(&names);
-            self.names.push(b'\n');
+            self.index.extend_from_slice(&index);
+            self.index.push(b'\n');
         }
         Ok(())
     }
 
     /// Writes the index.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        let names = compress(&self.names)?;
-        let length = u32::try_from(names.len()).map_err(io::Error::other)?;
+        let index = compress(&self.index)?;
+        let length = u32::try_from(index.len()).map_err(io::Error::other)?;
         self.writer.write_all(&INDEX_MAGIC)?;
         self.writer.write_all(&length.to_le_bytes())?;
-        self.writer.write_all(&names)?;
+        self.writer.write_all(&index)?;
         self.writer.flush()
     }
 }
 
 impl Frame {
-    /// The frame compressed, with its names.
+    /// The frame compressed, with its lines of the index.
     pub(super) fn compressed(self) -> io::Result<(Vec<u8>, Vec<u8>)> {
-        Ok((compress(&self.lines)?, self.names))
+        Ok((compress(&self.lines)?, self.index))
     }
 }
 
@@ -144,8 +147,10 @@ pub(super) struct RowsFile {
     bytes: Vec<u8>,
     /// The frames behind the first, each with the number of its first line.
     frames: Vec<(Range<usize>, usize)>,
-    /// The names of the rows, an empty line behind those of each frame.
-    names: Vec<u8>,
+    /// A line for each row, an empty line behind those of each frame.
+    index: Vec<u8>,
+    /// Whether these lines are rows of this version's index.
+    has_index_rows: bool,
 }
 
 impl RowsFile {
@@ -184,13 +189,15 @@ impl RowsFile {
             });
         }
         let index = ranges.pop().filter(|_| !ranges.is_empty());
-        let index = index.and_then(|range| bytes[range].strip_prefix(&INDEX_MAGIC));
-        let names = index
-            .and_then(|index| index.get(INDEX_HEAD - INDEX_MAGIC.len()..))
-            .ok_or_else(cut_off)?;
-        let names = decompress(path, names)?;
-        let counts: Vec<usize> = frames_of(&names)
-            .map(|names| memchr::memchr_iter(b'\n', names).count())
+        let index = index.and_then(|range| bytes[range].split_at_checked(INDEX_HEAD));
+        let (head, index) = index.ok_or_else(cut_off)?;
+        let has_index_rows = head.starts_with(&INDEX_MAGIC);
+        if !has_index_rows && !head.starts_with(&NAMES_MAGIC) {
+            return Err(cut_off());
+        }
+        let index = decompress(path, index)?;
+        let counts: Vec<usize> = frames_of(&index)
+            .map(|lines| memchr::memchr_iter(b'\n', lines).count())
             .collect();
         if counts.len() + 1 != ranges.len() {
             return Err(cut_off());
@@ -208,7 +215,8 @@ impl RowsFile {
             path: path.to_owned(),
             bytes,
             frames,
-            names,
+            index,
+            has_index_rows,
         })
     }
 
@@ -221,15 +229,31 @@ impl RowsFile {
         frames.map(|frame| self.read_frame(frame, &read)).collect()
     }
 
-    /// The same for the frames with a row whose names hold a match of `finder`.
+    /// Hands the lines of the index to `read`, those of a frame at once, on all processors; `None` if an older version wrote
+    /// the file.
+    pub(super) fn read_index<T: Send>(
+        &self,
+        read: impl Fn(&[u8]) -> serde_json::Result<T> + Sync,
+    ) -> Result<Option<Vec<T>>, RowsError> {
+        if !self.has_index_rows {
+            return Ok(None);
+        }
+        let frames: Vec<&[u8]> = frames_of(&self.index).collect();
+        let found: serde_json::Result<Vec<T>> = frames.into_par_iter().map(&read).collect();
+        found.map(Some).map_err(|_| RowsError::CutOff {
+            path: self.path.clone(),
+        })
+    }
+
+    /// The same as [`Self::read`] for the frames with a row whose line of the index holds a match of `finder`.
     pub(super) fn find<T: Send>(
         &self,
         finder: &aho_corasick::AhoCorasick,
         read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
     ) -> Result<Vec<T>, RowsError> {
-        let frames = self.frames.iter().zip(frames_of(&self.names));
+        let frames = self.frames.iter().zip(frames_of(&self.index));
         let frames: Vec<_> = frames
-            .filter(|(_, names)| finder.is_match(*names))
+            .filter(|(_, lines)| finder.is_match(*lines))
             .map(|(frame, _)| frame)
             .collect();
         let frames = frames.into_par_iter();
@@ -246,17 +270,17 @@ impl RowsFile {
     }
 }
 
-/// The names of each frame.
-fn frames_of(names: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = names;
+/// The lines of the index for each frame.
+fn frames_of(index: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = index;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
         let end = memchr::memmem::find(rest, b"\n\n").map_or(rest.len(), |end| end + 1);
-        let (names, behind) = rest.split_at(end);
+        let (lines, behind) = rest.split_at(end);
         rest = behind.get(1..).unwrap_or_default();
-        Some(names)
+        Some(lines)
     })
 }
 

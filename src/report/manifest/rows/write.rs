@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::frames::{Frame, FrameWriter};
-use super::{BuildRecord, Check, Excluded, Manifest, SCHEMA, TOGETHER};
+use super::{BuildRecord, Check, Excluded, Manifest, SCHEMA, TOGETHER, index};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
@@ -170,9 +170,19 @@ fn write_lines<'a, T: Sync>(
                 let row = row_of(row);
                 serde_json::to_writer(&mut frame.lines, &row)?;
                 frame.lines.push(b'\n');
-                let build = row.build_id.map_or("", BuildId::as_str);
-                let release = row.kernel_release.map_or("", KernelRelease::as_str);
-                writeln!(frame.names, "{build}\t{release}")?;
+                let artifacts: Vec<_> = row.artifacts.iter().map(index::artifact).collect();
+                let of_index = (
+                    row.build_id,
+                    row.target,
+                    row.kernel_release,
+                    row.kernel_version,
+                    row.architecture,
+                    row.driver_version,
+                    index::digest_of_inputs(row.inputs),
+                    artifacts,
+                );
+                serde_json::to_writer(&mut frame.index, &of_index)?;
+                frame.index.push(b'\n');
             }
             frame.compressed()
         });
