@@ -42,7 +42,7 @@ enum Format {
     Prometheus,
 }
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 12] = [
     "target",
     "driver_version",
     "architecture",
@@ -52,6 +52,9 @@ const COLUMNS: [&str; 9] = [
     "excluded",
     "median_lag_days",
     "worst_lag_days",
+    "loaded",
+    "refused",
+    "not_proven",
 ];
 
 impl StatsArguments {
@@ -100,6 +103,9 @@ fn cells(stats: &Stats, number: impl Fn(usize) -> String) -> Vec<[String; COLUMN
             number(stat.excluded),
             days(stat.median_lag_days),
             days(stat.worst_lag_days),
+            number(stat.loaded),
+            number(stat.refused),
+            number(stat.not_proven),
         ]
     });
     rows.collect()
@@ -108,7 +114,8 @@ fn cells(stats: &Stats, number: impl Fn(usize) -> String) -> Vec<[String; COLUMN
 fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Result<()> {
     let mut rows = vec![COLUMNS.map(|name| name.replace('_', " "))];
     rows.extend(cells(stats, separated));
-    let right = [false, false, false, true, true, true, true, true, true];
+    let mut right = [true; COLUMNS.len()];
+    right[..3].fill(false);
     write_columns(output, right, &rows)?;
     writeln!(output, "\ncoverage over the nights")?;
     let rows: Vec<[String; 3]> = all(nights)

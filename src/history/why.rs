@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::driver::Artifact;
-use crate::event::{ArtifactReport, KnownBy};
+use crate::event::{ArtifactReport, KnownBy, ProofReport, ProofResult};
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{Architecture, KernelRelease, TargetId};
 use crate::report::{BuildRecord, Excluded, Manifest, clean};
@@ -119,6 +119,9 @@ fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manife
         Status::Excluded => format!("The {kind} is left out."),
     };
     let mut sentences = vec![first];
+    if let Some(proof) = &artifact.proof {
+        sentences.extend(of_proof(proof));
+    }
     if let Some(since) = artifact.failing_since {
         let nights = match artifact.failing_nights {
             Some(nights) if nights > 1 => format!(", {nights} nights"),
@@ -176,6 +179,16 @@ fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) ->
     let path = artifact.path.as_ref();
     let path = path.map(|path| format!(": {}", path.display()));
     format!("The {kind} {text}{}.", path.unwrap_or_default())
+}
+
+/// What its kernel did with it; a refusal is the failure, which is told already.
+fn of_proof(proof: &ProofReport) -> Option<String> {
+    let message = clean(&proof.message);
+    match proof.result {
+        ProofResult::Loaded => Some(format!("Its kernel was booted to try it: {message}.")),
+        ProofResult::NotProven => Some(format!("It was not tried in its kernel: {message}.")),
+        ProofResult::Refused => None,
+    }
 }
 
 fn of_known(known: &KnownBy) -> String {

@@ -14,7 +14,7 @@ use crate::event::ArtifactReport;
 use crate::failure::Failure;
 
 /// The names of the columns, in order.
-pub const COLUMNS: [&str; 30] = [
+pub const COLUMNS: [&str; 31] = [
     "target",
     "kernel_release",
     "kernel_version",
@@ -42,6 +42,7 @@ pub const COLUMNS: [&str; 30] = [
     "symbols_checked",
     "host_programs",
     "proof",
+    "proof_message",
     "unsigned_sha256",
     "certificate_sha256",
     "double",
@@ -77,6 +78,7 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
     let toolchain = build.toolchain.as_ref();
     let signature = artifact.signature.as_ref();
     // A probe has no symbols of the kernel.
+    let proof = artifact.proof.as_ref();
     let module_tree = build.tree.filter(|_| artifact.artifact == Artifact::Module);
     [
         build.target.to_string(),
@@ -105,7 +107,8 @@ fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()
         build.build_id.to_string(),
         text(module_tree.map(|tree| tree.symbols_checked)),
         text(build.tree.map(|tree| tree.host_programs.as_str())),
-        text(artifact.proof.as_ref().map(|proof| proof.result.as_str())),
+        text(proof.map(|proof| proof.result.as_str())),
+        text(proof.map(|proof| &proof.message)),
         text(signature.map(|signature| signature.unsigned_sha256)),
         text(signature.map(|signature| signature.certificate_sha256)),
         text(

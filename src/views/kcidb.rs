@@ -1,4 +1,5 @@
-//! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact.
+//! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact, a
+//! test for each module that was to be loaded into its kernel.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -6,9 +7,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::subject::{Subject, View};
+use super::subject::{Subject, View, rebuild_command};
 use crate::driver::DriverVersion;
+use crate::event::ProofResult;
 use crate::failure::Status;
+use crate::report::clean;
 
 /// The system that results come from, as the schema wants it.
 const ORIGIN: &str = "driverkit_matrix";
@@ -21,6 +24,7 @@ struct Report<'a> {
     version: Value,
     checkouts: Vec<Value>,
     builds: Vec<Build<'a>>,
+    tests: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -63,12 +67,21 @@ impl View for Kcidb {
             })
             .collect();
         let mut builds = Vec::new();
+        let mut tests = Vec::new();
         for build in &manifest.builds {
             for artifact in &build.artifacts {
                 let failure = artifact.failure.as_ref();
+                let id = format!("{ORIGIN}:{run}/{}/{}", build.build_id, artifact.artifact);
+                if let Some(proof) = &artifact.proof {
+                    tests.push(json!({
+                        "build_id": id, "id": format!("{id}/load"), "origin": ORIGIN, "path": "driver.load",
+                        "comment": clean(&proof.message), "status": of_proof(proof.result),
+                        "environment": { "comment": "qemu" },
+                    }));
+                }
                 builds.push(Build {
                     checkout_id: checkout_id(&build.driver_version),
-                    id: format!("{ORIGIN}:{run}/{}/{}", build.build_id, artifact.artifact),
+                    id,
                     origin: ORIGIN,
                     comment: format!("{} for {}", artifact.artifact, build.kernel_release),
                     start_time: build.started.to_string(),
@@ -79,7 +92,7 @@ impl View for Kcidb {
                         .as_ref()
                         .map(|toolchain| format!("gcc {}", toolchain.gcc_used)),
                     config_name: build.target.as_str(),
-                    command: format!("driverkit-matrix rebuild {}", build.build_id),
+                    command: rebuild_command(manifest, &build.build_id),
                     status: status(artifact.status),
                     log_excerpt: failure.and_then(|failure| failure.first_error.as_ref()).map(
                         |error| {
@@ -87,11 +100,11 @@ impl View for Kcidb {
                             text.chars().take(4000).collect()
                         },
                     ),
-                    misc: json!({
+                    misc: without_nulls(json!({
                         "kernel_release": build.kernel_release, "kernel_version": build.kernel_version,
                         "status": artifact.status, "class": failure.map(|failure| failure.class),
                         "failing_since": artifact.failing_since, "sha256": artifact.sha256,
-                    }),
+                    })),
                 });
             }
         }
@@ -99,9 +112,26 @@ impl View for Kcidb {
             version: json!({ "major": 5, "minor": 3 }),
             checkouts,
             builds,
+            tests,
         };
         serde_json::to_writer(&mut *output, &report)?;
         output.write_all(b"\n")
+    }
+}
+
+/// The schema allows no property to be null.
+fn without_nulls(mut object: Value) -> Value {
+    if let Value::Object(properties) = &mut object {
+        properties.retain(|_, value| !value.is_null());
+    }
+    object
+}
+
+fn of_proof(result: ProofResult) -> &'static str {
+    match result {
+        ProofResult::Loaded => "PASS",
+        ProofResult::Refused => "FAIL",
+        ProofResult::NotProven => "SKIP",
     }
 }
 

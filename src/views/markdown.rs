@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::coverage::{Coverage, Failures};
+use super::proofs::Proofs;
 use super::subject::{Subject, View};
 use crate::history::{draw_markdown, escape_markdown};
 use crate::text::{count, separated};
@@ -16,6 +17,9 @@ const RESERVED_BYTES: usize = 256;
 
 /// How many builds of a group are named.
 const SAMPLES: usize = 3;
+
+/// How many reasons why modules are not proven are shown.
+const REASONS: usize = 10;
 
 /// Writes Markdown.
 pub(super) struct Markdown;
@@ -63,6 +67,7 @@ fn text(subject: &Subject<'_>, most: usize) -> String {
         text.push_str(&draw_markdown(diff));
     }
     push_coverage(&mut text, &Coverage::of(manifest));
+    push_proofs(&mut text, &Proofs::of(manifest));
     let failures = Failures::of(manifest);
     if failures.groups.is_empty() {
         return cut(text, most, 0);
@@ -112,6 +117,34 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
         }
         text.push('\n');
     }
+}
+
+/// What kernels did with their modules, where they were to be loaded.
+fn push_proofs(text: &mut String, proofs: &Proofs) {
+    if proofs.rows.is_empty() {
+        return;
+    }
+    text.push_str("\n## Proof\n\n| target | driver | loaded | refused | not proven |\n| --- | --- | ---: | ---: | ---: |\n");
+    for ((target, driver), counts) in &proofs.rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            escape_markdown(target.as_str()),
+            escape_markdown(driver.as_str()),
+            counts.loaded,
+            counts.refused,
+            counts.not_proven
+        );
+    }
+    for (result, reason, count) in proofs.reasons.iter().take(REASONS) {
+        let _ = write!(
+            text,
+            "\n- {count} × {}: {}",
+            escape_markdown(result.as_str()),
+            escape_markdown(reason)
+        );
+    }
+    text.push('\n');
 }
 
 /// Says how many groups were left out; cuts what is too long all the same, at a line.

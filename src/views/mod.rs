@@ -10,10 +10,12 @@ mod kcidb;
 mod markdown;
 mod metrics;
 mod prometheus;
+mod proofs;
 mod stats;
 mod subject;
 
 pub use coverage::{Cell, Coverage, Failures, SignatureGroup};
 pub use format::Format;
+pub use proofs::{ProofCounts, Proofs};
 pub use stats::{Stat, Stats};
 pub use subject::{PastNight, PastRun, Subject, View};

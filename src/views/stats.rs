@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::metrics::{head, labels};
+use super::proofs::ProofCounts;
 use crate::driver::DriverVersion;
+use crate::event::ProofResult;
 use crate::kernel::{Architecture, TargetId};
 use crate::report::Manifest;
 
@@ -32,6 +34,12 @@ pub struct Stat {
     pub median_lag_days: Option<i64>,
     /// The longest.
     pub worst_lag_days: Option<i64>,
+    /// Modules that their kernels loaded.
+    pub loaded: usize,
+    /// Modules that their kernels refused; they are counted as failing too.
+    pub refused: usize,
+    /// Modules that were to be loaded, and were not for another reason.
+    pub not_proven: usize,
 }
 
 /// Statistics of a night.
@@ -50,6 +58,7 @@ struct Numbers {
     unknown: usize,
     excluded: usize,
     lags: Vec<i64>,
+    proofs: ProofCounts,
 }
 
 impl Stats {
@@ -64,6 +73,9 @@ impl Stats {
             );
             let numbers = numbers.entry(key).or_default();
             for artifact in &build.artifacts {
+                if let Some(proof) = &artifact.proof {
+                    numbers.proofs.add(proof.result);
+                }
                 if artifact.status.is_success() {
                     numbers.built += 1;
                     if let (Some(seen), Some(at)) = (build.first_seen, artifact.made_at) {
@@ -103,6 +115,9 @@ impl Stats {
                 excluded: numbers.excluded,
                 median_lag_days: numbers.lags.get(numbers.lags.len() / 2).copied(),
                 worst_lag_days: numbers.lags.last().copied(),
+                loaded: numbers.proofs.loaded,
+                refused: numbers.proofs.refused,
+                not_proven: numbers.proofs.not_proven,
             }
         });
         Self {
@@ -135,6 +150,37 @@ impl Stats {
                 writeln!(output, "{name}{labels} {value}")?;
             }
         }
+        if self.rows.iter().all(|stat| stat.proven() == 0) {
+            return Ok(());
+        }
+        let name = "driverkit_matrix_proofs";
+        head(
+            output,
+            name,
+            "Modules of the last run by what their kernels did with them.",
+        )?;
+        for stat in &self.rows {
+            for (result, count) in [
+                (ProofResult::Loaded, stat.loaded),
+                (ProofResult::Refused, stat.refused),
+                (ProofResult::NotProven, stat.not_proven),
+            ] {
+                let labels = labels(&[
+                    ("target", stat.target.as_str()),
+                    ("driver_version", stat.driver_version.as_str()),
+                    ("architecture", stat.architecture.as_str()),
+                    ("result", result.as_str()),
+                ]);
+                writeln!(output, "{name}{labels} {count}")?;
+            }
+        }
         Ok(())
+    }
+}
+
+impl Stat {
+    /// How many modules were to be loaded into their kernels.
+    fn proven(&self) -> usize {
+        self.loaded + self.refused + self.not_proven
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::history::Diff;
+use crate::plan::BuildId;
 use crate::report::{Manifest, Totals};
 
 /// What views show.
@@ -69,6 +70,16 @@ impl PastNight {
         let there = there.filter(|(status, _)| status.is_success());
         there.map(|(_, count)| count).sum()
     }
+}
+
+/// Returns the command that repeats a build of a run.
+pub(super) fn rebuild_command(manifest: &Manifest, build: &BuildId) -> String {
+    let matrices = manifest.matrices.iter().map(|matrix| matrix.name.as_str());
+    let words = ["driverkit-matrix", "rebuild", build.as_str()];
+    let words = words.into_iter().chain(matrices);
+    // A name with a null character is the only one that no shell takes.
+    let quoted = words.map(|word| shlex::try_quote(word).unwrap_or_default());
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// A way to show a night.

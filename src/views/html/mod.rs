@@ -2,25 +2,28 @@
 //!
 //! Foreign texts are escaped where they enter the page, and a policy in its head forbids every request.
 
+mod cards;
 mod charts;
 mod data;
+mod escape;
+mod missing;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-
+use self::cards::push_cards;
 use self::charts::day;
+use self::escape::escape;
+use self::missing::push_missing;
 use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
-use super::subject::{PastNight, Subject, View};
-use crate::history::Change;
-use crate::report::{BuildRecord, Manifest, clean};
-use crate::text::count;
+use super::proofs::Proofs;
+use super::subject::{Subject, View, rebuild_command};
+use crate::report::BuildRecord;
 
 /// How many groups of failures have the end of a log.
 const WITH_LOG: usize = 20;
 
-/// How many groups of failures, kernels without a driver and slow builds are shown.
+/// How many groups of failures and reasons are shown.
 const SHOWN: usize = 200;
 
 /// How many slow builds are shown.
@@ -35,27 +38,12 @@ impl View for Html {
     }
 }
 
-/// Returns foreign text as it may stand in an element or a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in clean(text).chars() {
-        match character {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 // Writing to a String cannot fail, so what `write!` returns is dropped throughout.
 fn page(subject: &Subject<'_>) -> io::Result<String> {
     let manifest = subject.manifest;
     let failures = Failures::of(manifest);
     let coverage = Coverage::of(manifest);
+    let proofs = Proofs::of(manifest);
     let reason = match &manifest.exit {
         Some(exit) => escape(&exit.reason),
         None => "the run has not ended".to_owned(),
@@ -81,9 +69,10 @@ fn page(subject: &Subject<'_>) -> io::Result<String> {
                 charts::span(seconds)
             )),
     );
-    push_cards(&mut text, subject, &failures);
+    push_cards(&mut text, subject, &failures, &proofs);
     push_changes(&mut text, subject);
     push_coverage(&mut text, &coverage);
+    push_proofs(&mut text, &proofs);
     push_failures(&mut text, subject, &failures);
     push_missing(&mut text, manifest);
     push_time(&mut text, subject);
@@ -96,114 +85,6 @@ fn page(subject: &Subject<'_>) -> io::Result<String> {
         include_str!("page.js"),
     );
     Ok(text)
-}
-
-/// The five questions of the morning.
-fn push_cards(text: &mut String, subject: &Subject<'_>, failures: &Failures<'_>) {
-    let manifest = subject.manifest;
-    let there = PastNight::of(manifest).there();
-    let planned = manifest.totals.artifacts_planned;
-    // A group may hold failures that a rule expects beside others.
-    let unexpected = failures.count() - failures.known();
-    text.push_str("<ul class=\"cards\">\n");
-    let class = if unexpected == 0 && there > 0 {
-        "good"
-    } else {
-        "bad"
-    };
-    let _ = writeln!(
-        text,
-        "<li><h2>Did the night work?</h2><strong class=\"{class}\" id=\"there\">{there} of {planned}</strong>\
-         <p>{unexpected} unexpected failures, {} known, {} left out by rules</p></li>",
-        manifest.totals.artifacts_known(),
-        manifest.excluded.len()
-    );
-    text.push_str("<li><h2>What broke since the baseline?</h2>");
-    match subject.diff {
-        None => text
-            .push_str("<strong>first night</strong><p>There is no baseline to compare with.</p>"),
-        Some(diff) => {
-            let broken = diff.count(Change::Regressed) + diff.count(Change::NewFailure);
-            let class = if broken == 0 { "good" } else { "bad" };
-            let _ = write!(
-                text,
-                "<strong class=\"{class}\">{broken} broke</strong><p>{} fixed, {} new, {} lost</p><ul>",
-                diff.count(Change::Fixed),
-                diff.count(Change::New),
-                diff.count(Change::Lost)
-            );
-            let broke = |change| matches!(change, Change::Regressed | Change::NewFailure);
-            for group in diff
-                .groups
-                .iter()
-                .filter(|group| broke(group.change))
-                .take(3)
-            {
-                let _ = write!(
-                    text,
-                    "<li>{} × {}</li>",
-                    group.artifacts,
-                    escape(&group.signature)
-                );
-            }
-            text.push_str("</ul>");
-        }
-    }
-    text.push_str("</li>\n<li><h2>Which kernels lack a driver?</h2>");
-    let missing = missing(manifest);
-    let _ = write!(
-        text,
-        "<strong>{}</strong><ul>",
-        count(missing.len(), "kernel")
-    );
-    for (build, since) in missing.iter().take(3) {
-        let since = since.map_or(String::new(), |at| format!(" since {}", day(at)));
-        let _ = write!(
-            text,
-            "<li>{} {}{since}</li>",
-            build.target, build.kernel_release
-        );
-    }
-    text.push_str("</ul></li>\n<li><h2>Is a source drying up?</h2>");
-    push_drying(text, subject);
-    text.push_str("</li>\n<li><h2>Where did the time go?</h2>");
-    let total = manifest.run.duration_seconds.unwrap_or_default();
-    let _ = write!(text, "<strong>{}</strong><ul>", charts::span(total));
-    for (phase, seconds) in charts::phases(manifest).into_iter().take(3) {
-        let _ = write!(text, "<li>{phase}: {} of work</li>", charts::span(seconds));
-    }
-    text.push_str("</ul></li>\n</ul>\n");
-}
-
-/// The sources that name fewer kernels than on the night before.
-fn push_drying(text: &mut String, subject: &Subject<'_>) {
-    let Some(last) = subject.history.last() else {
-        text.push_str("<strong>unknown</strong><p>No earlier night is known.</p>");
-        return;
-    };
-    let now = &subject.manifest.sources;
-    let fewer: Vec<(&String, usize, usize)> = last
-        .sources
-        .iter()
-        .map(|(source, before)| {
-            (
-                source,
-                *before,
-                now.get(source).copied().unwrap_or_default(),
-            )
-        })
-        .filter(|(_, before, now)| now < before)
-        .collect();
-    let class = if fewer.is_empty() { "good" } else { "warn" };
-    let _ = write!(
-        text,
-        "<strong class=\"{class}\">{} shrank</strong><ul>",
-        fewer.len()
-    );
-    for (source, before, now) in fewer.iter().take(3) {
-        let _ = write!(text, "<li>{}: {now}, was {before}</li>", escape(source));
-    }
-    text.push_str("</ul>");
 }
 
 fn push_changes(text: &mut String, subject: &Subject<'_>) {
@@ -286,6 +167,40 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
     text.push_str("</tbody></table></div></section>\n");
 }
 
+/// What kernels did with their modules, where they were to be loaded.
+fn push_proofs(text: &mut String, proofs: &Proofs) {
+    if proofs.rows.is_empty() {
+        return;
+    }
+    text.push_str("<section id=\"proofs\"><h2>Modules loaded into their kernels</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>driver<th class=\"n\">loaded<th class=\"n\">refused<th class=\"n\">not proven</tr></thead><tbody>\n");
+    for ((target, driver), counts) in &proofs.rows {
+        let refused = if counts.refused > 0 { " bad" } else { "" };
+        let _ = writeln!(
+            text,
+            "<tr><th scope=\"row\">{}<td>{}<td class=\"n\">{}<td class=\"n{refused}\">{}<td class=\"n\">{}</tr>",
+            escape(target.as_str()),
+            escape(driver.as_str()),
+            counts.loaded,
+            counts.refused,
+            counts.not_proven
+        );
+    }
+    text.push_str("</tbody></table></div>\n");
+    if !proofs.reasons.is_empty() {
+        text.push_str("<ul>\n");
+        for (result, reason, count) in proofs.reasons.iter().take(SHOWN) {
+            let _ = writeln!(
+                text,
+                "<li>{count} × {}: {}</li>",
+                result.as_str(),
+                escape(reason)
+            );
+        }
+        text.push_str("</ul>\n");
+    }
+    text.push_str("</section>\n");
+}
+
 fn push_failures(text: &mut String, subject: &Subject<'_>, failures: &Failures<'_>) {
     text.push_str("<section id=\"failures\"><h2>Failures by what they have in common</h2>\n");
     if failures.groups.is_empty() {
@@ -337,8 +252,8 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
     }
     let _ = writeln!(
         text,
-        "<p>Do it again: <code>driverkit-matrix rebuild {}</code></p>",
-        escape(build.build_id.as_str())
+        "<p>Do it again: <code>{}</code></p>",
+        escape(&rebuild_command(subject.manifest, &build.build_id))
     );
     let names = group.members.iter().take(10);
     let names: Vec<String> = names
@@ -356,61 +271,6 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
         );
     }
     text.push_str("</details>\n");
-}
-
-/// A build of each kernel that lacks a driver, the longest without first.
-fn missing(manifest: &Manifest) -> Vec<(&BuildRecord, Option<Timestamp>)> {
-    let mut missing: Vec<(&BuildRecord, Option<Timestamp>)> = Vec::new();
-    for build in &manifest.builds {
-        let failing = build
-            .artifacts
-            .iter()
-            .filter(|artifact| artifact.failure.is_some());
-        let Some(since) = failing.map(|artifact| artifact.failing_since).min() else {
-            continue;
-        };
-        let is_same = |other: &BuildRecord| {
-            other.kernel_release == build.kernel_release
-                && other.target == build.target
-                && other.kernel_version == build.kernel_version
-                && other.architecture == build.architecture
-        };
-        match missing.last_mut() {
-            Some((last, oldest)) if is_same(last) => *oldest = (*oldest).min(since).or(since),
-            _ => missing.push((build, since)),
-        }
-    }
-    missing.sort_by_key(|(_, since)| (since.is_none(), *since));
-    missing
-}
-
-fn push_missing(text: &mut String, manifest: &Manifest) {
-    let missing = missing(manifest);
-    text.push_str("<section id=\"missing\"><h2>Kernels that lack a driver, the longest first</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>kernel<th>architecture<th>first seen<th>failing since<th>class</tr></thead><tbody>\n");
-    for (build, since) in missing.iter().take(SHOWN) {
-        let failure = build
-            .artifacts
-            .iter()
-            .find_map(|artifact| artifact.failure.as_ref());
-        let _ = writeln!(
-            text,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
-            escape(build.target.as_str()),
-            escape(build.kernel_release.as_str()),
-            build.architecture,
-            build
-                .first_seen
-                .map_or(String::new(), |day| day.to_string()),
-            since.map_or(String::new(), day),
-            failure.map_or("", |failure| failure.class.as_str()),
-        );
-    }
-    text.push_str("</tbody></table></div>\n");
-    let more = missing.len().saturating_sub(SHOWN);
-    if more > 0 {
-        let _ = writeln!(text, "<p>and {more} more: filter below</p>");
-    }
-    text.push_str("</section>\n");
 }
 
 fn push_time(text: &mut String, subject: &Subject<'_>) {
@@ -481,17 +341,4 @@ fn push_kernels(text: &mut String) {
          <div class=\"wide\"><table><thead><tr><th>target<th>kernel<th>version<th>architecture<th>first seen<th>status<th>why</tr></thead>\
          <tbody id=\"rows\"></tbody></table></div></section>\n",
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_text_is_no_markup() {
-        assert_eq!(
-            escape("<script>alert('\"&')</script>"),
-            "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;"
-        );
-    }
 }

@@ -45,10 +45,10 @@
       const [target, release, version, architecture, since, cells, reason] = kernel;
       const row = body.insertRow();
       cell(row, data.targets[target]);
-      cell(row, release);
+      cell(row, release, "whole");
       cell(row, version);
       cell(row, architecture ? "arm64" : "amd64");
-      cell(row, since);
+      cell(row, since, "whole");
       const parts = [...cells].map((letter, position) => (letter === "-" ? "" : `${data.drivers[position]}: ${words[letter]}`)).filter(Boolean);
       const same = new Set(cells.replaceAll("-", ""));
       const kind = [...same].some((letter) => "FEU".includes(letter)) ? "bad" : same.has("K") ? "warn" : "";
@@ -56,7 +56,8 @@
       const why = (failures.get(index) || []).map((one) => `${data.drivers[one.driver]}: ${data.signatures[one.signature]}${one.since ? ` (since ${one.since})` : ""}`);
       cell(row, reason < 0 ? why.join("\n") : data.reasons[reason], "first");
     }
-    count.textContent = found.length > shown ? `${found.length} kernels, the first ${shown} are shown` : `${found.length} kernels`;
+    const total = found.length === 1 ? "1 kernel" : `${found.length} kernels`;
+    count.textContent = found.length > shown ? `${total}, the first ${shown} are shown` : total;
   };
   for (const one of [text, driver, state]) one.addEventListener("input", draw);
   document.getElementById("coverage-table").addEventListener("click", (event) => {

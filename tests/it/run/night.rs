@@ -324,7 +324,10 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
     let read = |name: &str| std::fs::read_to_string(grid.path(name)).unwrap();
     assert!(read("summary.md").contains("| failed | 2 |"));
     assert_eq!(read("night.md"), read("summary.md"));
-    assert!(read("night.html").contains("unknown type name &#39;foo&#39;"));
+    let page = read("night.html");
+    assert!(page.contains("unknown type name &#39;foo&#39;"));
+    let command = "driverkit-matrix rebuild one/x86_64/debian_6.1.2-1-amd64_1 matrix.toml";
+    assert!(page.contains(command), "{page}");
     let junit = read("night.xml");
     assert!(
         junit.contains("tests=\"4\"") && junit.contains("failures=\"2\""),
@@ -336,6 +339,7 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
     let kcidb: Value = serde_json::from_str(&read("night.json")).unwrap();
     assert_eq!(kcidb["version"], json!({ "major": 5, "minor": 3 }));
     assert_eq!(kcidb["builds"].as_array().unwrap().len(), 4);
+    assert_eq!(kcidb["builds"][1]["command"], command);
     assert_eq!(read("night.csv"), read("out/manifest.csv"));
 
     let (code, page, _) = say(&grid, &["report"]);
@@ -364,8 +368,9 @@ fn stats_count_what_there_is_in_every_format() {
     let (_, text, _) = say(&grid, &["stats", "--format", "csv"]);
     assert_eq!(
         text,
-        "target,driver_version,architecture,built,failing,unknown,excluded,median_lag_days,worst_lag_days\n\
-         debian,one,amd64,1,2,0,1,,\n"
+        "target,driver_version,architecture,built,failing,unknown,excluded,median_lag_days,worst_lag_days,\
+         loaded,refused,not_proven\n\
+         debian,one,amd64,1,2,0,1,,,0,0,0\n"
     );
     let (_, text, _) = say(&grid, &["stats", "--format", "json"]);
     let found: Value = serde_json::from_str(&text).unwrap();

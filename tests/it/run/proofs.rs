@@ -5,7 +5,7 @@ use driverkit_matrix::failure::{FailureClass, Status};
 use driverkit_matrix::fs;
 use serde_json::{Value, json};
 
-use crate::run::{MODULE, NOTHING};
+use crate::run::{BUILD, MODULE, NOTHING};
 use support::grid::{Grid, RELEASE, deb, rule};
 use support::server::Server;
 
@@ -276,4 +276,53 @@ fn words_of_prove_are_checked() {
     assert_eq!(code, 2);
     assert!(text.contains("matrix.toml:"), "{text}");
     assert!(text.contains("expected all, series or none"), "{text}");
+}
+
+#[test]
+fn every_view_says_what_kernels_did_with_their_modules() {
+    let grid = grid(&loaded(0));
+    assert_eq!(grid.run(&["--prove", "all"]).0, 0);
+    let say = |words: &[&str]| {
+        let output = grid.program(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+    let (header, row) = csv.split_once("\r\n").unwrap();
+    assert!(header.ends_with(",proof,proof_message"), "{header}");
+    let expected = ",loaded,\"loaded (2 devices, 3 parameters)\"\r\n";
+    assert!(row.ends_with(expected), "{row}");
+    let why = say(&["why", BUILD]);
+    let expected = "Its kernel was booted to try it: loaded (2 devices, 3 parameters).";
+    assert!(why.contains(expected), "{why}");
+    let stats = say(&["stats", "--format", "csv"]);
+    assert!(stats.ends_with(",1,0,0\n"), "{stats}");
+    let page = say(&["report"]);
+    let expected = "in their kernels: 1 loaded, 0 refused, 0 not proven";
+    assert!(page.contains(expected) && page.contains("Modules loaded into their kernels"));
+    let summary = say(&["report", "--format", "markdown"]);
+    assert!(
+        summary.contains("| debian | one | 1 | 0 | 0 |"),
+        "{summary}"
+    );
+    let metrics = say(&["report", "--format", "prometheus"]);
+    let expected = "driverkit_matrix_proofs{target=\"debian\",driver_version=\"one\",architecture=\"amd64\",result=\"loaded\"} 1";
+    assert!(metrics.contains(expected), "{metrics}");
+    let kcidb: Value = serde_json::from_str(&say(&["report", "--format", "kcidb"])).unwrap();
+    let test = &kcidb["tests"][0];
+    assert_eq!(test["status"], "PASS");
+    assert_eq!(test["build_id"], kcidb["builds"][0]["id"]);
+
+    let grid = Grid::new();
+    assert_eq!(grid.run(&["--prove", "all"]).0, 0);
+    let reason = "the package of the kernel cannot be had";
+    for words in [
+        &["why", BUILD][..],
+        &["report"],
+        &["report", "--format", "markdown"],
+        &["report", "--format", "csv"],
+    ] {
+        let output = grid.program(words).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(reason), "{words:?}: {text}");
+    }
 }

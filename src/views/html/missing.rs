@@ -1,0 +1,67 @@
+//! The kernels that lack a driver.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::charts::day;
+use super::escape::escape;
+use crate::report::{BuildRecord, Manifest};
+
+/// How many are shown.
+const SHOWN: usize = 200;
+
+/// A build of each kernel that lacks a driver, the longest without first.
+pub(super) fn missing(manifest: &Manifest) -> Vec<(&BuildRecord, Option<Timestamp>)> {
+    let mut missing: Vec<(&BuildRecord, Option<Timestamp>)> = Vec::new();
+    for build in &manifest.builds {
+        let failing = build
+            .artifacts
+            .iter()
+            .filter(|artifact| artifact.failure.is_some());
+        let Some(since) = failing.map(|artifact| artifact.failing_since).min() else {
+            continue;
+        };
+        let is_same = |other: &BuildRecord| {
+            other.kernel_release == build.kernel_release
+                && other.target == build.target
+                && other.kernel_version == build.kernel_version
+                && other.architecture == build.architecture
+        };
+        match missing.last_mut() {
+            Some((last, oldest)) if is_same(last) => *oldest = (*oldest).min(since).or(since),
+            _ => missing.push((build, since)),
+        }
+    }
+    missing.sort_by_key(|(_, since)| (since.is_none(), *since));
+    missing
+}
+
+pub(super) fn push_missing(text: &mut String, manifest: &Manifest) {
+    let missing = missing(manifest);
+    text.push_str("<section id=\"missing\"><h2>Kernels that lack a driver, the longest first</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>kernel<th>architecture<th>first seen<th>failing since<th>class</tr></thead><tbody>\n");
+    for (build, since) in missing.iter().take(SHOWN) {
+        let failure = build
+            .artifacts
+            .iter()
+            .find_map(|artifact| artifact.failure.as_ref());
+        let _ = writeln!(
+            text,
+            "<tr><td>{}<td>{}<td>{}<td class=\"whole\">{}<td class=\"whole\">{}<td>{}</tr>",
+            escape(build.target.as_str()),
+            escape(build.kernel_release.as_str()),
+            build.architecture,
+            build
+                .first_seen
+                .map_or(String::new(), |day| day.to_string()),
+            since.map_or(String::new(), day),
+            failure.map_or("", |failure| failure.class.as_str()),
+        );
+    }
+    text.push_str("</tbody></table></div>\n");
+    let more = missing.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(text, "<p>and {more} more: filter below</p>");
+    }
+    text.push_str("</section>\n");
+}
