@@ -52,6 +52,7 @@ impl DiffArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let (old, new) = rayon::join(|| read(context, &self.old), || read(context, &self.new));
         let found = diff_nights(&old?, &new?);
+        warn_of_different_grids(context, &found);
         match self.format {
             Format::Text => print(&draw_text(&found))?,
             Format::Markdown => print(&draw_markdown(&found))?,
@@ -61,6 +62,16 @@ impl DiffArguments {
             return Ok(ExitStatus::Incomplete);
         }
         Ok(ExitStatus::Success)
+    }
+}
+
+/// Prints a notice if two runs have nothing to compare.
+pub(super) fn warn_of_different_grids(context: &Context, diff: &Diff) {
+    if diff.is_of_different_grids() {
+        context.notice(&format!(
+            "run {} and run {} have no artifact in common: they are of different grids",
+            diff.old_run, diff.new_run
+        ));
     }
 }
 
@@ -133,6 +144,7 @@ impl BaselineArguments {
         status: ExitStatus,
     ) -> Result<ExitStatus, CliError> {
         let found = diff_nights(baseline, &read(context, out)?);
+        warn_of_different_grids(context, &found);
         context.notice(&format!("\n{}", draw_text(&found).trim_end()));
         if self.fail_on.is_empty() {
             return Ok(status);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::diff::warn_of_different_grids;
 use super::output::ignore_broken_pipe;
 use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
@@ -49,7 +50,11 @@ impl ReportArguments {
         let baseline = self.baseline.as_deref().map(open).transpose()?;
         let baseline = baseline.as_ref().map(Source::path);
         let text = said_while_reading(context, &self.out, || {
-            Nights::read(source.path(), baseline)?.draw(self.format)
+            let nights = Nights::read(source.path(), baseline)?;
+            if let Some(diff) = &nights.diff {
+                warn_of_different_grids(context, diff);
+            }
+            nights.draw(self.format)
         })?;
         match &self.output {
             Some(path) => fs::write(path, text)?,
@@ -136,9 +141,10 @@ impl Nights {
             baseline.filter(|path| manifest_file(path).exists() || !shards_in(path).is_empty());
         let diff = match baseline {
             Some(path) => {
-                let old = Night::read(&path)?;
+                let (old, new) = rayon::join(|| Night::read(&path), || Night::of(&manifest));
+                let old = old?;
                 let is_other = old.run_id != manifest.run.id;
-                is_other.then(|| diff_nights(&old, &Night::of(&manifest)))
+                is_other.then(|| diff_nights(&old, &new))
             }
             None => None,
         };

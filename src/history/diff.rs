@@ -185,6 +185,13 @@ impl Diff {
     pub fn count(&self, change: Change) -> usize {
         self.counts.get(&change).copied().unwrap_or_default()
     }
+
+    /// Whether both runs have artifacts, and not one in common: they are of different grids.
+    pub fn is_of_different_grids(&self) -> bool {
+        let came = self.count(Change::New) + self.count(Change::NewFailure);
+        let went = self.count(Change::Lost) + self.count(Change::Gone);
+        came > 0 && went > 0 && came + went == self.counts.values().sum::<usize>()
+    }
 }
 
 /// What a manifest says of an artifact.

@@ -90,3 +90,23 @@ fn run_compares_itself_with_a_baseline() {
     assert!(text.contains("still-failing        1"), "{text}");
     assert_eq!(grid.run(&["--baseline", "out"]).0, 1);
 }
+
+#[test]
+fn runs_of_different_grids_are_told_apart() {
+    let grid = Grid::of_four();
+    assert_eq!(grid.run(&[]).0, 0);
+    std::fs::copy(grid.path("out/manifest.json"), grid.path("old.json")).unwrap();
+    let matrix = std::fs::read_to_string(grid.path("matrix.toml")).unwrap();
+    grid.write_matrix(&matrix.replace("\"one\"", "\"two\""));
+    assert_eq!(grid.run(&[]).0, 0);
+    let expected = "have no artifact in common: they are of different grids";
+    for words in [
+        &["diff", "old.json"][..],
+        &["report", "--baseline", "old.json"],
+    ] {
+        let (code, _, text) = say(&grid, words);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(!say(&grid, &["diff", "out"]).2.contains(expected));
+}
