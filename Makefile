@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster samples bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -34,6 +34,10 @@ test-cluster:
 
 bench-cluster:
 	scripts/test-cluster.sh --bench
+
+# The sample pages in docs/samples, which a test compares with what the program writes.
+samples:
+	UPDATE_SAMPLES=1 cargo test --test it samples::
 
 # The numbers of docs/benchmarks.md that need no real build; bench-real: all of them.
 bench:

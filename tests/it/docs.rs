@@ -10,7 +10,10 @@ fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = vec![root.join("README.md"), root.join("CHANGELOG.md")];
     for entry in std::fs::read_dir(root.join("docs")).unwrap() {
-        paths.push(entry.unwrap().path());
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            paths.push(path);
+        }
     }
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();

@@ -33,6 +33,7 @@ mod preflight;
 mod publish;
 mod report;
 mod run;
+mod samples;
 mod silence;
 mod sources;
 mod terminal;
