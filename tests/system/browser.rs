@@ -3,15 +3,24 @@
 //!
 //! `scripts/setup.sh --tests` installs Chromium.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
-use serde_json::Value;
+use driverkit_matrix::report::{Manifest, read_manifest};
+use serde_json::{Value, json};
 use support::nights::Year;
 
 /// Waits for the page, acts like a user, and writes what it saw into the page.
 const USER: &str = include_str!("browser/user.js");
+
+const SMALL: Year = Year {
+    kernels: 320,
+    drivers: 8,
+    nights: 3,
+};
 
 fn chromium(profile: &Path, words: &[&str]) -> Vec<u8> {
     let output = Command::new("chromium")
@@ -50,7 +59,12 @@ fn what_a_user_sees(year: Year, folder: &Path) -> Value {
         "--dump-dom",
         &url,
     ];
-    let dom = String::from_utf8(chromium(&folder.join("profile"), &words)).unwrap();
+    what_was_seen(&chromium(&folder.join("profile"), &words))
+}
+
+/// What the user wrote into a page.
+fn what_was_seen(dom: &[u8]) -> Value {
+    let dom = String::from_utf8(dom.to_vec()).unwrap();
     let (_, rest) = dom
         .split_once("<pre id=\"seen\">")
         .expect("what the user saw");
@@ -65,12 +79,7 @@ fn what_a_user_sees(year: Year, folder: &Path) -> Value {
 #[test]
 fn page_works_by_keyboard_and_on_paper() {
     let folder = tempfile::tempdir().unwrap();
-    let year = Year {
-        kernels: 320,
-        drivers: 3,
-        nights: 3,
-    };
-    let seen = what_a_user_sees(year, folder.path());
+    let seen = what_a_user_sees(SMALL, folder.path());
 
     // In the order of the tab key: the link over everything first, and nothing that has no name.
     let order: Vec<&str> = seen["keyboard"]["order"]
@@ -118,34 +127,171 @@ fn page_works_by_keyboard_and_on_paper() {
     );
 }
 
-#[test]
-fn page_filters_and_runs_nothing_that_compilers_or_rules_say() {
-    let folder = tempfile::tempdir().unwrap();
-    let year = Year {
-        kernels: 320,
-        drivers: 3,
-        nights: 3,
-    };
-    let seen = what_a_user_sees(year, folder.path());
+/// How many kernels of a night have a build, or were left out, that `is_wanted`; what the page should count.
+fn kernels(manifest: &Manifest, is_wanted: impl Fn(&str, &str, Status) -> bool) -> usize {
+    let builds = manifest.builds.iter().map(|build| {
+        let names = (build.target.as_str(), build.kernel_release.as_str());
+        (names, build.status)
+    });
+    let excluded = manifest.excluded.iter().map(|row| {
+        let names = (row.target.as_str(), row.kernel_release.as_str());
+        (names, Status::Excluded)
+    });
+    let found: BTreeSet<(&str, &str)> = builds
+        .chain(excluded)
+        .filter(|((target, release), status)| is_wanted(target, release, *status))
+        .map(|(names, _)| names)
+        .collect();
+    found.len()
+}
 
-    assert_eq!(seen["errors"], Value::Array(Vec::new()));
+fn rows(of: &Value) -> Vec<Vec<String>> {
+    serde_json::from_value(of.clone()).unwrap()
+}
+
+#[test]
+fn page_answers_five_questions_and_filters_to_what_the_manifest_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = what_a_user_sees(SMALL, folder.path());
+    let manifest = read_manifest(&folder.path().join("out")).unwrap();
+    assert_eq!(seen["errors"], json!([]));
+    assert_eq!(
+        seen["questions"],
+        json!([
+            "Did the night work?",
+            "What broke since the baseline?",
+            "Which kernels lack a driver?",
+            "Is a source drying up?",
+            "Where did the time go?"
+        ])
+    );
+
+    let all = kernels(&manifest, |_, _, _| true);
+    let first = seen["first"].as_str().unwrap();
+    assert_eq!(first, format!("{all} kernels, the first 200 are shown"));
+    let photon = |target: &str, release: &str, _| target == "photon" && release.contains("6.1.");
+    let wanted = kernels(&manifest, photon);
+    assert!(wanted > 0);
+    assert_eq!(seen["filtered"]["count"], format!("{wanted} kernels"));
+    let filtered = rows(&seen["filtered"]["rows"]);
+    assert_eq!(filtered.len(), wanted);
+    assert!(filtered.iter().all(|row| row[0] == "photon"));
+    let wanted = kernels(&manifest, |_, _, status| status == Status::Failed);
+    assert!(wanted > 0);
+    assert_eq!(seen["failed"]["count"], format!("{wanted} kernels"));
+    for row in rows(&seen["failed"]["rows"]) {
+        assert!(row[5].contains("failed") && !row[6].is_empty(), "{row:?}");
+    }
+    assert_eq!(seen["nothing"], "0 kernels");
+
+    // The table of coverage has all that there is, and leads to the kernels behind a cell.
+    let cells = seen["coverage"].as_array().unwrap().iter();
+    let (there, planned) = cells.fold((0, 0), |(there, planned), cell| {
+        let (left, right) = cell.as_str().unwrap().split_once('/').unwrap();
+        let number = |text: &str| text.parse::<usize>().unwrap();
+        (there + number(left), planned + number(right))
+    });
+    assert_eq!(seen["there"], format!("{there} of {planned}"));
+    let builds = manifest.builds.iter();
+    let of_cell = builds.filter(|build| {
+        build.target.as_str() == "amazonlinux2" && build.driver_version.as_str() == "1.0.0+driver"
+    });
+    let wanted = of_cell.count();
+    let drilled = &seen["drilled"];
+    let cell = drilled["cell"].as_str().unwrap();
+    assert!(cell.ends_with(&format!("/{wanted}")), "{cell}");
+    assert_eq!(drilled["filter"], "amazonlinux2");
+    assert_eq!(drilled["driver"], "1.0.0+driver");
+    assert_eq!(drilled["focus"], "filter");
+    assert_eq!(drilled["targets"], json!(["amazonlinux2"]));
+    // Those that rules leave out are listed too.
+    let left_out =
+        |target: &str, _: &str, status| target == "amazonlinux2" && status == Status::Excluded;
+    let wanted = wanted + kernels(&manifest, left_out);
+    assert_eq!(drilled["rows"], wanted);
+}
+
+#[test]
+fn page_shows_what_compilers_and_rules_say_and_runs_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = what_a_user_sees(SMALL, folder.path());
+
+    assert_eq!(seen["errors"], json!([]));
     assert_eq!(seen["alerts"], 0, "a compiler's message was run");
     assert_eq!(seen["requests"], 0, "the page asked for something");
-    // It is there to be read.
-    assert_eq!(seen["text"]["command"], true, "{seen:#}");
-
-    let rows = |part: &str| seen[part]["rows"].clone();
-    assert_ne!(seen["first"], seen["nothing"]);
-    assert!(
-        seen["nothing"].as_str().unwrap().starts_with('0'),
-        "{}",
-        seen["nothing"]
+    let foreign = &seen["foreign"];
+    let summaries = foreign["summaries"].as_array().unwrap();
+    assert_eq!(summaries.len(), 1);
+    let message = "dynamic_params_table.c: <script>alert('a compiler says this')</script>";
+    let summary = summaries[0].as_str().unwrap();
+    assert!(summary.ends_with(message), "{summary}");
+    assert_eq!(foreign["visible"], true, "{foreign:#}");
+    let again = foreign["rebuild"][0][1].as_str().unwrap();
+    assert!(again.starts_with("driverkit-matrix rebuild "), "{again}");
+    let commands = foreign["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 1, "{foreign:#}");
+    let command = commands[0].as_str().unwrap();
+    let expected = "exclude (matrices/all.toml:12): =cmd|' /C calc'!A0 is no longer supported";
+    assert_eq!(command, expected);
+    assert_eq!(foreign["links"], 0);
+    // The data, the page's own script, and the user.
+    assert_eq!(
+        foreign["scripts"].as_array().unwrap().len(),
+        3,
+        "{foreign:#}"
     );
-    assert!(!rows("filtered").as_array().unwrap().is_empty());
-    for row in rows("filtered").as_array().unwrap() {
-        assert!(row.to_string().contains("photon"), "{row}");
+
+    // What a spreadsheet gets of the same night.
+    let output = Command::new(support::program())
+        .args(["report", "out", "--format", "csv"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let csv = String::from_utf8(output.stdout).unwrap();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    for field in reader
+        .records()
+        .flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>())
+    {
+        assert!(!field.starts_with(['=', '+', '-', '@']), "{field}");
     }
-    assert!(rows("drilled").as_u64().unwrap() > 0, "{seen:#}");
-    let filter = seen["drilled"]["filter"].as_str().unwrap();
-    assert!(filter.contains("amazonlinux2"), "{filter}");
+}
+
+#[test]
+fn page_has_two_colour_schemes_and_fits_a_narrow_window() {
+    let folder = tempfile::tempdir().unwrap();
+    what_a_user_sees(SMALL, folder.path());
+    let url = format!("file://{}", folder.path().join("user.html").display());
+    let look = |words: &[&str]| -> Value {
+        let words = [
+            &["--virtual-time-budget=20000", "--dump-dom"],
+            words,
+            &[&url],
+        ]
+        .concat();
+        what_was_seen(&chromium(&folder.path().join("profile"), &words))["look"].clone()
+    };
+    let light = look(&[
+        "--window-size=1280,900",
+        "--blink-settings=preferredColorScheme=1",
+    ]);
+    let dark = look(&[
+        "--window-size=1280,900",
+        "--blink-settings=preferredColorScheme=0",
+    ]);
+    let narrow = look(&["--window-size=500,900"]);
+    for (seen, is_dark) in [(&light, false), (&dark, true)] {
+        assert_eq!(seen["dark"], is_dark, "{seen}");
+        // WCAG AA asks for 4.5 between text and paper.
+        for (name, contrast) in seen["contrast"].as_object().unwrap() {
+            let contrast = contrast.as_f64().unwrap();
+            assert!(contrast >= 4.5, "{name}: {contrast}, dark: {is_dark}");
+        }
+    }
+    for seen in [&light, &dark, &narrow] {
+        assert_eq!(
+            seen["overflow"], 0,
+            "the page is wider than its window: {seen}"
+        );
+    }
 }
