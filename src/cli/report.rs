@@ -49,6 +49,12 @@ impl ReportArguments {
         let open = |path| Source::open(context, path);
         let baseline = self.baseline.as_deref().map(open).transpose()?;
         let baseline = baseline.as_ref().map(Source::path);
+        if let Some(path) = baseline.filter(|path| !is_there(path)) {
+            let path = path.display();
+            context.notice(&format!(
+                "baseline {path} does not exist: nothing to compare with"
+            ));
+        }
         let text = said_while_reading(context, &self.out, || {
             let nights = Nights::read(source.path(), baseline)?;
             if let Some(diff) = &nights.diff {
@@ -137,8 +143,7 @@ impl Nights {
             Some(_) if other.is_some() => other.map(Path::to_owned),
             _ => before,
         };
-        let baseline =
-            baseline.filter(|path| manifest_file(path).exists() || !shards_in(path).is_empty());
+        let baseline = baseline.filter(|path| is_there(path));
         let diff = match baseline {
             Some(path) => {
                 let (old, new) = rayon::join(|| Night::read(&path), || Night::of(&manifest));
@@ -194,6 +199,11 @@ impl Nights {
         let start = lines.len().saturating_sub(EXCERPT_LINES);
         Some(lines[start..].join("\n"))
     }
+}
+
+/// Whether there is a manifest, or those of shards.
+fn is_there(path: &Path) -> bool {
+    manifest_file(path).exists() || !shards_in(path).is_empty()
 }
 
 fn is_same_folder(left: &Path, right: &Path) -> bool {

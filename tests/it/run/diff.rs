@@ -92,7 +92,7 @@ fn run_compares_itself_with_a_baseline() {
 }
 
 #[test]
-fn runs_of_different_grids_are_told_apart() {
+fn baseline_of_another_grid_or_without_a_manifest_is_reported() {
     let grid = Grid::of_four();
     assert_eq!(grid.run(&[]).0, 0);
     std::fs::copy(grid.path("out/manifest.json"), grid.path("old.json")).unwrap();
@@ -109,4 +109,7 @@ fn runs_of_different_grids_are_told_apart() {
         assert!(text.contains(expected), "{text}");
     }
     assert!(!say(&grid, &["diff", "out"]).2.contains(expected));
+    let (code, _, text) = say(&grid, &["report", "--baseline", "nowhere"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("baseline nowhere does not exist"), "{text}");
 }
