@@ -123,7 +123,7 @@ pub(super) struct RunArguments {
     ///
     /// The second build has another number of jobs, clock and host name, and another executor where there is one. An artifact
     /// of which it gives other bytes fails with class `not-reproducible` and is not placed.
-    #[arg(long, value_name = "SAMPLE")]
+    #[arg(long, value_name = "SAMPLE", help_heading = None::<&str>)]
     double: Option<Sample>,
     #[command(flatten)]
     publish: RunPublishArguments,

@@ -75,7 +75,7 @@ fn a_source_is_prepared_once_for_all_drivers_and_kept() {
         assert_eq!(build.toolchain.as_ref().unwrap().gcc_used, "11");
     }
     let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
-    assert_eq!(csv.matches(",false,rebuilt,,,,\r\n").count(), 2, "{csv}");
+    assert_eq!(csv.matches(",false,rebuilt,,,,,\r\n").count(), 2, "{csv}");
 
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");

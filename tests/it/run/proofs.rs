@@ -288,8 +288,8 @@ fn every_view_says_what_kernels_did_with_their_modules() {
     };
     let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
     let (header, row) = csv.split_once("\r\n").unwrap();
-    assert!(header.ends_with(",proof,proof_message"), "{header}");
-    let expected = ",loaded,\"loaded (2 devices, 3 parameters)\"\r\n";
+    assert!(header.contains(",proof,proof_message,"), "{header}");
+    let expected = ",loaded,\"loaded (2 devices, 3 parameters)\",,,\r\n";
     assert!(row.ends_with(expected), "{row}");
     let why = say(&["why", BUILD]);
     let expected = "Its kernel was booted to try it: loaded (2 devices, 3 parameters).";

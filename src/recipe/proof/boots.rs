@@ -1,0 +1,200 @@
+//! Boots of a kernel, and what is kept of each.
+
+use std::time::Duration;
+
+use super::{Boots, Kept, ModuleFile, Proofs, Proven};
+use crate::cache::StepResult;
+use crate::digest::{KeyBuilder, Sha256};
+use crate::engine::halt::Halt;
+use crate::engine::jobs::{JobRequest, JobResult};
+use crate::engine::work::{Done, Work};
+use crate::executor::{Mount, Network};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::fs::{self, FileError, blocking};
+use crate::proof::{self, CONSOLE_FILE, ModuleToProve, Shown, Verdict, read_console};
+use crate::store::Store;
+use crate::unpack::{UnpackError, tree_digest_of_folder};
+
+/// How long a boot may take at least, whatever the time of a build's steps is.
+const SHORTEST_BOOT: Duration = Duration::from_secs(30);
+
+impl Proofs {
+    /// Boots as often as it takes, and keeps an outcome for each module; they are in the order of the modules. Otherwise
+    /// why nothing was kept of the rest, where the kernel is not to blame but the time, or the package.
+    pub(super) async fn boot_for(
+        &self,
+        boots: &Boots<'_>,
+        wanted: &[(ModuleFile, KeyBuilder)],
+    ) -> Result<Result<Vec<Done>, Proven>, Halt> {
+        let mut made = Vec::with_capacity(wanted.len());
+        let mut is_confirmed = false;
+        while made.len() < wanted.len() {
+            let rest = &wanted[made.len()..];
+            let (result, console) = match self.boot(boots, rest).await {
+                Ok(booted) => booted,
+                // A machine's fault, or a limit: never the module's.
+                Err(Halt::Failed(failed)) => return Ok(Err(Proven::None(failed.failure.message))),
+                Err(halt) => return Err(halt),
+            };
+            let boot = read_console(&console, rest.len());
+            let is_good = !boot.verdicts.is_empty() && boot.verdicts.iter().all(Verdict::is_good);
+            if !is_good && !is_confirmed {
+                if let Err(broken) = self.confirm(boots.asked).await? {
+                    return Ok(Err(broken));
+                }
+                is_confirmed = true;
+            }
+            if boot.verdicts.is_empty() {
+                let reason = format!("the kernel did not start the program: {}", boot.last_words);
+                let message = match boot.exit {
+                    Some(0) => None,
+                    _ if boot.has_timed_out() => {
+                        Some(format!("{reason} (within {:?})", boots.timeout))
+                    }
+                    _ => Some(format!("{reason} (qemu failed)")),
+                };
+                if let Some(message) = message {
+                    return Ok(Err(Proven::None(message)));
+                }
+                for (_, key) in rest {
+                    let facts = Work::of_facts(&Kept::NotProven(reason.clone()), Phase::Prove)?;
+                    made.push(self.keep(key, facts.result, &result).await?);
+                }
+                break;
+            }
+            // What was not the first may have had too little of the time that all share: it comes first in the next.
+            let mut count = boot.verdicts.len();
+            if boot.has_timed_out() && count > 1 {
+                count -= 1;
+            }
+            for ((_, key), verdict) in rest.iter().zip(&boot.verdicts[..count]) {
+                made.push(self.keep(key, result_of(verdict)?, &result).await?);
+            }
+        }
+        Ok(Ok(made))
+    }
+
+    async fn keep(
+        &self,
+        key: &KeyBuilder,
+        kept: StepResult,
+        job: &JobResult,
+    ) -> Result<Done, Halt> {
+        let kept = self
+            .engine
+            .steps
+            .keep(key.clone(), job.work(kept), Phase::Prove);
+        kept.await
+    }
+
+    /// One boot; returns what its console showed.
+    async fn boot(
+        &self,
+        boots: &Boots<'_>,
+        wanted: &[(ModuleFile, KeyBuilder)],
+    ) -> Result<(JobResult, String), Halt> {
+        let stored = self.engine.stored(Phase::Prove);
+        let modules: Vec<ModuleFile> = wanted.iter().map(|(module, _)| module.clone()).collect();
+        for module in &modules {
+            if module.place.as_ref().is_none_or(|place| !place.exists()) {
+                // What cannot be had fails when it is read.
+                self.engine.store.fetch_shared(module.sha256).await;
+            }
+        }
+        let (store, kernel) = (self.engine.store.clone(), boots.kernel.clone());
+        let laid_out = blocking(move || lay_out(&store, &kernel, &modules)).await;
+        let tree = laid_out.map_err(stored)??;
+        let architecture = boots.asked.build.kernel.architecture;
+        let request = JobRequest {
+            phase: Phase::Prove,
+            toolchain: boots.asked.toolchain.clone(),
+            script: proof::script(architecture, boots.timeout.max(SHORTEST_BOOT), &[]),
+            mounts: vec![Mount {
+                source: self.engine.store.tree_path(tree),
+                target: "/proof".into(),
+            }],
+            network: Network::None,
+        };
+        let ran = self.engine.jobs.run(boots.asked.build, &request).await;
+        let store = self.engine.store.clone();
+        // A copy of what the store has, and large.
+        blocking(move || match store.find_tree(tree) {
+            Some(found) => store.discard_tree(&found),
+            None => Ok(()),
+        })
+        .await
+        .map_err(stored)?;
+        let result = ran?;
+        let path = result.output.path().join(CONSOLE_FILE);
+        let read = move || {
+            let shown = fs::open_file(&path).and_then(Shown::read);
+            shown.map_err(FileError::of("read", &path))
+        };
+        let shown = blocking(read).await.map_err(stored)?;
+        Ok((result, shown.into_text()))
+    }
+}
+
+/// The outcome of a verdict.
+fn result_of(verdict: &Verdict) -> Result<StepResult, Halt> {
+    if let &Verdict::Loaded {
+        devices,
+        parameters,
+    } = verdict
+    {
+        let kept = Kept::Loaded {
+            devices,
+            parameters,
+        };
+        return Ok(Work::of_facts(&kept, Phase::Prove)?.result);
+    }
+    let message = verdict.to_string();
+    Ok(StepResult::Failure(Failure::new(
+        FailureClass::Load,
+        Phase::Prove,
+        message,
+    )))
+}
+
+/// Puts what a boot reads into a tree of the store.
+fn lay_out(
+    store: &Store,
+    kernel: &[u8],
+    modules: &[ModuleFile],
+) -> Result<Result<Sha256, Halt>, FileError> {
+    let defect = |message: String| {
+        Halt::from(Failure::new(
+            FailureClass::OutputInvalid,
+            Phase::Prove,
+            message,
+        ))
+    };
+    let mut read = Vec::with_capacity(modules.len());
+    for module in modules {
+        let blob = store.blob_path(module.sha256);
+        let path = match &module.place {
+            Some(place) if !blob.exists() => place,
+            _ => &blob,
+        };
+        match ModuleToProve::read(path) {
+            Ok(found) if Sha256::of(&found.bytes) != module.sha256 => {
+                return Ok(Err(defect(format!("{} was changed", path.display()))));
+            }
+            Ok(module) => read.push(module),
+            Err(proof::ModuleError::File(error)) => return Err(error),
+            Err(error) => return Ok(Err(defect(error.to_string()))),
+        }
+    }
+    let work = store.temporary_folder()?;
+    let folder = work.path().join("proof");
+    proof::write_input(&folder, kernel, &read)?;
+    let tree = match tree_digest_of_folder(&folder) {
+        Ok(tree) => tree,
+        Err(UnpackError::File(error)) => return Err(error),
+        Err(error) => return Ok(Err(defect(error.to_string()))),
+    };
+    if !store.has_tree(tree) {
+        store.put_tree(&folder, tree)?;
+    }
+    Ok(Ok(tree))
+}
