@@ -4,7 +4,7 @@
 //! of zstd passes over: it has a line for each row of each frame, so that a build is found and nights are compared without
 //! reading the rows, and tells a complete file from one that was cut off between two frames.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,9 @@ use crate::report::SCHEMA;
 
 /// Fast, and small enough: digests do not get smaller at any level.
 const LEVEL: i32 = 3;
+
+/// The most bytes that one frame may hold: files of early versions have all rows in one.
+const FRAME_BYTES: u64 = 512 << 20;
 
 /// What the index starts with: one of the numbers that zstd leaves to programs.
 const INDEX_MAGIC: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
@@ -285,5 +288,34 @@ fn frames_of(index: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
-    zstd::decode_all(frame).map_err(|error| FileError::of("read", path)(error).into())
+    decoded(frame, FRAME_BYTES).map_err(|error| FileError::of("read", path)(error).into())
+}
+
+/// What a frame holds. A manifest may come from a destination that others can write to.
+fn decoded(frame: &[u8], limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let decoder = zstd::Decoder::new(frame)?;
+    decoder.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit_bytes {
+        let message = format!(
+            "more than {} MiB are compressed in one part of it",
+            limit_bytes >> 20
+        );
+        return Err(io::Error::other(message));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_that_holds_more_than_its_limit_is_refused() {
+        let bomb = zstd::encode_all(&vec![0; 3 << 20][..], 3).unwrap();
+        assert!(bomb.len() < 1 << 10);
+        assert_eq!(decoded(&bomb, 3 << 20).unwrap().len(), 3 << 20);
+        let error = decoded(&bomb, 2 << 20).unwrap_err().to_string();
+        assert_eq!(error, "more than 2 MiB are compressed in one part of it");
+    }
 }
