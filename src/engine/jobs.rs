@@ -260,7 +260,7 @@ impl Jobs {
             },
             run_id: self.settings.run_id.clone(),
             toolchain: request.toolchain.clone(),
-            script: request.script.clone(),
+            script: script::telling_full(&request.script),
             mounts: request.mounts.clone(),
             environment: self.environment(build, request, second.is_some()),
             network: request.network,

@@ -1,9 +1,7 @@
 //! The script of a second build: what the script of the first one may not depend on is different.
 
 use super::ScriptError;
-
-/// The last line of the prelude that all scripts begin with.
-const END_OF_PRELUDE: &str = "\ntrap report_resources EXIT\n";
+use super::full::END_OF_PRELUDE;
 
 /// Jobs in parallel, and local time that is another day, hour and minute. The host name is the sandbox's.
 const VARIATION: &str = "export MAKEFLAGS=-j3 TZ=SECOND-23:31:17\n";

@@ -27,12 +27,14 @@ mod answers;
 mod classify;
 mod double;
 mod environment;
+mod full;
 mod settings;
 
 pub use answers::{Answer, AnswersError, read_answers};
 pub use classify::{LogClassifier, LogFindings, MachineFault, ToolchainDefect, classify_log};
 pub use double::{SECOND_HOST, varied};
 pub use environment::{ScriptError, template_digest, template_of_programs};
+pub use full::telling_full;
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,
     KnownAnswer, ModuleSettings, PrepareSettings, ProbeSettings, ProgramToBuild, render_checks,

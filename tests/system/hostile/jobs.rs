@@ -23,6 +23,7 @@ fn job_that_writes_too_much_is_ended() {
         "mkdir /out/d; cd /out/d; i=0; while [ $i -lt 1000000 ]; do : >$i; i=$((i + 1)); done\n";
     let scratch =
         "i=0; while :; do dd if=/dev/zero of=/tmp/$i bs=1M count=6 || exit; i=$((i + 1)); done\n";
+    let silent = "dd if=/dev/zero of=/tmp/big bs=1M 2>/dev/null || exit 1\n";
     let scratch_files =
         "mkdir /tmp/d; cd /tmp/d; i=0; while [ $i -lt 1000000 ]; do : >$i; i=$((i + 1)); done\n";
     let artifact = "dd if=/dev/zero of=$1/pad bs=1M count=2\n\
@@ -34,6 +35,7 @@ fn job_that_writes_too_much_is_ended() {
             sparse,
             files,
             scratch,
+            silent,
             scratch_files,
             artifact,
         ] {

@@ -1,0 +1,66 @@
+//! What a script says of a full file system, whatever its own programs say.
+
+/// The last line of the prelude that all scripts begin with.
+pub(super) const END_OF_PRELUDE: &str = "\ntrap report_resources EXIT\n";
+
+/// At the end of a script that failed: a line that [`super::classify_log`] knows, if `/tmp` has no free block or file.
+const TELL_FULL: &str = "\
+tell_full() {
+    code=$?
+    [ \"$code\" -eq 0 ] || case $(stat -f -c '%a %d/%c' \"$scratch\" 2>/dev/null) in
+        '0 '* | *' 0/'[1-9]*) echo \"$scratch: No space left on device\" ;;
+    esac
+    report_resources
+    return \"$code\"
+}
+trap tell_full EXIT
+";
+
+/// Returns a script that says at its end whether `/tmp` is full. It is added when a job begins, and is no part of any key: it
+/// changes nothing of what a script leaves.
+pub fn telling_full(script: &str) -> String {
+    match script.split_once(END_OF_PRELUDE) {
+        Some((prelude, rest)) => [prelude, END_OF_PRELUDE, TELL_FULL, rest].concat(),
+        None => script.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs a script behind the prelude, with `stat` in the place of the real one.
+    fn run(stat: &str, script: &str) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let prelude = include_str!("../../templates/prelude.sh");
+        let stat = format!("stat() {{ echo '{stat}'; }}\n");
+        let text = telling_full(&format!("{prelude}{stat}{script}\n"));
+        let output = Command::new("sh")
+            .args(["-c", &text])
+            .env("DRIVERKIT_MATRIX_OUT", folder.path())
+            .env("DRIVERKIT_MATRIX_SCRATCH", folder.path())
+            .output()
+            .unwrap();
+        assert!(folder.path().join(".resources").exists());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    }
+
+    #[test]
+    fn failed_script_says_that_its_file_system_is_full() {
+        for (stat, script, code, is_said) in [
+            ("0 99/100", "exit 7", 7, true),
+            ("99 0/100", "false", 1, true),
+            ("99 0/0", "exit 7", 7, false),
+            ("99 99/100", "exit 7", 7, false),
+            ("0 0/100", "true", 0, false),
+        ] {
+            let (found, text) = run(stat, script);
+            assert_eq!(found, Some(code), "{stat} {script}: {text}");
+            let line = "/build: No space left on device\n";
+            assert_eq!(text.ends_with(line), is_said, "{stat} {script}: {text}");
+        }
+    }
+}
