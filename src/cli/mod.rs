@@ -41,6 +41,7 @@ mod stats;
 mod status;
 mod store;
 mod trace;
+mod usage;
 mod verify;
 mod why;
 
@@ -57,7 +58,6 @@ use clap::{
 use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
 use crate::discover::lock::LockError;
 pub use crate::exit::ExitStatus;
-use crate::redact;
 use crate::report::Style;
 pub use crate::resolve::{Context, Planned, ResolveError as CliError};
 use crate::resolve::{Listener, check_directory, mirror_names};
@@ -65,6 +65,7 @@ use crate::resolve::{Listener, check_directory, mirror_names};
 use examples::with_examples;
 pub use output::ignore_broken_pipe;
 pub use selection::Selection;
+use usage::print_usage;
 
 /// The environment variables that give base addresses start so; the rest is the distribution's name.
 const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
@@ -303,21 +304,6 @@ impl Listener for StandardError {
             put_error(&diagnostic.draw(self.is_coloured));
         }
     }
-}
-
-/// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any length.
-fn print_usage(error: &clap::Error, style: Style) {
-    if !error.use_stderr() {
-        drop(error.print());
-        return;
-    }
-    let text = error.render();
-    let text = if style.has_colour {
-        text.ansi().to_string()
-    } else {
-        text.to_string()
-    };
-    put_error(&redact::shortened(&redact::text(&text)));
 }
 
 /// Standard error may be closed; then there is nobody to tell.

@@ -157,6 +157,15 @@ impl PublishArguments {
         let found = said_at(context, &destination, "comparing", || {
             runtime.block_on(audit(&destination, &items, self.audit.read_contents))
         })?;
+        if found.good == 0 && found.findings.is_empty() {
+            return Err(CliError::Input {
+                message: format!("nothing is published at {}", destination.bucket().url()),
+                help: Some(
+                    "check the URL: a destination has an index once `publish` wrote to it"
+                        .to_owned(),
+                ),
+            });
+        }
         if self.format.is_json() {
             print_json(&serde_json::json!({
                 "schema": SCHEMA,

@@ -277,6 +277,7 @@ const MISTAKES: &[Mistake] = &[
         "a mirror with an invalid URL",
         "--mirror debian=ftp.example.org plan m.toml",
     ),
+    of("a number of jobs that is none", "run m.toml --jobs many"),
     of("an unknown class of failures", "run m.toml --retry foo"),
     of(
         "a class of failures that is never kept",

@@ -222,6 +222,11 @@ fn audit_finds_every_kind_and_repair_mends_what_can_be() {
         said.starts_with("exit 0\n") && said.contains("3 artifacts as the index says"),
         "{said}"
     );
+    // A URL with a mistake in it is no destination without faults.
+    std::fs::create_dir(space.path().join("too")).unwrap();
+    let said = space.run(&["publish", "--audit", "too"]);
+    assert!(said.starts_with("exit 2\n"), "{said}");
+    assert!(said.contains("nothing is published at"), "{said}");
     let keys: Vec<String> = MODULES
         .iter()
         .map(|module| key(module.0, module.1))
