@@ -277,7 +277,7 @@ const MISTAKES: &[Mistake] = &[
         "a mirror with an invalid URL",
         "--mirror debian=ftp.example.org plan m.toml",
     ),
-    of("a number of jobs that is none", "run m.toml --jobs many"),
+    of("an invalid number of jobs", "run m.toml --jobs many"),
     of("an unknown class of failures", "run m.toml --retry foo"),
     of(
         "a class of failures that is never kept",
@@ -387,7 +387,7 @@ const MISTAKES: &[Mistake] = &[
         "manifest merge out",
     ),
     of(
-        "compilers where there is none",
+        "a table of compilers without a compiler",
         "compilers m.toml --executor local",
     ),
     of(
@@ -449,7 +449,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     // Other files.
     of("a bundle that does not exist", "bundle import gone.tar"),
-    of("a bundle that is none", "bundle import m.toml"),
+    of("a file that is not a bundle", "bundle import m.toml"),
     of("files of driverkit that do not exist", "validate gone"),
     of(
         "a matrix of files that do not exist",
@@ -457,7 +457,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     of("a matrix that is there already", "import gone --out m.toml"),
     of(
-        "a loss that is accepted, and is none",
+        "an accepted loss that did not happen",
         "lock m.toml --accept-shrink debian",
     ),
     of("a shell that is not known", "completion tcsh"),
