@@ -39,6 +39,9 @@ impl Names {
             let key = (name, kernel.architecture);
             claims.entry(key).or_default().push(kernel);
         }
+        if claims.is_empty() {
+            return Self::default();
+        }
         // Few kernels have another's name: most names are told apart without a search among all kernels.
         let own: HashSet<u64> = kernels.par_iter().map(|kernel| own_name(kernel)).collect();
         let aliases = claims

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use crate::failure::printable;
+
 /// The longest line; what follows is left out.
 const LINE_BYTES: usize = 1 << 10;
 
@@ -54,8 +56,7 @@ impl Shown {
         };
         if *kept + line.len() <= KEPT_BYTES {
             *kept += line.len();
-            let is_harmful = |character: char| character.is_control() && character != '\t';
-            self.text.push_str(&line.replace(is_harmful, "\u{fffd}"));
+            self.text.push_str(&printable(line));
             self.text.push('\n');
         }
         self.line.clear();

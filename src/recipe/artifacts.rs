@@ -45,6 +45,25 @@ impl Ingredients<'_> {
             driver: &self.driver,
         }
     }
+
+    /// The job that makes an artifact of them by `script`.
+    pub(crate) async fn job(
+        &self,
+        artifact: Artifact,
+        script: String,
+        kernels: &Kernels,
+        drivers: &Drivers,
+    ) -> Result<JobRequest, Halt> {
+        let mut mounts = kernels.mounts(self.build, &self.kernel).await?;
+        mounts.push(drivers.mount(self.build, &self.driver).await?);
+        Ok(JobRequest {
+            phase: phase_of(artifact),
+            toolchain: self.toolchain.toolchain.clone(),
+            network: Network::None,
+            script,
+            mounts,
+        })
+    }
 }
 
 /// Makes the artifacts of builds.
@@ -75,23 +94,9 @@ impl Artifacts {
         let script = render(artifact, ingredients, self.engine.host)?;
         let inputs = key_of(artifact, ingredients, &script);
         let work = async {
-            let Ingredients {
-                build,
-                kernel,
-                toolchain,
-                driver,
-                ..
-            } = ingredients;
-            let mut mounts = self.kernels.mounts(build, kernel).await?;
-            mounts.push(self.drivers.mount(build, driver).await?);
-            let request = JobRequest {
-                phase,
-                toolchain: toolchain.toolchain.clone(),
-                network: Network::None,
-                script,
-                mounts,
-            };
-            let result = self.engine.jobs.run(build, &request).await?;
+            let request = ingredients.job(artifact, script, &self.kernels, &self.drivers);
+            let jobs = &self.engine.jobs;
+            let result = jobs.run(ingredients.build, &request.await?).await?;
             let judged = self.judge(artifact, ingredients, &result).await?;
             match judged {
                 Ok(facts) => Ok(result.work(StepResult::Artifact(facts))),

@@ -11,9 +11,8 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Failed, Halt, Mode};
-use crate::engine::jobs::{JobRequest, JobResult, script_failure};
+use crate::engine::jobs::{JobResult, script_failure};
 use crate::engine::work::{Work, unexpected};
-use crate::executor::Network;
 use crate::failure::{Failure, FailureClass};
 use crate::fs::{self, FileError, blocking};
 use crate::recipe::artifacts::{Ingredients, key_of, left_file, phase_of, render};
@@ -76,19 +75,8 @@ impl Doubles {
             .field("artifact", first)
             .field("script", Sha256::of(&script));
         let work = async {
-            let mut mounts = self
-                .kernels
-                .mounts(ingredients.build, &ingredients.kernel)
-                .await?;
-            let driver = self.drivers.mount(ingredients.build, &ingredients.driver);
-            mounts.push(driver.await?);
-            let request = JobRequest {
-                phase,
-                toolchain: ingredients.toolchain.toolchain.clone(),
-                network: Network::None,
-                script,
-                mounts,
-            };
+            let request = ingredients.job(artifact, script, &self.kernels, &self.drivers);
+            let request = request.await?;
             let jobs = &self.engine.jobs;
             let (result, executor) = jobs.run_double(ingredients.build, &request).await?;
             let compared = self.compare(artifact, &result, first, placed).await?;
@@ -173,7 +161,7 @@ fn content_of(
     Ok((Sha256::of(bytes) == digest).then(|| bytes.to_vec()))
 }
 
-/// What the failure of a second build says: that it does not compile is a difference, a machine that failed is none.
+/// What the failure of a second build says: that it does not compile is a difference, the failure of a machine is not.
 fn judge(mut failed: Failed) -> DoubleOutcome {
     let failure = &failed.failure;
     match failure.class {

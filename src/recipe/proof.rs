@@ -204,14 +204,13 @@ impl Proofs {
             let inputs = key_of(module);
             let key = inputs.key();
             let found = steps.find(&inputs, Phase::Prove)?;
-            let was_there =
-                found.is_some() || steps.outcomes().find(key).is_ok_and(|one| one.is_some());
             let proof = found.as_ref().map(proof_of).transpose()?;
-            let is_again =
-                matches!(proof, Some(ProofOutcome::NotProven(_))) && steps.is_in_doubt(key);
+            let is_retried = steps.is_in_doubt(key);
+            let is_again = matches!(proof, Some(ProofOutcome::NotProven(_))) && is_retried;
             if proof.is_none() || is_again {
                 // What was asked for again may have come of bytes that nobody confirms.
-                is_doubted |= was_there;
+                let was_there = || steps.outcomes().find(key).is_ok_and(|one| one.is_some());
+                is_doubted |= is_again || (is_retried && was_there());
                 wanted.push((outcomes.len(), module.clone(), inputs));
                 outcomes.push(None);
             } else {
