@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
-use crate::target::{self, AskedNames, Target};
+use crate::target::{self, AskedNames, Rules, Target};
 
 /// What is to be said of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +27,8 @@ pub(super) struct Doubts<'a>(BTreeMap<(&'a TargetId, Doubt), (&'a Kernel, String
 
 impl<'a> Doubts<'a> {
     /// Adds what is in doubt about the next kernel, which hosts ask for by these names.
-    pub(super) fn add(&mut self, kernel: &'a Kernel, asked: &AskedNames) {
-        for (kind, reason) in doubts_of(kernel, asked) {
+    pub(super) fn add(&mut self, kernel: &'a Kernel, rules: Rules, asked: &AskedNames) {
+        for (kind, reason) in doubts_of(kernel, rules, asked) {
             let group = self.0.entry((&kernel.target, kind));
             group
                 .and_modify(|(_, _, more)| *more += 1)
@@ -73,16 +73,16 @@ fn warning(kind: Doubt, kernel: &Kernel, reason: &str, more: usize) -> Diagnosti
 }
 
 /// What is to be said of a kernel, where that can be told.
-fn doubts_of(kernel: &Kernel, asked: &AskedNames) -> Vec<(Doubt, String)> {
-    let Some(target) = target::rules_of(kernel) else {
+fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, String)> {
+    let Some(target) = rules.used else {
         return Vec::new();
     };
-    if let Some(reason) = unbuildable(target, kernel) {
+    if let Some(reason) = unbuildable(target, rules, kernel) {
         return vec![(Doubt::Unbuildable, reason)];
     }
     // Said of the first of a group alone, where it is drawn: it takes a look at every target.
-    let of_release =
-        target::is_release_in_doubt(kernel).then(|| (Doubt::UnknownRelease, String::new()));
+    let is_in_doubt = !kernel.packages.is_empty() && !rules.knows_release;
+    let of_release = is_in_doubt.then(|| (Doubt::UnknownRelease, String::new()));
     let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
     let of_names = asked.is_empty().then(|| {
         let reason = "Falco's loader cannot read this release and asks for a file without one, so that no host finds \
@@ -97,8 +97,9 @@ fn doubts_of(kernel: &Kernel, asked: &AskedNames) -> Vec<(Doubt, String)> {
 }
 
 /// Why nothing can be built for a kernel.
-fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
+fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<String> {
     if kernel.packages.is_empty()
+        && !rules.knows_release
         && let Err(expected) =
             target::check_release(&kernel.target, &kernel.release, kernel.architecture)
     {
@@ -107,7 +108,7 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
     if let Err(problem) = target.tree_kind(kernel) {
         return Some(problem.to_string());
     }
-    if lacks_configuration(kernel) {
+    if lacks_configuration_by(target, kernel) {
         return Some(
             "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
                 .to_owned(),
@@ -125,9 +126,11 @@ fn unbuildable(target: &dyn Target, kernel: &Kernel) -> Option<String> {
 
 /// True if a kernel's tree is made of a kernel source whose configuration nobody knows.
 pub fn lacks_configuration(kernel: &Kernel) -> bool {
-    kernel.config_sha256.is_none()
-        && target::rules_of(kernel).is_some_and(Target::needs_config)
-        && !names_folder(kernel)
+    target::rules_of(kernel).is_some_and(|target| lacks_configuration_by(target, kernel))
+}
+
+fn lacks_configuration_by(target: &dyn Target, kernel: &Kernel) -> bool {
+    kernel.config_sha256.is_none() && target.needs_config() && !names_folder(kernel)
 }
 
 /// True if a kernel's only package is a directory, which is a build tree whatever its target is.

@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Identity, Kernel};
 use crate::matrix::{Matrix, TargetEntry};
-use crate::target::AskedNames;
+use crate::target::{AskedNames, Rules};
 
 /// Says where what was found of a kernel for a `[[target]]` is written: a line of a lock.
 #[derive(Clone, Copy)]
@@ -101,8 +101,9 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
         .map(|kernels| {
             let (mut named, mut doubts) = (Vec::new(), Doubts::default());
             for kernel in kernels {
-                let asked = AskedNames::of(kernel);
-                doubts.add(kernel, &asked);
+                let rules = Rules::of(kernel);
+                let asked = AskedNames::by(rules.own, kernel);
+                doubts.add(kernel, rules, &asked);
                 named.extend(asked.other.map(|name| (*kernel, name)));
             }
             (named, doubts)

@@ -1,5 +1,6 @@
 //! By which names hosts ask for a kernel's artifacts: the rules of all targets, put to one kernel.
 
+use super::Target;
 use super::loader::{LoaderName, is_readable};
 use crate::kernel::Kernel;
 
@@ -17,7 +18,11 @@ pub struct AskedNames {
 impl AskedNames {
     /// The names of a kernel, by the rules of its target.
     pub fn of(kernel: &Kernel) -> Self {
-        let target = super::find(&kernel.target);
+        Self::by(super::find(&kernel.target), kernel)
+    }
+
+    /// The same by rules that were found before.
+    pub fn by(target: Option<&dyn Target>, kernel: &Kernel) -> Self {
         let other = target.and_then(|target| target.loader_name(kernel));
         let is_asked_too = || target.is_some_and(|target| target.is_asked_by_own_name(kernel));
         let shared = target.and_then(|target| target.shared_loader_name(kernel));

@@ -101,11 +101,12 @@ impl Target for Debian {
                  `headers`, or take the kernel from the mirror",
             ));
         }
-        if are_foreign(kernel) {
+        let headers = Headers::of(kernel);
+        if are_foreign(kernel, &headers) {
             let wanted = |one: Named<'_>| one.wanted(PackageFormat::Deb);
             return Ok(named(kernel).into_iter().map(wanted).collect());
         }
-        let headers = Headers::of(kernel)?;
+        let headers = headers?;
         let mut files = Vec::with_capacity(kernel.packages.len());
         for one in named(kernel) {
             if let Some(file) = PackageFile::parse(&one.file) {
@@ -143,10 +144,11 @@ impl Target for Debian {
     }
 
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
-        if are_foreign(kernel) {
+        let headers = Headers::of(kernel);
+        if are_foreign(kernel, &headers) {
             return Ok(vec![kernel.release.to_string()]);
         }
-        Ok(vec![Headers::of(kernel)?.uts_release])
+        Ok(vec![headers?.uts_release])
     }
 
     fn remark(&self, kernel: &Kernel) -> Option<String> {
@@ -227,13 +229,14 @@ impl Target for Debian {
     }
 
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
-        if are_foreign(kernel) {
+        let headers = Headers::of(kernel);
+        if are_foreign(kernel, &headers) {
             return Ok(BuildFolder {
                 names: vec![format!("/usr/src/linux-headers-{}", kernel.release).into()],
                 search: &["usr/src/linux-headers-*"],
             });
         }
-        let uts_release = Headers::of(kernel)?.uts_release;
+        let uts_release = headers?.uts_release;
         Ok(BuildFolder::exactly(format!(
             "/usr/src/linux-headers-{uts_release}"
         )))
@@ -252,19 +255,18 @@ fn is_of_derivative(release: &str, architecture: Architecture) -> bool {
 }
 
 /// Whether a kernel's packages are named by other rules than Debian's: those of derivatives, and those that somebody
-/// packed by hand. All of them are taken then.
-fn are_foreign(kernel: &Kernel) -> bool {
+/// packed by hand. All of them are taken then. `headers` are what is found among them by Debian's rules.
+fn are_foreign(kernel: &Kernel, headers: &Result<Headers, TargetError>) -> bool {
     let is_debian = |package: &crate::kernel::Package| {
         let file = PackageFile::parse(&package.file_name());
         file.is_some_and(|file| file.name.starts_with("linux-"))
     };
     let is_of_derivative = is_of_derivative(kernel.release.as_str(), kernel.architecture);
-    let has_own = Headers::of(kernel).is_ok();
     match kernel.packages.len() {
         0 => false,
         // The kernel's own `make bindeb-pkg` puts a whole tree into a package that is called as Debian's part of one.
         1 if is_of_derivative => true,
-        _ => !has_own && (is_of_derivative || !kernel.packages.iter().any(is_debian)),
+        _ => headers.is_err() && (is_of_derivative || !kernel.packages.iter().any(is_debian)),
     }
 }
 

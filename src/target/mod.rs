@@ -53,9 +53,8 @@ pub use kernel_image::{is_kernel_image, kernel_image_addresses};
 pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{
-    ALL, check_release, doubt_of_release, find, hint_for, is_header_package, is_known,
-    is_release_in_doubt, known_ids, no_kernel_package, rules_of, series_of, subscription,
-    unknown_target,
+    ALL, Rules, check_release, doubt_of_release, find, hint_for, is_header_package, is_known,
+    known_ids, no_kernel_package, rules_of, series_of, subscription, unknown_target,
 };
 pub use repository::{RpmIndex, RpmName};
 pub use series::Series;

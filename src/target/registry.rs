@@ -58,30 +58,64 @@ pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
     listed.or_else(|| ALL.iter().copied().find(answers))
 }
 
-/// The rules by which the packages of a kernel are read and its tree is found: those of its target or, where packages
-/// are named for a kernel that these rules do not know, those that take packages as they are.
-pub fn rules_of(kernel: &Kernel) -> Option<&'static dyn Target> {
-    let Some(target) = find(&kernel.target) else {
-        return (!kernel.packages.is_empty()).then_some(&generic::Generic);
-    };
-    let is_understood = || {
-        target
-            .check_release(&kernel.release, kernel.architecture)
-            .is_ok()
-    };
-    // A target of kernel sources has no rule for header packages.
-    let is_for_headers = || match target.tree_kind(kernel) {
-        Ok(TreeKind::Source(_)) => !kernel
-            .packages
-            .iter()
-            .any(|package| is_header_package(&package.url)),
-        _ => true,
-    };
-    if kernel.packages.is_empty() || (is_understood() && is_for_headers()) {
-        Some(target)
-    } else {
-        Some(&generic::Generic)
+/// The rules about one kernel, found once: a plan asks them of hundreds of thousands.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// Those of its target.
+    pub own: Option<&'static dyn Target>,
+    /// Those by which its packages are read and its tree is found: those of its target or, where packages are named for
+    /// a kernel that these do not know, those that take packages as they are.
+    pub used: Option<&'static dyn Target>,
+    /// True if its target can have such a release.
+    pub knows_release: bool,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ids = |target: Option<&'static dyn Target>| target.map(Target::ids);
+        formatter
+            .debug_struct("Rules")
+            .field("own", &ids(self.own))
+            .field("used", &ids(self.used))
+            .field("knows_release", &self.knows_release)
+            .finish()
     }
+}
+
+impl Rules {
+    /// The rules about a kernel.
+    pub fn of(kernel: &Kernel) -> Self {
+        let generic = || (!kernel.packages.is_empty()).then_some(&generic::Generic as &dyn Target);
+        let Some(own) = find(&kernel.target) else {
+            return Self {
+                own: None,
+                used: generic(),
+                knows_release: true,
+            };
+        };
+        let knows_release = own
+            .check_release(&kernel.release, kernel.architecture)
+            .is_ok();
+        // A target of kernel sources has no rule for header packages.
+        let is_for_headers = || match own.tree_kind(kernel) {
+            Ok(TreeKind::Source(_)) => !kernel
+                .packages
+                .iter()
+                .any(|package| is_header_package(&package.url)),
+            _ => true,
+        };
+        let is_understood = kernel.packages.is_empty() || (knows_release && is_for_headers());
+        Self {
+            own: Some(own),
+            used: if is_understood { Some(own) } else { generic() },
+            knows_release,
+        }
+    }
+}
+
+/// The rules by which the packages of a kernel are read and its tree is found: see [`Rules::used`].
+pub fn rules_of(kernel: &Kernel) -> Option<&'static dyn Target> {
+    Rules::of(kernel).used
 }
 
 /// Why a target is left out that no rule knows, though a list names it.
@@ -163,16 +197,6 @@ fn owners(release: &KernelRelease, architecture: Architecture) -> Vec<&'static s
         .filter_map(|target| target.ids().first().copied())
         .filter(|id| !is_broad(id))
         .collect()
-}
-
-/// Whether [`doubt_of_release`] has a doubt: much cheaper, since it looks at no other target.
-pub fn is_release_in_doubt(kernel: &Kernel) -> bool {
-    let is_unknown = |target: &dyn Target| {
-        target
-            .check_release(&kernel.release, kernel.architecture)
-            .is_err()
-    };
-    !kernel.packages.is_empty() && find(&kernel.target).is_some_and(is_unknown)
 }
 
 /// Why the rules of a kernel's target do not know its release, although packages are named for it: they are looked

@@ -201,7 +201,10 @@ impl<'a> RpmRelease<'a> {
         is_mark: impl Fn(&str) -> bool,
     ) -> Option<Self> {
         let machine = architecture.machine();
-        let start = release.rfind(&format!(".{machine}"))?;
+        // Asked of every kernel of a plan: no text is made for it.
+        let (start, _) = release
+            .rmatch_indices('.')
+            .find(|(dot, _)| release[dot + 1..].starts_with(machine))?;
         let behind = &release[start + 1 + machine.len()..];
         // `x86_64_v2`: another level of the same architecture.
         let level = behind.find(['+', '.']).unwrap_or(behind.len());
