@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cache::{StepResult, TreeRole};
-use crate::digest::Sha256;
+use crate::cache::StepResult;
+use crate::engine::ended::failure_of;
 use crate::engine::events::Events;
-use crate::engine::halt::{Failed, Halt, Mode, Own};
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::job::{JobRequest, JobResult, LeftTree};
 use crate::engine::memo::Retries;
 use crate::engine::reproduce::Reproduce;
 use crate::engine::second::SecondExecutor;
@@ -19,73 +20,17 @@ use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::Work;
 use crate::error::chain;
 use crate::event::EventKind;
-use crate::executor::{
-    Completion, Executor, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Resources,
-    Toolchain, is_disk_full,
-};
+use crate::executor::{Executor, ExecutorError, Job, Limits, LogSink, Network, is_disk_full};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::{FileError, blocking};
 use crate::plan::{Build, BuildId};
 use crate::report::{LogLimits, LogWriter};
-use crate::script::{self, LogClassifier, LogFindings};
+use crate::script::{self, LogClassifier};
 use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
 
 /// So many infrastructure failures in a row, with no job done in between, end the run.
 const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
-
-/// What to run for a build, before the executor's own words.
-pub(crate) struct JobRequest {
-    pub(crate) phase: Phase,
-    pub(crate) toolchain: Toolchain,
-    pub(crate) script: String,
-    pub(crate) mounts: Vec<Mount>,
-    pub(crate) network: Network,
-}
-
-/// What a job gave that ended well.
-pub(crate) struct JobResult {
-    /// The content of `/out`; removed when dropped.
-    pub(crate) output: tempfile::TempDir,
-    /// The compressed log in the store.
-    log: Sha256,
-    used: Resources,
-    /// The trees that it was shown.
-    trees: Vec<Sha256>,
-}
-
-impl JobResult {
-    /// The work of a step whose result came of the job.
-    pub(crate) fn work(&self, result: StepResult) -> Work {
-        Work {
-            result,
-            log: Some(self.log),
-            used: self.used,
-        }
-    }
-
-    /// The failure of a step for what the job left.
-    pub(crate) fn failed(&self, failure: Failure) -> Halt {
-        Halt::Failed(Box::new(Failed {
-            failure,
-            log: Some(self.log),
-            is_cached: false,
-            own: Some(Own {
-                trees: self.trees.clone(),
-                used: self.used,
-            }),
-        }))
-    }
-}
-
-/// A tree that a job leaves in its output.
-pub(crate) struct LeftTree {
-    /// The folder of the output that it is in.
-    pub(crate) folder: &'static str,
-    /// What it is called where it is missing.
-    pub(crate) what: &'static str,
-    pub(crate) role: TreeRole,
-}
 
 /// Writes a job's output to its log and looks for the first error in it as it comes. Holds the job's compile slot.
 struct Tee<'a> {
@@ -404,52 +349,6 @@ impl Jobs {
     }
 }
 
-/// The failure of a job that did not end with exit code 0, if it is one.
-fn failure_of(
-    completion: &Completion,
-    findings: &LogFindings,
-    phase: Phase,
-    limits: Limits,
-) -> Option<Failure> {
-    let failure = match completion.exit {
-        Exit::Code(0) => return None,
-        Exit::Code(code) => findings.clone().into_failure(phase, code),
-        Exit::TimedOut => Failure::new(
-            FailureClass::Timeout,
-            phase,
-            format!(
-                "took longer than {} s; raise `timeout` in the matrix",
-                limits.timeout.as_secs()
-            ),
-        ),
-        Exit::OutOfMemory => Failure::new(
-            FailureClass::OutOfMemory,
-            phase,
-            out_of_memory(limits, completion.resources.peak_memory_bytes),
-        ),
-        Exit::TooMuchOutput => Failure::new(
-            FailureClass::TooMuchOutput,
-            phase,
-            format!(
-                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix, of which \
-                 /out and /tmp may take half each",
-                (limits.output_bytes / 2) >> 20,
-                limits.output_files / 2
-            ),
-        ),
-        Exit::Cancelled => Failure::new(FailureClass::Cancelled, phase, "interrupted"),
-    };
-    Some(failure)
-}
-
-fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
-    let limit = limits.memory_bytes >> 20;
-    let seen = peak_bytes.map_or_else(String::new, |bytes| {
-        format!(" (highest use seen: {} MiB)", bytes >> 20)
-    });
-    format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
-}
-
 /// The limits of a build's jobs.
 fn limits_of(build: &Build) -> Limits {
     let settings = &build.settings;
@@ -460,17 +359,4 @@ fn limits_of(build: &Build) -> Limits {
         output_files: settings.output_files,
         processes: settings.processes,
     }
-}
-
-/// The failure of a job whose script cannot be made.
-pub(crate) fn script_failure(error: &script::ScriptError) -> Halt {
-    let cause = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    Failure::new(
-        FailureClass::Configure,
-        Phase::Configure,
-        format!("{error} {cause}"),
-    )
-    .into()
 }

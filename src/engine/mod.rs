@@ -1,7 +1,9 @@
 //! How any step of a build is done, whatever the step is about: outcomes, trees, jobs, stopping.
 
+pub(crate) mod ended;
 pub(crate) mod events;
 pub(crate) mod halt;
+pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod memo;
 pub(crate) mod reproduce;

@@ -9,7 +9,7 @@ use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
-use crate::engine::jobs::JobRequest;
+use crate::engine::job::JobRequest;
 use crate::engine::work::{Work, unexpected};
 use crate::executor::{Network, Toolchain};
 use crate::failure::{Failure, FailureClass, Phase};

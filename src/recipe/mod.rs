@@ -12,8 +12,9 @@ pub(crate) mod kernel;
 pub(crate) mod proof;
 pub(crate) mod signing;
 pub(crate) mod toolchain;
+mod toolchains;
 
 pub use builder_images::{BuilderImages, Refusal};
 pub use driver::renew_sources;
 pub use kernel::packages::was_unpacked;
-pub use toolchain::Toolchains;
+pub use toolchains::Toolchains;

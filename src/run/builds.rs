@@ -13,6 +13,7 @@ use crate::event::{ArtifactReport, BuildReport, InputReport, ToolchainReport, Tr
 use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
+use crate::recipe::Toolchains;
 use crate::recipe::artifacts::{Artifacts, Ingredients, phase_of};
 use crate::recipe::checks::{Checks, Subject};
 use crate::recipe::double::Doubles;
@@ -22,7 +23,7 @@ use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::proof::Proofs;
 use crate::recipe::signing::Signing;
-use crate::recipe::toolchain::{ToolchainChooser, Toolchains};
+use crate::recipe::toolchain::ToolchainChooser;
 use crate::run::brings::Brings;
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;

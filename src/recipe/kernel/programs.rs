@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::digest::{KeyBuilder, Sha256};
 use crate::engine::Engine;
+use crate::engine::ended::script_failure;
 use crate::engine::halt::{Halt, Mode};
-use crate::engine::jobs::{JobRequest, script_failure};
+use crate::engine::job::JobRequest;
 use crate::engine::work::{Done, Work};
 use crate::executor::Network;
 use crate::failure::Phase;

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::ended::script_failure;
 use crate::engine::halt::{Halt, Mode};
-use crate::engine::jobs::script_failure;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::Fetched;
 use crate::plan::Build;

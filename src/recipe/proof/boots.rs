@@ -6,7 +6,7 @@ use super::{Boots, Kept, ModuleFile, Proofs, Proven};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::engine::halt::Halt;
-use crate::engine::jobs::{JobRequest, JobResult};
+use crate::engine::job::{JobRequest, JobResult};
 use crate::engine::work::{Done, Work};
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};

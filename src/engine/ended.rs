@@ -1,0 +1,65 @@
+//! What it means that a job did not end well.
+
+use crate::engine::halt::Halt;
+use crate::executor::{Completion, Exit, Limits};
+use crate::failure::{Failure, FailureClass, Phase};
+use crate::script::{self, LogFindings};
+
+/// The failure of a job that did not end with exit code 0, if it is one.
+pub(super) fn failure_of(
+    completion: &Completion,
+    findings: &LogFindings,
+    phase: Phase,
+    limits: Limits,
+) -> Option<Failure> {
+    let failure = match completion.exit {
+        Exit::Code(0) => return None,
+        Exit::Code(code) => findings.clone().into_failure(phase, code),
+        Exit::TimedOut => Failure::new(
+            FailureClass::Timeout,
+            phase,
+            format!(
+                "took longer than {} s; raise `timeout` in the matrix",
+                limits.timeout.as_secs()
+            ),
+        ),
+        Exit::OutOfMemory => Failure::new(
+            FailureClass::OutOfMemory,
+            phase,
+            out_of_memory(limits, completion.resources.peak_memory_bytes),
+        ),
+        Exit::TooMuchOutput => Failure::new(
+            FailureClass::TooMuchOutput,
+            phase,
+            format!(
+                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix, of which \
+                 /out and /tmp may take half each",
+                (limits.output_bytes / 2) >> 20,
+                limits.output_files / 2
+            ),
+        ),
+        Exit::Cancelled => Failure::new(FailureClass::Cancelled, phase, "interrupted"),
+    };
+    Some(failure)
+}
+
+fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
+    let limit = limits.memory_bytes >> 20;
+    let seen = peak_bytes.map_or_else(String::new, |bytes| {
+        format!(" (highest use seen: {} MiB)", bytes >> 20)
+    });
+    format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
+}
+
+/// The failure of a job whose script cannot be made.
+pub(crate) fn script_failure(error: &script::ScriptError) -> Halt {
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Failure::new(
+        FailureClass::Configure,
+        Phase::Configure,
+        format!("{error} {cause}"),
+    )
+    .into()
+}
