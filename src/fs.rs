@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 mod blocking;
 mod file_size;
 mod foreign;
+mod lock;
 
 pub use blocking::blocking;
 pub use file_size::outlive_file_size_limit;
 pub use foreign::{ForeignError, ForeignFolder};
+pub use lock::Lock;
 
 /// An operation on a file that failed, with the operation and the path.
 #[derive(Debug, thiserror::Error)]
@@ -351,49 +353,6 @@ pub fn remove_file(path: &Path) -> Result<(), FileError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A lock between processes, held until dropped (or until the process dies).
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Waits until nobody else holds the lock on `path`; the file is created when missing.
-    pub fn exclusive(path: &Path) -> Result<Self, FileError> {
-        let file = open_lock(path)?;
-        file.lock().map_err(FileError::of("lock", path))?;
-        Ok(Self { _file: file })
-    }
-
-    /// Waits until nobody holds the lock exclusively; any number may share it.
-    pub fn shared(path: &Path) -> Result<Self, FileError> {
-        let file = open_lock(path)?;
-        file.lock_shared().map_err(FileError::of("lock", path))?;
-        Ok(Self { _file: file })
-    }
-
-    /// Takes the lock if it is free; `None` when another process holds it.
-    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, FileError> {
-        let file = open_lock(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(FileError::of("lock", path)(error)),
-        }
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, FileError> {
-    create_folder(folder_of(path))?;
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(FileError::of("open lock", path))
 }
 
 /// The folder that holds `path`; `.` for a bare name.

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod file;
+mod images;
 mod keys;
 mod names;
 mod reader;
@@ -17,10 +18,11 @@ mod values;
 
 pub use cluster::{ClientRequest, PodRequest};
 pub use file::{OfFile, read_file};
+pub use images::{Image, ImageRequest, Registry};
 pub use keys::{KEYS, LISTS, NOT_OF_LOCAL, ONLY_FLAGS, variable_of};
 pub use names::{LogLevel, check_image_name, check_proxy, parse_log_level, parse_timeout};
 pub use reader::Reader;
-pub use request::{Image, ImageRequest, Output, Registry, Request, version_of_this_machine};
+pub use request::{Output, Request, version_of_this_machine};
 pub use tree::{Tree, TreeFile, read_tree};
 pub use values::{Given, Origin, Values};
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Image;
 use super::file::{read_file, several_documents};
+use super::images::image;
 use super::names::{check_output_name, parse_gcc, parse_kernel_config, parse_released_version};
 use super::reader::Reader;
-use super::request::{image, named_kernel};
+use super::request::named_kernel;
 use super::tree::{Layout, TreeFile};
 use super::values::{Origin, Values};
 use crate::diagnostic::{Diagnostic, Place, SourceFile};
