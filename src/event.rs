@@ -3,6 +3,8 @@
 //! Events are owned and serialisable, so that a recorded run can be shown again.
 
 mod checked;
+mod run;
+mod tools;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +20,11 @@ use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{
     Architecture, Identity, KernelRelease, KernelVersion, TargetId, identity_text,
 };
-use crate::plan::{Build, BuildId, LeftOut};
+use crate::plan::{Build, BuildId};
 
 pub use checked::{DoubleReport, DoubleResult, ProofReport, ProofResult, SignatureReport};
+pub use run::{HostFacts, NO_EXECUTOR, RunFacts};
+pub use tools::{HostPrograms, ToolchainReport, TreeOrigin, TreeReport};
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,60 +97,6 @@ pub enum EventKind {
         /// The exit code of the program.
         exit_code: u8,
     },
-}
-
-/// Stands for the executor of a run that needs none.
-pub const NO_EXECUTOR: &str = "none";
-
-/// What is known of a run from its start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RunFacts {
-    /// A name that no other run has.
-    pub run_id: String,
-    /// When it began.
-    pub started: Timestamp,
-    /// The program's version.
-    pub tool_version: String,
-    /// The command line.
-    pub command: Vec<String>,
-    /// The machine.
-    pub host: HostFacts,
-    /// The executor's word; [`NO_EXECUTOR`] when everything is in the cache.
-    pub executor: String,
-    /// Its version.
-    pub executor_version: String,
-    /// How many compiles at once.
-    pub jobs: usize,
-    /// `I/N` when only a shard of the plan is built.
-    pub shard: Option<String>,
-    /// Whether filters leave only a part of the plan, so that the run says nothing about the rest.
-    #[serde(default)]
-    pub is_partial: bool,
-    /// The matrix files and the digests of their contents.
-    pub matrices: Vec<(PathBuf, Sha256)>,
-    /// The digest of the plan.
-    pub plan_sha256: Sha256,
-    /// How many builds and artifacts are wanted.
-    pub builds: usize,
-    /// How many artifacts are wanted.
-    pub artifacts: usize,
-    /// What was left out of the plan.
-    pub left_out: Vec<LeftOut>,
-    /// The builder images that may be used, by name and identity.
-    pub images: Vec<(String, Sha256)>,
-}
-
-/// The machine of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostFacts {
-    /// Its architecture.
-    pub architecture: Architecture,
-    /// Operating system and kernel release.
-    pub system: String,
-    /// Processors that may be used.
-    pub cores: usize,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
 }
 
 /// Everything that is known of a finished build.
@@ -303,72 +253,6 @@ pub struct InputReport {
     pub sha256: Option<Sha256>,
     /// Its size in bytes, once known.
     pub size_bytes: Option<u64>,
-}
-
-/// Compiler and image of a build.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ToolchainReport {
-    /// The image's name, or `host`.
-    pub image: String,
-    /// Its identity.
-    pub image_sha256: Sha256,
-    /// The compiler that was wanted: `12`.
-    pub gcc_wanted: String,
-    /// The compiler that was used.
-    pub gcc_used: String,
-    /// Why: `the kernel's own`, `nearest lower`.
-    pub reason: String,
-}
-
-/// The kernel tree of a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeReport {
-    /// How it came about.
-    pub origin: TreeOrigin,
-    /// Whether a module's symbols could be compared with the kernel's: a tree that was prepared from a kernel source
-    /// has no `Module.symvers`.
-    pub symbols_checked: bool,
-    /// Whose the programs are that the tree brings to a build.
-    pub host_programs: HostPrograms,
-}
-
-/// How a kernel tree came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TreeOrigin {
-    /// Header packages, unpacked.
-    Headers,
-    /// A kernel source, prepared with a configuration.
-    Source,
-    /// Header packages that the distribution's package manager downloaded out of a subscription: in the build's own
-    /// image, with this machine's network.
-    Subscription,
-}
-
-/// Whose the programs are that a kernel tree brings to a build: fixdep, modpost, objtool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HostPrograms {
-    /// The packages' own.
-    Packaged,
-    /// Made from the tree's sources for the building machine.
-    Rebuilt,
-    /// The packages' own, with the C library that they need in the place of the image's older one.
-    NewerLibc,
-    /// The packages' own, of another machine, run under qemu-user.
-    Emulated,
-}
-
-impl HostPrograms {
-    /// The text form: `packaged`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Packaged => "packaged",
-            Self::Rebuilt => "rebuilt",
-            Self::NewerLibc => "newer_libc",
-            Self::Emulated => "emulated",
-        }
-    }
 }
 
 impl BuildReport {

@@ -14,6 +14,7 @@ mod selector;
 mod settings;
 mod signing;
 mod sources;
+mod syntax;
 mod types;
 
 pub use index::SelectorIndex;
