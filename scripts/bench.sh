@@ -27,6 +27,7 @@ cargo bench --bench kernels
 cargo bench --bench docker
 cargo bench --bench unpack
 cargo bench --bench stop
+cargo bench --bench first_line
 if [ "${1:-}" = --real ]; then
     cargo bench --bench commands -- cached-51472
     scripts/bench-cold.sh

@@ -1,0 +1,95 @@
+//! How long each command takes to its first words, with the shipped matrices, whose locks do not exist, no network and an
+//! empty cache: whoever types one wants to see that something is going on.
+//!
+//! `cargo bench --bench first_line`
+
+use std::io::{self, Read as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use driverkit_matrix::fs;
+use support::tell::{median, tell};
+
+const RUNS: usize = 5;
+
+/// One of each kind; those that lack an argument say so, which has to be as fast.
+const COMMANDS: [&str; 27] = [
+    "plan",
+    "plan --names",
+    "lock",
+    "run --offline",
+    "status",
+    "stats",
+    "why 6.1.0-50-amd64",
+    "explain 0.23.2/x",
+    "known --suggest",
+    "compilers matrices/debian.toml",
+    "report",
+    "diff old new",
+    "kernels debian",
+    "images list",
+    "images build",
+    "cache stats",
+    "cache verify",
+    "generate markdown",
+    "generate schema matrix",
+    "verify",
+    "publish",
+    "store gc",
+    "rebuild x",
+    "logs x",
+    "docker",
+    "completion bash",
+    "--help",
+];
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What a command makes before it is stopped is of no use.
+    let matrices = folder.path().join("matrices");
+    fs::create_folder(&matrices).expect("a writable folder");
+    for file in std::fs::read_dir(support::root().join("matrices")).expect("the matrices") {
+        let path = file.expect("an entry").path();
+        if let (Some(name), true) = (path.file_name(), path.extension() == Some("toml".as_ref())) {
+            fs::link_or_copy(&path, &matrices.join(name)).expect("a writable folder");
+        }
+    }
+    let mut slowest = (Duration::ZERO, "");
+    for text in COMMANDS {
+        let took = median(
+            (0..RUNS)
+                .map(|_| first_words(folder.path(), text))
+                .collect(),
+        );
+        tell(text, &format!("{} ms", took.as_millis()), "200 ms");
+        slowest = slowest.max((took, text));
+    }
+    let result = format!("{} ms (median of {RUNS})", slowest.0.as_millis());
+    tell(&format!("the slowest, `{}`", slowest.1), &result, "200 ms");
+}
+
+/// The time to the first byte on either stream; the command goes no further.
+fn first_words(folder: &std::path::Path, text: &str) -> Duration {
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
+    command
+        .args(text.split(' '))
+        .current_dir(folder)
+        .env("DRIVERKIT_MATRIX_CACHE", folder.join("cache"))
+        .envs(["http_proxy", "https_proxy"].map(|name| (name, "http://127.0.0.1:9")))
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().expect("a pipe"))
+        .stderr(writer);
+    let start = Instant::now();
+    let mut child = command.spawn().expect("the program starts");
+    // It holds the other ends of the pipe, which would never end.
+    drop(command);
+    reader
+        .read_exact(&mut [0])
+        .expect("a command says something");
+    let took = start.elapsed();
+    // Most have ended already.
+    drop(child.kill());
+    child.wait().expect("a process that ends");
+    took
+}
