@@ -127,6 +127,7 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
                 packages: PackageSet::default(),
                 config_sha256: None,
                 upstream: None,
+                image: None,
                 source: "computed".into(),
             };
             let checked = target::check_release(&id, &kernel.release, architecture)

@@ -73,6 +73,7 @@ pub fn expand_inline(
                             .upstream
                             .clone()
                             .map(|version| Upstream { version, gcc: None }),
+                        image: kernel.image.clone(),
                         source: "inline".into(),
                     };
                     expanded.kernels.push((Arc::new(kernel), spanned.span()));

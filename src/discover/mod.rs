@@ -98,6 +98,7 @@ fn new_kernel(
         packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
+        image: None,
         source,
     }
 }

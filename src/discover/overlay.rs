@@ -45,6 +45,9 @@ fn add(first: &mut Kernel, second: &Kernel) {
     if first.config_sha256.is_none() {
         first.config_sha256 = second.config_sha256;
     }
+    if first.image.is_none() {
+        first.image.clone_from(&second.image);
+    }
     if first.upstream.is_none() {
         first.upstream.clone_from(&second.upstream);
     }

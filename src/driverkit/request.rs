@@ -232,6 +232,7 @@ pub(super) fn named_kernel(
         packages: urls.iter().map(package).collect(),
         config_sha256: config.map(Sha256::of),
         upstream: None,
+        image: None,
         source: "driverkit".into(),
     })
 }

@@ -72,6 +72,10 @@ pub struct Kernel {
     /// The kernel behind a release that is an operating system's, where the source says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Upstream>,
+    /// Where the package of the kernel itself is, where the matrix says it: an address or a path. No input of a build:
+    /// its modules are loaded into that kernel to prove them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Arc<str>>,
     /// Who named it: `mirror`, `kernel-crawler`, `inline`.
     pub source: Arc<str>,
 }
@@ -135,6 +139,9 @@ impl Kernel {
             self.config_sha256 = self.config_sha256.or(other.config_sha256);
             if self.upstream.is_none() {
                 self.upstream.clone_from(&other.upstream);
+            }
+            if self.image.is_none() {
+                self.image.clone_from(&other.image);
             }
         }
         agrees

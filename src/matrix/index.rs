@@ -207,6 +207,7 @@ mod tests {
             packages: PackageSet::default(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "inline".into(),
         }
     }

@@ -42,6 +42,7 @@ mod tests {
             packages: PackageSet::default(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "mirror".into(),
         })
     }

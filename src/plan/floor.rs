@@ -63,6 +63,7 @@ mod tests {
             packages: crate::kernel::PackageSet::default(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "inline".into(),
         };
         of_kernel(&kernel, artifact).is_ok()

@@ -124,9 +124,14 @@ impl Proofs {
                 .map(|_| ProofOutcome::NotProven(reason.to_owned()))
                 .collect())
         };
-        let addresses = kernel_image_addresses(headers.iter().map(|url| &**url));
+        let addresses = match &build.kernel.image {
+            Some(image) => vec![image.to_string()],
+            None => kernel_image_addresses(headers.iter().map(|url| &**url)),
+        };
         if addresses.is_empty() {
-            return none("no rule says where the package of this kernel is");
+            return none(
+                "no rule says where the package of this kernel is; name it with `image` beside the kernel's release",
+            );
         }
         let toolchain = match self.toolchains.for_proofs() {
             Ok(toolchain) => toolchain,

@@ -110,6 +110,7 @@ impl Unavailable {
                 packages: PackageSet::default(),
                 config_sha256: None,
                 upstream: None,
+                image: None,
                 source: "lock".into(),
             }),
             driver: None,

@@ -32,6 +32,7 @@ fn plan_of(headers: &Path) -> Plan {
             packages: [package.clone()].into_iter().collect(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "inline".into(),
         }),
         driver: Arc::new(Driver {

@@ -24,6 +24,7 @@ pub(super) fn kernel(text: &str) -> Named {
         packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
+        image: None,
         source: "inline".into(),
     })
 }

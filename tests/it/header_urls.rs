@@ -24,6 +24,7 @@ fn kernel(target: &str, release: &str, version: &str, architecture: Architecture
         packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
+        image: None,
         source: "test".into(),
     }
 }

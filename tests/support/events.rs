@@ -42,6 +42,7 @@ pub fn kernel(release: &str, architecture: Architecture) -> Kernel {
         packages: PackageSet::default(),
         config_sha256: None,
         upstream: None,
+        image: None,
         source: "mirror".into(),
     }
 }

@@ -267,6 +267,7 @@ pub(super) fn read_line(
             packages: line.packages.into_owned(),
             config_sha256: line.config_sha256,
             upstream: line.upstream,
+            image: None,
             source: common.text(&line.source),
         }),
         first_seen: line.first_seen,

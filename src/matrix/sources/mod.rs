@@ -37,6 +37,8 @@ pub struct InlineKernel {
     pub config: Option<PathBuf>,
     /// The version of the kernel source, for a release that is an operating system's.
     pub upstream: Option<KernelRelease>,
+    /// Address or path of the package of the kernel itself, resolved.
+    pub image: Option<Arc<str>>,
 }
 
 /// A table with `from`.

@@ -256,6 +256,9 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
     });
     let config = section.text(reader, "config", "a path");
     let upstream = section.parsed(reader, "upstream", "a kernel version", str::parse);
+    let image = section.parsed(reader, "image", "a URL or a path", |text| {
+        resolve_address(&folder, text)
+    });
     if section.value("release").is_none() {
         section.missing(reader, "release", "write what `uname -r` prints there");
     }
@@ -271,6 +274,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
             .collect(),
         config: config.map(|path| folder.join(path.get_ref())),
         upstream,
+        image,
     };
     Some(Spanned::new(value.span(), kernel))
 }

@@ -14,6 +14,7 @@ fn build(release: &str, driver: &str) -> Build {
             packages: crate::kernel::PackageSet::default(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "inline".into(),
         }),
         driver: Arc::new(Driver {

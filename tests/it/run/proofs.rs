@@ -98,6 +98,49 @@ fn cached_module_is_proven_when_that_is_asked_for_later() {
 }
 
 #[test]
+fn kernel_is_taken_from_the_package_that_the_matrix_names() {
+    let grid = Grid::new();
+    grid.fake(&[boot(&loaded(0))]);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    // Nothing is beside its headers.
+    assert_eq!(proof(&grid).result, ProofResult::NotProven);
+    assert_eq!(grid.jobs(), ["check", "module"]);
+
+    let image = deb(&[("boot/vmlinuz-6.1.0-1-amd64", "kernel")]);
+    grid.write("debs/edge-kernel_7_amd64.deb", image);
+    let release = "release = \"6.1.1-1-amd64\",";
+    let named = format!("{release} image = \"debs/edge-kernel_7_amd64.deb\",");
+    grid.edit_matrix(release, &named);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    // It is no input of the module, which is in the cache.
+    assert_eq!(grid.jobs(), ["prove"]);
+
+    grid.edit_matrix("edge-kernel_7", "edge-kernel_8");
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    let proof = proof(&grid);
+    assert_eq!(proof.result, ProofResult::NotProven);
+    assert!(proof.message.contains("edge-kernel_8"), "{proof:?}");
+}
+
+#[test]
+fn address_of_a_kernel_has_a_scheme_that_can_be_fetched() {
+    let grid = Grid::new();
+    let release = "release = \"6.1.1-1-amd64\",";
+    grid.edit_matrix(
+        release,
+        &format!("{release} image = \"ftp://host/kernel.deb\","),
+    );
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("`ftp` URLs cannot be fetched"), "{text}");
+    assert!(text.contains("matrix.toml:"), "{text}");
+}
+
+#[test]
 fn driver_versions_of_a_kernel_share_a_boot() {
     let grid = grid(&(loaded(0) + &loaded(1)));
     grid.write_driver("other", "other");

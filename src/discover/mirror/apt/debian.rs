@@ -143,6 +143,7 @@ impl View<'_> {
             packages: wanted.into(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "mirror".into(),
         })
     }

@@ -142,6 +142,7 @@ impl<'a> Name<'a> {
             packages: vec![index.package(headers, None), index.package(common, None)].into(),
             config_sha256: None,
             upstream: None,
+            image: None,
             source: "mirror".into(),
         };
         if let Some(target) = target_of(&kernel)
