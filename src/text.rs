@@ -1,5 +1,6 @@
 //! Numbers and tables as people read them.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Writes rows in columns: the cells of each column padded to its widest, those in `right` aligned to the right.
@@ -27,6 +28,16 @@ pub fn write_columns<const N: usize>(
         output.write_all(b"\n")?;
     }
     Ok(())
+}
+
+/// Returns a field of a CSV file that no spreadsheet takes for a formula: one of which the first character would start one
+/// has a `'` in front.
+pub fn no_formula(field: &str) -> Cow<'_, str> {
+    if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        Cow::Owned(format!("'{field}"))
+    } else {
+        Cow::Borrowed(field)
+    }
 }
 
 /// Returns a number with its thousands separated: `51,472`.
@@ -75,6 +86,20 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_no_formulas() {
+        for (field, written) in [
+            ("=cmd", "'=cmd"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@a", "'@a"),
+            ("6.1.0+1=-@", "6.1.0+1=-@"),
+            ("", ""),
+        ] {
+            assert_eq!(no_formula(field), written);
+        }
+    }
 
     #[test]
     fn counts_read_well() {

@@ -11,7 +11,9 @@ use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};
-use crate::report::{Manifest, earlier_manifests, manifest_file, read_log, read_night, shards_in};
+use crate::report::{
+    Columns, Manifest, earlier_manifests, manifest_file, read_log, read_night, shards_in,
+};
 use crate::resolve::said_while_reading;
 use crate::views::{Format, PastNight, Subject};
 
@@ -56,11 +58,14 @@ impl ReportArguments {
             ));
         }
         let text = said_while_reading(context, &self.out, || {
-            let nights = Nights::read(source.path(), baseline)?;
+            let nights = Nights::read(source.path(), baseline, self.format.columns())?;
             if let Some(diff) = &nights.diff {
                 warn_of_different_grids(context, diff);
             }
-            nights.draw(self.format)
+            let text = nights.draw(self.format);
+            // The process ends: giving back each part of a large night takes as long as drawing it.
+            std::mem::forget(nights);
+            text
         })?;
         match &self.output {
             Some(path) => fs::write(path, text)?,
@@ -93,6 +98,11 @@ impl FromStr for Wanted {
 }
 
 impl Wanted {
+    /// What it needs of a night.
+    pub(super) fn columns(&self) -> Columns {
+        self.format.columns()
+    }
+
     /// Writes the report of a run that has ended. An error is printed.
     pub(super) fn write(&self, context: &Context, nights: &Nights) {
         let Self { format, path } = self;
@@ -119,8 +129,12 @@ pub(super) struct Nights {
 
 impl Nights {
     /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is none.
-    pub(super) fn read(out: &Path, baseline: Option<&Path>) -> Result<Self, CliError> {
-        let manifest = read_night(out)?;
+    pub(super) fn read(
+        out: &Path,
+        baseline: Option<&Path>,
+        columns: Columns,
+    ) -> Result<Self, CliError> {
+        let manifest = read_night(out, columns)?;
         let mut before = None;
         let mut history = Vec::new();
         for path in earlier_manifests(out)? {
@@ -146,8 +160,8 @@ impl Nights {
         let baseline = baseline.filter(|path| is_there(path));
         let diff = match baseline {
             Some(path) => {
-                let (old, new) = rayon::join(|| Night::read(&path), || Night::of(&manifest));
-                let old = old?;
+                let (old, new) = rayon::join(|| Night::read(&path), || Night::read(out));
+                let (old, new) = (old?, new?);
                 let is_other = old.run_id != manifest.run.id;
                 is_other.then(|| diff_nights(&old, &new))
             }

@@ -24,8 +24,8 @@ use crate::matrix::{Prove, parse_time};
 use crate::plan::{Build, LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{
-    self, Asked, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter, ReportError,
-    Reporter, STATE_FOLDER, Summary, Terminal,
+    self, Asked, Columns, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter,
+    ReportError, Reporter, STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
     LockUse, check_out, check_proofs, check_room, check_signing, check_toolchains, fill_in_locks,
@@ -297,7 +297,9 @@ impl RunArguments {
         if self.report.is_empty() && !step.wants_anything() {
             return;
         }
-        match Nights::read(out, baseline) {
+        let mut columns = self.report.iter().map(Wanted::columns);
+        let columns = columns.find(|columns| *columns == Columns::All);
+        match Nights::read(out, baseline, columns.unwrap_or(Columns::Outcomes)) {
             Ok(nights) => {
                 for wanted in &self.report {
                     wanted.write(context, &nights);

@@ -10,8 +10,9 @@ use super::output::{ignore_broken_pipe, print_json};
 use super::publish::Source;
 use super::report::Nights;
 use super::{CliError, Context, ExitStatus};
+use crate::report::Columns;
 use crate::resolve::said_while_reading;
-use crate::text::{separated, write_columns};
+use crate::text::{no_formula, separated, write_columns};
 use crate::views::{PastNight, Stats};
 
 /// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited
@@ -61,7 +62,8 @@ impl StatsArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let source = Source::open(context, &self.out)?;
-        let nights = said_while_reading(context, &self.out, || Nights::read(source.path(), None))?;
+        let read = || Nights::read(source.path(), None, Columns::Outcomes);
+        let nights = said_while_reading(context, &self.out, read)?;
         let stats = Stats::of(nights.manifest());
         match self.format {
             Format::Json => print_json(&json!({
@@ -137,7 +139,7 @@ fn write_csv(output: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(output);
     writer.write_record(COLUMNS)?;
     for row in cells(stats, |number| number.to_string()) {
-        writer.write_record(row)?;
+        writer.write_record(row.iter().map(|field| no_formula(field).into_owned()))?;
     }
     writer.flush()
 }

@@ -13,8 +13,8 @@ use crate::failure::{Failure, Status};
 use crate::kernel::{KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 use crate::report::{
-    BuildRecord, IndexRow, Manifest, ManifestError, digest_of_inputs, manifest_file, read_index,
-    read_manifest, read_night, shards_in,
+    BuildRecord, Columns, IndexRow, Manifest, ManifestError, digest_of_inputs, manifest_file,
+    read_index, read_manifest, read_night, shards_in,
 };
 
 /// A night: its run, and what became of each artifact.
@@ -69,7 +69,7 @@ impl Night {
     /// Reads the manifest at `path`: a directory, its `run.json`, a `manifest.json`, or a directory of those of shards.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         if !shards_in(path).is_empty() {
-            return read_night(path).map(|manifest| Self::of(&manifest));
+            return read_night(path, Columns::All).map(|manifest| Self::of(&manifest));
         }
         let file = manifest_file(path);
         let bytes = crate::fs::read(&file)?;

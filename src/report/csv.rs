@@ -12,6 +12,7 @@ use super::manifest::BuildRecord;
 use crate::driver::Artifact;
 use crate::event::ArtifactReport;
 use crate::failure::Failure;
+use crate::text::no_formula;
 
 /// The names of the columns, in order.
 pub const COLUMNS: [&str; 31] = [
@@ -56,18 +57,13 @@ pub fn write_csv(manifest: &Manifest, writer: impl Write) -> io::Result<()> {
     writer.write_record(COLUMNS)?;
     for build in &manifest.builds {
         for artifact in &build.artifacts {
-            writer.write_record(row(build, artifact).map(no_formula))?;
+            for field in &row(build, artifact) {
+                writer.write_field(&*no_formula(field))?;
+            }
+            writer.write_record(None::<&[u8]>)?;
         }
     }
     writer.flush()
-}
-
-/// A field that no spreadsheet takes for a formula: these characters would start one.
-fn no_formula(mut field: String) -> String {
-    if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        field.insert(0, '\'');
-    }
-    field
 }
 
 fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()] {

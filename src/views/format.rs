@@ -9,6 +9,7 @@ use super::kcidb::Kcidb;
 use super::markdown::Markdown;
 use super::prometheus::Prometheus;
 use super::subject::{Subject, View};
+use crate::report::Columns;
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// What of the rows of a manifest the format shows.
+    pub fn columns(self) -> Columns {
+        match self {
+            Self::Html | Self::Markdown | Self::Junit | Self::Prometheus => Columns::Outcomes,
+            Self::Kcidb | Self::Csv => Columns::All,
+        }
+    }
+
     /// Every format.
     pub const ALL: [Self; 6] = [
         Self::Html,

@@ -8,6 +8,7 @@ use crate::driver::{Artifact, DriverLocation, DriverVersion};
 use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, Package, TargetId};
 use crate::plan::{Build, BuildId, LeftOut, Names, Plan};
 use crate::target;
+use crate::text::no_formula;
 
 use super::names::{BuildNames, unasked_build_count};
 
@@ -182,6 +183,14 @@ pub(super) fn write_json(
     writeln!(output)
 }
 
+/// Names and reasons come from lists and matrices.
+fn write_row<const N: usize>(
+    rows: &mut csv::Writer<&mut dyn Write>,
+    fields: [&str; N],
+) -> csv::Result<()> {
+    rows.write_record(fields.map(|field| no_formula(field).into_owned()))
+}
+
 /// One row a planned artifact, then one row a thing left out; columns are only ever appended.
 pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let mut rows = csv::Writer::from_writer(output);
@@ -209,40 +218,46 @@ pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
             let path = build.artifact_path(*artifact);
             let alias = alias.map(|name| build.path_for(name, *artifact));
             let alias = alias.unwrap_or_default();
-            rows.write_record([
-                id.as_str(),
-                kernel.target.as_str(),
-                kernel.release.as_str(),
-                kernel.version.as_str(),
-                kernel.architecture.as_str(),
-                build.driver.version.as_str(),
-                artifact.as_str(),
-                "planned",
-                "",
-                "",
-                &path.to_string_lossy(),
-                &alias.to_string_lossy(),
-                &asked,
-            ])?;
+            write_row(
+                &mut rows,
+                [
+                    id.as_str(),
+                    kernel.target.as_str(),
+                    kernel.release.as_str(),
+                    kernel.version.as_str(),
+                    kernel.architecture.as_str(),
+                    build.driver.version.as_str(),
+                    artifact.as_str(),
+                    "planned",
+                    "",
+                    "",
+                    &path.to_string_lossy(),
+                    &alias.to_string_lossy(),
+                    &asked,
+                ],
+            )?;
         }
     }
     for left_out in &plan.left_out {
         let kernel = &left_out.kernel;
-        rows.write_record([
-            "",
-            kernel.target.as_str(),
-            kernel.release.as_str(),
-            kernel.version.as_str(),
-            kernel.architecture.as_str(),
-            left_out.driver.as_ref().map_or("", DriverVersion::as_str),
-            left_out.artifact.map_or("", Artifact::as_str),
-            "excluded",
-            &left_out.rule,
-            &left_out.reason,
-            "",
-            "",
-            "",
-        ])?;
+        write_row(
+            &mut rows,
+            [
+                "",
+                kernel.target.as_str(),
+                kernel.release.as_str(),
+                kernel.version.as_str(),
+                kernel.architecture.as_str(),
+                left_out.driver.as_ref().map_or("", DriverVersion::as_str),
+                left_out.artifact.map_or("", Artifact::as_str),
+                "excluded",
+                &left_out.rule,
+                &left_out.reason,
+                "",
+                "",
+                "",
+            ],
+        )?;
     }
     rows.flush()
 }

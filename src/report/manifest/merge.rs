@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::read::{ManifestError, MergeError, manifest_file, read_manifest};
-use super::rows::sources;
+use super::read::{ManifestError, MergeError, manifest_file, read_columns, read_manifest};
+use super::rows::{Columns, sources};
 use super::totals::exit_reason;
 use super::{BuildRecord, Exit, LeftOutGroup, Manifest, Paths, Totals};
 use crate::failure::Status;
@@ -95,10 +95,10 @@ pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError>
 }
 
 /// Reads a night: a manifest, the directory that it is in, or a directory whose directories have those of shards.
-pub fn read_night(path: &Path) -> Result<Manifest, ManifestError> {
+pub fn read_night(path: &Path, columns: Columns) -> Result<Manifest, ManifestError> {
     let shards = shards_in(path);
     if shards.is_empty() {
-        return read_manifest(path);
+        return read_columns(path, columns);
     }
     let parts: Result<Vec<Manifest>, ManifestError> =
         shards.iter().map(|path| read_manifest(path)).collect();

@@ -21,7 +21,7 @@ pub use merge::{manifests_below, merge_manifests, read_night, shards_in, write_m
 pub use read::{ManifestError, MergeError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};
 pub use rows::{
-    IndexArtifact, IndexRow, RowsError, digest_of_inputs, find_rows, read_index, template,
+    Columns, IndexArtifact, IndexRow, RowsError, digest_of_inputs, find_rows, read_index, template,
 };
 pub use totals::{LeftOutGroup, Totals};
 pub use update::{ManifestUpdate, UpdateError};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::rows::{ROWS_FILE, RUN_FILE, add_rows};
+use super::rows::{Columns, ROWS_FILE, RUN_FILE, add_rows};
 use super::{JSON_SCHEMA, Manifest, RowsError, SCHEMA};
 use crate::fs::{self, FileError, Lock};
 use crate::report::STATE_FOLDER;
@@ -39,7 +39,7 @@ pub enum ManifestError {
     #[error("the name is too long")]
     LongName,
     /// It is no manifest.
-    #[error("{} is not a manifest: {cause}", path.display())]
+    #[error("{} is not a manifest: {}", path.display(), in_words(cause))]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -70,6 +70,17 @@ pub enum MergeError {
         /// The other run.
         right: String,
     },
+}
+
+/// Says of JSON that is cut off where it ends, and otherwise what the parser says.
+fn in_words(cause: &serde_json::Error) -> String {
+    match (cause.is_eof(), cause.line(), cause.column()) {
+        (true, 0 | 1, 0) => "it is empty".to_owned(),
+        (true, line, column) => {
+            format!("it ends in the middle of a value, at line {line} column {column}")
+        }
+        _ => cause.to_string(),
+    }
 }
 
 /// What is read before everything else.
@@ -126,6 +137,11 @@ pub fn manifest_file(path: &Path) -> PathBuf {
 /// Reads a manifest: the directory that it is in, its `run.json`, or its `manifest.json`. That of a run which goes on, or was killed, is completed from the journal beside it, so that
 /// it holds every build that has ended.
 pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
+    read_columns(path, Columns::All)
+}
+
+/// The same with so much of its rows; all of them where they are in the same file.
+pub(super) fn read_columns(path: &Path, columns: Columns) -> Result<Manifest, ManifestError> {
     let path = &manifest_file(path);
     let bytes = fs::read(path)?;
     let syntax = |source| ManifestError::Syntax {
@@ -142,7 +158,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
     let mut manifest: Manifest = serde_json::from_slice(&bytes).map_err(syntax)?;
     drop(bytes);
     if schema > JSON_SCHEMA {
-        add_rows(&mut manifest, &path.with_file_name(ROWS_FILE))?;
+        add_rows(&mut manifest, &path.with_file_name(ROWS_FILE), columns)?;
     }
     if manifest.run.finished.is_none() {
         let out = path.parent().unwrap_or(Path::new(""));

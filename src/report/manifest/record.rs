@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::{Timestamp, Unit};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::totals::exit_reason;
@@ -20,6 +21,10 @@ use crate::event::{
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
+
+/// How many rows of `manifest.json` are encoded at once, and how many of them by one processor.
+const TOGETHER: usize = 2048;
+const PART: usize = 256;
 
 /// The machine-readable result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -266,24 +271,28 @@ impl Manifest {
     }
 
     /// Writes the manifest as JSON, one build a line, so that it can be searched and compared by lines.
-    pub fn write_json(&mut self, mut writer: impl Write) -> io::Result<()> {
+    pub fn write_json(&mut self, writer: impl Write) -> io::Result<()> {
+        let head = self.head_of_json()?;
+        self.write_json_after(&head, writer)
+    }
+
+    /// What [`Self::write_json`] writes before the rows.
+    pub(super) fn head_of_json(&mut self) -> serde_json::Result<String> {
         let schema = std::mem::replace(&mut self.schema, JSON_SCHEMA);
         let head = self.head_json();
         self.schema = schema;
-        let head = head?;
-        let head = head.strip_suffix("\n}").unwrap_or(&head);
+        head
+    }
+
+    /// The same with what is before the rows made already.
+    pub(super) fn write_json_after(&self, head: &str, mut writer: impl Write) -> io::Result<()> {
+        let head = head.strip_suffix("\n}").unwrap_or(head);
         write!(writer, "{head},\n  \"builds\": [")?;
-        for (index, build) in self.builds.iter().enumerate() {
-            writer.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
-            serde_json::to_writer(&mut writer, build)?;
-        }
+        write_lines(&mut writer, &self.builds)?;
         if !self.excluded.is_empty() {
             writer.write_all(b"\n  ],\n  \"excluded\": [")?;
         }
-        for (index, excluded) in self.excluded.iter().enumerate() {
-            writer.write_all(if index == 0 { b"\n    " } else { b",\n    " })?;
-            serde_json::to_writer(&mut writer, excluded)?;
-        }
+        write_lines(&mut writer, &self.excluded)?;
         writer.write_all(b"\n  ]\n}\n")
     }
 
@@ -296,6 +305,29 @@ impl Manifest {
         self.excluded = excluded;
         head
     }
+}
+
+/// Writes the elements of an array, one a line; encoded on all processors, some at once so that they are never in memory
+/// together.
+fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::Result<()> {
+    let encode = |part: &[T]| -> serde_json::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        for one in part {
+            text.extend_from_slice(b",\n    ");
+            serde_json::to_writer(&mut text, one)?;
+        }
+        Ok(text)
+    };
+    let mut separator_bytes = 1;
+    for batch in all.chunks(TOGETHER) {
+        let parts: serde_json::Result<Vec<Vec<u8>>> = batch.par_chunks(PART).map(encode).collect();
+        for part in parts? {
+            // No comma stands before the first.
+            writer.write_all(&part[separator_bytes..])?;
+            separator_bytes = 0;
+        }
+    }
+    Ok(())
 }
 
 impl BuildRecord {

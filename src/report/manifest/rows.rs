@@ -6,6 +6,7 @@
 
 mod frames;
 mod index;
+mod outcome;
 mod write;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,15 @@ pub use index::{IndexArtifact, IndexRow, digest_of_inputs};
 pub use write::template;
 
 pub(super) use write::{sources, write};
+
+/// What of the rows is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// Everything.
+    All,
+    /// What became of the builds and when. What they were made from, and where their artifacts are, is left empty.
+    Outcomes,
+}
 
 /// The name of the file with the facts of the run.
 pub(super) const RUN_FILE: &str = "run.json";
@@ -104,10 +114,19 @@ pub fn read_index<T: Send>(
 }
 
 /// Reads the rows of a file into its manifest.
-pub(super) fn add_rows(manifest: &mut Manifest, path: &Path) -> Result<(), RowsError> {
+pub(super) fn add_rows(
+    manifest: &mut Manifest,
+    path: &Path,
+    columns: Columns,
+) -> Result<(), RowsError> {
     let toolchains = &manifest.toolchains;
     let file = RowsFile::open(path, &manifest.run.id)?;
-    let rows = file.read(|lines, first| read_lines(path, lines, first, toolchains))?;
+    let rows = file.read(|lines, first| match columns {
+        Columns::All => read_lines(path, lines, first, |line, _| read_row(line, toolchains)),
+        Columns::Outcomes => read_lines(path, lines, first, |line, last| {
+            read_outcome(line, last, toolchains)
+        }),
+    })?;
     for row in rows.into_iter().flatten() {
         push(manifest, row);
     }
@@ -118,19 +137,36 @@ fn read_lines(
     path: &Path,
     lines: &[u8],
     first: usize,
-    toolchains: &[ToolchainReport],
+    read: impl Fn(&[u8], Option<&Row>) -> serde_json::Result<Row>,
 ) -> Result<Vec<Row>, RowsError> {
+    let mut rows = Vec::with_capacity(TOGETHER);
     let lines = lines.split(|&byte| byte == b'\n').enumerate();
-    lines
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(position, line)| {
-            read_row(line, toolchains).map_err(|cause| RowsError::Row {
-                path: path.to_owned(),
-                line: first + position,
-                cause,
-            })
-        })
-        .collect()
+    for (position, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        let row = read(line, rows.last()).map_err(|cause| RowsError::Row {
+            path: path.to_owned(),
+            line: first + position,
+            cause,
+        })?;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Reads a row for what became of its build.
+fn read_outcome(
+    line: &[u8],
+    last: Option<&Row>,
+    toolchains: &[ToolchainReport],
+) -> serde_json::Result<Row> {
+    let last = match last {
+        Some(Row::Build(last)) => Some(&**last),
+        _ => None,
+    };
+    match outcome::read(line, last) {
+        Ok(build) => Ok(Row::Build(Box::new(build))),
+        // Something else than a build, or nothing that can be read.
+        Err(_) => read_row(line, toolchains),
+    }
 }
 
 fn push(manifest: &mut Manifest, row: Row) {
@@ -159,7 +195,9 @@ pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
         let mut found = Vec::new();
         for (position, line) in lines.split(|&byte| byte == b'\n').enumerate() {
             if finder.is_match(line) {
-                found.extend(read_lines(&rows, line, first + position, toolchains)?);
+                found.extend(read_lines(&rows, line, first + position, |line, _| {
+                    read_row(line, toolchains)
+                })?);
             }
         }
         Ok(found)

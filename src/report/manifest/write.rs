@@ -199,9 +199,18 @@ pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), 
         cause,
     })?;
     fs::write(&paths.run, head + "\n")?;
-    write_file(&paths.json, |file| manifest.write_json(file))?;
-    write_file(&paths.csv, |file| write_csv(manifest, file))?;
-    Ok(())
+    let head = manifest
+        .head_of_json()
+        .map_err(|cause| ReportError::Encode {
+            what: "the run",
+            cause,
+        })?;
+    let manifest = &*manifest;
+    let (json, csv) = rayon::join(
+        || write_file(&paths.json, |file| manifest.write_json_after(&head, file)),
+        || write_file(&paths.csv, |file| write_csv(manifest, file)),
+    );
+    Ok(json.and(csv)?)
 }
 
 fn write_file(

@@ -55,39 +55,42 @@ struct RowToWrite<'a> {
     peak_memory_bytes: Option<u64>,
 }
 
+/// A text of the first line: not an empty one, which some readers take for a time that is missing.
+const TEXT: &str = "text";
+
 /// The first line: the schema by example.
 pub fn template(run_id: &str) -> Value {
     let day = "1970-01-01";
     let time = "1970-01-01T00:00:00Z";
     let failure = json!({
-        "class": "", "phase": "", "message": "",
-        "first_error": { "file": "", "line": 0, "message": "" },
+        "class": TEXT, "phase": TEXT, "message": TEXT,
+        "first_error": { "file": TEXT, "line": 0, "message": TEXT },
         "exit_code": 0,
     });
     let signature = json!({
-        "certificate_sha256": "", "subject": "", "hash": "", "unsigned_sha256": "",
+        "certificate_sha256": TEXT, "subject": TEXT, "hash": TEXT, "unsigned_sha256": TEXT,
     });
-    let double = json!({ "result": "", "message": "" });
+    let double = json!({ "result": TEXT, "message": TEXT });
     let phases: BTreeMap<&str, f64> = Phase::ALL.map(|phase| (phase.as_str(), 0.5)).into();
     json!({
-        "schema": SCHEMA, "run_id": run_id, "build_id": "", "target": "", "kernel_release": "",
-        "kernel_version": "", "architecture": "", "driver_version": "", "status": "",
-        "excluded_artifact": "", "rule": "", "reason": "", "place": "", "source": "",
+        "schema": SCHEMA, "run_id": run_id, "build_id": TEXT, "target": TEXT, "kernel_release": TEXT,
+        "kernel_version": TEXT, "architecture": TEXT, "driver_version": TEXT, "status": TEXT,
+        "excluded_artifact": TEXT, "rule": TEXT, "reason": TEXT, "place": TEXT, "source": TEXT,
         "first_seen": day,
         "artifacts": [{
-            "artifact": "", "status": "", "failure": failure, "failure_is_cached": false, "key": "",
-            "path": "", "aliases": [""], "name_taken_by": "", "sha256": "", "size_bytes": 0,
-            "vermagic": "", "srcversion": "", "log": "", "made_by": "", "made_at": time,
+            "artifact": TEXT, "status": TEXT, "failure": failure, "failure_is_cached": false, "key": TEXT,
+            "path": TEXT, "aliases": [TEXT], "name_taken_by": TEXT, "sha256": TEXT, "size_bytes": 0,
+            "vermagic": TEXT, "srcversion": TEXT, "log": TEXT, "made_by": TEXT, "made_at": time,
             "failing_since": time, "failing_nights": 0,
-            "known": { "place": "", "reason": "", "link": "", "owner": "", "expires": day },
-            "proof": { "result": "", "message": "" },
+            "known": { "place": TEXT, "reason": TEXT, "link": TEXT, "owner": TEXT, "expires": day },
+            "proof": { "result": TEXT, "message": TEXT },
             "signature": signature, "double": double,
         }],
-        "module_name": "", "device_name": "",
-        "inputs": [{ "url": "", "sha256": "", "size_bytes": 0 }],
-        "driver_sha256": "", "toolchain": 0,
-        "tree": { "origin": "", "symbols_checked": false, "host_programs": "" },
-        "checks": [{ "name": "", "passed": false }],
+        "module_name": TEXT, "device_name": TEXT,
+        "inputs": [{ "url": TEXT, "sha256": TEXT, "size_bytes": 0 }],
+        "driver_sha256": TEXT, "toolchain": 0,
+        "tree": { "origin": TEXT, "symbols_checked": false, "host_programs": TEXT },
+        "checks": [{ "name": TEXT, "passed": false }],
         "attempts": 0, "retries": [failure], "started": time, "finished": time,
         "duration_seconds": 0.5, "queued_seconds": 0.5, "phase_seconds": phases,
         "cpu_seconds": 0.5, "peak_memory_bytes": 0,
