@@ -83,7 +83,7 @@ fn text(subject: &Subject<'_>, most: usize) -> String {
         let known = if group.is_known { ", known" } else { "" };
         let line = format!(
             "| {} | {}{known} | {} | {} | {} |\n",
-            group.members.len(),
+            separated(group.members.len()),
             group.class,
             escape_markdown(&group.signature),
             since.unwrap_or_default(),
@@ -111,7 +111,7 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
         for driver in &coverage.drivers {
             let cell = cells.get(driver);
             let cell = cell.map_or(String::new(), |cell| {
-                format!("{}/{}", cell.there, cell.wanted)
+                format!("{}/{}", separated(cell.there), separated(cell.wanted))
             });
             let _ = write!(text, " {cell} |");
         }
@@ -131,15 +131,16 @@ fn push_proofs(text: &mut String, proofs: &Proofs) {
             "| {} | {} | {} | {} | {} |",
             escape_markdown(target.as_str()),
             escape_markdown(driver.as_str()),
-            counts.loaded,
-            counts.refused,
-            counts.not_proven
+            separated(counts.loaded),
+            separated(counts.refused),
+            separated(counts.not_proven)
         );
     }
     for (result, reason, count) in proofs.reasons.iter().take(REASONS) {
         let _ = write!(
             text,
-            "\n- {count} × {}: {}",
+            "\n- {} × {}: {}",
+            separated(*count),
             escape_markdown(result.as_str()),
             escape_markdown(reason)
         );

@@ -1,6 +1,6 @@
 //! Statistics of a night: what there is by target, driver version and architecture, and how long new kernels waited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
@@ -90,18 +90,7 @@ impl Stats {
                 }
             }
         }
-        for row in &manifest.excluded {
-            for (_, numbers) in numbers
-                .iter_mut()
-                .filter(|((target, driver, architecture), _)| {
-                    *target == row.target
-                        && *architecture == row.architecture
-                        && row.driver_version.as_ref().is_none_or(|one| one == driver)
-                })
-            {
-                numbers.excluded += 1;
-            }
-        }
+        count_excluded(manifest, &mut numbers);
         let rows = numbers.into_iter().map(|(key, mut numbers)| {
             numbers.lags.sort_unstable();
             let (target, driver_version, architecture) = key;
@@ -127,6 +116,28 @@ impl Stats {
 
     /// Writes them as metrics.
     pub fn write_prometheus(&self, output: &mut dyn Write) -> io::Result<()> {
+        let name = "driverkit_matrix_grid";
+        head(
+            output,
+            name,
+            "Artifacts of the last run that there are, that cannot be built, that a run did not get to; what rules left out.",
+        )?;
+        for stat in &self.rows {
+            for (state, count) in [
+                ("built", stat.built),
+                ("failing", stat.failing),
+                ("unknown", stat.unknown),
+                ("excluded", stat.excluded),
+            ] {
+                let labels = labels(&[
+                    ("target", stat.target.as_str()),
+                    ("driver_version", stat.driver_version.as_str()),
+                    ("architecture", stat.architecture.as_str()),
+                    ("state", state),
+                ]);
+                writeln!(output, "{name}{labels} {count}")?;
+            }
+        }
         for (name, help, value) in [
             (
                 "driverkit_matrix_lag_days_median",
@@ -175,6 +186,29 @@ impl Stats {
             }
         }
         Ok(())
+    }
+}
+
+/// Counts what rules left out. Of a kernel as a whole that is once for each driver version of its target, or of the run
+/// where nothing of the target was to be built.
+fn count_excluded(manifest: &Manifest, numbers: &mut BTreeMap<Key, Numbers>) {
+    let all: BTreeSet<DriverVersion> = numbers.keys().map(|key| key.1.clone()).collect();
+    let mut of_target: BTreeMap<(&TargetId, Architecture), BTreeSet<DriverVersion>> =
+        BTreeMap::new();
+    for row in &manifest.excluded {
+        let drivers = of_target
+            .entry((&row.target, row.architecture))
+            .or_insert_with(|| {
+                let keys = numbers.keys();
+                let own = keys.filter(|key| key.0 == row.target && key.2 == row.architecture);
+                let own: BTreeSet<DriverVersion> = own.map(|key| key.1.clone()).collect();
+                if own.is_empty() { all.clone() } else { own }
+            });
+        let one = row.driver_version.as_ref();
+        for driver in one.map_or_else(|| drivers.iter().collect::<Vec<_>>(), |one| vec![one]) {
+            let key = (row.target.clone(), driver.clone(), row.architecture);
+            numbers.entry(key).or_default().excluded += 1;
+        }
     }
 }
 

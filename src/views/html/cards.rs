@@ -6,7 +6,7 @@ use super::charts::{self, day};
 use super::escape::escape;
 use super::missing::missing;
 use crate::history::Change;
-use crate::text::count;
+use crate::text::{count, separated};
 use crate::views::coverage::Failures;
 use crate::views::proofs::{ProofCounts, Proofs};
 use crate::views::subject::{PastNight, Subject};
@@ -31,10 +31,13 @@ pub(super) fn push_cards(
     };
     let _ = writeln!(
         text,
-        "<li><h2>Did the night work?</h2><strong class=\"{class}\" id=\"there\">{there} of {planned}</strong>\
-         <p>{unexpected} unexpected failures, {} known, {} left out by rules</p>",
-        manifest.totals.artifacts_known(),
-        manifest.excluded.len()
+        "<li><h2>Did the night work?</h2><strong class=\"{class}\" id=\"there\">{} of {}</strong>\
+         <p>{}, {} known, {} left out by rules</p>",
+        separated(there),
+        separated(planned),
+        count(unexpected, "unexpected failure"),
+        separated(manifest.totals.artifacts_known()),
+        separated(manifest.excluded.len())
     );
     let ProofCounts {
         loaded,
@@ -44,7 +47,10 @@ pub(super) fn push_cards(
     if loaded + refused + not_proven > 0 {
         let _ = writeln!(
             text,
-            "<p>in their kernels: {loaded} loaded, {refused} refused, {not_proven} not proven</p>"
+            "<p>in their kernels: {} loaded, {} refused, {} not proven</p>",
+            separated(loaded),
+            separated(refused),
+            separated(not_proven)
         );
     }
     text.push_str("</li>\n");
@@ -57,10 +63,11 @@ pub(super) fn push_cards(
             let class = if broken == 0 { "good" } else { "bad" };
             let _ = write!(
                 text,
-                "<strong class=\"{class}\">{broken} broke</strong><p>{} fixed, {} new, {} lost</p><ul>",
-                diff.count(Change::Fixed),
-                diff.count(Change::New),
-                diff.count(Change::Lost)
+                "<strong class=\"{class}\">{} broke</strong><p>{} fixed, {} new, {} lost</p><ul>",
+                separated(broken),
+                separated(diff.count(Change::Fixed)),
+                separated(diff.count(Change::New)),
+                separated(diff.count(Change::Lost))
             );
             let broke = |change| matches!(change, Change::Regressed | Change::NewFailure);
             for group in diff
@@ -72,7 +79,7 @@ pub(super) fn push_cards(
                 let _ = write!(
                     text,
                     "<li>{} × {}</li>",
-                    group.artifacts,
+                    separated(group.artifacts),
                     escape(&group.signature)
                 );
             }
@@ -132,6 +139,7 @@ fn push_drying(text: &mut String, subject: &Subject<'_>) {
         last.sources.len()
     );
     for (source, before, now) in fewer.iter().take(3) {
+        let (now, before) = (separated(*now), separated(*before));
         let _ = write!(text, "<li>{}: {now}, was {before}</li>", escape(source));
     }
     text.push_str("</ul>");

@@ -20,12 +20,14 @@ pub(super) fn day(at: Timestamp) -> String {
 
 /// `1 h 12 min`, `3 min 20 s`, `4.5 s`.
 pub(super) fn span(seconds: f64) -> String {
-    if seconds < 60.0 {
+    if seconds < 59.95 {
         return format!("{seconds:.1} s");
     }
+    // Rounded first, so that no 60 s are left beside the minutes.
+    let seconds = seconds.round();
     let minutes = (seconds / 60.0).floor();
     if minutes < 60.0 {
-        return format!("{minutes} min {:.0} s", seconds - minutes * 60.0);
+        return format!("{minutes} min {} s", seconds - minutes * 60.0);
     }
     let hours = (minutes / 60.0).floor();
     format!("{hours} h {} min", minutes - hours * 60.0)
@@ -148,7 +150,10 @@ mod tests {
     #[test]
     fn spans_are_short() {
         assert_eq!(span(4.52), "4.5 s");
+        assert_eq!(span(59.96), "1 min 0 s");
         assert_eq!(span(200.0), "3 min 20 s");
+        assert_eq!(span(239.7), "4 min 0 s");
+        assert_eq!(span(3599.8), "1 h 0 min");
         assert_eq!(span(4320.0), "1 h 12 min");
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::charts::day;
 use super::escape::escape;
 use crate::report::{BuildRecord, Manifest};
+use crate::text::separated;
 
 /// How many are shown.
 const SHOWN: usize = 200;
@@ -61,7 +62,7 @@ pub(super) fn push_missing(text: &mut String, manifest: &Manifest) {
     text.push_str("</tbody></table></div>\n");
     let more = missing.len().saturating_sub(SHOWN);
     if more > 0 {
-        let _ = writeln!(text, "<p>and {more} more: filter below</p>");
+        let _ = writeln!(text, "<p>and {} more: filter below</p>", separated(more));
     }
     text.push_str("</section>\n");
 }

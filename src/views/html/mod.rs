@@ -19,6 +19,7 @@ use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
 use super::proofs::Proofs;
 use super::subject::{Subject, View, rebuild_command};
 use crate::report::BuildRecord;
+use crate::text::{count, separated};
 
 /// How many groups of failures have the end of a log.
 const WITH_LOG: usize = 20;
@@ -105,7 +106,8 @@ fn push_changes(text: &mut String, subject: &Subject<'_>) {
         if groups.is_empty() {
             let _ = writeln!(
                 text,
-                "<tr><th>{change}<td class=\"n\">{count}<td><td><td></tr>"
+                "<tr><th>{change}<td class=\"n\">{}<td><td><td></tr>",
+                separated(*count)
             );
         }
         for group in groups.iter().take(SHOWN) {
@@ -117,7 +119,7 @@ fn push_changes(text: &mut String, subject: &Subject<'_>) {
             let _ = writeln!(
                 text,
                 "<tr><th>{change}<td class=\"n\">{}<td>{}<td class=\"first\">{}<td>{}</tr>",
-                group.artifacts,
+                separated(group.artifacts),
                 group.class,
                 escape(&group.signature),
                 builds.join("<br>")
@@ -155,6 +157,7 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
                 0 => "none",
                 _ => "part",
             };
+            let (there, wanted) = (separated(*there), separated(*wanted));
             let _ = write!(
                 text,
                 "<td><button class=\"{class}\" data-target=\"{target}\" data-driver=\"{position}\" \
@@ -180,9 +183,9 @@ fn push_proofs(text: &mut String, proofs: &Proofs) {
             "<tr><th scope=\"row\">{}<td>{}<td class=\"n\">{}<td class=\"n{refused}\">{}<td class=\"n\">{}</tr>",
             escape(target.as_str()),
             escape(driver.as_str()),
-            counts.loaded,
-            counts.refused,
-            counts.not_proven
+            separated(counts.loaded),
+            separated(counts.refused),
+            separated(counts.not_proven)
         );
     }
     text.push_str("</tbody></table></div>\n");
@@ -191,7 +194,8 @@ fn push_proofs(text: &mut String, proofs: &Proofs) {
         for (result, reason, count) in proofs.reasons.iter().take(SHOWN) {
             let _ = writeln!(
                 text,
-                "<li>{count} × {}: {}</li>",
+                "<li>{} × {}: {}</li>",
+                separated(*count),
                 result.as_str(),
                 escape(reason)
             );
@@ -211,7 +215,7 @@ fn push_failures(text: &mut String, subject: &Subject<'_>, failures: &Failures<'
     }
     let more = failures.groups.len().saturating_sub(SHOWN);
     if more > 0 {
-        let _ = writeln!(text, "<p>and {more} more kinds of failure</p>");
+        let _ = writeln!(text, "<p>and {} of failure</p>", count(more, "more kind"));
     }
     text.push_str("</section>\n");
 }
@@ -228,7 +232,7 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
     let _ = writeln!(
         text,
         "<details><summary>{known}<strong>{}</strong> × {} ({}{since}): {}</summary>",
-        group.members.len(),
+        separated(group.members.len()),
         group.class,
         group.phase,
         escape(&group.signature)
@@ -321,7 +325,9 @@ fn push_sources(text: &mut String, subject: &Subject<'_>) {
     for name in names {
         let _ = write!(text, "<tr><td>{}", escape(name));
         for counts in recent.iter().map(|night| &night.sources).chain([now]) {
-            let count = counts.get(name).map_or(String::new(), ToString::to_string);
+            let count = counts
+                .get(name)
+                .map_or(String::new(), |count| separated(*count));
             let _ = write!(text, "<td class=\"n\">{count}");
         }
         text.push_str("</tr>\n");

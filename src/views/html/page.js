@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const words = { B: "built", C: "cached", F: "failed", E: "error", U: "unresolvable", K: "known", A: "cancelled", N: "not_run", X: "excluded", "-": "" };
-  const shown = 200;
+  const shown = 100;
   const rows = data.kernels.map((kernel, index) => {
     const [target, release, version, architecture, since, cells, reason] = kernel;
     const states = [...new Set(cells)].map((letter) => words[letter]).join(" ");
@@ -56,7 +56,7 @@
       const why = (failures.get(index) || []).map((one) => `${data.drivers[one.driver]}: ${data.signatures[one.signature]}${one.since ? ` (since ${one.since})` : ""}`);
       cell(row, reason < 0 ? why.join("\n") : data.reasons[reason], "first");
     }
-    const total = found.length === 1 ? "1 kernel" : `${found.length} kernels`;
+    const total = found.length === 1 ? "1 kernel" : `${found.length.toLocaleString("en")} kernels`;
     count.textContent = found.length > shown ? `${total}, the first ${shown} are shown` : total;
   };
   for (const one of [text, driver, state]) one.addEventListener("input", draw);

@@ -356,7 +356,7 @@ fn page_counts_known_failures_apart_from_others_of_their_kind() {
     assert_eq!(grid.run(&[]).0, 1);
     let (_, page, _) = say(&grid, &["report"]);
     assert!(
-        page.contains("1 unexpected failures, 1 known, 0 left out by rules"),
+        page.contains("1 unexpected failure, 1 known, 0 left out by rules"),
         "{page}"
     );
 }
@@ -438,6 +438,11 @@ fn real_files_fit_their_schemas() {
         &manifest,
         &parse(&fs::read_to_string(&grid.path("out/run.json")).unwrap()),
     );
+    let whole = parse(&fs::read_to_string(&grid.path("out/manifest.json")).unwrap());
+    check(&manifest, &whole);
+    let mut damaged = whole.clone();
+    damaged["builds"][0]["status"] = json!("perhaps");
+    assert!(!manifest.is_valid(&damaged));
     for line in &lines(&grid)[1..] {
         check(&manifest, line);
     }
