@@ -10,6 +10,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
 use crate::report::{manifest_file, shards_in};
 use crate::resolve::said_while_reading;
+use crate::text::separated;
 
 /// Compare two runs, artifact by artifact
 ///
@@ -80,7 +81,7 @@ fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
     let found: Vec<String> = wanted
         .iter()
         .filter(|&&change| diff.count(change) > 0)
-        .map(|&change| format!("{change}: {}", diff.count(change)))
+        .map(|&change| format!("{change}: {}", separated(diff.count(change))))
         .collect();
     if !found.is_empty() {
         context.notice(&format!("failing as asked: {}", found.join(", ")));

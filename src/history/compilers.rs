@@ -200,7 +200,7 @@ impl CompilerTable {
                 text,
                 "[[override]]\ntarget = {}\nkernel = {}\narchitecture = {}\n",
                 quoted(rule.target.as_str()),
-                kernels(releases, &others, usize::MAX),
+                kernels(releases, &others),
                 quoted(rule.architecture.as_str())
             );
             if let Some(drivers) = &rule.drivers {

@@ -161,6 +161,9 @@ pub struct Group {
     pub signature: String,
     /// How many artifacts.
     pub artifacts: usize,
+    /// Since when the longest failing of them fails, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// The first of their builds.
     pub builds: Vec<BuildId>,
 }
@@ -365,9 +368,12 @@ fn groups(changes: &[Changed]) -> Vec<Group> {
             class: failure.class,
             signature,
             artifacts: 0,
+            failing_since: None,
             builds: Vec::new(),
         });
         group.artifacts += 1;
+        let known = [group.failing_since, changed.failing_since];
+        group.failing_since = known.into_iter().flatten().min();
         if group.builds.len() < SAMPLES {
             group.builds.push(changed.build_id.clone());
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Change, Diff};
+use super::{Change, Diff, Group};
 use crate::report::clean;
 use crate::text::separated;
 
@@ -36,10 +36,11 @@ pub fn draw_text(diff: &Diff) -> String {
         }
         let _ = writeln!(
             text,
-            "  {} x {}: {}",
+            "  {} x {}: {}{}",
             separated(group.artifacts),
             group.class,
-            clean(&group.signature)
+            clean(&group.signature),
+            since(group)
         );
         for build in &group.builds {
             let _ = writeln!(text, "      {build}");
@@ -75,11 +76,12 @@ pub fn draw_markdown(diff: &Diff) -> String {
                 .collect();
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {}{} | {} |",
                 group.change,
                 separated(group.artifacts),
                 group.class,
                 escape_markdown(&group.signature),
+                since(group),
                 builds.join("<br>")
             );
         }
@@ -91,6 +93,16 @@ pub fn draw_markdown(diff: &Diff) -> String {
         }
     }
     text
+}
+
+/// Since when what failed before fails.
+fn since(group: &Group) -> String {
+    match group.failing_since {
+        Some(at) if group.change == Change::StillFailing => {
+            format!(" (since {})", at.strftime("%Y-%m-%d"))
+        }
+        _ => String::new(),
+    }
 }
 
 /// What came and went, a line each, at most [`NAMED`] of a change.

@@ -10,8 +10,8 @@ use crate::kernel::{KernelRelease, TargetId};
 use crate::report::{clean, signature};
 use crate::text::count;
 
-/// How many releases a rule lists where no range holds them alone.
-const LISTED: usize = 20;
+/// How many patterns a rule has on one line.
+const ON_A_LINE: usize = 4;
 
 /// Failures that one rule would expect.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ struct Group<'a> {
 }
 
 /// Returns rules in TOML for the failures of a night that no rule expects, one for each signature and target, each with the
-/// narrowest range of releases that holds the failures and nothing that was built.
+/// narrowest ranges of releases that hold the failures and nothing that was built.
 pub fn suggest(night: &Night) -> String {
     let mut groups: BTreeMap<Group<'_>, Vec<&NightArtifact>> = BTreeMap::new();
     for row in &night.artifacts {
@@ -71,7 +71,7 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     );
     text.push_str("[[known_failure]]\n");
     let _ = writeln!(text, "target = {}", quoted(group.target.as_str()));
-    let _ = writeln!(text, "kernel = {}", kernels(&releases, &built, LISTED));
+    let _ = writeln!(text, "kernel = {}", kernels(&releases, &built));
     let drivers: Vec<String> = drivers.iter().map(|one| quoted(one.as_str())).collect();
     let _ = writeln!(text, "driver = [{}]", drivers.join(", "));
     let artifacts: Vec<String> = artifacts.iter().map(|one| quoted(one)).collect();
@@ -81,43 +81,50 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     text.push_str("reason = \"\"  # why is this expected?\n# link = \"\"\n# owner = \"\"\n# expires = 2027-01-31\n\n");
 }
 
-/// The narrowest pattern for `releases`: a range if it holds none of `others`, else the first `listed` of the releases.
+/// The narrowest patterns for `releases`: a range for each stretch of them between two of `others`, else their names.
 pub(super) fn kernels(
     releases: &BTreeSet<&KernelRelease>,
     others: &BTreeSet<&KernelRelease>,
-    listed: usize,
 ) -> String {
-    let (Some(first), Some(last)) = (releases.first(), releases.last()) else {
-        return quoted("*");
-    };
-    if releases.len() == 1 {
-        return quoted(first.as_str());
+    // A release that was built for another driver too parts nothing.
+    let others: Vec<&KernelRelease> = others.difference(releases).copied().collect();
+    let mut stretches: Vec<Vec<&KernelRelease>> = Vec::new();
+    let mut passed = 0;
+    for &release in releases {
+        let before = passed;
+        passed += others[passed..].partition_point(|other| *other < release);
+        match stretches.last_mut() {
+            Some(stretch) if passed == before => stretch.push(release),
+            _ => stretches.push(vec![release]),
+        }
     }
-    let range = format!(">={first}, <={last}");
-    let pattern: Option<crate::matrix::Pattern> = range.parse().ok();
-    let holds_no_other = pattern.is_some_and(|pattern| {
-        releases
-            .iter()
-            .all(|release| pattern.matches_release(release))
-            && !others
-                .iter()
-                .any(|release| pattern.matches_release(release))
-    });
-    if holds_no_other {
-        return quoted(&range);
-    }
-    let names: Vec<String> = releases
+    let patterns: Vec<String> = stretches
         .iter()
-        .take(listed)
-        .map(|release| quoted(release.as_str()))
+        .flat_map(|stretch| of_stretch(stretch, &others))
+        .map(|pattern| quoted(&pattern))
         .collect();
-    let more = releases.len().saturating_sub(listed);
-    let more = if more > 0 {
-        format!("]  # and {more} more")
-    } else {
-        "]".to_owned()
-    };
-    format!("[{}{more}", names.join(", "))
+    match patterns.as_slice() {
+        [] => quoted("*"),
+        [one] => one.clone(),
+        several if several.len() <= ON_A_LINE => format!("[{}]", several.join(", ")),
+        several => format!("[\n    {},\n]", several.join(",\n    ")),
+    }
+}
+
+/// A range for releases that follow one another, where it holds all of them and none of `others`.
+fn of_stretch(stretch: &[&KernelRelease], others: &[&KernelRelease]) -> Vec<String> {
+    if let [first, .., last] = stretch {
+        let range = format!(">={first}, <={last}");
+        let pattern: Option<crate::matrix::Pattern> = range.parse().ok();
+        let is_exact = pattern.is_some_and(|pattern| {
+            let holds = |release: &&KernelRelease| pattern.matches_release(release);
+            stretch.iter().all(holds) && !others.iter().any(holds)
+        });
+        if is_exact {
+            return vec![range];
+        }
+    }
+    stretch.iter().map(ToString::to_string).collect()
 }
 
 /// A regular expression for a signature.

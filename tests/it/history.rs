@@ -6,8 +6,9 @@ use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::Artifact;
 use driverkit_matrix::event::{BuildReport, InputReport};
 use driverkit_matrix::failure::{Failure, FailureClass, Phase, Status};
-use driverkit_matrix::history::{Change, Diff, Night, diff, draw_markdown, draw_text};
+use driverkit_matrix::history::{Change, Diff, Night, diff, draw_markdown, draw_text, suggest};
 use driverkit_matrix::kernel::Architecture;
+use driverkit_matrix::matrix::Pattern;
 use driverkit_matrix::report::{BuildRecord, Manifest, read_manifest};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -228,6 +229,55 @@ fn failures_with_one_cause_are_one_group() {
     assert_eq!(group.signature, "main.c: no * at line #");
     assert_eq!(group.builds.len(), 3);
     assert!(draw_text(&found).contains("5 x compile: main.c: no * at line #"));
+}
+
+#[test]
+fn what_still_fails_says_since_when() {
+    let failing = |since: [&str; 2]| {
+        let mut manifest = manifest(
+            &[kernel(1, Outcome::Failed), kernel(2, Outcome::Failed)],
+            false,
+        );
+        for (build, since) in manifest.builds.iter_mut().zip(since) {
+            build.artifacts[0].failing_since = Some(since.parse().unwrap());
+        }
+        manifest
+    };
+    let days = ["2026-05-02T01:00:00Z", "2026-04-30T01:00:00Z"];
+    let found = diff(&failing(days), &failing(days));
+    let line = "2 x compile: main.c: no * at line # (since 2026-04-30)";
+    assert!(draw_text(&found).contains(line), "{}", draw_text(&found));
+    assert!(draw_markdown(&found).contains("(since 2026-04-30)"));
+}
+
+#[test]
+fn suggested_rule_holds_all_failures_and_nothing_that_was_built() {
+    // Stretches, single ones, and more of them than fit on a line.
+    let failing = |number: u8| number.is_multiple_of(7) || (100..=140).contains(&number);
+    let outcome = |number| {
+        if failing(number) {
+            Outcome::Failed
+        } else {
+            Outcome::Built
+        }
+    };
+    let kernels: Vec<Kernel> = (1..=200)
+        .map(|number| kernel(number, outcome(number)))
+        .collect();
+    let rules = suggest(&Night::of(&manifest(&kernels, false)));
+    let rules: toml::Table = rules.parse().unwrap();
+    let rules = rules["known_failure"].as_array().unwrap();
+    assert_eq!(rules.len(), 1, "{rules:?}");
+    let patterns = rules[0]["kernel"].as_array().unwrap().iter();
+    let patterns: Vec<Pattern> = patterns
+        .map(|pattern| pattern.as_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(patterns.len(), 23, "{patterns:?}");
+    for number in 1..=200 {
+        let release = format!("6.1.{number}-1-amd64").parse().unwrap();
+        let is_held = patterns.iter().any(|one| one.matches_release(&release));
+        assert_eq!(is_held, failing(number), "{release}");
+    }
 }
 
 #[test]
