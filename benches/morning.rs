@@ -5,7 +5,18 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
 
+use driverkit_matrix::diagnostic::SourceFile;
+use driverkit_matrix::driver::Artifact;
+use driverkit_matrix::event::BuildReport;
+use driverkit_matrix::failure::Status;
+use driverkit_matrix::history::KnownFailures;
+use driverkit_matrix::kernel::{Architecture, Kernel};
+use driverkit_matrix::matrix;
+use driverkit_matrix::plan::Build;
+use support::events;
 use support::measure::{Measured, measure};
 use support::nights::WHOLE;
 use support::tell::{median, tell};
@@ -69,6 +80,85 @@ fn main() {
         "none",
     );
     timed(folder, "stats", &["stats", "out"], "none");
+    known_failures();
+}
+
+/// How many rules there are: globs, ranges and names in turn, each with a regular expression.
+const RULES: usize = 70;
+
+/// As many releases as real lists have.
+const RELEASES: usize = 8_128;
+
+/// Reads the rules, applies them to a failure of each kernel, and asks which of them are out of date.
+fn known_failures() {
+    let rules: String = (0..RULES).map(rule).collect();
+    let text = format!(
+        "drivers = [\"8.1.0+driver\"]\n[[target]]\nname = \"debian\"\nkernels = [{{ release = \"6.1.0-1-amd64\" }}]\n{rules}"
+    );
+    let (builds, reports): (Vec<Build>, Vec<BuildReport>) = (0..RELEASES).map(failed).unzip();
+    let kernels: Vec<&Kernel> = builds.iter().map(|build| &*build.kernel).collect();
+    let today = jiff::civil::date(2026, 1, 1);
+    let mut known = 0;
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let mut reports = reports.clone();
+        let start = Instant::now();
+        let file = SourceFile {
+            path: "m.toml".into(),
+            text: text.clone(),
+        };
+        let matrix = matrix::read(Arc::new(file)).expect("a matrix");
+        let rules = KnownFailures::new(matrix.known_failures, &kernels, today);
+        for report in &mut reports {
+            rules.apply(report);
+        }
+        drop(rules.findings(true));
+        times.push(start.elapsed());
+        let artifacts = reports.iter().flat_map(|report| &report.artifacts);
+        known = artifacts.filter(|one| one.status == Status::Known).count();
+    }
+    assert!(known > 0, "no rule applies");
+    tell(
+        "70 known failures on 8,128 releases",
+        &format!(
+            "{:.1} ms, {known} of the failures are known",
+            median(times).as_secs_f64() * 1000.0
+        ),
+        "50 ms",
+    );
+}
+
+fn rule(number: usize) -> String {
+    let minor = number % 20;
+    let kernel = match number % 3 {
+        0 => format!("5.{minor}.*-generic"),
+        1 => format!(">=4.{minor}, <4.{minor}.90"),
+        _ => format!("*-{number}-aws"),
+    };
+    format!(
+        "[[known_failure]]\nkernel = \"{kernel}\"\nclass = \"compile\"\nmessage = 'fillers_{number}\\.c: .*of function .[a-z_]+'\n\
+         reason = \"rule {number}\"\n"
+    )
+}
+
+/// A build of a driver that no kernel of this year takes, and what came of it.
+fn failed(number: usize) -> (Build, BuildReport) {
+    let release = match number % 4 {
+        0 => format!("5.{}.0-{number}-generic", number % 20),
+        1 => format!("4.{}.{}-1.el8.x86_64", number % 20, number / 80),
+        2 => format!("6.1.{}-{}-aws", number / 70, number % 70),
+        _ => format!("5.10.{number}-215.amzn2.x86_64"),
+    };
+    let build = events::build(&release, Architecture::Amd64, "8.1.0+driver");
+    let mut failure = events::compile_error();
+    if let Some(error) = &mut failure.first_error {
+        error.file = format!("fillers_{}.c", number % RULES);
+    }
+    let report = BuildReport {
+        artifacts: vec![events::missing(&build, Artifact::Module, &failure)],
+        ..events::report(&build, 0)
+    };
+    (build, report)
 }
 
 fn megabytes(bytes: u64) -> f64 {
