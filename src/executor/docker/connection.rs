@@ -1,5 +1,6 @@
 //! Finds the daemon and says what to do when there is none.
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -12,6 +13,8 @@ use super::super::ExecutorError;
 use super::address::{DockerAddress, Kind};
 use super::pool::check_architecture;
 use super::ssh::Bridge;
+use crate::error::chain;
+use crate::fs::in_words;
 
 /// The first API version that has everything used here (Docker 20.10).
 const LEAST_API: (u32, u32) = (1, 41);
@@ -101,7 +104,7 @@ fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorE
 }
 
 fn unreachable(address: &str, error: Error) -> ExecutorError {
-    if io_kind(&error) == Some(io::ErrorKind::PermissionDenied) {
+    if io_error(&error).map(io::Error::kind) == Some(io::ErrorKind::PermissionDenied) {
         let socket = Path::new(address.strip_prefix("unix://").unwrap_or(address));
         let group = std::fs::metadata(socket).map(|metadata| metadata.gid());
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
@@ -113,9 +116,10 @@ fn unreachable(address: &str, error: Error) -> ExecutorError {
             _ => "run as root, or use `--executor local`".to_owned(),
         };
         let message = format!("no permission to open the socket of the Docker daemon at {address}");
-        return ExecutorError::caused_by(message, error).with_help(help);
+        return ExecutorError::infrastructure(message).with_help(help);
     }
-    ExecutorError::caused_by(format!("no Docker daemon answers at {address}"), error).with_help(
+    let message = format!("no Docker daemon answers at {address}");
+    ExecutorError::caused_by(message, DaemonError(error)).with_help(
         "install and start one (Debian: package docker.io), set DOCKER_HOST, or use `--executor local`",
     )
 }
@@ -130,27 +134,52 @@ fn group_name(groups: &str, wanted: u32) -> Option<&str> {
 }
 
 /// The I/O error at the bottom, if it is one.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
+            return Some(error);
         }
         // It is transparent: its source is that of the I/O error.
         if let Some(Error::IOError { err }) = error.downcast_ref() {
-            return Some(err.kind());
-        }
-        if let Some(Error::SocketNotFoundError(_)) = error.downcast_ref() {
-            return Some(io::ErrorKind::NotFound);
+            return Some(err);
         }
         next = error.source();
     }
     None
 }
 
+/// An error of talking to a daemon, in words for a user: neither those of the HTTP client nor the kernel's.
+#[derive(Debug)]
+pub(super) struct DaemonError(pub(super) Error);
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        if let Some(cause) = io_error(error) {
+            return formatter.write_str(&in_words(cause));
+        }
+        match error {
+            Error::SocketNotFoundError(path) => write!(formatter, "{path} does not exist"),
+            Error::RequestTimeoutError => formatter.write_str("the daemon did not answer in time"),
+            Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => {
+                let mut last: &dyn std::error::Error = error;
+                while let Some(cause) = last.source() {
+                    last = cause;
+                }
+                write!(formatter, "{last}")
+            }
+            other => formatter.write_str(&chain(other)),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
 /// An error of the daemon while it was to do something: `start the container`.
 pub(super) fn failure(action: &str, error: Error) -> ExecutorError {
-    ExecutorError::caused_by(format!("the Docker daemon failed to {action}"), error)
+    let message = format!("the Docker daemon failed to {action}");
+    ExecutorError::caused_by(message, DaemonError(error))
 }
 
 /// The end of an answer that was to come when a container ends.
@@ -170,13 +199,13 @@ pub(super) fn is_lost(error: &ExecutorError) -> bool {
     source.is::<HungUp>()
         || matches!(
             source.downcast_ref(),
-            Some(
+            Some(DaemonError(
                 Error::HyperResponseError { .. }
                     | Error::HyperLegacyError { .. }
                     | Error::IOError { .. }
                     | Error::SocketNotFoundError(_)
                     | Error::RequestTimeoutError
-            )
+            ))
         )
 }
 

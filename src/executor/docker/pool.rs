@@ -35,6 +35,24 @@ const RETURN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a job begins at most: on a daemon that is lost again and again something else is wrong.
 const ATTEMPTS: usize = 6;
 
+/// The error of several daemons of which none can be used: that of one daemon as it is.
+fn none_usable(mut errors: Vec<ExecutorError>) -> ExecutorError {
+    match errors.pop() {
+        Some(error) if errors.is_empty() => error,
+        last => {
+            let texts: Vec<String> = errors
+                .iter()
+                .chain(&last)
+                .map(|error| chain(error))
+                .collect();
+            ExecutorError::infrastructure(format!(
+                "none of the Docker daemons can be used: {}",
+                texts.join("; ")
+            ))
+        }
+    }
+}
+
 /// Several Docker daemons.
 pub struct DockerPool {
     hosts: Vec<Host>,
@@ -53,6 +71,7 @@ impl DockerPool {
         let connected = join_all(addresses.iter().map(connect)).await;
         let mut hosts = Vec::new();
         let mut notes = Vec::new();
+        let mut errors = Vec::new();
         let mut seen = BTreeSet::new();
         for (address, connected) in addresses.iter().zip(connected) {
             match connected {
@@ -65,15 +84,14 @@ impl DockerPool {
                         ));
                     }
                 }
-                Err(error) => notes.push(format!("not used: {}", chain(&error))),
+                Err(error) => errors.push(error),
             }
         }
         if hosts.is_empty() {
-            return Err(ExecutorError::infrastructure(format!(
-                "none of the Docker daemons can be used: {}",
-                notes.join("; ")
-            )));
+            return Err(none_usable(errors));
         }
+        let unused = errors.iter();
+        notes.extend(unused.map(|error| format!("not used: {}", chain(error))));
         Ok((Self::of(hosts), notes))
     }
 
