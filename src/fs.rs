@@ -51,6 +51,9 @@ pub fn in_words(cause: &io::Error) -> String {
             "the file is larger than the limit of this process (`ulimit -f`)"
         }
         io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only",
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "the connection was closed",
+        io::ErrorKind::TimedOut => "timed out",
         _ => {
             let text = cause.to_string();
             let end = text.find(KERNELS_NUMBER).unwrap_or(text.len());
@@ -84,9 +87,9 @@ impl FileError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                 "free space there, as with `driverkit-matrix cache gc`, or name another directory with --out or --cache",
             ),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Some("name another directory with --out or --cache")
-            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
+                "give this user write access there, or name another place (directories: --out, --cache)",
+            ),
             _ => None,
         }
     }

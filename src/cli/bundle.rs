@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
+use super::output::{AnswerFormat, print_json};
 use super::{CliError, Context, ExitStatus, Selection};
 use crate::fetch::{self, BundleError, BundleSize, Fetcher};
 use crate::fs::FileError;
@@ -31,6 +33,8 @@ enum BundleCommand {
         #[arg(value_name = "FILE")]
         bundle: PathBuf,
         #[command(flatten)]
+        format: AnswerFormat,
+        #[command(flatten)]
         selection: Selection,
     },
     /// Take an archive into the store, every file compared with its digest
@@ -38,6 +42,8 @@ enum BundleCommand {
         /// The archive
         #[arg(value_name = "FILE")]
         bundle: PathBuf,
+        #[command(flatten)]
+        format: AnswerFormat,
     },
 }
 
@@ -46,7 +52,11 @@ impl BundleArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let store = Arc::new(open_store(context, "bundle")?);
         match self.command {
-            BundleCommand::Export { bundle, selection } => {
+            BundleCommand::Export {
+                bundle,
+                format,
+                selection,
+            } => {
                 let planned = selection.plan(context, None)?;
                 let fetcher = Fetcher::new(store, planned.fetch_settings());
                 let runtime = runtime()?;
@@ -62,8 +72,10 @@ impl BundleArguments {
                     activity,
                     fetch_all(&fetcher, &planned),
                 ));
-                for problem in notes.iter().chain(&replaced).chain(&missing) {
-                    context.notice(problem);
+                if !format.is_json() {
+                    for problem in notes.iter().chain(&replaced).chain(&missing) {
+                        context.notice(problem);
+                    }
                 }
                 let partial = bundle.with_extension("partial");
                 let file = std::fs::File::options()
@@ -76,24 +88,66 @@ impl BundleArguments {
                 let size = said_while_busy(context, line, || {
                     fetcher.export(&requests, BufWriter::new(file))
                 });
-                let size = size.map_err(|error| bundle_error(&bundle, error))?;
+                let size = size.map_err(|error| {
+                    // Half a bundle is of no use to anybody.
+                    drop(std::fs::remove_file(&partial));
+                    bundle_error(&partial, error, true)
+                })?;
                 crate::fs::rename(&partial, &bundle)?;
-                context.notice(&said("wrote", size, &bundle));
+                let notes = [notes, replaced].concat();
+                if format.is_json() {
+                    print_json(&Answer::new(&bundle, size, &notes, &missing))?;
+                } else {
+                    context.notice(&said("wrote", size, &bundle));
+                }
                 Ok(if missing.is_empty() {
                     ExitStatus::Success
                 } else {
                     ExitStatus::Incomplete
                 })
             }
-            BundleCommand::Import { bundle } => {
+            BundleCommand::Import { bundle, format } => {
                 let file = std::fs::File::open(&bundle).map_err(FileError::of("read", &bundle))?;
                 let size = said_while_reading(context, &bundle, || {
                     fetch::import(&store, std::io::BufReader::new(file))
                 });
-                let size = size.map_err(|error| bundle_error(&bundle, error))?;
-                context.notice(&said("took in", size, &bundle));
+                let size = size.map_err(|error| bundle_error(&bundle, error, false))?;
+                if format.is_json() {
+                    print_json(&Answer::new(&bundle, size, &[], &[]))?;
+                } else {
+                    context.notice(&said("took in", size, &bundle));
+                }
                 Ok(ExitStatus::Success)
             }
+        }
+    }
+}
+
+/// What went through an archive, for machines.
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: u32,
+    bundle: &'a Path,
+    file_count: usize,
+    size_bytes: u64,
+    notes: &'a [String],
+    missing: &'a [String],
+}
+
+impl<'a> Answer<'a> {
+    fn new(
+        bundle: &'a Path,
+        bundled: BundleSize,
+        notes: &'a [String],
+        missing: &'a [String],
+    ) -> Self {
+        Self {
+            schema: 1,
+            bundle,
+            file_count: bundled.files,
+            size_bytes: bundled.bytes,
+            notes,
+            missing,
         }
     }
 }
@@ -104,9 +158,12 @@ fn said(what: &str, bundled: BundleSize, bundle: &Path) -> String {
     format!("{what} {files}, {bytes}: {}", bundle.display())
 }
 
-fn bundle_error(bundle: &Path, error: BundleError) -> CliError {
+fn bundle_error(bundle: &Path, error: BundleError, is_write: bool) -> CliError {
     match error {
         BundleError::Store(error) => CliError::File(error),
+        BundleError::Archive(cause) if is_write => {
+            CliError::File(FileError::of("write", bundle)(cause))
+        }
         other => CliError::input(format!(
             "{}: {}",
             bundle.display(),

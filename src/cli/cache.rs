@@ -11,7 +11,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::cache::{self, CleanLimits, Defect};
 use crate::fetch::wrong_records;
 use crate::matrix::parse_size;
-use crate::resolve::{open_store, said_while_busy};
+use crate::resolve::{open_store, said_while_busy, said_while_opening};
 use crate::store::Store;
 use crate::text::{count, separated, size};
 use crate::unpack::tree_digest_of_folder;
@@ -83,8 +83,8 @@ impl CacheArguments {
                 unused_days,
                 format,
             } => {
-                context.notice("waiting until no run uses the store");
-                let store = Store::open_alone(&context.cache, "gc")?;
+                let open = || Store::open_alone(&context.cache, "gc");
+                let store = said_while_opening(context, open)?;
                 let limits = CleanLimits {
                     tree_bytes: trees,
                     unused_for: Some(Duration::from_hours(24 * u64::from(unused_days))),
@@ -108,8 +108,7 @@ impl CacheArguments {
             CacheCommand::Verify { remove, format } => {
                 let id = format!("verify-{}", std::process::id());
                 let store = if remove {
-                    context.notice("waiting until no run uses the store");
-                    Store::open_alone(&context.cache, &id)?
+                    said_while_opening(context, || Store::open_alone(&context.cache, &id))?
                 } else {
                     open_store(context, &id)?
                 };

@@ -15,6 +15,7 @@ use crate::image::GccVersion;
 use crate::matrix::Pattern;
 use crate::plan::{Build, BuildSettings};
 use crate::report::{Manifest, read_manifest};
+use crate::resolve::check_directory;
 use crate::text::count;
 
 /// Build each kernel with every compiler that there is
@@ -58,6 +59,7 @@ enum Format {
 impl CompilersArguments {
     /// Runs the command.
     pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
+        check_directory(&self.out, "--out")?;
         if self.selection.artifact.is_empty() {
             // gcc makes modules only.
             let module =

@@ -165,6 +165,21 @@ impl Execution {
         self.toolchains_if(context, false)
     }
 
+    /// The same if nothing that repositories have may be missing from it.
+    pub(super) fn surely_known_toolchains(
+        &self,
+        context: &Context,
+    ) -> Result<Option<Toolchains>, CliError> {
+        let sources = self.sources()?;
+        if sources.repositories().next().is_some() {
+            let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
+            if sources.is_unknown(&foreign) {
+                return Ok(None);
+            }
+        }
+        self.known_toolchains(context).map(Some)
+    }
+
     fn toolchains_if(&self, context: &Context, asks: bool) -> Result<Toolchains, CliError> {
         if self.executor == ExecutorChoice::Local && !self.docker_host.is_empty() {
             return Err(CliError::input(

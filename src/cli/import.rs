@@ -40,6 +40,8 @@ pub(super) struct ImportArguments {
     /// Only check what would be imported, as `dbg-go configs validate` does; write nothing
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 /// Check dbg-go's configuration trees or driverkit's files, as `dbg-go configs validate` does
@@ -61,6 +63,17 @@ struct Validated<'a> {
     schema: u32,
     file_count: usize,
     findings: Vec<Fault<'a>>,
+}
+
+/// What `import` wrote, or would write, for machines.
+#[derive(Serialize)]
+struct Imported<'a> {
+    schema: u32,
+    matrix: &'a Path,
+    locks: Vec<&'a Path>,
+    is_written: bool,
+    kernel_count: usize,
+    doubts: Vec<&'a String>,
 }
 
 #[derive(Serialize)]
@@ -177,12 +190,24 @@ impl ImportArguments {
         if !self.check {
             fs::write(&self.out, &imported.text)?;
         }
+        let notices = refreshed.iter().flat_map(|one| &one.notices);
+        let is_doubtful = !imported.doubts.is_empty() || notices.clone().next().is_some();
+        if self.format.is_json() {
+            let changes = refreshed.iter().flat_map(|one| &one.changes);
+            print_json(&Imported {
+                schema: 1,
+                matrix: &self.out,
+                locks: refreshed.iter().map(|one| &*one.path).collect(),
+                is_written: !self.check,
+                kernel_count: changes.map(|(_, changes)| changes.total).sum(),
+                doubts: imported.doubts.iter().chain(notices).collect(),
+            })?;
+            return Ok(status_of(is_doubtful));
+        }
         for doubt in &imported.doubts {
             context.notice(doubt);
         }
-        let mut is_doubtful = !imported.doubts.is_empty();
         for one in &refreshed {
-            is_doubtful |= !one.notices.is_empty();
             let total: usize = one.changes.iter().map(|(_, changes)| changes.total).sum();
             let kernels = count(total, "kernel");
             context.notice(&if self.check {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
+use super::output::{AnswerFormat, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::report::{ReportError, merge_manifests, read_manifest, write_manifest};
-use crate::resolve::{said_while_busy, said_while_reading};
+use crate::resolve::{check_directory, said_while_busy, said_while_reading};
 use crate::text::count;
 
 /// Work with the manifests of runs
@@ -33,12 +35,19 @@ struct MergeArguments {
     /// Directory that receives the manifest
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl ManifestArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let ManifestCommand::Merge(MergeArguments { shards, out }) = self.command;
+        let ManifestCommand::Merge(MergeArguments {
+            shards,
+            out,
+            format,
+        }) = self.command;
+        check_directory(&out, "--out")?;
         let read = |path: &PathBuf| said_while_reading(context, path, || read_manifest(path));
         let parts: Result<Vec<_>, _> = shards.iter().map(read).collect();
         let mut merged = merge_manifests(parts?).map_err(|error| CliError::Input {
@@ -51,6 +60,16 @@ impl ManifestArguments {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;
+        if format.is_json() {
+            print_json(&json!({
+                "schema": 1,
+                "out": out,
+                "manifest_count": shards.len(),
+                "build_count": merged.builds.len(),
+                "notes": merged.run.notes,
+            }))?;
+            return Ok(ExitStatus::Success);
+        }
         for note in &merged.run.notes {
             context.notice(note);
         }

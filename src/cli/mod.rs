@@ -47,9 +47,10 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{
     ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
@@ -132,7 +133,7 @@ enum ColorChoice {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Plan(plan::PlanArguments),
+    Plan(Box<plan::PlanArguments>),
     Lock(lock::LockArguments),
     Kernels(kernels::KernelsArguments),
     Import(import::ImportArguments),
@@ -241,6 +242,7 @@ fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError
         listener: Box::new(StandardError {
             is_coloured: style.has_colour,
             is_quiet,
+            blank: AtomicBool::new(!is_quiet && io::stderr().is_terminal()),
         }),
     })
 }
@@ -289,11 +291,14 @@ struct StandardError {
     is_coloured: bool,
     /// Whether only errors are shown.
     is_quiet: bool,
+    /// Whether it is a screen on which nothing stands yet.
+    blank: AtomicBool,
 }
 
 impl Listener for StandardError {
     fn notice(&self, message: &str) {
         if !self.is_quiet {
+            self.blank.store(false, Ordering::Relaxed);
             put_error(&format!("{}\n", clean(message)));
         }
     }
@@ -301,8 +306,13 @@ impl Listener for StandardError {
     fn warn(&self, diagnostics: &[Diagnostic]) {
         let is_shown = |one: &&Diagnostic| !self.is_quiet || one.severity() == Severity::Error;
         for diagnostic in diagnostics.iter().filter(is_shown) {
+            self.blank.store(false, Ordering::Relaxed);
             put_error(&diagnostic.draw(self.is_coloured));
         }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.blank.load(Ordering::Relaxed)
     }
 }
 

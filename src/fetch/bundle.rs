@@ -14,7 +14,7 @@ use super::fetcher::name;
 use super::record::{Record, Validators};
 use super::{Fetcher, Request};
 use crate::digest::Sha256;
-use crate::fs::FileError;
+use crate::fs::{FileError, in_words};
 use crate::store::Store;
 
 const SCHEMA_VERSION: u32 = 1;
@@ -46,8 +46,8 @@ struct Bundled {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The archive cannot be read or written.
-    #[error("the bundle cannot be read or written")]
-    Archive(#[from] std::io::Error),
+    #[error("the bundle cannot be read or written: {}", in_words(.0))]
+    Archive(std::io::Error),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] FileError),
@@ -68,6 +68,12 @@ pub enum BundleError {
 }
 
 /// An error of the first entry, which a file that is no archive does not have.
+impl From<std::io::Error> for BundleError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
 fn of_first(error: std::io::Error) -> BundleError {
     use std::io::ErrorKind as K;
     match error.kind() {

@@ -131,6 +131,11 @@ impl Build {
         Arc::ptr_eq(&self.kernel, &other.kernel)
     }
 
+    /// Whether a matrix or the command line names its compiler or its builder image.
+    pub fn demands_toolchain(&self) -> bool {
+        self.settings.gcc.is_some() || self.settings.image.is_some()
+    }
+
     /// Its name.
     pub fn id(&self) -> BuildId {
         BuildId::of(&self.driver.version, &self.kernel)

@@ -14,6 +14,8 @@ pub struct Refusal {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// Whether an image that is described only has to be built.
+    pub is_unbuilt: bool,
 }
 
 /// The builder images that may be used.
@@ -90,6 +92,7 @@ impl BuilderImages {
         (!self.built.contains_key(name)).then(|| Refusal {
             message: format!("builder image {name} is not built"),
             help: Some(format!("run `driverkit-matrix images build {name}`")),
+            is_unbuilt: true,
         })
     }
 

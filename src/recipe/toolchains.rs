@@ -57,6 +57,7 @@ impl Toolchains {
         let refusal = |message: String| Refusal {
             message,
             help: None,
+            is_unbuilt: false,
         };
         if is_demanded {
             let (gcc_wanted, _) = wanted_gcc(build, None);

@@ -13,6 +13,10 @@ pub trait Listener: fmt::Debug + Send + Sync {
     fn notice(&self, message: &str);
     /// Receives warnings, with their places.
     fn warn(&self, diagnostics: &[Diagnostic]);
+    /// Whether a person looks at a screen on which nothing stands yet.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// Discards everything.

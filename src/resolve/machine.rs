@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ResolveError;
 use super::planned::Planned;
 use super::sources::Sources;
+use super::{Context, ResolveError};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::kernel::Kernel;
 use crate::matrix::{Prove, Settings};
@@ -23,31 +23,73 @@ pub(crate) fn check_toolchains(
     planned: &Planned,
     toolchains: &Toolchains,
 ) -> Result<(), ResolveError> {
+    let refusals = refusals(planned, toolchains).into_iter();
+    let faults: Vec<Diagnostic> = refusals
+        .map(|(refusal, place)| {
+            let Refusal { message, help, .. } = refusal;
+            demanded_at(Diagnostic::error(message).maybe_help(help), place)
+        })
+        .collect();
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(ResolveError::Diagnostics(faults))
+    }
+}
+
+/// The same for a plan, which needs no image: one that is not built yet is a warning.
+pub(crate) fn check_demands(
+    context: &Context,
+    planned: &Planned,
+    toolchains: &Toolchains,
+) -> Result<(), ResolveError> {
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    for (refusal, place) in refusals(planned, toolchains) {
+        let Refusal {
+            message,
+            help,
+            is_unbuilt,
+        } = refusal;
+        let (list, diagnostic) = if is_unbuilt {
+            (&mut warnings, Diagnostic::warning(message))
+        } else {
+            (&mut faults, Diagnostic::error(message))
+        };
+        list.push(demanded_at(diagnostic.maybe_help(help), place));
+    }
+    context.warn(&warnings);
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(ResolveError::Diagnostics(faults))
+    }
+}
+
+fn demanded_at(diagnostic: Diagnostic, place: Option<Place>) -> Diagnostic {
+    match place {
+        Some(place) => diagnostic.at(place, "demanded here"),
+        None => diagnostic,
+    }
+}
+
+/// Each demand that cannot be met once, with its place.
+fn refusals(planned: &Planned, toolchains: &Toolchains) -> Vec<(Refusal, Option<Place>)> {
     let mut seen = HashSet::new();
-    let mut faults = Vec::new();
+    let mut refusals = Vec::new();
     let mut messages = HashSet::new();
     for build in &planned.plan.builds {
         let settings = Arc::as_ptr(&build.settings);
         if !seen.insert((settings, build.kernel.architecture, &build.kernel.target)) {
             continue;
         }
-        let Some(Refusal { message, help }) = toolchains.refuses(build) else {
+        let Some(refusal) = toolchains.refuses(build) else {
             continue;
         };
-        if !messages.insert(message.clone()) {
-            continue;
+        if messages.insert(refusal.message.clone()) {
+            refusals.push((refusal, demand(&planned.sources, &build.settings)));
         }
-        let fault = Diagnostic::error(message).maybe_help(help);
-        faults.push(match demand(&planned.sources, &build.settings) {
-            Some(place) => fault.at(place, "demanded here"),
-            None => fault,
-        });
     }
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(ResolveError::Diagnostics(faults))
-    }
+    refusals
 }
 
 /// Refuses to prove modules where nothing can boot kernels. `over` stands above what the matrices say.
@@ -62,7 +104,7 @@ pub(crate) fn check_proofs(
     }
     match toolchains.refuses_proofs() {
         None => Ok(()),
-        Some(Refusal { message, help }) => Err(ResolveError::Input { message, help }),
+        Some(Refusal { message, help, .. }) => Err(ResolveError::Input { message, help }),
     }
 }
 

@@ -27,7 +27,9 @@ pub(crate) use doubts::warn_of_doubts;
 pub use error::ResolveError;
 pub(crate) use import::import;
 pub(crate) use lock_notes::{fill_in_locks, store_configs};
-pub(crate) use machine::{check_directory, check_out, check_proofs, check_room, check_toolchains};
+pub(crate) use machine::{
+    check_demands, check_directory, check_out, check_proofs, check_room, check_toolchains,
+};
 pub(crate) use mirror_kernels::{MirrorSelection, discover_all, sources_of_mirror};
 pub use planned::{PlanRequest, Planned};
 pub(crate) use refresh::{fetcher, refresh_all, runtime};

@@ -13,10 +13,21 @@ use crate::fetch::Activity;
 use crate::fs::FileError;
 use crate::store::Store;
 
+/// How long nothing may stand on a screen that a person looks at.
+const BLANK: Duration = Duration::from_millis(150);
 /// How long nothing may be said; the wait doubles with each line that says what is waited for.
 const QUIET: Duration = Duration::from_secs(2);
 /// The longest such wait.
 const LONGEST_QUIET: Duration = Duration::from_secs(30);
+
+/// How long nothing is said at first, and from then on.
+fn first_quiet(context: &Context) -> (Duration, Duration) {
+    if context.listener.is_awaited() {
+        (BLANK, QUIET)
+    } else {
+        (QUIET, QUIET * 2)
+    }
+}
 
 /// Waits for `work`, and says now and then what is being asked of which servers.
 pub(crate) async fn said_what_is_asked<T>(
@@ -34,7 +45,7 @@ pub(crate) async fn said_while_waiting<T>(
     work: impl Future<Output = T>,
 ) -> T {
     tokio::pin!(work);
-    let mut quiet = QUIET;
+    let (mut quiet, mut next_quiet) = first_quiet(context);
     loop {
         let next = Instant::now() + quiet;
         tokio::select! {
@@ -45,7 +56,7 @@ pub(crate) async fn said_while_waiting<T>(
         if let Some(line) = line() {
             context.notice(&line);
         }
-        quiet = (quiet * 2).min(LONGEST_QUIET);
+        (quiet, next_quiet) = (next_quiet, (next_quiet * 2).min(LONGEST_QUIET));
     }
 }
 
@@ -59,10 +70,10 @@ pub(crate) fn said_while_busy<T>(
     let line = &line;
     thread::scope(|scope| {
         scope.spawn(move || {
-            let mut quiet = QUIET;
+            let (mut quiet, mut next_quiet) = first_quiet(context);
             while is_done.recv_timeout(quiet) == Err(RecvTimeoutError::Timeout) {
                 context.notice(&line());
-                quiet = (quiet * 2).min(LONGEST_QUIET);
+                (quiet, next_quiet) = (next_quiet, (next_quiet * 2).min(LONGEST_QUIET));
             }
         });
         let result = work();
@@ -86,4 +97,39 @@ pub(crate) fn said_while_opening<T>(context: &Context, open: impl FnOnce() -> T)
     let cache = context.cache.display();
     let line = || format!("waiting for other processes that use the cache {cache}");
     said_while_busy(context, line, open)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::Listener;
+    use super::*;
+    use crate::diagnostic::Diagnostic;
+
+    #[derive(Debug, Default)]
+    struct Screen(Mutex<Vec<String>>);
+
+    impl Listener for Screen {
+        fn notice(&self, message: &str) {
+            self.0.lock().unwrap().push(message.to_owned());
+        }
+
+        fn warn(&self, _: &[Diagnostic]) {}
+
+        fn is_awaited(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
+    }
+
+    #[test]
+    fn blank_screen_is_not_left_blank() {
+        let context = Context {
+            listener: Box::new(Screen::default()),
+            ..Context::new("cache".into())
+        };
+        assert_eq!(first_quiet(&context), (BLANK, QUIET));
+        context.notice("asking h.example.org");
+        assert_eq!(first_quiet(&context), (QUIET, QUIET * 2));
+    }
 }

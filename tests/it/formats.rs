@@ -1,6 +1,6 @@
 //! Every command that answers something answers machines too: `--format json`, with builds as `build_id`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::run::BUILD;
 use support::grid::Grid;
@@ -119,6 +119,108 @@ fn publishing_and_the_shared_store_answer_machines() {
             Some(&expected),
             "{words:?}: {found}"
         );
+    }
+}
+
+#[test]
+fn files_that_are_carried_and_written_are_named_to_machines() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    let list = r#"{"AmazonLinux": [{"kernelversion": 1, "kernelrelease": "4.14.10-1.amzn1.x86_64", "target": "amazonlinux", "headers": ["http://h.example.org/a.rpm"]}]}"#;
+    grid.write("x86_64.json", list);
+    let json = ["--format", "json"];
+    for (words, code, values) in [
+        (
+            &["bundle", "export", "b.tar", "matrix.toml"][..],
+            0,
+            &[("/bundle", Value::from("b.tar")), ("/missing", json!([]))][..],
+        ),
+        (
+            &["bundle", "import", "b.tar"],
+            0,
+            &[("/bundle", Value::from("b.tar")), ("/notes", json!([]))],
+        ),
+        (
+            &["manifest", "merge", "out", "--out", "merged"],
+            0,
+            &[("/build_count", json!(1)), ("/manifest_count", json!(1))],
+        ),
+        (
+            &[
+                "import",
+                "x86_64.json",
+                "--out",
+                "new.toml",
+                "--driver",
+                "8.1.0+driver",
+                "--check",
+            ],
+            0,
+            &[("/is_written", json!(false)), ("/kernel_count", json!(1))],
+        ),
+        (
+            &[
+                "import",
+                "x86_64.json",
+                "--out",
+                "new.toml",
+                "--driver",
+                "8.1.0+driver",
+            ],
+            0,
+            &[
+                ("/matrix", json!("new.toml")),
+                ("/locks", json!(["new.lock"])),
+            ],
+        ),
+        (
+            &[
+                "--offline",
+                "bundle",
+                "export",
+                "c.tar",
+                "new.toml",
+                "--target",
+                "amazonlinux",
+            ],
+            1,
+            &[("/file_count", json!(0))],
+        ),
+    ] {
+        let words = [words, &json].concat();
+        let output = grid.program(&words).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for (pointer, expected) in values {
+            assert_eq!(found.pointer(pointer), Some(expected), "{words:?}: {found}");
+        }
+    }
+}
+
+/// Commands of commands, what a shell or a browser reads, and those that take driverkit's flags and print as it does.
+const WITHOUT_JSON: &[&str] = &[
+    "bundle",
+    "cache",
+    "completion",
+    "docker",
+    "images",
+    "kubernetes",
+    "kubernetes-in-cluster",
+    "local",
+    "manifest",
+    "store",
+    // It writes formats, two of them for machines.
+    "report",
+];
+
+#[test]
+fn every_command_of_the_reference_can_answer_machines() {
+    let page = std::fs::read_to_string("docs/cli.md").unwrap();
+    for part in page.split("\n## driverkit-matrix ").skip(1) {
+        let (command, flags) = part.split_once('\n').unwrap();
+        let has_form = flags.contains("`json`");
+        assert!(has_form != WITHOUT_JSON.contains(&command), "{command}");
     }
 }
 

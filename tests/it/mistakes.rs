@@ -127,6 +127,11 @@ const MISTAKES: &[Mistake] = &[
         "[defaults]\ngcc = \"gcc-12\"\n[[target]]",
     ),
     in_matrix(
+        "a compiler that no builder image has",
+        "[[target]]",
+        "[defaults]\ngcc = \"99\"\n[[target]]",
+    ),
+    in_matrix(
         "an invalid time",
         "[[target]]",
         "[defaults]\ntimeout = \"5 minutes or so\"\n[[target]]",
@@ -293,6 +298,14 @@ const MISTAKES: &[Mistake] = &[
     ),
     of("a file for the cache", "--cache m.toml plan m.toml"),
     of(
+        "a socket of Docker that does not exist",
+        "run m.toml --executor docker --docker-host unix:///gone/docker.sock --builderimage registry.example.org/any:1",
+    ),
+    of(
+        "a Docker daemon that is not there",
+        "run m.toml --executor docker --docker-host tcp://127.0.0.1:9 --builderimage registry.example.org/any:1",
+    ),
+    of(
         "a Docker daemon and the local executor",
         "run m.toml --executor local --docker-host unix:///gone",
     ),
@@ -450,7 +463,17 @@ const MISTAKES: &[Mistake] = &[
     // Other files.
     of("a bundle that does not exist", "bundle import gone.tar"),
     of("a file that is not a bundle", "bundle import m.toml"),
+    of(
+        "a bundle in a directory that does not exist",
+        "--offline bundle export gone/b.tar m.toml",
+    ),
     of("files of driverkit that do not exist", "validate gone"),
+    of("a manifest that is empty", "stats empty.json"),
+    of("manifests that are cut off", "diff cut.json cut.json"),
+    of(
+        "an output directory that is a file",
+        "manifest merge dest --out m.toml",
+    ),
     of(
         "a matrix of files that do not exist",
         "import gone --out matrices/imported.toml",
@@ -476,6 +499,8 @@ fn workspace(mistake: &Mistake) -> Workspace {
         .with("matrices/amazonlinux.toml", GOOD)
         .with("ubuntu.toml", UBUNTU)
         .with("short.key", "short")
+        .with("empty.json", "")
+        .with("cut.json", "{\"schema\": 1,\n \"tool_ver")
         .with("dest/.keep", "")
 }
 
@@ -509,6 +534,7 @@ fn every_mistake_is_answered_as_the_page_says() {
             "tcp connect",
             "client error",
             "hyper",
+            "EOF while",
             "No such file",
             "Permission denied",
             "panicked",

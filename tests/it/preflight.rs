@@ -1,5 +1,12 @@
 //! What is known to be wrong before the first build is said once, with its place, and starts nothing.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
 use support::workspace::Workspace;
 
 const KERNELS: &str = r#"[[target]]
@@ -64,14 +71,46 @@ fn a_compiler_that_nobody_has_is_an_error_at_its_place() {
             "m.toml:5:7",
         ),
     ] {
-        let report = matrix(head, rest).run(&["run", "m.toml", "--executor", "fake"]);
-        assert!(report.starts_with("exit 2\n"), "{report}");
-        assert!(
-            report.contains(place) && report.contains("gcc 99"),
-            "{report}"
-        );
-        assert_eq!(report.matches("error").count(), 1, "{report}");
+        for command in [
+            &["plan", "m.toml"][..],
+            &["plan", "m.toml", "--format", "json"],
+            &["plan", "m.toml", "--executor", "fake"],
+            &["run", "m.toml", "--executor", "fake"],
+        ] {
+            let report = matrix(head, rest).run(command);
+            assert!(report.starts_with("exit 2\n"), "{command:?}: {report}");
+            assert!(
+                report.contains(place) && report.contains("gcc 99"),
+                "{command:?}: {report}"
+            );
+            assert_eq!(report.matches("error").count(), 1, "{command:?}: {report}");
+        }
     }
+}
+
+#[test]
+fn plan_knows_compilers_of_other_images_only_where_they_were_asked_for() {
+    let workspace = matrix("drivers = [\"8.1.0+driver\"]", "gcc = \"99\"\n");
+    // Nobody knows yet what the repository has, and an image that is named may have any compiler.
+    for words in [
+        ["--builderrepo", "registry.example.org/builders"],
+        ["--builderimage", "registry.example.org/any:1"],
+    ] {
+        let report = workspace.run(&[&["plan", "m.toml"][..], &words].concat());
+        assert!(report.starts_with("exit 0\n"), "{words:?}: {report}");
+    }
+}
+
+#[test]
+fn plan_warns_of_an_image_that_is_not_built() {
+    let named = matrix("drivers = [\"8.1.0+driver\"]", "image = \"bookworm\"\n");
+    let report = named.run(&["plan", "m.toml"]);
+    assert!(report.starts_with("exit 0\n"), "{report}");
+    assert!(
+        report.contains("warning: builder image bookworm is not built")
+            && report.contains("m.toml:5:9"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -111,6 +150,45 @@ fn a_fallback_to_the_compilers_of_this_machine_is_asked_for_and_noted() {
     assert!(report.contains("cannot be used in a container"), "{report}");
 }
 
+/// Somebody who may not open what root owns.
+const OTHER_USER: u32 = 65534;
+
+#[test]
+fn a_socket_without_permission_is_an_error_with_its_remedy() {
+    let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
+    let socket = workspace.path().join("docker.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let closed = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    closed(&socket, 0o000);
+    closed(workspace.path(), 0o777);
+    let address = format!("unix://{}", socket.display());
+    for executor in ["docker", "auto"] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
+        if rustix::process::getuid().is_root() {
+            program.uid(OTHER_USER).gid(OTHER_USER);
+        }
+        let output = program
+            .args(["run", "m.toml", "--executor", executor, "--docker-host"])
+            .args([&address, "--builderimage", "registry.example.org/any:1"])
+            .current_dir(workspace.path())
+            .env_clear()
+            .env("HOME", workspace.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{executor}: {text}");
+        let message =
+            format!("error: no permission to open the socket of the Docker daemon at {address}\n");
+        assert!(text.contains(&message), "{executor}: {text}");
+        assert!(
+            text.contains("use `--executor local`"),
+            "{executor}: {text}"
+        );
+    }
+}
+
 #[test]
 fn directories_that_cannot_be_written_are_refused_with_advice() {
     let workspace = matrix("drivers = [\"8.1.0+driver\"]", "")
@@ -138,6 +216,18 @@ fn directories_that_cannot_be_written_are_refused_with_advice() {
         ),
         (
             &["--cache", "file", "plan", "m.toml"],
+            "file is a file, not a directory",
+        ),
+        (
+            &["plan", "m.toml", "--format", "driverkit", "--out", "file"],
+            "file is a file, not a directory",
+        ),
+        (
+            &["manifest", "merge", "gone", "--out", "file"],
+            "file is a file, not a directory",
+        ),
+        (
+            &["compilers", "m.toml", "--out", "file"],
             "file is a file, not a directory",
         ),
     ] {

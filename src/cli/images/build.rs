@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use serde_json::{Value, json};
 use url::Url;
 
+use super::super::output::print_json;
 use super::super::{CliError, Context};
 use super::{BuildArguments, ImagesError};
 use crate::image::build::{self, BuildError, BuildOutcome, DebianMirror};
@@ -52,9 +54,21 @@ pub(super) fn build_all(
         format!("building {}", built.join(", "))
     };
     let build = |image: &ImageDescription| build::build(image, &mirror, &folder, wanted.force);
-    Ok(said_while_busy(context, line, || {
-        build_each(&images, &built, build, output)
-    })?)
+    let mut answers = Vec::new();
+    let tell = |outcome: &BuildOutcome, took| {
+        if wanted.format.is_json() {
+            answers.push(answer(outcome));
+            Ok(())
+        } else {
+            tell(outcome, took, output)
+        }
+    };
+    said_while_busy(context, line, || build_each(&images, &built, build, tell))?;
+    if wanted.format.is_json() {
+        answers.sort_by_key(|one| one["image"].to_string());
+        print_json(&json!({ "schema": 1, "images": answers }))?;
+    }
+    Ok(())
 }
 
 /// The names of the images that are being built.
@@ -69,7 +83,7 @@ fn build_each<'a>(
     images: &[&'a ImageDescription],
     built: &Names<'a>,
     build: impl Fn(&ImageDescription) -> Result<BuildOutcome, BuildError> + Sync,
-    output: &mut dyn Write,
+    mut tell: impl FnMut(&BuildOutcome, Duration) -> io::Result<()>,
 ) -> Result<(), ImagesError> {
     let (finished, outcomes) = mpsc::channel();
     let build = &build;
@@ -87,11 +101,25 @@ fn build_each<'a>(
         let mut result = Ok(());
         for (took, outcome) in outcomes {
             match outcome {
-                Ok(outcome) => tell(&outcome, took, output)?,
+                Ok(outcome) => tell(&outcome, took)?,
                 Err(error) => result = result.and(Err(error.into())),
             }
         }
         result
+    })
+}
+
+fn answer(outcome: &BuildOutcome) -> Value {
+    let (built, is_new) = match outcome {
+        BuildOutcome::Built(built) => (built, true),
+        BuildOutcome::AlreadyThere(built) => (built, false),
+    };
+    json!({
+        "image": built.name,
+        "is_new": is_new,
+        "size_bytes": built.archive_size_bytes,
+        "sha256": built.archive_sha256,
+        "archive": built.archive,
     })
 }
 

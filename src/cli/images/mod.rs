@@ -137,6 +137,8 @@ struct BuildArguments {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    format: AnswerFormat,
+    #[command(flatten)]
     folders: Folders,
 }
 

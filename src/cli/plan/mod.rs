@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::builder_flags::check_image;
+use super::execution::Execution;
 use super::output::{ignore_broken_pipe, packages};
 use super::{CliError, Context, ExitStatus};
 use super::{Planned, Selection};
@@ -20,7 +20,7 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::TargetId;
 use crate::matrix::parse_time;
 use crate::plan::{Build, LeftOut, Plan};
-use crate::resolve::{LockUse, export};
+use crate::resolve::{LockUse, check_demands, check_directory, export};
 use crate::target;
 use crate::text::{count, separated, write_columns};
 
@@ -32,6 +32,9 @@ const LISTED_BUILDS: usize = 40;
 const SAMPLES: usize = 3;
 
 /// Show what would be built, and what was left out by which rule
+///
+/// Takes the flags of `run` about executor and images, and reports the same mistakes; nothing is built or downloaded. A
+/// builder image that is not built yet is a warning here.
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     /// How to print the plan; driverkit writes files for dbg-go below the directory of --out
@@ -50,9 +53,6 @@ pub(super) struct PlanArguments {
         help_heading = "Output"
     )]
     out: Option<PathBuf>,
-    /// The builder image of all builds, as `run` will be given it
-    #[arg(long = "builderimage", value_name = "IMAGE", value_parser = check_image)]
-    image: Option<String>,
     /// List every build in the table, however many there are
     #[arg(long)]
     all: bool,
@@ -70,6 +70,8 @@ pub(super) struct PlanArguments {
     check_age: Duration,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    execution: Execution,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -87,8 +89,14 @@ enum Format {
 impl PlanArguments {
     pub(super) fn execute(mut self, context: &Context) -> Result<ExitStatus, CliError> {
         self.selection.lock_use = LockUse::TryStale;
-        let planned = self.selection.plan(context, self.image.as_deref())?;
+        let image = self.execution.named_image()?;
+        let planned = self.selection.plan(context, image.as_deref())?;
         let plan = &planned.plan;
+        if plan.builds.iter().any(Build::demands_toolchain)
+            && let Some(toolchains) = self.execution.surely_known_toolchains(context)?
+        {
+            check_demands(context, &planned, &toolchains)?;
+        }
         if self.check {
             let is_json = match self.format {
                 Format::Table => false,
@@ -100,6 +108,7 @@ impl PlanArguments {
             return check::check(context, &planned, self.check_age, is_json);
         }
         if let (Format::Driverkit, Some(folder)) = (self.format, &self.out) {
+            check_directory(folder, "--out")?;
             let written = export::write(&planned, folder)?;
             let files = count(written, "file");
             context.notice(&format!("{}: {files} written", folder.display()));
