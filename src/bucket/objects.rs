@@ -57,6 +57,21 @@ impl Bucket {
         Ok(Some(content))
     }
 
+    /// The same with what a replacement may be conditional on.
+    pub async fn get_versioned(
+        &self,
+        name: &str,
+        limit_bytes: u64,
+    ) -> Result<Option<(Vec<u8>, UpdateVersion)>, BucketError> {
+        let Some(found) = self.get_result(name, GetOptions::default()).await? else {
+            return Ok(None);
+        };
+        let version = self.object(found.meta.clone()).version;
+        let mut content = Vec::new();
+        self.copy(name, found, limit_bytes, &mut content).await?;
+        Ok(Some((content, version)))
+    }
+
     /// Writes the content of an object to `writer` as it arrives; false if it does not exist.
     pub async fn get_to(
         &self,

@@ -23,6 +23,19 @@ pub struct TrafficCount {
     pub sent_bytes: u64,
 }
 
+impl std::ops::Add for TrafficCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            writes: self.writes + other.writes,
+            received_bytes: self.received_bytes + other.received_bytes,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+        }
+    }
+}
+
 /// Counts while requests are made.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {

@@ -228,6 +228,13 @@ impl Outcomes {
         }
     }
 
+    /// Ends the claim to a key; other machines may do the step if it has no outcome.
+    pub fn release(&self, key: Sha256) {
+        if let Some(shared) = &self.shared {
+            shared.release(key);
+        }
+    }
+
     /// Keeps an outcome under the key of its inputs, replacing what was there.
     pub fn put(&self, outcome: &Outcome) -> Result<(), FileError> {
         let path = self.path(outcome.inputs.key());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::destination::Source;
 use super::output::{print, print_json};
-use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::history::{Change, Diff, Night, diff_nights, draw_markdown, draw_text};
 use crate::report::{manifest_file, shards_in};

@@ -11,6 +11,7 @@ mod cluster;
 mod compilers;
 mod completing;
 mod completion;
+mod destination;
 mod diff;
 mod driverkit;
 mod examples;

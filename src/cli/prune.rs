@@ -7,8 +7,8 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::destination::{destination, new_runtime, said_at};
 use super::output::{AnswerFormat, print, print_json};
-use super::publish::{destination, new_runtime, said_at};
 use super::{CliError, Context, ExitStatus};
 use crate::driver::DriverVersion;
 use crate::fs::{self, FileError};

@@ -1,6 +1,6 @@
 //! `publish`, and `run --publish`: artifacts of runs to a bucket or a directory.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::destination::{destination, new_runtime, said_at, traffic};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
-use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
 use crate::plan::Plan;
 use crate::publish::{
-    self, Destination, Finding, Item, Night, PublishError, PublishOptions, PublishReport, RowState,
-    audit, fetch_manifests, items_of, repair,
+    self, Destination, Finding, Item, Night, PublishOptions, PublishReport, RowState, audit,
+    items_of, repair,
 };
 use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
 use crate::resolve::said_while_busy;
 use crate::run::Brings;
-use crate::text::{count, separated, size};
+use crate::text::{count, separated};
 
 /// The version of the JSON forms.
 const SCHEMA: u32 = 1;
@@ -105,18 +105,6 @@ impl UploadArguments {
             public_url: self.public_url.clone(),
             skip_published: self.skip_published,
             replace_foreign: self.replace_foreign,
-        }
-    }
-}
-
-impl From<PublishError> for CliError {
-    fn from(error: PublishError) -> Self {
-        let message = error.to_string();
-        let help = error.help().map(str::to_owned);
-        if error.is_input() {
-            Self::Input { message, help }
-        } else {
-            Self::Infrastructure { message, help }
         }
     }
 }
@@ -298,81 +286,6 @@ pub(super) fn unpublished(
     Ok(Brings::AllBut(Arc::new(published.collect())))
 }
 
-/// Does `work` at a destination, and says now and then what went there and came from there.
-pub(super) fn said_at<T>(
-    context: &Context,
-    destination: &Destination,
-    doing: &str,
-    work: impl FnOnce() -> T,
-) -> T {
-    let bucket = destination.bucket();
-    let line = || format!("{doing} {}: {}", bucket.url(), traffic(bucket.traffic()));
-    said_while_busy(context, line, work)
-}
-
-/// Opens a destination; what has no scheme is a directory.
-pub(super) fn destination(to: &OsStr) -> Result<Destination, CliError> {
-    let text = to.to_string_lossy();
-    let url = if text.contains("://") {
-        text.into_owned()
-    } else {
-        let path = std::path::absolute(to).map_err(fs::FileError::of("find", to))?;
-        format!("file://{}", path.display())
-    };
-    let url: BucketUrl = url.parse().map_err(CliError::input)?;
-    Ok(Destination::open(&BucketSettings::from_environment(url))?)
-}
-
-/// What requests run on.
-pub(super) fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
-}
-
-/// An output directory, or what a destination keeps of some, laid out as one.
-pub(super) struct Source {
-    path: PathBuf,
-    /// Removed at the end.
-    _fetched: Option<tempfile::TempDir>,
-}
-
-impl Source {
-    /// Downloads the manifests if `path` is the URL of a destination; none if it keeps none.
-    pub(super) fn find(context: &Context, path: &Path) -> Result<Option<Self>, CliError> {
-        if !path.to_str().is_some_and(|text| text.contains("://")) {
-            return Ok(Some(Self {
-                path: path.to_owned(),
-                _fetched: None,
-            }));
-        }
-        let destination = destination(path.as_os_str())?;
-        let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
-        let runtime = new_runtime()?;
-        let found = said_at(context, &destination, "reading the manifests of", || {
-            runtime.block_on(fetch_manifests(&destination, folder.path()))
-        })?;
-        Ok((found > 0).then(|| Self {
-            path: folder.path().to_owned(),
-            _fetched: Some(folder),
-        }))
-    }
-
-    /// The same where there must be manifests.
-    pub(super) fn open(context: &Context, path: &Path) -> Result<Self, CliError> {
-        Self::find(context, path)?.ok_or_else(|| CliError::Input {
-            message: format!("{} keeps no manifests", path.display()),
-            help: Some("`publish` keeps the manifest of each run that it publishes".to_owned()),
-        })
-    }
-
-    /// The directory.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 /// The runs in output directories, and what they have to publish.
 fn read_nights(
     context: &Context,
@@ -450,11 +363,15 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
         .rows
         .iter()
         .filter_map(|row| match &row.state {
-            RowState::Failed { class, reason } => Some((&row.key, class, reason)),
+            RowState::Failed {
+                class,
+                reason,
+                help,
+            } => Some((&row.key, class, reason, help)),
             _ => None,
         })
         .collect::<Vec<_>>();
-    for (key, class, reason) in failed.iter().take(PRINTED) {
+    for (key, class, reason, _) in failed.iter().take(PRINTED) {
         context.notice(&format!("publish: failed  {key} ({class}): {reason}"));
     }
     if failed.len() > PRINTED {
@@ -462,6 +379,11 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
             "... and {} more: .driverkit-matrix/published.jsonl names all",
             separated(failed.len() - PRINTED)
         ));
+    }
+    // Each advice once.
+    let advice: BTreeSet<&String> = failed.iter().filter_map(|row| row.3.as_ref()).collect();
+    for help in advice {
+        context.notice(&format!("help: {help}"));
     }
     let of = |state: RowState| report.count(|one| *one == state);
     let skipped = of(RowState::Skipped);
@@ -484,16 +406,4 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
         parts.join(", "),
         traffic(destination.bucket().traffic())
     ));
-}
-
-/// The requests in words.
-pub(super) fn traffic(count_of: TrafficCount) -> String {
-    let requests = usize::try_from(count_of.requests).unwrap_or(usize::MAX);
-    format!(
-        "{}, {} of them writes, {} sent, {} received",
-        count(requests, "request"),
-        separated(usize::try_from(count_of.writes).unwrap_or(usize::MAX)),
-        size(count_of.sent_bytes),
-        size(count_of.received_bytes)
-    )
 }

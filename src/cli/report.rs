@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::destination::Source;
 use super::diff::warn_of_different_grids;
 use super::output::ignore_broken_pipe;
-use super::publish::Source;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};

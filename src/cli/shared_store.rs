@@ -1,12 +1,13 @@
 //! Flags about the store that machines share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::{CliError, Context};
 use crate::bucket::BucketUrl;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, parse_lease};
 use crate::session::{OpenStore, StoreRequest};
 
 /// The store that machines share; see docs/store.md.
@@ -34,6 +35,15 @@ pub(super) struct StoreArguments {
     /// Write nothing to the store
     #[arg(long, env = "DRIVERKIT_MATRIX_STORE_READ_ONLY", hide_short_help = true)]
     store_read_only: bool,
+    /// Time for which a machine has what it compiles to itself, while others wait for the outcome; 0: none waits [default: 5m]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DRIVERKIT_MATRIX_STORE_LEASE",
+        hide_short_help = true,
+        value_parser = parse_lease
+    )]
+    store_lease: Option<Duration>,
 }
 
 /// Which artifacts are placed in the output directory.
@@ -55,6 +65,7 @@ impl StoreArguments {
             key_file: self.store_key.clone(),
             is_trusted: self.store_trusted,
             is_read_only: self.store_read_only,
+            lease: self.store_lease,
         }
     }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::destination::Source;
 use super::output::{ignore_broken_pipe, print_json};
-use super::publish::Source;
 use super::report::Nights;
 use super::{CliError, Context, ExitStatus};
 use crate::report::Columns;

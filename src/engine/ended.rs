@@ -1,8 +1,11 @@
-//! What it means that a job did not end well.
+//! The limits of a build's jobs, and what it means that one did not end well.
+
+use std::time::Duration;
 
 use crate::engine::halt::Halt;
 use crate::executor::{Completion, Exit, Limits};
 use crate::failure::{Failure, FailureClass, Phase};
+use crate::plan::Build;
 use crate::script::{self, LogFindings};
 
 /// The failure of a job that did not end with exit code 0, if it is one.
@@ -49,6 +52,18 @@ fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
         format!(" (highest use seen: {} MiB)", bytes >> 20)
     });
     format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
+}
+
+/// The limits of a build's jobs.
+pub(super) fn limits_of(build: &Build) -> Limits {
+    let settings = &build.settings;
+    Limits {
+        timeout: settings.timeout.max(Duration::from_secs(1)),
+        memory_bytes: settings.memory_bytes,
+        output_bytes: settings.output_bytes.unwrap_or(settings.memory_bytes),
+        output_files: settings.output_files,
+        processes: settings.processes,
+    }
 }
 
 /// The failure of a job whose script cannot be made.

@@ -38,6 +38,8 @@ pub enum Halt {
     Failed(Box<Failed>),
     /// The run stops; the step did not begin.
     NotRun,
+    /// Another machine did the step meanwhile: its outcome is known now.
+    Elsewhere,
 }
 
 /// A failed step.

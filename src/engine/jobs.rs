@@ -3,24 +3,25 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
 use crate::cache::StepResult;
-use crate::engine::ended::failure_of;
+use crate::digest::KeyBuilder;
+use crate::engine::ended::{failure_of, limits_of};
 use crate::engine::events::Events;
-use crate::engine::halt::{Halt, Mode};
+use crate::engine::halt::Halt;
 use crate::engine::job::{JobRequest, JobResult, LeftTree};
 use crate::engine::memo::Retries;
 use crate::engine::reproduce::Reproduce;
 use crate::engine::second::SecondExecutor;
+use crate::engine::slots::{Once, Slots};
 use crate::engine::step::{StepRunner, backoff};
 use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::Work;
 use crate::error::chain;
 use crate::event::EventKind;
-use crate::executor::{Executor, ExecutorError, Job, Limits, LogSink, Network, is_disk_full};
+use crate::executor::{Executor, ExecutorError, Job, LogSink, Network, is_disk_full};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::{FileError, blocking};
 use crate::plan::{Build, BuildId};
@@ -69,7 +70,7 @@ pub(crate) struct JobSettings {
 /// Runs jobs, as many at once as there are slots.
 pub(crate) struct Jobs {
     settings: JobSettings,
-    slots: Semaphore,
+    slots: Slots,
     /// Set before the first job is run.
     executor: OnceLock<Arc<dyn Executor>>,
     store: Arc<Store>,
@@ -91,7 +92,7 @@ impl Jobs {
         stop: Arc<Stop>,
     ) -> Self {
         Self {
-            slots: Semaphore::new(settings.slots.max(1)),
+            slots: Slots::new(settings.slots),
             settings,
             executor: OnceLock::new(),
             store,
@@ -118,7 +119,12 @@ impl Jobs {
 
     /// Allows so many more at once.
     pub(crate) fn add_slots(&self, more: usize) {
-        self.slots.add_permits(more);
+        self.slots.add(more);
+    }
+
+    /// The places of jobs.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// Takes the failures that were tried again for a build.
@@ -129,7 +135,20 @@ impl Jobs {
     /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
     /// with an error is a failure of the step itself.
     pub(crate) async fn run(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
-        self.run_on(build, request, None).await
+        self.run_on(build, request, None, None).await
+    }
+
+    /// The same for the job of the step with these inputs, which is to be run by one of the machines that share a store: by
+    /// this one, unless another is at it. What has an outcome here is done again and asks nobody.
+    pub(crate) async fn run_once(
+        &self,
+        build: &Build,
+        request: &JobRequest,
+        inputs: &KeyBuilder,
+    ) -> Result<JobResult, Halt> {
+        let is_known = self.steps.has(inputs.key(), request.phase)?;
+        self.run_on(build, request, None, (!is_known).then_some(inputs))
+            .await
     }
 
     /// Runs the job of a second build: with another host name, and by another executor where there is one that has the image.
@@ -140,7 +159,7 @@ impl Jobs {
         request: &JobRequest,
     ) -> Result<(JobResult, &'static str), Halt> {
         if let Some(other) = self.settings.second.get() {
-            let result = self.run_on(build, request, Some(&**other)).await;
+            let result = self.run_on(build, request, Some(&**other), None).await;
             let lacks_image = matches!(
                 &result,
                 Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::Image
@@ -150,21 +169,22 @@ impl Jobs {
             }
         }
         let executor = self.executor()?;
-        let result = self.run_on(build, request, Some(executor)).await?;
+        let result = self.run_on(build, request, Some(executor), None).await?;
         Ok((result, executor.name()))
     }
 
-    /// `second` runs it if this is a second build.
+    /// `second` runs it if this is a second build; `once` are the inputs of a step that one machine is to do.
     async fn run_on(
         &self,
         build: &Build,
         request: &JobRequest,
         second: Option<&dyn Executor>,
+        once: Option<&KeyBuilder>,
     ) -> Result<JobResult, Halt> {
         let mut waits = backoff(build.settings.retries);
         let mut attempt = 1;
         loop {
-            let failed = match Box::pin(self.attempt(build, request, second)).await {
+            let failed = match Box::pin(self.attempt(build, request, second, once)).await {
                 Err(Halt::Failed(failed)) if failed.failure.class.is_transient() => failed,
                 result => return result,
             };
@@ -192,17 +212,25 @@ impl Jobs {
         build: &Build,
         request: &JobRequest,
         second: Option<&dyn Executor>,
+        once: Option<&KeyBuilder>,
     ) -> Result<JobResult, Halt> {
-        let slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
-        self.steps.may_begin(Mode::Run)?;
         let phase = request.phase;
+        let shared = self.store.shared();
+        let name = match second {
+            None => format!("{phase} {}", build.id()),
+            Some(_) => format!("double {phase} {}", build.id()),
+        };
+        let once = once.zip(shared).map(|(inputs, shared)| Once {
+            inputs,
+            shared,
+            job: &name,
+            events: &self.events,
+        });
+        let slot = self.slots.get(&self.steps, &self.stop, phase, once).await?;
         let stored = self.steps.stored(phase);
         let output = self.store.temporary_folder().map_err(stored)?;
         let job = Job {
-            name: match second {
-                None => format!("{phase} {}", build.id()),
-                Some(_) => format!("double {phase} {}", build.id()),
-            },
+            name,
             run_id: self.settings.run_id.clone(),
             toolchain: request.toolchain.clone(),
             script: script::telling_full(&request.script),
@@ -346,17 +374,5 @@ impl Jobs {
             None => chain(error),
         };
         Failure::new(class, phase, message).into()
-    }
-}
-
-/// The limits of a build's jobs.
-fn limits_of(build: &Build) -> Limits {
-    let settings = &build.settings;
-    Limits {
-        timeout: settings.timeout.max(Duration::from_secs(1)),
-        memory_bytes: settings.memory_bytes,
-        output_bytes: settings.output_bytes.unwrap_or(settings.memory_bytes),
-        output_files: settings.output_files,
-        processes: settings.processes,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod jobs;
 pub(crate) mod memo;
 pub(crate) mod reproduce;
 pub(crate) mod second;
+pub(crate) mod slots;
 pub(crate) mod step;
 pub(crate) mod stop;
 pub(crate) mod trees;

@@ -147,6 +147,11 @@ impl StepRunner {
         &self.outcomes
     }
 
+    /// Whether there is an outcome under a key, be it one that is done again.
+    pub(crate) fn has(&self, key: Sha256, phase: Phase) -> Result<bool, Halt> {
+        Ok(self.read(key, phase)?.is_some())
+    }
+
     /// Forgets what is kept under a key.
     pub(crate) async fn forget(&self, key: Sha256, mode: Mode, phase: Phase) -> Result<(), Halt> {
         let outcomes = self.outcomes.clone();
@@ -179,8 +184,14 @@ impl StepRunner {
             if let Some(done) = self.find(&inputs, phase)? {
                 return Ok(done);
             }
-            let work = work.await?;
-            self.keep(inputs, work, phase).await
+            let key = inputs.key();
+            let done = match work.await {
+                Ok(work) => self.keep(inputs, work, phase).await,
+                Err(Halt::Elsewhere) => self.find(&inputs, phase)?.ok_or(Halt::NotRun),
+                Err(halt) => Err(halt),
+            };
+            self.outcomes.release(key);
+            done
         };
         // On the heap, since steps rest on steps.
         let mut done = Box::pin(self.flights.run(key, flight)).await?;

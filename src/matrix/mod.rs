@@ -21,7 +21,7 @@ pub use index::SelectorIndex;
 pub use pattern::{ParsePatternError, Pattern};
 pub use read::{hint_for_target, read};
 pub use selector::Selector;
-pub use settings::{Prove, Settings, parse_size, parse_time};
+pub use settings::{Prove, Settings, parse_lease, parse_size, parse_time};
 pub use signing::Signing;
 pub use sources::{
     InlineKernel, KernelSources, ListPlace, MirrorSource, Selection, Source, SourceKind,

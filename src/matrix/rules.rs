@@ -11,7 +11,7 @@ use super::section::{Reader, Section};
 use super::types::{
     Exclude, KnownFailure, LockSettings, Mirrors, Override, SharedStore, folder_of,
 };
-use super::{Pattern, Settings};
+use super::{Pattern, Settings, parse_lease};
 use crate::diagnostic::Place;
 use crate::failure::FailureClass;
 
@@ -87,8 +87,19 @@ pub(super) fn read_store(reader: &mut Reader, mut table: Section<'_>) -> SharedS
             .map(|path| folder.join(path)),
         is_read_only: table.flag(reader, "read_only"),
         keep: table
-            .list(reader, "keep", "artifacts, logs or headers", str::parse)
+            .list(
+                reader,
+                "keep",
+                "artifacts, logs, headers or prepared",
+                str::parse,
+            )
             .map(|list| list.into_iter().map(Spanned::into_inner).collect()),
+        lease: table.parsed(
+            reader,
+            "lease",
+            "a time such as \"5m\", or \"0\"",
+            parse_lease,
+        ),
     };
     if table.value("url").is_none() {
         table.missing(reader, "url", "write url = \"s3://bucket/prefix\"");

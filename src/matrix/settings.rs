@@ -139,6 +139,17 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// Reads how long a machine has what it compiles to itself: 1s to 6h, or 0 where no machine waits for another.
+pub fn parse_lease(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let is_fit = |time: &Duration| *time <= Duration::from_hours(6);
+    parse_time(text).ok().filter(is_fit).ok_or_else(|| {
+        format!("invalid time `{text}`: expected 1s to 6h, such as 5m or 1h30m, or 0 for no leases")
+    })
+}
+
 /// Reads a size in bytes such as `512MiB` or `2GB`: at least 1 MiB.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let expected =

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use regex::Regex;
@@ -171,8 +172,10 @@ pub struct SharedStore {
     pub key: Option<PathBuf>,
     /// `read_only`: whether nothing is written.
     pub is_read_only: Option<bool>,
-    /// `keep`: what is kept; all of it if not given.
+    /// `keep`: what is kept; artifacts, logs and headers if not given.
     pub keep: Option<Vec<Kept>>,
+    /// `lease`: how long a machine has what it compiles to itself; zero: no machine waits for another.
+    pub lease: Option<Duration>,
 }
 
 /// A kind of content that the store keeps.

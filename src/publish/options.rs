@@ -85,6 +85,9 @@ pub enum RowState {
         class: String,
         /// Why.
         reason: String,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        help: Option<String>,
     },
 }
 
@@ -94,7 +97,16 @@ impl RowState {
         Self::Failed {
             class: fault.name().to_owned(),
             reason: reason.into(),
+            help: None,
         }
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn with_help(mut self, advice: impl Into<String>) -> Self {
+        if let Self::Failed { help, .. } = &mut self {
+            *help = Some(advice.into());
+        }
+        self
     }
 
     /// Whether it is not published.

@@ -12,7 +12,7 @@ use super::index::{Entry, Index};
 use super::item::{Item, Night};
 use super::kept::keep_manifests;
 use super::options::{PublishOptions, PublishReport, Row, RowState};
-use super::upload::Uploads;
+use super::upload::{AGAIN, Uploads};
 use crate::bucket::{BucketFault, Object};
 
 /// Publishes artifacts and the manifests of their runs. A failed upload fails its row; what failed as a whole is an error.
@@ -148,7 +148,8 @@ async fn read_back(
             *state = RowState::failed(
                 BucketFault::Damaged,
                 "the object is not there after the upload",
-            );
+            )
+            .with_help(AGAIN);
             continue;
         };
         let etag = plain_etag(&found.version);
@@ -159,14 +160,16 @@ async fn read_back(
                     "the object has {} bytes after the upload of {}",
                     found.size_bytes, entry.size_bytes
                 ),
-            );
+            )
+            .with_help(AGAIN);
         } else if digest != Some(entry.sha256)
             || (etag.is_some() && entry.etag.is_some() && etag != entry.etag)
         {
             *state = RowState::failed(
                 BucketFault::Changed,
                 "the object is another one after the upload",
-            );
+            )
+            .with_help(AGAIN);
         }
     }
     Ok(())

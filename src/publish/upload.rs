@@ -19,6 +19,12 @@ use crate::bucket::{
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
+/// What to do about an object that somebody else wrote.
+const FOREIGN: &str = "something else wrote there: `publish --audit` names all such objects, --replace-foreign replaces them";
+
+/// What to do about an object that does not stay as it is.
+pub(super) const AGAIN: &str = "publish again; if it stays so, another program writes there";
+
 /// How many bytes of artifacts are in memory at once, in MiB.
 const MEMORY_MIB: u32 = 64;
 
@@ -64,7 +70,11 @@ impl<'a> Uploads<'a> {
                 if is_systemic(error.fault) {
                     self.is_over.store(true, Ordering::Relaxed);
                 }
-                RowState::failed(error.fault, error.message)
+                let state = RowState::failed(error.fault, error.message);
+                match error.help {
+                    Some(help) => state.with_help(help),
+                    None => state,
+                }
             }
             Err(error) => RowState::failed(BucketFault::Files, error.to_string()),
         };
@@ -104,7 +114,8 @@ impl<'a> Uploads<'a> {
                     }
                     Judgement::Replace => PutMode::Update(existing.version),
                     Judgement::Foreign(why) => {
-                        return Ok(RowState::failed(BucketFault::Changed, why));
+                        let state = RowState::failed(BucketFault::Changed, why);
+                        return Ok(state.with_help(FOREIGN));
                     }
                 },
                 None => PutMode::Create,
@@ -132,7 +143,8 @@ impl<'a> Uploads<'a> {
                         return Ok(RowState::failed(
                             BucketFault::Changed,
                             "the object changed while it was to be replaced",
-                        ));
+                        )
+                        .with_help(AGAIN));
                     }
                 }
             }

@@ -94,10 +94,12 @@ impl Artifacts {
         may_be_made(artifact, ingredients)?;
         let script = render(artifact, ingredients, self.engine.host)?;
         let inputs = key_of(artifact, ingredients, &script);
+        let key = inputs.clone();
         let work = async {
             let request = ingredients.job(artifact, script, &self.kernels, &self.drivers);
+            let request = request.await?;
             let jobs = &self.engine.jobs;
-            let result = jobs.run(ingredients.build, &request.await?).await?;
+            let result = jobs.run_once(ingredients.build, &request, &key).await?;
             let judged = self.judge(artifact, ingredients, &result).await?;
             match judged {
                 Ok(facts) => Ok(result.work(StepResult::Artifact(facts))),

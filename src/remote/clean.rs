@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::contents;
 use super::keys::Trust;
+use super::leases;
 use super::pack::Writer;
 use super::packs::{self, Index};
-use super::shared::RemoteError;
+use super::settings::RemoteError;
 use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions};
 use crate::digest::Sha256;
 use crate::fs;
@@ -98,6 +99,7 @@ pub async fn clean(
     }
     bucket.delete(gone.iter().map(String::as_str)).await?;
     cleaned.removed = gone.len();
+    leases::sweep(&bucket).await?;
     let text = serde_json::to_vec(&unnamed).unwrap_or_default();
     bucket.put(UNNAMED, text, PutOptions::default()).await?;
     Ok(cleaned)

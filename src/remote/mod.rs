@@ -7,12 +7,16 @@
 mod clean;
 mod contents;
 mod keys;
+mod leases;
+mod news;
 mod pack;
 mod packs;
 mod queue;
+mod settings;
 mod shared;
 mod trees;
 
 pub use clean::{Cleaned, clean};
 pub use keys::{Keys, KeysError, Trust};
-pub use shared::{Finished, Keep, Remote, RemoteError, RemoteSettings, Summary};
+pub use settings::{Finished, Keep, RemoteError, RemoteSettings, Summary, USUAL_LEASE};
+pub use shared::Remote;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -46,6 +47,8 @@ pub(super) struct Queue {
     receiver: Mutex<Option<UnboundedReceiver<Item>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     sent_bytes: AtomicU64,
+    /// Told when a state changes.
+    changed: Notify,
     /// Why nothing more is tried.
     broken: Mutex<Option<String>>,
 }
@@ -60,6 +63,7 @@ impl Queue {
             receiver: Mutex::new(Some(receiver)),
             task: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
+            changed: Notify::new(),
             broken: Mutex::default(),
         }
     }
@@ -97,6 +101,20 @@ impl Queue {
 
     pub(super) fn state(&self, content: Sha256) -> Option<State> {
         lock(&self.states).get(&content).cloned()
+    }
+
+    /// What became of a content, once that is known.
+    pub(super) async fn settled(&self, content: Sha256) -> Option<State> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let state = self.state(content);
+            if state != Some(State::Queued) {
+                return state;
+            }
+            changed.await;
+        }
     }
 
     pub(super) fn sent_bytes(&self) -> u64 {
@@ -144,6 +162,7 @@ impl Queue {
                         Item::Tree(tree) => queue.send_tree(bucket, store, tree).await,
                     };
                     lock(&queue.states).insert(digest, state);
+                    queue.changed.notify_waiters();
                 })
                 .await;
         });

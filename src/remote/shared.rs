@@ -1,6 +1,6 @@
 //! The remote store as a run uses it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,17 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::contents;
-use super::keys::Trust;
-use super::pack::Writer;
+use super::leases::{Done, Leases};
+use super::news::{Contents, New, News};
 use super::packs::{self, Found};
-use super::queue::{Queue, State};
-use super::trees;
+use super::queue::Queue;
+use super::settings::{Finished, RemoteError, RemoteSettings, Summary};
+use super::{clean, leases, trees};
 use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions, TrafficCount};
-use crate::cache::{Outcome, StepResult};
+use crate::cache::Outcome;
 use crate::digest::Sha256;
-use crate::fs::{self, FileError, blocking};
-use crate::store::{Shared, Store};
+use crate::fs::{self, blocking};
+use crate::store::{Claim, Shared, Store};
 
 /// An object that shows what the prefix is, and that it can be written to.
 const MARK: &str = "driverkit-matrix";
@@ -30,91 +31,6 @@ const BETWEEN_PACKS: Duration = Duration::from_mins(10);
 /// From so many packs on, the run merges them at its end.
 const MERGED_FROM: usize = 48;
 
-/// What the remote store keeps of what is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "any of the kinds may be kept without the others"
-)]
-pub struct Keep {
-    /// Modules and probes.
-    pub artifacts: bool,
-    /// The logs of jobs.
-    pub logs: bool,
-    /// Header packages, kernel configurations and driver sources, which mirrors delete.
-    pub headers: bool,
-    /// Header trees that a job made of a kernel source. They are large, so only where that is asked for.
-    pub prepared: bool,
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self {
-            artifacts: true,
-            logs: true,
-            headers: true,
-            prepared: false,
-        }
-    }
-}
-
-/// Where the remote store is and how it is used.
-#[derive(Clone, Debug)]
-pub struct RemoteSettings {
-    /// The bucket.
-    pub bucket: BucketSettings,
-    /// Whose packs are believed.
-    pub trust: Trust,
-    /// What is kept.
-    pub keep: Keep,
-    /// Whether nothing is written.
-    pub is_read_only: bool,
-}
-
-/// Why the remote store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// The bucket.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// This machine's disk.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Nothing says whose outcomes are believed.
-    #[error("{0}: nothing says whose outcomes are believed")]
-    NoTrust(String),
-}
-
-/// How much there is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Summary {
-    /// Packs that are believed.
-    pub packs: usize,
-    /// Outcomes in them.
-    pub outcomes: usize,
-    /// Contents that they name.
-    pub contents: usize,
-    /// The size of those in bytes.
-    pub content_bytes: u64,
-    /// Packs that are not believed, with the reason.
-    pub refused: Vec<String>,
-}
-
-/// What a run left in the remote store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Finished {
-    /// Outcomes that other machines know now.
-    pub outcomes: usize,
-    /// Contents that were sent.
-    pub contents: usize,
-    /// Their size in bytes.
-    pub content_bytes: u64,
-    /// Outcomes of this run that other machines do not know.
-    pub withheld: usize,
-    /// Why.
-    pub problems: Vec<String>,
-}
-
 /// A remote store that is open.
 pub struct Remote {
     settings: RemoteSettings,
@@ -123,27 +39,10 @@ pub struct Remote {
     folder: PathBuf,
     run_id: String,
     queue: Arc<Queue>,
+    leases: Arc<Leases>,
     news: Mutex<News>,
     /// Contents that could not be fetched or are not believed.
     faults: Mutex<BTreeSet<String>>,
-}
-
-/// What this run adds.
-#[derive(Default)]
-struct News {
-    outcomes: BTreeMap<Sha256, New>,
-    records: BTreeMap<String, Vec<u8>>,
-    /// Outcomes that turned out to be of no use.
-    forgotten: HashSet<Sha256>,
-    /// The pack that holds what was finished so far.
-    pack: Option<String>,
-}
-
-/// A new outcome.
-struct New {
-    text: Vec<u8>,
-    /// Contents that it is nothing without.
-    needs: Vec<Sha256>,
 }
 
 impl fmt::Debug for Remote {
@@ -173,7 +72,20 @@ impl Remote {
         let names = found.names.clone();
         let kept = folder.clone();
         blocking(move || packs::forget_others(&kept, &names)).await;
+        let is_own = settings.is_read_only || !settings.keep.artifacts;
+        let lease = if is_own {
+            Duration::ZERO
+        } else {
+            settings.lease
+        };
+        let claims = Bucket::open(&BucketSettings {
+            retries: 0,
+            ..settings.bucket.clone()
+        })?;
+        let trust = settings.trust.clone();
+        let leases = Leases::new(bucket.clone(), claims, trust, run_id, lease);
         Ok(Self {
+            leases: Arc::new(leases),
             settings,
             bucket,
             found,
@@ -210,12 +122,13 @@ impl Remote {
     /// Contents that could not be fetched or are not believed, and why.
     pub fn faults(&self) -> Vec<String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().cloned().collect()
+        let refused = self.leases.refused().into_iter();
+        refused.chain(faults.iter().cloned()).collect()
     }
 
     /// What was requested so far.
     pub fn traffic(&self) -> TrafficCount {
-        self.bucket.traffic()
+        self.bucket.traffic() + self.leases.traffic()
     }
 
     /// Where it is.
@@ -229,6 +142,7 @@ impl Remote {
             return;
         }
         self.queue.start(self.bucket.clone(), Arc::clone(store));
+        self.leases.start();
         let remote = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
@@ -249,6 +163,7 @@ impl Remote {
             return Finished::default();
         }
         self.queue.close().await;
+        self.leases.finish().await;
         let mut problems = self.queue.faults();
         let written = self.write_pack().await;
         let (outcomes, withheld) = match written {
@@ -261,8 +176,7 @@ impl Remote {
         problems.truncate(3);
         if outcomes > 0
             && self.found.names.len() >= MERGED_FROM
-            && let Err(error) =
-                super::clean::merge(&self.bucket, &self.settings.trust, &self.folder).await
+            && let Err(error) = self.tidy().await
         {
             // The next run or `store gc` does it.
             tracing::warn!("{error}");
@@ -274,6 +188,11 @@ impl Remote {
             withheld,
             problems,
         }
+    }
+
+    async fn tidy(&self) -> Result<(), BucketError> {
+        clean::merge(&self.bucket, &self.settings.trust, &self.folder).await?;
+        leases::sweep(&self.bucket).await
     }
 
     /// What is not in the bucket where the run ends at once.
@@ -296,7 +215,9 @@ impl Remote {
         let failed = |error: std::io::Error| {
             BucketError::new(BucketFault::Files, self.bucket.url(), error.to_string())
         };
-        let (pack, counts) = self.pack().map_err(failed)?;
+        let trust = &self.settings.trust;
+        let pack = self.news().pack(&self.found.index, &self.queue, trust);
+        let (pack, counts) = pack.map_err(failed)?;
         if counts.0 == 0 && self.news().records.is_empty() {
             return Ok(counts);
         }
@@ -316,82 +237,44 @@ impl Remote {
         Ok(counts)
     }
 
-    fn pack(&self) -> std::io::Result<(Vec<u8>, (usize, usize))> {
-        let news = self.news();
-        let mut writer = Writer::new()?;
-        let (mut ready, mut waiting) = (0, 0);
-        let is_there = |content: &Sha256| {
-            self.found.index.size_of(*content).is_some()
-                || matches!(self.queue.state(*content), Some(State::Sent { .. }))
-        };
-        let is_lost = |content: &Sha256| self.queue.state(*content) == Some(State::Absent);
-        for (key, new) in &news.outcomes {
-            if new.needs.iter().all(is_there) {
-                writer.outcome(*key, &new.text)?;
-                ready += 1;
-            } else if !new.needs.iter().any(is_lost) {
-                waiting += 1;
-            }
-        }
-        for (url, text) in &news.records {
-            writer.record(url, text)?;
-        }
-        for (content, size_bytes) in self.queue.sent() {
-            writer.content(content, size_bytes)?;
-        }
-        for (tree, content) in self.queue.sent_trees() {
-            writer.record(&trees::record_of(tree), content.to_string().as_bytes())?;
-        }
-        drop(news);
-        Ok((writer.finish(&self.settings.trust)?, (ready, waiting)))
-    }
-
-    /// Queues the contents of an outcome; returns those that it is nothing without, or none where it is nothing to others.
-    fn queue_contents(&self, outcome: &Outcome) -> Option<Vec<Sha256>> {
-        let keep = self.settings.keep;
-        let mut needs = Vec::new();
-        match &outcome.result {
-            StepResult::Artifact(facts) if keep.artifacts => needs.push(facts.sha256),
-            StepResult::Artifact(_) => return None,
-            _ => {}
-        }
-        let mut more = Vec::new();
-        if keep.logs {
-            more.extend(outcome.log);
-        }
-        if keep.headers {
-            let fields = outcome.inputs.fields.iter();
-            let named = fields.filter(|(name, _)| {
-                matches!(
-                    (outcome.inputs.kind(), name.as_str()),
-                    ("unpack", "package") | ("source", "tarball")
-                )
-            });
-            more.extend(named.filter_map(|(_, value)| value.parse::<Sha256>().ok()));
-            if let (StepResult::Facts(facts), "download") = (&outcome.result, outcome.inputs.kind())
-            {
-                more.extend(digests_in(facts));
-            }
-        }
-        // Those of host programs are as large as what they are made of, and made again in seconds.
-        if let (true, StepResult::Tree { sha256, .. }, "prepare") =
-            (keep.prepared, &outcome.result, outcome.inputs.kind())
-            && self.packed_tree(*sha256).is_none()
+    /// Queues the contents of an outcome; returns them, or none where it is nothing to others.
+    fn queue_contents(&self, outcome: &Outcome) -> Option<Contents> {
+        let contents = Contents::of(outcome, self.settings.keep)?;
+        if let Some(tree) = contents.tree
+            && self.packed_tree(tree).is_none()
         {
-            self.queue.add_tree(*sha256);
+            self.queue.add_tree(tree);
         }
-        for content in needs.iter().chain(&more) {
-            if self.found.index.size_of(*content).is_none() {
+        for content in contents.needs.iter().chain(&contents.more) {
+            if !self.has(*content) {
                 self.queue.add(*content);
             }
         }
-        Some(needs)
+        Some(contents)
     }
 
     /// Has a content kept, whatever it is of.
     pub fn note_content(&self, content: Sha256) {
-        if !self.settings.is_read_only && self.found.index.size_of(content).is_none() {
+        if !self.settings.is_read_only && !self.has(content) {
             self.queue.add(content);
+        }
+    }
+
+    fn size_of(&self, content: Sha256) -> Option<u64> {
+        let size_bytes = self.found.index.size_of(content);
+        size_bytes.or_else(|| self.news().learned.get(&content).copied())
+    }
+
+    /// An outcome for those who wait for it.
+    fn done(&self, text: &[u8], contents: Contents) -> Done {
+        let all = contents.needs.iter().chain(&contents.more);
+        Done {
+            there: all
+                .filter_map(|&content| Some((content, self.size_of(content)?)))
+                .collect(),
+            text: text.to_owned(),
+            needs: contents.needs,
+            more: contents.more,
         }
     }
 
@@ -407,18 +290,16 @@ fn with_help(error: &BucketError) -> String {
     }
 }
 
-/// The digests of files that a download by a package manager gave.
-fn digests_in(facts: &serde_json::Value) -> Vec<Sha256> {
-    let files = facts.as_array().into_iter().flatten();
-    let digests = files.filter_map(|file| file.get("sha256")?.as_str()?.parse().ok());
-    digests.collect()
-}
-
 impl Shared for Remote {
     fn outcome(&self, key: Sha256) -> Option<Vec<u8>> {
-        if self.news().forgotten.contains(&key) {
+        let news = self.news();
+        if news.forgotten.contains(&key) {
             return None;
         }
+        if let Some(new) = news.outcomes.get(&key).filter(|new| new.is_learned) {
+            return Some(new.text.clone());
+        }
+        drop(news);
         self.found.index.outcome(key)
     }
 
@@ -440,17 +321,62 @@ impl Shared for Remote {
         let Ok(outcome) = serde_json::from_slice::<Outcome>(line) else {
             return;
         };
-        let Some(needs) = self.queue_contents(&outcome) else {
+        let Some(contents) = self.queue_contents(&outcome) else {
             return;
         };
-        let text = text.to_owned();
-        self.news().outcomes.insert(key, New { text, needs });
+        let new = New {
+            text: text.to_owned(),
+            needs: contents.needs.clone(),
+            is_learned: false,
+        };
+        self.news().outcomes.insert(key, new);
+        self.leases
+            .done(key, self.done(text, contents), &self.queue);
     }
 
     fn forget_outcome(&self, key: Sha256) {
         let mut news = self.news();
         news.outcomes.remove(&key);
         news.forgotten.insert(key);
+    }
+
+    fn claim(&self, key: Sha256) -> BoxFuture<'_, Claim> {
+        async move {
+            // What another machine has of it was of no use before.
+            if self.news().forgotten.contains(&key) {
+                return Claim::Granted;
+            }
+            self.leases.claim(key).await
+        }
+        .boxed()
+    }
+
+    fn wait_for(&self, key: Sha256) -> BoxFuture<'_, ()> {
+        async move {
+            let Some(learned) = self.leases.wait_for(key).await else {
+                return;
+            };
+            let line = learned.text.split(|&byte| byte == b'\n').next();
+            let outcome = serde_json::from_slice::<Outcome>(line.unwrap_or_default());
+            let contents = outcome.ok();
+            let contents = contents.and_then(|outcome| Contents::of(&outcome, self.settings.keep));
+            let Some(contents) = contents else {
+                return;
+            };
+            let new = New {
+                text: learned.text,
+                needs: contents.needs,
+                is_learned: true,
+            };
+            let mut news = self.news();
+            news.learned.extend(learned.contents);
+            news.outcomes.insert(key, new);
+        }
+        .boxed()
+    }
+
+    fn release(&self, key: Sha256) {
+        self.leases.release(key);
     }
 
     fn record(&self, url: &str) -> Option<Vec<u8>> {
@@ -475,7 +401,7 @@ impl Shared for Remote {
     }
 
     fn has(&self, content: Sha256) -> bool {
-        self.found.index.size_of(content).is_some()
+        self.size_of(content).is_some()
     }
 
     fn fetch<'a>(

@@ -23,6 +23,9 @@ use crate::run::settling::{NOT_BEGUN, not_doubled, not_proven};
 /// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// So many builds at most may wait for other machines while more are begun.
+const MOST_WAITING: usize = 256;
+
 /// A run under way.
 pub(super) struct Course {
     builds: Arc<Builds>,
@@ -153,6 +156,8 @@ impl Course {
                 () = &mut over, if deadline.is_some() && !engine.stop.no_new().is_cancelled() => {
                     engine.stop.request(StopReason::Deadline);
                 }
+                // Another build may begin in its place.
+                () = engine.jobs.slots().one_more_waits() => {}
                 () = &mut given_up => break,
             }
         }
@@ -162,7 +167,8 @@ impl Course {
 
     /// Begins as much as may be under way: enough ahead that packages are fetched and unpacked while others compile.
     fn begin(&mut self) {
-        let window = self.settings.jobs * 3 + 6;
+        let waiting = self.builds.engine().jobs.slots().waiting();
+        let window = self.settings.jobs * 3 + 6 + waiting.min(MOST_WAITING);
         while self.running.len() < window {
             let builds = self.builds.clone();
             if let Some(ended) = self.proofs.pop() {

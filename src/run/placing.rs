@@ -332,7 +332,7 @@ impl Placing {
     ) -> ArtifactReport {
         let failed = match halt {
             Halt::Failed(failed) => *failed,
-            Halt::Missing | Halt::NotRun => {
+            Halt::Missing | Halt::NotRun | Halt::Elsewhere => {
                 return ArtifactReport::not_run(artifact);
             }
         };

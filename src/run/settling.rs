@@ -36,7 +36,7 @@ impl Builds {
             Ok(proven) => return Some(self.with_proofs(ended, proven, mode).await),
             Err(Halt::Missing) => return None,
             Err(Halt::Failed(failed)) => failed.failure.message,
-            Err(Halt::NotRun) => NOT_BEGUN.to_owned(),
+            Err(Halt::NotRun | Halt::Elsewhere) => NOT_BEGUN.to_owned(),
         };
         let reports = ended.into_iter();
         Some(
@@ -125,7 +125,9 @@ impl Builds {
                 }
                 Err(Halt::Missing) => return None,
                 Err(Halt::Failed(failed)) => (DoubleResult::NotDone, failed.failure.message),
-                Err(Halt::NotRun) => (DoubleResult::NotDone, NOT_BEGUN.to_owned()),
+                Err(Halt::NotRun | Halt::Elsewhere) => {
+                    (DoubleResult::NotDone, NOT_BEGUN.to_owned())
+                }
             };
             artifact.double = Some(DoubleReport { result, message });
         }

@@ -8,7 +8,9 @@ use crate::bucket::{BucketError, BucketKind, BucketSettings, BucketUrl};
 use crate::engine::{Events, Stop, StopReason};
 use crate::event::EventKind;
 use crate::matrix::{Kept, Matrix, SharedStore};
-use crate::remote::{Finished, Keep, Keys, KeysError, Remote, RemoteError, RemoteSettings, Trust};
+use crate::remote::{
+    Finished, Keep, Keys, KeysError, Remote, RemoteError, RemoteSettings, Trust, USUAL_LEASE,
+};
 use crate::resolve::{Context, ResolveError, said_while_busy};
 use crate::run::RunResult;
 use crate::store::Store;
@@ -28,6 +30,8 @@ pub struct StoreRequest {
     pub is_trusted: bool,
     /// Whether nothing is written.
     pub is_read_only: bool,
+    /// How long a machine has what it compiles to itself.
+    pub lease: Option<Duration>,
 }
 
 /// A shared store that is open, with the threads that send to it.
@@ -72,6 +76,7 @@ impl StoreRequest {
             trust: Trust { keys, is_trusted },
             keep: keep_of(table.keep.as_deref()),
             is_read_only: read_only,
+            lease: self.lease.or(table.lease).unwrap_or(USUAL_LEASE),
         }))
     }
 }

@@ -5,6 +5,15 @@ use futures_util::future::BoxFuture;
 use super::Store;
 use crate::digest::Sha256;
 
+/// Whether this machine is to do a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is: no other machine does it, or nobody can say so.
+    Granted,
+    /// Another machine does it, or did.
+    Taken,
+}
+
 /// A store that several machines share. Looking something up needs no connection: it was read when it was opened.
 pub trait Shared: Send + Sync {
     /// The outcome under a key, as [`crate::store`] keeps it on disk.
@@ -15,6 +24,15 @@ pub trait Shared: Send + Sync {
 
     /// Notes that an outcome is of no use: its content is lost.
     fn forget_outcome(&self, key: Sha256);
+
+    /// Claims the step under a key that has no outcome, in one request that takes a few seconds at most.
+    fn claim(&self, key: Sha256) -> BoxFuture<'_, Claim>;
+
+    /// Waits for a step that another machine has claimed: until its outcome is known, or it can be claimed again.
+    fn wait_for(&self, key: Sha256) -> BoxFuture<'_, ()>;
+
+    /// Ends a claim of this machine, if there is one; the step has no outcome unless that was noted.
+    fn release(&self, key: Sha256);
 
     /// What a URL gave, as it is kept on disk.
     fn record(&self, url: &str) -> Option<Vec<u8>>;

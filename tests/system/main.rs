@@ -20,6 +20,7 @@ mod executors;
 mod host_programs;
 mod hostile;
 mod images;
+mod leases;
 mod nights;
 mod podman;
 mod prepared_sources;

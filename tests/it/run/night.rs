@@ -476,6 +476,11 @@ fn real_files_fit_their_schemas() {
         assert!(is_own || text.starts_with("#:schema ../schemas/matrix.json\n"));
     }
     assert!(!matrix.is_valid(&json!({ "drivers": ["a"], "target": [], "tagret": [] })));
+    // What the documentation shows has every table.
+    let page = include_str!("../../../docs/matrix.md");
+    let shown = page.split("```toml\n").nth(1).unwrap();
+    let shown: toml::Value = toml::from_str(shown.split("```").next().unwrap()).unwrap();
+    check(&matrix, &serde_json::to_value(shown).unwrap());
 }
 
 #[test]

@@ -347,11 +347,34 @@ fn matrix_names_the_store_and_what_it_keeps() {
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(grid.statuses(), [Status::Built]);
 
-    grid.edit_matrix("keep = [\"artifacts\"]", "keep = [\"all\"]\nbucket = 1");
+    // All that can be kept: the log of the module, and the headers too. What is known there already is not sent again.
+    fs::create_folder(&grid.path("store-2")).unwrap();
+    grid.edit_matrix("/store\"", "/store-2\"");
+    let all = "keep = [\"artifacts\", \"logs\", \"headers\", \"prepared\"]\nlease = \"90s\"";
+    grid.edit_matrix("keep = [\"artifacts\"]", all);
+    grid.write_driver("driver", "the next version");
+    let (code, text) = grid.run(&["--cache", "cache-c", "--out", "out-c"]);
+    assert_eq!(code, 0, "{text}");
+    let contents = files(&grid.path("store-2/contents"));
+    for path in grid.headers("1") {
+        let digest = driverkit_matrix::digest::Sha256::of(fs::read(&path).unwrap()).to_string();
+        assert!(contents.iter().any(|content| content.ends_with(&digest)));
+    }
+    let is_log = |path: &&PathBuf| {
+        fs::read(path)
+            .unwrap()
+            .starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+    };
+    assert!(contents.iter().any(|content| is_log(&content)));
+
+    grid.edit_matrix(all, "keep = [\"all\"]\nlease = \"9h\"\nbucket = 1");
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 2, "{text}");
-    assert!(
-        text.contains("unknown content `all`") && text.contains("bucket"),
-        "{text}"
-    );
+    for expected in [
+        "unknown content `all`",
+        "invalid time `9h`: expected 1s to 6h",
+        "bucket",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
 }

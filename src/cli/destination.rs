@@ -1,0 +1,110 @@
+//! Destinations as commands name them, and what goes there and comes from there.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::{CliError, Context};
+use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
+use crate::fs;
+use crate::publish::{Destination, PublishError, fetch_manifests};
+use crate::resolve::said_while_busy;
+use crate::text::{count, separated, size};
+
+impl From<PublishError> for CliError {
+    fn from(error: PublishError) -> Self {
+        let message = error.to_string();
+        let help = error.help().map(str::to_owned);
+        if error.is_input() {
+            Self::Input { message, help }
+        } else {
+            Self::Infrastructure { message, help }
+        }
+    }
+}
+
+/// Does `work` at a destination, and says now and then what went there and came from there.
+pub(super) fn said_at<T>(
+    context: &Context,
+    destination: &Destination,
+    doing: &str,
+    work: impl FnOnce() -> T,
+) -> T {
+    let bucket = destination.bucket();
+    let line = || format!("{doing} {}: {}", bucket.url(), traffic(bucket.traffic()));
+    said_while_busy(context, line, work)
+}
+
+/// Opens a destination; what has no scheme is a directory.
+pub(super) fn destination(to: &OsStr) -> Result<Destination, CliError> {
+    let text = to.to_string_lossy();
+    let url = if text.contains("://") {
+        text.into_owned()
+    } else {
+        let path = std::path::absolute(to).map_err(fs::FileError::of("find", to))?;
+        format!("file://{}", path.display())
+    };
+    let url: BucketUrl = url.parse().map_err(CliError::input)?;
+    Ok(Destination::open(&BucketSettings::from_environment(url))?)
+}
+
+/// What requests run on.
+pub(super) fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
+}
+
+/// An output directory, or what a destination keeps of some, laid out as one.
+pub(super) struct Source {
+    path: PathBuf,
+    /// Removed at the end.
+    _fetched: Option<tempfile::TempDir>,
+}
+
+impl Source {
+    /// Downloads the manifests if `path` is the URL of a destination; none if it keeps none.
+    pub(super) fn find(context: &Context, path: &Path) -> Result<Option<Self>, CliError> {
+        if !path.to_str().is_some_and(|text| text.contains("://")) {
+            return Ok(Some(Self {
+                path: path.to_owned(),
+                _fetched: None,
+            }));
+        }
+        let destination = destination(path.as_os_str())?;
+        let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
+        let runtime = new_runtime()?;
+        let found = said_at(context, &destination, "reading the manifests of", || {
+            runtime.block_on(fetch_manifests(&destination, folder.path()))
+        })?;
+        Ok((found > 0).then(|| Self {
+            path: folder.path().to_owned(),
+            _fetched: Some(folder),
+        }))
+    }
+
+    /// The same where there must be manifests.
+    pub(super) fn open(context: &Context, path: &Path) -> Result<Self, CliError> {
+        Self::find(context, path)?.ok_or_else(|| CliError::Input {
+            message: format!("{} keeps no manifests", path.display()),
+            help: Some("`publish` keeps the manifest of each run that it publishes".to_owned()),
+        })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The requests in words.
+pub(super) fn traffic(count_of: TrafficCount) -> String {
+    let requests = usize::try_from(count_of.requests).unwrap_or(usize::MAX);
+    format!(
+        "{}, {} of them writes, {} sent, {} received",
+        count(requests, "request"),
+        separated(usize::try_from(count_of.writes).unwrap_or(usize::MAX)),
+        size(count_of.sent_bytes),
+        size(count_of.received_bytes)
+    )
+}

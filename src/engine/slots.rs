@@ -1,0 +1,124 @@
+//! The places of jobs that run at once, and whose turn it is among machines that share a store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::digest::KeyBuilder;
+use crate::engine::events::Events;
+use crate::engine::halt::{Halt, Mode};
+use crate::engine::step::StepRunner;
+use crate::engine::stop::Stop;
+use crate::event::EventKind;
+use crate::failure::Phase;
+use crate::store::{Claim, Shared};
+
+/// The places of jobs that run at once.
+pub(crate) struct Slots {
+    free: Semaphore,
+    /// How many builds wait for what another machine does.
+    waiting: AtomicUsize,
+    began_to_wait: Notify,
+    /// Whether it was said that builds may wait.
+    is_told: AtomicBool,
+}
+
+/// A job that only one machine is to run.
+pub(crate) struct Once<'a> {
+    /// What goes into the key of its step.
+    pub(crate) inputs: &'a KeyBuilder,
+    /// The store that the machines share.
+    pub(crate) shared: &'a Arc<dyn Shared>,
+    /// The job, for messages.
+    pub(crate) job: &'a str,
+    pub(crate) events: &'a Events,
+}
+
+impl Slots {
+    /// So many jobs at once.
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            free: Semaphore::new(count.max(1)),
+            waiting: AtomicUsize::new(0),
+            began_to_wait: Notify::new(),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Allows so many more.
+    pub(crate) fn add(&self, more: usize) {
+        self.free.add_permits(more);
+    }
+
+    /// How many builds wait for what another machine does: they do nothing here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Returns when one more begins to wait.
+    pub(crate) async fn one_more_waits(&self) {
+        self.began_to_wait.notified().await;
+    }
+
+    /// A place for a job. One that only one machine is to run gets none while another runs it ([`Halt::Elsewhere`] once that
+    /// has an outcome). The claim is one request, made when the job could begin: so no machine claims what it cannot begin.
+    pub(crate) async fn get(
+        &self,
+        steps: &StepRunner,
+        stop: &Stop,
+        phase: Phase,
+        once: Option<Once<'_>>,
+    ) -> Result<SemaphorePermit<'_>, Halt> {
+        loop {
+            let slot = self.free.acquire().await.map_err(|_| Halt::NotRun)?;
+            steps.may_begin(Mode::Run)?;
+            let Some(Once {
+                inputs,
+                shared,
+                job,
+                events,
+            }) = &once
+            else {
+                return Ok(slot);
+            };
+            let key = inputs.key();
+            if shared.claim(key).await == Claim::Granted {
+                return Ok(slot);
+            }
+            drop(slot);
+            if !self.is_told.swap(true, Ordering::Relaxed) {
+                let message = format!(
+                    "{job}: another machine is at it, and its outcome is waited for while other builds go on; it is the same \
+                     for all that other machines compile (--store-lease 0: compile it here too)"
+                );
+                events.send(EventKind::Note { message });
+            }
+            let _waits = Waits::begin(self);
+            tokio::select! {
+                () = shared.wait_for(key) => {}
+                () = stop.no_new().cancelled() => return Err(Halt::NotRun),
+            }
+            if steps.find(inputs, phase)?.is_some() {
+                return Err(Halt::Elsewhere);
+            }
+        }
+    }
+}
+
+/// A build that waits, until this is dropped.
+struct Waits<'a>(&'a Slots);
+
+impl<'a> Waits<'a> {
+    fn begin(slots: &'a Slots) -> Self {
+        slots.waiting.fetch_add(1, Ordering::Relaxed);
+        slots.began_to_wait.notify_one();
+        Self(slots)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,416 @@
+//! Which machine compiles what at the moment, so that two machines do not compile the same.
+//!
+//! `leases/<key>` is made on the condition that it does not exist, by the machine that is about to compile, and says until
+//! when that machine has the step to itself. When it is done, a pack with nothing but the outcome takes its place, signed
+//! like any other; the outcome is in the pack of the run later, too. A machine that finds the object there waits beside its
+//! other builds, and looks again now and then. After the time that it names, or that passed while it did not change, another
+//! machine takes it over. Whatever goes wrong with it makes two machines do the same work, never one wait for ever.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::keys::Trust;
+use super::pack::{self, Line, Writer};
+use super::queue::{Queue, State as Sending};
+use crate::bucket::{Bucket, BucketError, Put, PutMode, PutOptions, TrafficCount, UpdateVersion};
+use crate::digest::Sha256;
+use crate::store::Claim;
+
+/// Where leases are in a bucket.
+pub(super) const FOLDER: &str = "leases";
+
+/// How long a compile may be held up by its claim.
+const CLAIM_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the other requests may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// After so many requests that failed, nothing is claimed any more.
+const MOST_FAULTS: u32 = 3;
+
+/// The waits between two looks at what another machine does: doubling.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+
+/// An outcome of one step, and what it names.
+const LIMIT_BYTES: u64 = 16 << 20;
+
+/// How old the last trace of a step is that goes: its outcome is in a pack long since.
+const KEPT: Duration = Duration::from_hours(24);
+
+/// What the object of a step says while it is done.
+#[derive(Serialize, Deserialize)]
+struct Lease {
+    /// The run.
+    owner: String,
+    started: Timestamp,
+    /// When another machine may take it over.
+    expires: Timestamp,
+}
+
+/// What is known of the object of a step.
+enum Known {
+    /// This machine does the step.
+    Own,
+    /// It can be claimed: there is none, or one that has expired.
+    Free(Option<UpdateVersion>),
+    /// It is of no interest any more.
+    Over,
+}
+
+/// What another machine has done.
+pub(super) struct Learned {
+    pub(super) text: Vec<u8>,
+    /// The contents that came with it, with their sizes.
+    pub(super) contents: Vec<(Sha256, u64)>,
+}
+
+/// What a look at an object gave.
+enum Seen {
+    Learned(Learned),
+    Own,
+    Held(Lease),
+}
+
+/// The outcome of a step, whose contents are on their way.
+pub(super) struct Done {
+    pub(super) text: Vec<u8>,
+    /// Contents that it is nothing without, and others.
+    pub(super) needs: Vec<Sha256>,
+    pub(super) more: Vec<Sha256>,
+    /// Contents that were in the bucket before.
+    pub(super) there: Vec<(Sha256, u64)>,
+}
+
+/// The leases of a run.
+pub(super) struct Leases {
+    bucket: Bucket,
+    /// The same for claims: they are not sent again, since a compile waits for them.
+    claims: Bucket,
+    trust: Trust,
+    owner: String,
+    /// How long a machine has a step to itself; zero: nothing is claimed.
+    length: Duration,
+    known: Mutex<HashMap<Sha256, Known>>,
+    faults: AtomicU32,
+    /// What is not believed, and why.
+    refused: Mutex<BTreeSet<String>>,
+    tasks: TaskTracker,
+    /// Where tasks run.
+    handle: OnceLock<Handle>,
+}
+
+impl Leases {
+    pub(super) fn new(
+        bucket: Bucket,
+        claims: Bucket,
+        trust: Trust,
+        owner: &str,
+        length: Duration,
+    ) -> Self {
+        Self {
+            bucket,
+            claims,
+            trust,
+            owner: owner.to_owned(),
+            length,
+            known: Mutex::default(),
+            faults: AtomicU32::new(0),
+            refused: Mutex::default(),
+            tasks: TaskTracker::new(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    /// Allows claims; called on the threads that make requests.
+    pub(super) fn start(&self) {
+        drop(self.handle.set(Handle::current()));
+    }
+
+    /// What claims requested.
+    pub(super) fn traffic(&self) -> TrafficCount {
+        self.claims.traffic()
+    }
+
+    fn is_on(&self) -> bool {
+        self.handle.get().is_some()
+            && !self.length.is_zero()
+            && self.faults.load(Ordering::Relaxed) < MOST_FAULTS
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Sha256, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, key: Sha256, known: Known) {
+        self.known().insert(key, known);
+    }
+
+    /// Notes a request that failed. What will not go away by itself makes further requests pointless.
+    fn failed(&self, error: &BucketError) {
+        let weight = if error.fault.is_transient() {
+            1
+        } else {
+            MOST_FAULTS
+        };
+        self.fault(&error.to_string(), weight);
+    }
+
+    fn late(&self, name: &str) {
+        self.fault(&format!("{}: {name} took too long", self.bucket.url()), 1);
+    }
+
+    fn fault(&self, error: &str, weight: u32) {
+        let before = self.faults.fetch_add(weight, Ordering::Relaxed);
+        tracing::warn!("{error}");
+        if before < MOST_FAULTS && before + weight >= MOST_FAULTS {
+            let url = self.bucket.url();
+            tracing::warn!("{url}: no leases any more: machines may compile the same");
+        }
+    }
+
+    /// What is not believed, and why.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().cloned().collect()
+    }
+
+    /// Claims a step.
+    pub(super) async fn claim(&self, key: Sha256) -> Claim {
+        if !self.is_on() {
+            return Claim::Granted;
+        }
+        let expired = match self.known().get(&key) {
+            Some(Known::Own | Known::Over) => return Claim::Granted,
+            Some(Known::Free(version)) => version.clone(),
+            None => None,
+        };
+        let mode = expired.map_or(PutMode::Create, PutMode::Update);
+        let started = Timestamp::now();
+        let expires = started.saturating_add(self.length);
+        let lease = Lease {
+            owner: self.owner.clone(),
+            started,
+            expires: expires.unwrap_or(Timestamp::MAX),
+        };
+        let name = name_of(key);
+        let put = serde_json::to_vec(&lease).unwrap_or_default();
+        let put = self.claims.put(&name, put, mode.into());
+        match tokio::time::timeout(CLAIM_LIMIT, put).await {
+            Ok(Ok(Put::Done(_))) => self.note(key, Known::Own),
+            Ok(Ok(Put::Conflict)) => return Claim::Taken,
+            Ok(Err(error)) => self.failed(&error),
+            Err(_) => {
+                // It may be there all the same.
+                self.note(key, Known::Own);
+                self.late(&name);
+            }
+        }
+        Claim::Granted
+    }
+
+    /// Waits until another machine has done a step, which is returned, or until the step can be claimed again.
+    pub(super) async fn wait_for(&self, key: Sha256) -> Option<Learned> {
+        let begun = Instant::now();
+        let mut pause = WAITS.0;
+        let mut unchanged: Option<(UpdateVersion, Instant)> = None;
+        loop {
+            let name = name_of(key);
+            let get = self.bucket.get_versioned(&name, LIMIT_BYTES);
+            let found = match tokio::time::timeout(REQUEST_LIMIT, get).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => {
+                    self.failed(&error);
+                    self.note(key, Known::Over);
+                    return None;
+                }
+                Err(_) => {
+                    self.late(&name);
+                    self.note(key, Known::Over);
+                    return None;
+                }
+            };
+            let Some((content, version)) = found else {
+                // The other machine gave it up.
+                self.note(key, Known::Free(None));
+                return None;
+            };
+            match self.read(key, &content) {
+                Ok(Seen::Learned(learned)) => {
+                    self.note(key, Known::Over);
+                    return Some(learned);
+                }
+                Ok(Seen::Own) => {
+                    self.note(key, Known::Own);
+                    return None;
+                }
+                Ok(Seen::Held(lease)) => {
+                    let since = match &unchanged {
+                        Some((seen, since)) if *seen == version => *since,
+                        _ => Instant::now(),
+                    };
+                    if Timestamp::now() >= lease.expires || since.elapsed() >= self.length {
+                        self.note(key, Known::Free(Some(version)));
+                        return None;
+                    }
+                    unchanged = Some((version, since));
+                }
+                Err(why) => {
+                    let why = format!("{}: {name} is refused: {why}", self.bucket.url());
+                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    refused.insert(why);
+                    drop(refused);
+                    self.note(key, Known::Over);
+                    return None;
+                }
+            }
+            // One machine after the other died over it.
+            if begun.elapsed() >= self.length * 2 {
+                self.note(key, Known::Over);
+                return None;
+            }
+            tokio::time::sleep(pause.min(self.length)).await;
+            pause = (pause * 2).min(WAITS.1);
+        }
+    }
+
+    fn read(&self, key: Sha256, content: &[u8]) -> Result<Seen, String> {
+        if let Ok(lease) = serde_json::from_slice::<Lease>(content) {
+            return Ok(if lease.owner == self.owner {
+                Seen::Own
+            } else {
+                Seen::Held(lease)
+            });
+        }
+        let lines = pack::open(content, &self.trust).map_err(|error| error.to_string())?;
+        let mut text = None;
+        let mut contents = Vec::new();
+        pack::read(&lines, |line| match line {
+            Line::Outcome(of, range) if of == key => text = Some(lines[range].to_vec()),
+            Line::Content(content, size_bytes) => contents.push((content, size_bytes)),
+            Line::Outcome(..) | Line::Record(..) => {}
+        })
+        .map_err(|error| error.to_string())?;
+        let text = text.ok_or_else(|| "it has no outcome of its key".to_owned())?;
+        Ok(Seen::Learned(Learned { text, contents }))
+    }
+
+    /// Lets the machines that wait for a step of this one know its outcome, once its contents are there.
+    pub(super) fn done(self: &Arc<Self>, key: Sha256, done: Done, queue: &Arc<Queue>) {
+        if !self.take_own(key) {
+            return;
+        }
+        let (leases, queue) = (Arc::clone(self), Arc::clone(queue));
+        self.spawn(async move {
+            let mut contents = done.there;
+            for content in done.needs.iter().chain(&done.more) {
+                if contents.iter().any(|(there, _)| there == content) {
+                    continue;
+                }
+                match queue.settled(*content).await {
+                    Some(Sending::Sent { size_bytes }) => contents.push((*content, size_bytes)),
+                    // Without it the outcome is nothing to others.
+                    _ if done.needs.contains(content) => return leases.give_up(key).await,
+                    _ => {}
+                }
+            }
+            let pack = pack_of(key, &done.text, &contents, &leases.trust);
+            let Ok(pack) = pack else {
+                return leases.give_up(key).await;
+            };
+            let name = name_of(key);
+            let put = leases.bucket.put(&name, pack, PutOptions::default());
+            match tokio::time::timeout(REQUEST_LIMIT, put).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => leases.failed(&error),
+                Err(_) => leases.late(&name),
+            }
+        });
+    }
+
+    /// Ends a claim to a step that has no outcome.
+    pub(super) fn release(self: &Arc<Self>, key: Sha256) {
+        if self.take_own(key) {
+            let leases = Arc::clone(self);
+            self.spawn(async move { leases.give_up(key).await });
+        }
+    }
+
+    /// Whether this machine had claimed a step, which ends.
+    fn take_own(&self, key: Sha256) -> bool {
+        let mut known = self.known();
+        let is_own = matches!(known.get(&key), Some(Known::Own));
+        if is_own {
+            known.remove(&key);
+        }
+        is_own
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(handle) = self.handle.get() {
+            self.tasks.spawn_on(task, handle);
+        }
+    }
+
+    async fn give_up(&self, key: Sha256) {
+        let name = name_of(key);
+        let delete = self.bucket.delete([name.as_str()]);
+        // What is not deleted expires.
+        if let Ok(Err(error)) = tokio::time::timeout(REQUEST_LIMIT, delete).await {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Ends all claims; what was done is known to other machines then.
+    pub(super) async fn finish(self: &Arc<Self>) {
+        let left: Vec<Sha256> = {
+            let known = self.known();
+            let own = known
+                .iter()
+                .filter(|(_, known)| matches!(known, Known::Own));
+            own.map(|(&key, _)| key).collect()
+        };
+        for key in left {
+            self.release(key);
+        }
+        self.tasks.close();
+        // The leases expire.
+        drop(tokio::time::timeout(REQUEST_LIMIT, self.tasks.wait()).await);
+    }
+}
+
+fn name_of(key: Sha256) -> String {
+    format!("{FOLDER}/{key}")
+}
+
+fn pack_of(
+    key: Sha256,
+    text: &[u8],
+    contents: &[(Sha256, u64)],
+    trust: &Trust,
+) -> std::io::Result<Vec<u8>> {
+    let mut writer = Writer::new()?;
+    writer.outcome(key, text)?;
+    for &(content, size_bytes) in contents {
+        writer.content(content, size_bytes)?;
+    }
+    writer.finish(trust)
+}
+
+/// Removes what was done or given up long ago.
+pub(super) async fn sweep(bucket: &Bucket) -> Result<(), BucketError> {
+    let now = Timestamp::now();
+    let objects = bucket.list(FOLDER).await?.into_iter();
+    let old = objects.filter(|object| {
+        let age = now.duration_since(object.modified);
+        Duration::try_from(age).is_ok_and(|age| age >= KEPT)
+    });
+    let old: Vec<String> = old.map(|object| object.name).collect();
+    bucket.delete(old.iter().map(String::as_str)).await
+}
