@@ -1,7 +1,7 @@
 //! The commands of the morning on simulated nights of 51,472 builds, each a process of its own: `diff`, `why`, `report`,
 //! `stats`; and how long 70 known failures take.
 //!
-//! `cargo bench --bench morning`. The nights are those of tests/support/nights.rs.
+//! `cargo bench --bench morning [-- nights|known]`. The nights are those of tests/support/nights.rs.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,6 +24,20 @@ use support::tell::{median, tell};
 const RUNS: usize = 7;
 
 fn main() {
+    let names: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    if wants("nights") {
+        nights();
+    }
+    if wants("known") {
+        known_failures();
+    }
+}
+
+fn nights() {
     let folder = tempfile::Builder::new()
         .prefix("morning-")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -80,7 +94,6 @@ fn main() {
         "none",
     );
     timed(folder, "stats", &["stats", "out"], "none");
-    known_failures();
 }
 
 /// How many rules there are: globs, ranges and names in turn, each with a regular expression.
