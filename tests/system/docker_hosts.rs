@@ -213,6 +213,14 @@ async fn daemons_that_cannot_be_used_are_told_and_the_others_are_used() {
     assert!(
         error
             .to_string()
+            .starts_with("no Docker daemon answers at unix:///nonexistent.sock"),
+        "{error}"
+    );
+    let twice = [addresses[0].clone(), addresses[0].clone()];
+    let error = DockerPool::connect(&twice).await.err().unwrap();
+    assert!(
+        error
+            .to_string()
             .starts_with("none of the Docker daemons can be used: "),
         "{error}"
     );

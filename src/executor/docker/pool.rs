@@ -84,14 +84,15 @@ impl DockerPool {
                         ));
                     }
                 }
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    notes.push(format!("not used: {}", chain(&error)));
+                    errors.push(error);
+                }
             }
         }
         if hosts.is_empty() {
             return Err(none_usable(errors));
         }
-        let unused = errors.iter();
-        notes.extend(unused.map(|error| format!("not used: {}", chain(error))));
         Ok((Self::of(hosts), notes))
     }
 
