@@ -27,7 +27,7 @@ pub(super) struct KnownArguments {
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// Print rules for the failures that no rule expects, to be edited and put into the matrix
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long)]
     suggest: bool,
     #[command(flatten)]
     format: AnswerFormat,
@@ -47,7 +47,12 @@ impl KnownArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         if self.suggest {
             let night = said_while_reading(context, &self.out, || Night::read(&self.out))?;
-            print(&suggest(&night))?;
+            let rules = suggest(&night);
+            if self.format.is_json() {
+                print_json(&json!({ "schema": 1, "rules": rules }))?;
+            } else {
+                print(&rules)?;
+            }
             return Ok(ExitStatus::Success);
         }
         let manifest = said_while_reading(context, &self.out, || read_manifest(&self.out))?;

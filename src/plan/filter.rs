@@ -11,6 +11,7 @@ use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::kernel::Kernel;
 use crate::matrix::{Pattern, Selector};
+use crate::text::count;
 
 /// How many names a message gives as examples.
 const EXAMPLES: usize = 5;
@@ -81,7 +82,7 @@ pub(crate) fn number_of(kernel: &Kernel) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No build matches.
-    #[error("{filter} matches no build; {builds} were left before it")]
+    #[error("{filter} matches no build ({} before it)", count(*builds, "build"))]
     Nothing {
         /// The option with its values.
         filter: String,

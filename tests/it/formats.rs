@@ -48,6 +48,7 @@ fn every_answer_has_a_form_for_machines() {
             Value::Array(Vec::new()),
         ),
         (&["known"], "/known_failures", Value::Array(Vec::new())),
+        (&["known", "--suggest"], "/rules", Value::from("")),
         (&["verify"], "", Value::Array(Vec::new())),
         (&["diff", "out", "out"], "/is_partial", Value::Null),
         (&["stats"], "/schema", Value::from(1)),

@@ -204,14 +204,14 @@ fn filters_that_leave_nothing() {
     assert_snapshot!(with(&["--target", "debain"]), @r#"
     exit 2
     --- err
-    error: --target "debain" matches no build; 3 were left before it
+    error: --target "debain" matches no build (3 builds before it)
      |
      = help: planned are for example: debian
     "#);
     assert_snapshot!(with(&["--arch", "arm64", "--kernel", ">=5"]), @r#"
     exit 2
     --- err
-    error: --kernel ">=5" matches no build; 1 were left before it
+    error: --kernel ">=5" matches no build (1 build before it)
      |
      = help: planned are for example: 4.9.30-1-arm64
     "#);
