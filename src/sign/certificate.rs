@@ -21,7 +21,7 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads a certificate, which has to be valid at `now`.
-    pub(super) async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
+    pub async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
         let of = |message: String| SignError::new(About::Certificate, message);
         if let Err(error) = std::fs::File::open(path) {
             let message = format!("the certificate {} cannot be read: {error}", path.display());

@@ -1,11 +1,13 @@
 //! Signatures of modules in the kernel's own format, made outside of every sandbox by openssl or by a program that is called
-//! like the kernel's `sign-file`.
+//! like the kernel's `sign-file`; and plain signatures of bytes.
 //!
 //! In: an unsigned module, a key that only those programs read, a certificate. Out: the bytes of the signed module, whose
 //! signature openssl has checked against the certificate.
 
 mod appended;
 mod certificate;
+mod key;
+mod plain;
 mod process;
 mod signer;
 
@@ -15,7 +17,8 @@ use std::str::FromStr;
 
 pub use appended::{append, split, unsigned};
 pub use certificate::Certificate;
-pub use signer::Signer;
+pub use plain::PlainSigner;
+pub use signer::{Signer, check_signature};
 
 /// How modules are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]

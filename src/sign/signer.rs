@@ -1,6 +1,5 @@
 //! A key that was tried, and signing with it.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -8,6 +7,7 @@ use tokio::process::Command;
 
 use super::appended::{append, split};
 use super::certificate::Certificate;
+use super::key::{Keyed, check_file};
 use super::process::{openssl, output};
 use super::{About, Hash, Key, Settings, SignError};
 use crate::fs::{self, FileError, blocking};
@@ -30,7 +30,7 @@ impl Signer {
             settings,
             certificate,
         };
-        signer.check_password()?;
+        signer.keyed().check_password()?;
         match &signer.settings.key {
             Some(Key::File(path)) => check_file(path)?,
             // Only the command knows what to do with it.
@@ -52,25 +52,9 @@ impl Signer {
         self.settings.hash
     }
 
-    fn check_password(&self) -> Result<(), SignError> {
-        match &self.settings.password {
-            Some(name) if std::env::var_os(name).is_none() => {
-                let message = format!(
-                    "the environment variable {name}, which has the password of the key, is not set"
-                );
-                Err(SignError::new(About::Password, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Fails unless openssl can read the key and it is the certificate's.
     async fn check_key(&self) -> Result<(), SignError> {
-        let mut command = openssl(["pkey", "-pubout"]);
-        self.add_key(&mut command, "-in", "-inform");
-        let secret = self.password();
-        let found = output(&mut command, About::Key, "read the key", secret.as_deref());
-        let public_key = found.await.map_err(|error| self.of_key(error))?;
+        let public_key = self.keyed().public_key().await?;
         if self.certificate.has_key(&public_key) {
             return Ok(());
         }
@@ -82,42 +66,11 @@ impl Signer {
         Err(SignError::new(About::Key, message))
     }
 
-    /// What it means that a key cannot be read.
-    fn of_key(&self, error: SignError) -> SignError {
-        let words = ["decrypt", "password", "passphrase"];
-        if error.about != About::Key || !words.iter().any(|word| error.message.contains(word)) {
-            return error;
+    fn keyed(&self) -> Keyed<'_> {
+        Keyed {
+            key: self.settings.key.as_ref(),
+            password: self.settings.password.as_deref(),
         }
-        match &self.settings.password {
-            None => SignError::new(About::Key, "the key is encrypted, and no password is given")
-                .with_help("name the environment variable that has it: password = \"NAME\""),
-            Some(name) => {
-                let message = format!("the password in {name} does not open the key");
-                SignError::new(About::Password, message)
-            }
-        }
-    }
-
-    fn password(&self) -> Option<String> {
-        let name = self.settings.password.as_ref()?;
-        std::env::var(name).ok()
-    }
-
-    /// Says which key openssl takes, and never lets it ask for a password at the terminal.
-    fn add_key(&self, command: &mut Command, key: &str, form: &str) {
-        match &self.settings.key {
-            Some(Key::File(path)) => {
-                command.arg(key).arg(path);
-            }
-            Some(Key::Token(uri)) => {
-                command.args(["-engine", "pkcs11", form, "engine", key, uri]);
-            }
-            None => {}
-        }
-        match &self.settings.password {
-            Some(name) => command.args(["-passin", &format!("env:{name}")]),
-            None => command.args(["-passin", "pass:"]),
-        };
     }
 
     /// Returns the module in the file `module`, signed. What is written on the way is in `folder`.
@@ -139,7 +92,7 @@ impl Signer {
             write(&signature, found.to_vec()).await?;
             signed
         };
-        self.verify(module, &signature).await?;
+        verify(module, &signature, &self.settings.certificate).await?;
         Ok(signed)
     }
 
@@ -149,9 +102,9 @@ impl Signer {
         command.args(["-nosmimecap", "-md", self.settings.hash.as_str()]);
         command.arg("-in").arg(module);
         command.arg("-signer").arg(&self.settings.certificate);
-        self.add_key(&mut command, "-inkey", "-keyform");
+        self.keyed().add_to(&mut command, "-inkey", "-keyform");
         command.args(["-outform", "DER", "-out"]).arg(signature);
-        let secret = self.password();
+        let secret = self.keyed().secret();
         let signed = output(
             &mut command,
             About::Key,
@@ -175,7 +128,7 @@ impl Signer {
             None => command.arg(""),
         };
         command.arg(&self.settings.certificate).arg(&copy);
-        let secret = self.password();
+        let secret = self.keyed().secret();
         if let Some(password) = &secret {
             command.env(PASSWORD_OF_SIGN_FILE, password);
         }
@@ -183,52 +136,47 @@ impl Signer {
         output(&mut command, About::Command, doing, secret.as_deref()).await?;
         read(&copy).await
     }
-
-    /// Fails unless the signature of a module is the certificate's.
-    async fn verify(&self, module: &Path, signature: &Path) -> Result<(), SignError> {
-        // Whether the certificate is trusted is the kernel's matter.
-        let mut command = openssl(["cms", "-verify", "-binary", "-noverify", "-nointern"]);
-        command.args(["-inform", "DER", "-in"]).arg(signature);
-        command.arg("-content").arg(module);
-        command.arg("-certfile").arg(&self.settings.certificate);
-        command.args(["-out", "/dev/null"]);
-        let doing = "verify the signature of the module";
-        output(&mut command, About::Key, doing, None)
-            .await
-            .map(drop)
-    }
 }
 
-/// Fails unless a key can be read, by its owner only.
-fn check_file(path: &Path) -> Result<(), SignError> {
-    let of = |message: String| SignError::new(About::Key, message);
-    let opened = std::fs::File::open(path).and_then(|file| file.metadata());
-    let metadata = opened.map_err(|error| {
-        of(format!(
-            "the key {} cannot be read: {error}",
-            path.display()
-        ))
-    })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o007 != 0 {
-        let path = path.display();
-        let message = format!("the key {path} is accessible to everybody (mode {mode:o})");
-        return Err(of(message).with_help(format!("chmod 600 {path}")));
-    }
-    Ok(())
+/// Fails unless a module has a signature of the key of a certificate. Whether the certificate is trusted is the kernel's matter.
+/// What is written on the way is in `folder`.
+pub async fn check_signature(
+    module: &[u8],
+    certificate: &Path,
+    folder: &Path,
+) -> Result<(), SignError> {
+    let Some((content, signature)) = split(module) else {
+        return Err(SignError::new(About::Key, "the module has no signature"));
+    };
+    let (module, file) = (folder.join("module.ko"), folder.join("signature"));
+    write(&module, content.to_vec()).await?;
+    write(&file, signature.to_vec()).await?;
+    verify(&module, &file, certificate).await
+}
+
+async fn verify(module: &Path, signature: &Path, certificate: &Path) -> Result<(), SignError> {
+    let mut command = openssl(["cms", "-verify", "-binary", "-noverify", "-nointern"]);
+    command.args(["-inform", "DER", "-in"]).arg(signature);
+    command.arg("-content").arg(module);
+    command.arg("-certfile").arg(certificate);
+    command.args(["-out", "/dev/null"]);
+    let doing = "verify the signature of the module";
+    output(&mut command, About::Key, doing, None)
+        .await
+        .map(drop)
 }
 
 fn of_machine(error: &FileError) -> SignError {
     SignError::new(About::Machine, error.to_string())
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, SignError> {
+pub(super) async fn read(path: &Path) -> Result<Vec<u8>, SignError> {
     let path = path.to_owned();
     let read = blocking(move || fs::read(&path)).await;
     read.map_err(|error| of_machine(&error))
 }
 
-async fn write(path: &Path, bytes: Vec<u8>) -> Result<(), SignError> {
+pub(super) async fn write(path: &Path, bytes: Vec<u8>) -> Result<(), SignError> {
     let path: PathBuf = path.to_owned();
     let written = blocking(move || fs::write_unsynced(&path, bytes)).await;
     written.map_err(|error| of_machine(&error))

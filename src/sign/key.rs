@@ -1,0 +1,97 @@
+//! A private key as openssl gets it: a file or a token, with the variable of its password. This program never reads it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tokio::process::Command;
+
+use super::process::{openssl, output};
+use super::{About, Key, SignError};
+
+/// A private key and where its password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keyed<'a> {
+    pub(super) key: Option<&'a Key>,
+    /// The environment variable with the password of the key or the PIN of the token.
+    pub(super) password: Option<&'a str>,
+}
+
+impl Keyed<'_> {
+    /// The public key in PEM form. Fails unless openssl can read the key.
+    pub(super) async fn public_key(&self) -> Result<Vec<u8>, SignError> {
+        let mut command = openssl(["pkey", "-pubout"]);
+        self.add_to(&mut command, "-in", "-inform");
+        let secret = self.secret();
+        let found = output(&mut command, About::Key, "read the key", secret.as_deref());
+        found.await.map_err(|error| self.explain(error))
+    }
+
+    /// Says which key openssl takes, and never lets it ask for a password at the terminal.
+    pub(super) fn add_to(&self, command: &mut Command, key: &str, form: &str) {
+        match self.key {
+            Some(Key::File(path)) => {
+                command.arg(key).arg(path);
+            }
+            Some(Key::Token(uri)) => {
+                command.args(["-engine", "pkcs11", form, "engine", key, uri]);
+            }
+            None => {}
+        }
+        match self.password {
+            Some(name) => command.args(["-passin", &format!("env:{name}")]),
+            None => command.args(["-passin", "pass:"]),
+        };
+    }
+
+    pub(super) fn secret(&self) -> Option<String> {
+        std::env::var(self.password?).ok()
+    }
+
+    /// Fails unless the variable with the password is set.
+    pub(super) fn check_password(&self) -> Result<(), SignError> {
+        match self.password {
+            Some(name) if std::env::var_os(name).is_none() => {
+                let message = format!(
+                    "the environment variable {name}, which has the password of the key, is not set"
+                );
+                Err(SignError::new(About::Password, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it means that a key cannot be read.
+    fn explain(&self, error: SignError) -> SignError {
+        let words = ["decrypt", "password", "passphrase"];
+        if error.about != About::Key || !words.iter().any(|word| error.message.contains(word)) {
+            return error;
+        }
+        match self.password {
+            None => SignError::new(About::Key, "the key is encrypted, and no password is given")
+                .with_help("name the environment variable that has it: password = \"NAME\""),
+            Some(name) => {
+                let message = format!("the password in {name} does not open the key");
+                SignError::new(About::Password, message)
+            }
+        }
+    }
+}
+
+/// Fails unless a key can be read, by its owner only.
+pub(super) fn check_file(path: &Path) -> Result<(), SignError> {
+    let of = |message: String| SignError::new(About::Key, message);
+    let opened = std::fs::File::open(path).and_then(|file| file.metadata());
+    let metadata = opened.map_err(|error| {
+        of(format!(
+            "the key {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        let path = path.display();
+        let message = format!("the key {path} is accessible to everybody (mode {mode:o})");
+        return Err(of(message).with_help(format!("chmod 600 {path}")));
+    }
+    Ok(())
+}
