@@ -28,7 +28,7 @@ pub(super) struct ReportArguments {
     /// Output directory of the run, or the URL of a destination
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// html, markdown, junit, prometheus, kcidb or csv
+    /// html, markdown, junit, prometheus, kcidb, cyclonedx or csv
     #[arg(
         long,
         value_name = "FORMAT",

@@ -93,7 +93,7 @@ pub(super) struct RunArguments {
         help_heading = "Output"
     )]
     message_format: MessageFormat,
-    /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb or csv
+    /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb, cyclonedx or csv
     ///
     /// May be given several times. A report that cannot be written changes neither what was built nor the exit code.
     #[arg(long, value_name = "FORMAT=PATH", help_heading = "Output")]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::str::FromStr;
 
+use super::cyclonedx::CycloneDx;
 use super::html::Html;
 use super::junit::Junit;
 use super::kcidb::Kcidb;
@@ -24,6 +25,8 @@ pub enum Format {
     Prometheus,
     /// Kernel CI's database, schema 5.3.
     Kcidb,
+    /// A bill of materials, `CycloneDX` 1.6.
+    CycloneDx,
     /// A row for each artifact.
     Csv,
 }
@@ -38,12 +41,13 @@ impl Format {
     }
 
     /// Every format.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Html,
         Self::Markdown,
         Self::Junit,
         Self::Prometheus,
         Self::Kcidb,
+        Self::CycloneDx,
         Self::Csv,
     ];
 
@@ -55,6 +59,7 @@ impl Format {
             Self::Junit => "junit",
             Self::Prometheus => "prometheus",
             Self::Kcidb => "kcidb",
+            Self::CycloneDx => "cyclonedx",
             Self::Csv => "csv",
         }
     }
@@ -67,6 +72,7 @@ impl Format {
             Self::Junit => &Junit,
             Self::Prometheus => &Prometheus,
             Self::Kcidb => &Kcidb,
+            Self::CycloneDx => &CycloneDx,
             Self::Csv => &Csv,
         }
     }

@@ -3,6 +3,7 @@
 //! In: a [`Subject`], made of manifests. Out: text in a format. Nothing here runs, asks or writes anything but its text.
 
 mod coverage;
+mod cyclonedx;
 mod format;
 mod html;
 mod junit;
