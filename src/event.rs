@@ -186,6 +186,9 @@ pub struct ArtifactReport {
     /// When that was.
     #[serde(default)]
     pub made_at: Option<Timestamp>,
+    /// How long its last step took then: the compile, or the signature.
+    #[serde(default)]
+    pub made_seconds: Option<f64>,
     /// Since when it cannot be built: the start of the first run that says so without one in between that built it.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
@@ -322,6 +325,7 @@ impl ArtifactReport {
             log: None,
             made_by: None,
             made_at: None,
+            made_seconds: None,
             failing_since: None,
             failing_nights: None,
             known: None,

@@ -6,6 +6,7 @@
 //!
 //! `docs/architecture.md` shows which module may import which.
 
+pub mod attest;
 pub mod bucket;
 pub mod cache;
 pub mod cli;

@@ -126,7 +126,21 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "store fetch matrices/debian.toml",
         ],
     ),
-    ("verify", &["verify", "verify drivers"]),
+    (
+        "verify",
+        &[
+            "verify out",
+            "verify --key attestation.pub s3://builds/drivers",
+            "verify --key attestation.pub https://drivers.example.org/8.1.0+driver/x86_64/falco_debian_6.1.4-1-amd64_1.ko",
+        ],
+    ),
+    (
+        "attest",
+        &[
+            "attest --key attestation.key",
+            "attest night --key attestation.key",
+        ],
+    ),
     (
         "prove",
         &[

@@ -2,6 +2,7 @@
 //!
 //! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
 
+mod attest;
 mod builder_flags;
 mod bundle;
 mod cache;
@@ -157,6 +158,7 @@ enum Command {
     Cache(cache::CacheArguments),
     Store(store::SharedStoreArguments),
     Verify(verify::VerifyArguments),
+    Attest(attest::AttestArguments),
     Prove(prove::ProveArguments),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
@@ -448,6 +450,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Cache(command) => command.execute(&context),
         Command::Store(command) => command.execute(&context),
         Command::Verify(command) => command.execute(&context),
+        Command::Attest(command) => command.execute(&context),
         Command::Prove(command) => command.execute(&context),
         Command::Bundle(command) => command.execute(&context),
         Command::Docker(command) => command.execute(&context),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
+use super::attest::attest;
 use super::execution::Execution;
 use super::output::{AnswerFormat, print, print_json};
 use super::recorded::recorded_command;
@@ -20,7 +21,7 @@ use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
 use crate::recipe::Toolchains;
 use crate::report::{self, Asked, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
-use crate::resolve::check_signing;
+use crate::resolve::{check_attestation, check_signing};
 use crate::run::RunSettings;
 use crate::session::{Recorder, Session, new_run_id};
 use crate::sign::unsigned;
@@ -103,7 +104,11 @@ impl RebuildArguments {
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
         // What is only compared needs no signature.
-        let signer = if keep { check_signing(&planned)? } else { None };
+        let (signer, attester) = if keep {
+            (check_signing(&planned)?, check_attestation(&planned)?)
+        } else {
+            (None, None)
+        };
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
         let recorder = Recorder::default();
         let activity = planned.activity.clone();
@@ -145,6 +150,9 @@ impl RebuildArguments {
             update
                 .replace(report)
                 .map_err(|error| update_error(&error))?;
+            if let Some(attester) = attester {
+                attest(context, &attester, &out)?;
+            }
         }
         let rebuilt = Rebuilt {
             build_id: report.build_id.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::attest::attest;
 use super::ci::Step;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
@@ -28,8 +29,9 @@ use crate::report::{
     ReportError, Reporter, STATE_FOLDER, Summary, Terminal,
 };
 use crate::resolve::{
-    LockUse, check_out, check_proofs, check_room, check_signing, check_toolchains, fill_in_locks,
-    open_store, said_while_busy, said_while_opening, store_configs,
+    LockUse, check_attestation, check_out, check_proofs, check_room, check_signing,
+    check_toolchains, fill_in_locks, open_store, said_while_busy, said_while_opening,
+    store_configs,
 };
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings, Sample};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
@@ -222,6 +224,7 @@ impl RunArguments {
         check_toolchains(planned, &parts.toolchains)?;
         check_proofs(planned, &parts.toolchains, self.prove)?;
         let signer = check_signing(planned)?;
+        let attester = check_attestation(planned)?;
         let images = check_images(&parts.toolchains);
         let store = Arc::clone(&parts.store);
         let mut settings = self.settings();
@@ -277,6 +280,16 @@ impl RunArguments {
         }
         let mut status =
             ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
+        // The next run attests what an interrupted one left.
+        let attester = attester.filter(|_| status != ExitStatus::Interrupted);
+        let attested = attester.map_or(Ok(()), |attester| attest(context, &attester, out));
+        if let Err(error) = &attested {
+            context.notice(&format!(
+                "attestations are missing, so nothing is published: {error}"
+            ));
+            status = status.worse(ExitStatus::Infrastructure);
+        }
+        let destination = destination.filter(|_| attested.is_ok());
         if let Some(destination) = destination.filter(|_| status != ExitStatus::Interrupted) {
             let published = self.publish.execute(context, &destination, out);
             status = status.worse(published?);

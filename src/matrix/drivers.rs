@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Pattern;
-use super::section::{Reader, Section};
-use super::types::{TargetEntry, folder_of};
+use super::section::{Reader, Section, folder_of};
+use super::types::TargetEntry;
 use crate::diagnostic::did_you_mean;
 use crate::driver::{
     DEFAULT_NAME, Driver, DriverLocation, DriverVersion, check_device_name, check_module_name,

@@ -3,9 +3,11 @@
 //! In: the text of a TOML file. Out: a [`Matrix`] whose names, versions and patterns are checked, or every error of
 //! the file at once, each with its place. Nothing here opens a connection or expands the grid.
 
+mod attestation;
 mod bracket;
 mod drivers;
 mod index;
+mod key;
 mod pattern;
 mod read;
 mod rules;
@@ -17,6 +19,7 @@ mod sources;
 mod syntax;
 mod types;
 
+pub use attestation::Attestation;
 pub use index::SelectorIndex;
 pub use pattern::{ParsePatternError, Pattern};
 pub use read::{hint_for_target, read};

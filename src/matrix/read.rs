@@ -13,7 +13,7 @@ use super::rules::{
 use super::section::{Reader, Section};
 use super::syntax::syntax_errors;
 use super::types::{Matrix, TargetEntry};
-use super::{KernelSources, Pattern, Settings, Signing, SourceKind};
+use super::{Attestation, KernelSources, Pattern, Settings, Signing, SourceKind};
 use crate::diagnostic::{Diagnostic, SourceFile, did_you_mean};
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::Architecture;
@@ -104,6 +104,8 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         table(reader, &mut section, "store").map(|(reader, table)| read_store(reader, table));
     let signing = table(reader, &mut section, "signing")
         .and_then(|(reader, table)| Signing::read(reader, table));
+    let attestation = table(reader, &mut section, "attestation")
+        .and_then(|(reader, table)| Attestation::read(reader, table));
     let excludes = tables(
         reader,
         &mut section,
@@ -138,6 +140,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
         mirrors: mirrors.unwrap_or_default(),
         store,
         signing,
+        attestation,
         excludes,
         overrides,
         known_failures,

@@ -7,10 +7,8 @@ use regex::RegexBuilder;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{Reader, Section};
-use super::types::{
-    Exclude, KnownFailure, LockSettings, Mirrors, Override, SharedStore, folder_of,
-};
+use super::section::{Reader, Section, folder_of};
+use super::types::{Exclude, KnownFailure, LockSettings, Mirrors, Override, SharedStore};
 use super::{Pattern, Settings, parse_lease};
 use crate::diagnostic::Place;
 use crate::failure::FailureClass;

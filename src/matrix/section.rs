@@ -3,6 +3,7 @@
 //! A derived reader stops at the first unknown key or wrong type; this one notes it with its place and goes on.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -342,4 +343,9 @@ impl<'t> Section<'t> {
             }
         }
     }
+}
+
+/// The folder of a file, which relative paths in it start from; empty for a bare name.
+pub(in crate::matrix) fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }

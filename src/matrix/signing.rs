@@ -6,9 +6,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::section::{Reader, Section};
-use super::types::folder_of;
-use crate::sign::{About, Hash, Key, Settings};
+use super::key::{is_variable, read_key};
+use super::section::{Reader, Section, folder_of};
+use crate::sign::{About, Hash, Settings};
 
 /// How modules are signed, and where that is written.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Signing {
         let folder = folder_of(&reader.file.path).to_owned();
         let key = section.text(reader, "key", "a path or a pkcs11: URI");
         let key_of = key.as_ref().and_then(|key| {
-            let parsed = read_key(key.get_ref(), &folder);
+            let parsed = read_key("[signing]", key.get_ref(), &folder);
             // The line of a URI with a PIN is not to be shown.
             parsed
                 .map_err(|(message, help)| {
@@ -103,19 +103,6 @@ impl Signing {
     }
 }
 
-fn read_key(text: &str, folder: &Path) -> Result<Key, (&'static str, &'static str)> {
-    if !text.starts_with("pkcs11:") {
-        return Ok(Key::File(folder.join(text)));
-    }
-    if text.contains("pin-value") {
-        return Err((
-            "the `pkcs11:` URI in [signing] has the PIN of the token",
-            "put the PIN into an environment variable, and write password = \"ITS_NAME\"",
-        ));
-    }
-    Ok(Key::Token(text.to_owned()))
-}
-
 /// The words of `command`. A program that is named by a relative path starts at the directory of the matrix.
 fn read_command(
     reader: &mut Reader,
@@ -138,12 +125,4 @@ fn read_command(
         None => reader.error(value.span(), "`command` is empty", "", None),
     }
     Some(Spanned::new(value.span(), words))
-}
-
-fn is_variable(name: &str) -> bool {
-    let is_letter = |found: char| found.is_ascii_alphabetic() || found == '_';
-    name.starts_with(is_letter)
-        && name
-            .chars()
-            .all(|found| is_letter(found) || found.is_ascii_digit())
 }

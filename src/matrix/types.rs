@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use regex::Regex;
 use toml::Spanned;
 
-use super::{KernelSources, Pattern, Selector, Settings, Signing, Source};
+use super::{Attestation, KernelSources, Pattern, Selector, Settings, Signing, Source};
 use crate::bucket::BucketUrl;
 use crate::diagnostic::{Place, SourceFile};
 use crate::driver::{Artifact, Driver, DriverVersion};
@@ -43,6 +43,8 @@ pub struct Matrix {
     pub store: Option<SharedStore>,
     /// How modules are signed.
     pub signing: Option<Signing>,
+    /// How artifacts are attested.
+    pub attestation: Option<Attestation>,
     /// What is never planned.
     pub excludes: Vec<Exclude>,
     /// Settings of some builds.
@@ -69,6 +71,7 @@ impl Matrix {
             mirrors: Mirrors::default(),
             store: None,
             signing: None,
+            attestation: None,
             excludes: Vec::new(),
             overrides: Vec::new(),
             known_failures: Vec::new(),
@@ -82,11 +85,6 @@ impl Matrix {
             span,
         }
     }
-}
-
-/// The folder of a file, which relative paths in it start from; empty for a bare name.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
 }
 
 /// A `[[target]]`.

@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use super::destination::{Destination, ReadIndex, plain_etag};
 use super::error::PublishError;
-use super::index::Index;
+use super::index::{Entry, Index};
 use super::item::Item;
 use super::layout::{LOGS, is_own, log_key};
 use super::options::{PublishOptions, PublishReport, Row};
 use super::upload::Uploads;
 use crate::bucket::Object;
 use crate::digest::Sha256;
+use crate::report::ATTESTATION_SUFFIX;
 
 /// How many objects are asked about at once.
 const AT_ONCE: usize = 16;
@@ -34,6 +35,8 @@ pub enum FindingKind {
     Foreign,
     /// A log without its artifact.
     OrphanedLog,
+    /// An attestation that the index does not name.
+    OrphanedAttestation,
 }
 
 impl fmt::Display for FindingKind {
@@ -44,6 +47,7 @@ impl fmt::Display for FindingKind {
             Self::Unpublished => "unpublished",
             Self::Foreign => "foreign",
             Self::OrphanedLog => "orphaned-log",
+            Self::OrphanedAttestation => "orphaned-attestation",
         })
     }
 }
@@ -92,20 +96,22 @@ async fn examine(
     let mut findings = Vec::new();
     let mut add = |kind, key: &str, detail: String| findings.push(finding(kind, key, detail));
     let mut doubtful: Vec<(&str, Sha256)> = Vec::new();
-    for entry in index.artifacts.values() {
-        let Some(object) = listed.get(&entry.key) else {
-            add(FindingKind::Missing, &entry.key, "not there".to_owned());
+    let artifacts = index.artifacts.values();
+    let artifacts = artifacts.map(|one| (one.key.as_str(), one.sha256, one.size_bytes, &one.etag));
+    let attestations = index.attestations().into_values();
+    let attestations =
+        attestations.map(|one| (one.name.as_str(), one.sha256, one.size_bytes, &one.etag));
+    for (key, sha256, size_bytes, etag) in artifacts.chain(attestations) {
+        let Some(object) = listed.get(key) else {
+            add(FindingKind::Missing, key, "not there".to_owned());
             continue;
         };
-        let is_same_version = entry.etag.is_some() && entry.etag == plain_etag(&object.version);
-        if object.size_bytes != entry.size_bytes {
-            let detail = format!(
-                "{} bytes in the place of {}",
-                object.size_bytes, entry.size_bytes
-            );
-            add(FindingKind::Different, &entry.key, detail);
+        let is_same_version = etag.is_some() && *etag == plain_etag(&object.version);
+        if object.size_bytes != size_bytes {
+            let detail = format!("{} bytes in the place of {size_bytes}", object.size_bytes);
+            add(FindingKind::Different, key, detail);
         } else if reads_contents || !is_same_version {
-            doubtful.push((&entry.key, entry.sha256));
+            doubtful.push((key, sha256));
         }
     }
     let derived = index.files.iter();
@@ -154,6 +160,7 @@ async fn examine(
 fn strangers(index: &Index, listed: &BTreeMap<String, Object>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |kind, key: &str, detail: String| findings.push(finding(kind, key, detail));
+    let attestations = index.attestations();
     for name in listed.keys() {
         let log_of = name
             .strip_prefix(LOGS)
@@ -162,6 +169,11 @@ fn strangers(index: &Index, listed: &BTreeMap<String, Object>) -> Vec<Finding> {
             if !index.artifacts.contains_key(key) {
                 let detail = format!("the index has no {key}");
                 add(FindingKind::OrphanedLog, name, detail);
+            }
+        } else if !is_own(name) && name.ends_with(ATTESTATION_SUFFIX) {
+            if !attestations.contains_key(name.as_str()) {
+                let detail = "not in the index".to_owned();
+                add(FindingKind::OrphanedAttestation, name, detail);
             }
         } else if !is_own(name) && !index.artifacts.contains_key(name) {
             add(FindingKind::Foreign, name, "not in the index".to_owned());
@@ -188,6 +200,11 @@ fn unpublished(index: &Index, items: &[Item]) -> Vec<Finding> {
     findings
 }
 
+/// The artifact that a finding is about.
+fn artifact_of(key: &str) -> &str {
+    key.strip_suffix(ATTESTATION_SUFFIX).unwrap_or(key)
+}
+
 fn finding(kind: FindingKind, key: &str, detail: String) -> Finding {
     Finding {
         kind,
@@ -197,7 +214,7 @@ fn finding(kind: FindingKind, key: &str, detail: String) -> Finding {
 }
 
 /// Mends what an audit finds: uploads missing, different and unpublished artifacts that manifests have, takes out of the
-/// index what nobody has, removes orphaned logs, writes the files that follow from the index. Foreign objects stay.
+/// index what nobody has, removes orphaned logs and attestations, writes the files that follow from the index. Foreign objects stay.
 pub async fn repair(
     destination: &Destination,
     items: &[Item],
@@ -232,7 +249,9 @@ pub async fn repair(
         ..options.clone()
     };
     let uploads = Uploads::new(destination, &options, &read, Some(listed));
-    let items = wanted.iter().filter_map(|key| by_key.get(key.as_str()));
+    // An attestation is uploaded with its artifact.
+    let wanted: BTreeSet<&str> = wanted.iter().map(|key| artifact_of(key)).collect();
+    let items = wanted.iter().filter_map(|key| by_key.get(key));
     let done: Vec<_> = futures_util::stream::iter(items)
         .map(|item| uploads.upload(item))
         .buffer_unordered(options.uploads.max(1))
@@ -244,7 +263,12 @@ pub async fn repair(
         .iter()
         .filter(|key| !by_key.contains_key(key.as_str()))
         .collect();
-    let logs = of_kind(&[FindingKind::OrphanedLog]);
+    let logs = of_kind(&[FindingKind::OrphanedLog, FindingKind::OrphanedAttestation]);
+    let has_attestation = |entry: &Entry| {
+        let own = entry.alias_of.as_ref().unwrap_or(&entry.key);
+        let item = by_key.get(own.as_str());
+        item.is_some_and(|item| item.entry.attestation.is_some())
+    };
     destination
         .bucket
         .delete(logs.iter().map(String::as_str))
@@ -258,8 +282,12 @@ pub async fn repair(
             for (_, entry) in &mended {
                 index.artifacts.insert(entry.key.clone(), entry.clone());
             }
-            // A log that was removed is not promised any more.
+            // What was removed, or cannot be had, is not promised any more.
             for entry in index.artifacts.values_mut() {
+                let name = entry.attestation.as_ref().map(|one| &one.name);
+                if name.is_some_and(|name| broken.contains(name)) && !has_attestation(entry) {
+                    entry.attestation = None;
+                }
                 if logs.contains(&log_key(&entry.key)) {
                     entry.log = None;
                 }

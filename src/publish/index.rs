@@ -70,6 +70,22 @@ pub struct Entry {
     pub etag: Option<String>,
     /// The name of its log below the destination, if logs are published.
     pub log: Option<String>,
+    /// Its attestation, if it has one; further names share that of the artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<AttestationEntry>,
+}
+
+/// A published attestation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationEntry {
+    /// Its name below the destination.
+    pub name: String,
+    /// The digest of its content.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// What the server calls this version of the object.
+    pub etag: Option<String>,
 }
 
 impl Entry {
@@ -140,12 +156,18 @@ impl Index {
             ));
         }
         let read: ReadIndex = serde_json::from_slice(bytes).map_err(foreign)?;
+        let named = read.artifacts.len();
         let entries = read.artifacts.into_iter();
+        let artifacts: BTreeMap<String, Entry> =
+            entries.map(|entry| (entry.key.clone(), entry)).collect();
+        if artifacts.len() < named {
+            return Err("invalid: it names an artifact twice".to_owned());
+        }
         Ok(Self {
             updated: read.updated,
             files: read.files,
             manifests: read.manifests,
-            artifacts: entries.map(|entry| (entry.key.clone(), entry)).collect(),
+            artifacts,
         })
     }
 
@@ -168,12 +190,33 @@ impl Index {
         Ok(text)
     }
 
+    /// The published attestations, by name.
+    pub fn attestations(&self) -> BTreeMap<&str, &AttestationEntry> {
+        let mut all = BTreeMap::new();
+        // That of the artifact's own name last: its entry knows the version of the object.
+        let further = |entry: &&Entry| entry.alias_of.is_some();
+        let (further, own): (Vec<&Entry>, Vec<&Entry>) = self.artifacts.values().partition(further);
+        for attestation in further
+            .iter()
+            .chain(&own)
+            .filter_map(|one| one.attestation.as_ref())
+        {
+            all.insert(attestation.name.as_str(), attestation);
+        }
+        all
+    }
+
     /// The list of digests.
     pub fn sums(&self) -> String {
+        let artifacts = self.artifacts.values();
+        let artifacts = artifacts.map(|entry| (entry.key.as_str(), entry.sha256));
+        let mut files: BTreeMap<&str, Sha256> = artifacts.collect();
+        let attestations = self.attestations().into_iter();
+        files.extend(attestations.map(|(name, attestation)| (name, attestation.sha256)));
         let mut text = String::new();
-        for entry in self.artifacts.values() {
+        for (name, sha256) in files {
             // A String takes everything.
-            let _ = writeln!(text, "{}  {}", entry.sha256, entry.key);
+            let _ = writeln!(text, "{sha256}  {name}");
         }
         text
     }

@@ -6,10 +6,12 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::index::Entry;
+use super::index::{AttestationEntry, Entry};
+use crate::attest::{Attestation, read_attestation};
+use crate::digest::Sha256;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
-use crate::report::{BuildRecord, Manifest, manifests_below};
+use crate::report::{ATTESTATION_SUFFIX, BuildRecord, Manifest, attestation_of, manifests_below};
 
 /// A run to publish: its manifest, and the directory that it is in.
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
                         let mut others = places.iter().map(|place| place.join(path));
                         item.file = others.find(|file| file.is_file()).unwrap_or(item.file);
                     }
+                    item.entry.attestation = attestation(&item);
                     let known = items.get(&item.entry.key);
                     // An artifact has its own name before any further name of another.
                     let is_theirs = known.is_some_and(|known| {
@@ -123,9 +126,24 @@ fn items_of_artifact(
                 published_at: now,
                 etag: None,
                 log: None,
+                attestation: None,
             },
         })
         .collect()
+}
+
+/// The attestation beside an artifact; that of another content is none.
+fn attestation(item: &Item) -> Option<AttestationEntry> {
+    let own = item.entry.alias_of.as_ref().unwrap_or(&item.entry.key);
+    let content = read_attestation(&attestation_of(&item.file)).ok()??;
+    let read = Attestation::parse(&content).ok()?;
+    read.check_subject(own, item.entry.sha256).ok()?;
+    Some(AttestationEntry {
+        name: format!("{own}{ATTESTATION_SUFFIX}"),
+        sha256: Sha256::of(&content),
+        size_bytes: content.len() as u64,
+        etag: None,
+    })
 }
 
 /// The key of an artifact at a path of an output directory; none if the path is not one of its build's.

@@ -21,7 +21,7 @@ mod upload;
 pub use audit::{Audit, Finding, FindingKind, audit, repair};
 pub use destination::Destination;
 pub use error::PublishError;
-pub use index::{Entry, INDEX_SCHEMA, Index};
+pub use index::{AttestationEntry, Entry, INDEX_SCHEMA, Index};
 pub use item::{Item, Night, items_of};
 pub use kept::fetch_manifests;
 pub use layout::{INDEX_FILE, SUMS_FILE};

@@ -217,16 +217,20 @@ pub async fn apply_prune(
     };
     // The list before anything else: whatever happens then can be undone.
     write_list(destination, &id, &list).await?;
-    destination
+    let index = destination
         .change_index(read, now, public_url, |index| {
             for key in &keys {
                 index.artifacts.remove(*key);
             }
         })
         .await?;
+    // Another name of an artifact, which stays, keeps the attestation.
+    let attestations = index.attestations();
     for entry in &list.artifacts {
+        let attestation = entry.attestation.as_ref().map(|one| &one.name);
+        let attestation = attestation.filter(|name| !attestations.contains_key(name.as_str()));
         let names = std::iter::once(&entry.key).chain(&entry.log);
-        for name in names {
+        for name in names.chain(attestation) {
             let kept = format!("{}/{id}/{name}", folder());
             destination.bucket.move_to(name, &kept).await?;
         }
@@ -308,8 +312,9 @@ pub async fn undo_prune(
         if read.entry(&entry.key).is_some() {
             continue;
         }
+        let attestation = entry.attestation.as_ref().map(|one| &one.name);
         let names = std::iter::once(&entry.key).chain(&entry.log);
-        for name in names {
+        for name in names.chain(attestation) {
             let kept = format!("{}/{id}/{name}", folder());
             destination.bucket.move_to(&kept, name).await?;
         }

@@ -55,6 +55,8 @@ pub async fn publish(
         let index = read.index.unwrap_or_else(|| Index::new(now));
         return Ok(PublishReport { rows, index });
     }
+    let attestations = read.index.iter().flat_map(Index::attestations);
+    let attestations: BTreeSet<String> = attestations.map(|(name, _)| name.to_owned()).collect();
     let kept = read.index.as_ref().map(|index| &index.manifests);
     let manifests = keep_manifests(destination, nights, kept).await?;
     let index = destination
@@ -72,6 +74,11 @@ pub async fn publish(
             }
         })
         .await?;
+    // Those of contents that were replaced by others without one.
+    let named = index.attestations();
+    let old = attestations.iter().map(String::as_str);
+    let old = old.filter(|name| !named.contains_key(name));
+    destination.bucket.delete(old).await?;
     Ok(PublishReport { rows, index })
 }
 
@@ -88,7 +95,12 @@ fn is_unchanged(read: &ReadIndex, item: &Item, options: &PublishOptions) -> bool
         return false;
     };
     let has_log = known.log.is_some() || item.log.is_none() || item.entry.alias_of.is_some();
-    known.sha256 == item.entry.sha256
+    let is_attested = item.entry.attestation.as_ref().is_none_or(|wanted| {
+        let known = known.attestation.as_ref();
+        known.is_some_and(|known| known.name == wanted.name && known.sha256 == wanted.sha256)
+    });
+    is_attested
+        && known.sha256 == item.entry.sha256
         && known.is_same_artifact(&item.entry)
         && (has_log || !options.with_logs)
 }

@@ -13,11 +13,16 @@ use super::index::Entry;
 use super::item::Item;
 use super::layout::log_key;
 use super::options::{PublishOptions, RowState};
+use crate::attest::read_attestation;
 use crate::bucket::{
     Attribute, Attributes, BucketError, BucketFault, Object, Put, PutMode, PutOptions,
 };
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
+use crate::report::attestation_of;
+
+/// The Content-Type of attestations.
+const ATTESTATION_TYPE: &str = "application/x-ndjson";
 
 /// What to do about an object that somebody else wrote.
 const FOREIGN: &str = "something else wrote there: `publish --audit` names all such objects, --replace-foreign replaces them";
@@ -109,7 +114,7 @@ impl<'a> Uploads<'a> {
                 Some(existing) => match self.judge(item, known, &existing) {
                     Judgement::Found => {
                         entry.etag = plain_etag(&existing.version);
-                        self.upload_log(item, entry).await?;
+                        self.upload_more(item, entry).await?;
                         return Ok(RowState::Found);
                     }
                     Judgement::Replace => PutMode::Update(existing.version),
@@ -136,7 +141,7 @@ impl<'a> Uploads<'a> {
                 match existing.map(|existing| (self.judge(item, known, &existing), existing)) {
                     Some((Judgement::Found, existing)) => {
                         entry.etag = plain_etag(&existing.version);
-                        self.upload_log(item, entry).await?;
+                        self.upload_more(item, entry).await?;
                         return Ok(RowState::Found);
                     }
                     _ => {
@@ -149,7 +154,7 @@ impl<'a> Uploads<'a> {
                 }
             }
         }
-        self.upload_log(item, entry).await?;
+        self.upload_more(item, entry).await?;
         Ok(RowState::Published)
     }
 
@@ -205,6 +210,47 @@ impl<'a> Uploads<'a> {
             ..PutOptions::default()
         };
         self.destination.bucket.put(key, content, options).await
+    }
+
+    /// Uploads what belongs to an artifact.
+    async fn upload_more(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {
+        self.upload_attestation(item, entry).await?;
+        self.upload_log(item, entry).await
+    }
+
+    async fn upload_attestation(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {
+        let Some(attestation) = &mut entry.attestation else {
+            // A publication without attestations does not take away that of the same content.
+            let known = self.index.entry(&entry.key);
+            let known = known.filter(|known| known.sha256 == entry.sha256);
+            entry.attestation = known.and_then(|known| known.attestation.clone());
+            return Ok(());
+        };
+        if entry.alias_of.is_some() {
+            return Ok(());
+        }
+        let path = attestation_of(&item.file);
+        let content = read_attestation(&path)?.unwrap_or_default();
+        if Sha256::of(&content) != attestation.sha256 {
+            let why = "it changed while it was published";
+            return Err(FileError::of("publish", path)(std::io::Error::other(why)).into());
+        }
+        let attributes = Attributes::from_iter([
+            (Attribute::ContentType, ATTESTATION_TYPE.to_owned()),
+            // It may be made again, with another key.
+            (Attribute::CacheControl, "no-cache".to_owned()),
+            (digest_attribute(), attestation.sha256.to_string()),
+        ]);
+        let options = PutOptions {
+            mode: PutMode::Overwrite,
+            attributes,
+            ..PutOptions::default()
+        };
+        let bucket = &self.destination.bucket;
+        if let Put::Done(version) = bucket.put(&attestation.name, content, options).await? {
+            attestation.etag = plain_etag(&version);
+        }
+        Ok(())
     }
 
     async fn upload_log(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::manifest::{Manifest, ManifestError, read_manifest};
-use super::{LOG_FOLDER, STATE_FOLDER};
+use super::{ATTESTATION_SUFFIX, LOG_FOLDER, STATE_FOLDER};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
@@ -36,6 +36,16 @@ pub enum DifferenceKind {
     },
     /// The manifest does not name it.
     NotInManifest,
+    /// It is an attestation that does not hold.
+    Attestation {
+        /// Why.
+        message: String,
+    },
+    /// The module has not the signature that it should have.
+    ModuleSignature {
+        /// Why.
+        message: String,
+    },
 }
 
 /// Reads every artifact in the folder `out` and compares it with the manifest there. Sorted by path.
@@ -57,7 +67,10 @@ pub fn differences(out: &Path) -> Result<Vec<Difference>, ManifestError> {
     {
         let entry = entry.map_err(|error| FileError::of("read directory", out)(error.into()))?;
         let path = entry.path().strip_prefix(out).unwrap_or(entry.path());
-        if !entry.file_type().is_dir() && !expected.contains_key(path) {
+        if !entry.file_type().is_dir()
+            && !expected.contains_key(path)
+            && !is_attestation(path, &expected)
+        {
             differences.push(Difference {
                 path: path.to_owned(),
                 kind: DifferenceKind::NotInManifest,
@@ -101,6 +114,15 @@ fn compare(path: &Path, expected: Option<Sha256>) -> Result<Option<DifferenceKin
         None
     };
     Ok((found != Some(expected)).then_some(DifferenceKind::DifferentDigest { expected, found }))
+}
+
+/// Whether this is the attestation of an artifact.
+fn is_attestation(path: &Path, expected: &BTreeMap<PathBuf, Option<Sha256>>) -> bool {
+    let artifact = path
+        .to_str()
+        .and_then(|path| path.strip_suffix(ATTESTATION_SUFFIX));
+    let digest = artifact.and_then(|path| expected.get(Path::new(path)));
+    digest.is_some_and(Option::is_some)
 }
 
 /// Whether something in an output folder is for its readers: not the program's own, not half written.

@@ -40,7 +40,7 @@ mod tally;
 mod terminal;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::event::Event;
@@ -77,6 +77,16 @@ pub const STATE_FOLDER: &str = ".driverkit-matrix";
 
 /// The directory under `out/` for what `rebuild` made without `--keep`.
 pub const REBUILT_FOLDER: &str = ".driverkit-matrix/rebuilt";
+
+/// What the name of an attestation has behind that of its artifact.
+pub const ATTESTATION_SUFFIX: &str = ".intoto.jsonl";
+
+/// Where the attestation of the artifact at `path` is.
+pub fn attestation_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ATTESTATION_SUFFIX);
+    name.into()
+}
 
 /// The folder under `out/` for logs.
 const LOG_FOLDER: &str = ".logs";

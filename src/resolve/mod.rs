@@ -2,6 +2,7 @@
 //!
 //! A [`PlanRequest`] says what is to be planned, a [`Context`] where caches and mirrors are and who receives messages.
 
+mod attesting;
 mod availability;
 mod context;
 mod doubts;
@@ -21,6 +22,7 @@ mod signing;
 mod sources;
 mod waiting;
 
+pub(crate) use attesting::check_attestation;
 pub(crate) use availability::{Availability, Unavailable};
 pub use context::{Context, Listener, Silent};
 pub(crate) use doubts::warn_of_doubts;

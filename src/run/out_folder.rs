@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError};
-use crate::report::STATE_FOLDER;
+use crate::report::{STATE_FOLDER, attestation_of};
 use crate::store::Store;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,10 +271,11 @@ impl OutFolder {
         Some(path.to_owned())
     }
 
-    /// Removes the artifact at `path` (relative).
+    /// Removes the artifact at `path` (relative) and its attestation.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), FileError> {
         if let Some(full) = self.full_path(path) {
             fs::remove_file(&full)?;
+            fs::remove_file(&attestation_of(&full))?;
         }
         if lock(&self.placed).remove(path).is_some() {
             *lock(&self.changed) = true;

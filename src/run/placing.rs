@@ -181,6 +181,7 @@ impl Placing {
                 return ArtifactReport {
                     made_by: done.outcome.run_id.clone(),
                     made_at: done.outcome.done_at,
+                    made_seconds: Some(done.outcome.wall.as_secs_f64()),
                     ..self.halted(build, artifact, Some(done.key), halt)
                 };
             }
@@ -203,6 +204,7 @@ impl Placing {
                 path,
                 made_by: done.outcome.run_id.clone(),
                 made_at: done.outcome.done_at,
+                made_seconds: Some(done.outcome.wall.as_secs_f64()),
                 ..ArtifactReport::not_run(artifact)
             },
             Err(error) => {

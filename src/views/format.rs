@@ -36,7 +36,7 @@ impl Format {
     pub fn columns(self) -> Columns {
         match self {
             Self::Html | Self::Markdown | Self::Junit | Self::Prometheus => Columns::Outcomes,
-            Self::Kcidb | Self::Csv => Columns::All,
+            Self::Kcidb | Self::CycloneDx | Self::Csv => Columns::All,
         }
     }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod architecture;
+mod attest;
 mod bucket;
 mod bundle;
 mod check;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::output::{ignore_broken_pipe, print_json};
 use super::super::{CliError, Context, ExitStatus, Planned};
 use crate::fetch::{Existence, FetchError, Fetcher};
-use crate::resolve::{check_signing, open_store, runtime};
+use crate::resolve::{check_attestation, check_signing, open_store, runtime};
 use crate::session::{CheckedFile, CheckedFiles, check_files, new_run_id, places};
 use crate::text::{count, separated, write_columns};
 
@@ -64,6 +64,7 @@ pub(super) fn check(
         });
     }
     check_signing(planned)?;
+    check_attestation(planned)?;
     let store = std::sync::Arc::new(open_store(context, &new_run_id())?);
     let fetcher = Fetcher::new(store, planned.fetch_settings().without_patience());
     let checked = runtime()?.block_on(check_files(context, &fetcher, planned, max_age))?;

@@ -12,8 +12,7 @@ use crate::diagnostic::did_you_mean;
 use crate::driver::Artifact;
 use crate::kernel::Architecture;
 use crate::matrix::Pattern;
-use crate::matrix::section::{Reader, Section};
-use crate::matrix::types::folder_of;
+use crate::matrix::section::{Reader, Section, folder_of};
 
 const KNOWN: [&str; 5] = ["kernel-crawler", "driverkit", "csv", "text", "mirror"];
 

@@ -72,20 +72,22 @@ pub fn template(run_id: &str) -> Value {
     });
     let double = json!({ "result": TEXT, "message": TEXT });
     let phases: BTreeMap<&str, f64> = Phase::ALL.map(|phase| (phase.as_str(), 0.5)).into();
+    let artifact = json!({
+        "artifact": TEXT, "status": TEXT, "failure": failure, "failure_is_cached": false, "key": TEXT,
+        "path": TEXT, "aliases": [TEXT], "name_taken_by": TEXT, "sha256": TEXT, "size_bytes": 0,
+        "vermagic": TEXT, "srcversion": TEXT, "log": TEXT, "made_by": TEXT, "made_at": time,
+        "made_seconds": 0.5,
+        "failing_since": time, "failing_nights": 0,
+        "known": { "place": TEXT, "reason": TEXT, "link": TEXT, "owner": TEXT, "expires": day },
+        "proof": { "result": TEXT, "message": TEXT },
+        "signature": signature, "double": double,
+    });
     json!({
         "schema": SCHEMA, "run_id": run_id, "build_id": TEXT, "target": TEXT, "kernel_release": TEXT,
         "kernel_version": TEXT, "architecture": TEXT, "driver_version": TEXT, "status": TEXT,
         "excluded_artifact": TEXT, "rule": TEXT, "reason": TEXT, "place": TEXT, "source": TEXT,
         "first_seen": day,
-        "artifacts": [{
-            "artifact": TEXT, "status": TEXT, "failure": failure, "failure_is_cached": false, "key": TEXT,
-            "path": TEXT, "aliases": [TEXT], "name_taken_by": TEXT, "sha256": TEXT, "size_bytes": 0,
-            "vermagic": TEXT, "srcversion": TEXT, "log": TEXT, "made_by": TEXT, "made_at": time,
-            "failing_since": time, "failing_nights": 0,
-            "known": { "place": TEXT, "reason": TEXT, "link": TEXT, "owner": TEXT, "expires": day },
-            "proof": { "result": TEXT, "message": TEXT },
-            "signature": signature, "double": double,
-        }],
+        "artifacts": [artifact],
         "module_name": TEXT, "device_name": TEXT,
         "inputs": [{ "url": TEXT, "sha256": TEXT, "size_bytes": 0 }],
         "driver_sha256": TEXT, "toolchain": 0,

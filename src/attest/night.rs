@@ -1,0 +1,189 @@
+//! The attestations of a run: written beside its artifacts.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use rayon::prelude::*;
+
+use super::envelope::{Envelope, Signature, signed_bytes};
+use super::public_key::{KeyError, PublicKey};
+use super::read::{Attestation, read_attestation};
+use super::statement::statement_of;
+use crate::digest::Sha256;
+use crate::event::ArtifactReport;
+use crate::fs::{self, FileError};
+use crate::report::{BuildRecord, Manifest, attestation_of};
+use crate::sign::{Key, PlainSigner, SignError};
+
+/// Who attests, and with which key.
+#[derive(Clone, Debug)]
+pub struct Attester {
+    builder: String,
+    key: Option<(PlainSigner, PublicKey)>,
+}
+
+/// Why an attestation cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The key cannot sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The key is of a kind that is not supported.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What openssl made is no signature of the key.
+    #[error("the signature of the attestation of {0} is not the key's")]
+    Signature(String),
+}
+
+/// What became of the attestations of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attested {
+    /// How many were written.
+    pub written: usize,
+    /// How many were there.
+    pub unchanged: usize,
+}
+
+/// An artifact whose attestation is to be written.
+struct Wanted {
+    file: PathBuf,
+    statement: Vec<u8>,
+}
+
+impl Attester {
+    /// Tries the key, if there is one.
+    pub async fn open(
+        builder: String,
+        key: Option<Key>,
+        password: Option<String>,
+    ) -> Result<Self, AttestError> {
+        let key = match key {
+            Some(key) => {
+                let (signer, public_key) = PlainSigner::open(key, password).await?;
+                Some((signer, PublicKey::parse(&public_key)?))
+            }
+            None => None,
+        };
+        Ok(Self { builder, key })
+    }
+
+    /// The public key.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        Some(&self.key.as_ref()?.1)
+    }
+
+    /// Whether a file has the attestation that would be written: a signature of some keys is another one each time, and stays.
+    fn has_made(&self, file: &Path, statement: &[u8]) -> bool {
+        let Ok(Some(found)) = read_attestation(file) else {
+            return false;
+        };
+        Attestation::parse(&found).is_ok_and(|found| {
+            found.statement() == statement
+                && match self.public_key() {
+                    Some(key) => found.signed_by(std::slice::from_ref(key)).is_some(),
+                    None => !found.is_signed(),
+                }
+        })
+    }
+
+    async fn write(&self, wanted: Wanted) -> Result<(), AttestError> {
+        let Wanted { file, statement } = wanted;
+        let mut signatures = Vec::new();
+        if let Some((signer, key)) = &self.key {
+            let folder = tempfile::tempdir().map_err(FileError::of("create", "directory"))?;
+            let message = signed_bytes(&statement);
+            let signed = signer.sign(message.clone(), key.hash(), folder.path());
+            let signature = signed.await?;
+            if !key.has_signed(&message, &signature) {
+                return Err(AttestError::Signature(file.display().to_string()));
+            }
+            signatures.push(Signature::new(key.id(), &signature));
+        }
+        let line = Envelope::new(&statement, signatures).to_line();
+        let line = line.map_err(|error| FileError::of("encode", &file)(error.into()))?;
+        Ok(fs::write(&file, line)?)
+    }
+}
+
+/// Writes the attestation of each artifact of a manifest that is in its output directory, `at_once` at a time; one that is there
+/// already stays.
+pub async fn attest(
+    out: &Path,
+    manifest: &Manifest,
+    attester: &Attester,
+    at_once: usize,
+) -> Result<Attested, AttestError> {
+    let builds = manifest.builds.par_iter();
+    let all: Vec<Option<Wanted>> = builds
+        .flat_map_iter(|build| build.artifacts.iter().map(move |one| (build, one)))
+        .filter_map(|(build, artifact)| {
+            let path = artifact.path.as_ref()?;
+            let statement = statement_at(out, build, artifact, &attester.builder)?;
+            let file = out.join(attestation_of(path));
+            let is_there = attester.has_made(&file, &statement);
+            Some((!is_there).then_some(Wanted { file, statement }))
+        })
+        .collect();
+    let unchanged = all.iter().filter(|wanted| wanted.is_none()).count();
+    let wanted: Vec<Wanted> = all.into_iter().flatten().collect();
+    let written = wanted.len();
+    futures_util::stream::iter(wanted)
+        .map(|wanted| attester.write(wanted))
+        .buffer_unordered(at_once.max(1))
+        .try_for_each(async |()| Ok(()))
+        .await?;
+    Ok(Attested { written, unchanged })
+}
+
+/// Compares the attestations in an output directory with its manifest and with keys: what is wrong, by file. With keys there has
+/// to be one for each artifact.
+pub fn compare(
+    out: &Path,
+    manifest: &Manifest,
+    keys: &[PublicKey],
+) -> Result<Vec<(PathBuf, String)>, FileError> {
+    let builds = manifest.builds.par_iter();
+    let found: Result<Vec<Option<(PathBuf, String)>>, FileError> = builds
+        .flat_map_iter(|build| build.artifacts.iter().map(move |one| (build, one)))
+        .map(|(build, artifact)| {
+            let (Some(path), Some(sha256)) = (&artifact.path, artifact.sha256) else {
+                return Ok(None);
+            };
+            let name = attestation_of(path);
+            let Some(content) = read_attestation(&out.join(&name))? else {
+                let missing = (!keys.is_empty()).then(|| (name, "missing".to_owned()));
+                return Ok(missing);
+            };
+            let checked = Attestation::parse(&content)
+                .map_err(|why| format!("the attestation is {why}"))
+                .and_then(|read| {
+                    read.check_subject(&path.to_string_lossy(), sha256)?;
+                    let expected = statement_at(out, build, artifact, read.builder());
+                    if expected.as_deref() != Some(read.statement()) {
+                        return Err("it does not say what the manifest says".to_owned());
+                    }
+                    read.check_signature(keys).map(drop)
+                });
+            Ok(checked.err().map(|why| (name, why)))
+        })
+        .collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+/// The statement about an artifact in an output directory, with the digest of its log there.
+pub(super) fn statement_at(
+    out: &Path,
+    build: &BuildRecord,
+    artifact: &ArtifactReport,
+    builder: &str,
+) -> Option<Vec<u8>> {
+    let log = artifact.log.as_ref().and_then(|log| {
+        let file = std::fs::File::open(out.join(log)).ok()?;
+        Some(Sha256::of_reader(file).ok()?.0)
+    });
+    statement_of(build, artifact, log, builder)
+}

@@ -1,0 +1,88 @@
+//! `attest`, and what `run` does for an `[attestation]`: an attestation beside each artifact.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use url::Url;
+
+use super::destination::new_runtime;
+use super::{CliError, Context, ExitStatus};
+use crate::attest::{AttestError, Attester, DEFAULT_BUILDER};
+use crate::report::read_manifest;
+use crate::resolve::said_while_busy;
+use crate::sign::Key;
+use crate::text::count;
+
+/// Write an attestation beside each artifact of a run
+///
+/// An in-toto statement with SLSA provenance: `<artifact>.intoto.jsonl`, signed if a key is given. `run` does the same for a
+/// matrix with [attestation]; this is for runs without, for merged shards, and for a machine of its own that has the key.
+#[derive(Debug, Args)]
+pub(super) struct AttestArguments {
+    /// Output directory of the run
+    #[arg(value_name = "OUT", default_value = "out")]
+    out: PathBuf,
+    /// Private key (Ed25519, ECDSA on P-256, RSA): a file or a `pkcs11:` URI
+    #[arg(long, value_name = "KEY", help_heading = "Keys")]
+    key: Option<String>,
+    /// Environment variable with the password of the key or the PIN of the token
+    #[arg(long, value_name = "NAME", requires = "key", help_heading = "Keys")]
+    password: Option<String>,
+    /// URI of who builds
+    #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER)]
+    builder: Url,
+}
+
+impl AttestArguments {
+    /// Runs the command.
+    pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let key = match self.key {
+            Some(uri) if uri.starts_with("pkcs11:") => {
+                if uri.contains("pin-value") {
+                    return Err(CliError::input(
+                        "the `pkcs11:` URI has the PIN of the token: put it into a variable, and name that with --password",
+                    ));
+                }
+                Some(Key::Token(uri))
+            }
+            Some(path) => Some(Key::File(path.into())),
+            None => None,
+        };
+        let opened = Attester::open(self.builder.into(), key, self.password);
+        let attester = new_runtime()?.block_on(opened).map_err(of_input)?;
+        attest(context, &attester, &self.out)?;
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// Attests what a run left in `out`.
+pub(super) fn attest(context: &Context, attester: &Attester, out: &Path) -> Result<(), CliError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = new_runtime()?;
+    let line = || format!("attesting the artifacts in {}", out.display());
+    let attested = said_while_busy(context, line, || {
+        let manifest = read_manifest(out)?;
+        let work = crate::attest::attest(out, &manifest, attester, cores);
+        let attested = runtime.block_on(work);
+        attested.map_err(|error| CliError::infrastructure(error.to_string()))
+    })?;
+    let signed = match attester.public_key() {
+        Some(key) => format!("signed by key {}", &key.id()[..12]),
+        None => "not signed".to_owned(),
+    };
+    context.notice(&format!(
+        "{} written, {} unchanged ({signed})",
+        count(attested.written, "attestation"),
+        attested.unchanged
+    ));
+    Ok(())
+}
+
+fn of_input(error: AttestError) -> CliError {
+    let message = error.to_string();
+    let help = match error {
+        AttestError::Sign(error) => error.help,
+        _ => None,
+    };
+    CliError::Input { message, help }
+}

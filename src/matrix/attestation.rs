@@ -1,0 +1,88 @@
+//! The table `[attestation]`.
+
+use std::ops::Range;
+
+use super::key::{is_variable, read_key};
+use super::section::{Reader, Section, folder_of};
+use crate::sign::{About, Key};
+
+/// How artifacts are attested, and where that is written.
+#[derive(Clone, Debug)]
+pub struct Attestation {
+    /// The private key; attestations are not signed without one.
+    pub key: Option<Key>,
+    /// The environment variable with the password of the key or the PIN of the token.
+    pub password: Option<String>,
+    /// The URI of who builds.
+    pub builder: Option<String>,
+    table: Range<usize>,
+    key_span: Option<Range<usize>>,
+    password_span: Option<Range<usize>>,
+}
+
+impl Attestation {
+    /// Where something is written; the table for what is not.
+    pub fn span(&self, about: About) -> Range<usize> {
+        let span = match about {
+            About::Key => &self.key_span,
+            About::Password => &self.password_span,
+            _ => &None,
+        };
+        span.clone().unwrap_or_else(|| self.table.clone())
+    }
+
+    /// Whether two tables say the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.key, &self.password, &self.builder) == (&other.key, &other.password, &other.builder)
+    }
+
+    pub(super) fn read(reader: &mut Reader, mut section: Section<'_>) -> Option<Self> {
+        let before = reader.diagnostics.len();
+        let folder = folder_of(&reader.file.path).to_owned();
+        let key = section.text(reader, "key", "a path or a pkcs11: URI");
+        let key_of = key.as_ref().and_then(|key| {
+            let parsed = read_key("[attestation]", key.get_ref(), &folder);
+            // The line of a URI with a PIN is not to be shown.
+            parsed
+                .map_err(|(message, help)| {
+                    reader.error(section.span.clone(), message, "", Some(help.to_owned()));
+                })
+                .ok()
+        });
+        let password = section.text(reader, "password", "the name of an environment variable");
+        if let Some(name) = &password
+            && !is_variable(name.get_ref())
+        {
+            reader.error(
+                section.span.clone(),
+                "`password` in [attestation] is not the name of an environment variable",
+                "",
+                Some(
+                    "put the password into a variable, and write password = \"ITS_NAME\""
+                        .to_owned(),
+                ),
+            );
+        }
+        let builder = section.text(reader, "builder", "a URI");
+        if let Some(builder) = &builder
+            && url::Url::parse(builder.get_ref()).is_err()
+        {
+            reader.error(
+                builder.span(),
+                format!("invalid `builder` `{}`: expected a URI", builder.get_ref()),
+                "",
+                Some("write builder = \"https://HOST/PATH\"".to_owned()),
+            );
+        }
+        let table = section.span.clone();
+        section.finish(reader);
+        (reader.diagnostics.len() == before).then(|| Self {
+            key: key_of,
+            password: password.as_ref().map(|name| name.get_ref().clone()),
+            builder: builder.map(toml::Spanned::into_inner),
+            table,
+            key_span: key.map(|key| key.span()),
+            password_span: password.map(|name| name.span()),
+        })
+    }
+}
