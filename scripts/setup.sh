@@ -52,6 +52,8 @@ install_missing() {
     # The headers of any kernel, for builds with what is installed.
     [ "$wanted" != --tests ] || compgen -G '/lib/modules/*/build' >/dev/null ||
         missing+=("linux-headers-$(dpkg --print-architecture)")
+    # Environments of Python, in which a test installs libraries of others.
+    [ "$wanted" != --tests ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     if [ "${#missing[@]}" -gt 0 ]; then
         install "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
     fi

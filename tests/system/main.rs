@@ -6,6 +6,7 @@
 
 mod apt_mirror;
 mod apt_signatures;
+mod attestations;
 mod browser;
 mod bucket_faults;
 mod buckets;
