@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster samples bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster test-enrolled-kernel samples bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -27,6 +27,10 @@ test-targets:
 # Buckets at all servers that can be had: versitygw (S3) and azurite (Azure, 360 MB of npm packages the first time).
 test-buckets:
 	cargo test --test system buckets:: -- --include-ignored
+
+# A kernel that trusts a key loads only what that key signed; builds the kernel the first time (some CPU-minutes).
+test-enrolled-kernel:
+	cargo test --test system signing:: -- --ignored
 
 # The Kubernetes executor on a real cluster, built from source the first time (some 20 CPU-minutes).
 test-cluster:

@@ -61,6 +61,12 @@ pub(crate) fn kernel_image() -> &'static Path {
 
 /// Compiles a module against the installed headers.
 pub(crate) fn compile(workspace: &Workspace, name: &str, start: &str) -> String {
+    let headers = format!("/lib/modules/{}/build", release());
+    compile_for(workspace, &headers, name, start)
+}
+
+/// Compiles a module against a kernel tree.
+pub(crate) fn compile_for(workspace: &Workspace, headers: &str, name: &str, start: &str) -> String {
     let text = format!(
         "#include <linux/module.h>\n#include <linux/delay.h>\n{start}\nstatic void __exit stop(void) {{}}\n\
          module_init(start);\nmodule_exit(stop);\nMODULE_LICENSE(\"GPL\");\n"
@@ -68,9 +74,8 @@ pub(crate) fn compile(workspace: &Workspace, name: &str, start: &str) -> String 
     workspace.put(&format!("{name}/{name}.c"), &text);
     workspace.put(&format!("{name}/Makefile"), &format!("obj-m := {name}.o\n"));
     let folder = workspace.path().join(name);
-    let headers = format!("/lib/modules/{}/build", release());
     run(Command::new("make")
-        .args(["-s", "-C", &headers, "KBUILD_MODPOST_WARN=1"])
+        .args(["-s", "-C", headers, "KBUILD_MODPOST_WARN=1"])
         .arg(format!("M={}", folder.display()))
         .arg("modules"));
     format!("{name}/{name}.ko")

@@ -6,7 +6,7 @@ use std::process::Command;
 use driverkit_matrix::fs;
 use driverkit_matrix::sign::{Hash, Key, Settings, Signer, unsigned};
 
-use crate::proof::{GOOD, compile, kernel_image, release, run};
+use crate::proof::{GOOD, compile, compile_for, kernel_image, release, run};
 use support::signing::{certificate, openssl};
 use support::workspace::Workspace;
 
@@ -136,6 +136,51 @@ fn kernel_that_takes_signed_modules_only_knows_unsigned_from_signed() {
         "good/good.ko: refused, error 129: Loading of unsigned module is rejected",
         // The key is not enrolled in Debian's kernel.
         "signed.ko: refused, error 129: Loading of module with unavailable key is rejected",
+    ] {
+        assert!(report.contains(text), "{text} is not in:\n{report}");
+    }
+}
+
+/// Builds a kernel, which takes minutes: `make test-enrolled-kernel`.
+#[test]
+#[ignore = "builds a kernel: make test-enrolled-kernel"]
+fn kernel_with_the_enrolled_key_loads_only_what_that_key_signed() {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("enrolled-kernel");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/enrolled-kernel.sh");
+    run(Command::new(script).arg(&built));
+    let workspace = Workspace::new();
+    let folder = workspace.path();
+    let tree = built.join("linux");
+    let module = compile_for(&workspace, &tree.display().to_string(), "good", GOOD);
+    certificate(folder, "other");
+    // The build of the tree signs nothing that is built outside of it.
+    assert_eq!(
+        unsigned(&fs::read(&folder.join(&module)).unwrap()),
+        fs::read(&folder.join(&module)).unwrap()
+    );
+    for (name, keys) in [("enrolled", built.as_path()), ("other", folder)] {
+        let signed = sign(settings(keys, name), &folder.join(&module));
+        fs::write(&folder.join(format!("{name}.ko")), signed).unwrap();
+    }
+    let image = tree.join("arch/x86/boot/bzImage");
+    let path = PathBuf::from(std::env::var_os("PATH").unwrap());
+    let words = [
+        "prove",
+        &module,
+        "other.ko",
+        "enrolled.ko",
+        "--kernel-image",
+        image.to_str().unwrap(),
+        "--kernel-parameter",
+        "module.sig_enforce=1",
+        "--kernel-parameter",
+        "ignore_loglevel",
+    ];
+    let report = workspace.run_with(&words, &[("PATH", &path)]);
+    for text in [
+        "good/good.ko: refused, error 129: Loading of unsigned module is rejected",
+        "other.ko: refused, error 129: Loading of module with unavailable key is rejected",
+        "enrolled.ko: loaded",
     ] {
         assert!(report.contains(text), "{text} is not in:\n{report}");
     }
