@@ -267,9 +267,17 @@ fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
         "{text}"
     );
     assert_eq!(files(&grid.path("store/contents")), contents);
+    // Of what was compiled, one trace is from the day before yesterday.
+    let leases = files(&grid.path("store/leases"));
+    assert_eq!(leases.len(), 3);
+    let before = std::time::SystemTime::now() - std::time::Duration::from_hours(48);
+    let old = std::fs::File::options().write(true).open(&leases[1]);
+    old.unwrap().set_modified(before).unwrap();
     let (code, text) = command(&grid, &["gc", "--grace-days", "0"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("removed 1 content,"), "{text}");
+    let left = files(&grid.path("store/leases"));
+    assert_eq!(left, [leases[0].clone(), leases[2].clone()]);
     assert!(!grid.path(&stray).exists());
     assert_eq!(
         files(&grid.path("store/contents")).len(),
