@@ -1,6 +1,7 @@
 """Verifies attestations with the libraries of in-toto and securesystemslib: check.py PUBLIC_KEY ARTIFACT..."""
 
 import hashlib
+import json
 import pathlib
 import sys
 
@@ -13,8 +14,6 @@ from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
-
-import json
 
 public_key, *artifacts = sys.argv[1:]
 crypto_key = load_pem_public_key(pathlib.Path(public_key).read_bytes())
