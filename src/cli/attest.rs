@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use url::Url;
 
 use super::destination::new_runtime;
+use super::output::{AnswerFormat, print_json};
 use super::{CliError, Context, ExitStatus};
-use crate::attest::{AttestError, Attester, DEFAULT_BUILDER};
+use crate::attest::{AttestError, Attested, Attester, DEFAULT_BUILDER, PublicKey};
 use crate::report::read_manifest;
 use crate::resolve::said_while_busy;
 use crate::sign::Key;
@@ -31,6 +33,8 @@ pub(super) struct AttestArguments {
     /// URI of who builds
     #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER)]
     builder: Url,
+    #[command(flatten)]
+    format: AnswerFormat,
 }
 
 impl AttestArguments {
@@ -50,13 +54,25 @@ impl AttestArguments {
         };
         let opened = Attester::open(self.builder.into(), key, self.password);
         let attester = new_runtime()?.block_on(opened).map_err(of_input)?;
-        attest(context, &attester, &self.out)?;
+        let attested = attest(context, &attester, &self.out)?;
+        if self.format.is_json() {
+            print_json(&json!({
+                "schema": 1,
+                "written": attested.written,
+                "unchanged": attested.unchanged,
+                "key": attester.public_key().map(PublicKey::id),
+            }))?;
+        }
         Ok(ExitStatus::Success)
     }
 }
 
 /// Attests what a run left in `out`.
-pub(super) fn attest(context: &Context, attester: &Attester, out: &Path) -> Result<(), CliError> {
+pub(super) fn attest(
+    context: &Context,
+    attester: &Attester,
+    out: &Path,
+) -> Result<Attested, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = new_runtime()?;
     let line = || format!("attesting the artifacts in {}", out.display());
@@ -75,7 +91,7 @@ pub(super) fn attest(context: &Context, attester: &Attester, out: &Path) -> Resu
         count(attested.written, "attestation"),
         attested.unchanged
     ));
-    Ok(())
+    Ok(attested)
 }
 
 fn of_input(error: AttestError) -> CliError {

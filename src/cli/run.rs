@@ -282,7 +282,9 @@ impl RunArguments {
             ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
         // The next run attests what an interrupted one left.
         let attester = attester.filter(|_| status != ExitStatus::Interrupted);
-        let attested = attester.map_or(Ok(()), |attester| attest(context, &attester, out));
+        let attested = attester
+            .map(|attester| attest(context, &attester, out))
+            .transpose();
         if let Err(error) = &attested {
             context.notice(&format!(
                 "attestations are missing, so nothing is published: {error}"

@@ -75,8 +75,9 @@ fn publishing_and_the_shared_store_answer_machines() {
     }
     let store = format!("file://{}", grid.path("store").display());
     for (words, pointer, expected) in [
+        (&["attest"][..], "/written", Value::from(1)),
         (
-            &["publish", "out", "site"][..],
+            &["publish", "out", "site"],
             "/rows/0/publish",
             Value::from("published"),
         ),
