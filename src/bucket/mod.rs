@@ -4,12 +4,14 @@
 //! renews credentials and retries what a server refused for a moment (429, 5xx, lost connections); this module adds the
 //! names below a prefix, the count of requests, and errors that say what to do. No message contains a credential.
 
+mod acl;
 mod error;
 mod objects;
 mod open;
 mod traffic;
 mod url;
 
+pub use acl::{Acl, ParseAclError};
 pub use error::{BucketError, BucketFault};
 pub use object_store::{Attribute, Attributes, PutMode, PutOptions, UpdateVersion};
 pub use objects::{Object, Put};

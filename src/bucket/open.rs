@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -14,6 +14,7 @@ use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use reqwest::header::HeaderValue;
 
+use super::acl::{Acl, S3Signer};
 use super::error::{Action, BucketError, BucketFault};
 use super::traffic::{Counting, Traffic, TrafficCount};
 use super::url::{BucketKind, BucketUrl};
@@ -32,6 +33,8 @@ pub struct BucketSettings {
     pub variables: Vec<(String, String)>,
     /// How often a request is sent again after 429, 5xx or a lost connection.
     pub retries: usize,
+    /// The ACL of every object that is written; the server's own without it. Azure and directories know none.
+    pub acl: Option<Acl>,
 }
 
 impl BucketSettings {
@@ -53,6 +56,7 @@ impl BucketSettings {
             url,
             variables: Vec::new(),
             retries: RETRIES,
+            acl: None,
         }
     }
 
@@ -221,7 +225,13 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
         let name = name.to_ascii_lowercase();
         (name, value.clone())
     });
-    let counting = Counting(Arc::clone(traffic));
+    let signer = Arc::new(S3Signer::new());
+    let header = Acl::header(settings.url.kind());
+    let acl = settings.acl.clone().zip(header);
+    let counting = Counting {
+        traffic: Arc::clone(traffic),
+        acl: acl.map(|(acl, header)| (acl, header, Arc::clone(&signer))),
+    };
     // Each builder has a type of its own, with the same methods.
     macro_rules! configured {
         ($builder:expr) => {{
@@ -249,11 +259,13 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
     }
     match settings.url.kind() {
         BucketKind::S3 => {
-            opened!(
-                configured!(AmazonS3Builder::new())
-                    .with_bucket_name(bucket)
-                    .build()?
-            )
+            let builder = configured!(AmazonS3Builder::new()).with_bucket_name(bucket);
+            let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+            let store = builder.build()?;
+            let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+            // It was empty.
+            drop(signer.set((Arc::clone(store.credentials()), region)));
+            opened!(store)
         }
         BucketKind::Gcs => opened!(
             configured!(GoogleCloudStorageBuilder::new())

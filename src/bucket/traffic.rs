@@ -9,6 +9,9 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
+use reqwest::header::HeaderName;
+
+use super::acl::{Acl, S3Signer, WithAcl};
 
 /// The requests that a bucket was sent, retries included, and the bytes of its answers as their headers give them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,15 +73,28 @@ impl Traffic {
 #[error("the answer is an HTML page")]
 pub(super) struct HtmlPage;
 
-/// Makes clients that count.
+/// Makes clients that count, and ask for an ACL of what they write.
 #[derive(Debug)]
-pub(super) struct Counting(pub(super) Arc<Traffic>);
+pub(super) struct Counting {
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) acl: Option<(Acl, HeaderName, Arc<S3Signer>)>,
+}
 
 impl HttpConnector for Counting {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        let client = match &self.acl {
+            None => client,
+            Some((acl, header, signer)) => HttpClient::new(WithAcl {
+                client,
+                header: header.clone(),
+                acl: acl.clone(),
+                signer: Arc::clone(signer),
+            }),
+        };
         Ok(HttpClient::new(Counted {
-            client: ReqwestConnector::default().connect(options)?,
-            traffic: Arc::clone(&self.0),
+            client,
+            traffic: Arc::clone(&self.traffic),
         }))
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Context};
-use crate::bucket::{BucketSettings, BucketUrl, TrafficCount};
+use crate::bucket::{Acl, BucketKind, BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
 use crate::publish::{Destination, PublishError, fetch_manifests};
 use crate::resolve::said_while_busy;
@@ -34,8 +34,8 @@ pub(super) fn said_at<T>(
     said_while_busy(context, line, work)
 }
 
-/// Opens a destination; what has no scheme is a directory.
-pub(super) fn destination(to: &OsStr) -> Result<Destination, CliError> {
+/// Opens a destination, with the ACL of what is written there; what has no scheme is a directory.
+pub(super) fn destination(to: &OsStr, acl: Option<&Acl>) -> Result<Destination, CliError> {
     let text = to.to_string_lossy();
     let url = if text.contains("://") {
         text.into_owned()
@@ -44,7 +44,16 @@ pub(super) fn destination(to: &OsStr) -> Result<Destination, CliError> {
         format!("file://{}", path.display())
     };
     let url: BucketUrl = url.parse().map_err(CliError::input)?;
-    Ok(Destination::open(&BucketSettings::from_environment(url))?)
+    if acl.is_some() && !matches!(url.kind(), BucketKind::S3 | BucketKind::Gcs) {
+        return Err(CliError::Input {
+            message: format!("{url} knows no ACLs of objects"),
+            help: Some("leave --acl out".to_owned()),
+        });
+    }
+    Ok(Destination::open(&BucketSettings {
+        acl: acl.cloned(),
+        ..BucketSettings::from_environment(url)
+    })?)
 }
 
 /// What requests run on.
@@ -71,7 +80,7 @@ impl Source {
                 _fetched: None,
             }));
         }
-        let destination = destination(path.as_os_str())?;
+        let destination = destination(path.as_os_str(), None)?;
         let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
         let runtime = new_runtime()?;
         let found = said_at(context, &destination, "reading the manifests of", || {

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::destination::{destination, new_runtime, said_at};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
+use crate::bucket::Acl;
 use crate::driver::DriverVersion;
 use crate::fs::{self, FileError};
 use crate::publish::{
@@ -57,6 +59,9 @@ pub(super) struct PruneArguments {
     /// Where the destination is for the public, for the `download` fields of the site
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// The canned ACL of what is brought back, as `publish --acl`
+    #[arg(long, value_name = "ACL", value_parser = PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>()))]
+    acl: Option<Acl>,
     #[command(flatten)]
     format: AnswerFormat,
 }
@@ -64,7 +69,7 @@ pub(super) struct PruneArguments {
 impl PruneArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let destination = destination(self.to.as_os_str())?;
+        let destination = destination(self.to.as_os_str(), self.acl.as_ref())?;
         let runtime = new_runtime()?;
         let now = Timestamp::now();
         let public_url = self.public_url.as_deref();

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 
 use super::destination::{destination, new_runtime, said_at, traffic};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
+use crate::bucket::Acl;
 use crate::fs;
 use crate::plan::Plan;
 use crate::publish::{
@@ -87,6 +89,9 @@ pub(super) struct UploadArguments {
     /// Content-Type of the artifacts
     #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
     content_type: String,
+    /// The canned ACL of all objects that are written, for buckets of S3 and Google that have ACLs
+    #[arg(long, value_name = "ACL", value_parser = PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>()))]
+    acl: Option<Acl>,
     /// Publish the logs of the artifacts too, below .logs/
     #[arg(long)]
     with_logs: bool,
@@ -116,7 +121,7 @@ impl PublishArguments {
             .places
             .split_last()
             .ok_or_else(|| CliError::input("no destination is named"))?;
-        let destination = destination(to.as_os_str())?;
+        let destination = destination(to.as_os_str(), self.upload.acl.as_ref())?;
         let from = match from {
             [] if self.audit.audit => Vec::new(),
             [] => vec![PathBuf::from("out")],
@@ -204,6 +209,7 @@ impl RunPublishArguments {
                 replace_foreign: false,
                 uploads: 1,
                 cache_control: None,
+                acl: None,
                 content_type: String::new(),
                 with_logs: false,
                 public_url: None,
@@ -214,7 +220,8 @@ impl RunPublishArguments {
     /// Reads the destination, so that a mistake in it is told before the run.
     pub(super) fn open(&self) -> Result<Option<Destination>, CliError> {
         let to = self.publish.as_deref();
-        to.map(|to| destination(to.as_os_str())).transpose()
+        let acl = self.upload.acl.as_ref();
+        to.map(|to| destination(to.as_os_str(), acl)).transpose()
     }
 
     /// Leaves out of a plan what the destination has, if that is asked for. Lists each of its directories once.

@@ -24,7 +24,7 @@ pub type Objects = BTreeMap<String, Stored>;
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     pub body: Vec<u8>,
-    /// `content-type`, `cache-control` and own metadata.
+    /// `content-type`, `cache-control`, `x-amz-acl` and own metadata.
     pub headers: BTreeMap<String, String>,
     version: usize,
 }
@@ -222,7 +222,8 @@ fn put(request: &Request, state: &mut State) -> Vec<u8> {
     }
     state.versions += 1;
     let is_kept = |name: &str| {
-        ["content-type", "cache-control"].contains(&name) || name.starts_with("x-amz-meta-")
+        ["content-type", "cache-control", "x-amz-acl"].contains(&name)
+            || name.starts_with("x-amz-meta-")
     };
     let kept = request.headers.iter().filter(|(name, _)| is_kept(name));
     let stored = Stored {

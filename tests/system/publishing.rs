@@ -1,6 +1,6 @@
 //! Publishing to a real S3 server, which checks every signature and condition.
 
-use driverkit_matrix::bucket::{Bucket, BucketFault, PutOptions};
+use driverkit_matrix::bucket::{Bucket, BucketFault, BucketSettings, PutOptions};
 use driverkit_matrix::publish::{
     AccessLog, Destination, FindingKind, Night, PruneRules, PublishError, PublishOptions, RowState,
     apply_prune, audit, items_of, plan_prune, publish, repair, undo_prune,
@@ -9,6 +9,25 @@ use driverkit_matrix::report::read_manifest;
 use jiff::Timestamp;
 use support::object_store::ObjectStore;
 use support::published::{MODULES, OLD, key, write_out};
+
+/// The header of an ACL has to be signed, which is done once more than the store's client does it.
+#[tokio::test]
+async fn s3_server_takes_requests_with_an_acl() {
+    let server = ObjectStore::s3();
+    let settings = BucketSettings {
+        acl: Some("public-read".parse().unwrap()),
+        ..server.settings("acl")
+    };
+    let bucket = Bucket::open(&settings).unwrap();
+    for (name, body) in [("small+1~2.ko", "one".to_owned()), ("empty", String::new())] {
+        bucket
+            .put(name, body.clone(), PutOptions::default())
+            .await
+            .unwrap();
+        let file = server.folder().join("acl").join(name);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), body);
+    }
+}
 
 #[tokio::test]
 async fn s3_server_is_published_to_audited_repaired_and_pruned() {

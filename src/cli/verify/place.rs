@@ -36,7 +36,7 @@ impl Place {
     /// Opens a URL or a directory.
     pub(super) fn open(context: &Context, text: &str) -> Result<Self, CliError> {
         if !is_http(text) {
-            let bucket = destination(text.as_ref())?.bucket().clone();
+            let bucket = destination(text.as_ref(), None)?.bucket().clone();
             return Ok(Self::Bucket(bucket));
         }
         if context.is_offline {

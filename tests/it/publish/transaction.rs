@@ -398,3 +398,48 @@ fn killed_publication_is_continued_and_no_credential_is_written() {
         }
     }
 }
+
+#[test]
+fn every_object_is_written_with_the_acl_that_is_asked_for() {
+    let (server, folder) = server_and_night();
+    let publish = |to: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
+        command
+            .args(["publish", "."])
+            .arg(to)
+            .args(words)
+            .current_dir(folder.path())
+            .envs(server.variables());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let acls = || -> BTreeMap<String, Option<String>> {
+        let acl = |headers: &BTreeMap<String, String>| headers.get("x-amz-acl").cloned();
+        let objects = server.objects().into_iter();
+        objects
+            .map(|(key, stored)| (key, acl(&stored.headers)))
+            .collect()
+    };
+    let (code, said) = publish("s3://builds/plain", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(acls().values().all(Option::is_none), "{:?}", acls());
+
+    let (code, said) = publish("s3://builds/open", &["--acl", "public-read"]);
+    assert_eq!(code, Some(0), "{said}");
+    let open: Vec<_> = acls()
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("open/"))
+        .collect();
+    assert!(open.len() > MODULES.len(), "{open:?}");
+    for (key, acl) in open {
+        assert_eq!(acl.as_deref(), Some("public-read"), "{key}");
+    }
+
+    let (code, said) = publish("directory", &["--acl", "private"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("knows no ACLs of objects"), "{said}");
+    let (code, said) = publish("s3://builds/open", &["--acl", "public"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("public-read"), "{said}");
+}
