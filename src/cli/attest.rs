@@ -18,7 +18,7 @@ use crate::text::count;
 /// Write an attestation beside each artifact of a run
 ///
 /// An in-toto statement with SLSA provenance: `<artifact>.intoto.jsonl`, signed if a key is given. `run` does the same for a
-/// matrix with [attestation]; this is for runs without, for merged shards, and for a machine of its own that has the key.
+/// matrix with `[attestation]`; this is for runs without, for merged shards, and for a machine of its own that has the key.
 #[derive(Debug, Args)]
 pub(super) struct AttestArguments {
     /// Output directory of the run
