@@ -101,7 +101,7 @@ impl Attester {
             if !key.has_signed(&message, &signature) {
                 return Err(AttestError::Signature(file.display().to_string()));
             }
-            signatures.push(Signature::new(key.id(), &signature));
+            signatures.push(Signature::new(key.id().to_string(), &signature));
         }
         let line = Envelope::new(&statement, signatures).to_line();
         let line = line.map_err(|error| FileError::of("encode", &file)(error.into()))?;

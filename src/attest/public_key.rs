@@ -72,8 +72,8 @@ impl PublicKey {
     }
 
     /// The name of the key in envelopes: the digest of its DER form.
-    pub fn id(&self) -> String {
-        Sha256::of(&self.der).to_string()
+    pub fn id(&self) -> Sha256 {
+        Sha256::of(&self.der)
     }
 
     /// The digest that is signed, where there is one to choose.

@@ -40,18 +40,14 @@ pub(super) struct AttestArguments {
 impl AttestArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let key = match self.key {
-            Some(uri) if uri.starts_with("pkcs11:") => {
-                if uri.contains("pin-value") {
-                    return Err(CliError::input(
-                        "the `pkcs11:` URI has the PIN of the token: put it into a variable, and name that with --password",
-                    ));
-                }
-                Some(Key::Token(uri))
-            }
-            Some(path) => Some(Key::File(path.into())),
-            None => None,
+        let parse = |text: &String| {
+            Key::parse(text, Path::new("")).ok_or_else(|| {
+                CliError::input(
+                    "the `pkcs11:` URI has the PIN of the token: put it into a variable, and name that with --password",
+                )
+            })
         };
+        let key = self.key.as_ref().map(parse).transpose()?;
         let opened = Attester::open(self.builder.into(), key, self.password);
         let attester = new_runtime()?.block_on(opened).map_err(of_input)?;
         let attested = attest(context, &attester, &self.out)?;
@@ -83,7 +79,7 @@ pub(super) fn attest(
         attested.map_err(|error| CliError::infrastructure(error.to_string()))
     })?;
     let signed = match attester.public_key() {
-        Some(key) => format!("signed by key {}", &key.id()[..12]),
+        Some(key) => format!("signed by key {}", key.id().short()),
         None => "not signed".to_owned(),
     };
     context.notice(&format!(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::key::{is_variable, read_key};
+use super::key::{read_key, read_password};
 use super::section::{Reader, Section, folder_of};
 use crate::sign::{About, Key};
 
@@ -39,30 +39,8 @@ impl Attestation {
     pub(super) fn read(reader: &mut Reader, mut section: Section<'_>) -> Option<Self> {
         let before = reader.diagnostics.len();
         let folder = folder_of(&reader.file.path).to_owned();
-        let key = section.text(reader, "key", "a path or a pkcs11: URI");
-        let key_of = key.as_ref().and_then(|key| {
-            let parsed = read_key("[attestation]", key.get_ref(), &folder);
-            // The line of a URI with a PIN is not to be shown.
-            parsed
-                .map_err(|(message, help)| {
-                    reader.error(section.span.clone(), message, "", Some(help.to_owned()));
-                })
-                .ok()
-        });
-        let password = section.text(reader, "password", "the name of an environment variable");
-        if let Some(name) = &password
-            && !is_variable(name.get_ref())
-        {
-            reader.error(
-                section.span.clone(),
-                "`password` in [attestation] is not the name of an environment variable",
-                "",
-                Some(
-                    "put the password into a variable, and write password = \"ITS_NAME\""
-                        .to_owned(),
-                ),
-            );
-        }
+        let key = read_key(reader, &mut section, "attestation", &folder);
+        let password = read_password(reader, &mut section, "attestation");
         let builder = section.text(reader, "builder", "a URI");
         if let Some(builder) = &builder
             && url::Url::parse(builder.get_ref()).is_err()
@@ -77,7 +55,7 @@ impl Attestation {
         let table = section.span.clone();
         section.finish(reader);
         (reader.diagnostics.len() == before).then(|| Self {
-            key: key_of,
+            key: key.as_ref().map(|key| key.get_ref().clone()),
             password: password.as_ref().map(|name| name.get_ref().clone()),
             builder: builder.map(toml::Spanned::into_inner),
             table,

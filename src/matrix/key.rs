@@ -2,28 +2,56 @@
 
 use std::path::Path;
 
+use toml::Spanned;
+
+use super::section::{Reader, Section};
 use crate::sign::Key;
 
-/// Reads the `key` of a table.
+/// Reads the `key` of the table `[table]`; paths are relative to `folder`.
 pub(super) fn read_key(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
     table: &str,
-    text: &str,
     folder: &Path,
-) -> Result<Key, (String, &'static str)> {
-    if !text.starts_with("pkcs11:") {
-        return Ok(Key::File(folder.join(text)));
+) -> Option<Spanned<Key>> {
+    let text = section.text(reader, "key", "a path or a pkcs11: URI")?;
+    let Some(key) = Key::parse(text.get_ref(), folder) else {
+        // The line of a URI with a PIN is not to be shown.
+        reader.error(
+            section.span.clone(),
+            format!("the `pkcs11:` URI in [{table}] has the PIN of the token"),
+            "",
+            Some(
+                "put the PIN into an environment variable, and write password = \"ITS_NAME\""
+                    .to_owned(),
+            ),
+        );
+        return None;
+    };
+    Some(Spanned::new(text.span(), key))
+}
+
+/// Reads the `password` of the table `[table]`: the name of an environment variable.
+pub(super) fn read_password(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    table: &str,
+) -> Option<Spanned<String>> {
+    let name = section.text(reader, "password", "the name of an environment variable")?;
+    if !is_variable(name.get_ref()) {
+        // The line of what may be the password itself is not to be shown.
+        reader.error(
+            section.span.clone(),
+            format!("`password` in [{table}] is not the name of an environment variable"),
+            "",
+            Some("put the password into a variable, and write password = \"ITS_NAME\"".to_owned()),
+        );
     }
-    if text.contains("pin-value") {
-        return Err((
-            format!("the `pkcs11:` URI in {table} has the PIN of the token"),
-            "put the PIN into an environment variable, and write password = \"ITS_NAME\"",
-        ));
-    }
-    Ok(Key::Token(text.to_owned()))
+    Some(name)
 }
 
 /// Whether this can be the name of an environment variable.
-pub(super) fn is_variable(name: &str) -> bool {
+fn is_variable(name: &str) -> bool {
     let is_letter = |found: char| found.is_ascii_alphabetic() || found == '_';
     name.starts_with(is_letter)
         && name

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::key::{is_variable, read_key};
+use super::key::{read_key, read_password};
 use super::section::{Reader, Section, folder_of};
 use crate::sign::{About, Hash, Settings};
 
@@ -38,16 +38,7 @@ impl Signing {
     pub(super) fn read(reader: &mut Reader, mut section: Section<'_>) -> Option<Self> {
         let before = reader.diagnostics.len();
         let folder = folder_of(&reader.file.path).to_owned();
-        let key = section.text(reader, "key", "a path or a pkcs11: URI");
-        let key_of = key.as_ref().and_then(|key| {
-            let parsed = read_key("[signing]", key.get_ref(), &folder);
-            // The line of a URI with a PIN is not to be shown.
-            parsed
-                .map_err(|(message, help)| {
-                    reader.error(section.span.clone(), message, "", Some(help.to_owned()));
-                })
-                .ok()
-        });
+        let key = read_key(reader, &mut section, "signing", &folder);
         let certificate = section.text(reader, "certificate", "a path");
         let hash = section.parsed(
             reader,
@@ -56,20 +47,7 @@ impl Signing {
             str::parse::<Hash>,
         );
         let command = read_command(reader, &mut section, &folder);
-        let password = section.text(reader, "password", "the name of an environment variable");
-        if let Some(name) = &password
-            && !is_variable(name.get_ref())
-        {
-            reader.error(
-                section.span.clone(),
-                "`password` in [signing] is not the name of an environment variable",
-                "",
-                Some(
-                    "put the password into a variable, and write password = \"ITS_NAME\""
-                        .to_owned(),
-                ),
-            );
-        }
+        let password = read_password(reader, &mut section, "signing");
         if section.value("certificate").is_none() {
             section.missing(reader, "certificate", "write certificate = \"signing.pem\"");
         }
@@ -88,7 +66,7 @@ impl Signing {
         });
         Some(Self {
             settings: Settings {
-                key: key_of,
+                key: key.as_ref().map(|key| key.get_ref().clone()),
                 certificate: folder.join(certificate.get_ref()),
                 hash: hash.unwrap_or_default(),
                 command,

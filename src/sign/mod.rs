@@ -12,7 +12,7 @@ mod process;
 mod signer;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use appended::{append, split, unsigned};
@@ -42,6 +42,16 @@ pub enum Key {
     File(PathBuf),
     /// The `pkcs11:` URI of a key in a token.
     Token(String),
+}
+
+impl Key {
+    /// Reads a path, relative to `folder`, or a `pkcs11:` URI; `None` for a URI that contains a PIN.
+    pub fn parse(text: &str, folder: &Path) -> Option<Self> {
+        if !text.starts_with("pkcs11:") {
+            return Some(Self::File(folder.join(text)));
+        }
+        (!text.contains("pin-value")).then(|| Self::Token(text.to_owned()))
+    }
 }
 
 /// The digest that is signed.

@@ -84,7 +84,7 @@ pub(super) struct Verifier {
 /// The index of a destination.
 pub(super) struct PublishedIndex {
     pub(super) index: Index,
-    /// The list of digests; the error says why there is none.
+    /// The list of digests, or why it cannot be used.
     sums: Result<String, String>,
 }
 
@@ -250,7 +250,7 @@ impl Verifier {
         );
         Ok(match key {
             Some(key) => {
-                let id: String = key.id().chars().take(12).collect();
+                let id = key.id().short();
                 (Outcome::Passed, format!("{about}, signed by key {id}"))
             }
             None if read.is_signed() => {
