@@ -4,6 +4,7 @@
 
 mod attesting;
 mod availability;
+mod common_table;
 mod context;
 mod doubts;
 mod error;

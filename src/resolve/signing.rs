@@ -2,40 +2,35 @@
 
 use std::sync::Arc;
 
+use super::common_table::CommonTable;
 use super::refresh::runtime;
 use super::{Planned, ResolveError};
 use crate::diagnostic::Diagnostic;
 use crate::driver::Artifact;
-use crate::matrix::Signing;
 use crate::sign::{About, Signer};
 
 /// Opens the key that the matrices of a plan with modules name; nothing if they name none.
 pub(crate) fn check_signing(planned: &Planned) -> Result<Option<Arc<Signer>>, ResolveError> {
-    let matrices = planned.matrix_files().iter();
-    let mut named = matrices.filter_map(|matrix| Some((matrix, matrix.signing.as_ref()?)));
     let mut builds = planned.plan.builds.iter();
-    let Some((matrix, signing)) = named.next() else {
-        return Ok(None);
-    };
     if !builds.any(|build| build.artifacts.contains(&Artifact::Module)) {
         return Ok(None);
     }
-    let place = |signing: &Signing, about| matrix.place(signing.span(about));
-    if let Some((other_matrix, other)) = named.find(|(_, other)| other.settings != signing.settings)
-    {
-        let fault = Diagnostic::error("the matrices sign modules in different ways")
-            .at(other_matrix.place(other.span(About::Machine)), "this one")
-            .at(place(signing, About::Machine), "and this one")
-            .help("give the same [signing] in each, or run them one by one");
-        return Err(ResolveError::Diagnostics(vec![fault]));
-    }
+    let table = CommonTable {
+        name: "signing",
+        what: "sign modules",
+        of: |matrix| matrix.signing.as_ref(),
+        is_same: |one, other| one.settings == other.settings,
+        span: |one| one.span(About::Machine),
+    };
+    let Some((matrix, signing)) = table.find(planned)? else {
+        return Ok(None);
+    };
     let opened = runtime()?.block_on(Signer::open(signing.settings.clone()));
-    match opened {
-        Ok(signer) => Ok(Some(Arc::new(signer))),
-        Err(error) => {
+    opened
+        .map(|signer| Some(Arc::new(signer)))
+        .map_err(|error| {
             let fault = Diagnostic::error(error.message).maybe_help(error.help);
-            let fault = fault.at(place(signing, error.about), "");
-            Err(ResolveError::Diagnostics(vec![fault]))
-        }
-    }
+            let fault = fault.at(matrix.place(signing.span(error.about)), "");
+            ResolveError::Diagnostics(vec![fault])
+        })
 }
