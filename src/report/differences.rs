@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::manifest::{Manifest, ManifestError, read_manifest};
+use super::manifest::Manifest;
 use super::{ATTESTATION_SUFFIX, LOG_FOLDER, STATE_FOLDER};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
@@ -48,9 +48,9 @@ pub enum DifferenceKind {
     },
 }
 
-/// Reads every artifact in the folder `out` and compares it with the manifest there. Sorted by path.
-pub fn differences(out: &Path) -> Result<Vec<Difference>, ManifestError> {
-    let expected = expected(&read_manifest(out)?);
+/// Reads every artifact in the folder `out` and compares it with the manifest of it. Sorted by path.
+pub fn differences(out: &Path, manifest: &Manifest) -> Result<Vec<Difference>, FileError> {
+    let expected = expected(manifest);
     let compared: Result<Vec<Option<Difference>>, FileError> = expected
         .par_iter()
         .map(|(path, sha256)| {

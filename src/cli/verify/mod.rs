@@ -159,8 +159,8 @@ impl VerifyArguments {
 
     fn differences(&self, keys: &[PublicKey]) -> Result<Vec<Difference>, CliError> {
         let out = &self.place;
-        let mut found = differences(out)?;
         let manifest = read_manifest(out)?;
+        let mut found = differences(out, &manifest)?;
         for (path, message) in compare(out, &manifest, keys)? {
             let kind = DifferenceKind::Attestation { message };
             found.push(Difference { path, kind });
