@@ -217,6 +217,13 @@ impl Leases {
 
     /// Waits until another machine has done a step, which is returned, or until the step can be claimed again.
     pub(super) async fn wait_for(&self, key: Sha256) -> Option<Learned> {
+        let (known, learned) = self.watch(key).await;
+        self.note(key, known);
+        learned
+    }
+
+    /// What is known of a step once there is nothing to wait for, with the outcome if there is one.
+    async fn watch(&self, key: Sha256) -> (Known, Option<Learned>) {
         let begun = Instant::now();
         let mut pause = WAITS.0;
         let mut unchanged: Option<(UpdateVersion, Instant)> = None;
@@ -227,37 +234,27 @@ impl Leases {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => {
                     self.failed(&error);
-                    self.note(key, Known::Over);
-                    return None;
+                    return (Known::Over, None);
                 }
                 Err(_) => {
                     self.late(&name);
-                    self.note(key, Known::Over);
-                    return None;
+                    return (Known::Over, None);
                 }
             };
             let Some((content, version)) = found else {
                 // The other machine gave it up.
-                self.note(key, Known::Free(None));
-                return None;
+                return (Known::Free(None), None);
             };
             match self.read(key, &content) {
-                Ok(Seen::Learned(learned)) => {
-                    self.note(key, Known::Over);
-                    return Some(learned);
-                }
-                Ok(Seen::Own) => {
-                    self.note(key, Known::Own);
-                    return None;
-                }
+                Ok(Seen::Learned(learned)) => return (Known::Over, Some(learned)),
+                Ok(Seen::Own) => return (Known::Own, None),
                 Ok(Seen::Held(lease)) => {
                     let since = match &unchanged {
                         Some((seen, since)) if *seen == version => *since,
                         _ => Instant::now(),
                     };
                     if Timestamp::now() >= lease.expires || since.elapsed() >= self.length {
-                        self.note(key, Known::Free(Some(version)));
-                        return None;
+                        return (Known::Free(Some(version)), None);
                     }
                     unchanged = Some((version, since));
                 }
@@ -266,14 +263,12 @@ impl Leases {
                     let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                     refused.insert(why);
                     drop(refused);
-                    self.note(key, Known::Over);
-                    return None;
+                    return (Known::Over, None);
                 }
             }
             // One machine after the other died over it.
             if begun.elapsed() >= self.length * 2 {
-                self.note(key, Known::Over);
-                return None;
+                return (Known::Over, None);
             }
             tokio::time::sleep(pause.min(self.length)).await;
             pause = (pause * 2).min(WAITS.1);
