@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::{CliError, Context};
 use crate::bucket::{Acl, BucketKind, BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
@@ -32,6 +34,11 @@ pub(super) fn said_at<T>(
     let bucket = destination.bucket();
     let line = || format!("{doing} {}: {}", bucket.url(), traffic(bucket.traffic()));
     said_while_busy(context, line, work)
+}
+
+/// Reads `--acl`.
+pub(super) fn acl_parser() -> impl TypedValueParser<Value = Acl> {
+    PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>())
 }
 
 /// Opens a destination, with the ACL of what is written there; what has no scheme is a directory.

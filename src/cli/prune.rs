@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::destination::{destination, new_runtime, said_at};
+use super::destination::{acl_parser, destination, new_runtime, said_at};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::Acl;
@@ -60,7 +59,7 @@ pub(super) struct PruneArguments {
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// The canned ACL of what is brought back, as `publish --acl`
-    #[arg(long, value_name = "ACL", value_parser = PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>()))]
+    #[arg(long, value_name = "ACL", value_parser = acl_parser())]
     acl: Option<Acl>,
     #[command(flatten)]
     format: AnswerFormat,

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use jiff::Timestamp;
 
-use super::destination::{destination, new_runtime, said_at, traffic};
+use super::destination::{acl_parser, destination, new_runtime, said_at, traffic};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::Acl;
@@ -90,7 +89,7 @@ pub(super) struct UploadArguments {
     #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
     content_type: String,
     /// The canned ACL of all objects that are written, for buckets of S3 and Google that have ACLs
-    #[arg(long, value_name = "ACL", value_parser = PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>()))]
+    #[arg(long, value_name = "ACL", value_parser = acl_parser())]
     acl: Option<Acl>,
     /// Publish the logs of the artifacts too, below .logs/
     #[arg(long)]
