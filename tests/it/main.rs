@@ -20,6 +20,7 @@ mod header_urls;
 mod history;
 mod images_command;
 mod independence;
+mod json_schema;
 mod kernels;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

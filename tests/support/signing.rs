@@ -47,3 +47,19 @@ fn key(folder: &Path, name: &str) {
         format!("genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {name}.key");
     openssl(folder, &words);
 }
+
+/// Asserts that no file below a directory contains one of these secrets.
+pub fn assert_nowhere(folder: &Path, secrets: &[&str]) {
+    let mut grep = Command::new("grep");
+    grep.arg("-rlF");
+    for secret in secrets {
+        grep.args(["-e", secret]);
+    }
+    let output = grep.arg(folder).output().expect("grep is installed");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "",
+        "{}",
+        folder.display()
+    );
+}

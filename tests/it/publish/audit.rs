@@ -153,27 +153,15 @@ fn prune_keeps_kernels_of_the_newest_run_and_what_a_loader_asked_for() {
         assert_eq!(plan.asked_for.contains(&gone), is_kept, "{line}");
         assert_eq!(plan.remove.contains_key(&gone), !is_kept, "{line}");
     }
+    let words = "prune to --gone-days 30 --access-log access.log";
+    let prune = || space.run(&words.split(' ').collect::<Vec<_>>());
     space.put("access.log", &format!("GET /{escaped} 200\n"));
-    let said = space.run(&[
-        "prune",
-        "to",
-        "--gone-days",
-        "30",
-        "--access-log",
-        "access.log",
-    ]);
+    let said = prune();
     assert!(
         said.contains(&format!("keep    {gone}: it was asked for")),
         "{said}"
     );
     space.put("access.log", "nothing\n");
-    let said = space.run(&[
-        "prune",
-        "to",
-        "--gone-days",
-        "30",
-        "--access-log",
-        "access.log",
-    ]);
+    let said = prune();
     assert!(said.starts_with("exit 2\n"), "{said}");
 }

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use driverkit_matrix::event::SignatureReport;
 use driverkit_matrix::failure::{FailureClass, Phase, Status};
@@ -11,7 +10,7 @@ use driverkit_matrix::sign::{split, unsigned};
 
 use crate::run::{MODULE, NOTHING};
 use support::grid::Grid;
-use support::signing::{certificate, expired_certificate, openssl};
+use support::signing::{assert_nowhere, certificate, expired_certificate, openssl};
 
 const SIGNING: &str = "[signing]\nkey = \"signing.key\"\ncertificate = \"signing.pem\"\n";
 
@@ -150,12 +149,7 @@ fn encrypted_key_signs_and_its_password_is_written_nowhere() {
     let line = key.lines().nth(1).unwrap().to_owned();
     assert!(!text.contains("hunter-two"), "{text}");
     for folder in ["out", "cache"] {
-        let grep = Command::new("grep")
-            .args(["-rlF", "-e", "hunter-two", "-e", &line])
-            .arg(grid.path(folder))
-            .output()
-            .unwrap();
-        assert_eq!(String::from_utf8_lossy(&grep.stdout), "");
+        assert_nowhere(&grid.path(folder), &["hunter-two", &line]);
     }
 }
 
