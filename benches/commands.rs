@@ -18,36 +18,32 @@ use driverkit_matrix::source::read_configured_driver;
 use object::write::{Object, StandardSegment};
 use object::{BinaryFormat, SectionKind};
 use support::measure::{Measured, measure};
-use support::tell::{median, tell};
+use support::tell::{Chosen, median, tell};
 
 const ABI: &str = "6.1.0-1-amd64";
 const RUNS: usize = 5;
 
 fn main() {
-    let names: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wants = |name: &str| names.iter().any(|wanted| wanted == name);
-    if names.is_empty() || wants("plan") {
+    let chosen = Chosen::from_command_line();
+    if chosen.wants("plan") {
         plan();
     }
-    if names.is_empty() || wants("cached-1000") {
+    if chosen.wants("cached-1000") {
         cached(125, "0.5 s");
     }
-    if names.is_empty() || wants("cached-single") {
+    if chosen.wants("cached-single") {
         cached_single();
     }
-    if wants("shared-51472") {
+    if chosen.names("shared-51472") {
         shared(6_434, "30 s, 200 requests");
     }
-    if wants("shared-1000") {
+    if chosen.names("shared-1000") {
         shared(125, "30 s, 200 requests");
     }
-    if wants("publish-1000") {
+    if chosen.names("publish-1000") {
         published(1_000);
     }
-    if wants("cached-51472") {
+    if chosen.names("cached-51472") {
         cached(6_434, "10 s");
     }
 }

@@ -1,5 +1,5 @@
 //! How long each command takes to its first words, with the shipped matrices, whose locks do not exist, no network and an
-//! empty cache: whoever types one wants to see that something is going on.
+//! empty cache: a person at a terminal expects an answer at once.
 //!
 //! `cargo bench --bench first_line`
 

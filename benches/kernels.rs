@@ -11,20 +11,16 @@ use driverkit_matrix::fs;
 use serde_json::Value;
 use support::measure::{Measured, measure};
 use support::measured::{report, wall};
-use support::tell::{median, tell};
+use support::tell::{Chosen, median, tell};
 
 const RUNS: usize = 5;
 
 fn main() {
-    let names: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    if wants("lock") {
+    let chosen = Chosen::from_command_line();
+    if chosen.wants("lock") {
         lock();
     }
-    if wants("driverkit") {
+    if chosen.wants("driverkit") {
         driverkit();
     }
 }

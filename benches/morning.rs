@@ -19,20 +19,16 @@ use driverkit_matrix::plan::Build;
 use support::events;
 use support::measure::{Measured, measure};
 use support::nights::WHOLE;
-use support::tell::{median, tell};
+use support::tell::{Chosen, median, tell};
 
 const RUNS: usize = 7;
 
 fn main() {
-    let names: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    if wants("nights") {
+    let chosen = Chosen::from_command_line();
+    if chosen.wants("nights") {
         nights();
     }
-    if wants("known") {
+    if chosen.wants("known") {
         known_failures();
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use driverkit_matrix::fs;
 use support::measure::{Measured, measure};
 use support::measured::{report, wall};
-use support::tell::tell;
+use support::tell::{Chosen, tell};
 
 const RUNS: usize = 3;
 const KERNELS: usize = 600_000;
@@ -21,18 +21,14 @@ const TARGETS: usize = 50;
 type Form = fn(usize) -> String;
 
 fn main() {
-    let names: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    if wants("kernels") {
+    let chosen = Chosen::from_command_line();
+    if chosen.wants("kernels") {
         kernels();
     }
-    if wants("rules") {
+    if chosen.wants("rules") {
         rules();
     }
-    if wants("targets") {
+    if chosen.wants("targets") {
         targets();
     }
 }
