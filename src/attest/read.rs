@@ -1,4 +1,4 @@
-//! Attestations as they are found: of whoever wrote them.
+//! Attestations as they are read, whose author is not known yet.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -106,7 +106,7 @@ impl Attestation {
         let statement = envelope.payload().ok_or("damaged: invalid base64")?;
         let read: Statement = serde_json::from_slice(&statement)
             .map_err(|error| format!("not an in-toto statement with provenance: {error}"))?;
-        // Whoever reads the rest finds what was signed, once.
+        // Other readers see the same statement: no key is there twice.
         let canonical = serde_json::from_slice(&statement)
             .and_then(|value: serde_json::Value| serde_json::to_vec(&value));
         if canonical.ok().as_ref() != Some(&statement) {
@@ -148,7 +148,7 @@ impl Attestation {
             .as_deref()
     }
 
-    /// Whether there is a signature, whose ever.
+    /// Whether there is a signature, by any key.
     pub fn is_signed(&self) -> bool {
         !self.envelope.signatures.is_empty()
     }
@@ -164,7 +164,7 @@ impl Attestation {
         })
     }
 
-    /// Fails unless one of these keys signed it; without any, nothing is said. The error is a whole sentence.
+    /// Checks that one of these keys signed it, and returns that key; without keys, nothing is checked. The error is a whole sentence.
     pub fn check_signature<'k>(
         &self,
         keys: &'k [PublicKey],

@@ -132,7 +132,7 @@ fn items_of_artifact(
         .collect()
 }
 
-/// The attestation beside an artifact; that of another content is none.
+/// The attestation beside an artifact, if it is about the artifact's content.
 fn attestation(item: &Item) -> Option<AttestationEntry> {
     let own = item.entry.alias_of.as_ref().unwrap_or(&item.entry.key);
     let content = read_attestation(&attestation_of(&item.file)).ok()??;
