@@ -9,6 +9,7 @@ mod cache;
 mod ci;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod color;
 mod compilers;
 mod completing;
 mod completion;
@@ -28,6 +29,7 @@ mod known;
 mod lock;
 mod logs;
 mod manifest;
+mod messages;
 mod output;
 mod plan;
 mod prove;
@@ -49,23 +51,20 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{
-    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::diagnostic::{Diagnostic, Severity, clean, did_you_mean};
-use crate::discover::lock::LockError;
+use crate::diagnostic::did_you_mean;
 pub use crate::exit::ExitStatus;
 use crate::report::Style;
 pub use crate::resolve::{Context, Planned, ResolveError as CliError};
-use crate::resolve::{Listener, check_directory, mirror_names};
+use crate::resolve::{check_directory, mirror_names};
 
+use color::ColorChoice;
 use examples::with_examples;
+use messages::{StandardError, draw, put_error};
 pub use output::ignore_broken_pipe;
 pub use selection::Selection;
 use usage::print_usage;
@@ -123,16 +122,6 @@ struct GlobalArguments {
     trace: trace::TraceArguments,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     Plan(Box<plan::PlanArguments>),
@@ -174,50 +163,6 @@ enum Command {
     Generate(generate::GenerateArguments),
 }
 
-/// Draws an error as it is shown.
-fn draw(error: &CliError, is_coloured: bool) -> String {
-    match error {
-        CliError::Diagnostics(diagnostics)
-        | CliError::Lock(LockError::Contradictions(diagnostics)) => {
-            draw_all(diagnostics, is_coloured)
-        }
-        CliError::Lock(LockError::Text(diagnostic)) => diagnostic.draw(is_coloured),
-        CliError::Input { message, help } | CliError::Infrastructure { message, help } => {
-            Diagnostic::error(message)
-                .maybe_help(help.as_deref())
-                .draw(is_coloured)
-        }
-        CliError::File(error) | CliError::Lock(LockError::File(error)) => {
-            Diagnostic::error(error.to_string())
-                .maybe_help(error.advice())
-                .draw(is_coloured)
-        }
-        CliError::Lock(error) => Diagnostic::error(error.to_string()).draw(is_coloured),
-    }
-}
-
-/// Draws diagnostics one after the other, and how many errors there are when there are several.
-fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
-    let mut text: String = diagnostics
-        .iter()
-        .map(|diagnostic| diagnostic.draw(is_coloured) + "\n")
-        .collect();
-    let errors = diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.severity() == Severity::Error)
-        .count();
-    if errors > 1 {
-        text += &Diagnostic::error(format!(
-            "{}; nothing was done",
-            crate::text::count(errors, "error")
-        ))
-        .draw(is_coloured);
-    } else {
-        text.pop();
-    }
-    text
-}
-
 /// Makes what commands share of the global arguments.
 fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError> {
     global.trace.start(global.verbose, style)?;
@@ -242,86 +187,8 @@ fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError
         is_quiet,
         style,
         verbosity: global.verbose,
-        listener: Box::new(StandardError {
-            is_coloured: style.has_colour,
-            is_quiet,
-            blank: AtomicBool::new(!is_quiet && io::stderr().is_terminal()),
-        }),
+        listener: Box::new(StandardError::new(style, is_quiet)),
     })
-}
-
-impl ColorChoice {
-    /// The choice of a command line that may be wrong in other places.
-    fn given(arguments: &[OsString]) -> Self {
-        let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
-        let value = words.iter().enumerate().find_map(|(position, word)| {
-            let rest = word.strip_prefix("--color")?;
-            match rest.strip_prefix('=') {
-                Some(value) => Some(value),
-                None if rest.is_empty() => words.get(position + 1).copied(),
-                None => None,
-            }
-        });
-        let choice = value.and_then(|value| Self::from_str(value, true).ok());
-        choice.unwrap_or(Self::Auto)
-    }
-
-    fn of_clap(self) -> clap::ColorChoice {
-        match self {
-            Self::Auto => clap::ColorChoice::Auto,
-            Self::Always => clap::ColorChoice::Always,
-            Self::Never => clap::ColorChoice::Never,
-        }
-    }
-
-    fn style(self) -> Style {
-        let style = Style::of_stderr();
-        let has_colour = match self {
-            Self::Auto => style.has_colour,
-            Self::Always => true,
-            Self::Never => false,
-        };
-        Style {
-            has_colour,
-            ..style
-        }
-    }
-}
-
-/// Shows messages on standard error.
-#[derive(Debug)]
-struct StandardError {
-    is_coloured: bool,
-    /// Whether only errors are shown.
-    is_quiet: bool,
-    /// Whether it is a screen on which nothing stands yet.
-    blank: AtomicBool,
-}
-
-impl Listener for StandardError {
-    fn notice(&self, message: &str) {
-        if !self.is_quiet {
-            self.blank.store(false, Ordering::Relaxed);
-            put_error(&format!("{}\n", clean(message)));
-        }
-    }
-
-    fn warn(&self, diagnostics: &[Diagnostic]) {
-        let is_shown = |one: &&Diagnostic| !self.is_quiet || one.severity() == Severity::Error;
-        for diagnostic in diagnostics.iter().filter(is_shown) {
-            self.blank.store(false, Ordering::Relaxed);
-            put_error(&diagnostic.draw(self.is_coloured));
-        }
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.blank.load(Ordering::Relaxed)
-    }
-}
-
-/// Standard error may be closed; then there is nobody to tell.
-fn put_error(text: &str) {
-    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 fn default_cache() -> Result<PathBuf, CliError> {

@@ -1,9 +1,10 @@
 //! `publish`, and `run --publish`: artifacts of runs to a bucket or a directory.
 
+mod of_run;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,15 +14,15 @@ use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::Acl;
 use crate::fs;
-use crate::plan::Plan;
 use crate::publish::{
     self, Destination, Finding, Item, Night, PublishOptions, PublishReport, RowState, audit,
     items_of, repair,
 };
 use crate::report::{Manifest, STATE_FOLDER, read_manifest, shards_in};
 use crate::resolve::said_while_busy;
-use crate::run::Brings;
 use crate::text::{count, separated};
+
+pub(super) use of_run::{RunPublishArguments, unpublished};
 
 /// The version of the JSON forms.
 const SCHEMA: u32 = 1;
@@ -184,112 +185,6 @@ impl PublishArguments {
             ExitStatus::Incomplete
         })
     }
-}
-
-/// What `run` publishes.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Publishing")]
-pub(super) struct RunPublishArguments {
-    /// Publish what is there at the end of the run, as `publish` does: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or
-    /// a directory
-    #[arg(long, value_name = "TO")]
-    publish: Option<PathBuf>,
-    #[command(flatten)]
-    upload: UploadArguments,
-}
-
-impl RunPublishArguments {
-    /// No publication.
-    pub(super) fn none() -> Self {
-        Self {
-            publish: None,
-            upload: UploadArguments {
-                skip_published: false,
-                replace_foreign: false,
-                uploads: 1,
-                cache_control: None,
-                acl: None,
-                content_type: String::new(),
-                with_logs: false,
-                public_url: None,
-            },
-        }
-    }
-
-    /// Reads the destination, so that a mistake in it is told before the run.
-    pub(super) fn open(&self) -> Result<Option<Destination>, CliError> {
-        let to = self.publish.as_deref();
-        let acl = self.upload.acl.as_ref();
-        to.map(|to| destination(to.as_os_str(), acl)).transpose()
-    }
-
-    /// Leaves out of a plan what the destination has, if that is asked for. Lists each of its directories once.
-    pub(super) fn skip_published(
-        &self,
-        context: &Context,
-        plan: &mut Plan,
-    ) -> Result<(), CliError> {
-        if !self.upload.skip_published {
-            return Ok(());
-        }
-        let Some(destination) = self.open()? else {
-            return Err(CliError::Input {
-                message: "--skip-published needs a destination".to_owned(),
-                help: Some("add --publish TO".to_owned()),
-            });
-        };
-        let directories = plan.directories();
-        let listing = destination.published_names(&directories);
-        let runtime = new_runtime()?;
-        let listed = said_at(context, &destination, "listing", || {
-            runtime.block_on(listing)
-        });
-        let published = listed?;
-        let url = destination.bucket().url();
-        let is_published = |path: &Path| path.to_str().is_some_and(|name| published.contains(name));
-        let planned = plan.builds.len();
-        let skipped = plan.skip_published(is_published, &format!("{url} has files of their names"));
-        context.notice(&format!(
-            "{url}: {} of {} published already ({})",
-            separated(skipped),
-            count(planned, "build"),
-            traffic(destination.bucket().traffic())
-        ));
-        Ok(())
-    }
-
-    /// Publishes what a run left in `out`.
-    pub(super) fn execute(
-        &self,
-        context: &Context,
-        destination: &Destination,
-        out: &Path,
-    ) -> Result<ExitStatus, CliError> {
-        let from = [out.to_owned()];
-        let now = Timestamp::now();
-        let (nights, items) = read_nights(context, &from, now)?;
-        let options = self.upload.options();
-        let runtime = new_runtime()?;
-        let work = publish::publish(destination, &nights, &items, &options, now);
-        let report = said_at(context, destination, "publishing to", || {
-            runtime.block_on(work)
-        })?;
-        tell(context, destination, &from, &report)
-    }
-}
-
-/// All artifacts but those that a destination has.
-pub(super) fn unpublished(
-    context: &Context,
-    destination: &Destination,
-) -> Result<Brings, CliError> {
-    let runtime = new_runtime()?;
-    let index = said_at(context, destination, "reading the index of", || {
-        runtime.block_on(destination.index())
-    })?;
-    let entries = index.into_iter().flat_map(|index| index.artifacts);
-    let published = entries.map(|(_, entry)| (entry.build_id, entry.artifact, entry.sha256));
-    Ok(Brings::AllBut(Arc::new(published.collect())))
 }
 
 /// The runs in output directories, and what they have to publish.

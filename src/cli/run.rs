@@ -1,5 +1,7 @@
 //! `run`: builds what is missing.
 
+mod parts;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +13,22 @@ use super::ci::Step;
 use super::diff::BaselineArguments;
 use super::execution::Execution;
 use super::publish::{RunPublishArguments, unpublished};
-use super::recorded::{rebuild_words, recorded_command};
+use super::recorded::recorded_command;
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
 use super::{CliError, Context, ExitStatus, Planned, Selection};
-use crate::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
-use crate::event::Event;
 use crate::failure::FailureClass;
-use crate::fetch::Fetcher;
 use crate::fs;
-use crate::kernel::Architecture;
 use crate::matrix::{Prove, parse_time};
 use crate::plan::{Build, LeftOut, Plan};
 use crate::recipe::Toolchains;
-use crate::report::{
-    self, Asked, Columns, Durations, Expected, JsonLines, KEEP_NIGHTS, ManifestReporter,
-    ReportError, Reporter, STATE_FOLDER, Summary, Terminal,
-};
+use crate::report::{Columns, Durations, KEEP_NIGHTS, STATE_FOLDER};
 use crate::resolve::{
     LockUse, check_attestation, check_out, check_proofs, check_room, check_signing,
-    check_toolchains, fill_in_locks, open_store, said_while_busy, said_while_opening,
-    store_configs,
+    check_toolchains, fill_in_locks, said_while_busy,
 };
-use crate::run::{Brings, History, OutFolder, Parts, RunSettings, Sample};
+use crate::run::{History, RunSettings, Sample};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
-use crate::store::Store;
 use crate::text::count;
 
 /// What standard output has while a run goes on.
@@ -329,106 +322,6 @@ impl RunArguments {
     pub(super) fn plan(&self, context: &Context) -> Result<Planned, CliError> {
         let image = self.execution.named_image()?;
         self.selection.plan(context, image.as_deref())
-    }
-
-    /// What a run of this command is made of; opens the store and the output folder.
-    pub(super) fn parts(
-        &self,
-        context: &Context,
-        planned: &Planned,
-        sender: std::sync::mpsc::Sender<Event>,
-        run_id: String,
-        share: impl FnOnce(Store) -> Arc<Store>,
-        out: &Path,
-    ) -> Result<Parts, CliError> {
-        let store = share(open_store(context, &run_id)?);
-        store_configs(&store, planned)?;
-        Ok(Parts {
-            run_id,
-            host: Architecture::of_host(),
-            fetcher: Fetcher::new(store.clone(), planned.fetch_settings()),
-            store,
-            toolchains: self.execution.toolchains(context)?,
-            out: OutFolder::open(out)?,
-            events: Events::new(sender),
-            stop: Arc::new(Stop::default()),
-        })
-    }
-
-    /// The same for a question: nothing is made, locked or asked for.
-    pub(super) fn parts_to_read(
-        &self,
-        context: &Context,
-        planned: &Planned,
-    ) -> Result<Parts, CliError> {
-        let store = Arc::new(said_while_opening(context, || {
-            Store::to_read(&context.cache)
-        })?);
-        let (sender, _) = std::sync::mpsc::channel();
-        Ok(Parts {
-            run_id: new_run_id(),
-            host: Architecture::of_host(),
-            fetcher: Fetcher::new(store.clone(), planned.fetch_settings()),
-            store,
-            toolchains: self.execution.known_toolchains(context)?,
-            out: OutFolder::to_read(&self.out),
-            events: Events::new(sender),
-            stop: Arc::new(Stop::default()),
-        })
-    }
-
-    pub(super) fn settings(&self) -> RunSettings {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        RunSettings {
-            jobs: self.jobs.map_or(cores, usize::from),
-            fail_fast: self.fail_fast,
-            deadline: self.deadline,
-            retry: RetryClasses::new(self.retry.iter().flatten().copied()),
-            history: History::default(),
-            reproduce: Reproduce::Rebuild(rebuild_words()),
-            brings: match self.place {
-                Place::All => Brings::All,
-                Place::New => Brings::Nothing,
-            },
-            annotations: None,
-            prove: self.prove,
-            signer: None,
-            double: self.double,
-            second: SecondExecutor::default(),
-        }
-    }
-
-    fn reporters(
-        &self,
-        context: &Context,
-        planned: &Planned,
-        durations: &Durations,
-        out: &Path,
-    ) -> Result<Vec<Box<dyn Reporter>>, CliError> {
-        let manifest = ManifestReporter::create(out).map_err(|error| match error {
-            ReportError::File(error) => CliError::File(error),
-            error => CliError::infrastructure(error.to_string()),
-        })?;
-        let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(
-            manifest.keeping_nights(usize::from(self.keep_nights)),
-        )];
-        if self.message_format == MessageFormat::Json {
-            reporters.push(Box::new(JsonLines::new(std::io::stdout())));
-        }
-        if !context.is_quiet {
-            let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
-            let terminal = Terminal::stderr(context.style);
-            let activity = planned.activity.clone();
-            let asked = Asked::new(move || activity.line());
-            reporters.push(report::progress(
-                terminal.clone(),
-                context.verbosity > 0,
-                expected,
-                asked,
-            ));
-            reporters.push(Box::new(Summary::new(terminal, out)));
-        }
-        Ok(reporters)
     }
 }
 
