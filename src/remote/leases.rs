@@ -6,6 +6,8 @@
 //! other builds, and looks again now and then. After the time that it names, or that passed while it did not change, another
 //! machine takes it over. Whatever goes wrong with it makes two machines do the same work, never one wait for ever.
 
+mod sweep;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,6 +24,8 @@ use super::queue::{Queue, State as Sending};
 use crate::bucket::{Bucket, BucketError, Put, PutMode, PutOptions, TrafficCount, UpdateVersion};
 use crate::digest::Sha256;
 use crate::store::Claim;
+
+pub(super) use sweep::sweep;
 
 /// Where leases are in a bucket.
 pub(super) const FOLDER: &str = "leases";
@@ -40,9 +44,6 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// An outcome of one step, and what it names.
 const LIMIT_BYTES: u64 = 16 << 20;
-
-/// How old the last trace of a step is that goes: its outcome is in a pack long since.
-const KEPT: Duration = Duration::from_hours(24);
 
 /// What the object of a step says while it is done.
 #[derive(Serialize, Deserialize)]
@@ -396,16 +397,4 @@ fn pack_of(
         writer.content(content, size_bytes)?;
     }
     writer.finish(trust)
-}
-
-/// Removes what was done or given up long ago.
-pub(super) async fn sweep(bucket: &Bucket) -> Result<(), BucketError> {
-    let now = Timestamp::now();
-    let objects = bucket.list(FOLDER).await?.into_iter();
-    let old = objects.filter(|object| {
-        let age = now.duration_since(object.modified);
-        Duration::try_from(age).is_ok_and(|age| age >= KEPT)
-    });
-    let old: Vec<String> = old.map(|object| object.name).collect();
-    bucket.delete(old.iter().map(String::as_str)).await
 }
