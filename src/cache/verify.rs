@@ -115,8 +115,8 @@ pub fn verify(
 
 /// Says which input of an outcome is among the names in `wrong`.
 fn wrong_input(outcome: &Outcome, wrong: &HashSet<String>) -> Option<String> {
-    let mut fields = outcome.inputs.fields.iter();
-    let (field, value) = fields.find(|(_, value)| wrong.contains(value))?;
+    let mut fields = outcome.inputs.fields();
+    let (field, value) = fields.find(|(_, value)| wrong.contains(*value))?;
     Some(format!("its input `{field}` is {value}, which is damaged"))
 }
 

@@ -114,7 +114,7 @@ fn compare(
         let step = format!("{}/", report.artifact);
         let now = steps
             .iter()
-            .find(|asked| asked.inputs.step.starts_with(&step));
+            .find(|asked| asked.inputs.step().starts_with(&step));
         let before = outcomes.find(key_before)?;
         let changes = match (&before, now) {
             (Some(before), Some(now)) => differences(&before.inputs, &now.inputs),
@@ -132,15 +132,12 @@ fn compare(
 
 fn differences(before: &KeyBuilder, now: &KeyBuilder) -> Vec<Change> {
     let value = |key: &KeyBuilder, field: &str| {
-        let found = key.fields.iter().find(|(name, _)| name == field);
-        found.map(|(_, value)| value.clone())
+        let found = key.fields().find(|(name, _)| *name == field);
+        found.map(|(_, value)| value.to_owned())
     };
-    let names = before
-        .fields
-        .iter()
-        .chain(&now.fields)
-        .map(|(name, _)| name);
-    let mut seen: Vec<&String> = Vec::new();
+    let fields = before.fields().chain(now.fields());
+    let names = fields.map(|(name, _)| name);
+    let mut seen: Vec<&str> = Vec::new();
     let mut changes = Vec::new();
     for name in names {
         if seen.contains(&name) {
@@ -148,7 +145,7 @@ fn differences(before: &KeyBuilder, now: &KeyBuilder) -> Vec<Change> {
         }
         seen.push(name);
         let change = Change {
-            field: name.clone(),
+            field: name.to_owned(),
             before: value(before, name),
             now: value(now, name),
         };
@@ -174,10 +171,10 @@ fn draw(explanation: &Explanation, is_verbose: bool) -> String {
         let _ = writeln!(
             text,
             "\n{} {}\n  {state}",
-            asked.inputs.step,
+            asked.inputs.step(),
             asked.key.short()
         );
-        for (name, value) in &asked.inputs.fields {
+        for (name, value) in asked.inputs.fields() {
             let _ = writeln!(text, "    {name}: {value}");
         }
     }

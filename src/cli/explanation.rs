@@ -57,7 +57,7 @@ fn of_artifact(
     let prefix = format!("{artifact}/");
     let now = steps
         .iter()
-        .find(|asked| asked.inputs.step.starts_with(&prefix));
+        .find(|asked| asked.inputs.step().starts_with(&prefix));
     if let Some(asked) = now
         && let Some(result) = &asked.result
     {

@@ -57,10 +57,10 @@ impl Contents {
             more.extend(outcome.log);
         }
         if keep.headers {
-            let fields = outcome.inputs.fields.iter();
+            let fields = outcome.inputs.fields();
             let named = fields.filter(|(name, _)| {
                 matches!(
-                    (outcome.inputs.kind(), name.as_str()),
+                    (outcome.inputs.kind(), *name),
                     ("unpack", "package") | ("source", "tarball")
                 )
             });
