@@ -77,6 +77,13 @@ impl Fetcher {
         self.store.has_blob(record.sha256).then_some(record.sha256)
     }
 
+    /// Whether an address gave something else than `known`, or another place gave the same: a first look at many addresses,
+    /// few of which say anything new.
+    pub fn has_news(&self, url: &str, known: Option<Sha256>) -> bool {
+        let is_new = |record: Record| record.is_agreed || Some(record.sha256) != known;
+        self.record(url).is_some_and(is_new)
+    }
+
     /// Whether another place than `place` gave what is in `record`.
     pub(super) fn agrees(&self, record: &Record, place: &str) -> bool {
         let own = self.place_name(place);
