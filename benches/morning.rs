@@ -164,7 +164,7 @@ fn failed(number: usize) -> (Build, BuildReport) {
         error.file = format!("fillers_{}.c", number % RULES);
     }
     let report = BuildReport {
-        artifacts: vec![events::missing(&build, Artifact::Module, &failure)],
+        artifacts: vec![events::missing(&build, Artifact::Module, &failure)].into(),
         ..events::report(&build, 0)
     };
     (build, report)

@@ -3,9 +3,11 @@
 //! Events are owned and serialisable, so that a recorded run can be shown again.
 
 mod checked;
+mod common;
 mod run;
 mod tools;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::kernel::{
 use crate::plan::{Build, BuildId};
 
 pub use checked::{DoubleReport, DoubleResult, ProofReport, ProofResult, SignatureReport};
+pub use common::Common;
 pub use run::{HostFacts, NO_EXECUTOR, RunFacts};
 pub use tools::{HostPrograms, ToolchainReport, TreeOrigin, TreeReport};
 
@@ -40,13 +43,9 @@ pub struct Event {
 /// The kinds of events.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large ones are the rare ones"
-)]
 pub enum EventKind {
     /// First event of a run.
-    RunStarted(RunFacts),
+    RunStarted(Box<RunFacts>),
     /// Something that the person at the terminal should know: a fallback, leftovers removed.
     Note {
         /// The text, one line.
@@ -75,7 +74,7 @@ pub enum EventKind {
         #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
         /// What went wrong.
-        failure: Failure,
+        failure: Box<Failure>,
         /// The number of the attempt that failed, from 1.
         attempt: u32,
         /// How long until the next one.
@@ -124,18 +123,19 @@ pub struct BuildReport {
     #[serde(default)]
     pub first_seen: Option<Date>,
     /// One for each wanted artifact.
-    pub artifacts: Vec<ArtifactReport>,
+    pub artifacts: Common<Vec<ArtifactReport>>,
     /// The header packages.
-    pub inputs: Vec<InputReport>,
+    pub inputs: Common<Vec<InputReport>>,
     /// The digest of the driver's sources.
     pub driver_sha256: Option<Sha256>,
     /// Compiler and image.
-    pub toolchain: Option<ToolchainReport>,
+    pub toolchain: Option<Common<ToolchainReport>>,
     /// The tree that it was compiled against.
     #[serde(default)]
     pub tree: Option<TreeReport>,
     /// The configure checks and whether each succeeded.
-    pub checks: Vec<(String, bool)>,
+    #[serde(with = "common::pairs")]
+    pub checks: Common<BTreeMap<String, bool>>,
     /// Failed attempts that were tried again.
     pub retries: Vec<Failure>,
     /// Wall time spent in each phase, waiting for others not included.
@@ -248,7 +248,7 @@ pub enum FindingKind {
 }
 
 /// A header package of a build.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputReport {
     /// Its address.
     pub url: Arc<str>,
@@ -291,11 +291,11 @@ impl BuildReport {
             source: build.kernel.source.clone(),
             first_seen: None,
             artifacts: artifacts.collect(),
-            inputs: Vec::new(),
+            inputs: Common::default(),
             driver_sha256: None,
             toolchain: None,
             tree: None,
-            checks: Vec::new(),
+            checks: Common::default(),
             retries: Vec::new(),
             phases: Vec::new(),
             cpu: None,

@@ -352,7 +352,7 @@ fn is_skipping(plan: &Plan) -> bool {
 fn history(durations: &Durations, planned: &Planned) -> History {
     let mut history = History::default();
     for build in planned.plan.builds.iter().map(Build::id) {
-        if let Some(took) = durations.get(&build) {
+        if let Some((build, took)) = durations.known(&build) {
             history.add(build, took);
         }
     }

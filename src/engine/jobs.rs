@@ -195,7 +195,7 @@ impl Jobs {
             self.retries.push(build.id(), failed.failure.clone());
             self.events.send(EventKind::Retrying {
                 build: build.id(),
-                failure: failed.failure.clone(),
+                failure: Box::new(failed.failure.clone()),
                 attempt,
                 wait,
             });

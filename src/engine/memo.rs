@@ -1,9 +1,10 @@
 //! What a run remembers while it lasts, for whichever of its builds asks next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::event::Common;
 use crate::failure::Failure;
 use crate::plan::BuildId;
 
@@ -42,6 +43,78 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     }
 }
 
+/// Of how many owners values are remembered at once.
+const OWNERS: usize = 64;
+
+/// Remembers values of an owner, such as a kernel, which several builds in a row ask for. They are few, so they are compared one
+/// after the other.
+pub(crate) struct OfOwner<O, K, V>(Mutex<HashMap<usize, Owned<O, K, V>>>);
+
+struct Owned<O, K, V> {
+    /// As long as it is held, its address is that of no other.
+    _owner: Arc<O>,
+    values: Vec<(K, V)>,
+}
+
+impl<O, K, V> Default for OfOwner<O, K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<O, K, V: Clone> OfOwner<O, K, V> {
+    /// The value of `owner` whose key `is` the one that is looked for.
+    pub(crate) fn get(&self, owner: &Arc<O>, is: impl Fn(&K) -> bool) -> Option<V> {
+        let all = self.lock();
+        let owned = all.get(&Arc::as_ptr(owner).addr())?;
+        let found = owned.values.iter().find(|(key, _)| is(key))?;
+        Some(found.1.clone())
+    }
+
+    pub(crate) fn put(&self, owner: &Arc<O>, key: K, value: V) {
+        let mut all = self.lock();
+        let address = Arc::as_ptr(owner).addr();
+        if all.len() >= OWNERS && !all.contains_key(&address) {
+            all.clear();
+        }
+        let owned = all.entry(address).or_insert_with(|| Owned {
+            _owner: Arc::clone(owner),
+            values: Vec::new(),
+        });
+        owned.values.push((key, value));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Owned<O, K, V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps one of all equal values.
+pub(crate) struct Alike<T>(Mutex<HashSet<Common<T>>>);
+
+impl<T> Default for Alike<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Eq + Hash> Alike<T> {
+    /// The one that is equal to `value`.
+    pub(crate) fn one(&self, value: T) -> Common<T> {
+        let value = Common::from(value);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = all.get(&value) {
+            return one.clone();
+        }
+        all.insert(value.clone());
+        value
+    }
+}
+
 /// Failures that were tried again, by build.
 #[derive(Default)]
 pub(crate) struct Retries(Mutex<HashMap<BuildId, Vec<Failure>>>);
@@ -57,5 +130,42 @@ impl Retries {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BuildId, Vec<Failure>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_an_owner_are_not_those_of_another() {
+        let memo: OfOwner<String, u8, &str> = OfOwner::default();
+        let [one, other] = ["kernel", "kernel"].map(|name| Arc::new(name.to_owned()));
+        memo.put(&one, 1, "first");
+        memo.put(&one, 2, "second");
+        assert_eq!(memo.get(&one, |key| *key == 2), Some("second"));
+        assert_eq!(memo.get(&one, |key| *key == 3), None);
+        assert_eq!(memo.get(&other, |_| true), None);
+        memo.clear();
+        assert_eq!(memo.get(&one, |_| true), None);
+    }
+
+    #[test]
+    fn more_owners_than_are_remembered_push_others_out() {
+        let memo: OfOwner<usize, (), usize> = OfOwner::default();
+        let owners: Vec<Arc<usize>> = (0..OWNERS + 1).map(Arc::new).collect();
+        for owner in &owners {
+            memo.put(owner, (), **owner);
+        }
+        assert_eq!(memo.get(&owners[0], |()| true), None);
+        assert_eq!(memo.get(&owners[OWNERS], |()| true), Some(OWNERS));
+    }
+
+    #[test]
+    fn equal_values_are_kept_once() {
+        let alike: Alike<String> = Alike::default();
+        let [one, equal, other] = ["a", "a", "b"].map(|text| alike.one(text.to_owned()));
+        assert!(std::ptr::eq(&*one, &*equal));
+        assert_eq!(*other, "b");
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 
 /// Compiler and image of a build.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ToolchainReport {
     /// The image's name, or `host`.
     pub image: String,

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::engine::ended::script_failure;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::job::{JobRequest, JobResult};
+use crate::engine::memo::OfOwner;
 use crate::engine::work::Done;
 use crate::executor::Network;
 use crate::failure::{Failure, FailureClass, Phase, printable};
@@ -24,6 +25,7 @@ use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::tree::KernelInputs;
 use crate::recipe::toolchain::ChosenToolchain;
 use crate::script::{self, KnownAnswer, ModuleSettings, ProbeSettings};
+use crate::source::ConfigureCheck;
 use crate::store::Store;
 use crate::verify;
 
@@ -31,7 +33,7 @@ use crate::verify;
 pub(crate) struct Ingredients<'a> {
     pub(crate) build: &'a Build,
     pub(crate) kernel: Arc<KernelInputs>,
-    pub(crate) toolchain: ChosenToolchain,
+    pub(crate) toolchain: Arc<ChosenToolchain>,
     pub(crate) driver: DriverInputs,
     pub(crate) answers: Answers,
 }
@@ -72,6 +74,32 @@ pub(crate) struct Artifacts {
     engine: Arc<Engine>,
     kernels: Arc<Kernels>,
     drivers: Arc<Drivers>,
+    /// Scripts that driver versions share.
+    scripts: OfOwner<KernelInputs, ScriptOf, Arc<Script>>,
+}
+
+/// The script of a job.
+struct Script {
+    text: String,
+    sha256: Sha256,
+}
+
+/// What a script depends on, beside the kernel.
+struct ScriptOf {
+    artifact: Artifact,
+    module_name: String,
+    toolchain: Arc<ChosenToolchain>,
+    answers: Arc<[(Arc<ConfigureCheck>, bool)]>,
+}
+
+impl ScriptOf {
+    fn is_same(&self, artifact: Artifact, of: &Ingredients<'_>) -> bool {
+        self.artifact == artifact
+            && self.module_name == of.driver.facts.module_name
+            && self.toolchain == of.toolchain
+            && (Arc::ptr_eq(&self.answers, &of.answers.configure)
+                || self.answers == of.answers.configure)
+    }
 }
 
 impl Artifacts {
@@ -80,6 +108,7 @@ impl Artifacts {
             engine,
             kernels,
             drivers,
+            scripts: OfOwner::default(),
         }
     }
 
@@ -92,10 +121,15 @@ impl Artifacts {
     ) -> Result<Done, Halt> {
         let phase = phase_of(artifact);
         may_be_made(artifact, ingredients)?;
-        let script = render(artifact, ingredients, self.engine.host)?;
-        let inputs = key_of(artifact, ingredients, &script);
+        let script = self.script(artifact, ingredients, mode)?;
+        let inputs = key_of(artifact, ingredients, script.sha256);
+        if mode == Mode::Lookup {
+            let found = self.engine.steps.find(&inputs, phase)?;
+            return found.ok_or(Halt::Missing);
+        }
         let key = inputs.clone();
         let work = async {
+            let script = script.text.clone();
             let request = ingredients.job(artifact, script, &self.kernels, &self.drivers);
             let request = request.await?;
             let jobs = &self.engine.jobs;
@@ -107,6 +141,42 @@ impl Artifacts {
             }
         };
         self.engine.step(mode, phase, inputs, Box::pin(work)).await
+    }
+
+    /// The script of a job. In [`Mode::Lookup`] driver versions that have it in common share it.
+    fn script(
+        &self,
+        artifact: Artifact,
+        ingredients: &Ingredients<'_>,
+        mode: Mode,
+    ) -> Result<Arc<Script>, Halt> {
+        let render = || -> Result<_, Halt> {
+            let text = render(artifact, ingredients, self.engine.host)?;
+            let sha256 = Sha256::of(&text);
+            Ok(Arc::new(Script { text, sha256 }))
+        };
+        if mode == Mode::Run {
+            return render();
+        }
+        let kernel = &ingredients.kernel;
+        let is_same = |of: &ScriptOf| of.is_same(artifact, ingredients);
+        if let Some(known) = self.scripts.get(kernel, is_same) {
+            return Ok(known);
+        }
+        let script = render()?;
+        let of = ScriptOf {
+            artifact,
+            module_name: ingredients.driver.facts.module_name.clone(),
+            toolchain: ingredients.toolchain.clone(),
+            answers: ingredients.answers.configure.clone(),
+        };
+        self.scripts.put(kernel, of, Arc::clone(&script));
+        Ok(script)
+    }
+
+    /// Forgets the scripts that driver versions share.
+    pub(crate) fn forget(&self) {
+        self.scripts.clear();
     }
 
     /// What a job that ended well means: an artifact that was checked and is in the store, or a failure.
@@ -307,7 +377,7 @@ pub(crate) fn render(
 pub(crate) fn key_of(
     artifact: Artifact,
     ingredients: &Ingredients<'_>,
-    script: &str,
+    script: Sha256,
 ) -> KeyBuilder {
     let mut key = KeyBuilder::new(artifact.as_str(), 1)
         .field("architecture", ingredients.build.kernel.architecture)
@@ -321,10 +391,10 @@ pub(crate) fn key_of(
         // The value may be a secret, and outcomes keep the fields of their keys.
         key = key.field(format!("environment {name}"), Sha256::of(value));
     }
-    for (check, passed) in &ingredients.answers.configure {
+    for (check, passed) in &*ingredients.answers.configure {
         if check.artifact == artifact {
             key = key.field(format!("check {}", check.name), passed);
         }
     }
-    key.field("script", Sha256::of(script))
+    key.field("script", script)
 }

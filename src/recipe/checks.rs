@@ -20,16 +20,18 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
+use crate::engine::memo::OfOwner;
 use crate::engine::work::{Done, unexpected};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::recipe::driver::Drivers;
 use crate::recipe::kernel::Kernels;
+use crate::recipe::kernel::tree::KernelInputs;
 use crate::script::MODULE_TOOLCHAIN_CHECK;
 use crate::source::ConfigureCheck;
 
 use jobs::CheckJobs;
-use questions::Question;
 pub(crate) use questions::Subject;
+use questions::{Asking, Question};
 
 /// What the checks of a kernel said.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Answers {
     /// Why no probe can.
     pub(crate) probe_toolchain: Result<(), Halt>,
     /// The driver's configure checks and whether each passed.
-    pub(crate) configure: Vec<(ConfigureCheck, bool)>,
+    pub(crate) configure: Arc<[(Arc<ConfigureCheck>, bool)]>,
     /// The outcomes that this build brought about.
     pub(crate) new: Vec<Done>,
 }
@@ -57,7 +59,7 @@ impl Answers {
         Self {
             module_toolchain: failed.clone(),
             probe_toolchain: failed,
-            configure: Vec::new(),
+            configure: Arc::default(),
             new: new_of(toolchain),
         }
     }
@@ -68,6 +70,8 @@ pub(crate) struct Checks {
     engine: Arc<Engine>,
     jobs: CheckJobs,
     locks: Locks,
+    /// What the cache said of a kernel.
+    looked_up: OfOwner<KernelInputs, Asking, Answers>,
 }
 
 impl Checks {
@@ -76,11 +80,31 @@ impl Checks {
             jobs: CheckJobs::new(engine.clone(), kernels, drivers),
             engine,
             locks: Locks::default(),
+            looked_up: OfOwner::default(),
         }
     }
 
-    /// The answers that a build needs.
+    /// The answers that a build needs. In [`Mode::Lookup`] driver versions whose checks are the same share them.
     pub(crate) async fn answers(&self, subject: &Subject<'_>, mode: Mode) -> Result<Answers, Halt> {
+        if mode == Mode::Run {
+            return self.answers_now(subject, mode).await;
+        }
+        let is_same = |asking: &Asking| asking.is_of(subject);
+        if let Some(known) = self.looked_up.get(subject.kernel, is_same) {
+            return Ok(known);
+        }
+        let answers = self.answers_now(subject, mode).await?;
+        let (kernel, asking) = (subject.kernel, subject.asking());
+        self.looked_up.put(kernel, asking, answers.clone());
+        Ok(answers)
+    }
+
+    /// Forgets what the cache said.
+    pub(crate) fn forget(&self) {
+        self.looked_up.clear();
+    }
+
+    async fn answers_now(&self, subject: &Subject<'_>, mode: Mode) -> Result<Answers, Halt> {
         let module_key = subject.base(MODULE_TOOLCHAIN_CHECK);
         let mut questions = subject.questions();
         let mut answered = self.answered(&questions, &module_key, mode)?;
@@ -138,7 +162,7 @@ impl Checks {
         Ok(Answers {
             module_toolchain: Ok(()),
             probe_toolchain,
-            configure,
+            configure: configure.into(),
             new,
         })
     }

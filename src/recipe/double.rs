@@ -69,7 +69,7 @@ impl Doubles {
     ) -> Result<DoubleOutcome, Halt> {
         let phase = phase_of(artifact);
         let script = render(artifact, ingredients, self.engine.host)?;
-        let own = key_of(artifact, ingredients, &script).key();
+        let own = key_of(artifact, ingredients, Sha256::of(&script)).key();
         let script = script::varied(&script).map_err(|error| script_failure(&error))?;
         let key = KeyBuilder::new("double", 1)
             .field("artifact key", own)

@@ -7,11 +7,13 @@ use super::toolchains::{PROOF_IMAGE, Toolchains, of_host, wanted_gcc};
 use crate::digest::Sha256;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
-use crate::event::ToolchainReport;
+use crate::engine::memo::Memo;
+use crate::event::{Common, ToolchainReport};
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::SingleFlight;
 use crate::image::{GccVersion, Maker, Offer, Wanted, docker_name_of};
+use crate::kernel::{Architecture, TargetId};
 use crate::plan::Build;
 use crate::script::Compilers;
 
@@ -20,13 +22,25 @@ use crate::script::Compilers;
 pub(crate) struct ChosenToolchain {
     pub(crate) toolchain: Toolchain,
     pub(crate) compilers: Compilers,
-    pub(crate) report: ToolchainReport,
+    pub(crate) report: Common<ToolchainReport>,
+}
+
+/// What a choice depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Choice {
+    gcc_wanted: String,
+    why: &'static str,
+    target: TargetId,
+    architecture: Architecture,
+    image: Option<String>,
 }
 
 /// Chooses toolchains for builds.
 pub(crate) struct ToolchainChooser {
     engine: Arc<Engine>,
     toolchains: Toolchains,
+    /// What was chosen.
+    chosen: Memo<Choice, Arc<ChosenToolchain>>,
     /// The foreign images that are being pulled, by name.
     pulls: SingleFlight<String, Sha256, Halt>,
 }
@@ -37,6 +51,7 @@ impl ToolchainChooser {
         Self {
             engine,
             toolchains,
+            chosen: Memo::default(),
             pulls: SingleFlight::default(),
         }
     }
@@ -62,8 +77,30 @@ impl ToolchainChooser {
         build: &Build,
         own_gcc: Option<&str>,
         mode: Mode,
-    ) -> Result<ChosenToolchain, Halt> {
+    ) -> Result<Arc<ChosenToolchain>, Halt> {
         let (gcc_wanted, why) = wanted_gcc(build, own_gcc);
+        let choice = Choice {
+            gcc_wanted,
+            why,
+            target: build.kernel.target.clone(),
+            architecture: build.kernel.architecture,
+            image: self.image_of(build).map(str::to_owned),
+        };
+        if let Some(chosen) = self.chosen.get(&choice) {
+            return Ok(chosen);
+        }
+        let chosen = Arc::new(self.choose_now(build, &choice, mode).await?);
+        self.chosen.put(choice, Arc::clone(&chosen));
+        Ok(chosen)
+    }
+
+    async fn choose_now(
+        &self,
+        build: &Build,
+        choice: &Choice,
+        mode: Mode,
+    ) -> Result<ChosenToolchain, Halt> {
+        let (gcc_wanted, why) = (choice.gcc_wanted.clone(), choice.why);
         let version: GccVersion = gcc_wanted
             .parse()
             .map_err(|error| failed(format!("{error}")))?;
@@ -95,13 +132,13 @@ impl ToolchainChooser {
                     self.engine.host,
                 ),
             },
-            report: ToolchainReport {
+            report: Common::from(ToolchainReport {
                 image: offer.image,
                 image_sha256: toolchain.identity(),
                 gcc_wanted,
                 gcc_used,
                 reason: format!("{why}, {reason}"),
-            },
+            }),
             toolchain,
         })
     }

@@ -50,19 +50,29 @@ impl Durations {
 
     /// How long a build was compiling when it was last done, configure checks included.
     pub fn get(&self, build: &BuildId) -> Option<Duration> {
-        let seconds = *self.seconds.get(build)?;
-        Duration::try_from_secs_f64(seconds).ok()
+        self.known(build).map(|(_, took)| took)
     }
 
-    /// Takes a finished build; returns whether it tells anything new.
-    pub(super) fn add(&mut self, report: &BuildReport) -> bool {
-        let is_work = report.artifacts.iter().any(|artifact| {
+    /// The same, with the build's name as it is kept here.
+    pub fn known(&self, build: &BuildId) -> Option<(BuildId, Duration)> {
+        let (build, seconds) = self.seconds.get_key_value(build)?;
+        let took = Duration::try_from_secs_f64(*seconds).ok()?;
+        Some((build.clone(), took))
+    }
+
+    /// Whether a finished build was compiled, or failed to compile.
+    pub(super) fn is_work(report: &BuildReport) -> bool {
+        report.artifacts.iter().any(|artifact| {
             let is_failed = artifact.failure.as_ref().is_some_and(|failure| {
                 matches!(failure.class, FailureClass::Compile | FailureClass::Timeout)
             });
             artifact.status == Status::Built || (is_failed && !artifact.failure_is_cached)
-        });
-        if !is_work {
+        })
+    }
+
+    /// Takes a finished build; returns whether it tells anything new.
+    pub(super) fn add(&mut self, report: &BuildReport) -> bool {
+        if !Self::is_work(report) {
             return false;
         }
         let is_job = |phase| {

@@ -18,10 +18,7 @@ impl Expected {
     pub fn of(durations: &Durations, builds: impl IntoIterator<Item = BuildId>) -> Self {
         let known: HashMap<BuildId, Duration> = builds
             .into_iter()
-            .filter_map(|build| {
-                let took = durations.get(&build)?;
-                Some((build, took))
-            })
+            .filter_map(|build| durations.known(&build))
             .collect();
         Self {
             known_left: known.values().sum(),

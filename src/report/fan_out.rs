@@ -10,6 +10,12 @@ use crate::event::{Event, EventKind};
 /// How often reporters are given the chance to redraw and write.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How many events are taken at once where they come faster than they are reported.
+const TOGETHER: usize = 2048;
+
+/// How long reporters may go without a tick while more events are there than are taken at once.
+const MOST_BEHIND: Duration = Duration::from_secs(5);
+
 /// The exit code of a run whose report could not be written.
 const REPORT_FAILED: u8 = 3;
 
@@ -31,25 +37,39 @@ pub fn spawn(
             on_error: &mut on_error,
         };
         let mut next_tick = Instant::now() + TICK;
+        let mut events = Vec::new();
+        // An event that was received and is to be told by itself.
+        let mut next = None;
         loop {
             let now = Instant::now();
-            if now >= next_tick {
+            // What is known already comes first, but not for ever.
+            let is_behind = events.len() >= TOGETHER && now < next_tick + MOST_BEHIND;
+            if now >= next_tick && !is_behind {
                 for (index, reporter) in reporters.iter_mut().enumerate() {
                     errors.note(index, reporter.tick(now));
                 }
                 next_tick = Instant::now() + TICK;
             }
-            match receiver.recv_timeout(next_tick.saturating_duration_since(now)) {
-                Ok(mut event) => {
+            let received = match next.take() {
+                Some(event) => Ok(event),
+                None => receiver.recv_timeout(next_tick.saturating_duration_since(now)),
+            };
+            events.clear();
+            match received {
+                Ok(event) => {
                     let is_last = matches!(event.kind, EventKind::RunFinished { .. });
+                    events.push(event);
+                    if !is_alone(&events[0]) {
+                        next = take_more(&receiver, &mut events);
+                    }
                     for (index, reporter) in reporters.iter_mut().enumerate() {
-                        if let EventKind::RunFinished { exit_code, .. } = &mut event.kind
+                        if let EventKind::RunFinished { exit_code, .. } = &mut events[0].kind
                             && errors.first.is_some()
                         {
                             // Those that follow must not call the run a success.
                             *exit_code = REPORT_FAILED;
                         }
-                        errors.note(index, reporter.report(&event));
+                        errors.note(index, reporter.report_all(&events));
                     }
                     // Not when all senders are gone: a task that was given up may hold one for a while.
                     if is_last {
@@ -65,6 +85,26 @@ pub fn spawn(
         }
         errors.first.map_or(Ok(()), Err)
     })
+}
+
+/// Whether an event is told by itself: the first and the last of a run.
+fn is_alone(event: &Event) -> bool {
+    matches!(
+        event.kind,
+        EventKind::RunStarted(_) | EventKind::RunFinished { .. }
+    )
+}
+
+/// Adds events that are there already; returns one that ends this since it is told by itself.
+fn take_more(receiver: &Receiver<Event>, events: &mut Vec<Event>) -> Option<Event> {
+    while events.len() < TOGETHER {
+        let event = receiver.try_recv().ok()?;
+        if is_alone(&event) {
+            return Some(event);
+        }
+        events.push(event);
+    }
+    None
 }
 
 struct Errors<'a> {

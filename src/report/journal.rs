@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
@@ -19,6 +20,9 @@ const SCHEMA: u32 = 1;
 
 /// How long what was written may wait for the disk: a power failure loses at most the last second.
 const SYNC: Duration = Duration::from_secs(1);
+
+/// How many events are encoded by one processor.
+const TOGETHER: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -82,6 +86,12 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Adds lines that [`lines_of`] made.
+    pub(super) fn append_lines(&mut self, lines: &[u8]) -> Result<(), ReportError> {
+        self.is_synced = false;
+        Ok(self.file.append(lines)?)
+    }
+
     /// Adds an event.
     pub(super) fn append(&mut self, event: &Event) -> Result<(), ReportError> {
         let EventKind::RunStarted(facts) = &event.kind else {
@@ -100,13 +110,9 @@ impl Journal {
     }
 
     fn append_line(&mut self, value: &impl Serialize) -> Result<(), ReportError> {
-        let mut line = serde_json::to_vec(value).map_err(|source| ReportError::Encode {
-            what: "an event",
-            cause: source,
-        })?;
-        line.push(b'\n');
-        self.is_synced = false;
-        Ok(self.file.append(&line)?)
+        let mut line = Vec::new();
+        add_line(&mut line, value)?;
+        self.append_lines(&line)
     }
 
     /// Lets go what was gathered: to the system now, to the disk once a second.
@@ -128,6 +134,27 @@ impl Journal {
         self.last_sync = Instant::now();
         Ok(())
     }
+}
+
+/// The lines of events other than the first of a run, in some pieces: encoded on all processors.
+pub(super) fn lines_of(events: &[Event]) -> Result<Vec<Vec<u8>>, ReportError> {
+    let encode = |events: &[Event]| {
+        let mut lines = Vec::new();
+        for event in events {
+            add_line(&mut lines, event)?;
+        }
+        Ok(lines)
+    };
+    events.par_chunks(TOGETHER).map(encode).collect()
+}
+
+fn add_line(lines: &mut Vec<u8>, value: &impl Serialize) -> Result<(), ReportError> {
+    serde_json::to_writer(&mut *lines, value).map_err(|cause| ReportError::Encode {
+        what: "an event",
+        cause,
+    })?;
+    lines.push(b'\n');
+    Ok(())
 }
 
 /// Hands the events of a journal to `take`, in order, up to its end or its first unreadable line.

@@ -96,6 +96,13 @@ pub trait Reporter: Send {
     /// Takes the next event.
     fn report(&mut self, event: &Event) -> Result<(), ReportError>;
 
+    /// Takes some events in their order, as [`Self::report`] does each of them; the first error counts. Neither the first nor the
+    /// last event of a run is among several.
+    fn report_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
+        let results = events.iter().map(|event| self.report(event));
+        results.fold(Ok(()), Result::and)
+    }
+
     /// Called some ten times a second, also when nothing happens: to redraw, to write what has gathered.
     fn tick(&mut self, _now: Instant) -> Result<(), ReportError> {
         Ok(())

@@ -234,7 +234,7 @@ fn push_left_out(lines: &mut Vec<String>, facts: &RunFacts, style: Style) {
 impl Reporter for Summary {
     fn report(&mut self, event: &Event) -> Result<(), ReportError> {
         match &event.kind {
-            EventKind::RunStarted(facts) => self.facts = Some(facts.clone()),
+            EventKind::RunStarted(facts) => self.facts = Some((**facts).clone()),
             EventKind::BuildFinished(report) => {
                 for artifact in &report.artifacts {
                     *self.artifacts.entry(artifact.status).or_default() += 1;

@@ -1,5 +1,6 @@
 //! One build from start to end: kernel, toolchain, driver, checks, artifacts, and the report about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
+use crate::engine::memo::{Alike, OfOwner};
 use crate::engine::work::Done;
-use crate::event::{ArtifactReport, BuildReport, InputReport, ToolchainReport, TreeReport};
+use crate::event::{ArtifactReport, BuildReport, Common, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
@@ -21,6 +23,7 @@ use crate::recipe::driver::Drivers;
 use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::kernel::packages::{Input, Packages};
+use crate::recipe::kernel::tree::{KernelInputs, KernelPackages};
 use crate::recipe::proof::Proofs;
 use crate::recipe::signing::Signing;
 use crate::recipe::toolchain::ToolchainChooser;
@@ -39,18 +42,22 @@ pub(crate) struct Builds {
     pub(super) proofs: Proofs,
     pub(super) doubles: Doubles,
     signing: Option<Signing>,
+    /// The answers of checks that builds have in common.
+    answers: Alike<BTreeMap<String, bool>>,
+    /// What the manifest says of the packages of kernels.
+    inputs: OfOwner<KernelInputs, (), Common<Vec<InputReport>>>,
     pub(super) placing: Placing,
 }
 
 /// What a build's report says of it, as far as it is known.
 #[derive(Default)]
 pub(super) struct Notes {
-    inputs: Vec<InputReport>,
+    inputs: Common<Vec<InputReport>>,
     clang_version: Option<String>,
-    toolchain: Option<ToolchainReport>,
+    toolchain: Option<Common<ToolchainReport>>,
     tree: Option<TreeReport>,
     driver_sha256: Option<Sha256>,
-    checks: Vec<(String, bool)>,
+    checks: Common<BTreeMap<String, bool>>,
     /// The steps that this build brought about.
     new: Vec<(Phase, Done)>,
     phases: Vec<(Phase, Duration)>,
@@ -81,6 +88,8 @@ impl Builds {
             artifacts: Artifacts::new(engine.clone(), kernels.clone(), drivers.clone()),
             proofs,
             signing,
+            answers: Alike::default(),
+            inputs: OfOwner::default(),
             placing: Placing::new(engine.clone(), out, names, brings),
             engine,
             toolchains,
@@ -106,6 +115,28 @@ impl Builds {
         self.drivers.sources().forget();
     }
 
+    /// Ends the look into the cache: forgets what driver versions share of kernels.
+    pub(crate) fn forget_shared(&self) {
+        self.engine.steps.forget_shared();
+        self.checks.forget();
+        self.artifacts.forget();
+        self.inputs.clear();
+    }
+
+    /// What the manifest says of a kernel's packages, once for its builds.
+    fn reports_of(&self, packages: &KernelPackages) -> Common<Vec<InputReport>> {
+        let reports = || packages.inputs().iter().map(Input::report).collect();
+        let KernelPackages::Headers(kernel) = packages else {
+            return reports();
+        };
+        if let Some(known) = self.inputs.get(kernel, |()| true) {
+            return known;
+        }
+        let reports: Common<Vec<InputReport>> = reports();
+        self.inputs.put(kernel, (), reports.clone());
+        reports
+    }
+
     /// Forgets what is known of a build's kernel.
     pub(crate) fn forget_kernel(&self, build: &Build) {
         self.kernels.forget(build);
@@ -121,7 +152,7 @@ impl Builds {
         let started = jiff::Timestamp::now();
         let mut notes = Notes::default();
         let ingredients = self.ingredients(build, mode, &mut notes).await;
-        let mut artifacts = Vec::new();
+        let mut artifacts = Vec::with_capacity(build.artifacts.len());
         for &artifact in build.artifacts.iter() {
             let done = match &ingredients {
                 Ok(ingredients) => self.make_all(artifact, ingredients, mode, &mut notes).await,
@@ -153,7 +184,7 @@ impl Builds {
             name_clang(&mut artifacts, version);
         }
         Some(BuildReport {
-            artifacts,
+            artifacts: artifacts.into(),
             retries,
             ..notes.report(build, started)
         })
@@ -181,7 +212,7 @@ impl Builds {
     ) -> Result<Ingredients<'a>, Halt> {
         let phases = &mut notes.phases;
         let packages = self.kernels.packages(build, mode, phases).await?;
-        notes.inputs = packages.inputs().iter().map(Input::report).collect();
+        notes.inputs = self.reports_of(&packages);
         notes.clang_version = packages.clang_version().map(str::to_owned);
         let toolchain = self
             .toolchains
@@ -207,7 +238,7 @@ impl Builds {
         notes.new.extend(new.map(|done| (Phase::Check, done)));
         let checks = answers.configure.iter();
         let named = checks.map(|(check, passed)| (check.name.clone(), *passed));
-        notes.checks = named.collect();
+        notes.checks = self.answers.one(named.collect());
         Ok(Ingredients {
             build,
             kernel,

@@ -107,11 +107,11 @@ impl Course {
     }
 
     /// Reports a build that has ended.
-    pub(super) fn note(&mut self, mut report: BuildReport) {
+    pub(super) fn note(&mut self, report: impl Into<Arc<BuildReport>>) {
+        let mut report = report.into();
         if let Some(annotations) = &self.settings.annotations {
-            annotations.annotate(&mut report);
+            annotations.annotate(Arc::make_mut(&mut report));
         }
-        let report = Arc::new(report);
         self.result.add(&report);
         let has_failure = report
             .artifacts

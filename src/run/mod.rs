@@ -79,7 +79,7 @@ pub struct Parts {
 pub struct Run {
     builds: Arc<Builds>,
     settings: RunSettings,
-    found: Vec<BuildReport>,
+    found: Vec<Arc<BuildReport>>,
     missing: Vec<Build>,
     proving: Proving,
     sampled: Sampled,
@@ -111,22 +111,23 @@ impl Run {
                 Some(report)
             };
             let mut found: Vec<Option<BuildReport>> = of_kernel.iter().map(look_up_one).collect();
+            share_inputs(&mut found);
             let is_proven = !proving.has(&of_kernel[0])
                 || (!settings.retry.has(FailureClass::Load)
                     && look_up_proofs(&builds, of_kernel, &mut found));
             let kind_of = |(build, report): (&Build, Option<BuildReport>)| {
                 let report = report?;
                 if !is_proven {
-                    return Some(Found::Unproven(report));
+                    return Some(Found::Unproven(Box::new(report)));
                 }
                 if !sampled.has(&report.build_id) {
-                    return Some(Found::Whole(report));
+                    return Some(Found::Whole(Arc::new(report)));
                 }
                 let is_retried = settings.retry.has(FailureClass::NotReproducible);
                 let ended = (build.clone(), report.clone());
                 let doubled = builds.double(ended, Mode::Lookup).now_or_never();
-                let doubled = doubled.flatten().filter(|_| !is_retried);
-                Some(doubled.map_or(Found::Undoubled(report), Found::Whole))
+                let doubled = doubled.flatten().filter(|_| !is_retried).map(Arc::new);
+                Some(doubled.map_or_else(|| Found::Undoubled(Box::new(report)), Found::Whole))
             };
             let found = of_kernel.iter().zip(found).map(kind_of).collect();
             if let Some(build) = of_kernel.first() {
@@ -146,12 +147,12 @@ impl Run {
         for (build, report) in plan.builds.iter().zip(looked_up) {
             match report {
                 Some(Found::Whole(report)) => found.push(report),
-                Some(Found::Unproven(report)) => unproven.push((build.clone(), report)),
-                Some(Found::Undoubled(report)) => undoubled.push((build.clone(), report)),
+                Some(Found::Unproven(report)) => unproven.push((build.clone(), *report)),
+                Some(Found::Undoubled(report)) => undoubled.push((build.clone(), *report)),
                 None => missing.push(build.clone()),
             }
         }
-        builds.engine().steps.forget_shared();
+        builds.forget_shared();
         builds.engine().steps.retry(settings.retry.clone());
         // They hold failures that may be done again.
         builds.forget_sources();
@@ -174,7 +175,7 @@ impl Run {
         let mut wanted = Vec::new();
         let unfinished = self.unproven.iter().chain(&self.undoubled);
         let unfinished = unfinished.map(|(_, report)| report);
-        for report in self.found.iter().chain(unfinished) {
+        for report in self.found.iter().map(|report| &**report).chain(unfinished) {
             for artifact in &report.artifacts {
                 let (None, Some(sha256), Some(key)) =
                     (&artifact.path, artifact.sha256, artifact.key)
@@ -222,7 +223,7 @@ impl Run {
                 Some(report) if self.sampled.has(&report.build_id) => {
                     self.undoubled.push((build.clone(), report));
                 }
-                Some(report) => self.found.push(report),
+                Some(report) => self.found.push(Arc::new(report)),
                 None => self.missing.push(build.clone()),
             }
         }
@@ -276,11 +277,19 @@ impl Run {
 /// What the cache knows of a build.
 enum Found {
     /// All that is wanted.
-    Whole(BuildReport),
+    Whole(Arc<BuildReport>),
     /// All but the proof of its module.
-    Unproven(BuildReport),
+    Unproven(Box<BuildReport>),
     /// All but its second build.
-    Undoubled(BuildReport),
+    Undoubled(Box<BuildReport>),
+}
+
+/// Lets the builds of a kernel share the list of its packages.
+fn share_inputs(found: &mut [Option<BuildReport>]) {
+    let mut reports = found.iter_mut().flatten();
+    if let Some(first) = reports.next() {
+        reports.for_each(|report| report.inputs.share_with(&first.inputs));
+    }
 }
 
 /// Adds the proofs of modules to what was found of a kernel; false if not all are known.

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{HashingWriter, Sha256};
@@ -17,15 +18,37 @@ use crate::fs::{self, FileError};
 use crate::report::{STATE_FOLDER, attestation_of};
 use crate::store::Store;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was placed under a path.
+#[derive(Clone, Debug, PartialEq)]
 struct Placed {
-    path: PathBuf,
     size_bytes: u64,
     modified_nanoseconds: i128,
     sha256: Sha256,
     /// The artifact that this is a further name of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     alias_of: Option<PathBuf>,
+}
+
+/// The same as it is written down.
+#[derive(Serialize, Deserialize)]
+struct Line<P> {
+    path: P,
+    size_bytes: u64,
+    modified_nanoseconds: i128,
+    sha256: Sha256,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    alias_of: Option<P>,
+}
+
+impl From<Line<PathBuf>> for (PathBuf, Placed) {
+    fn from(line: Line<PathBuf>) -> Self {
+        let placed = Placed {
+            size_bytes: line.size_bytes,
+            modified_nanoseconds: line.modified_nanoseconds,
+            sha256: line.sha256,
+            alias_of: line.alias_of,
+        };
+        (line.path, placed)
+    }
 }
 
 /// What [`OutFolder::place`] did.
@@ -78,11 +101,10 @@ impl OutFolder {
         let placed = root.join(STATE_FOLDER).join("placed.jsonl");
         let text = std::fs::read_to_string(placed).unwrap_or_default();
         // A line that cannot be read only means that its artifact is compared by digest once more.
-        let placed = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Placed>(line).ok())
-            .map(|placed| (placed.path.clone(), placed))
-            .collect();
+        let lines = text
+            .par_lines()
+            .filter_map(|line| serde_json::from_str::<Line<PathBuf>>(line).ok());
+        let placed = lines.map(<(PathBuf, Placed)>::from).collect();
         Self {
             root: root.to_owned(),
             exact: None,
@@ -125,7 +147,6 @@ impl OutFolder {
             _ => return Ok(false),
         };
         let now = Placed {
-            path: path.to_owned(),
             size_bytes,
             modified_nanoseconds: modified_nanoseconds(&metadata),
             sha256,
@@ -137,7 +158,7 @@ impl OutFolder {
         let file = fs::open_file(&full).map_err(FileError::of("read", &full))?;
         let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
         if found == sha256 {
-            self.remember(now);
+            self.remember(path, now);
         }
         Ok(found == sha256)
     }
@@ -172,13 +193,13 @@ impl OutFolder {
         }
         pending.keep()?;
         let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
-        self.remember(Placed {
-            path: path.to_owned(),
+        let placed = Placed {
             size_bytes: metadata.len(),
             modified_nanoseconds: modified_nanoseconds(&metadata),
             sha256,
             alias_of: None,
-        });
+        };
+        self.remember(path, placed);
         Ok(holder.map_or(Placement::Written, Placement::WrittenInPlaceOf))
     }
 
@@ -220,12 +241,11 @@ impl OutFolder {
         let own = lock(&self.placed).get(path).cloned();
         if let Some(own) = own {
             let named = Placed {
-                path: alias.to_owned(),
                 alias_of: Some(path.to_owned()),
                 ..own
             };
             if lock(&self.placed).get(alias) != Some(&named) {
-                self.remember(named);
+                self.remember(alias, named);
             }
         }
         Ok(holder.map_or(Linked::There, Linked::TakenFrom))
@@ -239,13 +259,13 @@ impl OutFolder {
         };
         let known = lock(&self.placed).get(alias).cloned();
         let holder = if let Some(placed) = known {
-            Some(placed.alias_of.unwrap_or(placed.path))
+            Some(placed.alias_of.unwrap_or_else(|| alias.to_owned()))
         } else {
             // Names that earlier versions gave are not written down.
             let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
             let placed = lock(&self.placed);
-            let mut others = placed.values().filter(|one| one.sha256 == digest);
-            others.find_map(|one| one.alias_of.is_none().then(|| one.path.clone()))
+            let mut others = placed.iter().filter(|(_, one)| one.sha256 == digest);
+            others.find_map(|(path, one)| one.alias_of.is_none().then(|| path.clone()))
         };
         Ok(holder.filter(|holder| holder != path))
     }
@@ -283,11 +303,11 @@ impl OutFolder {
         Ok(())
     }
 
-    fn remember(&self, placed: Placed) {
+    fn remember(&self, path: &Path, placed: Placed) {
         if self.exact.is_some() {
             return;
         }
-        lock(&self.placed).insert(placed.path.clone(), placed);
+        lock(&self.placed).insert(path.to_owned(), placed);
         *lock(&self.changed) = true;
     }
 
@@ -297,12 +317,19 @@ impl OutFolder {
             return Ok(());
         }
         let placed = lock(&self.placed);
-        let mut lines: Vec<&Placed> = placed.values().collect();
-        lines.sort_by(|left, right| left.path.cmp(&right.path));
+        let mut all: Vec<(&PathBuf, &Placed)> = placed.iter().collect();
+        all.sort_unstable_by_key(|(path, _)| *path);
         let path = self.root.join(STATE_FOLDER).join("placed.jsonl");
         let mut text = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut text, line)
+        for (own, placed) in all {
+            let line = Line {
+                path: own,
+                size_bytes: placed.size_bytes,
+                modified_nanoseconds: placed.modified_nanoseconds,
+                sha256: placed.sha256,
+                alias_of: placed.alias_of.as_ref(),
+            };
+            serde_json::to_writer(&mut text, &line)
                 .map_err(std::io::Error::from)
                 .and_then(|()| text.write_all(b"\n"))
                 .map_err(FileError::of("write", &path))?;

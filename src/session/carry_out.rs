@@ -169,7 +169,7 @@ impl Session<'_> {
                 of_reports.request(StopReason::Infrastructure);
             }
         });
-        events.send(EventKind::RunStarted(facts));
+        events.send(EventKind::RunStarted(Box::new(facts)));
         for message in notes {
             events.send(EventKind::Note { message });
         }

@@ -1,6 +1,7 @@
 //! A configured driver: module sources on top, the probe's in `bpf/`, and its configure checks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::{ConfigureCheck, read_checks};
 use super::layout::{MOST_FILE_BYTES, SourceError};
@@ -15,15 +16,14 @@ pub struct ConfiguredDriver {
     /// Whether there is a legacy eBPF probe.
     pub has_probe: bool,
     /// The configure checks of module and probe, sorted by folder.
-    pub checks: Vec<ConfigureCheck>,
+    pub checks: Vec<Arc<ConfigureCheck>>,
 }
 
 impl ConfiguredDriver {
     /// The checks that an artifact needs the answers of.
     pub fn checks_of(&self, artifact: Artifact) -> impl Iterator<Item = &ConfigureCheck> {
-        self.checks
-            .iter()
-            .filter(move |check| check.artifact == artifact)
+        let checks = self.checks.iter().map(|check| &**check);
+        checks.filter(move |check| check.artifact == artifact)
     }
 }
 
@@ -34,7 +34,7 @@ pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceE
     Ok(ConfiguredDriver {
         module_name: module_name(folder)?,
         has_probe: has("bpf/probe.c") && has("bpf/Makefile"),
-        checks: read_checks(folder)?,
+        checks: read_checks(folder)?.into_iter().map(Arc::new).collect(),
     })
 }
 

@@ -46,12 +46,13 @@ fn record(kernel: Kernel) -> BuildRecord {
         Outcome::NotRun => not_run(&build, Artifact::Module),
     };
     BuildRecord::from(&BuildReport {
-        artifacts: vec![artifact],
+        artifacts: vec![artifact].into(),
         inputs: vec![InputReport {
             url: "http://mirror.example/a.deb".into(),
             sha256: Some(Sha256::of([kernel.package])),
             size_bytes: Some(1),
-        }],
+        }]
+        .into(),
         ..report(&build, 0)
     })
 }

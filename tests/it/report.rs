@@ -69,7 +69,10 @@ fn built(release: &str, second: u64) -> Event {
 }
 
 fn run_started(run_id: &str, builds: usize) -> Event {
-    event(0, EventKind::RunStarted(facts(run_id, builds, builds)))
+    event(
+        0,
+        EventKind::RunStarted(Box::new(facts(run_id, builds, builds))),
+    )
 }
 
 fn run_finished(exit_code: u8) -> Event {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::{Artifact, Driver, DriverLocation};
 use driverkit_matrix::event::{
-    ArtifactReport, BuildReport, Event, EventKind, HostFacts, HostPrograms, InputReport, RunFacts,
-    ToolchainReport, TreeOrigin, TreeReport,
+    ArtifactReport, BuildReport, Common, Event, EventKind, HostFacts, HostPrograms, InputReport,
+    RunFacts, ToolchainReport, TreeOrigin, TreeReport,
 };
 use driverkit_matrix::failure::{CompilerError, Failure, FailureClass, Phase, Status};
 use driverkit_matrix::kernel::{Architecture, Kernel, PackageSet};
@@ -74,29 +74,30 @@ pub fn report(build: &Build, second: u64) -> BuildReport {
         device_name: build.driver.device_name.clone(),
         source: Arc::clone(&build.kernel.source),
         first_seen: Some(jiff::civil::date(2026, 11, 2)),
-        artifacts: Vec::new(),
+        artifacts: Common::default(),
         inputs: vec![InputReport {
             url: "http://mirror.example/linux-headers.deb".into(),
             sha256: Some(Sha256::of("headers")),
             size_bytes: Some(1_234_567),
-        }],
+        }]
+        .into(),
         driver_sha256: Some(Sha256::of("driver")),
-        toolchain: Some(ToolchainReport {
+        toolchain: Some(Common::from(ToolchainReport {
             image: "driverkit-matrix/builder:bookworm".to_owned(),
             image_sha256: Sha256::of("image"),
             gcc_wanted: "12".to_owned(),
             gcc_used: "12.2.0".to_owned(),
             reason: "the kernel's own".to_owned(),
-        }),
+        })),
         tree: Some(TreeReport {
             origin: TreeOrigin::Headers,
             symbols_checked: true,
             host_programs: HostPrograms::Packaged,
         }),
-        checks: vec![
-            ("CLASS_CREATE_1".to_owned(), false),
-            ("ACCESS_OK_2".to_owned(), true),
-        ],
+        checks: [("CLASS_CREATE_1", false), ("ACCESS_OK_2", true)]
+            .map(|(name, passed)| (name.to_owned(), passed))
+            .into_iter()
+            .collect(),
         retries: Vec::new(),
         phases: vec![
             (Phase::Fetch, Duration::from_millis(1_200)),
@@ -198,7 +199,7 @@ pub fn facts(run_id: &str, builds: usize, artifacts: usize) -> RunFacts {
         matrices: vec![(PathBuf::from("matrices/debian.toml"), Sha256::of("matrix"))],
         plan_sha256: Sha256::of("plan"),
         builds,
-        artifacts,
+        artifacts: artifacts.into(),
         left_out: Vec::new(),
         images: vec![(
             "driverkit-matrix/builder:bookworm".to_owned(),
@@ -222,7 +223,7 @@ pub fn left_out(release: &str, rule: &str, reason: &str) -> LeftOut {
 /// A finished build at second `second`.
 pub fn finished(build: &Build, second: u64, artifacts: Vec<ArtifactReport>) -> Event {
     let report = BuildReport {
-        artifacts,
+        artifacts: artifacts.into(),
         ..report(build, second)
     };
     event(
@@ -235,7 +236,7 @@ pub fn finished(build: &Build, second: u64, artifacts: Vec<ArtifactReport>) -> E
 pub fn cached(build: &Build, second: u64) -> Event {
     let artifacts = vec![there(build, Artifact::Module, Status::Cached)];
     let report = BuildReport {
-        artifacts,
+        artifacts: artifacts.into(),
         phases: Vec::new(),
         cpu: None,
         peak_memory_bytes: None,
@@ -287,7 +288,7 @@ pub fn small_run(run_id: &str) -> Vec<Event> {
     let mut as_before = missing(&old[1], Artifact::Module, &compile_error());
     as_before.failure_is_cached = true;
     vec![
-        event(0, EventKind::RunStarted(facts)),
+        event(0, EventKind::RunStarted(Box::new(facts))),
         event(
             5,
             EventKind::Note {
@@ -308,7 +309,7 @@ pub fn small_run(run_id: &str) -> Vec<Event> {
             40,
             EventKind::Retrying {
                 build: both.id(),
-                failure: download.clone(),
+                failure: Box::new(download.clone()),
                 attempt: 1,
                 wait: Duration::from_secs(2),
             },

@@ -10,7 +10,7 @@ use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 use driverkit_matrix::kernel::Architecture;
 use driverkit_matrix::report::{BuildRecord, Manifest, read_manifest};
-use driverkit_matrix::source::{ConfigureCheck, read_configured_driver};
+use driverkit_matrix::source::read_configured_driver;
 use object::write::Object;
 use object::{BinaryFormat, SectionKind};
 use serde_json::{Value, json};
@@ -140,7 +140,7 @@ impl Grid {
         let mut ids = vec!["toolchain-module".to_owned(), "toolchain-probe".to_owned()];
         for driver in ["driver", "other"].map(|name| self.path(name)) {
             if let Ok(driver) = read_configured_driver(&driver) {
-                ids.extend(driver.checks.iter().map(ConfigureCheck::id));
+                ids.extend(driver.checks.iter().map(|check| check.id()));
             }
         }
         let answers: BTreeMap<String, &str> = ids

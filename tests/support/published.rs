@@ -50,7 +50,7 @@ pub fn write_out(out: &Path, run_id: &str, day: i64, modules: &[Module<'_>]) {
         started,
         ..facts(run_id, rows.len(), rows.len())
     };
-    events.push(event(0, EventKind::RunStarted(facts)));
+    events.push(event(0, EventKind::RunStarted(Box::new(facts))));
     events.extend(rows);
     events.push(event(
         60_000,

@@ -1,6 +1,6 @@
 //! What is asked for a build, and the keys under which answers are kept.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
@@ -10,7 +10,7 @@ use crate::recipe::driver::DriverInputs;
 use crate::recipe::kernel::tree::KernelInputs;
 use crate::recipe::toolchain::ChosenToolchain;
 use crate::script;
-use crate::source::ConfigureCheck;
+use crate::source::{ConfigureCheck, ConfiguredDriver};
 
 /// The version of the keys of checks.
 pub(crate) const VERSION: u32 = 2;
@@ -23,7 +23,7 @@ pub(crate) static TEMPLATES: LazyLock<Sha256> =
 #[derive(Clone)]
 pub(crate) struct Question {
     pub(crate) inputs: KeyBuilder,
-    pub(crate) check: ConfigureCheck,
+    pub(crate) check: Arc<ConfigureCheck>,
 }
 
 impl Question {
@@ -46,14 +46,44 @@ impl Question {
 /// What is asked for a build.
 pub(crate) struct Subject<'a> {
     pub(crate) build: &'a Build,
-    pub(crate) kernel: &'a KernelInputs,
-    pub(crate) toolchain: &'a ChosenToolchain,
+    pub(crate) kernel: &'a Arc<KernelInputs>,
+    pub(crate) toolchain: &'a Arc<ChosenToolchain>,
     pub(crate) driver: &'a DriverInputs,
+}
+
+/// What of a build its questions depend on, beside its kernel.
+pub(crate) struct Asking {
+    toolchain: Arc<ChosenToolchain>,
+    driver: Arc<ConfiguredDriver>,
+    wants: [bool; 2],
+}
+
+impl Asking {
+    /// Whether the questions of a build with the same kernel are the same.
+    pub(crate) fn is_of(&self, subject: &Subject<'_>) -> bool {
+        let (own, other) = (&self.driver, &subject.driver.facts);
+        self.wants == subject.wants_both()
+            && self.toolchain == *subject.toolchain
+            && (Arc::ptr_eq(own, other) || own.checks == other.checks)
+    }
 }
 
 impl Subject<'_> {
     pub(crate) fn wants_probe(&self) -> bool {
         self.build.artifacts.contains(&Artifact::Probe) && self.driver.facts.has_probe
+    }
+
+    /// What its questions depend on, beside its kernel.
+    pub(crate) fn asking(&self) -> Asking {
+        Asking {
+            toolchain: Arc::clone(self.toolchain),
+            driver: Arc::clone(&self.driver.facts),
+            wants: self.wants_both(),
+        }
+    }
+
+    fn wants_both(&self) -> [bool; 2] {
+        [Artifact::Module, Artifact::Probe].map(|artifact| self.wants(artifact))
     }
 
     fn wants(&self, artifact: Artifact) -> bool {
@@ -92,7 +122,7 @@ impl Subject<'_> {
                 }
                 Question {
                     inputs,
-                    check: check.clone(),
+                    check: Arc::clone(check),
                 }
             })
             .collect()

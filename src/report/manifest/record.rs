@@ -15,8 +15,8 @@ use super::{Excluded, JSON_SCHEMA, LeftOutGroup, SCHEMA, Totals};
 use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::event::{
-    ArtifactReport, BuildReport, Event, EventKind, Finding, HostFacts, InputReport, RunFacts,
-    ToolchainReport, TreeReport,
+    ArtifactReport, BuildReport, Common, Event, EventKind, Finding, HostFacts, InputReport,
+    RunFacts, ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
@@ -56,7 +56,7 @@ pub struct Manifest {
     pub sources: BTreeMap<String, usize>,
     /// The toolchains that rows refer to by their position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub toolchains: Vec<ToolchainReport>,
+    pub toolchains: Vec<Common<ToolchainReport>>,
     /// What is wrong with rules of the matrices.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -139,7 +139,7 @@ pub struct BuildRecord {
     /// The gravest status of its artifacts.
     pub status: Status,
     /// Its artifacts: module, probe.
-    pub artifacts: Vec<ArtifactReport>,
+    pub artifacts: Common<Vec<ArtifactReport>>,
     /// The module's name.
     pub module_name: String,
     /// The device prefix.
@@ -150,16 +150,16 @@ pub struct BuildRecord {
     #[serde(default)]
     pub first_seen: Option<Date>,
     /// The header packages.
-    pub inputs: Vec<InputReport>,
+    pub inputs: Common<Vec<InputReport>>,
     /// The digest of the driver's sources.
     pub driver_sha256: Option<Sha256>,
     /// Compiler and image.
-    pub toolchain: Option<ToolchainReport>,
+    pub toolchain: Option<Common<ToolchainReport>>,
     /// The kernel tree that it was compiled against.
     #[serde(default)]
     pub tree: Option<TreeReport>,
     /// The driver's configure checks and whether each succeeded.
-    pub checks: BTreeMap<String, bool>,
+    pub checks: Common<BTreeMap<String, bool>>,
     /// How often it was tried: one more than `retries` has entries; 0 when it was not begun.
     pub attempts: usize,
     /// Failures that were tried again.
@@ -346,7 +346,9 @@ impl BuildRecord {
 impl From<&BuildReport> for BuildRecord {
     fn from(report: &BuildReport) -> Self {
         let mut artifacts = report.artifacts.clone();
-        artifacts.sort_by_key(|artifact| artifact.artifact);
+        if !artifacts.is_sorted_by_key(|artifact| artifact.artifact) {
+            artifacts.sort_by_key(|artifact| artifact.artifact);
+        }
         let status = gravest(artifacts.iter().map(|artifact| artifact.status));
         let mut phases: BTreeMap<Phase, Duration> = BTreeMap::new();
         for (phase, duration) in &report.phases {
@@ -370,7 +372,7 @@ impl From<&BuildReport> for BuildRecord {
             driver_sha256: report.driver_sha256,
             toolchain: report.toolchain.clone(),
             tree: report.tree,
-            checks: report.checks.iter().cloned().collect(),
+            checks: report.checks.clone(),
             attempts: if status == Status::NotRun {
                 0
             } else {

@@ -22,7 +22,7 @@ use self::frames::RowsFile;
 use super::{BuildRecord, Excluded, Manifest, ManifestError, SCHEMA, read_manifest};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
-use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
+use crate::event::{ArtifactReport, Common, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
@@ -31,7 +31,7 @@ pub use frames::RowsError;
 pub use index::{IndexArtifact, IndexRow, digest_of_inputs};
 pub use write::template;
 
-pub(super) use write::{sources, write};
+pub(super) use write::{note_toolchains, sources, write};
 
 /// What of the rows is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +63,10 @@ struct BuildRow {
     status: Status,
     source: Arc<str>,
     first_seen: Option<Date>,
-    artifacts: Vec<ArtifactReport>,
+    artifacts: Common<Vec<ArtifactReport>>,
     module_name: String,
     device_name: String,
-    inputs: Vec<InputReport>,
+    inputs: Common<Vec<InputReport>>,
     driver_sha256: Option<Sha256>,
     toolchain: Option<usize>,
     tree: Option<TreeReport>,
@@ -156,7 +156,7 @@ fn read_lines(
 fn read_outcome(
     line: &[u8],
     last: Option<&Row>,
-    toolchains: &[ToolchainReport],
+    toolchains: &[Common<ToolchainReport>],
 ) -> serde_json::Result<Row> {
     let last = match last {
         Some(Row::Build(last)) => Some(&**last),
@@ -213,7 +213,7 @@ enum Row {
     Excluded(Excluded),
 }
 
-fn read_row(line: &[u8], toolchains: &[ToolchainReport]) -> serde_json::Result<Row> {
+fn read_row(line: &[u8], toolchains: &[Common<ToolchainReport>]) -> serde_json::Result<Row> {
     fn of<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
         serde_json::from_slice(line)
     }

@@ -1,6 +1,7 @@
 //! Keeps the manifest on disk up to date while a run goes on.
 
 use std::io::{BufWriter, Write as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::read::{Paths, manifest_of_journal};
 use super::rows;
 use crate::event::{Event, EventKind};
 use crate::fs::{self, FileError, Lock, PendingFile};
-use crate::report::journal::{Journal, JournalError};
+use crate::report::journal::{Journal, JournalError, lines_of};
 use crate::report::{Durations, ReportError, Reporter, write_csv};
 
 /// The shortest time between two writes of the manifest.
@@ -33,7 +34,8 @@ pub struct ManifestReporter {
     paths: Paths,
     manifest: Option<Manifest>,
     journal: Option<Journal>,
-    durations: Durations,
+    /// Read when the first build was compiled.
+    durations: Option<Durations>,
     durations_changed: bool,
     failing: Failing,
     /// Whether the manifest of the run before is out of the way.
@@ -56,7 +58,7 @@ impl ManifestReporter {
             paths,
             manifest: None,
             journal: None,
-            durations: Durations::read(out),
+            durations: None,
             durations_changed: false,
             failing: Failing::read(out),
             has_kept_earlier: false,
@@ -101,6 +103,23 @@ impl ManifestReporter {
         )?)
     }
 
+    /// Adds an event to everything but the journal.
+    fn add(&mut self, event: &Event) {
+        Manifest::fold(&mut self.manifest, event);
+        if let EventKind::BuildFinished(report) = &event.kind {
+            if let Some(manifest) = &mut self.manifest
+                && let Some(build) = manifest.builds.last_mut()
+            {
+                self.failing.note(build, manifest.run.started);
+            }
+            if Durations::is_work(report) {
+                let read = || Durations::read(&self.out);
+                self.durations_changed |= self.durations.get_or_insert_with(read).add(report);
+            }
+            self.due.get_or_insert_with(|| Instant::now() + self.pause);
+        }
+    }
+
     /// Writes everything, whether it is due or not.
     fn write(&mut self) -> Result<(), ReportError> {
         self.due = None;
@@ -113,8 +132,8 @@ impl ManifestReporter {
             self.has_kept_earlier = true;
         }
         write_files(manifest, &self.paths)?;
-        if self.durations_changed {
-            self.durations.write(&self.out)?;
+        if let Some(durations) = self.durations.as_ref().filter(|_| self.durations_changed) {
+            durations.write(&self.out)?;
             self.durations_changed = false;
         }
         self.failing.write(&self.out)?;
@@ -129,25 +148,39 @@ impl Reporter for ManifestReporter {
             self.journal = Some(Journal::create(&self.paths.journal)?);
         }
         // The manifest has the event even if the journal's disk is full: a later write may find room.
-        Manifest::fold(&mut self.manifest, event);
-        if let EventKind::BuildFinished(report) = &event.kind {
-            if let Some(manifest) = &mut self.manifest
-                && let Some(build) = manifest.builds.last_mut()
-            {
-                self.failing.note(build, manifest.run.started);
-            }
-            self.durations_changed |= self.durations.add(report);
-            self.due.get_or_insert_with(|| Instant::now() + self.pause);
-        }
+        self.add(event);
         if let Some(journal) = &mut self.journal {
             journal.append(event)?;
         }
         if matches!(event.kind, EventKind::RunFinished { .. })
             && let Some(mut journal) = self.journal.take()
         {
-            journal.sync()?;
-            self.write()?;
+            // The disk takes the journal while the manifest is made.
+            let (synced, written) = std::thread::scope(|scope| {
+                let syncing = scope.spawn(|| journal.sync());
+                let written = self.write();
+                let synced = syncing.join();
+                (synced.unwrap_or_else(|panic| resume_unwind(panic)), written)
+            });
+            synced.and(written)?;
             fs::rename(&self.paths.journal, &self.paths.previous_journal)?;
+        }
+        Ok(())
+    }
+
+    fn report_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
+        if let [event] = events {
+            return self.report(event);
+        }
+        let has_journal = self.journal.is_some();
+        let (lines, ()) = rayon::join(
+            || has_journal.then(|| lines_of(events)).transpose(),
+            || events.iter().for_each(|event| self.add(event)),
+        );
+        if let (Some(journal), Some(pieces)) = (&mut self.journal, lines?) {
+            for lines in pieces {
+                journal.append_lines(&lines)?;
+            }
         }
         Ok(())
     }
@@ -191,26 +224,25 @@ pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> 
 
 /// Writes a manifest as JSON and CSV.
 pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), ReportError> {
-    manifest.sort();
-    // The rows first: a reader compares the run that they name with that of `run.json`.
-    write_file(&paths.rows, |file| rows::write(manifest, file))?;
-    let head = manifest.head_json().map_err(|cause| ReportError::Encode {
+    let encode = |cause| ReportError::Encode {
         what: "the run",
         cause,
-    })?;
-    fs::write(&paths.run, head + "\n")?;
-    let head = manifest
-        .head_of_json()
-        .map_err(|cause| ReportError::Encode {
-            what: "the run",
-            cause,
-        })?;
+    };
+    manifest.sort();
+    let positions = rows::note_toolchains(manifest);
+    let run = manifest.head_json().map_err(encode)? + "\n";
+    let head = manifest.head_of_json().map_err(encode)?;
     let manifest = &*manifest;
-    let (json, csv) = rayon::join(
-        || write_file(&paths.json, |file| manifest.write_json_after(&head, file)),
-        || write_file(&paths.csv, |file| write_csv(manifest, file)),
-    );
-    Ok(json.and(csv)?)
+    let write_rows = || {
+        // The rows first: a reader compares the run that they name with that of `run.json`.
+        write_file(&paths.rows, |file| rows::write(manifest, &positions, file))?;
+        fs::write(&paths.run, run)
+    };
+    let write_json = || write_file(&paths.json, |file| manifest.write_json_after(&head, file));
+    let write_table = || write_file(&paths.csv, |file| write_csv(manifest, file));
+    // At the same time, since each waits for the disk at its end.
+    let (rows, (json, csv)) = rayon::join(write_rows, || rayon::join(write_json, write_table));
+    Ok(rows.and(json).and(csv)?)
 }
 
 fn write_file(

@@ -344,7 +344,7 @@ proptest! {
         let failure = Failure::new(FailureClass::OutputInvalid, Phase::Verify, message.clone());
         let mut artifact = missing(&build, Artifact::Module, &failure);
         artifact.vermagic = Some(vermagic.clone());
-        let report = BuildReport { artifacts: vec![artifact], ..report(&build, 0) };
+        let report = BuildReport { artifacts: vec![artifact].into(), ..report(&build, 0) };
         let mut manifest = Manifest::new(&facts("one", 1, 1));
         manifest.builds.push((&report).into());
         let mut bytes = Vec::new();
@@ -381,7 +381,7 @@ fn the_documentation_lists_every_column_and_field() {
     assert_eq!(names(&section("\n## Columns of manifest.csv")), COLUMNS);
     let build = amd64("6.1.1");
     let report = BuildReport {
-        artifacts: vec![there(&build, Artifact::Module, Status::Built)],
+        artifacts: vec![there(&build, Artifact::Module, Status::Built)].into(),
         ..report(&build, 0)
     };
     let mut manifest = Manifest::new(&facts("one", 1, 1));

@@ -111,7 +111,7 @@ fn foreign_text_cannot_steer_the_terminal() {
             0,
             EventKind::Retrying {
                 build: first.id(),
-                failure: plain,
+                failure: Box::new(plain),
                 attempt: 1,
                 wait: Duration::ZERO,
             },

@@ -26,6 +26,51 @@ fn what_was_built_is_cached_and_nothing_is_asked_again() {
 }
 
 #[test]
+fn driver_versions_share_no_more_of_a_kernel_than_is_equal() {
+    let grid = Grid::new();
+    for (folder, content) in [("other", "int other;\n"), ("third", "int third;\n")] {
+        grid.write_driver(folder, content);
+    }
+    grid.write("other/configure/SECOND/build.sh", "exit 0\n");
+    grid.write("other/configure/SECOND/test.c", "int second;\n");
+    let sources = ["two", "three"]
+        .into_iter()
+        .zip(["other", "third"])
+        .map(|(version, folder)| {
+            format!(
+                "[driver.{version:?}]\nsource = {{ path = {folder:?} }}\nmodule_name = \"scap\"\n"
+            )
+        });
+    let matrix = grid
+        .matrix(&["1", "2"])
+        .replace("[\"one\"]", "[\"one\", \"two\", \"three\"]")
+        .replace("[defaults]", &(sources.collect::<String>() + "[defaults]"));
+    grid.write_headers("2", RELEASE);
+    grid.write_matrix(&matrix);
+    grid.fake(&[]);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let built = grid.manifest();
+    grid.jobs();
+
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    let cached = grid.manifest();
+    assert_eq!(cached.builds.len(), 6);
+    for (built, cached) in built.builds.iter().zip(&cached.builds) {
+        let names: Vec<&str> = cached.checks.keys().map(String::as_str).collect();
+        let expected = match cached.driver_version.as_str() {
+            "two" => vec!["CHECK", "SECOND"],
+            _ => vec!["CHECK"],
+        };
+        assert_eq!(names, expected, "{}", cached.build_id);
+        assert_eq!(cached.inputs, built.inputs, "{}", cached.build_id);
+        assert_eq!(cached.artifacts[0].key, built.artifacts[0].key);
+    }
+}
+
+#[test]
 fn a_cached_run_opens_no_connection_and_a_moved_package_rebuilds_nothing() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));

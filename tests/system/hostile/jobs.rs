@@ -320,7 +320,7 @@ fn check_cannot_answer_for_another_driver() {
         let expected = ["CHECK", "COMPILED"]
             .map(|name| (name.to_owned(), true))
             .into();
-        assert_eq!(checks, expected, "{executor}");
+        assert_eq!(*checks, expected, "{executor}");
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::Error as _;
 
 use crate::driver::Artifact;
-use crate::event::{ArtifactReport, KnownBy, ProofReport};
+use crate::event::{ArtifactReport, Common, KnownBy, ProofReport};
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::Architecture;
 use crate::plan::BuildId;
@@ -97,11 +97,11 @@ pub(super) fn read(line: &[u8], last: Option<&BuildRecord>) -> serde_json::Resul
         module_name: String::new(),
         device_name: String::new(),
         first_seen: row.first_seen,
-        inputs: Vec::new(),
+        inputs: Common::default(),
         driver_sha256: None,
         toolchain: None,
         tree: None,
-        checks: BTreeMap::new(),
+        checks: Common::default(),
         attempts: row.attempts,
         retries: Vec::new(),
         started: row.started,

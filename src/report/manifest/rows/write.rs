@@ -13,7 +13,7 @@ use super::frames::{Frame, FrameWriter};
 use super::{BuildRecord, Check, Excluded, Manifest, SCHEMA, TOGETHER, index};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
-use crate::event::{ArtifactReport, InputReport, ToolchainReport, TreeReport};
+use crate::event::{ArtifactReport, Common, InputReport, ToolchainReport, TreeReport};
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
@@ -99,13 +99,11 @@ pub fn template(run_id: &str) -> Value {
     })
 }
 
-/// Notes the toolchains of all builds in the manifest, and writes its rows.
-pub(in crate::report::manifest) fn write(
-    manifest: &mut Manifest,
-    writer: impl Write,
-) -> io::Result<()> {
+/// Notes the toolchains of all builds and the sources of their kernels in a sorted manifest. Returns the position of the toolchain of
+/// each build.
+pub(in crate::report::manifest) fn note_toolchains(manifest: &mut Manifest) -> Vec<Option<usize>> {
     let mut positions: BTreeMap<&ToolchainReport, usize> = BTreeMap::new();
-    let mut toolchains: Vec<ToolchainReport> = Vec::new();
+    let mut toolchains: Vec<Common<ToolchainReport>> = Vec::new();
     let mut of_builds = Vec::with_capacity(manifest.builds.len());
     for build in &manifest.builds {
         of_builds.push(build.toolchain.as_ref().map(|toolchain| {
@@ -115,22 +113,31 @@ pub(in crate::report::manifest) fn write(
             })
         }));
     }
+    manifest.toolchains = toolchains;
+    manifest.sources = sources(manifest);
+    of_builds
+}
+
+/// Writes the rows of a manifest, each build with the position of its toolchain.
+pub(in crate::report::manifest) fn write(
+    manifest: &Manifest,
+    toolchains: &[Option<usize>],
+    writer: impl Write,
+) -> io::Result<()> {
     let run_id = &manifest.run.id;
     let mut first_line = serde_json::to_vec(&template(run_id))?;
     first_line.push(b'\n');
     let mut writer = FrameWriter::new(writer, &first_line)?;
+    let toolchains = toolchains.iter().copied();
     let builds: Vec<(&BuildRecord, Option<usize>)> =
-        manifest.builds.iter().zip(of_builds).collect();
+        manifest.builds.iter().zip(toolchains).collect();
     write_lines(&mut writer, &builds, |(build, toolchain)| {
         row_of_build(run_id, build, *toolchain)
     })?;
     write_lines(&mut writer, &manifest.excluded, |excluded| {
         row_of_excluded(run_id, excluded)
     })?;
-    writer.finish()?;
-    manifest.toolchains = toolchains;
-    manifest.sources = sources(manifest);
-    Ok(())
+    writer.finish()
 }
 
 /// How many kernels each source named. The rows of one kernel follow one another, in each of the two lists.
