@@ -261,6 +261,20 @@ impl PartialOrd for KernelVersion {
     }
 }
 
+/// As sets of values look for one by its text.
+macro_rules! borrowed_text {
+    ($type:ty) => {
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+borrowed_text!(TargetId);
+borrowed_text!(KernelVersion);
+
 macro_rules! text_form {
     ($type:ty) => {
         impl fmt::Display for $type {

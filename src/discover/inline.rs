@@ -72,7 +72,7 @@ pub fn expand_inline(
                         upstream: kernel
                             .upstream
                             .clone()
-                            .map(|version| Upstream { version, gcc: None }),
+                            .map(|version| Box::new(Upstream { version, gcc: None })),
                         image: kernel.image.clone(),
                         source: "inline".into(),
                     };

@@ -71,7 +71,7 @@ pub struct Kernel {
     pub config_sha256: Option<Sha256>,
     /// The kernel behind a release that is an operating system's, where the source says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Box<Upstream>>,
     /// Where the package of the kernel itself is, where the matrix says it: an address or a path. No input of a build:
     /// its modules are loaded into that kernel to prove them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

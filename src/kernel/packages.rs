@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Architecture;
 use crate::digest::Sha256;
@@ -75,9 +77,37 @@ impl Package {
 ///
 /// The order depends on the members only, so whatever reads a set front to back gives the same result for every order
 /// of the source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "Vec<Package>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct PackageSet(Vec<Package>);
+
+impl<'de> Deserialize<'de> for PackageSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Members)
+    }
+}
+
+/// Reads a set without room for more, which is most of what a kernel with one package takes.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = PackageSet;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<PackageSet, A::Error> {
+        let Some(first) = members.next_element()? else {
+            return Ok(PackageSet::default());
+        };
+        let mut packages = Vec::with_capacity(1);
+        packages.push(first);
+        while let Some(next) = members.next_element()? {
+            packages.push(next);
+        }
+        Ok(packages.into())
+    }
+}
 
 impl PackageSet {
     /// Adds a package.
@@ -206,7 +236,6 @@ impl From<Vec<Package>> for PackageSet {
     fn from(packages: Vec<Package>) -> Self {
         let mut set = Self(packages);
         set.restore_order();
-        // Readers of lists and locks leave room for more, which is most of what a kernel with one package takes.
         set.0.shrink_to_fit();
         set
     }

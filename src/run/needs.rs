@@ -87,7 +87,8 @@ fn of_kernel(
         let request = request_for_text(&list, ContentKind::Text);
         let text = text_of(&request);
         requests.push((request, false));
-        kernel.upstream = text.and_then(|text| target.read_upstream(&text).ok());
+        let upstream = text.and_then(|text| target.read_upstream(&text).ok());
+        kernel.upstream = upstream.map(Box::new);
     }
     if kernel.config_sha256.is_none()
         && let Some(published) = target.published_config(&kernel)

@@ -169,7 +169,7 @@ impl Target for Flatcar {
     }
 
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
-        match &kernel.upstream {
+        match kernel.upstream.as_deref() {
             Some(Upstream { gcc: Some(gcc), .. }) => (&**gcc).into(),
             Some(upstream) => gcc::default_gcc(&upstream.version).into(),
             None => gcc::default_gcc(&kernel.release).into(),
@@ -197,7 +197,7 @@ mod tests {
                 .header_packages(&kernel, Architecture::Amd64)
                 .is_err()
         );
-        kernel.upstream = Some(upstream);
+        kernel.upstream = Some(Box::new(upstream));
         assert_eq!(Flatcar.default_gcc(&kernel), "10.3.0");
         assert_eq!(Flatcar.uts_releases(&kernel).unwrap(), ["5.15.63-flatcar"]);
         let wanted = Flatcar

@@ -1,8 +1,7 @@
 //! The text of a lock: reading and writing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::combine::combine;
 use super::text::{LockText, RESTORE, RESTORE_HEADER, conflict, is_marker, read_text};
+use super::values::{Text, Values};
 use super::{Lock, LockError, LockedKernel, State};
 use crate::diagnostic::Place;
 use crate::digest::Sha256;
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
+use crate::kernel::{Architecture, Kernel, KernelRelease, PackageSet, ParseKernelError, Upstream};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 2;
@@ -48,19 +48,21 @@ struct AnyHeader {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
-    target: TargetId,
+    #[serde(borrow)]
+    target: Text<'a>,
     release: KernelRelease,
-    version: KernelVersion,
+    #[serde(borrow)]
+    version: Text<'a>,
     architecture: Architecture,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    entry: Option<Cow<'a, str>>,
+    entry: Option<Text<'a>>,
     packages: Cow<'a, PackageSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config_sha256: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    upstream: Option<crate::kernel::Upstream>,
+    upstream: Option<Box<Upstream>>,
     #[serde(borrow)]
-    source: Cow<'a, str>,
+    source: Text<'a>,
     first_seen: Date,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unconfirmed: Option<Date>,
@@ -68,6 +70,13 @@ struct Line<'a> {
     gone: Option<Date>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     settled: bool,
+}
+
+impl Line<'_> {
+    /// The label of the `[[target]]` that the kernel was found for.
+    fn label(&self) -> &str {
+        self.entry.as_deref().unwrap_or(&self.target)
+    }
 }
 
 /// What the headers of a lock say.
@@ -112,35 +121,6 @@ impl Head {
     }
 }
 
-/// Values that many kernels have in common, each kept once for a part of a lock. Every part has its own: processors that
-/// count the references to one value wait for each other.
-#[derive(Default)]
-pub(super) struct Common {
-    targets: HashSet<TargetId>,
-    versions: HashSet<KernelVersion>,
-    texts: HashSet<Arc<str>>,
-}
-
-impl Common {
-    /// Replaces a value by the first one that was equal.
-    fn share<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: T) -> T {
-        if let Some(known) = known.get(&value) {
-            return known.clone();
-        }
-        known.insert(value.clone());
-        value
-    }
-
-    fn text(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = text.into();
-        self.texts.insert(Arc::clone(&text));
-        text
-    }
-}
-
 /// What several lines say of the same kernel, and where.
 pub(super) type NumberedKernel = (usize, LockedKernel);
 
@@ -168,10 +148,10 @@ impl Lock {
         let kernels = lines[1.min(lines.len())..]
             .par_chunks(CHUNK_LINES)
             .map(|lines| {
-                let mut common = Common::default();
+                let mut values = Values::default();
                 let lines = lines.iter().filter(|(_, line)| !is_header(line));
                 let kernels = lines.map(|&(number, line)| {
-                    let kernel = read_line(text, number, line, &head, &mut common)?;
+                    let kernel = read_line(text, number, line, &head, &mut values)?;
                     Ok((number, kernel))
                 });
                 kernels.collect()
@@ -200,14 +180,11 @@ pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Plac
     let is_of_kernel = |line: &str| {
         line.contains(kernel.release.as_str())
             && serde_json::from_str::<Line<'_>>(line).is_ok_and(|line| {
-                let identity = (
-                    &line.target,
-                    &line.release,
-                    &line.version,
-                    line.architecture,
-                );
-                identity == kernel.identity()
-                    && line.entry.as_deref().unwrap_or(line.target.as_str()) == label
+                *line.target == *kernel.target.as_str()
+                    && line.release == kernel.release
+                    && *line.version == *kernel.version.as_str()
+                    && line.architecture == kernel.architecture
+                    && line.label() == label
             })
     };
     let lines = text.lines();
@@ -236,21 +213,30 @@ pub(super) fn read_line(
     number: usize,
     line: &str,
     head: &Head,
-    common: &mut Common,
+    values: &mut Values,
 ) -> Result<LockedKernel, LockError> {
     if is_marker(line) {
         return Err(conflict(text, number));
     }
+    let bad_value = |value: &str, error: &ParseKernelError| {
+        text.bad_value(number, value, &error.to_string(), RESTORE)
+    };
     let mut line: Line<'_> =
         serde_json::from_str(line).map_err(|error| text.bad_line(number, &error, RESTORE))?;
-    let label = line.entry.as_deref().unwrap_or(line.target.as_str());
-    if !head.sources.contains_key(label) {
+    let target = values.target(&line.target);
+    let target = target.map_err(|error| bad_value(&line.target, &error))?;
+    let version = values.version(&line.version);
+    let version = version.map_err(|error| bad_value(&line.version, &error))?;
+    let label = line.label();
+    let label = values.label(label, || {
+        if head.sources.contains_key(label) {
+            return Ok(());
+        }
         let message = format!("the first line has no source `{label}`, which this kernel names");
-        return Err(text.fault(number, &message, RESTORE));
-    }
-    let label = common.text(label);
+        Err(text.fault(number, &message, RESTORE))
+    })?;
     // Arch's repositories publish no digests; nor does any source but a repository's index.
-    let is_published = line.source == "mirror" && line.target.as_str() != "arch";
+    let is_published = &*line.source == "mirror" && target.as_str() != "arch";
     if head.version < WITH_NOTES && !is_published {
         line.packages.to_mut().update(|package| {
             package.is_noted = package.sha256.is_some();
@@ -260,15 +246,15 @@ pub(super) fn read_line(
     Ok(LockedKernel {
         label,
         kernel: Arc::new(Kernel {
-            target: Common::share(&mut common.targets, line.target),
+            target,
             release: line.release,
-            version: Common::share(&mut common.versions, line.version),
+            version,
             architecture: line.architecture,
             packages: line.packages.into_owned(),
             config_sha256: line.config_sha256,
             upstream: line.upstream,
             image: None,
-            source: common.text(&line.source),
+            source: values.source(&line.source),
         }),
         first_seen: line.first_seen,
         state: match (line.gone, line.unconfirmed) {
@@ -310,9 +296,9 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
     let kernel = &*locked.kernel;
     let is_implied = *locked.label == *kernel.target.as_str();
     let line = Line {
-        target: kernel.target.clone(),
+        target: kernel.target.as_str().into(),
         release: kernel.release.clone(),
-        version: kernel.version.clone(),
+        version: kernel.version.as_str().into(),
         architecture: kernel.architecture,
         entry: (!is_implied).then(|| (&*locked.label).into()),
         packages: Cow::Borrowed(&kernel.packages),

@@ -16,6 +16,7 @@ mod partly;
 mod refresh;
 mod stream;
 mod text;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -7,61 +7,53 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::format::{CHUNK_LINES, Common, Head, put_kernel, read_line};
+use super::format::{CHUNK_LINES, Head, put_kernel, read_line};
 use super::text::LockText;
+use super::values::Values;
 use super::{Lock, LockedKernel};
 use crate::fs::{FileError, PendingFile};
 
-/// How much of a lock is read at once.
-const PART_BYTES: u64 = 8 << 20;
+/// How much of a lock one processor reads at once, in bytes.
+const PART_BYTES: u64 = 1 << 20;
 /// How many such chunks wait to be written.
 const CHUNKS: usize = 16;
 
 impl Lock {
     /// Reads a lock part by part. `None` where anything about it is unusual: then it is read as a whole, which says what.
     pub(super) fn read_in_parts(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let size_bytes = file.metadata().ok()?.len();
-        let mut file = BufReader::with_capacity(1 << 16, file);
+        let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
         let mut first = String::new();
         file.read_line(&mut first).ok()?;
         let first = first.trim_end_matches('\n');
         let text = LockText { path, text: first };
         let head = Head::read(&text, std::iter::once((1, first))).ok()?;
-        let mut kernels: Vec<LockedKernel> = Vec::new();
-        let mut part = String::new();
-        loop {
-            part.clear();
-            let read = (&mut file).take(PART_BYTES).read_to_string(&mut part);
-            if read.ok()? == 0 {
-                break;
-            }
-            // To the end of the line.
-            file.read_line(&mut part).ok()?;
-            let text = LockText { path, text: &part };
-            let lines: Vec<&str> = part.lines().collect();
-            let read: Option<Vec<Vec<LockedKernel>>> = lines
-                .par_chunks(CHUNK_LINES)
-                .map(|lines| {
-                    let mut common = Common::default();
-                    let kernels = lines
-                        .iter()
-                        .map(|line| read_line(&text, 1, line, &head, &mut common).ok());
-                    kernels.collect()
-                })
-                .collect();
-            if kernels.is_empty() {
-                // Lines are of about one length: no room is left over in the end, and nothing has to be moved meanwhile.
-                let parts = size_bytes / (part.len() as u64).max(1) + 1;
-                let lines = lines.len() as u64 * parts;
-                kernels.reserve_exact(usize::try_from(lines + lines / 64).unwrap_or_default());
-            }
-            kernels.extend(read?.into_iter().flatten());
+        let mut parts: Vec<(usize, Vec<LockedKernel>)> = Parts { file }
+            .enumerate()
+            .par_bridge()
+            .map(|(number, part)| {
+                let part = String::from_utf8(part.ok()?).ok()?;
+                let text = LockText { path, text: &part };
+                let mut values = Values::default();
+                let kernels = part
+                    .lines()
+                    .map(|line| read_line(&text, 1, line, &head, &mut values).ok());
+                let kernels: Vec<LockedKernel> = kernels.collect::<Option<_>>()?;
+                // While they are at hand: to fetch those of a large lock from memory again takes long.
+                is_ordered(&kernels).then_some((number, kernels))
+            })
+            .collect::<Option<_>>()?;
+        parts.sort_unstable_by_key(|(number, _)| *number);
+        let are_ordered = parts.windows(2).all(|pair| {
+            let ((_, left), (_, right)) = (&pair[0], &pair[1]);
+            let (last, first) = (left.last(), right.first());
+            last.zip(first)
+                .is_some_and(|(last, first)| last.key() < first.key())
+        });
+        let mut kernels = Vec::with_capacity(parts.iter().map(|(_, part)| part.len()).sum());
+        for (_, part) in parts {
+            kernels.extend(part);
         }
-        let is_ordered = kernels
-            .par_windows(2)
-            .all(|pair| pair[0].key() < pair[1].key());
-        is_ordered.then(|| head.lock(kernels))
+        are_ordered.then(|| head.lock(kernels))
     }
 
     /// The text of the file.
@@ -116,6 +108,32 @@ impl Lock {
         self.write_to(&mut file)
             .map_err(FileError::of("write", path))?;
         file.keep()
+    }
+}
+
+fn is_ordered(kernels: &[LockedKernel]) -> bool {
+    kernels.is_sorted_by(|left, right| left.key() < right.key())
+}
+
+/// The parts of a text, each of whole lines.
+struct Parts {
+    file: BufReader<File>,
+}
+
+impl Iterator for Parts {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut part = Vec::new();
+        let mut read = || {
+            (&mut self.file).take(PART_BYTES).read_to_end(&mut part)?;
+            self.file.read_until(b'\n', &mut part)
+        };
+        match read() {
+            Ok(_) if part.is_empty() => None,
+            Ok(_) => Some(Ok(part)),
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

@@ -46,6 +46,27 @@ impl<'a> LockText<'a> {
         LockError::Text(Box::new(diagnostic.help(help)))
     }
 
+    /// An error about a value in line `number`.
+    pub(super) fn bad_value(
+        &self,
+        number: usize,
+        value: &str,
+        message: &str,
+        help: &str,
+    ) -> LockError {
+        let whole = self.place(number);
+        let quoted = serde_json::Value::from(value).to_string();
+        let found = self.text[whole.span.clone()].find(&quoted);
+        let span = found.map_or(whole.span.clone(), |start| {
+            let start = whole.span.start + start;
+            start..start + quoted.len()
+        });
+        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
+            .at(self.place_of(span), "")
+            .help(help);
+        LockError::Text(Box::new(diagnostic))
+    }
+
     pub(super) fn bad_line(
         &self,
         number: usize,

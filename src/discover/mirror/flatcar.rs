@@ -155,7 +155,7 @@ async fn describe(
         (Err(reason), _) | (_, Err(reason)) => return Ok(Err(reason)),
     };
     match target.read_upstream(&list) {
-        Ok(upstream) => kernel.upstream = Some(upstream),
+        Ok(upstream) => kernel.upstream = Some(Box::new(upstream)),
         Err(reason) => return Ok(Err(format!("{folder}: {reason}"))),
     }
     if !config.lines().any(|line| line.starts_with("CONFIG_")) {

@@ -286,7 +286,7 @@ impl Kernels {
             }
         };
         Ok(Cow::Owned(Kernel {
-            upstream: Some(upstream),
+            upstream: Some(Box::new(upstream)),
             ..kernel.clone()
         }))
     }

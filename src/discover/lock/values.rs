@@ -1,0 +1,98 @@
+//! Values that many lines of a lock have in common.
+
+use std::borrow::{Borrow, Cow};
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{KernelVersion, ParseKernelError, TargetId};
+
+/// A text of a line.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Values that many kernels have in common, each kept once for a part of a lock. Every part has its own: processors that
+/// count the references to one value wait for each other.
+#[derive(Default)]
+pub(super) struct Values {
+    targets: Known<TargetId>,
+    versions: Known<KernelVersion>,
+    labels: Known<Arc<str>>,
+    sources: Known<Arc<str>>,
+}
+
+impl Values {
+    pub(super) fn target(&mut self, text: &str) -> Result<TargetId, ParseKernelError> {
+        self.targets.of(text, str::parse)
+    }
+
+    pub(super) fn version(&mut self, text: &str) -> Result<KernelVersion, ParseKernelError> {
+        self.versions.of(text, str::parse)
+    }
+
+    /// The label of a `[[target]]`, unless `check` refuses one that is new.
+    pub(super) fn label<E>(
+        &mut self,
+        text: &str,
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Arc<str>, E> {
+        self.labels.of(text, |text| check().map(|()| text.into()))
+    }
+
+    pub(super) fn source(&mut self, text: &str) -> Arc<str> {
+        let make = |text: &str| Ok::<_, std::convert::Infallible>(text.into());
+        let Ok(source) = self.sources.of(text, make);
+        source
+    }
+}
+
+/// The values of one kind.
+struct Known<T> {
+    /// That of the line before, which most lines have as well.
+    last: Option<T>,
+    all: HashSet<T>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self {
+            last: None,
+            all: HashSet::new(),
+        }
+    }
+}
+
+impl<T: Borrow<str> + Clone + Eq + Hash> Known<T> {
+    /// The value with this text, made where it is new.
+    fn of<E>(&mut self, text: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Result<T, E> {
+        if let Some(last) = self.last.as_ref().filter(|last| (*last).borrow() == text) {
+            return Ok(last.clone());
+        }
+        let value = if let Some(known) = self.all.get(text) {
+            known.clone()
+        } else {
+            let value = make(text)?;
+            self.all.insert(value.clone());
+            value
+        };
+        self.last = Some(value.clone());
+        Ok(value)
+    }
+}
