@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{FirstSeen, Names};
@@ -14,6 +15,9 @@ use crate::driver::{Artifact, Driver, DriverVersion};
 use crate::kernel::Kernel;
 use crate::matrix::Prove;
 use crate::target::LoaderName;
+
+/// How many neighbours of what was left out one processor looks at without a pause.
+const NEIGHBOURS: usize = 256;
 
 /// Names a build for people and machines, the same in every run:
 /// `<driver version>/<x86_64|aarch64>/<target>_<release>_<version>`.
@@ -131,6 +135,12 @@ impl Build {
         Arc::ptr_eq(&self.kernel, &other.kernel)
     }
 
+    /// Whether it is for the same kernel as another build, whichever matrix has it.
+    pub fn is_of_same_kernel(&self, other: &Self) -> bool {
+        // Most neighbours share it: no need to look into it.
+        self.shares_kernel(other) || self.kernel.identity() == other.kernel.identity()
+    }
+
     /// Whether a matrix or the command line names its compiler or its builder image.
     pub fn demands_toolchain(&self) -> bool {
         self.settings.gcc.is_some() || self.settings.image.is_some()
@@ -239,6 +249,20 @@ impl Plan {
     /// The number of artifacts wanted.
     pub fn artifact_count(&self) -> usize {
         self.builds.iter().map(|build| build.artifacts.len()).sum()
+    }
+
+    /// Takes the days on which kernels were first seen, and notes them with what was left out, which is sorted.
+    pub(crate) fn note_first_seen(&mut self, first_seen: FirstSeen) {
+        self.left_out.par_chunks_mut(NEIGHBOURS).for_each(|chunk| {
+            let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else {
+                return;
+            };
+            let near = first_seen.between(first.kernel.identity(), last.kernel.identity());
+            for one in chunk.iter_mut().filter(|one| one.first_seen.is_none()) {
+                one.first_seen = near.of(one.kernel.identity());
+            }
+        });
+        self.first_seen = first_seen;
     }
 
     /// A digest over the identities of all builds and their artifacts, in order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::candidate::Candidate;
 use super::doubts::Doubts;
 use super::grid::{Grid, LOOKED_AT_ONCE};
 use super::merge::{conflicting_drivers, merge};
@@ -59,7 +60,8 @@ pub fn expand(
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let mut candidates = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut are_ordered = true;
     let mut expanded = Expanded::default();
     for (index, expansion) in expansions.iter().enumerate() {
         let gone = expansion.left_out.iter().cloned();
@@ -68,6 +70,9 @@ pub fn expand(
         let mut used = UsedRules::none_of(expansion.matrix);
         for (entry, kernels) in expansion.matrix.targets.iter().zip(&expansion.kernels) {
             grid.each_part(entry, kernels, |mut part| {
+                if let Some(first) = part.candidates.first() {
+                    are_ordered &= part.is_ordered && first.follows(candidates.last());
+                }
                 candidates.append(&mut part.candidates);
                 expanded.plan.left_out.append(&mut part.left_out);
                 expanded.plan.unbuilt.append(&mut part.unbuilt);
@@ -78,7 +83,7 @@ pub fn expand(
             .warnings
             .append(&mut used.warnings(expansion.matrix));
     }
-    let (builds, duplicates) = merge(expansions, candidates)?;
+    let (builds, duplicates) = merge(expansions, candidates, are_ordered)?;
     let (names, doubts) = look_at_kernels(&builds);
     expanded.warnings.extend(doubts);
     expanded.plan.names = names;
@@ -93,9 +98,11 @@ pub fn expand(
 /// Decides about the loader's names of all kernels of a plan, and returns what is in doubt about them. Each kernel is
 /// looked at once: to fetch those of a large lock from memory takes longer than what is done with them.
 fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
-    let mut kernels: Vec<&Arc<Kernel>> = builds.iter().map(|build| &build.kernel).collect();
     // Builds of one kernel are neighbours.
-    kernels.dedup_by(|right, left| Arc::ptr_eq(right, left) || right.identity() == left.identity());
+    let kernels: Vec<&Arc<Kernel>> = builds
+        .par_chunk_by(Build::is_of_same_kernel)
+        .map(|builds| &builds[0].kernel)
+        .collect();
     let parts: Vec<(Vec<_>, Doubts<'_>)> = kernels
         .par_chunks(LOOKED_AT_ONCE)
         .map(|kernels| {

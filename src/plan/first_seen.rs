@@ -6,6 +6,9 @@ use jiff::civil::Date;
 
 use crate::kernel::{Identity, Kernel};
 
+/// The kernels of a lock with the days on which they were first seen, sorted by identity.
+type Known = [(Arc<Kernel>, Date)];
+
 /// The days on which kernels were first seen, of those that a lock knows. Asked for few of many kernels, so they are
 /// found in the order of the locks.
 #[derive(Clone, Debug, Default)]
@@ -19,13 +22,37 @@ impl FirstSeen {
 
     /// The first of the days that locks know for a kernel.
     pub fn of(&self, kernel: Identity<'_>) -> Option<Date> {
-        let days = self.0.iter().flat_map(|kernels| {
-            let start = kernels.partition_point(|(one, _)| one.identity() < kernel);
-            let same = kernels[start..].iter();
-            same.take_while(|(one, _)| one.identity() == kernel)
-        });
-        days.map(|(_, day)| *day).min()
+        first_day(self.0.iter().map(Vec::as_slice), kernel)
     }
+
+    /// Those of the kernels from the first to the last: neighbours are found faster among few.
+    pub(super) fn between(&self, first: Identity<'_>, last: Identity<'_>) -> NearFirstSeen<'_> {
+        let near = self.0.iter().map(|known| {
+            let start = known.partition_point(|(one, _)| one.identity() < first);
+            let known = &known[start..];
+            &known[..known.partition_point(|(one, _)| one.identity() <= last)]
+        });
+        NearFirstSeen(near.collect())
+    }
+}
+
+/// A part of [`FirstSeen`].
+pub(super) struct NearFirstSeen<'a>(Vec<&'a Known>);
+
+impl NearFirstSeen<'_> {
+    /// The first of the days that locks know for a kernel of this part.
+    pub(super) fn of(&self, kernel: Identity<'_>) -> Option<Date> {
+        first_day(self.0.iter().copied(), kernel)
+    }
+}
+
+fn first_day<'a>(locks: impl Iterator<Item = &'a Known>, kernel: Identity<'_>) -> Option<Date> {
+    let days = locks.flat_map(|known| {
+        let start = known.partition_point(|(one, _)| one.identity() < kernel);
+        let same = known[start..].iter();
+        same.take_while(move |(one, _)| one.identity() == kernel)
+    });
+    days.map(|(_, day)| *day).min()
 }
 
 #[cfg(test)]
@@ -65,8 +92,12 @@ mod tests {
             ("5.10.2", None),
             ("5.8.0", None),
         ] {
-            let found = first_seen.of(kernel(release).identity());
-            assert_eq!(found.map(Date::day), day, "{release}");
+            let kernel = kernel(release);
+            let kernel = kernel.identity();
+            let near = first_seen.between(kernel, kernel);
+            for found in [first_seen.of(kernel), near.of(kernel)] {
+                assert_eq!(found.map(Date::day), day, "{release}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::candidate::Candidate;
 use super::floor;
 use super::interned::Interned;
 use super::reasons::reason_to_leave_out;
@@ -29,13 +30,6 @@ pub(super) const LOOKED_AT_ONCE: usize = 1024;
 /// How many kernels are multiplied out before what came of them is taken: no second plan has to fit into memory.
 const MULTIPLIED_AT_ONCE: usize = 16 * LOOKED_AT_ONCE;
 
-/// One build as one matrix asks for it.
-pub(super) struct Candidate {
-    pub(super) build: Build,
-    /// The matrix and the place in it.
-    pub(super) origin: (usize, Range<usize>),
-}
-
 /// The grid of one matrix.
 pub(super) struct Grid<'a> {
     index: usize,
@@ -49,6 +43,8 @@ pub(super) struct Grid<'a> {
 struct Row<'a> {
     entry: &'a TargetEntry,
     drivers: Vec<&'a Arc<Driver>>,
+    /// Why each of the drivers has no probe, if it has none.
+    no_probe: Vec<Option<&'static str>>,
     settings: BuildSettings,
     place: Place,
 }
@@ -56,6 +52,8 @@ struct Row<'a> {
 /// What the grid has for some kernels of a `[[target]]`.
 pub(super) struct Part<'a> {
     pub(super) candidates: Vec<Candidate>,
+    /// Whether the candidates are in the order of a plan and each is there once.
+    pub(super) is_ordered: bool,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) unbuilt: Vec<Unbuilt>,
     pub(super) used: UsedRules,
@@ -108,9 +106,14 @@ impl<'a> Grid<'a> {
         if let Some(image) = self.image {
             settings.image = Some(image.to_owned());
         }
+        let drivers: Vec<&Arc<Driver>> = drivers.filter(is_wanted).collect();
+        let no_probe = drivers
+            .iter()
+            .map(|driver| floor::of_driver(&driver.version, Artifact::Probe).err());
         Row {
             entry,
-            drivers: drivers.filter(is_wanted).collect(),
+            no_probe: no_probe.collect(),
+            drivers,
             settings,
             place: self.matrix.place(entry.name.span()),
         }
@@ -120,6 +123,7 @@ impl<'a> Grid<'a> {
         let mut interned = Interned::default();
         let mut part = Part {
             candidates: Vec::with_capacity(kernels.len() * row.drivers.len()),
+            is_ordered: true,
             left_out: Vec::new(),
             unbuilt: Vec::new(),
             used: UsedRules::none_of(self.matrix),
@@ -204,6 +208,7 @@ impl Part<'_> {
         let Row {
             entry,
             drivers,
+            no_probe,
             place,
             ..
         } = self.row;
@@ -236,7 +241,7 @@ impl Part<'_> {
             return;
         }
         let needs_image = target::subscription(kernel).is_some();
-        for driver in drivers {
+        for (driver, no_probe) in drivers.iter().zip(no_probe) {
             let version = &driver.version;
             let mut artifacts = Vec::with_capacity(2);
             let mut is_excluded = false;
@@ -255,7 +260,7 @@ impl Part<'_> {
                         &exclude.reason,
                         &exclude.place,
                     );
-                } else if let Err(reason) = floor::of_driver(version, artifact) {
+                } else if let (Artifact::Probe, Some(reason)) = (artifact, no_probe) {
                     self.leave_out(
                         kernel,
                         Some(version),
@@ -286,10 +291,13 @@ impl Part<'_> {
                 artifacts: self.interned.artifacts(&artifacts),
                 settings,
             };
-            self.candidates.push(Candidate {
+            let candidate = Candidate {
                 build,
                 origin: (self.grid.index, span.clone()),
-            });
+            };
+            // While the kernels are at hand: to fetch those of a large lock from memory again takes long.
+            self.is_ordered &= candidate.follows(self.candidates.last());
+            self.candidates.push(candidate);
         }
     }
 

@@ -1,11 +1,10 @@
 //! One build of equal ones, and what contradicts each other between matrices.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::grid::Candidate;
+use super::candidate::{Candidate, order_of};
 use super::{Build, Expansion, FoundAt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverVersion};
@@ -41,23 +40,17 @@ pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnosti
     conflicts
 }
 
-/// Sorts the candidates and makes one of equal ones.
+/// Sorts the candidates, unless they are in order, and makes one of equal ones.
 pub(super) fn merge(
     expansions: &[Expansion<'_>],
     mut candidates: Vec<Candidate>,
+    are_ordered: bool,
 ) -> Result<(Vec<Build>, usize), Vec<Diagnostic>> {
-    candidates.par_sort_by(|left, right| {
-        let (left, right) = (&left.build, &right.build);
-        // Most neighbours are builds of one kernel: no need to look into it.
-        let kernels = if Arc::ptr_eq(&left.kernel, &right.kernel) {
-            std::cmp::Ordering::Equal
-        } else {
-            left.kernel.identity().cmp(&right.kernel.identity())
-        };
-        kernels.then_with(|| left.driver.version.cmp(&right.driver.version))
-    });
-    let is_repeated = |pair: &[Candidate]| is_same_build(&pair[0].build, &pair[1].build);
-    if !candidates.par_windows(2).any(is_repeated) {
+    if !are_ordered {
+        candidates.par_sort_by(|left, right| order_of(&left.build, &right.build));
+    }
+    let follows = |pair: &[Candidate]| pair[1].follows(Some(&pair[0]));
+    if are_ordered || candidates.par_windows(2).all(follows) {
         let builds = candidates.into_iter().map(|one| one.build);
         return Ok((builds.collect(), 0));
     }
@@ -99,8 +92,7 @@ pub(super) fn merge(
 }
 
 fn is_same_build(left: &Build, right: &Build) -> bool {
-    (Arc::ptr_eq(&left.kernel, &right.kernel) || left.kernel.identity() == right.kernel.identity())
-        && left.driver.version == right.driver.version
+    left.is_of_same_kernel(right) && left.driver.version == right.driver.version
 }
 
 /// In what two builds of the same name differ.

@@ -4,6 +4,7 @@
 //! executor.
 
 mod build;
+mod candidate;
 mod doubts;
 mod expand;
 mod filter;

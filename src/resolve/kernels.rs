@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use rayon::prelude::*;
 
 use super::availability::Availability;
 use super::doubts::warn_of_doubts;
@@ -32,6 +33,40 @@ pub(crate) struct MatrixKernels {
     pub(crate) unconfirmed: Vec<Arc<Kernel>>,
     /// The days on which those of the lock were first seen, in its order.
     pub(crate) first_seen: Vec<(Arc<Kernel>, Date)>,
+}
+
+/// Kernels of a lock by what becomes of them, each in the order of the lock.
+#[derive(Default)]
+struct Sorted {
+    configs: BTreeMap<Sha256, ConfigFile>,
+    by_label: BTreeMap<Arc<str>, Vec<Arc<Kernel>>>,
+    gone: Vec<LeftOut>,
+    unconfirmed: Vec<Arc<Kernel>>,
+    first_seen: Vec<(Arc<Kernel>, Date)>,
+}
+
+impl Sorted {
+    /// Adds a kernel that is built.
+    fn add(&mut self, locked: LockedKernel, is_unavailable: bool) {
+        let kernel = locked.kernel;
+        if matches!(locked.state, State::Unconfirmed(_)) || is_unavailable {
+            self.unconfirmed.push(Arc::clone(&kernel));
+        }
+        self.first_seen
+            .push((Arc::clone(&kernel), locked.first_seen));
+        self.by_label.entry(locked.label).or_default().push(kernel);
+    }
+
+    /// Adds later kernels.
+    fn append(&mut self, mut later: Self) {
+        self.configs.append(&mut later.configs);
+        for (label, mut kernels) in later.by_label {
+            self.by_label.entry(label).or_default().append(&mut kernels);
+        }
+        self.gone.append(&mut later.gone);
+        self.unconfirmed.append(&mut later.unconfirmed);
+        self.first_seen.append(&mut later.first_seen);
+    }
 }
 
 impl Sources {
@@ -89,31 +124,31 @@ impl Sources {
                 .map(|entry| entry.label.as_str())
                 .filter(|label| is_unavailable(label))
                 .collect();
-            let mut by_label: BTreeMap<Arc<str>, Vec<Arc<Kernel>>> = BTreeMap::new();
-            let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
-            let mut first_seen = Vec::with_capacity(lock.kernels.len());
             let place = path.display().to_string();
-            for locked in lock.kernels {
+            let sort = |mut sorted: Sorted, locked: LockedKernel| {
+                let is_unavailable = unavailable.contains(&&*locked.label);
                 if let Some(digest) = locked.kernel.config_sha256 {
-                    configs.insert(digest, ConfigFile::Locked(lock::config_path(&path, digest)));
+                    let file = ConfigFile::Locked(lock::config_path(&path, digest));
+                    sorted.configs.insert(digest, file);
                 }
                 if let State::Gone(since) = locked.state {
-                    gone.push(left_out(locked, since, &place));
-                    continue;
+                    sorted.gone.push(left_out(locked, since, &place));
+                } else if !is_unavailable || takes(matrix, &locked) {
+                    sorted.add(locked, is_unavailable);
                 }
-                let is_unavailable = unavailable.contains(&&*locked.label);
-                if is_unavailable && !takes(matrix, &locked) {
-                    continue;
-                }
-                if matches!(locked.state, State::Unconfirmed(_)) || is_unavailable {
-                    unconfirmed.push(Arc::clone(&locked.kernel));
-                }
-                first_seen.push((Arc::clone(&locked.kernel), locked.first_seen));
-                by_label
-                    .entry(locked.label)
-                    .or_default()
-                    .push(locked.kernel);
+                sorted
+            };
+            // Each kernel is looked at once: to fetch those of a large lock from memory takes long.
+            let parts: Vec<Sorted> = lock
+                .kernels
+                .into_par_iter()
+                .fold(Sorted::default, sort)
+                .collect();
+            let mut sorted = Sorted::default();
+            for part in parts {
+                sorted.append(part);
             }
+            configs.append(&mut sorted.configs);
             let mut kernels = Vec::new();
             for entry in &matrix.targets {
                 let KernelSources { inline, sources } = entry.kernels.get_ref();
@@ -130,7 +165,8 @@ impl Sources {
                         Err(mut wrong) => diagnostics.append(&mut wrong),
                     }
                 }
-                let locked = by_label.remove(entry.label.as_str()).unwrap_or_default();
+                let locked = sorted.by_label.remove(entry.label.as_str());
+                let locked = locked.unwrap_or_default();
                 if !sources.is_empty() {
                     found = lay_over(found, locked, entry.kernels.span());
                 }
@@ -138,9 +174,9 @@ impl Sources {
             }
             all.push(MatrixKernels {
                 entries: kernels,
-                gone,
-                unconfirmed,
-                first_seen,
+                gone: sorted.gone,
+                unconfirmed: sorted.unconfirmed,
+                first_seen: sorted.first_seen,
             });
         }
         if diagnostics.is_empty() {

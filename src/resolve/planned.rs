@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use toml::Spanned;
 
 use super::availability::Availability;
@@ -144,12 +145,7 @@ impl PlanRequest<'_> {
             context.warn(&expanded.warnings);
         }
         let mut plan = expanded.plan;
-        for left_out in &mut plan.left_out {
-            if left_out.first_seen.is_none() {
-                left_out.first_seen = first_seen.of(left_out.kernel.identity());
-            }
-        }
-        plan.first_seen = first_seen;
+        plan.note_first_seen(first_seen);
         let unlocked = match lock_use {
             LockUse::AsIs => unlocked(&sources.matrices),
             _ => Vec::new(),
@@ -165,6 +161,10 @@ impl PlanRequest<'_> {
             } else {
                 availability.error()
             });
+        }
+        // Giving back each of hundreds of thousands takes long, and longer at the end, where nothing goes on beside it.
+        for expansion in expansions {
+            expansion.kernels.into_par_iter().flatten().for_each(drop);
         }
         availability.warn(context);
         let left_out = availability.left_out(|name| self.is_about(name));

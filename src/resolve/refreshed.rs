@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::civil::Date;
+use rayon::prelude::*;
 
 use super::Context;
 use super::availability::Unavailable;
@@ -201,12 +202,16 @@ impl Refresh<'_> {
 
 /// A message for each `[[target]]` with sources of which the lock has no kernel that is built, with its label.
 pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagnostic)> {
-    let there: BTreeSet<&str> = lock
+    let there = lock
         .kernels
-        .iter()
+        .par_iter()
         .filter(|locked| !matches!(locked.state, State::Gone(_)))
         .map(|locked| &*locked.label)
-        .collect();
+        .fold(BTreeSet::new, |mut labels: BTreeSet<&str>, label| {
+            labels.insert(label);
+            labels
+        })
+        .reduce(BTreeSet::new, |left, right| &left | &right);
     discovered_entries(matrix)
         .filter(|entry| !there.contains(entry.label.as_str()))
         .map(|entry| {

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex_automata::dfa::{Automaton as _, dense};
+use regex_automata::{Anchored, Input};
 
 use crate::kernel::Kernel;
 
@@ -44,18 +45,22 @@ impl LoaderName {
 /// True if the loader understands a release: it reads that of `uname -r` by a pattern, and takes none at all where the
 /// pattern does not match (`falco_debian__1.ko`), as for a release that ends in `+`.
 pub(super) fn is_readable(release: &str) -> bool {
-    RELEASE
-        .as_ref()
-        .is_none_or(|pattern| pattern.is_match(release))
+    let input = Input::new(release).anchored(Anchored::Yes);
+    RELEASE.as_ref().is_none_or(|pattern| {
+        let found = pattern.try_search_fwd(&input);
+        found.is_ok_and(|found| found.is_some())
+    })
 }
 
 /// The releases that the loader (falcoctl with driverkit 0.23) understands: two or three numbers, then words behind `-`,
 /// `.`, `+` or `~`. Whatever it understands it keeps whole, `+64k` and `+debug` too.
-static RELEASE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+///
+/// Asked of hundreds of thousands of releases by all processors: an automaton that is whole needs no cache of its own.
+static RELEASE: LazyLock<Option<dense::DFA<Vec<u32>>>> = LazyLock::new(|| {
     let number = "(0|[1-9][0-9]*)";
     let first = "[-.+][0-9A-Za-z-]*";
     let more = "[.+~]([0-9]+|[0-9]*[A-Za-z-][0-9A-Za-z_-]*)";
-    Regex::new(&format!(
+    dense::DFA::new(&format!(
         r"^{number}\.{number}[.+]?{number}?({first}({more})*)?$"
     ))
     .ok()

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::fast::RandomState;
+
 use super::package::PackageFormat;
 use super::series::Series;
 use super::{
@@ -44,11 +46,12 @@ pub static ALL: &[&dyn Target] = &[
     &vanilla::VANILLA,
 ];
 
-/// The targets by the ids that they list.
-static BY_ID: LazyLock<HashMap<&'static str, &'static dyn Target>> = LazyLock::new(|| {
-    let ids = |target: &'static dyn Target| target.ids().iter().map(move |id| (*id, target));
-    ALL.iter().copied().flat_map(ids).collect()
-});
+/// The targets by the ids that they list. Asked of every kernel several times, hence the fast hasher.
+static BY_ID: LazyLock<HashMap<&'static str, &'static dyn Target, RandomState>> =
+    LazyLock::new(|| {
+        let ids = |target: &'static dyn Target| target.ids().iter().map(move |id| (*id, target));
+        ALL.iter().copied().flat_map(ids).collect()
+    });
 
 /// The target that answers for `id`.
 pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
@@ -148,11 +151,10 @@ pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
             && !name.starts_with("linux")
             && !name.is_empty()
     };
-    let names = kernel.packages.file_names();
-    let first = names.first()?;
-    names
-        .iter()
-        .all(|name| is_foreign(name))
+    let first = kernel.packages.first()?.file_name();
+    let mut packages = kernel.packages.iter();
+    packages
+        .all(|package| is_foreign(&package.file_name()))
         .then(|| format!("{first} is a package of something else"))
 }
 

@@ -7,10 +7,10 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rayon::prelude::*;
 
 use super::execution::Execution;
 use super::output::{ignore_broken_pipe, packages};
@@ -21,7 +21,7 @@ use crate::kernel::TargetId;
 use crate::matrix::parse_time;
 use crate::plan::{Build, LeftOut, Plan};
 use crate::resolve::{LockUse, check_demands, check_directory, export};
-use crate::target;
+use crate::target::{self, Subscription};
 use crate::text::{count, separated, write_columns};
 
 use machines::{write_csv, write_json};
@@ -139,24 +139,48 @@ struct TargetCounts<'a> {
     probes: usize,
 }
 
-/// Counts by target; the builds of a kernel are neighbours in a plan.
-fn counts_by_target(plan: &Plan) -> BTreeMap<&TargetId, TargetCounts<'_>> {
-    let mut targets: BTreeMap<&TargetId, TargetCounts<'_>> = BTreeMap::new();
-    let mut last: Option<&Build> = None;
-    for build in &plan.builds {
-        let counts = targets.entry(&build.kernel.target).or_default();
-        let is_new = last.is_none_or(|last| {
-            !Arc::ptr_eq(&last.kernel, &build.kernel)
-                && last.kernel.identity() != build.kernel.identity()
-        });
-        counts.kernels += usize::from(is_new);
-        counts.drivers.insert(&build.driver.version);
-        counts.builds += 1;
-        counts.modules += usize::from(build.artifacts.contains(&Artifact::Module));
-        counts.probes += usize::from(build.artifacts.contains(&Artifact::Probe));
-        last = Some(build);
+impl<'a> TargetCounts<'a> {
+    /// Adds the builds of one kernel.
+    fn add(&mut self, builds: &'a [Build]) {
+        self.kernels += 1;
+        self.builds += builds.len();
+        for build in builds {
+            self.drivers.insert(&build.driver.version);
+            self.modules += usize::from(build.artifacts.contains(&Artifact::Module));
+            self.probes += usize::from(build.artifacts.contains(&Artifact::Probe));
+        }
     }
-    targets
+
+    fn append(&mut self, mut other: Self) {
+        self.kernels += other.kernels;
+        self.builds += other.builds;
+        self.drivers.append(&mut other.drivers);
+        self.modules += other.modules;
+        self.probes += other.probes;
+    }
+}
+
+type Counts<'a> = BTreeMap<&'a TargetId, TargetCounts<'a>>;
+
+/// Counts by target; the builds of a kernel are neighbours in a plan.
+fn counts_by_target(plan: &Plan) -> Counts<'_> {
+    plan.builds
+        .par_chunk_by(Build::is_of_same_kernel)
+        .fold(Counts::default, add_kernel)
+        .reduce(Counts::default, append_counts)
+}
+
+fn add_kernel<'a>(mut counts: Counts<'a>, builds: &'a [Build]) -> Counts<'a> {
+    let target = &builds[0].kernel.target;
+    counts.entry(target).or_default().add(builds);
+    counts
+}
+
+fn append_counts<'a>(mut counts: Counts<'a>, more: Counts<'a>) -> Counts<'a> {
+    for (target, more) in more {
+        counts.entry(target).or_default().append(more);
+    }
+    counts
 }
 
 fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Result<()> {
@@ -257,15 +281,18 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
 /// network on.
 fn write_downloads(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let mut groups: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
-    for build in &plan.builds {
-        if let Some(subscription) = target::subscription(&build.kernel) {
-            let image = build.settings.image.as_deref().unwrap_or_default();
-            let kernel = &build.kernel;
-            groups
-                .entry((subscription.manager.as_str(), image))
-                .or_default()
-                .insert(format!("{} {}", kernel.target, kernel.release));
-        }
+    let of_subscriptions: Vec<(&Build, Subscription)> = plan
+        .builds
+        .par_iter()
+        .filter_map(|build| Some((build, target::subscription(&build.kernel)?)))
+        .collect();
+    for (build, subscription) in of_subscriptions {
+        let image = build.settings.image.as_deref().unwrap_or_default();
+        let kernel = &build.kernel;
+        groups
+            .entry((subscription.manager.as_str(), image))
+            .or_default()
+            .insert(format!("{} {}", kernel.target, kernel.release));
     }
     if groups.is_empty() {
         return Ok(());
