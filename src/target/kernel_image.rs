@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | `linux-headers-R_V_A.deb` | `linux-image-R-unsigned`, `linux-image-unsigned-R` (Ubuntu), `linux-image-R`; Debian's from 7.0 on `linux-binary-R`, in the directory `linux-signed-A` |
 //! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream` |
-//! | `N-headers-V.pkg.tar.*` | `N-V` |
+//! | `N-headers-V.pkg.tar.*` | `N-V`, in the directory `N` where the headers are in `N-headers` (Arch's archive) |
+//!
+//! No rule finds the kernels of Amazon Linux 2 and later: each file of its repositories is in a directory named by a digest.
 
 /// The addresses that a kernel's own package can have, most probable first, from the addresses of its header packages.
 /// Empty where no rule knows the scheme. Addresses with a query are left out: it may be a signature for one file.
@@ -12,6 +14,8 @@ pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) ->
     let mut addresses = Vec::new();
     for url in headers.into_iter().filter(|url| !url.contains(['?', '#'])) {
         let (folder, file) = match url.rsplit_once('/') {
+            // Nothing else is beside it.
+            Some((folder, _)) if is_named_by_digest(folder) => continue,
             Some((folder, file)) => (format!("{folder}/"), file),
             None => (String::new(), url),
         };
@@ -23,8 +27,7 @@ pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) ->
             of_arch(file)
         };
         for name in names {
-            let in_base = folder.replace("/AppStream/", "/BaseOS/");
-            for folder in [&in_base, &folder] {
+            for folder in folders_of(&folder) {
                 let address = format!("{folder}{name}");
                 if !addresses.contains(&address) {
                     addresses.push(address);
@@ -34,6 +37,21 @@ pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) ->
         addresses.extend(signed_by_debian(&folder, file));
     }
     addresses
+}
+
+/// Whether a directory holds one file, whose digest is its name.
+fn is_named_by_digest(folder: &str) -> bool {
+    let (_, name) = folder.rsplit_once('/').unwrap_or_default();
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Where a kernel's package can be whose headers are in `folder`, most probable first.
+fn folders_of(folder: &str) -> [String; 2] {
+    let of_kernel = match folder.strip_suffix("-headers/") {
+        Some(start) => format!("{start}/"),
+        None => folder.replace("/AppStream/", "/BaseOS/"),
+    };
+    [of_kernel, folder.to_owned()]
 }
 
 /// `linux-headers-6.1.0-50-amd64_6.1.175-1_amd64`. Packages that kernels share are for `all` architectures.
@@ -111,73 +129,4 @@ pub fn is_kernel_image(path: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_is_beside_its_headers() {
-        let table: &[(&[&str], &[&str])] = &[
-            (
-                &[
-                    "http://h/debian/pool/main/l/linux/linux-headers-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
-                    "http://h/debian/pool/main/l/linux/linux-headers-6.1.0-50-common_6.1.175-1_all.deb",
-                    "http://h/debian/pool/main/l/linux/linux-kbuild-6.1_6.1.175-1_amd64.deb",
-                ],
-                &[
-                    "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64-unsigned_6.1.175-1_amd64.deb",
-                    "http://h/debian/pool/main/l/linux/linux-image-unsigned-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
-                    "http://h/debian/pool/main/l/linux/linux-image-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
-                    "http://h/debian/pool/main/l/linux-signed-amd64/linux-binary-6.1.0-50-cloud-amd64_6.1.175-1_amd64.deb",
-                ],
-            ),
-            (
-                &["http://h/8/AppStream/x86_64/os/Packages/kernel-devel-4.18.0-553.el8.x86_64.rpm"],
-                &[
-                    "http://h/8/BaseOS/x86_64/os/Packages/kernel-core-4.18.0-553.el8.x86_64.rpm",
-                    "http://h/8/AppStream/x86_64/os/Packages/kernel-core-4.18.0-553.el8.x86_64.rpm",
-                    "http://h/8/BaseOS/x86_64/os/Packages/kernel-4.18.0-553.el8.x86_64.rpm",
-                    "http://h/8/AppStream/x86_64/os/Packages/kernel-4.18.0-553.el8.x86_64.rpm",
-                ],
-            ),
-            (
-                &[
-                    "http://h/oss/noarch/kernel-devel-6.4.0-150600.23.7.3.noarch.rpm",
-                    "http://h/oss/x86_64/kernel-default-devel-6.4.0-150600.23.7.3.x86_64.rpm",
-                ],
-                &[
-                    "http://h/oss/x86_64/kernel-default-core-6.4.0-150600.23.7.3.x86_64.rpm",
-                    "http://h/oss/x86_64/kernel-default-6.4.0-150600.23.7.3.x86_64.rpm",
-                ],
-            ),
-            (
-                &["http://h/archive/linux-lts-headers-6.12.41-1-x86_64.pkg.tar.zst"],
-                &["http://h/archive/linux-lts-6.12.41-1-x86_64.pkg.tar.zst"],
-            ),
-            (
-                &["http://h/linux-6.1.tar.xz", "http://h/headers.deb?token=1"],
-                &[],
-            ),
-        ];
-        for (headers, expected) in table {
-            let headers = headers.iter().copied();
-            assert_eq!(kernel_image_addresses(headers), *expected);
-        }
-    }
-
-    #[test]
-    fn kernels_are_told_from_what_is_beside_them() {
-        let table = [
-            ("boot/vmlinuz-6.1.0-50-amd64", true),
-            ("boot/System.map-6.1.0-50-amd64", false),
-            ("lib/modules/5.14.0-427.el9.x86_64/vmlinuz", true),
-            ("usr/lib/modules/6.4.0-1-default/Image", true),
-            ("boot/Image-6.4.0-1-default", true),
-            ("usr/share/doc/vmlinuz", false),
-            ("lib/modules/5.14.0-427.el9.x86_64/.vmlinuz.hmac", false),
-            ("lib/modules/6.1/kernel/drivers/Image.ko", false),
-        ];
-        for (path, expected) in table {
-            assert_eq!(is_kernel_image(path.as_bytes()), expected, "{path}");
-        }
-    }
-}
+mod tests;
