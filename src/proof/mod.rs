@@ -5,6 +5,7 @@
 //! no unloading) the modules behind it get another boot, so that each is judged in a sound kernel.
 
 mod console;
+mod kernel;
 mod module;
 mod shown;
 
@@ -20,6 +21,7 @@ use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
 pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
+pub use kernel::bootable;
 pub use module::{ModuleError, ModuleToProve};
 pub use shown::Shown;
 
@@ -110,7 +112,9 @@ impl Proof<'_> {
     ) -> Result<Boot, ProofError> {
         let input = self.folder.join("in");
         fs::remove_folder(&input)?;
-        write_input(&input, &fs::read_file(self.kernel_image)?, modules)?;
+        let kernel = fs::read_file(self.kernel_image)?;
+        let kernel = bootable(kernel, self.architecture).map_err(ProofError::Boot)?;
+        write_input(&input, &kernel, modules)?;
         let output = self.folder.join("out");
         fs::remove_folder(&output)?;
         fs::create_folder(&output)?;

@@ -1,0 +1,169 @@
+//! The kernel as qemu boots it: arm64 kernels may be compressed, alone or behind a program for EFI firmware.
+
+use std::io::Read;
+
+use crate::kernel::Architecture;
+
+use super::KERNEL_IMAGE_BYTES;
+
+/// Where an arm64 kernel has its mark.
+const MARK_AT: usize = 56;
+const MARK: &[u8] = b"ARM\x64";
+
+/// What stands for an EFI program with a compressed kernel in it, after `MZ` and two bytes.
+const ZBOOT: &[u8] = b"zimg";
+
+/// Returns a kernel image as qemu boots it: what is compressed for arm64 firmware or boot loaders is unpacked. The error says
+/// why that is not possible.
+pub fn bootable(image: Vec<u8>, architecture: Architecture) -> Result<Vec<u8>, String> {
+    if architecture == Architecture::Amd64 || is_arm64(&image) && !is_zboot(&image) {
+        return Ok(image);
+    }
+    if is_zboot(&image) {
+        let (payload, name) = payload_of_zboot(&image)
+            .ok_or("its EFI program says that its compressed kernel lies beyond its end")?;
+        return unpack(payload)
+            .ok_or_else(|| format!("its EFI program has a kernel that is compressed by {name}, which is not supported"))?
+            .map_err(|error| format!("the compressed kernel in its EFI program is damaged: {error}"));
+    }
+    match unpack(&image) {
+        Some(unpacked) => {
+            unpacked.map_err(|error| format!("the compressed kernel is damaged: {error}"))
+        }
+        // qemu says what it is.
+        None => Ok(image),
+    }
+}
+
+fn is_arm64(image: &[u8]) -> bool {
+    image
+        .get(MARK_AT..)
+        .is_some_and(|rest| rest.starts_with(MARK))
+}
+
+fn is_zboot(image: &[u8]) -> bool {
+    image.starts_with(b"MZ") && image.get(4..).is_some_and(|rest| rest.starts_with(ZBOOT))
+}
+
+/// The compressed kernel in an EFI program, and how it is compressed. The kernel's drivers/firmware/efi/libstub/zboot-header.S
+/// has the layout.
+fn payload_of_zboot(image: &[u8]) -> Option<(&[u8], String)> {
+    let number = |at: usize| {
+        let bytes = image.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let (start, size) = (number(8)?, number(12)?);
+    let name = image.get(24..56)?.split(|&byte| byte == 0).next()?;
+    let payload = image.get(start..start.checked_add(size)?)?;
+    Some((payload, String::from_utf8_lossy(name).into_owned()))
+}
+
+/// What a compressed kernel holds; `None` if it is not known how it is compressed. Bytes behind it are left out: some
+/// kernels have their size there.
+fn unpack(bytes: &[u8]) -> Option<std::io::Result<Vec<u8>>> {
+    Some(match bytes {
+        [0x1f, 0x8b, ..] => read(flate2::read::GzDecoder::new(bytes)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(bytes).and_then(|decoder| read(decoder.single_frame()))
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => read(liblzma::read::XzDecoder::new(bytes)),
+        [b'B', b'Z', b'h', ..] => read(bzip2::read::BzDecoder::new(bytes)),
+        [0x5d, 0, 0, ..] => liblzma::stream::Stream::new_lzma_decoder(u64::MAX)
+            .map_err(Into::into)
+            .and_then(|stream| read(liblzma::read::XzDecoder::new_stream(bytes, stream))),
+        _ => return None,
+    })
+}
+
+fn read(decoder: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut found = Vec::new();
+    decoder
+        .take(KERNEL_IMAGE_BYTES + 1)
+        .read_to_end(&mut found)?;
+    if found.len() as u64 > KERNEL_IMAGE_BYTES {
+        return Err(std::io::Error::other(format!(
+            "it has more than {} MiB",
+            KERNEL_IMAGE_BYTES >> 20
+        )));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// What an arm64 kernel looks like to boot loaders.
+    fn kernel() -> Vec<u8> {
+        let mut kernel = vec![0_u8; 1 << 16];
+        kernel[MARK_AT..MARK_AT + 4].copy_from_slice(MARK);
+        kernel
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zboot(name: &str, payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0_u8; 64];
+        image[..2].copy_from_slice(b"MZ");
+        image[4..8].copy_from_slice(ZBOOT);
+        image[8..12].copy_from_slice(&64_u32.to_le_bytes());
+        image[12..16].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+        image[24..24 + name.len()].copy_from_slice(name.as_bytes());
+        image.extend(payload);
+        // Sections of the program.
+        image.extend([0; 100]);
+        image
+    }
+
+    #[test]
+    fn compressed_arm64_kernels_are_unpacked() {
+        let kernel = kernel();
+        let zstd = zstd::encode_all(kernel.as_slice(), 1).unwrap();
+        // The kernel's build appends the size.
+        let with_size = [zstd.as_slice(), &65536_u32.to_le_bytes()].concat();
+        for image in [
+            kernel.clone(),
+            gzip(&kernel),
+            zstd.clone(),
+            with_size.clone(),
+            xz(&kernel),
+            zboot("gzip", &gzip(&kernel)),
+            zboot("zstd22", &with_size),
+            zboot("xzkern", &xz(&kernel)),
+        ] {
+            assert!(bootable(image, Architecture::Arm64) == Ok(kernel.clone()));
+        }
+    }
+
+    #[test]
+    fn kernel_that_cannot_be_unpacked_is_said_to_be_so() {
+        let error = |image| bootable(image, Architecture::Arm64).unwrap_err();
+        let unknown = error(zboot("lzo", b"\x89LZO and more"));
+        assert!(
+            unknown.contains("compressed by lzo, which is not supported"),
+            "{unknown}"
+        );
+        let mut cut = zboot("gzip", &gzip(&kernel()));
+        cut.truncate(80);
+        assert!(error(cut).contains("beyond its end"));
+        let mut broken = gzip(&kernel());
+        broken.truncate(broken.len() / 2);
+        assert!(error(broken).contains("is damaged"));
+        // x86 kernels unpack themselves, and what is unknown is for qemu to judge.
+        let bytes = gzip(&kernel());
+        assert!(bootable(bytes.clone(), Architecture::Amd64) == Ok(bytes));
+        assert!(bootable(b"unknown".to_vec(), Architecture::Arm64) == Ok(b"unknown".to_vec()));
+    }
+}
