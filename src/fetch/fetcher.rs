@@ -87,6 +87,11 @@ impl Fetcher {
         self.settings.mirrors.is_offline
     }
 
+    /// The addresses that a place which gave a file stands for, without its mirrors.
+    pub fn originals(&self, place: &str) -> Vec<String> {
+        self.settings.mirrors.originals(place)
+    }
+
     /// Whether servers were asked, and none of them has answered anything.
     pub fn has_no_network(&self) -> bool {
         self.hosts.is_none_reached()

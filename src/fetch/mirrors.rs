@@ -39,6 +39,23 @@ impl Mirrors {
         candidates.retain(|candidate| seen.insert(candidate.clone()));
         candidates
     }
+
+    /// The addresses of which the rules make `url`; itself where they make it of none.
+    pub fn originals(&self, url: &str) -> Vec<String> {
+        let mut originals = Vec::new();
+        for rule in &self.rules {
+            for start in &rule.replacements {
+                let rest = url.strip_prefix(start.trim_end_matches('/'));
+                if let Some(rest) = rest.filter(|rest| rest.starts_with('/')) {
+                    originals.push(format!("{}{rest}", rule.prefix.trim_end_matches('/')));
+                }
+            }
+        }
+        if originals.is_empty() {
+            originals.push(url.to_owned());
+        }
+        originals
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +95,17 @@ mod tests {
         );
         assert_eq!(online.candidates("http://ab/x"), ["http://ab/x"]);
         assert_eq!(online.candidates("http://x/y"), ["http://x/y"]);
+    }
+
+    #[test]
+    fn place_at_a_mirror_is_led_back_to_what_it_stands_for() {
+        let mirrors = mirrors(true);
+        assert_eq!(
+            mirrors.originals("http://m1/d/pool/x"),
+            ["http://a/debian/pool/x"]
+        );
+        assert_eq!(mirrors.originals("file:///m2/y"), ["http://a/debian/y"]);
+        assert_eq!(mirrors.originals("http://m33/z"), ["http://m33/z"]);
     }
 
     #[test]
