@@ -17,13 +17,15 @@ KUBECONFIG=$(tests/cluster/up.sh)
 export KUBECONFIG
 
 build_program debug
-prepare_images bookworm sid # out of sid come the emulator and its libraries
+prepare_images bookworm sid proof # out of sid come the emulator and its libraries
 prepare_drivers
-# The daemon has it once a build has used it.
-image=driverkit-matrix/builder:bookworm
-docker image inspect "$image" >/dev/null 2>&1 ||
-    docker import "${DRIVERKIT_MATRIX_IMAGES:-${XDG_CACHE_HOME:-$HOME/.cache}/driverkit-matrix/images}/bookworm.tar" "$image" >/dev/null
-tests/cluster/load-image.sh "$image"
+# The daemon has one once a build has used it.
+for name in bookworm proof; do
+    image=driverkit-matrix/builder:$name
+    docker image inspect "$image" >/dev/null 2>&1 ||
+        docker import "${DRIVERKIT_MATRIX_IMAGES:-${XDG_CACHE_HOME:-$HOME/.cache}/driverkit-matrix/images}/$name.tar" "$image" >/dev/null
+    tests/cluster/load-image.sh "$image"
+done
 
 if [ "${1:-}" = --bench ]; then
     step "Benchmarks"

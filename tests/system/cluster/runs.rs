@@ -159,6 +159,27 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     }
 }
 
+/// A boot is a Job like a compile, in a namespace that enforces PodSecurity `restricted`: of both architectures, with two
+/// modules each.
+#[test]
+#[ignore = "needs the cluster of make test-cluster"]
+fn modules_are_loaded_into_their_kernels_by_jobs() {
+    let _turn = blocking_turn();
+    namespace("dkm-proofs");
+    let kernels = r#"{ from = "mirror", suites = ["bookworm"], flavours = ["cloud"], latest = 1 }"#;
+    let run = Run::new("dkm-proofs", 2, kernels);
+    let output = run
+        .command("out", "kubernetes")
+        .args(["--prove", "all"])
+        .output()
+        .unwrap();
+    let text = text_of(&output);
+    assert!(output.status.success(), "{text}");
+    let proven = "modules proven in their kernels: 4 loaded, 0 refused, 0 not proven";
+    assert!(text.contains(proven), "{text}");
+    assert_eq!(jobs_in("dkm-proofs"), 0);
+}
+
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
 fn an_interrupted_run_leaves_nothing_behind() {
