@@ -4,7 +4,7 @@
 #   linux/                       the kernel's source and build tree; the image is linux/arch/x86/boot/bzImage
 #   enrolled.key, enrolled.pem   the key and its certificate, which is in the kernel's own keyring
 #
-# Takes some minutes of processor time once. Needs flex, bison, bc, libssl-dev and libelf-dev.
+# Takes some minutes of processor time once. Needs flex, bison, bc, libssl-dev and libelf-dev (scripts/setup.sh --tests).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -93,6 +93,11 @@ qemu-system-x86_64 qemu-system-x86
 softhsm2-util softhsm2
 /usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so libengine-pkcs11-openssl
 /usr/sbin/modinfo kmod
+flex flex
+bison bison
+bc bc
+/usr/include/libelf.h libelf-dev
+/usr/include/openssl/ssl.h libssl-dev
 END
 }
 
