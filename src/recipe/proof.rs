@@ -4,6 +4,7 @@
 //! stands between a module and its proof (no kernel package, a kernel that does not boot) is said and fails nothing.
 
 mod boots;
+mod kernel;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use crate::engine::work::{Done, unexpected};
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{ContentKind, Fetched, Request};
-use crate::fs::blocking;
+use crate::kernel::Kernel;
 use crate::plan::Build;
-use crate::proof::{self, AROUND_BOOT, KERNEL_IMAGE_BYTES, Verdict};
+use crate::proof::{self, AROUND_BOOT, Verdict};
 use crate::recipe::files::Files;
+use crate::recipe::kernel::Kernels;
 use crate::recipe::toolchain::ToolchainChooser;
-use crate::target::{is_kernel_image, kernel_image_addresses};
-use crate::unpack::{self, UnpackError, check_archive, read_from_archive};
+use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
 
 /// What is kept of a proof that found nothing wrong with the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,16 +66,35 @@ pub(crate) struct Proofs {
     engine: Arc<Engine>,
     files: Arc<Files>,
     toolchains: Arc<ToolchainChooser>,
+    kernels: Arc<Kernels>,
 }
 
-/// What is asked of one package of a kernel.
+/// What is asked of one kernel.
 struct Asked<'a> {
     build: &'a Build,
-    request: &'a Request,
-    package: &'a Fetched,
+    kernel: KernelOf<'a>,
     toolchain: &'a Toolchain,
     /// Whether the package may be downloaded again where its bytes are in doubt.
     may_renew: bool,
+}
+
+/// Where a kernel comes from.
+enum KernelOf<'a> {
+    /// Out of its package.
+    Package {
+        request: &'a Request,
+        package: &'a Fetched,
+    },
+    /// Built from its source.
+    Built(Built),
+}
+
+/// A kernel that was built from its source.
+struct Built {
+    /// The digest of its image.
+    sha256: Sha256,
+    /// The key of the step that built it.
+    step: Sha256,
 }
 
 /// What comes of that.
@@ -96,26 +116,39 @@ struct Boots<'a> {
     timeout: Duration,
 }
 
+/// Whether a kernel is built to prove its modules: its trees are made of its source, and no package of it is named.
+pub(crate) fn is_built_to_prove(kernel: &Kernel) -> bool {
+    let is_made_of_source = |target: &dyn Target| {
+        // Where a list says which kernel it is, the source is only known later.
+        target.upstream_list(kernel).is_some()
+            || matches!(target.tree_kind(kernel), Ok(TreeKind::Source(_)))
+    };
+    kernel.image.is_none() && rules_of(kernel).is_some_and(is_made_of_source)
+}
+
 impl Proofs {
     pub(crate) fn new(
         engine: Arc<Engine>,
         files: Arc<Files>,
         toolchains: Arc<ToolchainChooser>,
+        kernels: Arc<Kernels>,
     ) -> Self {
         Self {
             engine,
             files,
             toolchains,
+            kernels,
         }
     }
 
     /// Proves the modules with these digests, all of the kernel of `build`, whose header packages came from `headers`.
-    /// The proofs are in the order of the modules.
+    /// The proofs are in the order of the modules. A kernel that only its source gives is built if `may_build`.
     pub(crate) async fn prove(
         &self,
         build: &Build,
         headers: &[Arc<str>],
         modules: &[ModuleFile],
+        may_build: bool,
         mode: Mode,
     ) -> Result<Vec<ProofOutcome>, Halt> {
         let none = |reason: &str| {
@@ -124,11 +157,14 @@ impl Proofs {
                 .map(|_| ProofOutcome::NotProven(reason.to_owned()))
                 .collect())
         };
-        let addresses = match &build.kernel.image {
-            Some(image) => vec![image.to_string()],
-            None => kernel_image_addresses(headers.iter().map(|url| &**url)),
-        };
-        if addresses.is_empty() {
+        let addresses = self.addresses(build, headers);
+        let is_built = addresses.is_empty() && is_built_to_prove(&build.kernel);
+        if is_built && !may_build {
+            return none(
+                "its kernel has to be built from its source, which `prove = \"all\"` does; or name its package with `image` beside the kernel's release",
+            );
+        }
+        if addresses.is_empty() && !is_built {
             return none(
                 "no rule says where the package of this kernel is; name it with `image` beside the kernel's release",
             );
@@ -138,6 +174,29 @@ impl Proofs {
             Err(Halt::Failed(failed)) => return none(&failed.failure.message),
             Err(halt) => return Err(halt),
         };
+        if is_built {
+            let built = match self.built(build, mode).await {
+                Ok(built) => built,
+                Err(Halt::Failed(failed)) => {
+                    let why = &failed.failure.message;
+                    return none(&format!(
+                        "the kernel cannot be built from its source: {why}"
+                    ));
+                }
+                Err(halt) => return Err(halt),
+            };
+            let asked = Asked {
+                build,
+                kernel: KernelOf::Built(built),
+                toolchain: &toolchain,
+                may_renew: false,
+            };
+            return match self.prove_in(&asked, modules, mode).await? {
+                Proven::All(outcomes) => Ok(outcomes),
+                Proven::None(why) | Proven::Broken(why) => none(&why),
+                Proven::Doubted => none("its kernel is in doubt"),
+            };
+        }
         let request = Request {
             kind: ContentKind::of_address(&addresses[0]),
             candidates: addresses.into_iter().map(Arc::from).collect(),
@@ -161,8 +220,10 @@ impl Proofs {
             };
             let asked = Asked {
                 build,
-                request: &request,
-                package: &package,
+                kernel: KernelOf::Package {
+                    request: &request,
+                    package: &package,
+                },
                 toolchain: &toolchain,
                 may_renew: !is_renewed && mode == Mode::Run,
             };
@@ -178,6 +239,18 @@ impl Proofs {
         }
     }
 
+    /// Where the package of a kernel can be whose header packages came from `headers`.
+    fn addresses(&self, build: &Build, headers: &[Arc<str>]) -> Vec<String> {
+        if let Some(image) = &build.kernel.image {
+            return vec![image.to_string()];
+        }
+        // At a mirror, what is beside the headers may not be asked for there.
+        let fetcher = &self.engine.fetcher;
+        let headers = headers.iter().flat_map(|place| fetcher.originals(place));
+        let headers: Vec<String> = headers.collect();
+        kernel_image_addresses(headers.iter().map(String::as_str))
+    }
+
     /// The proofs of modules in the kernel of one package.
     async fn prove_in(
         &self,
@@ -186,18 +259,17 @@ impl Proofs {
         mode: Mode,
     ) -> Result<Proven, Halt> {
         let Asked {
-            build,
-            package,
-            toolchain,
-            ..
+            build, toolchain, ..
         } = asked;
         // Everything that can change what comes of it.
         let program = Sha256::of(proof::program(build.kernel.architecture));
         let key_of = |module: &ModuleFile| {
-            KeyBuilder::new("proof", 2)
-                .field("architecture", build.kernel.architecture)
-                .field("kernel package", package.sha256)
-                .field("module", module.sha256)
+            let key = KeyBuilder::new("proof", 2).field("architecture", build.kernel.architecture);
+            let key = match &asked.kernel {
+                KernelOf::Package { package, .. } => key.field("kernel package", package.sha256),
+                KernelOf::Built(built) => key.field("kernel", built.sha256),
+            };
+            key.field("module", module.sha256)
                 .field("toolchain", toolchain.identity())
                 .field("program", program)
         };
@@ -254,78 +326,6 @@ impl Proofs {
         };
         let outcomes = outcomes.into_iter().map(|one| one.unwrap_or_else(unproven));
         Ok(Proven::All(outcomes.collect()))
-    }
-
-    /// Whether nothing but one download says what the package of the kernel is.
-    fn is_unconfirmed(&self, asked: &Asked<'_>) -> bool {
-        let fetcher = &self.engine.fetcher;
-        let candidates = &asked.request.candidates;
-        !fetcher.is_offline()
-            && !fetcher.is_agreed(candidates, asked.package.sha256)
-            && !fetcher.is_one_local_file(candidates)
-    }
-
-    /// The kernel that is in a package, or why there is none.
-    async fn kernel_of(&self, asked: &Asked<'_>) -> Result<Result<Vec<u8>, Proven>, Halt> {
-        let sha256 = asked.package.sha256;
-        if !self.engine.has_whole_blob(sha256, Phase::Prove).await? {
-            let again = Request {
-                sha256: Some(sha256),
-                ..asked.request.clone()
-            };
-            match self.files.fetch(&again).await {
-                Ok(_) => {}
-                Err(Halt::Failed(failed)) => {
-                    return Ok(Err(Proven::None(failed.failure.message)));
-                }
-                Err(halt) => return Err(halt),
-            }
-        }
-        let path = self.engine.store.blob_path(sha256);
-        let stop = self.engine.stop.now().clone();
-        let reading = move || {
-            let limits = unpack::Limits::default();
-            read_from_archive(&path, is_kernel_image, KERNEL_IMAGE_BYTES, &limits, &stop)
-        };
-        Ok(match self.read(asked, reading).await? {
-            Ok(Some(kernel)) => Ok(kernel),
-            Ok(None) => Err(Proven::None(format!(
-                "{} has no kernel in /boot or /lib/modules",
-                asked.package.url
-            ))),
-            Err(broken) => Err(broken),
-        })
-    }
-
-    /// Reads the package of a kernel to its end, before anything is held against the kernel or a module: of a kernel that
-    /// works, only the part with the image was read.
-    async fn confirm(&self, asked: &Asked<'_>) -> Result<Result<(), Proven>, Halt> {
-        let path = self.engine.store.blob_path(asked.package.sha256);
-        let stop = self.engine.stop.now().clone();
-        let reading = move || check_archive(&path, &unpack::Limits::default(), &stop);
-        self.read(asked, reading).await
-    }
-
-    /// What `reading` gives of a package; one that cannot be unpacked is refused.
-    async fn read<T: Send + 'static>(
-        &self,
-        asked: &Asked<'_>,
-        reading: impl FnOnce() -> Result<T, UnpackError> + Send + 'static,
-    ) -> Result<Result<T, Proven>, Halt> {
-        match blocking(reading).await {
-            Ok(read) => Ok(Ok(read)),
-            Err(UnpackError::Stopped) => Err(Halt::NotRun),
-            Err(UnpackError::File(error)) => Err(self.engine.stored(Phase::Prove)(error)),
-            Err(error) => {
-                let why = error.to_string();
-                let Fetched { sha256, url, .. } = asked.package;
-                self.files
-                    .refuse(&asked.request.candidates, *sha256, &why)?;
-                Ok(Err(Proven::Broken(format!(
-                    "{url} cannot be unpacked: {why}"
-                ))))
-            }
-        }
     }
 }
 

@@ -80,7 +80,12 @@ impl Builds {
         let toolchains = Arc::new(ToolchainChooser::new(engine.clone(), toolchains));
         let kernels = Kernels::new(engine.clone(), files.clone(), packages, toolchains.clone());
         let kernels = Arc::new(kernels);
-        let proofs = Proofs::new(engine.clone(), files.clone(), toolchains.clone());
+        let proofs = Proofs::new(
+            engine.clone(),
+            files.clone(),
+            toolchains.clone(),
+            kernels.clone(),
+        );
         let drivers = Arc::new(Drivers::new(engine.clone(), files, toolchains.clone()));
         Self {
             doubles: Doubles::new(engine.clone(), kernels.clone(), drivers.clone()),

@@ -173,9 +173,12 @@ impl Course {
             let builds = self.builds.clone();
             if let Some(ended) = self.proofs.pop() {
                 let of_kernel = ended.clone();
-                let task = self
-                    .running
-                    .spawn(async move { Task::Proven(builds.prove(of_kernel, Mode::Run).await) });
+                let mut kernels = ended.iter().map(|(build, _)| build);
+                let may_build = kernels.any(|build| self.proving.may_build(build));
+                let task = self.running.spawn(async move {
+                    let proven = builds.prove(of_kernel, may_build, Mode::Run);
+                    Task::Proven(proven.await)
+                });
                 self.names.insert(task.id(), Named::Proof(ended));
                 continue;
             }

@@ -114,7 +114,7 @@ impl Run {
             share_inputs(&mut found);
             let is_proven = !proving.has(&of_kernel[0])
                 || (!settings.retry.has(FailureClass::Load)
-                    && look_up_proofs(&builds, of_kernel, &mut found));
+                    && look_up_proofs(&builds, &proving, of_kernel, &mut found));
             let kind_of = |(build, report): (&Build, Option<BuildReport>)| {
                 let report = report?;
                 if !is_proven {
@@ -242,6 +242,13 @@ impl Run {
         self.missing.len() + self.unproven.len() + self.undoubled.len()
     }
 
+    /// How many kernels are built from their source to prove modules in them, unless the cache has them.
+    pub fn kernels_to_build(&self) -> usize {
+        let unproven = self.unproven.iter().map(|(build, _)| build);
+        self.proving
+            .kernels_to_build(self.missing.iter().chain(unproven))
+    }
+
     /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
     pub async fn finish(self, executor: Option<Arc<dyn Executor>>) -> Result<RunResult, FileError> {
         let Self {
@@ -293,10 +300,18 @@ fn share_inputs(found: &mut [Option<BuildReport>]) {
 }
 
 /// Adds the proofs of modules to what was found of a kernel; false if not all are known.
-fn look_up_proofs(builds: &Builds, of_kernel: &[Build], found: &mut [Option<BuildReport>]) -> bool {
+fn look_up_proofs(
+    builds: &Builds,
+    proving: &Proving,
+    of_kernel: &[Build],
+    found: &mut [Option<BuildReport>],
+) -> bool {
+    let may_build = of_kernel.iter().any(|build| proving.may_build(build));
     let of_kernel = of_kernel.iter().zip(&*found);
     let ended = of_kernel.filter_map(|(build, report)| Some((build.clone(), report.clone()?)));
-    let proven = builds.prove(ended.collect(), Mode::Lookup).now_or_never();
+    let proven = builds
+        .prove(ended.collect(), may_build, Mode::Lookup)
+        .now_or_never();
     let Some(proven) = proven.flatten() else {
         return false;
     };

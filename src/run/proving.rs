@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::driver::Artifact;
 use crate::event::BuildReport;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::matrix::Prove;
 use crate::plan::{Build, Plan, number_of};
+use crate::recipe::proof::is_built_to_prove;
 use crate::target::{self, Series};
 
 /// In so many nights each kernel that is not the newest of its series has its turn.
@@ -25,22 +27,23 @@ fn address(kernel: &Arc<Kernel>) -> Address {
 /// The kernels of a plan that prove their modules.
 #[derive(Debug, Default)]
 pub(super) struct Proving {
-    kernels: HashSet<Address>,
+    /// Each with whether it is built where only its source can be had.
+    kernels: HashMap<Address, bool>,
 }
 
 impl Proving {
     /// The kernels of `plan` that do, on the day with this number; `over` stands above what the matrices say.
     pub(super) fn new(plan: &Plan, over: Option<Prove>, day: u64) -> Self {
         let wanted = |build: &Build| over.unwrap_or(build.settings.prove);
-        let mut kernels = HashSet::new();
+        let mut kernels = HashMap::new();
         let mut newest: BTreeMap<Group<'_>, &Arc<Kernel>> = BTreeMap::new();
         for of_kernel in plan.builds.chunk_by(Build::shares_kernel) {
             let kernel = &of_kernel[0].kernel;
             if of_kernel.iter().any(|build| wanted(build) == Prove::All) {
-                kernels.insert(address(kernel));
+                kernels.insert(address(kernel), true);
             } else if of_kernel.iter().any(|build| wanted(build) == Prove::Series) {
                 if has_turn(kernel, day) {
-                    kernels.insert(address(kernel));
+                    kernels.insert(address(kernel), false);
                 }
                 let best = newest.entry(Group::of(kernel)).or_insert(kernel);
                 if (&kernel.release, &kernel.version) > (&best.release, &best.version) {
@@ -48,13 +51,28 @@ impl Proving {
                 }
             }
         }
-        kernels.extend(newest.into_values().map(address));
+        kernels.extend(newest.into_values().map(|kernel| (address(kernel), false)));
         Self { kernels }
     }
 
     /// Whether the kernel of a build does.
     pub(super) fn has(&self, build: &Build) -> bool {
-        self.kernels.contains(&address(&build.kernel))
+        self.kernels.contains_key(&address(&build.kernel))
+    }
+
+    /// Whether the kernel of a build is built for its proof where only its source can be had.
+    pub(super) fn may_build(&self, build: &Build) -> bool {
+        self.kernels.get(&address(&build.kernel)) == Some(&true)
+    }
+
+    /// How many kernels of these builds are built for their proofs.
+    pub(super) fn kernels_to_build<'a>(&self, builds: impl Iterator<Item = &'a Build>) -> usize {
+        let kernels = builds.filter(|build| {
+            let has_module = build.artifacts.contains(&Artifact::Module);
+            has_module && self.may_build(build) && is_built_to_prove(&build.kernel)
+        });
+        let kernels: HashSet<Address> = kernels.map(|build| address(&build.kernel)).collect();
+        kernels.len()
     }
 }
 

@@ -16,8 +16,13 @@ use crate::run::proving::Ended;
 impl Builds {
     /// Loads the modules of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
     /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
-    /// out of the output folder.
-    pub(crate) async fn prove(&self, ended: Vec<Ended>, mode: Mode) -> Option<Vec<BuildReport>> {
+    /// out of the output folder. A kernel of which only the source can be had is built if `may_build`.
+    pub(crate) async fn prove(
+        &self,
+        ended: Vec<Ended>,
+        may_build: bool,
+        mode: Mode,
+    ) -> Option<Vec<BuildReport>> {
         let mut modules = Vec::new();
         for (build, report) in &ended {
             let module = report.artifacts.iter().find_map(module_to_prove);
@@ -31,8 +36,9 @@ impl Builds {
         };
         let inputs = report.inputs.iter();
         let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
-        let proven = self.proofs.prove(build, &headers, &modules, mode).await;
-        let reason = match proven {
+        let proofs = &self.proofs;
+        let proven = proofs.prove(build, &headers, &modules, may_build, mode);
+        let reason = match proven.await {
             Ok(proven) => return Some(self.with_proofs(ended, proven, mode).await),
             Err(Halt::Missing) => return None,
             Err(Halt::Failed(failed)) => failed.failure.message,

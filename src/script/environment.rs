@@ -19,7 +19,7 @@ pub struct ScriptError {
 }
 
 /// Name and text of every template.
-pub(super) const TEMPLATES: [(&str, &str); 11] = [
+pub(super) const TEMPLATES: [(&str, &str); 13] = [
     ("answers.sh", include_str!("../../templates/answers.sh")),
     ("checks.sh", include_str!("../../templates/checks.sh")),
     ("configure.sh", include_str!("../../templates/configure.sh")),
@@ -32,11 +32,13 @@ pub(super) const TEMPLATES: [(&str, &str); 11] = [
         "kbuild_checks.sh",
         include_str!("../../templates/kbuild_checks.sh"),
     ),
+    ("kernel.sh", include_str!("../../templates/kernel.sh")),
     ("module.sh", include_str!("../../templates/module.sh")),
     ("prepare.sh", include_str!("../../templates/prepare.sh")),
     ("prelude.sh", include_str!("../../templates/prelude.sh")),
     ("programs.sh", include_str!("../../templates/programs.sh")),
     ("probe.sh", include_str!("../../templates/probe.sh")),
+    ("source.sh", include_str!("../../templates/source.sh")),
 ];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -95,7 +97,7 @@ pub(super) fn render(template: &'static str, settings: Value) -> Result<String, 
 pub fn template_digest(phase: Phase) -> Sha256 {
     let names: &[&str] = match phase {
         Phase::Fetch => &["prelude.sh", "download.sh"],
-        Phase::Prepare => &["prelude.sh", "prepare.sh"],
+        Phase::Prepare => &["prelude.sh", "source.sh", "prepare.sh"],
         Phase::Configure => &["prelude.sh", "configure.sh"],
         Phase::Check => &[
             "prelude.sh",

@@ -15,6 +15,7 @@
 //! | download | `/out/<file>` for each package |
 //! | host programs | `/out/programs/<number>` for each that could be compiled |
 //! | prepare | `/out/tree`, see [`PREPARED_TREE`] |
+//! | kernel | `/out/kernel` |
 //! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
 //! | checks | `/out/checks/<id>/status` and `log`, see [`read_answers`] |
 //! | module | `/out/module.ko` |
@@ -38,7 +39,7 @@ pub use full::telling_full;
 pub use settings::{
     CheckToRun, ChecksSettings, Compilers, ConfigureSettings, DownloadSettings, KernelSettings,
     KnownAnswer, ModuleSettings, PrepareSettings, ProbeSettings, ProgramToBuild, render_checks,
-    render_configure, render_download, render_module, render_prepare, render_probe,
+    render_configure, render_download, render_kernel, render_module, render_prepare, render_probe,
     render_programs,
 };
 
@@ -57,6 +58,8 @@ pub const PREPARED_TREE: &str = "tree";
 pub const PROGRAMS: &str = "programs";
 /// The configured driver, a folder in the output of the configure step, in the layout of a flat source.
 pub const CONFIGURED_TREE: &str = "tree";
+/// The kernel in the output of the step that builds it.
+pub const KERNEL_FILE: &str = "kernel";
 /// The module in the output of the module step.
 pub const MODULE_FILE: &str = "module.ko";
 /// The probe in the output of the probe step.

@@ -194,33 +194,54 @@ pub fn render_programs(programs: &[ProgramToBuild]) -> Result<String, ScriptErro
 
 /// The script that makes a header tree of the kernel source and configuration at their places.
 pub fn render_prepare(settings: &PrepareSettings<'_>) -> Result<String, ScriptError> {
+    let shared_includes = match settings.architecture {
+        Architecture::Amd64 => "",
+        Architecture::Arm64 => "arch/arm/include",
+    };
+    let folder = &settings.folder;
+    render(
+        "prepare.sh",
+        context! { folder, shared_includes, ..source_context(settings) },
+    )
+}
+
+/// The script that builds the kernel of the kernel source and configuration at their places.
+pub fn render_kernel(settings: &PrepareSettings<'_>) -> Result<String, ScriptError> {
+    let image = match settings.architecture {
+        Architecture::Amd64 => "bzImage",
+        Architecture::Arm64 => "Image",
+    };
+    let kernel_file = super::KERNEL_FILE;
+    render(
+        "kernel.sh",
+        context! { image, kernel_file, ..source_context(settings) },
+    )
+}
+
+/// What configures a kernel source.
+fn source_context(settings: &PrepareSettings<'_>) -> Value {
     let PrepareSettings {
         architecture,
         compilers,
         local_version,
         extra_version,
-        folder,
+        ..
     } = settings;
     let mut variables = joined_variables(compilers);
     if let Some(version) = extra_version {
         variables.push(format!("EXTRAVERSION={version}"));
     }
-    let (source_architecture, shared_includes) = match architecture {
-        Architecture::Amd64 => ("x86", ""),
-        Architecture::Arm64 => ("arm64", "arch/arm/include"),
+    let source_architecture = match architecture {
+        Architecture::Amd64 => "x86",
+        Architecture::Arm64 => "arm64",
     };
     let compiler = compilers.compiler.as_str();
-    render(
-        "prepare.sh",
-        context! {
-            compiler,
-            make_variables => variables,
-            local_version,
-            folder,
-            source_architecture,
-            shared_includes,
-        },
-    )
+    context! {
+        compiler,
+        make_variables => variables,
+        local_version,
+        source_architecture,
+    }
 }
 
 /// The script that turns driver sources (CMake layout, at `/driver`) into a configured tree.

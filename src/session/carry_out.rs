@@ -90,6 +90,17 @@ fn version_of(
     version.map_err(|error| infrastructure(&error))
 }
 
+/// What the person should know of kernels that are built to prove modules in them.
+fn note_of_kernels(run: &Run) -> Option<String> {
+    let kernels = run.kernels_to_build();
+    (kernels > 0).then(|| {
+        format!(
+            "modules are proven in {} built from source, which takes minutes for each that the cache does not have",
+            count(kernels, "kernel")
+        )
+    })
+}
+
 /// Sends what the rules of the matrices found, if anything, and that the run has ended.
 fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exit_code: u8) {
     for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
@@ -137,6 +148,7 @@ impl Session<'_> {
         let mut run = look_up(context, parts, settings, plan);
         let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
         runtime.block_on(brought);
+        notes.extend(note_of_kernels(&run));
         let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
         notes.extend(more);
         let slots = executor.as_ref().and_then(|executor| executor.slots());

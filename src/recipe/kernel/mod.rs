@@ -3,6 +3,7 @@
 mod adapted_tree;
 mod inspect;
 mod installed;
+mod own_image;
 pub(crate) mod packages;
 mod prepare;
 mod programs;
@@ -14,6 +15,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::digest::Sha256;
 use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::memo::Memo;
@@ -30,7 +32,7 @@ use crate::recipe::kernel::packages::{Input, Packages};
 use crate::recipe::kernel::prepare::Preparer;
 use crate::recipe::kernel::programs::Programs;
 use crate::recipe::kernel::subscription::Subscriptions;
-use crate::recipe::kernel::tree::{Inspection, KernelInputs, KernelPackages, Origin};
+use crate::recipe::kernel::tree::{Inspection, KernelInputs, KernelPackages, KernelSource, Origin};
 use crate::recipe::kernel::view::WantedTree;
 use crate::recipe::toolchain::{ChosenToolchain, ToolchainChooser};
 use crate::target::{Target, TargetError, TreeKind, WantedPackage};
@@ -137,6 +139,19 @@ impl Kernels {
                 preparer.prepared(build, source, toolchain, mode).await
             }
         }
+    }
+
+    /// The digest of the kernel itself, where its packages are a kernel source: it is built, which takes minutes the first
+    /// time. Also the key of the step.
+    pub(crate) async fn own_image(
+        &self,
+        build: &Build,
+        source: &KernelSource,
+        toolchain: &ChosenToolchain,
+        mode: Mode,
+    ) -> Result<(Sha256, Sha256), Halt> {
+        let preparer = &self.preparer;
+        preparer.own_image(build, source, toolchain, mode).await
     }
 
     /// The mounts of a job. Makes sure that all trees of the kernel are in the store, making those again that were

@@ -51,6 +51,11 @@ impl Preparer {
         }
     }
 
+    /// What its steps are done by.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The source of a kernel whose tree is made of one, with its configuration.
     pub(crate) async fn source(
         &self,
@@ -187,12 +192,37 @@ impl Preparer {
     }
 
     async fn prepare_now(&self, build: &Build, preparation: &Preparation) -> Result<Work, Halt> {
+        let Preparation {
+            source,
+            toolchain,
+            script,
+            ..
+        } = preparation;
+        let request = self.request(build, source, toolchain, (Phase::Prepare, script));
+        let request = request.await?;
+        let result = self.engine.jobs.run(build, &request).await?;
+        let left = LeftTree {
+            folder: script::PREPARED_TREE,
+            what: "header tree",
+            role: TreeRole::Prepared,
+        };
+        let jobs = &self.engine.jobs;
+        jobs.tree_work(request.phase, result, left).await
+    }
+
+    /// The job of a step that sees a kernel source and its configuration.
+    pub(super) async fn request(
+        &self,
+        build: &Build,
+        source: &KernelSource,
+        toolchain: &ChosenToolchain,
+        (phase, script): (Phase, &str),
+    ) -> Result<JobRequest, Halt> {
         self.engine.may_begin(Mode::Run)?;
-        let source = &preparation.source;
         self.packages
             .materialise(std::slice::from_ref(&source.input))
             .await?;
-        let stored = self.engine.stored(Phase::Prepare);
+        let stored = self.engine.stored(phase);
         let tree = self.engine.store.tree_path(source.input.tree);
         let looked = blocking(move || {
             let folder = single_folder(&tree)?;
@@ -205,14 +235,14 @@ impl Preparer {
                 "{} does not contain a kernel source: its top directory has no Makefile and Kbuild",
                 source.input.fetched.url
             );
-            let failure = Failure::new(FailureClass::WrongHeaders, Phase::Prepare, message);
+            let failure = Failure::new(FailureClass::WrongHeaders, phase, message);
             return Err(Halt::from(failure).of_step([source.input.tree]));
         }
-        let request = JobRequest {
-            phase: Phase::Prepare,
-            toolchain: preparation.toolchain.toolchain.clone(),
+        Ok(JobRequest {
+            phase,
+            toolchain: toolchain.toolchain.clone(),
             network: Network::None,
-            script: preparation.script.clone(),
+            script: script.to_owned(),
             mounts: vec![
                 Mount {
                     source: folder,
@@ -223,15 +253,7 @@ impl Preparer {
                     target: script::CONFIGURATION.into(),
                 },
             ],
-        };
-        let result = self.engine.jobs.run(build, &request).await?;
-        let left = LeftTree {
-            folder: script::PREPARED_TREE,
-            what: "header tree",
-            role: TreeRole::Prepared,
-        };
-        let jobs = &self.engine.jobs;
-        jobs.tree_work(request.phase, result, left).await
+        })
     }
 
     /// A folder of the store with nothing but the configuration, for a job to see.
@@ -323,21 +345,30 @@ impl Preparer {
     }
 }
 
+/// What the scripts of a kernel source need to know.
+pub(super) fn prepare_settings<'a>(
+    build: &Build,
+    source: &KernelSource,
+    toolchain: &'a ChosenToolchain,
+) -> PrepareSettings<'a> {
+    let uts_release = source.uts_releases.first().map_or("", String::as_str);
+    PrepareSettings {
+        architecture: build.kernel.architecture,
+        compilers: &toolchain.compilers,
+        local_version: source.tree.local_version.clone(),
+        extra_version: source.tree.extra_version.clone(),
+        folder: format!("/usr/src/linux-{uts_release}"),
+    }
+}
+
 fn preparation(
     build: &Build,
     source: &Arc<KernelSource>,
     toolchain: &ChosenToolchain,
 ) -> Result<Preparation, Halt> {
-    let uts_release = source.uts_releases.first().map_or("", String::as_str);
-    let folder = format!("/usr/src/linux-{uts_release}");
-    let script = script::render_prepare(&PrepareSettings {
-        architecture: build.kernel.architecture,
-        compilers: &toolchain.compilers,
-        local_version: source.tree.local_version.clone(),
-        extra_version: source.tree.extra_version.clone(),
-        folder: folder.clone(),
-    })
-    .map_err(|error| script_failure(&error))?;
+    let settings = prepare_settings(build, source, toolchain);
+    let script = script::render_prepare(&settings).map_err(|error| script_failure(&error))?;
+    let folder = settings.folder;
     Ok(Preparation {
         source: source.clone(),
         toolchain: toolchain.clone(),
@@ -347,16 +378,27 @@ fn preparation(
 }
 
 impl Preparation {
-    /// Everything that can change the tree. The script holds the compilers, the versions and the folder.
+    /// Everything that can change the tree.
     fn key(&self, build: &Build) -> KeyBuilder {
-        KeyBuilder::new("prepare", 2)
-            .field("architecture", build.kernel.architecture)
-            .field("kernel source", self.source.input.tree)
-            .field("configuration", self.source.configuration)
-            .field("toolchain", self.toolchain.toolchain.identity())
-            .field("compiler", &self.toolchain.compilers.compiler)
-            .field("local version", &self.source.tree.local_version)
+        let key = KeyBuilder::new("prepare", 2);
+        key_of_source(key, build, &self.source, &self.toolchain)
             .field("folder", &self.folder)
             .field("script", Sha256::of(&self.script))
     }
+}
+
+/// Adds everything that can change what a job makes of a kernel source, but the script, which holds the compilers and the
+/// versions.
+pub(super) fn key_of_source(
+    key: KeyBuilder,
+    build: &Build,
+    source: &KernelSource,
+    toolchain: &ChosenToolchain,
+) -> KeyBuilder {
+    key.field("architecture", build.kernel.architecture)
+        .field("kernel source", source.input.tree)
+        .field("configuration", source.configuration)
+        .field("toolchain", toolchain.toolchain.identity())
+        .field("compiler", &toolchain.compilers.compiler)
+        .field("local version", &source.tree.local_version)
 }
