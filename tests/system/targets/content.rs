@@ -15,6 +15,8 @@ pub(crate) struct Content {
     pub(crate) common: PathBuf,
     /// What differs from one configuration to the other: `.config`, `Module.symvers`, generated headers.
     pub(crate) generated: PathBuf,
+    /// The kernel that the headers are of.
+    pub(crate) kernel: PathBuf,
 }
 
 impl Content {
@@ -24,10 +26,11 @@ impl Content {
         let content = Self {
             common: root.join("common"),
             generated: root.join("generated"),
+            kernel: root.join("vmlinuz"),
         };
         let done = root.join("done");
         let abi = newest_abi();
-        if fs::read_to_string(&done).is_ok_and(|text| text == abi) {
+        if content.kernel.is_file() && fs::read_to_string(&done).is_ok_and(|text| text == abi) {
             return content;
         }
         fs::remove_folder(&root).unwrap();
@@ -37,9 +40,21 @@ impl Content {
             format!("linux-headers-{abi}-common"),
         ];
         let kbuild = format!("linux-kbuild-{SERIES}");
+        // Built with the headers, where the one that is signed comes later.
+        let image = format!("linux-image-{abi}-amd64-unsigned");
         // Another machine's architecture is of no use: the programs in the tree run while a module is built.
-        run("apt-get", &["download", &tree, &common, &kbuild], &root);
+        run(
+            "apt-get",
+            &["download", &tree, &common, &kbuild, &image],
+            &root,
+        );
         let all = root.join("all");
+        // Of its package nothing but the kernel is needed.
+        let take = "set -e
+            dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -xf - \"./boot/vmlinuz-$2-amd64\"
+            mv \"boot/vmlinuz-$2-amd64\" vmlinuz
+            rm -r boot \"$1\"_*.deb";
+        run("sh", &["-c", take, "sh", &image, &abi], &root);
         for entry in std::fs::read_dir(&root).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "deb") {

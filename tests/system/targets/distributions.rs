@@ -70,8 +70,8 @@ impl Package {
     }
 }
 
-const XZ: Format = Format::Rpm("w1.xzdio");
-const ZSTD: Format = Format::Rpm("w3.zstdio");
+pub(crate) const XZ: Format = Format::Rpm("w1.xzdio");
+pub(crate) const ZSTD: Format = Format::Rpm("w3.zstdio");
 
 /// `kernel-devel` of the rpm distributions.
 macro_rules! kernel_devel {
@@ -92,6 +92,17 @@ macro_rules! kernel_devel {
         }
     };
 }
+
+/// UEK 7, whose kernel is in a package of its own.
+pub(crate) const UEK_7: Distribution = kernel_devel!(
+    "ol",
+    "5.15.0-200.131.27.el9uek.x86_64",
+    "2",
+    true,
+    XZ,
+    "http://yum.oracle.com/repo/OracleLinux/OL9/UEKR7/x86_64/getPackage",
+    "kernel-uek-devel"
+);
 
 /// The two packages of an Ubuntu kernel.
 macro_rules! ubuntu {

@@ -13,27 +13,33 @@ use support::rpmbuild::rpmbuild;
 /// Makes a package and puts it where its address says, below the folder of its host.
 pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &Path) {
     let path = mirrors.join(package.path());
-    // Made from this content already.
+    make_file(&path, package.format, here, |root| {
+        lay_out(content, package, root);
+    });
+}
+
+/// Makes a package of what `lay_out` puts into a folder, unless it was made of this content already.
+pub(crate) fn make_file(path: &Path, format: Format, here: &Path, lay_out: impl FnOnce(&Path)) {
     let stamp = std::fs::metadata(here.join("content/done"))
         .unwrap()
         .modified()
         .unwrap();
-    if std::fs::metadata(&path).is_ok_and(|made| made.modified().unwrap() > stamp) {
+    if std::fs::metadata(path).is_ok_and(|made| made.modified().unwrap() > stamp) {
         return;
     }
     fs::create_folder(path.parent().unwrap()).unwrap();
     let work = tempfile::tempdir_in(here).unwrap();
     let root = work.path().join("root");
     fs::create_folder(&root).unwrap();
-    lay_out(content, package, &root);
+    lay_out(&root);
     let file = path.file_name().unwrap().to_str().unwrap();
-    let made = match package.format {
+    let made = match format {
         Format::Deb => deb(work.path(), &root, file),
         Format::Rpm(payload) => rpmbuild(work.path(), &root, file, payload),
         Format::Pacman => pacman(work.path(), &root, file),
         Format::Tar => tarball(work.path(), &root, file),
     };
-    fs::rename(&made, &path).unwrap();
+    fs::rename(&made, path).unwrap();
 }
 
 /// A package for a table: its format and where it installs.
