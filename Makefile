@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster test-enrolled-kernel samples bench bench-real bench-cluster clean
+.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster test-enrolled-kernel test-built-kernel samples bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -31,6 +31,10 @@ test-buckets:
 # A kernel that trusts a key loads only what that key signed; builds the kernel the first time (some CPU-minutes).
 test-enrolled-kernel:
 	cargo test --test system signing:: -- --ignored
+
+# The kernel of a kernel source is built for a proof, and loads the module of its tree (some CPU-minutes).
+test-built-kernel:
+	cargo test --test system built_kernels:: -- --ignored
 
 # The Kubernetes executor on a real cluster, built from source the first time (some 20 CPU-minutes).
 test-cluster:

@@ -11,6 +11,7 @@ mod browser;
 mod bucket_faults;
 mod buckets;
 mod builder_repositories;
+mod built_kernels;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod configure_checks;
