@@ -1,4 +1,4 @@
-//! `prove`: whether modules load into the kernel that they were built for.
+//! `prove`: whether modules and probes load into the kernel that they were built for.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,21 +12,23 @@ use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::executor::{LocalExecutor, host_toolchain};
 use crate::fs::{self, FileError};
+use crate::kernel::Architecture;
 use crate::matrix::parse_time;
-use crate::proof::{ModuleToProve, Proof, ProofError, Verdict};
+use crate::proof::{ModuleToProve, Proof, ProofError, Verdict, architecture_of_image};
 use crate::resolve::{open_store, runtime, said_while_waiting};
 use crate::session::{infrastructure, new_run_id};
 use crate::text::count;
 
-/// Boot a kernel in qemu and load modules into it
+/// Boot a kernel in qemu and load modules and probes into it
 ///
 /// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile, and it
-/// is unloaded. qemu runs without KVM in a bubblewrap sandbox, with this machine's qemu, gcc and cpio. Prints one line per
-/// module. Exit code 1 if a module did not pass, 3 if the kernel did not boot.
+/// is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs without KVM in a bubblewrap sandbox, with
+/// this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if one did not pass, 3 if the kernel did not boot
+/// or a probe cannot be tried in it.
 #[derive(Debug, Args)]
 pub(super) struct ProveArguments {
-    /// Modules, all for the same kernel
-    #[arg(value_name = "MODULE", required = true)]
+    /// Modules (`.ko`) and eBPF probes (`.o`), all for the same kernel
+    #[arg(value_name = "MODULE|PROBE", required = true)]
     modules: Vec<PathBuf>,
     /// The kernel: `vmlinuz` of amd64, `Image` or gzipped `vmlinuz` of arm64
     #[arg(long, value_name = "FILE")]
@@ -72,25 +74,11 @@ impl ProveArguments {
             .map(|path| ModuleToProve::read(path))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::input(error.to_string()))?;
-        let Some(architecture) = modules.first().map(|module| module.architecture) else {
-            return Err(CliError::input("no module is named"));
-        };
-        if let Some(other) = modules
-            .iter()
-            .find(|module| module.architecture != architecture)
-        {
-            let message = format!(
-                "{} is for {}, but the modules before it are for {}",
-                other.path.display(),
-                other.architecture.as_str(),
-                architecture.as_str()
-            );
-            return Err(CliError::input(message));
-        }
         if !self.kernel_image.is_file() {
             let message = format!("{} is not a file", self.kernel_image.display());
             return Err(CliError::input(message));
         }
+        let architecture = self.architecture(&modules)?;
         let run_id = new_run_id();
         let store = open_store(context, &run_id)?;
         let folder = store.temporary_folder()?;
@@ -118,7 +106,7 @@ impl ProveArguments {
             }
         };
         let line = || {
-            let modules = count(modules.len(), "module");
+            let modules = count(modules.len(), "file");
             let image = self.kernel_image.display();
             Some(format!("booting {image} in qemu for {modules}"))
         };
@@ -142,11 +130,36 @@ impl ProveArguments {
             }
         };
         self.show(&modules, &verdicts)?;
-        Ok(if verdicts.iter().all(Verdict::is_good) {
-            ExitStatus::Success
-        } else {
-            ExitStatus::Incomplete
-        })
+        let status_of = |verdict: &Verdict| match verdict {
+            Verdict::NotProven { .. } => ExitStatus::Infrastructure,
+            good if good.is_good() => ExitStatus::Success,
+            _ => ExitStatus::Incomplete,
+        };
+        let statuses = verdicts.iter().map(status_of);
+        Ok(statuses.fold(ExitStatus::Success, ExitStatus::worse))
+    }
+
+    /// The architecture of the modules; where there are probes only, that of the kernel.
+    fn architecture(&self, modules: &[ModuleToProve]) -> Result<Architecture, CliError> {
+        let mut known = modules
+            .iter()
+            .filter_map(|module| Some((module, module.architecture?)));
+        let Some((_, architecture)) = known.next() else {
+            let image = fs::read_file(&self.kernel_image)?;
+            return architecture_of_image(&image).ok_or_else(|| {
+                let image = self.kernel_image.display();
+                CliError::input(format!("{image}: not a kernel image of amd64 or arm64"))
+            });
+        };
+        match known.find(|(_, other)| *other != architecture) {
+            None => Ok(architecture),
+            Some((module, other)) => Err(CliError::input(format!(
+                "{} is for {}, but the modules before it are for {}",
+                module.path.display(),
+                other.as_str(),
+                architecture.as_str()
+            ))),
+        }
     }
 
     fn show(&self, modules: &[ModuleToProve], verdicts: &[Verdict]) -> Result<(), CliError> {

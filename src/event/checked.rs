@@ -49,7 +49,7 @@ pub struct SignatureReport {
     pub unsigned_sha256: Sha256,
 }
 
-/// What came of loading a module into its kernel.
+/// What came of loading an artifact into its kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofReport {
     /// The word.
@@ -58,7 +58,7 @@ pub struct ProofReport {
     pub message: String,
 }
 
-/// Whether a kernel loaded its module.
+/// Whether a kernel loaded an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofResult {

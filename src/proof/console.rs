@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::shown::STEP;
 
@@ -17,6 +17,12 @@ const EXIT: &str = "proof: qemu exit ";
 
 /// The exit status of `timeout` where it had to end qemu.
 const TIMED_OUT: i32 = 124;
+
+/// What the init program's words about a probe start with.
+const PROBE: &str = "bpf: ";
+
+/// The error of a system call that the kernel does not have: `ENOSYS`.
+const NO_SYSTEM_CALL: i64 = 38;
 
 /// How many of the kernel's lines are kept as its words.
 const WORDS: usize = 12;
@@ -36,8 +42,8 @@ const CRASHES: &[&str] = &[
     "watchdog: BUG: ",
 ];
 
-/// What came of a module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What came of a module or probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
     /// The kernel loaded it, could use it and unloaded it.
@@ -46,6 +52,19 @@ pub enum Verdict {
         devices: i64,
         /// How many parameters it has.
         parameters: i64,
+    },
+    /// The kernel took all programs of a probe.
+    #[serde(rename = "loaded")]
+    TakenPrograms {
+        /// How many programs it has.
+        programs: i64,
+        /// How many maps they use.
+        maps: i64,
+    },
+    /// It was not tried: the kernel or the probe is not made for that.
+    NotProven {
+        /// Why.
+        reason: String,
     },
     /// The kernel did not load it.
     Refused {
@@ -91,12 +110,12 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the module may be published.
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Loaded { .. })
+        matches!(self, Self::Loaded { .. } | Self::TakenPrograms { .. })
     }
 
     /// Whether the kernel can be trusted with another module.
     fn leaves_kernel_sound(&self) -> bool {
-        matches!(self, Self::Loaded { .. } | Self::Refused { .. })
+        self.is_good() || matches!(self, Self::Refused { .. } | Self::NotProven { .. })
     }
 }
 
@@ -110,6 +129,10 @@ impl fmt::Display for Verdict {
                 formatter,
                 "loaded ({devices} devices, {parameters} parameters)"
             ),
+            Self::TakenPrograms { programs, maps } => {
+                write!(formatter, "loaded ({programs} programs, {maps} maps)")
+            }
+            Self::NotProven { reason } => write!(formatter, "not proven: {reason}"),
             Self::Refused { error, words } => {
                 write!(formatter, "refused, error {}: {words}", -error)
             }
@@ -224,6 +247,9 @@ impl Section<'_> {
         {
             return Verdict::Oops { trace };
         }
+        if let Some(reason) = self.why_not_proven() {
+            return Verdict::NotProven { reason };
+        }
         if let Some(error) = self.step("loaded").filter(|&result| result < 0) {
             return Verdict::Refused {
                 error,
@@ -232,6 +258,12 @@ impl Section<'_> {
         }
         if let Some(trace) = self.report(|line| line.starts_with("WARNING: ")) {
             return Verdict::Warning { trace };
+        }
+        if let (Some(programs), Some(0)) = (self.step("programs"), self.step("loaded")) {
+            return Verdict::TakenPrograms {
+                programs,
+                maps: self.step("maps").unwrap_or(0),
+            };
         }
         let (Some(unloaded), Some(taints)) = (self.step("unloaded"), self.step("taints")) else {
             let after = self.steps.last().map_or("load", |(name, _)| name);
@@ -258,6 +290,20 @@ impl Section<'_> {
         }
     }
 
+    /// Returns why a probe was not tried.
+    fn why_not_proven(&self) -> Option<String> {
+        self.step("probe")?;
+        if self.step("loaded") == Some(-NO_SYSTEM_CALL) {
+            return Some(
+                "the kernel has no system call bpf(2) (CONFIG_BPF_SYSCALL is not set)".to_owned(),
+            );
+        }
+        self.step("unknown")?;
+        let said = self.words.iter().find_map(|line| line.strip_prefix(PROBE));
+        let reason = said.unwrap_or_default();
+        Some(format!("this layout of a probe cannot be loaded: {reason}"))
+    }
+
     /// Returns what of a loaded module does not work.
     fn defect(&self, cpus: i64) -> Option<String> {
         if self.step("listed") != Some(1) {
@@ -281,7 +327,19 @@ impl Section<'_> {
     }
 
     fn words(&self) -> String {
-        self.words[..self.words.len().min(WORDS)].join("\n")
+        // A probe is refused for what the init program says of it, among words of the kernel.
+        let of_probe = self
+            .words
+            .iter()
+            .filter_map(|line| line.strip_prefix(PROBE));
+        let mut words: Vec<&str> = match self.step("probe") {
+            Some(_) => of_probe.collect(),
+            None => Vec::new(),
+        };
+        if words.is_empty() {
+            words.clone_from(&self.words);
+        }
+        words[..words.len().min(WORDS)].join("\n")
     }
 
     /// Returns the lines from the first that matches.

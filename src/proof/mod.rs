@@ -1,12 +1,14 @@
-//! Proofs: boots the very kernel that modules were built for, under qemu, and loads, uses and unloads each module.
+//! Proofs: boots the very kernel that modules were built for, under qemu, and loads, uses and unloads each module, or loads
+//! each program of a probe.
 //!
-//! In: a kernel image, modules and an executor. Out: a [`Verdict`] for each module. The boot is a job like a compile: no
+//! In: a kernel image, modules and probes, and an executor. Out: a [`Verdict`] for each of them. The boot is a job like a compile: no
 //! network, no privileges, limits. All modules share a boot; after one that leaves the kernel in doubt (an oops, no end,
 //! no unloading) the modules behind it get another boot, so that each is judged in a sound kernel.
 
 mod console;
 mod kernel;
 mod module;
+mod probe;
 mod shown;
 
 use std::path::{Path, PathBuf};
@@ -22,10 +24,11 @@ use crate::kernel::Architecture;
 
 pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
 pub use kernel::bootable;
-pub use module::{ModuleError, ModuleToProve};
+pub use module::{ModuleError, ModuleToProve, architecture_of_image};
 pub use shown::Shown;
 
 const INIT: &str = include_str!("../../templates/proof/init.c");
+const PROBE: &str = include_str!("../../templates/proof/probe.c");
 const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
 
 /// How many bytes a kernel image may have.
@@ -166,7 +169,8 @@ impl LogSink for Head {
     }
 }
 
-/// Lays out in `folder` what the job reads at `/proof`: the kernel, the init program's source and the numbered modules.
+/// Lays out in `folder` what the job reads at `/proof`: the kernel, the init program's source, the numbered modules and
+/// probes.
 pub fn write_input(
     folder: &Path,
     kernel: &[u8],
@@ -175,9 +179,11 @@ pub fn write_input(
     let of_modules = folder.join("modules");
     fs::create_folder(&of_modules)?;
     fs::write_unsynced(&folder.join("init.c"), INIT)?;
+    fs::write_unsynced(&folder.join("probe.c"), PROBE)?;
     fs::write_unsynced(&folder.join("kernel"), kernel)?;
     for (number, module) in modules.iter().enumerate() {
-        fs::write_unsynced(&of_modules.join(format!("{number}.ko")), &module.bytes)?;
+        let (name, content) = module.laid_out(number);
+        fs::write_unsynced(&of_modules.join(name), content)?;
         fs::write_unsynced(&of_modules.join(format!("{number}.name")), &module.name)?;
     }
     Ok(())
@@ -218,5 +224,5 @@ pub fn script(architecture: Architecture, timeout: Duration, parameters: &[Strin
 
 /// Everything of a proof that is neither the kernel nor a module: the init program and how it is booted.
 pub fn program(architecture: Architecture) -> String {
-    script(architecture, Duration::ZERO, &[]) + INIT
+    script(architecture, Duration::ZERO, &[]) + INIT + PROBE
 }

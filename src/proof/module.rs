@@ -1,23 +1,25 @@
-//! A module that is to be loaded.
+//! A module or probe that is to be loaded.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use object::elf::{EM_AARCH64, EM_X86_64};
+use object::elf::{EM_AARCH64, EM_BPF, EM_X86_64};
 use object::read::elf::{ElfFile64, FileHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _};
 
+use super::probe;
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-/// A module, with what its file says of it.
+/// A module or probe, with what its file says of it.
 #[derive(Clone, Debug)]
 pub struct ModuleToProve {
     /// Its file.
     pub path: PathBuf,
-    /// Its name in the kernel, by which it is unloaded.
+    /// Its name in the kernel, by which it is unloaded; of a probe `probe`.
     pub name: String,
-    /// The architecture of its code.
-    pub architecture: Architecture,
+    /// The architecture of its code; a probe has code for the kernel's BPF machine.
+    pub architecture: Option<Architecture>,
     /// The file's content.
     pub bytes: Vec<u8>,
 }
@@ -28,8 +30,8 @@ pub enum ModuleError {
     /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is not a module of a supported kernel.
-    #[error("{}: not a kernel module for amd64 or arm64", .0.display())]
+    /// It is neither a module of a supported kernel nor a probe.
+    #[error("{}: neither a kernel module for amd64 or arm64 nor an eBPF probe", .0.display())]
     NotAModule(PathBuf),
 }
 
@@ -46,14 +48,43 @@ impl ModuleToProve {
             bytes,
         })
     }
+
+    /// The name of its file for the init program, and what is in it.
+    pub(super) fn laid_out(&self, number: usize) -> (String, Cow<'_, [u8]>) {
+        match self.architecture {
+            Some(_) => (format!("{number}.ko"), Cow::Borrowed(&self.bytes)),
+            None => (
+                format!("{number}.bpf"),
+                Cow::Owned(probe::laid_out(&self.bytes)),
+            ),
+        }
+    }
 }
 
-/// Returns the name and architecture that a module's file says.
-fn describe(bytes: &[u8]) -> Option<(String, Architecture)> {
+/// The architecture of a kernel image, if its format says.
+pub fn architecture_of_image(image: &[u8]) -> Option<Architecture> {
+    let has = |place: usize, mark: &[u8]| {
+        image
+            .get(place..)
+            .is_some_and(|rest| rest.starts_with(mark))
+    };
+    if has(0x202, b"HdrS") {
+        Some(Architecture::Amd64)
+    } else if has(0x38, b"ARM\x64") || has(4, b"zimg") || has(0, &[0x1f, 0x8b]) {
+        // Compressed kernels are those of arm64.
+        Some(Architecture::Arm64)
+    } else {
+        None
+    }
+}
+
+/// Returns the name and architecture that the file of a module says, or the name alone for a probe.
+fn describe(bytes: &[u8]) -> Option<(String, Option<Architecture>)> {
     let file = ElfFile64::<Endianness>::parse(bytes).ok()?;
     let architecture = match file.elf_header().e_machine(file.endian()) {
         EM_X86_64 => Architecture::Amd64,
         EM_AARCH64 => Architecture::Arm64,
+        EM_BPF => return Some(("probe".to_owned(), None)),
         _ => return None,
     };
     let info = file.section_by_name(".modinfo")?.data().ok()?;
@@ -63,5 +94,5 @@ fn describe(bytes: &[u8]) -> Option<(String, Architecture)> {
     let is_plain = |found: char| found.is_ascii_alphanumeric() || found == '_';
     // The kernel takes at most 55 characters.
     let is_name = !name.is_empty() && name.len() < 56 && name.chars().all(is_plain);
-    is_name.then(|| (name.to_owned(), architecture))
+    is_name.then(|| (name.to_owned(), Some(architecture)))
 }

@@ -1,6 +1,6 @@
-//! The proof of a kernel's modules: its own kernel is booted, and loads, uses and unloads each of them.
+//! The proof of a kernel's modules and probes: the kernel is booted, and loads, uses and unloads each of them.
 //!
-//! All modules of a kernel share a boot, and each has an outcome of its own: a new driver version proves one module. What
+//! All of a kernel share a boot, and each has an outcome of its own: a new driver version proves one module. What
 //! stands between a module and its proof (no kernel package, a kernel that does not boot) is said and fails nothing.
 
 mod boots;
@@ -39,6 +39,13 @@ enum Kept {
         /// How many parameters it has.
         parameters: i64,
     },
+    /// Its kernel took all programs of the probe.
+    TakenPrograms {
+        /// How many programs it has.
+        programs: i64,
+        /// How many maps they use.
+        maps: i64,
+    },
     /// Why it was not loaded.
     NotProven(String),
 }
@@ -53,7 +60,7 @@ pub(crate) enum ProofOutcome {
     NotProven(String),
 }
 
-/// A module that is to be proven.
+/// A module or probe that is to be proven.
 #[derive(Clone, Debug)]
 pub(crate) struct ModuleFile {
     pub(crate) sha256: Sha256,
@@ -345,6 +352,10 @@ fn proof_of(done: &Done) -> Result<ProofOutcome, Halt> {
                 devices,
                 parameters,
             };
+            Ok(ProofOutcome::Loaded(verdict.to_string()))
+        }
+        Ok(Kept::TakenPrograms { programs, maps }) => {
+            let verdict = Verdict::TakenPrograms { programs, maps };
             Ok(ProofOutcome::Loaded(verdict.to_string()))
         }
         Ok(Kept::NotProven(reason)) => Ok(ProofOutcome::NotProven(reason)),

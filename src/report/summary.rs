@@ -104,7 +104,7 @@ impl Summary {
         }
         let of = |result| separated(self.proofs.get(&result).copied().unwrap_or_default());
         lines.push(format!(
-            "  modules proven in their kernels: {} loaded, {} refused, {} not proven",
+            "  artifacts proven in their kernels: {} loaded, {} refused, {} not proven",
             of(ProofResult::Loaded),
             of(ProofResult::Refused),
             of(ProofResult::NotProven),

@@ -1,9 +1,8 @@
-//! What is asked of builds that have ended, before they are reported: proofs of their modules, and second builds.
+//! What is asked of builds that have ended, before they are reported: proofs of their artifacts, and second builds.
 
 use std::sync::Arc;
 
 use crate::digest::Sha256;
-use crate::driver::Artifact;
 use crate::engine::halt::{Halt, Mode};
 use crate::event::{
     ArtifactReport, BuildReport, DoubleReport, DoubleResult, ProofReport, ProofResult,
@@ -14,9 +13,9 @@ use crate::run::builds::{Builds, Notes};
 use crate::run::proving::Ended;
 
 impl Builds {
-    /// Loads the modules of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
-    /// says that something has to be done. The reports say what came of it; a module that its kernel does not take is taken
-    /// out of the output folder. A kernel of which only the source can be had is built if `may_build`.
+    /// Loads the modules and probes of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
+    /// says that something has to be done. The reports say what came of it; what its kernel does not take is taken out of the
+    /// output folder. A kernel of which only the source can be had is built if `may_build`.
     pub(crate) async fn prove(
         &self,
         ended: Vec<Ended>,
@@ -25,10 +24,11 @@ impl Builds {
     ) -> Option<Vec<BuildReport>> {
         let mut modules = Vec::new();
         for (build, report) in &ended {
-            let module = report.artifacts.iter().find_map(module_to_prove);
-            if let Some(sha256) = module {
-                let place = self.placing.full_path(build, Artifact::Module);
-                modules.push(ModuleFile { sha256, place });
+            for artifact in &report.artifacts {
+                if let Some(sha256) = to_prove(artifact) {
+                    let place = self.placing.full_path(build, artifact.artifact);
+                    modules.push(ModuleFile { sha256, place });
+                }
             }
         }
         let Some((build, report)) = ended.first().filter(|_| !modules.is_empty()) else {
@@ -52,7 +52,7 @@ impl Builds {
         )
     }
 
-    /// The reports, with what came of their modules, in order.
+    /// The reports, with what came of their modules and probes, in order.
     async fn with_proofs(
         &self,
         ended: Vec<Ended>,
@@ -62,24 +62,24 @@ impl Builds {
         let mut proven = proven.into_iter();
         let mut reports = Vec::with_capacity(ended.len());
         for (build, mut report) in ended {
-            let mut artifacts = report.artifacts.iter_mut();
-            let module = artifacts.find(|artifact| module_to_prove(artifact).is_some());
-            if let Some(module) = module
-                && let Some(proven) = proven.next()
-            {
+            for artifact in &mut report.artifacts {
+                if to_prove(artifact).is_none() {
+                    continue;
+                }
+                let Some(proven) = proven.next() else { break };
                 let (result, message) = match proven {
                     ProofOutcome::Loaded(message) => (ProofResult::Loaded, message),
                     ProofOutcome::NotProven(reason) => (ProofResult::NotProven, reason),
                     ProofOutcome::Refused(failed) => {
                         let message = failed.failure.message.clone();
-                        *module = self
+                        *artifact = self
                             .placing
-                            .refuse(&build, module.clone(), *failed, mode)
+                            .refuse(&build, artifact.clone(), *failed, mode)
                             .await;
                         (ProofResult::Refused, message)
                     }
                 };
-                module.proof = Some(ProofReport { result, message });
+                artifact.proof = Some(ProofReport { result, message });
             }
             reports.push(report);
         }
@@ -144,16 +144,15 @@ impl Builds {
 /// Why a module was not proven, and nothing built a second time, where the run ended before.
 pub(super) const NOT_BEGUN: &str = "the run ended first";
 
-/// The digest of an artifact that is a module and there.
-fn module_to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
-    let is_module = artifact.artifact == Artifact::Module && artifact.status.is_success();
-    artifact.sha256.filter(|_| is_module)
+/// The digest of an artifact that is there.
+fn to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
+    artifact.sha256.filter(|_| artifact.status.is_success())
 }
 
-/// The report, with the reason why its module was not proven.
+/// The report, with the reason why its artifacts were not proven.
 pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
     for artifact in &mut report.artifacts {
-        if module_to_prove(artifact).is_some() {
+        if to_prove(artifact).is_some() {
             artifact.proof = Some(ProofReport {
                 result: ProofResult::NotProven,
                 message: reason.to_owned(),

@@ -1,5 +1,5 @@
 //! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact, a
-//! test for each module that was to be loaded into its kernel.
+//! test for each artifact that was to be loaded into its kernel.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

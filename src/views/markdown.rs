@@ -18,7 +18,7 @@ const RESERVED_BYTES: usize = 256;
 /// How many builds of a group are named.
 const SAMPLES: usize = 3;
 
-/// How many reasons why modules are not proven are shown.
+/// How many reasons why artifacts are not proven are shown.
 const REASONS: usize = 10;
 
 /// Writes Markdown.
@@ -119,7 +119,7 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
     }
 }
 
-/// What kernels did with their modules, where they were to be loaded.
+/// What kernels did with their artifacts, where they were to be loaded.
 fn push_proofs(text: &mut String, proofs: &Proofs) {
     if proofs.rows.is_empty() {
         return;

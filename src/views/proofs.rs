@@ -1,4 +1,4 @@
-//! What the kernels of a night did with its modules.
+//! What the kernels of a night did with its artifacts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use crate::event::ProofResult;
 use crate::kernel::TargetId;
 use crate::report::{Manifest, clean};
 
-/// How many modules have each result.
+/// How many artifacts have each result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProofCounts {
     /// Loaded, used and unloaded.
     pub loaded: usize,
     /// Refused: failures of the class `load`.
     pub refused: usize,
-    /// Not loaded, for a reason that is not the module's.
+    /// Not loaded, for a reason that is not its own.
     pub not_proven: usize,
 }
 
@@ -35,7 +35,7 @@ impl ProofCounts {
 pub struct Proofs {
     /// By target and driver version.
     pub rows: BTreeMap<(TargetId, DriverVersion), ProofCounts>,
-    /// The reasons why modules are refused or not proven, the most frequent first.
+    /// The reasons why artifacts are refused or not proven, the most frequent first.
     pub reasons: Vec<(ProofResult, String, usize)>,
 }
 

@@ -213,7 +213,7 @@ fn count_excluded(manifest: &Manifest, numbers: &mut BTreeMap<Key, Numbers>) {
 }
 
 impl Stat {
-    /// How many modules were to be loaded into their kernels.
+    /// How many artifacts were to be loaded into their kernels.
     fn proven(&self) -> usize {
         self.loaded + self.refused + self.not_proven
     }

@@ -1,5 +1,6 @@
-/* The init program of a proof: loads each module of /modules into the booted kernel, uses it, unloads it, and prints one
- * line per step into the kernel's log: "proof: <module> <step> <result>". A negative result is an error number.
+/* The init program of a proof: loads each module of /modules into the booted kernel, uses it, unloads it, or loads each program
+ * of a probe, and prints one line per step into the kernel's log: "proof: <module> <step> <result>". A negative result is an
+ * error number.
  *
  * Static and without a C library, for x86-64 and arm64: gcc -static -nostdlib -ffreestanding. */
 
@@ -7,8 +8,8 @@ typedef unsigned long word;
 
 #if defined(__x86_64__)
 enum {
-    READ = 0, WRITE = 1, CLOSE = 3, MMAP = 9, MUNMAP = 11, GETPID = 39, REBOOT = 169, MOUNT = 165, DELETE_MODULE = 176,
-    GETDENTS64 = 217, OPENAT = 257, MKDIRAT = 258, FINIT_MODULE = 313
+    READ = 0, WRITE = 1, CLOSE = 3, LSEEK = 8, MMAP = 9, MUNMAP = 11, GETPID = 39, UNAME = 63, REBOOT = 169, MOUNT = 165, DELETE_MODULE = 176,
+    GETDENTS64 = 217, OPENAT = 257, MKDIRAT = 258, PRLIMIT64 = 302, FINIT_MODULE = 313, BPF = 321
 };
 
 static long call(long number, word a, word b, word c, word d, word e, word f)
@@ -23,8 +24,8 @@ static long call(long number, word a, word b, word c, word d, word e, word f)
 }
 #elif defined(__aarch64__)
 enum {
-    MKDIRAT = 34, MOUNT = 40, OPENAT = 56, CLOSE = 57, GETDENTS64 = 61, READ = 63, WRITE = 64, DELETE_MODULE = 106,
-    REBOOT = 142, GETPID = 172, MUNMAP = 215, MMAP = 222, FINIT_MODULE = 273
+    MKDIRAT = 34, MOUNT = 40, OPENAT = 56, CLOSE = 57, GETDENTS64 = 61, LSEEK = 62, READ = 63, WRITE = 64, DELETE_MODULE = 106,
+    REBOOT = 142, UNAME = 160, GETPID = 172, MUNMAP = 215, MMAP = 222, PRLIMIT64 = 261, FINIT_MODULE = 273, BPF = 280
 };
 
 static long call(long number, word a, word b, word c, word d, word e, word f)
@@ -43,7 +44,7 @@ static long call(long number, word a, word b, word c, word d, word e, word f)
 #error "expected x86-64 or arm64"
 #endif
 
-enum { AT_FDCWD = -100, O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 1000 };
+enum { AT_FDCWD = -100, O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 1000, ENOEXEC = 8, ENOSYS = 38 };
 
 static int kernel_log;
 
@@ -225,6 +226,8 @@ static void prove(long module, long file, const char *name)
     say(module, "taints", taints() & ~before);
 }
 
+#include "probe.c"
+
 static char name[256];
 
 __attribute__((used)) static void run(void)
@@ -245,6 +248,12 @@ __attribute__((used)) static void run(void)
         if (size < 0 || size >= (long)sizeof name)
             break;
         append(name, content);
+        append(end, ".bpf");
+        long file = open_file(path, O_RDONLY);
+        if (file >= 0) {
+            prove_probe(module, file);
+            continue;
+        }
         append(end, ".ko");
         prove(module, open_file(path, O_RDONLY), name);
     }

@@ -176,7 +176,7 @@ fn run_loads_a_real_driver_into_the_kernel_that_it_is_for() {
     };
     let text = run();
     assert!(
-        text.contains("modules proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
+        text.contains("artifacts proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
         "{text}"
     );
     let text = run();

@@ -103,3 +103,37 @@ fn boot_without_init_has_no_verdict() {
     assert!(boot.verdicts.is_empty());
     assert_eq!(boot.last_words, "Kernel panic - not syncing: VFS");
 }
+
+#[test]
+fn probe_is_loaded_refused_or_not_tried() {
+    let probe = |steps: &str| verdict(&format!("proof: 0 load 1\nproof: 0 probe 1\n{steps}"));
+    let taken = "proof: 0 maps 11\nproof: 0 programs 215\nproof: 0 refused 0\nproof: 0 loaded 0\n";
+    let found = probe(taken);
+    assert!(found.is_good());
+    assert_eq!(found.to_string(), "loaded (215 programs, 11 maps)");
+
+    let refused = probe(
+        "proof: 0 maps 11\n[ 5.0] clocksource: of the kernel\n[ 5.1] bpf: raw_tracepoint/sys_enter: R2 !read_ok\n\
+         proof: 0 programs 2\nproof: 0 refused 1\nproof: 0 loaded -13\n",
+    );
+    assert_eq!(
+        refused.to_string(),
+        "refused, error 13: raw_tracepoint/sys_enter: R2 !read_ok"
+    );
+    let without_bpf = probe("proof: 0 loaded -38\n");
+    assert!(
+        matches!(&without_bpf, Verdict::NotProven { reason } if reason.contains("CONFIG_BPF_SYSCALL")),
+        "{without_bpf:?}"
+    );
+    let unknown = probe("[ 5.1] bpf: its maps are elsewhere\nproof: 0 unknown 1\n");
+    assert_eq!(
+        unknown.to_string(),
+        "not proven: this layout of a probe cannot be loaded: its maps are elsewhere"
+    );
+    let endless = probe("proof: 0 maps 11\n");
+    let after = "maps".to_owned();
+    assert_eq!(endless, Verdict::TimedOut { after });
+    // A module that is refused with the same error is refused.
+    let module = verdict("proof: 0 load 1\nproof: 0 loaded -38\n");
+    assert!(matches!(module, Verdict::Refused { .. }), "{module:?}");
+}

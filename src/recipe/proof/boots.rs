@@ -137,15 +137,19 @@ impl Proofs {
 
 /// The outcome of a verdict.
 fn result_of(verdict: &Verdict) -> Result<StepResult, Halt> {
-    if let &Verdict::Loaded {
-        devices,
-        parameters,
-    } = verdict
-    {
-        let kept = Kept::Loaded {
+    let kept = match verdict {
+        &Verdict::Loaded {
             devices,
             parameters,
-        };
+        } => Some(Kept::Loaded {
+            devices,
+            parameters,
+        }),
+        &Verdict::TakenPrograms { programs, maps } => Some(Kept::TakenPrograms { programs, maps }),
+        Verdict::NotProven { reason } => Some(Kept::NotProven(reason.clone())),
+        _ => None,
+    };
+    if let Some(kept) = kept {
         return Ok(Work::of_facts(&kept, Phase::Prove)?.result);
     }
     let message = verdict.to_string();

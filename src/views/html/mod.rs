@@ -170,12 +170,12 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
     text.push_str("</tbody></table></div></section>\n");
 }
 
-/// What kernels did with their modules, where they were to be loaded.
+/// What kernels did with their artifacts, where they were to be loaded.
 fn push_proofs(text: &mut String, proofs: &Proofs) {
     if proofs.rows.is_empty() {
         return;
     }
-    text.push_str("<section id=\"proofs\"><h2>Modules loaded into their kernels</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>driver<th class=\"n\">loaded<th class=\"n\">refused<th class=\"n\">not proven</tr></thead><tbody>\n");
+    text.push_str("<section id=\"proofs\"><h2>Artifacts loaded into their kernels</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>driver<th class=\"n\">loaded<th class=\"n\">refused<th class=\"n\">not proven</tr></thead><tbody>\n");
     for ((target, driver), counts) in &proofs.rows {
         let refused = if counts.refused > 0 { " bad" } else { "" };
         let _ = writeln!(

@@ -1,4 +1,4 @@
-//! Modules loaded into their kernels: what the manifest says, what is kept, what is taken out of the output directory.
+//! Artifacts loaded into their kernels: what the manifest says, what is kept, what is taken out of the output directory.
 
 use driverkit_matrix::event::{ProofReport, ProofResult};
 use driverkit_matrix::failure::{FailureClass, Status};
@@ -63,7 +63,7 @@ fn module_is_loaded_once_and_found_in_the_cache_then() {
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("modules proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
+        text.contains("artifacts proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
         "{text}"
     );
     assert_eq!(grid.jobs(), ["check", "module", "prove"]);
@@ -243,6 +243,78 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
     fs::remove_file(&slow.path("out/manifest.json")).unwrap();
 }
 
+/// What the console shows of a probe.
+fn probe(steps: &[&str]) -> String {
+    let steps = ["load 1", "probe 1"].iter().chain(steps);
+    steps.map(|step| format!("proof: 1 {step}\n")).collect()
+}
+
+/// A grid with a module and a probe.
+fn grid_with_probe(of_probe: &str) -> Grid {
+    let console = loaded(0) + of_probe;
+    let grid = grid(&console);
+    grid.edit_matrix("[\"module\"]", "[\"module\", \"probe\"]");
+    grid
+}
+
+#[test]
+fn probe_shares_the_boot_of_its_module() {
+    let taken = probe(&["maps 11", "programs 215", "refused 0", "loaded 0"]);
+    let grid = grid_with_probe(&taken);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 loaded, 0 refused, 0 not proven"), "{text}");
+    let boots = grid.jobs().into_iter().filter(|job| job == "prove");
+    assert_eq!(boots.count(), 1);
+    let proof = |grid: &Grid| grid.record().artifacts.remove(1).proof.unwrap();
+    assert_eq!(proof(&grid).message, "loaded (215 programs, 11 maps)");
+    // As before, from the cache.
+    assert_eq!(grid.run(&["--prove", "all"]).0, 0);
+    assert_eq!(grid.jobs(), NOTHING);
+    assert_eq!(proof(&grid).message, "loaded (215 programs, 11 maps)");
+    let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+    assert!(
+        csv.contains(",loaded,\"loaded (215 programs, 11 maps)\","),
+        "{csv}"
+    );
+}
+
+#[test]
+fn refused_probe_fails_and_its_module_stays() {
+    let refused = "proof: 1 load 1\nproof: 1 probe 1\n[ 5.1] bpf: raw_tracepoint/sys_enter: R2 !read_ok\nproof: 1 loaded -13\n";
+    let grid = grid_with_probe(refused);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    let artifacts = grid.record().artifacts;
+    assert!(artifacts[0].status.is_success());
+    assert_eq!(artifacts[1].path, None);
+    let failure = artifacts[1].failure.as_ref().unwrap();
+    assert_eq!(failure.class, FailureClass::Load);
+    let words = "refused, error 13: raw_tracepoint/sys_enter: R2 !read_ok";
+    assert_eq!(failure.message, words);
+    assert!(grid.path(MODULE).exists());
+    assert!(!grid.path(&MODULE.replace(".ko", ".o")).exists());
+    let output = grid.program(&["why", BUILD]).output().unwrap();
+    let why = String::from_utf8(output.stdout).unwrap();
+    assert!(why.contains(words), "{why}");
+}
+
+#[test]
+fn probe_that_cannot_be_tried_is_not_proven() {
+    let unknown = "proof: 1 load 1\nproof: 1 probe 1\n[ 5.1] bpf: its maps are elsewhere\nproof: 1 unknown 1\n";
+    for (of_probe, reason) in [
+        (unknown.to_owned(), "its maps are elsewhere"),
+        (probe(&["loaded -38"]), "CONFIG_BPF_SYSCALL"),
+    ] {
+        let grid = grid_with_probe(&of_probe);
+        let (code, text) = grid.run(&["--prove", "all"]);
+        assert_eq!(code, 0, "{text}");
+        let proof = grid.record().artifacts.remove(1).proof.unwrap();
+        assert_eq!(proof.result, ProofResult::NotProven);
+        assert!(proof.message.contains(reason), "{proof:?}");
+    }
+}
+
 /// A module that crashes in a damaged kernel is not to blame.
 #[test]
 fn kernel_package_is_read_whole_before_a_module_is_refused() {
@@ -341,7 +413,7 @@ fn every_view_says_what_kernels_did_with_their_modules() {
     assert!(stats.ends_with(",1,0,0\n"), "{stats}");
     let page = say(&["report"]);
     let expected = "in their kernels: 1 loaded, 0 refused, 0 not proven";
-    assert!(page.contains(expected) && page.contains("Modules loaded into their kernels"));
+    assert!(page.contains(expected) && page.contains("Artifacts loaded into their kernels"));
     let summary = say(&["report", "--format", "markdown"]);
     assert!(
         summary.contains("| debian | one | 1 | 0 | 0 |"),

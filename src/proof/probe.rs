@@ -1,0 +1,224 @@
+//! What the init program is told of a probe: its maps, and its programs with their references to maps.
+//!
+//! templates/proof/probe.c has the layout. It is made for the probes of libscap's own loader (its `engine/bpf/scap_bpf.c`): maps
+//! in a section `maps`, programs in sections `tracepoint/...` and `raw_tracepoint/...`.
+
+use std::collections::BTreeMap;
+
+use object::read::elf::ElfFile64;
+use object::{
+    LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind,
+};
+
+use crate::failure::printable;
+
+/// What an instruction for the kernel's BPF machine takes.
+const INSTRUCTION: usize = 8;
+
+/// The instruction that loads 64 bits: `BPF_LD | BPF_IMM | BPF_DW`.
+const LOAD_WIDE: u8 = 0x18;
+
+/// Says of such an instruction that it loads a map, beside the register in the low half of its byte.
+const MAP_REFERENCE: u8 = 1 << 4;
+
+/// The init program keeps so many maps.
+const MAPS: usize = 64;
+
+/// The first words of `struct bpf_map_def`, which all versions of it have: type, key size, value size, entries, flags.
+const DEFINITION_WORDS: usize = 5;
+
+/// Words before the maps.
+const HEAD_WORDS: usize = 5;
+
+/// Stands for a text that is not there.
+const NONE: u32 = 0;
+
+/// What the names of sections start with, and the kernel's number for the type of program.
+const PROGRAM_TYPES: [(&str, u32); 2] = [("tracepoint/", 5), ("raw_tracepoint/", 17)];
+
+/// A map. libscap gives those with 0 entries one for each processor, and so does the init program.
+type Definition = [u32; DEFINITION_WORDS];
+
+/// A program and what has to be put into it.
+struct Program {
+    name: String,
+    program_type: u32,
+    instructions: Vec<u8>,
+    /// Instructions, and the maps that they load.
+    references: Vec<(u32, u32)>,
+}
+
+/// Returns what the init program reads of a probe: how to load it, or why it cannot be.
+pub(super) fn laid_out(bytes: &[u8]) -> Vec<u8> {
+    match read(bytes) {
+        Ok(layout) => layout,
+        Err(reason) => [&[0; 4], reason.as_bytes(), &[0]].concat(),
+    }
+}
+
+type Elf<'a> = ElfFile64<'a, LittleEndian>;
+
+fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let file = Elf::parse(bytes).map_err(|error| format!("it is no ELF file: {error}"))?;
+    let (definitions, map_at) = maps(&file)?;
+    let programs = programs(&file, &map_at)?;
+    let text = |section: &str| {
+        let data = file.section_by_name(section)?.data().ok()?;
+        let text = data.split(|&byte| byte == 0).next()?;
+        (!text.is_empty()).then(|| text.to_vec())
+    };
+    let head = HEAD_WORDS + DEFINITION_WORDS * definitions.len();
+    let of_programs = programs.iter().map(Program::size);
+    let mut texts = Texts {
+        start: 4 * head + of_programs.sum::<usize>(),
+        bytes: Vec::new(),
+    };
+    let mut words = vec![1, number(definitions.len())?, number(programs.len())?];
+    words.push(texts.add(&text("license").unwrap_or_default())?);
+    let release = text("kernel_version").map(|release| texts.add(&release));
+    words.push(release.transpose()?.unwrap_or(NONE));
+    words.extend(definitions.iter().flatten());
+    let mut layout = bytes_of(words);
+    for program in &programs {
+        let count = number(program.instructions.len() / INSTRUCTION)?;
+        let references = number(program.references.len())?;
+        let name = texts.add(program.name.as_bytes())?;
+        layout.extend(bytes_of([program.program_type, count, references, name]));
+        layout.extend(bytes_of(
+            program
+                .references
+                .iter()
+                .flat_map(|&(place, map)| [place, map]),
+        ));
+        layout.extend(&program.instructions);
+    }
+    layout.extend(texts.bytes);
+    Ok(layout)
+}
+
+/// Texts that stand behind everything else.
+struct Texts {
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+impl Texts {
+    /// Returns the place of a text.
+    fn add(&mut self, text: &[u8]) -> Result<u32, String> {
+        let place = number(self.start + self.bytes.len());
+        self.bytes.extend(text);
+        self.bytes.push(0);
+        place
+    }
+}
+
+impl Program {
+    fn size(&self) -> usize {
+        4 * (4 + 2 * self.references.len()) + self.instructions.len()
+    }
+}
+
+fn number(count: usize) -> Result<u32, String> {
+    u32::try_from(count).map_err(|_| "it is too large".to_owned())
+}
+
+fn bytes_of(words: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    words.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+/// The definitions of the maps, and where each is in its section.
+fn maps(file: &Elf<'_>) -> Result<(Vec<Definition>, BTreeMap<u64, u32>), String> {
+    let Some(section) = file.section_by_name("maps") else {
+        return match file.section_by_name(".maps") {
+            Some(_) => Err("its maps are defined by BTF (section `.maps`)".to_owned()),
+            None => Ok((Vec::new(), BTreeMap::new())),
+        };
+    };
+    let data = section.data().map_err(|error| error.to_string())?;
+    let mut map_at = BTreeMap::new();
+    for symbol in file.symbols() {
+        if symbol.section_index() == Some(section.index()) && symbol.kind() != SymbolKind::Section {
+            map_at.insert(symbol.address(), 0);
+        }
+    }
+    if map_at.len() > MAPS {
+        return Err(format!("it has more than {MAPS} maps"));
+    }
+    let mut definitions = Vec::new();
+    for (position, (&place, index)) in map_at.iter_mut().enumerate() {
+        *index = number(position)?;
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let words = data.get(place..).unwrap_or_default().chunks_exact(4);
+        let words: Vec<u32> = words
+            .take(DEFINITION_WORDS)
+            .filter_map(|word| word.try_into().ok().map(u32::from_le_bytes))
+            .collect();
+        let definition = words
+            .try_into()
+            .map_err(|_| "a map has no whole `struct bpf_map_def`")?;
+        definitions.push(definition);
+    }
+    Ok((definitions, map_at))
+}
+
+fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>, String> {
+    let of_maps = file.section_by_name("maps").map(|section| section.index());
+    let mut programs = Vec::new();
+    for section in file.sections() {
+        let name = section.name().map_err(|error| error.to_string())?;
+        let of_name = |(prefix, _): &&(&str, u32)| name.starts_with(prefix);
+        let Some(&(_, program_type)) = PROGRAM_TYPES.iter().find(of_name) else {
+            continue;
+        };
+        let mut instructions = section.data().map_err(|error| error.to_string())?.to_vec();
+        if !instructions.len().is_multiple_of(INSTRUCTION) {
+            return Err(format!("program {name} does not end with an instruction"));
+        }
+        if instructions.is_empty() {
+            continue;
+        }
+        let mut references = Vec::new();
+        for (place, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                break;
+            };
+            let symbol = file.symbol_by_index(symbol).ok();
+            let of_map = symbol.filter(|symbol| symbol.section_index() == of_maps);
+            let map = of_map.and_then(|symbol| map_at.get(&symbol.address()));
+            let start = usize::try_from(place).unwrap_or(usize::MAX);
+            let instruction = instructions
+                .get_mut(start..)
+                .and_then(|rest| rest.first_chunk_mut::<INSTRUCTION>());
+            // libscap leaves the rest of the program as it is: the verifier judges it.
+            let (Some(&map), Some([LOAD_WIDE, registers, ..])) = (map, instruction) else {
+                break;
+            };
+            *registers = *registers & 0x0f | MAP_REFERENCE;
+            references.push((number(start / INSTRUCTION)?, map));
+        }
+        programs.push(Program {
+            name: printable(name),
+            program_type,
+            instructions,
+            references,
+        });
+    }
+    if programs.is_empty() {
+        return Err("it has no section `tracepoint/...` or `raw_tracepoint/...`".to_owned());
+    }
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_loaded_says_why() {
+        let layout = laid_out(b"\x7fELF of something else");
+        assert!(layout.starts_with(&[0, 0, 0, 0]), "{layout:?}");
+        let text = String::from_utf8_lossy(&layout[4..]);
+        assert!(text.starts_with("it is no ELF file: "), "{text}");
+        assert!(text.ends_with('\0'));
+    }
+}
