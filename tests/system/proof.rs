@@ -1,10 +1,12 @@
-//! Modules loaded into a real kernel that qemu boots: good ones and ones that are broken on purpose.
+//! Modules and probes loaded into a real kernel that qemu boots: good ones and ones that are broken on purpose.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use driverkit_matrix::fs;
+use object::write::{Object, Relocation, Symbol, SymbolSection};
+use object::{BinaryFormat, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use support::workspace::Workspace;
 
 pub(crate) const GOOD: &str = "static int __init start(void) { return 0; }";
@@ -144,6 +146,124 @@ fn image_that_does_not_boot_is_no_fault_of_the_module() {
         report.contains("did not reach the init program"),
         "{report}"
     );
+}
+
+/// A probe with one map and one program: its instructions, of which the one at `of_map` loads the map.
+fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<u64>) -> Vec<u8> {
+    let mut file = Object::new(
+        BinaryFormat::Elf,
+        object::Architecture::Bpf,
+        object::Endianness::Little,
+    );
+    let mut add = |name: &str, content: &[u8], kind| {
+        let id = file.add_section(Vec::new(), name.into(), kind);
+        file.append_section_data(id, content, 8);
+        id
+    };
+    add("license", b"GPL\0", SectionKind::Data);
+    add(
+        "kernel_version",
+        format!("{release}\0").as_bytes(),
+        SectionKind::Data,
+    );
+    // An array with keys and values of 4 bytes and an entry for each processor.
+    let definition: Vec<u8> = [2_u32, 4, 4, 0, 0, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let maps = add(section, &definition, SectionKind::Data);
+    let code = instructions.concat();
+    let program = add("raw_tracepoint/sys_enter", &code, SectionKind::Text);
+    let map = file.add_symbol(Symbol {
+        name: b"a_map".to_vec(),
+        value: 0,
+        size: 28,
+        kind: SymbolKind::Data,
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section: SymbolSection::Section(maps),
+        flags: SymbolFlags::None,
+    });
+    if let Some(offset) = of_map {
+        let relocation = Relocation {
+            offset,
+            symbol: map,
+            addend: 0,
+            flags: RelocationFlags::Elf {
+                r_type: object::elf::R_BPF_64_64,
+            },
+        };
+        file.add_relocation(program, relocation).unwrap();
+    }
+    file.write().unwrap()
+}
+
+#[test]
+fn verifier_says_which_probes_it_takes() {
+    const RETURN: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    // Looks up entry 0 of the map: r1 = map; r2 = r10 - 4; *(u32 *)r2 = 0; call 1.
+    const LOOK_UP: [[u8; 8]; 6] = [
+        [0x18, 1, 0, 0, 0, 0, 0, 0],
+        [0; 8],
+        [0xbf, 0xa2, 0, 0, 0, 0, 0, 0],
+        [0x07, 2, 0, 0, 0xfc, 0xff, 0xff, 0xff],
+        [0x62, 2, 0, 0, 0, 0, 0, 0],
+        [0x85, 0, 0, 0, 1, 0, 0, 0],
+    ];
+    // r0 = r3, which nobody has set.
+    const UNSET: [[u8; 8]; 2] = [[0xbf, 0x30, 0, 0, 0, 0, 0, 0], RETURN[1]];
+    let workspace = Workspace::new();
+    let release = release();
+    let put = |name: &str, content: Vec<u8>| {
+        fs::write(&workspace.path().join(name), content).unwrap();
+        name.to_owned()
+    };
+    let with_map = [&LOOK_UP[..], &RETURN].concat();
+    let files = [
+        put("unset.o", probe(&release, "maps", &UNSET, None)),
+        put("good.o", probe(&release, "maps", &with_map, Some(0))),
+        put("other.o", probe("6.1.0-1-other", "maps", &RETURN, None)),
+        put("btf.o", probe(&release, ".maps", &RETURN, None)),
+        compile(&workspace, "good", GOOD),
+    ];
+    let report = prove(&workspace, kernel_image(), &files, "5m");
+    let expected = [
+        "exit 3\n",
+        "unset.o: refused, error 13: raw_tracepoint/sys_enter: R3 !read_ok\n",
+        "good.o: loaded (1 programs, 1 maps)\n",
+        "other.o: refused, error 8: it was compiled for 6.1.0-1-other\n",
+        "btf.o: not proven: this layout of a probe cannot be loaded: its maps are defined by BTF",
+        "good/good.ko: loaded (0 devices, 0 parameters)\n",
+    ];
+    for text in expected {
+        assert!(report.contains(text), "{text} is not in:\n{report}");
+    }
+    // The architecture is that of the kernel where no module says it.
+    let report = prove(&workspace, kernel_image(), &files[1..2], "5m");
+    assert!(report.starts_with("exit 0\n"), "{report}");
+}
+
+/// The legacy probe of a real driver, built by the project, in the kernel that it is for.
+#[test]
+fn run_loads_a_real_probe_into_the_kernel_that_it_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = support::real::vendor().join("falcosecurity-libs-0.20.0");
+    let matrix = format!(
+        "drivers = [\"0.20.0+driver\"]\narchitectures = [\"amd64\"]\nartifacts = [\"probe\"]\n\n\
+         [driver.\"0.20.0+driver\"]\nsource = {{ path = {sources:?} }}\n\n[[target]]\nname = \"debian\"\n\
+         kernels = {{ from = \"mirror\", suites = [\"bookworm\"], flavours = [\"cloud\"], latest = 1 }}\n"
+    );
+    fs::write(&folder.path().join("matrix.toml"), matrix).unwrap();
+    let output = support::real::program(folder.path())
+        .args(["run", "matrix.toml", "--executor", "local"])
+        .args(["--prove", "all"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 loaded, 0 refused, 0 not proven"), "{text}");
+    let csv = fs::read_to_string(&folder.path().join("out/manifest.csv")).unwrap();
+    assert!(csv.contains(" programs, "), "{csv}");
 }
 
 /// A grid of one real kernel, as `run` proves it.
