@@ -199,7 +199,7 @@ pub fn facts(run_id: &str, builds: usize, artifacts: usize) -> RunFacts {
         matrices: vec![(PathBuf::from("matrices/debian.toml"), Sha256::of("matrix"))],
         plan_sha256: Sha256::of("plan"),
         builds,
-        artifacts: artifacts.into(),
+        artifacts,
         left_out: Vec::new(),
         images: vec![(
             "driverkit-matrix/builder:bookworm".to_owned(),
