@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn more_owners_than_are_remembered_push_others_out() {
         let memo: OfOwner<usize, (), usize> = OfOwner::default();
-        let owners: Vec<Arc<usize>> = (0..OWNERS + 1).map(Arc::new).collect();
+        let owners: Vec<Arc<usize>> = (0..=OWNERS).map(Arc::new).collect();
         for owner in &owners {
             memo.put(owner, (), **owner);
         }
@@ -165,7 +165,7 @@ mod tests {
     fn equal_values_are_kept_once() {
         let alike: Alike<String> = Alike::default();
         let [one, equal, other] = ["a", "a", "b"].map(|text| alike.one(text.to_owned()));
-        assert!(std::ptr::eq(&*one, &*equal));
+        assert!(std::ptr::eq(&raw const *one, &raw const *equal));
         assert_eq!(*other, "b");
     }
 }
