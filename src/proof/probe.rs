@@ -42,7 +42,7 @@ type Definition = [u32; DEFINITION_WORDS];
 /// A program and what has to be put into it.
 struct Program {
     name: String,
-    program_type: u32,
+    kind: u32,
     instructions: Vec<u8>,
     /// Instructions, and the maps that they load.
     references: Vec<(u32, u32)>,
@@ -83,7 +83,7 @@ fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let count = number(program.instructions.len() / INSTRUCTION)?;
         let references = number(program.references.len())?;
         let name = texts.add(program.name.as_bytes())?;
-        layout.extend(bytes_of([program.program_type, count, references, name]));
+        layout.extend(bytes_of([program.kind, count, references, name]));
         layout.extend(bytes_of(
             program
                 .references
@@ -167,7 +167,7 @@ fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>,
     for section in file.sections() {
         let name = section.name().map_err(|error| error.to_string())?;
         let of_name = |(prefix, _): &&(&str, u32)| name.starts_with(prefix);
-        let Some(&(_, program_type)) = PROGRAM_TYPES.iter().find(of_name) else {
+        let Some(&(_, kind)) = PROGRAM_TYPES.iter().find(of_name) else {
             continue;
         };
         let mut instructions = section.data().map_err(|error| error.to_string())?.to_vec();
@@ -198,7 +198,7 @@ fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>,
         }
         programs.push(Program {
             name: printable(name),
-            program_type,
+            kind,
             instructions,
             references,
         });

@@ -245,8 +245,8 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
 
 /// What the console shows of a probe.
 fn probe(steps: &[&str]) -> String {
-    let steps = ["load 1", "probe 1"].iter().chain(steps);
-    steps.map(|step| format!("proof: 1 {step}\n")).collect()
+    let steps = [&["load 1", "probe 1"], steps].concat();
+    format!("proof: 1 {}\n", steps.join("\nproof: 1 "))
 }
 
 /// A grid with a module and a probe.
