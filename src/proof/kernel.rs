@@ -1,10 +1,9 @@
-//! The kernel as qemu boots it: arm64 kernels may be compressed, alone or behind a program for EFI firmware.
+//! The kernel as qemu boots it: x86 kernels unpack themselves, arm64 kernels may be compressed, alone or behind a program for EFI
+//! firmware.
 
-use std::io::Read;
-
+use super::compressed::unpack;
+use super::vmlinux;
 use crate::kernel::Architecture;
-
-use super::KERNEL_IMAGE_BYTES;
 
 /// Where an arm64 kernel has its mark.
 const MARK_AT: usize = 56;
@@ -13,10 +12,13 @@ const MARK: &[u8] = b"ARM\x64";
 /// What stands for an EFI program with a compressed kernel in it, after `MZ` and two bytes.
 const ZBOOT: &[u8] = b"zimg";
 
-/// Returns a kernel image as qemu boots it: what is compressed for arm64 firmware or boot loaders is unpacked. The error says
-/// why that is not possible.
+/// Returns a kernel image as qemu boots it: what is compressed for arm64 firmware or boot loaders is unpacked, and so is an x86
+/// kernel that can be entered without its own code for that. The error says why that is not possible.
 pub fn bootable(image: Vec<u8>, architecture: Architecture) -> Result<Vec<u8>, String> {
-    if architecture == Architecture::Amd64 || is_arm64(&image) && !is_zboot(&image) {
+    if architecture == Architecture::Amd64 {
+        return Ok(vmlinux::unpacked(&image).unwrap_or(image));
+    }
+    if is_arm64(&image) && !is_zboot(&image) {
         return Ok(image);
     }
     if is_zboot(&image) {
@@ -56,37 +58,6 @@ fn payload_of_zboot(image: &[u8]) -> Option<(&[u8], String)> {
     let name = image.get(24..56)?.split(|&byte| byte == 0).next()?;
     let payload = image.get(start..start.checked_add(size)?)?;
     Some((payload, String::from_utf8_lossy(name).into_owned()))
-}
-
-/// What a compressed kernel holds; `None` if it is not known how it is compressed. Bytes behind it are left out: some
-/// kernels have their size there.
-fn unpack(bytes: &[u8]) -> Option<std::io::Result<Vec<u8>>> {
-    Some(match bytes {
-        [0x1f, 0x8b, ..] => read(flate2::read::GzDecoder::new(bytes)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            zstd::Decoder::new(bytes).and_then(|decoder| read(decoder.single_frame()))
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => read(liblzma::read::XzDecoder::new(bytes)),
-        [b'B', b'Z', b'h', ..] => read(bzip2::read::BzDecoder::new(bytes)),
-        [0x5d, 0, 0, ..] => liblzma::stream::Stream::new_lzma_decoder(u64::MAX)
-            .map_err(Into::into)
-            .and_then(|stream| read(liblzma::read::XzDecoder::new_stream(bytes, stream))),
-        _ => return None,
-    })
-}
-
-fn read(decoder: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut found = Vec::new();
-    decoder
-        .take(KERNEL_IMAGE_BYTES + 1)
-        .read_to_end(&mut found)?;
-    if found.len() as u64 > KERNEL_IMAGE_BYTES {
-        return Err(std::io::Error::other(format!(
-            "it has more than {} MiB",
-            KERNEL_IMAGE_BYTES >> 20
-        )));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -161,7 +132,7 @@ mod tests {
         let mut broken = gzip(&kernel());
         broken.truncate(broken.len() / 2);
         assert!(error(broken).contains("is damaged"));
-        // x86 kernels unpack themselves, and what is unknown is for qemu to judge.
+        // Other x86 kernels unpack themselves, and what is unknown is for qemu to judge.
         let bytes = gzip(&kernel());
         assert!(bootable(bytes.clone(), Architecture::Amd64) == Ok(bytes));
         assert!(bootable(b"unknown".to_vec(), Architecture::Arm64) == Ok(b"unknown".to_vec()));

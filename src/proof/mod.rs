@@ -5,11 +5,13 @@
 //! network, no privileges, limits. All modules share a boot; after one that leaves the kernel in doubt (an oops, no end,
 //! no unloading) the modules behind it get another boot, so that each is judged in a sound kernel.
 
+mod compressed;
 mod console;
 mod kernel;
 mod module;
 mod probe;
 mod shown;
+mod vmlinux;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

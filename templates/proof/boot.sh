@@ -6,7 +6,7 @@ cp /proof/modules/* root/modules/
 # Never with KVM: on some machines the device exists and hangs.
 boot() {
     local status=0
-    timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
+    timeout "$BOOT_SECONDS" "$QEMU" $MACHINE -accel tcg,thread=single -m 256 -smp 2 -nographic -nodefaults -serial stdio -no-reboot -nic none \
         -kernel /proof/kernel -initrd initramfs \
         -append "console=$CONSOLE loglevel=5 printk.devkmsg=on panic=-1 oops=panic" </dev/null || status=$?
     echo
