@@ -40,11 +40,12 @@ impl Mirrors {
         candidates
     }
 
-    /// The addresses of which the rules make `url`; itself where they make it of none.
+    /// The addresses of which the rules make `url`, which may be without its credentials; itself where they make it of none.
     pub fn originals(&self, url: &str) -> Vec<String> {
         let mut originals = Vec::new();
         for rule in &self.rules {
             for start in &rule.replacements {
+                let start = crate::redact::url(start);
                 let rest = url.strip_prefix(start.trim_end_matches('/'));
                 if let Some(rest) = rest.filter(|rest| rest.starts_with('/')) {
                     originals.push(format!("{}{rest}", rule.prefix.trim_end_matches('/')));
@@ -72,6 +73,7 @@ mod tests {
                 rule("http://a/debian", &["http://m1/d/", "file:///m2"]),
                 rule("http://a/", &["http://m3"]),
                 rule("http://x", &["http://x"]),
+                rule("http://c/", &["http://user:s3cret@m4/c"]),
             ],
             is_offline,
         }
@@ -106,6 +108,8 @@ mod tests {
         );
         assert_eq!(mirrors.originals("file:///m2/y"), ["http://a/debian/y"]);
         assert_eq!(mirrors.originals("http://m33/z"), ["http://m33/z"]);
+        // As reports write it down.
+        assert_eq!(mirrors.originals("http://m4/c/x"), ["http://c/x"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::proof::{self, AROUND_BOOT, Verdict};
 use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::toolchain::ToolchainChooser;
+use crate::redact;
 use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
 
 /// What is kept of a proof that found nothing wrong with the module.
@@ -253,7 +254,10 @@ impl Proofs {
         }
         // At a mirror, what is beside the headers may not be asked for there.
         let fetcher = &self.engine.fetcher;
-        let headers = headers.iter().flat_map(|place| fetcher.originals(place));
+        let headers = headers.iter().flat_map(|place| {
+            let named = with_credentials(place, &build.kernel);
+            named.map_or_else(|| fetcher.originals(place), |url| vec![url.to_owned()])
+        });
         let headers: Vec<String> = headers.collect();
         kernel_image_addresses(headers.iter().map(String::as_str))
     }
@@ -336,6 +340,12 @@ impl Proofs {
     }
 }
 
+/// The URL of a package that the kernel names, by what reports write down of it.
+fn with_credentials<'a>(place: &str, kernel: &'a Kernel) -> Option<&'a str> {
+    let mut urls = kernel.packages.iter().map(|package| &*package.url);
+    urls.find(|url| *url != place && redact::url(url) == place)
+}
+
 fn proof_of(done: &Done) -> Result<ProofOutcome, Halt> {
     let facts = match done.result() {
         Ok(StepResult::Facts(facts)) => facts,
@@ -362,6 +372,38 @@ fn proof_of(done: &Done) -> Result<ProofOutcome, Halt> {
         Err(error) => {
             let message = format!("the outcome of a proof is invalid: {error}");
             Err(Failure::new(FailureClass::Infrastructure, Phase::Prove, message).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Architecture, Package, PackageSet};
+
+    #[test]
+    fn package_is_found_by_what_reports_write_down_of_it() {
+        let packages = ["https://user:s3cret@m/a.rpm", "https://m/b.rpm"];
+        let kernel = Kernel {
+            target: "fedora".parse().unwrap(),
+            release: "6.1.0-1.fc40.x86_64".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            architecture: Architecture::Amd64,
+            packages: packages
+                .into_iter()
+                .map(Package::at)
+                .collect::<PackageSet>(),
+            config_sha256: None,
+            upstream: None,
+            image: None,
+            source: "inline".into(),
+        };
+        for (place, expected) in [
+            ("https://m/a.rpm", Some(packages[0])),
+            ("https://m/b.rpm", None),
+            ("https://other/a.rpm", None),
+        ] {
+            assert_eq!(with_credentials(place, &kernel), expected, "{place}");
         }
     }
 }
