@@ -1,5 +1,7 @@
 //! The manifest's types, and how events add to it.
 
+mod of_report;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use super::{Excluded, JSON_SCHEMA, LeftOutGroup, SCHEMA, Totals};
 use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::event::{
-    ArtifactReport, BuildReport, Common, Event, EventKind, Finding, HostFacts, InputReport,
-    RunFacts, ToolchainReport, TreeReport,
+    ArtifactReport, Common, Event, EventKind, Finding, HostFacts, InputReport, RunFacts,
+    ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
@@ -343,56 +345,6 @@ impl BuildRecord {
     }
 }
 
-impl From<&BuildReport> for BuildRecord {
-    fn from(report: &BuildReport) -> Self {
-        let mut artifacts = report.artifacts.clone();
-        if !artifacts.is_sorted_by_key(|artifact| artifact.artifact) {
-            artifacts.sort_by_key(|artifact| artifact.artifact);
-        }
-        let status = gravest(artifacts.iter().map(|artifact| artifact.status));
-        let mut phases: BTreeMap<Phase, Duration> = BTreeMap::new();
-        for (phase, duration) in &report.phases {
-            *phases.entry(*phase).or_default() += *duration;
-        }
-        let wall = report.finished.duration_since(report.started);
-        Self {
-            build_id: report.build_id.clone(),
-            target: report.target.clone(),
-            kernel_release: report.kernel_release.clone(),
-            kernel_version: report.kernel_version.clone(),
-            architecture: report.architecture,
-            driver_version: report.driver_version.clone(),
-            status,
-            artifacts,
-            module_name: report.module_name.clone(),
-            device_name: report.device_name.clone(),
-            source: Arc::clone(&report.source),
-            first_seen: report.first_seen,
-            inputs: report.inputs.clone(),
-            driver_sha256: report.driver_sha256,
-            toolchain: report.toolchain.clone(),
-            tree: report.tree,
-            checks: report.checks.clone(),
-            attempts: if status == Status::NotRun {
-                0
-            } else {
-                report.retries.len() + 1
-            },
-            retries: report.retries.clone(),
-            started: milliseconds(report.started),
-            finished: milliseconds(report.finished),
-            duration_seconds: seconds(Duration::try_from(wall).unwrap_or_default()),
-            queued_seconds: None,
-            phase_seconds: phases
-                .into_iter()
-                .map(|(phase, duration)| (phase, seconds(duration)))
-                .collect(),
-            cpu_seconds: report.cpu.map(seconds),
-            peak_memory_bytes: report.peak_memory_bytes,
-        }
-    }
-}
-
 /// How long a build waited in all since the start of its run; nothing for what was there already or was not begun.
 fn queued_seconds(build: &BuildRecord, run_started: Timestamp) -> Option<f64> {
     let is_work = build.attempts > 0 && build.status != Status::Cached;
@@ -400,23 +352,6 @@ fn queued_seconds(build: &BuildRecord, run_started: Timestamp) -> Option<f64> {
     let since_start = seconds(Duration::try_from(since_start).unwrap_or_default());
     let work: f64 = build.phase_seconds.values().sum();
     is_work.then(|| ((since_start - work).max(0.0) * 1000.0).round() / 1000.0)
-}
-
-/// The status that stands for several: what needs a look hides what does not.
-fn gravest(statuses: impl Iterator<Item = Status>) -> Status {
-    const GRAVEST_FIRST: [Status; 9] = [
-        Status::Failed,
-        Status::Error,
-        Status::Unresolvable,
-        Status::Cancelled,
-        Status::NotRun,
-        Status::Known,
-        Status::Built,
-        Status::Cached,
-        Status::Excluded,
-    ];
-    let rank = |status: &Status| GRAVEST_FIRST.iter().position(|known| known == status);
-    statuses.min_by_key(rank).unwrap_or(Status::Excluded)
 }
 
 /// A duration in seconds, to the millisecond.
@@ -432,26 +367,6 @@ fn milliseconds(at: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_gravest_status_stands_for_a_build() {
-        use Status::{Built, Cached, Cancelled, Error, Failed, NotRun};
-        assert_eq!(gravest([Built, Failed].into_iter()), Failed);
-        assert_eq!(gravest([Error, Failed].into_iter()), Failed);
-        assert_eq!(gravest([Cached, Built].into_iter()), Built);
-        assert_eq!(gravest([Built, Cancelled, NotRun].into_iter()), Cancelled);
-        assert_eq!(gravest([Cached].into_iter()), Cached);
-    }
-
-    #[test]
-    fn every_status_has_a_rank() {
-        for status in Status::ALL {
-            assert_eq!(gravest([status].into_iter()), status);
-        }
-        for status in Status::ALL {
-            assert_eq!(gravest([Status::Excluded, status].into_iter()), status);
-        }
-    }
 
     #[test]
     fn seconds_are_short() {
