@@ -1,5 +1,5 @@
 # Thin: each target calls a script in scripts/, which says what it does.
-.PHONY: demo demo-full check test fuzz test-buckets test-targets test-cluster test-enrolled-kernel test-built-kernel samples bench bench-real bench-cluster clean
+.PHONY: demo demo-full prove check test fuzz test-buckets test-targets test-cluster test-enrolled-kernel test-built-kernel samples bench bench-real bench-cluster clean
 
 # Build drivers for a handful of real kernels, from nothing: minutes the first time, seconds the second.
 demo:
@@ -8,6 +8,10 @@ demo:
 # The same for every kernel of the distribution's archive.
 demo-full:
 	scripts/demo.sh --full
+
+# Every driver of the demo loaded into every kernel that it is for, under qemu; ends with a table.
+prove:
+	scripts/prove.sh
 
 # Format, lints, documentation, licences, a build without default features, and the tests that need nothing but cargo.
 check:
