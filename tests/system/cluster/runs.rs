@@ -175,7 +175,7 @@ fn modules_are_loaded_into_their_kernels_by_jobs() {
         .unwrap();
     let text = text_of(&output);
     assert!(output.status.success(), "{text}");
-    let proven = "modules proven in their kernels: 4 loaded, 0 refused, 0 not proven";
+    let proven = "artifacts proven in their kernels: 4 loaded, 0 refused, 0 not proven";
     assert!(text.contains(proven), "{text}");
     assert_eq!(jobs_in("dkm-proofs"), 0);
 }
