@@ -37,6 +37,18 @@ pub fn bootable(image: Vec<u8>, architecture: Architecture) -> Result<Vec<u8>, S
     }
 }
 
+/// The architecture of a kernel image, if its format says.
+pub fn architecture_of_image(image: &[u8]) -> Option<Architecture> {
+    if vmlinux::is_x86(image) {
+        Some(Architecture::Amd64)
+    } else if is_arm64(image) || has_zboot_mark(image) || image.starts_with(&[0x1f, 0x8b]) {
+        // Compressed kernels are those of arm64.
+        Some(Architecture::Arm64)
+    } else {
+        None
+    }
+}
+
 fn is_arm64(image: &[u8]) -> bool {
     image
         .get(MARK_AT..)
@@ -44,7 +56,11 @@ fn is_arm64(image: &[u8]) -> bool {
 }
 
 fn is_zboot(image: &[u8]) -> bool {
-    image.starts_with(b"MZ") && image.get(4..).is_some_and(|rest| rest.starts_with(ZBOOT))
+    image.starts_with(b"MZ") && has_zboot_mark(image)
+}
+
+fn has_zboot_mark(image: &[u8]) -> bool {
+    image.get(4..).is_some_and(|rest| rest.starts_with(ZBOOT))
 }
 
 /// The compressed kernel in an EFI program, and how it is compressed. The kernel's drivers/firmware/efi/libstub/zboot-header.S

@@ -25,8 +25,8 @@ use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
 pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
-pub use kernel::bootable;
-pub use module::{ModuleError, ModuleToProve, architecture_of_image};
+pub use kernel::{architecture_of_image, bootable};
+pub use module::{ModuleError, ModuleToProve};
 pub use shown::Shown;
 
 const INIT: &str = include_str!("../../templates/proof/init.c");

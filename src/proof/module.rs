@@ -61,23 +61,6 @@ impl ModuleToProve {
     }
 }
 
-/// The architecture of a kernel image, if its format says.
-pub fn architecture_of_image(image: &[u8]) -> Option<Architecture> {
-    let has = |place: usize, mark: &[u8]| {
-        image
-            .get(place..)
-            .is_some_and(|rest| rest.starts_with(mark))
-    };
-    if has(0x202, b"HdrS") {
-        Some(Architecture::Amd64)
-    } else if has(0x38, b"ARM\x64") || has(4, b"zimg") || has(0, &[0x1f, 0x8b]) {
-        // Compressed kernels are those of arm64.
-        Some(Architecture::Arm64)
-    } else {
-        None
-    }
-}
-
 /// Returns the name and architecture that the file of a module says, or the name alone for a probe.
 fn describe(bytes: &[u8]) -> Option<(String, Option<Architecture>)> {
     let file = ElfFile64::<Endianness>::parse(bytes).ok()?;

@@ -20,9 +20,16 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 /// The note of a kernel that can be entered without its boot code (`CONFIG_PVH`): `XEN_ELFNOTE_PHYS32_ENTRY`.
 const ENTRY_NOTE: (&[u8], NoteType) = (b"Xen", NoteType(18));
 
+pub(super) fn is_x86(image: &[u8]) -> bool {
+    let (place, mark) = MARK;
+    image
+        .get(place..)
+        .is_some_and(|rest| rest.starts_with(mark))
+}
+
 /// Returns the kernel in an x86 image, if it can be booted without the image's own code.
 pub(super) fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
-    if !image.get(MARK.0..)?.starts_with(MARK.1) {
+    if !is_x86(image) {
         return None;
     }
     let word = |place: usize| {
