@@ -29,6 +29,9 @@ use crate::recipe::toolchain::ToolchainChooser;
 use crate::redact;
 use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
 
+/// Why no package of a kernel can be had.
+const NO_RULE: &str = "no rule says where the package of this kernel is; name it with `image` beside the kernel's release";
+
 /// What is kept of a proof that found nothing wrong with the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,9 +176,7 @@ impl Proofs {
             );
         }
         if addresses.is_empty() && !is_built {
-            return none(
-                "no rule says where the package of this kernel is; name it with `image` beside the kernel's release",
-            );
+            return none(NO_RULE);
         }
         let toolchain = match self.toolchains.for_proofs() {
             Ok(toolchain) => toolchain,

@@ -1,6 +1,6 @@
 //! Kernels: out of their packages, or built from their sources.
 
-use super::{Asked, Built, KernelOf, Proofs, Proven};
+use super::{Asked, Built, KernelOf, NO_RULE, Proofs, Proven};
 use crate::engine::halt::{Halt, Mode};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{Fetched, Request};
@@ -16,7 +16,8 @@ impl Proofs {
     pub(super) async fn built(&self, build: &Build, mode: Mode) -> Result<Built, Halt> {
         let packages = self.kernels.packages(build, mode, &mut Vec::new()).await?;
         let KernelPackages::Source(source) = &packages else {
-            return Err(no_source());
+            let class = FailureClass::HeadersNotFound;
+            return Err(Failure::new(class, Phase::Prove, NO_RULE).into());
         };
         let toolchain = self.toolchains.choose(build, packages.gcc_version(), mode);
         let toolchain = toolchain.await?;
@@ -53,7 +54,7 @@ impl Proofs {
             && !fetcher.is_one_local_file(candidates)
     }
 
-    /// The kernel as qemu boots it, or why there is none.
+    /// The kernel as qemu boots it, or the reason why it cannot be had.
     pub(super) async fn kernel_of(
         &self,
         asked: &Asked<'_>,
@@ -144,10 +145,4 @@ impl Proofs {
             }
         }
     }
-}
-
-/// Why a kernel cannot be built.
-fn no_source() -> Halt {
-    let message = "no rule says where the package of this kernel is; name it with `image` beside the kernel's release";
-    Failure::new(FailureClass::HeadersNotFound, Phase::Prove, message).into()
 }
