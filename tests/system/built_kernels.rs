@@ -11,28 +11,12 @@ use support::real::{kernel_source, program};
 use crate::proof::run;
 use crate::targets::kernels::small_driver;
 
-/// What a boot needs beyond the smallest configuration. Debug information is left out of the kernel that is built, and must
+/// What a kernel needs to boot and to load modules.
+const SMALL: &str = include_str!("../data/small-kernel.config");
+
+/// What the kernel of the test has besides. Debug information is left out of the kernel that is built, and must
 /// change nothing for modules.
-const OPTIONS: &str = "CONFIG_64BIT=y
-CONFIG_SMP=y
-CONFIG_PRINTK=y
-CONFIG_FUTEX=y
-CONFIG_MULTIUSER=y
-CONFIG_TTY=y
-CONFIG_SERIAL_8250=y
-CONFIG_SERIAL_8250_CONSOLE=y
-CONFIG_BLK_DEV_INITRD=y
-CONFIG_RD_GZIP=y
-CONFIG_BINFMT_ELF=y
-CONFIG_DEVTMPFS=y
-CONFIG_PROC_FS=y
-CONFIG_SYSFS=y
-CONFIG_PCI=y
-CONFIG_ACPI=y
-CONFIG_MODULES=y
-CONFIG_MODULE_UNLOAD=y
-CONFIG_MODULE_SIG=y
-CONFIG_MODULE_SIG_SHA256=y
+const OPTIONS: &str = "CONFIG_SMP=y
 CONFIG_SYSTEM_TRUSTED_KEYS=\"keys/that-only-the-distribution-has.pem\"
 CONFIG_BPF_SYSCALL=y
 CONFIG_DEBUG_KERNEL=y
@@ -57,7 +41,7 @@ fn configuration(source: &Path, folder: &Path) -> String {
     let is_kept =
         |line: &&str| !line.starts_with("CONFIG_KERNEL_XZ") && !line.contains("DEBUG_INFO_NONE");
     let lines: Vec<&str> = text.lines().filter(is_kept).collect();
-    let text = lines.join("\n") + "\n" + OPTIONS;
+    let text = lines.join("\n") + "\n" + SMALL + OPTIONS;
     std::fs::remove_dir_all(&linux).unwrap();
     text
 }
