@@ -5,7 +5,7 @@
 cd "$prepared"
 cp .config "$scratch/of-modules"
 # How the kernel is packed, what a debugger learns of it and whom it trusts is no matter to modules. Debug information would
-# take most of the time, and the keys are of the one who built the kernel.
+# take most of the time, and only the distribution has the keys.
 sed -i -e '/^CONFIG_KERNEL_\(GZIP\|BZIP2\|LZMA\|XZ\|LZO\|LZ4\|ZSTD\)=/d' -e '/^CONFIG_DEBUG_INFO/d' -e '/^CONFIG_MODULE_SIG_KEY=/d' \
     -e '/^CONFIG_SYSTEM_\(TRUSTED\|REVOCATION\)_KEYS=/d' -e '/^CONFIG_\(INITRAMFS_SOURCE\|EXTRA_FIRMWARE\)=/d' .config
 cat >>.config <<'END'

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that reports and records share as long as none of them changes it: whoever writes to it gets a copy. Tens of
+/// A value that reports and records share as long as none of them changes it: a change is made to a copy. Tens of
 /// thousands of builds are in memory at once, and most of what is known of them is the same for all builds of a kernel.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -43,7 +43,7 @@ pub(super) struct Grid<'a> {
 struct Row<'a> {
     entry: &'a TargetEntry,
     drivers: Vec<&'a Arc<Driver>>,
-    /// Why each of the drivers has no probe, if it has none.
+    /// For each of the drivers the reason why it cannot have a probe, if it cannot.
     no_probe: Vec<Option<&'static str>>,
     settings: BuildSettings,
     place: Place,

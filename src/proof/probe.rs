@@ -1,4 +1,4 @@
-//! What the init program is told of a probe: its maps, and its programs with their references to maps.
+//! The layout of a probe for the init program: its maps, and its programs with their references to maps.
 //!
 //! templates/proof/probe.c has the layout. It is made for the probes of libscap's own loader (its `engine/bpf/scap_bpf.c`): maps
 //! in a section `maps`, programs in sections `tracepoint/...` and `raw_tracepoint/...`.

@@ -38,7 +38,7 @@ pub fn spawn(
         };
         let mut next_tick = Instant::now() + TICK;
         let mut events = Vec::new();
-        // An event that was received and is to be told by itself.
+        // An event that was received and is to be reported alone.
         let mut next = None;
         loop {
             let now = Instant::now();
@@ -87,7 +87,7 @@ pub fn spawn(
     })
 }
 
-/// Whether an event is told by itself: the first and the last of a run.
+/// Whether an event is reported alone: the first and the last of a run.
 fn is_alone(event: &Event) -> bool {
     matches!(
         event.kind,
@@ -95,7 +95,7 @@ fn is_alone(event: &Event) -> bool {
     )
 }
 
-/// Adds events that are there already; returns one that ends this since it is told by itself.
+/// Adds events that are there already; returns one that ends this since it is reported alone.
 fn take_more(receiver: &Receiver<Event>, events: &mut Vec<Event>) -> Option<Event> {
     while events.len() < TOGETHER {
         let event = receiver.try_recv().ok()?;

@@ -90,7 +90,7 @@ fn version_of(
     version.map_err(|error| infrastructure(&error))
 }
 
-/// What the person should know of kernels that are built to prove modules in them.
+/// A note about kernels that are built to prove modules in them.
 fn note_of_kernels(run: &Run) -> Option<String> {
     let kernels = run.kernels_to_build();
     (kernels > 0).then(|| {

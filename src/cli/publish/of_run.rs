@@ -44,7 +44,7 @@ impl RunPublishArguments {
         }
     }
 
-    /// Reads the destination, so that a mistake in it is told before the run.
+    /// Reads the destination, so that a mistake in it is reported before the run.
     pub(in crate::cli) fn open(&self) -> Result<Option<Destination>, CliError> {
         let to = self.publish.as_deref();
         let acl = self.upload.acl.as_ref();
