@@ -69,6 +69,7 @@ pub fn expand(
         let grid = Grid::new(index, expansion.matrix, image);
         let mut used = UsedRules::none_of(expansion.matrix);
         for (entry, kernels) in expansion.matrix.targets.iter().zip(&expansion.kernels) {
+            candidates.reserve(kernels.len());
             grid.each_part(entry, kernels, |mut part| {
                 if let Some(first) = part.candidates.first() {
                     are_ordered &= part.is_ordered && first.follows(candidates.last());

@@ -1,10 +1,13 @@
 //! Locks of hundreds of thousands of kernels: read, compared and written in parts, by all processors, without a copy of
 //! the whole text.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write};
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::iter;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use memchr::memchr_iter;
 use rayon::prelude::*;
 
 use super::format::{CHUNK_LINES, Head, put_kernel, read_line};
@@ -15,45 +18,47 @@ use crate::fs::{FileError, PendingFile};
 
 /// How much of a lock one processor reads at once, in bytes.
 const PART_BYTES: u64 = 1 << 20;
+/// How long a line may be without more room for it, in bytes.
+const LINE_BYTES: u64 = 1 << 14;
 /// How many such chunks wait to be written.
 const CHUNKS: usize = 16;
 
 impl Lock {
     /// Reads a lock part by part. `None` where anything about it is unusual: then it is read as a whole, which says what.
     pub(super) fn read_in_parts(path: &Path) -> Option<Self> {
-        let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
+        let file = &File::open(path).ok()?;
+        let size = file.metadata().ok().filter(Metadata::is_file)?.len();
         let mut first = String::new();
-        file.read_line(&mut first).ok()?;
+        BufReader::new(file).read_line(&mut first).ok()?;
+        let start = first.len() as u64;
         let first = first.trim_end_matches('\n');
-        let text = LockText { path, text: first };
-        let head = Head::read(&text, std::iter::once((1, first))).ok()?;
-        let mut parts: Vec<(usize, Vec<LockedKernel>)> = Parts { file }
-            .enumerate()
-            .par_bridge()
-            .map(|(number, part)| {
-                let part = String::from_utf8(part.ok()?).ok()?;
-                let text = LockText { path, text: &part };
+        let head = Head::read(&LockText { path, text: first }, iter::once((1, first))).ok()?;
+        let parts: Vec<Vec<LockedKernel>> = (0..size.saturating_sub(start).div_ceil(PART_BYTES))
+            .into_par_iter()
+            .map_init(room_for_part, |bytes, number| {
+                let start = start + number * PART_BYTES;
+                read_lines(file, start, start + PART_BYTES, bytes).ok()?;
+                let text = str::from_utf8(bytes).ok()?;
+                let mut kernels = Vec::with_capacity(memchr_iter(b'\n', bytes).count() + 1);
                 let mut values = Values::default();
-                let kernels = part
-                    .lines()
-                    .map(|line| read_line(&text, 1, line, &head, &mut values).ok());
-                let kernels: Vec<LockedKernel> = kernels.collect::<Option<_>>()?;
+                let text = LockText { path, text };
+                for line in text.text.lines() {
+                    kernels.push(read_line(&text, 1, line, &head, &mut values).ok()?);
+                }
                 // While they are at hand: to fetch those of a large lock from memory again takes long.
-                is_ordered(&kernels).then_some((number, kernels))
+                is_ordered(&kernels).then_some(kernels)
             })
             .collect::<Option<_>>()?;
-        parts.sort_unstable_by_key(|(number, _)| *number);
-        let are_ordered = parts.windows(2).all(|pair| {
-            let ((_, left), (_, right)) = (&pair[0], &pair[1]);
-            let (last, first) = (left.last(), right.first());
-            last.zip(first)
-                .is_some_and(|(last, first)| last.key() < first.key())
-        });
-        let mut kernels = Vec::with_capacity(parts.iter().map(|(_, part)| part.len()).sum());
-        for (_, part) in parts {
-            kernels.extend(part);
+        let mut kernels = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+        for mut part in parts {
+            let follows =
+                |last: &LockedKernel| part.first().is_none_or(|one| last.key() < one.key());
+            if !kernels.last().is_none_or(follows) {
+                return None;
+            }
+            kernels.append(&mut part);
         }
-        are_ordered.then(|| head.lock(kernels))
+        Some(head.lock(kernels))
     }
 
     /// The text of the file.
@@ -115,25 +120,38 @@ fn is_ordered(kernels: &[LockedKernel]) -> bool {
     kernels.is_sorted_by(|left, right| left.key() < right.key())
 }
 
-/// The parts of a text, each of whole lines.
-struct Parts {
-    file: BufReader<File>,
+fn room_for_part() -> Vec<u8> {
+    Vec::with_capacity((PART_BYTES + LINE_BYTES) as usize)
 }
 
-impl Iterator for Parts {
-    type Item = io::Result<Vec<u8>>;
+/// Reads the lines that start at `start` or later and before `end` into `bytes`.
+fn read_lines(file: &File, start: u64, end: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
+    // A line starts at `start` only if the byte before ends one.
+    let before = start.saturating_sub(1);
+    let mut file = BufReader::new(At {
+        file,
+        position: before,
+    });
+    let first = before + file.skip_until(b'\n')? as u64;
+    if first < end {
+        (&mut file).take(end - 1 - first).read_to_end(bytes)?;
+        file.read_until(b'\n', bytes)?;
+    }
+    Ok(())
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut part = Vec::new();
-        let mut read = || {
-            (&mut self.file).take(PART_BYTES).read_to_end(&mut part)?;
-            self.file.read_until(b'\n', &mut part)
-        };
-        match read() {
-            Ok(_) if part.is_empty() => None,
-            Ok(_) => Some(Ok(part)),
-            Err(error) => Some(Err(error)),
-        }
+/// A file as one of several readers sees it, each at its own position.
+struct At<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(bytes, self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
