@@ -170,7 +170,7 @@ impl StepRunner {
         work: impl Future<Output = Result<Work, Halt>> + Send,
     ) -> Result<Done, Halt> {
         let key = inputs.key();
-        if let Some(done) = self.find(&inputs, phase)? {
+        if let Some(done) = self.find_under(key, &inputs, phase)? {
             return Ok(done);
         }
         if mode == Mode::Lookup {
@@ -255,8 +255,17 @@ impl StepRunner {
     }
 
     pub(crate) fn find(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Option<Done>, Halt> {
-        let key = inputs.key();
-        let found = self.read(key, phase)?;
+        self.find_under(inputs.key(), inputs, phase)
+    }
+
+    /// The same where the key of the inputs is known.
+    fn find_under(
+        &self,
+        key: Sha256,
+        inputs: &KeyBuilder,
+        phase: Phase,
+    ) -> Result<Option<Done>, Halt> {
+        let found = self.read_with(key, inputs, phase)?;
         Ok(self.usable(inputs, key, found))
     }
 
@@ -269,7 +278,7 @@ impl StepRunner {
         let key = inputs.key();
         let mut found = self.shared.get(&key);
         if found.is_none() {
-            found = self.read(key, phase)?;
+            found = self.read_with(key, inputs, phase)?;
             if self.shared.len() >= SHARED_OUTCOMES {
                 self.forget_shared();
             }
@@ -292,7 +301,24 @@ impl StepRunner {
     }
 
     fn read(&self, key: Sha256, phase: Phase) -> Result<Option<Arc<Outcome>>, Halt> {
-        let found = self.outcomes.find(key);
+        self.current(self.outcomes.find(key), phase)
+    }
+
+    fn read_with(
+        &self,
+        key: Sha256,
+        inputs: &KeyBuilder,
+        phase: Phase,
+    ) -> Result<Option<Arc<Outcome>>, Halt> {
+        self.current(self.outcomes.find_with(key, inputs), phase)
+    }
+
+    /// What was found, unless it is outdated.
+    fn current(
+        &self,
+        found: Result<Option<Outcome>, FileError>,
+        phase: Phase,
+    ) -> Result<Option<Arc<Outcome>>, Halt> {
         let found = found.map_err(|error| self.storage_failure(&error, phase))?;
         Ok(found.filter(|outcome| !outcome.is_outdated()).map(Arc::new))
     }
