@@ -119,7 +119,7 @@ fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<Str
         return None;
     }
     target
-        .header_packages(kernel, Architecture::of_host())
+        .check_packages(kernel, Architecture::of_host())
         .err()
         .map(|error| error.to_string())
 }

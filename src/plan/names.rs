@@ -4,10 +4,11 @@
 //! the name as its own keeps it; then comes the kernel whose version is in the name as it is, then the first in the
 //! order of the plan.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use foldhash::fast::{FixedState, RandomState};
 use rayon::prelude::*;
 
 use crate::kernel::{Architecture, Kernel};
@@ -34,7 +35,8 @@ impl Names {
         kernels: &[&'a Arc<Kernel>],
         named: Vec<(&'a Arc<Kernel>, LoaderName)>,
     ) -> Self {
-        let mut claims: HashMap<(LoaderName, Architecture), Vec<&Arc<Kernel>>> = HashMap::new();
+        let mut claims: HashMap<(LoaderName, Architecture), Vec<&Arc<Kernel>>, RandomState> =
+            HashMap::with_capacity_and_hasher(named.len(), RandomState::default());
         for (kernel, name) in named {
             let key = (name, kernel.architecture);
             claims.entry(key).or_default().push(kernel);
@@ -43,12 +45,13 @@ impl Names {
             return Self::default();
         }
         // Few kernels have another's name: most names are told apart without a search among all kernels.
-        let own: HashSet<u64> = kernels.par_iter().map(|kernel| own_name(kernel)).collect();
+        let mut own: Vec<u64> = kernels.par_iter().map(|kernel| own_name(kernel)).collect();
+        own.par_sort_unstable();
         let aliases = claims
             .into_par_iter()
             .flat_map_iter(|((name, architecture), claimants)| {
                 let hash = hash(&name.target, &name.release, &name.version, architecture);
-                let is_owned = own.contains(&hash);
+                let is_owned = own.binary_search(&hash).is_ok();
                 let owner = is_owned.then(|| owner_of(&name, architecture, kernels));
                 let owner = owner.flatten();
                 let winner = owner.unwrap_or_else(|| best_of(&claimants));
@@ -112,8 +115,7 @@ fn own_name(kernel: &Kernel) -> u64 {
 }
 
 fn hash(target: &str, release: &str, version: &str, architecture: Architecture) -> u64 {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    hasher.hash_one((target, release, version, architecture))
+    FixedState::default().hash_one((target, release, version, architecture))
 }
 
 /// The kernel whose own name this is; `kernels` are sorted.

@@ -94,6 +94,12 @@ pub trait Target: Send + Sync {
         host: Architecture,
     ) -> Result<Vec<WantedPackage>, TargetError>;
 
+    /// The error of [`Self::header_packages`]. Asked of every kernel of a plan, where most have the packages that are
+    /// expected: targets with many kernels tell that without looking for their addresses.
+    fn check_packages(&self, kernel: &Kernel, host: Architecture) -> Result<(), TargetError> {
+        self.header_packages(kernel, host).map(drop)
+    }
+
     /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole target
     /// is one series, as that of a distribution that moves on all the time.
     fn series(&self, _kernel: &Kernel) -> Series {

@@ -107,6 +107,17 @@ impl Target for KernelDevel {
         })
     }
 
+    fn check_packages(&self, kernel: &Kernel, host: Architecture) -> Result<(), TargetError> {
+        if let [only] = &*kernel.packages
+            && let Some(release) =
+                RpmRelease::parse(kernel.release.as_str(), kernel.architecture, self.is_mark)
+            && is_file(&only.file_name(), &(self.package)(&release), &release)
+        {
+            return Ok(());
+        }
+        self.header_packages(kernel, host).map(drop)
+    }
+
     fn rpm_index(&self) -> Option<RpmIndex> {
         let repositories = (self.repositories)();
         (!repositories.is_empty()).then_some(RpmIndex {
@@ -287,6 +298,21 @@ impl<'a> RpmRelease<'a> {
         let before = self.build.split(self.tag).next().unwrap_or_default();
         before.trim_end_matches('.').contains('.')
     }
+}
+
+/// Whether a file has the name that the package of a release has: `kernel-devel-4.18.0-553.5.1.el8_10.x86_64.rpm`.
+fn is_file(file: &str, package: &str, release: &RpmRelease<'_>) -> bool {
+    let RpmRelease {
+        version,
+        build,
+        machine,
+        ..
+    } = *release;
+    let pieces = [package, "-", version, "-", build, ".", machine, ".rpm"];
+    pieces
+        .iter()
+        .try_fold(file, |rest, piece| rest.strip_prefix(piece))
+        .is_some_and(str::is_empty)
 }
 
 /// The one package of a kernel: what the kernel names, else what `compute` gives. `file` is its usual name.

@@ -433,3 +433,39 @@ fn few_addresses_are_guessed_for_a_kernel_of_ubuntu() {
         assert!((2..=20).contains(&guesses), "{kernel}: {guesses}");
     }
 }
+
+#[test]
+fn packages_are_checked_as_they_are_looked_for() {
+    let lists = Lists::read();
+    let mut before: Option<Kernel> = None;
+    let mut refused = 0;
+    for entry in &lists.entries {
+        let whole = named(entry);
+        let target = target_of(&whole);
+        let with = |packages: Vec<Package>| Kernel {
+            packages: packages.into_iter().collect(),
+            ..whole.clone()
+        };
+        let mut variants: Vec<Kernel> = (0..whole.packages.len())
+            .map(|missing| {
+                let rest = whole.packages.iter().enumerate();
+                let rest = rest.filter(|(position, _)| *position != missing);
+                with(rest.map(|(_, package)| package.clone()).collect())
+            })
+            .collect();
+        if let Some(before) = before {
+            // The packages of another kernel, alone and with one of its own.
+            variants.push(with(before.packages.to_vec()));
+            let one = whole.packages.iter().take(1);
+            variants.push(with(before.packages.iter().chain(one).cloned().collect()));
+        }
+        for kernel in variants.iter().chain([&whole]) {
+            let checked = target.check_packages(kernel, kernel.architecture);
+            let checked = checked.map_err(|error| error.to_string());
+            assert_eq!(checked, wanted(kernel).map(drop), "{kernel}");
+            refused += usize::from(checked.is_err());
+        }
+        before = Some(whole);
+    }
+    assert!(refused > lists.entries.len() / 4, "{refused}");
+}

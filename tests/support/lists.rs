@@ -45,34 +45,77 @@ pub fn find_or_make(folder: &Path) -> Lists {
     Lists { paths }
 }
 
-/// A target of made lists, its key in them, and how many packages its kernels have.
-pub type Family = (&'static str, &'static str, usize);
+/// A kernel of a made list: its release, its version and its packages.
+type Entry = (String, String, Vec<String>);
 
-/// The targets of a made list with as many packages a kernel, and as long URLs, as real ones have.
+/// A target of made lists, its key in them, and its kernels by their numbers, for the machine type.
+pub type Family = (&'static str, &'static str, fn(usize, &str) -> Entry);
+
+/// The targets of a made list, with releases, packages and addresses as real lists have them: one package for the first
+/// three, and for the others two, each at two mirrors.
 pub const FAMILIES: [Family; 5] = [
-    ("amazonlinux2", "AmazonLinux2", 1),
-    ("centos", "CentOS", 1),
-    ("oracle7", "Oracle7", 1),
-    ("ubuntu-aws", "Ubuntu", 4),
-    ("ubuntu-generic", "Ubuntu", 4),
+    ("centos", "CentOS", |number, machine| {
+        let (patch, build) = (number % 997, number / 997);
+        let release = format!("3.10.0-{patch}.{build}.1.el7.{machine}");
+        let url = format!(
+            "http://vault.centos.org/centos/7.3.1611/updates/{machine}/Packages/kernel-devel-{release}.rpm"
+        );
+        (release, "1".to_owned(), vec![url])
+    }),
+    ("oracle7", "Oracle7", |number, machine| {
+        let (patch, build) = (number % 997, number / 997);
+        let release = format!("4.14.35-2047.{patch}.{build}.el7uek.{machine}");
+        let url = format!(
+            "http://yum.oracle.com/repo/OracleLinux/OL7/UEKR5/{machine}/getPackage/kernel-uek-devel-{release}.rpm"
+        );
+        (release, "1".to_owned(), vec![url])
+    }),
+    ("amazonlinux2", "AmazonLinux2", |number, machine| {
+        let (patch, build) = (number % 997, number / 997);
+        let release = format!("4.14.{patch}-{build}.185.amzn2.{machine}");
+        let url = format!(
+            "http://amazonlinux.us-east-1.amazonaws.com/2/core/2.0/{machine}/{:064x}/../../../../../blobstore/{number:064x}/kernel-devel-{release}.rpm",
+            1
+        );
+        (release, "1".to_owned(), vec![url])
+    }),
+    ("ubuntu-aws", "Ubuntu", |number, machine| {
+        ubuntu("aws", number, machine)
+    }),
+    ("ubuntu-gcp", "Ubuntu", |number, machine| {
+        ubuntu("gcp", number, machine)
+    }),
 ];
+
+fn ubuntu(flavour: &str, number: usize, machine: &str) -> Entry {
+    let abi = format!("5.4.0-{}", 1000 + number);
+    let version = (number + 3).to_string();
+    let package = format!("{abi}.{version}");
+    let architecture = if machine == "x86_64" {
+        "amd64"
+    } else {
+        "arm64"
+    };
+    let pool = format!("pool/main/l/linux-{flavour}");
+    let urls = ["mirrors.edge.kernel.org", "security.ubuntu.com"].map(|mirror| {
+        let pool = format!("http://{mirror}/ubuntu/{pool}");
+        [
+            format!("{pool}/linux-headers-{abi}-{flavour}_{package}_{architecture}.deb"),
+            format!("{pool}/linux-{flavour}-headers-{abi}_{package}_all.deb"),
+        ]
+    });
+    (format!("{abi}-{flavour}"), version, urls.concat())
+}
 
 /// A list of `count` kernels of these targets in turn.
 pub fn make(machine: &str, count: usize, families: &[Family]) -> String {
     let mut lists: std::collections::BTreeMap<&str, Vec<String>> =
         std::collections::BTreeMap::new();
     for number in 0..count {
-        let (target, key, packages) = families[number % families.len()];
-        let (major, minor, build) = (3 + number % 3, number / 7 % 20, number);
-        let release = format!("{major}.{minor}.{build}-{number}.{target}.{machine}");
-        let headers: Vec<String> = (0..packages)
-            .map(|package| {
-                format!("\"http://mirror{package}.example.org/distribution/pool/main/l/linux/linux-headers-{release}-{package}_{release}_all.deb\"")
-            })
-            .collect();
+        let (target, key, entry) = families[number % families.len()];
+        let (release, version, urls) = entry(number / families.len(), machine);
         lists.entry(key).or_default().push(format!(
-            "{{\"kernelversion\": 1, \"kernelrelease\": \"{release}\", \"target\": \"{target}\", \"headers\": [{}]}}",
-            headers.join(", ")
+            "{{\"kernelversion\": {version:?}, \"kernelrelease\": {release:?}, \"target\": {target:?}, \"headers\": {urls:?}}}"
         ));
     }
     let lists: Vec<String> = lists

@@ -17,9 +17,9 @@ use super::{Lock, LockedKernel};
 use crate::fs::{FileError, PendingFile};
 
 /// How much of a lock one processor reads at once, in bytes.
-const PART_BYTES: u64 = 1 << 20;
+const PART_BYTES: usize = 1 << 20;
 /// How long a line may be without more room for it, in bytes.
-const LINE_BYTES: u64 = 1 << 14;
+const LINE_BYTES: usize = 1 << 14;
 /// How many such chunks wait to be written.
 const CHUNKS: usize = 16;
 
@@ -33,11 +33,12 @@ impl Lock {
         let start = first.len() as u64;
         let first = first.trim_end_matches('\n');
         let head = Head::read(&LockText { path, text: first }, iter::once((1, first))).ok()?;
-        let parts: Vec<Vec<LockedKernel>> = (0..size.saturating_sub(start).div_ceil(PART_BYTES))
+        let part_bytes = PART_BYTES as u64;
+        let parts: Vec<Vec<LockedKernel>> = (0..size.saturating_sub(start).div_ceil(part_bytes))
             .into_par_iter()
             .map_init(room_for_part, |bytes, number| {
-                let start = start + number * PART_BYTES;
-                read_lines(file, start, start + PART_BYTES, bytes).ok()?;
+                let start = start + number * part_bytes;
+                read_lines(file, start, start + part_bytes, bytes).ok()?;
                 let text = str::from_utf8(bytes).ok()?;
                 let mut kernels = Vec::with_capacity(memchr_iter(b'\n', bytes).count() + 1);
                 let mut values = Values::default();
@@ -121,7 +122,7 @@ fn is_ordered(kernels: &[LockedKernel]) -> bool {
 }
 
 fn room_for_part() -> Vec<u8> {
-    Vec::with_capacity((PART_BYTES + LINE_BYTES) as usize)
+    Vec::with_capacity(PART_BYTES + LINE_BYTES)
 }
 
 /// Reads the lines that start at `start` or later and before `end` into `bytes`.

@@ -14,7 +14,7 @@ use release::Release;
 use super::debian::PackageFile;
 use super::package::{Named, PackageFormat, WantedPackage, named};
 use super::{BuildFolder, LoaderName, Series, Target, TargetError, series};
-use crate::kernel::{Architecture, Kernel, KernelRelease};
+use crate::kernel::{Architecture, Kernel, KernelRelease, Package};
 
 /// Ubuntu: the ids `ubuntu` and `ubuntu-` with a flavour or a pool.
 pub(super) struct Ubuntu;
@@ -60,6 +60,31 @@ fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>,
     let mut packages: Vec<Option<Named<'_>>> = all.into_iter().map(|(_, one)| Some(one)).collect();
     let both = [tree, common].map(|position| packages[position].take());
     Ok(both.into_iter().flatten().map(wanted).collect())
+}
+
+/// Whether the names of a kernel's packages are those that [`of_list`] takes. That it says no means nothing.
+fn has_both_packages(kernel: &Kernel, release: &Release<'_>) -> bool {
+    let [flavour, _] = release.flavours();
+    let architecture = kernel.architecture.as_str();
+    let files: Vec<_> = kernel.packages.iter().map(Package::file_name).collect();
+    let version = files.iter().find_map(|file| {
+        let rest = file.strip_prefix("linux-headers-")?;
+        let rest = rest.strip_prefix(release.abi())?.strip_prefix('-')?;
+        let rest = rest.strip_prefix(flavour)?.strip_prefix('_')?;
+        rest.strip_suffix(".deb")?
+            .strip_suffix(architecture)?
+            .strip_suffix('_')
+            .filter(|version| !version.contains(['_', ':']))
+    });
+    let is_common = |file: &str| {
+        let parts = file.split_once('_');
+        parts.is_some_and(|(name, rest)| {
+            let of_version = version.and_then(|version| rest.strip_prefix(version));
+            let rest = of_version.and_then(|rest| rest.strip_suffix(".deb"));
+            rest.is_some_and(|rest| rest.starts_with('_')) && release.is_common_package(name)
+        })
+    };
+    files.iter().any(|file| is_common(file))
 }
 
 /// The packages as the rules name them.
@@ -139,6 +164,14 @@ impl Target for Ubuntu {
         of_list(kernel, &release)
     }
 
+    fn check_packages(&self, kernel: &Kernel, host: Architecture) -> Result<(), TargetError> {
+        let release = Release::parse(kernel.release.as_str())?;
+        if has_both_packages(kernel, &release) {
+            return Ok(());
+        }
+        self.header_packages(kernel, host).map(drop)
+    }
+
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError> {
         let release = Release::parse(kernel.release.as_str())?;
         let mut releases: Vec<_> = release
@@ -152,25 +185,33 @@ impl Target for Ubuntu {
 
     /// The loader takes the first word of letters behind the numbers for the target.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
-        let own = LoaderName::of(kernel);
+        let (target, own) = (kernel.target.as_str(), kernel.release.as_str());
+        let version = kernel.version.as_str();
         let is_letters =
             |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let (words, release, version) = if let Ok(release) = Release::parse(&own.release) {
-            let [flavour, _] = release.flavours();
-            let version = release.version_of(&own.version).to_owned();
-            (flavour, release.uts_release(flavour), version)
-        } else {
+        let known = Release::parse(own).ok();
+        let (words, version) = match &known {
+            Some(release) => (release.flavours()[0], release.version_of(version)),
             // What no rule knows is what `uname -r` prints: `6.15.1-x64v3-xanmod1`.
-            let (_, words) = own.release.split_once('-').unwrap_or_default();
-            (words, own.release.clone(), own.version.clone())
+            None => (own.split_once('-').unwrap_or_default().1, version),
         };
         let word = words.split('-').find(is_letters).unwrap_or("generic");
-        let name = LoaderName {
+        // Asked of every kernel of a plan, of which most have their name: no text is made for those.
+        let is_own_release = known.is_none_or(|release| {
+            let suffix = own.strip_prefix(release.abi());
+            suffix.and_then(|suffix| suffix.strip_prefix('-')) == Some(words)
+        });
+        if is_own_release
+            && version == kernel.version.as_str()
+            && target.strip_prefix("ubuntu-") == Some(word)
+        {
+            return None;
+        }
+        Some(LoaderName {
             target: format!("ubuntu-{word}"),
-            release,
-            version,
-        };
-        (name != own).then_some(name)
+            release: known.map_or_else(|| own.to_owned(), |release| release.uts_release(words)),
+            version: version.to_owned(),
+        })
     }
 
     fn mount_points(&self) -> &'static [&'static str] {
