@@ -19,9 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::failure::{Failure, Phase, Status};
-use crate::kernel::{
-    Architecture, Identity, KernelRelease, KernelVersion, TargetId, identity_text,
-};
+use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, TargetId};
 use crate::plan::{Build, BuildId};
 
 pub use checked::{DoubleReport, DoubleResult, ProofReport, ProofResult, SignatureReport};
@@ -267,12 +265,6 @@ impl BuildReport {
             &self.kernel_version,
             self.architecture,
         )
-    }
-
-    /// The same as one text: see [`identity_text`].
-    pub fn kernel_identity_text(&self) -> String {
-        let (target, release, version, architecture) = self.kernel_identity();
-        identity_text(target, release, version, architecture)
     }
 
     /// The report of a build that was not begun.

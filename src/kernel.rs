@@ -14,7 +14,7 @@ mod entry;
 mod packages;
 mod text;
 
-pub use entry::{Identity, Kernel, TargetId, Upstream, identity_text};
+pub use entry::{Identity, Kernel, KernelId, TargetId, Upstream};
 pub use packages::{Package, PackageSet, file_name};
 
 /// Why a text is no release, version or architecture.

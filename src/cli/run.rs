@@ -20,7 +20,7 @@ use super::{CliError, Context, ExitStatus, Planned, Selection};
 use crate::failure::FailureClass;
 use crate::fs;
 use crate::matrix::{Prove, parse_time};
-use crate::plan::{Build, LeftOut, Plan};
+use crate::plan::{LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Columns, Durations, KEEP_NIGHTS, STATE_FOLDER};
 use crate::resolve::{
@@ -351,9 +351,9 @@ fn is_skipping(plan: &Plan) -> bool {
 /// What earlier runs with the same output folder took.
 fn history(durations: &Durations, planned: &Planned) -> History {
     let mut history = History::default();
-    for build in planned.plan.builds.iter().map(Build::id) {
-        if let Some((build, took)) = durations.known(&build) {
-            history.add(build, took);
+    for build in &planned.plan.builds {
+        if let Some((id, took)) = durations.known(&build.id()) {
+            history.add(id, build.driver.version.clone(), took);
         }
     }
     history

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -114,13 +115,9 @@ fn locked_kernels(manifest: &Manifest) -> Result<Vec<(PathBuf, LockedKernel)>, C
 }
 
 fn facts(lock: &Path, locked: &LockedKernel) -> LockedFacts {
-    let kernel = &locked.kernel;
     LockedFacts {
         lock: lock.display().to_string(),
-        target: kernel.target.clone(),
-        release: kernel.release.clone(),
-        architecture: kernel.architecture,
-        source: kernel.source.to_string(),
+        kernel: Arc::clone(&locked.kernel),
         first_seen: locked.first_seen,
         gone: match locked.state {
             State::Gone(day) => Some(day),

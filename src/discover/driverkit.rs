@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{DiscoverError, Found, Listed};
 use crate::driver::Artifact;
 use crate::driverkit::{TreeFile, read_tree};
+use crate::kernel::KernelId;
 
 /// How many kernels and files a notice names.
 const NAMED: usize = 3;
@@ -30,12 +31,10 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
         listed.notices.extend(unused_keys(&files));
     }
     // From the newest version to the oldest: the first that names a kernel counts.
-    let mut newest: HashMap<String, usize> = HashMap::with_capacity(files.len());
+    let mut newest: HashMap<KernelId, usize> = HashMap::with_capacity(files.len());
     let mut conflicts = Vec::new();
     for (position, file) in files.iter().enumerate().rev() {
-        let first = *newest
-            .entry(file.kernel.identity_text())
-            .or_insert(position);
+        let first = *newest.entry(file.kernel.id()).or_insert(position);
         let counts = &files[first];
         if !counts.kernel.has_same_inputs(&file.kernel) {
             conflicts.push(format!(
@@ -59,7 +58,7 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
         ));
     }
     for (position, file) in files.into_iter().enumerate() {
-        if newest.get(&file.kernel.identity_text()) != Some(&position) {
+        if newest.get(&file.kernel.id()) != Some(&position) {
             continue;
         }
         if let (Some(digest), Some(config)) = (file.kernel.config_sha256, file.config) {

@@ -3,19 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId};
-
-type Identity = (TargetId, KernelRelease, KernelVersion, Architecture);
-
-fn identity(kernel: &Kernel) -> Identity {
-    let (target, release, version, architecture) = kernel.identity();
-    (
-        target.clone(),
-        release.clone(),
-        version.clone(),
-        architecture,
-    )
-}
+use crate::kernel::{Kernel, KernelId};
 
 /// Makes one kernel of those with one name. The first source that knows packages, or a configuration, counts; others
 /// add sizes and digests that it does not know, and their names. A single source stays as it is.
@@ -24,13 +12,14 @@ pub fn overlay(mut sources: Vec<Vec<Arc<Kernel>>>) -> Vec<Arc<Kernel>> {
         return sources.pop().unwrap_or_default();
     }
     let mut merged: Vec<Arc<Kernel>> = Vec::new();
-    let mut positions: HashMap<Identity, usize> = HashMap::new();
+    let mut positions: HashMap<KernelId, usize> = HashMap::new();
     for source in sources {
         for kernel in source {
-            if let Some(&position) = positions.get(&identity(&kernel)) {
+            let id = kernel.id();
+            if let Some(&position) = positions.get(&id) {
                 add(Arc::make_mut(&mut merged[position]), &kernel);
             } else {
-                positions.insert(identity(&kernel), merged.len());
+                positions.insert(id, merged.len());
                 merged.push(kernel);
             }
         }

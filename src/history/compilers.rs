@@ -9,7 +9,7 @@ use super::suggest::{kernels, quoted};
 use crate::driver::{Artifact, DriverVersion};
 use crate::failure::FailureClass;
 use crate::image::GccVersion;
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, KernelId, KernelRelease, TargetId};
 use crate::report::{BuildRecord, Manifest};
 
 /// What became of a kernel's module with one compiler.
@@ -34,27 +34,14 @@ impl Attempt {
     }
 }
 
-/// A kernel and a driver version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct CompiledKernel {
-    /// The distribution.
-    pub target: TargetId,
-    /// The kernel's release.
-    pub kernel_release: KernelRelease,
-    /// The kernel's version.
-    pub kernel_version: KernelVersion,
-    /// The architecture.
-    pub architecture: Architecture,
-    /// The driver version.
-    pub driver_version: DriverVersion,
-}
-
-/// A row of the table.
+/// A row of the table: a kernel and a driver version.
 #[derive(Clone, Debug, Serialize)]
 pub struct CompilerRow {
-    /// Which it is about.
+    /// The kernel.
     #[serde(flatten)]
-    pub kernel: CompiledKernel,
+    pub kernel: KernelId,
+    /// The driver version.
+    pub driver_version: DriverVersion,
     /// The compiler that is chosen without a rule, where there is one.
     pub chosen: Option<String>,
     /// What came of it.
@@ -93,18 +80,19 @@ struct Rule<'a> {
 impl CompilerTable {
     /// The table of a run in which no compiler was demanded, and of one for each compiler.
     pub fn new(chosen: &Manifest, demanded: &[(GccVersion, Manifest)]) -> Self {
-        let found: Vec<BTreeMap<CompiledKernel, Attempt>> = demanded
+        let found: Vec<BTreeMap<(KernelId, DriverVersion), Attempt>> = demanded
             .iter()
             .map(|(_, manifest)| {
                 let builds = manifest.builds.iter();
                 builds
-                    .map(|build| (kernel(build), attempt(build)))
+                    .map(|build| (of_build(build), attempt(build)))
                     .collect()
             })
             .collect();
         let rows = chosen.builds.iter().map(|build| {
-            let kernel = kernel(build);
-            let attempts = found.iter().map(|found| found.get(&kernel).copied());
+            let wanted = of_build(build);
+            let attempts = found.iter().map(|found| found.get(&wanted).copied());
+            let (kernel, driver_version) = wanted.clone();
             CompilerRow {
                 attempts: attempts
                     .map(|attempt| attempt.unwrap_or(Attempt::NotTried))
@@ -112,6 +100,7 @@ impl CompilerTable {
                 chosen: build.toolchain.as_ref().map(|one| one.gcc_used.clone()),
                 of_chosen: attempt(build),
                 kernel,
+                driver_version,
             }
         });
         Self {
@@ -146,10 +135,10 @@ impl CompilerTable {
             let kernel = &row.kernel;
             let mut cells = vec![
                 kernel.target.to_string(),
-                kernel.kernel_release.to_string(),
-                kernel.kernel_version.to_string(),
+                kernel.release.to_string(),
+                kernel.version.to_string(),
                 kernel.architecture.to_string(),
-                kernel.driver_version.to_string(),
+                row.driver_version.to_string(),
                 format!(
                     "{} {}",
                     row.chosen.as_deref().unwrap_or("none"),
@@ -179,10 +168,7 @@ impl CompilerTable {
                     drivers,
                     gcc,
                 };
-                rules
-                    .entry(rule)
-                    .or_default()
-                    .insert(&kernel.kernel_release);
+                rules.entry(rule).or_default().insert(&kernel.release);
             }
         }
         let mut text = String::new();
@@ -192,7 +178,7 @@ impl CompilerTable {
                 .iter()
                 .map(|row| &row.kernel)
                 .filter(|kernel| kernel.target == *rule.target)
-                .map(|kernel| &kernel.kernel_release)
+                .map(|kernel| &kernel.release)
                 .filter(|release| !releases.contains(release))
                 .collect();
             // Writing to a String cannot fail.
@@ -217,7 +203,7 @@ impl CompilerTable {
         let mut kernels: Vec<Vec<&CompilerRow>> = Vec::new();
         for row in &self.rows {
             match kernels.last_mut() {
-                Some(rows) if rows[0].is_of_kernel(row) => rows.push(row),
+                Some(rows) if rows[0].kernel == row.kernel => rows.push(row),
                 _ => kernels.push(vec![row]),
             }
         }
@@ -246,7 +232,7 @@ impl CompilerTable {
         for row in failing {
             if let Some(gcc) = self.nearest(row, &[row]) {
                 let drivers = wanted.entry(gcc).or_default();
-                drivers.push(&row.kernel.driver_version);
+                drivers.push(&row.driver_version);
             }
         }
         let wanted = wanted.into_iter();
@@ -277,31 +263,12 @@ impl CompilerRow {
     fn can_be_built(&self) -> bool {
         self.of_chosen == Attempt::Built || self.attempts.contains(&Attempt::Built)
     }
-
-    fn is_of_kernel(&self, other: &Self) -> bool {
-        let CompiledKernel {
-            target,
-            kernel_release,
-            kernel_version,
-            architecture,
-            ..
-        } = &self.kernel;
-        let other = &other.kernel;
-        *target == other.target
-            && *kernel_release == other.kernel_release
-            && *kernel_version == other.kernel_version
-            && *architecture == other.architecture
-    }
 }
 
-fn kernel(build: &BuildRecord) -> CompiledKernel {
-    CompiledKernel {
-        target: build.target.clone(),
-        kernel_release: build.kernel_release.clone(),
-        kernel_version: build.kernel_version.clone(),
-        architecture: build.architecture,
-        driver_version: build.driver_version.clone(),
-    }
+/// The kernel and the driver version of a build.
+fn of_build(build: &BuildRecord) -> (KernelId, DriverVersion) {
+    let kernel = build.kernel_identity().into();
+    (kernel, build.driver_version.clone())
 }
 
 fn attempt(build: &BuildRecord) -> Attempt {

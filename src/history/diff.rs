@@ -12,7 +12,7 @@ use super::night::{Night, NightArtifact};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
 use crate::failure::{Failure, FailureClass, Status};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, KernelId};
 use crate::plan::BuildId;
 use crate::report::{BuildNames, Manifest, signature};
 
@@ -98,14 +98,9 @@ impl FromStr for Change {
 /// What makes an artifact the same one in two manifests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct ArtifactId {
-    /// The distribution.
-    pub target: TargetId,
-    /// The kernel's release.
-    pub kernel_release: KernelRelease,
-    /// The kernel's version.
-    pub kernel_version: KernelVersion,
-    /// The architecture.
-    pub architecture: Architecture,
+    /// The kernel.
+    #[serde(flatten)]
+    pub kernel: KernelId,
     /// The driver version.
     pub driver_version: DriverVersion,
     /// Module or probe.
@@ -117,10 +112,10 @@ impl ArtifactId {
     pub(super) fn names<'a>(&'a self, build_id: &'a BuildId) -> BuildNames<'a> {
         BuildNames {
             build_id,
-            target: &self.target,
-            kernel_release: &self.kernel_release,
+            target: &self.kernel.target,
+            kernel_release: &self.kernel.release,
             driver_version: &self.driver_version,
-            architecture: self.architecture,
+            architecture: self.kernel.architecture,
         }
     }
 }
@@ -331,7 +326,12 @@ fn renames<'a>(pairs: &[Pair<'a>]) -> HashMap<&'a ArtifactId, &'a NightArtifact>
         for row in rows.filter(|row| state(row.status) == State::There) {
             if let Some(inputs) = row.inputs {
                 let id = &row.id;
-                let inputs = (&id.driver_version, id.architecture, id.artifact, inputs);
+                let inputs = (
+                    &id.driver_version,
+                    id.kernel.architecture,
+                    id.artifact,
+                    inputs,
+                );
                 found.entry(inputs).or_default().push(row);
             }
         }

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use crate::event::{ArtifactReport, BuildReport, Finding, FindingKind, KnownBy};
 use crate::failure::{Failure, FailureClass, Status};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KnownFailure, SelectorIndex};
 use crate::plan::BuildId;
 
@@ -15,8 +15,8 @@ use crate::plan::BuildId;
 #[derive(Debug)]
 pub struct KnownFailures {
     rules: Vec<Rule>,
-    /// The positions of the rules about each kernel, by [`Kernel::identity_text`].
-    by_kernel: HashMap<String, Vec<usize>>,
+    /// The positions of the rules about each kernel, which the plan has.
+    by_kernel: HashMap<KernelId, Vec<usize>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -56,7 +56,7 @@ impl KnownFailures {
         let of_kernel = kernels.iter().zip(matching);
         let by_kernel = of_kernel
             .filter(|(_, rules)| !rules.is_empty())
-            .map(|(kernel, rules)| (kernel.identity_text(), rules))
+            .map(|(kernel, rules)| (kernel.id(), rules))
             .collect();
         let seen = Mutex::new(vec![Seen::default(); rules.len()]);
         Self {
@@ -72,7 +72,7 @@ impl KnownFailures {
         if self.by_kernel.is_empty() {
             return;
         }
-        let Some(positions) = self.by_kernel.get(&report.kernel_identity_text()) else {
+        let Some(positions) = self.by_kernel.get(&report.kernel_identity().into()) else {
             return;
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ mod night;
 mod suggest;
 mod why;
 
-pub use compilers::{Attempt, CompiledKernel, CompilerRow, CompilerTable};
+pub use compilers::{Attempt, CompilerRow, CompilerTable};
 pub use diff::{ArtifactId, Change, Changed, Diff, Group, diff, diff_nights};
 pub use draw::{draw_markdown, draw_text, escape_markdown};
 pub use known::KnownFailures;

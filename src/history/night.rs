@@ -10,7 +10,7 @@ use super::diff::ArtifactId;
 use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::failure::{Failure, Status};
-use crate::kernel::{KernelRelease, KernelVersion, TargetId};
+use crate::kernel::KernelId;
 use crate::plan::BuildId;
 use crate::report::{
     BuildRecord, Columns, IndexRow, Manifest, ManifestError, digest_of_inputs, manifest_file,
@@ -115,13 +115,11 @@ impl Night {
 
 fn artifacts_of(build: &BuildRecord) -> impl Iterator<Item = NightArtifact> + '_ {
     let inputs = digest_of_inputs(&build.inputs);
+    let kernel = KernelId::from(build.kernel_identity());
     build.artifacts.iter().map(move |report| NightArtifact {
         build_id: build.build_id.clone(),
         id: ArtifactId {
-            target: build.target.clone(),
-            kernel_release: build.kernel_release.clone(),
-            kernel_version: build.kernel_version.clone(),
-            architecture: build.architecture,
+            kernel: kernel.clone(),
             driver_version: build.driver_version.clone(),
             artifact: report.artifact,
         },
@@ -156,17 +154,14 @@ impl Reader {
         if row.artifacts.is_empty() {
             return Ok(());
         }
-        let (target, release, version) = self.kernel(&row)?;
+        let kernel = self.kernel(&row)?;
         let driver_version = self.driver(driver)?;
         let build_id: BuildId = serde_json::from_value(build_id.into())?;
         for artifact in row.artifacts {
             self.artifacts.push(NightArtifact {
                 build_id: build_id.clone(),
                 id: ArtifactId {
-                    target: target.clone(),
-                    kernel_release: release.clone(),
-                    kernel_version: version.clone(),
-                    architecture: row.architecture,
+                    kernel: kernel.clone(),
                     driver_version: driver_version.clone(),
                     artifact: artifact.artifact,
                 },
@@ -179,38 +174,29 @@ impl Reader {
         Ok(())
     }
 
-    fn kernel(
-        &self,
-        row: &IndexRow<'_>,
-    ) -> serde_json::Result<(TargetId, KernelRelease, KernelVersion)> {
+    fn kernel(&self, row: &IndexRow<'_>) -> serde_json::Result<KernelId> {
         fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
             text: &str,
         ) -> serde_json::Result<T> {
             text.parse().map_err(serde::de::Error::custom)
         }
-        let last = self.artifacts.last().map(|last| &last.id);
+        let last = self.artifacts.last().map(|last| &last.id.kernel);
         if let Some(last) = last
-            && last.kernel_release.as_str() == row.kernel_release
+            && last.release.as_str() == row.kernel_release
             && last.target.as_str() == row.target
-            && last.kernel_version.as_str() == row.kernel_version
+            && last.version.as_str() == row.kernel_version
         {
-            let ArtifactId {
-                target,
-                kernel_release,
-                kernel_version,
-                ..
-            } = last;
-            return Ok((
-                target.clone(),
-                kernel_release.clone(),
-                kernel_version.clone(),
-            ));
+            return Ok(KernelId {
+                architecture: row.architecture,
+                ..last.clone()
+            });
         }
-        Ok((
-            parse(row.target)?,
-            parse(row.kernel_release)?,
-            parse(row.kernel_version)?,
-        ))
+        Ok(KernelId {
+            target: parse(row.target)?,
+            release: parse(row.kernel_release)?,
+            version: parse(row.kernel_version)?,
+            architecture: row.architecture,
+        })
     }
 
     fn driver(&mut self, text: &str) -> serde_json::Result<DriverVersion> {

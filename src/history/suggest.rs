@@ -35,7 +35,7 @@ pub fn suggest(night: &Night) -> String {
         let group = Group {
             class: failure.class,
             signature: signature(failure, row.id.names(&row.build_id)),
-            target: &row.id.target,
+            target: &row.id.kernel.target,
         };
         groups.entry(group).or_default().push(row);
     }
@@ -52,14 +52,14 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     let drivers: BTreeSet<&DriverVersion> = rows.iter().map(|row| &row.id.driver_version).collect();
     let artifacts: BTreeSet<&str> = rows.iter().map(|row| row.id.artifact.as_str()).collect();
     let releases: BTreeSet<&KernelRelease> =
-        rows.iter().map(|row| &row.id.kernel_release).collect();
+        rows.iter().map(|row| &row.id.kernel.release).collect();
     let built: BTreeSet<&KernelRelease> = night
         .artifacts
         .iter()
-        .filter(|row| row.status.is_success() && row.id.target == *group.target)
+        .filter(|row| row.status.is_success() && row.id.kernel.target == *group.target)
         .filter(|row| drivers.contains(&row.id.driver_version))
         .filter(|row| artifacts.contains(row.id.artifact.as_str()))
-        .map(|row| &row.id.kernel_release)
+        .map(|row| &row.id.kernel.release)
         .collect();
     // Writing to a String cannot fail.
     let _ = writeln!(

@@ -1,5 +1,7 @@
 //! What is known of a kernel or a build, in sentences.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -7,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::driver::Artifact;
 use crate::event::{ArtifactReport, KnownBy, ProofReport, ProofResult};
 use crate::failure::{FailureClass, Status};
-use crate::kernel::{Architecture, KernelRelease, TargetId};
+use crate::kernel::{Kernel, KernelRelease};
 use crate::report::{BuildRecord, Excluded, Manifest, clean};
 
 /// How many builds are told of one by one.
@@ -22,14 +24,8 @@ pub struct Query<'a>(pub &'a str);
 pub struct LockedFacts {
     /// The lock.
     pub lock: String,
-    /// The distribution.
-    pub target: TargetId,
-    /// The release.
-    pub release: KernelRelease,
-    /// The architecture.
-    pub architecture: Architecture,
-    /// Who named it.
-    pub source: String,
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
     /// The day on which it was first seen.
     pub first_seen: Date,
     /// Since when its source does not name it any more.
@@ -241,13 +237,17 @@ fn of_source(source: &str, first_seen: Option<Date>) -> String {
 fn of_locked(locked: &LockedFacts) -> String {
     let LockedFacts {
         lock,
+        kernel,
+        first_seen,
+        gone,
+    } = locked;
+    let Kernel {
         target,
         release,
         architecture,
         source,
-        first_seen,
-        gone,
-    } = locked;
+        ..
+    } = &**kernel;
     let state = match gone {
         Some(day) => format!(
             "Its source does not name it any more since {day}: what was built for it stays, and nothing new is."

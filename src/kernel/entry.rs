@@ -88,14 +88,43 @@ pub type Identity<'a> = (
     Architecture,
 );
 
-/// The identity of a kernel as one text, for maps: `debian_6.1.176-1-amd64_1_amd64`.
-pub fn identity_text(
-    target: &TargetId,
-    release: &KernelRelease,
-    version: &KernelVersion,
-    architecture: Architecture,
-) -> String {
-    format!("{target}_{release}_{version}_{architecture}")
+/// What identifies a kernel, where it is kept without the kernel: a key of maps, a part of a record. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct KernelId {
+    /// The distribution.
+    pub target: TargetId,
+    /// The kernel's release.
+    #[serde(rename = "kernel_release")]
+    pub release: KernelRelease,
+    /// The kernel's version.
+    #[serde(rename = "kernel_version")]
+    pub version: KernelVersion,
+    /// The architecture.
+    pub architecture: Architecture,
+}
+
+impl From<Identity<'_>> for KernelId {
+    fn from((target, release, version, architecture): Identity<'_>) -> Self {
+        Self {
+            target: target.clone(),
+            release: release.clone(),
+            version: version.clone(),
+            architecture,
+        }
+    }
+}
+
+/// `debian_6.1.176-1-amd64_1_amd64`, for digests. Nothing reads it back.
+impl fmt::Display for KernelId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            target,
+            release,
+            version,
+            architecture,
+        } = self;
+        write!(formatter, "{target}_{release}_{version}_{architecture}")
+    }
 }
 
 impl Kernel {
@@ -109,10 +138,9 @@ impl Kernel {
         )
     }
 
-    /// See [`identity_text`].
-    pub fn identity_text(&self) -> String {
-        let (target, release, version, architecture) = self.identity();
-        identity_text(target, release, version, architecture)
+    /// The same, without the kernel.
+    pub fn id(&self) -> KernelId {
+        self.identity().into()
     }
 
     /// True if both have the same header packages and configuration, wherever the packages are.

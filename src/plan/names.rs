@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::{FixedState, RandomState};
 use rayon::prelude::*;
 
-use crate::kernel::{Architecture, Kernel};
+use crate::kernel::{Architecture, Kernel, KernelId};
 use crate::target::{self, LoaderName};
 
 /// A name by which the loader asks for a kernel that its list names otherwise.
@@ -27,7 +27,7 @@ pub struct Alias {
 
 /// The loader's names for the kernels of a plan.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashMap<String, Alias>);
+pub struct Names(HashMap<KernelId, Alias>);
 
 impl Names {
     /// Decides about the names of all kernels of a plan, which are sorted; `named` are those with a further name.
@@ -65,7 +65,7 @@ impl Names {
         if self.0.is_empty() {
             return None;
         }
-        self.0.get(&kernel.identity_text())
+        self.0.get(&kernel.id())
     }
 
     /// The further name of a kernel, where no other kernel has it.
@@ -90,7 +90,7 @@ fn aliases_of(
     name: &LoaderName,
     claimants: &[&Arc<Kernel>],
     winner: &Arc<Kernel>,
-) -> Vec<(String, Alias)> {
+) -> Vec<(KernelId, Alias)> {
     let alias_of = |kernel: &&Arc<Kernel>| {
         let is_winner = Arc::ptr_eq(kernel, winner);
         let others = claimants.iter().filter(|one| !Arc::ptr_eq(one, kernel));
@@ -102,7 +102,7 @@ fn aliases_of(
                 .map(|one| Arc::clone(one))
                 .collect(),
         };
-        (kernel.identity_text(), alias)
+        (kernel.id(), alias)
     };
     claimants.iter().map(alias_of).collect()
 }

@@ -16,7 +16,7 @@ use super::{Context, ResolveError};
 use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile, Lock, LockedKernel, State};
 use crate::discover::{expand_inline, overlay};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KernelSources, Matrix};
 use crate::plan::LeftOut;
 
@@ -202,14 +202,14 @@ fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) 
             .map(|kernel| (kernel, span.clone()))
             .collect();
     }
-    let spans: BTreeMap<String, Range<usize>> = written
+    let spans: BTreeMap<KernelId, Range<usize>> = written
         .iter()
-        .map(|(kernel, span)| (kernel.identity_text(), span.clone()))
+        .map(|(kernel, span)| (kernel.id(), span.clone()))
         .collect();
     let written = written.into_iter().map(|(kernel, _)| kernel).collect();
     let merged = overlay(vec![written, found]);
     let place = |kernel: Arc<Kernel>| {
-        let span = spans.get(&kernel.identity_text()).unwrap_or(&span).clone();
+        let span = spans.get(&kernel.id()).unwrap_or(&span).clone();
         (kernel, span)
     };
     merged.into_iter().map(place).collect()

@@ -17,7 +17,7 @@ use crate::digest::Sha256;
 use crate::discover::lock::{self, ConfigFile};
 use crate::fetch::{self, Activity, Mirrors};
 use crate::history::KnownFailures;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KnownFailure, Matrix, Pattern, TargetEntry};
 use crate::plan::{BuildId, Expansion, Filter, FilterError, FirstSeen, FoundAt, Plan, expand};
 use crate::text::count;
@@ -107,10 +107,10 @@ impl PlanRequest<'_> {
         for kernels in &mut kernels {
             first_seen.add(std::mem::take(&mut kernels.first_seen));
         }
-        let unconfirmed: HashSet<String> = kernels
+        let unconfirmed: HashSet<KernelId> = kernels
             .iter()
             .flat_map(|kernels| &kernels.unconfirmed)
-            .map(|kernel| kernel.identity_text())
+            .map(|kernel| kernel.id())
             .collect();
         let locators: Vec<_> = sources
             .matrices
@@ -211,12 +211,12 @@ fn known_failures(matrices: &[Matrix], plan: &Plan) -> KnownFailures {
 }
 
 /// How many kernels of a plan are among those that no source confirms.
-fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<String>) -> usize {
+fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<KernelId>) -> usize {
     if unconfirmed.is_empty() {
         return 0;
     }
-    let kernels = plan.builds.iter().map(|build| build.kernel.identity_text());
-    let kernels: HashSet<String> = kernels.filter(|name| unconfirmed.contains(name)).collect();
+    let kernels = plan.builds.iter().map(|build| build.kernel.id());
+    let kernels: HashSet<KernelId> = kernels.filter(|id| unconfirmed.contains(id)).collect();
     kernels.len()
 }
 

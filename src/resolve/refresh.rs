@@ -18,6 +18,7 @@ use crate::digest::Sha256;
 use crate::discover::lock::{self, Doubt, Lock};
 use crate::discover::{self, KnownKernels, SharedLists};
 use crate::fetch::{self, Fetcher};
+use crate::kernel::KernelId;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::text::count;
 
@@ -258,7 +259,7 @@ fn ask_all(
                         lists,
                         known: known_kernels,
                         first_seen: &|kernel| {
-                            let day = known.get(&kernel.identity_text());
+                            let day = known.get(&kernel.id());
                             day.copied().unwrap_or_else(lock::today)
                         },
                         progress: &|message| context.notice(message),
@@ -366,7 +367,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
 }
 
 /// Since when the kernels of a `[[target]]` are known, where its selection asks for that.
-fn first_seen(lock: &Lock, entry: &TargetEntry) -> HashMap<String, Date> {
+fn first_seen(lock: &Lock, entry: &TargetEntry) -> HashMap<KernelId, Date> {
     let sources = &entry.kernels.get_ref().sources;
     if sources
         .iter()
@@ -377,6 +378,6 @@ fn first_seen(lock: &Lock, entry: &TargetEntry) -> HashMap<String, Date> {
     let kernels = lock.kernels.iter();
     kernels
         .filter(|locked| *locked.label == *entry.label)
-        .map(|locked| (locked.kernel.identity_text(), locked.first_seen))
+        .map(|locked| (locked.kernel.id(), locked.first_seen))
         .collect()
 }

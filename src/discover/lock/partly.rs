@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Asked, Changes, Lock, LockedKernel, RefreshRules, State};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelId};
 
 impl Lock {
     /// The kernels of a `[[target]]` that the lock has and that are asked for.
@@ -30,17 +30,15 @@ impl Lock {
         rules: &RefreshRules<'_>,
     ) -> Changes {
         let label = asked.label;
-        let found: std::collections::HashSet<String> = discovered
-            .iter()
-            .map(|kernel| kernel.identity_text())
-            .collect();
-        let kept: HashMap<String, State> = self
+        let found: std::collections::HashSet<KernelId> =
+            discovered.iter().map(|kernel| kernel.id()).collect();
+        let kept: HashMap<KernelId, State> = self
             .known_of(asked)
-            .map(|locked| (locked.kernel.identity_text(), locked.state))
-            .filter(|(name, _)| !found.contains(name))
+            .map(|locked| (locked.kernel.id(), locked.state))
+            .filter(|(id, _)| !found.contains(id))
             .collect();
         for locked in &self.kernels {
-            if *locked.label == *label && kept.contains_key(&locked.kernel.identity_text()) {
+            if *locked.label == *label && kept.contains_key(&locked.kernel.id()) {
                 discovered.push(Arc::clone(&locked.kernel));
             }
         }
@@ -55,7 +53,7 @@ impl Lock {
         }
         for locked in &mut self.kernels {
             if *locked.label == *label
-                && let Some(state) = kept.get(&locked.kernel.identity_text())
+                && let Some(state) = kept.get(&locked.kernel.id())
             {
                 locked.state = *state;
                 changes.unconfirmed.push(Arc::clone(&locked.kernel));

@@ -23,7 +23,7 @@ use crate::engine::work::Done;
 use crate::executor::Mount;
 use crate::failure::Phase;
 use crate::fetch::{ContentKind, SingleFlight};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelId};
 use crate::plan::Build;
 use crate::recipe::files::{Files, request_for_text};
 use crate::recipe::kernel::inspect::{Inspector, check_claims};
@@ -47,10 +47,10 @@ pub(crate) struct Kernels {
     preparer: Preparer,
     subscriptions: Subscriptions,
     programs: Programs,
-    known: Memo<String, Result<KernelPackages, Halt>>,
-    flights: SingleFlight<String, KernelPackages, Halt>,
+    known: Memo<PackagesId, Result<KernelPackages, Halt>>,
+    flights: SingleFlight<PackagesId, KernelPackages, Halt>,
     /// Those of which a kept failure is done again.
-    doubted: Memo<String, ()>,
+    doubted: Memo<PackagesId, ()>,
 }
 
 impl Kernels {
@@ -82,8 +82,8 @@ impl Kernels {
         mode: Mode,
         phases: &mut Vec<(Phase, Duration)>,
     ) -> Result<KernelPackages, Halt> {
-        let name = kernel_name(build);
-        if let Some(known) = self.known.get(&name) {
+        let id = packages_id(build);
+        if let Some(known) = self.known.get(&id) {
             // What a look into the cache did not find, a run may make.
             if mode == Mode::Lookup || known != Err(Halt::Missing) {
                 return known;
@@ -92,7 +92,7 @@ impl Kernels {
         let inputs = if mode == Mode::Lookup {
             self.find(build, mode).await
         } else {
-            if !matches!(self.known.get(&name), Some(Ok(_))) {
+            if !matches!(self.known.get(&id), Some(Ok(_))) {
                 self.engine.events.phase(build, Phase::Fetch);
             }
             // Only the one that works counts the time; others merely wait.
@@ -102,23 +102,23 @@ impl Kernels {
                 phases.push((Phase::Fetch, clock.elapsed()));
                 inputs
             };
-            self.flights.run(name.clone(), work).await
+            self.flights.run(id.clone(), work).await
         };
         // A run that stops leaves nothing behind that a later question would take for an answer.
         if inputs != Err(Halt::NotRun) {
-            self.known.put(name, inputs.clone());
+            self.known.put(id, inputs.clone());
         }
         inputs
     }
 
     /// Has the addresses of a build's packages asked again, since a kept failure is done again.
     pub(crate) fn doubt(&self, build: &Build) {
-        self.doubted.put(kernel_name(build), ());
+        self.doubted.put(packages_id(build), ());
     }
 
     /// Forgets the packages of a build's kernel.
     pub(crate) fn forget(&self, build: &Build) {
-        self.known.remove(&kernel_name(build));
+        self.known.remove(&packages_id(build));
     }
 
     /// The kernel's trees for a toolchain; the step too that made them, when this build brought it about.
@@ -194,7 +194,7 @@ impl Kernels {
         let mut inputs = match target.tree_kind(kernel)? {
             TreeKind::Headers => {
                 let packages = target.header_packages(kernel, self.engine.host)?;
-                if mode == Mode::Run && self.doubted.get(&kernel_name(build)).is_some() {
+                if mode == Mode::Run && self.doubted.get(&packages_id(build)).is_some() {
                     self.packages.distrust(&packages);
                 }
                 self.fetched_inputs(packages, mode).await?
@@ -308,10 +308,8 @@ impl Kernels {
 }
 
 /// What a kernel's packages are remembered by; those of a subscription come out of the build's image.
-fn kernel_name(build: &Build) -> String {
-    let name = build.kernel.identity_text();
-    match &build.settings.image {
-        Some(image) => format!("{name} in {image}"),
-        None => name,
-    }
+type PackagesId = (KernelId, Option<String>);
+
+fn packages_id(build: &Build) -> PackagesId {
+    (build.kernel.id(), build.settings.image.clone())
 }

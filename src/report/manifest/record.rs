@@ -21,7 +21,7 @@ use crate::event::{
     ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
 /// How many rows of `manifest.json` are encoded at once, and how many of them by one processor.
@@ -333,15 +333,19 @@ fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::R
 }
 
 impl BuildRecord {
-    /// What builds are sorted by.
-    fn order(&self) -> impl Ord + '_ {
+    /// What identifies its kernel.
+    pub fn kernel_identity(&self) -> Identity<'_> {
         (
             &self.target,
             &self.kernel_release,
             &self.kernel_version,
             self.architecture,
-            &self.driver_version,
         )
+    }
+
+    /// What builds are sorted by.
+    fn order(&self) -> impl Ord + '_ {
+        (self.kernel_identity(), &self.driver_version)
     }
 }
 

@@ -185,11 +185,7 @@ fn digest_of(files: &[&TreeFile]) -> Sha256 {
         .map(|file| {
             let kernel = &file.kernel;
             let urls: Vec<&str> = kernel.packages.iter().map(|one| &*one.url).collect();
-            format!(
-                "{} {:?} {urls:?}\n",
-                kernel.identity_text(),
-                kernel.config_sha256
-            )
+            format!("{} {:?} {urls:?}\n", kernel.id(), kernel.config_sha256)
         })
         .collect();
     lines.sort();

@@ -28,15 +28,19 @@ fn build(release: &str, driver: &str) -> Build {
     }
 }
 
+fn add(history: &mut History, build: &Build, took: Duration) {
+    history.add(build.id(), build.driver.version.clone(), took);
+}
+
 #[test]
 fn longest_kernels_first_and_builds_of_a_kernel_together() {
     let short = build("6.1.1-1-amd64", "1");
     let long = build("6.1.2-1-amd64", "1");
     let long_too = build("6.1.2-1-amd64", "2");
     let mut history = History::default();
-    history.add(short.id(), Duration::from_secs(5));
-    history.add(long.id(), Duration::from_secs(9));
-    history.add(long_too.id(), Duration::from_secs(1));
+    add(&mut history, &short, Duration::from_secs(5));
+    add(&mut history, &long, Duration::from_secs(9));
+    add(&mut history, &long_too, Duration::from_secs(1));
     let mut builds = vec![short.clone(), long_too.clone(), long.clone()];
     longest_first(&mut builds, &history);
     assert_eq!(builds, [long, long_too, short]);
@@ -45,12 +49,20 @@ fn longest_kernels_first_and_builds_of_a_kernel_together() {
 #[test]
 fn a_build_never_seen_counts_as_the_mean_of_its_driver() {
     let mut history = History::default();
-    history.add(build("6.1.1-1-amd64", "1").id(), Duration::from_secs(4));
-    history.add(build("6.1.2-1-amd64", "1").id(), Duration::from_secs(8));
+    add(
+        &mut history,
+        &build("6.1.1-1-amd64", "1"),
+        Duration::from_secs(4),
+    );
+    add(
+        &mut history,
+        &build("6.1.2-1-amd64", "1"),
+        Duration::from_secs(8),
+    );
     let unseen = build("6.1.3-1-amd64", "1");
-    assert_eq!(history.expected(&unseen.id()), Duration::from_secs(6));
+    assert_eq!(history.expected(&unseen), Duration::from_secs(6));
     assert_eq!(
-        history.expected(&build("6.1.3-1-amd64", "2").id()),
+        history.expected(&build("6.1.3-1-amd64", "2")),
         Duration::ZERO
     );
 }

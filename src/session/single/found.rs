@@ -58,7 +58,7 @@ pub(super) fn with_packages(
     if !is_to_be_asked(kernel) {
         return Ok(found);
     }
-    let name = Sha256::of(kernel.identity_text());
+    let name = Sha256::of(kernel.id().to_string());
     let record = context.cache.join(FOLDER).join(format!("{name}.json"));
     let known = std::fs::read(&record).ok();
     let known = known.and_then(|bytes| serde_json::from_slice::<PackageSet>(&bytes).ok());

@@ -58,7 +58,7 @@ pub fn newest(
             .or_default();
         *count += 1;
         let is_new = latest.is_none_or(|latest| *count <= latest);
-        if is_new && seen.insert(found.kernel.identity_text()) {
+        if is_new && seen.insert(found.kernel.id()) {
             taken.push(found.kernel);
         }
     }
