@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cache::StepResult;
 use crate::digest::Sha256;
@@ -11,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::halt::{Halt, Mode};
 use crate::engine::memo::{Alike, OfOwner};
 use crate::engine::work::Done;
-use crate::event::{ArtifactReport, BuildReport, Common, InputReport, ToolchainReport, TreeReport};
+use crate::event::{BuildReport, Common, InputReport};
 use crate::failure::{FailureClass, Phase};
 use crate::fs::FileError;
 use crate::plan::{Build, Names};
@@ -28,6 +27,7 @@ use crate::recipe::proof::Proofs;
 use crate::recipe::signing::Signing;
 use crate::recipe::toolchain::ToolchainChooser;
 use crate::run::brings::Brings;
+use crate::run::notes::{Notes, name_clang};
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
 
@@ -47,20 +47,6 @@ pub(crate) struct Builds {
     /// What the manifest says of the packages of kernels.
     inputs: OfOwner<KernelInputs, (), Common<Vec<InputReport>>>,
     pub(super) placing: Placing,
-}
-
-/// What a build's report says of it, as far as it is known.
-#[derive(Default)]
-pub(super) struct Notes {
-    inputs: Common<Vec<InputReport>>,
-    clang_version: Option<String>,
-    toolchain: Option<Common<ToolchainReport>>,
-    tree: Option<TreeReport>,
-    driver_sha256: Option<Sha256>,
-    checks: Common<BTreeMap<String, bool>>,
-    /// The steps that this build brought about.
-    new: Vec<(Phase, Done)>,
-    phases: Vec<(Phase, Duration)>,
 }
 
 impl Builds {
@@ -383,48 +369,5 @@ impl From<Done> for Made {
             done,
             unsigned: None,
         }
-    }
-}
-
-impl Notes {
-    /// The report, but for its artifacts.
-    fn report(self, build: &Build, started: jiff::Timestamp) -> BuildReport {
-        let mut phases = self.phases;
-        let mut cpu = None;
-        let mut peak_memory_bytes = None;
-        for (phase, done) in &self.new {
-            phases.push((*phase, done.outcome.wall));
-            if let Some(used) = done.outcome.cpu {
-                *cpu.get_or_insert(Duration::ZERO) += used;
-            }
-            peak_memory_bytes = peak_memory_bytes.max(done.outcome.peak_memory_bytes);
-        }
-        BuildReport {
-            inputs: self.inputs,
-            driver_sha256: self.driver_sha256,
-            toolchain: self.toolchain,
-            tree: self.tree,
-            checks: self.checks,
-            phases,
-            cpu,
-            peak_memory_bytes,
-            started,
-            finished: jiff::Timestamp::now(),
-            ..BuildReport::not_run(build)
-        }
-    }
-}
-
-/// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.
-fn name_clang(artifacts: &mut [ArtifactReport], version: &str) {
-    let failures = artifacts
-        .iter_mut()
-        .filter_map(|artifact| artifact.failure.as_mut());
-    for failure in failures.filter(|failure| failure.class == FailureClass::ToolchainMismatch) {
-        let message = format!(
-            "the kernel was built by clang {version}, modules are compiled by gcc: {}",
-            failure.message
-        );
-        failure.message = crate::failure::printable(&message);
     }
 }

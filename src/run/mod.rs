@@ -8,6 +8,7 @@ mod brings;
 mod builds;
 mod course;
 mod needs;
+mod notes;
 mod order;
 mod out_folder;
 mod placing;

@@ -9,7 +9,8 @@ use crate::event::{
 };
 use crate::recipe::double::DoubleOutcome;
 use crate::recipe::proof::{ModuleFile, ProofOutcome};
-use crate::run::builds::{Builds, Notes};
+use crate::run::builds::Builds;
+use crate::run::notes::Notes;
 use crate::run::proving::Ended;
 
 impl Builds {

@@ -1,6 +1,7 @@
 //! The kernels of a run: from each one's packages to the trees that jobs are shown.
 
 mod adapted_tree;
+mod configurations;
 mod inspect;
 mod installed;
 mod own_image;

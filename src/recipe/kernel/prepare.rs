@@ -1,7 +1,7 @@
 //! From a kernel source and a configuration to a header tree: one job for each source, configuration, compiler and
 //! local version, whose result is a tree like that of a header package.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cache::TreeRole;
@@ -14,28 +14,25 @@ use crate::engine::memo::Memo;
 use crate::engine::work::{Done, Work};
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::ContentKind;
-use crate::fs::{self, blocking};
+use crate::fs::blocking;
 use crate::kernel::Kernel;
 use crate::plan::Build;
-use crate::recipe::files::{Files, request_for_text};
+use crate::recipe::files::Files;
+use crate::recipe::kernel::configurations::Configurations;
 use crate::recipe::kernel::inspect::check_claims;
 use crate::recipe::kernel::packages::{Input, Packages};
-use crate::recipe::kernel::tree::{
-    ConfigurationFacts, Inspection, KernelInputs, KernelSource, Origin, Preparation,
-};
+use crate::recipe::kernel::tree::{Inspection, KernelInputs, KernelSource, Origin, Preparation};
 use crate::recipe::kernel::view::tree_facts;
 use crate::recipe::toolchain::ChosenToolchain;
 use crate::script::{self, PrepareSettings};
 use crate::source::single_folder;
 use crate::target::{SourceTree, Target, TargetError};
-use crate::unpack::{UnpackError, tree_digest_of_folder};
-use crate::verify::{self, read_kernel_tree};
+use crate::verify::read_kernel_tree;
 
 /// Makes header trees of kernel sources.
 pub(crate) struct Preparer {
     engine: Arc<Engine>,
-    files: Arc<Files>,
+    configurations: Configurations,
     packages: Arc<Packages>,
     /// The prepared trees, by the key of the step that made each.
     known: Memo<Sha256, Arc<KernelInputs>>,
@@ -44,8 +41,8 @@ pub(crate) struct Preparer {
 impl Preparer {
     pub(crate) fn new(engine: Arc<Engine>, files: Arc<Files>, packages: Arc<Packages>) -> Self {
         Self {
+            configurations: Configurations::new(engine.clone(), files),
             engine,
-            files,
             packages,
             known: Memo::default(),
         }
@@ -65,10 +62,9 @@ impl Preparer {
         mode: Mode,
     ) -> Result<KernelSource, Halt> {
         // Asked first: it costs nothing, and a source is large.
-        let configuration = self.configuration(target, kernel, mode).await?;
-        let facts = self
-            .configuration_facts(kernel, configuration, mode)
-            .await?;
+        let configurations = &self.configurations;
+        let configuration = configurations.digest(target, kernel, mode).await?;
+        let facts = configurations.facts(kernel, configuration, mode).await?;
         let mut packages = target.header_packages(kernel, self.engine.host)?;
         let package = packages.pop().ok_or_else(|| {
             TargetError::Unknown(format!("kernel {kernel} names no kernel source"))
@@ -87,73 +83,6 @@ impl Preparer {
             tree,
             uts_releases: target.uts_releases(kernel)?,
         })
-    }
-
-    /// The digest of a kernel's configuration: the one that the plan has, else what the distribution publishes.
-    async fn configuration(
-        &self,
-        target: &dyn Target,
-        kernel: &Kernel,
-        mode: Mode,
-    ) -> Result<Sha256, Halt> {
-        if let Some(known) = kernel.config_sha256 {
-            return Ok(known);
-        }
-        let Some(published) = target.published_config(kernel) else {
-            let message = format!(
-                "kernel {kernel} is made from a kernel source, and its configuration is not known: write \
-                 `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such \
-                 a machine"
-            );
-            return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
-        };
-        let request = request_for_text(&published, ContentKind::Configuration);
-        Ok(self.files.fetch_unless_known(&request, mode).await?.sha256)
-    }
-
-    async fn configuration_facts(
-        &self,
-        kernel: &Kernel,
-        sha256: Sha256,
-        mode: Mode,
-    ) -> Result<ConfigurationFacts, Halt> {
-        let inputs = KeyBuilder::new("read configuration", 2).field("configuration", sha256);
-        let work = async {
-            let text = self.configuration_text(kernel, sha256).await?;
-            let text = String::from_utf8_lossy(&text);
-            let facts = ConfigurationFacts {
-                gcc_version: verify::gcc_of_configuration(&text),
-                clang_version: verify::clang_of_configuration(&text),
-            };
-            Work::of_facts(&facts, Phase::Fetch)
-        };
-        let done = self
-            .engine
-            .step(mode, Phase::Fetch, inputs, Box::pin(work))
-            .await?;
-        done.facts(Phase::Fetch)
-    }
-
-    /// The content of a configuration, which whoever made the plan has put into the store.
-    async fn configuration_text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
-        let path = self.engine.store.blob_path(sha256);
-        match blocking(move || fs::read(&path)).await {
-            Ok(text) if Sha256::of(&text) == sha256 => Ok(text),
-            Ok(_) => {
-                let message = format!(
-                    "the configuration {sha256} of kernel {kernel} was damaged in the cache; the next run reads it again"
-                );
-                Err(Failure::new(FailureClass::Infrastructure, Phase::Fetch, message).into())
-            }
-            Err(error) if error.is_not_found() => {
-                let message = format!(
-                    "the configuration {sha256} of kernel {kernel} is neither in the store nor beside the lock; run \
-                     `driverkit-matrix lock`, or name its file with `config = \"FILE\"`"
-                );
-                Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into())
-            }
-            Err(error) => Err(self.engine.steps.storage_failure(&error, Phase::Fetch)),
-        }
     }
 
     /// The header tree of a kernel source for one toolchain: made once, then found. Also the step that made it, when
@@ -249,38 +178,14 @@ impl Preparer {
                     target: script::KERNEL_SOURCE.into(),
                 },
                 Mount {
-                    source: self.configuration_tree(build, source.configuration).await?,
+                    source: self
+                        .configurations
+                        .tree(build, source.configuration)
+                        .await?,
                     target: script::CONFIGURATION.into(),
                 },
             ],
         })
-    }
-
-    /// A folder of the store with nothing but the configuration, for a job to see.
-    async fn configuration_tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
-        let text = self.configuration_text(&build.kernel, sha256).await?;
-        let store = self.engine.store.clone();
-        let write = move || -> Result<_, UnpackError> {
-            let work = store.temporary_folder()?;
-            let folder = work.path().join("configuration");
-            fs::write(&folder.join(script::CONFIGURATION_FILE), text)?;
-            let tree = tree_digest_of_folder(&folder)?;
-            Ok((work, folder, tree))
-        };
-        let (work, folder, tree) = blocking(write).await.map_err(|error| match error {
-            UnpackError::File(error) => self.engine.stored(Phase::Prepare)(error),
-            error => {
-                let class = FailureClass::Infrastructure;
-                Failure::new(class, Phase::Prepare, error.to_string()).into()
-            }
-        })?;
-        if !self.engine.trees.has(tree, Phase::Prepare).await? {
-            let store = self.engine.store.clone();
-            let put = blocking(move || store.put_tree(&folder, tree)).await;
-            put.map_err(self.engine.stored(Phase::Prepare))?;
-        }
-        drop(work);
-        Ok(self.engine.store.tree_path(tree))
     }
 
     async fn inspect_prepared(

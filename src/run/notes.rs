@@ -1,0 +1,67 @@
+//! What becomes known of a build while it is done, for its report.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::digest::Sha256;
+use crate::engine::work::Done;
+use crate::event::{ArtifactReport, BuildReport, Common, InputReport, ToolchainReport, TreeReport};
+use crate::failure::{FailureClass, Phase};
+use crate::plan::Build;
+
+/// What a build's report says of it, as far as it is known.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) inputs: Common<Vec<InputReport>>,
+    pub(super) clang_version: Option<String>,
+    pub(super) toolchain: Option<Common<ToolchainReport>>,
+    pub(super) tree: Option<TreeReport>,
+    pub(super) driver_sha256: Option<Sha256>,
+    pub(super) checks: Common<BTreeMap<String, bool>>,
+    /// The steps that this build brought about.
+    pub(super) new: Vec<(Phase, Done)>,
+    pub(super) phases: Vec<(Phase, Duration)>,
+}
+
+impl Notes {
+    /// The report, but for its artifacts.
+    pub(super) fn report(self, build: &Build, started: jiff::Timestamp) -> BuildReport {
+        let mut phases = self.phases;
+        let mut cpu = None;
+        let mut peak_memory_bytes = None;
+        for (phase, done) in &self.new {
+            phases.push((*phase, done.outcome.wall));
+            if let Some(used) = done.outcome.cpu {
+                *cpu.get_or_insert(Duration::ZERO) += used;
+            }
+            peak_memory_bytes = peak_memory_bytes.max(done.outcome.peak_memory_bytes);
+        }
+        BuildReport {
+            inputs: self.inputs,
+            driver_sha256: self.driver_sha256,
+            toolchain: self.toolchain,
+            tree: self.tree,
+            checks: self.checks,
+            phases,
+            cpu,
+            peak_memory_bytes,
+            started,
+            finished: jiff::Timestamp::now(),
+            ..BuildReport::not_run(build)
+        }
+    }
+}
+
+/// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.
+pub(super) fn name_clang(artifacts: &mut [ArtifactReport], version: &str) {
+    let failures = artifacts
+        .iter_mut()
+        .filter_map(|artifact| artifact.failure.as_mut());
+    for failure in failures.filter(|failure| failure.class == FailureClass::ToolchainMismatch) {
+        let message = format!(
+            "the kernel was built by clang {version}, modules are compiled by gcc: {}",
+            failure.message
+        );
+        failure.message = crate::failure::printable(&message);
+    }
+}
