@@ -111,7 +111,7 @@ pub trait Target: Send + Sync {
         Ok(TreeKind::Headers)
     }
 
-    /// Whether nothing can be built without a configuration from whoever wants the kernel built. Not so where
+    /// Whether nothing can be built without a configuration from the user. Not so where
     /// [`Target::published_config`] says where it is.
     fn needs_config(&self) -> bool {
         false

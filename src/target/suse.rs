@@ -47,7 +47,7 @@ struct Parts<'a> {
     build: &'a str,
     /// `.1`, of packages; `uname -r` does not say it.
     counter: Option<&'a str>,
-    /// `default`, `64kb`; packages' spelling has none, and is taken for that of the default.
+    /// `default`, `64kb`; a package's spelling has no flavour and counts as the default.
     flavour: &'a str,
 }
 
