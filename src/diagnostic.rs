@@ -21,7 +21,7 @@ pub use words::plain_words;
 /// A text with the path that it was read from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// The path, as the person gave it.
+    /// The path as the user wrote it.
     pub path: PathBuf,
     /// The whole content.
     pub text: String,
@@ -122,7 +122,7 @@ impl Diagnostic {
         }
     }
 
-    /// Adds a place and what is to be said at it; the first is where the fault is, the others explain it.
+    /// Adds a place and the message for it; the first is where the fault is, the others explain it.
     #[must_use]
     pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
         self.places.push((place, label.into()));

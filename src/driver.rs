@@ -184,7 +184,7 @@ impl fmt::Display for DriverLocation {
 /// How long a commit's name is.
 const COMMIT_CHARACTERS: usize = 40;
 
-/// The name of module and devices where nobody says another.
+/// The default name of module and devices.
 pub const DEFAULT_NAME: &str = "falco";
 
 /// A driver of a plan.

@@ -44,7 +44,7 @@ pub struct Event {
 pub enum EventKind {
     /// First event of a run.
     RunStarted(Box<RunFacts>),
-    /// Something that the person at the terminal should know: a fallback, leftovers removed.
+    /// A notice for the user: a fallback, leftovers removed.
     Note {
         /// The text, one line.
         message: String,
@@ -148,7 +148,7 @@ pub struct BuildReport {
     pub finished: Timestamp,
 }
 
-/// What became of one artifact.
+/// The result for one artifact.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ArtifactReport {
     /// Module or probe.

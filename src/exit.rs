@@ -39,7 +39,7 @@ impl ExitStatus {
         }
     }
 
-    /// The status for the bits of findings; success if there are none.
+    /// The status for the bits of findings; success if no bit is set.
     pub fn from_findings(bits: u8) -> Self {
         match bits {
             0 => Self::Success,

@@ -176,7 +176,7 @@ impl FromStr for FailureClass {
     }
 }
 
-/// What became of a wanted artifact: the word in the manifest and on the screen.
+/// The state of a wanted artifact at the end: the word in the manifest and on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

@@ -226,7 +226,7 @@ impl Store {
             .ok()
     }
 
-    /// Whether nobody wrote to a tree since it was put into the store, as far as the file system knows.
+    /// Whether a tree is unmodified since it was put into the store, as far as the file system knows.
     pub fn is_untouched(&self, tree: &FoundTree) -> Result<bool, FileError> {
         tree::is_tree_sealed(&tree.path)
     }

@@ -1,7 +1,7 @@
 //! YAML with the place of everything in it. The only file that calls the YAML crate.
 //!
 //! In: a [`SourceFile`]. Out: a [`Node`], whose scalars are texts as they were written (`5.10` stays `5.10`, `no`
-//! stays `no`), so that whoever reads one decides what it is; or a type of the caller's through serde.
+//! stays `no`), so that the reader decides what it is; or a type of the caller's through serde.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ pub enum AttestError {
     Signature(String),
 }
 
-/// What became of the attestations of a run.
+/// The result of attesting the artifacts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attested {
     /// How many were written.

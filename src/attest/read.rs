@@ -184,7 +184,7 @@ impl Attestation {
         }
     }
 
-    /// The keys that the envelope names, which nobody has checked.
+    /// The keys that the envelope names, not yet checked.
     pub fn key_names(&self) -> String {
         let names = self.envelope.signatures.iter();
         let names: Vec<String> = names

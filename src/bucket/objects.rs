@@ -33,11 +33,11 @@ pub struct Object {
     pub modified: Timestamp,
     /// What a replacement may be conditional on.
     pub version: UpdateVersion,
-    /// Content type, cache control and own metadata; a listing gives none.
+    /// Content type, cache control and own metadata; a listing does not contain them.
     pub attributes: Attributes,
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Put {
     /// It was written.

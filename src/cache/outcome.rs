@@ -25,7 +25,7 @@ const LOCK_DIGITS: usize = 3;
 pub struct Outcome {
     /// The fields of the key.
     pub inputs: KeyBuilder,
-    /// What came of it.
+    /// The result.
     pub result: StepResult,
     /// The digest of the compressed log, for steps that run a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! Words that a shell completes while somebody types: targets, driver versions and builds of the matrices that are there.
 //!
-//! A question of a shell changes nothing and asks nobody; whatever is wrong leaves it without an answer.
+//! A request of a shell changes nothing and opens no connection; on any error the answer is empty.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

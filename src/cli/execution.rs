@@ -264,7 +264,7 @@ impl Execution {
         }
     }
 
-    /// The executor, and what the person should know about the choice.
+    /// The executor, and what the user should know about the choice.
     pub(super) async fn connect(
         &self,
         context: &Context,

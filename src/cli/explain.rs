@@ -19,7 +19,7 @@ use crate::resolve::{LockUse, said_while_reading};
 use crate::run::explain;
 use crate::text::size;
 
-/// Say whether a build is in the cache, and why it would be built again; changes nothing and asks nobody
+/// Say whether a build is in the cache, and why it would be built again; changes nothing and opens no connection
 ///
 /// With --verbose, each step with what goes into its key, and what changed since the last run.
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ impl ExplainArguments {
         let selection = Selection {
             files: self.files,
             only: vec![self.build.clone()],
-            // A question changes nothing and asks nobody.
+            // A question changes nothing and opens no connection.
             lock_use: LockUse::AsIs,
             ..Selection::default()
         };

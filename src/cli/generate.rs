@@ -1,4 +1,4 @@
-//! `generate`: the documents that follow from the definition of the command line, for whoever packages the program.
+//! `generate`: the documents that follow from the definition of the command line, for packagers of the program.
 
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ fn schema(name: &Path) -> Result<&'static str, CliError> {
     })
 }
 
-/// The commands that a person is told of, each with the words that lead to it.
+/// The commands that are not hidden, each with the words that lead to it.
 fn commands(command: &Command) -> Vec<(String, &Command)> {
     let mut all = vec![(command.get_name().to_owned(), command)];
     let mut next = 0;

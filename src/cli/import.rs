@@ -46,7 +46,7 @@ pub(super) struct ImportArguments {
 
 /// Check dbg-go's configuration trees or driverkit's files, as `dbg-go configs validate` does
 ///
-/// Every fault is shown with its file and line: unknown keys, values that are none, file names, architectures and
+/// Every fault is shown with its file and line: unknown keys, invalid values, file names, architectures and
 /// output paths that do not fit, kernels that are named twice.
 #[derive(Debug, Args)]
 pub(super) struct ValidateArguments {

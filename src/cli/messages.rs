@@ -94,7 +94,7 @@ impl Listener for StandardError {
     }
 }
 
-/// Standard error may be closed; then there is nobody to tell.
+/// Standard error may be closed; then the message is dropped.
 pub(super) fn put_error(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

@@ -56,7 +56,7 @@ fn parse_parameter(text: &str) -> Result<String, String> {
     }
 }
 
-/// A module and what came of it.
+/// A module and its result.
 #[derive(Serialize)]
 struct Proven<'a> {
     path: &'a Path,

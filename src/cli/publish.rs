@@ -60,7 +60,7 @@ struct AuditArguments {
     /// anything was found.
     #[arg(long)]
     audit: bool,
-    /// Mend what the audit finds: upload again, take out of the index what nobody has; foreign objects stay
+    /// Mend what the audit finds: upload again, take out of the index what does not exist; foreign objects stay
     #[arg(long, requires = "audit")]
     repair: bool,
     /// Let the audit download every object and compare its digest

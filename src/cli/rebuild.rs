@@ -29,7 +29,7 @@ use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result
 ///
-/// The build is done even if the cache has it, and whatever came of it before. Without --keep, nothing of the output
+/// The build is done even if the cache has it, and whatever its result was before. Without --keep, nothing of the output
 /// directory or the cache changes: what was made is put below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an artifact
 /// cannot be built, or is different from the one in the output directory.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ pub(super) struct RebuildArguments {
     execution: Execution,
 }
 
-/// What became of an artifact, and what it was before.
+/// The state of an artifact, and its state before.
 #[derive(Debug, Serialize)]
 struct Comparison {
     artifact: Artifact,

@@ -128,7 +128,7 @@ pub(super) struct Nights {
 }
 
 impl Nights {
-    /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is none.
+    /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is ignored.
     pub(super) fn read(
         out: &Path,
         baseline: Option<&Path>,
@@ -225,7 +225,7 @@ fn is_same_folder(left: &Path, right: &Path) -> bool {
     real(left).is_some() && real(left) == real(right)
 }
 
-/// What an earlier manifest says of its night; of one with its builds in the same file only that without them.
+/// What an earlier manifest says about its night; of one with its builds in the same file only that without them.
 fn past_night(path: &Path) -> Option<PastNight> {
     let bytes = fs::read(&manifest_file(path)).ok()?;
     serde_json::from_slice(&bytes).ok()

@@ -1,10 +1,10 @@
-//! What clap says of a command line.
+//! What clap says about a command line.
 
 use super::put_error;
 use crate::redact;
 use crate::report::Style;
 
-/// What the standard library says of a number that cannot be read, and what a person is told.
+/// What the standard library says about a number that cannot be read, and what is printed instead.
 const NUMBER_WORDS: [(&str, &str); 4] = [
     ("invalid digit found in string", "expected a whole number"),
     (

@@ -195,7 +195,7 @@ async fn ask(
     Ok(listed)
 }
 
-/// A list in kernel-crawler's format, read once for all entries, and what is to be said of it when it is read.
+/// A list in kernel-crawler's format, read once for all entries, and the messages about it when it is read.
 async fn crawler_list(
     architecture: Architecture,
     place: &Spanned<ListPlace>,

@@ -173,7 +173,7 @@ pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
 }
 
 /// The variant of a kernel of an rpm: what stands behind the architecture (`+64k`, `.debug`, `_v2`) or, where a release
-/// has none, its last word (`-rt`, `-azure`).
+/// does not have one, its last word (`-rt`, `-azure`).
 fn rpm_variant(release: &str) -> &str {
     let machine = Architecture::ALL.map(Architecture::machine);
     let behind = machine.iter().find_map(|machine| {

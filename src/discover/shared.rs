@@ -93,7 +93,7 @@ impl SharedLists {
         }
     }
 
-    /// Keeps a list that was read just now, where it is wanted again. What is said of it is said once.
+    /// Keeps a list that was read just now, where it is wanted again. What is said about it is said once.
     pub(super) fn keep(
         &self,
         architecture: Architecture,

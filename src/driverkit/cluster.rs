@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 pub struct PodRequest {
     /// The namespace; none stands for `default`.
     pub namespace: Option<String>,
-    /// The user that containers run as, where the person demands one.
+    /// The user that containers run as, if the command line names one.
     pub run_as_user: Option<u32>,
     /// The secret by which nodes pull images.
     pub image_pull_secret: Option<String>,

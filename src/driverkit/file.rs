@@ -13,7 +13,7 @@ use crate::yaml::{self, Node, Value};
 /// What a file gives for each key.
 pub type OfFile = BTreeMap<&'static str, Given>;
 
-/// What a file gives for each key, and what is to be said about it; or everything that is wrong with it.
+/// What a file gives for each key, and the messages about it; or everything that is wrong with it.
 pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut reader = FileReader {
         file,

@@ -38,7 +38,7 @@ impl std::fmt::Debug for Registry {
 /// The builder image that is asked for, and where images come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageRequest {
-    /// The compiler that the person demands.
+    /// The compiler that the command line demands.
     pub gcc: Option<GccVersion>,
     /// The builder image.
     pub image: Image,

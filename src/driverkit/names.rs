@@ -9,12 +9,12 @@ use url::Url;
 use crate::driver::DriverVersion;
 use crate::image::GccVersion;
 
-/// How much is told.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Failures and what a person should know.
     Warn,
-    /// Also each step and what came of it.
+    /// Also each step and its result.
     Info,
     /// Also what the compilers said.
     Debug,

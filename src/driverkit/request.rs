@@ -42,7 +42,7 @@ pub struct Request {
     pub outputs: Vec<Output>,
     /// The builder image and where it comes from.
     pub images: ImageRequest,
-    /// What the person should know.
+    /// Notices for the user.
     pub warnings: Vec<String>,
 }
 

@@ -200,7 +200,7 @@ fn what_cannot_be_had_is_left_out_with_a_warning() {
 
 const SIXTY_ONE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
-/// Key, value, and what is said of it.
+/// Key, value, and what is said about it.
 const BAD: &[(&str, &str, &str)] = &[
     ("target", "debain", "`--target`: target `debain` is unknown"),
     ("target", "", "`target` is missing"),

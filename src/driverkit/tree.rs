@@ -23,7 +23,7 @@ const SHOWN_FAULTS: usize = 50;
 pub struct Tree {
     /// The files, by driver version from the oldest to the newest, then by path.
     pub files: Vec<TreeFile>,
-    /// Files that are in the place of configuration files and are none.
+    /// Files in the place of configuration files that are not configuration files.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -128,7 +128,7 @@ pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
     Err(faults)
 }
 
-/// The configuration files below a folder, sorted, and a warning for each file beside them that is none.
+/// The configuration files below a folder, sorted, and a warning for each other file beside them.
 fn paths_of(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Diagnostic>), Diagnostic> {
     let mut paths = Vec::new();
     let mut warnings = Vec::new();

@@ -23,7 +23,7 @@ impl Events {
         }
     }
 
-    /// Sends one event. When nobody listens any more, nothing is lost that anybody wanted.
+    /// Sends one event. After the receiver is gone, events are dropped.
     pub fn send(&self, kind: EventKind) {
         drop(self.sender.send(Event {
             at: jiff::Timestamp::now(),

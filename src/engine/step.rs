@@ -94,7 +94,7 @@ pub struct Asked {
     pub inputs: KeyBuilder,
     /// Its key.
     pub key: Sha256,
-    /// What came of it, if that is known.
+    /// The result, if it is known.
     pub result: Option<StepResult>,
 }
 

@@ -3,7 +3,7 @@
 //! A tree of an earlier run is looked through once before it is used: by modes and times, which costs some milliseconds
 //! and shows whatever the file system knows of. One that was written to is read whole; it is used if its digest is right
 //! after all, and thrown away if not. Before a failure is kept, the trees that it came of are read whole as well: failures
-//! are rare. What neither sees is a disk that returns other bytes than were written, while what came of it is a success:
+//! are rare. What neither sees is a disk that returns other bytes than were written, while the step succeeds:
 //! for that there is `cache verify`.
 
 use std::collections::HashMap;
@@ -169,7 +169,7 @@ impl Trees {
     }
 }
 
-/// Whether the tree is there as nobody wrote to it, or with its digest all the same; one that is not is thrown away.
+/// Whether the tree exists and is unmodified, or still has its digest; a tree with another digest is discarded.
 fn look_through(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool, FileError> {
     let mut is_checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(found) = store.find_tree(tree) else {
@@ -200,7 +200,7 @@ fn read_whole(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool
     Ok(false)
 }
 
-/// Reads a tree whole; one that is right gets the modes and times of a tree that nobody wrote to.
+/// Reads a whole tree; if it has its digest, it gets the modes and times of an unmodified tree.
 fn has_digest(store: &Store, found: &FoundTree, tree: Sha256) -> Result<bool, FileError> {
     match tree_digest_of_folder(found.path()) {
         Ok(digest) if digest == tree => store.seal_tree(found).map(|()| true),

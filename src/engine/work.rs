@@ -14,7 +14,7 @@ use crate::failure::{Failure, FailureClass, Phase};
 /// What the work of a step gives: everything of an [`Outcome`] but the key's fields.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
-    /// What came of it.
+    /// The result.
     pub(crate) result: StepResult,
     /// The digest of the compressed log.
     pub(crate) log: Option<Sha256>,
@@ -49,7 +49,7 @@ impl Work {
 /// What a step gave, and whether it was there already.
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
-    /// What came of it.
+    /// The result.
     pub(crate) outcome: Arc<Outcome>,
     /// Its key.
     pub(crate) key: Sha256,
@@ -60,7 +60,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// What came of the step, unless it failed.
+    /// The result of the step, unless it failed.
     pub(crate) fn result(&self) -> Result<&StepResult, Halt> {
         match &self.outcome.result {
             StepResult::Failure(failure) => Err(Halt::Failed(Box::new(Failed {

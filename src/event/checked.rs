@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 
-/// What came of building an artifact a second time.
+/// The result of building an artifact a second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoubleReport {
     /// The word.
@@ -49,7 +49,7 @@ pub struct SignatureReport {
     pub unsigned_sha256: Sha256,
 }
 
-/// What came of loading an artifact into its kernel.
+/// The result of loading an artifact into its kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofReport {
     /// The word.

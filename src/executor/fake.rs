@@ -91,7 +91,7 @@ pub enum FakeError {
     /// It is not what it should be.
     #[error("failed to read the fake executor's script")]
     Json(#[from] serde_json::Error),
-    /// A rule's glob is none.
+    /// A rule's glob is invalid.
     #[error("failed to read the fake executor's script")]
     Glob(#[from] globset::Error),
 }

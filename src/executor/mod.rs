@@ -96,10 +96,10 @@ impl Limits {
 /// Whether a job may reach others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// Nobody: the sandbox is hermetic.
+    /// Nothing: the sandbox is hermetic.
     #[default]
     None,
-    /// Whoever this machine may: for a package manager that reaches a subscription. Such a manager is root and changes
+    /// Everything that this machine can reach: for a package manager that reaches a subscription. Such a manager is root and changes
     /// its own files; so the script is root, with the container's usual capabilities, in a copy of the image that is
     /// thrown away. `docker` only; other executors refuse such a job.
     Host,
@@ -169,7 +169,7 @@ impl Job {
         hosts.next().map_or(sandbox::HOSTNAME, |(_, host)| host)
     }
 
-    /// Refuses a job that wants the network, for an executor that gives none.
+    /// Refuses a job that needs the network, for an executor without network access.
     fn without_network(&self, executor: &str) -> Result<(), ExecutorError> {
         match (self.network, &self.toolchain) {
             (Network::None, _) => Ok(()),
@@ -213,7 +213,7 @@ pub struct Resources {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// What came of a job that could be run.
+/// The result of a job that could be run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Completion {
     /// How it ended.

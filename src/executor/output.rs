@@ -1,7 +1,7 @@
 //! Takes over what a script left in its output folder, trusting none of it.
 //!
 //! In: a folder that no foreign process writes to any more. Out: the same folder with regular files and folders
-//! only, all of them ours, and what the script said of its resources. Links are never followed.
+//! only, all of them ours, and what the script said about its resources. Links are never followed.
 
 use std::fs::Permissions;
 use std::io::Read;

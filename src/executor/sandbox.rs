@@ -14,7 +14,7 @@ pub(super) const TMP: &str = "/tmp";
 /// The host name inside.
 pub(super) const HOSTNAME: &str = "builder";
 
-/// The user and group that scripts run as where the program itself runs as root: nobody.
+/// The user and group that scripts run as if the program itself runs as root: `nobody`.
 pub(super) const NOBODY: u32 = 65534;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,4 +1,4 @@
-//! What is being asked of which server just now, for whoever shows it to a person.
+//! The requests that are under way to each server, for progress displays.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,7 +74,7 @@ impl Activity {
         }
     }
 
-    /// Describes the requests that are under way in one line, those to one server once; where there are none, what else is
+    /// Describes the requests that are under way in one line, those to one server once; without requests, what else is
     /// waited for.
     pub fn line(&self) -> Option<String> {
         let all = self.current();

@@ -1,7 +1,7 @@
 //! Files of the store in one archive, for a machine without a network.
 //!
 //! A bundle is a tar archive: first `index.json`, then the contents under the names of their digests. What the index
-//! says of an address is remembered by the store that takes it in, so that a run there asks nobody.
+//! says about an address is remembered by the store that takes it in, so that a run there queries no server.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -24,7 +24,7 @@ pub enum Answer {
     /// No connection, or no answer on it.
     #[error("could not be reached: {0}")]
     Connection(String),
-    /// Not asked: nobody has reached its server for long.
+    /// Not requested: its server has been unreachable for a long time.
     #[error("{SERVER_IS_DOWN}{0})")]
     Away(String),
     /// Redirected too often, or to somewhere that is no address.

@@ -1,7 +1,7 @@
 //! Downloads: from addresses to files in the store, each once.
 //!
 //! In: a [`Request`] with the addresses of one file, in the order in which they are tried, and what is known of its
-//! content. Out: the file in the store, and its digest. Every answer that is not the wanted file is told in the
+//! content. Out: the file in the store, and its digest. Every answer that is not the wanted file is described in the
 //! [`FetchError`], address by address.
 //!
 //! Nothing here knows what is in a file beyond its first bytes, and nothing here asks a server for what the store

@@ -32,7 +32,7 @@ pub(super) struct Record {
     pub(super) validators: Validators,
 }
 
-/// What a server (or, for a local file, the file system) says of a content, to tell it from a later one.
+/// What a server (or, for a local file, the file system) says about a content, to tell it from a later one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Validators {
     /// The header `ETag`.

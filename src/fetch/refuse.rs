@@ -15,7 +15,7 @@ const MOST_REFUSALS: usize = 2;
 /// A file of a place that could not be used.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
-    /// The place, as it is remembered; `None` where only a digest is refused that nobody gave.
+    /// The place, as it is remembered; `None` if only a digest is refused that no server sent.
     place: Option<String>,
     sha256: Sha256,
     why: String,
@@ -49,7 +49,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Has the addresses asked again, whatever they gave earlier. Where nobody may be asked, what they gave counts.
+    /// Makes the next request query the URLs again, whatever they returned earlier. Offline, the earlier content counts.
     pub fn distrust(&self, candidates: &[Arc<str>]) {
         if self.is_offline() {
             return;
@@ -153,7 +153,7 @@ impl Fetcher {
         places.next().as_ref().is_some_and(is_local) && places.next().is_none()
     }
 
-    /// Whether `url` may still be had from `place`. Where nobody may be asked, what was had earlier counts.
+    /// Whether `url` may still be had from `place`. Offline, the earlier content counts.
     pub(super) fn is_candidate(&self, url: &str, place: &str) -> bool {
         let mirrors = &self.settings.mirrors;
         let place = self.place_name(place);

@@ -12,7 +12,7 @@ use super::{ContentKind, FetchError, Fetcher};
 pub enum Renewed {
     /// The store holds what the address gives now.
     Current,
-    /// Nobody may be asked, so the store holds what the address gave earlier, or nothing.
+    /// Offline: the store holds what the URL returned earlier, or nothing.
     NotAsked,
 }
 

@@ -30,7 +30,7 @@ pub struct Settings {
     pub longest_delay: Duration,
     /// The longest wait that a server may ask for; one that asks for more is given up.
     pub longest_retry_after: Duration,
-    /// How long a server may be away, answering to nobody, before requests are no longer patient with it.
+    /// How long a server may be unreachable before requests to it fail at once.
     pub longest_outage: Duration,
     /// How often such a server is asked whether it is back; in between, requests to it fail at once.
     pub outage_pause: Duration,

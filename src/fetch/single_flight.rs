@@ -10,7 +10,7 @@ type Cell<V, E> = Arc<OnceCell<Result<V, E>>>;
 
 /// Runs a piece of work once for each key.
 ///
-/// Whoever asks for a key first does the work; the others wait and get a clone of what came of it. A value is kept
+/// The first caller with a key does the work; the others wait and get a clone of its result. A value is kept
 /// for as long as this lives; an error goes to everybody who was waiting for it and is then forgotten, so that a
 /// later request tries again. When the one who does the work is cancelled (its future dropped), one of those who
 /// wait does it in its place.
@@ -50,7 +50,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         cell.get()?.as_ref().ok().cloned()
     }
 
-    /// Forgets what came of `key`, so that the next who asks does the work again.
+    /// Forgets the result of `key`, so that the next caller does the work again.
     pub fn remove(&self, key: &K) {
         self.lock().remove(key);
     }

@@ -30,7 +30,7 @@ pub enum ForeignError {
     /// It does not exist.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
-    /// Whoever filled the directory put something there that cannot be used.
+    /// The directory contains something that cannot be used.
     #[error("{} {problem}", path.display())]
     Invalid {
         /// The file.

@@ -12,14 +12,14 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Waits until nobody else holds the lock on `path`; the file is created when missing.
+    /// Waits until no other process holds the lock on `path`; creates the file if it does not exist.
     pub fn exclusive(path: &Path) -> Result<Self, FileError> {
         let file = open_lock(path)?;
         file.lock().map_err(FileError::of("lock", path))?;
         Ok(Self { _file: file })
     }
 
-    /// Waits until nobody holds the lock exclusively; any number may share it.
+    /// Waits until no process holds the lock exclusively; any number may share it.
     pub fn shared(path: &Path) -> Result<Self, FileError> {
         let file = open_lock(path)?;
         file.lock_shared().map_err(FileError::of("lock", path))?;

@@ -12,7 +12,7 @@ use crate::image::GccVersion;
 use crate::kernel::{Architecture, KernelId, KernelRelease, TargetId};
 use crate::report::{BuildRecord, Manifest};
 
-/// What became of a kernel's module with one compiler.
+/// The result of compiling a kernel's module with one compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attempt {
@@ -44,9 +44,9 @@ pub struct CompilerRow {
     pub driver_version: DriverVersion,
     /// The compiler that is chosen without a rule, where there is one.
     pub chosen: Option<String>,
-    /// What came of it.
+    /// The result with it.
     pub of_chosen: Attempt,
-    /// What came of every compiler, in the order of [`CompilerTable::versions`].
+    /// The result with every compiler, in the order of [`CompilerTable::versions`].
     pub attempts: Vec<Attempt>,
 }
 

@@ -19,7 +19,7 @@ use crate::report::{BuildNames, Manifest, signature};
 /// How many builds of a group are named.
 const SAMPLES: usize = 3;
 
-/// What became of an artifact since the baseline. The order is that of reports: what needs a look comes first.
+/// The change of an artifact since the baseline. The order is that of reports: what needs a look comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -128,7 +128,7 @@ pub struct Changed {
     /// Which it is.
     #[serde(flatten)]
     pub id: ArtifactId,
-    /// What became of it.
+    /// The change.
     pub change: Change,
     /// Its status in the baseline.
     pub before: Option<Status>,
@@ -148,7 +148,7 @@ pub struct Changed {
 /// Failures with one signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// What became of these artifacts.
+    /// The change of these artifacts.
     pub change: Change,
     /// The class of the failures.
     pub class: FailureClass,
@@ -192,7 +192,7 @@ impl Diff {
     }
 }
 
-/// What a manifest says of an artifact.
+/// What a manifest says about an artifact.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     There,
@@ -212,7 +212,7 @@ fn state(status: Status) -> State {
     }
 }
 
-/// What became of an artifact in one state that is in another now.
+/// The change of an artifact from one state to another.
 fn change(before: State, now: State) -> Option<Change> {
     use State::{Absent, Failing, There, Unknown};
     Some(match (before, now) {

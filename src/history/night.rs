@@ -17,7 +17,7 @@ use crate::report::{
     read_index, read_manifest, read_night, shards_in,
 };
 
-/// A night: its run, and what became of each artifact.
+/// A night: its run, and the result of each artifact.
 #[derive(Clone, Debug, Default)]
 pub struct Night {
     /// The run.
@@ -35,13 +35,13 @@ pub struct NightArtifact {
     pub build_id: BuildId,
     /// Which it is.
     pub id: ArtifactId,
-    /// What became of it.
+    /// The result.
     pub status: Status,
     /// Why it is not there.
     pub failure: Option<Arc<Failure>>,
     /// Since when it has been failing.
     pub failing_since: Option<Timestamp>,
-    /// A digest over all packages of its kernel; none if one of them is unknown, or there are none.
+    /// A digest over all packages of its kernel; `None` if one of them is unknown, or the kernel has no packages.
     pub inputs: Option<Sha256>,
 }
 

@@ -12,14 +12,14 @@ use crate::failure::{FailureClass, Status};
 use crate::kernel::{Kernel, KernelRelease};
 use crate::report::{BuildRecord, Excluded, Manifest, clean};
 
-/// How many builds are told of one by one.
+/// How many builds are described one by one.
 const TOLD: usize = 40;
 
 /// What a user asks for: a kernel release, a build's name, or a part of either.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a>(pub &'a str);
 
-/// What a lock says of a kernel.
+/// What a lock says about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedFacts {
     /// The lock.
@@ -177,7 +177,7 @@ fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) ->
     format!("The {kind} {text}{}.", path.unwrap_or_default())
 }
 
-/// What its kernel did with it; a refusal is the failure, which is told already.
+/// What its kernel did with it; a refusal is the failure, which is described already.
 fn of_proof(proof: &ProofReport) -> Option<String> {
     let message = clean(&proof.message);
     match proof.result {

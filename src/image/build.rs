@@ -142,7 +142,7 @@ pub fn build(
     Ok(BuildOutcome::Built(image))
 }
 
-/// Removes the archives of builds that were killed; to be called while nobody else builds in `folder`.
+/// Removes the archives of builds that were killed; to be called while no other process builds in `folder`.
 fn remove_leftovers(folder: &Path) -> Result<(), FileError> {
     let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
     for entry in entries {

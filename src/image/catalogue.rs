@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::description::{DescriptionError, ImageDescription};
 use crate::fs::{self, FileError};
 
-/// The images that the project describes, by name: for whoever has the program without its sources.
+/// The images that the project describes, by name, for users who have the program without its sources.
 const OF_THE_PROJECT: [(&str, &str); 5] = [
     ("bookworm", include_str!("../../images/bookworm.toml")),
     ("bullseye", include_str!("../../images/bullseye.toml")),

@@ -22,7 +22,7 @@ const ANY: &str = "any";
 pub struct IndexEntry {
     /// Its full name: `docker.io/falcosecurity/driverkit-builder:any-x86_64_gcc12.0.0_gcc11.0.0-latest`.
     pub name: String,
-    /// The target that it is for; all when there is none.
+    /// The target that it is for; `None` for all.
     pub target: Option<TargetId>,
     /// The architecture that it runs on and compiles for.
     pub architecture: Architecture,
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Tags in the form of those that driverkit publishes, and some that are none.
+    /// Tags in the form of those that driverkit publishes, and some that are not.
     #[test]
     fn tags_are_read() {
         let read = |tag| entry_of_tag("host:5000/r", tag);

@@ -12,7 +12,7 @@ use crate::kernel::{Architecture, TargetId};
 pub struct Offer {
     /// The image's name for a daemon.
     pub image: String,
-    /// The target that it is for; all when there is none.
+    /// The target that it is for; `None` for all.
     pub target: Option<TargetId>,
     /// What its programs run on.
     pub host: Architecture,

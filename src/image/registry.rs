@@ -194,7 +194,7 @@ pub async fn list_tags(
     Ok(all)
 }
 
-/// What a request says of who asks.
+/// What a request says about who asks.
 enum Authorization {
     None,
     Basic(Login),

@@ -89,7 +89,7 @@ impl ImageSources {
         Ok(())
     }
 
-    /// What all images offer, in the order of priority; asks nobody.
+    /// What all images offer, in the order of priority; queries no registry.
     pub fn offers(
         &self,
         catalogue: &Catalogue,

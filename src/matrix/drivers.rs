@@ -19,7 +19,7 @@ use crate::driver::{
 /// Where the sources of drivers are written.
 type SourcePlaces = BTreeMap<DriverVersion, Range<usize>>;
 
-/// The drivers of the file, with what `[driver.*]` says of them, and where it says what their sources are.
+/// The drivers of the file, with what `[driver.*]` says about them, and where it says what their sources are.
 pub(super) fn read_drivers(
     reader: &mut Reader,
     section: &mut Section<'_>,

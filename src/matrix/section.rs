@@ -129,7 +129,7 @@ impl<'t> Section<'t> {
         self.table.get(key)
     }
 
-    /// All keys and values in the order of the file, for tables whose keys are the person's own.
+    /// All keys and values in the order of the file, for tables whose keys the user chooses.
     pub(super) fn entries(&self) -> Vec<(Spanned<String>, &'t Spanned<DeValue<'t>>)> {
         let mut entries: Vec<_> = self
             .table

@@ -1,4 +1,4 @@
-//! What can be told of kernels before anything is downloaded: releases of another distribution, packages that are no
+//! What is suspect about kernels before anything is downloaded: releases of another distribution, packages that are no
 //! kernel headers, sets that are not whole, configurations that are missing.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::target::{self, AskedNames, Rules, Target};
 
-/// What is to be said of a kernel.
+/// The messages about a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
     /// Nothing can be built for it.
@@ -20,7 +20,7 @@ enum Doubt {
     Unasked,
 }
 
-/// The doubts about kernels of a plan, in its order: by target and kind the first kernel, what is to be said of it, and
+/// The doubts about kernels of a plan, in its order: by target and kind the first kernel, the messages about it, and
 /// how many more there are.
 #[derive(Default)]
 pub(super) struct Doubts<'a>(BTreeMap<(&'a TargetId, Doubt), (&'a Kernel, String, usize)>);
@@ -72,7 +72,7 @@ fn warning(kind: Doubt, kernel: &Kernel, reason: &str, more: usize) -> Diagnosti
     })
 }
 
-/// What is to be said of a kernel, where that can be told.
+/// The messages about a kernel, where that can be told.
 fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, String)> {
     let Some(target) = rules.used else {
         return Vec::new();
@@ -124,7 +124,7 @@ fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<Str
         .map(|error| error.to_string())
 }
 
-/// True if a kernel's tree is made of a kernel source whose configuration nobody knows.
+/// True if a kernel's tree is made of a kernel source whose configuration is unknown.
 pub fn lacks_configuration(kernel: &Kernel) -> bool {
     target::rules_of(kernel).is_some_and(|target| lacks_configuration_by(target, kernel))
 }

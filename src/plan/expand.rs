@@ -40,7 +40,7 @@ pub struct Expansion<'a> {
     pub found_at: Option<FoundAt<'a>>,
 }
 
-/// A plan and what is to be said about its making.
+/// A plan and the messages about its making.
 #[derive(Clone, Debug, Default)]
 pub struct Expanded {
     /// The plan.

@@ -27,7 +27,7 @@ const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
 
 /// How many kernels one processor looks at without a pause.
 pub(super) const LOOKED_AT_ONCE: usize = 1024;
-/// How many kernels are multiplied out before what came of them is taken: no second plan has to fit into memory.
+/// How many kernels are multiplied out before their results are collected: no second plan has to fit into memory.
 const MULTIPLIED_AT_ONCE: usize = 16 * LOOKED_AT_ONCE;
 
 /// The grid of one matrix.

@@ -1,4 +1,4 @@
-//! What a boot's console says of each module: lines of the init program between those of the kernel.
+//! What a boot's console says about each module: lines of the init program between those of the kernel.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ const CRASHES: &[&str] = &[
     "watchdog: BUG: ",
 ];
 
-/// What came of a module or probe.
+/// The result of a module or probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
@@ -327,7 +327,7 @@ impl Section<'_> {
     }
 
     fn words(&self) -> String {
-        // A probe is refused for what the init program says of it, among words of the kernel.
+        // A probe is refused for what the init program says about it, among words of the kernel.
         let of_probe = self
             .words
             .iter()

@@ -11,7 +11,7 @@ use super::probe;
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-/// A module or probe, with what its file says of it.
+/// A module or probe, with what its file says about it.
 #[derive(Clone, Debug)]
 pub struct ModuleToProve {
     /// Its file.

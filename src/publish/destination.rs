@@ -130,7 +130,7 @@ impl Destination {
         public_url: Option<&str>,
         change: impl Fn(&mut Index),
     ) -> Result<Index, PublishError> {
-        // What was written for an index that was not taken is written again, whatever the index of the others says of it.
+        // What was written for an index that was not taken is written again, whatever the index of the others says about it.
         let mut written = BTreeSet::new();
         for attempt in 0..TRIES {
             let before = read.index.take();

@@ -25,7 +25,7 @@ pub struct Night {
 /// An artifact to publish, under one name.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What the index says of it once it is published.
+    /// What the index says about it once it is published.
     pub entry: Entry,
     /// Where its content is.
     pub file: PathBuf,

@@ -155,7 +155,7 @@ fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(
     let started = own.iter().map(|manifest| manifest.run.started).min();
     let earlier: Vec<Manifest> = night.earlier.iter().map(read).collect::<Result<_, _>>()?;
     let all: Vec<Manifest> = own.iter().chain(&earlier).cloned().collect();
-    // What another night says of the other shards counts where it is about the same matrices.
+    // What another night says about the other shards counts where it is about the same matrices.
     let merged = merge_manifests(all).or_else(|_| merge_manifests(own));
     let mut merged = merged.map_err(|error| PublishError::Index {
         message: format!("the manifests of a night contradict each other: {error}"),

@@ -22,7 +22,7 @@ pub(super) fn log_key(key: &str) -> String {
     format!("{LOGS}/{key}.log.zst")
 }
 
-/// Whether an object is none of a loader: the index, what follows from it, logs, state.
+/// Whether an object is not for loaders: the index, what follows from it, logs, state.
 pub(super) fn is_own(name: &str) -> bool {
     let folder = name.split('/').next().unwrap_or_default();
     [INDEX_FILE, SUMS_FILE].contains(&name) || [SITE, LOGS, STATE].contains(&folder)

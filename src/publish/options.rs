@@ -1,4 +1,4 @@
-//! How artifacts are published, and what became of it.
+//! How artifacts are published, and the result.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct PublishOptions {
     pub cache_control: Option<String>,
     /// The artifacts' `Content-Type`.
     pub content_type: String,
-    /// Whether an object that has a name is enough, whatever its content is and whoever wrote it.
+    /// Whether an object with the right name is enough, whatever its content and its origin.
     pub skip_published: bool,
     /// Whether objects are replaced that are not those of the index.
     pub replace_foreign: bool,
@@ -39,7 +39,7 @@ impl Default for PublishOptions {
     }
 }
 
-/// What became of a publication.
+/// The result of a publication.
 #[derive(Clone, Debug)]
 pub struct PublishReport {
     /// Every name, in order.
@@ -55,19 +55,19 @@ impl PublishReport {
     }
 }
 
-/// What became of one name.
+/// The result for one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The name below the destination.
     pub key: String,
     /// The digest of the content that was to be published.
     pub sha256: Sha256,
-    /// What became of it.
+    /// The result.
     #[serde(flatten)]
     pub state: RowState,
 }
 
-/// What became of an artifact.
+/// The result for an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "publish", rename_all = "kebab-case")]
 pub enum RowState {

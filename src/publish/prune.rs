@@ -1,4 +1,4 @@
-//! Removing what nobody needs any more: by rule, as a plan first, with a way back.
+//! Removal of what is not needed any more: by rule, as a plan first, with a way back.
 //!
 //! A removed artifact is moved below `.driverkit-matrix/pruned/<time>/`, beside a list of the entries that the index had,
 //! and stays there for a while.
@@ -174,7 +174,7 @@ struct UndoList {
     artifacts: Vec<Entry>,
 }
 
-/// What became of a removal.
+/// The result of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pruned {
     /// The name under which it can be undone.

@@ -70,7 +70,7 @@ pub(crate) struct Checks {
     engine: Arc<Engine>,
     jobs: CheckJobs,
     locks: Locks,
-    /// What the cache said of a kernel.
+    /// What the cache said about a kernel.
     looked_up: OfOwner<KernelInputs, Asking, Answers>,
 }
 

@@ -31,7 +31,7 @@ struct Same {
     executor: String,
 }
 
-/// What came of a second build.
+/// The result of a second build.
 pub(crate) enum DoubleOutcome {
     /// The same bytes; in words.
     Same(String),

@@ -54,7 +54,7 @@ enum Kept {
     NotProven(String),
 }
 
-/// What came of proving a module.
+/// The result of proving a module.
 pub(crate) enum ProofOutcome {
     /// Its kernel loaded, used and unloaded it; in words.
     Loaded(String),
@@ -108,11 +108,11 @@ struct Built {
     step: Sha256,
 }
 
-/// What comes of that.
+/// The result of a boot.
 enum Proven {
     /// The outcomes, in the order of the modules.
     All(Vec<ProofOutcome>),
-    /// Why there is none.
+    /// Why no module was loaded.
     None(String),
     /// Why the package cannot be used: another place may have a better one.
     Broken(String),

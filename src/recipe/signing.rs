@@ -83,7 +83,7 @@ impl Signing {
             .await
     }
 
-    /// What is said of the signature of a module.
+    /// What is said about the signature of a module.
     pub(crate) fn report(&self, module: Sha256) -> SignatureReport {
         let certificate = self.signer.certificate();
         SignatureReport {

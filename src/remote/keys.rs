@@ -20,7 +20,7 @@ pub enum KeysError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// There is none, or one that can be guessed.
+    /// It is missing, or it can be guessed.
     #[error("a key has at least {SHORTEST} characters, one key a line")]
     Short,
 }

@@ -59,7 +59,7 @@ struct Lease {
 enum Known {
     /// This machine does the step.
     Own,
-    /// It can be claimed: there is none, or one that has expired.
+    /// It can be claimed: no lease exists, or the lease has expired.
     Free(Option<UpdateVersion>),
     /// It is of no interest any more.
     Over,

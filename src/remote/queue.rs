@@ -17,7 +17,7 @@ use crate::store::Store;
 /// How many contents are sent at once.
 const AT_ONCE: usize = 8;
 
-/// What became of a content.
+/// The result of sending a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Queued,
@@ -103,7 +103,7 @@ impl Queue {
         lock(&self.states).get(&content).cloned()
     }
 
-    /// What became of a content, once that is known.
+    /// The result of sending a content, once it is known.
     pub(super) async fn settled(&self, content: Sha256) -> Option<State> {
         loop {
             let changed = self.changed.notified();
@@ -188,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// Returns the content that the tree is packed in, or the tree itself where there is none.
+    /// Returns the content that the tree is packed in, or the tree itself if it is not packed.
     async fn send_tree(&self, bucket: &Bucket, store: &Store, tree: Sha256) -> (Sha256, State) {
         let broken = lock(&self.broken).clone();
         if let Some(why) = broken {

@@ -1,4 +1,4 @@
-//! Where the remote store is, how it is used, and what is said of it.
+//! Where the remote store is, how it is used, and what is said about it.
 
 use std::time::Duration;
 

@@ -97,7 +97,7 @@ impl Journal {
         let EventKind::RunStarted(facts) = &event.kind else {
             return self.append_line(event);
         };
-        // JSON knows no other paths than UTF-8; the matrix files are named by the person.
+        // JSON knows no other paths than UTF-8; the matrix files are named by the user.
         let mut facts = facts.clone();
         for (path, _) in &mut facts.matrices {
             *path = path.to_string_lossy().into_owned().into();

@@ -1,7 +1,7 @@
 //! Reporters: what a person sees while a run goes on, and what is left of it on disk.
 //!
 //! In: events. Out: progress and a summary on the terminal, the manifest as JSON and CSV, the logs of steps. A
-//! reporter changes nothing of a run and asks nobody but the events. [`spawn`] feeds all reporters of a run from
+//! reporter changes nothing of a run and reads only events. [`spawn`] feeds all reporters of a run from
 //! one channel, on a thread of their own, in the order in which they are given.
 //!
 //! Under `out/`, beside the artifacts:

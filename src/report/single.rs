@@ -1,4 +1,4 @@
-//! The progress of one build, told line by line as far as the person wants to know.
+//! The progress of one build, printed line by line, in the detail that the user asked for.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,12 +13,12 @@ use crate::failure::{Phase, Status};
 /// How many lines of a log are shown of a failure that has no compiler error.
 const TAIL_LINES: usize = 15;
 
-/// How much is told of one build.
+/// How much is printed about one build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
     /// Failures and notes.
     Failures,
-    /// Also each step and what came of it.
+    /// Also each step and its result.
     Steps,
     /// Also what the compilers said.
     Logs,

@@ -19,7 +19,7 @@ use crate::text::{count, separated};
 /// How many builds under way are listed as text.
 const LISTED: usize = 20;
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
@@ -47,7 +47,7 @@ pub struct RunningBuild {
 pub struct RunStatus {
     /// The run's name.
     pub run_id: String,
-    /// What became of it.
+    /// The result.
     pub state: RunState,
     /// When it began.
     pub started: Timestamp,

@@ -1,4 +1,4 @@
-//! The last thing on the screen: what came of the run, what failed alike, where everything is.
+//! The last thing on the screen: the result of the run, what failed alike, where everything is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

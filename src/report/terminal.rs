@@ -128,7 +128,7 @@ impl Terminal {
 
     /// Prints one line, or several that end in a line end.
     ///
-    /// A terminal that is gone, or a pipe that nobody reads any more, ends no run: errors are not looked at.
+    /// A closed terminal or pipe does not end a run: write errors are ignored.
     pub fn print(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         let mut clone = self.clone();

@@ -1,4 +1,4 @@
-//! Sources that could not be asked or are not believed: what is said of them, what goes on without them, and the exit
+//! Sources that could not be asked or are not believed: what is said about them, what goes on without them, and the exit
 //! code.
 
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl Unavailable {
         }
     }
 
-    /// One line: where it is asked for, what it answered, and what becomes of it.
+    /// One line: where it is asked for, what it answered, and what happens to it.
     fn line(&self) -> String {
         let faults: Vec<String> = self
             .faults

@@ -35,7 +35,7 @@ pub(crate) struct MatrixKernels {
     pub(crate) first_seen: Vec<(Arc<Kernel>, Date)>,
 }
 
-/// Kernels of a lock by what becomes of them, each in the order of the lock.
+/// Kernels of a lock by what happens to them, each in the order of the lock.
 #[derive(Default)]
 struct Sorted {
     configs: BTreeMap<Sha256, ConfigFile>,

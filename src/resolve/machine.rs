@@ -18,7 +18,7 @@ use crate::text::{count, size};
 /// How many times as large as its packages a kernel's tree is, at most, with the trees that are made of it.
 const UNPACKED: u64 = 8;
 
-/// The faults that show once it is known which compilers there are: what a matrix demands and nobody has.
+/// The faults that show once it is known which compilers there are: what a matrix demands and no toolchain has.
 pub(crate) fn check_toolchains(
     planned: &Planned,
     toolchains: &Toolchains,
@@ -124,7 +124,7 @@ fn demand(sources: &Sources, wanted: &BuildSettings) -> Option<Place> {
     })
 }
 
-/// Refuses an output directory that is none, or that holds what a run must not write to.
+/// Refuses an output path that is not a directory, or a directory that holds what a run must not write to.
 pub(crate) fn check_out(planned: &Planned, out: &Path) -> Result<(), ResolveError> {
     check_directory(out, "--out")?;
     let whole = |path: &Path| std::fs::canonicalize(path).ok();

@@ -153,7 +153,7 @@ pub(crate) fn discover_all(
     Ok(kernels.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
-/// The kernels that a source gave, with what is to be said of them.
+/// The kernels that a source gave, with the messages about them.
 fn taken(
     found: Result<Discovered, DiscoverError>,
     matrix: &Matrix,

@@ -1,4 +1,4 @@
-//! Digests that nobody published: what later downloads say of them.
+//! Digests that no index published, compared with later downloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

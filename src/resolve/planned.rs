@@ -25,7 +25,7 @@ use crate::text::count;
 /// What is to be planned.
 #[derive(Clone, Debug, Default)]
 pub struct PlanRequest<'a> {
-    /// The matrices; if there are none, `matrices/*.toml`.
+    /// The matrices; `matrices/*.toml` if the list is empty.
     pub files: &'a [PathBuf],
     /// What of them.
     pub filter: Filter,

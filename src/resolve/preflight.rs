@@ -83,7 +83,7 @@ fn missing(path: &Path) -> Option<String> {
     }
 }
 
-/// Kernels that the matrix itself names, that are made of a kernel source, and whose configuration nobody knows.
+/// Kernels that the matrix itself names, that are made of a kernel source, and whose configuration is unknown.
 fn check_configurations(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
     let mut entries = sources.matrices.iter().flat_map(|matrix| &matrix.targets);
     if entries.all(|entry| entry.kernels.get_ref().inline.is_empty()) {

@@ -334,7 +334,7 @@ fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), Resolve
     })
 }
 
-/// Whether the lock has digests that nobody published.
+/// Whether the lock has digests that no index published.
 fn has_notes(lock: &Lock) -> bool {
     let mut kernels = lock.kernels.iter();
     kernels.any(|locked| {

@@ -1,4 +1,4 @@
-//! What of the answers of a matrix's sources goes into its lock, and what is told of it.
+//! What part of the answers of a matrix's sources goes into its lock, and the lines that report it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(crate) struct RefreshOptions<'a> {
     pub(crate) is_strict: bool,
 }
 
-/// What became of a lock.
+/// How the refresh of a lock ended.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
     /// The lock.
@@ -71,7 +71,7 @@ pub(crate) struct Refresh<'a> {
     pub(crate) options: RefreshOptions<'a>,
 }
 
-/// A lock with what its sources gave, and what became of it.
+/// A lock with what its sources gave, and how its refresh ended.
 pub(crate) struct Found {
     pub(crate) lock: Lock,
     pub(crate) refreshed: Refreshed,

@@ -21,7 +21,7 @@ pub struct Sources {
 /// What a command makes of locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockUse {
-    /// It takes them as they are, however stale: nobody is asked, nothing is written.
+    /// It uses them as they are, even if they are stale: no server is queried, nothing is written.
     AsIs,
     /// The same, but a lock that is missing or stale is an error.
     Locked,

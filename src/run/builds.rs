@@ -44,7 +44,7 @@ pub(crate) struct Builds {
     signing: Option<Signing>,
     /// The answers of checks that builds have in common.
     answers: Alike<BTreeMap<String, bool>>,
-    /// What the manifest says of the packages of kernels.
+    /// What the manifest says about the packages of kernels.
     inputs: OfOwner<KernelInputs, (), Common<Vec<InputReport>>>,
     pub(super) placing: Placing,
 }
@@ -114,7 +114,7 @@ impl Builds {
         self.inputs.clear();
     }
 
-    /// What the manifest says of a kernel's packages, once for its builds.
+    /// What the manifest says about a kernel's packages, once for its builds.
     fn reports_of(&self, packages: &KernelPackages) -> Common<Vec<InputReport>> {
         let reports = || packages.inputs().iter().map(Input::report).collect();
         let KernelPackages::Headers(kernel) = packages else {
@@ -347,7 +347,7 @@ impl Builds {
     }
 }
 
-/// What came of an artifact's last step.
+/// The result of an artifact's last step.
 struct Made {
     done: Done,
     /// The digest of the module before it was signed.

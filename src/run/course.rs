@@ -19,7 +19,7 @@ use crate::run::sample::Sampled;
 use crate::run::settings::{RunResult, RunSettings};
 use crate::run::settling::{NOT_BEGUN, not_doubled, not_proven};
 
-/// How long builds may take to end once what runs must end: containers are removed, downloads are dropped. Whoever
+/// How long builds may take to end after the run is stopped: containers are removed, downloads are dropped. Whoever
 /// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -48,9 +48,9 @@ pub(super) struct Course {
 enum Task {
     /// A build.
     Built(Box<Ended>),
-    /// The builds of a kernel, whose modules were proven; none if nothing was to be said of them.
+    /// The builds of a kernel, whose modules were proven; none if nothing was to be said about them.
     Proven(Option<Vec<BuildReport>>),
-    /// A build that was done a second time; none if nothing was to be said of it.
+    /// A build that was done a second time; none if nothing was to be said about it.
     Doubled(Option<Box<BuildReport>>),
 }
 

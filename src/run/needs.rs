@@ -24,7 +24,7 @@ pub struct Need {
 
 /// The files that `plan` needs on a building machine of architecture `host`, each once. `text_of` gives the content
 /// of a distribution's list, where it is there already; without it, only the list is known to be needed. Kernels
-/// whose packages nobody can name are passed over.
+/// whose packages are unknown are skipped.
 pub fn needs(
     plan: &Plan,
     host: Architecture,

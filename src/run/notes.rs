@@ -9,7 +9,7 @@ use crate::event::{ArtifactReport, BuildReport, Common, InputReport, ToolchainRe
 use crate::failure::{FailureClass, Phase};
 use crate::plan::Build;
 
-/// What a build's report says of it, as far as it is known.
+/// What a build's report says about it, as far as it is known.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) inputs: Common<Vec<InputReport>>,

@@ -62,7 +62,7 @@ pub(crate) enum Placement {
     WrittenInPlaceOf(PathBuf),
 }
 
-/// What became of a further name of an artifact.
+/// The result of adding a further name of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
     /// It is there.
@@ -124,7 +124,7 @@ impl OutFolder {
         }
     }
 
-    /// Where the artifact at `path` (relative) belongs; nowhere when it is none of the single files.
+    /// Where the artifact at `path` (relative) belongs; `None` if it is not one of the single files.
     pub(super) fn full_path(&self, path: &Path) -> Option<PathBuf> {
         match &self.exact {
             Some(files) => files.get(path).cloned(),

@@ -53,7 +53,7 @@ pub trait Annotate: std::fmt::Debug + Send + Sync {
     fn annotate(&self, report: &mut BuildReport);
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunResult {
     /// How many artifacts have each status.

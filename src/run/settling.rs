@@ -15,7 +15,7 @@ use crate::run::proving::Ended;
 
 impl Builds {
     /// Loads the modules and probes of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
-    /// says that something has to be done. The reports say what came of it; what its kernel does not take is taken out of the
+    /// says that something has to be done. The reports say its result; what its kernel does not take is taken out of the
     /// output folder. A kernel of which only the source can be had is built if `may_build`.
     pub(crate) async fn prove(
         &self,
@@ -88,7 +88,7 @@ impl Builds {
     }
 
     /// Does a build a second time, or in [`Mode::Lookup`] only finds what came of that: then `None` says that something has to
-    /// be done. The report says what came of it; an artifact of which the second build gave another is taken out of the output
+    /// be done. The report says its result; an artifact of which the second build gave another is taken out of the output
     /// folder.
     pub(crate) async fn double(
         &self,

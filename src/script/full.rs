@@ -1,4 +1,4 @@
-//! What a script says of a full file system, whatever its own programs say.
+//! What a script says about a full file system, whatever its own programs say.
 
 /// The last line of the prelude that all scripts begin with.
 pub(super) const END_OF_PRELUDE: &str = "\ntrap report_resources EXIT\n";

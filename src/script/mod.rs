@@ -1,7 +1,7 @@
 //! The scripts that run inside the sandbox, and what their logs and answers say.
 //!
 //! In: typed settings of a step. Out: the text of a script for `/bin/sh`, rendered from `templates/`; and, after it
-//! ran, the answers of the checks and what its log says of a failure. Nothing here runs anything.
+//! ran, the answers of the checks and what its log says about a failure. Nothing here runs anything.
 //!
 //! A script is a pure function of its settings. Every value that a template prints goes through the environment's
 //! formatter, which quotes it for the shell; no template can switch that off.

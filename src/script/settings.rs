@@ -301,7 +301,7 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
     )
 }
 
-/// A check whose objects are told as kbuild finds them from `configure/`.
+/// A check whose objects are named relative to `configure/`, where kbuild runs.
 fn kbuild_check(check: &CheckToRun) -> Value {
     let CheckToRun {
         id,

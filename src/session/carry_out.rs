@@ -46,7 +46,7 @@ const SHUT_DOWN: Duration = Duration::from_secs(2);
 
 /// A run that is about to begin.
 pub struct Session<'a> {
-    /// Who is told what is waited for before the run begins.
+    /// The receiver of what the run waits for before it begins.
     pub context: &'a Context,
     /// What is built.
     pub plan: &'a Plan,
@@ -56,9 +56,9 @@ pub struct Session<'a> {
     pub settings: RunSettings,
     /// Where the events of `parts` arrive.
     pub receiver: Receiver<Event>,
-    /// Who is told of them.
+    /// The receivers of events.
     pub reporters: Vec<Box<dyn Reporter>>,
-    /// Whether the person says how many jobs run at once; otherwise the executor may.
+    /// Whether the user set the number of parallel jobs; otherwise the executor may set it.
     pub jobs_are_given: bool,
     /// `I/N` when only a shard of the plan is built.
     pub shard: Option<String>,
@@ -113,7 +113,7 @@ fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exi
 }
 
 impl Session<'_> {
-    /// Does the run. `connect` gives the executor, and what the person should know about it; it is asked only when
+    /// Does the run. `connect` gives the executor, and what the user should know about it; it is asked only when
     /// something is missing, and told how many builds that are.
     pub fn carry_out(
         self,
@@ -239,7 +239,7 @@ async fn in_short(context: &Context, clean_up: impl Future<Output = ()>) {
     drop(said_while_waiting(context, line, cleaning).await);
 }
 
-/// The executor of a run that lacks builds, and what the person should know about it.
+/// The executor of a run that lacks builds, and what the user should know about it.
 async fn connected(
     context: &Context,
     missing: usize,

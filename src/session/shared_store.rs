@@ -241,7 +241,7 @@ impl OpenStore {
         drop(self.runtime.block_on(finish));
     }
 
-    /// Waits until everything is in the store that machines share; what is to be said of it.
+    /// Waits until everything is in the store that machines share; the messages about it.
     pub fn wait(&self) -> Told {
         let finished = self.runtime.block_on(self.remote.finish());
         self.told(&finished)
@@ -279,7 +279,7 @@ impl OpenStore {
     }
 }
 
-/// What is to be said at the end of a run about the store that machines share.
+/// The messages at the end of a run about the store that machines share.
 #[derive(Debug)]
 pub struct Told {
     /// A line each.

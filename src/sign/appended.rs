@@ -20,7 +20,7 @@ pub fn append(module: &[u8], signature: &[u8]) -> Vec<u8> {
     [module, signature, &header, MAGIC].concat()
 }
 
-/// Returns a module and the CMS signature behind it; nothing if there is none.
+/// Returns a module and the CMS signature behind it; `None` if it is not signed.
 pub fn split(signed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (signed, header) = signed.strip_suffix(MAGIC)?.split_last_chunk()?;
     let header: &[u8; HEADER_BYTES] = header;

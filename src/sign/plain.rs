@@ -33,7 +33,7 @@ impl PlainSigner {
         }
     }
 
-    /// Returns the signature of `bytes`: of their hash, or of themselves where the kind of key has none to choose (Ed25519).
+    /// Returns the signature of `bytes`: of their hash, or of themselves if its kind of key does not use one (Ed25519).
     /// What is written on the way is in `folder`.
     pub async fn sign(
         &self,

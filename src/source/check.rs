@@ -12,7 +12,7 @@ use crate::fs::ForeignFolder;
 /// A configure check.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConfigureCheck {
-    /// Its name: the driver is told `HAS_<name>`.
+    /// Its name; the driver sees `HAS_<name>`.
     pub name: String,
     /// Where it is in the configured driver: `configure/<name>` or `bpf/configure/<name>`.
     pub folder: String,

@@ -1,6 +1,6 @@
 //! Which configure checks are a module of kbuild and nothing else: those can be compiled together.
 
-/// How a check's `Makefile` goes on after the goals of kbuild: one call of make for whoever is in its folder.
+/// How a check's `Makefile` goes on after the goals of kbuild: one call of make, for a user in its directory.
 const CALL: [&str; 4] = [
     "KERNELDIR ?= /lib/modules/$(shell uname -r)/build",
     "TOP := $(shell pwd)",
@@ -8,7 +8,7 @@ const CALL: [&str; 4] = [
     "\t$(MAKE) -C $(KERNELDIR) M=$(TOP) modules",
 ];
 
-/// Rules that nobody calls for the answer.
+/// Rules that the answer does not need.
 const OTHER_RULES: [&str; 2] = ["clean:", "install: all"];
 
 /// The objects of a check's module, where its `Makefile` and `build.sh` do nothing but have kbuild make it of the

@@ -57,7 +57,7 @@ fn fill_in(template: &str, module_name: &str) -> String {
     text
 }
 
-/// The header with everything that a driver is told, under the names of all times.
+/// The header with all definitions that a driver needs, under old and new names.
 fn driver_config(
     files: &ForeignFolder,
     source: &Path,

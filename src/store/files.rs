@@ -60,7 +60,7 @@ impl SharedFiles {
     }
 
     /// Gives the shared file of `size_bytes` bytes the further name `name` in the open folder `folder`; false where there
-    /// is none, or where the file system gives it no more names. One that was written to since it was added is
+    /// is none, or if the file system allows no more links to it. One that was written to since it was added is
     /// forgotten.
     pub fn link(
         &self,

@@ -8,7 +8,7 @@ use crate::digest::Sha256;
 /// Whether this machine is to do a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is: no other machine does it, or nobody can say so.
+    /// It is: no other machine does it, or that is unknown.
     Granted,
     /// Another machine does it, or did.
     Taken,

@@ -1,4 +1,4 @@
-//! Trees of the store on disk: what makes them readable for every job, and shows that nobody wrote to them.
+//! Trees of the store on disk: what makes them readable for every job, and shows that they are unmodified.
 //!
 //! Whatever way a tree came, its files get mode 644 or 755, its directories 755, and everything in it but its root (whose
 //! time is that of its last use) the same time. A job reads it under any user id, whatever the umask was; and a file that
@@ -21,7 +21,7 @@ const TREE_SECONDS: i64 = 946_684_800;
 
 const PERMISSIONS: u32 = 0o7777;
 
-/// Whether something in a tree has the mode and the time of a tree that nobody wrote to.
+/// Whether something in a tree has the mode and the time of an unmodified tree.
 pub(super) fn is_sealed(stat: &Stat) -> bool {
     has_mode(stat) && has_time(stat)
 }
@@ -68,7 +68,7 @@ fn walk(
     Ok(true)
 }
 
-/// Whether nobody wrote to the tree at `root` since it was sealed. What changes bytes without the file system's
+/// Whether the tree at `root` is unmodified since it was sealed. What changes bytes without the file system's
 /// knowledge (a disk that rots) is not seen.
 pub(super) fn is_tree_sealed(root: &Path) -> Result<bool, FileError> {
     walk(root, |path, stat| {

@@ -138,7 +138,7 @@ impl Read for Chunks {
     }
 }
 
-/// Decompresses until the end, a limit, or until nobody reads any more.
+/// Decompresses until the end, a limit, or until the reader is dropped.
 fn produce(
     compression: Compression,
     compressed: impl Read,

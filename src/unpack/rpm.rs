@@ -285,7 +285,7 @@ impl Values {
             .ok_or(broken("a value is beyond its header"))
     }
 
-    /// A list of numbers; `None` where the header has none of that tag.
+    /// A list of numbers; `None` if the header does not have the tag.
     fn numbers(&self, tag: u32) -> Result<Option<Vec<u64>>, UnpackError> {
         let Some(value) = self.find(tag)? else {
             return Ok(None);
@@ -310,7 +310,7 @@ impl Values {
         Ok(Some(bytes.chunks_exact(size).map(number).collect()))
     }
 
-    /// A list of texts; `None` where the header has none of that tag.
+    /// A list of strings; `None` if the header does not have the tag.
     fn texts(&self, tag: u32) -> Result<Option<Vec<&[u8]>>, UnpackError> {
         let Some(value) = self.find(tag)? else {
             return Ok(None);

@@ -8,7 +8,7 @@ use super::error::shown;
 use super::write::TreeWriter;
 use super::{Limits, UnpackError};
 
-/// What an Arch package says of itself, at its top and before its files; `makepkg` names no other.
+/// What an Arch package says about itself, at its top and before its files; `makepkg` names no other.
 const PACMAN_NAMES: [&[u8]; 5] = [
     b".BUILDINFO",
     b".PKGINFO",
@@ -84,7 +84,7 @@ pub(super) fn unpack(
     Ok(())
 }
 
-/// What one entry says of the next: names that do not fit into a header.
+/// What one entry says about the next: names that do not fit into a header.
 #[derive(Default)]
 struct Description {
     path: Option<Vec<u8>>,

@@ -63,7 +63,7 @@ pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, ForeignError> {
     Ok(programs)
 }
 
-/// Machine and C library of a program; `None` for what is none: scripts, kernels, libraries, damaged files.
+/// Machine and C library of a program; `None` for other files: scripts, kernels, libraries, damaged files.
 fn facts_of(content: &[u8]) -> Option<(Option<Architecture>, Option<LibcVersion>)> {
     let header = FileHeader64::<Endianness>::parse(content).ok()?;
     let endian = header.endian().ok()?;

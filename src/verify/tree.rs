@@ -1,4 +1,4 @@
-//! What a kernel's header tree says of itself.
+//! What a kernel's header tree says about itself.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{FileError, ForeignError, ForeignFolder};
 use crate::kernel::Architecture;
 
-/// What a header tree says of itself.
+/// What a header tree says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelTreeFacts {
     /// What `uname -r` prints on its kernel.

@@ -92,7 +92,7 @@ pub struct Failures<'a> {
 }
 
 impl<'a> Failures<'a> {
-    /// The failures of a night; what was interrupted is none.
+    /// The failures of a night; an interrupted build is not a failure.
     pub fn of(manifest: &'a Manifest) -> Self {
         let mut groups: BTreeMap<(FailureClass, Phase, String), SignatureGroup<'a>> =
             BTreeMap::new();

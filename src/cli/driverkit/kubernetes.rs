@@ -64,7 +64,7 @@ struct PodBuild {
     folders: Folders,
 }
 
-/// What the environment says of the cluster.
+/// What the environment says about the cluster.
 #[derive(Debug, Parser)]
 struct OfEnvironment {
     #[command(flatten)]

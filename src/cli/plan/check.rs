@@ -184,7 +184,7 @@ fn write_missing(output: &mut dyn Write, asked: &[CheckedFile], missing: usize) 
     Ok(())
 }
 
-/// Files of which nobody knows, by what servers answered.
+/// Files whose existence is unknown, by the servers' answers.
 fn write_unknown(output: &mut dyn Write, asked: &[CheckedFile]) -> io::Result<()> {
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for file in asked {

@@ -125,7 +125,7 @@ impl Head {
 pub(super) type NumberedKernel = (usize, LockedKernel);
 
 impl Lock {
-    /// Reads a lock; `None` when there is none. A kernel that a union merge of git left twice is merged.
+    /// Reads a lock; `None` if the file does not exist. A kernel that a union merge of git left twice is merged.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         if let Some(lock) = Self::read_in_parts(path) {
             return Ok(Some(lock));

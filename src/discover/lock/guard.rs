@@ -108,7 +108,7 @@ impl Night<'_> {
     }
 }
 
-/// What became of a kernel of the lock.
+/// What happened to a kernel of the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is named still, or was gone before.
@@ -123,7 +123,7 @@ pub(super) enum Verdict {
     Accepted,
 }
 
-/// What came of a night.
+/// What a night changed.
 pub(super) struct Judged {
     /// Where the source is not believed.
     pub(super) doubts: Vec<Doubt>,
@@ -210,7 +210,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
             dispelled.push(doubt);
         }
     }
-    // A person who names a series means its kernels, also in what is said of the whole target.
+    // A person who names a series means its kernels, also in what is said about the whole target.
     for &position in &missing {
         let groups = groups_of(&night.old[position].kernel);
         let is_of = |doubts: &[Doubt]| {

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 pub struct Asked<'a> {
     /// The label of the `[[target]]`.
     pub label: &'a str,
-    /// The digest of all that it says of its sources.
+    /// The digest of all that it says about its sources.
     pub source: Sha256,
     /// The digest of what limits its sources beside names and patterns: kinds, suites, flavours, numbers and days. While it
     /// stays, a kernel that is asked for and not named any more is one that the source lost.

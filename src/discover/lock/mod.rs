@@ -137,7 +137,7 @@ pub fn path_of(matrix: &Path) -> PathBuf {
 }
 
 impl Lock {
-    /// Notes what `known` says of the packages whose digest no index published: digest and size in bytes. Returns what
+    /// Notes what `known` says about the packages whose digest no index published: digest and size in bytes. Returns what
     /// was noted.
     pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> Noted {
         let mut noted = Noted::default();

@@ -92,7 +92,7 @@ pub(super) const RESTORE: &str = "restore the line from git, or remove it: `driv
 pub(super) const RESTORE_HEADER: &str =
     "restore the lock from git: its first line says what its kernels were found for";
 
-/// The text of a lock; `None` where there is none.
+/// The text of a lock; `None` if the file does not exist.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
     match read_existing(path) {
         Ok(text) => Ok(Some(text)),

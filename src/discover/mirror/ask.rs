@@ -29,7 +29,7 @@ pub const DEFAULT_MIRRORS: &[(&str, &str)] = &[
 /// The names of Debian's archives.
 const DEBIAN: &[&str] = &["debian", "debian-security"];
 
-/// The suites of a distribution's archive that are looked at where nobody names some; a mirror need not have all of
+/// The suites of a distribution's archive that are read by default; a mirror need not have all of
 /// them. Nothing for distributions whose archives have no suites.
 pub fn usual_suites(target: &str) -> &'static [&'static str] {
     if target == "debian" {

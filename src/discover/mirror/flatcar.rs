@@ -35,7 +35,7 @@ const MOST_BYTES: u64 = 64 << 20;
 /// So many releases are asked about at once.
 const AT_ONCE: usize = 4;
 
-/// A person is told of progress after so many releases.
+/// Progress is printed after this many releases.
 const TOLD_EVERY: usize = 50;
 
 /// Asks the channels, and takes what `selection` takes; only of these releases the text files are read.
@@ -141,7 +141,7 @@ async fn releases(
     Ok(releases)
 }
 
-/// The kernel of a release; what its folder lacks, or is no such text, is told.
+/// The kernel of a release; files that are missing or invalid are reported.
 async fn describe(
     fetcher: &Fetcher,
     target: &dyn Target,
@@ -177,7 +177,7 @@ async fn describe(
     Ok(Ok((found, Some(config))))
 }
 
-/// A text file; that it is not there, or is none, is told.
+/// A text file; reported if it is missing or not a text.
 async fn text(fetcher: &Fetcher, url: &str) -> Result<Result<String, String>, DiscoverMirrorError> {
     match fetcher.get_index(url, MOST_BYTES).await {
         Ok(bytes) if decode::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),

@@ -1,4 +1,4 @@
-//! Finds the daemon and says what to do when there is none.
+//! Connects to the daemon, and gives advice if it does not answer.
 
 use std::fmt;
 use std::io;
@@ -67,7 +67,7 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, Execu
     })
 }
 
-/// A client; nobody is asked yet.
+/// A client, not connected yet.
 fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorError> {
     let shown = address.as_str();
     let local = |path: &str| Docker::connect_with_unix(path, 0, API_DEFAULT_VERSION);
@@ -149,7 +149,7 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::
     None
 }
 
-/// An error of talking to a daemon, in words for a user: neither those of the HTTP client nor the kernel's.
+/// An error of a connection to a daemon, in words for a user instead of those of the HTTP client or the kernel.
 #[derive(Debug)]
 pub(super) struct DaemonError(pub(super) Error);
 
@@ -176,18 +176,18 @@ impl fmt::Display for DaemonError {
 
 impl std::error::Error for DaemonError {}
 
-/// An error of the daemon while it was to do something: `start the container`.
+/// An error of the daemon during an action such as `start the container`.
 pub(super) fn failure(action: &str, error: Error) -> ExecutorError {
     let message = format!("the Docker daemon failed to {action}");
     ExecutorError::caused_by(message, DaemonError(error))
 }
 
-/// The end of an answer that was to come when a container ends.
+/// The daemon closed a response that would have come at the end of a container.
 #[derive(Debug, thiserror::Error)]
 #[error("a container was running")]
 pub(super) struct HungUp;
 
-/// Whether the connection failed, as it does when the daemon goes away, and not what the daemon was asked to do.
+/// Whether the connection failed, as it does when the daemon stops, and not the action itself.
 pub(super) fn is_lost(error: &ExecutorError) -> bool {
     let ExecutorError::Infrastructure {
         source: Some(source),

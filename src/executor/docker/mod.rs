@@ -3,7 +3,7 @@
 //! In: a [`Job`] over a builder image. Out: see [`Executor`]. The daemon may be on another machine: when it does not
 //! see this machine's folders (which is found out once, by the first job), each tree is copied once into a volume,
 //! and outputs are read back from one. Containers and volumes carry labels that say whose they are, and are removed
-//! by whoever made them or, when that process died, by the next sweep. Images that were not made here are pulled when
+//! by the process that made them or, if that process died, by the next sweep. Images that were not made here are pulled when
 //! the daemon does not have them.
 
 mod address;
@@ -56,7 +56,7 @@ pub struct DockerExecutor {
     /// Carries the connections, where the daemon is behind ssh.
     _bridge: Option<Bridge>,
     owner: Owner,
-    /// What a registry is told of who pulls, by its host.
+    /// The credentials for registries, by host.
     logins: HashMap<String, DockerCredentials>,
     /// Set once it is known whether the daemon sees this machine's folders.
     sees_our_folders: OnceCell<bool>,

@@ -26,7 +26,7 @@ use crate::kernel::Architecture;
 /// After this time a daemon that was gone is asked again.
 const ABSENCE: Duration = Duration::from_secs(30);
 
-/// How long all daemons may be gone before their jobs fail. Once it is over nobody waits any more.
+/// How long all daemons may be gone before their jobs fail. After it no job waits any more.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How often daemons are asked whether they are back while none is there.
@@ -64,7 +64,7 @@ pub struct DockerPool {
 }
 
 impl DockerPool {
-    /// Connects to the daemons; those that cannot be used are told in the notes, and one has to be left.
+    /// Connects to the daemons; those that cannot be used are named in the notes, and at least one must remain.
     pub async fn connect(
         addresses: &[DockerAddress],
     ) -> Result<(Self, Vec<String>), ExecutorError> {

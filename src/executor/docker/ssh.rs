@@ -31,7 +31,7 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
-    /// Opens the socket; nobody is asked before the first connection.
+    /// Opens the socket; ssh starts at the first connection.
     pub(super) fn open(destination: &str, port: Option<u16>) -> io::Result<Self> {
         // Only this user may enter it.
         let folder = tempfile::Builder::new()
@@ -62,7 +62,7 @@ impl Bridge {
         format!("unix://{}", self.socket.display())
     }
 
-    /// What ssh said when a connection has just failed; nothing when it kept silent.
+    /// What ssh printed when a connection has just failed; empty if it printed nothing.
     pub(super) async fn words(&self) -> String {
         let mut words = self.words.clone();
         let told = timeout(WORDS_TIMEOUT, words.wait_for(|words| !words.is_empty())).await;
@@ -127,7 +127,7 @@ async fn follow(stream: &mut UnixStream, mut child: Child) -> String {
             told.extend_from_slice(&buffer[..room]);
         }
     };
-    // Whoever hangs up, the other learns it by the end of the stream.
+    // If one side closes, the other sees the end of the stream.
     let (_, ()) = tokio::join!(copy_bidirectional(stream, &mut there), listen);
     String::from_utf8_lossy(&told).into_owned()
 }

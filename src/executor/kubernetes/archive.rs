@@ -67,7 +67,7 @@ impl Archives {
         })
     }
 
-    /// The archive of a folder; whoever asks while it is made waits for it.
+    /// The archive of a directory; other callers wait while it is made.
     pub(super) async fn of(&self, source: &Path) -> Result<Archive, ExecutorError> {
         let cell = Arc::clone(
             self.known

@@ -66,7 +66,7 @@ impl Bucket {
         })
     }
 
-    /// Makes sure that the archive is there; whoever asks while it is sent waits for that.
+    /// Makes sure that the archive is in the bucket; other callers wait while it is sent.
     pub(super) async fn offer(&self, archive: &Archive) -> Result<(), ExecutorError> {
         let sha256 = archive.facts.sha256;
         let cell = Arc::clone(self.uploads.lock().await.entry(sha256).or_default());

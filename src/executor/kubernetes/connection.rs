@@ -23,7 +23,7 @@ use crate::error::chain;
 /// Why a cluster cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
-    /// The person must change something.
+    /// The user must change something.
     #[error("{message}")]
     Input {
         /// What is wrong.
@@ -56,7 +56,7 @@ pub(super) const RIGHTS: [(&str, &str, &str); 7] = [
     ("list", "", "events"),
 ];
 
-/// How long a request waits for its answer where nobody says.
+/// How long a request waits for its answer by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads the configuration; opens no connection.

@@ -170,7 +170,7 @@ impl KubernetesExecutor {
     }
 }
 
-/// The address that pods are told must not be one that only this machine knows.
+/// Checks that the address that pods use is not one that only this machine can reach.
 async fn listen_address(
     settings: &KubernetesSettings,
     config: &Config,

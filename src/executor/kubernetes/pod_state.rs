@@ -1,4 +1,4 @@
-//! What a pod's status says of its job.
+//! What a pod's status says about its job.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
@@ -8,7 +8,7 @@ use crate::digest::Sha256;
 /// How far a job's pod has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PodState {
-    /// There is none yet.
+    /// It does not exist yet.
     Absent,
     /// It waits: for a node, for its image, for its inputs.
     Waiting {

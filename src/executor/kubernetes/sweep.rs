@@ -28,7 +28,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// The store in that folder; it gets a name when it has none.
+    /// The store in that folder; it gets a name if it does not have one.
     pub(super) fn of(store: &Path, random: impl AsRef<[u8]>) -> Result<Self, FileError> {
         let path = store.join(NAME_FILE);
         let name = match fs::read_to_string(&path) {
@@ -46,7 +46,7 @@ impl Home {
         })
     }
 
-    /// Whether a run of this store has ended: nobody holds its lock.
+    /// Whether a run of this store has ended: no process holds its lock.
     fn has_ended(&self, run: &str) -> bool {
         let lock = self.store.join("temporary").join(format!("{run}.lock"));
         is_plain(run) && (!lock.exists() || matches!(Lock::try_exclusive(&lock), Ok(Some(_))))

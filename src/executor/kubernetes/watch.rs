@@ -38,7 +38,7 @@ pub(super) struct Watcher {
 #[derive(Default)]
 struct Jobs(Mutex<HashMap<String, Told>>);
 
-/// Who is told of a job's pod.
+/// The senders of changes of a job's pod.
 #[derive(Clone)]
 struct Told {
     state: watch::Sender<PodState>,

@@ -1,7 +1,7 @@
 //! Control groups: limits for all processes of a job together, and what they used.
 //!
 //! Works with version 1 (one hierarchy a controller) and version 2 (one for all). Where this process may not make a
-//! group, there is none, and [`super::process`] takes limits of single processes instead.
+//! group, it is not used, and [`super::process`] sets limits of single processes instead.
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -45,7 +45,7 @@ impl HostToolchain {
     }
 }
 
-/// Looks at this machine's compilers; fails when there is none.
+/// Finds this machine's compilers; fails if there is no compiler.
 pub fn host_toolchain() -> Result<HostToolchain, ExecutorError> {
     let mut programs = BTreeMap::new();
     for folder in FOLDERS.iter().map(Path::new) {

@@ -12,7 +12,7 @@ use super::super::sandbox::NOBODY;
 /// A folder that the outer sandbox replaces by the folders shown, and that every machine has.
 const SHOWN: &str = "/tmp";
 
-/// The folders that a sandbox shows, at the places where whoever makes it finds them.
+/// The directories that a sandbox shows, at the paths where its maker finds them.
 pub(super) struct Outer {
     is_root: bool,
     folders: Vec<PathBuf>,

@@ -207,7 +207,7 @@ impl Process {
         self.tail.drain(..excess);
     }
 
-    /// Without a control group nobody counts kills for memory; programs whose allocation failed say so as their
+    /// Without a control group, kills for lack of memory are not counted; programs whose allocation failed say so as their
     /// last words.
     fn said_out_of_memory(&self) -> bool {
         let text = String::from_utf8_lossy(&self.tail);

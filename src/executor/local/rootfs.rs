@@ -66,7 +66,7 @@ pub(super) fn ensure(
     Ok(done)
 }
 
-/// Lets everybody look into the folder, whatever mask it was made under: jobs of root run as nobody.
+/// Makes the directory readable for everybody, whatever the umask was: jobs of root run as `nobody`.
 fn open(folder: &Path) -> Result<(), FileError> {
     let failed = FileError::of("set permissions of", folder);
     let opened = folder.metadata().and_then(|metadata| {

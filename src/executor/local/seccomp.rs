@@ -51,7 +51,7 @@ pub(super) fn file() -> Result<PathBuf, ExecutorError> {
     Ok(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into())
 }
 
-/// Writes the filter into memory that nobody can change.
+/// Writes the filter into sealed memory.
 fn write() -> Result<File, ExecutorError> {
     let failed = |error: std::io::Error| {
         let message = format!("failed to keep the filter for system calls: {error}");

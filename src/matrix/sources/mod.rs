@@ -18,7 +18,7 @@ use crate::kernel::{Architecture, KernelRelease, KernelVersion};
 pub struct KernelSources {
     /// The kernels that are written in the matrix itself.
     pub inline: Vec<Spanned<InlineKernel>>,
-    /// Where further ones are found, in the order of the file: what an earlier one says of a kernel counts.
+    /// Where further ones are found, in the order of the file: what an earlier one says about a kernel counts.
     pub sources: Vec<Spanned<Source>>,
 }
 

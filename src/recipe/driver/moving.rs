@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use crate::fetch::{ContentKind, Fetcher, Renewed};
 use crate::plan::Plan;
 
-/// Brings up to date those of the plan's driver sources that come from a branch, and says what the person should know
-/// of it. Opens no connection where the plan has none.
+/// Brings up to date those of the plan's driver sources that come from a branch, and returns what the user should know
+/// of it. Opens no connection if the plan has no such sources.
 pub async fn renew_sources(fetcher: &Fetcher, plan: &Plan) -> Vec<String> {
     let mut moving = BTreeMap::new();
     let mut last = None;

@@ -7,7 +7,7 @@ use crate::fs::{self, FileError};
 use crate::image;
 use crate::kernel::Architecture;
 
-/// A script that runs a program which this machine or its C library cannot run. The program is told its usual name: some
+/// A script that runs a program which this machine or its C library cannot run. The program sees its usual name: some
 /// look for others beside it.
 pub(crate) fn wrapper(
     machine: Architecture,

@@ -1,4 +1,4 @@
-//! Looks into a kernel's trees: which folders a job is shown, which one make is given, what the tree says of itself, and
+//! Looks into a kernel's trees: which folders a job is shown, which one make is given, what the tree says about itself, and
 //! whether it is that of the kernel which was wanted.
 
 use std::sync::Arc;
@@ -141,7 +141,7 @@ impl Inspector {
     }
 }
 
-/// Compares what a tree says of itself with the kernel that was self.wanted.
+/// Compares what a tree says about itself with the kernel that was self.wanted.
 pub(crate) fn check_claims(
     kernel: &Kernel,
     uts_releases: &[String],

@@ -186,7 +186,7 @@ fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileEr
     Ok(())
 }
 
-/// The build tree in a directory: itself or, where it is none, the one below it, or the one there that is of the kernel.
+/// The build tree in a directory: itself or, if it is not a build tree, the one below it, or the one there that is of the kernel.
 fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
     let trees = kernel_trees(folder);
     let is_wanted = |path: &&PathBuf| {

@@ -269,7 +269,7 @@ impl Kernels {
         .await
     }
 
-    /// The kernel with what its distribution says of it elsewhere: Flatcar's package list has the kernel's version.
+    /// The kernel with what its distribution says about it elsewhere: Flatcar's package list has the kernel's version.
     async fn with_upstream<'a>(
         &self,
         target: &dyn Target,

@@ -99,7 +99,7 @@ impl Packages {
         self.files.fetch_unless_known(&request, mode).await
     }
 
-    /// Whether nobody can be asked for what the lock notes, while the store holds what an address gave.
+    /// Whether no server may be queried for what the lock notes, while the store holds what a URL returned.
     fn is_outdated_note(&self, package: &WantedPackage, noted: Sha256) -> bool {
         self.engine.fetcher.is_offline()
             && !self.engine.store.has_blob(noted)

@@ -1,7 +1,7 @@
 //! Programs of a header tree that the builder image cannot run: made for another machine, or for a newer C library.
 //!
 //! They get what can run them, in a tree of their own that is otherwise the packages': first choice is to compile them
-//! from the sources beside them, in a job; what has none there stays, behind a script that runs it with its own loader
+//! from the sources beside them, in a job; a program without sources stays, behind a script that runs it with its own loader
 //! and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of it
 //! needs `binfmt_misc` or anything else of the machine.
 

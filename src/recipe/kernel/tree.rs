@@ -78,7 +78,7 @@ pub(crate) enum Origin {
 }
 
 impl KernelInputs {
-    /// What the manifest says of the tree.
+    /// What the manifest says about the tree.
     pub(crate) fn report(&self) -> TreeReport {
         let is_subscribed = self.inputs.iter().any(|input| input.download.is_some());
         let origin = match self.origin {
@@ -133,7 +133,7 @@ pub(crate) struct Inspection {
     pub(crate) mounts: Vec<(Sha256, PathBuf)>,
     /// The folder that `make -C` is given.
     pub(crate) build_folder: PathBuf,
-    /// What the header tree says of itself.
+    /// What the header tree says about itself.
     pub(crate) facts: KernelTreeFacts,
     /// The programs of the trees.
     pub(crate) programs: Vec<TreeProgram>,
@@ -235,7 +235,7 @@ pub(crate) struct ProgramPlan {
     pub(crate) host: Architecture,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Adapted {
     /// Each tree that was changed, and what it became.

@@ -1,5 +1,5 @@
 //! Trees as their packages left them: which directories are shown to jobs, which one is the kernel's build tree, and what
-//! it says of itself.
+//! it says about itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ impl View {
         }
     }
 
-    /// What the tree in `folder` says of itself.
+    /// What the tree in `folder` says about itself.
     fn inspection(
         &self,
         mounts: Vec<(Sha256, PathBuf)>,

@@ -15,7 +15,7 @@ use crate::event::NO_EXECUTOR;
 use crate::fs::{self, FileError};
 use crate::report::ReportError;
 
-/// Of how many nights manifests are kept, if nobody says otherwise.
+/// Of how many nights manifests are kept by default.
 pub const KEEP_NIGHTS: u16 = 30;
 
 /// How many manifests of one night are kept.

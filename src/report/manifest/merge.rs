@@ -203,7 +203,7 @@ fn conflict(left: &BuildRecord, left_run: &str, right: &BuildRecord, right_run: 
     )
 }
 
-/// Adds what is said of a part as a whole.
+/// Adds what is said about a part as a whole.
 fn merge_facts(merged: &mut Manifest, part: Manifest) {
     let run = &mut merged.run;
     run.started = run.started.min(part.run.started);

@@ -51,7 +51,7 @@ pub enum ManifestError {
 /// Why manifests cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// There are none.
+    /// The directory has no manifests.
     #[error("no manifest to merge")]
     Nothing,
     /// They say different things of the same builds.

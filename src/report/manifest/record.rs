@@ -92,7 +92,7 @@ pub struct Run {
     pub is_partial: bool,
     /// Why it ended early.
     pub stopped: Option<String>,
-    /// What the person at the terminal was told.
+    /// The notes that were printed on the terminal.
     pub notes: Vec<String>,
 }
 

@@ -38,7 +38,7 @@ pub(super) use write::{note_toolchains, sources, write};
 pub enum Columns {
     /// Everything.
     All,
-    /// What became of the builds and when. What they were made from, and where their artifacts are, is left empty.
+    /// The results of the builds, and when they ended. What they were made from, and where their artifacts are, is left empty.
     Outcomes,
 }
 
@@ -152,7 +152,7 @@ fn read_lines(
     Ok(rows)
 }
 
-/// Reads a row for what became of its build.
+/// Reads a row for the result of its build.
 fn read_outcome(
     line: &[u8],
     last: Option<&Row>,

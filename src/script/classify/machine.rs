@@ -1,4 +1,4 @@
-//! What a log says of the machine: full disks, broken disks, programs that were killed.
+//! What a log says about the machine: full disks, broken disks, programs that were killed.
 //!
 //! None of it is the driver's doing, and none of it need happen again: a failure with such a line is never an outcome.
 
@@ -58,7 +58,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 impl MachineFault {
-    /// What a line of a log says of the machine.
+    /// What a line of a log says about the machine.
     pub(super) fn of_line(line: &str) -> Option<Self> {
         let said = || line.trim().to_owned();
         if PATTERNS.no_space.is_match(line) {

@@ -1,5 +1,5 @@
 //! The header packages of a kernel for which a person names none and no rule gives the addresses, as Debian's: asked
-//! of the distribution's mirror, and remembered, so that the same build asks nobody the next time.
+//! of the distribution's mirror, and remembered, so that the same build queries no mirror the next time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Found {
     }
 }
 
-/// Names the packages of a kernel that has none.
+/// Names the packages of a kernel for which none are given.
 pub(super) fn with_packages(
     context: &Context,
     kernel: &Kernel,

@@ -68,7 +68,7 @@ pub enum Machine {
     HostWith(String),
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug)]
 pub struct Attempt {
     /// How the program would end.

@@ -9,7 +9,7 @@ pub(super) struct Release<'a> {
     pub(super) version: &'a str,
     /// Version and ABI number: `5.15.0-91`.
     abi: &'a str,
-    /// What the release itself says of the kernel's version, in the rare forms `5.15.0-1029.36_lowlatency` and
+    /// What the release itself says about the kernel's version, in the rare forms `5.15.0-1029.36_lowlatency` and
     /// `6.11.0-1003.3+2-gcp`.
     upload: Option<&'a str>,
     /// Flavour or pool: `generic-64k`, `hwe-5.4`; empty for generic.

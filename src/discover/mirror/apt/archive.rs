@@ -180,7 +180,7 @@ impl Archives<'_> {
         Ok((Some(suite), notices))
     }
 
-    /// The suite's `Release` file; nothing where the archive has none, which is noted in `missing`.
+    /// The suite's `Release` file; `None` if the archive does not have it, which is noted in `missing`.
     async fn read_release(
         self,
         base_url: &str,

@@ -18,7 +18,7 @@ pub(super) struct IndexFile {
     pub(super) kind: String,
     /// Relative to the repository's base address.
     pub(super) path: String,
-    /// Where it is told by SHA-256.
+    /// The digest, if it is a SHA-256.
     pub(super) sha256: Option<Sha256>,
     pub(super) size_bytes: Option<u64>,
 }

@@ -77,7 +77,7 @@ async fn get(fetcher: &Fetcher, url: &str) -> Result<Vec<u8>, DiscoverMirrorErro
     result.map_err(|source| fetch_error(url, source))
 }
 
-/// Runs a reader of `bytes` on a thread of its own; a web page in their place is told apart.
+/// Runs a reader of `bytes` on a thread of its own; a web page in their place is recognised.
 async fn parse<T: Send + 'static>(
     url: &str,
     bytes: Vec<u8>,

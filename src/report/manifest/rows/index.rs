@@ -36,7 +36,7 @@ pub struct IndexRow<'a> {
 pub struct IndexArtifact {
     /// Module or probe.
     pub artifact: Artifact,
-    /// What became of it.
+    /// The result.
     pub status: Status,
     /// Why it is not there.
     pub failure: Option<Failure>,
@@ -56,7 +56,7 @@ pub(super) fn artifact(
     )
 }
 
-/// Returns a digest over the packages of a kernel, whatever their order; none if one of them is unknown, or there are none.
+/// Returns a digest over the packages of a kernel, whatever their order; `None` if one of them is unknown, or the kernel has no packages.
 pub fn digest_of_inputs(inputs: &[InputReport]) -> Option<Sha256> {
     let digests: Option<Vec<Sha256>> = inputs.iter().map(|input| input.sha256).collect();
     let mut digests = digests.filter(|digests| !digests.is_empty())?;

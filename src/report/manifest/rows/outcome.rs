@@ -1,4 +1,4 @@
-//! Rows read for what became of their builds, without what they were made from.
+//! Rows read for the results of their builds, without what they were made from.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
