@@ -27,7 +27,7 @@ pub struct Alias {
 
 /// The loader's names for the kernels of a plan.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashMap<KernelId, Alias>);
+pub struct Names(HashMap<KernelId, Alias, RandomState>);
 
 impl Names {
     /// Decides about the names of all kernels of a plan, which are sorted; `named` are those with a further name.
