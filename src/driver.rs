@@ -137,7 +137,7 @@ impl FromStr for Artifact {
 pub enum DriverLocation {
     /// A tarball at an `http://` or `https://` address.
     Url(String),
-    /// A local folder or tarball.
+    /// A local directory or tarball.
     Path(PathBuf),
     /// A commit, tag or branch of a local clone.
     Git {
@@ -151,7 +151,7 @@ pub enum DriverLocation {
 impl DriverLocation {
     /// Whether the address may give other sources tomorrow: the archive of a repository by a branch, that is by what
     /// is neither a release (`8.1.0+driver`, `v1.2.3`) nor a commit. Other addresses are taken to give the same file
-    /// for ever; folders and clones are read by each run anyway.
+    /// for ever; directories and clones are read by each run anyway.
     pub fn may_move(&self) -> bool {
         let Self::Url(url) = self else {
             return false;
@@ -190,7 +190,7 @@ pub const DEFAULT_NAME: &str = "falco";
 /// A driver of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Driver {
-    /// Its version, which names the folder under `out/`.
+    /// Its version, which names the directory under `out/`.
     pub version: DriverVersion,
     /// Its sources.
     pub location: DriverLocation,

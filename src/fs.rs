@@ -1,7 +1,7 @@
 //! Files that survive a crash, locks between processes, and errors that name the path.
 //!
-//! Every write of the program goes through here: to a temporary name in the same folder, fsync, rename, fsync of
-//! the folder. A reader sees the old file or the new one, never half of one.
+//! Every write of the program goes through here: to a temporary name in the same directory, fsync, rename, fsync of
+//! the directory. A reader sees the old file or the new one, never half of one.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ pub use lock::Lock;
 pub struct FileError {
     /// What was tried: `read`, `write`, `create folder`.
     pub operation: &'static str,
-    /// The file or folder.
+    /// The file or directory.
     pub path: PathBuf,
     /// The cause.
     pub cause: io::Error,
@@ -74,7 +74,7 @@ impl FileError {
         }
     }
 
-    /// Whether the file or folder does not exist.
+    /// Whether the file or directory does not exist.
     pub fn is_not_found(&self) -> bool {
         self.cause.kind() == io::ErrorKind::NotFound
     }
@@ -103,7 +103,7 @@ impl FileError {
     }
 }
 
-/// The prefix of every temporary file and folder that this program makes beside the final one; what a killed run
+/// The prefix of every temporary file and directory that this program makes beside the final one; what a killed run
 /// left behind is recognised by it.
 pub const TEMPORARY_PREFIX: &str = ".dkm-tmp-";
 
@@ -156,19 +156,19 @@ pub fn read_to_string(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(FileError::of("read", path))
 }
 
-/// Makes a folder and those above it.
+/// Makes a directory and those above it.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(FileError::of("create directory", path))
 }
 
-/// A file under its temporary name, in the folder where it will be kept; gone when dropped.
+/// A file under its temporary name, in the directory where it will be kept; gone when dropped.
 pub struct PendingFile {
     file: tempfile::NamedTempFile,
     path: PathBuf,
 }
 
 impl PendingFile {
-    /// Opens a temporary file in the folder of `path`, which is created when missing.
+    /// Opens a temporary file in the directory of `path`, which is created when missing.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -199,7 +199,7 @@ impl PendingFile {
         self.keep_as(&path)
     }
 
-    /// The same under another name on the same file system, whose folder is created when missing.
+    /// The same under another name on the same file system, whose directory is created when missing.
     pub fn keep_as(self, path: &Path) -> Result<(), FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -274,7 +274,7 @@ pub struct AppendFile {
 }
 
 impl AppendFile {
-    /// Opens an empty file; its folder is created when missing, what was there goes.
+    /// Opens an empty file; its directory is created when missing, what was there goes.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -315,14 +315,14 @@ impl AppendFile {
     }
 }
 
-/// Makes the names in a folder durable.
+/// Makes the names in a directory durable.
 pub fn sync_folder(path: &Path) -> Result<(), FileError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(FileError::of("sync directory", path))
 }
 
-/// Removes a folder and everything in it, also where parts of it are read-only; a folder that is not there is
+/// Removes a directory and everything in it, also where parts of it are read-only; a directory that is not there is
 /// fine.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(path) {
@@ -339,7 +339,7 @@ pub fn remove_folder(path: &Path) -> Result<(), FileError> {
 fn make_folders_writable(path: &Path) {
     for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
         if entry.file_type().is_dir() {
-            // A folder that stays read-only shows up as the error of the removal itself.
+            // A directory that stays read-only shows up as the error of the removal itself.
             drop(fs::set_permissions(
                 entry.path(),
                 fs::Permissions::from_mode(0o755),
@@ -358,7 +358,7 @@ pub fn remove_file(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The folder that holds `path`; `.` for a bare name.
+/// The directory that holds `path`; `.` for a bare name.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -326,7 +326,7 @@ impl Architecture {
         }
     }
 
-    /// As the kernel, rpm and the folders of `out/` spell it: `x86_64`, `aarch64`.
+    /// As the kernel, rpm and the directories of `out/` spell it: `x86_64`, `aarch64`.
     pub fn machine(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",

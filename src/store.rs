@@ -1,8 +1,9 @@
 //! The store: contents by digest, shared by all runs of a machine.
 //!
-//! `blobs/` holds files (packages, artifacts, logs), `trees/` holds unpacked folders, both named by their digest and
-//! never changed; `files/` holds one name of every file that trees share; `temporary/<run>/` is where things are made before they are renamed into place. Two runs may use
-//! one store: a thing appears whole or not at all, and clean-up waits until no run holds the store.
+//! `blobs/` holds files (packages, artifacts, logs), `trees/` holds unpacked directories, both named by their digest
+//! and never changed; `files/` holds one name of every file that trees share; `temporary/<run>/` is where things are
+//! made before they are renamed into place. Two runs may use one store: a thing appears whole or not at all, and
+//! clean-up waits until no run holds the store.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -29,13 +30,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in folder `root`, which is made when missing, for the run `run_id`; removes the temporary
+    /// Opens the store in directory `root`, which is made when missing, for the run `run_id`; removes the temporary
     /// files of runs that are dead.
     pub fn open(root: &Path, run_id: &str) -> Result<Self, FileError> {
         Self::open_with(root, run_id, Lock::shared)
     }
 
-    /// The store as it is, to look things up in: nothing is made, not even the folder.
+    /// The store as it is, to look things up in: nothing is made, not even the directory.
     pub fn to_read(root: &Path) -> Result<Self, FileError> {
         let lock_path = root.join("lock");
         let open_lock = if lock_path.exists() {
@@ -63,7 +64,7 @@ impl Store {
         lock: impl FnOnce(&Path) -> Result<Lock, FileError>,
     ) -> Result<Self, FileError> {
         fs::create_folder(root)?;
-        // Backup programs leave a folder alone that holds this file.
+        // Backup programs leave a directory alone that holds this file.
         let tag = root.join("CACHEDIR.TAG");
         if !tag.exists() {
             fs::write(&tag, "Signature: 8a477f597d28d172789f06886806bc55\n")?;
@@ -77,7 +78,7 @@ impl Store {
         }
         let open_lock = lock(&lock_path)?;
         let temporary = all.join(run_id);
-        // Before the folder: one without a lock that is held counts as a dead run's.
+        // Before the directory: one without a lock that is held counts as a dead run's.
         let temporary_lock = Lock::exclusive(&all.join(format!("{run_id}.lock")))?;
         fs::create_folder(&temporary)?;
         let store = Self {
@@ -94,7 +95,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Removes the files that killed runs had not finished. The caller holds the store alone (see [`Self::open_alone`]).
+    /// Removes the files that killed runs had not finished. The caller holds the store alone (see
+    /// [`Self::open_alone`]).
     pub fn sweep(&self) -> Result<(), FileError> {
         sweep(&self.root)
     }
@@ -122,8 +124,8 @@ impl Store {
         self.shared.as_ref().is_some_and(has)
     }
 
-    /// Brings a content that is not here from where machines share it. Whether it is here then; one that cannot be used is
-    /// told as a warning, since there may be other places for it.
+    /// Brings a content that is not here from where machines share it. Whether it is here then; one that cannot be used
+    /// is told as a warning, since there may be other places for it.
     pub async fn fetch_shared(&self, digest: Sha256) -> bool {
         if self.has_blob(digest) {
             return true;
@@ -140,12 +142,12 @@ impl Store {
         }
     }
 
-    /// The folder that holds everything.
+    /// The directory that holds everything.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A new, empty folder of this run, on the same file system as everything else in the store.
+    /// A new, empty directory of this run, on the same file system as everything else in the store.
     pub fn temporary_folder(&self) -> Result<tempfile::TempDir, FileError> {
         tempfile::Builder::new()
             .prefix("work-")
@@ -197,12 +199,12 @@ impl Store {
         SharedFiles::open(&self.root.join("files"))
     }
 
-    /// Where the folder with this digest is, if it is there.
+    /// Where the directory with this digest is, if it is there.
     pub fn tree_path(&self, digest: Sha256) -> PathBuf {
         self.root.join("trees").join(digest.to_string())
     }
 
-    /// Whether the folder with this digest is there.
+    /// Whether the directory with this digest is there.
     pub fn has_tree(&self, digest: Sha256) -> bool {
         self.tree_path(digest).is_dir()
     }
@@ -236,8 +238,8 @@ impl Store {
         tree::seal(&tree.path).map(drop)
     }
 
-    /// Takes a damaged tree out of the store, with the files of it that other trees would take. Jobs that see it now keep
-    /// it until this run ends.
+    /// Takes a damaged tree out of the store, with the files of it that other trees would take. Jobs that see it now
+    /// keep it until this run ends.
     pub fn discard_tree(&self, tree: &FoundTree) -> Result<(), FileError> {
         // Another job may have made it anew meanwhile.
         if tree::identity(&tree.path) != tree.identity {
@@ -251,7 +253,7 @@ impl Store {
         self.shared_files()?.forget(&tree::inodes(&aside)?)
     }
 
-    /// Notes that the folder with this digest is used, so that clean-up takes others first.
+    /// Notes that the directory with this digest is used, so that clean-up takes others first.
     pub fn touch_tree(&self, digest: Sha256) {
         // A tree that is not noted only goes earlier, and can be made again.
         drop(
@@ -260,8 +262,9 @@ impl Store {
         );
     }
 
-    /// Keeps the folder `from`, which must be on the store's file system (see [`Self::temporary_folder`]), under
-    /// its digest, durably and readable for every job. When it is there already, `from` is left for its owner to remove.
+    /// Keeps the directory `from`, which must be on the store's file system (see [`Self::temporary_folder`]), under
+    /// its digest, durably and readable for every job. When it is there already, `from` is left for its owner to
+    /// remove.
     pub fn put_tree(&self, from: &Path, digest: Sha256) -> Result<(), FileError> {
         let path = self.tree_path(digest);
         let failed = FileError::of("keep", from);

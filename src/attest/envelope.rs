@@ -14,7 +14,7 @@ pub struct Envelope {
     payload: String,
     /// What the payload is.
     pub payload_type: String,
-    /// None if no key was given.
+    /// The signatures; empty if no key was given.
     pub signatures: Vec<Signature>,
 }
 

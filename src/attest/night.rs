@@ -76,7 +76,8 @@ impl Attester {
         Some(&self.key.as_ref()?.1)
     }
 
-    /// Whether a file has the attestation that would be written: a signature of some keys is another one each time, and stays.
+    /// Whether a file has the attestation that would be written: a signature of some keys is another one each time, and
+    /// stays.
     fn has_made(&self, file: &Path, statement: &[u8]) -> bool {
         let Ok(Some(found)) = read_attestation(file) else {
             return false;
@@ -109,8 +110,8 @@ impl Attester {
     }
 }
 
-/// Writes the attestation of each artifact of a manifest that is in its output directory, `at_once` at a time; one that is there
-/// already stays.
+/// Writes the attestation of each artifact of a manifest that is in its output directory, `at_once` at a time; one that
+/// is there already stays.
 pub async fn attest(
     out: &Path,
     manifest: &Manifest,
@@ -139,8 +140,8 @@ pub async fn attest(
     Ok(Attested { written, unchanged })
 }
 
-/// Compares the attestations in an output directory with its manifest and with keys: what is wrong, by file. With keys there has
-/// to be one for each artifact.
+/// Compares the attestations in an output directory with its manifest and with keys: what is wrong, by file. With keys
+/// there has to be one for each artifact.
 pub fn compare(
     out: &Path,
     manifest: &Manifest,

@@ -164,7 +164,8 @@ impl Attestation {
         })
     }
 
-    /// Checks that one of these keys signed it, and returns that key; without keys, nothing is checked. The error is a whole sentence.
+    /// Checks that one of these keys signed it, and returns that key; without keys, nothing is checked. The error is a
+    /// whole sentence.
     pub fn check_signature<'k>(
         &self,
         keys: &'k [PublicKey],
@@ -193,8 +194,8 @@ impl Attestation {
         names.join(", ")
     }
 
-    /// Fails unless it is about the content with this digest under this name: the name of a file, or the file with the two
-    /// directories above it. The error is a whole sentence.
+    /// Fails unless it is about the content with this digest under this name: the name of a file, or the file with the
+    /// two directories above it. The error is a whole sentence.
     pub fn check_subject(&self, name: &str, sha256: Sha256) -> Result<(), String> {
         let subjects = &self.read.subject;
         let is_named = |subject: &Subject| {

@@ -314,8 +314,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Gives an object another name, if none has that; its content stays at the server. One that does not exist, or whose new
-    /// name is taken, stays as it is.
+    /// Gives an object another name, if none has that; its content stays at the server. One that does not exist, or
+    /// whose new name is taken, stays as it is.
     pub async fn move_to(&self, name: &str, new_name: &str) -> Result<bool, BucketError> {
         self.note(true);
         let (from, to) = (self.key(name)?, self.key(new_name)?);

@@ -63,7 +63,7 @@ struct Entry {
     used: SystemTime,
 }
 
-/// Measures the store in folder `root`.
+/// Measures the store in directory `root`.
 pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
     let mut sizes = CacheSizes::default();
     for blob in files(&root.join("blobs"))? {
@@ -82,7 +82,7 @@ pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
     Ok(sizes)
 }
 
-/// Makes the store in folder `root` smaller. The caller holds the store for itself alone (see
+/// Makes the store in directory `root` smaller. The caller holds the store for itself alone (see
 /// [`Store::open_alone`]).
 pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
     let root = store.root();
@@ -269,7 +269,7 @@ fn files(folder: &Path) -> Result<Vec<Entry>, FileError> {
     walk(folder)?.map(entry).collect()
 }
 
-/// The files below a folder; none where it is not there.
+/// The files below a directory; none where it is not there.
 fn walk(
     folder: &Path,
 ) -> Result<impl Iterator<Item = Result<(PathBuf, Metadata), FileError>>, FileError> {

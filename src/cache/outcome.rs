@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::fs::{self, FileError, Lock};
 use crate::store::{Shared, Store};
 
-/// The version of the folder and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
+/// The version of the directory and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
 const FOLDER: &str = "outcomes/v1";
 
 /// Locks are shared by all keys that begin with the same three digits, so that their number stays bounded.
@@ -65,7 +65,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepResult {
-    /// A folder in the store.
+    /// A directory in the store.
     Tree {
         /// Its digest.
         sha256: Sha256,
@@ -184,8 +184,8 @@ fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
 /// How long nearly all outcomes are at most.
 const SHORT: usize = 8 << 10;
 
-/// Reads an outcome: one call less for its length and one for its end, since it ends with its second line. A run reads a
-/// hundred thousand of them.
+/// Reads an outcome: one call less for its length and one for its end, since it ends with its second line. A run reads
+/// a hundred thousand of them.
 fn read_short(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = vec![0; SHORT];
@@ -213,7 +213,7 @@ impl std::fmt::Debug for Outcomes {
 }
 
 impl Outcomes {
-    /// The outcomes of the store in folder `store_root`.
+    /// The outcomes of the store in directory `store_root`.
     pub fn new(store_root: &Path) -> Self {
         Self {
             folder: store_root.join(FOLDER),
@@ -229,7 +229,7 @@ impl Outcomes {
         }
     }
 
-    /// The folder that holds them.
+    /// The directory that holds them.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -15,13 +15,13 @@ use crate::store::{SharedFile, Store};
 /// Something in the store that is not what its name says.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Defect {
-    /// The file or folder.
+    /// The file or directory.
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,
 }
 
-/// Reads everything in the store and compares it with its names. `tree_digest` gives the digest of a folder.
+/// Reads everything in the store and compares it with its names. `tree_digest` gives the digest of a directory.
 /// With `remove`, what is wrong is removed, so that the next run makes it again; the caller then holds the store alone.
 /// Outcomes that name something wrong as an input are wrong too, and so are the artifacts that came of them.
 pub fn verify(

@@ -1,4 +1,5 @@
-//! Words that a shell completes while somebody types: targets, driver versions and builds of the matrices that are there.
+//! Words that a shell completes while somebody types: targets, driver versions and builds of the matrices that are
+//! there.
 //!
 //! A request of a shell changes nothing and opens no connection; on any error the answer is empty.
 

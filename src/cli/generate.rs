@@ -10,12 +10,13 @@ use super::{Arguments, CliError, ExitStatus};
 use crate::fs::{self, FileError};
 
 /// Write what follows from the definition of the command line: docs/cli.md to standard output, manual pages or
-/// completions into a folder; or a JSON Schema to standard output
+/// completions into a directory; or a JSON Schema to standard output
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
     /// What to write
     what: What,
-    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events, matrix or index
+    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events, matrix
+    /// or index
     #[arg(required_if_eq_any([("what", "man"), ("what", "completions"), ("what", "schema")]))]
     folder: Option<PathBuf>,
 }

@@ -25,7 +25,8 @@ use crate::text::count;
 pub(super) struct ImportArguments {
     /// A directory of dbg-go (`driverkit/config`), or kernel-crawler lists as [ARCH=]FILE
     ///
-    /// The architecture of a list follows from its name (`x86_64.json`, `lists/aarch64/list.json`) where it is not given.
+    /// The architecture of a list follows from its name (`x86_64.json`, `lists/aarch64/list.json`) where it is not
+    /// given.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
     /// The matrix to write; its lock goes beside it
@@ -234,7 +235,8 @@ impl ImportArguments {
     }
 }
 
-/// The directories that were created for a matrix, innermost first. Removed in the end where nothing was written to them.
+/// The directories that were created for a matrix, innermost first. Removed in the end where nothing was written to
+/// them.
 struct MadeDirectories(Vec<PathBuf>);
 
 impl MadeDirectories {

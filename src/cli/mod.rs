@@ -91,7 +91,7 @@ struct GlobalArguments {
     /// `DRIVERKIT_MATRIX_MIRROR_DEBIAN` does the same.
     #[arg(long, global = true, value_name = "NAME=URL", value_parser = parse_mirror)]
     mirror: Vec<(String, String)>,
-    /// Folder of everything that is kept between runs
+    /// Directory of everything that is kept between runs
     ///
     /// [default: $XDG_CACHE_HOME/driverkit-matrix or ~/.cache/driverkit-matrix]
     #[arg(

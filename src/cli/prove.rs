@@ -21,10 +21,10 @@ use crate::text::count;
 
 /// Boot a kernel in qemu and load modules and probes into it
 ///
-/// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile, and it
-/// is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs without KVM in a bubblewrap sandbox, with
-/// this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if one did not pass, 3 if the kernel did not boot
-/// or a probe cannot be tried in it.
+/// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile,
+/// and it is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs without KVM in a bubblewrap
+/// sandbox, with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if one did not pass, 3 if the
+/// kernel did not boot or a probe cannot be tried in it.
 #[derive(Debug, Args)]
 pub(super) struct ProveArguments {
     /// Modules (`.ko`) and eBPF probes (`.o`), all for the same kernel

@@ -33,13 +33,14 @@ const PRINTED: usize = 20;
 /// Publish the artifacts of runs to a bucket or a directory
 ///
 /// Uploads what changed to `<driver version>/<architecture>/<name>` below TO, reads it back, then replaces the index
-/// (index.json, SHA256SUMS and the files of Falco's driver site) as the last write. Only artifacts that a manifest says were
-/// verified are uploaded, and no artifact takes the name of another kernel's. An interrupted publication is continued by the
-/// next one. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or the machine's role.
+/// (index.json, SHA256SUMS and the files of Falco's driver site) as the last write. Only artifacts that a manifest says
+/// were verified are uploaded, and no artifact takes the name of another kernel's. An interrupted publication is
+/// continued by the next one. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or the machine's
+/// role.
 #[derive(Debug, Args)]
 pub(super) struct PublishArguments {
-    /// Output directories of runs [default: out], and the destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY`
-    /// or a directory
+    /// Output directories of runs [default: out], and the destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`,
+    /// `file:///DIRECTORY` or a directory
     #[arg(value_name = "FROM> <TO", num_args = 1.., required = true)]
     places: Vec<PathBuf>,
     #[command(flatten)]
@@ -72,7 +73,8 @@ struct AuditArguments {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing")]
 pub(super) struct UploadArguments {
-    /// Leave out whatever has its name at the destination already, also if another program published it; `run` does not build it
+    /// Leave out whatever has its name at the destination already, also if another program published it; `run` does not
+    /// build it
     ///
     /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
     #[arg(long)]

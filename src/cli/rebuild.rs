@@ -29,9 +29,9 @@ use crate::verify::first_differing_section;
 
 /// Compile one build again and compare the result
 ///
-/// The build is done even if the cache has it, and whatever its result was before. Without --keep, nothing of the output
-/// directory or the cache changes: what was made is put below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an artifact
-/// cannot be built, or is different from the one in the output directory.
+/// The build is done even if the cache has it, and whatever its result was before. Without --keep, nothing of the
+/// output directory or the cache changes: what was made is put below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an
+/// artifact cannot be built, or is different from the one in the output directory.
 #[derive(Debug, Args)]
 pub(super) struct RebuildArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>

@@ -108,16 +108,17 @@ pub(super) struct RunArguments {
     pub(super) selection: Selection,
     #[command(flatten)]
     store: StoreArguments,
-    /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and flavour, and
-    /// another part of the others each night) or none
+    /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and
+    /// flavour, and another part of the others each night) or none
     ///
-    /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not placed.
+    /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not
+    /// placed.
     #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
     prove: Option<Prove>,
     /// Do so many builds a second time and compare: a share such as 1%, or a number
     ///
-    /// The second build has another number of jobs, clock and host name, and another executor where there is one. An artifact
-    /// of which it gives other bytes fails with class `not-reproducible` and is not placed.
+    /// The second build has another number of jobs, clock and host name, and another executor where there is one. An
+    /// artifact of which it gives other bytes fails with class `not-reproducible` and is not placed.
     #[arg(long, value_name = "SAMPLE", help_heading = None::<&str>)]
     double: Option<Sample>,
     #[command(flatten)]
@@ -198,7 +199,7 @@ impl RunArguments {
         let destination = self.publish.open()?;
         // Before the run replaces it, if it is that of the same directory.
         let baseline = self.baseline.read(context)?;
-        // First of all that touches the folder: it refuses one that another run writes to.
+        // First of all that touches the directory: it refuses one that another run writes to.
         let durations = Durations::read(out);
         let reporters = self.reporters(context, planned, &durations, out)?;
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -348,7 +349,7 @@ fn is_skipping(plan: &Plan) -> bool {
     rules.any(|rule| rule == LeftOut::PUBLISHED)
 }
 
-/// What earlier runs with the same output folder took.
+/// What earlier runs with the same output directory took.
 fn history(durations: &Durations, planned: &Planned) -> History {
     let mut history = History::default();
     for build in &planned.plan.builds {

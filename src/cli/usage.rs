@@ -18,7 +18,8 @@ const NUMBER_WORDS: [(&str, &str); 4] = [
     ("invalid float literal", "expected a number"),
 ];
 
-/// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any length.
+/// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any
+/// length.
 pub(super) fn print_usage(error: &clap::Error, style: Style) {
     if !error.use_stderr() {
         drop(error.print());

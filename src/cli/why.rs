@@ -17,8 +17,8 @@ use crate::resolve::said_while_reading;
 
 /// Explain why a kernel has a driver or lacks one
 ///
-/// When it was built and by what, which rule in which file leaves it out, since when it fails, who expects that until when,
-/// or which kernel is nearest if no source ever named it.
+/// When it was built and by what, which rule in which file leaves it out, since when it fails, who expects that until
+/// when, or which kernel is nearest if no source ever named it.
 #[derive(Debug, Args)]
 pub(super) struct WhyArguments {
     /// A kernel release, the name of a build, or a part of either
@@ -102,7 +102,8 @@ impl WhyArguments {
     }
 }
 
-/// The kernels of the locks beside the matrices of a run, each with its lock; of a matrix that is not here any more none.
+/// The kernels of the locks beside the matrices of a run, each with its lock; of a matrix that is not here any more
+/// none.
 fn locked_kernels(manifest: &Manifest) -> Result<Vec<(PathBuf, LockedKernel)>, CliError> {
     let mut all = Vec::new();
     for matrix in &manifest.matrices {

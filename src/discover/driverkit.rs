@@ -1,4 +1,4 @@
-//! Folders of YAML files as driverkit reads them and dbg-go generates them:
+//! Directories of YAML files as driverkit reads them and dbg-go generates them:
 //! `<driver version>/<machine>/<target>_<release>_<version>.yaml`.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::kernel::KernelId;
 /// How many kernels and files a notice names.
 const NAMED: usize = 3;
 
-/// Reads every YAML file below `folder`; with `outputs` those that ask for exactly these artifacts. The folders of
+/// Reads every YAML file below `folder`; with `outputs` those that ask for exactly these artifacts. The directories of
 /// several driver versions mostly name the same kernels: each is given once, as the newest version has it.
 pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed, DiscoverError> {
     let tree = read_tree(folder).map_err(DiscoverError::Files)?;

@@ -19,7 +19,7 @@ const NAMED_ENTRIES: usize = 3;
 pub(super) struct Entry<'a> {
     pub(super) target: &'a str,
     pub(super) release: &'a str,
-    /// Nothing for the usual `1`.
+    /// `None` for the usual `1`.
     pub(super) version: Option<&'a str>,
     pub(super) headers: Vec<Cow<'a, str>>,
     /// In base64.
@@ -168,8 +168,9 @@ fn shortened(reasons: &[String]) -> String {
     named
 }
 
-/// Merges the entries of each kernel that is listed more than once, and sorts by identity. Where entries contradict each
-/// other, the first in canonical order counts, so that the order of the list never does; a notice names the kernels.
+/// Merges the entries of each kernel that is listed more than once, and sorts by identity. Where entries contradict
+/// each other, the first in canonical order counts, so that the order of the list never does; a notice names the
+/// kernels.
 pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
     fn rank(kernel: &Kernel) -> impl Ord + '_ {
         let (packages, config) = (&kernel.packages, &kernel.config_sha256);

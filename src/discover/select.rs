@@ -72,8 +72,8 @@ pub(super) fn from_shared(
     }
 }
 
-/// Keeps the `count` newest kernels of each target, architecture and flavour; of Amazon Linux of each upstream line too,
-/// since it maintains several beside each other (`kernel6.12-devel`).
+/// Keeps the `count` newest kernels of each target, architecture and flavour; of Amazon Linux of each upstream line
+/// too, since it maintains several beside each other (`kernel6.12-devel`).
 pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
     let group = |one: &Found| {
         let kernel = &one.kernel;

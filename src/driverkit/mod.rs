@@ -2,7 +2,7 @@
 //!
 //! In: what flags say, the environment, a file. Out: [`Values`], each with its origin (flag before environment before
 //! file), and from them a [`Request`] that was checked. The facts are driverkit's documented behaviour as of 0.23;
-//! where it is wrong, this is right. A folder of such files ([`read_tree`]) is read by the same rules. Nothing here
+//! where it is wrong, this is right. A directory of such files ([`read_tree`]) is read by the same rules. Nothing here
 //! knows clap, and nothing here opens a connection.
 
 mod cluster;

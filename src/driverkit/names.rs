@@ -92,7 +92,8 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
     if text.contains('\0') {
         return Err("a path cannot hold a NUL character".to_owned());
     }
-    // What the kernel takes at most, for the path and for each name in it; the file is written under a longer one first.
+    // What the kernel takes at most, for the path and for each name in it; the file is written under a longer one
+    // first.
     let too_long = path
         .components()
         .map(|part| part.as_os_str().len())

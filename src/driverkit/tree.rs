@@ -1,6 +1,6 @@
-//! Folders of configuration files: dbg-go's tree, `<driver version>/<machine>/<target>_<release>_<version>.yaml`, or
-//! any other. Every file is read by the rules of one build; in dbg-go's tree its place is checked against its content
-//! too, as `dbg-go configs validate` does.
+//! Directories of configuration files: dbg-go's tree, `<driver version>/<machine>/<target>_<release>_<version>.yaml`,
+//! or any other. Every file is read by the rules of one build; in dbg-go's tree its place is checked against its
+//! content too, as `dbg-go configs validate` does.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -32,9 +32,9 @@ pub struct Tree {
 pub struct TreeFile {
     /// Its path.
     pub path: PathBuf,
-    /// The folder of its driver version, in dbg-go's layout.
+    /// The directory of its driver version, in dbg-go's layout.
     pub folder: Option<PathBuf>,
-    /// The driver version of that folder, or the one that it names itself.
+    /// The driver version of that directory, or the one that it names itself.
     pub driver: Option<DriverVersion>,
     /// The kernel.
     pub kernel: Kernel,
@@ -56,12 +56,12 @@ pub struct TreeFile {
     pub other_keys: Vec<&'static str>,
 }
 
-/// Where a file is, by the names of the folders around it.
+/// Where a file is, by the names of the directories around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The folder's architecture: the file is in dbg-go's layout.
+    /// The directory's architecture: the file is in dbg-go's layout.
     pub(super) architecture: Option<Architecture>,
-    /// The name of the folder around that one.
+    /// The name of the directory around that one.
     pub(super) version: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Layout {
     }
 }
 
-/// Reads every `.yaml` and `.yml` file below a folder, or one file. The error is everything that is wrong with them,
+/// Reads every `.yaml` and `.yml` file below a directory, or one file. The error is everything that is wrong with them,
 /// each with its file and line.
 pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
     if !folder.exists() {
@@ -128,7 +128,7 @@ pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
     Err(faults)
 }
 
-/// The configuration files below a folder, sorted, and a warning for each other file beside them.
+/// The configuration files below a directory, sorted, and a warning for each other file beside them.
 fn paths_of(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Diagnostic>), Diagnostic> {
     let mut paths = Vec::new();
     let mut warnings = Vec::new();

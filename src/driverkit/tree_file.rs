@@ -137,7 +137,7 @@ fn check_architecture(reader: &mut Reader<'_>, of_folder: Option<Architecture>) 
     }
 }
 
-/// The version of the folder; in another layout the one that the file names.
+/// The version of the directory; in another layout the one that the file names.
 fn driver_version(reader: &mut Reader<'_>, layout: &Layout) -> Option<DriverVersion> {
     let named = reader.parsed("driverversion", |text| match &layout.version {
         None => parse_released_version(text),

@@ -9,15 +9,15 @@ use crate::target::TargetError;
 /// Whether steps that are not in the cache are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are.
+    /// They are done.
     Run,
-    /// The cache is only asked: nothing is fetched, started or kept. Artifacts that the store holds are put to where
+    /// Only the cache is read: nothing is fetched, started or kept. Artifacts that the store holds are put to where
     /// they belong.
     Lookup,
 }
 
 impl Mode {
-    /// Does file work: on a thread that may wait, or at once while the cache is only asked, which waits for nothing.
+    /// Does file work: on a blocking thread, or directly during a look-up in the cache.
     pub(crate) async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -29,7 +29,7 @@ impl Mode {
     }
 }
 
-/// Why a step gave no outcome.
+/// Why a step has no outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Halt {
     /// Only a look into the cache was allowed, and the outcome is not there.
@@ -38,7 +38,7 @@ pub enum Halt {
     Failed(Box<Failed>),
     /// The run stops; the step did not begin.
     NotRun,
-    /// Another machine did the step meanwhile: its outcome is known now.
+    /// Another machine did the step in the meantime; its outcome is known now.
     Elsewhere,
 }
 
@@ -51,22 +51,22 @@ pub struct Failed {
     pub log: Option<Sha256>,
     /// Whether it failed in an earlier run.
     pub is_cached: bool,
-    /// What it came of, where the step itself failed: that is the step's outcome. None where what the step needs could not
+    /// The cause, if the step itself failed: that is the step's outcome. `None` if the inputs of the step could not
     /// be made ready, or where trying again may help.
     pub(crate) own: Option<Own>,
 }
 
-/// What a step's own failure came of.
+/// The cause of a step's own failure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Own {
-    /// The trees that the step was shown.
+    /// The trees that the step saw.
     pub(crate) trees: Vec<Sha256>,
     /// What its job used.
     pub(crate) used: Resources,
 }
 
 impl Halt {
-    /// As the failure of a step itself, which was shown these trees. What may succeed when tried again never is one.
+    /// Marks the failure as one of the step itself, which saw these trees; a transient failure is never marked.
     pub(crate) fn of_step(mut self, trees: impl IntoIterator<Item = Sha256>) -> Self {
         if let Self::Failed(failed) = &mut self
             && failed.failure.class.is_deterministic()
@@ -79,7 +79,7 @@ impl Halt {
         self
     }
 
-    /// As seen by another step, whose inputs are not ready.
+    /// The same failure as seen by another step, whose inputs could not be prepared.
     pub(crate) fn of_inputs(mut self) -> Self {
         if let Self::Failed(failed) = &mut self {
             failed.own = None;

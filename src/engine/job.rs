@@ -16,19 +16,19 @@ pub(crate) struct JobRequest {
     pub(crate) network: Network,
 }
 
-/// What a job gave that ended well.
+/// The result of a job that succeeded.
 pub(crate) struct JobResult {
     /// The content of `/out`; removed when dropped.
     pub(crate) output: tempfile::TempDir,
     /// The compressed log in the store.
     pub(super) log: Sha256,
     pub(super) used: Resources,
-    /// The trees that it was shown.
+    /// The trees that it saw.
     pub(super) trees: Vec<Sha256>,
 }
 
 impl JobResult {
-    /// The work of a step whose result came of the job.
+    /// The work of a step whose result the job produced.
     pub(crate) fn work(&self, result: StepResult) -> Work {
         Work {
             result,
@@ -37,7 +37,7 @@ impl JobResult {
         }
     }
 
-    /// The failure of a step for what the job left.
+    /// The failure of a step because of the job's output.
     pub(crate) fn failed(&self, failure: Failure) -> Halt {
         Halt::Failed(Box::new(Failed {
             failure,
@@ -53,7 +53,7 @@ impl JobResult {
 
 /// A tree that a job leaves in its output.
 pub(crate) struct LeftTree {
-    /// The folder of the output that it is in.
+    /// The directory of the output that it is in.
     pub(crate) folder: &'static str,
     /// What it is called where it is missing.
     pub(crate) what: &'static str,

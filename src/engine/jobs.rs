@@ -30,7 +30,7 @@ use crate::script::{self, LogClassifier};
 use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
 
-/// So many infrastructure failures in a row, with no job done in between, end the run.
+/// This many infrastructure failures in a row, without a successful job in between, end the run.
 const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
 
 /// Writes a job's output to its log and looks for the first error in it as it comes. Holds the job's compile slot.
@@ -117,7 +117,7 @@ impl Jobs {
             .ok_or(Halt::NotRun)
     }
 
-    /// Allows so many more at once.
+    /// Allows this many more at once.
     pub(crate) fn add_slots(&self, more: usize) {
         self.slots.add(more);
     }
@@ -138,8 +138,8 @@ impl Jobs {
         self.run_on(build, request, None, None).await
     }
 
-    /// The same for the job of the step with these inputs, which is to be run by one of the machines that share a store: by
-    /// this one, unless another is at it. What has an outcome here is done again and asks nobody.
+    /// The same for the job of the step with these inputs, which is to be run by one of the machines that share a
+    /// store: by this one, unless another is at it. What has an outcome here is done again and asks nobody.
     pub(crate) async fn run_once(
         &self,
         build: &Build,
@@ -151,8 +151,8 @@ impl Jobs {
             .await
     }
 
-    /// Runs the job of a second build: with another host name, and by another executor where there is one that has the image.
-    /// Returns what ran it, too.
+    /// Runs the job of a second build: with another host name, and by another executor where there is one that has the
+    /// image. Returns what ran it, too.
     pub(crate) async fn run_double(
         &self,
         build: &Build,

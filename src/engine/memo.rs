@@ -43,11 +43,11 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     }
 }
 
-/// Of how many owners values are remembered at once.
+/// How many owners have their values remembered at once.
 const OWNERS: usize = 64;
 
-/// Remembers values of an owner, such as a kernel, which several builds in a row ask for. They are few, so they are compared one
-/// after the other.
+/// Remembers values of an owner, such as a kernel, which several builds in a row ask for. They are few, so they are
+/// compared one after the other.
 pub(crate) struct OfOwner<O, K, V>(Mutex<HashMap<usize, Owned<O, K, V>>>);
 
 struct Owned<O, K, V> {
@@ -93,7 +93,7 @@ impl<O, K, V: Clone> OfOwner<O, K, V> {
     }
 }
 
-/// Keeps one of all equal values.
+/// Keeps one copy of equal values.
 pub(crate) struct Alike<T>(Mutex<HashSet<Common<T>>>);
 
 impl<T> Default for Alike<T> {
@@ -103,7 +103,7 @@ impl<T> Default for Alike<T> {
 }
 
 impl<T: Eq + Hash> Alike<T> {
-    /// The one that is equal to `value`.
+    /// Returns the kept value that is equal to `value`.
     pub(crate) fn one(&self, value: T) -> Common<T> {
         let value = Common::from(value);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

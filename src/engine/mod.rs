@@ -55,7 +55,7 @@ impl Engine {
         self.steps.may_begin(mode)
     }
 
-    /// What a file that could not be read or written means for a build in `phase`.
+    /// The failure of a build in `phase` because a file could not be read or written.
     pub(crate) fn stored(&self, phase: Phase) -> impl Fn(FileError) -> Halt + Copy {
         self.steps.stored(phase)
     }
@@ -68,8 +68,9 @@ impl Engine {
             .map_err(self.stored(phase))
     }
 
-    /// The outcome of a step, from the cache or from `work`: see [`StepRunner::step`]. What failed in `work` is the step's
-    /// outcome if `work` says so ([`Halt::of_step`]); all else says that the step's inputs could not be made ready.
+    /// The outcome of a step, from the cache or from `work`: see [`StepRunner::step`]. What failed in `work` is the
+    /// step's outcome if `work` says so ([`Halt::of_step`]); all else says that the step's inputs could not be made
+    /// ready.
     pub(crate) async fn step(
         &self,
         mode: Mode,

@@ -7,7 +7,7 @@ use crate::plan::Build;
 pub enum Reproduce {
     /// `rebuild BUILD` and these words.
     Rebuild(Vec<String>),
-    /// These words: the command does one build anyway.
+    /// These words, because the command does only one build.
     Same(Vec<String>),
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::executor::Executor;
 
-/// The executor of second builds, set when a run connects to its executors; none where there is one executor only.
+/// The executor of second builds, set when a run connects to its executors; unset if there is only one executor.
 #[derive(Clone, Default)]
 pub struct SecondExecutor(Arc<OnceLock<Arc<dyn Executor>>>);
 

@@ -17,10 +17,10 @@ use crate::store::{Claim, Shared};
 /// The places of jobs that run at once.
 pub(crate) struct Slots {
     free: Semaphore,
-    /// How many builds wait for what another machine does.
+    /// How many builds wait for another machine.
     waiting: AtomicUsize,
     began_to_wait: Notify,
-    /// Whether it was said that builds may wait.
+    /// Whether the user was informed that builds may wait.
     is_told: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Once<'a> {
 }
 
 impl Slots {
-    /// So many jobs at once.
+    /// Allows this many jobs at once.
     pub(crate) fn new(count: usize) -> Self {
         Self {
             free: Semaphore::new(count.max(1)),
@@ -51,7 +51,7 @@ impl Slots {
         self.free.add_permits(more);
     }
 
-    /// How many builds wait for what another machine does: they do nothing here.
+    /// How many builds wait for another machine and use no slot here.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -61,8 +61,9 @@ impl Slots {
         self.began_to_wait.notified().await;
     }
 
-    /// A place for a job. One that only one machine is to run gets none while another runs it ([`Halt::Elsewhere`] once that
-    /// has an outcome). The claim is one request, made when the job could begin: so no machine claims what it cannot begin.
+    /// A place for a job. One that only one machine is to run gets none while another runs it ([`Halt::Elsewhere`] once
+    /// that has an outcome). The claim is one request, made when the job could begin: so no machine claims what it
+    /// cannot begin.
     pub(crate) async fn get(
         &self,
         steps: &StepRunner,

@@ -30,7 +30,7 @@ pub struct RetryClasses {
     classes: BTreeSet<FailureClass>,
     /// Whether artifacts that are in the cache are compiled again.
     compiles_again: bool,
-    /// Whether an outcome that is in the cache stays there, whatever comes of doing it again.
+    /// Whether a cached outcome stays in the cache, whatever the new result is.
     keeps_known: bool,
 }
 
@@ -43,7 +43,7 @@ impl RetryClasses {
         }
     }
 
-    /// Every kept failure and every artifact. The cache takes what comes of it only if `replaces_known`.
+    /// Every kept failure and every artifact. The cache keeps the new result only if `replaces_known`.
     pub fn rebuild(replaces_known: bool) -> Self {
         let classes = FailureClass::ALL.into_iter();
         Self {
@@ -53,12 +53,12 @@ impl RetryClasses {
         }
     }
 
-    /// Whether nothing of a build counts that is in the cache, so that it need not be looked for.
+    /// Whether cached outcomes of a build are ignored, so that no look-up is needed.
     pub(crate) fn compiles_again(&self) -> bool {
         self.compiles_again
     }
 
-    /// Whether failures of this class are among them.
+    /// Whether failures of this class are retried.
     pub(crate) fn has(&self, class: FailureClass) -> bool {
         self.classes.contains(&class)
     }
@@ -147,7 +147,7 @@ impl StepRunner {
         &self.outcomes
     }
 
-    /// Whether there is an outcome under a key, be it one that is done again.
+    /// Whether an outcome exists under a key, even if it is to be done again.
     pub(crate) fn has(&self, key: Sha256, phase: Phase) -> Result<bool, Halt> {
         Ok(self.read(key, phase)?.is_some())
     }
@@ -213,7 +213,7 @@ impl StepRunner {
         }
     }
 
-    /// Keeps what the work of a step gave, unless it is a failure that the same inputs need not give again.
+    /// Keeps the result of a step, unless it is a transient failure.
     pub(crate) async fn keep(
         &self,
         inputs: KeyBuilder,
@@ -289,7 +289,7 @@ impl StepRunner {
         Ok(self.usable(inputs, key, found))
     }
 
-    /// Ends the time in which [`Self::find_shared`] may be asked.
+    /// Ends the time in which [`Self::find_shared`] may be called.
     pub(crate) fn forget_shared(&self) {
         self.shared.clear();
     }

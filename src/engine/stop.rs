@@ -11,7 +11,7 @@ pub enum StopReason {
     Deadline,
     /// `--fail-fast` and a build failed: what runs may end, nothing new begins.
     FailFast,
-    /// The disk is full or the like: going on makes no sense.
+    /// The disk is full, or a similar fault: continuing makes no sense.
     Infrastructure,
     /// A signal: what runs is ended.
     Signal,
@@ -29,7 +29,7 @@ impl StopReason {
     }
 }
 
-/// Asked by every stage before it begins something; set from anywhere.
+/// Every stage checks it before it begins something; any code may set it.
 #[derive(Debug, Default)]
 pub struct Stop {
     no_new: CancellationToken,

@@ -1,9 +1,9 @@
 //! The trees that a run uses, and whether they are what their digests say.
 //!
 //! A tree of an earlier run is looked through once before it is used: by modes and times, which costs some milliseconds
-//! and shows whatever the file system knows of. One that was written to is read whole; it is used if its digest is right
-//! after all, and thrown away if not. Before a failure is kept, the trees that it came of are read whole as well: failures
-//! are rare. What neither sees is a disk that returns other bytes than were written, while the step succeeds:
+//! and shows whatever the file system knows of. One that was written to is read whole; it is used if its digest is
+//! right after all, and thrown away if not. Before a failure is kept, the trees that it came of are read whole as well:
+//! failures are rare. What neither sees is a disk that returns other bytes than were written, while the step succeeds:
 //! for that there is `cache verify`.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(crate) struct Trees {
     steps: Arc<StepRunner>,
     /// Steps whose trees are made again.
     flights: SingleFlight<Sha256, (), Halt>,
-    /// Whether each was looked through in this run.
+    /// The result of the check of each tree in this run.
     checked: Mutex<HashMap<Sha256, Arc<Mutex<bool>>>>,
 }
 
@@ -49,9 +49,9 @@ impl Trees {
         checked.entry(tree).or_default().clone()
     }
 
-    /// Makes sure that trees which a step made are in the store. If one is gone, or is damaged and so thrown away, `make`
-    /// does the step's work again: once at a time in this process, and among those that share the store. `whose` names
-    /// what they were made of.
+    /// Makes sure that trees which a step made are in the store. If one does not exist, or is damaged and therefore
+    /// removed, `make` does the step's work again: once at a time in this process, and among those that share the
+    /// store. `whose` names what they were made of.
     pub(crate) async fn ensure(
         &self,
         wanted: &[Sha256],
@@ -91,7 +91,7 @@ impl Trees {
         Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
     }
 
-    /// Brings trees from where machines share them. What cannot be had or is not right is made again.
+    /// Brings trees from where machines share them. A tree that is unavailable or has another digest is made again.
     async fn fetch_packed(&self, wanted: &[Sha256]) {
         let Some(shared) = self.store.shared() else {
             return;
@@ -126,7 +126,7 @@ impl Trees {
         Ok(is_there)
     }
 
-    /// Whether the tree is in the store and may be used; one that is damaged is thrown away.
+    /// Whether the tree is in the store and may be used; a damaged one is removed.
     pub(crate) async fn has(&self, tree: Sha256, phase: Phase) -> Result<bool, Halt> {
         let (store, checked) = (self.store.clone(), self.checked(tree));
         blocking(move || look_through(&store, &checked, tree))
@@ -134,7 +134,7 @@ impl Trees {
             .map_err(self.steps.stored(phase))
     }
 
-    /// What work gave, with a failure of the step itself as its outcome. One that the same inputs would give again is
+    /// The result of work, with a failure of the step itself as its outcome. A deterministic failure is
     /// believed only if the trees that the step was shown are what their digests say.
     pub(crate) async fn settle(&self, work: Result<Work, Halt>) -> Result<Work, Halt> {
         let mut failed = match work {
@@ -187,7 +187,7 @@ fn look_through(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bo
     Ok(true)
 }
 
-/// Whether the tree is there with its digest; one that has another is thrown away.
+/// Whether the tree is there with its digest; one with another digest is removed.
 fn read_whole(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool, FileError> {
     let mut is_checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = store.find_tree(tree) {

@@ -11,7 +11,7 @@ use crate::engine::halt::{Failed, Halt};
 use crate::executor::Resources;
 use crate::failure::{Failure, FailureClass, Phase};
 
-/// What the work of a step gives: everything of an [`Outcome`] but the key's fields.
+/// The result of a step's work: everything of an [`Outcome`] except the key's fields.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     /// The result.
@@ -37,7 +37,7 @@ impl Work {
         Self::plain(StepResult::Tree { sha256, role })
     }
 
-    /// What was found out without a job.
+    /// Facts that were found without a job.
     pub(crate) fn of_facts(facts: &impl Serialize, phase: Phase) -> Result<Self, Halt> {
         let value = serde_json::to_value(facts).map_err(|error| {
             Failure::new(FailureClass::Infrastructure, phase, error.to_string())
@@ -46,7 +46,7 @@ impl Work {
     }
 }
 
-/// What a step gave, and whether it was there already.
+/// The outcome of a step, and whether it existed already.
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
     /// The result.
@@ -55,7 +55,7 @@ pub(crate) struct Done {
     pub(crate) key: Sha256,
     /// Whether it comes from an earlier run.
     pub(crate) is_cached: bool,
-    /// Whether it was done for the one who asked, not found, and not waited for while it was done for another.
+    /// True if this caller ran the step itself: the outcome is neither cached nor another caller's.
     pub(crate) is_own: bool,
 }
 
@@ -73,12 +73,12 @@ impl Done {
         }
     }
 
-    /// The tree that the step gave.
+    /// The tree that the step made.
     pub(crate) fn tree(&self, phase: Phase) -> Result<Sha256, Halt> {
         tree_of(self.result()?, phase)
     }
 
-    /// What the step found out.
+    /// The facts that the step found.
     pub(crate) fn facts<T: DeserializeOwned>(&self, phase: Phase) -> Result<T, Halt> {
         match self.result()? {
             StepResult::Facts(value) => T::deserialize(value).map_err(|error| {
@@ -99,7 +99,7 @@ fn tree_of(result: &StepResult, phase: Phase) -> Result<Sha256, Halt> {
     }
 }
 
-/// What it means that an outcome is of another kind than its step gives.
+/// The failure for an outcome whose kind does not fit its step.
 pub(crate) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
     let message = format!(
         "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"

@@ -4,14 +4,15 @@
 //! [`Completion`]. An executor knows nothing of matrices, drivers or keys.
 //!
 //! Inside the sandbox, the same for every executor: the image's file system read-only, no network, no capabilities,
-//! no new privileges, not root; `/tmp` an empty, writable tmpfs and `/out` an empty, writable folder whose content is
-//! given back, both bounded by [`Limits::output_bytes`] and [`Limits::output_files`], and nothing else writable; each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus
-//! `PATH`, `HOME=/tmp`, `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs
-//! `/bin/sh` and `/usr/bin/env`.
+//! no new privileges, not root; `/tmp` an empty, writable tmpfs and `/out` an empty, writable directory whose content
+//! is given back, both bounded by [`Limits::output_bytes`] and [`Limits::output_files`], and nothing else writable;
+//! each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus `PATH`, `HOME=/tmp`,
+//! `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs `/bin/sh` and
+//! `/usr/bin/env`.
 //!
 //! The one exception is a job with [`Network::Host`], see there.
 //!
-//! Of what a script leaves in `/out`, regular files and folders are given back; links, sockets and pipes are
+//! Of what a script leaves in `/out`, regular files and directories are given back; links, sockets and pipes are
 //! removed, never followed. A file `/out/.resources` is not an output: its lines `cpu_seconds <decimal>` and
 //! `memory_peak_bytes <integer>` tell what the script's processes used.
 
@@ -55,10 +56,10 @@ pub fn image_identity<Id: AsRef<str>>(diff_ids: &[Id]) -> Sha256 {
     Sha256::of(ids.join("\n"))
 }
 
-/// A folder of this machine shown inside the sandbox, read-only.
+/// A directory of this machine shown inside the sandbox, read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The folder on this machine. It does not change while the executor lives: a daemon on another machine gets
+    /// The directory on this machine. It does not change while the executor lives: a daemon on another machine gets
     /// one copy of it.
     pub source: PathBuf,
     /// The absolute path inside.
@@ -72,10 +73,10 @@ pub struct Limits {
     pub timeout: Duration,
     /// Memory in bytes, tmpfs included.
     pub memory_bytes: u64,
-    /// Bytes that it may write: half of them to `/tmp`, half to `/out`. There is no `/dev/shm`. Files count by what they
-    /// take on the disk or by their length, whichever is more.
+    /// Bytes that it may write: half of them to `/tmp`, half to `/out`. There is no `/dev/shm`. Files count by what
+    /// they take on the disk or by their length, whichever is more.
     pub output_bytes: u64,
-    /// Files and folders that it may make, in `/tmp` and `/out` alike.
+    /// Files and directories that it may make, in `/tmp` and `/out` alike.
     pub output_files: u32,
     /// Processes at once.
     pub processes: u32,
@@ -99,9 +100,9 @@ pub enum Network {
     /// Nothing: the sandbox is hermetic.
     #[default]
     None,
-    /// Everything that this machine can reach: for a package manager that reaches a subscription. Such a manager is root and changes
-    /// its own files; so the script is root, with the container's usual capabilities, in a copy of the image that is
-    /// thrown away. `docker` only; other executors refuse such a job.
+    /// Everything that this machine can reach: for a package manager that reaches a subscription. Such a manager is
+    /// root and changes its own files; so the script is root, with the container's usual capabilities, in a copy of the
+    /// image that is thrown away. `docker` only; other executors refuse such a job.
     Host,
 }
 
@@ -153,7 +154,7 @@ pub struct Job {
     pub network: Network,
     /// Limits.
     pub limits: Limits,
-    /// An existing, empty folder on this machine that receives the content of `/out`.
+    /// An existing, empty directory on this machine that receives the content of `/out`.
     pub output: PathBuf,
 }
 

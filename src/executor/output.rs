@@ -1,7 +1,7 @@
-//! Takes over what a script left in its output folder, trusting none of it.
+//! Takes over what a script left in its output directory, trusting none of it.
 //!
-//! In: a folder that no foreign process writes to any more. Out: the same folder with regular files and folders
-//! only, all of them ours, and what the script said about its resources. Links are never followed.
+//! In: a directory that no foreign process writes to any more. Out: the same directory with regular files and
+//! directories only, all of them ours, and what the script said about its resources. Links are never followed.
 
 use std::fs::Permissions;
 use std::io::Read;
@@ -17,7 +17,7 @@ use crate::fs::{self, FileError};
 const RESOURCES: &str = ".resources";
 const RESOURCES_LIMIT_BYTES: u64 = 4096;
 
-/// Takes over the output folder of a job that ended this way: [`accept`], where it holds no more than it may. Else
+/// Takes over the output directory of a job that ended this way: [`accept`], where it holds no more than it may. Else
 /// it is emptied, and the job has written too much.
 pub(super) fn take_over(job: &Job, mut completion: Completion) -> Result<Completion, FileError> {
     if completion.exit == Exit::TooMuchOutput || writes::is_over(&job.output, job.limits) {
@@ -25,7 +25,7 @@ pub(super) fn take_over(job: &Job, mut completion: Completion) -> Result<Complet
             completion.exit = Exit::TooMuchOutput;
         }
         if fs::remove_folder(&job.output).is_err() {
-            // Folders that their owner may not read.
+            // Directories that their owner may not read.
             accept(&job.output, &mut completion.resources)?;
             fs::remove_folder(&job.output)?;
         }
@@ -115,8 +115,8 @@ fn parse_resources(text: &str, resources: &mut Resources) {
     }
 }
 
-/// Writes the regular files and folders of a tar stream below `folder`, leaving out its first path component (the
-/// folder's own name). Returns whether that was all: false beyond what the job may write.
+/// Writes the regular files and directories of a tar stream below `folder`, leaving out its first path component (the
+/// directory's own name). Returns whether that was all: false beyond what the job may write.
 pub(super) fn unpack(
     stream: impl Read,
     folder: &Path,
@@ -145,7 +145,7 @@ pub(super) fn unpack(
                     std::fs::create_dir_all(parent)?;
                 }
                 let mode = entry.header().mode()? & 0o777 | 0o600;
-                // Only files and folders are ever made here, so no link can lead elsewhere.
+                // Only files and directories are ever made here, so no link can lead elsewhere.
                 let mut file = std::fs::File::options()
                     .write(true)
                     .create(true)
@@ -169,7 +169,7 @@ pub(super) fn unpack(
     Ok(true)
 }
 
-/// The path without its first component; none for that component itself, or a path that leaves the folder.
+/// The path without its first component; none for that component itself, or a path that leaves the directory.
 fn below_first(path: &Path) -> Option<PathBuf> {
     use std::path::Component;
     let mut components = path

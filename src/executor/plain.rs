@@ -4,8 +4,8 @@
 //! is not for them (SECURITY.md).
 //!
 //! In: a [`Job`] over this machine's own compilers. Out: see [`Executor`], but a script sees everything that this
-//! process sees, and only time and what it leaves in `/out` are limited. What other executors mount at fixed paths is given to scripts by variables
-//! (`templates/prelude.sh`); header trees have to be installed where they belong.
+//! process sees, and only time and what it leaves in `/out` are limited. What other executors mount at fixed paths is
+//! given to scripts by variables (`templates/prelude.sh`); header trees have to be installed where they belong.
 
 use std::path::Path;
 use std::process::Stdio;

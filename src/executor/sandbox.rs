@@ -5,10 +5,10 @@ use std::path::Path;
 use super::{ExecutorError, Job};
 use crate::fs::FileError;
 
-/// The folder inside that receives outputs.
+/// The directory inside that receives outputs.
 pub(super) const OUT: &str = "/out";
 
-/// The empty, writable folder inside; also home and working directory.
+/// The empty, writable directory inside; also home and working directory.
 pub(super) const TMP: &str = "/tmp";
 
 /// The host name inside.
@@ -32,7 +32,7 @@ pub(super) fn user() -> (u32, u32) {
     }
 }
 
-/// Gives the output folder to the user that the script runs as.
+/// Gives the output directory to the user that the script runs as.
 pub(super) fn open_to_user(folder: &Path) -> Result<(), FileError> {
     if rustix::process::getuid().is_root() {
         let (user, group) = user();

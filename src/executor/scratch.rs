@@ -41,7 +41,7 @@ fn files(process: u32, limits: Limits) -> Option<u64> {
         .filter(|&bytes| bytes > 0)?;
     let is_job =
         found.f_type == TMPFS && found.f_blocks == limits.bytes_each().div_ceil(block_bytes);
-    // The folder itself is one.
+    // The directory itself is one.
     is_job.then(|| {
         found
             .f_files

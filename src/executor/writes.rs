@@ -1,6 +1,6 @@
-//! Watches what a job writes to a folder of this machine, which has no limit of its own.
+//! Watches what a job writes to a directory of this machine, which has no limit of its own.
 //!
-//! In: the folder and the job's limits. Out: the end of the wait, once the job has written more. A tmpfs with a size
+//! In: the directory and the job's limits. Out: the end of the wait, once the job has written more. A tmpfs with a size
 //! would be better; but what it holds is gone with the sandbox, before anybody could take it over.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 
-/// How often the folder is looked at, and how much of the time at most.
+/// How often the directory is looked at, and how much of the time at most.
 const INTERVAL: Duration = Duration::from_millis(100);
 const SHARE_OF_TIME: u32 = 20;
 
@@ -20,7 +20,7 @@ const LEAST_FREE_FILES: u64 = 64;
 
 const DISK_BLOCK_BYTES: u64 = 512;
 
-/// Returns once the folder holds more than one of the job's folders may; never while it does not.
+/// Returns once the directory holds more than one of the job's directories may; never while it does not.
 pub(super) async fn exceed(folder: &Path, limits: Limits) {
     let mut interval = INTERVAL;
     loop {
@@ -35,8 +35,8 @@ pub(super) async fn exceed(folder: &Path, limits: Limits) {
     }
 }
 
-/// Whether the folder holds more than one of the job's folders may. Links are not followed; what vanishes meanwhile
-/// counts for nothing.
+/// Whether the directory holds more than one of the job's directories may. Links are not followed; what vanishes
+/// meanwhile counts for nothing.
 pub(super) fn is_over(folder: &Path, limits: Limits) -> bool {
     let mut bytes_left = limits.bytes_each();
     let mut files_left = limits.files_each();
@@ -70,7 +70,7 @@ pub(super) fn is_over(folder: &Path, limits: Limits) -> bool {
     false
 }
 
-/// Whether nothing more can be written to the file system of a folder: then a job that found its own full has not
+/// Whether nothing more can be written to the file system of a directory: then a job that found its own full has not
 /// reached its limit.
 pub fn is_disk_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|disk| {

@@ -1,4 +1,4 @@
-//! What servers answered when they were asked whether files exist, so that they need not be asked again soon.
+//! What servers answered when they were asked whether files exist, so that they need not be queried again soon.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

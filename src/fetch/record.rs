@@ -1,4 +1,4 @@
-//! What an address gave when it was last asked, so that it need not be asked again.
+//! What an address gave when it was last asked, so that it need not be queried again.
 
 use std::path::{Path, PathBuf};
 

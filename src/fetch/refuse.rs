@@ -9,7 +9,7 @@ use super::{Answer, FetchError, Fetcher};
 use crate::digest::Sha256;
 use crate::fs::FileError;
 
-/// A place that gave unusable files so often is not asked again by this fetcher.
+/// A place that gave unusable files so often is not queried again by this fetcher.
 const MOST_REFUSALS: usize = 2;
 
 /// A file of a place that could not be used.
@@ -49,7 +49,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Makes the next request query the URLs again, whatever they returned earlier. Offline, the earlier content counts.
+    /// Makes the next request query the URLs again, whatever they returned earlier. Offline, the earlier content
+    /// counts.
     pub fn distrust(&self, candidates: &[Arc<str>]) {
         if self.is_offline() {
             return;
@@ -58,7 +59,7 @@ impl Fetcher {
         self.distrusted().extend(names);
     }
 
-    /// Whether all of the addresses have to be asked again.
+    /// Whether all of the addresses have to be queried again.
     pub fn is_distrusted(&self, candidates: &[Arc<str>]) -> bool {
         let distrusted = self.distrusted();
         let mut names = candidates.iter().map(|url| self.place_name(url));
@@ -77,8 +78,8 @@ impl Fetcher {
         self.store.has_blob(record.sha256).then_some(record.sha256)
     }
 
-    /// Whether an address gave something else than `known`, or another place gave the same: a first look at many addresses,
-    /// few of which say anything new.
+    /// Whether an address gave something else than `known`, or another place gave the same: a first look at many
+    /// addresses, few of which say anything new.
     pub fn has_news(&self, url: &str, known: Option<Sha256>) -> bool {
         let is_new = |record: Record| record.is_agreed || Some(record.sha256) != known;
         self.record(url).is_some_and(is_new)

@@ -8,13 +8,13 @@ use super::{Activity, Mirrors};
 /// How downloads are done.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder from which relative paths count.
+    /// The directory from which relative paths count.
     pub base_folder: PathBuf,
     /// Other addresses of the same files.
     pub mirrors: Mirrors,
     /// The proxy of all requests, `http://`, `https://` or `socks5://`; without one, what the environment names.
     pub proxy: Option<String>,
-    /// Whether addresses are asked again for what they gave in an earlier run.
+    /// Whether addresses are queried again for what they gave in an earlier run.
     pub refresh: bool,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
@@ -43,8 +43,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The same for a question that somebody waits for: a server that cannot be reached is asked once, whatever is wanted
-    /// of it.
+    /// The same for a question that somebody waits for: a server that cannot be reached is asked once, whatever is
+    /// wanted of it.
     #[must_use]
     pub fn without_patience(self) -> Self {
         Self {

@@ -72,7 +72,7 @@ fn as_text<S: serde::Serializer>(
 struct Rule<'a> {
     target: &'a TargetId,
     architecture: Architecture,
-    /// None: all of them.
+    /// The drivers; `None` for all.
     drivers: Option<Vec<&'a DriverVersion>>,
     gcc: &'a GccVersion,
 }
@@ -155,8 +155,8 @@ impl CompilerTable {
         aligned(&lines)
     }
 
-    /// `[[override]]` rules in TOML for the kernels that the chosen compiler does not build and another does. Each selects
-    /// nothing but such kernels.
+    /// `[[override]]` rules in TOML for the kernels that the chosen compiler does not build and another does. Each
+    /// selects nothing but such kernels.
     pub fn rules(&self) -> String {
         let mut rules: BTreeMap<Rule<'_>, BTreeSet<&KernelRelease>> = BTreeMap::new();
         for rows in self.of_kernels() {
@@ -210,7 +210,8 @@ impl CompilerTable {
         kernels
     }
 
-    /// What rules a kernel needs: the compiler for all of its drivers if one builds them all, else one for each that fails.
+    /// What rules a kernel needs: the compiler for all of its drivers if one builds them all, else one for each that
+    /// fails.
     fn wanted<'a>(
         &'a self,
         rows: &[&'a CompilerRow],

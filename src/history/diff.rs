@@ -234,8 +234,8 @@ pub fn diff(old: &Manifest, new: &Manifest) -> Diff {
     diff_nights(&Night::of(old), &Night::of(new))
 }
 
-/// Compares two nights. A baseline that was interrupted, or that was about a part of its plan, says nothing about what it
-/// does not name: such artifacts are [`Change::Unknown`].
+/// Compares two nights. A baseline that was interrupted, or that was about a part of its plan, says nothing about what
+/// it does not name: such artifacts are [`Change::Unknown`].
 pub fn diff_nights(old: &Night, new: &Night) -> Diff {
     let missing = |night: &Night| {
         if night.is_partial {
@@ -315,8 +315,8 @@ fn pairs<'a>(old: &'a [NightArtifact], new: &'a [NightArtifact]) -> Vec<Pair<'a>
     }
 }
 
-/// The artifacts that are there now under a name that they did not have, each with the row that it had: equal packages, one
-/// that went for one that came.
+/// The artifacts that are there now under a name that they did not have, each with the row that it had: equal packages,
+/// one that went for one that came.
 fn renames<'a>(pairs: &[Pair<'a>]) -> HashMap<&'a ArtifactId, &'a NightArtifact> {
     type Inputs<'a> = (&'a DriverVersion, Architecture, Artifact, Sha256);
     fn by_inputs<'a>(

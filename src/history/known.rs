@@ -66,8 +66,8 @@ impl KnownFailures {
         }
     }
 
-    /// Gives the status [`Status::Known`] to what failed as a rule expects. Of several rules the first counts; a rule whose
-    /// day is over changes nothing.
+    /// Gives the status [`Status::Known`] to what failed as a rule expects. Of several rules the first counts; a rule
+    /// whose day is over changes nothing.
     pub fn apply(&self, report: &mut BuildReport) {
         if self.by_kernel.is_empty() {
             return;

@@ -1,6 +1,7 @@
 //! Nights: what changed from one run to another.
 //!
-//! In: manifests. Out: a [`Diff`], sentences about a kernel, known failures. Nothing here runs, asks or writes anything.
+//! In: manifests. Out: a [`Diff`], sentences about a kernel, known failures. Nothing here runs, asks or writes
+//! anything.
 
 mod compilers;
 mod diff;

@@ -21,8 +21,8 @@ struct Group<'a> {
     target: &'a TargetId,
 }
 
-/// Returns rules in TOML for the failures of a night that no rule expects, one for each signature and target, each with the
-/// narrowest ranges of releases that hold the failures and nothing that was built.
+/// Returns rules in TOML for the failures of a night that no rule expects, one for each signature and target, each with
+/// the narrowest ranges of releases that hold the failures and nothing that was built.
 pub fn suggest(night: &Night) -> String {
     let mut groups: BTreeMap<Group<'_>, Vec<&NightArtifact>> = BTreeMap::new();
     for row in &night.artifacts {

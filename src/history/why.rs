@@ -43,8 +43,8 @@ impl Query<'_> {
     }
 }
 
-/// What a manifest and locks say of what a user asks for, a paragraph each; nothing if neither knows it. `manifest` needs to
-/// hold only the rows that contain the text.
+/// What a manifest and locks say of what a user asks for, a paragraph each; nothing if neither knows it. `manifest`
+/// needs to hold only the rows that contain the text.
 pub fn why(manifest: &Manifest, query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
     let id = |build: &BuildRecord| build.build_id.as_str().to_owned();
     let has_exact = manifest

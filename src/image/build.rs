@@ -73,14 +73,14 @@ const EXCLUDED: [&str; 5] = [
     "/usr/share/man/*",
 ];
 
-/// Empty folders for jobs; and away with what names the mirror or the building machine.
+/// Empty directories for jobs; and away with what names the mirror or the building machine.
 const TIDY: &str = r#"
     install -d -m 1777 "$1/work" "$1/out"
     rm -f "$1/etc/apt/sources.list" "$1/etc/hostname" "$1/etc/resolv.conf"
 "#;
 
-/// Puts the libraries of the packages `$@` beside those of the cross compiler. They are not installed: a suite that moves
-/// can have them in another version than those of the image's own architecture, which dpkg would refuse.
+/// Puts the libraries of the packages `$@` beside those of the cross compiler. They are not installed: a suite that
+/// moves can have them in another version than those of the image's own architecture, which dpkg would refuse.
 const TAKE_LIBRARIES: &str = r#"
     set -e
     work=$(mktemp -d)

@@ -15,10 +15,10 @@ const OF_THE_PROJECT: [(&str, &str); 5] = [
     ("trixie", include_str!("../../images/trixie.toml")),
 ];
 
-/// Why the folder of descriptions cannot be used.
+/// Why the directory of descriptions cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    /// The folder or a file in it cannot be read.
+    /// The directory or a file in it cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// A description cannot be used.
@@ -38,7 +38,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads all `*.toml` of a folder.
+    /// Reads all `*.toml` of a directory.
     pub fn read(folder: &Path) -> Result<Self, CatalogueError> {
         let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
         let mut paths = Vec::new();

@@ -106,7 +106,7 @@ impl fmt::Display for ChoiceReason {
 /// There is no compiler that would do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCompiler {
-    /// None at all.
+    /// No image has a compiler.
     #[error("no builder image for {} hosts has a compiler for {}", host.as_str(), architecture.as_str())]
     None {
         /// The architecture of the kernel.

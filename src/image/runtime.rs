@@ -1,8 +1,8 @@
 //! What runs programs of another machine, or of a newer C library, in an image that lacks it: parts of an image that
 //! was built here.
 //!
-//! In: the archive of such an image. Out: a folder with `lib/` (loader and libraries) and, for another machine, `qemu`,
-//! Debian's static emulator of it.
+//! In: the archive of such an image. Out: a directory with `lib/` (loader and libraries) and, for another machine,
+//! `qemu`, Debian's static emulator of it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ const LIBRARIES: &[&str] = &[
 /// The package that emulates other machines.
 pub(super) const EMULATOR_PACKAGE: &str = "qemu-user";
 
-/// The emulator's name in the folder.
+/// The emulator's name in the directory.
 pub const EMULATOR: &str = "qemu";
 
-/// Writes what runs programs of `machine` on `host` into the folder `into`.
+/// Writes what runs programs of `machine` on `host` into the directory `into`.
 pub fn extract_runtime(
     archive: &Path,
     machine: Architecture,
@@ -64,7 +64,7 @@ pub fn extract_runtime(
         if let Some(parent) = place.parent() {
             fs::create_folder(parent)?;
         }
-        // Into an empty folder, and under names that hold no way out of it.
+        // Into an empty directory, and under names that hold no way out of it.
         entry
             .unpack(&place)
             .map_err(FileError::of("write", &place))?;

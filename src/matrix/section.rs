@@ -345,7 +345,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The folder of a file, which relative paths in it start from; empty for a bare name.
+/// The directory of a file, which relative paths in it start from; empty for a bare name.
 pub(in crate::matrix) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }

@@ -65,7 +65,8 @@ impl fmt::Debug for BuildId {
     }
 }
 
-/// How a build is done; nothing of it names the build. `gcc`, `image` and `environment` are part of keys, the limits are not.
+/// How a build is done; nothing of it names the build. `gcc`, `image` and `environment` are part of keys, the limits
+/// are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BuildSettings {
     /// How long one step may take.
@@ -96,8 +97,8 @@ pub struct BuildSettings {
 }
 
 impl Default for BuildSettings {
-    /// Ten minutes, 2 GiB of memory and of output in 200,000 files, modules of 64 MiB, probes of 128 MiB, 512 processes,
-    /// 2 retries.
+    /// Ten minutes, 2 GiB of memory and of output in 200,000 files, modules of 64 MiB, probes of 128 MiB, 512
+    /// processes, 2 retries.
     fn default() -> Self {
         Self {
             timeout: Duration::from_mins(10),
@@ -201,7 +202,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// The rule of targets whose source could not be asked and of which no lock names a kernel.
+    /// The rule of targets whose source could not be queried and of which no lock names a kernel.
     pub const SOURCE_UNAVAILABLE: &str = "source unavailable";
     /// The rule of what is published already, where that was to be enough.
     pub const PUBLISHED: &str = "published";

@@ -213,8 +213,9 @@ fn finding(kind: FindingKind, key: &str, detail: String) -> Finding {
     }
 }
 
-/// Mends what an audit finds: uploads missing, different and unpublished artifacts that manifests have, takes out of the
-/// index entries without an object, removes orphaned logs and attestations, writes the files that follow from the index. Foreign objects stay.
+/// Mends what an audit finds: uploads missing, different and unpublished artifacts that manifests have, takes out of
+/// the index entries without an object, removes orphaned logs and attestations, writes the files that follow from the
+/// index. Foreign objects stay.
 pub async fn repair(
     destination: &Destination,
     items: &[Item],

@@ -121,8 +121,8 @@ impl Destination {
         })
     }
 
-    /// Changes the index: the files that follow from it first, itself last. If another publication replaced it meanwhile,
-    /// the change is made to the new one.
+    /// Changes the index: the files that follow from it first, itself last. If another publication replaced it
+    /// meanwhile, the change is made to the new one.
     pub(super) async fn change_index(
         &self,
         mut read: ReadIndex,
@@ -130,7 +130,8 @@ impl Destination {
         public_url: Option<&str>,
         change: impl Fn(&mut Index),
     ) -> Result<Index, PublishError> {
-        // What was written for an index that was not taken is written again, whatever the index of the others says about it.
+        // What was written for an index that was not taken is written again, whatever the index of the others says
+        // about it.
         let mut written = BTreeSet::new();
         for attempt in 0..TRIES {
             let before = read.index.take();

@@ -34,8 +34,8 @@ pub struct Item {
 }
 
 /// The artifacts of some runs that are there and verified, by name; of two runs that name one artifact, the newer one
-/// decides. What one manifest names may be in the directory of another: a merged manifest has no files of its own. `now` is
-/// when they are published.
+/// decides. What one manifest names may be in the directory of another: a merged manifest has no files of its own.
+/// `now` is when they are published.
 pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
     let mut places: Vec<PathBuf> = nights.iter().map(|night| night.out.clone()).collect();
     places.extend(nights.iter().flat_map(|night| manifests_below(&night.out)));

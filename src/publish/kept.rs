@@ -31,8 +31,8 @@ fn folder() -> String {
     format!("{STATE}/manifests")
 }
 
-/// Uploads the manifests that the destination does not have; returns the digests of all, by name. A run that had nothing
-/// to do says nothing that the destination does not know.
+/// Uploads the manifests that the destination does not have; returns the digests of all, by name. A run that had
+/// nothing to do says nothing that the destination does not know.
 pub(super) async fn keep_manifests(
     destination: &Destination,
     nights: &[Night],
@@ -91,9 +91,9 @@ fn files_of(night: &Night) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError>
     Ok(vec![(JSON_FILE, json)])
 }
 
-/// Downloads the manifests of a destination into `out`, laid out as an output directory: that of the newest night itself,
-/// those of earlier nights below. What the shards of a night left is one manifest. Returns how many nights there are; none if
-/// nothing was published yet.
+/// Downloads the manifests of a destination into `out`, laid out as an output directory: that of the newest night
+/// itself, those of earlier nights below. What the shards of a night left is one manifest. Returns how many nights
+/// there are; none if nothing was published yet.
 pub async fn fetch_manifests(destination: &Destination, out: &Path) -> Result<usize, PublishError> {
     let Some(index) = destination.index().await? else {
         return Ok(0);

@@ -1,7 +1,7 @@
 //! Removal of what is not needed any more: by rule, as a plan first, with a way back.
 //!
-//! A removed artifact is moved below `.driverkit-matrix/pruned/<time>/`, beside a list of the entries that the index had,
-//! and stays there for a while.
+//! A removed artifact is moved below `.driverkit-matrix/pruned/<time>/`, beside a list of the entries that the index
+//! had, and stays there for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,8 +51,8 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Adds the lines of a log: of S3, of a CDN, or as web servers write it. Whatever a line looks like, a name counts as
-    /// asked for if the line has it, escaped or not, unless the request was this program's own.
+    /// Adds the lines of a log: of S3, of a CDN, or as web servers write it. Whatever a line looks like, a name counts
+    /// as asked for if the line has it, escaped or not, unless the request was this program's own.
     pub fn add(&mut self, text: &str, index: &Index) {
         for line in text.lines().filter(|line| !line.contains(OWN_AGENT)) {
             let words = line.split(|found: char| found.is_whitespace() || "\"',".contains(found));

@@ -129,7 +129,7 @@ impl Checks {
         }
         if answered.is_none() {
             self.engine.may_begin(mode)?;
-            // One job a kernel and toolchain at a time: what it answers need not be asked by the next.
+            // One job a kernel and toolchain at a time: what it answers need not be queried by the next.
             let key = module_key.key();
             let lock = self.locks.get(key);
             let _guard = lock.lock().await;

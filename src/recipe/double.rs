@@ -1,5 +1,5 @@
-//! The second build of an artifact: with another number of jobs, another clock and host name, and on another executor where
-//! there is one. It has to give the same bytes. What was built first stays as it is.
+//! The second build of an artifact: with another number of jobs, another clock and host name, and on another executor
+//! where there is one. It has to give the same bytes. What was built first stays as it is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Doubles {
         }
     }
 
-    /// Builds an artifact again and compares it with the one that has this digest, without its signature. `placed` is where
-    /// that one is if the store does not have it.
+    /// Builds an artifact again and compares it with the one that has this digest, without its signature. `placed` is
+    /// where that one is if the store does not have it.
     pub(crate) async fn double(
         &self,
         artifact: Artifact,

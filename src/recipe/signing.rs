@@ -1,5 +1,5 @@
-//! Signing: a step after the checks of a module. Its result is another content, derived from the module, the certificate and
-//! the hash; the module's own outcome stays as it is, so that another certificate compiles nothing.
+//! Signing: a step after the checks of a module. Its result is another content, derived from the module, the
+//! certificate and the hash; the module's own outcome stays as it is, so that another certificate compiles nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl Signing {
         self.engine.steps.find(&self.key_of(module), Phase::Sign)
     }
 
-    /// Signs a module that was checked, or finds its signed form, which keeps the log of the module. `placed` is where the
-    /// module is if the store does not have it.
+    /// Signs a module that was checked, or finds its signed form, which keeps the log of the module. `placed` is where
+    /// the module is if the store does not have it.
     pub(crate) async fn sign(
         &self,
         (module, log): (&ArtifactFacts, Option<Sha256>),

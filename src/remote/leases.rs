@@ -1,10 +1,11 @@
 //! Which machine compiles what at the moment, so that two machines do not compile the same.
 //!
-//! `leases/<key>` is made on the condition that it does not exist, by the machine that is about to compile, and says until
-//! when that machine has the step to itself. When it is done, a pack with nothing but the outcome takes its place, signed
-//! like any other; the outcome is in the pack of the run later, too. A machine that finds the object there waits beside its
-//! other builds, and looks again now and then. After the time that it names, or that passed while it did not change, another
-//! machine takes it over. Whatever goes wrong with it makes two machines do the same work, never one wait for ever.
+//! `leases/<key>` is made on the condition that it does not exist, by the machine that is about to compile, and says
+//! until when that machine has the step to itself. When it is done, a pack with nothing but the outcome takes its
+//! place, signed like any other; the outcome is in the pack of the run later, too. A machine that finds the object
+//! there waits beside its other builds, and looks again now and then. After the time that it names, or that passed
+//! while it did not change, another machine takes it over. Whatever goes wrong with it makes two machines do the same
+//! work, never one wait for ever.
 
 mod sweep;
 
@@ -61,7 +62,7 @@ enum Known {
     Own,
     /// It can be claimed: no lease exists, or the lease has expired.
     Free(Option<UpdateVersion>),
-    /// It is of no interest any more.
+    /// It is not needed any more.
     Over,
 }
 

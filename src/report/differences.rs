@@ -1,4 +1,4 @@
-//! Compares an output folder with the manifest in it: for `verify`.
+//! Compares an output directory with the manifest in it: for `verify`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::{ATTESTATION_SUFFIX, LOG_FOLDER, STATE_FOLDER};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// A file of an output folder that is not what the manifest says.
+/// A file of an output directory that is not what the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Where it is, relative to the folder.
+    /// Where it is, relative to the directory.
     pub path: PathBuf,
     /// How it differs.
     #[serde(flatten)]
@@ -48,7 +48,7 @@ pub enum DifferenceKind {
     },
 }
 
-/// Reads every artifact in the folder `out` and compares it with the manifest of it. Sorted by path.
+/// Reads every artifact in the directory `out` and compares it with the manifest of it. Sorted by path.
 pub fn differences(out: &Path, manifest: &Manifest) -> Result<Vec<Difference>, FileError> {
     let expected = expected(manifest);
     let compared: Result<Vec<Option<Difference>>, FileError> = expected
@@ -125,7 +125,7 @@ fn is_attestation(path: &Path, expected: &BTreeMap<PathBuf, Option<Sha256>>) -> 
     digest.is_some_and(Option::is_some)
 }
 
-/// Whether something in an output folder is for its readers: not the program's own, not half written.
+/// Whether something in an output directory is for its readers: not the program's own, not half written.
 fn is_public(entry: &walkdir::DirEntry) -> bool {
     let is_own = entry.depth() == 1
         && [

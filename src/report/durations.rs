@@ -18,7 +18,7 @@ use crate::plan::BuildId;
 /// The version of the file's format; another one is not read.
 const SCHEMA: u32 = 1;
 
-/// Durations of builds, from earlier runs with the same output folder.
+/// Durations of builds, from earlier runs with the same output directory.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
     schema: u32,

@@ -82,8 +82,8 @@ pub fn follow_log(
     }
 }
 
-/// Opens the journal of an output directory; returns `None` if the directory does not have one. One whose header is not written yet is waited
-/// for as long as a run writes.
+/// Opens the journal of an output directory; returns `None` if the directory does not have one. One whose header is not
+/// written yet is waited for as long as a run writes.
 fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
     let path = out.join(STATE_FOLDER).join("journal.jsonl");
     loop {

@@ -221,7 +221,7 @@ impl JournalReader {
         })
     }
 
-    /// Returns the next event. After [`Next::End`] it may be asked again.
+    /// Returns the next event. After [`Next::End`] it may be queried again.
     pub(super) fn next_event(&mut self) -> Result<Next, JournalError> {
         self.reader
             .read_until(b'\n', &mut self.partial)

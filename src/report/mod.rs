@@ -12,7 +12,7 @@
 //! | `.logs/` | compressed logs, named after the artifacts; see [`log_path`] |
 //! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests, what was rebuilt to compare |
 //!
-//! No driver version starts with a dot, so the folders for the program's own use can never be taken for one.
+//! No driver version starts with a dot, so the directories for the program's own use can never be taken for one.
 //! `docs/manifest.md` describes the files for those who read them.
 
 mod alike;
@@ -72,7 +72,7 @@ pub use stream::JsonLines;
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};
 
-/// The folder under `out/` for what only this program reads.
+/// The directory under `out/` for what only this program reads.
 pub const STATE_FOLDER: &str = ".driverkit-matrix";
 
 /// The directory under `out/` for what `rebuild` made without `--keep`.
@@ -88,7 +88,7 @@ pub fn attestation_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The folder under `out/` for logs.
+/// The directory under `out/` for logs.
 const LOG_FOLDER: &str = ".logs";
 
 /// Reads the events of one run.
@@ -96,8 +96,8 @@ pub trait Reporter: Send {
     /// Takes the next event.
     fn report(&mut self, event: &Event) -> Result<(), ReportError>;
 
-    /// Takes some events in their order, as [`Self::report`] does each of them; the first error counts. Neither the first nor the
-    /// last event of a run is among several.
+    /// Takes some events in their order, as [`Self::report`] does each of them; the first error counts. Neither the
+    /// first nor the last event of a run is among several.
     fn report_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
         let results = events.iter().map(|event| self.report(event));
         results.fold(Ok(()), Result::and)
@@ -131,7 +131,7 @@ pub enum ReportError {
         /// The cause.
         cause: serde_json::Error,
     },
-    /// Two runs with one output folder would overwrite each other's manifest.
+    /// Two runs with one output directory would overwrite each other's manifest.
     #[error(
         "another run is writing to {}: wait for its end or give this one its own output directory",
         out.display()

@@ -67,8 +67,8 @@ pub struct RunStatus {
     pub running: Vec<RunningBuild>,
 }
 
-/// Returns where the run stands that writes to the output directory `out`, or the last one that did; nothing where there was
-/// none. Nothing is changed.
+/// Returns where the run stands that writes to the output directory `out`, or the last one that did; nothing where
+/// there was none. Nothing is changed.
 pub fn run_status(out: &Path) -> Result<Option<RunStatus>, JournalError> {
     let paths = Paths::under(out);
     if !paths.lock.exists() {

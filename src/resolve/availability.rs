@@ -1,5 +1,5 @@
-//! Sources that could not be asked or are not believed: what is said about them, what goes on without them, and the exit
-//! code.
+//! Sources that could not be queried or are not believed: what is said about them, what goes on without them, and the
+//! exit code.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ impl Availability {
         }
     }
 
-    /// Says what could not be asked, a line each, and what to do.
+    /// Says what could not be queried, a line each, and what to do.
     pub(crate) fn warn(&self, context: &Context) {
         if self.unavailable.is_empty() {
             return;
@@ -155,8 +155,8 @@ impl Availability {
         }
     }
 
-    /// What a plan has in the place of the targets of which nothing is known. `is_wanted` says whether the command is about
-    /// a name.
+    /// What a plan has in the place of the targets of which nothing is known. `is_wanted` says whether the command is
+    /// about a name.
     pub(crate) fn left_out(&self, is_wanted: impl Fn(&Pattern) -> bool) -> Vec<LeftOut> {
         let wanted = self.unavailable.iter().filter(|one| is_wanted(&one.name));
         wanted.flat_map(Unavailable::left_out).collect()

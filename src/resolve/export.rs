@@ -98,7 +98,7 @@ impl<'a> Subject<'a> {
         (self.kernel.identity(), &self.driver.version)
     }
 
-    /// The folder of its file.
+    /// The directory of its file.
     fn folder(self, root: &Path) -> PathBuf {
         root.join(self.driver.version.as_str())
             .join(self.kernel.architecture.machine())

@@ -70,7 +70,7 @@ impl Sorted {
 }
 
 impl Sources {
-    /// The locks of the matrices, as they are to be used, and what could not be asked for them.
+    /// The locks of the matrices, as they are to be used, and what could not be queried for them.
     fn locks(
         &self,
         context: &Context,
@@ -99,7 +99,7 @@ impl Sources {
         }
     }
 
-    /// The kernels of each `[[target]]` of each matrix, and what could not be asked for them.
+    /// The kernels of each `[[target]]` of each matrix, and what could not be queried for them.
     pub(crate) fn kernels(
         &self,
         context: &Context,

@@ -189,8 +189,8 @@ fn owner(path: &Path) -> String {
     )
 }
 
-/// Refuses a run for which the disks have less room than the missing builds will need, by the sizes of their packages and
-/// those of earlier runs' artifacts.
+/// Refuses a run for which the disks have less room than the missing builds will need, by the sizes of their packages
+/// and those of earlier runs' artifacts.
 pub(crate) fn check_room(
     planned: &Planned,
     missing: usize,

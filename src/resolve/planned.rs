@@ -54,7 +54,7 @@ pub struct Planned {
     pub activity: Activity,
     /// The matrices.
     pub(crate) sources: Sources,
-    /// What could not be asked for kernels, and what is not believed.
+    /// What could not be queried for kernels, and what is not believed.
     pub(crate) availability: Availability,
 }
 
@@ -169,7 +169,7 @@ impl PlanRequest<'_> {
         availability.warn(context);
         let left_out = availability.left_out(|name| self.is_about(name));
         let filtered = self.filter.apply(&mut plan);
-        // What is asked for may well be of a target that could not be asked.
+        // What is asked for may well be of a target that could not be queried.
         if filtered.is_err() && !left_out.is_empty() {
             return Err(availability.error());
         }

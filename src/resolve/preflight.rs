@@ -12,8 +12,8 @@ use crate::matrix::Matrix;
 use crate::plan::{Plan, lacks_configuration};
 use crate::source;
 
-/// The faults of a plan that its matrices alone show: driver sources that are not there, kernels that cannot be made without
-/// a configuration.
+/// The faults of a plan that its matrices alone show: driver sources that are not there, kernels that cannot be made
+/// without a configuration.
 pub(crate) fn check_plan(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
     let mut faults = check_drivers(sources, plan);
     faults.extend(check_configurations(sources, plan));

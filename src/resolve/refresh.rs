@@ -22,8 +22,8 @@ use crate::kernel::KernelId;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::text::count;
 
-/// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock as
-/// it is.
+/// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock
+/// as it is.
 pub(crate) fn refresh_all(
     sources: &Sources,
     context: &Context,
@@ -79,7 +79,7 @@ pub(crate) fn refresh_all(
 }
 
 /// The lock of each matrix, refreshed where it is missing or the matrix asks for something else than it holds, and what
-/// could not be asked for that.
+/// could not be queried for that.
 pub(crate) fn up_to_date_locks(
     sources: &Sources,
     context: &Context,

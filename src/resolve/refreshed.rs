@@ -169,7 +169,7 @@ impl Refresh<'_> {
             notices.push(notice);
         }
         let mut empty = empty_entries(self.matrix, &lock);
-        // Those that could not be asked have been named.
+        // Those that could not be queried have been named.
         empty.retain(|(label, _)| unavailable.iter().all(|one| one.label != *label));
         let refreshed = Refreshed {
             path: self.path,

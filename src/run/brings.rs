@@ -10,9 +10,9 @@ use crate::plan::BuildId;
 /// Which artifacts that other machines built are brought here and placed; the others stay where they are.
 #[derive(Clone, Debug)]
 pub enum Brings {
-    /// All of them.
+    /// All artifacts.
     All,
-    /// None of them.
+    /// No artifacts.
     Nothing,
     /// All but these: they are where they are needed.
     AllBut(Arc<HashSet<(BuildId, Artifact, Sha256)>>),

@@ -31,7 +31,7 @@ use crate::run::notes::{Notes, name_clang};
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
 
-/// Does builds: the parts of a build, each with what it remembers for all of them.
+/// Does builds: the owners of a build's parts.
 pub(crate) struct Builds {
     engine: Arc<Engine>,
     toolchains: Arc<ToolchainChooser>,
@@ -50,8 +50,8 @@ pub(crate) struct Builds {
 }
 
 impl Builds {
-    /// Builds that are made with `toolchains` and put into a folder under names, with those that machines share if so said.
-    /// So many packages are unpacked at once.
+    /// Builds that are made with `toolchains` and put into a directory under names, with those that machines share if
+    /// so said. So many packages are unpacked at once.
     pub(crate) fn new(
         engine: Arc<Engine>,
         toolchains: Toolchains,
@@ -89,13 +89,13 @@ impl Builds {
         }
     }
 
-    /// What they are done with.
+    /// The engine that runs their steps.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Has everything that a build was made from asked for again where nothing confirms it, since a kept failure is done
-    /// again.
+    /// Makes unconfirmed inputs of a build be requested again, since a kept failure is
+    /// done again.
     pub(crate) fn doubt(&self, build: &Build) {
         self.kernels.doubt(build);
         self.drivers.sources().doubt(&build.driver);
@@ -133,7 +133,7 @@ impl Builds {
         self.kernels.forget(build);
     }
 
-    /// Writes down what the output folder holds.
+    /// Writes down what the output directory holds.
     pub(crate) fn save(&self) -> Result<(), FileError> {
         self.placing.save()
     }
@@ -239,7 +239,7 @@ impl Builds {
         })
     }
 
-    /// Makes an artifact, signed where it is to be, or finds it.
+    /// Makes or finds an artifact, signed if the run signs.
     async fn make_all(
         &self,
         artifact: Artifact,
@@ -297,7 +297,8 @@ impl Builds {
         self.make(artifact, ingredients, mode, notes).await
     }
 
-    /// Whether the content of an artifact is there, or can be brought here. What was just made is, and failures have none.
+    /// Whether the content of an artifact is there, or can be brought here. What was just made is, and failures have
+    /// none.
     async fn is_there(
         &self,
         done: &Done,

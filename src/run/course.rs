@@ -19,11 +19,11 @@ use crate::run::sample::Sampled;
 use crate::run::settings::{RunResult, RunSettings};
 use crate::run::settling::{NOT_BEGUN, not_doubled, not_proven};
 
-/// How long builds may take to end after the run is stopped: containers are removed, downloads are dropped. Whoever
-/// sends a signal kills the process ten seconds later, or sooner, and the manifest is to be complete by then.
+/// How long builds may take to end after the run is stopped: containers are removed, downloads are dropped. The sender
+/// of a signal kills the process ten seconds later, or sooner, and the manifest must be complete by then.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// So many builds at most may wait for other machines while more are begun.
+/// The highest number of builds that wait for other machines while more are begun.
 const MOST_WAITING: usize = 256;
 
 /// A run under way.
@@ -32,7 +32,7 @@ pub(super) struct Course {
     settings: RunSettings,
     proving: Proving,
     sampled: Sampled,
-    /// What has not begun.
+    /// Builds that have not begun.
     queue: std::vec::IntoIter<Build>,
     waiting: Waiting,
     /// Kernels whose builds have ended and whose proofs have not begun.
@@ -44,17 +44,17 @@ pub(super) struct Course {
     result: RunResult,
 }
 
-/// What a task of a run gives.
+/// The result of a task of a run.
 enum Task {
     /// A build.
     Built(Box<Ended>),
-    /// The builds of a kernel, whose modules were proven; none if nothing was to be said about them.
+    /// The builds of a kernel, whose modules were proven; `None` if their reports are unchanged.
     Proven(Option<Vec<BuildReport>>),
-    /// A build that was done a second time; none if nothing was to be said about it.
+    /// A build that was done a second time; `None` if its report is unchanged.
     Doubled(Option<Box<BuildReport>>),
 }
 
-/// What a task does.
+/// The work of a task.
 enum Named {
     Build(Build),
     Proof(Vec<Ended>),
@@ -66,7 +66,7 @@ fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
 }
 
 impl Course {
-    /// A run of which nothing has begun.
+    /// A run that has not begun.
     pub(super) fn new(
         builds: Arc<Builds>,
         settings: RunSettings,
@@ -260,7 +260,7 @@ impl Course {
         }
     }
 
-    /// Reports what did not end by itself in time; executors clean up after jobs that are dropped.
+    /// Reports builds that did not end in time; executors clean up after dropped jobs.
     fn leave(&mut self) {
         self.running.abort_all();
         for task in std::mem::take(&mut self.names).into_values() {

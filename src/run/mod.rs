@@ -84,9 +84,9 @@ pub struct Run {
     missing: Vec<Build>,
     proving: Proving,
     sampled: Sampled,
-    /// What was found, but for the proofs of its modules.
+    /// Builds that were found, except for the proofs of their modules.
     unproven: Vec<Ended>,
-    /// What was found, but for its second build.
+    /// Builds that were found, except for their second builds.
     undoubled: Vec<Ended>,
 }
 
@@ -238,7 +238,7 @@ impl Run {
         self.settings.jobs = self.settings.jobs.max(jobs);
     }
 
-    /// How many builds are not in the cache, or not all that is wanted of them.
+    /// How many builds are not in the cache, or only in part.
     pub fn missing(&self) -> usize {
         self.missing.len() + self.unproven.len() + self.undoubled.len()
     }
@@ -282,13 +282,13 @@ impl Run {
     }
 }
 
-/// What the cache knows of a build.
+/// How much of a build the cache has.
 enum Found {
-    /// All that is wanted.
+    /// Everything.
     Whole(Arc<BuildReport>),
-    /// All but the proof of its module.
+    /// Everything except the proof of its module.
     Unproven(Box<BuildReport>),
-    /// All but its second build.
+    /// Everything except its second build.
     Undoubled(Box<BuildReport>),
 }
 

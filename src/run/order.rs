@@ -22,7 +22,8 @@ impl History {
         self.by_build.insert(build, took);
     }
 
-    /// What a build will take: what it took last time, else the mean of its driver version; zero if that is unknown too.
+    /// What a build will take: what it took last time, else the mean of its driver version; zero if that is unknown
+    /// too.
     fn expected(&self, build: &Build) -> Duration {
         let mean = || {
             let (sum, count) = self.by_driver.get(&build.driver.version)?;

@@ -1,8 +1,8 @@
-//! The folder that receives the artifacts, named as the loader asks for them.
+//! The directory that receives the artifacts, named as the loader asks for them.
 //!
 //! A file that is there and unchanged since it was placed costs one stat; otherwise it is compared by digest, and
 //! replaced from the store when it differs. What was placed is remembered in `.driverkit-matrix/placed.jsonl`
-//! inside the folder, by path, size and modification time.
+//! inside the directory, by path, size and modification time.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -75,17 +75,17 @@ pub(crate) enum Linked {
     TakenBy(PathBuf),
 }
 
-/// An output folder that can be written to, or single files in its place.
+/// An output directory that can be written to, or single files in its place.
 pub struct OutFolder {
     root: PathBuf,
-    /// Where single artifacts belong, by their paths in a folder; nothing else is written then.
+    /// Where single artifacts belong, by their paths in a directory; nothing else is written then.
     exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
     changed: Mutex<bool>,
 }
 
 impl OutFolder {
-    /// Opens the folder, makes it when missing, and proves that it can be written to.
+    /// Opens the directory, makes it when missing, and proves that it can be written to.
     pub fn open(root: &Path) -> Result<Self, FileError> {
         let state = root.join(STATE_FOLDER);
         fs::create_folder(&state)?;
@@ -96,7 +96,7 @@ impl OutFolder {
         Ok(Self::to_read(root))
     }
 
-    /// The folder as it is, to look things up in: nothing is made.
+    /// The directory as it is, to look things up in: nothing is made.
     pub fn to_read(root: &Path) -> Self {
         let placed = root.join(STATE_FOLDER).join("placed.jsonl");
         let text = std::fs::read_to_string(placed).unwrap_or_default();
@@ -113,8 +113,8 @@ impl OutFolder {
         }
     }
 
-    /// Single files in the place of a folder: each artifact, by its path in a folder, at an absolute path of its own.
-    /// Nothing is written beside them.
+    /// Single files in the place of a directory: each artifact, by its path in a directory, at an absolute path of its
+    /// own. Nothing is written beside them.
     pub fn of_files(files: HashMap<PathBuf, PathBuf>) -> Self {
         Self {
             root: PathBuf::new(),
@@ -132,7 +132,7 @@ impl OutFolder {
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -271,7 +271,7 @@ impl OutFolder {
     }
 
     /// Puts the log with this digest from the store to `path` (relative); where single files are written, the log
-    /// stays in the store. Returns where it is: relative to the folder, or its path in the store.
+    /// stays in the store. Returns where it is: relative to the directory, or its path in the store.
     pub fn place_log(
         &self,
         store: &Store,

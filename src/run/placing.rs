@@ -38,7 +38,7 @@ impl FurtherNames {
     }
 }
 
-/// Puts what builds gave into the output folder.
+/// Puts what builds gave into the output directory.
 #[derive(Clone)]
 pub(crate) struct Placing {
     engine: Arc<Engine>,
@@ -59,13 +59,13 @@ impl Placing {
         }
     }
 
-    /// Writes down what the output folder holds.
+    /// Writes down what the output directory holds.
     pub(crate) fn save(&self) -> Result<(), FileError> {
         self.out.save()
     }
 
-    /// Whether an artifact of an earlier run cannot be used: neither the output folder nor the store has its content, or
-    /// it is a module of another kernel, whatever led to that.
+    /// Whether an artifact of an earlier run cannot be used: neither the output directory nor the store has its
+    /// content, or it is a module of another kernel, whatever led to that.
     pub(crate) async fn is_lost(
         &self,
         ingredients: &Ingredients<'_>,
@@ -110,8 +110,8 @@ impl Placing {
             .map_err(self.engine.stored(Phase::Store))
     }
 
-    /// The report of an artifact whose step has an outcome, or could not have one. What belongs into the output folder is
-    /// there then.
+    /// The report of an artifact whose step has an outcome, or could not have one. What belongs into the output
+    /// directory is there then.
     pub(crate) async fn report(
         &self,
         build: &Build,
@@ -126,12 +126,13 @@ impl Placing {
         blocking(move || placing.report_now(&build, artifact, done)).await
     }
 
-    /// Where an artifact is, if it is placed in a folder.
+    /// Where an artifact is, if it is placed in a directory.
     pub(crate) fn full_path(&self, build: &Build, artifact: Artifact) -> Option<PathBuf> {
         self.out.full_path(&build.artifact_path(artifact))
     }
 
-    /// The report of an artifact that its kernel does not take; it is taken out of the output folder, with its names.
+    /// The report of an artifact that its kernel does not take; it is taken out of the output directory, with its
+    /// names.
     pub(crate) async fn refuse(
         &self,
         build: &Build,
@@ -214,7 +215,8 @@ impl Placing {
         }
     }
 
-    /// Places an artifact, unless its content is only where machines share it; returns its path in the output folder.
+    /// Places an artifact, unless its content is only where machines share it; returns its path in the output
+    /// directory.
     fn place_if_here(
         &self,
         build: &Build,

@@ -46,8 +46,8 @@ pub struct RunSettings {
     pub second: SecondExecutor,
 }
 
-/// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether its
-/// failure is a known one.
+/// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether
+/// its failure is a known one.
 pub trait Annotate: std::fmt::Debug + Send + Sync {
     /// Adds it.
     fn annotate(&self, report: &mut BuildReport);
@@ -62,8 +62,8 @@ pub struct RunResult {
     pub missing_downloads: usize,
     /// Whether an artifact is missing because of the infrastructure.
     pub has_infrastructure_failure: bool,
-    /// Whether servers were asked for packages or sources, and none of them answered; or, offline, whether everything that was
-    /// wanted is missing for want of them.
+    /// Whether servers were asked for packages or sources, and none of them answered; or, offline, whether everything
+    /// that was wanted is missing for want of them.
     pub has_no_network: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,

@@ -14,9 +14,9 @@ use crate::run::notes::Notes;
 use crate::run::proving::Ended;
 
 impl Builds {
-    /// Loads the modules and probes of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of that: then `None`
-    /// says that something has to be done. The reports say its result; what its kernel does not take is taken out of the
-    /// output folder. A kernel of which only the source can be had is built if `may_build`.
+    /// Loads the modules and probes of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of
+    /// that: then `None` says that something has to be done. The reports say its result; what its kernel does not take
+    /// is taken out of the output directory. A kernel of which only the source can be had is built if `may_build`.
     pub(crate) async fn prove(
         &self,
         ended: Vec<Ended>,
@@ -87,9 +87,9 @@ impl Builds {
         reports
     }
 
-    /// Does a build a second time, or in [`Mode::Lookup`] only finds what came of that: then `None` says that something has to
-    /// be done. The report says its result; an artifact of which the second build gave another is taken out of the output
-    /// folder.
+    /// Does a build a second time, or in [`Mode::Lookup`] only finds what came of that: then `None` says that something
+    /// has to be done. The report says its result; an artifact of which the second build gave another is taken out of
+    /// the output directory.
     pub(crate) async fn double(
         &self,
         (build, mut report): Ended,

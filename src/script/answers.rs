@@ -49,7 +49,7 @@ pub enum AnswersError {
     },
 }
 
-/// Reads the answers to `ids` from the output folder of a job. Checks that were not run, because a toolchain check
+/// Reads the answers to `ids` from the output directory of a job. Checks that were not run, because a toolchain check
 /// before them failed, are left out.
 pub fn read_answers<'a>(
     output: &Path,

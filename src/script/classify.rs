@@ -26,7 +26,7 @@ pub struct LogClassifier {
     findings: LogFindings,
     /// A program that could not be run; believed when make or the script then fails because of it.
     suspect: Option<ToolchainDefect>,
-    /// The folders that nested makes have entered; relative paths begin in the last.
+    /// The directories that nested makes have entered; relative paths begin in the last.
     folders: Vec<String>,
     /// A CMake error whose message is on the lines after it.
     cmake: Option<(String, u32)>,

@@ -16,8 +16,8 @@ tell_full() {
 trap tell_full EXIT
 ";
 
-/// Returns a script that says at its end whether `/tmp` is full. It is added when a job begins, and is no part of any key: it
-/// changes nothing of what a script leaves.
+/// Returns a script that says at its end whether `/tmp` is full. It is added when a job begins, and is no part of any
+/// key: it changes nothing of what a script leaves.
 pub fn telling_full(script: &str) -> String {
     match script.split_once(END_OF_PRELUDE) {
         Some((prelude, rest)) => [prelude, END_OF_PRELUDE, TELL_FULL, rest].concat(),

@@ -47,16 +47,16 @@ pub use settings::{
 pub const NO_SUCH_PACKAGE: i32 = 66;
 /// Where a kernel source lies that is prepared.
 pub const KERNEL_SOURCE: &str = "/source";
-/// Where the folder lies that holds its configuration, as [`CONFIGURATION_FILE`].
+/// Where the directory lies that holds its configuration, as [`CONFIGURATION_FILE`].
 pub const CONFIGURATION: &str = "/configuration";
 /// The configuration of a kernel source that is prepared.
 pub const CONFIGURATION_FILE: &str = "config";
-/// The header tree in the output of the prepare step: a folder in the layout of a package, see
+/// The header tree in the output of the prepare step: a directory in the layout of a package, see
 /// [`PrepareSettings::folder`].
 pub const PREPARED_TREE: &str = "tree";
 /// The programs in the output of the step that compiles those of header trees.
 pub const PROGRAMS: &str = "programs";
-/// The configured driver, a folder in the output of the configure step, in the layout of a flat source.
+/// The configured driver, a directory in the output of the configure step, in the layout of a flat source.
 pub const CONFIGURED_TREE: &str = "tree";
 /// The kernel in the output of the step that builds it.
 pub const KERNEL_FILE: &str = "kernel";

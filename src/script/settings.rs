@@ -80,7 +80,7 @@ impl Compilers {
 /// A kernel tree and the compilers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelSettings {
-    /// The folder that `make -C` is given.
+    /// The directory that `make -C` is given.
     pub folder: String,
     /// Whether the tree has a `Module.symvers`; without one, unresolved symbols are warnings.
     pub has_symvers: bool,
@@ -117,7 +117,7 @@ pub struct DownloadSettings<'a> {
 pub struct ProgramToBuild {
     /// The name of the file that it becomes in [`PROGRAMS`](super::PROGRAMS).
     pub number: usize,
-    /// The folder of its sources.
+    /// The directory of its sources.
     pub folder: String,
     /// Its sources.
     pub sources: Vec<String>,
@@ -126,7 +126,7 @@ pub struct ProgramToBuild {
 /// A configure check whose answer is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckToRun {
-    /// The name of the folder that receives its answer: letters, digits and `. _ -`.
+    /// The name of the directory that receives its answer: letters, digits and `. _ -`.
     pub id: String,
     /// Where it is in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
     pub folder: String,

@@ -3,8 +3,8 @@
 /// The last bytes of a signed module.
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 
-/// The bytes of `struct module_signature`: algorithm, hash, kind of signature, two lengths of names, three of padding, and
-/// the length of the signature as a big-endian number. Of a CMS signature all but the kind and the length are 0.
+/// The bytes of `struct module_signature`: algorithm, hash, kind of signature, two lengths of names, three of padding,
+/// and the length of the signature as a big-endian number. Of a CMS signature all but the kind and the length are 0.
 const HEADER_BYTES: usize = 12;
 
 /// `PKEY_ID_PKCS7`: the signature is a CMS one.

@@ -1,8 +1,8 @@
-//! Signatures of modules in the kernel's own format, made outside of every sandbox by openssl or by a program that is called
-//! like the kernel's `sign-file`; and plain signatures of bytes.
+//! Signatures of modules in the kernel's own format, made outside of every sandbox by openssl or by a program that is
+//! called like the kernel's `sign-file`; and plain signatures of bytes.
 //!
-//! In: an unsigned module, a key that only those programs read, a certificate. Out: the bytes of the signed module, whose
-//! signature openssl has checked against the certificate.
+//! In: an unsigned module, a key that only those programs read, a certificate. Out: the bytes of the signed module,
+//! whose signature openssl has checked against the certificate.
 
 mod appended;
 mod certificate;
@@ -104,7 +104,7 @@ pub enum About {
     Command,
     /// The password.
     Password,
-    /// None of them: openssl, the disk.
+    /// This machine: openssl, the disk.
     Machine,
 }
 

@@ -18,7 +18,7 @@ pub struct ConfigureCheck {
     pub folder: String,
     /// Whether it is asked for the module or the probe.
     pub artifact: Artifact,
-    /// What its answer depends on in the driver: the files of its folder that the check compiles, and the driver's
+    /// What its answer depends on in the driver: the files of its directory that the check compiles, and the driver's
     /// own headers that they include. Equal checks of different driver versions have equal digests.
     pub digest: Sha256,
     /// The files that the digest covers, relative to the driver. A job of checks is given no others, so that equal
@@ -117,7 +117,7 @@ fn digest(
                 pending.push(target);
             }
         }
-        // Paths are told from the check's own folder, so that its name does not count.
+        // Paths are told from the check's own directory, so that its name does not count.
         let relative = match path.strip_prefix(folder) {
             Ok(inside) => inside.to_owned(),
             Err(_) => Path::new("..").join(&path),
@@ -146,7 +146,7 @@ fn local_includes(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Resolves `..` without looking at the file system; `None` for what leads out of the folder.
+/// Resolves `..` without looking at the file system; `None` for what leads out of the directory.
 fn normalise(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for component in path.components() {

@@ -15,7 +15,7 @@ pub struct ConfiguredDriver {
     pub module_name: String,
     /// Whether there is a legacy eBPF probe.
     pub has_probe: bool,
-    /// The configure checks of module and probe, sorted by folder.
+    /// The configure checks of module and probe, sorted by directory.
     pub checks: Vec<Arc<ConfigureCheck>>,
 }
 

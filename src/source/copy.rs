@@ -12,7 +12,7 @@ pub fn copy_folder(from: &Path, into: &Path) -> Result<(), SourceError> {
     copy_below(from, from, into)
 }
 
-/// Copies the parts of `source` that a build needs into the folder `into`, which is made. Links are copied as links.
+/// Copies the parts of `source` that a build needs into the directory `into`, which is made. Links are copied as links.
 pub fn copy_parts(source: &DriverSource, into: &Path) -> Result<(), SourceError> {
     fs::create_folder(into)?;
     for part in source.parts() {
@@ -21,7 +21,7 @@ pub fn copy_parts(source: &DriverSource, into: &Path) -> Result<(), SourceError>
     Ok(())
 }
 
-/// Copies `from`, a folder in `root`, to where it lies relative to that, in `into`.
+/// Copies `from`, a directory in `root`, to where it lies relative to that, in `into`.
 fn copy_below(root: &Path, from: &Path, into: &Path) -> Result<(), SourceError> {
     for entry in WalkDir::new(from)
         .into_iter()

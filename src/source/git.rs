@@ -1,11 +1,13 @@
-//! A commit of a local clone, by git's own program: nothing that is changed or left over in the clone's folder counts.
+//! A commit of a local clone, by git's own program: nothing that is changed or left over in the clone's directory
+//! counts.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::layout::SourceError;
 
-/// The id of the folder that a commit, tag or branch of the clone in `repository` holds: equal contents have equal ids.
+/// The id of the directory that a commit, tag or branch of the clone in `repository` holds: equal contents have equal
+/// ids.
 pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError> {
     let wanted = format!("{reference}^{{tree}}");
     let id = git(
@@ -31,10 +33,10 @@ pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError
     Ok(id)
 }
 
-/// Writes the folder with this id as a tar archive.
+/// Writes the directory with this id as a tar archive.
 ///
-/// It is written by an empty repository that borrows the objects of the clone: the clone's own settings may name programs
-/// that files go through on their way.
+/// It is written by an empty repository that borrows the objects of the clone: the clone's own settings may name
+/// programs that files go through on their way.
 pub fn archive(repository: &Path, tree: &str, into: &Path) -> Result<(), SourceError> {
     let failed = |message| SourceError::Git {
         repository: repository.to_owned(),

@@ -12,7 +12,7 @@ const CALL: [&str; 4] = [
 const OTHER_RULES: [&str; 2] = ["clean:", "install: all"];
 
 /// The objects of a check's module, where its `Makefile` and `build.sh` do nothing but have kbuild make it of the
-/// check's folder. `None` for any other, whose answer only its own `build.sh` can give.
+/// check's directory. `None` for any other, whose answer only its own `build.sh` can give.
 pub(super) fn kbuild_objects(makefile: &str, build_script: &str) -> Option<Vec<String>> {
     let lines: Vec<&str> = code_lines(makefile).collect();
     let (goals, call) = lines.split_at(lines.iter().position(|line| *line == CALL[0])?);
@@ -42,7 +42,7 @@ fn objects_of(goals: &[&str]) -> Option<Vec<String>> {
         .collect()
 }
 
-/// Whether a `build.sh` finds its own folder and calls make there with the compiler that it was told.
+/// Whether a `build.sh` finds its own directory and calls make there with the compiler that it was told.
 fn only_calls_make(build_script: &str) -> bool {
     let calls = code_lines(build_script).filter(|line| !line.starts_with("SCRIPT"));
     calls.eq(["make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1"])

@@ -1,4 +1,4 @@
-//! What an unpacked folder of driver sources is.
+//! What an unpacked directory of driver sources is.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,10 @@ pub enum Layout {
     },
 }
 
-/// An unpacked folder of driver sources.
+/// An unpacked directory of driver sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverSource {
-    /// The folder that holds the sources: the one to mount at `/driver`.
+    /// The directory that holds the sources: the one to mount at `/driver`.
     pub folder: PathBuf,
     /// Its layout.
     pub layout: Layout,
@@ -33,7 +33,7 @@ pub struct DriverSource {
     pub has_probe: bool,
 }
 
-/// Why a folder cannot be taken as driver sources.
+/// Why a directory cannot be taken as driver sources.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file cannot be read.
@@ -42,7 +42,7 @@ pub enum SourceError {
     /// A file of the sources that is not there or cannot be used.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
-    /// None of the layouts.
+    /// A directory in no known layout.
     #[error(
         "{} holds no driver: there is neither driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
         .0.display()
@@ -76,7 +76,7 @@ pub enum SourceError {
     /// A name that is not UTF-8.
     #[error("the name of {} is not UTF-8", .0.display())]
     Name(PathBuf),
-    /// Neither file, folder nor link.
+    /// Neither file, directory nor link.
     #[error("{} is not a file, a directory or a link", .0.display())]
     Kind(PathBuf),
 }
@@ -98,7 +98,7 @@ impl SourceError {
 pub(super) const MOST_FILE_BYTES: u64 = 4 << 20;
 
 impl DriverSource {
-    /// The parts of the folder that a build needs, relative to it: of a checkout, which also holds the libraries
+    /// The parts of the directory that a build needs, relative to it: of a checkout, which also holds the libraries
     /// around the driver, only some.
     pub fn parts(&self) -> &'static [&'static str] {
         match self.layout {
@@ -109,7 +109,7 @@ impl DriverSource {
     }
 }
 
-/// Reads what the sources in `folder` are. A tarball's single top folder (`libs-0.20.0/`) is stepped into.
+/// Reads what the sources in `folder` are. A tarball's single top directory (`libs-0.20.0/`) is stepped into.
 pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
     let mut folder = single_folder(folder)?;
     // A configured driver may be called so too.
@@ -150,7 +150,7 @@ pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
     Err(SourceError::Layout(folder))
 }
 
-/// The innermost folder of a chain in which each holds nothing but the next.
+/// The innermost directory of a chain in which each holds nothing but the next.
 pub fn single_folder(folder: &Path) -> Result<PathBuf, FileError> {
     const DEEPEST: usize = 8;
     let mut current = folder.to_owned();

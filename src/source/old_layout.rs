@@ -11,8 +11,8 @@ use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::driver::Driver;
 use crate::fs::{self, ForeignError, ForeignFolder};
 
-/// Writes the configured driver of the sources in `source` (a folder that holds `driver/`) into the folder `into`,
-/// in the layout of flat sources.
+/// Writes the configured driver of the sources in `source` (a directory that holds `driver/`) into the directory
+/// `into`, in the layout of flat sources.
 pub fn configure_old(source: &Path, driver: &Driver, into: &Path) -> Result<(), SourceError> {
     let from = source.join("driver");
     copy_folder(&from, into)?;

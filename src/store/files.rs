@@ -43,7 +43,7 @@ impl SharedFile {
     }
 }
 
-/// The folder of shared files, open.
+/// The directory of shared files, open.
 pub struct SharedFiles {
     folder: OwnedFd,
     path: PathBuf,
@@ -59,8 +59,8 @@ impl SharedFiles {
         })
     }
 
-    /// Gives the shared file of `size_bytes` bytes the further name `name` in the open folder `folder`; false where there
-    /// is none, or if the file system allows no more links to it. One that was written to since it was added is
+    /// Gives the shared file of `size_bytes` bytes the further name `name` in the open directory `folder`; false where
+    /// there is none, or if the file system allows no more links to it. One that was written to since it was added is
     /// forgotten.
     pub fn link(
         &self,

@@ -1,8 +1,8 @@
 //! Trees of the store on disk: what makes them readable for every job, and shows that they are unmodified.
 //!
-//! Whatever way a tree came, its files get mode 644 or 755, its directories 755, and everything in it but its root (whose
-//! time is that of its last use) the same time. A job reads it under any user id, whatever the umask was; and a file that
-//! was written to, or a directory in which something came or went, has another time than that.
+//! Whatever way a tree came, its files get mode 644 or 755, its directories 755, and everything in it but its root
+//! (whose time is that of its last use) the same time. A job reads it under any user id, whatever the umask was; and a
+//! file that was written to, or a directory in which something came or went, has another time than that.
 
 use std::collections::HashSet;
 use std::fs::Metadata;

@@ -1,4 +1,4 @@
-//! CentOS: the build number of a kernel names the point release that it came with, and each has its folder.
+//! CentOS: the build number of a kernel names the point release that it came with, and each has its directory.
 
 use super::rpm::{KernelDevel, RpmRelease};
 use super::{TargetError, gcc};
@@ -22,7 +22,7 @@ pub(super) const CENTOS: KernelDevel = KernelDevel {
     ..KernelDevel::BASE
 };
 
-/// First build number and folder of each point release, by major release.
+/// First build number and directory of each point release, by major release.
 const POINT_RELEASES: [&[(u32, &str)]; 3] = [
     &[
         (71, "6.0"),
@@ -160,7 +160,7 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     Ok(folders.collect())
 }
 
-/// The folders of a stream, which hold current kernels only.
+/// The directories of a stream, which hold current kernels only.
 fn stream(major: u32, repositories: [&str; 2], machine: &str) -> Vec<String> {
     let hosts: &[&str] = if major == 8 { &HOSTS } else { &[STREAM_HOST] };
     let folders = repositories.into_iter().flat_map(|repository| {

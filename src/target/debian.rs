@@ -270,7 +270,7 @@ fn are_foreign(kernel: &Kernel, headers: &Result<Headers, TargetError>) -> bool 
     }
 }
 
-/// The package with the programs, for the building machine where the same folder holds one: a list names only that
+/// The package with the programs, for the building machine where the same directory holds one: a list names only that
 /// of the kernel's own architecture. An index names both, with their digests.
 fn programs_for(
     mut wanted: WantedPackage,

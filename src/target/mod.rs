@@ -100,8 +100,8 @@ pub trait Target: Send + Sync {
         self.header_packages(kernel, host).map(drop)
     }
 
-    /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole target
-    /// is one series, as that of a distribution that moves on all the time.
+    /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole
+    /// target is one series, as that of a distribution that moves on all the time.
     fn series(&self, _kernel: &Kernel) -> Series {
         Series::default()
     }
@@ -161,17 +161,17 @@ pub trait Target: Send + Sync {
         false
     }
 
-    /// True if the name of [`Target::loader_name`] holds the kernel's own version as it is. Of kernels with the same name,
-    /// such a one has it.
+    /// True if the name of [`Target::loader_name`] holds the kernel's own version as it is. Of kernels with the same
+    /// name, such a one has it.
     fn has_exact_loader_name(&self, _kernel: &Kernel) -> bool {
         true
     }
 
-    /// The folders of an unpacked package that are shown to a build at their place, as globs relative to the root
+    /// The directories of an unpacked package that are shown to a build at their place, as globs relative to the root
     /// of the file system: `usr/src/*`.
     fn mount_points(&self) -> &'static [&'static str];
 
-    /// The folder that `make -C` is given, once the packages are unpacked. Of no use for [`TreeKind::Source`].
+    /// The directory that `make -C` is given, once the packages are unpacked. Of no use for [`TreeKind::Source`].
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError>;
 
     /// The compiler that driverkit would take, for trees that do not name theirs.

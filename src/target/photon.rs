@@ -182,7 +182,7 @@ impl Target for Photon {
         &["usr/src/*"]
     }
 
-    /// The folder's name has the flavour in front of `headers`, behind the release, or not at all.
+    /// The directory's name has the flavour in front of `headers`, behind the release, or not at all.
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let uts_release = Parts::of(kernel)?.uts_release();
         Ok(BuildFolder {

@@ -67,15 +67,15 @@ impl PackageManager {
     }
 }
 
-/// Where the folder is that `make -C` is given.
+/// Where the directory is that `make -C` is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildFolder {
     /// Absolute paths; the first that the trees hold is it.
     pub names: Vec<PathBuf>,
-    /// Where none is there: globs relative to the root. Of the folders that match, the one whose `UTS_RELEASE` is
+    /// Where none is there: globs relative to the root. Of the directories that match, the one whose `UTS_RELEASE` is
     /// one of [`Target::uts_releases`](super::Target::uts_releases) is it.
     ///
-    /// Where no folder matches either, every kernel tree of the packages is looked at in the same way.
+    /// Where no directory matches either, every kernel tree of the packages is looked at in the same way.
     pub search: &'static [&'static str],
 }
 
@@ -86,7 +86,7 @@ impl BuildFolder {
         search: &[],
     };
 
-    /// Exactly one folder.
+    /// Exactly one directory.
     pub(super) fn exactly(path: impl Into<PathBuf>) -> Self {
         Self {
             names: vec![path.into()],

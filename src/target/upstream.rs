@@ -185,7 +185,7 @@ impl Target for KernelOrg {
     }
 }
 
-/// Why there is no folder to name before the source is prepared.
+/// Why there is no directory to name before the source is prepared.
 pub(super) const NO_BUILD_FOLDER: &str =
     "the directory of a prepared source is where it is prepared";
 

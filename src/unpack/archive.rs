@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::fs::FileError;
 use crate::store::Store;
 
-/// Unpacks the package or tarball `archive` into the empty folder `into`. Nothing is made durable: see
+/// Unpacks the package or tarball `archive` into the empty directory `into`. Nothing is made durable: see
 /// [`unpack_into_store`]. Blocks the thread.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
     let stop = CancellationToken::new();

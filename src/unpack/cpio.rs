@@ -256,7 +256,7 @@ fn read_stripped(reader: &mut impl Read, files: &[ListedFile]) -> Result<Entry, 
     Ok(Entry {
         path: file.path.clone(),
         mode: file.mode,
-        // The list has sizes for folders too, and for names without content.
+        // The list has sizes for directories too, and for names without content.
         size_bytes: if is_folder || !file.has_content {
             0
         } else {

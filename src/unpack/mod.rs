@@ -1,12 +1,12 @@
 //! Archives to trees: Debian packages, rpms, Arch packages and tarballs, unpacked without running any program.
 //!
-//! In: a file, as it came from a server, and [`Limits`]. Out: a folder, and its digest as a [`Tree`]. Nothing that
-//! an archive says is trusted: whatever would write outside the folder, make anything but files, folders and links,
-//! or fill the disk is an [`UnpackError`], one variant a defect.
+//! In: a file, as it came from a server, and [`Limits`]. Out: a directory, and its digest as a [`Tree`]. Nothing that
+//! an archive says is trusted: whatever would write outside the directory, make anything but files, directories and
+//! links, or fill the disk is an [`UnpackError`], one variant a defect.
 //!
 //! Owners, times and most permission bits of an archive are not kept, so that equal contents are equal trees: a
-//! file can be run or not, a folder is a folder. Targets of links are kept as they are: an absolute one is meant for
-//! the place where the tree is shown to a build, and nothing here follows it.
+//! file can be run or not, a directory is a directory. Targets of links are kept as they are: an absolute one is meant
+//! for the place where the tree is shown to a build, and nothing here follows it.
 
 mod archive;
 mod attributes;

@@ -43,7 +43,7 @@ pub(super) fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, UnpackError>
     Ok(clean)
 }
 
-/// The folder that holds `path`, and its name there.
+/// The directory that holds `path`, and its name there.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),

@@ -60,7 +60,7 @@ pub(super) fn unpack(
         }
         match header.entry_type() {
             EntryType::Directory => writer.add_folder(&path)?,
-            // The oldest archives have no type for folders.
+            // The oldest archives have no type for directories.
             EntryType::Regular if path.ends_with(b"/") => writer.add_folder(&path)?,
             EntryType::Regular => {
                 let mode = header.mode().map_err(UnpackError::Broken)?;

@@ -14,12 +14,12 @@ use super::error::shown;
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
 
-/// A folder, named by what is in it.
+/// A directory, named by what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// The digest over the sorted list of everything in it.
     pub sha256: Sha256,
-    /// Number of files, folders and links.
+    /// Number of files, directories and links.
     pub entries: u64,
     /// Bytes of its files.
     pub size_bytes: u64,
@@ -61,7 +61,7 @@ pub(super) fn digest(listing: &Listing) -> io::Result<Sha256> {
     Ok(state.finish().0)
 }
 
-/// The digest of a folder on disk: the same as that of the tree from which it was written. Reads every file.
+/// The digest of a directory on disk: the same as that of the tree from which it was written. Reads every file.
 pub fn tree_digest_of_folder(root: &Path) -> Result<Sha256, UnpackError> {
     let metadata = root
         .symlink_metadata()

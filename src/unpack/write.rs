@@ -24,17 +24,17 @@ const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
 /// So many entries may be made before there is content that pays for them; from then on the archive is counted first.
 const ENTRIES_ON_CREDIT: u64 = 1_000;
 
-/// A tree that is being written into an empty folder.
+/// A tree that is being written into an empty directory.
 ///
-/// Entries are opened by their bare name in the open folder above them, and every folder above an entry must be one
-/// that this made: no link of the archive is ever followed.
+/// Entries are opened by their bare name in the open directory above them, and every directory above an entry must be
+/// one that this made: no link of the archive is ever followed.
 pub(super) struct TreeWriter<'a> {
     path: &'a Path,
     root: Dir,
     limits: &'a Limits,
     listing: Listing,
     size_bytes: u64,
-    /// The folder of the last entry: the next one is mostly beside it.
+    /// The directory of the last entry: the next one is mostly beside it.
     current: Option<(Vec<u8>, Dir)>,
     buffer: Vec<u8>,
     shared: Option<&'a SharedFiles>,
@@ -68,7 +68,7 @@ pub(super) struct Written {
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Starts a tree in the empty folder `path`, which takes files that are in `shared` from there.
+    /// Starts a tree in the empty directory `path`, which takes files that are in `shared` from there.
     pub(super) fn new(
         path: &'a Path,
         limits: &'a Limits,
@@ -127,7 +127,7 @@ impl<'a> TreeWriter<'a> {
         self.path.join(name_of(path))
     }
 
-    /// Opens the folder that holds `path`, making what is missing of it.
+    /// Opens the directory that holds `path`, making what is missing of it.
     fn enter_parent(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         let (parent, _) = split(path);
         if self
@@ -214,7 +214,7 @@ impl<'a> TreeWriter<'a> {
         Ok(path)
     }
 
-    /// Adds a folder; one that is there already is fine.
+    /// Adds a directory; one that is there already is fine.
     pub(super) fn add_folder(&mut self, raw: &[u8]) -> Result<(), UnpackError> {
         let path = clean(raw, self.limits)?;
         match self.listing.get(&path) {
@@ -225,7 +225,7 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// The folder that was entered last.
+    /// The directory that was entered last.
     fn parent(&self) -> &Dir {
         self.current
             .as_ref()
@@ -296,8 +296,8 @@ impl<'a> TreeWriter<'a> {
         self.insert(path, node)
     }
 
-    /// Removes each `vmlinux` that is a link to something else than a file of this tree: the kernel that a machine happens
-    /// to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
+    /// Removes each `vmlinux` that is a link to something else than a file of this tree: the kernel that a machine
+    /// happens to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
     fn remove_foreign_kernels(&mut self) -> Result<(), UnpackError> {
         let is_link = |(path, node): &(&Vec<u8>, &Node)| {
             matches!(node, Node::Link { .. }) && split(path).1 == VMLINUX
@@ -337,7 +337,7 @@ impl<'a> TreeWriter<'a> {
         open(Path::new(".")).map_err(FileError::of("write", self.path))?;
         for (path, node) in &self.listing {
             match node {
-                // Folders last, since each new entry changes their times. The root keeps its own: the time of its
+                // Directories last, since each new entry changes their times. The root keeps its own: the time of its
                 // last use.
                 Node::Folder => open(name_of(path))
                     .and_then(|()| set_time(&self.root, name_of(path)))

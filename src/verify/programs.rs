@@ -17,7 +17,7 @@ pub type LibcVersion = (u32, u32);
 /// A program of a header tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProgram {
-    /// Where it is, relative to the folder that was searched.
+    /// Where it is, relative to the directory that was searched.
     pub path: PathBuf,
     /// The machine that it runs on; nothing for one that we know no kernels of.
     pub architecture: Option<Architecture>,

@@ -26,7 +26,7 @@ pub(super) use kubernetes::{InClusterArguments, KubernetesArguments};
 pub(super) use local::LocalArguments;
 
 /// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` (`.yml`,
-/// `.json`, `.toml`) in the home folder when it is there.
+/// `.json`, `.toml`) in the home directory when it is there.
 pub(super) fn values(
     context: &Context,
     flags: &Flags,
@@ -56,7 +56,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// The configuration file in the home folder, where there is one: the first in driverkit's order.
+/// The configuration file in the home directory, where there is one: the first in driverkit's order.
 fn home_file() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
     ["json", "toml", "yaml", "yml"]

@@ -25,7 +25,8 @@ use update::update;
 /// Where builder images are described and kept.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Folders {
-    /// Directory with the descriptions of builder images [default: `images` where it exists, else those of this program]
+    /// Directory with the descriptions of builder images [default: `images` where it exists, else those of this
+    /// program]
     #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS")]
     image_descriptions: Option<PathBuf>,
     /// Directory of the built images [default: images in the cache directory]
@@ -34,7 +35,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// The folder with the descriptions, where somebody keeps one.
+    /// The directory with the descriptions, where somebody keeps one.
     pub(super) fn described(&self) -> Option<&Path> {
         let usual = Some(Path::new("images")).filter(|folder| folder.is_dir());
         self.image_descriptions.as_deref().or(usual)
@@ -49,7 +50,7 @@ impl Folders {
         catalogue.map_err(|error| CliError::input(error.to_string()))
     }
 
-    /// The folder that keeps the built images.
+    /// The directory that keeps the built images.
     pub(super) fn built(&self, context: &Context) -> PathBuf {
         self.images
             .clone()

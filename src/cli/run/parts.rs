@@ -22,7 +22,7 @@ use crate::session::new_run_id;
 use crate::store::Store;
 
 impl RunArguments {
-    /// What a run of this command is made of; opens the store and the output folder.
+    /// What a run of this command is made of; opens the store and the output directory.
     pub(in crate::cli) fn parts(
         &self,
         context: &Context,

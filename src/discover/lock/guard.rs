@@ -2,10 +2,11 @@
 //!
 //! Loss is judged three times: for a target, for each of its releases and for each of their series, each architecture
 //! apart. What there was is what the lock holds, and what left in the last nights with nothing in its place: the lock
-//! remembers kernels that are gone, each with its day, so that small losses add up and nothing has to be kept beside them.
+//! remembers kernels that are gone, each with its day, so that small losses add up and nothing has to be kept beside
+//! them.
 //!
-//! Distributions delete kernels all the time, and that is no loss: a few old ones of a group that has newer ones, and whole
-//! interim lines (Ubuntu's 5.13, a backport of Debian) once there is a newer line.
+//! Distributions delete kernels all the time, and that is no loss: a few old ones of a group that has newer ones, and
+//! whole interim lines (Ubuntu's 5.13, a backport of Debian) once there is a newer line.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -300,8 +301,9 @@ fn is_recent(rules: &RefreshRules<'_>, day: Date) -> bool {
     day > rules.today.saturating_sub(nights.days())
 }
 
-/// Settles what left as far as new kernels of the same release came: a suite that replaces its kernels loses none. Those
-/// that came in this night make up for this night's losses first. `gone` are kernels with state gone, `came` are new ones.
+/// Settles what left as far as new kernels of the same release came: a suite that replaces its kernels loses none.
+/// Those that came in this night make up for this night's losses first. `gone` are kernels with state gone, `came` are
+/// new ones.
 pub(super) fn settle<'a>(
     gone: &mut [LockedKernel],
     came: impl Iterator<Item = &'a Kernel>,

@@ -1,5 +1,5 @@
-//! Which `[[target]]` of the matrix a kernel of the lock belongs to, once the matrix was edited: renaming or splitting a
-//! `[[target]]` forgets nothing.
+//! Which `[[target]]` of the matrix a kernel of the lock belongs to, once the matrix was edited: renaming or splitting
+//! a `[[target]]` forgets nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ pub struct Asked<'a> {
     pub label: &'a str,
     /// The digest of all that it says about its sources.
     pub source: Sha256,
-    /// The digest of what limits its sources beside names and patterns: kinds, suites, flavours, numbers and days. While it
-    /// stays, a kernel that is asked for and not named any more is one that the source lost.
+    /// The digest of what limits its sources beside names and patterns: kinds, suites, flavours, numbers and days.
+    /// While it stays, a kernel that is asked for and not named any more is one that the source lost.
     pub limits: Sha256,
-    /// Whether the `[[target]]` asks for a kernel by target, architecture and patterns, and for one that is known since a
-    /// day.
+    /// Whether the `[[target]]` asks for a kernel by target, architecture and patterns, and for one that is known since
+    /// a day.
     pub takes: &'a dyn Fn(&Kernel, Date) -> bool,
     /// Whether kernels of targets without rules are meant, because the matrix names the target.
     pub is_literal: bool,

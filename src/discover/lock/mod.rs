@@ -2,7 +2,7 @@
 //!
 //! The first line is a header with the version of the format and a digest for each source; every further line is one
 //! kernel, sorted. Equal kernels give equal bytes. Kernel configurations are files of their own, named by their
-//! digest, in a folder beside the lock.
+//! digest, in a directory beside the lock.
 //!
 //! A source's word is not law: see [`Lock::refresh`] for what happens when it names fewer kernels than before.
 
@@ -58,8 +58,8 @@ pub struct LockedKernel {
     pub first_seen: Date,
     /// Whether its source still names it.
     pub state: State,
-    /// Whether its leaving is settled, because others came in its place or a person said that it is really gone: then it
-    /// counts no more for what there was.
+    /// Whether its leaving is settled, because others came in its place or a person said that it is really gone: then
+    /// it counts no more for what there was.
     pub is_settled: bool,
 }
 
@@ -137,8 +137,8 @@ pub fn path_of(matrix: &Path) -> PathBuf {
 }
 
 impl Lock {
-    /// Notes what `known` says about the packages whose digest no index published: digest and size in bytes. Returns what
-    /// was noted.
+    /// Notes what `known` says about the packages whose digest no index published: digest and size in bytes. Returns
+    /// what was noted.
     pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> Noted {
         let mut noted = Noted::default();
         for locked in &mut self.kernels {
@@ -195,7 +195,8 @@ impl Lock {
         count
     }
 
-    /// Forgets the sources that the matrix does not have any more; returns their labels, each with how many kernels it had.
+    /// Forgets the sources that the matrix does not have any more; returns their labels, each with how many kernels it
+    /// had.
     pub fn retain(&mut self, labels: &[&str]) -> BTreeMap<String, usize> {
         let is_kept = |label: &str| labels.contains(&label);
         let gone = self.sources.keys().filter(|label| !is_kept(label));

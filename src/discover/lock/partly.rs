@@ -21,8 +21,8 @@ impl Lock {
         })
     }
 
-    /// As [`Lock::refresh`], where not all sources of the `[[target]]` answered: nothing that is missing is lost, and the
-    /// lock stays stale if it was.
+    /// As [`Lock::refresh`], where not all sources of the `[[target]]` answered: nothing that is missing is lost, and
+    /// the lock stays stale if it was.
     pub fn refresh_partly(
         &mut self,
         asked: &Asked<'_>,

@@ -1,4 +1,4 @@
-//! Arch Linux: the archive has a folder for each package, whose page links to every version of it.
+//! Arch Linux: the archive has a directory for each package, whose page links to every version of it.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +77,7 @@ pub(super) async fn discover(
     Ok(listed)
 }
 
-/// The folder of a package in the first archive that has it, and its page.
+/// The directory of a package in the first archive that has it, and its page.
 async fn read_first(
     fetcher: &Fetcher,
     urls: &[&str],

@@ -1,4 +1,4 @@
-//! Flatcar: each channel has a folder a release, in which two text files say which kernel and compiler the release
+//! Flatcar: each channel has a directory a release, in which two text files say which kernel and compiler the release
 //! has and how its kernel is configured.
 
 use std::collections::HashMap;

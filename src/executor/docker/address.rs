@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Tcp {
         /// `tcp://host:port`, without what follows.
         server: String,
-        /// The folder with `ca.pem`, `cert.pem` and `key.pem`.
+        /// The directory with `ca.pem`, `cert.pem` and `key.pem`.
         certificates: Option<PathBuf>,
     },
     /// Through `ssh`.

@@ -200,7 +200,7 @@ impl DockerExecutor {
             if added.is_some_and(|bytes| u64::try_from(bytes).unwrap_or(0) > limits.output_bytes) {
                 return;
             }
-            // The daemon reads the whole folder for that.
+            // The daemon reads the whole directory for that.
             interval = SIZE_INTERVAL.max(start.elapsed() * SIZE_SHARE_OF_TIME);
         }
     }

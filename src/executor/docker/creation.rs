@@ -19,7 +19,7 @@ use super::{DockerExecutor, volume};
 /// Both kinds of output through one pipe: through two, the daemon loses their order.
 const IN_ONE_STREAM: [&str; 3] = ["/bin/sh", "-c", r#"exec "$0" "$@" 2>&1"#];
 
-/// A file in the output folder by which a daemon shows that it sees this machine's folders.
+/// A file in the output directory by which a daemon shows that it sees this machine's directories.
 const MARKER: &str = ".marker";
 
 impl DockerExecutor {
@@ -140,15 +140,15 @@ impl DockerExecutor {
         options
     }
 
-    /// Whether the daemon sees this machine's folders: a container that is never started is asked for a file in
-    /// the job's output folder.
+    /// Whether the daemon sees this machine's directories: a container that is never started is asked for a file in
+    /// the job's output directory.
     async fn probe(&self, image: &str, job: &Job) -> Result<bool, ExecutorError> {
         let info = self
             .docker
             .info()
             .await
             .map_err(|error| failure("describe itself", error))?;
-        // There, the script's user is none of this machine's, and could not write to a folder of ours.
+        // There, the script's user is none of this machine's, and could not write to a directory of ours.
         let is_mapped = |option: &String| option == "name=rootless" || option == "name=userns";
         if info.security_options.iter().flatten().any(is_mapped) {
             return Ok(false);

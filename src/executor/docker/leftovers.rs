@@ -1,4 +1,4 @@
-//! What is left of jobs whose daemon could not be asked to remove it, and removals that are under way.
+//! What is left of jobs whose daemon could not be queried to remove it, and removals that are under way.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

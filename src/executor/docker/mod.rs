@@ -1,10 +1,10 @@
 //! Runs jobs as containers of a Docker daemon, through its API.
 //!
 //! In: a [`Job`] over a builder image. Out: see [`Executor`]. The daemon may be on another machine: when it does not
-//! see this machine's folders (which is found out once, by the first job), each tree is copied once into a volume,
+//! see this machine's directories (which is found out once, by the first job), each tree is copied once into a volume,
 //! and outputs are read back from one. Containers and volumes carry labels that say whose they are, and are removed
-//! by the process that made them or, if that process died, by the next sweep. Images that were not made here are pulled when
-//! the daemon does not have them.
+//! by the process that made them or, if that process died, by the next sweep. Images that were not made here are pulled
+//! when the daemon does not have them.
 
 mod address;
 mod connection;
@@ -58,11 +58,11 @@ pub struct DockerExecutor {
     owner: Owner,
     /// The credentials for registries, by host.
     logins: HashMap<String, DockerCredentials>,
-    /// Set once it is known whether the daemon sees this machine's folders.
+    /// Set once it is known whether the daemon sees this machine's directories.
     sees_our_folders: OnceCell<bool>,
     /// The daemon's ids of images that were found to be what they should be.
     images: OnceEach<(String, Sha256), String>,
-    /// Volumes with copies of trees, by the tree's folder.
+    /// Volumes with copies of trees, by the tree's directory.
     trees: OnceEach<PathBuf, String>,
     leftovers: Leftovers,
 }
@@ -105,7 +105,7 @@ impl DockerExecutor {
         })
     }
 
-    /// Treats the daemon as one that does not see this machine's folders.
+    /// Treats the daemon as one that does not see this machine's directories.
     #[must_use]
     pub fn copying_trees(mut self) -> Self {
         self.sees_our_folders = OnceCell::new_with(Some(false));

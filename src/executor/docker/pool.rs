@@ -1,12 +1,12 @@
 //! Several Docker daemons as one executor.
 //!
 //! A job goes to the daemon with the most free slots, a slot being one of its processors. A daemon that no longer
-//! answers is left alone and asked again after a while; its jobs begin anew on another, so that its end costs time
+//! answers is left alone and queried again after a while; its jobs begin anew on another, so that its end costs time
 //! and no build. Where none is left, jobs wait for one to come back, as long as downloads wait for a server: a
 //! daemon that restarts costs time as well.
 //!
-//! An attempt never shares its output with the one before: it gets a new folder, and the container of an attempt that
-//! was lost is removed before its daemon gets another job.
+//! An attempt never shares its output with the one before: it gets a new directory, and the container of an attempt
+//! that was lost is removed before its daemon gets another job.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,7 @@ use crate::digest::Sha256;
 use crate::error::chain;
 use crate::kernel::Architecture;
 
-/// After this time a daemon that was gone is asked again.
+/// After this time a daemon that was gone is queried again.
 const ABSENCE: Duration = Duration::from_secs(30);
 
 /// How long all daemons may be gone before their jobs fail. After it no job waits any more.
@@ -262,7 +262,7 @@ impl DockerPool {
 }
 
 /// What an attempt left is not the next one's, and what it may still write must not become it: its container keeps
-/// the folder that it was given, which loses its name.
+/// the directory that it was given, which loses its name.
 fn replace(folder: &std::path::Path) -> Result<(), ExecutorError> {
     let parent = folder.parent().unwrap_or(folder);
     let aside = tempfile::Builder::new()

@@ -1,4 +1,4 @@
-//! Volumes for a daemon that does not see this machine's folders: copies of trees, and outputs.
+//! Volumes for a daemon that does not see this machine's directories: copies of trees, and outputs.
 
 use std::collections::HashMap;
 use std::io;
@@ -43,7 +43,7 @@ impl OutputVolume {
 }
 
 impl DockerExecutor {
-    /// The volume that holds a copy of folder `source`, made by the first job that needs it, which shows it at
+    /// The volume that holds a copy of directory `source`, made by the first job that needs it, which shows it at
     /// `target`.
     pub(super) async fn tree_volume(
         &self,
@@ -88,7 +88,7 @@ impl DockerExecutor {
     ) -> Result<(), ExecutorError> {
         let holder = self.hold_volume(image, job, volume, target).await?;
         let folder = source.to_owned();
-        // The daemon refuses links that leave the folder that it unpacks into, as those from one header package to
+        // The daemon refuses links that leave the directory that it unpacks into, as those from one header package to
         // another do; none leaves the root. Podman does not, and puts what goes to the root beside the volume.
         let (into, inside) = if self.is_podman {
             (target, String::new())
@@ -238,7 +238,8 @@ impl DockerExecutor {
         }
     }
 
-    /// Reads `/out` of a container into the job's output folder. Returns whether that was all: false beyond the limits.
+    /// Reads `/out` of a container into the job's output directory. Returns whether that was all: false beyond the
+    /// limits.
     pub(super) async fn download_output(
         &self,
         container: &str,

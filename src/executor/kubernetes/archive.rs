@@ -1,7 +1,7 @@
 //! One compressed archive for each tree that a job shows, made once and kept beside the trees of the store.
 //!
-//! In: a folder. Out: a zstd-compressed tar, its SHA-256, and the digest of what it holds. That digest names the
-//! tree in the cluster, and `pod/pull.sh` computes it again from the unpacked folder.
+//! In: a directory. Out: a zstd-compressed tar, its SHA-256, and the digest of what it holds. That digest names the
+//! tree in the cluster, and `pod/pull.sh` computes it again from the unpacked directory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ use crate::fs::{self, FileError, PendingFile};
 /// Level 3 compresses header trees to a fifth, faster than a disk writes them.
 const LEVEL: i32 = 3;
 
-/// The folder of the store that holds archives.
+/// The directory of the store that holds archives.
 const FOLDER: &str = "archives";
 
 /// A tree that pods can pull.
@@ -47,7 +47,7 @@ pub(super) struct Facts {
 /// The archives of one store.
 pub(super) struct Archives {
     store: PathBuf,
-    /// Receives archives of folders that are not of the store; they go with this.
+    /// Receives archives of directories that are not of the store; they go with this.
     scratch: tempfile::TempDir,
     known: Mutex<std::collections::HashMap<PathBuf, Arc<OnceCell<Archive>>>>,
 }
@@ -86,7 +86,7 @@ impl Archives {
         Ok(made.await?.clone())
     }
 
-    /// A folder of the store never changes, so its archive is for ever.
+    /// A directory of the store never changes, so its archive is for ever.
     fn path_of(&self, source: &Path) -> PathBuf {
         let kept = source
             .strip_prefix(self.store.join("trees"))
@@ -256,7 +256,7 @@ mod tests {
         std::fs::set_permissions(at.join("b/tool"), mode).unwrap();
     }
 
-    /// The part of the script in pods that says what a folder holds.
+    /// The part of the script in pods that says what a directory holds.
     fn content_in_a_pod(folder: &Path) -> String {
         let script = include_str!("pod/pull.sh");
         let start = script.find("content() (").unwrap();

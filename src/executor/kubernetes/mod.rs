@@ -90,7 +90,7 @@ struct Session {
 
 impl KubernetesExecutor {
     /// Connects to the cluster and makes sure that this account may do what a run does; archives of trees are kept
-    /// in the store in folder `store`.
+    /// in the store in directory `store`.
     pub async fn connect(
         settings: KubernetesSettings,
         store: &Path,

@@ -28,7 +28,8 @@ pub(super) enum PodState {
     },
     /// The pod took longer than Kubernetes allows it.
     TimedOut,
-    /// The kubelet ended it, because a volume or a container holds more than it may, or `deliver` counted too many files.
+    /// The kubelet ended it, because a volume or a container holds more than it may, or `deliver` counted too many
+    /// files.
     TooMuchOutput,
     /// The image cannot be had.
     NoImage(String),

@@ -19,7 +19,7 @@ pub(super) struct Status {
     pub(super) wall: Duration,
 }
 
-/// Reads a result: the log goes to the sink, the outputs to the folder. None when the script was killed with its
+/// Reads a result: the log goes to the sink, the outputs to the directory. None when the script was killed with its
 /// container.
 pub(super) async fn take(
     mut file: File,

@@ -123,7 +123,7 @@ pub enum CacheVolume {
     None,
     /// A PersistentVolumeClaim of the namespace, that all nodes share.
     Claim(String),
-    /// A folder of each node, where the namespace's policy allows that.
+    /// A directory of each node, where the namespace's policy allows that.
     HostPath(String),
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// The store in that folder; it gets a name if it does not have one.
+    /// The store in that directory; it gets a name if it does not have one.
     pub(super) fn of(store: &Path, random: impl AsRef<[u8]>) -> Result<Self, FileError> {
         let path = store.join(NAME_FILE);
         let name = match fs::read_to_string(&path) {

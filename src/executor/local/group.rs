@@ -36,7 +36,7 @@ pub(super) struct Usage {
     pub(super) was_out_of_memory: Option<bool>,
 }
 
-/// A job's group; its folders are removed when it is dropped.
+/// A job's group; its directories are removed when it is dropped.
 pub(super) struct Group {
     memory: PathBuf,
     processes: PathBuf,

@@ -52,7 +52,7 @@ pub fn host_toolchain() -> Result<HostToolchain, ExecutorError> {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_wanted = PROGRAMS.as_ref().is_some_and(|names| names.is_match(&name));
-            // The first folder wins, as in PATH.
+            // The first directory wins, as in PATH.
             if is_wanted && !programs.contains_key(&name) {
                 programs.insert(name, entry.path());
             }

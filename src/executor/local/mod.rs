@@ -1,7 +1,7 @@
 //! Runs jobs on this machine in a sandbox made by bubblewrap, without a daemon.
 //!
 //! In: a [`Job`] over a builder image's archive, or over this machine's own compilers. Out: see [`Executor`]. The
-//! archive is unpacked once into a folder shared by all runs. Memory and processes of a job are limited together by
+//! archive is unpacked once into a directory shared by all runs. Memory and processes of a job are limited together by
 //! control groups where this process may make them (root, usually); elsewhere `prlimit` limits each process alone.
 //!
 //! Run as root, the sandbox's processes are nobody, as in a container; run as another user, they are that user. They

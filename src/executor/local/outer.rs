@@ -1,15 +1,15 @@
-//! How root makes a sandbox: first as itself one that shows the sandbox's folders where everybody may look, then as
+//! How root makes a sandbox: first as itself one that shows the sandbox's directories where everybody may look, then as
 //! nobody the sandbox itself.
 //!
 //! A sandbox that root makes would hold processes that the kernel takes for root wherever it looks at the user and not
-//! at capabilities. Nobody, in turn, may not look into root's own folders, in which the cache mostly is.
+//! at capabilities. Nobody, in turn, may not look into root's own directories, in which the cache mostly is.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::sandbox::NOBODY;
 
-/// A folder that the outer sandbox replaces by the folders shown, and that every machine has.
+/// A directory that the outer sandbox replaces by the directories shown, and that every machine has.
 const SHOWN: &str = "/tmp";
 
 /// The directories that a sandbox shows, at the paths where its maker finds them.

@@ -22,7 +22,7 @@ const PROGRAM: &str = "bwrap";
 /// Forbids the sandbox's processes to make user namespaces, in which they would have capabilities again.
 pub(super) const FORBID_NAMESPACES: &str = "--disable-userns";
 
-/// Enters the groups given up to `--`, closes what this process inherited (an open folder would be a way out of the
+/// Enters the groups given up to `--`, closes what this process inherited (an open directory would be a way out of the
 /// sandbox), then becomes the rest of the command line. Bubblewrap tells on file 3, which is our standard output,
 /// whether it came to run the script, and reads the filter for system calls from file 4, which is named first; the
 /// script's output all goes to standard error.
@@ -207,8 +207,8 @@ impl Process {
         self.tail.drain(..excess);
     }
 
-    /// Without a control group, kills for lack of memory are not counted; programs whose allocation failed say so as their
-    /// last words.
+    /// Without a control group, kills for lack of memory are not counted; programs whose allocation failed say so as
+    /// their last words.
     fn said_out_of_memory(&self) -> bool {
         let text = String::from_utf8_lossy(&self.tail);
         let words = [

@@ -1,6 +1,6 @@
 //! Unpacks a builder image's archive once, for all runs.
 //!
-//! In: the archive and the identity that it must have. Out: a folder named by the identity, whole or not at all.
+//! In: the archive and the identity that it must have. Out: a directory named by the identity, whole or not at all.
 //! Devices are left out, ownership and set-user-id bits are not kept: the sandbox has its own `/dev` and no root.
 
 use std::fs::{File, Permissions};
@@ -16,7 +16,7 @@ use crate::fs::{self, FileError, Lock};
 
 const READ_BYTES: usize = 1 << 20;
 
-/// Returns the folder with the image's root file system, unpacking it first where it is not there yet.
+/// Returns the directory with the image's root file system, unpacking it first where it is not there yet.
 pub(super) fn ensure(
     folder: &Path,
     image: &str,
@@ -90,7 +90,7 @@ fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
         let mut entry = entry?;
         match entry.header().entry_type() {
             EntryType::Char | EntryType::Block | EntryType::Fifo => {}
-            // Refuses names that leave the folder, also through links.
+            // Refuses names that leave the directory, also through links.
             _ => {
                 if !entry.unpack_in(folder)? {
                     let path = entry.path()?.display().to_string();

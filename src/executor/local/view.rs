@@ -1,7 +1,7 @@
 //! What a sandbox sees, as arguments for bubblewrap.
 //!
 //! In: a root file system and a job. Out: a command line. The root file system stays as it is: where a mount point
-//! does not exist in it, the folder above is shown as a new, read-only one with the same content and the mount
+//! does not exist in it, the directory above is shown as a new, read-only one with the same content and the mount
 //! point added.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ pub(super) enum Root {
     Host,
 }
 
-/// Folders of this machine's root that hold programs and libraries.
+/// Directories of this machine's root that hold programs and libraries.
 const HOST_FOLDERS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// What programs need of this machine's `/etc`.
@@ -34,7 +34,7 @@ const OWN_FOLDERS: &[&str] = &["dev", "proc", "tmp", "out", "sys"];
 const MAXIMUM_LINKS: usize = 40;
 
 /// The whole command line of `bwrap`, script included.
-/// Folders are named by where `outer` shows them.
+/// Directories are named by where `outer` shows them.
 pub(super) fn arguments(
     root: &Root,
     job: &Job,
@@ -195,7 +195,7 @@ fn parts(path: &Path) -> Vec<OsString> {
     parts
 }
 
-/// The folder that must be shown anew so that `target` can exist in it; none when `target` exists.
+/// The directory that must be shown anew so that `target` can exist in it; none when `target` exists.
 fn folder_to_remake(base: &Path, target: &Path) -> Option<PathBuf> {
     if below(base, target).is_dir() {
         return None;

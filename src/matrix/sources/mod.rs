@@ -55,9 +55,9 @@ pub struct Source {
 pub enum SourceKind {
     /// `from = "kernel-crawler"`: lists in kernel-crawler's format, one for each architecture.
     Crawler(Vec<(Architecture, Spanned<ListPlace>)>),
-    /// `from = "driverkit"`: a folder of driverkit's or dbg-go's YAML files.
+    /// `from = "driverkit"`: a directory of driverkit's or dbg-go's YAML files.
     Driverkit {
-        /// The folder.
+        /// The directory.
         place: Spanned<ListPlace>,
         /// `outputs`: only files that ask for exactly these artifacts, sorted; none for all files.
         outputs: Option<Vec<Artifact>>,
@@ -75,7 +75,7 @@ pub enum SourceKind {
 pub struct ListPlace {
     /// As it is written: an address or a path.
     pub written: String,
-    /// The folder that relative paths start from.
+    /// The directory that relative paths start from.
     pub folder: PathBuf,
 }
 

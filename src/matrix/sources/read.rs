@@ -278,7 +278,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
     Some(Spanned::new(value.span(), kernel))
 }
 
-/// An address stays as it is, a path starts from the folder of the matrix.
+/// An address stays as it is, a path starts from the directory of the matrix.
 fn resolve_address(folder: &Path, text: &str) -> Result<Arc<str>, String> {
     match text.split_once("://") {
         Some(("http" | "https" | "file", _)) => match url::Url::parse(text) {

@@ -203,7 +203,7 @@ impl Drivers {
         }
     }
 
-    /// The folder of the configured driver in the store; configured again when it was cleaned away.
+    /// The directory of the configured driver in the store; configured again when it was cleaned away.
     async fn driver_tree(&self, build: &Build, tree: Sha256) -> Result<PathBuf, Halt> {
         let driver = &*build.driver;
         let source = self.sources.find(driver, Mode::Run).await?;

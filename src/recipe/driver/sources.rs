@@ -1,5 +1,5 @@
-//! A driver's sources, from wherever they are into the store: a tarball with an address, one of this machine, a folder,
-//! or a commit of a local clone.
+//! A driver's sources, from wherever they are into the store: a tarball with an address, one of this machine, a
+//! directory, or a commit of a local clone.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) struct FoundSource {
 /// Where sources are on this machine.
 #[derive(Clone)]
 enum Place {
-    /// A folder or tarball.
+    /// A directory or tarball.
     File(PathBuf),
     /// The content of a commit.
     Commit { repository: PathBuf, tree: String },
@@ -66,7 +66,7 @@ impl DriverSources {
         }
     }
 
-    /// Has the address of a driver's sources asked again, since a kept failure is done again.
+    /// Has the address of a driver's sources queried again, since a kept failure is done again.
     pub(crate) fn doubt(&self, driver: &Driver) {
         self.doubted.put(driver.version.clone(), ());
     }
@@ -167,7 +167,7 @@ impl DriverSources {
         Ok(())
     }
 
-    /// The folder of the sources in the store; taken again when it was cleaned away.
+    /// The directory of the sources in the store; taken again when it was cleaned away.
     pub(crate) async fn tree(
         &self,
         driver: &Driver,
@@ -265,7 +265,7 @@ fn take_source(store: &Store, place: &Place) -> Result<KnownSource, SourceError>
     })
 }
 
-/// What stands for sources on this machine: the content of a tarball, or of the parts of a folder that count.
+/// What stands for sources on this machine: the content of a tarball, or of the parts of a directory that count.
 fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
     let key = KeyBuilder::new("source", SOURCE_VERSION);
     if path.is_file() {

@@ -97,7 +97,7 @@ impl Configurations {
         }
     }
 
-    /// A folder of the store with nothing but the configuration, for a job to see.
+    /// A directory of the store with nothing but the configuration, for a job to see.
     pub(super) async fn tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
         let text = self.text(&build.kernel, sha256).await?;
         let store = self.engine.store.clone();

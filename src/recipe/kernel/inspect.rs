@@ -1,5 +1,5 @@
-//! Looks into a kernel's trees: which folders a job is shown, which one make is given, what the tree says about itself, and
-//! whether it is that of the kernel which was wanted.
+//! Looks into a kernel's trees: which directories a job is shown, which one make is given, what the tree says about
+//! itself, and whether it is that of the kernel which was wanted.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! A kernel's header tree that is installed on this machine, in the place of packages.
 //!
-//! It is taken into the store like a package's: with the folders beside it that it refers to by links and by the
+//! It is taken into the store like a package's: with the directories beside it that it refers to by links and by the
 //! includes of its Makefile, at the same places. So a build sees nothing else of this machine, and a tree that changes
 //! is another tree.
 
@@ -26,13 +26,13 @@ use crate::target::Target;
 use crate::unpack::tree_digest_of_folder;
 use crate::verify::{read_installed_tree, read_kernel_tree};
 
-/// More folders than any header tree refers to.
+/// More directories than any header tree refers to.
 const MOST_FOLDERS: usize = 16;
 
-/// A folder this deep belongs to one package: `/usr/lib/linux-kbuild-6.1`.
+/// A directory this deep belongs to one package: `/usr/lib/linux-kbuild-6.1`.
 const DEPTH_OF_A_PACKAGE: usize = 3;
 
-/// The folder of the header tree, where a kernel's only package is a folder of this machine.
+/// The directory of the header tree, where a kernel's only package is a directory of this machine.
 pub(crate) fn installed_folder(kernel: &Kernel) -> Option<&Path> {
     match &*kernel.packages {
         [only] => Some(Path::new(&*only.url)).filter(|path| path.is_absolute() && path.is_dir()),
@@ -128,7 +128,7 @@ impl Installed {
 struct Found {
     /// The tree.
     folder: PathBuf,
-    /// The folders that are shown to a job, sorted.
+    /// The directories that are shown to a job, sorted.
     folders: Vec<PathBuf>,
     /// What is in each.
     digests: Vec<Sha256>,
@@ -148,7 +148,7 @@ impl Found {
     }
 }
 
-/// Copies the folders into a tree of the store.
+/// Copies the directories into a tree of the store.
 fn take(store: &Store, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
     let work = store.temporary_folder()?;
     let tree = work.path().join("tree");
@@ -186,7 +186,8 @@ fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileEr
     Ok(())
 }
 
-/// The build tree in a directory: itself or, if it is not a build tree, the one below it, or the one there that is of the kernel.
+/// The build tree in a directory: itself or, if it is not a build tree, the one below it, or the one there that is of
+/// the kernel.
 fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
     let trees = kernel_trees(folder);
     let is_wanted = |path: &&PathBuf| {
@@ -204,7 +205,7 @@ fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
     .collect()
 }
 
-/// The folder of a header tree and those that it refers to, none inside another.
+/// The directory of a header tree and those that it refers to, none inside another.
 fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut folders = vec![folder.to_owned()];
     let mut next = 0;
@@ -223,7 +224,7 @@ fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(folders)
 }
 
-/// The folders that the links on top of a folder and the includes of its Makefile lead to.
+/// The directories that the links on top of a directory and the includes of its Makefile lead to.
 fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     let mut entries = Vec::new();
@@ -250,7 +251,7 @@ fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(found.iter().map(|path| package_of(path)).collect())
 }
 
-/// The folder around `path` that belongs to one package.
+/// The directory around `path` that belongs to one package.
 fn package_of(path: &Path) -> PathBuf {
     let parts: Vec<_> = path
         .components()

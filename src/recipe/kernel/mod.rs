@@ -112,7 +112,7 @@ impl Kernels {
         inputs
     }
 
-    /// Has the addresses of a build's packages asked again, since a kept failure is done again.
+    /// Has the addresses of a build's packages queried again, since a kept failure is done again.
     pub(crate) fn doubt(&self, build: &Build) {
         self.doubted.put(packages_id(build), ());
     }
@@ -142,8 +142,8 @@ impl Kernels {
         }
     }
 
-    /// The digest of the kernel itself, where its packages are a kernel source: it is built, which takes minutes the first
-    /// time. Also the key of the step.
+    /// The digest of the kernel itself, where its packages are a kernel source: it is built, which takes minutes the
+    /// first time. Also the key of the step.
     pub(crate) async fn own_image(
         &self,
         build: &Build,

@@ -111,7 +111,7 @@ impl Packages {
                 .is_some()
     }
 
-    /// Has the addresses of packages asked again, whatever they gave earlier: a build with them failed, and is tried
+    /// Has the addresses of packages queried again, whatever they gave earlier: a build with them failed, and is tried
     /// again because somebody doubts that it should.
     pub(crate) fn distrust(&self, packages: &[WantedPackage]) {
         for package in packages {

@@ -292,8 +292,8 @@ impl Preparation {
     }
 }
 
-/// Adds everything that can change what a job makes of a kernel source, but the script, which holds the compilers and the
-/// versions.
+/// Adds everything that can change what a job makes of a kernel source, but the script, which holds the compilers and
+/// the versions.
 pub(super) fn key_of_source(
     key: KeyBuilder,
     build: &Build,

@@ -1,9 +1,9 @@
 //! Programs of a header tree that the builder image cannot run: made for another machine, or for a newer C library.
 //!
 //! They get what can run them, in a tree of their own that is otherwise the packages': first choice is to compile them
-//! from the sources beside them, in a job; a program without sources stays, behind a script that runs it with its own loader
-//! and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of it
-//! needs `binfmt_misc` or anything else of the machine.
+//! from the sources beside them, in a job; a program without sources stays, behind a script that runs it with its own
+//! loader and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of
+//! it needs `binfmt_misc` or anything else of the machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -104,8 +104,8 @@ impl Programs {
         }
     }
 
-    /// The kernel with programs that the toolchain can run; the step too, when this build brought it about. Programs for
-    /// which nothing can be done stay as they are: the toolchain's check says which of them is in the way.
+    /// The kernel with programs that the toolchain can run; the step too, when this build brought it about. Programs
+    /// for which nothing can be done stay as they are: the toolchain's check says which of them is in the way.
     pub(crate) async fn with_programs(
         &self,
         build: &Build,

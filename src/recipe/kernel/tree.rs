@@ -58,7 +58,7 @@ impl KernelPackages {
 pub(crate) struct KernelInputs {
     /// The packages that are unpacked, with what is known of each.
     pub(crate) inputs: Vec<Input>,
-    /// The folder that `make -C` is given.
+    /// The directory that `make -C` is given.
     pub(crate) build_folder: PathBuf,
     /// What was found in the trees.
     pub(crate) inspection: Inspection,
@@ -129,9 +129,9 @@ impl KernelInputs {
 /// What was found in the trees of a kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Inspection {
-    /// The folders that are shown to a job, as tree and path relative to its root.
+    /// The directories that are shown to a job, as tree and path relative to its root.
     pub(crate) mounts: Vec<(Sha256, PathBuf)>,
-    /// The folder that `make -C` is given.
+    /// The directory that `make -C` is given.
     pub(crate) build_folder: PathBuf,
     /// What the header tree says about itself.
     pub(crate) facts: KernelTreeFacts,
@@ -154,7 +154,7 @@ pub(crate) fn shown_at(path: &Path) -> PathBuf {
 pub(crate) struct TreeProgram {
     /// The tree.
     pub(crate) tree: Sha256,
-    /// The folder of the tree that it is below, and that is shown to a job.
+    /// The directory of the tree that it is below, and that is shown to a job.
     pub(crate) mount: PathBuf,
     /// The program; its path is relative to `mount`.
     pub(crate) program: HostProgram,
@@ -190,7 +190,7 @@ pub(crate) struct ConfigurationFacts {
 pub(crate) struct Preparation {
     pub(crate) source: Arc<KernelSource>,
     pub(crate) toolchain: ChosenToolchain,
-    /// The folder that `make -C` is given.
+    /// The directory that `make -C` is given.
     pub(crate) folder: String,
     pub(crate) script: String,
 }

@@ -1,5 +1,5 @@
-//! Trees as their packages left them: which directories are shown to jobs, which one is the kernel's build tree, and what
-//! it says about itself.
+//! Trees as their packages left them: which directories are shown to jobs, which one is the kernel's build tree, and
+//! what it says about itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -172,8 +172,8 @@ impl View {
         })
     }
 
-    /// Of folders that several packages hold, keeps the one that is the tree of a wanted kernel, else the one of the
-    /// smallest digest: never depending on which package comes first.
+    /// Of directories that several packages hold, keeps the one that is the tree of a wanted kernel, else the one of
+    /// the smallest digest: never depending on which package comes first.
     fn keep_one_of_each_path(&self, folders: &mut Vec<(Sha256, PathBuf)>, uts_releases: &[String]) {
         let mut by_path: BTreeMap<&Path, Vec<Sha256>> = BTreeMap::new();
         for (tree, path) in folders.iter() {
@@ -205,7 +205,7 @@ impl View {
     ) -> Result<Option<(Sha256, PathBuf)>, Halt> {
         let mut found = Vec::new();
         for (tree, path) in folders {
-            // Folders beside it hold sources only, or another flavour.
+            // Directories beside it hold sources only, or another flavour.
             if let Ok(facts) = read_kernel_tree(&self.engine.store.tree_path(*tree), path)
                 && uts_releases.contains(&facts.uts_release)
             {
@@ -252,7 +252,7 @@ fn glob_set(globs: &[&str]) -> Result<GlobSet, globset::Error> {
     set.build()
 }
 
-/// The folders below `root` (relative to it) that match, outermost first, sorted.
+/// The directories below `root` (relative to it) that match, outermost first, sorted.
 fn matching_folders(root: &Path, globs: &GlobSet) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut entries = walkdir::WalkDir::new(root)

@@ -122,8 +122,8 @@ pub(super) fn keep_earlier(
     prune(out, keep_nights)
 }
 
-/// Removes the manifests that are too many: of full runs all but those of the newest `keep_nights` dates, of others (about a
-/// part of the plan, or with nothing to do) all but the newest few, so that these push no night out.
+/// Removes the manifests that are too many: of full runs all but those of the newest `keep_nights` dates, of others
+/// (about a part of the plan, or with nothing to do) all but the newest few, so that these push no night out.
 fn prune(out: &Path, keep_nights: usize) -> Result<(), ReportError> {
     let mut nights: Vec<(Date, usize)> = Vec::new();
     let mut others = 0;
@@ -166,7 +166,7 @@ fn head_at(path: &Path) -> Result<Option<Head>, FileError> {
     Ok(serde_json::from_slice(&bytes).ok())
 }
 
-/// The manifests of earlier runs with this output folder, the newest first; only the last few are kept.
+/// The manifests of earlier runs with this output directory, the newest first; only the last few are kept.
 pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
     let folder = Paths::under(out).earlier;
     let entries = match std::fs::read_dir(&folder) {

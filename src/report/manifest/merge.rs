@@ -14,8 +14,8 @@ use crate::report::ReportError;
 /// How many contradictions are named.
 const NAMED: usize = 5;
 
-/// Merges the manifests of the shards of a plan. Their order makes no difference. A build that one of them did not get to
-/// is taken from the other; if two say different things of a build, it is an error.
+/// Merges the manifests of the shards of a plan. Their order makes no difference. A build that one of them did not get
+/// to is taken from the other; if two say different things of a build, it is an error.
 pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError> {
     parts.sort_by(|left, right| left.run.id.cmp(&right.run.id));
     // The manifest of one run twice is no second manifest.

@@ -1,8 +1,8 @@
 //! The manifest: what a run was asked, what it found, the result of every build, as JSON and CSV.
 //!
 //! In: events. Out: `run.json`, `builds.jsonl.zst`, `manifest.json` and `manifest.csv` under `out/`, at every moment a
-//! readable account of what has finished; the journal has what happened since. `docs/manifest.md` describes the fields and which of them vary
-//! from one run to an equal one.
+//! readable account of what has finished; the journal has what happened since. `docs/manifest.md` describes the fields
+//! and which of them vary from one run to an equal one.
 
 mod earlier;
 mod excluded;

@@ -89,7 +89,7 @@ struct Version {
     schema: u32,
 }
 
-/// Where things are under the output folder.
+/// Where things are under the output directory.
 pub(in crate::report) struct Paths {
     pub(in crate::report) run: PathBuf,
     pub(in crate::report) rows: PathBuf,
@@ -134,8 +134,8 @@ pub fn manifest_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads a manifest: the directory that it is in, its `run.json`, or its `manifest.json`. That of a run which goes on, or was killed, is completed from the journal beside it, so that
-/// it holds every build that has ended.
+/// Reads a manifest: the directory that it is in, its `run.json`, or its `manifest.json`. That of a run which goes on,
+/// or was killed, is completed from the journal beside it, so that it holds every build that has ended.
 pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
     read_columns(path, Columns::All)
 }

@@ -309,8 +309,8 @@ impl Manifest {
     }
 }
 
-/// Writes the elements of an array, one a line; encoded on all processors, some at once so that they are never in memory
-/// together.
+/// Writes the elements of an array, one a line; encoded on all processors, some at once so that they are never in
+/// memory together.
 fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::Result<()> {
     let encode = |part: &[T]| -> serde_json::Result<Vec<u8>> {
         let mut text = Vec::new();

@@ -1,8 +1,8 @@
 //! The rows of a manifest as JSON Lines, compressed: `builds.jsonl.zst` beside `run.json`.
 //!
 //! The first line is the schema by example: every column with a value of its type, so that readers which infer types
-//! (`DuckDB`, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a rule
-//! left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
+//! (`DuckDB`, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a
+//! rule left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
 
 mod frames;
 mod index;
@@ -38,7 +38,8 @@ pub(super) use write::{note_toolchains, sources, write};
 pub enum Columns {
     /// Everything.
     All,
-    /// The results of the builds, and when they ended. What they were made from, and where their artifacts are, is left empty.
+    /// The results of the builds, and when they ended. What they were made from, and where their artifacts are, is left
+    /// empty.
     Outcomes,
 }
 
@@ -102,9 +103,9 @@ struct Kind {
     status: Status,
 }
 
-/// Reads the index of the rows beside the `run.json` at `path`, on all processors: hands the lines of some rows to `read`,
-/// each an [`IndexRow`], and returns what it makes of them in their order. `None` if an older version wrote the file, which
-/// must be of run `run_id` and of a schema that this version knows.
+/// Reads the index of the rows beside the `run.json` at `path`, on all processors: hands the lines of some rows to
+/// `read`, each an [`IndexRow`], and returns what it makes of them in their order. `None` if an older version wrote the
+/// file, which must be of run `run_id` and of a schema that this version knows.
 pub fn read_index<T: Send>(
     path: &Path,
     run_id: &str,
@@ -176,8 +177,8 @@ fn push(manifest: &mut Manifest, row: Row) {
     }
 }
 
-/// Reads the facts of a run and those of its rows that contain `text`: a directory, its `run.json`, or a `manifest.json`,
-/// which is read as a whole.
+/// Reads the facts of a run and those of its rows that contain `text`: a directory, its `run.json`, or a
+/// `manifest.json`, which is read as a whole.
 pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
     let bytes = crate::fs::read(path)?;
     let is_of_rows = path.file_name().is_some_and(|name| name == RUN_FILE);

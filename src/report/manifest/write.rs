@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 6;
 /// The time between two such attempts.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
-/// Writes journal, manifest and durations under the output folder.
+/// Writes journal, manifest and durations under the output directory.
 pub struct ManifestReporter {
     out: PathBuf,
     paths: Paths,
@@ -48,7 +48,7 @@ pub struct ManifestReporter {
 }
 
 impl ManifestReporter {
-    /// Takes the output folder for this run; another run that has it is an error. What a killed run left in its
+    /// Takes the output directory for this run; another run that has it is an error. What a killed run left in its
     /// journal goes into the manifest first, and the files that it had not finished go.
     pub fn create(out: &Path) -> Result<Self, ReportError> {
         let paths = Paths::under(out);
@@ -206,8 +206,8 @@ impl Reporter for ManifestReporter {
     }
 }
 
-/// Takes the lock of the output directory `out`; another run that has it is an error. `status` holds it for a moment to see
-/// whether a run does, so it is asked for a few times.
+/// Takes the lock of the output directory `out`; another run that has it is an error. `status` holds it for a moment to
+/// see whether a run does, so it is asked for a few times.
 pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> {
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {

@@ -153,10 +153,10 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
 
 type Set<'a> = (Vec<&'a DriverVersion>, Vec<Artifact>, &'a Path);
 
-/// The versions whose files of one kind name the same kernels, with the folder of the newest.
+/// The versions whose files of one kind name the same kernels, with the directory of the newest.
 fn sets_of<'a>(versions: &BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>) -> Vec<Set<'a>> {
     let mut sets: Vec<(Sha256, Set<'a>)> = Vec::new();
-    // The newest first, so that its folder stands for all.
+    // The newest first, so that its directory stands for all.
     for (version, files) in versions.iter().rev() {
         let mut kinds: BTreeMap<&[Artifact], Vec<&TreeFile>> = BTreeMap::new();
         for file in files {

@@ -96,8 +96,8 @@ impl LogFindings {
         }
     }
 
-    /// Blames the machine for a job that found its file system full, where one of these folders is on a full disk; else
-    /// it was the job's own limit.
+    /// Blames the machine for a job that found its file system full, where one of these directories is on a full disk;
+    /// else it was the job's own limit.
     pub fn blame_full_disk<const N: usize>(
         &mut self,
         folders: [&Path; N],

@@ -13,8 +13,8 @@ const NO_SPACE: &str = r"No space left on device('|\.|\)| at .* line [0-9]+\.?)?
 const FILE_TOO_LARGE: &str = r"File size limit exceeded|: File too large('|\.)?$|signal 25( |,|$)";
 
 /// A line of a disk that fails, of a program that was killed, or of a compiler that broke. Bad memory, the kernel's OOM
-/// killer and a disk that fails under a mapped file all end in an internal compiler error, with a signal or with a failed
-/// assertion, and the log does not tell them from a bug of the compiler.
+/// killer and a disk that fails under a mapped file all end in an internal compiler error, with a signal or with a
+/// failed assertion, and the log does not tell them from a bug of the compiler.
 const OTHERS: &str = concat!(
     r"(Disk quota exceeded|Input/output error|Stale file handle)('|\.|\)| at .* line [0-9]+\.?)?$",
     r"|[Kk]illed signal terminated program|terminated (with|by) signal 9",

@@ -116,7 +116,7 @@ fn attempt(
     headers: &Path,
     compiler: Option<&str>,
 ) -> Result<Result<Vec<u8>, String>, ResolveError> {
-    // DKMS wants its sources in a folder of this name.
+    // DKMS wants its sources in a directory of this name.
     let named = tempfile::tempdir().map_err(|error| {
         ResolveError::infrastructure(format!("no temporary directory: {error}"))
     })?;
@@ -184,7 +184,7 @@ fn attempt(
     )
 }
 
-/// The module in the folder, unpacked.
+/// The module in the directory, unpacked.
 fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     let read = |ending: &str| std::fs::read(folder.join(format!("{name}.ko{ending}"))).ok();
     let unpacked = |result: std::io::Result<Vec<u8>>| result.map_err(|error| error.to_string());

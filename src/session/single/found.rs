@@ -15,7 +15,7 @@ use crate::resolve::{
 };
 use crate::target;
 
-/// The folder of the cache that holds what was found.
+/// The directory of the cache that holds what was found.
 const FOLDER: &str = "found";
 
 /// What was found for a kernel.

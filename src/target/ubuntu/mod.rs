@@ -1,4 +1,4 @@
-//! Ubuntu, all flavours: two packages a kernel, whose names follow from release and version; the pool folder is one
+//! Ubuntu, all flavours: two packages a kernel, whose names follow from release and version; the pool directory is one
 //! of a few, of which exactly one holds them.
 
 mod names;

@@ -112,7 +112,7 @@ impl TreeWriter<'_> {
         Ok(sha256)
     }
 
-    /// Makes a file in the folder that was entered last, whatever is there: its bare name leads nowhere else.
+    /// Makes a file in the directory that was entered last, whatever is there: its bare name leads nowhere else.
     fn create(&self, path: &[u8], is_executable: bool) -> Result<File, UnpackError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -299,7 +299,7 @@ impl Archives<'_> {
 struct Release {
     suite: String,
     base_url: String,
-    /// The suite's folder.
+    /// The suite's directory.
     folder: String,
     file: ReleaseFile,
 }

@@ -14,7 +14,7 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// What a `Release` or `InRelease` file says.
 pub(super) struct ReleaseFile {
-    /// Digest and size of each file, by its path relative to the suite's folder.
+    /// Digest and size of each file, by its path relative to the suite's directory.
     pub(super) files: BTreeMap<String, (Sha256, u64)>,
     /// Whether files are also to be had by their digest.
     pub(super) is_by_hash: bool,

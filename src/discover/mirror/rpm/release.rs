@@ -12,7 +12,7 @@ const RELEASE: &str = "$release";
 const MOST_BYTES: u64 = 64 << 20;
 
 /// The addresses that `url` stands for, those of the newest release first: itself where it has no `$release`, else
-/// one for each folder before it whose name is a version, from `oldest` on.
+/// one for each directory before it whose name is a version, from `oldest` on.
 pub(in crate::discover::mirror) async fn expand(
     fetcher: &Fetcher,
     url: &str,

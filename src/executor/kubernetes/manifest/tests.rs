@@ -154,8 +154,8 @@ fn helper_that_delivers_watches_how_many_files_there_are() {
     );
 }
 
-/// Runs `pod/deliver.sh` with folders of its own, where `stat` counts so many files; returns its exit code and what it
-/// said last.
+/// Runs `pod/deliver.sh` with directories of its own, where `stat` counts so many files; returns its exit code and what
+/// it said last.
 fn deliver(used: u32, files_on_disk: u32) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -9,8 +9,8 @@ use crate::event::{ArtifactReport, InputReport};
 use crate::failure::{Failure, Status};
 use crate::kernel::Architecture;
 
-/// A row of the index. It is written as an array, whose names are only here, so that reading all of them is quick. Names
-/// of kernels, drivers and builds hold no characters that JSON escapes.
+/// A row of the index. It is written as an array, whose names are only here, so that reading all of them is quick.
+/// Names of kernels, drivers and builds hold no characters that JSON escapes.
 #[derive(Deserialize)]
 pub struct IndexRow<'a> {
     /// The build; `None` of something that a rule left out.
@@ -56,7 +56,8 @@ pub(super) fn artifact(
     )
 }
 
-/// Returns a digest over the packages of a kernel, whatever their order; `None` if one of them is unknown, or the kernel has no packages.
+/// Returns a digest over the packages of a kernel, whatever their order; `None` if one of them is unknown, or the
+/// kernel has no packages.
 pub fn digest_of_inputs(inputs: &[InputReport]) -> Option<Sha256> {
     let digests: Option<Vec<Sha256>> = inputs.iter().map(|input| input.sha256).collect();
     let mut digests = digests.filter(|digests| !digests.is_empty())?;

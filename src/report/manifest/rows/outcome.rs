@@ -63,8 +63,8 @@ struct OutcomeArtifact<'a> {
     proof: Option<ProofReport>,
 }
 
-/// Reads the row of a build. What it has in common with `last`, the row before, is shared: builds of one kernel follow one
-/// another.
+/// Reads the row of a build. What it has in common with `last`, the row before, is shared: builds of one kernel follow
+/// one another.
 pub(super) fn read(line: &[u8], last: Option<&BuildRecord>) -> serde_json::Result<BuildRecord> {
     let row: OutcomeRow<'_> = serde_json::from_slice(line)?;
     Ok(BuildRecord {
