@@ -1,12 +1,13 @@
 //! Whole commands at full scale, each a process of its own: `plan` over 51,472 builds, and `run` where everything is
 //! cached.
 //!
-//! `cargo bench --bench commands [-- plan|cached-1000|cached-single|cached-51472|shared-1000|shared-51472|publish-1000]`;
-//! without a name the first three, since the others first have to fill a cache, which takes minutes, or need an S3 server.
+//! `cargo bench --bench commands [--
+//! plan|cached-1000|cached-single|cached-51472|shared-1000|shared-51472|publish-1000]`; without a name the first three,
+//! since the others first have to fill a cache, which takes minutes, or need an S3 server.
 //!
 //! The cache is filled by a first run with `--executor fake`, over kernels and drivers that are made for it: every
 //! kernel has a header package of its own, eight driver versions have five configure checks, and every module is a
-//! file of its own in the output folder.
+//! file of its own in the output directory.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -260,7 +261,7 @@ fn cached_single() {
     );
 }
 
-/// Kernels and drivers in a folder, and what it takes to run them.
+/// Kernels and drivers in a directory, and what it takes to run them.
 struct Grid {
     folder: PathBuf,
     journal: PathBuf,
@@ -314,7 +315,7 @@ impl Grid {
         command
     }
 
-    /// The program in the grid's folder.
+    /// The program in the grid's directory.
     fn command(&self) -> Command {
         let mut command = program();
         command

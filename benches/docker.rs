@@ -73,7 +73,7 @@ fn main() {
         assert!(status.success(), "docker run: {status}");
         start.elapsed()
     };
-    // The first job of an executor also asks the daemon for the image, and whether it sees this machine's folders.
+    // The first job of an executor also asks the daemon for the image, and whether it sees this machine's directories.
     let first = through_executor();
     bare();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -31,7 +31,7 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-/// A folder with the two lists, and a matrix over them.
+/// A directory with the two lists, and a matrix over them.
 struct Lists {
     folder: tempfile::TempDir,
     /// Their text, by file name.

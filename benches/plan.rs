@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench plan`; the whole process is measured with `cargo bench --bench commands`.
 //!
-//! The lists are `kernel-crawler-x86_64.json` and `kernel-crawler-aarch64.json` in the folder named by
+//! The lists are `kernel-crawler-x86_64.json` and `kernel-crawler-aarch64.json` in the directory named by
 //! `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout. Without them, lists of the same
 //! size and shape are made.
 

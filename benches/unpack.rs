@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench unpack`: the packages of the two newest kernels of one series, fetched by apt, and rpms that
 //! rpmbuild makes of their content. Ours and theirs in turn, each a process of its own that unpacks one file into an
-//! empty folder; nothing is synchronised. Then the packages of both kernels into a store, where the second finds most
-//! files of the first, and everything is made durable: as Debian compresses them, and as Ubuntu does.
+//! empty directory; nothing is synchronised. Then the packages of both kernels into a store, where the second finds
+//! most files of the first, and everything is made durable: as Debian compresses them, and as Ubuntu does.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

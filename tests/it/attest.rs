@@ -16,7 +16,7 @@ use crate::json_schema::assert_fits;
 use support::grid::Grid;
 use support::published::{MODULES, NEW, OLD, key, write_out};
 use support::server::Server;
-use support::signing::{assert_nowhere, certificate, expired_certificate, openssl};
+use support::signing::{RSA, assert_nowhere, certificate, expired_certificate, new_key, openssl};
 use support::workspace::Workspace;
 
 mod published;
@@ -28,7 +28,7 @@ const TABLE: &str =
 
 /// Makes `NAME.key` and `NAME.pub`.
 fn make_key(folder: &Path, name: &str, kind: &str) {
-    openssl(folder, &format!("genpkey -quiet {kind} -out {name}.key"));
+    new_key(folder, kind, name);
     openssl(
         folder,
         &format!("pkey -in {name}.key -pubout -out {name}.pub"),
@@ -37,7 +37,6 @@ fn make_key(folder: &Path, name: &str, kind: &str) {
 
 const ED25519: &str = "-algorithm ED25519";
 const P256: &str = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
-const RSA: &str = "-algorithm RSA -pkeyopt rsa_keygen_bits:2048";
 
 /// A grid whose matrix attests with an Ed25519 key.
 fn grid() -> Grid {

@@ -1,8 +1,9 @@
 //! The addresses of header packages, over all kernels of the two lists: what is computed from release and version
 //! contains what the lists say.
 //!
-//! The lists are found as `tests/support/kernel_lists.rs` says. Without them a small list of the same shape is used, made of one
-//! real kernel of each kind, and said so on standard error. The counts are printed: `cargo test --test header_urls --
+//! The lists are found as `tests/support/kernel_lists.rs` says. Without them a small list of the same shape is used,
+//! made of one real kernel of each kind, and said so on standard error. The counts are printed: `cargo test --test
+//! header_urls --
 //! --nocapture`.
 
 #![expect(clippy::print_stderr, reason = "the counts are for people")]
@@ -69,7 +70,7 @@ fn without_scheme(url: &str) -> String {
         .to_owned()
 }
 
-/// What follows the host and the folder that some hosts put in front.
+/// What follows the host and the directory that some hosts put in front.
 fn path(url: &str) -> String {
     let url = without_scheme(url);
     let path = url.split_once('/').map_or("", |(_, path)| path);

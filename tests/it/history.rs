@@ -150,7 +150,7 @@ fn with_index_of_names(bytes: &[u8]) -> Vec<u8> {
 fn index_of_the_rows_says_what_the_rows_say() {
     let folder = tempfile::tempdir().unwrap();
     let year = Year {
-        kernels: 400,
+        kernels: 100,
         drivers: 4,
         nights: 2,
     };

@@ -110,7 +110,7 @@ fn plan_has_what_can_be_planned_and_leaves_out_the_rest_by_rule() {
         1,
         "{report}"
     );
-    // What is asked for may be there, or be of the target that could not be asked.
+    // What is asked for may be there, or be of the target that could not be queried.
     let report = workspace.run(&["plan", "m.toml", "--target", "amazonlinux"]);
     assert!(
         report.starts_with("exit 3\n") && !report.contains("all of fedora"),

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use driverkit_matrix::digest::Sha256;
 use url::Url;
 
-/// A mirror in a folder.
+/// A mirror in a directory.
 pub struct Mirror {
     pub folder: tempfile::TempDir,
 }

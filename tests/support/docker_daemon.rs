@@ -14,7 +14,7 @@ pub const SETUP: &str =
 /// How often a daemon is started again whose containerd was too slow.
 const RESTARTS: usize = 3;
 
-/// A Docker daemon with folders of its own.
+/// A Docker daemon with directories of its own.
 pub struct Daemon {
     process: Child,
     pub folder: tempfile::TempDir,
@@ -81,8 +81,8 @@ impl Daemon {
         connect(&self.address, &mut self.process, self.folder.path(), SETUP).await;
     }
 
-    /// Waits until it answers or ends; true if it ended because its containerd did not start within the ten seconds that
-    /// dockerd gives it, which a busy machine may need longer for.
+    /// Waits until it answers or ends; true if it ended because its containerd did not start within the ten seconds
+    /// that dockerd gives it, which a busy machine may need longer for.
     async fn has_slow_containerd(&mut self) -> bool {
         while DockerExecutor::connect_to(&self.address).await.is_err() {
             if self.process.try_wait().unwrap().is_some() {

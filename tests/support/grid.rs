@@ -1,4 +1,4 @@
-//! A small grid in a folder of its own: tiny header packages, a flat driver, a module that passes the checks, and a
+//! A small grid in a directory of its own: tiny header packages, a flat driver, a module that passes the checks, and a
 //! fake executor that writes down what it was asked to do.
 
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ impl Grid {
         self.write("matrix.toml", text);
     }
 
-    /// A flat driver called scap in folder `name`, whose C file holds `content`.
+    /// A flat driver called scap in directory `name`, whose C file holds `content`.
     pub fn write_driver(&self, name: &str, content: &str) {
         self.write(
             &format!("{name}/Makefile"),
@@ -168,7 +168,7 @@ impl Grid {
         self.write("fake.json", script.to_string());
     }
 
-    /// The program in the grid's folder.
+    /// The program in the grid's directory.
     pub fn program(&self, words: &[&str]) -> Command {
         let mut command = Command::cargo_bin("driverkit-matrix").expect("the program");
         command
@@ -215,7 +215,7 @@ impl Grid {
         });
     }
 
-    /// Lets the matrix take the packages from a server in place of the grid's folder.
+    /// Lets the matrix take the packages from a server in place of the grid's directory.
     pub fn point_to(&self, server: &Server) {
         let folder = self.path("").display().to_string();
         self.edit_matrix(folder.trim_end_matches('/'), &server.address);

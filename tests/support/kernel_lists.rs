@@ -22,7 +22,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// The lists in the folder named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the
+    /// The lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the
     /// checkout; else a few real entries, which is said on standard error.
     pub fn read() -> Self {
         let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS")

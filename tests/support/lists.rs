@@ -22,7 +22,7 @@ pub struct Lists {
     pub paths: [PathBuf; 2],
 }
 
-/// The lists in the folder named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout;
+/// The lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout;
 /// else lists that are made in `folder`, which is said on standard error.
 pub fn find_or_make(folder: &Path) -> Lists {
     let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS")

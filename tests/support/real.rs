@@ -28,7 +28,7 @@ impl Kernel {
     }
 }
 
-/// The folder of driver sources.
+/// The directory of driver sources.
 pub fn vendor() -> PathBuf {
     crate::root().join("vendor")
 }
@@ -62,7 +62,8 @@ pub fn kernel_of_bookworm(folder: &Path) -> Kernel {
     kernel(folder, "plain", "amd64", "amd64")
 }
 
-/// The newest kernel of bookworm of a flavour, for an architecture, whose packages have programs for machines of `host`.
+/// The newest kernel of bookworm of a flavour, for an architecture, whose packages have programs for machines of
+/// `host`.
 pub fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> Kernel {
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").expect(
         "DRIVERKIT_MATRIX_MIRROR_DEBIAN says where Debian's archive is: run scripts/test.sh, or set it to what \

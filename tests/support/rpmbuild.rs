@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes `file` (`kernel-devel-5.14.0-168.el9.x86_64.rpm`) in the folder `work` of everything in `content`, with a payload
-/// that is compressed as rpm's macro `_binary_payload` says: `w2.xzdio`.
+/// Makes `file` (`kernel-devel-5.14.0-168.el9.x86_64.rpm`) in the directory `work` of everything in `content`, with a
+/// payload that is compressed as rpm's macro `_binary_payload` says: `w2.xzdio`.
 pub fn rpmbuild(work: &Path, content: &Path, file: &str, payload: &str) -> PathBuf {
     let parts = || {
         let (rest, architecture) = file.strip_suffix(".rpm")?.rsplit_once('.')?;

@@ -1,4 +1,4 @@
-//! A server on this machine that gives the files of a folder, and counts what it is asked.
+//! A server on this machine that gives the files of a directory, and counts what it is asked.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,9 +1,19 @@
 //! Keys and certificates, made by openssl.
 
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 use driverkit_matrix::fs;
+
+/// RSA, as `openssl genpkey` makes it.
+pub const RSA: &str = "-algorithm RSA -pkeyopt rsa_keygen_bits:2048";
+
+/// The keys that were made, by kind and name.
+static KEYS: Mutex<BTreeMap<(String, String), Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Runs openssl in a directory.
 pub fn openssl(folder: &Path, words: &str) {
@@ -43,9 +53,27 @@ pub fn expired_certificate(folder: &Path, name: &str) {
 }
 
 fn key(folder: &Path, name: &str) {
-    let words =
-        format!("genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out {name}.key");
-    openssl(folder, &words);
+    new_key(folder, RSA, name);
+}
+
+/// Makes `NAME.key` in a directory with these options of `openssl genpkey`. Keys of one name are the same in all
+/// directories of a process, since making them is most of the work of many tests; a second one in a directory is new.
+pub fn new_key(folder: &Path, kind: &str, name: &str) {
+    let path = folder.join(format!("{name}.key"));
+    let make = || openssl(folder, &format!("genpkey -quiet {kind} -out {name}.key"));
+    if path.exists() {
+        return make();
+    }
+    let mut keys = KEYS.lock().expect("no test panics while it holds the keys");
+    let known = keys.entry((kind.to_owned(), name.to_owned()));
+    let key = known.or_insert_with(|| {
+        make();
+        fs::read(&path).expect("openssl wrote it")
+    });
+    fs::write(&path, key).expect("written");
+    // A key that others can read is refused.
+    let own = Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, own).expect("an own file");
 }
 
 /// Asserts that no file below a directory contains one of these secrets.

@@ -33,7 +33,7 @@ impl TestImage {
     }
 }
 
-/// A tiny root file system of this machine's own programs; its folders are laid out as Debian's.
+/// A tiny root file system of this machine's own programs; its directories are laid out as Debian's.
 pub fn image() -> &'static TestImage {
     static IMAGE: OnceLock<TestImage> = OnceLock::new();
     IMAGE.get_or_init(|| {

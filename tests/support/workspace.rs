@@ -1,10 +1,10 @@
-//! A folder in which the program is run.
+//! A directory in which the program is run.
 
 use std::path::Path;
 
 use assert_cmd::Command;
 
-/// A folder with files, in which the program is run.
+/// A directory with files, in which the program is run.
 pub struct Workspace {
     folder: tempfile::TempDir,
 }

@@ -16,7 +16,7 @@ const SUITE: &str = "mirror/dists/bookworm";
 const LONG_AGO: &str = "20200101T000000!";
 const A_LITTLE_LATER: &str = "20200110T000000!";
 
-/// Keys of gpg in a folder of its own. Its agent ends by itself when the folder goes.
+/// Keys of gpg in a directory of its own. Its agent ends by itself when the directory goes.
 struct Keys<'a> {
     workspace: &'a Workspace,
     home: tempfile::TempDir,

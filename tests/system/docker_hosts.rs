@@ -309,7 +309,7 @@ impl Sshd {
         }
     }
 
-    /// The folder of an `ssh` that knows the key and the host; `key` is the key's file.
+    /// The directory of an `ssh` that knows the key and the host; `key` is the key's file.
     fn client(&self, key: &str) -> std::path::PathBuf {
         let folder = self.folder.path().join(format!("client-{key}"));
         let path = |name: &str| self.folder.path().join(name).display().to_string();

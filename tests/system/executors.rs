@@ -31,7 +31,7 @@ async fn local() -> LocalExecutor {
         .unwrap_or_else(|error| panic!("{SETUP} ({error})"))
 }
 
-/// Every executor, the one for daemons that do not see this machine's folders included.
+/// Every executor, the one for daemons that do not see this machine's directories included.
 async fn executors() -> Vec<(&'static str, Box<dyn Executor>)> {
     vec![
         ("docker", Box::new(docker().await)),
@@ -57,7 +57,7 @@ fn job(script: &str, output: &Path) -> Job {
     support::small_image::job(script, run_id(), output)
 }
 
-/// What came of a job: completion, log, and the files in its output folder with their contents.
+/// What came of a job: completion, log, and the files in its output directory with their contents.
 type Outcome = (Completion, String, BTreeMap<String, String>);
 
 async fn run(executor: &dyn Executor, job: &Job) -> Result<Outcome, ExecutorError> {
@@ -166,7 +166,7 @@ const CASES: &[Case] = &[
     Case {
         name: "only the wanted files are open",
         script: "ls /proc/self/fd | grep -v -x -e 0 -e 1 -e 2 -e 3",
-        // 3 is the folder that `ls` reads.
+        // 3 is the directory that `ls` reads.
         exit: Exit::Code(1),
         ..DEFAULT
     },

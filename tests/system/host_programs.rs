@@ -1,8 +1,8 @@
 //! Header trees whose programs the builder image cannot run: of another machine, or of a newer C library. Real programs
 //! of Debian's, in real header trees, packed as CentOS packs them.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, rpmbuild, all builder images, the driver sources, the
-//! kernel source in `vendor/` and the mirror's address in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
+//! `scripts/test.sh` makes ready what this needs: a Docker daemon, rpmbuild, all builder images, the driver sources,
+//! the kernel source in `vendor/` and the mirror's address in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -244,7 +244,7 @@ async fn compiled_in_sid(tree: &Path, folder: &Path) -> PathBuf {
     output.join("modpost")
 }
 
-/// Runs a script in an image in which a folder is shown at a place; what it said.
+/// Runs a script in an image in which a directory is shown at a place; what it said.
 async fn in_image(image: &str, script: &str, tree: (&Path, &Path), output: &Path) -> String {
     let built = BuiltImage::load(&images(), image).unwrap().unwrap();
     fs::create_folder(output).unwrap();

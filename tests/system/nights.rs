@@ -1,6 +1,6 @@
 //! Real kernel lists of four nights: what `lock` says of their churn, and that a run builds only what is new.
 //!
-//! The lists are read in place, from `../shared/data` beside the checkout or from the folder named by
+//! The lists are read in place, from `../shared/data` beside the checkout or from the directory named by
 //! `DRIVERKIT_MATRIX_KERNEL_LISTS`; where they are not, the test says so and passes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,8 +21,8 @@ const ARCHITECTURES: [(Architecture, &str); 2] = [
     (Architecture::Arm64, "aarch64"),
 ];
 
-/// Targets of every kind of churn (other addresses, other file names, renamed releases, a renamed target), and the start
-/// of those releases that are built.
+/// Targets of every kind of churn (other addresses, other file names, renamed releases, a renamed target), and the
+/// start of those releases that are built.
 const BUILT: [(&str, &str); 5] = [
     ("amazonlinux2", "4.14.1"),
     ("centos", "3.10.0-1"),

@@ -35,7 +35,7 @@ module_name = "scap"
 device_name = "scap"
 "#;
 
-/// A folder with the matrix and its lock.
+/// A directory with the matrix and its lock.
 fn workspace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = MATRIX.replace("VENDOR", &vendor().display().to_string());

@@ -1,4 +1,5 @@
-//! Signed modules as others see them: kmod, the kernel's own sign-file, a token, and a kernel that takes signed ones only.
+//! Signed modules as others see them: kmod, the kernel's own sign-file, a token, and a kernel that takes signed ones
+//! only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,7 +48,7 @@ fn modinfo(module: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A token of softhsm with the key `NAME.key` of a folder; returns the URI of the key.
+/// A token of softhsm with the key `NAME.key` of a directory; returns the URI of the key.
 fn token(folder: &Path, name: &str) -> String {
     let tokens = folder.join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();

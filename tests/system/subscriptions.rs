@@ -1,8 +1,8 @@
-//! Kernels whose packages are behind a subscription: the real package managers, dnf and zypper, in images that stand for
-//! the user's, download real rpms from a repository of this machine; a module is built from them.
+//! Kernels whose packages are behind a subscription: the real package managers, dnf and zypper, in images that stand
+//! for the user's, download real rpms from a repository of this machine; a module is built from them.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, `createrepo_c`, rpmbuild, the builder image `bookworm`,
-//! the driver sources and apt's mirror. The two images are made once, from `tests/system/subscriptions/`.
+//! `scripts/test.sh` makes ready what this needs: a Docker daemon, `createrepo_c`, rpmbuild, the builder image
+//! `bookworm`, the driver sources and apt's mirror. The two images are made once, from `tests/system/subscriptions/`.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -270,7 +270,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
     let urls: Vec<_> = build.inputs.iter().map(|input| &*input.url).collect();
     assert_eq!(urls, files);
 
-    // Nothing is asked again, until what was downloaded is gone and something needs it.
+    // Nothing is queried again, until what was downloaded is gone and something needs it.
     let asked = server.requests();
     let (build, _) = built(folder, &["--executor", "docker"], 0);
     assert_eq!(build.artifacts[0].status.as_str(), "cached");

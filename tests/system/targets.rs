@@ -43,7 +43,7 @@ struct Kernel {
     inputs: String,
 }
 
-/// The matrix of some kernels, whose hosts are all folders of `server`, for a driver with these sources.
+/// The matrix of some kernels, whose hosts are all directories of `server`, for a driver with these sources.
 fn matrix(kernels: &[Kernel], server: &Server, sources: &Path) -> String {
     let mut text = format!(
         "drivers = [\"{DRIVER}\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\n\
@@ -222,8 +222,8 @@ fn build_and_tell(kernels: &[Kernel]) {
     assert_eq!(failed, 0, "{}", done.log);
 }
 
-/// A deb, an rpm and an Arch package, a kernel of one's own from each of two formats and a tarball, a real-time variant;
-/// and an rpm that holds another kernel than its name says.
+/// A deb, an rpm and an Arch package, a kernel of one's own from each of two formats and a tarball, a real-time
+/// variant; and an rpm that holds another kernel than its name says.
 #[test]
 fn modules_are_built_from_packages_of_each_format() {
     let kernels = with_packages(&[

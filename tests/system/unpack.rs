@@ -141,7 +141,7 @@ impl Unpacked {
     }
 }
 
-/// Unpacks in a folder whose surroundings are watched.
+/// Unpacks in a directory whose surroundings are watched.
 fn unpack_bytes(archive: &[u8], limits: &Limits) -> Unpacked {
     let work = tempfile::tempdir().unwrap();
     let unpacked = work.path().join("a/b/tree");
@@ -446,7 +446,7 @@ fn any_member() -> impl Strategy<Value = Member> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The digest that is computed while writing is that of the folder on disk.
+    /// The digest that is computed while writing is that of the directory on disk.
     #[test]
     fn digests_agree(members in proptest::collection::vec(any_member(), 0..8)) {
         let unpacked = unpack_bytes(&tar(&members), &Limits::default());

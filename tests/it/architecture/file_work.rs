@@ -7,7 +7,7 @@ use super::facts::FACTS;
 /// Rooms whose asynchronous code leaves file work to `crate::fs::blocking`.
 const ROOMS_WITHOUT_FILE_WORK: &[&str] = &["engine", "recipe", "run"];
 
-/// Methods of the store, outcomes and the output folder that read, write or wait for many bytes.
+/// Methods of the store, outcomes and the output directory that read, write or wait for many bytes.
 const FILE_WORK: &[&str] = &[
     "discard_tree",
     "has_whole_blob",

@@ -47,7 +47,7 @@ fn workspace_of(files: impl IntoIterator<Item = (String, String)>) -> Workspace 
     workspace
 }
 
-/// Every file below a folder by its path, without what says nothing: empty outputs, quotes.
+/// Every file below a directory by its path, without what says nothing: empty outputs, quotes.
 fn tree(folder: &Path) -> BTreeMap<String, Value> {
     let files = walkdir::WalkDir::new(folder)
         .into_iter()
@@ -169,7 +169,7 @@ fn a_tree_is_planned_and_comes_back_file_for_file() {
 }
 
 #[test]
-fn a_tree_of_12_000_files_comes_back_file_for_file() {
+fn a_tree_of_four_versions_comes_back_file_for_file() {
     let versions = [
         "8.1.0+driver",
         "9.0.0+driver",
@@ -177,7 +177,7 @@ fn a_tree_of_12_000_files_comes_back_file_for_file() {
         "10.2.0+driver",
     ];
     let files = versions.iter().enumerate().flat_map(|(position, version)| {
-        (0..3000).map(move |number| {
+        (0..150).map(move |number| {
             // Some kernels are in other packages or ask for something else in one version.
             let artifacts = match number % 3 {
                 _ if position == 3 => MODULE,

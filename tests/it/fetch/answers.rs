@@ -1,4 +1,4 @@
-//! What the server says: what is asked again, and what is taken at its word.
+//! What the server says: what is queried again, and what is taken at its word.
 
 use super::*;
 

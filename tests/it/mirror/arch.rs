@@ -1,4 +1,4 @@
-//! Arch's archive: a folder a package, whose page links to every version.
+//! Arch's archive: a directory a package, whose page links to every version.
 
 use support::locks::{lines, name, urls};
 use support::server::Server;

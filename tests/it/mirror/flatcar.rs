@@ -1,4 +1,4 @@
-//! Flatcar's channels: a folder a release, with two text files.
+//! Flatcar's channels: a directory a release, with two text files.
 
 use driverkit_matrix::digest::Sha256;
 

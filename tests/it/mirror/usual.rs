@@ -18,7 +18,7 @@ fn repository(workspace: &Workspace, place: &str, package: &str, machine: &str) 
     );
 }
 
-/// The page of a folder that holds others.
+/// The page of a directory that holds others.
 fn page(workspace: &Workspace, folder: &str, names: &[&str]) {
     let links: Vec<String> = names
         .iter()
@@ -173,7 +173,7 @@ fn usual_repositories_are_known() {
     }
 }
 
-/// Where the address holds the distribution's release, every folder of one is asked.
+/// Where the address holds the distribution's release, every directory of one is asked.
 #[test]
 fn releases_are_those_that_are_there() {
     let workspace = Workspace::new();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Runs a reporter over events in a folder of its own; returns the folder.
+/// Runs a reporter over events in a directory of its own; returns the directory.
 fn write_run(out: &Path, events: &[Event]) {
     let mut reporter = ManifestReporter::create(out).unwrap();
     feed(&mut reporter, events);

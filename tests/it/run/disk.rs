@@ -1,4 +1,4 @@
-//! Disks that are full, and folders that are none. Needs root, as CI has it.
+//! Disks that are full, and directories that are none. Needs root, as CI has it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

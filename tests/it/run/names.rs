@@ -75,7 +75,7 @@ fn write_matrix(grid: &Grid, kernels: &[String]) {
     ));
 }
 
-/// The builds of an output folder, each with the one that has its loader name.
+/// The builds of an output directory, each with the one that has its loader name.
 fn taken(grid: &Grid, out: &str) -> Vec<(String, Option<String>)> {
     let manifest = read_manifest(&grid.path(&format!("{out}/manifest.json"))).unwrap();
     let builds = manifest.builds.into_iter().map(|build| {
@@ -196,7 +196,7 @@ fn artifact_has_its_own_name_before_the_further_name_of_another() {
     write_matrix(&grid, std::slice::from_ref(&backport));
     assert_eq!(grid.run(&[]).0, 0);
     let of_backport = fs::read(&name).unwrap();
-    // A kernel that is listed under that very name, in another plan of the same folder.
+    // A kernel that is listed under that very name, in another plan of the same directory.
     let listed = kernel(&grid, "deb13", "6.1.1-1");
     let release = "\"6.1.1+deb13-amd64\"";
     assert!(listed.contains(release), "{listed}");

@@ -52,7 +52,7 @@ fn a_server_that_is_overloaded_is_an_error_and_asked_again_by_the_next_run() {
     assert_eq!(grid.run(&[]).0, 0);
 }
 
-/// A mirror in folder `mirror` whose index names the grid's packages by the digests that they have now.
+/// A mirror in directory `mirror` whose index names the grid's packages by the digests that they have now.
 fn write_mirror(grid: &Grid) {
     let paths = grid.headers("1");
     let names = [
@@ -376,7 +376,7 @@ fn reordered_headers_build_nothing_again() {
     }
 }
 
-/// Where two packages hold one folder, the one with the kernel's tree counts, whichever comes first.
+/// Where two packages hold one directory, the one with the kernel's tree counts, whichever comes first.
 #[test]
 fn folder_of_two_packages_is_the_one_with_the_tree() {
     let grid = Grid::new();

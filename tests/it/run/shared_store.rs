@@ -13,7 +13,7 @@ use support::server::Server;
 
 const KEY: &str = "planted-key-of-this-test";
 
-/// A shared store in the grid's folder.
+/// A shared store in the grid's directory.
 fn store(grid: &Grid) -> String {
     fs::create_folder(&grid.path("store")).unwrap();
     format!("file://{}", grid.path("store").display())

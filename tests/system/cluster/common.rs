@@ -99,8 +99,8 @@ pub(crate) fn load_program() -> String {
     name.to_owned()
 }
 
-/// Gives the namespace a folder of deploy/ by an overlay in `folder`, as a person writes it: where it is, the image, what
-/// is in its configuration, and the claim of namespace.sh in place of both of the base's.
+/// Gives the namespace a directory of deploy/ by an overlay in `folder`, as a person writes it: where it is, the image,
+/// what is in its configuration, and the claim of namespace.sh in place of both of the base's.
 pub(crate) fn deploy(namespace: &str, part: &str, folder: &Path, configuration: &str) {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     for part in ["base", "one-kernel"] {

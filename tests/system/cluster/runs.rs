@@ -8,7 +8,7 @@ use crate::cluster::common::{
 };
 use support::real::images;
 
-/// A program with a folder of its own, in which builder images and downloads are those of the machine.
+/// A program with a directory of its own, in which builder images and downloads are those of the machine.
 struct Run {
     folder: tempfile::TempDir,
     namespace: &'static str,
@@ -159,8 +159,8 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     }
 }
 
-/// A boot is a Job like a compile, in a namespace that enforces PodSecurity `restricted`: of both architectures, with two
-/// modules each.
+/// A boot is a Job like a compile, in a namespace that enforces PodSecurity `restricted`: of both architectures, with
+/// two modules each.
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
 fn modules_are_loaded_into_their_kernels_by_jobs() {

@@ -33,7 +33,7 @@ impl Drop for Pool {
 async fn a_folder_of_the_node_keeps_trees_where_the_policy_allows_it() {
     let _turn = turn().await;
     let mut settings = namespace(NAMESPACE);
-    // Any folder in which nobody may write.
+    // Any directory in which nobody may write.
     let cache = volume_of(NAMESPACE).join("of-node");
     std::fs::create_dir(&cache).unwrap();
     std::os::unix::fs::chown(&cache, Some(65534), Some(65534)).unwrap();

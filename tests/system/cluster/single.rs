@@ -12,7 +12,7 @@ use support::real::{Kernel, kernel_of_bookworm, program, vendor};
 const NAMESPACE: &str = "dkm-single";
 const SOURCES: &str = "falcosecurity-libs-0.20.0";
 
-/// A folder in which a person calls the program for one kernel.
+/// A directory in which a person calls the program for one kernel.
 struct Person {
     folder: tempfile::TempDir,
     kernel: Kernel,

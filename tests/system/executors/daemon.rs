@@ -1,5 +1,5 @@
-//! What is particular to a Docker daemon: what dead runs left there, one that does not see this machine's folders, the
-//! images that it has and lacks, and that it is not there.
+//! What is particular to a Docker daemon: what dead runs left there, one that does not see this machine's directories,
+//! the images that it has and lacks, and that it is not there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ async fn trees_are_copied_once_and_removed_at_the_end() {
     assert_eq!(containers_of(&daemon, &run_id).await, Vec::<String>::new());
 }
 
-/// A second Docker daemon that has a temporary folder of its own, so that it sees no job's folders.
+/// A second Docker daemon that has a temporary directory of its own, so that it sees no job's directories.
 struct DaemonElsewhere {
     process: Child,
     address: String,

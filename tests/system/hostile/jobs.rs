@@ -109,7 +109,7 @@ fn slow_server(gate: &Path) -> String {
     address
 }
 
-/// Answers one request with a file of the folder that holds the gate, once that is open.
+/// Answers one request with a file of the directory that holds the gate, once that is open.
 fn answer(stream: &mut std::net::TcpStream, gate: &Path) {
     use std::io::{Read as _, Write as _};
     let mut request = vec![0; 8192];
@@ -218,7 +218,7 @@ fn docker(words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The container that shows a folder below this one.
+/// The container that shows a directory below this one.
 fn container_of(folder: &Path) -> Option<String> {
     let ids = docker(&["ps", "-q"]);
     let is_it = |id: &&str| {

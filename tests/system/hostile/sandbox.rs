@@ -119,7 +119,7 @@ async fn local_jobs_are_not_root_for_the_host() {
     fs::write(&tree.join("secret"), "only for its owner").unwrap();
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(tree.join("secret"), closed).unwrap();
-    // As root's own folders are: what is to be seen in them is, all the same.
+    // As root's own directories are: what is to be seen in them is, all the same.
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(secret.path(), closed).unwrap();
     let script = "ls /driver > /out/names; cat /driver/secret > /out/secret || echo closed > /out/answer; \

@@ -66,7 +66,7 @@ impl Content {
             }
         }
         let sources = all.join("usr/src");
-        // A tree is complete by itself: folders take the place of the links to the third package.
+        // A tree is complete by itself: directories take the place of the links to the third package.
         let script = "set -e
             mv \"$1\" \"$4\"; mv \"$2\" \"$5\"
             rm \"$4/scripts\" \"$4/tools\" \"$5/scripts\" \"$5/tools\" \"$5/.kernelvariables\" \"$5/Makefile\"

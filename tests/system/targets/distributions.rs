@@ -43,7 +43,7 @@ pub(crate) enum Layout {
     Whole,
     /// What all flavours share.
     Common,
-    /// What is particular to a flavour, with links to what is in the folder `common` beside it.
+    /// What is particular to a flavour, with links to what is in the directory `common` beside it.
     Linked { common: &'static str },
     /// What is particular to a flavour, with a Makefile that includes that of `sources`, relative to it.
     Object { sources: &'static str },

@@ -10,7 +10,7 @@ use crate::targets::distributions::{Format, Layout, Package};
 use support::host::run;
 use support::rpmbuild::rpmbuild;
 
-/// Makes a package and puts it where its address says, below the folder of its host.
+/// Makes a package and puts it where its address says, below the directory of its host.
 pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &Path) {
     let path = mirrors.join(package.path());
     make_file(&path, package.format, here, |root| {
@@ -18,7 +18,7 @@ pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &
     });
 }
 
-/// Makes a package of what `lay_out` puts into a folder, unless it was made of this content already.
+/// Makes a package of what `lay_out` puts into a directory, unless it was made of this content already.
 pub(crate) fn make_file(path: &Path, format: Format, here: &Path, lay_out: impl FnOnce(&Path)) {
     let stamp = std::fs::metadata(here.join("content/done"))
         .unwrap()
