@@ -24,6 +24,8 @@ room=$(df --output=avail /dev/shm 2>/dev/null | tail -n 1) || room=0
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$room" -ge 4194304 ]; then
     TMPDIR=$(mktemp -d /dev/shm/driverkit-matrix-check.XXXXXX)
     export TMPDIR
+    # Some tests run the program as another user.
+    chmod 755 "$TMPDIR"
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
 # Most of them wait for a server, a lock or a signal.
