@@ -272,7 +272,10 @@ impl Jobs {
         findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
         let failure = completion.as_ref().ok();
         let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
+        // What came of other jobs is no failure yet: checks run again alone, and a proof that cannot be made fails nothing.
+        let is_last_word = matches!(phase, Phase::Module | Phase::Probe);
         if self.settings.fail_fast
+            && is_last_word
             && let Some(failure) = &failure
             && !failure.class.is_transient()
         {
@@ -361,6 +364,10 @@ impl Jobs {
             ExecutorError::Image { .. } => FailureClass::Image,
             // Many at once say nothing of the next: a node that went away takes all its jobs along.
             ExecutorError::Lost { .. } => FailureClass::Infrastructure,
+            // What was built is there without its proof.
+            ExecutorError::Infrastructure { .. } if phase == Phase::Prove => {
+                FailureClass::Infrastructure
+            }
             ExecutorError::Infrastructure { .. } => {
                 let before = self.infrastructure_failures.fetch_add(1, Ordering::Relaxed);
                 if before + 1 >= INFRASTRUCTURE_FAILURES_IN_A_ROW {

@@ -48,9 +48,14 @@ retries = 0
 
 /// A job that prepares a tree of kernel `release`.
 fn prepares(release: &str) -> Value {
-    let file = |name: &str| format!("tree/usr/src/linux-{SOURCE_RELEASE}/{name}");
+    prepares_for("*", SOURCE_RELEASE, release)
+}
+
+/// The same for these builds, in the directory of kernel `of`.
+fn prepares_for(builds: &str, of: &str, release: &str) -> Value {
+    let file = |name: &str| format!("tree/usr/src/linux-{of}/{name}");
     rule(
-        "prepare *",
+        &format!("prepare {builds}"),
         &json!({ "outputs": {
             file(".config"): "CONFIG_X86_64=y\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n",
             file("include/generated/utsrelease.h"): format!("#define UTS_RELEASE \"{release}\"\n"),
@@ -240,4 +245,45 @@ fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
         assert_eq!(failure(&grid).0, "toolchain-mismatch");
         assert_eq!(grid.jobs(), NOTHING);
     }
+}
+
+#[test]
+fn kernel_that_cannot_be_built_for_a_proof_does_not_end_a_run_that_fails_fast() {
+    const OTHER: &str = "6.1.55-other";
+    let grid = grid();
+    grid.edit_matrix(
+        "kernels = [",
+        &format!(
+            "kernels = [{{ release = \"{OTHER}\", config = \"config\", headers = [\"linux-6.1.55.tar\"] }}, "
+        ),
+    );
+    grid.write("other.ko", module(OTHER));
+    grid.fake(&[
+        rule(
+            &format!("module *{OTHER}*"),
+            &json!({ "copies": { "module.ko": grid.path("other.ko") } }),
+        ),
+        prepares_for(&format!("*{OTHER}*"), OTHER, OTHER),
+        prepares(SOURCE_RELEASE),
+        rule("prove *", &json!({ "code": 2 })),
+    ]);
+    let (code, text) = grid.run(&["--prove", "all", "--fail-fast", "--jobs", "1"]);
+    let jobs = grid.jobs();
+    let proofs = grid.manifest().builds.into_iter().map(|mut build| {
+        let proof = build.artifacts.remove(0).proof;
+        proof.map(|proof| proof.message).unwrap_or_default()
+    });
+    for message in proofs {
+        assert!(
+            message.contains("the kernel cannot be built from its source"),
+            "{message}\n{text}"
+        );
+    }
+    assert_eq!(code, 0, "{text}");
+    // Both kernels were tried.
+    assert_eq!(
+        jobs.iter().filter(|job| *job == "prove").count(),
+        2,
+        "{text}"
+    );
 }

@@ -243,6 +243,40 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
     fs::remove_file(&slow.path("out/manifest.json")).unwrap();
 }
 
+#[test]
+fn proof_that_cannot_be_made_does_not_end_the_run() {
+    const RUN: [&str; 5] = ["--prove", "all", "--fail-fast", "--jobs", "1"];
+    let grid_of_four = || {
+        let grid = Grid::of_four();
+        for number in ["1", "2", "3", "4"] {
+            let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.{number}-1_amd64.deb");
+            grid.write(&name, deb(&[("boot/vmlinuz-6.1.0-1-amd64", "kernel")]));
+        }
+        grid
+    };
+    // The second is tried twice for each kernel.
+    for (then, times) in [
+        (json!({ "code": 2 }), 4),
+        (json!({ "infrastructure-error": "no daemon" }), 8),
+    ] {
+        let grid = grid_of_four();
+        grid.fake(&[rule("prove *", &then)]);
+        let (code, text) = grid.run(&RUN);
+        assert_eq!(code, 0, "{text}");
+        assert!(!text.contains("stopping"), "{text}");
+        assert!(text.contains("0 refused, 4 not proven"), "{text}");
+        let boots = grid.jobs().into_iter().filter(|job| job == "prove");
+        assert_eq!(boots.count(), times, "{text}");
+    }
+
+    // What its kernel refuses is a failure.
+    let other = grid_of_four();
+    other.fake(&[boot(&loaded(0).replace("loaded 0", "loaded -8"))]);
+    let (code, text) = other.run(&RUN);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("--fail-fast"), "{text}");
+}
+
 /// What the console shows of a probe.
 fn probe(steps: &[&str]) -> String {
     let steps = [&["load 1", "probe 1"], steps].concat();
