@@ -43,6 +43,7 @@ fn main() {
         mounts: Vec::new(),
         environment: Vec::new(),
         network: driverkit_matrix::executor::Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: MEMORY_BYTES,

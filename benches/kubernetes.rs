@@ -133,6 +133,7 @@ async fn one(executor: Arc<KubernetesExecutor>, mounts: Vec<Mount>, store: PathB
         mounts,
         environment: Vec::new(),
         network: driverkit_matrix::executor::Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_mins(5),
             memory_bytes: MEMORY_BYTES,

@@ -26,6 +26,7 @@ mod import;
 mod kernel_headers;
 mod kernels;
 mod known;
+mod kvm;
 mod lock;
 mod logs;
 mod manifest;
@@ -159,6 +160,8 @@ enum Command {
     #[command(visible_alias = "k8s-ic")]
     KubernetesInCluster(Box<driverkit::InClusterArguments>),
     Completion(completion::CompletionArguments),
+    #[command(hide = true)]
+    ProbeKvm,
     #[command(hide = true)]
     Generate(generate::GenerateArguments),
 }
@@ -327,6 +330,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "kubernetes")]
         Command::KubernetesInCluster(command) => command.execute(&context),
         Command::Completion(command) => command.execute(),
+        Command::ProbeKvm => Ok(kvm::probe()),
         Command::Generate(command) => command.execute(),
     });
     match result {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{AnswerFormat, print, print_json};
-use super::{CliError, Context, ExitStatus};
+use super::{CliError, Context, ExitStatus, kvm};
 use crate::executor::{LocalExecutor, host_toolchain};
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
@@ -22,7 +22,7 @@ use crate::text::count;
 /// Boot a kernel in qemu and load modules and probes into it
 ///
 /// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile,
-/// and it is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs without KVM in a bubblewrap
+/// and it is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs in a bubblewrap
 /// sandbox, with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if one did not pass, 3 if the
 /// kernel did not boot or a probe cannot be tried in it.
 #[derive(Debug, Args)]
@@ -39,6 +39,9 @@ pub(super) struct ProveArguments {
     /// A further word of the kernel's command line, such as `module.sig_enforce=1`
     #[arg(long, value_name = "WORD", value_parser = parse_parameter)]
     kernel_parameter: Vec<String>,
+    /// Boot a kernel for amd64 with KVM, if a probe finds within 5 s that it works here
+    #[arg(long)]
+    kvm: bool,
     /// Write what the console showed to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
@@ -96,6 +99,9 @@ impl ProveArguments {
         let mut log = Vec::new();
         let boot = async {
             let executor = LocalExecutor::new(&context.cache.join("rootfs")).await?;
+            if self.kvm {
+                context.notice(&kvm::allow(&executor).await);
+            }
             let cancel = CancellationToken::new();
             let mut terminate = signal(SignalKind::terminate())
                 .map_err(|error| ProofError::File(FileError::of("watch", "signals")(error)))?;

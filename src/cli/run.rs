@@ -16,7 +16,8 @@ use super::publish::{RunPublishArguments, unpublished};
 use super::recorded::recorded_command;
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
-use super::{CliError, Context, ExitStatus, Planned, Selection};
+use super::{CliError, Context, ExitStatus, Planned, Selection, kvm};
+use crate::executor::Executor;
 use crate::failure::FailureClass;
 use crate::fs;
 use crate::matrix::{Prove, parse_time};
@@ -115,6 +116,12 @@ pub(super) struct RunArguments {
     /// placed.
     #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
     prove: Option<Prove>,
+    /// Boot kernels for amd64 with KVM, if a probe finds within 5 s that it works here
+    ///
+    /// For the executors `local` and, on this machine, `docker`; no container is privileged. Otherwise qemu emulates the
+    /// processor, as it does without this flag.
+    #[arg(long, help_heading = None::<&str>)]
+    prove_kvm: bool,
     /// Do so many builds a second time and compare: a share such as 1%, or a number
     ///
     /// The second build has another number of jobs, clock and host name, and another executor where there is one. An
@@ -172,6 +179,7 @@ impl RunArguments {
             place: Place::All,
             store: StoreArguments::default(),
             prove: None,
+            prove_kvm: false,
             double: None,
             publish: RunPublishArguments::none(),
             execution,
@@ -254,7 +262,7 @@ impl RunArguments {
             check_room(planned, missing, &context.cache, out)?;
             if !self.execution.has_images() {
                 images?;
-                let connected = self.execution.connect(context, uses_host).await?;
+                let connected = self.connect(context, uses_host).await?;
                 if self.double.is_some() {
                     let name = connected.0.name();
                     let other = self.execution.connect_other(context, uses_host, name);
@@ -265,7 +273,7 @@ impl RunArguments {
                 return Ok(connected);
             }
             // Of a cluster it counts first whether there is one.
-            let connected = self.execution.connect(context, uses_host).await?;
+            let connected = self.connect(context, uses_host).await?;
             images.map(|()| connected)
         };
         let result = session.carry_out(connect)?;
@@ -297,6 +305,19 @@ impl RunArguments {
             Some(baseline) => self.baseline.compare(context, baseline, out, status),
             None => Ok(status),
         }
+    }
+
+    /// The executor, and what the person should know of it.
+    async fn connect(
+        &self,
+        context: &Context,
+        uses_host: bool,
+    ) -> Result<(Arc<dyn Executor>, Vec<String>), CliError> {
+        let (executor, mut notes) = self.execution.connect(context, uses_host).await?;
+        if self.prove_kvm {
+            notes.push(kvm::allow(&*executor).await);
+        }
+        Ok((executor, notes))
     }
 
     /// Writes the reports that were asked for, by flags or by the CI system. An error is printed, and changes

@@ -14,6 +14,8 @@ pub(crate) struct JobRequest {
     pub(crate) script: String,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) network: Network,
+    /// Whether it gets `/dev/kvm` where that may be used.
+    pub(crate) kvm: bool,
 }
 
 /// The result of a job that succeeded.

@@ -237,6 +237,7 @@ impl Jobs {
             mounts: request.mounts.clone(),
             environment: self.environment(build, request, second.is_some()),
             network: request.network,
+            kvm: request.kvm,
             limits: limits_of(build),
             output: output.path().to_owned(),
         };

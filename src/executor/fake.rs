@@ -286,6 +286,7 @@ mod tests {
             mounts: Vec::new(),
             environment: Vec::new(),
             network: crate::executor::Network::None,
+            kvm: false,
             limits: Limits {
                 timeout: Duration::from_mins(1),
                 memory_bytes: 1 << 30,

@@ -20,6 +20,7 @@ mod docker;
 mod fake;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod kvm;
 mod local;
 mod output;
 mod owner;
@@ -44,6 +45,7 @@ pub use kubernetes::{
     CacheVolume, ClientSettings, KubernetesError, KubernetesExecutor, KubernetesSettings,
     ServerTls, Toleration, is_cpu_quantity, is_name,
 };
+pub use kvm::{KVM_PROBE_TIME, Kvm, run_empty_machine};
 pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 pub use plain::PlainExecutor;
 pub use writes::is_disk_full;
@@ -152,6 +154,8 @@ pub struct Job {
     pub environment: Vec<(String, String)>,
     /// Whether it may reach others.
     pub network: Network,
+    /// Whether it gets `/dev/kvm` from an executor that may use it ([`Executor::allow_kvm`]).
+    pub kvm: bool,
     /// Limits.
     pub limits: Limits,
     /// An existing, empty directory on this machine that receives the content of `/out`.
@@ -356,6 +360,11 @@ pub trait Executor: Send + Sync {
     /// How many jobs it can run at once, where that is not for this machine's processors to say.
     fn slots(&self) -> Option<usize> {
         None
+    }
+
+    /// Gives the device of KVM to the jobs that ask for it, from now on; otherwise why it cannot.
+    fn allow_kvm(&self, _kvm: Kvm) -> Result<(), String> {
+        Err(format!("executor `{}` gives jobs no devices", self.name()))
     }
 
     /// What a person should know at the end of a run of what happened to it meanwhile.

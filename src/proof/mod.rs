@@ -134,6 +134,7 @@ impl Proof<'_> {
             }],
             environment: Vec::new(),
             network: Network::None,
+            kvm: uses_kvm(self.architecture),
             limits: Limits {
                 timeout: self.timeout + AROUND_BOOT,
                 memory_bytes: 1024 * MIB,
@@ -189,6 +190,11 @@ pub fn write_input(
         fs::write_unsynced(&of_modules.join(format!("{number}.name")), &module.name)?;
     }
     Ok(())
+}
+
+/// Whether a kernel of this architecture boots with KVM where that may be used: the processor must be able to run it.
+pub fn uses_kvm(architecture: Architecture) -> bool {
+    architecture == Architecture::Amd64 && Architecture::of_host() == architecture
 }
 
 /// The program that a boot needs.

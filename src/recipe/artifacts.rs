@@ -63,6 +63,7 @@ impl Ingredients<'_> {
             phase: phase_of(artifact),
             toolchain: self.toolchain.toolchain.clone(),
             network: Network::None,
+            kvm: false,
             script,
             mounts,
         })

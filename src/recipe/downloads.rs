@@ -75,6 +75,7 @@ impl Downloads {
             script: script.clone(),
             mounts: Vec::new(),
             network: Network::Host,
+            kvm: false,
         };
         let result = match self.engine.jobs.run(build, &request).await {
             Err(Halt::Failed(mut told)) if told.own.is_some() => {

@@ -64,6 +64,7 @@ fn job(output: &std::path::Path) -> Job {
         mounts: Vec::new(),
         environment: Vec::new(),
         network: driverkit_matrix::executor::Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_mins(1),
             memory_bytes: 1 << 30,

@@ -121,6 +121,7 @@ pub fn job(script: &str, run_id: String, output: &Path) -> Job {
         mounts: Vec::new(),
         environment: Vec::new(),
         network: Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_mins(2),
             memory_bytes: 256 << 20,

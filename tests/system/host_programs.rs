@@ -263,6 +263,7 @@ async fn in_image(image: &str, script: &str, tree: (&Path, &Path), output: &Path
         }],
         environment: Vec::new(),
         network: Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_mins(5),
             memory_bytes: 1 << 30,

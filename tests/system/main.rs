@@ -22,6 +22,7 @@ mod executors;
 mod host_programs;
 mod hostile;
 mod images;
+mod kvm;
 mod leases;
 mod nights;
 mod podman;

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType,
-    ResourcesUlimits,
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateContainerOptions};
 
+use super::super::kvm::DEVICE;
 use super::super::sandbox::{self, OUT, TMP};
 use super::super::{ExecutorError, Job, Limits, Network};
 use super::connection::{failure, has_status};
@@ -50,7 +51,17 @@ impl DockerExecutor {
             let output = output_volume.insert(self.output_volume(image, job).await?);
             volume::mount(&output.name, OUT, false)
         });
-        let body = self.describe(image, job, mounts, command);
+        let mut body = self.describe(image, job, mounts, command);
+        // The devices of a daemon that does not see our folders are none of this machine's.
+        if let Some(kvm) = self.kvm.get().filter(|_| job.kvm && is_shared) {
+            let host = body.host_config.get_or_insert_default();
+            host.devices = Some(vec![DeviceMapping {
+                path_on_host: Some(DEVICE.to_owned()),
+                path_in_container: Some(DEVICE.to_owned()),
+                cgroup_permissions: Some("rw".to_owned()),
+            }]);
+            host.group_add = kvm.group.map(|group| vec![group.to_string()]);
+        }
         match self
             .docker
             .create_container(None::<CreateContainerOptions>, body)

@@ -20,7 +20,7 @@ mod volume;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 use super::owner::Owner;
-use super::{Completion, Executor, ExecutorError, Job, LogSink};
+use super::{Completion, Executor, ExecutorError, Job, Kvm, LogSink};
 use crate::digest::Sha256;
 
 pub use address::{DockerAddress, ParseDockerAddressError};
@@ -60,6 +60,10 @@ pub struct DockerExecutor {
     logins: HashMap<String, DockerCredentials>,
     /// Set once it is known whether the daemon sees this machine's directories.
     sees_our_folders: OnceCell<bool>,
+    /// Whether it is reached through a socket of this machine.
+    is_here: bool,
+    /// Set once jobs may use it.
+    kvm: OnceLock<Kvm>,
     /// The daemon's ids of images that were found to be what they should be.
     images: OnceEach<(String, Sha256), String>,
     /// Volumes with copies of trees, by the tree's directory.
@@ -99,6 +103,8 @@ impl DockerExecutor {
             logins: HashMap::new(),
             // Podman does not say whether it is rootless, and then the script's user is none of this machine's.
             sees_our_folders: OnceCell::new_with(is_podman.then_some(false)),
+            is_here: address.kind == address::Kind::Unix,
+            kvm: OnceLock::new(),
             images: Mutex::default(),
             trees: Mutex::default(),
             leftovers: Leftovers::default(),
@@ -163,6 +169,18 @@ impl Executor for DockerExecutor {
         anew: bool,
     ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
         Box::pin(image::pull(&self.docker, image, &self.logins, anew))
+    }
+
+    fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
+        if !self.is_here {
+            return Err("the Docker daemon is on another machine".to_owned());
+        }
+        if self.is_podman {
+            return Err("Podman's containers cannot open it".to_owned());
+        }
+        // What was allowed before stays.
+        drop(self.kvm.set(kvm));
+        Ok(())
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {

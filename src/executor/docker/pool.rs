@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Completion, Executor, ExecutorError, Job, LogSink};
+use super::super::{Completion, Executor, ExecutorError, Job, Kvm, LogSink};
 use super::host::{FreesSlot, Host, Lost, Silence, Slot, State, connect};
 use super::{DockerAddress, DockerExecutor};
 use crate::digest::Sha256;
@@ -337,6 +337,19 @@ impl Executor for DockerPool {
                 )),
             }
         })
+    }
+
+    /// On those of this machine; one is enough.
+    fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
+        let allowed = self
+            .hosts
+            .iter()
+            .map(|host| host.executor.allow_kvm(kvm.clone()));
+        let refused: Vec<String> = allowed.filter_map(Result::err).collect();
+        if refused.len() < self.hosts.len() {
+            return Ok(());
+        }
+        Err(refused.join("; "))
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {

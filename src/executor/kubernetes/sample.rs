@@ -22,6 +22,7 @@ pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
         mounts: Vec::new(),
         environment: Vec::new(),
         network: crate::executor::Network::None,
+        kvm: false,
         limits: Limits {
             timeout: Duration::from_secs(1),
             memory_bytes: 1 << 20,

@@ -17,7 +17,7 @@ mod view;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::owner::Owner;
 use super::{
-    Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain, output, sandbox,
-    scratch, writes,
+    Completion, Executor, ExecutorError, Exit, Job, Kvm, LogSink, Resources, Toolchain, output,
+    sandbox, scratch, writes,
 };
 use crate::digest::Sha256;
 
@@ -44,6 +44,8 @@ pub struct LocalExecutor {
     /// Whether bubblewrap itself can take the making of namespaces away.
     forbids_namespaces: bool,
     owner: Owner,
+    /// Set once jobs may use it.
+    kvm: OnceLock<Kvm>,
     /// Unpacked root file systems.
     roots: Mutex<HashMap<Sha256, Arc<OnceCell<PathBuf>>>>,
 }
@@ -55,6 +57,7 @@ impl LocalExecutor {
             forbids_namespaces: process::check_sandbox().await?,
             rootfs_folder: rootfs_folder.to_owned(),
             owner: Owner::this_process()?,
+            kvm: OnceLock::new(),
             roots: Mutex::default(),
         })
     }
@@ -100,8 +103,9 @@ impl LocalExecutor {
             });
         };
         sandbox::open_to_user(&job.output)?;
-        let mut outer = Outer::new();
-        let mut arguments = view::arguments(&root?, job, &mut outer)?;
+        let kvm = self.kvm.get().filter(|_| job.kvm);
+        let mut outer = Outer::new(kvm.and_then(|kvm| kvm.group));
+        let mut arguments = view::arguments(&root?, job, &mut outer, kvm)?;
         if self.forbids_namespaces {
             arguments.insert(0, process::FORBID_NAMESPACES.into());
         }
@@ -158,6 +162,12 @@ impl Executor for LocalExecutor {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
         Box::pin(self.run_sandbox(job, log, cancel))
+    }
+
+    fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
+        // What was allowed before stays.
+        drop(self.kvm.set(kvm));
+        Ok(())
     }
 
     /// Sandboxes die with their run; only the control groups of dead runs stay.

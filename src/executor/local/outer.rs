@@ -15,14 +15,17 @@ const SHOWN: &str = "/tmp";
 /// The directories that a sandbox shows, at the paths where its maker finds them.
 pub(super) struct Outer {
     is_root: bool,
+    /// The group that nobody has beside its own.
+    group: Option<u32>,
     folders: Vec<PathBuf>,
 }
 
 impl Outer {
-    /// What this process needs: nothing, where it is not root.
-    pub(super) fn new() -> Self {
+    /// What this process needs: nothing, where it is not root. Nobody gets the group `group`.
+    pub(super) fn new(group: Option<u32>) -> Self {
         Self {
             is_root: rustix::process::getuid().is_root(),
+            group,
             folders: Vec::new(),
         }
     }
@@ -71,16 +74,12 @@ impl Outer {
             words.push(Path::new(SHOWN).join(number.to_string()).into());
         }
         let user = NOBODY.to_string();
-        let rest = [
-            "--",
-            "setpriv",
-            "--reuid",
-            &user,
-            "--regid",
-            &user,
-            "--clear-groups",
-        ];
+        let rest = ["--", "setpriv", "--reuid", &user, "--regid", &user];
         words.extend(rest.map(OsString::from));
+        words.push(match self.group {
+            Some(group) => format!("--groups={group}").into(),
+            None => "--clear-groups".into(),
+        });
         let rest = ["--inh-caps=-all", "--bounding-set=-all", "--"];
         words.extend(rest.map(OsString::from));
         words

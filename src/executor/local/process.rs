@@ -319,7 +319,7 @@ pub(super) async fn check_sandbox() -> Result<bool, ExecutorError> {
 
 /// Makes a sandbox as for a job.
 async fn try_out(arguments: &[&str]) -> Result<std::process::Output, ExecutorError> {
-    let outer = Outer::new().command();
+    let outer = Outer::new(None).command();
     let words = outer.iter().map(OsString::as_os_str);
     let arguments = arguments.iter().map(OsStr::new);
     let words: Vec<&OsStr> = words

@@ -9,8 +9,9 @@ use std::ffi::OsString;
 use std::fs::FileType;
 use std::path::{Component, Path, PathBuf};
 
+use super::super::kvm::DEVICE;
 use super::super::sandbox::{self, OUT, TMP};
-use super::super::{ExecutorError, Job};
+use super::super::{ExecutorError, Job, Kvm};
 use super::outer::Outer;
 use crate::fs::FileError;
 
@@ -39,6 +40,7 @@ pub(super) fn arguments(
     root: &Root,
     job: &Job,
     outer: &mut Outer,
+    kvm: Option<&Kvm>,
 ) -> Result<Vec<OsString>, ExecutorError> {
     let (user, group) = sandbox::user();
     let shown_base = match root {
@@ -81,7 +83,11 @@ pub(super) fn arguments(
     // Nothing that is made for the sandbox is to be changed in it, whoever its processes are.
     line.words("--proc /proc --remount-ro /proc");
     // Nothing is mounted at /dev/shm: a second place to write to would have a limit of its own.
-    line.words("--dev /dev --remount-ro /dev --dir /sys");
+    line.words("--dev /dev");
+    if kvm.is_some() {
+        line.words(&format!("--dev-bind {DEVICE} {DEVICE}"));
+    }
+    line.words("--remount-ro /dev --dir /sys");
     let size = job.limits.bytes_each();
     line.words(&format!("--size {size} --perms 1777 --tmpfs {TMP}"));
     for folder in &remade {

@@ -151,6 +151,7 @@ impl CheckJobs {
             phase: Phase::Check,
             toolchain: subject.toolchain.toolchain.clone(),
             network: Network::None,
+            kvm: false,
             script,
             mounts,
         };

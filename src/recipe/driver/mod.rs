@@ -164,6 +164,7 @@ impl Drivers {
             phase: Phase::Configure,
             toolchain: self.toolchains.for_configuring(Mode::Run).await?,
             network: Network::None,
+            kvm: false,
             script: render(driver, &source.known)?,
             mounts: vec![mount(self.sources.tree(driver, source).await?)],
         };

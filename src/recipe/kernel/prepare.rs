@@ -171,6 +171,7 @@ impl Preparer {
             phase,
             toolchain: toolchain.toolchain.clone(),
             network: Network::None,
+            kvm: false,
             script: script.to_owned(),
             mounts: vec![
                 Mount {

@@ -214,6 +214,7 @@ impl Programs {
                     .map_err(|error| script_failure(&error))?,
                 mounts: kernel.mounts(&self.engine.store),
                 network: Network::None,
+                kvm: false,
             };
             built = Some(self.engine.jobs.run(build, &request).await?);
         }

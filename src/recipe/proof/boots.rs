@@ -114,6 +114,7 @@ impl Proofs {
                 target: "/proof".into(),
             }],
             network: Network::None,
+            kvm: proof::uses_kvm(architecture),
         };
         let ran = self.engine.jobs.run(boots.asked.build, &request).await;
         let store = self.engine.store.clone();

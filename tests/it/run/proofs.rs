@@ -84,6 +84,21 @@ fn module_is_loaded_once_and_found_in_the_cache_then() {
 }
 
 #[test]
+fn kvm_is_no_part_of_a_proof_and_its_absence_is_said() {
+    let grid = grid(&loaded(0));
+    let (code, text) = grid.run(&["--prove", "all", "--prove-kvm"]);
+    assert_eq!(code, 0, "{text}");
+    // The executor of tests has no devices.
+    assert!(text.contains("KVM is not used: "), "{text}");
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    grid.jobs();
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    assert!(!text.contains("KVM"), "{text}");
+}
+
+#[test]
 fn cached_module_is_proven_when_that_is_asked_for_later() {
     let grid = grid(&loaded(0));
     assert_eq!(grid.run(&[]).0, 0);

@@ -212,6 +212,7 @@ impl Cluster {
             mounts: work.mounts.clone(),
             environment: Vec::new(),
             network: driverkit_matrix::executor::Network::None,
+            kvm: false,
             limits: Limits {
                 timeout: work.timeout,
                 memory_bytes: work.memory_bytes,
