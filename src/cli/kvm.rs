@@ -8,7 +8,7 @@ use crate::executor::{Executor, KVM_PROBE_TIME, Kvm, run_empty_machine};
 /// The hidden command that the probe is.
 const COMMAND: &str = "probe-kvm";
 
-/// Lets an executor use KVM if it works here; what is said of it.
+/// Lets an executor use KVM if it works here. Returns the notice about it.
 pub(super) async fn allow(executor: &dyn Executor) -> String {
     let probed = tokio::task::spawn_blocking(|| {
         let program = std::env::current_exe()

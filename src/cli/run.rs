@@ -307,7 +307,7 @@ impl RunArguments {
         }
     }
 
-    /// The executor, and what the person should know of it.
+    /// The executor, and notes about it.
     async fn connect(
         &self,
         context: &Context,

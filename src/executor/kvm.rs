@@ -34,7 +34,7 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// Without a probe, for whoever knows that the device works and which group opens it.
+    /// Without a probe, for a caller that knows that the device works and which group opens it.
     pub fn unprobed(group: Option<u32>) -> Self {
         Self { group }
     }
