@@ -9,6 +9,7 @@ use super::candidate::Candidate;
 use super::doubts::Doubts;
 use super::grid::{Grid, LOOKED_AT_ONCE};
 use super::merge::{conflicting_drivers, merge};
+use super::names::Claim;
 use super::used::UsedRules;
 use super::{Build, LeftOut, Names, Plan};
 use crate::diagnostic::{Diagnostic, Place};
@@ -107,22 +108,22 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
     let parts: Vec<(Vec<_>, Doubts<'_>)> = kernels
         .par_chunks(LOOKED_AT_ONCE)
         .map(|kernels| {
-            let (mut named, mut doubts) = (Vec::new(), Doubts::default());
+            let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
             for kernel in kernels {
                 let rules = Rules::of(kernel);
                 let asked = AskedNames::by(rules.own, kernel);
                 doubts.add(kernel, rules, &asked);
-                named.extend(asked.other.map(|name| (*kernel, name)));
+                claims.extend(asked.other.map(|name| Claim::new(*kernel, name)));
             }
-            (named, doubts)
+            (claims, doubts)
         })
         .collect();
-    let (mut named, mut doubts) = (Vec::new(), Doubts::default());
+    let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
     for (part, doubts_of_part) in parts {
-        named.extend(part);
+        claims.extend(part);
         doubts.append(doubts_of_part);
     }
-    (Names::of(&kernels, named), doubts.warnings().collect())
+    (Names::of(&kernels, claims), doubts.warnings().collect())
 }
 
 type LeftOutOrder<'a> = (

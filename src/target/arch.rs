@@ -182,7 +182,7 @@ impl Target for Arch {
         self.check_release(&kernel.release, kernel.architecture)
             .ok()?;
         let release = facts(kernel).1.swap_remove(0);
-        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+        LoaderName::with_other_release(kernel, &release)
     }
 
     fn mount_points(&self) -> &'static [&'static str] {

@@ -185,10 +185,9 @@ impl Target for Debian {
     /// no three numbers, as in `7.3~rc7-1~exp1`, it asks by `uname -r`.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let headers = Headers::of(kernel).ok()?;
-        let own = kernel.release.as_str();
         let Some(version) = numbers(&headers.version) else {
             let release = headers.uts_release;
-            return (release != own).then(|| LoaderName::with_release(kernel, release));
+            return LoaderName::with_other_release(kernel, &release);
         };
         let architecture = kernel.architecture.as_str();
         let flavour = headers.flavour.strip_suffix(architecture)?;
@@ -196,7 +195,7 @@ impl Target for Debian {
             return None;
         }
         let release = format!("{version}-{flavour}{architecture}");
-        (release != own).then(|| LoaderName::with_release(kernel, release))
+        LoaderName::with_other_release(kernel, &release)
     }
 
     /// Other flavours the loader does not see: it asks for `6.12.9-1-arm64` on a host of `6.12.9-arm64-16k`, and for
@@ -215,7 +214,10 @@ impl Target for Debian {
             None => String::new(),
         };
         let is_seen_whole = seen == format!("-{}", headers.flavour);
-        (!is_seen_whole).then(|| LoaderName::with_release(kernel, format!("{version}{seen}")))
+        if is_seen_whole {
+            return None;
+        }
+        LoaderName::with_release(kernel, &format!("{version}{seen}"))
     }
 
     /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made of.

@@ -5,40 +5,46 @@ use std::sync::LazyLock;
 use regex_automata::dfa::{Automaton as _, dense};
 use regex_automata::{Anchored, Input};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelRelease, KernelVersion, TargetId};
 
-/// The parts of an artifact's name that the loader reads on its host.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The parts of an artifact's name that the loader reads on its host. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoaderName {
     /// The target: mostly the `ID` of `os-release`.
-    pub target: String,
+    pub target: TargetId,
     /// The release: mostly what `uname -r` prints.
-    pub release: String,
+    pub release: KernelRelease,
     /// The version: what `uname -v` has after `#`.
-    pub version: String,
+    pub version: KernelVersion,
 }
 
 impl LoaderName {
     /// The kernel's own name.
     pub fn of(kernel: &Kernel) -> Self {
         Self {
-            target: kernel.target.to_string(),
-            release: kernel.release.to_string(),
-            version: kernel.version.to_string(),
+            target: kernel.target.clone(),
+            release: kernel.release.clone(),
+            version: kernel.version.clone(),
         }
     }
 
-    /// The same with another release.
-    pub(super) fn with_release(kernel: &Kernel, release: impl Into<String>) -> Self {
-        Self {
-            release: release.into(),
+    /// The kernel's name with another release. `None` if no kernel can have that release.
+    pub(super) fn with_release(kernel: &Kernel, release: &str) -> Option<Self> {
+        Some(Self {
+            release: release.parse().ok()?,
             ..Self::of(kernel)
-        }
+        })
+    }
+
+    /// The same, and `None` if it is the kernel's own release.
+    pub(super) fn with_other_release(kernel: &Kernel, release: &str) -> Option<Self> {
+        let is_other = release != kernel.release.as_str();
+        is_other.then(|| Self::with_release(kernel, release))?
     }
 
     /// True if a host can ask by this name: the loader reads its release.
     pub fn is_readable(&self) -> bool {
-        is_readable(&self.release)
+        is_readable(self.release.as_str())
     }
 }
 

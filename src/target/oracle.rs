@@ -137,14 +137,13 @@ fn loader_name(kernel: &Kernel) -> Option<LoaderName> {
         "2" if is_of_uek_eight(kernel) => "1",
         _ => return None,
     };
-    kernel
-        .release
-        .as_str()
-        .contains("uek.")
-        .then(|| LoaderName {
-            version: version.to_owned(),
-            ..LoaderName::of(kernel)
-        })
+    if !kernel.release.as_str().contains("uek.") {
+        return None;
+    }
+    Some(LoaderName {
+        version: version.parse().ok()?,
+        ..LoaderName::of(kernel)
+    })
 }
 
 /// Of UEK 8 nothing but the running kernel tells which of the two it is.

@@ -175,7 +175,7 @@ impl Target for Photon {
 
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let release = Parts::of(kernel).ok()?.uts_release();
-        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+        LoaderName::with_other_release(kernel, &release)
     }
 
     fn mount_points(&self) -> &'static [&'static str] {

@@ -66,7 +66,7 @@ impl Target for RedHat {
     /// The hosts call themselves `rhel`.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         Some(LoaderName {
-            target: "rhel".to_owned(),
+            target: "rhel".parse().ok()?,
             ..LoaderName::of(kernel)
         })
     }

@@ -323,9 +323,9 @@ impl Target for OpenSuse {
             "opensuse-tumbleweed"
         };
         Some(LoaderName {
-            target: id.to_owned(),
-            release: parts.uts_release(),
-            version: kernel.version.to_string(),
+            target: id.parse().ok()?,
+            release: parts.uts_release().parse().ok()?,
+            version: kernel.version.clone(),
         })
     }
 
@@ -371,7 +371,7 @@ impl Target for Sles {
 
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let release = Parts::of(kernel).ok()?.uts_release();
-        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+        LoaderName::with_other_release(kernel, &release)
     }
 
     shared!();

@@ -169,7 +169,7 @@ impl Target for KernelOrg {
     /// As `uname -r` says it: `6.4-rc1` is `6.4.0-rc1` on its host.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let release = self.uts_releases(kernel).ok()?.remove(0);
-        (release != kernel.release.as_str()).then(|| LoaderName::with_release(kernel, release))
+        LoaderName::with_other_release(kernel, &release)
     }
 
     fn mount_points(&self) -> &'static [&'static str] {

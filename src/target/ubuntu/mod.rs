@@ -207,10 +207,18 @@ impl Target for Ubuntu {
         {
             return None;
         }
+        let target = match target.strip_prefix("ubuntu-") {
+            Some(own) if own == word => kernel.target.clone(),
+            _ => format!("ubuntu-{word}").parse().ok()?,
+        };
+        let release = match known {
+            Some(release) if !is_own_release => release.uts_release(words).parse().ok()?,
+            _ => kernel.release.clone(),
+        };
         Some(LoaderName {
-            target: format!("ubuntu-{word}"),
-            release: known.map_or_else(|| own.to_owned(), |release| release.uts_release(words)),
-            version: version.to_owned(),
+            target,
+            release,
+            version: version.parse().ok()?,
         })
     }
 

@@ -159,5 +159,5 @@ impl<'a> Name<'a> {
 /// The target by which the loader asks for a kernel.
 fn target_of(kernel: &Kernel) -> Option<TargetId> {
     let name = target::find(&kernel.target)?.loader_name(kernel)?;
-    name.target.parse().ok()
+    Some(name.target)
 }
