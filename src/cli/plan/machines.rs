@@ -10,7 +10,8 @@ use crate::plan::{Build, BuildId, LeftOut, Names, Plan};
 use crate::target;
 use crate::text::no_formula;
 
-use super::names::{BuildNames, unasked_build_count};
+use super::counts::Counts;
+use super::names::BuildNames;
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -175,7 +176,7 @@ pub(super) fn write_json(
         artifact_count: plan.artifact_count(),
         duplicate_count: plan.duplicates,
         unconfirmed_kernel_count: unconfirmed,
-        unasked_build_count: unasked_build_count(plan),
+        unasked_build_count: Counts::of(plan).unasked,
         builds: BuildsJson(plan),
         left_out: LeftOutsJson(&plan.left_out),
     };

@@ -1,6 +1,7 @@
 //! `plan`: what would be built, and what was left out.
 
 mod check;
+mod counts;
 mod machines;
 mod names;
 
@@ -10,20 +11,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rayon::prelude::*;
 
 use super::execution::Execution;
 use super::output::{ignore_broken_pipe, packages};
 use super::{CliError, Context, ExitStatus};
 use super::{Planned, Selection};
 use crate::driver::{Artifact, DriverVersion};
-use crate::kernel::TargetId;
 use crate::matrix::parse_time;
 use crate::plan::{Build, LeftOut, Plan};
 use crate::resolve::{LockUse, check_demands, check_directory, export};
-use crate::target::{self, Subscription};
+use crate::target::Subscription;
 use crate::text::{count, separated, write_columns};
 
+use counts::{Counts, TargetCounts};
 use machines::{write_csv, write_json};
 
 /// Up to how many builds are listed unasked.
@@ -130,62 +130,13 @@ impl PlanArguments {
     }
 }
 
-#[derive(Default)]
-struct TargetCounts<'a> {
-    kernels: usize,
-    drivers: BTreeSet<&'a DriverVersion>,
-    builds: usize,
-    modules: usize,
-    probes: usize,
-}
-
-impl<'a> TargetCounts<'a> {
-    /// Adds the builds of one kernel.
-    fn add(&mut self, builds: &'a [Build]) {
-        self.kernels += 1;
-        self.builds += builds.len();
-        for build in builds {
-            self.drivers.insert(&build.driver.version);
-            self.modules += usize::from(build.artifacts.contains(&Artifact::Module));
-            self.probes += usize::from(build.artifacts.contains(&Artifact::Probe));
-        }
-    }
-
-    fn append(&mut self, mut other: Self) {
-        self.kernels += other.kernels;
-        self.builds += other.builds;
-        self.drivers.append(&mut other.drivers);
-        self.modules += other.modules;
-        self.probes += other.probes;
-    }
-}
-
-type Counts<'a> = BTreeMap<&'a TargetId, TargetCounts<'a>>;
-
-/// Counts by target; the builds of a kernel are neighbours in a plan.
-fn counts_by_target(plan: &Plan) -> Counts<'_> {
-    plan.builds
-        .par_chunk_by(Build::is_of_same_kernel)
-        .fold(Counts::default, add_kernel)
-        .reduce(Counts::default, append_counts)
-}
-
-fn add_kernel<'a>(mut counts: Counts<'a>, builds: &'a [Build]) -> Counts<'a> {
-    let target = &builds[0].kernel.target;
-    counts.entry(target).or_default().add(builds);
-    counts
-}
-
-fn append_counts<'a>(mut counts: Counts<'a>, more: Counts<'a>) -> Counts<'a> {
-    for (target, more) in more {
-        counts.entry(target).or_default().append(more);
-    }
-    counts
-}
-
 fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Result<()> {
     let (plan, matrices) = (&planned.plan, planned.matrices.len());
-    let targets = counts_by_target(plan);
+    let Counts {
+        targets,
+        unasked,
+        subscriptions,
+    } = Counts::of(plan);
     let kernels: usize = targets.values().map(|counts| counts.kernels).sum();
     let drivers: BTreeSet<&DriverVersion> = targets
         .values()
@@ -216,7 +167,7 @@ fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Resu
         )?;
     }
     writeln!(output)?;
-    names::write_count(output, plan)?;
+    names::write_count(output, unasked)?;
     writeln!(output)?;
     let mut rows = vec![
         [
@@ -249,7 +200,7 @@ fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Resu
     } else {
         writeln!(output, "\n--all lists the builds.")?;
     }
-    write_downloads(output, plan)?;
+    write_downloads(output, &subscriptions)?;
     write_taken_names(output, plan)?;
     write_left_out(output, plan)
 }
@@ -279,14 +230,12 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
 
 /// The exception among the builds: whose packages a package manager downloads, in an image of the user's and with the
 /// network on.
-fn write_downloads(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
+fn write_downloads(
+    output: &mut dyn Write,
+    subscriptions: &[(&Build, Subscription)],
+) -> io::Result<()> {
     let mut groups: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
-    let of_subscriptions: Vec<(&Build, Subscription)> = plan
-        .builds
-        .par_iter()
-        .filter_map(|build| Some((build, target::subscription(&build.kernel)?)))
-        .collect();
-    for (build, subscription) in of_subscriptions {
+    for (build, subscription) in subscriptions {
         let image = build.settings.image.as_deref().unwrap_or_default();
         let kernel = &build.kernel;
         groups

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::kernel::Kernel;
@@ -43,19 +42,8 @@ impl BuildNames {
     }
 }
 
-/// How many builds have a name of their own that no host asks for.
-pub(super) fn unasked_build_count(plan: &Plan) -> usize {
-    // Builds of one kernel are neighbours.
-    let of_kernels = plan.builds.par_chunk_by(Build::shares_kernel);
-    of_kernels
-        .filter(|builds| !AskedNames::of(&builds[0].kernel).own)
-        .map(<[Build]>::len)
-        .sum()
-}
-
-/// The count of such builds, where there are some.
-pub(super) fn write_count(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
-    let unasked = unasked_build_count(plan);
+/// The count of builds whose own name no host asks for, where there are some.
+pub(super) fn write_count(output: &mut dyn Write, unasked: usize) -> io::Result<()> {
     if unasked == 0 {
         return Ok(());
     }
