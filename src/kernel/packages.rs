@@ -10,6 +10,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use smallvec::SmallVec;
 
 use super::Architecture;
 use crate::digest::Sha256;
@@ -86,6 +87,9 @@ impl<'de> Deserialize<'de> for PackageSet {
     }
 }
 
+/// How many packages a kernel has at most, apart from few.
+const USUAL: usize = 4;
+
 /// Reads a set without room for more, which is most of what a kernel with one package takes.
 struct Members;
 
@@ -97,15 +101,11 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<PackageSet, A::Error> {
-        let Some(first) = members.next_element()? else {
-            return Ok(PackageSet::default());
-        };
-        let mut packages = Vec::with_capacity(1);
-        packages.push(first);
+        let mut packages: SmallVec<[Package; USUAL]> = SmallVec::new();
         while let Some(next) = members.next_element()? {
             packages.push(next);
         }
-        Ok(packages.into())
+        Ok(packages.into_vec().into())
     }
 }
 
@@ -189,11 +189,29 @@ impl PackageSet {
         files
     }
 
+    /// True for nearly all sets that are in canonical order and have each URL once, without the cost of finding out for
+    /// all: those in which packages of one file name, as mirrors have them, have one digest or none.
+    fn is_surely_ordered(&self) -> bool {
+        let mut last: Option<(Cow<'_, str>, &Package)> = None;
+        self.iter().all(|package| {
+            let name = package.file_name();
+            let follows = last.as_ref().is_none_or(|(last_name, last)| {
+                last_name.cmp(&name).then_with(|| {
+                    let is_alike = last.sha256 == package.sha256;
+                    if is_alike {
+                        last.url.cmp(&package.url)
+                    } else {
+                        Ordering::Greater
+                    }
+                }) == Ordering::Less
+            });
+            last = Some((name, package));
+            follows
+        })
+    }
+
     fn restore_order(&mut self) {
-        let is_ordered = self
-            .0
-            .is_sorted_by(|left, right| left.file_name() < right.file_name());
-        if is_ordered {
+        if self.is_surely_ordered() {
             return;
         }
         let mut members: Vec<Package> = Vec::with_capacity(self.0.len());
