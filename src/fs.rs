@@ -12,11 +12,13 @@ mod blocking;
 mod file_size;
 mod foreign;
 mod lock;
+mod open_folder;
 
 pub use blocking::blocking;
 pub use file_size::outlive_file_size_limit;
 pub use foreign::{ForeignError, ForeignFolder};
 pub use lock::Lock;
+pub use open_folder::{FileFacts, OpenFolder};
 
 /// An operation on a file that failed, with the operation and the path.
 #[derive(Debug, thiserror::Error)]

@@ -18,11 +18,11 @@ pub use shared::{Claim, Shared};
 pub use tree::{FoundTree, tree_times};
 
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::{self, FileError, Lock, PendingFile};
+use crate::fs::{self, FileError, Lock, OpenFolder, PendingFile};
 
 /// A store that is open: it cannot be cleaned up by another process until dropped.
 pub struct Store {
-    root: PathBuf,
+    root: OpenFolder,
     temporary: PathBuf,
     shared: Option<Arc<dyn Shared>>,
     _open_lock: Option<Lock>,
@@ -45,7 +45,7 @@ impl Store {
             None
         };
         Ok(Self {
-            root: root.to_owned(),
+            root: OpenFolder::new(root.to_owned()),
             temporary: root.join("temporary"),
             shared: None,
             _open_lock: open_lock,
@@ -82,7 +82,7 @@ impl Store {
         let temporary_lock = Lock::exclusive(&all.join(format!("{run_id}.lock")))?;
         fs::create_folder(&temporary)?;
         let store = Self {
-            root: root.to_owned(),
+            root: OpenFolder::new(root.to_owned()),
             temporary,
             shared: None,
             _open_lock: Some(open_lock),
@@ -98,7 +98,7 @@ impl Store {
     /// Removes the files that killed runs had not finished. The caller holds the store alone (see
     /// [`Self::open_alone`]).
     pub fn sweep(&self) -> Result<(), FileError> {
-        sweep(&self.root)
+        sweep(self.root())
     }
 
     /// The same, with what machines share.
@@ -144,7 +144,14 @@ impl Store {
 
     /// The directory that holds everything.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
+    }
+
+    /// The content of the file at `path` below that directory.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.root.open(path)?.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     /// A new, empty directory of this run, on the same file system as everything else in the store.
@@ -158,7 +165,7 @@ impl Store {
     /// Where the file with this digest is, if it is there.
     pub fn blob_path(&self, digest: Sha256) -> PathBuf {
         let name = digest.to_string();
-        self.root.join("blobs").join(&name[..2]).join(name)
+        self.root().join("blobs").join(&name[..2]).join(name)
     }
 
     /// Whether the file with this digest is there.
@@ -196,12 +203,12 @@ impl Store {
 
     /// The files that trees share.
     pub fn shared_files(&self) -> Result<SharedFiles, FileError> {
-        SharedFiles::open(&self.root.join("files"))
+        SharedFiles::open(&self.root().join("files"))
     }
 
     /// Where the directory with this digest is, if it is there.
     pub fn tree_path(&self, digest: Sha256) -> PathBuf {
-        self.root.join("trees").join(digest.to_string())
+        self.root().join("trees").join(digest.to_string())
     }
 
     /// Whether the directory with this digest is there.
@@ -218,7 +225,7 @@ impl Store {
 
     /// The tree that a path leads into.
     pub fn tree_of(&self, path: &Path) -> Option<Sha256> {
-        let inside = path.strip_prefix(self.root.join("trees")).ok()?;
+        let inside = path.strip_prefix(self.root().join("trees")).ok()?;
         inside
             .components()
             .next()?
@@ -277,7 +284,7 @@ impl Store {
                 .and_then(|opened| Ok(rustix::fs::syncfs(&opened)?))
                 .map_err(failed)?;
         }
-        fs::create_folder(&self.root.join("trees"))?;
+        fs::create_folder(&self.root().join("trees"))?;
         match fs::rename(from, &path) {
             Err(_) if path.is_dir() => Ok(()),
             result => result,

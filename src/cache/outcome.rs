@@ -1,6 +1,5 @@
 //! What a step gave, kept under the step's key.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::Failure;
-use crate::fs::{self, FileError, Lock};
+use crate::fs::{self, FileError, Lock, OpenFolder};
 use crate::store::{Shared, Store};
 
 /// The version of the directory and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
@@ -123,21 +122,31 @@ struct Checksum {
     sha256: Sha256,
 }
 
+fn unreadable(error: &serde_json::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+/// The first line of a file, and whether a second one has its digest; a wrong digest is an error.
+fn checked_line(bytes: &[u8]) -> Result<(&[u8], bool), String> {
+    let Some(end) = memchr::memchr(b'\n', bytes) else {
+        return Ok((bytes, false));
+    };
+    let (line, checksum) = bytes.split_at(end);
+    let checksum: Checksum =
+        serde_json::from_slice(checksum).map_err(|error| unreadable(&error))?;
+    if checksum.sha256 != Sha256::of(line) {
+        return Err("its checksum does not match".to_owned());
+    }
+    Ok((line, true))
+}
+
 impl KeptOutcome {
     /// Reads a file; the error says what is wrong with it.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let unreadable = |error: serde_json::Error| format!("cannot be read: {error}");
-        let end = memchr::memchr(b'\n', bytes);
-        let (text, checksum) = bytes.split_at(end.unwrap_or(bytes.len()));
-        if end.is_some() {
-            let checksum: Checksum = serde_json::from_slice(checksum).map_err(unreadable)?;
-            if checksum.sha256 != Sha256::of(text) {
-                return Err("its checksum does not match".to_owned());
-            }
-        }
+        let (line, has_checksum) = checked_line(bytes)?;
         Ok(Self {
-            outcome: serde_json::from_slice(text).map_err(unreadable)?,
-            has_checksum: end.is_some(),
+            outcome: serde_json::from_slice(line).map_err(|error| unreadable(&error))?,
+            has_checksum,
         })
     }
 }
@@ -159,13 +168,12 @@ const NO_INPUTS: &[u8] = b"{\"step\":\"\",\"fields\":[]}";
 /// The outcome that a text holds of a step with these inputs. `None` where the text starts otherwise: then it is read as
 /// a whole. The inputs are most of an outcome; the caller knows them, so they are compared and not parsed.
 fn with_inputs(inputs: &KeyBuilder, text: &[u8]) -> Option<Outcome> {
-    let (line, checksum) = text.split_at(memchr::memchr(b'\n', text)?);
-    let after = line.strip_prefix(BEFORE_INPUTS)?;
-    let after = after.strip_prefix(serde_json::to_vec(inputs).ok()?.as_slice())?;
-    let checksum: Checksum = serde_json::from_slice(checksum).ok()?;
-    if checksum.sha256 != Sha256::of(line) {
+    let (line, has_checksum) = checked_line(text).ok()?;
+    if !has_checksum {
         return None;
     }
+    let after = line.strip_prefix(BEFORE_INPUTS)?;
+    let after = after.strip_prefix(serde_json::to_vec(inputs).ok()?.as_slice())?;
     let short = [BEFORE_INPUTS, NO_INPUTS, after].concat();
     Some(Outcome {
         inputs: inputs.clone(),
@@ -181,13 +189,19 @@ fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
     is_believed.then_some(kept.outcome)
 }
 
+/// Where the outcome under `key` is below the directory of all outcomes.
+fn path_in_folder(key: Sha256) -> PathBuf {
+    let name = key.to_string();
+    PathBuf::from(format!("{}/{name}.json", &name[..2]))
+}
+
 /// How long nearly all outcomes are at most.
 const SHORT: usize = 8 << 10;
 
 /// Reads an outcome: one call less for its length and one for its end, since it ends with its second line. A run reads
 /// a hundred thousand of them.
-fn read_short(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+fn read_short(folder: &OpenFolder, path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = folder.open(path)?;
     let mut bytes = vec![0; SHORT];
     let length = file.read(&mut bytes)?;
     bytes.truncate(length);
@@ -202,13 +216,13 @@ fn read_short(path: &Path) -> io::Result<Vec<u8>> {
 /// The outcomes of a store.
 #[derive(Clone)]
 pub struct Outcomes {
-    folder: PathBuf,
+    folder: Arc<OpenFolder>,
     shared: Option<Arc<dyn Shared>>,
 }
 
 impl std::fmt::Debug for Outcomes {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Outcomes({})", self.folder.display())
+        write!(formatter, "Outcomes({})", self.folder.path().display())
     }
 }
 
@@ -216,7 +230,7 @@ impl Outcomes {
     /// The outcomes of the store in directory `store_root`.
     pub fn new(store_root: &Path) -> Self {
         Self {
-            folder: store_root.join(FOLDER),
+            folder: Arc::new(OpenFolder::new(store_root.join(FOLDER))),
             shared: None,
         }
     }
@@ -231,15 +245,12 @@ impl Outcomes {
 
     /// The directory that holds them.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// Where the outcome under `key` is, if it is there.
     pub fn path(&self, key: Sha256) -> PathBuf {
-        let name = key.to_string();
-        let mut path = self.folder.join(&name[..2]);
-        path.push(name + ".json");
-        path
+        self.folder.path().join(path_in_folder(key))
     }
 
     /// The outcome under `key`. One that cannot be believed (torn by a broken disk, of another key, written by a newer
@@ -265,11 +276,10 @@ impl Outcomes {
         key: Sha256,
         believed: impl Fn(&[u8]) -> Option<Outcome>,
     ) -> Result<Option<Outcome>, FileError> {
-        let path = self.path(key);
-        let own = match read_short(&path) {
+        let own = match read_short(&self.folder, &path_in_folder(key)) {
             Ok(bytes) => believed(&bytes).inspect(|_| self.share(key, &bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(FileError::of("read", path)(error)),
+            Err(error) => return Err(FileError::of("read", self.path(key))(error)),
         };
         // An outdated failure of this machine hides no newer outcome of another.
         if own.as_ref().is_some_and(|own| !own.is_outdated()) {
@@ -323,7 +333,7 @@ impl Outcomes {
             inputs.kind().replace(' ', "-"),
             &key[..LOCK_DIGITS]
         );
-        Lock::exclusive(&self.folder.join("locks").join(name))
+        Lock::exclusive(&self.folder().join("locks").join(name))
     }
 }
 

@@ -82,7 +82,7 @@ impl Record {
                 record.schema_version == SCHEMA_VERSION && record.url == url
             })
         };
-        if let Ok(bytes) = std::fs::read(path(store, url))
+        if let Ok(bytes) = store.read(&path_in_store(url))
             && let Some(record) = read(&bytes)
         {
             if let Some(shared) = store.shared() {
@@ -155,7 +155,10 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 fn path(store: &Store, url: &str) -> PathBuf {
+    store.root().join(path_in_store(url))
+}
+
+fn path_in_store(url: &str) -> PathBuf {
     let name = Sha256::of(url).to_string();
-    let folder = store.root().join("urls").join(&name[..2]);
-    folder.join(name + ".json")
+    PathBuf::from(format!("urls/{}/{name}.json", &name[..2]))
 }

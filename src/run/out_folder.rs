@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, OpenFolder};
 use crate::report::{STATE_FOLDER, attestation_of};
 use crate::store::Store;
 
@@ -77,7 +77,7 @@ pub(crate) enum Linked {
 
 /// An output directory that can be written to, or single files in its place.
 pub struct OutFolder {
-    root: PathBuf,
+    root: OpenFolder,
     /// Where single artifacts belong, by their paths in a directory; nothing else is written then.
     exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
@@ -106,7 +106,7 @@ impl OutFolder {
             .filter_map(|line| serde_json::from_str::<Line<PathBuf>>(line).ok());
         let placed = lines.map(<(PathBuf, Placed)>::from).collect();
         Self {
-            root: root.to_owned(),
+            root: OpenFolder::new(root.to_owned()),
             exact: None,
             placed: Mutex::new(placed),
             changed: Mutex::new(false),
@@ -117,7 +117,7 @@ impl OutFolder {
     /// own. Nothing is written beside them.
     pub fn of_files(files: HashMap<PathBuf, PathBuf>) -> Self {
         Self {
-            root: PathBuf::new(),
+            root: OpenFolder::new(PathBuf::new()),
             exact: Some(files),
             placed: Mutex::default(),
             changed: Mutex::new(false),
@@ -128,33 +128,38 @@ impl OutFolder {
     pub(super) fn full_path(&self, path: &Path) -> Option<PathBuf> {
         match &self.exact {
             Some(files) => files.get(path).cloned(),
-            None => Some(self.root.join(path)),
+            None => Some(self.root().join(path)),
         }
     }
 
     /// The directory.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
     pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
-        let Some(full) = self.full_path(path) else {
-            return Ok(true);
+        let facts = match &self.exact {
+            None => self.root.facts(path),
+            Some(files) => match files.get(path) {
+                Some(full) => self.root.facts(full),
+                None => return Ok(true),
+            },
         };
-        let metadata = match std::fs::symlink_metadata(&full) {
-            Ok(metadata) if metadata.is_file() && metadata.len() == size_bytes => metadata,
+        let facts = match facts {
+            Ok(facts) if facts.is_file && facts.size_bytes == size_bytes => facts,
             _ => return Ok(false),
         };
         let now = Placed {
             size_bytes,
-            modified_nanoseconds: modified_nanoseconds(&metadata),
+            modified_nanoseconds: facts.modified_nanoseconds,
             sha256,
             alias_of: None,
         };
         if lock(&self.placed).get(path) == Some(&now) {
             return Ok(true);
         }
+        let full = self.full_path(path).unwrap_or_default();
         let file = fs::open_file(&full).map_err(FileError::of("read", &full))?;
         let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
         if found == sha256 {
@@ -215,7 +220,7 @@ impl OutFolder {
         if self.exact.is_some() {
             return Ok(Linked::SingleFiles);
         }
-        let (from, to) = (self.root.join(path), self.root.join(alias));
+        let (from, to) = (self.root().join(path), self.root().join(alias));
         let file_of = |path: &Path| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.dev(), metadata.ino()))
@@ -253,7 +258,7 @@ impl OutFolder {
 
     /// The artifact other than `path` that has the name `alias`.
     fn holder(&self, path: &Path, alias: &Path) -> Result<Option<PathBuf>, FileError> {
-        let full = self.root.join(alias);
+        let full = self.root().join(alias);
         let Ok(file) = fs::open_file(&full) else {
             return Ok(None);
         };
@@ -282,7 +287,7 @@ impl OutFolder {
         if self.exact.is_some() {
             return Some(store.blob_path(log?)).filter(|path| path.exists());
         }
-        if is_cached && self.root.join(path).exists() {
+        if is_cached && self.root.facts(path).is_ok() {
             return Some(path.to_owned());
         }
         let log = log?;
@@ -319,7 +324,7 @@ impl OutFolder {
         let placed = lock(&self.placed);
         let mut all: Vec<(&PathBuf, &Placed)> = placed.iter().collect();
         all.sort_unstable_by_key(|(path, _)| *path);
-        let path = self.root.join(STATE_FOLDER).join("placed.jsonl");
+        let path = self.root().join(STATE_FOLDER).join("placed.jsonl");
         let mut text = Vec::new();
         for (own, placed) in all {
             let line = Line {
