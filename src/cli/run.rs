@@ -72,6 +72,9 @@ pub(super) struct RunArguments {
         help_heading = "Output"
     )]
     keep_nights: u16,
+    /// Write no manifest.json, which holds what run.json and builds.jsonl.zst hold, for readers of version 1
+    #[arg(long, help_heading = "Output")]
+    no_manifest_json: bool,
     /// End the run at the first failure; what runs may end
     #[arg(long)]
     fail_fast: bool,
@@ -170,6 +173,7 @@ impl RunArguments {
             jobs,
             out,
             keep_nights: KEEP_NIGHTS,
+            no_manifest_json: false,
             fail_fast: false,
             retry: Vec::new(),
             deadline: None,

@@ -79,7 +79,9 @@ impl Summary {
         let out = self.out.display();
         lines.push(String::new());
         lines.push(format!("drivers   {out}/"));
-        lines.push(format!("manifest  {out}/manifest.json, {out}/manifest.csv"));
+        lines.push(format!(
+            "manifest  {out}/run.json, {out}/builds.jsonl.zst, {out}/manifest.csv"
+        ));
         let wanted = facts.artifacts;
         let there = self
             .artifacts

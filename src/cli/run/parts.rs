@@ -100,9 +100,11 @@ impl RunArguments {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;
-        let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(
-            manifest.keeping_nights(usize::from(self.keep_nights)),
-        )];
+        let mut manifest = manifest.keeping_nights(usize::from(self.keep_nights));
+        if self.no_manifest_json {
+            manifest = manifest.without_json();
+        }
+        let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(manifest)];
         if self.message_format == MessageFormat::Json {
             reporters.push(Box::new(JsonLines::new(std::io::stdout())));
         }

@@ -129,7 +129,7 @@ pub fn manifests_below(path: &Path) -> Vec<PathBuf> {
 
 /// Writes a manifest to an output directory, in all its forms.
 pub fn write_manifest(manifest: &mut Manifest, out: &Path) -> Result<(), ReportError> {
-    super::write::write_files(manifest, &Paths::under(out))
+    super::write::write_files(manifest, &Paths::under(out), true)
 }
 
 /// That no two of the manifests are of different content of one matrix.

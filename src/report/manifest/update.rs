@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::Paths;
 use super::write::{take_lock, write_files};
-use super::{BuildRecord, Manifest, ManifestError, Totals, read_manifest};
+use super::{BuildRecord, Manifest, ManifestError, Totals, manifest_file, read_manifest};
 use crate::event::BuildReport;
 use crate::fs::Lock;
 use crate::report::ReportError;
@@ -38,13 +38,13 @@ impl ManifestUpdate {
     pub fn open(out: &Path) -> Result<Self, UpdateError> {
         let paths = Paths::under(out);
         // Where no run has been, nothing is created.
-        if !paths.json.exists() {
-            read_manifest(&paths.json)?;
+        if !manifest_file(out).exists() {
+            read_manifest(out)?;
         }
         let lock = take_lock(out, &paths)?;
-        let manifest = read_manifest(&paths.json)?;
+        let manifest = read_manifest(out)?;
         if manifest.run.finished.is_none() {
-            let path = paths.json;
+            let path = manifest_file(out);
             return Err(UpdateError::Unfinished { path });
         }
         Ok(Self {
@@ -74,7 +74,7 @@ impl ManifestUpdate {
         }
         let at = report.finished.strftime("%Y-%m-%dT%H:%M:%SZ");
         manifest.run.notes.push(format!("{id} was rebuilt at {at}"));
-        write_files(manifest, &self.paths)?;
+        write_files(manifest, &self.paths, self.paths.json.exists())?;
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ pub struct ManifestReporter {
     /// Whether the manifest of the run before is out of the way.
     has_kept_earlier: bool,
     keep_nights: usize,
+    writes_json: bool,
     /// When the manifest may be written; not there when there is nothing new.
     due: Option<Instant>,
     pause: Duration,
@@ -63,6 +64,7 @@ impl ManifestReporter {
             failing: Failing::read(out),
             has_kept_earlier: false,
             keep_nights: usize::from(KEEP_NIGHTS),
+            writes_json: true,
             due: None,
             pause: PAUSE,
             _lock: lock,
@@ -75,6 +77,13 @@ impl ManifestReporter {
     #[must_use]
     pub fn keeping_nights(mut self, nights: usize) -> Self {
         self.keep_nights = nights;
+        self
+    }
+
+    /// Writes no `manifest.json`, and removes that of an earlier run.
+    #[must_use]
+    pub fn without_json(mut self) -> Self {
+        self.writes_json = false;
         self
     }
 
@@ -131,7 +140,7 @@ impl ManifestReporter {
             keep_earlier(&self.out, &self.paths, &manifest.run.id, self.keep_nights)?;
             self.has_kept_earlier = true;
         }
-        write_files(manifest, &self.paths)?;
+        write_files(manifest, &self.paths, self.writes_json)?;
         if let Some(durations) = self.durations.as_ref().filter(|_| self.durations_changed) {
             durations.write(&self.out)?;
             self.durations_changed = false;
@@ -222,8 +231,12 @@ pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> 
     })
 }
 
-/// Writes a manifest as JSON and CSV.
-pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), ReportError> {
+/// Writes the files of a manifest; without `manifest.json` one of an earlier run is removed.
+pub(super) fn write_files(
+    manifest: &mut Manifest,
+    paths: &Paths,
+    with_json: bool,
+) -> Result<(), ReportError> {
     let encode = |cause| ReportError::Encode {
         what: "the run",
         cause,
@@ -231,14 +244,18 @@ pub(super) fn write_files(manifest: &mut Manifest, paths: &Paths) -> Result<(), 
     manifest.sort();
     let positions = rows::note_toolchains(manifest);
     let run = manifest.head_json().map_err(encode)? + "\n";
-    let head = manifest.head_of_json().map_err(encode)?;
+    let head = with_json.then(|| manifest.head_of_json()).transpose();
+    let head = head.map_err(encode)?;
     let manifest = &*manifest;
     let write_rows = || {
         // The rows first: a reader compares the run that they name with that of `run.json`.
         write_file(&paths.rows, |file| rows::write(manifest, &positions, file))?;
         fs::write(&paths.run, run)
     };
-    let write_json = || write_file(&paths.json, |file| manifest.write_json_after(&head, file));
+    let write_json = || match &head {
+        Some(head) => write_file(&paths.json, |file| manifest.write_json_after(head, file)),
+        None => fs::remove_file(&paths.json),
+    };
     let write_table = || write_file(&paths.csv, |file| write_csv(manifest, file));
     // At the same time, since each waits for the disk at its end.
     let (rows, (json, csv)) = rayon::join(write_rows, || rayon::join(write_json, write_table));

@@ -76,6 +76,31 @@ fn excluded_kernels_have_rows_with_rule_and_place() {
 }
 
 #[test]
+fn run_without_manifest_json_leaves_none_of_an_earlier_run() {
+    let grid = broken("");
+    assert_eq!(grid.run(&[]).0, 1);
+    assert!(grid.path("out/manifest.json").exists());
+    assert_eq!(grid.run(&["--no-manifest-json"]).0, 1);
+    assert!(!grid.path("out/manifest.json").exists());
+    // What reads a manifest reads the other form.
+    assert_eq!(rows(&grid).builds.len(), 4);
+    let (code, text, _) = say(&grid, &["why", "6.1.4-1-amd64"]);
+    assert_eq!(code, 0, "{text}");
+    let rebuilt = say(
+        &grid,
+        &[
+            "rebuild",
+            "--keep",
+            &rows(&grid).builds[0].build_id.to_string(),
+        ],
+    );
+    assert_eq!(rebuilt.0, 1, "{}", rebuilt.2);
+    assert!(!grid.path("out/manifest.json").exists());
+    assert_eq!(grid.run(&[]).0, 1);
+    assert!(grid.path("out/manifest.json").exists());
+}
+
+#[test]
 fn both_forms_of_a_manifest_say_the_same() {
     let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
     assert_eq!(grid.run(&[]).0, 1);
