@@ -44,6 +44,25 @@ enum MessageFormat {
 /// How many files are named that are missing without a network.
 const NAMED_MISSING: usize = 3;
 
+/// Which manifests there are after a run.
+#[derive(Debug, Args)]
+struct ManifestArguments {
+    /// Of how many nights (dates) the manifests of earlier runs are kept
+    ///
+    /// Runs about a part of the plan and runs with nothing to do push no night out.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = KEEP_NIGHTS,
+        value_parser = clap::value_parser!(u16).range(1..=3660),
+        help_heading = "Output"
+    )]
+    keep_nights: u16,
+    /// Write no manifest.json, which holds what run.json and builds.jsonl.zst hold, for readers of version 1
+    #[arg(long, help_heading = "Output")]
+    no_manifest_json: bool,
+}
+
 /// Build what is missing of a plan
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -61,20 +80,8 @@ pub(super) struct RunArguments {
         help_heading = "Output"
     )]
     pub(super) out: PathBuf,
-    /// Of how many nights (dates) the manifests of earlier runs are kept
-    ///
-    /// Runs about a part of the plan and runs with nothing to do push no night out.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = KEEP_NIGHTS,
-        value_parser = clap::value_parser!(u16).range(1..=3660),
-        help_heading = "Output"
-    )]
-    keep_nights: u16,
-    /// Write no manifest.json, which holds what run.json and builds.jsonl.zst hold, for readers of version 1
-    #[arg(long, help_heading = "Output")]
-    no_manifest_json: bool,
+    #[command(flatten)]
+    manifest: ManifestArguments,
     /// End the run at the first failure; what runs may end
     #[arg(long)]
     fail_fast: bool,
@@ -172,8 +179,10 @@ impl RunArguments {
             refresh: false,
             jobs,
             out,
-            keep_nights: KEEP_NIGHTS,
-            no_manifest_json: false,
+            manifest: ManifestArguments {
+                keep_nights: KEEP_NIGHTS,
+                no_manifest_json: false,
+            },
             fail_fast: false,
             retry: Vec::new(),
             deadline: None,

@@ -98,8 +98,7 @@ mod tests {
         let missing = folder.open(file).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         for text in ["one", "two!"] {
-            std::fs::create_dir_all(path.join("a")).unwrap();
-            std::fs::write(path.join(file), text).unwrap();
+            super::super::write(&path.join(file), text).unwrap();
             std::os::unix::fs::symlink("a/file", path.join(link)).unwrap();
             let found = io::read_to_string(folder.open(file).unwrap()).unwrap();
             assert_eq!(found, text);

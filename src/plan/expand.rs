@@ -113,7 +113,7 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
                 let rules = Rules::of(kernel);
                 let asked = AskedNames::by(rules.own, kernel);
                 doubts.add(kernel, rules, &asked);
-                claims.extend(asked.other.map(|name| Claim::new(*kernel, name)));
+                claims.extend(asked.other.map(|name| Claim::new(kernel, name)));
             }
             (claims, doubts)
         })

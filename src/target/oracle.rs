@@ -201,10 +201,17 @@ mod tests {
     #[test]
     fn loader_calls_oracles_kernels_number_two() {
         let old = kernel("ol 5.4.17-2136.311.6.el8uek.x86_64 1 amd64").0;
-        assert_eq!(ORACLE.loader_name(&old).unwrap().version, "2");
+        assert_eq!(ORACLE.loader_name(&old).unwrap().version.as_str(), "2");
         for (version, other) in [("1", "2"), ("2", "1")] {
             let text = format!("ol 6.12.0-101.33.4.3.el10uek.x86_64 {version} amd64");
-            assert_eq!(ORACLE.loader_name(&kernel(&text).0).unwrap().version, other);
+            assert_eq!(
+                ORACLE
+                    .loader_name(&kernel(&text).0)
+                    .unwrap()
+                    .version
+                    .as_str(),
+                other
+            );
         }
         for text in [
             "ol 5.4.17-2136.311.6.el8uek.x86_64 2 amd64",

@@ -212,7 +212,7 @@ mod tests {
         }
         let named = |text: &str| Photon.loader_name(&kernel(text).0);
         let with_machine = named("photon 4.19.15-2.ph3.aarch64 1 arm64").unwrap();
-        assert_eq!(with_machine.release, "4.19.15-2.ph3");
+        assert_eq!(with_machine.release.as_str(), "4.19.15-2.ph3");
         assert_eq!(named("photon 5.10.118-10.ph4 1 amd64"), None);
     }
 

@@ -115,7 +115,7 @@ mod tests {
             found.names(),
             ["kernel-rt-devel-0:5.14.0-503.11.1.el9_5.x86_64"]
         );
-        assert_eq!(RedHat.loader_name(&bare).unwrap().target, "rhel");
+        assert_eq!(RedHat.loader_name(&bare).unwrap().target.as_str(), "rhel");
         let url = "http://a/kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm";
         let named = kernel(text).with(url).0;
         assert_eq!(RedHat.tree_kind(&named), Ok(TreeKind::Headers));

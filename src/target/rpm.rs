@@ -213,9 +213,8 @@ impl<'a> RpmRelease<'a> {
     ) -> Option<Self> {
         let machine = architecture.machine();
         // Asked of every kernel of a plan: no text is made for it.
-        let (start, _) = release
-            .rmatch_indices('.')
-            .find(|(dot, _)| release[dot + 1..].starts_with(machine))?;
+        let start = memchr::memrchr_iter(b'.', release.as_bytes())
+            .find(|dot| release[dot + 1..].starts_with(machine))?;
         let behind = &release[start + 1 + machine.len()..];
         // `x86_64_v2`: another level of the same architecture.
         let level = behind.find(['+', '.']).unwrap_or(behind.len());
@@ -237,8 +236,9 @@ impl<'a> RpmRelease<'a> {
         let (version, build) = release[..start].split_once('-')?;
         let tag = build.split('.').skip(1).find(|part| is_mark(part))?;
         let is_version = version
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+            .as_bytes()
+            .split(|&byte| byte == b'.')
+            .all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
         is_version.then_some(Self {
             version,
             build,

@@ -409,7 +409,7 @@ mod tests {
         );
         let name = OpenSuse.loader_name(&kernel).unwrap();
         assert_eq!(
-            (&*name.target, &*name.release),
+            (name.target.as_str(), name.release.as_str()),
             ("opensuse-leap", "5.14.21-150400.22-default")
         );
     }
@@ -445,7 +445,7 @@ mod tests {
         let leap = kernel("opensuse 6.12.0-160000.5.1.x86_64 1 amd64").0;
         let name = OpenSuse.loader_name(&leap).unwrap();
         assert_eq!(
-            (&*name.target, &*name.release),
+            (name.target.as_str(), name.release.as_str()),
             ("opensuse-leap", "6.12.0-160000.5-default")
         );
         for (release, tree, sources, folder) in [

@@ -100,8 +100,8 @@ impl RunArguments {
             ReportError::File(error) => CliError::File(error),
             error => CliError::infrastructure(error.to_string()),
         })?;
-        let mut manifest = manifest.keeping_nights(usize::from(self.keep_nights));
-        if self.no_manifest_json {
+        let mut manifest = manifest.keeping_nights(usize::from(self.manifest.keep_nights));
+        if self.manifest.no_manifest_json {
             manifest = manifest.without_json();
         }
         let mut reporters: Vec<Box<dyn Reporter>> = vec![Box::new(manifest)];

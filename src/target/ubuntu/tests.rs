@@ -55,7 +55,7 @@ fn uname_and_list_forms_have_one_flavour() {
         let kernel = kernel(&format!("ubuntu {release} 36 amd64")).0;
         assert_eq!(Ubuntu.uts_releases(&kernel).unwrap()[0], uts, "{release}");
         let name = Ubuntu.loader_name(&kernel).unwrap();
-        assert_eq!((&*name.release, &*name.target), (uts, target));
+        assert_eq!((name.release.as_str(), name.target.as_str()), (uts, target));
         assert_eq!(
             Ubuntu.build_folder(&kernel).unwrap().names[0].to_str(),
             Some(&*format!("/usr/src/linux-headers-{uts}"))

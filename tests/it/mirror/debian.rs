@@ -206,7 +206,7 @@ async fn suites_come_from_the_first_mirror_that_has_them_and_share_kernels() {
         "6.12.95+deb12-amd64"
     );
     assert_eq!(
-        Debian.loader_name(&kernels[1]).unwrap().release,
+        Debian.loader_name(&kernels[1]).unwrap().release.as_str(),
         "6.12.95-1-amd64"
     );
     // Without the other architecture's index there is no linux-kbuild for it.
