@@ -4,7 +4,8 @@
 //! replaced from the store when it differs. What was placed is remembered in `.driverkit-matrix/placed.jsonl`
 //! inside the directory, by path, size and modification time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -82,6 +83,10 @@ pub struct OutFolder {
     exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
     changed: Mutex<bool>,
+    /// The artifacts that this run found or placed: not looked at again.
+    seen: Mutex<HashMap<PathBuf, Sha256>>,
+    /// The names in directories of logs, listed once: looking for each of tens of thousands takes longer.
+    logs: Mutex<HashMap<PathBuf, HashSet<OsString>>>,
 }
 
 impl OutFolder {
@@ -110,6 +115,8 @@ impl OutFolder {
             exact: None,
             placed: Mutex::new(placed),
             changed: Mutex::new(false),
+            seen: Mutex::default(),
+            logs: Mutex::default(),
         }
     }
 
@@ -121,6 +128,8 @@ impl OutFolder {
             exact: Some(files),
             placed: Mutex::default(),
             changed: Mutex::new(false),
+            seen: Mutex::default(),
+            logs: Mutex::default(),
         }
     }
 
@@ -139,6 +148,17 @@ impl OutFolder {
 
     /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
     pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
+        if lock(&self.seen).get(path) == Some(&sha256) {
+            return Ok(true);
+        }
+        let is_there = self.has_now(path, sha256, size_bytes)?;
+        if is_there {
+            lock(&self.seen).insert(path.to_owned(), sha256);
+        }
+        Ok(is_there)
+    }
+
+    fn has_now(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
         let facts = match &self.exact {
             None => self.root.facts(path),
             Some(files) => match files.get(path) {
@@ -196,6 +216,7 @@ impl OutFolder {
             let error = std::io::Error::other(format!("its content has digest {written}"));
             return Err(FileError::of("read", blob)(error));
         }
+        lock(&self.seen).remove(path);
         pending.keep()?;
         let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
         let placed = Placed {
@@ -241,6 +262,7 @@ impl OutFolder {
             // What a killed run left.
             fs::remove_file(&temporary)?;
             fs::link_or_copy(&from, &temporary)?;
+            lock(&self.seen).remove(alias);
             fs::rename(&temporary, &to)?;
         }
         let own = lock(&self.placed).get(path).cloned();
@@ -287,7 +309,7 @@ impl OutFolder {
         if self.exact.is_some() {
             return Some(store.blob_path(log?)).filter(|path| path.exists());
         }
-        if is_cached && self.root.facts(path).is_ok() {
+        if is_cached && self.has_log(path) {
             return Some(path.to_owned());
         }
         let log = log?;
@@ -296,8 +318,24 @@ impl OutFolder {
         Some(path.to_owned())
     }
 
+    /// Whether the log at `path` (relative) was there when the first of its directory was looked for.
+    fn has_log(&self, path: &Path) -> bool {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return false;
+        };
+        let mut logs = lock(&self.logs);
+        if !logs.contains_key(folder) {
+            let entries = std::fs::read_dir(self.root().join(folder));
+            let entries = entries.into_iter().flatten().flatten();
+            let names = entries.map(|entry| entry.file_name()).collect();
+            logs.insert(folder.to_owned(), names);
+        }
+        logs.get(folder).is_some_and(|names| names.contains(name))
+    }
+
     /// Removes the artifact at `path` (relative) and its attestation.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), FileError> {
+        lock(&self.seen).remove(path);
         if let Some(full) = self.full_path(path) {
             fs::remove_file(&full)?;
             fs::remove_file(&attestation_of(&full))?;
