@@ -1,4 +1,4 @@
-//! `attest`, and what `run` does for an `[attestation]`: an attestation beside each artifact.
+//! `attest`, and what `run` does for an `[attestation]`: writes an attestation beside each artifact.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,9 @@ use crate::text::count;
 
 /// Write an attestation beside each artifact of a run
 ///
-/// An in-toto statement with SLSA provenance: `<artifact>.intoto.jsonl`, signed if a key is given. `run` does the same for a
-/// matrix with `[attestation]`; this is for runs without, for merged shards, and for a machine of its own that has the key.
+/// An in-toto statement with SLSA provenance: `<artifact>.intoto.jsonl`, signed if a key is given. `run` does the
+/// same for a matrix with `[attestation]`; this command is for other runs, for merged shards, and for signing on a
+/// separate machine that has the key.
 #[derive(Debug, Args)]
 pub(super) struct AttestArguments {
     /// Output directory of the run
@@ -30,7 +31,7 @@ pub(super) struct AttestArguments {
     /// Environment variable with the password of the key or the PIN of the token
     #[arg(long, value_name = "NAME", requires = "key", help_heading = "Keys")]
     password: Option<String>,
-    /// URI of who builds
+    /// URI that identifies the builder
     #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER)]
     builder: Url,
     #[command(flatten)]
@@ -43,7 +44,7 @@ impl AttestArguments {
         let parse = |text: &String| {
             Key::parse(text, Path::new("")).ok_or_else(|| {
                 CliError::input(
-                    "the `pkcs11:` URI has the PIN of the token: put it into a variable, and name that with --password",
+                    "the `pkcs11:` URI contains the PIN of the token: pass it in a variable named with --password",
                 )
             })
         };
@@ -63,7 +64,7 @@ impl AttestArguments {
     }
 }
 
-/// Attests what a run left in `out`.
+/// Attests the artifacts that a run wrote to `out`.
 pub(super) fn attest(
     context: &Context,
     attester: &Attester,

@@ -1,4 +1,4 @@
-//! Where builder images come from, as the command line says.
+//! Flags that choose the builder images.
 
 use clap::Args;
 
@@ -10,19 +10,19 @@ use crate::image::{ImageSources, Login, OWN, RegistryAccess};
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BuilderFlags {
     /// Where builder images come from: an OCI repository of images in driverkit's form, the absolute path of an image
-    /// index, or `own` for those described in images/; repeatable, the first has priority [default: own]
+    /// index, or `own` for those described in images/; repeatable, in order of priority [default: own]
     #[arg(long = "builderrepo", value_name = "SOURCE", value_delimiter = ',', value_parser = check_source)]
     places: Vec<String>,
-    /// The builder image of all builds, or `auto:TAG` for images of another version than `latest`
+    /// The builder image of all builds, or `auto:TAG` to use another tag than `latest`
     #[arg(long = "builderimage", value_name = "IMAGE", value_parser = check_image)]
     image: Option<String>,
-    /// The registry that is logged in to, such as registry.example.org:5000
+    /// Registry to log in to, such as registry.example.org:5000
     #[arg(long, value_name = "HOST", requires_all = ["registry_user", "registry_password"])]
     registry_name: Option<String>,
-    /// The user there
+    /// User of that registry
     #[arg(long, value_name = "USER", requires = "registry_name")]
     registry_user: Option<String>,
-    /// The user's password
+    /// Password of that user
     #[arg(
         long,
         value_name = "PASSWORD",
@@ -31,13 +31,13 @@ pub(super) struct BuilderFlags {
         hide_env_values = true
     )]
     registry_password: Option<String>,
-    /// Ask registries for their tags without TLS; how images are pulled is the Docker daemon's configuration
+    /// Query registries for their tags without TLS; how images are pulled is the Docker daemon's configuration
     #[arg(long)]
     registry_plain_http: bool,
 }
 
 impl BuilderFlags {
-    /// What was given.
+    /// Returns the sources of builder images that the flags describe.
     pub(super) fn sources(&self) -> Result<ImageSources, CliError> {
         let login = match (
             &self.registry_name,
@@ -52,7 +52,7 @@ impl BuilderFlags {
             (None, ..) => None,
             _ => {
                 return Err(CliError::input(
-                    "--registry-name, --registry-user and --registry-password belong together"
+                    "--registry-name, --registry-user and --registry-password must be given together"
                         .to_owned(),
                 ));
             }

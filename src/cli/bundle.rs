@@ -1,4 +1,4 @@
-//! `bundle`: the files that a plan needs, carried to a machine without a network.
+//! `bundle`: carries the files that a plan needs to a machine without a network.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(super) struct BundleArguments {
 
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
-    /// Fetch what is missing, and write all of it to one archive
+    /// Download what is missing, and write all files to one archive
     Export {
         /// The archive
         #[arg(value_name = "FILE")]
@@ -37,7 +37,7 @@ enum BundleCommand {
         #[command(flatten)]
         selection: Selection,
     },
-    /// Take an archive into the store, every file compared with its digest
+    /// Import an archive into the store, comparing every file with its digest
     Import {
         /// The archive
         #[arg(value_name = "FILE")]
@@ -89,7 +89,7 @@ impl BundleArguments {
                     fetcher.export(&requests, BufWriter::new(file))
                 });
                 let size = size.map_err(|error| {
-                    // Half a bundle is of no use to anybody.
+                    // An incomplete bundle is useless.
                     drop(std::fs::remove_file(&partial));
                     bundle_error(&partial, error, true)
                 })?;
@@ -115,7 +115,7 @@ impl BundleArguments {
                 if format.is_json() {
                     print_json(&Answer::new(&bundle, size, &[], &[]))?;
                 } else {
-                    context.notice(&said("took in", size, &bundle));
+                    context.notice(&said("imported", size, &bundle));
                 }
                 Ok(ExitStatus::Success)
             }
@@ -123,7 +123,7 @@ impl BundleArguments {
     }
 }
 
-/// What went through an archive, for machines.
+/// The files that a bundle contains, as JSON.
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: u32,

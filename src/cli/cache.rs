@@ -1,4 +1,4 @@
-//! `cache`: how large the store is, making it smaller, proving that it holds what its names say.
+//! `cache`: shows the size of the store, shrinks it, and verifies its content.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::text::{count, separated, size};
 use crate::unpack::tree_digest_of_folder;
 
-/// Show and look after what is kept between runs
+/// Show and maintain what is stored between runs
 #[derive(Debug, Args)]
 pub(super) struct CacheArguments {
     #[command(subcommand)]
@@ -25,17 +25,18 @@ pub(super) struct CacheArguments {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// How much there is
+    /// Show the size of the store
     Stats {
         #[command(flatten)]
         format: AnswerFormat,
     },
-    /// Remove what is not needed soon: trees can be unpacked again, the rest goes when it was not used for long
+    /// Remove what is not needed soon: trees, which can be unpacked again, and everything else that was not used for
+    /// long
     Gc {
-        /// Trees beyond this size go, least recently used first; 0: all
+        /// Remove trees beyond this total size, least recently used first; 0 removes all
         #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_limit)]
         trees: u64,
-        /// Packages, artifacts and outcomes not used for this many days go
+        /// Remove packages, artifacts and outcomes that were not used for this many days
         #[arg(long, value_name = "DAYS", default_value = "90")]
         unused_days: u32,
         #[command(flatten)]
@@ -43,7 +44,7 @@ enum CacheCommand {
     },
     /// Compare everything with its digest
     Verify {
-        /// Remove what is wrong; the next run makes it again
+        /// Remove what is damaged; the next run rebuilds it
         #[arg(long)]
         remove: bool,
         #[command(flatten)]
@@ -121,7 +122,7 @@ impl CacheArguments {
                 let damaged: HashSet<PathBuf> =
                     defects.iter().map(|defect| defect.path.clone()).collect();
                 let is_damaged = |sha256| damaged.contains(&store.blob_path(sha256));
-                let line = || "reading what is known of URLs".to_owned();
+                let line = || "checking the recorded digests of URLs".to_owned();
                 let records = said_while_busy(context, line, || wrong_records(&store, is_damaged))?;
                 for (path, problem) in records {
                     if remove {
@@ -132,7 +133,7 @@ impl CacheArguments {
                 if format.is_json() {
                     print_json(&defects)?;
                 } else if defects.is_empty() {
-                    print("everything is what its name says\n")?;
+                    print("all contents match their digests\n")?;
                 } else {
                     for defect in &defects {
                         print(&format!("{}: {}\n", defect.path.display(), defect.problem))?;
@@ -140,7 +141,7 @@ impl CacheArguments {
                     let what = if remove {
                         "removed"
                     } else {
-                        "wrong; --remove removes them"
+                        "damaged; remove them with --remove"
                     };
                     context.notice(&format!("{} {what}", defects.len()));
                 }

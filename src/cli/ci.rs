@@ -1,4 +1,4 @@
-//! What a run tells the CI system that it runs in.
+//! Reports the result of a run to the CI system in which it runs.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::report::clean;
 use crate::text::count;
 use crate::views::{Failures, Format};
 
-/// How many annotations are made: GitHub shows ten of each kind for a step.
+/// The number of annotations that are written: GitHub shows ten of each kind for a step.
 const ANNOTATIONS: usize = 10;
 
 /// The GitHub step that the program runs in.
@@ -21,7 +21,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// What the environment says.
+    /// Reads the step from the environment variables.
     pub(super) fn of_environment() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
@@ -30,12 +30,12 @@ impl Step {
         }
     }
 
-    /// Whether the step wants to be told anything.
+    /// Returns true if the step accepts a summary or annotations.
     pub(super) fn wants_anything(&self) -> bool {
         self.summary.is_some() || self.has_annotations
     }
 
-    /// Adds a run to the step's summary, and annotates its failures. An error is printed, and changes nothing else.
+    /// Adds a run to the step's summary, and annotates its failures. An error is printed but does not fail the run.
     pub(super) fn tell(&self, context: &Context, nights: &Nights) {
         let summary = match &self.summary {
             Some(summary) => nights
@@ -51,7 +51,7 @@ impl Step {
         });
         if let Err(error) = told {
             context.notice(&format!(
-                "the step's summary could not be written: {error}; drivers and manifest are complete"
+                "failed to write the step's summary: {error}; drivers and manifest are complete"
             ));
         }
     }
@@ -66,7 +66,7 @@ fn append(path: &Path, text: &[u8]) -> Result<(), CliError> {
     written.map_err(|error| CliError::infrastructure(format!("{}: {error}", path.display())))
 }
 
-/// An error for each kind of unexpected failure, a warning for each rule that is out of date.
+/// Returns an error for each kind of unexpected failure, and a warning for each outdated rule.
 fn annotations(nights: &Nights) -> String {
     let mut lines = Vec::new();
     let failures = Failures::of(nights.manifest());
@@ -102,14 +102,14 @@ fn annotations(nights: &Nights) -> String {
     lines.concat()
 }
 
-/// The text of a command: nothing of it ends the line.
+/// Escapes the text of a command, so that it cannot end the line.
 fn data(text: &str) -> String {
     text.replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }
 
-/// The value of a property: nothing of it ends the property.
+/// Escapes the value of a property, so that it cannot end the property.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

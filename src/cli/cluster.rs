@@ -32,7 +32,7 @@ pub(super) struct ClusterArguments {
     /// Namespace of the Jobs [default: the context's]
     #[arg(long, hide_short_help = true, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_NAMESPACE", value_parser = parse_name)]
     kubernetes_namespace: Option<String>,
-    /// What stands before the names of builder images, such as registry.example/
+    /// Prefix of the names of builder images, such as registry.example/
     #[arg(
         long,
         hide_short_help = true,
@@ -42,16 +42,16 @@ pub(super) struct ClusterArguments {
         env = "DRIVERKIT_MATRIX_KUBERNETES_IMAGE_PREFIX"
     )]
     kubernetes_image_prefix: String,
-    /// Secret with which images are pulled; repeatable
+    /// Secret for pulling images; repeatable
     #[arg(long, hide_short_help = true, value_name = "SECRET", env = "DRIVERKIT_MATRIX_KUBERNETES_IMAGE_PULL_SECRET", value_delimiter = ',', value_parser = parse_name)]
     kubernetes_image_pull_secret: Vec<String>,
-    /// Service account of the pods, which get no token of it [default: default]
+    /// Service account of the pods, whose token is not mounted [default: default]
     #[arg(long, hide_short_help = true, value_name = "NAME", env = "DRIVERKIT_MATRIX_KUBERNETES_SERVICE_ACCOUNT", value_parser = parse_name)]
     kubernetes_service_account: Option<String>,
     /// User and group that scripts run as
     #[arg(long, hide_short_help = true, value_name = "UID[:GID]", env = "DRIVERKIT_MATRIX_KUBERNETES_RUN_AS", default_value = "65534", value_parser = parse_user)]
     kubernetes_run_as: (u32, u32),
-    /// Label that nodes must have, beside their architecture; repeatable
+    /// Label that nodes must have, in addition to their architecture; repeatable
     #[arg(long, hide_short_help = true, value_name = "KEY=VALUE", env = "DRIVERKIT_MATRIX_KUBERNETES_NODE_SELECTOR", value_delimiter = ',', value_parser = parse_label)]
     kubernetes_node_selector: Vec<(String, String)>,
     /// Taint that pods tolerate; repeatable
@@ -63,10 +63,10 @@ pub(super) struct ClusterArguments {
         value_delimiter = ','
     )]
     kubernetes_toleration: Vec<Toleration>,
-    /// Processors that each pod asks for
+    /// CPUs that each pod requests
     #[arg(long, hide_short_help = true, value_name = "QUANTITY", env = "DRIVERKIT_MATRIX_KUBERNETES_CPU", default_value = "1", value_parser = parse_cpu)]
     kubernetes_cpu: String,
-    /// Where trees stay between jobs: pvc:NAME, a claim that all nodes share, or `host:/FOLDER` of each node
+    /// Where trees are cached between jobs: pvc:NAME, a claim that all nodes share, or `host:/DIR` on each node
     #[arg(
         long,
         hide_short_help = true,
@@ -75,7 +75,7 @@ pub(super) struct ClusterArguments {
         default_value = "none"
     )]
     kubernetes_cache: CacheVolume,
-    /// Trees there that no job used for so many days go
+    /// Remove cached trees that no job used for this many days
     #[arg(
         long,
         hide_short_help = true,
@@ -84,7 +84,7 @@ pub(super) struct ClusterArguments {
         default_value = "30"
     )]
     kubernetes_cache_days: u32,
-    /// Address that the server of inputs binds to [default: the one that faces the API server]
+    /// Address that the input server binds to [default: the one that faces the API server]
     #[arg(
         long,
         hide_short_help = true,
@@ -92,10 +92,10 @@ pub(super) struct ClusterArguments {
         env = "DRIVERKIT_MATRIX_KUBERNETES_LISTEN"
     )]
     kubernetes_listen: Option<SocketAddr>,
-    /// Address at which pods reach it [default: the one that it binds to]
+    /// Address at which pods reach the input server [default: the one that it binds to]
     #[arg(long, hide_short_help = true, value_name = "HOST[:PORT]", env = "DRIVERKIT_MATRIX_KUBERNETES_ADDRESS", value_parser = parse_address)]
     kubernetes_address: Option<String>,
-    /// Its certificate in PEM, which makes it speak TLS
+    /// Certificate of the input server in PEM, which enables TLS
     #[arg(
         long,
         hide_short_help = true,
@@ -104,7 +104,7 @@ pub(super) struct ClusterArguments {
         requires = "kubernetes_tls_key"
     )]
     kubernetes_tls_certificate: Option<PathBuf>,
-    /// The certificate's key in PEM
+    /// Key of the certificate in PEM
     #[arg(
         long,
         hide_short_help = true,
@@ -113,7 +113,7 @@ pub(super) struct ClusterArguments {
         requires = "kubernetes_tls_certificate"
     )]
     kubernetes_tls_key: Option<PathBuf>,
-    /// Authority that pods trust [default: the certificate itself]
+    /// Certificate authority that pods trust [default: the certificate itself]
     #[arg(
         long,
         hide_short_help = true,
@@ -122,8 +122,8 @@ pub(super) struct ClusterArguments {
         requires = "kubernetes_tls_certificate"
     )]
     kubernetes_tls_authority: Option<PathBuf>,
-    /// Bucket by which inputs and results travel where pods cannot reach this program: s3://, gs:// or az://; the
-    /// environment says where it is and who may use it
+    /// Bucket that carries inputs and results if pods cannot reach this program: s3://, gs:// or az://; the
+    /// environment provides its endpoint and credentials
     #[arg(
         long,
         hide_short_help = true,
@@ -131,16 +131,16 @@ pub(super) struct ClusterArguments {
         env = "DRIVERKIT_MATRIX_KUBERNETES_BUCKET"
     )]
     kubernetes_bucket: Option<BucketUrl>,
-    /// How long a pod may wait for a node, its image and its inputs
+    /// How long a pod may wait for its node, image and inputs
     #[arg(long, hide_short_help = true, value_name = "DURATION", env = "DRIVERKIT_MATRIX_KUBERNETES_START_TIMEOUT", default_value = "10m", value_parser = parse_time)]
     kubernetes_start_timeout: Duration,
-    /// Jobs created a second, at most
+    /// Maximum number of Jobs created per second
     #[arg(long, hide_short_help = true, value_name = "N", env = "DRIVERKIT_MATRIX_KUBERNETES_CREATIONS", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1000))]
     kubernetes_creations: u32,
 }
 
 impl ClusterArguments {
-    /// What the flags say.
+    /// Returns the settings that the flags describe.
     pub(super) fn settings(&self) -> KubernetesSettings {
         let tls = |certificate: &PathBuf| {
             Some(ServerTls {
@@ -195,23 +195,23 @@ fn parse_name(text: &str) -> Result<String, String> {
     if is_name(text) {
         Ok(text.to_owned())
     } else {
-        Err("names in a cluster are small letters, digits, `-` and `.`".to_owned())
+        Err("expected a Kubernetes name of lower-case letters, digits, `-` and `.`".to_owned())
     }
 }
 
 fn parse_user(text: &str) -> Result<(u32, u32), String> {
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     match (user.parse(), group.parse()) {
-        (Ok(0), Ok(_)) => Err("scripts never run as root: take a user other than 0".to_owned()),
+        (Ok(0), Ok(_)) => Err("scripts never run as root: give a user other than 0".to_owned()),
         (Ok(user), Ok(group)) => Ok((user, group)),
-        _ => Err("write UID or UID:GID, as numbers".to_owned()),
+        _ => Err("expected UID or UID:GID, as numbers".to_owned()),
     }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE, as in pool=builders".to_owned()),
+        _ => Err("expected KEY=VALUE, as in pool=builders".to_owned()),
     }
 }
 
@@ -219,7 +219,7 @@ fn parse_cpu(text: &str) -> Result<String, String> {
     if is_cpu_quantity(text) {
         Ok(text.to_owned())
     } else {
-        Err("write a number of processors, as in 2, 0.5 or 500m".to_owned())
+        Err("expected a number of CPUs, as in 2, 0.5 or 500m".to_owned())
     }
 }
 
@@ -229,6 +229,6 @@ fn parse_address(text: &str) -> Result<String, String> {
     if is_usable {
         Ok(text.to_owned())
     } else {
-        Err("write HOST or HOST:PORT, as in builder.example:8080".to_owned())
+        Err("expected HOST or HOST:PORT, as in builder.example:8080".to_owned())
     }
 }

@@ -18,7 +18,7 @@ pub(super) enum ColorChoice {
 }
 
 impl ColorChoice {
-    /// The choice of a command line that may be wrong in other places.
+    /// Reads the choice from a command line that may have errors elsewhere.
     pub(super) fn given(arguments: &[OsString]) -> Self {
         let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
         let value = words.iter().enumerate().find_map(|(position, word)| {

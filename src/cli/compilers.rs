@@ -1,4 +1,4 @@
-//! `compilers`: which compiler builds which kernel.
+//! `compilers`: finds out which compiler builds which kernel.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,23 @@ use crate::report::{Manifest, read_manifest};
 use crate::resolve::check_directory;
 use crate::text::count;
 
-/// Build each kernel with every compiler that there is
+/// Build each kernel with every available compiler
 ///
-/// Prints a table of kernels and compilers, and an `[[override]]` for each group of kernels that the chosen compiler does not
-/// build and another one does. Modules and logs are in a directory for each compiler below OUT. Exit code 1 if there is a
-/// kernel that no compiler builds.
+/// Prints a table of kernels and compilers, and an `[[override]]` for each group of kernels that the chosen compiler
+/// fails to build and another one builds. Modules and logs are in one directory per compiler below OUT. Exit code 1
+/// if there is a kernel that no compiler builds.
 #[derive(Debug, Args)]
 pub(super) struct CompilersArguments {
-    /// How many compiles run at once
+    /// Maximum number of concurrent compiles
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Only these versions of gcc [default: all that builder images have]
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     gcc: Vec<GccVersion>,
-    /// Directory that receives what is built
+    /// Directory for modules, logs and manifests
     #[arg(long, value_name = "DIR", default_value = "compilers")]
     out: PathBuf,
-    /// How the result is printed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -50,9 +50,9 @@ pub(super) struct CompilersArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// The table, and rules in TOML
+    /// The table, and the rules as TOML
     Text,
-    /// Both for a program
+    /// The table and the rules as JSON
     Json,
 }
 
@@ -84,7 +84,7 @@ impl CompilersArguments {
             .collect();
         if versions.is_empty() {
             return Err(CliError::Input {
-                message: "there is no compiler to try".to_owned(),
+                message: "no compiler found".to_owned(),
                 help: Some("build images with `driverkit-matrix images build`".to_owned()),
             });
         }
@@ -97,7 +97,7 @@ impl CompilersArguments {
                 }),
                 ..build.clone()
             });
-            // Of an architecture or a target that no image has this compiler for, nothing is tried.
+            // Skips architectures and targets for which no image has this compiler.
             let possible = demanding.filter(|build| toolchains.refuses(build).is_none());
             planned.plan.builds = possible.collect();
             if planned.plan.builds.is_empty() {
@@ -142,7 +142,7 @@ impl CompilersArguments {
     }
 }
 
-/// Builds the plan in the directory `place`. A run that is interrupted, or around which something breaks, ends the command.
+/// Builds the plan in the directory `place`. Returns an error if the run is interrupted or its infrastructure fails.
 fn attempt(
     run: &RunArguments,
     context: &Context,

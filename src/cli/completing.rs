@@ -1,7 +1,6 @@
-//! Words that a shell completes while somebody types: targets, driver versions and builds of the matrices that are
-//! there.
+//! Shell completion of values: targets, driver versions and builds of the matrices in the current directory.
 //!
-//! A request of a shell changes nothing and opens no connection; on any error the answer is empty.
+//! Completion changes nothing and opens no connection; on any error the answer is empty.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,17 +15,17 @@ use crate::report::read_manifest;
 use crate::resolve::{LockUse, PlanRequest, Sources};
 use crate::target;
 
-/// Of more builds only the next part of their names is offered.
+/// With more builds than this, only the next part of their names is offered.
 const WHOLE_NAMES: usize = 100;
 
-/// Answers a shell, if it is one that asks: the variable COMPLETE names it.
+/// Answers a completion request, which a shell marks by the variable COMPLETE. Returns false for any other invocation.
 pub(super) fn answer_shell() -> clap::error::Result<bool> {
     CompleteEnv::with_factory(Arguments::command)
         .bin(env!("CARGO_PKG_NAME"))
         .try_complete(std::env::args_os(), None)
 }
 
-/// Completes the names of targets: those of the matrices, then those that the program knows.
+/// Completes the names of targets: those of the matrices and those that the program supports.
 pub(super) fn targets() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let mut names: BTreeSet<String> = target::known_ids()
@@ -55,7 +54,7 @@ pub(super) fn drivers() -> ArgValueCompleter {
     })
 }
 
-/// Completes builds of the plan, by the locks as they are.
+/// Completes builds of the plan, from the locks as they are.
 pub(super) fn builds() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let files = files();
@@ -79,7 +78,7 @@ pub(super) fn builds_of_run() -> ArgValueCompleter {
     })
 }
 
-/// The matrices that the command line names, else those of the directory.
+/// The matrices that the command line names, or those of the current directory.
 fn sources() -> Option<Sources> {
     Sources::read(&files()).ok()
 }
@@ -104,7 +103,7 @@ fn matching(names: impl IntoIterator<Item = String>, current: &OsStr) -> Vec<Com
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The names that begin with `current`; of many only their next part, as a path is completed.
+/// Returns the names that begin with `current`; if there are many, only their next part, as for paths.
 fn by_parts(names: impl IntoIterator<Item = String>, current: &OsStr) -> Vec<CompletionCandidate> {
     let candidates = matching(names, current);
     if candidates.len() <= WHOLE_NAMES {

@@ -1,4 +1,4 @@
-//! `completion`: scripts by which shells complete the program's words.
+//! `completion`: prints completion scripts for shells.
 
 use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::Shell;
@@ -6,14 +6,14 @@ use clap_complete::Shell;
 use super::output::ignore_broken_pipe;
 use super::{Arguments, CliError, ExitStatus};
 
-/// Print the script by which a shell completes the words of this program
+/// Print the completion script of a shell
 ///
 /// bash: source <(driverkit-matrix completion bash), or write it to /etc/bash_completion.d/driverkit-matrix.
 /// zsh: write it to a file `_driverkit-matrix` in a directory of $fpath.
 /// fish: write it to ~/.config/fish/completions/driverkit-matrix.fish.
 ///
-/// Targets, driver versions and builds of the matrices in the current directory are completed as well if the shell asks
-/// the program itself:
+/// Targets, driver versions and builds of the matrices in the current directory are completed as well if the shell runs
+/// the program for each completion:
 /// bash: source <(COMPLETE=bash driverkit-matrix). zsh: source <(COMPLETE=zsh driverkit-matrix).
 /// fish: COMPLETE=fish driverkit-matrix | source.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! Destinations as commands name them, and what goes there and comes from there.
+//! Opens the destinations that commands name, and reports their traffic.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ impl From<PublishError> for CliError {
     }
 }
 
-/// Does `work` at a destination, and says now and then what went there and came from there.
+/// Runs `work` at a destination, and reports its traffic now and then.
 pub(super) fn said_at<T>(
     context: &Context,
     destination: &Destination,
@@ -41,7 +41,7 @@ pub(super) fn acl_parser() -> impl TypedValueParser<Value = Acl> {
     PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>())
 }
 
-/// Opens a destination, with the ACL of what is written there; what has no scheme is a directory.
+/// Opens a destination with the ACL of objects that are written there; a path without a scheme is a directory.
 pub(super) fn destination(to: &OsStr, acl: Option<&Acl>) -> Result<Destination, CliError> {
     let text = to.to_string_lossy();
     let url = if text.contains("://") {
@@ -53,8 +53,8 @@ pub(super) fn destination(to: &OsStr, acl: Option<&Acl>) -> Result<Destination, 
     let url: BucketUrl = url.parse().map_err(CliError::input)?;
     if acl.is_some() && !matches!(url.kind(), BucketKind::S3 | BucketKind::Gcs) {
         return Err(CliError::Input {
-            message: format!("{url} knows no ACLs of objects"),
-            help: Some("leave --acl out".to_owned()),
+            message: format!("{url} does not support ACLs of objects"),
+            help: Some("omit --acl".to_owned()),
         });
     }
     Ok(Destination::open(&BucketSettings {
@@ -63,7 +63,7 @@ pub(super) fn destination(to: &OsStr, acl: Option<&Acl>) -> Result<Destination, 
     })?)
 }
 
-/// What requests run on.
+/// Starts the runtime for requests.
 pub(super) fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -71,15 +71,15 @@ pub(super) fn new_runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|error| CliError::infrastructure(format!("failed to start the runtime: {error}")))
 }
 
-/// An output directory, or what a destination keeps of some, laid out as one.
+/// An output directory, or the manifests of a destination in a temporary directory with the same layout.
 pub(super) struct Source {
     path: PathBuf,
-    /// Removed at the end.
+    /// The temporary directory, which is removed on drop.
     _fetched: Option<tempfile::TempDir>,
 }
 
 impl Source {
-    /// Downloads the manifests if `path` is the URL of a destination; none if it keeps none.
+    /// Downloads the manifests if `path` is the URL of a destination; returns `None` if that has no manifests.
     pub(super) fn find(context: &Context, path: &Path) -> Result<Option<Self>, CliError> {
         if !path.to_str().is_some_and(|text| text.contains("://")) {
             return Ok(Some(Self {
@@ -90,7 +90,7 @@ impl Source {
         let destination = destination(path.as_os_str(), None)?;
         let folder = tempfile::tempdir().map_err(fs::FileError::of("create", "directory"))?;
         let runtime = new_runtime()?;
-        let found = said_at(context, &destination, "reading the manifests of", || {
+        let found = said_at(context, &destination, "reading manifests of", || {
             runtime.block_on(fetch_manifests(&destination, folder.path()))
         })?;
         Ok((found > 0).then(|| Self {
@@ -99,11 +99,11 @@ impl Source {
         }))
     }
 
-    /// The same where there must be manifests.
+    /// Like [`Self::find`], but it is an error if the destination has no manifests.
     pub(super) fn open(context: &Context, path: &Path) -> Result<Self, CliError> {
         Self::find(context, path)?.ok_or_else(|| CliError::Input {
-            message: format!("{} keeps no manifests", path.display()),
-            help: Some("`publish` keeps the manifest of each run that it publishes".to_owned()),
+            message: format!("{} has no manifests", path.display()),
+            help: Some("`publish` stores the manifest of each run that it publishes".to_owned()),
         })
     }
 
@@ -113,7 +113,7 @@ impl Source {
     }
 }
 
-/// The requests in words.
+/// Describes the requests for a person.
 pub(super) fn traffic(count_of: TrafficCount) -> String {
     let requests = usize::try_from(count_of.requests).unwrap_or(usize::MAX);
     format!(

@@ -1,4 +1,4 @@
-//! `diff`: what changed from one run to another.
+//! `diff`: shows what changed from one run to another.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,10 @@ pub(super) struct DiffArguments {
     /// destination
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// What is compared with it
+    /// The run to compare with the baseline
     #[arg(value_name = "NEW", default_value = "out")]
     new: PathBuf,
-    /// How it is printed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -40,11 +40,11 @@ pub(super) struct DiffArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a terminal
+    /// Text for a terminal
     Text,
-    /// For a page, such as the summary of a CI job
+    /// Markdown, such as for the summary of a CI job
     Markdown,
-    /// Every artifact that changed
+    /// JSON with every artifact that changed
     Json,
 }
 
@@ -66,17 +66,17 @@ impl DiffArguments {
     }
 }
 
-/// Prints a notice if two runs have nothing to compare.
+/// Prints a notice if the two runs have no artifact in common.
 pub(super) fn warn_of_different_grids(context: &Context, diff: &Diff) {
     if diff.is_of_different_grids() {
         context.notice(&format!(
-            "run {} and run {} have no artifact in common: they are of different grids",
+            "run {} and run {} have no artifact in common: they are of different plans",
             diff.old_run, diff.new_run
         ));
     }
 }
 
-/// Whether a difference has a change that was asked to fail, which is printed then.
+/// Returns true if the difference has one of the `wanted` changes, and prints those that it has.
 fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
     let found: Vec<String> = wanted
         .iter()
@@ -84,22 +84,25 @@ fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
         .map(|&change| format!("{change}: {}", separated(diff.count(change))))
         .collect();
     if !found.is_empty() {
-        context.notice(&format!("failing as asked: {}", found.join(", ")));
+        context.notice(&format!(
+            "failing because of --fail-on: {}",
+            found.join(", ")
+        ));
     }
     !found.is_empty()
 }
 
-/// What `run` compares its result with.
+/// Flags of `run` that compare its result with a baseline.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct BaselineArguments {
-    /// Print what changed since this run at the end: a manifest, an output directory, or the URL of a destination
+    /// At the end, print what changed since this run: a manifest, an output directory, or the URL of a destination
     ///
-    /// It is read before the run begins, so it may be the output directory itself. One that does not exist yet is no error.
+    /// The baseline is read before the run begins, so it may be the output directory itself. It may be missing.
     #[arg(long, value_name = "PATH")]
     baseline: Option<PathBuf>,
-    /// Let the exit code say whether an artifact has one of these changes since the baseline, in the place of whether all are
-    /// there: regressed, new-failure, lost, ...
+    /// Let the exit code say whether an artifact has one of these changes since the baseline, instead of whether all
+    /// artifacts were built: regressed, new-failure, lost, ...
     #[arg(
         long,
         value_name = "CHANGE",
@@ -115,7 +118,7 @@ impl BaselineArguments {
         self.baseline.as_deref()
     }
 
-    /// Reads the baseline, where there is one.
+    /// Reads the baseline; returns `None` if none is given or it does not exist.
     pub(super) fn read(&self, context: &Context) -> Result<Option<Night>, CliError> {
         let Some(path) = &self.baseline else {
             return Ok(None);
@@ -136,7 +139,7 @@ impl BaselineArguments {
         Ok(Some(read?))
     }
 
-    /// Prints what changed from `baseline` to the manifest in `out`, and returns how the program ends.
+    /// Prints what changed from `baseline` to the manifest in `out`, and returns the exit status of the program.
     pub(super) fn compare(
         &self,
         context: &Context,

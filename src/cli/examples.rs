@@ -189,7 +189,7 @@ pub(super) fn with_examples(mut command: Command) -> Command {
     command
 }
 
-/// Adds the examples of a command to its help, and to that of each of its own commands those that are about it.
+/// Adds the examples of a command to its help, and those of each subcommand to the help of that subcommand.
 fn with_those_of(mut command: Command, path: &str, lines: &[&str]) -> Command {
     let names = command.get_subcommands().map(Command::get_name);
     let names: Vec<String> = names.map(str::to_owned).collect();

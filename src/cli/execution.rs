@@ -1,4 +1,4 @@
-//! What runs the compiles and whose compilers they are, as the command line chooses.
+//! Flags that choose the executor and the toolchain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::session::{all_compilers, builder_images, compilers_of, infrastructure
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Executor")]
 pub(super) struct Execution {
-    /// What runs the compiles
+    /// Executor of the compiles
     #[arg(
         long,
         value_name = "EXECUTOR",
@@ -30,22 +30,21 @@ pub(super) struct Execution {
         env = "DRIVERKIT_MATRIX_EXECUTOR"
     )]
     executor: ExecutorChoice,
-    /// Whose compilers are used
+    /// Origin of the compilers
     #[arg(long, value_name = "TOOLCHAIN", default_value = "auto")]
     toolchain: ToolchainChoice,
-    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
-    /// `ssh://[USER@]HOST`;
-    /// repeatable, builds are spread over all [default: `DOCKER_HOST`, or the usual socket]
+    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/DIR` for TLS, or
+    /// `ssh://[USER@]HOST`; repeatable, builds are spread over all [default: `DOCKER_HOST`, or the usual socket]
     #[arg(long, value_name = "ADDRESS")]
     docker_host: Vec<DockerAddress>,
-    /// How long jobs wait for Docker daemons of which none answers any more, once in a run [default: 5m]
+    /// How long jobs wait, once per run, if no Docker daemon answers any more [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     docker_patience: Option<Duration>,
     #[command(flatten)]
     images: images::Folders,
     #[command(flatten)]
     builder: BuilderFlags,
-    /// Where builder images come from, where a command says it in another way.
+    /// The sources of builder images, for commands that do not have [`BuilderFlags`].
     #[arg(skip)]
     sources: Option<ImageSources>,
     #[cfg(feature = "kubernetes")]
@@ -55,16 +54,16 @@ pub(super) struct Execution {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ExecutorChoice {
-    /// Docker where a daemon answers, else this machine
+    /// Docker if a daemon answers, otherwise this machine
     Auto,
     /// Containers of the Docker daemon at `DOCKER_HOST`, or at the default socket
     Docker,
-    /// Jobs of a Kubernetes cluster
+    /// Jobs in a Kubernetes cluster
     #[cfg(feature = "kubernetes")]
     Kubernetes,
     /// Bubblewrap on this machine
     Local,
-    /// Nothing is run: answers come from a script
+    /// Runs nothing: results come from a script
     #[value(hide = true)]
     Fake,
 }
@@ -75,12 +74,12 @@ enum ToolchainChoice {
     Auto,
     /// The builder images
     Image,
-    /// The compilers of this machine, with the executor `local`
+    /// The compilers of this machine, only with the executor `local`
     Host,
 }
 
 impl ExecutorChoice {
-    /// Whether it can use nothing but builder images.
+    /// Returns true if the executor can only use builder images.
     fn needs_images(self) -> bool {
         match self {
             #[cfg(feature = "kubernetes")]
@@ -90,7 +89,7 @@ impl ExecutorChoice {
         }
     }
 
-    /// Whether builder images lie where it runs them, and not on this machine.
+    /// Returns true if the executor has its own copies of builder images, so that none are needed on this machine.
     fn has_images(self) -> bool {
         match self {
             #[cfg(feature = "kubernetes")]
@@ -101,13 +100,13 @@ impl ExecutorChoice {
 }
 
 impl Execution {
-    /// Containers over builder images, which come from `sources`.
+    /// Containers of builder images, which come from `sources`.
     pub(super) fn docker(
         images: images::Folders,
         docker_host: Vec<DockerAddress>,
         sources: ImageSources,
     ) -> Self {
-        // As for `run`, tests ask for the fake one.
+        // As for `run`, tests select the fake executor.
         let is_fake = std::env::var_os("DRIVERKIT_MATRIX_EXECUTOR").is_some_and(|it| it == "fake");
         Self {
             executor: if is_fake {
@@ -126,7 +125,7 @@ impl Execution {
         }
     }
 
-    /// Jobs of a cluster over builder images, which its nodes have.
+    /// Jobs in a cluster with builder images, which its nodes pull.
     #[cfg(feature = "kubernetes")]
     pub(super) fn jobs(images: images::Folders, sources: ImageSources) -> Self {
         Self {
@@ -135,7 +134,7 @@ impl Execution {
         }
     }
 
-    /// Whether builder images lie where the executor is, and not on this machine.
+    /// Returns true if the executor has its own copies of builder images, so that none are needed on this machine.
     pub(super) fn has_images(&self) -> bool {
         self.executor.has_images()
     }
@@ -155,17 +154,17 @@ impl Execution {
         Ok(self.sources()?.named)
     }
 
-    /// The builder images or this machine's compilers.
+    /// Returns the builder images or this machine's compilers.
     pub(super) fn toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
         self.toolchains_if(context, true)
     }
 
-    /// The same, as far as they are known: no repository is asked.
+    /// Like [`Self::toolchains`], but with what is already known of repositories: none is queried.
     pub(super) fn known_toolchains(&self, context: &Context) -> Result<Toolchains, CliError> {
         self.toolchains_if(context, false)
     }
 
-    /// The same if nothing that repositories have may be missing from it.
+    /// Like [`Self::known_toolchains`]; `None` if something that repositories have may be missing from it.
     pub(super) fn surely_known_toolchains(
         &self,
         context: &Context,
@@ -183,7 +182,7 @@ impl Execution {
     fn toolchains_if(&self, context: &Context, asks: bool) -> Result<Toolchains, CliError> {
         if self.executor == ExecutorChoice::Local && !self.docker_host.is_empty() {
             return Err(CliError::input(
-                "--docker-host names Docker daemons, and --executor local uses none",
+                "--docker-host cannot be used with --executor local, which uses no Docker daemon",
             ));
         }
         if let Some(fake) = self.fake()? {
@@ -195,11 +194,11 @@ impl Execution {
         let sources = self.sources()?;
         let has_foreign = sources.has_foreign();
         let catalogue = || match self.images.described() {
-            // Nobody needs descriptions who takes the images of others.
+            // Images of repositories need no descriptions.
             None if has_foreign => Ok(Catalogue::default()),
             _ => self.images.catalogue(),
         };
-        // Never the compilers of this machine in the place of images that are missing: they would make other modules.
+        // Missing images are never replaced by the compilers of this machine: the modules would differ.
         if self.toolchain != ToolchainChoice::Host {
             let catalogue = catalogue()?;
             let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
@@ -225,7 +224,7 @@ impl Execution {
         })
     }
 
-    /// The daemons, with the credentials for their registries.
+    /// Returns the daemons with the credentials for their registries.
     fn set_up(&self, docker: DockerPool) -> Result<DockerPool, CliError> {
         let docker = match self.docker_patience {
             Some(patience) => docker.with_patience(patience),
@@ -244,7 +243,7 @@ impl Execution {
         }
     }
 
-    /// An executor for second builds that is another than the one called `first`, if this machine has one.
+    /// Returns an executor for second builds other than the one called `first`, if this machine has one.
     pub(super) async fn connect_other(
         &self,
         context: &Context,
@@ -264,7 +263,7 @@ impl Execution {
         }
     }
 
-    /// The executor, and what the user should know about the choice.
+    /// Returns the executor, and notes about the choice for the user.
     pub(super) async fn connect(
         &self,
         context: &Context,

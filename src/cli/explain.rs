@@ -1,4 +1,4 @@
-//! `explain`: what goes into the keys of a build, what is known of each step, and what changed since the last run.
+//! `explain`: shows the key fields of a build's steps, their cached outcomes, and what changed since the last run.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ use crate::resolve::{LockUse, said_while_reading};
 use crate::run::explain;
 use crate::text::size;
 
-/// Say whether a build is in the cache, and why it would be built again; changes nothing and opens no connection
+/// Say whether a build is cached, and why it would be rebuilt; changes nothing and opens no connection
 ///
-/// With --verbose, each step with what goes into its key, and what changed since the last run.
+/// With --verbose, show each step with its key fields, and what changed since the last run.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
@@ -30,7 +30,7 @@ pub(super) struct ExplainArguments {
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]
     files: Vec<PathBuf>,
-    /// Output directory of the run that it is compared with
+    /// Output directory of the run to compare with
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct ExplainArguments {
 #[derive(Debug, serde::Serialize)]
 struct Explanation {
     build_id: BuildId,
-    /// What is known, for a person.
+    /// The cached outcomes in one sentence, for a person.
     sentence: String,
     steps: Vec<Asked>,
     since_last_run: Vec<Comparison>,
@@ -54,7 +54,7 @@ impl ExplainArguments {
         let selection = Selection {
             files: self.files,
             only: vec![self.build.clone()],
-            // A question changes nothing and opens no connection.
+            // `explain` must not refresh a lock.
             lock_use: LockUse::AsIs,
             ..Selection::default()
         };
@@ -87,7 +87,7 @@ impl ExplainArguments {
     }
 }
 
-/// Compares the keys with those of the last run's manifest.
+/// Compares the keys with those in the manifest of the last run.
 fn compare(
     out: &Path,
     build: &BuildId,
@@ -165,7 +165,7 @@ fn draw(explanation: &Explanation, is_verbose: bool) -> String {
     // Writing to a String cannot fail.
     for asked in &explanation.steps {
         let state = match &asked.result {
-            None => "not known: a run would do it".to_owned(),
+            None => "not cached: a run would execute it".to_owned(),
             Some(result) => describe(result),
         };
         let _ = writeln!(
@@ -187,12 +187,12 @@ fn draw(explanation: &Explanation, is_verbose: bool) -> String {
                     "  the key changed; the fields of the old one are no longer in the cache\n",
                 );
             }
-            None => text.push_str("  cannot be told before the steps above are known\n"),
+            None => text.push_str("  unknown until the steps above are cached\n"),
             Some(_) => {}
         }
         for change in &comparison.changes {
             let show =
-                |value: &Option<String>| value.clone().unwrap_or_else(|| "(not there)".to_owned());
+                |value: &Option<String>| value.clone().unwrap_or_else(|| "(absent)".to_owned());
             let _ = writeln!(
                 text,
                 "  {}: {} -> {}",
@@ -207,15 +207,15 @@ fn draw(explanation: &Explanation, is_verbose: bool) -> String {
 
 fn describe(result: &StepResult) -> String {
     match result {
-        StepResult::Tree { sha256, .. } => format!("known: tree {}", sha256.short()),
-        StepResult::Facts(_) => "known".to_owned(),
-        StepResult::Check { passed: true } => "known: yes".to_owned(),
-        StepResult::Check { passed: false } => "known: no".to_owned(),
+        StepResult::Tree { sha256, .. } => format!("cached: tree {}", sha256.short()),
+        StepResult::Facts(_) => "cached".to_owned(),
+        StepResult::Check { passed: true } => "cached: yes".to_owned(),
+        StepResult::Check { passed: false } => "cached: no".to_owned(),
         StepResult::Artifact(facts) => format!(
-            "known: {}, {}",
+            "cached: {}, {}",
             size(facts.size_bytes),
             facts.sha256.short()
         ),
-        StepResult::Failure(failure) => format!("known: {failure}"),
+        StepResult::Failure(failure) => format!("cached: {failure}"),
     }
 }

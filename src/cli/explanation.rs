@@ -1,4 +1,4 @@
-//! What is known of a build, in one sentence: since when it is cached, and why it would be built again.
+//! Summarizes a build in one sentence: since when it is cached, or why it would be rebuilt.
 
 use crate::cache::{Outcomes, StepResult};
 use crate::digest::Sha256;
@@ -7,7 +7,7 @@ use crate::engine::Asked;
 use crate::failure::FailureClass;
 use crate::text::size;
 
-/// One field of a key that is not what it was.
+/// A field of a key whose value has changed.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct Change {
     pub(super) field: String,
@@ -15,7 +15,7 @@ pub(super) struct Change {
     pub(super) now: Option<String>,
 }
 
-/// What changed of an artifact's key since the last run.
+/// The changes of an artifact's key since the last run.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct Comparison {
     pub(super) artifact: Artifact,
@@ -24,7 +24,7 @@ pub(super) struct Comparison {
     pub(super) changes: Vec<Change>,
 }
 
-/// The sentence: what is known of each artifact, those alike together.
+/// Returns the sentence. Artifacts with the same text are listed together.
 pub(super) fn sentence(
     artifacts: &[Artifact],
     steps: &[Asked],
@@ -63,7 +63,7 @@ fn of_artifact(
     {
         return format!("{}: {}", since(outcomes, asked.key), words(result));
     }
-    // A step before it that failed is the answer.
+    // An earlier step that failed decides.
     let failed = steps
         .iter()
         .find(|asked| matches!(asked.result, Some(StepResult::Failure(_))) && !is_artifact(asked));
@@ -80,13 +80,13 @@ fn of_artifact(
         (Some((before, _)), Some(_)) if !before.changes.is_empty() => changes(&before.changes),
         (_, Some(_)) => "nothing was built with these inputs".to_owned(),
         (_, None) => match steps.iter().find(|asked| asked.result.is_none()) {
-            Some(asked) => format!("the step `{}` is not known", asked.inputs.kind()),
+            Some(asked) => format!("the step `{}` is not cached", asked.inputs.kind()),
             None => "its packages have not been downloaded".to_owned(),
         },
     };
     match known {
         Some((before, outcome)) => format!(
-            "{}: {}; would be built again: {why}",
+            "{}: {}; would be rebuilt: {why}",
             since(outcomes, before.key_before),
             words(&outcome.result)
         ),
@@ -100,7 +100,8 @@ fn is_artifact(asked: &Asked) -> bool {
         .any(|artifact| asked.inputs.kind() == artifact.as_str())
 }
 
-/// `cached since 2026-11-24`. Outcomes of older versions do not say when, and their files do.
+/// Returns text such as `cached since 2026-11-24`. Outcomes of older versions have no time; the time of their file is
+/// used.
 fn since(outcomes: &Outcomes, key: Sha256) -> String {
     let outcome = outcomes.find(key).ok().flatten();
     let at = outcome.and_then(|outcome| outcome.done_at).or_else(|| {
@@ -123,14 +124,14 @@ fn words(result: &StepResult) -> String {
         StepResult::Artifact(facts) => format!("built, {}", size(facts.size_bytes)),
         StepResult::Failure(failure) => match failure.class {
             FailureClass::Compile => "compile error".to_owned(),
-            FailureClass::Timeout => "it took too long".to_owned(),
+            FailureClass::Timeout => "timeout".to_owned(),
             class => class.to_string().replace('-', " "),
         },
         _ => "known".to_owned(),
     }
 }
 
-/// What changed of a key, in the order of what says most: `gcc 12 -> 13`.
+/// Describes the changed fields of a key, as in `gcc 12 -> 13`.
 fn changes(all: &[Change]) -> String {
     let mut texts: Vec<String> = Vec::new();
     let is_other_compiler = all.iter().any(|change| change.field == "compiler");

@@ -1,4 +1,4 @@
-//! `generate`: the documents that follow from the definition of the command line, for packagers of the program.
+//! `generate`: writes the documents that are derived from the command line's definition, for packagers of the program.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use super::output::print;
 use super::{Arguments, CliError, ExitStatus};
 use crate::fs::{self, FileError};
 
-/// Write what follows from the definition of the command line: docs/cli.md to standard output, manual pages or
+/// Write what is derived from the definition of the command line: docs/cli.md to standard output, manual pages or
 /// completions into a directory; or a JSON Schema to standard output
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
     /// What to write
     what: What,
-    /// Directory that receives manual pages or completions; of a schema, its name: manifest, plan, lock, events, matrix
-    /// or index
+    /// Directory that receives manual pages or completions; for a schema, its name: manifest, plan, lock, events,
+    /// matrix or index
     #[arg(required_if_eq_any([("what", "man"), ("what", "completions"), ("what", "schema")]))]
     folder: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ fn schema(name: &Path) -> Result<&'static str, CliError> {
     })
 }
 
-/// The commands that are not hidden, each with the words that lead to it.
+/// Returns the commands that are not hidden, each with its full name, such as `driverkit-matrix images list`.
 fn commands(command: &Command) -> Vec<(String, &Command)> {
     let mut all = vec![(command.get_name().to_owned(), command)];
     let mut next = 0;
@@ -76,7 +76,7 @@ fn commands(command: &Command) -> Vec<(String, &Command)> {
         let found: Vec<_> = found
             .map(|one| (format!("{words} {}", one.get_name()), one))
             .collect();
-        // Below their own command, before the next one.
+        // Subcommands follow their command.
         all.splice(next..next, found);
     }
     all
@@ -148,12 +148,12 @@ fn markdown(command: &Command) -> String {
     text
 }
 
-/// `--help` and `--version`.
+/// Returns true for `--help` and `--version`.
 fn is_common(argument: &Arg) -> bool {
     matches!(argument.get_id().as_str(), "help" | "version")
 }
 
-/// `-j`, `--jobs <N>`
+/// Returns text such as `-j`, `--jobs <N>`.
 fn name_of(argument: &Arg) -> String {
     let values: Vec<String> = argument
         .get_value_names()
@@ -179,7 +179,7 @@ fn name_of(argument: &Arg) -> String {
 fn meaning_of(argument: &Arg) -> String {
     let help = argument.get_long_help().or(argument.get_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
-    // The first paragraph is a line without its full stop.
+    // The first paragraph has no full stop.
     let help = help.replacen("\n\n", ". ", 1);
     let mut parts: Vec<String> = vec![help.split_whitespace().collect::<Vec<_>>().join(" ")];
     let values: Vec<String> = argument
@@ -188,7 +188,7 @@ fn meaning_of(argument: &Arg) -> String {
         .filter(|value| !value.is_hide_set())
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
-    // A flag without a value has true and false.
+    // A flag without a value has the possible values true and false.
     if argument.get_action().takes_values() && !values.is_empty() {
         parts.push(format!("({})", values.join(", ")));
     }

@@ -1,4 +1,5 @@
-//! `import`: a tree of dbg-go, or lists of kernel-crawler, as a matrix with its lock; `validate`: the checks alone.
+//! `import`: converts a configuration tree of dbg-go, or lists of kernel-crawler, to a matrix with its lock.
+//! `validate`: only checks them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,24 +19,23 @@ use crate::resolve::{
 };
 use crate::text::count;
 
-/// Make a matrix and its lock of dbg-go's configuration tree or of kernel-crawler's lists
+/// Convert dbg-go's configuration tree or kernel-crawler's lists to a matrix and its lock
 ///
-/// Exit code 1 when something of what was read is in doubt: what that is, is printed.
+/// Exit code 1 if anything in the input is doubtful; the doubts are printed.
 #[derive(Debug, Args)]
 pub(super) struct ImportArguments {
     /// A directory of dbg-go (`driverkit/config`), or kernel-crawler lists as [ARCH=]FILE
     ///
-    /// The architecture of a list follows from its name (`x86_64.json`, `lists/aarch64/list.json`) where it is not
-    /// given.
+    /// Without ARCH, the architecture of a list follows from its name (`x86_64.json`, `lists/aarch64/list.json`).
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
-    /// The matrix to write; its lock goes beside it
+    /// The matrix to write; the lock is written beside it
     #[arg(long, value_name = "FILE", default_value = "matrices/imported.toml")]
     out: PathBuf,
-    /// Driver versions of the matrix [default: the tree's directories]
+    /// Driver versions of the matrix [default: the names of the tree's directories]
     #[arg(long, value_name = "VERSION")]
     driver: Vec<DriverVersion>,
-    /// Replace a matrix that is there, and its lock
+    /// Replace an existing matrix and its lock
     #[arg(long)]
     force: bool,
     /// Only check what would be imported, as `dbg-go configs validate` does; write nothing
@@ -47,8 +47,8 @@ pub(super) struct ImportArguments {
 
 /// Check dbg-go's configuration trees or driverkit's files, as `dbg-go configs validate` does
 ///
-/// Every fault is shown with its file and line: unknown keys, invalid values, file names, architectures and
-/// output paths that do not fit, kernels that are named twice.
+/// Every fault is shown with its file and line: unknown keys, invalid values, file names, architectures and output
+/// paths that do not fit, duplicate kernels.
 #[derive(Debug, Args)]
 pub(super) struct ValidateArguments {
     /// Directories of configuration files, or single files
@@ -58,7 +58,7 @@ pub(super) struct ValidateArguments {
     format: AnswerFormat,
 }
 
-/// What `validate` found, for machines.
+/// The findings of `validate`, as JSON.
 #[derive(Serialize)]
 struct Validated<'a> {
     schema: u32,
@@ -66,7 +66,7 @@ struct Validated<'a> {
     findings: Vec<Fault<'a>>,
 }
 
-/// What `import` wrote, or would write, for machines.
+/// The files that `import` wrote, or would write, as JSON.
 #[derive(Serialize)]
 struct Imported<'a> {
     schema: u32,
@@ -112,7 +112,7 @@ impl ValidateArguments {
             match said_while_reading(context, path, || read_tree(path)) {
                 Ok(tree) => {
                     file_count += tree.files.len();
-                    let good = count(tree.files.len(), "good file");
+                    let good = count(tree.files.len(), "valid file");
                     if !self.format.is_json() {
                         context.warn(&tree.warnings);
                         context.notice(&format!("{}: {good}", path.display()));
@@ -155,8 +155,8 @@ impl ImportArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         if self.out.exists() && !self.force && !self.check {
             return Err(CliError::Input {
-                message: format!("{} is there already", self.out.display()),
-                help: Some("write --out with another name, or --force to replace it".to_owned()),
+                message: format!("{} already exists", self.out.display()),
+                help: Some("choose another --out, or use --force to replace it".to_owned()),
             });
         }
         let out = self.readable_out();
@@ -173,7 +173,7 @@ impl ImportArguments {
                 &self.driver,
             )
         })?;
-        // The matrix is written last: what cannot be read leaves nothing behind.
+        // The matrix is written last, so that an error leaves no file behind.
         let file = SourceFile {
             path: out,
             text: imported.text.clone(),
@@ -224,8 +224,8 @@ impl ImportArguments {
         Ok(status_of(is_doubtful))
     }
 
-    /// Returns where the matrix is, or, for a check without its directory, could be: paths in a matrix go through its
-    /// directory, which has to exist for them to be read.
+    /// Returns the path of the matrix. A check does not create its directory; if that is missing, returns the path of
+    /// a matrix in the current directory, since paths in a matrix are resolved through an existing directory.
     fn readable_out(&self) -> PathBuf {
         let is_missing = |parent: &Path| !parent.as_os_str().is_empty() && !parent.is_dir();
         match (self.out.parent(), self.out.file_name()) {
@@ -235,8 +235,7 @@ impl ImportArguments {
     }
 }
 
-/// The directories that were created for a matrix, innermost first. Removed in the end where nothing was written to
-/// them.
+/// The directories that were created for a matrix, innermost first. On drop, those that are empty are removed.
 struct MadeDirectories(Vec<PathBuf>);
 
 impl MadeDirectories {
@@ -254,7 +253,7 @@ impl MadeDirectories {
 impl Drop for MadeDirectories {
     fn drop(&mut self) {
         for folder in &self.0 {
-            // Fails for a directory that is in use, as it should.
+            // Fails for a directory that is not empty, as it should.
             drop(std::fs::remove_dir(folder));
         }
     }

@@ -1,4 +1,4 @@
-//! The packages of one kernel: every address that is tried for them, and its answer.
+//! The packages of one kernel: every URL that is tried for them, and the server's answer.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::resolve::said_what_is_asked;
 use crate::target;
 use crate::text::write_columns;
 
-/// So many addresses are asked at once.
+/// The number of URLs that are requested concurrently.
 const AT_ONCE: usize = 8;
 
-/// Which kernel is meant.
+/// The kernel whose packages are queried.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) target: &'a str,
     pub(super) release: &'a KernelRelease,
     pub(super) version: &'a KernelVersion,
-    /// Empty for all.
+    /// Empty for all architectures.
     pub(super) architectures: &'a [Architecture],
 }
 
-/// What the addresses answered.
+/// The servers' answers for the URLs.
 pub(super) struct Answers {
     rows: Vec<Answer>,
-    /// Whether every file is to be had from one of its addresses.
+    /// True if every file is available from one of its URLs.
     pub(super) is_whole: bool,
 }
 
@@ -46,7 +46,7 @@ struct Answer {
     text: String,
 }
 
-/// Asks every address of the packages of these kernels.
+/// Requests every URL of the packages of these kernels.
 pub(super) fn ask(
     kernels: &[Kernel],
     context: &Context,
@@ -76,7 +76,7 @@ pub(super) fn ask(
                     url: asked.url,
                     is_there: asked.answer.is_ok(),
                     text: match asked.answer {
-                        Ok(()) => "is there".to_owned(),
+                        Ok(()) => "exists".to_owned(),
                         Err(answer) => answer.to_string(),
                     },
                 });
@@ -87,8 +87,8 @@ pub(super) fn ask(
     answers
 }
 
-/// The files that a kernel's tree needs, each with its possible addresses. What a source names is asked as it is where
-/// it is not what the target needs.
+/// The files that a kernel's tree needs, each with its possible URLs. If the target's rules do not apply to the
+/// kernel, the URLs that its source names are used.
 fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
     let wanted = target::rules_of(kernel)
         .and_then(|target| target.header_packages(kernel, Architecture::of_host()).ok());
@@ -101,7 +101,7 @@ fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
         .collect()
 }
 
-/// The kernels of this name whose addresses can be computed.
+/// Returns the kernels of this name whose URLs can be computed.
 pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> {
     let Question {
         target, release, ..
@@ -142,14 +142,14 @@ pub(super) fn computed(question: Question<'_>) -> Result<Vec<Kernel>, CliError> 
         return Err(CliError::Input {
             message: format!("no source names the kernel `{release}` of {target}{reason}"),
             help: Some(format!(
-                "`driverkit-matrix kernels {target}` lists those that are named"
+                "`driverkit-matrix kernels {target}` lists all kernels that sources name"
             )),
         });
     }
     Ok(kernels)
 }
 
-/// Whether a release says that it is of another architecture: `6.1.0-1-amd64`, `5.14.0-1.el9.x86_64`.
+/// Returns true if the release names another architecture: `6.1.0-1-amd64`, `5.14.0-1.el9.x86_64`.
 fn names_other(release: &KernelRelease, architecture: Architecture) -> bool {
     let names = |one: Architecture| {
         let mut parts = release.as_str().split(['-', '.', '+']);
@@ -159,7 +159,7 @@ fn names_other(release: &KernelRelease, architecture: Architecture) -> bool {
 }
 
 impl Answers {
-    /// For people.
+    /// Writes a table for people.
     pub(super) fn write_table(&self, output: &mut dyn Write) -> io::Result<()> {
         let mut rows = vec![["ARCH", "URL", "ANSWER"].map(str::to_owned)];
         rows.extend(self.rows.iter().map(|answer| {
@@ -172,13 +172,13 @@ impl Answers {
         write_columns(output, [false; 3], &rows)
     }
 
-    /// For machines.
+    /// Writes JSON.
     pub(super) fn write_json(&self, output: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *output, &self.rows).map_err(io::Error::from)?;
         writeln!(output)
     }
 
-    /// For machines: one row an address.
+    /// Writes CSV with one row per URL.
     pub(super) fn write_csv(&self, output: &mut dyn Write) -> io::Result<()> {
         let mut rows = csv::Writer::from_writer(output);
         for answer in &self.rows {

@@ -1,4 +1,4 @@
-//! `kernels`: what a source offers now, and the packages of one kernel with what each address answers.
+//! `kernels`: lists what a source offers now, or the packages of one kernel with the answer for each URL.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use crate::resolve::{
 use crate::target;
 use crate::text::{count, size, write_columns};
 
-/// The version of the JSON form.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
 
-/// List the kernels that a distribution offers now, or what the URLs of one kernel's packages answer
+/// List the kernels that a distribution offers now, or the servers' answers for the package URLs of one kernel
 #[derive(Debug, Args)]
 pub(super) struct KernelsArguments {
     /// The target: debian, centos, ubuntu-aws
@@ -34,23 +34,23 @@ pub(super) struct KernelsArguments {
     /// Only these kernel releases (globs, or ranges such as ">=5.4, <6.9")
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<Pattern>,
-    /// Only so many of the newest of each flavour and suite
+    /// Only the N newest of each flavour and suite
     #[arg(long, value_name = "N")]
     latest: Option<u32>,
-    /// Take the sources that these matrices name for the target, instead of the distribution's mirror
+    /// Use the sources that these matrices name for the target, instead of the distribution's mirror
     #[arg(long, value_name = "FILE")]
     matrix: Vec<PathBuf>,
     /// The suites of Debian's or Ubuntu's archive [default: those that the mirror has]
     #[arg(long, value_name = "SUITE")]
     suite: Vec<String>,
-    /// The packages of this kernel, with every URL that was tried and its answer
+    /// Show the packages of this kernel, with every URL that was tried and the answer
     #[arg(long, value_name = "RELEASE")]
     headers: Option<KernelRelease>,
-    /// The kernel's version, for addresses that are computed with it (Ubuntu's) [default: that of this machine's kernel, if it is
-    /// of this release]
+    /// Version of the kernel, for package URLs that contain it (Ubuntu's) [default: the version of this machine's
+    /// kernel, if it has the given release]
     #[arg(long, value_name = "VERSION")]
     version: Option<KernelVersion>,
-    /// How to print
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -62,11 +62,11 @@ pub(super) struct KernelsArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For people
+    /// Table for people
     Table,
-    /// For machines: everything
+    /// JSON with all fields
     Json,
-    /// For machines: one row a package
+    /// CSV with one row per package
     Csv,
 }
 
@@ -96,8 +96,9 @@ impl KernelsArguments {
         Ok(ExitStatus::Success)
     }
 
-    /// The packages of one kernel: of a matrix's sources or, unless the matrices are named, where the kernel's name leads
-    /// to; only for targets whose names lead nowhere the distribution's indexes are asked.
+    /// Shows the packages of one kernel. Their URLs come from the sources of the named matrices; without matrices,
+    /// they are computed from the kernel's name. The distribution's indexes are read only for targets whose URLs
+    /// cannot be computed.
     fn headers(
         &self,
         release: &KernelRelease,
@@ -128,7 +129,7 @@ impl KernelsArguments {
                     named.retain(|kernel| is_named(kernel, release));
                     if named.is_empty() { computed? } else { named }
                 }
-                // Whether a source names it is not known, so that its addresses are all there is.
+                // The sources cannot be read; only the computed URLs remain.
                 Err(error) => match computed {
                     Ok(kernels) if self.matrix.is_empty() => {
                         context.notice(&format!("no source names kernels: {error}"));
@@ -151,12 +152,12 @@ impl KernelsArguments {
         })
     }
 
-    /// Guessed with another version, addresses would be asked that cannot exist.
+    /// The error that the version is required: with a guessed version, the computed URLs would not exist.
     fn no_version(&self, release: &KernelRelease) -> CliError {
         let target = &self.target;
         CliError::Input {
             message: format!(
-                "no source names the kernel `{release}` of {target}, and its addresses are made of its version: --version is \
+                "no source names the kernel `{release}` of {target}, and its URLs contain its version: --version is \
                  missing"
             ),
             help: Some(
@@ -166,7 +167,7 @@ impl KernelsArguments {
         }
     }
 
-    /// The matrices that were named, or one that asks the distribution's mirror.
+    /// Returns the named matrices, or one that reads the distribution's mirror.
     fn sources(&self) -> Result<Sources, CliError> {
         if !self.matrix.is_empty() {
             return Sources::read(&self.matrix);
@@ -179,7 +180,7 @@ impl KernelsArguments {
         let selection = MirrorSelection {
             suites: &self.suite,
             latest: self.latest,
-            // Each of Flatcar's releases is described by files of its own; of others one index tells all.
+            // Flatcar has separate files for each release; other targets have one index for all.
             release: self.headers.as_ref().filter(|_| self.target == "flatcar"),
         };
         sources_of_mirror(&self.target, architectures, selection)
@@ -206,7 +207,7 @@ impl KernelsArguments {
     }
 }
 
-/// Whether a kernel has this release, in the form of lists or as `uname -r` prints it.
+/// Returns true if a kernel has this release, in the form of its source or as `uname -r` prints it.
 fn is_named(kernel: &Kernel, release: &KernelRelease) -> bool {
     let releases = || target::find(&kernel.target)?.uts_releases(kernel).ok();
     kernel.release == *release

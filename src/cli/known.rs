@@ -1,4 +1,4 @@
-//! `known`: the known failures of the last run, and rules for the others.
+//! `known`: shows the known failures of the last run, and suggests rules for the others.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,15 +18,16 @@ use crate::report::read_manifest;
 use crate::resolve::said_while_reading;
 use crate::text::separated;
 
-/// Show what `[[known_failure]]` rules expect in the last run, and which of them are out of date
+/// Show the failures of the last run that `[[known_failure]]` rules expect, and which rules are outdated
 ///
-/// The exit code is a sum: 4 if a rule has expired, 8 if one matches nothing, 16 if what one expects to fail was built.
+/// The exit code is a sum: 4 if a rule has expired, 8 if one matches nothing, 16 if an artifact was built although a
+/// rule expects it to fail.
 #[derive(Debug, Args)]
 pub(super) struct KnownArguments {
     /// Output directory of the run
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// Print rules for the failures that no rule expects, to be edited and put into the matrix
+    /// Print rules for the failures that no rule expects, to be edited and added to the matrix
     #[arg(long)]
     suggest: bool,
     #[command(flatten)]

@@ -1,18 +1,18 @@
-//! KVM for proofs: only where a probe, in a process of its own, has run a machine in time.
+//! Allows KVM for proofs only if a probe in a separate process has run a virtual machine in time.
 
 use std::process::Command;
 
 use super::{ExitStatus, put_error};
 use crate::executor::{Executor, KVM_PROBE_TIME, Kvm, run_empty_machine};
 
-/// The hidden command that the probe is.
+/// The hidden command that runs the probe.
 const COMMAND: &str = "probe-kvm";
 
-/// Lets an executor use KVM if it works here. Returns the notice about it.
+/// Lets the executor use KVM if it works on this machine. Returns a notice about the result.
 pub(super) async fn allow(executor: &dyn Executor) -> String {
     let probed = tokio::task::spawn_blocking(|| {
         let program = std::env::current_exe()
-            .map_err(|error| format!("the program does not find itself: {error}"))?;
+            .map_err(|error| format!("failed to find the path of this program: {error}"))?;
         let mut command = Command::new(program);
         command.arg(COMMAND);
         Kvm::probe(command, KVM_PROBE_TIME)
@@ -26,7 +26,7 @@ pub(super) async fn allow(executor: &dyn Executor) -> String {
     }
 }
 
-/// The probe, in the child.
+/// Runs the probe in the child process.
 pub(super) fn probe() -> ExitStatus {
     match run_empty_machine() {
         Ok(()) => ExitStatus::Success,

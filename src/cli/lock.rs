@@ -18,24 +18,24 @@ use crate::resolve::{
 };
 use crate::text::{count, separated, write_columns};
 
-/// The version of the JSON form.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
-/// How many kernels of each kind of change are listed unasked.
+/// The number of kernels that are listed for each kind of change without `--all`.
 const LISTED: usize = 10;
 
-/// Run discovery, write what it found beside each matrix, and show what changed
+/// Run discovery, write the result beside each matrix, and show what changed
 #[derive(Debug, Args)]
 pub(super) struct LockArguments {
     /// Matrix files [default: matrices/*.toml]
     #[arg(value_name = "FILES")]
     files: Vec<PathBuf>,
-    /// Write nothing; exit with 1 when a lock would change
+    /// Write nothing; exit code 1 if a lock would change
     #[arg(long)]
     check: bool,
-    /// Believe that a source has lost many or all kernels of these targets or series (globs, as "oracle8")
+    /// Accept that a source has lost many or all kernels of these targets or series (globs, such as "oracle8")
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
     accept_shrink: Vec<Pattern>,
-    /// How to print what changed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -43,20 +43,21 @@ pub(super) struct LockArguments {
         help_heading = "Output"
     )]
     format: Format,
-    /// List every kernel that changed and every entry that was skipped in the text, however many there are
+    /// In text, list every kernel that changed and every entry that was skipped, however many there are
     #[arg(long)]
     all: bool,
-    /// Merge lock THEIRS into OURS, which both were BASE: a merge driver for git, `lock --merge %O %A %B`; asks no source,
-    /// and exits with 1 where two digests of one file are left to a person
+    /// Merge the locks OURS and THEIRS with their common ancestor BASE, and write the result to OURS: a merge driver
+    /// for git, `lock --merge %O %A %B`. Reads no source; exit code 1 if a file with two different digests has to be
+    /// resolved by hand
     #[arg(long, num_args = 3, value_names = ["BASE", "OURS", "THEIRS"], exclusive = true)]
     merge: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For machines: everything
+    /// JSON with all fields
     Json,
 }
 
@@ -86,7 +87,7 @@ impl LockArguments {
             return Err(availability.error());
         }
         if all.is_empty() {
-            context.notice("nothing to lock: all kernels are named in the matrices themselves");
+            context.notice("nothing to lock: the matrices list all kernels inline");
         }
         ignore_broken_pipe(|output| match self.format {
             Format::Text if all.is_empty() => Ok(()),
@@ -117,12 +118,12 @@ impl LockArguments {
     }
 }
 
-/// One kind of change, for people.
+/// One kind of change in the text output.
 struct Kind<'a> {
     sign: char,
     name: &'static str,
     count: usize,
-    /// Says which kernel it is at a position.
+    /// Returns the text of the kernel at a position.
     kernel: Box<dyn Fn(usize) -> String + 'a>,
 }
 
@@ -251,7 +252,7 @@ struct LockJson<'a> {
     unavailable: Vec<UnavailableJson<'a>>,
 }
 
-/// A `[[target]]` of which a source gave nothing.
+/// A `[[target]]` with a source that could not be read.
 #[derive(Serialize)]
 struct UnavailableJson<'a> {
     entry: &'a str,

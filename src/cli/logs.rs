@@ -1,4 +1,4 @@
-//! `logs`: what the jobs of a build said.
+//! `logs`: shows the output of a build's jobs.
 
 use std::path::PathBuf;
 
@@ -16,13 +16,13 @@ use crate::report::{
 use crate::resolve::said_while_reading;
 use crate::text::count;
 
-/// How many names are listed of builds that match.
+/// The maximum number of matching builds that an error lists.
 const LISTED: usize = 10;
 
-/// Show the log of a build, its first error on top
+/// Show the log of a build, with its first error on top
 #[derive(Debug, Args)]
 pub(super) struct LogsArguments {
-    /// The build, as the manifest names it, or a part of its name that no other build has
+    /// The build, as the manifest names it, or a unique part of its name
     #[arg(value_name = "BUILD", add = completing::builds_of_run())]
     build: String,
     /// Only the log of this artifact: module or probe
@@ -31,7 +31,7 @@ pub(super) struct LogsArguments {
     /// Output directory of the run
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
-    /// Show the log as it grows, while a run goes on, until the build has ended
+    /// Show the log as it grows during a run, until the build has ended
     #[arg(long, short)]
     follow: bool,
     /// Print only the paths of the compressed logs
@@ -47,7 +47,7 @@ impl LogsArguments {
         let is_json = self.format.is_json();
         if is_json && (self.follow || self.path) {
             return Err(CliError::input(
-                "--follow and --path print text: leave out --format json",
+                "--follow and --path print text: omit --format json",
             ));
         }
         if self.follow && self.follow(context)? {
@@ -67,10 +67,14 @@ impl LogsArguments {
         Ok(ExitStatus::Success)
     }
 
-    /// Shows the log as it grows. Returns false when no run goes on, so that the log of the last one is what is wanted.
+    /// Shows the log as it grows. Returns false if no run is in progress; the caller then shows the log of the last
+    /// run.
     fn follow(&self, context: &Context) -> Result<bool, CliError> {
         let is_wanted = |id: &BuildId| id.as_str().contains(&self.build);
-        context.notice(&format!("waiting for what jobs of `{}` say", self.build));
+        context.notice(&format!(
+            "waiting for output of the jobs of `{}`",
+            self.build
+        ));
         let mut followed = None;
         ignore_broken_pipe(|output| {
             followed = Some(follow_log(&self.out, is_wanted, output));
@@ -78,7 +82,7 @@ impl LogsArguments {
         })?;
         match followed {
             Some(Ok(Followed::NoRun)) => {
-                context.notice("no run goes on: this is the log of the last one");
+                context.notice("no run in progress: this is the log of the last one");
                 Ok(false)
             }
             Some(Ok(Followed::Finished(report))) => {
@@ -103,7 +107,7 @@ impl LogsArguments {
     }
 }
 
-/// Reads the manifest of the last run, or of the one that goes on.
+/// Reads the manifest of the last run, or of the one in progress.
 fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
     let path = manifest_file(out);
     read_manifest(&path).map_err(|error| match error {
@@ -141,7 +145,7 @@ fn find_build<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a BuildRecord,
             }
             Err(CliError::Input {
                 message: format!("{} match `{name}`", count(several.len(), "build")),
-                help: Some(format!("name one of them: {}", names.join(", "))),
+                help: Some(format!("specify one of them: {}", names.join(", "))),
             })
         }
     }

@@ -1,4 +1,4 @@
-//! `manifest merge`: one manifest of those of shards.
+//! `manifest merge`: merges the manifests of shards.
 
 use std::path::PathBuf;
 
@@ -23,16 +23,17 @@ enum ManifestCommand {
     Merge(MergeArguments),
 }
 
-/// Make one manifest of those of the shards of a plan
+/// Merge the manifests of the shards of a plan
 ///
-/// Their order makes no difference. Shards that say different things of one build, or that were made from different
-/// matrices, are refused. `diff`, `report` and `stats` take a directory with the output directories of shards too.
+/// The order of the shards makes no difference. Shards that contradict each other about a build, or that were built
+/// from different matrices, are rejected. `diff`, `report` and `stats` also accept a directory with the output
+/// directories of shards.
 #[derive(Debug, Args)]
 struct MergeArguments {
     /// The manifests, or the output directories of the shards
     #[arg(value_name = "SHARDS", required = true, num_args = 1..)]
     shards: Vec<PathBuf>,
-    /// Directory that receives the manifest
+    /// Directory for the merged manifest
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What commands say on standard error: errors, warnings and notices.
+//! The messages of commands on standard error: errors, warnings and notices.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use crate::discover::lock::LockError;
 use crate::report::Style;
 use crate::resolve::Listener;
 
-/// Draws an error as it is shown.
+/// Renders an error for the terminal.
 pub(super) fn draw(error: &CliError, is_coloured: bool) -> String {
     match error {
         CliError::Diagnostics(diagnostics)
@@ -31,7 +31,7 @@ pub(super) fn draw(error: &CliError, is_coloured: bool) -> String {
     }
 }
 
-/// Draws diagnostics one after the other, and how many errors there are when there are several.
+/// Renders diagnostics one after the other, and the number of errors if there are several.
 fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
     let mut text: String = diagnostics
         .iter()
@@ -57,9 +57,9 @@ fn draw_all(diagnostics: &[Diagnostic], is_coloured: bool) -> String {
 #[derive(Debug)]
 pub(super) struct StandardError {
     is_coloured: bool,
-    /// Whether only errors are shown.
+    /// True if only errors are shown.
     is_quiet: bool,
-    /// Whether it is a screen on which nothing stands yet.
+    /// True if it is a terminal and nothing has been written to it yet.
     blank: AtomicBool,
 }
 
@@ -94,7 +94,7 @@ impl Listener for StandardError {
     }
 }
 
-/// Standard error may be closed; then the message is dropped.
+/// Writes to standard error. If it is closed, the message is dropped.
 pub(super) fn put_error(text: &str) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

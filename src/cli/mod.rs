@@ -1,6 +1,7 @@
-//! The command line: the only place that knows clap, and (with the terminal reporter) the only one that prints.
+//! The command line: the only module that uses clap, and (with the terminal reporter) the only one that prints.
 //!
-//! Each command is a file with its arguments and `execute`. Standard output is data, standard error everything else.
+//! Each command is a file with its arguments and `execute`. Data goes to standard output, everything else to standard
+//! error.
 
 mod attest;
 mod builder_flags;
@@ -70,10 +71,10 @@ pub use output::ignore_broken_pipe;
 pub use selection::Selection;
 use usage::print_usage;
 
-/// The environment variables that give base addresses start so; the rest is the distribution's name.
+/// The prefix of the environment variables that set base URLs; the rest is the distribution's name.
 const MIRROR_VARIABLES: &str = "DRIVERKIT_MATRIX_MIRROR_";
 
-/// Builds Falco's drivers for a whole grid of kernels, cached and concurrently.
+/// Builds Falco's drivers for a whole matrix of kernels, cached and concurrently.
 #[derive(Debug, Parser)]
 #[command(name = "driverkit-matrix", version, max_term_width = 100)]
 struct Arguments {
@@ -92,7 +93,7 @@ struct GlobalArguments {
     /// `DRIVERKIT_MATRIX_MIRROR_DEBIAN` does the same.
     #[arg(long, global = true, value_name = "NAME=URL", value_parser = parse_mirror)]
     mirror: Vec<(String, String)>,
-    /// Directory of everything that is kept between runs
+    /// Directory of everything that is stored between runs
     ///
     /// [default: $XDG_CACHE_HOME/driverkit-matrix or ~/.cache/driverkit-matrix]
     #[arg(
@@ -102,21 +103,21 @@ struct GlobalArguments {
         env = "DRIVERKIT_MATRIX_CACHE"
     )]
     cache: Option<PathBuf>,
-    /// Use nothing but the store and the places that `[mirrors]` and --mirror name
+    /// Use only the store and the mirrors that `[mirrors]` and --mirror name
     ///
-    /// What a run lacks is listed, file by file. `offline = true` in a matrix's `[mirrors]` does the same.
+    /// Every missing file is listed. `offline = true` in a matrix's `[mirrors]` does the same.
     #[arg(long, global = true)]
     offline: bool,
-    /// Print nothing but errors and what was asked for
+    /// Print only errors and the requested data
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// Say more: a line for each build, each step of `explain`; -vv also logs what the program's parts do
+    /// Print more: a line for each build, each step of `explain`; -vv also logs the program's internals
     ///
     /// -vv is `--log debug`, and -vvv is `--log trace`.
     #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Whether to colour messages
-    // `ColorChoice::given` reads it before the rest, since mistakes in the rest are coloured too.
+    /// When to colour messages
+    // `ColorChoice::given` reads it before clap does, since errors of clap are coloured too.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
     #[command(flatten)]
@@ -166,7 +167,7 @@ enum Command {
     Generate(generate::GenerateArguments),
 }
 
-/// Makes what commands share of the global arguments.
+/// Builds the context of all commands from the global arguments.
 fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError> {
     global.trace.start(global.verbose, style)?;
     let variables = std::env::vars().filter_map(|(name, value)| {
@@ -177,7 +178,7 @@ fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError
     let mut mirrors: BTreeMap<String, String> = variables.collect();
     mirrors.extend(global.mirror);
     let cache = match global.cache {
-        // Containers are shown directories in it, which have to be named from the root.
+        // Directories in the cache are mounted into containers, which needs absolute paths.
         Some(directory) => std::path::absolute(&directory).unwrap_or(directory),
         None => default_cache()?,
     };
@@ -206,14 +207,14 @@ fn default_cache() -> Result<PathBuf, CliError> {
         .ok_or_else(|| CliError::Input {
             message: "no directory for the cache: neither XDG_CACHE_HOME nor HOME is set"
                 .to_owned(),
-            help: Some("name one with --cache DIR".to_owned()),
+            help: Some("set one with --cache DIR".to_owned()),
         })
 }
 
 fn parse_mirror(text: &str) -> Result<(String, String), String> {
-    let expected = "write NAME=URL, as in debian=http://ftp.debian.org/debian";
+    let expected = "expected NAME=URL, as in debian=http://ftp.debian.org/debian";
     let (name, url) = text.split_once('=').ok_or(expected)?;
-    // A `=` of the URL itself, where the name was forgotten.
+    // The name is missing, and this `=` is part of the URL.
     if name.is_empty() || name.contains("://") {
         return Err(expected.to_owned());
     }
@@ -230,7 +231,7 @@ fn parse_mirror(text: &str) -> Result<(String, String), String> {
     Ok((name, url.to_owned()))
 }
 
-/// driverkit's commands.
+/// The names of driverkit's commands.
 const COMMANDS_OF_DRIVERKIT: [&str; 7] = [
     "docker",
     "images",
@@ -241,10 +242,10 @@ const COMMANDS_OF_DRIVERKIT: [&str; 7] = [
     "local",
 ];
 
-/// Puts flags that stand before one of driverkit's commands behind it, as driverkit takes them: `-c x.yaml docker`.
+/// Moves flags that precede one of driverkit's commands behind it, since driverkit accepts `-c x.yaml docker`.
 fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    // Alone it is driverkit's short form of --version.
+    // A single `-v` is driverkit's short form of --version.
     if let [_, only] = &mut *arguments
         && *only == "-v"
     {
@@ -271,7 +272,7 @@ fn command_first(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 
 /// Runs the program with the arguments of its command line, its own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Fails only when a provider is installed already.
+    // Fails only if a provider is already installed.
     drop(rustls::crypto::ring::default_provider().install_default());
     match completing::answer_shell() {
         Ok(false) => {}

@@ -20,7 +20,7 @@ pub fn ignore_broken_pipe(
         cut: Vec::new(),
     };
     let written = write(&mut output).and_then(|()| output.flush());
-    // What it still holds would be written, and fail, once more.
+    // Dropping the buffer itself would try to write its remaining content again.
     drop(buffered.into_parts());
     match written {
         Err(error) if !pipe.is_closed => Err(CliError::infrastructure(format!(
@@ -30,7 +30,7 @@ pub fn ignore_broken_pipe(
     }
 }
 
-/// Remembers that the reader has gone: encoders wrap the error of a write in errors of their own, of other kinds.
+/// Records that the reader has closed the pipe: encoders wrap the write error in errors of other kinds.
 struct Pipe<W> {
     output: W,
     is_closed: bool,
@@ -63,7 +63,7 @@ impl<W: Write> Write for Pipe<W> {
     }
 }
 
-/// Standard output for progress lines, written while work goes on: a reader that has gone does not stop the work.
+/// Standard output for progress lines. A reader that has closed the pipe does not stop the work.
 pub(super) fn progress() -> impl Write {
     Printable {
         output: Progress(io::stdout()),
@@ -89,10 +89,11 @@ impl<W: Write> Write for Progress<W> {
     }
 }
 
-/// Replaces the control characters of foreign texts, which never reach a terminal: the one way to standard output.
+/// Replaces control characters of foreign texts, which must never reach a terminal. All standard output passes
+/// through it.
 struct Printable<W> {
     output: W,
-    /// The beginning of a character whose rest is still to be written.
+    /// The first bytes of a character whose remaining bytes are still to come.
     cut: Vec<u8>,
 }
 
@@ -130,10 +131,10 @@ impl<W: Write> Write for Printable<W> {
     }
 }
 
-/// How a command prints its answer.
+/// The output format of a command.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct AnswerFormat {
-    /// How the answer is printed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -148,15 +149,15 @@ pub(super) struct AnswerFormat {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum TextOrJson {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// For machines
+    /// JSON
     Json,
 }
 
 impl AnswerFormat {
-    /// Whether the answer is JSON.
+    /// Returns true if the output is JSON.
     pub(super) fn is_json(self) -> bool {
         self.json || self.format == TextOrJson::Json
     }
@@ -170,15 +171,15 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> 
     })
 }
 
-/// Writes a text to standard output.
+/// Writes text to standard output.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     ignore_broken_pipe(|output| output.write_all(text.as_bytes()))
 }
 
-/// How many packages of a kernel are named.
+/// Returns the number of a kernel's packages as text.
 pub(super) fn packages(kernel: &Kernel) -> String {
     match kernel.packages.len() {
-        // Where they are follows from the kernel's name.
+        // The URLs are computed from the kernel's name.
         0 => "computed".to_owned(),
         number => separated(number),
     }

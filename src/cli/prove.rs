@@ -1,4 +1,4 @@
-//! `prove`: whether modules and probes load into the kernel that they were built for.
+//! `prove`: tests that modules and probes load into the kernel that they were built for.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::text::count;
 
 /// Boot a kernel in qemu and load modules and probes into it
 ///
-/// Each module is loaded, its character devices are opened and mapped, thousands of system calls are made meanwhile,
-/// and it is unloaded. Of each probe, the kernel's verifier judges every program. qemu runs in a bubblewrap
-/// sandbox, with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if one did not pass, 3 if the
-/// kernel did not boot or a probe cannot be tried in it.
+/// Each module is loaded; while its character devices are opened and mapped, thousands of system calls are made; then
+/// it is unloaded. Each program of a probe is checked by the kernel's verifier. qemu runs in a bubblewrap sandbox,
+/// with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if a file did not pass, 3 if the
+/// kernel did not boot or cannot test a probe.
 #[derive(Debug, Args)]
 pub(super) struct ProveArguments {
     /// Modules (`.ko`) and eBPF probes (`.o`), all for the same kernel
@@ -33,23 +33,23 @@ pub(super) struct ProveArguments {
     /// The kernel: `vmlinuz` of amd64, `Image` or gzipped `vmlinuz` of arm64
     #[arg(long, value_name = "FILE")]
     kernel_image: PathBuf,
-    /// How long one boot may take
+    /// Time limit of one boot
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
     timeout: Duration,
-    /// A further word of the kernel's command line, such as `module.sig_enforce=1`
+    /// Additional parameter of the kernel's command line, such as `module.sig_enforce=1`
     #[arg(long, value_name = "WORD", value_parser = parse_parameter)]
     kernel_parameter: Vec<String>,
-    /// Boot a kernel for amd64 with KVM, if a probe finds within 5 s that it works here
+    /// Boot a kernel for amd64 with KVM, if a probe of at most 5 s finds that it works
     #[arg(long)]
     kvm: bool,
-    /// Write what the console showed to this file
+    /// Write the console output to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
     #[command(flatten)]
     format: AnswerFormat,
 }
 
-/// A word that can be quoted for the kernel and the shell.
+/// Parses a parameter that needs no escaping for the kernel or the shell.
 fn parse_parameter(text: &str) -> Result<String, String> {
     let is_allowed = |found: char| found.is_ascii_graphic() && !"'\"`$\\".contains(found);
     if !text.is_empty() && text.chars().all(is_allowed) {
@@ -129,7 +129,7 @@ impl ProveArguments {
                 return Err(CliError::Infrastructure {
                     message: format!("{}: {error}", self.kernel_image.display()),
                     help: Some(format!(
-                        "`--console FILE` keeps the console; the proof needs {}, gcc and cpio",
+                        "write the console output to a file with `--console FILE`; the proof needs {}, gcc and cpio",
                         proof.qemu()
                     )),
                 });
@@ -145,7 +145,7 @@ impl ProveArguments {
         Ok(statuses.fold(ExitStatus::Success, ExitStatus::worse))
     }
 
-    /// The architecture of the modules; where there are probes only, that of the kernel.
+    /// Returns the architecture of the modules; if there are only probes, that of the kernel.
     fn architecture(&self, modules: &[ModuleToProve]) -> Result<Architecture, CliError> {
         let mut known = modules
             .iter()
@@ -160,7 +160,7 @@ impl ProveArguments {
         match known.find(|(_, other)| *other != architecture) {
             None => Ok(architecture),
             Some((module, other)) => Err(CliError::input(format!(
-                "{} is for {}, but the modules before it are for {}",
+                "{} is for {}, but the previous modules are for {}",
                 module.path.display(),
                 other.as_str(),
                 architecture.as_str()

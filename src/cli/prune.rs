@@ -19,46 +19,46 @@ use crate::publish::{
 use crate::resolve::said_while_busy;
 use crate::text::{count, separated};
 
-/// Remove published artifacts of driver versions out of support and of kernels that are gone
+/// Remove published artifacts of unsupported driver versions and of kernels that are gone
 ///
-/// Prints what would be removed, and removes it only with --yes. What is removed can be brought back for some days. A kernel
-/// is gone if the newest published run of its target, architecture and driver version does not have it.
+/// Prints what would be removed, and removes it only with --yes. A removal can be undone for some days. A kernel is
+/// gone if the newest published run of its target, architecture and driver version does not have it.
 #[derive(Debug, Args)]
 pub(super) struct PruneArguments {
     /// The destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or a directory
     #[arg(value_name = "TO")]
     to: PathBuf,
-    /// A driver version in support; all that are not named are removed
+    /// A supported driver version; all versions that are not given are removed
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     keep_driver: Vec<DriverVersion>,
-    /// Only the N newest driver versions are in support
+    /// Support only the N newest driver versions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     newest_drivers: Option<u16>,
     /// Remove artifacts of kernels that are gone for more than N days
     #[arg(long, value_name = "N")]
     gone_days: Option<u32>,
-    /// Keep whatever this access log shows was asked for: a file, or a directory of files
+    /// Keep all artifacts that were requested according to this access log: a file, or a directory of files
     #[arg(long, value_name = "PATH")]
     access_log: Vec<PathBuf>,
-    /// Remove it
+    /// Remove the artifacts
     #[arg(long)]
     yes: bool,
-    /// The most that may be removed, in percent of all artifacts
+    /// The maximum share of all artifacts that may be removed, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
-    /// Remove it even if it is more than --max-share
+    /// Remove the artifacts even if they are more than --max-share
     #[arg(long, requires = "yes")]
     yes_really: bool,
-    /// For how many days a removal can be undone
+    /// Number of days for which a removal can be undone
     #[arg(long, value_name = "N", default_value_t = 30)]
     undo_days: u32,
-    /// Bring back what an earlier removal removed, by the name that it printed
+    /// Restore the artifacts of an earlier removal, by the name that it printed
     #[arg(long, value_name = "NAME", conflicts_with_all = ["yes", "keep_driver", "newest_drivers", "gone_days"])]
     undo: Option<String>,
-    /// Where the destination is for the public, for the `download` fields of the site
+    /// Public URL of the destination, for the `download` fields of the site
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
-    /// The canned ACL of what is brought back, as `publish --acl`
+    /// Canned ACL of restored objects, as for `publish --acl`
     #[arg(long, value_name = "ACL", value_parser = acl_parser())]
     acl: Option<Acl>,
     #[command(flatten)]
@@ -73,10 +73,10 @@ impl PruneArguments {
         let now = Timestamp::now();
         let public_url = self.public_url.as_deref();
         if let Some(id) = &self.undo {
-            let back = said_at(context, &destination, "bringing back at", || {
+            let back = said_at(context, &destination, "restoring at", || {
                 runtime.block_on(undo_prune(&destination, id, public_url, now))
             })?;
-            context.notice(&format!("brought back {}", count(back, "artifact")));
+            context.notice(&format!("restored {}", count(back, "artifact")));
             if self.format.is_json() {
                 print_json(&json!({ "schema": 1, "brought_back": back }))?;
             }
@@ -89,7 +89,7 @@ impl PruneArguments {
         };
         if rules.is_empty() {
             return Err(CliError::Input {
-                message: "no rule says what to remove".to_owned(),
+                message: "no rule given".to_owned(),
                 help: Some("use --keep-driver, --newest-drivers or --gone-days".to_owned()),
             });
         }
@@ -98,7 +98,7 @@ impl PruneArguments {
         })?;
         let index = index.ok_or_else(|| CliError::Input {
             message: format!("{} has no index", destination.bucket().url()),
-            help: Some("only what `publish` published can be removed by rule".to_owned()),
+            help: Some("only artifacts that `publish` uploaded can be removed".to_owned()),
         })?;
         let line = || "reading the access logs".to_owned();
         let asked_for = said_while_busy(context, line, || self.read_access_logs(&index))?;
@@ -115,14 +115,14 @@ impl PruneArguments {
             count(plan.total, "artifact"),
             match plan.asked_for.len() {
                 0 => String::new(),
-                kept => format!("; {} stay, which were asked for", separated(kept)),
+                kept => format!("; {} kept because they were requested", separated(kept)),
             }
         ));
         if plan.remove.is_empty() {
             return Ok(ExitStatus::Success);
         }
         if !self.yes {
-            context.notice("nothing was removed; --yes removes it");
+            context.notice("nothing was removed; use --yes to remove");
             return Ok(ExitStatus::Success);
         }
         self.check_share(&plan)?;
@@ -159,7 +159,7 @@ impl PruneArguments {
             runtime.block_on(removal)
         })?;
         context.notice(&format!(
-            "removed {}; for {}, `prune {} --undo {}` brings them back",
+            "removed {}; for {}, `prune {} --undo {}` restores them",
             count(pruned.removed, "artifact"),
             count(usize::try_from(self.undo_days).unwrap_or(usize::MAX), "day"),
             destination.bucket().url(),
@@ -184,9 +184,9 @@ impl PruneArguments {
         }
         if !self.access_log.is_empty() && asked_for.is_empty() {
             return Err(CliError::Input {
-                message: "the access log has no request for anything that is published".to_owned(),
+                message: "the access log has no request for a published artifact".to_owned(),
                 help: Some(
-                    "name the log of this destination, unpacked; without --access-log the rules alone decide"
+                    "give the uncompressed log of this destination, or omit --access-log to let the rules alone decide"
                         .to_owned(),
                 ),
             });
@@ -195,7 +195,7 @@ impl PruneArguments {
     }
 }
 
-/// The files of a log.
+/// Returns the files of a log.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, CliError> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
@@ -213,7 +213,7 @@ fn draw(plan: &PrunePlan) -> String {
         let _ = writeln!(text, "remove  {key}: {reason}");
     }
     for key in &plan.asked_for {
-        let _ = writeln!(text, "keep    {key}: it was asked for");
+        let _ = writeln!(text, "keep    {key}: it was requested");
     }
     text
 }

@@ -1,4 +1,4 @@
-//! `publish`, and `run --publish`: artifacts of runs to a bucket or a directory.
+//! `publish`, and `run --publish`: uploads artifacts of runs to a bucket or a directory.
 
 mod of_run;
 
@@ -24,19 +24,18 @@ use crate::text::{count, separated};
 
 pub(super) use of_run::{RunPublishArguments, unpublished};
 
-/// The version of the JSON forms.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
 
-/// How many rows of one kind are printed.
+/// The maximum number of printed rows of one kind.
 const PRINTED: usize = 20;
 
 /// Publish the artifacts of runs to a bucket or a directory
 ///
-/// Uploads what changed to `<driver version>/<architecture>/<name>` below TO, reads it back, then replaces the index
-/// (index.json, SHA256SUMS and the files of Falco's driver site) as the last write. Only artifacts that a manifest says
-/// were verified are uploaded, and no artifact takes the name of another kernel's. An interrupted publication is
-/// continued by the next one. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or the machine's
-/// role.
+/// Uploads what changed to `<driver version>/<architecture>/<name>` below TO, verifies it, then replaces the index
+/// (index.json, SHA256SUMS and the files of Falco's driver site) last. Only artifacts that a manifest marks as
+/// verified are uploaded, and no artifact overwrites one of another kernel. An interrupted publication is continued
+/// by the next one. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) or the machine's role.
 #[derive(Debug, Args)]
 pub(super) struct PublishArguments {
     /// Output directories of runs [default: out], and the destination: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`,
@@ -51,38 +50,40 @@ pub(super) struct PublishArguments {
     format: AnswerFormat,
 }
 
-/// What is compared in the place of publishing.
+/// Flags for comparing instead of publishing.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Audit")]
 struct AuditArguments {
-    /// Compare the destination with its index, and with the manifests in FROM if any is given; change nothing
+    /// Compare the destination with its index, and with the manifests in FROM if given; change nothing
     ///
-    /// Finds what is missing, different, unpublished, foreign, and logs without their artifact. The exit code is 1 if
-    /// anything was found.
+    /// Finds artifacts that are missing, different, unpublished or foreign, and logs without an artifact. Exit code 1
+    /// if anything was found.
     #[arg(long)]
     audit: bool,
-    /// Mend what the audit finds: upload again, take out of the index what does not exist; foreign objects stay
+    /// Repair what the audit finds: upload again, remove entries of missing objects from the index; foreign objects
+    /// stay
     #[arg(long, requires = "audit")]
     repair: bool,
-    /// Let the audit download every object and compare its digest
+    /// Download every object in the audit and compare its digest
     #[arg(long, requires = "audit", conflicts_with = "repair")]
     read_contents: bool,
 }
 
-/// How artifacts are uploaded.
+/// Flags of uploads.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing")]
 pub(super) struct UploadArguments {
-    /// Leave out whatever has its name at the destination already, also if another program published it; `run` does not
-    /// build it
+    /// Skip artifacts whose name already exists at the destination, also if another program published them; `run`
+    /// does not build them
     ///
-    /// For a destination without an index: one listing per driver version and architecture, no request per artifact.
+    /// For a destination without an index: lists each directory (driver version and architecture) once, without a
+    /// request per artifact.
     #[arg(long)]
     skip_published: bool,
-    /// Replace objects that are not those of the index; names of other kernels stay
+    /// Replace objects that differ from the index; names of other kernels stay
     #[arg(long)]
     replace_foreign: bool,
-    /// How many uploads run at once
+    /// Maximum number of concurrent uploads
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     uploads: u16,
     /// Cache-Control of the artifacts
@@ -91,13 +92,13 @@ pub(super) struct UploadArguments {
     /// Content-Type of the artifacts
     #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
     content_type: String,
-    /// The canned ACL of all objects that are written, for buckets of S3 and Google that have ACLs
+    /// Canned ACL of all written objects, for buckets of S3 and Google that have ACLs
     #[arg(long, value_name = "ACL", value_parser = acl_parser())]
     acl: Option<Acl>,
-    /// Publish the logs of the artifacts too, below .logs/
+    /// Also publish the logs of the artifacts, below .logs/
     #[arg(long)]
     with_logs: bool,
-    /// Where the destination is for the public, for the `download` fields of the site
+    /// Public URL of the destination, for the `download` fields of the site
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 }
@@ -122,7 +123,7 @@ impl PublishArguments {
         let (to, from) = self
             .places
             .split_last()
-            .ok_or_else(|| CliError::input("no destination is named"))?;
+            .ok_or_else(|| CliError::input("no destination given"))?;
         let destination = destination(to.as_os_str(), self.upload.acl.as_ref())?;
         let from = match from {
             [] if self.audit.audit => Vec::new(),
@@ -176,7 +177,7 @@ impl PublishArguments {
             print(&text)?;
         }
         context.notice(&format!(
-            "{} as the index says, {} at {}",
+            "{} match the index, {} at {}",
             count(found.good, "artifact"),
             count(found.findings.len(), "finding"),
             destination.bucket().url(),
@@ -189,7 +190,7 @@ impl PublishArguments {
     }
 }
 
-/// The runs in output directories, and what they have to publish.
+/// Returns the runs in output directories, and the items to publish.
 fn read_nights(
     context: &Context,
     from: &[PathBuf],
@@ -206,7 +207,7 @@ fn read_nights(
     })
 }
 
-/// The runs in output directories; a directory of the directories of shards stands for them.
+/// Reads the runs in output directories. A directory with the output directories of shards is replaced by these.
 fn nights(from: &[PathBuf]) -> Result<Vec<Night>, CliError> {
     let read = |out: PathBuf| -> Result<Night, CliError> {
         let manifest: Manifest = read_manifest(&out)?;
@@ -219,7 +220,7 @@ fn nights(from: &[PathBuf]) -> Result<Vec<Night>, CliError> {
     outs.map(read).collect()
 }
 
-/// Says what became of a publication, and keeps the rows beside the manifest.
+/// Reports the result of a publication, and writes its rows beside the manifest.
 fn tell(
     context: &Context,
     destination: &Destination,
@@ -244,13 +245,13 @@ fn status_of(report: &PublishReport) -> ExitStatus {
     let is_there = report.rows.len() > failed;
     match failed {
         0 => ExitStatus::Success,
-        // The destination refuses everything.
+        // The destination rejects everything.
         _ if !is_there && is_over(report) => ExitStatus::Infrastructure,
         _ => ExitStatus::Incomplete,
     }
 }
 
-/// Whether uploads were not tried any more.
+/// Returns true if the remaining uploads were abandoned.
 fn is_over(report: &PublishReport) -> bool {
     let is_refusal = |state: &RowState| match state {
         RowState::Failed { class, .. } => {
@@ -279,11 +280,11 @@ fn tell_report(context: &Context, destination: &Destination, report: &PublishRep
     }
     if failed.len() > PRINTED {
         context.notice(&format!(
-            "... and {} more: .driverkit-matrix/published.jsonl names all",
+            "... and {} more: .driverkit-matrix/published.jsonl lists all",
             separated(failed.len() - PRINTED)
         ));
     }
-    // Each advice once.
+    // Print each advice once.
     let advice: BTreeSet<&String> = failed.iter().filter_map(|row| row.3.as_ref()).collect();
     for help in advice {
         context.notice(&format!("help: {help}"));

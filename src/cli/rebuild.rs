@@ -1,4 +1,4 @@
-//! `rebuild`: compiles one build again and compares the result with what is there.
+//! `rebuild`: compiles one build again and compares the result with the previous one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ use crate::session::{Recorder, Session, new_run_id};
 use crate::sign::unsigned;
 use crate::verify::first_differing_section;
 
-/// Compile one build again and compare the result
+/// Compile one build again and compare the results
 ///
-/// The build is done even if the cache has it, and whatever its result was before. Without --keep, nothing of the
-/// output directory or the cache changes: what was made is put below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an
-/// artifact cannot be built, or is different from the one in the output directory.
+/// Ignores cached results of the build, including failures. Without --keep, the output directory and the cache do not
+/// change: the new files are placed below OUT/.driverkit-matrix/rebuilt. Exit code 1 if an artifact cannot be built,
+/// or differs from the one in the output directory.
 #[derive(Debug, Args)]
 pub(super) struct RebuildArguments {
     /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
@@ -43,10 +43,10 @@ pub(super) struct RebuildArguments {
     /// Output directory of the run
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
-    /// Put the result into the cache, the output directory and its manifest, in the place of what is there
+    /// Replace the result in the cache, the output directory and its manifest
     #[arg(long)]
     keep: bool,
-    /// Fail when a lock is missing or stale instead of making it
+    /// Fail if a lock is missing or stale instead of refreshing it
     #[arg(long)]
     locked: bool,
     #[command(flatten)]
@@ -55,21 +55,21 @@ pub(super) struct RebuildArguments {
     execution: Execution,
 }
 
-/// The state of an artifact, and its state before.
+/// The new and the previous state of an artifact.
 #[derive(Debug, Serialize)]
 struct Comparison {
     artifact: Artifact,
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
-    /// The digest of the file in the output directory, before; of a module without its signature.
+    /// The digest of the previous file in the output directory; for a module, without its signature.
     before: Option<Sha256>,
-    /// The digest of what was built, the same way.
+    /// The digest of the new file; for a module, without its signature.
     now: Option<Sha256>,
-    /// The first section in which the two differ.
+    /// The first section that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_difference: Option<String>,
-    /// Where it is.
+    /// The path of the new file.
     path: Option<PathBuf>,
     log: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ impl RebuildArguments {
             .builds
             .first()
             .ok_or_else(|| CliError::input("the plan has no such build"))?;
-        // Before anything is done, and held until the end.
+        // Locks the manifest before the build, and until the end.
         let update = if keep {
             Some(open_manifest(&out)?)
         } else {
@@ -103,7 +103,7 @@ impl RebuildArguments {
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
-        // What is only compared needs no signature.
+        // Artifacts that are only compared need no signature.
         let (signer, attester) = if keep {
             (check_signing(&planned)?, check_attestation(&planned)?)
         } else {
@@ -177,7 +177,7 @@ impl RebuildArguments {
         Ok(status)
     }
 
-    /// The run that does it. Without --keep its output directory is one of its own.
+    /// Returns the run of the build. Without --keep it has a separate output directory.
     fn into_run(self) -> RunArguments {
         let out = if self.keep {
             self.out
@@ -200,9 +200,9 @@ fn open_manifest(out: &Path) -> Result<ManifestUpdate, CliError> {
 
 fn update_error(error: &UpdateError) -> CliError {
     let help = match error {
-        UpdateError::Manifest(_) => "--keep replaces a build of a manifest: do a `run` first",
-        UpdateError::Unfinished { .. } => "do that `run` again first",
-        UpdateError::Report(_) => "leave out --keep to only compare",
+        UpdateError::Manifest(_) => "--keep replaces a build of a manifest: use `run` first",
+        UpdateError::Unfinished { .. } => "repeat that `run` first",
+        UpdateError::Report(_) => "omit --keep to only compare",
     };
     CliError::Input {
         message: error.to_string(),
@@ -210,10 +210,10 @@ fn update_error(error: &UpdateError) -> CliError {
     }
 }
 
-/// Compares an artifact in the directory `made` with the bytes that were there before.
+/// Compares an artifact in the directory `made` with its previous content.
 fn compare(made: &Path, report: &ArtifactReport, before: Option<&[u8]>) -> Comparison {
     let path = report.path.as_ref().map(|path| made.join(path));
-    // A signature is not compiled, and that of some keys is another one each time.
+    // Signatures are ignored: some keys sign differently each time.
     let before = before.map(unsigned);
     let digest = before.map(Sha256::of);
     let now = path.as_ref().and_then(|path| std::fs::read(path).ok());
@@ -240,7 +240,11 @@ fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
         let name = artifact.artifact;
         let result = match (artifact.before, artifact.now) {
             (Some(before), Some(now)) if before == now => {
-                format!("the same bytes as in {} ({})", out.display(), now.short())
+                format!(
+                    "identical to the one in {} ({})",
+                    out.display(),
+                    now.short()
+                )
             }
             (Some(before), Some(now)) => {
                 let section = artifact.first_difference.as_deref();
@@ -264,7 +268,7 @@ fn draw(rebuilt: &Rebuilt, out: &Path) -> String {
                 let what = artifact.failure.as_ref();
                 let what = what.map_or_else(|| artifact.status.to_string(), ToString::to_string);
                 let before = if before.is_some() {
-                    format!("; the one in {} was left as it is", out.display())
+                    format!("; the one in {} was not changed", out.display())
                 } else {
                     String::new()
                 };

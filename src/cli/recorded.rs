@@ -19,7 +19,7 @@ fn redact_command(words: impl IntoIterator<Item = String>) -> Vec<String> {
     redact::command(words, |flag| flag_value(&command, flag))
 }
 
-/// Returns this process's command line without secrets, with the flag that makes it build again whatever is known.
+/// Returns this process's command line without secrets, with the flag that ignores cached results.
 pub(super) fn rebuild_command() -> Vec<String> {
     let mut words = recorded_command();
     let flag = "--rebuild";
@@ -29,13 +29,13 @@ pub(super) fn rebuild_command() -> Vec<String> {
     words
 }
 
-/// Arguments that change the output only, and those of `rebuild` that name the build and what happens to the result.
+/// Arguments that only affect the output, and arguments of `rebuild` that select the build or keep its result.
 const NOT_REPEATED: [&str; 8] = [
     "build", "color", "format", "json", "keep", "log", "log_file", "verbose",
 ];
 
-/// Returns what follows `rebuild BUILD` to repeat a build of this process's command line: of its arguments those that
-/// `rebuild` has too, without secrets.
+/// Returns the arguments after `rebuild BUILD` that repeat a build of this process: those of its arguments that
+/// `rebuild` also has, without secrets.
 pub(super) fn rebuild_words() -> Vec<String> {
     rebuild_words_of(std::env::args_os())
 }
@@ -60,7 +60,7 @@ fn rebuild_words_of(arguments: impl IntoIterator<Item = OsString>) -> Vec<String
     redact_command(words)
 }
 
-/// The words of an argument, where it was given on the command line.
+/// Returns the words of an argument if it was given on the command line.
 fn words_of(argument: &clap::Arg, given: &ArgMatches) -> Vec<String> {
     let id = argument.get_id().as_str();
     let is_given = given.try_contains_id(id).is_ok_and(|is_there| is_there)
@@ -80,8 +80,9 @@ fn words_of(argument: &clap::Arg, given: &ArgMatches) -> Vec<String> {
     words.collect()
 }
 
-/// How the value of `flag` (`--name`, `-n`) is recorded, whichever command has it. An argument whose environment
-/// variable's value the help hides is a secret; one that takes `NAME=VALUE` for a job's environment keeps the name.
+/// Returns how the value of `flag` (`--name`, `-n`) is recorded, regardless of the command that has it. An argument
+/// with a hidden environment variable is a secret; of one that takes `NAME=VALUE` for a job's environment, only the
+/// name is recorded.
 fn flag_value(command: &Command, flag: &str) -> FlagValue {
     let long = flag.strip_prefix("--");
     let short = flag.strip_prefix('-').and_then(|rest| rest.chars().next());

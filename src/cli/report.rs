@@ -1,4 +1,4 @@
-//! `report`, and `run --report`: a night in other formats.
+//! `report`, and `run --report`: writes a night in other formats.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,18 +17,18 @@ use crate::report::{
 use crate::resolve::said_while_reading;
 use crate::views::{Format, PastNight, Subject};
 
-/// How many lines of a log a view shows.
+/// The maximum number of log lines that a view shows.
 const EXCERPT_LINES: usize = 30;
 
 /// Show a run as a page, a summary, test results or metrics
 ///
-/// Everything comes from the manifests in the output directory; no server is asked.
+/// Reads only the manifests in the output directory; sends no requests.
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
     /// Output directory of the run, or the URL of a destination
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// html, markdown, junit, prometheus, kcidb, cyclonedx or csv
+    /// Output format: html, markdown, junit, prometheus, kcidb, cyclonedx or csv
     #[arg(
         long,
         value_name = "FORMAT",
@@ -36,10 +36,10 @@ pub(super) struct ReportArguments {
         help_heading = "Output"
     )]
     format: Format,
-    /// The file that receives it [default: standard output]
+    /// The file to write [default: standard output]
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
-    /// The run that it is compared with: a manifest or an output directory [default: the night before in OUT]
+    /// The run to compare with: a manifest or an output directory [default: the previous night in OUT]
     #[arg(long, value_name = "PATH")]
     baseline: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl ReportArguments {
                 warn_of_different_grids(context, diff);
             }
             let text = nights.draw(self.format);
-            // The process ends: giving back each part of a large night takes as long as drawing it.
+            // The process ends soon: freeing a large night takes as long as rendering it.
             std::mem::forget(nights);
             text
         })?;
@@ -75,7 +75,7 @@ impl ReportArguments {
     }
 }
 
-/// A `--report`: what is written where.
+/// A `--report`: the format and the path of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     format: Format,
@@ -98,12 +98,12 @@ impl FromStr for Wanted {
 }
 
 impl Wanted {
-    /// What it needs of a night.
+    /// The columns of the manifest that the format needs.
     pub(super) fn columns(&self) -> Columns {
         self.format.columns()
     }
 
-    /// Writes the report of a run that has ended. An error is printed.
+    /// Writes the report of a run that has ended. An error is only printed.
     pub(super) fn write(&self, context: &Context, nights: &Nights) {
         let Self { format, path } = self;
         let written = nights
@@ -111,7 +111,7 @@ impl Wanted {
             .and_then(|text| Ok(fs::write(path, text)?));
         if let Err(error) = written {
             context.notice(&format!(
-                "the report {}={} could not be written: {error}; drivers and manifest are complete",
+                "failed to write the report {}={}: {error}; drivers and manifest are complete",
                 format.as_str(),
                 path.display()
             ));
@@ -119,7 +119,7 @@ impl Wanted {
     }
 }
 
-/// A night with its baseline and those before it.
+/// A night with its baseline and the previous nights.
 pub(super) struct Nights {
     out: PathBuf,
     manifest: Manifest,
@@ -128,7 +128,8 @@ pub(super) struct Nights {
 }
 
 impl Nights {
-    /// Reads the night in `out` with the manifests that are kept there. A baseline that does not exist is ignored.
+    /// Reads the night in `out` with the earlier manifests that are stored there. A baseline that does not exist is
+    /// ignored.
     pub(super) fn read(
         out: &Path,
         baseline: Option<&Path>,
@@ -138,7 +139,7 @@ impl Nights {
         let mut before = None;
         let mut history = Vec::new();
         for path in earlier_manifests(out)? {
-            // One that cannot be read is missing from the charts.
+            // A manifest that cannot be read is skipped.
             let Some(night) = past_night(&path) else {
                 continue;
             };
@@ -151,7 +152,7 @@ impl Nights {
             history.push(night);
         }
         history.reverse();
-        // The directory of this very run has the night before among the manifests that it keeps.
+        // If the baseline is the directory of this run, the previous night is used from its earlier manifests.
         let other = baseline.filter(|path| !is_same_folder(path, out));
         let baseline = match baseline {
             Some(_) if other.is_some() => other.map(Path::to_owned),
@@ -175,7 +176,7 @@ impl Nights {
         })
     }
 
-    /// The night in a format.
+    /// Renders the night in a format.
     pub(super) fn draw(&self, format: Format) -> Result<Vec<u8>, CliError> {
         let excerpt = |log: &Path| self.excerpt(log);
         let subject = Subject {
@@ -198,7 +199,7 @@ impl Nights {
         &self.history
     }
 
-    /// The end of a log. Its name comes from a manifest, and may not lead out of the output directory.
+    /// Returns the end of a log. Its path comes from a manifest and must not lead out of the output directory.
     fn excerpt(&self, log: &Path) -> Option<String> {
         let is_inside = log
             .components()
@@ -215,7 +216,7 @@ impl Nights {
     }
 }
 
-/// Whether there is a manifest, or those of shards.
+/// Returns true if `path` has a manifest, or shards with manifests.
 fn is_there(path: &Path) -> bool {
     manifest_file(path).exists() || !shards_in(path).is_empty()
 }
@@ -225,7 +226,7 @@ fn is_same_folder(left: &Path, right: &Path) -> bool {
     real(left).is_some() && real(left) == real(right)
 }
 
-/// What an earlier manifest says about its night; of one with its builds in the same file only that without them.
+/// Reads the run and totals of an earlier manifest, without its builds.
 fn past_night(path: &Path) -> Option<PastNight> {
     let bytes = fs::read(&manifest_file(path)).ok()?;
     serde_json::from_slice(&bytes).ok()

@@ -1,4 +1,4 @@
-//! `run`: builds what is missing.
+//! `run`: builds the missing artifacts of a plan.
 
 mod parts;
 
@@ -32,24 +32,24 @@ use crate::run::{History, RunSettings, Sample};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
 use crate::text::count;
 
-/// What standard output has while a run goes on.
+/// The output on standard output during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum MessageFormat {
     /// Nothing: messages are on standard error
     Human,
-    /// The events of the run, a line of JSON each
+    /// The events of the run, one line of JSON each
     Json,
 }
 
-/// How many files are named that are missing without a network.
+/// The number of files missing without a network that are listed on the terminal.
 const NAMED_MISSING: usize = 3;
 
-/// Which manifests there are after a run.
+/// Flags about the manifests that a run writes and keeps.
 #[derive(Debug, Args)]
 struct ManifestArguments {
-    /// Of how many nights (dates) the manifests of earlier runs are kept
+    /// Number of nights (dates) for which manifests of earlier runs are kept
     ///
-    /// Runs about a part of the plan and runs with nothing to do push no night out.
+    /// Runs of a part of the plan and runs with nothing to do displace no other night.
     #[arg(
         long,
         value_name = "N",
@@ -63,16 +63,16 @@ struct ManifestArguments {
     no_manifest_json: bool,
 }
 
-/// Build what is missing of a plan
+/// Build the missing artifacts of a plan
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
-    /// How many compiles run at once [default: the processors that may be used]
+    /// Maximum number of concurrent compiles [default: the number of usable CPUs]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Refresh all locks before, as `lock` does; a source that is down leaves its lock as it is
+    /// Refresh all locks first, as `lock` does; if a source is down, its lock stays as it is
     #[arg(long, conflicts_with = "locked")]
     refresh: bool,
-    /// Directory that receives the artifacts and the manifest
+    /// Directory for the artifacts and the manifest
     #[arg(
         long,
         value_name = "DIR",
@@ -82,16 +82,16 @@ pub(super) struct RunArguments {
     pub(super) out: PathBuf,
     #[command(flatten)]
     manifest: ManifestArguments,
-    /// End the run at the first failure; what runs may end
+    /// End the run at the first failure; running jobs may finish
     #[arg(long)]
     fail_fast: bool,
-    /// Try failures again that are known from earlier runs: a class, or `failed` for all
+    /// Retry cached failures of earlier runs: a class, or `failed` for all
     #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
     retry: Vec<Vec<FailureClass>>,
-    /// Begin nothing new after this long, such as 90m or 5h
+    /// Start no new work after this time, such as 90m or 5h
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     deadline: Option<Duration>,
-    /// What standard output has: nothing, or each event of the run as a line of JSON
+    /// Output on standard output: nothing, or each event of the run as a line of JSON
     #[arg(
         long,
         value_name = "FORMAT",
@@ -99,14 +99,14 @@ pub(super) struct RunArguments {
         help_heading = "Output"
     )]
     message_format: MessageFormat,
-    /// Write a report of the run at its end: html, markdown, junit, prometheus, kcidb, cyclonedx or csv
+    /// Write a report at the end of the run: html, markdown, junit, prometheus, kcidb, cyclonedx or csv
     ///
-    /// May be given several times. A report that cannot be written changes neither what was built nor the exit code.
+    /// May be given several times. A report that cannot be written affects neither the artifacts nor the exit code.
     #[arg(long, value_name = "FORMAT=PATH", help_heading = "Output")]
     report: Vec<Wanted>,
     #[command(flatten)]
     baseline: BaselineArguments,
-    /// Which artifacts are placed in the output directory, where machines share a store
+    /// Which artifacts are placed in the output directory, if machines share a store
     #[arg(
         long,
         value_name = "WHICH",
@@ -120,22 +120,21 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     store: StoreArguments,
     /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and
-    /// flavour, and another part of the others each night) or none
+    /// flavour, and a different part of the others each night) or none
     ///
-    /// Stands above what the matrices say. A module that its kernel does not take fails with class `load` and is not
-    /// placed.
+    /// Overrides the matrices. A module that does not load into its kernel fails with class `load` and is not placed.
     #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
     prove: Option<Prove>,
-    /// Boot kernels for amd64 with KVM, if a probe finds within 5 s that it works here
+    /// Boot kernels for amd64 with KVM, if a probe of at most 5 s finds that it works
     ///
-    /// For the executors `local` and, on this machine, `docker`; no container is privileged. Otherwise qemu emulates the
-    /// processor, as it does without this flag.
+    /// For the executors `local` and, on this machine, `docker`; no container is privileged. If KVM does not work,
+    /// qemu emulates the processor, as without this flag.
     #[arg(long, help_heading = None::<&str>)]
     prove_kvm: bool,
-    /// Do so many builds a second time and compare: a share such as 1%, or a number
+    /// Repeat some of the builds and compare the results: a share such as 1%, or a number
     ///
-    /// The second build has another number of jobs, clock and host name, and another executor where there is one. An
-    /// artifact of which it gives other bytes fails with class `not-reproducible` and is not placed.
+    /// The second build has a different number of jobs, clock and host name, and another executor if available. An
+    /// artifact whose bytes differ fails with class `not-reproducible` and is not placed.
     #[arg(long, value_name = "SAMPLE", help_heading = None::<&str>)]
     double: Option<Sample>,
     #[command(flatten)]
@@ -156,18 +155,18 @@ pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
         Ok(vec![class])
     } else {
         Err(format!(
-            "failures of class `{text}` are never kept, so every run tries them again"
+            "failures of class `{text}` are never cached, so every run retries them"
         ))
     }
 }
 
 impl RunArguments {
-    /// The run of one build into `out`.
+    /// Returns the run of one build into `out`.
     pub(super) fn of_one(selection: Selection, out: PathBuf, execution: Execution) -> Self {
         Self::of_part(selection, Some(1), out, execution)
     }
 
-    /// The run of what is selected into `out`.
+    /// Returns the run of the selected builds into `out`.
     pub(super) fn of_part(
         selection: Selection,
         jobs: Option<u16>,
@@ -209,7 +208,7 @@ impl RunArguments {
         self.carry_out(context, &planned, &self.out)
     }
 
-    /// Builds what is missing of a plan in the directory `out`.
+    /// Builds the missing artifacts of a plan in the directory `out`.
     pub(super) fn carry_out(
         &self,
         context: &Context,
@@ -218,9 +217,9 @@ impl RunArguments {
     ) -> Result<ExitStatus, CliError> {
         check_out(planned, out)?;
         let destination = self.publish.open()?;
-        // Before the run replaces it, if it is that of the same directory.
+        // The run may replace the baseline, so it is read first.
         let baseline = self.baseline.read(context)?;
-        // First of all that touches the directory: it refuses one that another run writes to.
+        // This is the first access to the directory, and fails if another run writes to it.
         let durations = Durations::read(out);
         let reporters = self.reporters(context, planned, &durations, out)?;
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -232,7 +231,7 @@ impl RunArguments {
         };
         let parts = self.parts(context, planned, sender, run_id, share, out)?;
         if planned.mirrors.is_offline {
-            let line = || "looking for the plan's files in the cache".to_owned();
+            let line = || "checking that the plan's files are cached".to_owned();
             let missing = said_while_busy(context, line, || out_of_reach(&parts.fetcher, planned));
             tell_missing(context, out, &missing)?;
         }
@@ -244,7 +243,7 @@ impl RunArguments {
         let store = Arc::clone(&parts.store);
         let mut settings = self.settings();
         if let (Place::New, Some(destination)) = (self.place, &destination) {
-            // What another machine built and did not get to publish is published by this one.
+            // This machine also publishes what other machines built but did not publish.
             settings.brings = unpublished(context, destination)?;
         }
         let uses_host = matches!(parts.toolchains, Toolchains::Host { .. });
@@ -285,7 +284,7 @@ impl RunArguments {
                 }
                 return Ok(connected);
             }
-            // Of a cluster it counts first whether there is one.
+            // For a cluster, a failed connection is reported before missing images.
             let connected = self.connect(context, uses_host).await?;
             images.map(|()| connected)
         };
@@ -295,7 +294,7 @@ impl RunArguments {
         }
         let mut status =
             ExitStatus::of_run(result.exit_code()).worse(planned.availability.status());
-        // The next run attests what an interrupted one left.
+        // The next run attests the artifacts of an interrupted one.
         let attester = attester.filter(|_| status != ExitStatus::Interrupted);
         let attested = attester
             .map(|attester| attest(context, &attester, out))
@@ -320,7 +319,7 @@ impl RunArguments {
         }
     }
 
-    /// The executor, and notes about it.
+    /// Returns the executor, and notes about it.
     async fn connect(
         &self,
         context: &Context,
@@ -333,8 +332,7 @@ impl RunArguments {
         Ok((executor, notes))
     }
 
-    /// Writes the reports that were asked for, by flags or by the CI system. An error is printed, and changes
-    /// nothing else.
+    /// Writes the reports that flags or the CI system request. An error is only printed.
     fn write_reports(&self, context: &Context, baseline: Option<&Path>, out: &Path) {
         let step = Step::of_environment();
         if self.report.is_empty() && !step.wants_anything() {
@@ -349,18 +347,18 @@ impl RunArguments {
                 }
                 step.tell(context, &nights);
             }
-            Err(error) => context.notice(&format!("no report can be written: {error}")),
+            Err(error) => context.notice(&format!("failed to write reports: {error}")),
         }
     }
 
-    /// The plan, with the builder image that the command line names.
+    /// Returns the plan with the builder image that the command line names.
     pub(super) fn plan(&self, context: &Context) -> Result<Planned, CliError> {
         let image = self.execution.named_image()?;
         self.selection.plan(context, image.as_deref())
     }
 }
 
-/// Says which files are out of reach: the first few, and all of them in a file.
+/// Prints the first missing files, and writes all of them to a file if there are more.
 fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(), CliError> {
     for line in missing.iter().take(NAMED_MISSING) {
         context.notice(line);
@@ -369,7 +367,7 @@ fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(),
     if missing.len() > NAMED_MISSING {
         fs::write(&path, missing.join("\n") + "\n")?;
         context.notice(&format!(
-            "{} are missing without a network: {} names all",
+            "{} missing for an offline run: {} lists all",
             count(missing.len(), "file"),
             path.display()
         ));
@@ -377,13 +375,13 @@ fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(),
     Ok(())
 }
 
-/// Whether something is left out because it is published: the manifest says nothing of its content.
+/// Returns true if published builds were left out: the manifest has no content for them.
 fn is_skipping(plan: &Plan) -> bool {
     let mut rules = plan.left_out.iter().map(|left_out| &*left_out.rule);
     rules.any(|rule| rule == LeftOut::PUBLISHED)
 }
 
-/// What earlier runs with the same output directory took.
+/// Returns the durations of earlier runs with the same output directory.
 fn history(durations: &Durations, planned: &Planned) -> History {
     let mut history = History::default();
     for build in &planned.plan.builds {

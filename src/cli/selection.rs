@@ -1,4 +1,4 @@
-//! From files and filters on the command line to a plan: what `plan` and `run` share.
+//! Files and filters on the command line that select builds, for `plan` and `run`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::matrix::{Pattern, Selector};
 use crate::plan::{Filter, Shard};
 use crate::resolve::{LockUse, PlanRequest};
 
-/// Which builds a command is about.
+/// The builds that a command applies to.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct Selection {
@@ -31,22 +31,22 @@ pub struct Selection {
     /// Only these artifacts (globs)
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::for_names)]
     pub artifact: Vec<Pattern>,
-    /// Only this build, by its name as `plan` prints it
+    /// Only the build with this name, as `plan` prints it
     #[arg(long, value_name = "BUILD", add = completing::builds())]
     pub only: Vec<String>,
-    /// Only part I of N; a kernel stays in its part whatever else is planned
+    /// Only part I of N; a kernel always belongs to the same part
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Fail when a lock is missing or stale instead of making it
+    /// Fail if a lock is missing or stale instead of refreshing it
     #[arg(long)]
     pub locked: bool,
-    /// What is made of locks, where a command says more of it.
+    /// How locks are used, for commands that override the default.
     #[arg(skip)]
     pub lock_use: LockUse,
 }
 
 impl Selection {
-    /// The filters.
+    /// Returns the filters.
     pub fn filter(&self) -> Filter {
         Filter {
             selector: Selector {
@@ -61,7 +61,7 @@ impl Selection {
         }
     }
 
-    /// Whether filters leave a part of the plan only.
+    /// Returns true if filters select only a part of the plan.
     pub fn is_partial(&self) -> bool {
         let filters = [
             &self.target,
@@ -75,8 +75,8 @@ impl Selection {
             || filters.into_iter().any(|patterns| !patterns.is_empty())
     }
 
-    /// Reads the matrices and their locks (making those that are missing or stale), expands and filters. `image` is the
-    /// builder image that the command line names.
+    /// Reads the matrices and their locks (refreshing those that are missing or stale), expands and filters. `image`
+    /// is the builder image that the command line names.
     pub fn plan(&self, context: &Context, image: Option<&str>) -> Result<Planned, CliError> {
         let wanted = PlanRequest {
             files: &self.files,

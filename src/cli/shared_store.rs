@@ -1,4 +1,4 @@
-//! Flags about the store that machines share.
+//! Flags of the store that machines share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::session::{OpenStore, StoreRequest};
 pub(super) struct StoreArguments {
     /// Store that machines share: `s3://BUCKET[/PREFIX]`, `gs://BUCKET[/PREFIX]`, `az://CONTAINER[/PREFIX]` or `file:///DIR`
     ///
-    /// What any machine has built is known to all. The variables of the provider say where it is and who may use it;
-    /// `[store]` in a matrix does the same.
+    /// Every machine uses what any other has built. The provider's environment variables set the endpoint and the
+    /// credentials; `[store]` in a matrix does the same.
     #[arg(long, value_name = "URL", env = "DRIVERKIT_MATRIX_STORE")]
     store: Option<BucketUrl>,
-    /// File with the keys that sign what is kept there: the first signs, all are believed; or the keys themselves in
-    /// `DRIVERKIT_MATRIX_STORE_KEY`
+    /// File with the keys that sign entries of the store: the first signs, all are trusted; the keys can also be
+    /// given in `DRIVERKIT_MATRIX_STORE_KEY`
     #[arg(
         long,
         value_name = "FILE",
@@ -29,13 +29,13 @@ pub(super) struct StoreArguments {
         hide_short_help = true
     )]
     store_key: Option<PathBuf>,
-    /// Believe everybody who may write to the store
+    /// Trust everyone who can write to the store
     #[arg(long, env = "DRIVERKIT_MATRIX_STORE_TRUSTED", hide_short_help = true)]
     store_trusted: bool,
     /// Write nothing to the store
     #[arg(long, env = "DRIVERKIT_MATRIX_STORE_READ_ONLY", hide_short_help = true)]
     store_read_only: bool,
-    /// Time for which a machine has what it compiles to itself, while others wait for the outcome; 0: none waits [default: 5m]
+    /// Time for which other machines wait for a step that one machine is executing; 0 disables waiting [default: 5m]
     #[arg(
         long,
         value_name = "TIME",
@@ -46,19 +46,19 @@ pub(super) struct StoreArguments {
     store_lease: Option<Duration>,
 }
 
-/// Which artifacts are placed in the output directory.
+/// The artifacts that are placed in the output directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Place {
     /// All of them
     #[default]
     All,
-    /// Those that are on this machine, and with `--publish` those that are not published; what else other machines built
-    /// stays in the store
+    /// Those that are on this machine, and with `--publish` those that are not published; other artifacts stay in the
+    /// store
     New,
 }
 
 impl StoreArguments {
-    /// What the flags and the environment say.
+    /// Returns the request that the flags and the environment describe.
     pub(super) fn request(&self) -> StoreRequest {
         StoreRequest {
             url: self.store.clone(),
@@ -69,7 +69,7 @@ impl StoreArguments {
         }
     }
 
-    /// The same, to look only.
+    /// Like [`Self::request`], but read-only.
     pub(super) fn reading(&self) -> StoreRequest {
         StoreRequest {
             is_read_only: true,
@@ -77,7 +77,7 @@ impl StoreArguments {
         }
     }
 
-    /// The shared store, opened and read; none if none is named.
+    /// Opens and reads the shared store; returns `None` if none is configured.
     pub(super) fn open(
         &self,
         context: &Context,

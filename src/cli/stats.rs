@@ -1,4 +1,4 @@
-//! `stats`: how much of the grid there is, and how long new kernels waited.
+//! `stats`: shows the coverage of the plan, and how long new kernels waited.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use crate::resolve::said_while_reading;
 use crate::text::{no_formula, separated, write_columns};
 use crate::views::{PastNight, Stats};
 
-/// Show how much of the grid there is, by target, driver version and architecture, and how long new kernels waited
+/// Show the coverage by target, driver version and architecture, and how long new kernels waited
 #[derive(Debug, Args)]
 pub(super) struct StatsArguments {
     /// Output directory of the run, or the URL of a destination
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
-    /// How it is printed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -33,13 +33,13 @@ pub(super) struct StatsArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a terminal
+    /// Table for people
     Table,
-    /// With the nights before
+    /// JSON, including previous nights
     Json,
-    /// A row for each target, driver version and architecture
+    /// CSV with a row for each target, driver version and architecture
     Csv,
-    /// Metrics
+    /// Prometheus metrics
     Prometheus,
 }
 
@@ -85,7 +85,7 @@ impl StatsArguments {
     }
 }
 
-/// The nights before, and this one.
+/// Returns the previous nights, and this one.
 fn all(nights: &Nights) -> Vec<PastNight> {
     let mut all = nights.history().to_vec();
     all.push(PastNight::of(nights.manifest()));

@@ -1,4 +1,4 @@
-//! `status`: where a run stands.
+//! `status`: shows the progress of a run.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{CliError, Context, ExitStatus};
 use crate::report::{draw_status, run_status};
 use crate::resolve::said_while_reading;
 
-/// Show where a run stands: one that goes on, also in another terminal, or the last one
+/// Show the progress of a run that is in progress, also in another terminal, or the result of the last one
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Output directory of the run

@@ -1,4 +1,4 @@
-//! `store`: what machines share, cleaned up, and filled with what mirrors will delete.
+//! `store`: shows and cleans up the shared store, and archives files in it that mirrors will delete.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::resolve::{Sources, open_store, said_what_is_asked, said_while_busy};
 use crate::session::{OpenStore, archive, new_run_id, new_runtime, of_remote};
 use crate::text::{count, separated, size};
 
-/// Look after the store that machines share
+/// Maintain the store that machines share
 #[derive(Debug, Args)]
 pub(super) struct SharedStoreArguments {
     #[command(subcommand)]
@@ -25,9 +25,9 @@ pub(super) struct SharedStoreArguments {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// How much there is, and what is not believed
+    /// Show the size of the store, and the packs that are not trusted
     Status {
-        /// Matrices, of which one may name the store
+        /// Matrices; one may configure the store
         #[arg(value_name = "MATRIX")]
         matrices: Vec<PathBuf>,
         #[command(flatten)]
@@ -35,12 +35,12 @@ enum StoreCommand {
         #[command(flatten)]
         store: StoreArguments,
     },
-    /// Merge what runs left, and remove contents that nothing names; beside runs that go on
+    /// Merge the packs of runs, and remove unreferenced contents; safe during runs
     Gc {
-        /// Matrices, of which one may name the store
+        /// Matrices; one may configure the store
         #[arg(value_name = "MATRIX")]
         matrices: Vec<PathBuf>,
-        /// Contents that were first found to be named by nothing so many days ago go
+        /// Remove contents that have been unreferenced for this many days
         #[arg(long, value_name = "DAYS", default_value = "3")]
         grace_days: u32,
         #[command(flatten)]
@@ -48,7 +48,7 @@ enum StoreCommand {
         #[command(flatten)]
         store: StoreArguments,
     },
-    /// Keep the headers of a plan's kernels there while mirrors still have them
+    /// Store the headers of a plan's kernels while mirrors still have them
     Fetch {
         #[command(flatten)]
         selection: Selection,
@@ -61,7 +61,7 @@ enum StoreCommand {
 
 fn none() -> CliError {
     CliError::Input {
-        message: "no shared store is named".to_owned(),
+        message: "no shared store configured".to_owned(),
         help: Some("give --store URL, DRIVERKIT_MATRIX_STORE or [store] in a matrix".to_owned()),
     }
 }
@@ -127,7 +127,7 @@ impl SharedStoreArguments {
                     print_json(&cleaned)?;
                 } else {
                     print(&format!(
-                        "merged {}; removed {}, {}; {} still named by nothing\n",
+                        "merged {}; removed {}, {}; {} still unreferenced\n",
                         count(cleaned.merged, "pack"),
                         count(cleaned.removed, "content"),
                         size(cleaned.removed_bytes),
@@ -173,7 +173,7 @@ fn fetch(
         context.notice(message);
     }
     context.notice(&format!(
-        "{}: {} needed, {} there before, {} cannot be had",
+        "{}: {} needed, {} already stored, {} unavailable",
         opened.remote().url(),
         count(archived.files, "file"),
         separated(archived.known),

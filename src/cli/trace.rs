@@ -1,5 +1,4 @@
-//! `--log`: what the program's parts note of their work (requests made again, connections that ended), for whoever
-//! looks for the reason of something.
+//! `--log`: logs the program's internals (retried requests, closed connections) for diagnosis.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -13,10 +12,10 @@ use super::CliError;
 use crate::fs::FileError;
 use crate::report::{Style, Terminal};
 
-/// Where and how much is logged.
+/// What is logged, and to which file.
 #[derive(Debug, Args)]
 pub(super) struct TraceArguments {
-    /// Log what the program's parts do: error, warn, info, debug, trace, or `MODULE=LEVEL,...`
+    /// Log the program's internals: error, warn, info, debug, trace, or `MODULE=LEVEL,...`
     ///
     /// For example `debug`, or `fetch=trace,executor=debug`. Credentials and query strings of URLs are not logged.
     #[arg(
@@ -37,7 +36,7 @@ pub(super) struct TraceArguments {
 }
 
 impl TraceArguments {
-    /// Starts logging, where it is asked for, also by `verbosity`.
+    /// Starts logging if `--log` or `verbosity` enables it.
     pub(super) fn start(&self, verbosity: u8, style: Style) -> Result<(), CliError> {
         let of_verbosity = match verbosity {
             0 | 1 => None,
@@ -59,8 +58,8 @@ impl TraceArguments {
             })?;
         let format = fmt().with_env_filter(filter).with_ansi(false);
         match &self.log_file {
-            // Fails where a program that uses this library has a subscriber already: then it gets the records.
-            // Around a display that is being redrawn.
+            // `try_init` fails if a program that uses this library already has a subscriber, which then gets the
+            // records. `Terminal` keeps records apart from a display that is being redrawn.
             None => drop(
                 format
                     .with_writer(move || Terminal::stderr(style))
@@ -76,8 +75,8 @@ impl TraceArguments {
     }
 }
 
-/// Returns a filter in which a bare module is one of this program: `fetch=debug` for `driverkit_matrix::fetch=debug`. A
-/// bare level is for this program alone; its libraries have to be named.
+/// Returns a filter in which a bare module is one of this program: `fetch=debug` for `driverkit_matrix::fetch=debug`.
+/// A bare level applies to this program only; libraries have to be named.
 fn own_filter(filter: &str) -> String {
     let name = env!("CARGO_CRATE_NAME");
     let directive = |directive: &str| match directive.split_once('=') {

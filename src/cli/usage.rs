@@ -1,10 +1,10 @@
-//! What clap says about a command line.
+//! Prints the messages of clap.
 
 use super::put_error;
 use crate::redact;
 use crate::report::Style;
 
-/// What the standard library says about a number that cannot be read, and what is printed instead.
+/// Messages of the standard library for invalid numbers, and their replacements.
 const NUMBER_WORDS: [(&str, &str); 4] = [
     ("invalid digit found in string", "expected a whole number"),
     (
@@ -18,8 +18,8 @@ const NUMBER_WORDS: [(&str, &str); 4] = [
     ("invalid float literal", "expected a number"),
 ];
 
-/// Prints what clap says: help and versions as they are, errors without secrets of URLs and without values of any
-/// length.
+/// Prints a message of clap: help and versions as they are, errors without secrets in URLs and with long values
+/// shortened.
 pub(super) fn print_usage(error: &clap::Error, style: Style) {
     if !error.use_stderr() {
         drop(error.print());

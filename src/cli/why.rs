@@ -1,4 +1,4 @@
-//! `why`: what is known of a kernel or a build.
+//! `why`: explains what is known about a kernel or a build.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::resolve::said_while_reading;
 
 /// Explain why a kernel has a driver or lacks one
 ///
-/// When it was built and by what, which rule in which file leaves it out, since when it fails, who expects that until
-/// when, or which kernel is nearest if no source ever named it.
+/// Shows when and with what it was built, which rule in which file leaves it out, since when it fails, and which rule
+/// expects that until when. If no source ever named the kernel, shows the most similar release.
 #[derive(Debug, Args)]
 pub(super) struct WhyArguments {
     /// A kernel release, the name of a build, or a part of either
@@ -31,14 +31,14 @@ pub(super) struct WhyArguments {
     format: AnswerFormat,
 }
 
-/// The answer for machines.
+/// The answer as JSON.
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: u32,
     asked: &'a str,
-    /// What is known, for people; empty where no source ever named it.
+    /// What is known, for people; empty if no source ever named the kernel.
     answers: Vec<String>,
-    /// The release that is most like one that no source ever named.
+    /// The most similar release, if no source ever named the kernel.
     nearest: Option<&'a str>,
 }
 
@@ -82,7 +82,7 @@ impl WhyArguments {
         if self.format.is_json() {
             self.print_answer(Vec::new(), nearest)?;
         }
-        let nearest = nearest.map(|nearest| format!("; the nearest is `{nearest}`"));
+        let nearest = nearest.map(|nearest| format!("; the most similar is `{nearest}`"));
         context.notice(&format!(
             "no source has ever named `{}`, and the run in {} has no build of it{}",
             self.what,
@@ -102,8 +102,8 @@ impl WhyArguments {
     }
 }
 
-/// The kernels of the locks beside the matrices of a run, each with its lock; of a matrix that is not here any more
-/// none.
+/// Returns the kernels of the locks beside the matrices of a run, each with its lock. Matrices that no longer exist
+/// are skipped.
 fn locked_kernels(manifest: &Manifest) -> Result<Vec<(PathBuf, LockedKernel)>, CliError> {
     let mut all = Vec::new();
     for matrix in &manifest.matrices {

@@ -184,7 +184,7 @@ impl Diff {
         self.counts.get(&change).copied().unwrap_or_default()
     }
 
-    /// Whether both runs have artifacts, and not one in common: they are of different grids.
+    /// Whether both runs have artifacts, and not one in common: they are of different plans.
     pub fn is_of_different_grids(&self) -> bool {
         let came = self.count(Change::New) + self.count(Change::NewFailure);
         let went = self.count(Change::Lost) + self.count(Change::Gone);

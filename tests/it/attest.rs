@@ -157,7 +157,7 @@ fn attestation_names_every_digest_of_the_manifest_and_is_the_same_when_cached() 
         &grid.path(""),
         &["out", "--key", "attest.pub", "--certificate", "signing.pem"],
     );
-    assert_eq!(said, "exit 0\neverything is what the manifest says\n");
+    assert_eq!(said, "exit 0\nall files match the manifest\n");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn files_that_do_not_exist_are_named_and_answers_are_kept() {
     assert!(report.starts_with("exit 1\n"), "{report}");
     assert!(
         report.contains(
-            "2 files: 0 in the cache, 0 listed with digests, 1 there, 1 missing, 0 unknown"
+            "2 files: 0 in the cache, 0 listed with digests, 1 exist, 1 missing, 0 unknown"
         ),
         "{report}"
     );
@@ -48,7 +48,7 @@ fn files_that_do_not_exist_are_named_and_answers_are_kept() {
     let requests = server.requests();
     let report = workspace.run(&CHECK);
     assert!(report.starts_with("exit 1\n"), "{report}");
-    assert!(report.contains("2 answers of earlier checks"), "{report}");
+    assert!(report.contains("2 answers from earlier checks"), "{report}");
     assert_eq!(server.requests(), requests, "{report}");
     // The file is there now, which only a new question shows.
     driverkit_matrix::fs::write(&files.path().join("4.14.11-1.rpm"), "").unwrap();

@@ -79,7 +79,7 @@ fn an_unknown_image_is_named_with_those_that_exist() {
         .assert()
         .code(2)
         .stderr(contains(
-            "no builder image is called `bookwurm`; there are bookworm, bullseye, proof, sid, trixie",
+            "no builder image is called `bookwurm`; expected one of bookworm, bullseye, proof, sid, trixie",
         ));
 }
 

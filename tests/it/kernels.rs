@@ -105,7 +105,7 @@ fn addresses_that_are_computed_are_all_tried() {
     ARCH  URL  ANSWER
     amd64  SERVER/download.rockylinux.org/pub/rocky/9.2/AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm  answered 404
     amd64  SERVER/download.rockylinux.org/pub/rocky/9/AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm  answered 404
-    amd64  SERVER/download.rockylinux.org/vault/rocky/9.2/AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm  is there
+    amd64  SERVER/download.rockylinux.org/vault/rocky/9.2/AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm  exists
     amd64  SERVER/download.rockylinux.org/vault/rocky/9/AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm  answered 404
     ");
     std::fs::remove_file(

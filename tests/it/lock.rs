@@ -316,7 +316,7 @@ fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
     exit 0
     --- out
     Plan of 1 matrix: 5 kernels, 1 driver, 5 builds, 5 artifacts
-    3 kernels unconfirmed: their sources, which `lock` does not believe, do not name them
+    3 kernels unconfirmed: no longer in their sources, which lost too many kernels at once
 
     TARGET  KERNELS  DRIVERS  BUILDS  MODULES  PROBES
     centos        4        1       4        4       0

@@ -478,7 +478,7 @@ const MISTAKES: &[Mistake] = &[
         "a matrix of files that do not exist",
         "import gone --out matrices/imported.toml",
     ),
-    of("a matrix that is there already", "import gone --out m.toml"),
+    of("a matrix that already exists", "import gone --out m.toml"),
     of(
         "an accepted loss that did not happen",
         "lock m.toml --accept-shrink debian",

@@ -39,7 +39,7 @@ fn outage_of_a_large_grid_fits_on_one_screen() {
     for expected in [
         &*format!("{BUILDS} builds, {BUILDS} artifacts wanted"),
         // The packages and the drivers' sources.
-        "297 files are missing without a network: out/.driverkit-matrix/missing.txt names all",
+        "297 files are missing for an offline run: out/.driverkit-matrix/missing.txt lists all",
         "download: mirror0.example.org: was not requested",
         &format!(
             "exit 3    infrastructure failed; {BUILDS} of {BUILDS} wanted artifacts are not there"

@@ -159,7 +159,7 @@ fn destination_is_compared_and_counted_like_an_output_directory() {
     std::fs::create_dir(space.path().join("empty")).unwrap();
     let said = space.run(&["stats", &format!("file://{}/empty", space.path().display())]);
     assert!(
-        said.starts_with("exit 2\n") && said.contains("keeps no manifests"),
+        said.starts_with("exit 2\n") && said.contains("has no manifests"),
         "{said}"
     );
 }

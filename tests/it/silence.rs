@@ -51,7 +51,7 @@ fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
         ),
         (
             &["stats", "s3://bucket"],
-            "reading the manifests of s3://bucket",
+            "reading manifests of s3://bucket",
         ),
         (
             &[

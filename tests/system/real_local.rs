@@ -288,7 +288,7 @@ fn every_compiler_is_tried_and_each_attempt_is_told() {
                 .is_some_and(|version| version.parse::<u32>().is_ok())
         });
     let count = compilers.count();
-    let again = called.text.matches("trying again with gcc").count();
+    let again = called.text.matches("retrying with gcc").count();
     assert_eq!(again, count - 1, "{}", called.text);
     assert!(!folder.join("scap.ko").exists());
 }

@@ -60,7 +60,7 @@ fn a_round_trip_through_driverkit_files_loses_nothing() {
 
     let report = workspace.run(&["import", "tree/driverkit/config", "--out", "back.toml"]);
     assert!(
-        report.starts_with("exit 2") && report.contains("is there already"),
+        report.starts_with("exit 2") && report.contains("already exists"),
         "{report}"
     );
 }

@@ -231,7 +231,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
     // With one, the exception is there to be seen, whoever names it.
     let named = ["plan", "m.toml", "--builderimage", &image.0];
     let text = said(program(folder).args(named), 0);
-    assert!(text.contains("WITH THE NETWORK, IN"), "{text}");
+    assert!(text.contains("WITH NETWORK ACCESS, IN"), "{text}");
     write("falco", &format!("image = \"{}\"\n", image.0));
     let text = said(
         program(folder).args(["plan", "m.toml", "--format", "json"]),

@@ -1,19 +1,19 @@
-//! driverkit's flags of builds in a cluster.
+//! driverkit's flags for builds in a cluster.
 
 use clap::Args;
 
 use super::flags::{Flags, may_stand_alone, put, put_all};
 
-/// Where and as whom pods run: `kubernetes` and `kubernetes-in-cluster`.
+/// Where and as which user pods run: flags of `kubernetes` and `kubernetes-in-cluster`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct PodFlags {
     /// Namespace of the pods [default: default]
     #[arg(long, short, value_name = "NAMESPACE", help_heading = "Pods")]
     namespace: Option<String>,
-    /// User that containers run as [default: one without rights]
+    /// User that containers run as [default: an unprivileged user]
     #[arg(long, value_name = "UID", help_heading = "Pods")]
     run_as_user: Option<String>,
-    /// Secret by which nodes pull the builder image
+    /// Secret for pulling the builder image
     #[arg(long, value_name = "SECRET", help_heading = "Pods")]
     image_pull_secret: Option<String>,
 }
@@ -30,7 +30,7 @@ impl PodFlags {
     }
 }
 
-/// How the cluster is reached, as for kubectl: `kubernetes`.
+/// How the cluster is reached, as for kubectl: flags of `kubernetes`.
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ClientFlags {
@@ -43,7 +43,7 @@ pub(in crate::cli) struct ClientFlags {
     /// User id to act as
     #[arg(long, value_name = "UID", help_heading = "Cluster")]
     as_uid: Option<String>,
-    /// Further fact about the user to act as, such as scopes=view; repeatable, also for several values of one name
+    /// Extra attribute of the user to act as, such as scopes=view; repeatable, also for several values of one name
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Cluster")]
     as_user_extra: Vec<String>,
     /// Directory in which kubectl caches what a cluster supports; accepted and ignored
@@ -64,22 +64,22 @@ pub(in crate::cli) struct ClientFlags {
     /// Context of the kubeconfig file
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
-    /// Take answers uncompressed
+    /// Disable compression of responses
     #[arg(long, value_name = "BOOL", help_heading = "Cluster")]
     disable_compression: Option<String>,
-    /// Do not check the server's certificate
+    /// Do not verify the server's certificate
     #[arg(long, value_name = "BOOL", help_heading = "Cluster")]
     insecure_skip_tls_verify: Option<String>,
     /// The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<String>,
-    /// Longest time that a request waits for its answer, such as 30s; 0 for no limit [default: 1m]
+    /// Timeout of a request, such as 30s; 0 for no limit [default: 1m]
     #[arg(long, value_name = "TIME", help_heading = "Cluster")]
     request_timeout: Option<String>,
-    /// Address of the API server
+    /// URL of the API server
     #[arg(long, short, value_name = "URL", help_heading = "Cluster")]
     server: Option<String>,
-    /// Name that the server's certificate has to bear
+    /// Name to verify the server's certificate against
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     tls_server_name: Option<String>,
     /// Bearer token; better given by `DRIVERKIT_TOKEN`, which no process list shows

@@ -15,8 +15,8 @@ use crate::session::{Machine, Single};
 
 /// Build one kernel's drivers in a container of the Docker daemon, as `driverkit docker` does
 ///
-/// Most flags can also be given by the environment (`DRIVERKIT_TARGET` for `--target`) or by the configuration file, whose
-/// keys are the flags' names. A flag comes before the environment, and that before the file.
+/// Most flags can also be given by the environment (`DRIVERKIT_TARGET` for `--target`) or by the configuration file,
+/// whose keys are the names of the flags. Flags override the environment, which overrides the file.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(in crate::cli) struct DockerArguments {
@@ -31,21 +31,20 @@ pub(in crate::cli) struct DockerArguments {
     proxy: Option<String>,
     #[command(flatten)]
     again: AgainFlags,
-    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/FOLDER` for TLS, or
-    /// `ssh://[USER@]HOST`;
-    /// repeatable, the first that answers is used [default: `DOCKER_HOST`, or the usual socket]
+    /// Docker daemon to use: `unix:///PATH`, `tcp://HOST:PORT`, `tcp://HOST:PORT?certificates=/DIR` for TLS, or
+    /// `ssh://[USER@]HOST`; repeatable, the first that answers is used [default: `DOCKER_HOST`, or the usual socket]
     #[arg(long, value_name = "ADDRESS")]
     docker_host: Vec<DockerAddress>,
     #[command(flatten)]
     folders: Folders,
 }
 
-/// Where the request's builder images come from.
+/// Returns the sources of the request's builder images.
 pub(super) fn image_sources(request: &Request) -> ImageSources {
     image_sources_of(&request.images)
 }
 
-/// Where builder images come from.
+/// Returns the sources of builder images that `request` describes.
 pub(in crate::cli) fn image_sources_of(request: &ImageRequest) -> ImageSources {
     let login = request.registry.as_ref().map(|registry| Login {
         registry: registry.name.clone(),

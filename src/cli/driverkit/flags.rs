@@ -1,4 +1,4 @@
-//! driverkit's flags. What is the same for environment and file is checked in [`crate::driverkit`], not here.
+//! driverkit's flags. Checks that also apply to the environment and the file are in [`crate::driverkit`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,10 +15,10 @@ use crate::failure::FailureClass;
 use crate::session::{DkmsDirectories, SingleSettings};
 use crate::target;
 
-/// What was given on the command line, by key.
+/// The values given on the command line, by key.
 pub(in crate::cli) type Flags = BTreeMap<&'static str, Given>;
 
-/// Takes every text; shells complete these.
+/// Accepts any text, and offers these values to shell completion.
 #[derive(Clone)]
 struct Suggested(fn() -> Vec<&'static str>);
 
@@ -39,7 +39,7 @@ impl TypedValueParser for Suggested {
     }
 }
 
-/// Lets flags that take a `BOOL` stand alone, for true; a value is given to them as in `--dryrun=false`.
+/// Lets a flag with a `BOOL` stand alone for true; a value is given as in `--dryrun=false`.
 pub(super) fn may_stand_alone(flag: Arg) -> Arg {
     let is_bool = flag
         .get_value_names()
@@ -53,7 +53,7 @@ pub(super) fn may_stand_alone(flag: Arg) -> Arg {
     }
 }
 
-/// Notes a flag that takes one value.
+/// Records a flag that takes one value.
 pub(in crate::cli) fn put(flags: &mut Flags, key: &'static str, value: Option<&String>) {
     put_all(
         flags,
@@ -62,14 +62,14 @@ pub(in crate::cli) fn put(flags: &mut Flags, key: &'static str, value: Option<&S
     );
 }
 
-/// Notes a flag that takes several values.
+/// Records a flag that takes several values.
 pub(in crate::cli) fn put_all(flags: &mut Flags, key: &'static str, values: &[String]) {
     if !values.is_empty() {
         flags.insert(key, Given::by_flag(values.to_vec()));
     }
 }
 
-/// What is built, for all commands.
+/// Flags of all commands that say what is built.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct BuildFlags {
     /// Driver version: a release such as 8.0.0+driver, a commit, or master [default: master]
@@ -127,7 +127,7 @@ impl BuildFlags {
     }
 }
 
-/// What builds over an image need.
+/// Flags of builds in a builder image.
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ImageFlags {
@@ -137,17 +137,17 @@ pub(in crate::cli) struct ImageFlags {
     /// Builder image: a name, auto, or auto:TAG [default: auto]
     #[arg(long, value_name = "IMAGE", help_heading = "Kernel and image")]
     builderimage: Option<String>,
-    /// Where builder images come from: a repository, or the absolute path of an index file; repeatable, the first has
+    /// Where builder images come from: a repository, or the absolute path of an index file; repeatable, in order of
     /// priority [default: the images described in images/*.toml]
     #[arg(long, value_name = "SOURCE", help_heading = "Kernel and image")]
     builderrepo: Vec<String>,
-    /// Compiler version, such as 12 or 12.0.0 [default: the kernel's own]
+    /// Compiler version, such as 12 or 12.0.0 [default: the one that built the kernel]
     #[arg(long, value_name = "VERSION", help_heading = "Kernel and image")]
     gccversion: Option<String>,
     /// The kernel's .config in base64, for targets whose tree is prepared from a kernel source
     #[arg(long, value_name = "BASE64", help_heading = "Kernel and image")]
     kernelconfigdata: Option<String>,
-    /// Addresses of the kernel's header packages, repeatable or with commas between them [default: found by target]
+    /// URLs of the kernel's header packages, repeatable or separated by commas [default: found by target]
     #[arg(long, value_name = "URL", help_heading = "Kernel and image")]
     kernelurls: Vec<String>,
     /// Registry to log in to
@@ -159,7 +159,7 @@ pub(in crate::cli) struct ImageFlags {
     /// Password of that user; better given by `DRIVERKIT_REGISTRY_PASSWORD`, which no process list shows
     #[arg(long, value_name = "PASSWORD", help_heading = "Kernel and image")]
     registry_password: Option<String>,
-    /// Ask registries over plain http
+    /// Query registries over plain http
     #[arg(long, value_name = "BOOL", help_heading = "Kernel and image")]
     registry_plain_http: Option<String>,
 }
@@ -183,14 +183,14 @@ impl ImageFlags {
     }
 }
 
-/// How the command goes about it; never read from environment or file.
+/// Flags of the command itself; never read from the environment or the file.
 #[derive(Clone, Debug, Args)]
 #[command(mut_args(may_stand_alone))]
 pub(in crate::cli) struct ProcessFlags {
-    /// Configuration file [default: $HOME/.driverkit.yaml where it is there]
+    /// Configuration file [default: $HOME/.driverkit.yaml if it exists]
     #[arg(long, short, value_name = "FILE")]
     pub(in crate::cli) config: Option<PathBuf>,
-    /// Only check what was given
+    /// Only check the flags, the environment and the file
     #[arg(
         long,
         value_name = "BOOL",
@@ -201,7 +201,7 @@ pub(in crate::cli) struct ProcessFlags {
     /// Level of detail: warn, info, debug or trace
     #[arg(long, short, value_name = "LEVEL", default_value = "info", value_parser = parse_log_level)]
     pub(in crate::cli) loglevel: LogLevel,
-    /// Seconds that one step of the build may take, at least 30
+    /// Time limit of each step of the build in seconds, at least 30
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = parse_timeout)]
     pub(in crate::cli) timeout: Duration,
 }
@@ -216,7 +216,7 @@ impl ProcessFlags {
     }
 }
 
-/// Where DKMS has its things.
+/// The directories of DKMS.
 #[derive(Clone, Debug, Args)]
 pub(super) struct DkmsFlags {
     /// Directory with the sources of DKMS
@@ -236,13 +236,13 @@ impl DkmsFlags {
     }
 }
 
-/// What is done again although the cache has it.
+/// Flags that repeat steps whose result is cached.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct AgainFlags {
-    /// Try a failure again that is known from earlier: a class, or `failed` for all
+    /// Retry a cached failure: a class, or `failed` for all
     #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
     retry: Vec<Vec<FailureClass>>,
-    /// Compile again whatever is known from earlier
+    /// Compile again even if the artifact is cached
     #[arg(long)]
     rebuild: bool,
 }

@@ -1,7 +1,7 @@
-//! `kubernetes` and `kubernetes-in-cluster`: one build as a Job of a cluster.
+//! `kubernetes` and `kubernetes-in-cluster`: one build as a Job in a cluster.
 //!
-//! What driverkit has flags for is said by its flags; all the rest (cache volume, tolerations, the address of the
-//! inputs' server) by the environment variables of `run --executor kubernetes`.
+//! driverkit's flags set what driverkit has flags for. The environment variables of `run --executor kubernetes` set
+//! everything else (cache volume, tolerations, address of the input server).
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use crate::driverkit::{ClientRequest, PodRequest, Request, Values, check_proxy};
 use crate::executor::{ClientSettings, Executor, KubernetesExecutor, KubernetesSettings};
 use crate::session::{Machine, Single};
 
-/// driverkit's namespace where none is named.
+/// driverkit's default namespace.
 const NAMESPACE: &str = "default";
 
-/// Build one kernel's drivers as a Job of a Kubernetes cluster, as `driverkit kubernetes` does
+/// Build one kernel's drivers as a Job in a Kubernetes cluster, as `driverkit kubernetes` does
 ///
 /// Most flags can also be given by the environment or by the configuration file, as for `docker`. See
-/// docs/kubernetes.md for the environment variables of everything else.
+/// docs/kubernetes.md for the environment variables that set everything else.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(in crate::cli) struct KubernetesArguments {
@@ -36,7 +36,7 @@ pub(in crate::cli) struct KubernetesArguments {
     client: ClientFlags,
 }
 
-/// The same from inside of the cluster, with the service account of the pod that this runs in
+/// Like `kubernetes`, but from inside the cluster with the service account of the pod that this program runs in
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(in crate::cli) struct InClusterArguments {
@@ -44,7 +44,7 @@ pub(in crate::cli) struct InClusterArguments {
     pod: PodBuild,
 }
 
-/// What both have.
+/// Flags of both commands.
 #[derive(Debug, Args)]
 struct PodBuild {
     #[command(flatten)]
@@ -64,7 +64,7 @@ struct PodBuild {
     folders: Folders,
 }
 
-/// What the environment says about the cluster.
+/// The cluster settings from the environment.
 #[derive(Debug, Parser)]
 struct OfEnvironment {
     #[command(flatten)]
@@ -123,9 +123,9 @@ impl PodBuild {
             .get_or_insert_with(|| NAMESPACE.to_owned());
         settings.image_pull_secrets.extend(pods.image_pull_secret);
         match pods.run_as_user {
-            // What driverkit's default is, and no pod of this program ever has.
+            // 0 is driverkit's default, but this program never runs a pod as root.
             Some(0) => {
-                context.notice("notice: `run-as-user` 0 is not taken: no pod runs as root here");
+                context.notice("notice: ignoring `run-as-user` 0: no pod runs as root");
             }
             Some(user) => settings.run_as_user = user,
             None => {}
@@ -153,7 +153,7 @@ impl PodBuild {
     }
 }
 
-/// The settings of `run --executor kubernetes`, as far as the environment says them.
+/// Reads the settings of `run --executor kubernetes` from the environment.
 fn settings() -> Result<KubernetesSettings, CliError> {
     let read = OfEnvironment::try_parse_from(["driverkit-matrix"]);
     let read = read.map_err(|error| CliError::input(error.to_string().trim_end().to_owned()))?;

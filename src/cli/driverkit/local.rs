@@ -1,4 +1,4 @@
-//! `local`: one build on this machine, with its own compilers: the kernel's own first, then the others that are there.
+//! `local`: one build on this machine with its own compilers: first the one that built the kernel, then the others.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::session::{
 
 /// Build one kernel's drivers on this machine with its own compilers, as `driverkit local` does
 ///
-/// In a bubblewrap sandbox, without root; for the headers that are installed, or with `--download-headers` for those
-/// that are fetched. The kernel's own compiler is tried first, then the others that are there. Most flags can also be
+/// In a bubblewrap sandbox, without root; with the installed headers, or with downloaded ones if `--download-headers`
+/// is given. The compiler that built the kernel is tried first, then the other installed ones. Most flags can also be
 /// given by the environment or by the configuration file, as for `docker`.
 #[derive(Debug, Args)]
 #[command(args_override_self = true, mut_args(may_stand_alone))]
@@ -38,16 +38,16 @@ pub(in crate::cli) struct LocalArguments {
     /// Build with DKMS, from the driver's sources in /usr/src; needs root
     #[arg(long, value_name = "BOOL")]
     dkms: Option<String>,
-    /// Fetch the kernel's header packages in the place of those that are installed
+    /// Download the kernel's header packages instead of using the installed headers
     #[arg(long, value_name = "BOOL")]
     download_headers: Option<String>,
-    /// Addresses of the header packages to fetch, repeatable or with commas between them [default: found by target]
+    /// URLs of header packages to download, repeatable or separated by commas [default: found by target]
     #[arg(long, value_name = "URL")]
     kernelurls: Vec<String>,
-    /// Environment variable of the compile, repeatable
+    /// Environment variable for the compile, repeatable
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Build without a sandbox, on machines that cannot make one
+    /// Build without a sandbox, for machines that do not support it
     #[arg(long)]
     no_sandbox: bool,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(in crate::cli) struct LocalArguments {
     dkms_flags: DkmsFlags,
 }
 
-/// What `local` asks for beside the build.
+/// The flags of `local` that no other command has.
 struct LocalRequest {
     has_dkms: bool,
     downloads: bool,
@@ -81,7 +81,7 @@ impl LocalRequest {
             }
         }
         if has_dkms && values.text("output-probe").is_some() {
-            let message = "DKMS builds modules only: leave `output-probe` out";
+            let message = "DKMS builds modules only: omit `output-probe`";
             reader.faults.push(Diagnostic::error(message));
         }
         if reader.faults.is_empty() {
@@ -172,7 +172,8 @@ impl LocalArguments {
         }
     }
 
-    /// Builds with the kernel's own compiler, and while that is not the way, with the others.
+    /// Builds with the compiler that built the kernel, then with the others until one attempt succeeds or fails for a
+    /// reason other than the compiler.
     fn attempts(
         &self,
         context: &Context,
@@ -181,7 +182,7 @@ impl LocalArguments {
     ) -> Result<ExitStatus, CliError> {
         if self.no_sandbox {
             context.notice(
-                "notice: building without a sandbox: the build's scripts see and may change everything that this user may",
+                "notice: building without a sandbox: build scripts can read and change everything that this user can",
             );
         }
         let host = host_toolchain().map_err(|error| infrastructure(&error))?;
@@ -208,7 +209,7 @@ impl LocalArguments {
                 break;
             }
             if let Some(gcc) = &next {
-                context.notice(&format!("trying again with gcc {gcc}"));
+                context.notice(&format!("retrying with gcc {gcc}"));
             }
         }
         if attempts.len() > 1 && self.process.loglevel >= LogLevel::Info {
@@ -240,14 +241,14 @@ impl LocalArguments {
     }
 }
 
-/// The request for the headers that are installed for its kernel.
+/// Returns the request with the headers that are installed for its kernel.
 fn with_installed_headers(mut request: Request) -> Result<Request, CliError> {
     let folder = installed_headers(request.kernel.release.as_str())?;
     request.kernel.packages = vec![Package::at(folder.display().to_string())].into();
     Ok(request)
 }
 
-/// Whether another compiler may do better.
+/// Returns true if another compiler may succeed.
 fn is_the_compilers_fault(attempt: &Attempt) -> bool {
     let Some(report) = &attempt.report else {
         return false;
@@ -262,7 +263,7 @@ fn is_the_compilers_fault(attempt: &Attempt) -> bool {
     })
 }
 
-/// The highest compiler that no attempt has used.
+/// The highest compiler version that no attempt has used.
 fn untried(
     compilers: &[(Architecture, GccVersion)],
     architecture: Architecture,
@@ -282,10 +283,10 @@ fn gcc_of(report: &BuildReport) -> Option<&str> {
     Some(&report.toolchain.as_ref()?.gcc_used)
 }
 
-/// One attempt in one line.
+/// Describes one attempt in one line.
 fn line_of(attempt: &Attempt) -> String {
     let Some(report) = attempt.report.as_deref() else {
-        return "not begun".to_owned();
+        return "not started".to_owned();
     };
     let gcc = gcc_of(report).unwrap_or("?");
     let failure = report
@@ -294,6 +295,6 @@ fn line_of(attempt: &Attempt) -> String {
         .find_map(|artifact| artifact.failure.as_ref());
     match failure {
         Some(failure) => format!("gcc {gcc}: {}: {}", failure.class, failure.message),
-        None => format!("gcc {gcc}: good"),
+        None => format!("gcc {gcc}: success"),
     }
 }

@@ -1,6 +1,6 @@
-//! driverkit's own commands: one kernel, one driver, with driverkit's flags, environment variables and file.
+//! driverkit's own commands: one kernel and one driver, with driverkit's flags, environment variables and file.
 //!
-//! A command puts its flags into [`Values`], has them checked, and carries the one build out like any other run.
+//! A command collects its flags in [`Values`], has them checked, and runs its single build like any other run.
 
 #[cfg(feature = "kubernetes")]
 mod cluster;
@@ -25,8 +25,8 @@ pub(super) use docker::{DockerArguments, image_sources_of};
 pub(super) use kubernetes::{InClusterArguments, KubernetesArguments};
 pub(super) use local::LocalArguments;
 
-/// What flags, environment and file say together. The file is the one that is named, or `.driverkit.yaml` (`.yml`,
-/// `.json`, `.toml`) in the home directory when it is there.
+/// Merges flags, environment and file. The file is the one that is named, or `.driverkit.yaml` (`.yml`, `.json`,
+/// `.toml`) in the home directory if it exists.
 pub(super) fn values(
     context: &Context,
     flags: &Flags,
@@ -56,7 +56,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// The configuration file in the home directory, where there is one: the first in driverkit's order.
+/// The configuration file in the home directory: the first that exists, in driverkit's order.
 fn home_file() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty())?;
     ["json", "toml", "yaml", "yml"]

@@ -1,4 +1,4 @@
-//! `images build`: the project's own builder images.
+//! `images build`: builds the project's own builder images.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::kernel::Architecture;
 use crate::resolve::said_while_busy;
 use crate::text::size;
 
-/// The mirror that the context names.
+/// Returns the Debian mirror that the context names.
 fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
     let parse = |name: &str| {
         let url = context.mirrors.get(name)?;
@@ -28,8 +28,7 @@ fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
         )
     };
     let main = parse("debian").ok_or_else(|| CliError::Input {
-        message: "images are made from Debian's packages, and no mirror of them is named"
-            .to_owned(),
+        message: "images are built from Debian's packages, but no Debian mirror is set".to_owned(),
         help: Some("add --mirror debian=URL, or set DRIVERKIT_MATRIX_MIRROR_DEBIAN".to_owned()),
     })??;
     Ok(DebianMirror {
@@ -38,7 +37,7 @@ fn mirror(context: &Context) -> Result<DebianMirror, CliError> {
     })
 }
 
-/// Builds as many images at once as there are cores; where some fail, builds the others, and gives the first error.
+/// Builds as many images at once as there are cores. If some fail, builds the others, and returns the first error.
 pub(super) fn build_all(
     context: &Context,
     wanted: &BuildArguments,
@@ -75,7 +74,7 @@ pub(super) fn build_all(
 type Names<'a> = Mutex<BTreeSet<&'a str>>;
 
 fn lock<'a, 'b>(names: &'b Names<'a>) -> MutexGuard<'b, BTreeSet<&'a str>> {
-    // The set is whole after every statement.
+    // A panic cannot leave the set in an inconsistent state.
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -94,7 +93,7 @@ fn build_each<'a>(
                 lock(built).insert(image.name.as_str());
                 let outcome = build(image);
                 lock(built).remove(image.name.as_str());
-                // Nobody listens any more once the output has failed.
+                // The receiver is gone once writing the output has failed.
                 drop(finished.send((start.elapsed(), outcome)));
             });
         });
@@ -126,7 +125,7 @@ fn answer(outcome: &BuildOutcome) -> Value {
 fn tell(outcome: &BuildOutcome, took: Duration, output: &mut dyn Write) -> io::Result<()> {
     let (built, how) = match outcome {
         BuildOutcome::Built(built) => (built, format!("built in {:.0} s", took.as_secs_f64())),
-        BuildOutcome::AlreadyThere(built) => (built, "already there".to_owned()),
+        BuildOutcome::AlreadyThere(built) => (built, "already built".to_owned()),
     };
     let archive_size = size(built.archive_size_bytes);
     let (name, archive) = (&built.name, built.archive.display());

@@ -1,4 +1,4 @@
-//! `images list`, and `images` as driverkit prints them.
+//! `images list`, and `images` in driverkit's format.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::session::{ask_repositories, of_remembered, of_sources};
 use crate::text::write_columns;
 
 impl AskedAsDriverkit {
-    /// What was given; nothing where no flag was.
+    /// Returns the driverkit flags that were given, or `None` if there are none.
     pub(super) fn given(&self) -> Option<Flags> {
         let mut flags = Flags::new();
         self.build.put(&mut flags);
@@ -29,7 +29,7 @@ impl AskedAsDriverkit {
 }
 
 impl ImagesArguments {
-    /// Prints the images that fit as driverkit prints them: a table in Markdown.
+    /// Prints the images that fit in driverkit's format, a table in Markdown.
     pub(super) fn show_as_driverkit(
         &self,
         flags: &Flags,
@@ -46,7 +46,7 @@ impl ImagesArguments {
             return Err(CliError::Diagnostics(reader.faults));
         }
         let target = values.text("target");
-        // As driverkit: what this machine can use, unless another architecture is named, as it is today.
+        // As in driverkit, the default is the architecture of this machine.
         let architecture = architecture.unwrap_or_else(Architecture::of_host);
         let sources = image_sources_of(&request);
         let foreign = ForeignImages::load(&context.cache).map_err(of_remembered)?;
@@ -88,14 +88,14 @@ impl ImagesArguments {
         }
         print(&text)?;
         if is_empty {
-            context.notice("no image fits");
+            context.notice("no matching image");
             return Ok(ExitStatus::Incomplete);
         }
         Ok(ExitStatus::Success)
     }
 }
 
-/// The offers of all sources; asks repositories that were never asked.
+/// Returns the offers of all sources. Queries repositories that were never queried.
 fn offers(
     catalogue: &Catalogue,
     sources: &ImageSources,
@@ -109,19 +109,19 @@ fn offers(
     Ok((offers, foreign))
 }
 
-/// A compiler of an image.
+/// A compiler in an image.
 #[derive(Serialize)]
 struct Listed {
     image: String,
-    /// The only target that the image is for.
+    /// The only target that the image can build for; `None` if it can build for any.
     target: Option<TargetId>,
     architecture: Architecture,
     gcc: String,
     state: &'static str,
 }
 
-/// Prints the images, a line or an object for each compiler, in the columns of driverkit's own list and with whether the
-/// image is there.
+/// Prints the images, with a line or an object for each compiler. The columns are those of driverkit's own list and
+/// the state of the image.
 pub(super) fn show(
     folders: &Folders,
     sources: &ImageSources,
@@ -150,8 +150,8 @@ pub(super) fn show(
     ignore_broken_pipe(|output| write_columns(output, [false; 5], &rows))
 }
 
-/// Prints the images as an image index. Cross compilers are left out: in such an index an image compiles for the
-/// architecture that it runs on.
+/// Prints the images as an image index. Cross compilers are left out: an index has only images that compile for the
+/// architecture that they run on.
 pub(super) fn show_index(wanted: &ListArguments, context: &Context) -> Result<(), CliError> {
     let sources = wanted.builder.sources()?;
     let (offers, _) = offers(&wanted.folders.catalogue()?, &sources, context)?;

@@ -1,4 +1,4 @@
-//! `images`: lists the builder images, builds them, and learns what others have.
+//! `images`: lists the builder images, builds them, and updates the list of images in repositories.
 
 mod build;
 mod list;
@@ -22,11 +22,11 @@ use build::build_all;
 use list::{show, show_index};
 use update::update;
 
-/// Where builder images are described and kept.
+/// The directories of builder images and their descriptions.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Folders {
-    /// Directory with the descriptions of builder images [default: `images` where it exists, else those of this
-    /// program]
+    /// Directory with the descriptions of builder images [default: `images` if it exists, otherwise the descriptions
+    /// in this program]
     #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS")]
     image_descriptions: Option<PathBuf>,
     /// Directory of the built images [default: images in the cache directory]
@@ -35,7 +35,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// The directory with the descriptions, where somebody keeps one.
+    /// The directory with the descriptions; `None` if none is given and `images` does not exist.
     pub(super) fn described(&self) -> Option<&Path> {
         let usual = Some(Path::new("images")).filter(|folder| folder.is_dir());
         self.image_descriptions.as_deref().or(usual)
@@ -50,7 +50,7 @@ impl Folders {
         catalogue.map_err(|error| CliError::input(error.to_string()))
     }
 
-    /// The directory that keeps the built images.
+    /// The directory of the built images.
     pub(super) fn built(&self, context: &Context) -> PathBuf {
         self.images
             .clone()
@@ -69,7 +69,7 @@ pub(super) struct ImagesArguments {
     asked: AskedAsDriverkit,
 }
 
-/// driverkit's flags: with any of them, the images are listed as driverkit does.
+/// driverkit's flags: if one is given, the images are listed in driverkit's format.
 #[derive(Debug, Args)]
 struct AskedAsDriverkit {
     #[command(flatten)]
@@ -78,7 +78,7 @@ struct AskedAsDriverkit {
     image: ImageFlags,
     #[command(flatten)]
     process: ProcessFlags,
-    /// Proxy by which repositories are asked: http://, https:// or socks5://
+    /// Proxy for queries to repositories: http://, https:// or socks5://
     #[arg(long, value_name = "URL", value_parser = check_proxy)]
     proxy: Option<String>,
 }
@@ -90,14 +90,14 @@ enum ImagesCommand {
     /// Build images that are missing, or whose description has changed, from the packages of --mirror debian=URL
     /// and, for security updates, --mirror debian-security=URL
     Build(Box<BuildArguments>),
-    /// Ask repositories again which images they have, and pull again those that were used, so that the next run takes
-    /// what their tags stand for today
+    /// Query repositories for their images again, and pull again the images in use, so that the next run uses what
+    /// their tags refer to today
     Update(Box<UpdateArguments>),
 }
 
 #[derive(Debug, Args)]
 struct ListArguments {
-    /// How they are listed
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -115,9 +115,9 @@ struct ListArguments {
 enum ListFormat {
     /// A table
     Table,
-    /// For machines
+    /// JSON
     Json,
-    /// An image index as driverkit reads it
+    /// An image index for driverkit
     Index,
 }
 
@@ -131,10 +131,10 @@ struct UpdateArguments {
 
 #[derive(Debug, Args)]
 struct BuildArguments {
-    /// The images to build; all that run on this machine when none is named
+    /// The images to build [default: all that run on this machine]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Build also what is there, with the packages of today
+    /// Rebuild also images that are up to date, with the latest packages
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -143,10 +143,10 @@ struct BuildArguments {
     folders: Folders,
 }
 
-/// Why `images` failed.
+/// An error of `images`.
 #[derive(Debug, thiserror::Error)]
 enum ImagesError {
-    #[error("no builder image is called `{name}`; there are {known}")]
+    #[error("no builder image is called `{name}`; expected one of {known}")]
     Unknown { name: String, known: String },
     #[error(transparent)]
     Record(#[from] RecordError),

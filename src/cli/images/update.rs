@@ -1,4 +1,4 @@
-//! `images update`: what tags and repositories stand for today.
+//! `images update`: queries repositories again, and pulls the images that are in use again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ struct Updated<'a> {
     identity: Sha256,
 }
 
-/// Asks repositories again, and pulls images again that were used.
+/// Queries repositories again, and pulls again the images that have been used.
 pub(super) fn update(
     sources: &ImageSources,
     format: AnswerFormat,

@@ -1,4 +1,4 @@
-//! `plan --check`: whether the files exist that no index published.
+//! `plan --check`: checks that the files exist that no index lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -14,9 +14,9 @@ use crate::resolve::{check_attestation, check_signing, open_store, runtime};
 use crate::session::{CheckedFile, CheckedFiles, check_files, new_run_id, places};
 use crate::text::{count, separated, write_columns};
 
-/// The version of the JSON form.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
-/// How many missing files, and how many kinds of other answers, are listed.
+/// The maximum number of listed missing files, and of listed kinds of other answers.
 const LISTED: usize = 20;
 
 #[derive(Serialize)]
@@ -37,17 +37,18 @@ struct FileJson<'a> {
     /// The URL that has the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
-    /// The URLs that were asked, of a file that no URL has.
+    /// The URLs that were requested, for a file that no URL has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
-    /// When an earlier check got the answer.
+    /// When an earlier check received the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     answered_at: Option<Timestamp>,
 }
 
-/// Asks, prints what does not exist, and returns the exit code: 1 if a file does not exist, 3 if a server did not say.
+/// Queries the servers, prints the missing files, and returns the exit status: 1 if a file does not exist, 3 if a
+/// server gave no definite answer.
 pub(super) fn check(
     context: &Context,
     planned: &Planned,
@@ -56,9 +57,9 @@ pub(super) fn check(
 ) -> Result<ExitStatus, CliError> {
     if planned.mirrors.is_offline {
         return Err(CliError::Input {
-            message: "--check asks servers, and this plan is offline".to_owned(),
+            message: "--check queries servers, but this plan is offline".to_owned(),
             help: Some(
-                "leave out --offline (`offline` in [mirrors]), or let `run --offline` list the files that are missing here"
+                "omit --offline (`offline` in [mirrors]), or use `run --offline` to list the missing files"
                     .to_owned(),
             ),
         });
@@ -132,7 +133,7 @@ fn write_text(
     } = checked;
     writeln!(
         output,
-        "{}: {} in the cache, {} listed with digests, {} there, {} missing, {} unknown",
+        "{}: {} in the cache, {} listed with digests, {} exist, {} missing, {} unknown",
         count(asked.len() + stored + listed, "file"),
         separated(*stored),
         separated(*listed),
@@ -144,7 +145,7 @@ fn write_text(
         let earlier = asked.iter().filter(|file| file.earlier.is_some()).count();
         writeln!(
             output,
-            "{} of earlier checks, the oldest {} old; `--check-age 1s` asks again",
+            "{} from earlier checks, the oldest {} old; use `--check-age 1s` to query again",
             count(earlier, "answer"),
             age(oldest),
         )?;
@@ -179,12 +180,12 @@ fn write_missing(output: &mut dyn Write, asked: &[CheckedFile], missing: usize) 
     write_columns(output, [false, false], &rows)?;
     if missing > LISTED {
         let more = count(missing - LISTED, "file");
-        writeln!(output, "and {more} more: --format json has them all")?;
+        writeln!(output, "and {more} more: --format json lists all")?;
     }
     Ok(())
 }
 
-/// Files whose existence is unknown, by the servers' answers.
+/// Writes the files whose existence is unknown, grouped by the servers' answers.
 fn write_unknown(output: &mut dyn Write, asked: &[CheckedFile]) -> io::Result<()> {
     let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for file in asked {
@@ -206,12 +207,12 @@ fn write_unknown(output: &mut dyn Write, asked: &[CheckedFile]) -> io::Result<()
     write_columns(output, [true, false, false], &rows)?;
     if kinds > LISTED {
         let more = count(kinds - LISTED, "answer");
-        writeln!(output, "and {more} more: --format json has them all")?;
+        writeln!(output, "and {more} more: --format json lists all")?;
     }
     Ok(())
 }
 
-/// The servers that did not say whether they have a file, each with its answer.
+/// Returns the servers that gave no definite answer, each with its answer.
 fn answers(error: &FetchError) -> String {
     let unsure = error
         .tried

@@ -1,4 +1,4 @@
-//! A plan for machines: JSON and CSV.
+//! Writes a plan as JSON or CSV.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ use crate::text::no_formula;
 use super::counts::Counts;
 use super::names::BuildNames;
 
-/// The version of the JSON form.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -24,13 +24,13 @@ struct PlanJson<'a> {
     artifact_count: usize,
     duplicate_count: usize,
     unconfirmed_kernel_count: usize,
-    /// Builds with a name of their own that no host asks for.
+    /// The number of builds whose own name no host requests.
     unasked_build_count: usize,
     builds: BuildsJson<'a>,
     left_out: LeftOutsJson<'a>,
 }
 
-/// Written one by one, never collected.
+/// The builds, serialized one by one without collecting them.
 struct BuildsJson<'a>(&'a Plan);
 
 impl Serialize for BuildsJson<'_> {
@@ -51,7 +51,7 @@ impl Serialize for LeftOutsJson<'_> {
 #[derive(Serialize)]
 struct BuildJson<'a> {
     build_id: BuildId,
-    /// The same, as it was called before; removed with the next version.
+    /// The same as `build_id` under its earlier name; removed with the next version.
     id: BuildId,
     target: &'a TargetId,
     kernel_release: &'a KernelRelease,
@@ -79,12 +79,12 @@ struct BuildJson<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     download: Option<DownloadJson>,
-    /// The build whose artifacts have the loader's name for this kernel.
+    /// The build whose artifacts have the loader's name for this kernel, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     name_taken_by: Option<BuildId>,
 }
 
-/// How packages are downloaded that have no addresses: in `image`, by a job that is root and has the network.
+/// How packages without URLs are downloaded: in `image`, by a job that runs as root with network access.
 #[derive(Serialize)]
 struct DownloadJson {
     manager: &'static str,
@@ -163,7 +163,7 @@ fn left_out_json(left_out: &LeftOut) -> LeftOutJson<'_> {
     }
 }
 
-/// One object.
+/// Writes one JSON object.
 pub(super) fn write_json(
     output: &mut dyn Write,
     plan: &Plan,
@@ -184,7 +184,7 @@ pub(super) fn write_json(
     writeln!(output)
 }
 
-/// Names and reasons come from lists and matrices.
+/// Writes a row. Names and reasons come from lists and matrices, so fields are made safe for spreadsheets.
 fn write_row<const N: usize>(
     rows: &mut csv::Writer<&mut dyn Write>,
     fields: [&str; N],
@@ -192,7 +192,7 @@ fn write_row<const N: usize>(
     rows.write_record(fields.map(|field| no_formula(field).into_owned()))
 }
 
-/// One row a planned artifact, then one row a thing left out; columns are only ever appended.
+/// Writes one row per planned artifact, then one row per exclusion. New columns are only ever appended.
 pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let mut rows = csv::Writer::from_writer(output);
     rows.write_record([

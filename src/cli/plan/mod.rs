@@ -1,4 +1,4 @@
-//! `plan`: what would be built, and what was left out.
+//! `plan`: shows what would be built, and what was left out.
 
 mod check;
 mod counts;
@@ -26,18 +26,18 @@ use crate::text::{count, separated, write_columns};
 use counts::{Counts, TargetCounts};
 use machines::{write_csv, write_json};
 
-/// Up to how many builds are listed unasked.
+/// The maximum number of builds that are listed without `--all`.
 const LISTED_BUILDS: usize = 40;
-/// How many kernels are named of those that a rule left out.
+/// The number of example kernels that are listed for each rule.
 const SAMPLES: usize = 3;
 
 /// Show what would be built, and what was left out by which rule
 ///
-/// Takes the flags of `run` about executor and images, and reports the same mistakes; nothing is built or downloaded. A
-/// builder image that is not built yet is a warning here.
+/// Accepts the flags of `run` for executor and images, and reports the same errors; builds and downloads nothing. A
+/// builder image that is not built yet is only a warning.
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
-    /// How to print the plan; driverkit writes files for dbg-go below the directory of --out
+    /// Output format; driverkit writes files for dbg-go below the directory of --out
     #[arg(
         long,
         value_name = "FORMAT",
@@ -45,7 +45,7 @@ pub(super) struct PlanArguments {
         help_heading = "Output"
     )]
     format: Format,
-    /// Directory of `--format driverkit`
+    /// Output directory for `--format driverkit`
     #[arg(
         long,
         value_name = "DIR",
@@ -56,16 +56,16 @@ pub(super) struct PlanArguments {
     /// List every build in the table, however many there are
     #[arg(long)]
     all: bool,
-    /// List the kernels whose own name no host asks for, with the name that Falco's loader asks for instead
+    /// List the kernels whose own name no host requests, with the name that Falco's loader requests instead
     #[arg(long, conflicts_with_all = ["format", "out"])]
     names: bool,
-    /// Ask servers whether the files exist that no index published; nothing is downloaded
+    /// Query servers whether the files exist that no index lists; nothing is downloaded
     ///
-    /// These are the files whose URLs are computed, written in the matrix or named by a list without digests. The exit code is
-    /// 1 if one does not exist, 3 if a server did not say. Answers are kept in the cache.
+    /// These are the files whose URLs are computed, given in the matrix or listed without digests. The exit code is 1
+    /// if a file does not exist, 3 if a server gave no definite answer. Answers are cached.
     #[arg(long, conflicts_with_all = ["names", "out", "all"])]
     check: bool,
-    /// How old an answer of an earlier --check may be
+    /// Maximum age of cached answers of an earlier --check
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_time, requires = "check")]
     check_age: Duration,
     #[command(flatten)]
@@ -76,13 +76,13 @@ pub(super) struct PlanArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For people
+    /// Table for people
     Table,
-    /// For machines: everything
+    /// JSON with all fields
     Json,
-    /// For machines: one row an artifact
+    /// CSV with one row per artifact
     Csv,
-    /// For dbg-go: one YAML file a build
+    /// One YAML file per build, for dbg-go
     Driverkit,
 }
 
@@ -102,7 +102,9 @@ impl PlanArguments {
                 Format::Table => false,
                 Format::Json => true,
                 Format::Csv | Format::Driverkit => {
-                    return Err(CliError::input("--check answers as table or json only"));
+                    return Err(CliError::input(
+                        "--check supports only the formats table and json",
+                    ));
                 }
             };
             return check::check(context, &planned, self.check_age, is_json);
@@ -123,7 +125,7 @@ impl PlanArguments {
             Format::Json => write_json(output, plan, planned.unconfirmed),
             Format::Csv | Format::Driverkit => write_csv(output, plan),
         })?;
-        // The process ends: giving back each part of hundreds of thousands of kernels takes as long as reading them.
+        // The process ends soon: freeing hundreds of thousands of kernels takes as long as reading them.
         let status = planned.availability.status();
         std::mem::forget(planned);
         Ok(status)
@@ -155,14 +157,14 @@ fn write_table(output: &mut dyn Write, planned: &Planned, all: bool) -> io::Resu
     if plan.duplicates > 0 {
         write!(
             output,
-            " ({} named more than once)",
+            " ({} listed more than once)",
             count(plan.duplicates, "build")
         )?;
     }
     if planned.unconfirmed > 0 {
         write!(
             output,
-            "\n{} unconfirmed: their sources, which `lock` does not believe, do not name them",
+            "\n{} unconfirmed: no longer in their sources, which lost too many kernels at once",
             count(planned.unconfirmed, "kernel")
         )?;
     }
@@ -228,8 +230,7 @@ fn write_builds(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     write_columns(output, [false, false, true, false], &rows)
 }
 
-/// The exception among the builds: whose packages a package manager downloads, in an image of the user's and with the
-/// network on.
+/// Writes the builds whose packages a package manager downloads, in a user's image with network access.
 fn write_downloads(
     output: &mut dyn Write,
     subscriptions: &[(&Build, Subscription)],
@@ -247,9 +248,9 @@ fn write_downloads(
         return Ok(());
     }
     let head = [
-        "PACKAGES BY",
+        "PACKAGES FROM",
         "KERNELS",
-        "WITH THE NETWORK, IN",
+        "WITH NETWORK ACCESS, IN",
         "FOR EXAMPLE",
     ];
     let mut rows = vec![head.map(str::to_owned)];
@@ -265,7 +266,7 @@ fn write_downloads(
     write_columns(output, [false, true, false, false], &rows)
 }
 
-/// The kernels whose loader name another kernel has.
+/// Writes the kernels whose loader name belongs to another kernel.
 fn write_taken_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     if !plan.names.has_conflicts() {
         return Ok(());
@@ -291,12 +292,12 @@ fn write_taken_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     write_columns(output, [false, false, false], &rows)?;
     if more > 0 {
         let kernels = count(more, "kernel");
-        writeln!(output, "and {kernels} more: --format json has them all")?;
+        writeln!(output, "and {kernels} more: --format json lists all")?;
     }
     Ok(())
 }
 
-/// What was left out, by rule and reason.
+/// Writes what was left out, by rule and reason.
 fn write_left_out(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     if plan.left_out.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The names by which Falco's loader asks, where they are not those of the lists.
+//! The names that Falco's loader requests, if they differ from those in the sources of kernels.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,11 +14,11 @@ use crate::text::{count, write_columns};
 /// The names of a build's artifacts, without their extensions.
 #[derive(Serialize)]
 pub(super) struct BuildNames {
-    /// That of the list.
+    /// The name from the kernel's source.
     pub(super) own: String,
-    /// The others that the artifacts are published under.
+    /// The other names under which the artifacts are published.
     pub(super) aliases: Vec<String>,
-    /// Those that hosts ask for, published or not; none where the loader cannot read the kernel's release.
+    /// The names that hosts request, published or not; empty if the loader cannot parse the kernel's release.
     pub(super) asked: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl BuildNames {
     }
 }
 
-/// The count of builds whose own name no host asks for, where there are some.
+/// Writes the number of builds whose own name no host requests, if there are any.
 pub(super) fn write_count(output: &mut dyn Write, unasked: usize) -> io::Result<()> {
     if unasked == 0 {
         return Ok(());
@@ -50,16 +50,16 @@ pub(super) fn write_count(output: &mut dyn Write, unasked: usize) -> io::Result<
     let builds = count(unasked, "build");
     writeln!(
         output,
-        "{builds} with a name that Falco's loader never asks for: --names lists their kernels"
+        "{builds} with a name that Falco's loader never requests: --names lists their kernels"
     )
 }
 
-/// A row for each kernel whose own name no host asks for.
+/// Writes a row for each kernel whose own name no host requests.
 pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let mut kernels: Vec<&Arc<Kernel>> = plan.builds.iter().map(|build| &build.kernel).collect();
-    // Builds of one kernel are neighbours.
+    // Builds of one kernel are adjacent.
     kernels.dedup_by(|right, left| right.identity() == left.identity());
-    let mut rows = vec![["KERNEL", "ASKED FOR AS", "PUBLISHED AS THAT"].map(str::to_owned)];
+    let mut rows = vec![["KERNEL", "REQUESTED AS", "PUBLISHED AS THAT"].map(str::to_owned)];
     let mut targets: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     for kernel in kernels {
         let asked = AskedNames::of(kernel);
@@ -74,7 +74,9 @@ pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()>
             Some(name) => {
                 let state = match plan.names.taken_by(kernel) {
                     Some(winner) => format!("no, {winner} has the name"),
-                    None if is_shared => "no, other kernels are asked for by the same".to_owned(),
+                    None if is_shared => {
+                        "no, other kernels are requested by the same name".to_owned()
+                    }
                     None => "yes".to_owned(),
                 };
                 (
@@ -90,11 +92,11 @@ pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()>
         rows.push([kernel.to_string(), name, state]);
     }
     if rows.len() == 1 {
-        return writeln!(output, "Hosts ask for every kernel by its own name.");
+        return writeln!(output, "Hosts request every kernel by its own name.");
     }
     write_columns(output, [false, false, false], &rows)?;
     writeln!(output)?;
-    let mut counts = vec![["TARGET", "KERNELS", "NOT ASKED FOR BY THEIR NAME"].map(str::to_owned)];
+    let mut counts = vec![["TARGET", "KERNELS", "NOT REQUESTED BY THEIR NAME"].map(str::to_owned)];
     for (target, [unasked, all]) in targets.iter().filter(|(_, [unasked, _])| *unasked > 0) {
         counts.push([(*target).to_owned(), all.to_string(), unasked.to_string()]);
     }

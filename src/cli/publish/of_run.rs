@@ -14,12 +14,12 @@ use crate::publish::{self, Destination};
 use crate::run::Brings;
 use crate::text::{count, separated};
 
-/// What `run` publishes.
+/// Flags of `run` that publish its result.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Publishing")]
 pub(in crate::cli) struct RunPublishArguments {
-    /// Publish what is there at the end of the run, as `publish` does: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`, `file:///DIRECTORY` or
-    /// a directory
+    /// Publish the artifacts at the end of the run, as `publish` does: `s3://BUCKET[/PREFIX]`, `gs://`, `az://`,
+    /// `file:///DIRECTORY` or a directory
     #[arg(long, value_name = "TO")]
     publish: Option<PathBuf>,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(in crate::cli) struct RunPublishArguments {
 }
 
 impl RunPublishArguments {
-    /// No publication.
+    /// Returns the flags of a run that publishes nothing.
     pub(in crate::cli) fn none() -> Self {
         Self {
             publish: None,
@@ -44,14 +44,15 @@ impl RunPublishArguments {
         }
     }
 
-    /// Reads the destination, so that a mistake in it is reported before the run.
+    /// Opens the destination, so that a mistake in it is reported before the run.
     pub(in crate::cli) fn open(&self) -> Result<Option<Destination>, CliError> {
         let to = self.publish.as_deref();
         let acl = self.upload.acl.as_ref();
         to.map(|to| destination(to.as_os_str(), acl)).transpose()
     }
 
-    /// Leaves out of a plan what the destination has, if that is asked for. Lists each of its directories once.
+    /// With `--skip-published`, removes builds from the plan that the destination already has. Lists each of its
+    /// directories once.
     pub(in crate::cli) fn skip_published(
         &self,
         context: &Context,
@@ -76,9 +77,12 @@ impl RunPublishArguments {
         let url = destination.bucket().url();
         let is_published = |path: &Path| path.to_str().is_some_and(|name| published.contains(name));
         let planned = plan.builds.len();
-        let skipped = plan.skip_published(is_published, &format!("{url} has files of their names"));
+        let skipped = plan.skip_published(
+            is_published,
+            &format!("{url} already has files with these names"),
+        );
         context.notice(&format!(
-            "{url}: {} of {} published already ({})",
+            "{url}: {} of {} already published ({})",
             separated(skipped),
             count(planned, "build"),
             traffic(destination.bucket().traffic())
@@ -86,7 +90,7 @@ impl RunPublishArguments {
         Ok(())
     }
 
-    /// Publishes what a run left in `out`.
+    /// Publishes the artifacts that a run wrote to `out`.
     pub(in crate::cli) fn execute(
         &self,
         context: &Context,
@@ -106,7 +110,7 @@ impl RunPublishArguments {
     }
 }
 
-/// All artifacts but those that a destination has.
+/// Returns all artifacts except those that a destination has.
 pub(in crate::cli) fn unpublished(
     context: &Context,
     destination: &Destination,

@@ -1,4 +1,4 @@
-//! What a run is made of: store, output directory, settings, reporters.
+//! Creates the parts of a run: store, output directory, settings, reporters.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::session::new_run_id;
 use crate::store::Store;
 
 impl RunArguments {
-    /// What a run of this command is made of; opens the store and the output directory.
+    /// Creates the parts of a run; opens the store and the output directory.
     pub(in crate::cli) fn parts(
         &self,
         context: &Context,
@@ -46,7 +46,7 @@ impl RunArguments {
         })
     }
 
-    /// The same for a question: nothing is made, locked or asked for.
+    /// Creates the parts of a read-only query: no file is created or locked, and no request is sent.
     pub(in crate::cli) fn parts_to_read(
         &self,
         context: &Context,

@@ -14,13 +14,13 @@ use crate::report::ATTESTATION_SUFFIX;
 use crate::sign::{check_signature, split};
 use crate::text::size;
 
-/// How large an artifact may be.
+/// The maximum size of an artifact.
 const ARTIFACT_BYTES: u64 = 256 << 20;
 
-/// How large index and list of digests may be.
+/// The maximum size of the index and of the list of digests.
 const INDEX_BYTES: u64 = 1 << 30;
 
-/// What a check is about.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Subject {
@@ -73,7 +73,7 @@ impl Checked {
     }
 }
 
-/// What artifacts are checked with.
+/// The keys and files that artifacts are checked with.
 pub(super) struct Verifier {
     pub(super) place: Place,
     pub(super) index: Option<PublishedIndex>,
@@ -84,12 +84,12 @@ pub(super) struct Verifier {
 /// The index of a destination.
 pub(super) struct PublishedIndex {
     pub(super) index: Index,
-    /// The list of digests, or why it cannot be used.
+    /// The list of digests, or the reason why it cannot be used.
     sums: Result<String, String>,
 }
 
 impl PublishedIndex {
-    /// Reads it with the list of digests; nothing if there is no index.
+    /// Reads the index with the list of digests; returns `None` if there is no index.
     pub(super) async fn read(place: &Place) -> Result<Option<Self>, CliError> {
         let failed = |error| match error {
             GetError::Damaged(why) => CliError::input(why),
@@ -103,7 +103,7 @@ impl PublishedIndex {
         let sums = match place.get(SUMS_FILE, INDEX_BYTES).await {
             Ok(None) => Err(format!("{SUMS_FILE} does not exist")),
             Ok(Some(sums)) if index.files.get(SUMS_FILE) != Some(&Sha256::of(&sums)) => Err(
-                format!("{SUMS_FILE} is not the one that {INDEX_FILE} names"),
+                format!("{SUMS_FILE} does not match its digest in {INDEX_FILE}"),
             ),
             Ok(Some(sums)) => {
                 String::from_utf8(sums).map_err(|_| format!("{SUMS_FILE} is not text"))
@@ -115,13 +115,13 @@ impl PublishedIndex {
 
     fn check(&self, name: &str, sha256: Sha256) -> Result<&Entry, String> {
         let Some(entry) = self.index.artifacts.get(name) else {
-            return Err(format!("{INDEX_FILE} does not name it"));
+            return Err(format!("{INDEX_FILE} does not list it"));
         };
         let found = sha256.short();
         if entry.sha256 != sha256 {
             let named = entry.sha256.short();
             return Err(format!(
-                "{INDEX_FILE} names digest {named}, the artifact has {found}"
+                "{INDEX_FILE} lists digest {named}, but the artifact has {found}"
             ));
         }
         let sums = self.sums.as_ref().map_err(Clone::clone)?;
@@ -129,12 +129,12 @@ impl PublishedIndex {
         if sums.lines().any(|one| one == line) {
             return Ok(entry);
         }
-        Err(format!("{SUMS_FILE} does not name it with digest {found}"))
+        Err(format!("{SUMS_FILE} does not list it with digest {found}"))
     }
 }
 
 impl Verifier {
-    /// Checks the artifact with a name below the place.
+    /// Checks the artifact `name` of the place.
     pub(super) async fn check(&self, name: &str) -> Result<Checked, CliError> {
         let mut checks = Vec::new();
         let content = match self.place.get(name, ARTIFACT_BYTES).await {
@@ -158,10 +158,10 @@ impl Verifier {
             .as_ref()
             .and_then(|entry| entry.as_ref().ok().copied());
         let (result, detail) = match &indexed {
-            None => (Outcome::NotChecked, format!("there is no {INDEX_FILE}")),
+            None => (Outcome::NotChecked, format!("{INDEX_FILE} does not exist")),
             Some(Ok(_)) => (
                 Outcome::Passed,
-                format!("{INDEX_FILE} and {SUMS_FILE} name this content"),
+                format!("the digest matches {INDEX_FILE} and {SUMS_FILE}"),
             ),
             Some(Err(why)) => (Outcome::Failed, why.clone()),
         };
@@ -177,7 +177,7 @@ impl Verifier {
         let (result, detail) = match result_of(&checks, is_named) {
             Outcome::NotChecked => (
                 Outcome::NotChecked,
-                format!("{content}; nothing that can be checked names this digest"),
+                format!("{content}; no index or signed attestation confirms this digest"),
             ),
             result => (result, content),
         };
@@ -206,14 +206,14 @@ impl Verifier {
         let content = match self.place.get(file, ATTESTATION_BYTES).await {
             Ok(Some(content)) => content,
             Ok(None) if known.is_some() => {
-                let why = format!("{file} does not exist, and {INDEX_FILE} names it");
+                let why = format!("{file} does not exist, but {INDEX_FILE} lists it");
                 return Ok((Outcome::Failed, why));
             }
             Ok(None) => {
                 let why = format!("{file} does not exist");
                 let result = match self.keys.len() {
                     0 => Outcome::NotChecked,
-                    // Whoever gives a key expects a signature.
+                    // With a key, a signature is required.
                     _ => Outcome::Failed,
                 };
                 return Ok((result, why));
@@ -238,7 +238,7 @@ impl Verifier {
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             let (expected, found) = (expected.short(), found.short());
             return Err(format!(
-                "{INDEX_FILE} names an attestation with digest {expected}, this one has {found}"
+                "{INDEX_FILE} lists an attestation with digest {expected}, but this one has {found}"
             ));
         }
         read.check_subject(name, sha256)?;
@@ -280,14 +280,14 @@ impl Verifier {
         Ok(match module_signature(module, certificate).await? {
             Ok(()) => (
                 Outcome::Passed,
-                format!("of the key of {}", certificate.display()),
+                format!("valid, by the key of {}", certificate.display()),
             ),
             Err(why) => (Outcome::Failed, why),
         })
     }
 }
 
-/// Whether a module has the signature of a certificate's key; the inner error says why not.
+/// Checks that a module is signed by a certificate's key; the inner error is the reason if it is not.
 pub(super) async fn module_signature(
     module: &[u8],
     certificate: &Path,

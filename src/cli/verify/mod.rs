@@ -1,4 +1,4 @@
-//! `verify`: whether drivers are what their manifest, index, attestation and signature say.
+//! `verify`: checks drivers against their manifest, index, attestation and signature.
 
 mod checks;
 mod place;
@@ -24,26 +24,27 @@ use crate::resolve::said_while_busy;
 use crate::sign::Certificate;
 use crate::text::count;
 
-/// The version of the JSON form.
+/// The version of the JSON output.
 const SCHEMA: u32 = 1;
 
-/// How many artifacts of a destination are checked at once.
+/// The number of artifacts of a destination that are checked concurrently.
 const AT_ONCE: usize = 8;
 
 /// Check drivers: artifact, index, attestation and module signature
 ///
-/// PLACE is an output directory, which is compared with its manifest; or what `publish` made, whole or one artifact of it: a
-/// directory, a file, or a URL (`https://`, `http://`, `s3://`, `gs://`, `az://`, `file://`). Exit code 1 if anything is wrong or
-/// nothing could be checked.
+/// PLACE is an output directory, which is compared with its manifest; or a published destination or one of its
+/// artifacts: a directory, a file, or a URL (`https://`, `http://`, `s3://`, `gs://`, `az://`, `file://`). Exit code
+/// 1 if anything is wrong or nothing could be checked.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
     /// Output directory, artifact or destination
     #[arg(value_name = "PLACE", default_value = "out")]
     place: PathBuf,
-    /// Public key of attestations (PEM: Ed25519, ECDSA on P-256, RSA); of several one has to fit. Every artifact needs an attestation then
+    /// Public key of attestations (PEM: Ed25519, ECDSA on P-256, RSA); repeatable, one has to match. Every artifact
+    /// then needs an attestation
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Vec<PathBuf>,
-    /// Certificate of the key that signed the modules (PEM or DER). Every module needs a signature then
+    /// Certificate of the key that signed the modules (PEM or DER). Every module then needs a signature
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     certificate: Option<PathBuf>,
     #[command(flatten)]
@@ -118,7 +119,7 @@ impl VerifyArguments {
         if self.format.is_json() {
             print_json(&serde_json::json!({ "schema": SCHEMA, "artifacts": checked }))?;
         } else {
-            // Of a whole destination only what is wrong.
+            // For a whole destination, only problems are shown.
             let shown = checked
                 .iter()
                 .filter(|one| checked.len() == 1 || is_bad(one));
@@ -143,7 +144,7 @@ impl VerifyArguments {
         if self.format.is_json() {
             print_json(&found)?;
         } else if found.is_empty() {
-            print("everything is what the manifest says\n")?;
+            print("all files match the manifest\n")?;
         }
         if found.is_empty() {
             return Ok(ExitStatus::Success);
@@ -172,7 +173,7 @@ impl VerifyArguments {
         let modules = artifacts.filter(|one| one.artifact == Artifact::Module);
         let runtime = new_runtime()?;
         for path in modules.filter_map(|module| module.path.as_ref()) {
-            // One that is missing is a difference already.
+            // A missing module is already reported as a difference.
             let Ok(module) = crate::fs::read_file(&out.join(path)) else {
                 continue;
             };
@@ -206,7 +207,7 @@ fn line_of(difference: &Difference) -> String {
     }
 }
 
-/// What a place is below, and the name of the artifact if it is one.
+/// Splits a place into its root, and the name of the artifact if it is one.
 fn split_place(place: &Path) -> Result<(String, Option<String>), CliError> {
     let text = place.to_string_lossy().into_owned();
     let is_artifact = |name: &str| [".ko", ".o"].iter().any(|end| name.ends_with(end));
@@ -260,13 +261,13 @@ fn draw(one: &Checked) -> String {
     let mut text = format!("{}\n", one.name);
     for check in &one.checks {
         let (what, outcome) = (check.subject.as_str(), word(check.result));
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "  {what:<16}  {outcome:<11}  {}", check.detail);
     }
     text
 }
 
-/// What was checked of how many: `3 artifacts; attestation: 2 ok, 1 FAILED; ...`.
+/// Returns the number of results by check: `3 artifacts; attestation: 2 ok, 1 FAILED; ...`.
 fn totals(checked: &[Checked]) -> String {
     let mut results: BTreeMap<(Subject, Outcome), usize> = BTreeMap::new();
     for check in checked.iter().flat_map(|one| &one.checks) {

@@ -1,4 +1,4 @@
-//! Where published files are: behind HTTP, in a bucket, in a directory.
+//! The place of published files: an HTTP server, a bucket, or a directory.
 
 use url::Url;
 
@@ -14,21 +14,21 @@ use crate::redact;
 pub(super) enum Place {
     /// A bucket or a directory.
     Bucket(Bucket),
-    /// A server of the web.
+    /// An HTTP server.
     Http {
-        /// What requests are sent with.
+        /// The client that sends requests.
         client: reqwest::Client,
-        /// What names are below.
+        /// The URL that names are appended to.
         base: Url,
     },
 }
 
-/// Why a file cannot be had.
+/// The reason why a file cannot be read.
 #[derive(Debug)]
 pub(super) enum GetError {
-    /// It is not a whole file of a size that is allowed.
+    /// The file is incomplete or too large.
     Damaged(String),
-    /// The place does not answer, or refuses.
+    /// The place does not respond, or rejects the request.
     Place(CliError),
 }
 
@@ -52,7 +52,7 @@ impl Place {
         Ok(Self::Http { client, base })
     }
 
-    /// The place in words.
+    /// The place as shown in messages.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Bucket(bucket) => bucket.url().to_string(),
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The whole content of a file of at most `limit_bytes`; `None` if it does not exist.
+    /// Returns the content of a file of at most `limit_bytes`; `None` if it does not exist.
     pub(super) async fn get(
         &self,
         name: &str,
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-/// Whether this is the URL of a server of the web.
+/// Returns true for an HTTP URL.
 pub(super) fn is_http(text: &str) -> bool {
     ["http://", "https://"]
         .iter()
@@ -94,7 +94,7 @@ async fn get(
 ) -> Result<Option<Vec<u8>>, GetError> {
     let mut url = base.clone();
     let path = base.path().trim_end_matches('/');
-    // Servers of S3 read a `+` in a path as a space.
+    // S3 servers decode a `+` in a path as a space.
     let name = name.replace('%', "%25").replace('+', "%2B");
     url.set_path(&format!("{path}/{name}"));
     let shown = redact::url(url.as_str()).to_string();
@@ -115,7 +115,7 @@ async fn get(
     }
     let too_large = || {
         GetError::Damaged(format!(
-            "{shown} is larger than the {limit_bytes} bytes that are expected at most"
+            "{shown} is larger than the limit of {limit_bytes} bytes"
         ))
     };
     if response

@@ -61,7 +61,7 @@ pub enum MergeError {
         conflicts: Vec<String>,
     },
     /// They were made from different matrices.
-    #[error("{matrix} differs between run {left} and run {right}: they are of different grids")]
+    #[error("{matrix} differs between run {left} and run {right}: they are of different plans")]
     OtherGrid {
         /// The matrix.
         matrix: String,

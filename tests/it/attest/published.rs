@@ -39,7 +39,7 @@ fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
     let said = space.run(&["publish", "--audit", "out", "to"]);
     assert_says(
         &said,
-        &["exit 0", "3 artifacts as the index says, 0 findings"],
+        &["exit 0", "3 artifacts match the index, 0 findings"],
     );
     // Without the output directory it is not promised any more; the artifact stays.
     fs::remove_file(&space.path().join("to").join(file(&name))).unwrap();

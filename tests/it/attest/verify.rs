@@ -62,7 +62,11 @@ fn published_driver_is_verified_as_file_directory_and_url() {
     let said = verify(folder, &[&local, "--key", "attest.pub"]);
     assert_says(
         &said,
-        &["exit 0", "there is no index.json", "attestation       ok"],
+        &[
+            "exit 0",
+            "index.json does not exist",
+            "attestation       ok",
+        ],
     );
     let said = verify(folder, &[&local]);
     assert_says(
@@ -70,7 +74,7 @@ fn published_driver_is_verified_as_file_directory_and_url() {
         &[
             "exit 1",
             "was not checked: no --key was given",
-            "nothing that can be checked names this digest",
+            "no index or signed attestation confirms this digest",
         ],
     );
     let said = verify(folder, &[&local, "--key", "attest.pub", "--format", "json"]);
@@ -202,7 +206,7 @@ fn artifact_that_was_tampered_with_is_refused_by_name() {
     check(&[
         &name,
         "index             FAILED",
-        "index.json names digest",
+        "index.json lists digest",
         "it is about other content",
     ]);
     space.put(&format!("to/{name}"), "on");
@@ -232,7 +236,7 @@ fn index_that_was_tampered_with_is_refused_by_name() {
     space.put("to/SHA256SUMS", &sums.replace('a', "b"));
     check(&[
         "index             FAILED",
-        "SHA256SUMS is not the one that index.json names",
+        "SHA256SUMS does not match its digest in index.json",
     ]);
     fs::remove_file(&folder.join("to/SHA256SUMS")).unwrap();
     check(&["SHA256SUMS does not exist"]);
@@ -320,7 +324,7 @@ fn module_signature_is_checked_with_a_certificate() {
             "exit 1",
             "the module has no signature",
             "it is about other content",
-            "index.json names digest",
+            "index.json lists digest",
         ],
     );
     let said = verify(&folder, &["out", "--certificate", "other.pem"]);

@@ -35,7 +35,7 @@ fn both_commands_and_their_short_names_check_what_they_are_given() {
         .success()
         .stderr(
             contains("would build module master/x86_64/debian_6.1.0-50-amd64_1")
-                .and(contains("`run-as-user` 0 is not taken")),
+                .and(contains("ignoring `run-as-user` 0")),
         );
         for (words, message) in [
             (

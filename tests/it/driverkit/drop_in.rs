@@ -382,7 +382,7 @@ fn a_list_of_images_without_any_is_exit_code_1() {
         .assert()
         .code(1)
         .stdout(contains("| Image |"))
-        .stderr(contains("no image fits"));
+        .stderr(contains("no matching image"));
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn builds_that_no_host_asks_for_are_counted_and_listed() {
     let workspace = Workspace::new().with("m.toml", KINDS);
     let report = workspace.run(&["plan", "m.toml"]);
     assert!(
-        report.contains("4 builds with a name that Falco's loader never asks for: --names lists"),
+        report.contains("4 builds with a name that Falco's loader never requests: --names lists"),
         "{report}"
     );
     let warning = "warning: debian 6.1.21-v8+ #1642 arm64: Falco's loader cannot read this release and asks for a file \
@@ -129,13 +129,13 @@ fn builds_that_no_host_asks_for_are_counted_and_listed() {
     insta::assert_snapshot!(report, @r"
     exit 0
     --- out
-    KERNEL                                  ASKED FOR AS                                 PUBLISHED AS THAT
+    KERNEL                                  REQUESTED AS                                 PUBLISHED AS THAT
     debian 6.1.21-v8+ #1642 arm64           nothing: the loader cannot read the release  no
     debian 6.1.55-1~bpo11+1-amd64 #1 amd64  debian 6.1.55-1-amd64 #1                     no, debian 6.1.55-1-amd64 #1 amd64 has the name
-    debian 6.12.47+rpt-rpi-v8 #1 arm64      debian 6.12.47-1 #1                          no, other kernels are asked for by the same
+    debian 6.12.47+rpt-rpi-v8 #1 arm64      debian 6.12.47-1 #1                          no, other kernels are requested by the same name
     ubuntu-hwe 5.3.0-67-hwe #61 amd64       ubuntu-generic 5.3.0-67-generic #61          yes
 
-    TARGET      KERNELS  NOT ASKED FOR BY THEIR NAME
+    TARGET      KERNELS  NOT REQUESTED BY THEIR NAME
     debian            4                            3
     ubuntu-hwe        1                            1
     ");
@@ -145,7 +145,7 @@ fn builds_that_no_host_asks_for_are_counted_and_listed() {
         .run(&["plan", "m.toml", "--names"]);
     assert_eq!(
         report,
-        "exit 0\n--- out\nHosts ask for every kernel by its own name.\n"
+        "exit 0\n--- out\nHosts request every kernel by its own name.\n"
     );
 }
 

@@ -166,7 +166,7 @@ fn equal_builds_of_several_files_are_planned_once() {
         .with("matrices/a.toml", SMALL)
         .with("matrices/b.toml", SMALL);
     let report = workspace.run(&["plan"]);
-    let expected = "Plan of 2 matrices: 2 kernels, 2 drivers, 3 builds, 4 artifacts (3 builds named more than once)";
+    let expected = "Plan of 2 matrices: 2 kernels, 2 drivers, 3 builds, 4 artifacts (3 builds listed more than once)";
     assert!(report.contains(expected), "{report}");
 }
 

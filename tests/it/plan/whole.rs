@@ -22,7 +22,7 @@ fn mirrors_are_named_on_the_command_line() {
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--mirror", "debian"]), @r"
     exit 2
     --- err
-    error: invalid value 'debian' for '--mirror <NAME=URL>': write NAME=URL, as in debian=http://ftp.debian.org/debian
+    error: invalid value 'debian' for '--mirror <NAME=URL>': expected NAME=URL, as in debian=http://ftp.debian.org/debian
 
     For more information, try '--help'.
     ");

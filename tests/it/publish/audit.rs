@@ -7,7 +7,7 @@ fn audit_finds_every_kind_and_repair_mends_what_can_be() {
     let space = published();
     let said = space.run(&["publish", "--audit", "to"]);
     assert!(
-        said.starts_with("exit 0\n") && said.contains("3 artifacts as the index says"),
+        said.starts_with("exit 0\n") && said.contains("3 artifacts match the index"),
         "{said}"
     );
     // A URL with a mistake in it is no destination without faults.
@@ -47,7 +47,7 @@ fn audit_finds_every_kind_and_repair_mends_what_can_be() {
     assert!(said.starts_with("exit 1\n"), "{said}");
     assert_eq!(said.matches("\nforeign").count(), 1, "{said}");
     assert!(
-        said.contains("4 artifacts as the index says, 1 finding"),
+        said.contains("4 artifacts match the index, 1 finding"),
         "{said}"
     );
     assert_eq!(space.get(&format!("to/{}", keys[1])), "two");
@@ -97,7 +97,7 @@ fn prune_is_dry_until_told_refuses_too_much_and_can_be_undone() {
     let id = said.split("--undo ").nth(1).unwrap();
     let id = id.split('`').next().unwrap();
     let said = space.run(&["prune", "to", "--undo", id]);
-    assert!(said.contains("brought back 2 artifacts"), "{said}");
+    assert!(said.contains("restored 2 artifacts"), "{said}");
     assert_eq!(space.get(&format!("to/{old}")), "one");
     assert!(
         space
@@ -158,7 +158,7 @@ fn prune_keeps_kernels_of_the_newest_run_and_what_a_loader_asked_for() {
     space.put("access.log", &format!("GET /{escaped} 200\n"));
     let said = prune();
     assert!(
-        said.contains(&format!("keep    {gone}: it was asked for")),
+        said.contains(&format!("keep    {gone}: it was requested")),
         "{said}"
     );
     space.put("access.log", "nothing\n");

@@ -157,7 +157,7 @@ fn explain_says_in_one_sentence_what_is_cached_and_why_it_would_be_built_again()
     let text = said(&grid);
     assert!(
         text.starts_with(&format!(
-            "cached since {today}: compile error; would be built again: "
+            "cached since {today}: compile error; would be rebuilt: "
         )),
         "{text}"
     );
@@ -249,7 +249,7 @@ fn verify_finds_what_changed_and_removes_it() {
     grid.program(&["cache", "verify"])
         .assert()
         .success()
-        .stdout("everything is what its name says\n");
+        .stdout("all contents match their digests\n");
     let blob = blob(&grid);
     driverkit_matrix::fs::write(&blob, "broken").unwrap();
     let tree = std::fs::read_dir(grid.path("cache/trees"))

@@ -99,7 +99,7 @@ fn baseline_of_another_grid_or_without_a_manifest_is_reported() {
     let matrix = std::fs::read_to_string(grid.path("matrix.toml")).unwrap();
     grid.write_matrix(&matrix.replace("\"one\"", "\"two\""));
     assert_eq!(grid.run(&[]).0, 0);
-    let expected = "have no artifact in common: they are of different grids";
+    let expected = "have no artifact in common: they are of different plans";
     for words in [
         &["diff", "old.json"][..],
         &["report", "--baseline", "old.json"],

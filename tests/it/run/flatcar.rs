@@ -98,7 +98,7 @@ fn configuration_that_flatcar_publishes_is_fetched_and_carried_to_another_machin
     let text = carried(&["bundle", "export", "b.tar", "matrix.toml"]);
     assert!(text.contains("wrote 3 files"), "{text}");
     let text = carried(&["--cache", "other", "bundle", "import", "b.tar"]);
-    assert!(text.contains("took in 3 files"), "{text}");
+    assert!(text.contains("imported 3 files"), "{text}");
     fs::remove_folder(&grid.path("served")).unwrap();
     let (code, text) = grid.run(&["--cache", "other", "--out", "elsewhere"]);
     assert_eq!(code, 0, "{text}");

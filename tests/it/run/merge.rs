@@ -126,7 +126,7 @@ fn manifests_that_contradict_each_other_are_refused_by_name() {
         &["manifest", "merge", "out", "small", "--out", "night"],
     );
     assert_eq!(code, 2);
-    assert!(text.contains("they are of different grids"), "{text}");
+    assert!(text.contains("they are of different plans"), "{text}");
 }
 
 proptest! {

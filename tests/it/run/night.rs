@@ -339,7 +339,7 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
     let (code, stdout, stderr) = told(output);
     assert_eq!(code, 1, "{stderr}");
     assert!(
-        stderr.contains("the report html=/proc/nowhere/night.html could not be written"),
+        stderr.contains("failed to write the report html=/proc/nowhere/night.html"),
         "{stderr}"
     );
     assert!(

@@ -83,7 +83,7 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
     let listed = std::fs::read_to_string(grid.path(file)).unwrap();
     assert_eq!(missing(&listed), expected);
     assert!(
-        text.contains("6 files are missing without a network: "),
+        text.contains("6 files are missing for an offline run: "),
         "{text}"
     );
     // All that needs nothing is built; the rest is no failure of the kernels.

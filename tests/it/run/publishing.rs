@@ -164,8 +164,8 @@ fn run_does_not_build_what_a_destination_without_index_has() {
     let (code, text) = run(&["--publish", "s3://builds/p"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(modules(&grid), 2);
-    assert!(text.contains("2 of 4 builds published already"), "{text}");
-    let why = "2 x published: s3://builds/p has files of their names";
+    assert!(text.contains("2 of 4 builds already published"), "{text}");
+    let why = "2 x published: s3://builds/p already has files with these names";
     assert!(text.contains(why), "{text}");
     assert!(text.contains("2 published"), "{text}");
     let manifest = read_manifest(&grid.path("out")).unwrap();
@@ -189,7 +189,7 @@ fn run_does_not_build_what_a_destination_without_index_has() {
     // Now all of it is there.
     let (code, text) = run(&["--publish", "s3://builds/p", "--out", "out-2"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("4 of 4 builds published already"), "{text}");
+    assert!(text.contains("4 of 4 builds already published"), "{text}");
     let (code, text) = run(&[]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("add --publish TO"), "{text}");

@@ -300,11 +300,11 @@ fn headers_are_kept_before_anything_is_built() {
     let (grid, server) = grid_at_a_server();
     let (code, text) = command(&grid, &["fetch", "matrix.toml"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("3 files needed, 0 there before"), "{text}");
+    assert!(text.contains("3 files needed, 0 already stored"), "{text}");
     let asked = server.requests();
     let (code, text) = command(&grid, &["--cache", "cache-y", "fetch", "matrix.toml"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("3 files needed, 3 there before"), "{text}");
+    assert!(text.contains("3 files needed, 3 already stored"), "{text}");
     assert_eq!(server.requests(), asked);
     for path in grid.headers("1") {
         fs::remove_file(&path).unwrap();
