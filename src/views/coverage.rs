@@ -1,4 +1,4 @@
-//! What several views count: coverage by target and driver version, and failures by signature.
+//! Counts that several views share: coverage by target and driver version, and failures by signature.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use crate::failure::{FailureClass, Phase, Status};
 use crate::kernel::TargetId;
 use crate::report::{BuildRecord, Manifest, signature};
 
-/// Artifacts of one target and driver version.
+/// The number of artifacts of one target and driver version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
-    /// Those that there are.
+    /// Artifacts that are available.
     pub there: usize,
-    /// Those that are wanted.
+    /// Artifacts that are wanted.
     pub wanted: usize,
-    /// Those that fail as expected.
+    /// Artifacts that fail as expected.
     pub known: usize,
 }
 
-/// Which part of the wanted artifacts there is, by target and driver version.
+/// The coverage of wanted artifacts, by target and driver version.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     /// The driver versions.
@@ -32,7 +32,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The coverage of a night.
+    /// Computes the coverage of a night.
     pub fn of(manifest: &Manifest) -> Self {
         let mut coverage = Self::default();
         for build in &manifest.builds {
@@ -53,20 +53,20 @@ impl Coverage {
 /// Failures with one signature.
 #[derive(Clone, Debug)]
 pub struct SignatureGroup<'a> {
-    /// Their class.
+    /// The class of the failures.
     pub class: FailureClass,
-    /// Where they happened.
+    /// The phase in which they happened.
     pub phase: Phase,
-    /// What they have in common.
+    /// Their common signature.
     pub signature: String,
-    /// The builds, the longest failing last, with their artifacts.
+    /// The builds with their artifacts, in the order of the manifest.
     pub members: Vec<(&'a BuildRecord, &'a ArtifactReport)>,
-    /// Whether all of them are expected.
+    /// True if all of them are known failures.
     pub is_known: bool,
 }
 
 impl SignatureGroup<'_> {
-    /// Since when the newest of them fails.
+    /// Returns since when the newest of them has been failing.
     pub fn newest(&self) -> Option<Timestamp> {
         let since = self
             .members
@@ -75,7 +75,7 @@ impl SignatureGroup<'_> {
         since.max().flatten()
     }
 
-    /// Since when the oldest of them fails.
+    /// Returns since when the oldest of them has been failing.
     pub fn oldest(&self) -> Option<Timestamp> {
         let since = self.members.iter();
         since
@@ -87,12 +87,12 @@ impl SignatureGroup<'_> {
 /// The failures of a night.
 #[derive(Clone, Debug, Default)]
 pub struct Failures<'a> {
-    /// By signature: unexpected ones first, then those with the newest failure, then the largest.
+    /// The groups by signature: unexpected failures first, then those with the newest failure, then the largest.
     pub groups: Vec<SignatureGroup<'a>>,
 }
 
 impl<'a> Failures<'a> {
-    /// The failures of a night; an interrupted build is not a failure.
+    /// Groups the failures of a night; an interrupted build is not a failure.
     pub fn of(manifest: &'a Manifest) -> Self {
         let mut groups: BTreeMap<(FailureClass, Phase, String), SignatureGroup<'a>> =
             BTreeMap::new();
@@ -128,7 +128,7 @@ impl<'a> Failures<'a> {
         Self { groups }
     }
 
-    /// How many of the failing artifacts are expected to.
+    /// Returns the number of failing artifacts that are known failures.
     pub fn known(&self) -> usize {
         let members = self.groups.iter().flat_map(|group| &group.members);
         members
@@ -136,7 +136,7 @@ impl<'a> Failures<'a> {
             .count()
     }
 
-    /// How many artifacts fail.
+    /// Returns the number of failing artifacts.
     pub fn count(&self) -> usize {
         self.groups.iter().map(|group| group.members.len()).sum()
     }

@@ -1,4 +1,4 @@
-//! A bill of materials of a night: `CycloneDX` 1.6. Drivers that are there, and what they were built from.
+//! A bill of materials of a night in `CycloneDX` 1.6: the available drivers, and what they were built from.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -61,7 +61,7 @@ impl View for CycloneDx {
     }
 }
 
-/// An artifact that is there, by its reference.
+/// Returns the component of an available artifact, with its reference.
 fn driver(build: &BuildRecord, artifact: &ArtifactReport) -> Option<(String, Value)> {
     if !matches!(artifact.status, Status::Built | Status::Cached) {
         return None;
@@ -93,7 +93,7 @@ fn driver(build: &BuildRecord, artifact: &ArtifactReport) -> Option<(String, Val
     Some((reference, component))
 }
 
-/// What a build was made from, by reference: the kernel's packages, the driver's sources, the builder image.
+/// Returns the materials of a build, by reference: the kernel's packages, the driver's sources, the builder image.
 fn materials(build: &BuildRecord) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for input in &build.inputs {
@@ -111,7 +111,7 @@ fn materials(build: &BuildRecord) -> Vec<(String, Value)> {
     }
     if let Some(sha256) = build.driver_sha256 {
         let reference = format!("source:{sha256}");
-        // The digest of a tree is not that of a file.
+        // A property, since the digest of a tree is not a file hash.
         let component = json!({
             "type": "library", "bom-ref": reference, "name": "falcosecurity-libs",
             "version": build.driver_version,
@@ -134,7 +134,7 @@ fn hash(sha256: Sha256) -> Value {
     json!({ "alg": "SHA-256", "content": sha256 })
 }
 
-/// A UUID that follows from a name (version 8).
+/// Returns a UUID that is derived from a name (version 8).
 fn uuid(name: &str) -> String {
     let digest = Sha256::of(name).to_string();
     format!(

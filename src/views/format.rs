@@ -1,4 +1,4 @@
-//! The formats by name.
+//! The output formats by name.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::prometheus::Prometheus;
 use super::subject::{Subject, View};
 use crate::report::Columns;
 
-/// The formats.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One page for a browser.
@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What of the rows of a manifest the format shows.
+    /// Returns the columns of the manifest that the format needs.
     pub fn columns(self) -> Columns {
         match self {
             Self::Html | Self::Markdown | Self::Junit | Self::Prometheus => Columns::Outcomes,
@@ -51,7 +51,7 @@ impl Format {
         Self::Csv,
     ];
 
-    /// The word for it.
+    /// Returns the name of the format.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Html => "html",
@@ -64,7 +64,7 @@ impl Format {
         }
     }
 
-    /// Its view.
+    /// Returns the view of the format.
     pub fn view(self) -> &'static dyn View {
         match self {
             Self::Html => &Html,
@@ -90,7 +90,7 @@ impl FromStr for Format {
     }
 }
 
-/// The manifest's own CSV.
+/// The CSV of the manifest itself.
 struct Csv;
 
 impl View for Csv {

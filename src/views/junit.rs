@@ -1,4 +1,4 @@
-//! Test results in the format of `JUnit`, which CI servers read: a suite for each target and driver version, a case for each
+//! Test results in the `JUnit` format for CI servers: a suite for each target and driver version, a case for each
 //! artifact.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact, a
-//! test for each artifact that was to be loaded into its kernel.
+//! Kernel CI's common format, schema 5.3: a checkout for each driver version, a build for each artifact, a test for
+//! each artifact that was loaded into its kernel.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::event::ProofResult;
 use crate::failure::Status;
 use crate::report::clean;
 
-/// The system that results come from, as the schema wants it.
+/// The origin of the results, as the schema requires.
 const ORIGIN: &str = "driverkit_matrix";
 
 /// Writes JSON.
@@ -119,7 +119,7 @@ impl View for Kcidb {
     }
 }
 
-/// The schema allows no property to be null.
+/// Removes properties that are null, which the schema does not allow.
 fn without_nulls(mut object: Value) -> Value {
     if let Value::Object(properties) = &mut object {
         properties.retain(|_, value| !value.is_null());

@@ -1,4 +1,4 @@
-//! A summary in Markdown, as for a CI job's page: at most 1 MiB, the newest failures first.
+//! A summary in Markdown, for the page of a CI job: at most 1 MiB, the newest failures first.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,16 +9,16 @@ use super::subject::{Subject, View};
 use crate::history::{draw_markdown, escape_markdown};
 use crate::text::{count, separated};
 
-/// How large the whole may be; GitHub takes a step's summary up to this size.
+/// The maximum size of the summary: GitHub's limit for the summary of a step.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Room for the line that says what was cut.
+/// The space reserved for the line that says what was cut.
 const RESERVED_BYTES: usize = 256;
 
-/// How many builds of a group are named.
+/// The number of sample builds of a group.
 const SAMPLES: usize = 3;
 
-/// How many reasons why artifacts are not proven are shown.
+/// The maximum number of shown reasons why artifacts were not proven.
 const REASONS: usize = 10;
 
 /// Writes Markdown.
@@ -30,7 +30,7 @@ impl View for Markdown {
     }
 }
 
-/// The summary in at most `most` bytes.
+/// Returns the summary in at most `most` bytes.
 fn text(subject: &Subject<'_>, most: usize) -> String {
     let manifest = subject.manifest;
     let exit = manifest.exit.as_ref();
@@ -119,7 +119,7 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
     }
 }
 
-/// What kernels did with their artifacts, where they were to be loaded.
+/// Adds the results of loading artifacts into their kernels.
 fn push_proofs(text: &mut String, proofs: &Proofs) {
     if proofs.rows.is_empty() {
         return;
@@ -148,7 +148,7 @@ fn push_proofs(text: &mut String, proofs: &Proofs) {
     text.push('\n');
 }
 
-/// Says how many groups were left out; cuts what is too long all the same, at a line.
+/// Adds the number of groups that were left out; cuts text that is still too long at the end of a line.
 fn cut(mut text: String, most: usize, left: usize) -> String {
     let is_long = text.len() + RESERVED_BYTES > most;
     if is_long {
@@ -159,7 +159,7 @@ fn cut(mut text: String, most: usize, left: usize) -> String {
     if left > 0 || is_long {
         let _ = write!(
             text,
-            "\n{} of failure left out here: see the manifest.\n",
+            "\n{} of failure omitted: see the manifest.\n",
             count(left, "other kind")
         );
     }
@@ -175,7 +175,7 @@ mod tests {
         let text = "a line\n".repeat(1000);
         let text = cut(text, 1000, 7);
         assert!(text.len() <= 1000);
-        assert!(text.ends_with("\n\n7 other kinds of failure left out here: see the manifest.\n"));
+        assert!(text.ends_with("\n\n7 other kinds of failure omitted: see the manifest.\n"));
         assert_eq!(cut("short\n".to_owned(), 1000, 0), "short\n");
     }
 }

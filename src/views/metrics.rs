@@ -1,13 +1,13 @@
-//! Lines of Prometheus' text format.
+//! Helpers for Prometheus' text format.
 
 use std::io::{self, Write};
 
-/// Writes the lines in front of a metric.
+/// Writes the header lines of a metric.
 pub(super) fn head(output: &mut dyn Write, name: &str, help: &str) -> io::Result<()> {
     writeln!(output, "# HELP {name} {help}\n# TYPE {name} gauge")
 }
 
-/// `{target="debian"}`
+/// Returns labels such as `{target="debian"}`.
 pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<String> = pairs
         .iter()

@@ -1,6 +1,6 @@
-//! Views: a night for people and for other programs, one file for each format.
+//! Views: a night for people and for other programs, one file per format.
 //!
-//! In: a [`Subject`], made of manifests. Out: text in a format. Nothing here runs, asks or writes anything but its text.
+//! Input: a [`Subject`], which is built from manifests. Output: text in a format. Views have no other effects.
 
 mod coverage;
 mod cyclonedx;

@@ -48,7 +48,7 @@ impl View for Prometheus {
         head(
             output,
             name,
-            "Artifacts of the last run that are not there, by class.",
+            "Artifacts of the last run that failed, by class.",
         )?;
         for (class, count) in &manifest.totals.by_class {
             writeln!(
@@ -67,32 +67,32 @@ impl View for Prometheus {
         let single = [
             (
                 "driverkit_matrix_excluded",
-                "What rules left out of the plan.",
+                "Entries that rules left out of the plan.",
                 Some(as_number(manifest.excluded.len())),
             ),
             (
                 "driverkit_matrix_findings",
-                "Rules of the matrices that are out of date.",
+                "Outdated rules of the matrices.",
                 Some(as_number(manifest.findings.len())),
             ),
             (
                 "driverkit_matrix_run_started_seconds",
-                "When the last run began.",
+                "Start time of the last run.",
                 Some(manifest.run.started.as_duration().as_secs_f64()),
             ),
             (
                 "driverkit_matrix_run_duration_seconds",
-                "How long it took.",
+                "Duration of the last run.",
                 manifest.run.duration_seconds,
             ),
             (
                 "driverkit_matrix_run_exit_code",
-                "How it ended.",
+                "Exit code of the last run.",
                 manifest.exit.as_ref().map(|exit| f64::from(exit.code)),
             ),
             (
                 "driverkit_matrix_oldest_failure_started_seconds",
-                "Since when the artifact that has been failing longest fails.",
+                "Time since when the oldest failing artifact has been failing.",
                 oldest.map(|at| at.as_duration().as_secs_f64()),
             ),
         ];

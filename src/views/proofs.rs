@@ -1,4 +1,4 @@
-//! What the kernels of a night did with its artifacts.
+//! The results of loading a night's artifacts into their kernels.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use crate::event::ProofResult;
 use crate::kernel::TargetId;
 use crate::report::{Manifest, clean};
 
-/// How many artifacts have each result.
+/// The number of artifacts by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProofCounts {
     /// Loaded, used and unloaded.
     pub loaded: usize,
     /// Refused: failures of the class `load`.
     pub refused: usize,
-    /// Not loaded, for a reason that is not its own.
+    /// Not proven, for a reason other than the artifact.
     pub not_proven: usize,
 }
 
@@ -33,14 +33,14 @@ impl ProofCounts {
 /// The proofs of a night; empty if nothing was to be proven.
 #[derive(Clone, Debug, Default)]
 pub struct Proofs {
-    /// By target and driver version.
+    /// The counts by target and driver version.
     pub rows: BTreeMap<(TargetId, DriverVersion), ProofCounts>,
-    /// The reasons why artifacts are refused or not proven, the most frequent first.
+    /// The reasons why artifacts were refused or not proven, the most frequent first.
     pub reasons: Vec<(ProofResult, String, usize)>,
 }
 
 impl Proofs {
-    /// The proofs of a night.
+    /// Collects the proofs of a night.
     pub fn of(manifest: &Manifest) -> Self {
         let mut rows: BTreeMap<_, ProofCounts> = BTreeMap::new();
         let mut reasons: BTreeMap<(ProofResult, &str), usize> = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Proofs {
         Self { rows, reasons }
     }
 
-    /// The sum of all.
+    /// Returns the sum of all rows.
     pub fn total(&self) -> ProofCounts {
         self.rows
             .values()

@@ -1,4 +1,4 @@
-//! Statistics of a night: what there is by target, driver version and architecture, and how long new kernels waited.
+//! Statistics of a night: artifacts by target, driver version and architecture, and how long new kernels waited.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::event::ProofResult;
 use crate::kernel::{Architecture, TargetId};
 use crate::report::Manifest;
 
-/// Numbers of one target, driver version and architecture.
+/// The numbers of one target, driver version and architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stat {
     /// The target.
@@ -22,30 +22,30 @@ pub struct Stat {
     pub driver_version: DriverVersion,
     /// The architecture.
     pub architecture: Architecture,
-    /// Artifacts that there are.
+    /// Artifacts that are available.
     pub built: usize,
-    /// Artifacts that cannot be built, known failures included.
+    /// Artifacts that cannot be built, including known failures.
     pub failing: usize,
     /// Artifacts that a run did not get to.
     pub unknown: usize,
-    /// What rules left out.
+    /// Entries that rules left out.
     pub excluded: usize,
-    /// The median of the days from the first sight of a kernel to its artifact; of those of which both days are known.
+    /// The median number of days from the first sight of a kernel to its artifact, if both days are known.
     pub median_lag_days: Option<i64>,
-    /// The longest.
+    /// The maximum of these days.
     pub worst_lag_days: Option<i64>,
     /// Modules that their kernels loaded.
     pub loaded: usize,
-    /// Modules that their kernels refused; they are counted as failing too.
+    /// Modules that their kernels refused; also counted as failing.
     pub refused: usize,
-    /// Modules that were to be loaded, and were not for another reason.
+    /// Modules that were not proven for another reason.
     pub not_proven: usize,
 }
 
 /// Statistics of a night.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
-    /// By target, driver version and architecture.
+    /// The rows by target, driver version and architecture.
     pub rows: Vec<Stat>,
 }
 
@@ -62,7 +62,7 @@ struct Numbers {
 }
 
 impl Stats {
-    /// The statistics of a night.
+    /// Computes the statistics of a night.
     pub fn of(manifest: &Manifest) -> Self {
         let mut numbers: BTreeMap<Key, Numbers> = BTreeMap::new();
         for build in &manifest.builds {
@@ -114,13 +114,13 @@ impl Stats {
         }
     }
 
-    /// Writes them as metrics.
+    /// Writes the statistics as metrics.
     pub fn write_prometheus(&self, output: &mut dyn Write) -> io::Result<()> {
         let name = "driverkit_matrix_grid";
         head(
             output,
             name,
-            "Artifacts of the last run that there are, that cannot be built, that a run did not get to; what rules left out.",
+            "Artifacts of the last run by state: built, failing, not reached by a run, or left out by rules.",
         )?;
         for stat in &self.rows {
             for (state, count) in [
@@ -141,12 +141,12 @@ impl Stats {
         for (name, help, value) in [
             (
                 "driverkit_matrix_lag_days_median",
-                "Days from the first sight of a kernel to its artifact, the median.",
+                "Median days from the first sight of a kernel to its artifact.",
                 (|stat: &Stat| stat.median_lag_days) as fn(&Stat) -> Option<i64>,
             ),
             (
                 "driverkit_matrix_lag_days_worst",
-                "Days from the first sight of a kernel to its artifact, the longest.",
+                "Maximum days from the first sight of a kernel to its artifact.",
                 |stat| stat.worst_lag_days,
             ),
         ] {
@@ -168,7 +168,7 @@ impl Stats {
         head(
             output,
             name,
-            "Modules of the last run by what their kernels did with them.",
+            "Modules of the last run by the result of loading them.",
         )?;
         for stat in &self.rows {
             for (result, count) in [
@@ -189,8 +189,8 @@ impl Stats {
     }
 }
 
-/// Counts what rules left out. Of a kernel as a whole that is once for each driver version of its target, or of the run
-/// where nothing of the target was to be built.
+/// Counts what rules left out. A kernel as a whole counts once for each driver version of its target, or of the run
+/// if no build of the target was planned.
 fn count_excluded(manifest: &Manifest, numbers: &mut BTreeMap<Key, Numbers>) {
     let all: BTreeSet<DriverVersion> = numbers.keys().map(|key| key.1.clone()).collect();
     let mut of_target: BTreeMap<(&TargetId, Architecture), BTreeSet<DriverVersion>> =
@@ -213,7 +213,7 @@ fn count_excluded(manifest: &Manifest, numbers: &mut BTreeMap<Key, Numbers>) {
 }
 
 impl Stat {
-    /// How many artifacts were to be loaded into their kernels.
+    /// Returns the number of artifacts that were to be loaded into their kernels.
     fn proven(&self) -> usize {
         self.loaded + self.refused + self.not_proven
     }

@@ -1,4 +1,4 @@
-//! What views show, and what a view is.
+//! The input of views, and the trait of a view.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,27 +10,27 @@ use crate::history::Diff;
 use crate::plan::BuildId;
 use crate::report::{Manifest, Totals};
 
-/// What views show.
+/// The input of views.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// The night.
     pub manifest: &'a Manifest,
-    /// What changed since the baseline; none on the first night.
+    /// The changes since the baseline; `None` in the first night.
     pub diff: Option<&'a Diff>,
     /// Earlier nights, the oldest first.
     pub history: &'a [PastNight],
-    /// Returns the end of the log of a build, where it can be read.
+    /// Returns the end of a build's log, if it can be read.
     pub excerpt: &'a dyn Fn(&std::path::Path) -> Option<String>,
 }
 
-/// What is known of an earlier night.
+/// The facts of an earlier night.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PastNight {
-    /// Its run.
+    /// The run.
     pub run: PastRun,
-    /// Its counts.
+    /// The totals.
     pub totals: Totals,
-    /// How many kernels each source named.
+    /// The number of kernels that each source named.
     #[serde(default)]
     pub sources: BTreeMap<String, usize>,
 }
@@ -38,19 +38,19 @@ pub struct PastNight {
 /// The run of an earlier night.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PastRun {
-    /// Its name.
+    /// The ID of the run.
     pub id: String,
     /// When it began.
     pub started: Timestamp,
-    /// Wall time.
+    /// Wall time in seconds.
     pub duration_seconds: Option<f64>,
-    /// Whether it was about a part of the plan.
+    /// True if only a part of the plan was built.
     #[serde(default)]
     pub is_partial: bool,
 }
 
 impl PastNight {
-    /// The same facts of a manifest.
+    /// Extracts these facts from a manifest.
     pub fn of(manifest: &Manifest) -> Self {
         Self {
             run: PastRun {
@@ -64,7 +64,7 @@ impl PastNight {
         }
     }
 
-    /// How many artifacts there are.
+    /// Returns the number of available artifacts.
     pub fn there(&self) -> usize {
         let there = self.totals.by_status.iter();
         let there = there.filter(|(status, _)| status.is_success());
@@ -77,13 +77,13 @@ pub(super) fn rebuild_command(manifest: &Manifest, build: &BuildId) -> String {
     let matrices = manifest.matrices.iter().map(|matrix| matrix.name.as_str());
     let words = ["driverkit-matrix", "rebuild", build.as_str()];
     let words = words.into_iter().chain(matrices);
-    // A name with a null character is the only one that no shell takes.
+    // Quoting fails only for names with a null character.
     let quoted = words.map(|word| shlex::try_quote(word).unwrap_or_default());
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// A way to show a night.
+/// A way to render a night.
 pub trait View {
-    /// Writes all of it.
+    /// Writes the whole output.
     fn write(&self, subject: &Subject<'_>, output: &mut dyn Write) -> io::Result<()>;
 }

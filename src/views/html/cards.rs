@@ -1,4 +1,4 @@
-//! The first screen of the page: the five questions of the morning.
+//! The first screen of the page, with the five questions of the morning.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::views::coverage::Failures;
 use crate::views::proofs::{ProofCounts, Proofs};
 use crate::views::subject::{PastNight, Subject};
 
-/// The five questions of the morning.
+/// Adds the cards with the five questions of the morning.
 pub(super) fn push_cards(
     text: &mut String,
     subject: &Subject<'_>,
@@ -21,7 +21,7 @@ pub(super) fn push_cards(
     let manifest = subject.manifest;
     let there = PastNight::of(manifest).there();
     let planned = manifest.totals.artifacts_planned;
-    // A group may hold failures that a rule expects beside others.
+    // A group may contain both known and unexpected failures.
     let unexpected = failures.count() - failures.known();
     text.push_str("<ul class=\"cards\">\n");
     let class = if unexpected == 0 && there > 0 {
@@ -112,7 +112,7 @@ pub(super) fn push_cards(
     text.push_str("</ul></li>\n</ul>\n");
 }
 
-/// The sources that name fewer kernels than on the night before.
+/// Adds the sources that name fewer kernels than in the previous night.
 fn push_drying(text: &mut String, subject: &Subject<'_>) {
     let Some(last) = subject.history.last() else {
         text.push_str("<strong>unknown</strong><p>No earlier night is known.</p>");

@@ -1,4 +1,4 @@
-//! Pictures of the page, as SVG.
+//! SVG charts of the page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,20 +10,20 @@ use crate::failure::Phase;
 use crate::report::Manifest;
 use crate::views::subject::{PastNight, Subject};
 
-/// How many nights a chart has room for.
+/// The maximum number of nights in a chart.
 const NIGHTS: usize = 400;
 
-/// The date in UTC.
+/// Returns the date in UTC.
 pub(super) fn day(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).date().to_string()
 }
 
-/// `1 h 12 min`, `3 min 20 s`, `4.5 s`.
+/// Returns text such as `1 h 12 min`, `3 min 20 s`, `4.5 s`.
 pub(super) fn span(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1} s");
     }
-    // Rounded first, so that no 60 s are left beside the minutes.
+    // Rounded first, so that the seconds are never 60.
     let seconds = seconds.round();
     let minutes = (seconds / 60.0).floor();
     if minutes < 60.0 {
@@ -33,7 +33,7 @@ pub(super) fn span(seconds: f64) -> String {
     format!("{hours} h {} min", minutes - hours * 60.0)
 }
 
-/// The work of all builds by phase, the longest first.
+/// Returns the total duration of each phase in seconds, the longest first.
 pub(super) fn phases(manifest: &Manifest) -> Vec<(Phase, f64)> {
     let mut phases: BTreeMap<Phase, f64> = BTreeMap::new();
     for (phase, seconds) in manifest
@@ -48,7 +48,7 @@ pub(super) fn phases(manifest: &Manifest) -> Vec<(Phase, f64)> {
     phases
 }
 
-/// A bar for each phase.
+/// Draws a bar for each phase.
 pub(super) fn bars(phases: &[(Phase, f64)]) -> String {
     let most = phases.first().map_or(0.0, |(_, seconds)| *seconds);
     if most <= 0.0 {
@@ -76,7 +76,7 @@ pub(super) fn bars(phases: &[(Phase, f64)]) -> String {
     text
 }
 
-/// Which part of the wanted artifacts there was, and how long each night took.
+/// Draws the coverage and the duration of each night.
 pub(super) fn nights(subject: &Subject<'_>) -> String {
     let past = &subject.history[subject.history.len().saturating_sub(NIGHTS)..];
     let now = PastNight::of(subject.manifest);
@@ -120,7 +120,7 @@ pub(super) fn nights(subject: &Subject<'_>) -> String {
     text
 }
 
-/// A line through values from 0 to 1.
+/// Draws a line through values from 0 to 1.
 fn line(title: &str, values: &[f64], (first, last): (&str, &str), now: &str) -> String {
     let step = 560.0 / f64::from(u32::try_from(values.len() - 1).unwrap_or(u32::MAX));
     let mut x = 4.0;

@@ -1,4 +1,4 @@
-//! What the page's script shows: every kernel in a few bytes.
+//! The data of the page's script: every kernel in a few bytes.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::plan::BuildId;
 use crate::report::{Manifest, clean};
 use crate::views::coverage::{Coverage, Failures};
 
-/// A kernel of the list: a letter for each driver version, or the rule that leaves it out.
+/// A kernel of the list: a letter for each driver version, or the rule that excludes it.
 struct Kernel<'a> {
     identity: Identity<'a>,
     first_seen: String,
@@ -22,7 +22,7 @@ struct Kernel<'a> {
     reason: Option<usize>,
 }
 
-/// Returns the data as JSON for an element `script`: nothing in it ends the element.
+/// Returns the data as JSON for a `script` element, escaped so that it cannot end the element.
 pub(super) fn json(
     manifest: &Manifest,
     failures: &Failures<'_>,
@@ -115,14 +115,14 @@ pub(super) fn json(
         "kernels": rows, "failures": of_failures,
     });
     let text = serde_json::to_string(&data)?;
-    // JSON has these three in strings only, where an escape means the same.
+    // In JSON, these characters occur only in strings, where they can be escaped.
     Ok(text
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026"))
 }
 
-/// The kernels that rules leave out as a whole, and the reasons.
+/// Returns the kernels that rules exclude as a whole, and the reasons.
 fn excluded<'a>(
     manifest: &'a Manifest,
     built: &[Kernel<'_>],

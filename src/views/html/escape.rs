@@ -1,8 +1,8 @@
-//! Foreign text in a page.
+//! Escapes foreign text for the page.
 
 use crate::report::clean;
 
-/// Returns foreign text as it may stand in an element or a quoted attribute.
+/// Escapes foreign text for an element or a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in clean(text).chars() {

@@ -9,10 +9,10 @@ use super::escape::escape;
 use crate::report::{BuildRecord, Manifest};
 use crate::text::separated;
 
-/// How many are shown.
+/// The maximum number of shown kernels.
 const SHOWN: usize = 200;
 
-/// A build of each kernel that lacks a driver, the longest without first.
+/// Returns a build of each kernel that lacks a driver, sorted by how long it has been failing.
 pub(super) fn missing(manifest: &Manifest) -> Vec<(&BuildRecord, Option<Timestamp>)> {
     let mut missing: Vec<(&BuildRecord, Option<Timestamp>)> = Vec::new();
     for build in &manifest.builds {

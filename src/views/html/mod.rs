@@ -1,6 +1,7 @@
-//! One page for a browser: a single file that requests nothing, readable without its script down to the coverage table.
+//! One page for a browser: a single file that sends no requests, and that works without JavaScript except for the
+//! list of kernels.
 //!
-//! Foreign texts are escaped where they enter the page, and a policy in its head forbids every request.
+//! Foreign text is escaped where it enters the page, and a policy in the head forbids every request.
 
 mod cards;
 mod charts;
@@ -21,13 +22,13 @@ use super::subject::{Subject, View, rebuild_command};
 use crate::report::BuildRecord;
 use crate::text::{count, separated};
 
-/// How many groups of failures have the end of a log.
+/// The number of groups of failures that have the end of a log.
 const WITH_LOG: usize = 20;
 
-/// How many groups of failures and reasons are shown.
+/// The maximum number of shown groups of failures and reasons.
 const SHOWN: usize = 200;
 
-/// How many slow builds are shown.
+/// The number of slow builds that are shown.
 const SLOWEST: usize = 20;
 
 /// Writes the page.
@@ -130,7 +131,7 @@ fn push_changes(text: &mut String, subject: &Subject<'_>) {
 }
 
 fn push_coverage(text: &mut String, coverage: &Coverage) {
-    text.push_str("<section id=\"coverage\"><h2>Coverage</h2>\n<div class=\"wide\"><table id=\"coverage-table\"><caption>Artifacts that there are, of those wanted; choose a cell to see its kernels</caption><thead><tr><th>target");
+    text.push_str("<section id=\"coverage\"><h2>Coverage</h2>\n<div class=\"wide\"><table id=\"coverage-table\"><caption>Available artifacts of those wanted; choose a cell to see its kernels</caption><thead><tr><th>target");
     for driver in &coverage.drivers {
         let _ = write!(
             text,
@@ -170,7 +171,7 @@ fn push_coverage(text: &mut String, coverage: &Coverage) {
     text.push_str("</tbody></table></div></section>\n");
 }
 
-/// What kernels did with their artifacts, where they were to be loaded.
+/// Adds the results of loading artifacts into their kernels.
 fn push_proofs(text: &mut String, proofs: &Proofs) {
     if proofs.rows.is_empty() {
         return;
@@ -206,7 +207,7 @@ fn push_proofs(text: &mut String, proofs: &Proofs) {
 }
 
 fn push_failures(text: &mut String, subject: &Subject<'_>, failures: &Failures<'_>) {
-    text.push_str("<section id=\"failures\"><h2>Failures by what they have in common</h2>\n");
+    text.push_str("<section id=\"failures\"><h2>Failures by signature</h2>\n");
     if failures.groups.is_empty() {
         text.push_str("<p class=\"good\">Nothing failed.</p>\n");
     }
@@ -256,7 +257,7 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
     }
     let _ = writeln!(
         text,
-        "<p>Do it again: <code>{}</code></p>",
+        "<p>Rebuild: <code>{}</code></p>",
         escape(&rebuild_command(subject.manifest, &build.build_id))
     );
     let names = group.members.iter().take(10);
@@ -266,7 +267,7 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
     let _ = writeln!(text, "<p class=\"dim\">{}</p>", names.join("<br>"));
     let log = artifact.log.as_ref().filter(|_| has_log);
     if let Some(excerpt) = log.and_then(|log| (subject.excerpt)(log)) {
-        // Line by line: `clean` makes one line of what it is given.
+        // Line by line, since `clean` joins lines.
         let lines: Vec<String> = excerpt.lines().map(escape).collect();
         let _ = writeln!(
             text,
@@ -294,7 +295,7 @@ fn push_time(text: &mut String, subject: &Subject<'_>) {
             .total_cmp(&left.cpu_seconds.unwrap_or(0.0))
     });
     if !slowest.is_empty() {
-        text.push_str("<div class=\"wide\"><table><caption>Slowest builds</caption><thead><tr><th>build<th class=\"n\">processor time<th class=\"n\">waited</tr></thead><tbody>\n");
+        text.push_str("<div class=\"wide\"><table><caption>Slowest builds</caption><thead><tr><th>build<th class=\"n\">CPU time<th class=\"n\">waited</tr></thead><tbody>\n");
         for build in slowest.into_iter().take(SLOWEST) {
             let _ = writeln!(
                 text,
@@ -335,7 +336,7 @@ fn push_sources(text: &mut String, subject: &Subject<'_>) {
     text.push_str("</tbody></table></div></section>\n");
 }
 
-/// What the script fills.
+/// Adds the elements that the script fills.
 fn push_kernels(text: &mut String) {
     text.push_str(
         "<noscript><p>The list of all kernels needs JavaScript; `manifest.csv` has it too.</p></noscript>\n\
