@@ -1,4 +1,4 @@
-//! Lines that say the same: the first few are shown, the others counted.
+//! Limits similar lines: the first few are shown, the others are counted.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use super::text::failure_text;
 use crate::event::BuildReport;
 use crate::failure::{Failure, FailureClass};
 
-/// How many lines of a kind are shown.
+/// The number of lines that are shown of each kind.
 const SHOWN: usize = 3;
 
-/// What was shown, and how much was not.
+/// The number of lines seen of each kind, and the number of hidden lines.
 #[derive(Default)]
 pub(super) struct Alike {
     seen: HashMap<String, usize>,
@@ -18,7 +18,7 @@ pub(super) struct Alike {
 }
 
 impl Alike {
-    /// Whether a line of this kind is still to be shown; it is counted otherwise.
+    /// Returns true if a line of this kind should be shown; otherwise counts it as hidden.
     pub(super) fn shows(&mut self, kind: String) -> bool {
         let seen = self.seen.entry(kind).or_default();
         *seen += 1;
@@ -27,13 +27,13 @@ impl Alike {
         shows
     }
 
-    /// How many lines were counted in place of being shown, since it was last asked.
+    /// Returns the number of lines hidden since the last call.
     pub(super) fn take_hidden(&mut self) -> usize {
         std::mem::take(&mut self.hidden)
     }
 }
 
-/// What lines about a failure have in common. Of downloads it does not matter which server is down.
+/// Returns the text that groups lines about a failure. All failed downloads are one kind, whichever server is down.
 pub(super) fn kind_of_failure(failure: &Failure) -> String {
     match failure.class {
         FailureClass::Download => "download".to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn kind_of_failure(failure: &Failure) -> String {
     }
 }
 
-/// What the lines about a finished build have in common with those about others; nothing where no artifact failed.
+/// Returns the text that groups the lines about finished builds; `None` if no artifact failed.
 pub(super) fn kind_of_build(report: &BuildReport) -> Option<String> {
     let failures = report.artifacts.iter().filter_map(|artifact| {
         let failure = artifact.failure.as_ref()?;

@@ -1,20 +1,20 @@
-//! What is being asked of which servers, said while nothing else happens.
+//! Describes pending requests while nothing else happens.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How long a download may go on without a line; the wait doubles with each line.
+/// How long a download may run before a line is printed; doubles with each line.
 const QUIET: Duration = Duration::from_secs(2);
-/// The longest such wait.
+/// The upper limit of that time.
 const LONGEST_QUIET: Duration = Duration::from_secs(30);
 
-/// Asks for one line about the requests that are under way.
+/// Returns one line about the pending requests.
 type Line = Box<dyn Fn() -> Option<String> + Send>;
 
-/// Knows what servers are being asked for.
+/// Describes the requests to servers that are pending.
 pub struct Asked {
     line: Line,
-    /// Since when something has been asked, or said.
+    /// The time since which requests are pending, or of the last line about them.
     since: Option<Instant>,
     quiet: Duration,
 }
@@ -32,7 +32,7 @@ impl fmt::Debug for Asked {
 }
 
 impl Asked {
-    /// `line` describes the requests that are under way, if there are any.
+    /// `line` describes the pending requests, if there are any.
     pub fn new(line: impl Fn() -> Option<String> + Send + 'static) -> Self {
         Self {
             line: Box::new(line),
@@ -41,12 +41,13 @@ impl Asked {
         }
     }
 
-    /// Describes the requests that are under way.
+    /// Describes the pending requests.
     pub(super) fn line(&self) -> Option<String> {
         (self.line)()
     }
 
-    /// The same, once it has been silent for long. `last_line` is when something else was said.
+    /// Like [`Self::line`], but only after a long silence. `last_line` is the time of the last line about something
+    /// else.
     pub(super) fn due(&mut self, now: Instant, last_line: Option<Instant>) -> Option<String> {
         let Some(line) = self.line() else {
             (self.since, self.quiet) = (None, QUIET);

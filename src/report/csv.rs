@@ -1,7 +1,8 @@
-//! The manifest as CSV: one row an artifact.
+//! The manifest as CSV, with one row per artifact.
 //!
-//! Quoted as RFC 4180 says, lines ended by CR LF, in the order of the manifest. Columns are only ever appended.
-//! Fields are what compilers and distributions say; one that a spreadsheet would take for a formula has a `'` in front.
+//! Quoted as in RFC 4180, with lines ended by CR LF, in the order of the manifest. Columns are only ever appended.
+//! Fields contain text from compilers and distributions; a `'` is put before one that a spreadsheet would take for a
+//! formula.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! Compares an output directory with the manifest in it: for `verify`.
+//! Compares an output directory with its manifest, for `verify`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::{ATTESTATION_SUFFIX, LOG_FOLDER, STATE_FOLDER};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// A file of an output directory that is not what the manifest says.
+/// A file of an output directory that differs from the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Where it is, relative to the directory.
+    /// The path, relative to the directory.
     pub path: PathBuf,
     /// How it differs.
     #[serde(flatten)]
@@ -25,30 +25,30 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "difference", rename_all = "kebab-case")]
 pub enum DifferenceKind {
-    /// The manifest names it, and it does not exist.
+    /// The manifest lists the file, but it does not exist.
     Missing,
-    /// Its content is not the one that the manifest names.
+    /// The content has another digest than the manifest lists.
     DifferentDigest {
-        /// What the manifest says.
+        /// The digest in the manifest.
         expected: Sha256,
-        /// What the file has; nothing where it is not a file.
+        /// The digest of the file; `None` if it is not a regular file.
         found: Option<Sha256>,
     },
-    /// The manifest does not name it.
+    /// The manifest does not list the file.
     NotInManifest,
-    /// It is an attestation that does not hold.
+    /// The file is an invalid attestation.
     Attestation {
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// The module has not the signature that it should have.
+    /// The module lacks the required signature.
     ModuleSignature {
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
 
-/// Reads every artifact in the directory `out` and compares it with the manifest of it. Sorted by path.
+/// Reads every artifact in the directory `out` and compares it with the manifest. The result is sorted by path.
 pub fn differences(out: &Path, manifest: &Manifest) -> Result<Vec<Difference>, FileError> {
     let expected = expected(manifest);
     let compared: Result<Vec<Option<Difference>>, FileError> = expected
@@ -81,7 +81,7 @@ pub fn differences(out: &Path, manifest: &Manifest) -> Result<Vec<Difference>, F
     Ok(differences)
 }
 
-/// The files that a manifest names, with their digests where it has them: all but those of logs.
+/// Returns the files that a manifest lists, with their digests; logs have no digest.
 fn expected(manifest: &Manifest) -> BTreeMap<PathBuf, Option<Sha256>> {
     let mut expected = BTreeMap::new();
     for artifact in manifest.builds.iter().flat_map(|build| &build.artifacts) {
@@ -89,7 +89,7 @@ fn expected(manifest: &Manifest) -> BTreeMap<PathBuf, Option<Sha256>> {
             let paths = artifact.path.iter().chain(&artifact.aliases);
             expected.extend(paths.map(|path| (path.clone(), artifact.sha256)));
         }
-        // That of a single build stays in the store.
+        // The log of a single build stays in the store and has an absolute path.
         let log = artifact.log.iter().filter(|path| path.is_relative());
         expected.extend(log.map(|path| (path.clone(), None)));
     }
@@ -116,7 +116,7 @@ fn compare(path: &Path, expected: Option<Sha256>) -> Result<Option<DifferenceKin
     Ok((found != Some(expected)).then_some(DifferenceKind::DifferentDigest { expected, found }))
 }
 
-/// Whether this is the attestation of an artifact.
+/// Returns true if this is the attestation of an artifact.
 fn is_attestation(path: &Path, expected: &BTreeMap<PathBuf, Option<Sha256>>) -> bool {
     let artifact = path
         .to_str()
@@ -125,7 +125,7 @@ fn is_attestation(path: &Path, expected: &BTreeMap<PathBuf, Option<Sha256>>) -> 
     digest.is_some_and(Option::is_some)
 }
 
-/// Whether something in an output directory is for its readers: not the program's own, not half written.
+/// Returns true if an entry of an output directory is neither internal nor a temporary file.
 fn is_public(entry: &walkdir::DirEntry) -> bool {
     let is_own = entry.depth() == 1
         && [

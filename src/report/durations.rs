@@ -1,7 +1,7 @@
-//! How long builds took when they were last really done: what "longest first" goes by.
+//! The durations of builds when they were last executed, used to start the longest builds first.
 //!
-//! The manifest of a run that found everything cached knows nothing of it, and the manifest of a filtered run knows
-//! only a part, so it is kept in a file of its own, which every run adds to.
+//! The manifest of a run in which everything was cached has no durations, and the manifest of a filtered run has only
+//! some. So they are stored in a separate file, which every run updates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::failure::{FailureClass, Phase, Status};
 use crate::fs;
 use crate::plan::BuildId;
 
-/// The version of the file's format; another one is not read.
+/// The version of the file's format; other versions are ignored.
 const SCHEMA: u32 = 1;
 
 /// Durations of builds, from earlier runs with the same output directory.
@@ -26,8 +26,8 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Reads what earlier runs left under `out`. Nothing depends on it but an order: a file that is missing or
-    /// damaged counts as empty.
+    /// Reads the durations that earlier runs left under `out`. They only affect the order of builds, so a missing or
+    /// damaged file counts as empty.
     pub fn read(out: &Path) -> Self {
         let empty = Self {
             schema: SCHEMA,
@@ -48,19 +48,19 @@ impl Durations {
         }
     }
 
-    /// How long a build was compiling when it was last done, configure checks included.
+    /// Returns how long the jobs of a build ran when it was last executed, including configure checks.
     pub fn get(&self, build: &BuildId) -> Option<Duration> {
         self.known(build).map(|(_, took)| took)
     }
 
-    /// The same, with the build's name as it is kept here.
+    /// Like [`Self::get`], but also returns the build's ID as stored here, to share its memory.
     pub fn known(&self, build: &BuildId) -> Option<(BuildId, Duration)> {
         let (build, seconds) = self.seconds.get_key_value(build)?;
         let took = Duration::try_from_secs_f64(*seconds).ok()?;
         Some((build.clone(), took))
     }
 
-    /// Whether a finished build was compiled, or failed to compile.
+    /// Returns true if a finished build was compiled, or failed to compile.
     pub(super) fn is_work(report: &BuildReport) -> bool {
         report.artifacts.iter().any(|artifact| {
             let is_failed = artifact.failure.as_ref().is_some_and(|failure| {
@@ -70,7 +70,7 @@ impl Durations {
         })
     }
 
-    /// Takes a finished build; returns whether it tells anything new.
+    /// Adds a finished build; returns true if its duration is new.
     pub(super) fn add(&mut self, report: &BuildReport) -> bool {
         if !Self::is_work(report) {
             return false;

@@ -1,4 +1,4 @@
-//! The logs of one build of a manifest, the first error on top: for `logs`.
+//! The logs of one build of a manifest, with the first error on top, for `logs`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::failure::{Failure, Status};
 use crate::fs::FileError;
 use crate::plan::BuildId;
 
-/// Returns the paths of the logs of a build, of those artifacts that have one.
+/// Returns the paths of the logs of a build; artifacts without a log are skipped.
 pub fn log_files(out: &Path, build: &BuildRecord, wanted: Option<Artifact>) -> Vec<PathBuf> {
     let logs = artifacts(build, wanted).filter_map(|report| report.log.as_ref());
     logs.map(|path| out.join(path)).collect()
 }
 
-/// The logs of a build, for machines.
+/// The logs of a build, as JSON.
 #[derive(Debug, Serialize)]
 pub struct BuildLogs<'a> {
     build_id: &'a BuildId,
@@ -40,7 +40,7 @@ struct ArtifactLog<'a> {
 ///
 /// # Errors
 ///
-/// A log that the manifest names and that cannot be read.
+/// Fails if a log that the manifest lists cannot be read.
 pub fn build_logs<'a>(
     out: &Path,
     build: &'a BuildRecord,
@@ -65,12 +65,12 @@ pub fn build_logs<'a>(
     })
 }
 
-/// Returns the logs of a build as text: for each artifact its status, its first error, and the whole log. Two artifacts
-/// with one log (of a step that both need) have it once.
+/// Returns the logs of a build as text: for each artifact its status, its first error, and the whole log. If two
+/// artifacts have the same log (of a step that both need), it is included once.
 ///
 /// # Errors
 ///
-/// A log that the manifest names and that cannot be read.
+/// Fails if a log that the manifest lists cannot be read.
 pub fn log_text(
     out: &Path,
     build: &BuildRecord,

@@ -1,4 +1,4 @@
-//! How long the rest of a run will take, by what its builds took in earlier runs.
+//! Estimates the remaining time of a run from the durations of its builds in earlier runs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Durations;
 use crate::plan::BuildId;
 
-/// What is left of a run.
+/// The builds of a run that are not finished, with their durations.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     known: HashMap<BuildId, Duration>,
@@ -14,7 +14,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Of these builds, by what they took.
+    /// Creates the estimate for these builds from their durations.
     pub fn of(durations: &Durations, builds: impl IntoIterator<Item = BuildId>) -> Self {
         let known: HashMap<BuildId, Duration> = builds
             .into_iter()
@@ -26,14 +26,15 @@ impl Expected {
         }
     }
 
-    /// A build has ended.
+    /// Removes a finished build.
     pub(super) fn finish(&mut self, build: &BuildId) {
         if let Some(took) = self.known.remove(build) {
             self.known_left = self.known_left.saturating_sub(took);
         }
     }
 
-    /// How long `left` builds will take, one after the other; `mean` is what those take of which nothing is known.
+    /// Returns the total time of `left` builds, one after the other; `mean` is the assumed time of builds without a
+    /// known duration.
     pub(super) fn remaining(&self, left: usize, mean: Option<Duration>) -> Option<Duration> {
         let unknown = left.saturating_sub(self.known.len());
         let unknown = match (unknown, mean) {

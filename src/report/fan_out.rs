@@ -1,4 +1,4 @@
-//! One channel of events in, every reporter fed.
+//! Distributes the events of one channel to all reporters.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -7,24 +7,22 @@ use std::time::{Duration, Instant};
 use super::{ReportError, Reporter};
 use crate::event::{Event, EventKind};
 
-/// How often reporters are given the chance to redraw and write.
+/// The interval at which reporters redraw and write.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How many events are taken at once where they come faster than they are reported.
+/// The maximum number of events that are reported together.
 const TOGETHER: usize = 2048;
 
-/// How long reporters may go without a tick while more events are there than are taken at once.
+/// How long reporters may go without a tick while there are more events than are reported together.
 const MOST_BEHIND: Duration = Duration::from_secs(5);
 
-/// The exit code of a run whose report could not be written.
+/// The exit code of a run whose report cannot be written.
 const REPORT_FAILED: u8 = 3;
 
-/// Feeds `reporters` from `receiver` on a thread of its own, until the run has
-/// finished or every sender is gone.
+/// Feeds `reporters` from `receiver` on its own thread, until the run has finished or every sender is gone.
 ///
-/// A reporter that fails is still fed: a later write may succeed, and the others are not to blame. `on_error` gets
-/// the first error of each reporter as soon as it happens, so that the run can be stopped; the thread returns the
-/// first error of all.
+/// A reporter that fails still receives events: a later write may succeed. `on_error` is called with the first error
+/// of each reporter as soon as it happens, so that the run can be stopped; the thread returns the first error of all.
 pub fn spawn(
     mut reporters: Vec<Box<dyn Reporter>>,
     receiver: Receiver<Event>,
@@ -38,11 +36,11 @@ pub fn spawn(
         };
         let mut next_tick = Instant::now() + TICK;
         let mut events = Vec::new();
-        // An event that was received and is to be reported alone.
+        // An event that was received but has to be reported alone.
         let mut next = None;
         loop {
             let now = Instant::now();
-            // What is known already comes first, but not for ever.
+            // Waiting events come before a tick, but only for a limited time.
             let is_behind = events.len() >= TOGETHER && now < next_tick + MOST_BEHIND;
             if now >= next_tick && !is_behind {
                 for (index, reporter) in reporters.iter_mut().enumerate() {
@@ -66,12 +64,12 @@ pub fn spawn(
                         if let EventKind::RunFinished { exit_code, .. } = &mut events[0].kind
                             && errors.first.is_some()
                         {
-                            // Those that follow must not call the run a success.
+                            // The remaining reporters must not report a success.
                             *exit_code = REPORT_FAILED;
                         }
                         errors.note(index, reporter.report_all(&events));
                     }
-                    // Not when all senders are gone: a task that was given up may hold one for a while.
+                    // Does not wait until all senders are gone: an abandoned task may hold one for a while.
                     if is_last {
                         break;
                     }
@@ -87,7 +85,7 @@ pub fn spawn(
     })
 }
 
-/// Whether an event is reported alone: the first and the last of a run.
+/// Returns true if an event is reported alone: the first and the last of a run.
 fn is_alone(event: &Event) -> bool {
     matches!(
         event.kind,
@@ -95,7 +93,7 @@ fn is_alone(event: &Event) -> bool {
     )
 }
 
-/// Adds events that are there already; returns one that ends this since it is reported alone.
+/// Adds events that are already waiting; returns the first one that has to be reported alone.
 fn take_more(receiver: &Receiver<Event>, events: &mut Vec<Event>) -> Option<Event> {
     while events.len() < TOGETHER {
         let event = receiver.try_recv().ok()?;

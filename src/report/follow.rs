@@ -1,7 +1,7 @@
-//! Reads the log of a build along while its run goes on: for `logs --follow`.
+//! Follows the log of a build during a run, for `logs --follow`.
 //!
-//! The journal says where the log of the job is that runs now; that file is read until the next job of the build
-//! begins or the build ends.
+//! The journal has the path of the running job's log; that file is read until the next job of the build begins or the
+//! build ends.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,13 +15,13 @@ use super::manifest::is_being_written;
 use crate::event::{BuildReport, Event, EventKind};
 use crate::plan::BuildId;
 
-/// How often files are asked for more.
+/// The interval at which files are read.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A journal that has not grown for this long may be a dead run's.
+/// A journal that has not grown for this long may be that of a killed run.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How reading along ended.
+/// How following a log ended.
 pub enum Followed {
     /// No run writes to the output directory.
     NoRun,
@@ -31,7 +31,7 @@ pub enum Followed {
     RunEnded,
 }
 
-/// Why reading along failed.
+/// An error of following a log.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// The journal cannot be read.
@@ -42,8 +42,8 @@ pub enum FollowError {
     Io(#[from] io::Error),
 }
 
-/// Writes the logs of the jobs of a build to `output` as they grow, until the build has ended. `is_wanted` says which
-/// build that is. Of the jobs that have ended before, nothing is shown.
+/// Writes the logs of the jobs of a build to `output` as they grow, until the build has ended. `is_wanted` selects
+/// the build. Jobs that have already ended are not shown.
 pub fn follow_log(
     out: &Path,
     is_wanted: impl Fn(&BuildId) -> bool,
@@ -82,8 +82,8 @@ pub fn follow_log(
     }
 }
 
-/// Opens the journal of an output directory; returns `None` if the directory does not have one. One whose header is not
-/// written yet is waited for as long as a run writes.
+/// Opens the journal of an output directory; returns `None` if there is none. If its header is not written yet, waits
+/// for it while a run writes to the directory.
 fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
     let path = out.join(STATE_FOLDER).join("journal.jsonl");
     loop {
@@ -102,7 +102,7 @@ fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
 }
 
 enum News {
-    /// A job has begun: its log, and what it is called.
+    /// A job has begun: the path of its log, and its title.
     Job(std::path::PathBuf, String),
     Ended(Followed),
 }
@@ -122,19 +122,19 @@ fn of_build(event: Event, is_wanted: impl Fn(&BuildId) -> bool) -> Option<News> 
     }
 }
 
-/// The log that is being read along.
+/// The log that is being followed.
 #[derive(Default)]
 struct LiveLog {
     file: Option<File>,
 }
 
 impl LiveLog {
-    /// Goes on with the log at `path`; one whose job has ended already is gone.
+    /// Continues with the log at `path`. The log of a job that has already ended no longer exists.
     fn open(&mut self, path: &Path) {
         self.file = File::open(path).ok();
     }
 
-    /// Writes what has come since the last time.
+    /// Writes what was appended since the last call.
     fn copy(&mut self, output: &mut dyn Write) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             io::copy(file, output)?;
@@ -155,7 +155,7 @@ mod tests {
         let path = state.join("journal.jsonl");
         std::fs::create_dir(&state).unwrap();
         crate::fs::write(&path, b"").unwrap();
-        // Nobody writes to it.
+        // No run writes to it.
         assert!(matches!(
             follow_log(out.path(), |_| true, &mut io::sink()),
             Err(FollowError::Journal(JournalError::NoJournal { .. }))

@@ -1,4 +1,4 @@
-//! Failures that look alike, together: one broken driver on a hundred kernels is one thing to repair.
+//! Groups failures that look alike: one broken driver on a hundred kernels is one problem.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use crate::event::BuildReport;
 use crate::failure::{FailureClass, Phase};
 use crate::plan::BuildId;
 
-/// How many builds of a group are named.
+/// The number of builds that are listed for each group.
 const SAMPLES: usize = 3;
 
-/// Artifacts that failed alike.
+/// Artifacts that failed in the same way.
 #[derive(Default)]
 pub(super) struct Group {
-    /// How many artifacts.
+    /// The number of artifacts.
     pub(super) artifacts: usize,
-    /// Of downloads, the servers and what they answered.
+    /// For downloads, the servers and their answers.
     servers: Option<String>,
-    /// How many of them failed in an earlier run, under an unchanged key.
+    /// The number of artifacts whose failure is cached from an earlier run.
     pub(super) as_before: usize,
-    /// The first builds of the group in the order of their names: what failed, and the log.
+    /// The first builds of the group by ID, each with the failure text and the log.
     pub(super) samples: BTreeMap<BuildId, (String, Option<PathBuf>)>,
 }
 
 impl Group {
-    /// What failed: of many downloads, what they have in common; else what one of them said.
+    /// The failure text: for several downloads, what they have in common; otherwise that of the first build.
     pub(super) fn text(&self) -> &str {
         if let Some(servers) = self.servers.as_deref().filter(|_| self.samples.len() > 1) {
             return servers;
@@ -41,13 +41,13 @@ impl Group {
 pub(super) struct Groups(HashMap<(FailureClass, Phase, String), Group>);
 
 impl Groups {
-    /// Takes the failures of a finished build.
+    /// Adds the failures of a finished build.
     pub(super) fn add(&mut self, report: &BuildReport) {
         for artifact in &report.artifacts {
             let Some(failure) = &artifact.failure else {
                 continue;
             };
-            // What was interrupted says nothing about the build.
+            // An interruption says nothing about the build.
             if failure.class == FailureClass::Cancelled {
                 continue;
             }
@@ -70,7 +70,7 @@ impl Groups {
         }
     }
 
-    /// The groups, the largest first.
+    /// Returns the groups, the largest first.
     pub(super) fn largest_first(&self) -> Vec<(Phase, &Group)> {
         let mut groups: Vec<_> = self.0.iter().collect();
         groups.sort_unstable_by_key(|(key, group)| (std::cmp::Reverse(group.artifacts), *key));

@@ -1,7 +1,7 @@
 //! The journal: every event of a run as one line of JSON, written as it happens.
 //!
-//! It is what is left of a run that was killed; the manifest is made from it. The first line says which version of
-//! the format follows. The last line may be torn.
+//! If a run is killed, the manifest is completed from its journal. The first line has the version of the format. The
+//! last line may be incomplete.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -15,13 +15,13 @@ use super::ReportError;
 use crate::event::{Event, EventKind};
 use crate::fs::{AppendFile, FileError};
 
-/// The version of the format; readers refuse a newer one.
+/// The version of the format; readers reject a newer one.
 const SCHEMA: u32 = 1;
 
-/// How long what was written may wait for the disk: a power failure loses at most the last second.
+/// How long written events may be unsynced: a power failure loses at most the last second.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// How many events are encoded by one processor.
+/// The number of events that are encoded together by one thread.
 const TOGETHER: usize = 64;
 
 #[derive(Serialize, Deserialize)]
@@ -29,24 +29,24 @@ struct Header {
     journal_schema: u32,
 }
 
-/// Why a journal cannot be read.
+/// The reason why a journal cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// It is missing or unreadable.
+    /// The file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It starts with something else than a journal's header.
+    /// The file does not start with the header of a journal.
     #[error("{} is not the journal of a run", path.display())]
     NoJournal {
         /// The file.
         path: PathBuf,
     },
-    /// It was written by a newer version of the program.
+    /// The file was written by a newer version of the program.
     #[error("{} has journal schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the file.
         found: u32,
     },
 }
@@ -56,7 +56,7 @@ pub enum JournalError {
 pub enum JournalEnd {
     /// Every line was read.
     Whole,
-    /// This line (counted from 1) and what follows it could not be read.
+    /// This line (counted from 1) and the following ones cannot be read.
     Torn {
         /// The line's number.
         line: usize,
@@ -81,23 +81,23 @@ impl Journal {
         journal.append_line(&Header {
             journal_schema: SCHEMA,
         })?;
-        // Whoever reads along knows the file by its header.
+        // Readers that follow the journal wait for its header.
         journal.file.flush()?;
         Ok(journal)
     }
 
-    /// Adds lines that [`lines_of`] made.
+    /// Appends lines from [`lines_of`].
     pub(super) fn append_lines(&mut self, lines: &[u8]) -> Result<(), ReportError> {
         self.is_synced = false;
         Ok(self.file.append(lines)?)
     }
 
-    /// Adds an event.
+    /// Appends an event.
     pub(super) fn append(&mut self, event: &Event) -> Result<(), ReportError> {
         let EventKind::RunStarted(facts) = &event.kind else {
             return self.append_line(event);
         };
-        // JSON knows no other paths than UTF-8; the matrix files are named by the user.
+        // JSON only supports paths in UTF-8, but the user chooses the names of matrix files.
         let mut facts = facts.clone();
         for (path, _) in &mut facts.matrices {
             *path = path.to_string_lossy().into_owned().into();
@@ -115,7 +115,7 @@ impl Journal {
         self.append_lines(&line)
     }
 
-    /// Lets go what was gathered: to the system now, to the disk once a second.
+    /// Flushes buffered lines to the system, and syncs them to disk once a second.
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), ReportError> {
         if self.is_synced {
             return Ok(());
@@ -127,7 +127,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes everything durable.
+    /// Syncs everything to disk.
     pub(super) fn sync(&mut self) -> Result<(), ReportError> {
         self.file.sync()?;
         self.is_synced = true;
@@ -136,7 +136,7 @@ impl Journal {
     }
 }
 
-/// The lines of events other than the first of a run, in some pieces: encoded on all processors.
+/// Encodes events other than the first of a run as lines, in several pieces on all cores.
 pub(super) fn lines_of(events: &[Event]) -> Result<Vec<Vec<u8>>, ReportError> {
     let encode = |events: &[Event]| {
         let mut lines = Vec::new();
@@ -157,7 +157,7 @@ fn add_line(lines: &mut Vec<u8>, value: &impl Serialize) -> Result<(), ReportErr
     Ok(())
 }
 
-/// Hands the events of a journal to `take`, in order, up to its end or its first unreadable line.
+/// Passes the events of a journal to `take`, in order, up to its end or its first unreadable line.
 pub fn read_journal(path: &Path, mut take: impl FnMut(Event)) -> Result<JournalEnd, JournalError> {
     let mut reader = JournalReader::open(path)?;
     loop {
@@ -173,13 +173,13 @@ pub fn read_journal(path: &Path, mut take: impl FnMut(Event)) -> Result<JournalE
     }
 }
 
-/// What a journal has next.
+/// The next item of a journal.
 pub(super) enum Next {
     /// An event.
     Event(Box<Event>),
-    /// Nothing; a run that goes on may write more.
+    /// Nothing; a run in progress may write more.
     End,
-    /// A line that cannot be read, such as one that is being written.
+    /// A line that cannot be read, for example because it is incomplete.
     Torn,
 }
 
@@ -189,7 +189,7 @@ pub(super) struct JournalReader {
     path: PathBuf,
     /// The number of the last line that was read, from 1.
     line: usize,
-    /// The start of a line whose end is not written yet.
+    /// The start of an incomplete line.
     partial: Vec<u8>,
 }
 
@@ -221,7 +221,7 @@ impl JournalReader {
         })
     }
 
-    /// Returns the next event. After [`Next::End`] it may be queried again.
+    /// Returns the next event. After [`Next::End`] it may be called again.
     pub(super) fn next_event(&mut self) -> Result<Next, JournalError> {
         self.reader
             .read_until(b'\n', &mut self.partial)

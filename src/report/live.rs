@@ -1,7 +1,7 @@
-//! Progress on a terminal: the running builds and one bar, redrawn in place; what failed is printed above.
+//! Progress on a terminal: the running builds and one bar, redrawn in place; failures are printed above.
 //!
-//! Events only change counters; everything is drawn by the tick, so that a thousand events cost no more drawing
-//! than one.
+//! Events only update counters; everything is drawn by the tick, so that a thousand events cost no more drawing than
+//! one.
 
 use std::time::Instant;
 
@@ -16,13 +16,13 @@ use super::{Asked, Expected, ReportError, Reporter, Terminal, clean};
 use crate::event::{Event, EventKind};
 use crate::text::{count, separated};
 
-/// How many running builds have a line, where there is room.
+/// The maximum number of running builds that have a line.
 const LINES: usize = 12;
 
-/// The other lines: how many more builds there are, what is being asked, the bar, and that of the cursor.
+/// The number of other lines: number of hidden builds, pending requests, the bar, and the cursor.
 const OTHER_LINES: usize = 4;
 
-/// How wide a build's name may be.
+/// The maximum width of a build's name, in characters.
 const NAME_WIDTH: usize = 64;
 
 /// The display of a run on a terminal.
@@ -38,7 +38,7 @@ pub struct LiveProgress {
 }
 
 impl LiveProgress {
-    /// `is_verbose` prints a line for every build that ends, not only for failures.
+    /// With `is_verbose`, prints a line for every build that ends, not only for failures.
     pub fn new(terminal: Terminal, is_verbose: bool) -> Self {
         Self {
             terminal,
@@ -52,14 +52,14 @@ impl LiveProgress {
         }
     }
 
-    /// Knows how long the builds took earlier.
+    /// Uses the durations of earlier builds for the estimate of the remaining time.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.tally = Tally::new(expected);
         self
     }
 
-    /// Knows what servers are being asked for.
+    /// Shows pending requests to servers.
     #[must_use]
     pub fn asking(mut self, asked: Asked) -> Self {
         self.asked = asked;
@@ -176,6 +176,6 @@ impl Reporter for LiveProgress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates above are constants; a mistake in one shows as the default style.
+    // The templates are constants; an invalid one would show as the default style.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

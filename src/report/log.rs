@@ -1,9 +1,9 @@
-//! Logs of steps: compressed, capped, durable.
+//! Logs of steps: compressed, limited in size, durable.
 //!
-//! In: the bytes of a job, as they come. Out: a zstd file whose first line is the command that does this one build
-//! again. Of a long log the head and the tail are kept, with a line between them that says how much is missing;
-//! the first error is near the start, the last words are at the end. While a job runs, its log is a plain file that
-//! can be read along.
+//! Input: the output of a job, as it comes. Output: a zstd file whose first line is the command that repeats this
+//! build. Of a long log, the head and the tail are stored, with a line between them that has the number of omitted
+//! bytes: the first error is near the start, the last messages are at the end. While a job runs, its log is a plain
+//! file that can be followed.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,18 +15,18 @@ use zstd::stream::{read::Decoder, write::Encoder};
 use crate::executor::LogSink;
 use crate::fs::{FileError, PendingFile};
 
-/// The compression level: tens of times smaller already, at hundreds of megabytes a second.
+/// The compression level: logs become tens of times smaller, at hundreds of megabytes per second.
 const LEVEL: i32 = 3;
 
-/// The largest log that is read back, uncompressed; more than this program ever writes.
+/// The largest log that is read, uncompressed; larger than any log that this program writes.
 const READ_LIMIT_BYTES: u64 = 64 << 20;
 
-/// How much of a log is kept.
+/// How much of a log is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLimits {
-    /// From its start.
+    /// Bytes at the start.
     pub head_bytes: usize,
-    /// From its end.
+    /// Bytes at the end.
     pub tail_bytes: usize,
 }
 
@@ -40,7 +40,7 @@ impl Default for LogLimits {
     }
 }
 
-/// Where the log of an artifact is, relative to `out/`, from the artifact's own path there:
+/// Returns the path of an artifact's log relative to `out/`, from the artifact's path there:
 /// `.logs/8.1.0+driver/x86_64/falco_debian_6.1.0_1.ko.log.zst`.
 pub fn log_path(artifact_path: &Path) -> PathBuf {
     let mut name = Path::new(super::LOG_FOLDER)
@@ -50,7 +50,7 @@ pub fn log_path(artifact_path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A log being written; gone when dropped before [`Self::finish`].
+/// A log being written; removed if dropped before [`Self::finish`].
 pub struct LogWriter {
     path: PathBuf,
     /// The first line and the head, uncompressed.
@@ -63,7 +63,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Starts a log with its first line, usually the command that does the build again.
+    /// Starts a log with its first line, usually the command that repeats the build.
     pub fn create(path: &Path, first_line: &str, limits: LogLimits) -> Result<Self, FileError> {
         let mut head = PendingFile::create(path)?;
         let first_line = first_line.replace(['\n', '\r'], " ");
@@ -79,13 +79,13 @@ impl LogWriter {
         })
     }
 
-    /// Returns the path of the plain file that has the first line and the head while the log is written. It is gone
-    /// once the log is finished or dropped.
+    /// Returns the path of the plain file that has the first line and the head while the log is written. It is
+    /// removed when the log is finished or dropped.
     pub fn live_path(&self) -> &Path {
         self.head.temporary_path()
     }
 
-    /// Compresses the log and makes it durable under its name. An error of an earlier write shows here.
+    /// Compresses the log and makes it durable under its name. Also returns the error of an earlier write.
     pub fn finish(self) -> Result<(), FileError> {
         let path = self.path.clone();
         let pending = PendingFile::create(&path)?;
@@ -121,7 +121,7 @@ impl LogSink for LogWriter {
         if self.error.is_none() {
             self.error = self.head.write_all(head).err();
         }
-        // Of more than a whole tail only the end can stay.
+        // Bytes that exceed the tail are dropped at once.
         let (lost, rest) = rest.split_at(rest.len().saturating_sub(self.limits.tail_bytes));
         let too_many = (self.tail.len() + rest.len()).saturating_sub(self.limits.tail_bytes);
         self.tail.drain(..too_many);
@@ -130,12 +130,12 @@ impl LogSink for LogWriter {
     }
 }
 
-/// The line that stands for what is missing.
+/// Returns the line that replaces the omitted bytes.
 fn marker(left_out_bytes: u64) -> String {
     format!("\n[driverkit-matrix: {left_out_bytes} bytes of this log were left out here]\n")
 }
 
-/// Reads a log back; bytes that are no UTF-8 become `U+FFFD`.
+/// Reads a log; bytes that are not UTF-8 become `U+FFFD`.
 pub fn read_log(path: &Path) -> Result<String, FileError> {
     let read = || {
         let mut bytes = Vec::new();
@@ -228,7 +228,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// However the bytes come in pieces: all of them, or exactly head and tail with the number of the others.
+        /// However the input is split: the log has all bytes, or exactly head and tail with the number of omitted
+        /// bytes.
         #[test]
         fn head_and_tail_are_exact(
             pieces in proptest::collection::vec(proptest::collection::vec(b'a'..=b'z', 0..40), 0..12),

@@ -1,19 +1,19 @@
-//! Reporters: what a person sees while a run goes on, and what is left of it on disk.
+//! Reporters: what a user sees during a run, and what remains of it on disk.
 //!
-//! In: events. Out: progress and a summary on the terminal, the manifest as JSON and CSV, the logs of steps. A
-//! reporter changes nothing of a run and reads only events. [`spawn`] feeds all reporters of a run from
-//! one channel, on a thread of their own, in the order in which they are given.
+//! Input: events. Output: progress and a summary on the terminal, the manifest as JSON and CSV, the logs of steps. A
+//! reporter only reads events and does not affect the run. [`spawn`] feeds all reporters of a run from one channel,
+//! on their own thread, in the order in which they are given.
 //!
 //! Under `out/`, beside the artifacts:
 //!
 //! | path | content |
 //! | --- | --- |
-//! | `run.json`, `builds.jsonl.zst`, `manifest.json`, `manifest.csv` | the newest run that got as far as finishing a build |
+//! | `run.json`, `builds.jsonl.zst`, `manifest.json`, `manifest.csv` | the newest run that finished a build |
 //! | `.logs/` | compressed logs, named after the artifacts; see [`log_path`] |
-//! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests, what was rebuilt to compare |
+//! | `.driverkit-matrix/` | journal, durations of builds, earlier manifests, artifacts rebuilt for comparison |
 //!
-//! No driver version starts with a dot, so the directories for the program's own use can never be taken for one.
-//! `docs/manifest.md` describes the files for those who read them.
+//! No driver version starts with a dot, so the internal directories can never be mistaken for one.
+//! `docs/manifest.md` describes the files for readers.
 
 mod alike;
 mod asked;
@@ -72,16 +72,16 @@ pub use stream::JsonLines;
 pub use summary::Summary;
 pub use terminal::{Style, Terminal, clean};
 
-/// The directory under `out/` for what only this program reads.
+/// The directory under `out/` for internal files.
 pub const STATE_FOLDER: &str = ".driverkit-matrix";
 
-/// The directory under `out/` for what `rebuild` made without `--keep`.
+/// The directory under `out/` for artifacts of `rebuild` without `--keep`.
 pub const REBUILT_FOLDER: &str = ".driverkit-matrix/rebuilt";
 
-/// What the name of an attestation has behind that of its artifact.
+/// The suffix of an attestation's name after that of its artifact.
 pub const ATTESTATION_SUFFIX: &str = ".intoto.jsonl";
 
-/// Where the attestation of the artifact at `path` is.
+/// Returns the path of the attestation of the artifact at `path`.
 pub fn attestation_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ATTESTATION_SUFFIX);
@@ -91,19 +91,19 @@ pub fn attestation_of(path: &Path) -> PathBuf {
 /// The directory under `out/` for logs.
 const LOG_FOLDER: &str = ".logs";
 
-/// Reads the events of one run.
+/// Processes the events of a run.
 pub trait Reporter: Send {
-    /// Takes the next event.
+    /// Processes the next event.
     fn report(&mut self, event: &Event) -> Result<(), ReportError>;
 
-    /// Takes some events in their order, as [`Self::report`] does each of them; the first error counts. Neither the
-    /// first nor the last event of a run is among several.
+    /// Processes several events in order, like [`Self::report`] for each; returns the first error. The first and the
+    /// last event of a run always come alone.
     fn report_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
         let results = events.iter().map(|event| self.report(event));
         results.fold(Ok(()), Result::and)
     }
 
-    /// Called some ten times a second, also when nothing happens: to redraw, to write what has gathered.
+    /// Called about ten times a second, also without events, to redraw and to write buffered data.
     fn tick(&mut self, _now: Instant) -> Result<(), ReportError> {
         Ok(())
     }
@@ -114,24 +114,24 @@ pub trait Reporter: Send {
     }
 }
 
-/// Why a reporter could not do its work.
+/// An error of a reporter.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A file could not be written.
+    /// A file cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The journal of a dead run cannot be read.
+    /// The journal of a killed run cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A value has no JSON form.
+    /// A value cannot be encoded as JSON.
     #[error("failed to encode {what} as JSON: {cause}")]
     Encode {
-        /// What was to be written.
+        /// The kind of value.
         what: &'static str,
         /// The cause.
         cause: serde_json::Error,
     },
-    /// Two runs with one output directory would overwrite each other's manifest.
+    /// Another run uses the output directory; the two would overwrite each other's manifest.
     #[error(
         "another run is writing to {}: wait for its end or give this one its own output directory",
         out.display()
@@ -143,7 +143,7 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// Whether the disk or the quota is full, so that going on makes no sense.
+    /// Returns true if the disk or the quota is full, so that continuing is pointless.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::File(error) if error.is_disk_full())
     }

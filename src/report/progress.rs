@@ -1,6 +1,6 @@
-//! Progress on a pipe or in CI: plain lines, one when a build ends.
+//! Progress on a pipe or in CI: plain lines, one per finished build.
 //!
-//! Builds that cost nothing are counted, not listed, unless `--verbose` asks for it.
+//! Builds that did no work are counted instead of listed, unless `--verbose` is given.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::event::{ArtifactReport, BuildReport, Event, EventKind, NO_EXECUTOR};
 use crate::failure::Status;
 use crate::text::{count, separated};
 
-/// How long nothing may be said while builds are running; each line about them doubles it.
+/// How long the output may be silent while builds are running; doubles with each line about them.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long counted builds may go untold.
+/// How long counted builds may stay unreported.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Each of these lines doubles the wait for the next one, up to this.
+/// The upper limit of both waits, which double with each line.
 const LONGEST_QUIET: Duration = Duration::from_mins(5);
 
-/// The display that suits the terminal: redrawn in place, or plain lines.
+/// Returns the display that suits the terminal: redrawn in place, or plain lines.
 pub fn progress(
     terminal: Terminal,
     is_verbose: bool,
@@ -43,14 +43,14 @@ pub fn progress(
     }
 }
 
-/// Plain lines.
+/// Progress as plain lines.
 pub struct PlainProgress {
     terminal: Terminal,
     is_verbose: bool,
     tally: Tally,
     last_line: Instant,
     last_quiet: Instant,
-    /// How long it waits between two lines about what goes on: longer, the longer nothing else happens.
+    /// The wait between two lines about counted builds; doubles with each line.
     quiet: Duration,
     heartbeat: Duration,
     alike: Alike,
@@ -59,7 +59,7 @@ pub struct PlainProgress {
 }
 
 impl PlainProgress {
-    /// `is_verbose` lists every build.
+    /// With `is_verbose`, lists every build.
     pub fn new(terminal: Terminal, is_verbose: bool) -> Self {
         let now = Instant::now();
         Self {
@@ -76,14 +76,14 @@ impl PlainProgress {
         }
     }
 
-    /// Knows how long the builds took earlier.
+    /// Uses the durations of earlier builds for the estimate of the remaining time.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.tally = Tally::new(expected);
         self
     }
 
-    /// Knows what servers are being asked for.
+    /// Shows pending requests to servers.
     #[must_use]
     pub fn asking(mut self, asked: Asked) -> Self {
         self.asked = asked;
@@ -181,7 +181,7 @@ impl Reporter for PlainProgress {
     }
 }
 
-/// Whether an event has a line of its own: of equal ones, the first few.
+/// Returns true if an event gets its own line: of similar events, only the first few do.
 pub(super) fn shows_event(alike: &mut Alike, event: &Event) -> bool {
     match &event.kind {
         EventKind::Retrying { failure, .. } => {
@@ -191,12 +191,12 @@ pub(super) fn shows_event(alike: &mut Alike, event: &Event) -> bool {
     }
 }
 
-/// Whether a finished build has lines of its own: of those that failed alike, the first few.
+/// Returns true if a finished build gets its own lines: of builds that failed alike, only the first few do.
 pub(super) fn shows_build(alike: &mut Alike, report: &BuildReport) -> bool {
     kind_of_build(report).is_none_or(|kind| alike.shows(kind))
 }
 
-/// Lines for events that are not about a finished build.
+/// Returns the lines for events other than a finished build.
 pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
     match &event.kind {
         EventKind::RunStarted(facts) => {
@@ -207,7 +207,7 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
                     count(facts.artifacts, "artifact"),
                 ),
                 if facts.executor == NO_EXECUTOR {
-                    "all of it is known already".to_owned()
+                    "everything is cached".to_owned()
                 } else {
                     format!(
                         "executor {} {}, {} at once",
@@ -240,7 +240,7 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
             attempt,
             wait,
         } => vec![format!(
-            "{}: {build}: {}: {}; attempt {attempt} failed, the next one is in {}",
+            "{}: {build}: {}: {}; attempt {attempt} failed, next attempt in {}",
             style.warning("retrying"),
             failure.class,
             clean(&failure.message),
@@ -250,7 +250,7 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
     }
 }
 
-/// Lines for a finished build: one for all artifacts that ended alike.
+/// Returns the lines for a finished build, one for all artifacts with the same result.
 pub(super) fn build_lines(report: &BuildReport, style: Style) -> Vec<String> {
     let mut groups: Vec<(&ArtifactReport, Vec<&str>)> = Vec::new();
     for artifact in &report.artifacts {
@@ -274,7 +274,7 @@ pub(super) fn build_lines(report: &BuildReport, style: Style) -> Vec<String> {
         } else {
             ""
         };
-        // What was not begun took no time.
+        // A build that was not started has no duration.
         let time = match artifact.status {
             Status::NotRun => String::new(),
             _ => format!("{worked} "),
@@ -288,7 +288,7 @@ pub(super) fn build_lines(report: &BuildReport, style: Style) -> Vec<String> {
     groups.into_iter().map(line).collect()
 }
 
-/// The status padded to a column, coloured.
+/// Returns the status padded to a column and coloured.
 fn status_word(status: Status, style: Style) -> String {
     let word = format!("{status:<7}");
     match status {

@@ -1,4 +1,4 @@
-//! Where the live display is drawn.
+//! The terminal that the live display is drawn on.
 
 use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::TermLike;
 use rustix::termios::{Winsize, tcgetwinsize};
 
-/// The size of a terminal that does not say how large it is.
+/// The lines and columns of a terminal that does not report its size.
 const USUAL_SIZE: (u16, u16) = (24, 80);
 
-/// Standard error, drawn on such that nothing stays behind.
+/// Standard error, drawn so that no remnants stay on the screen.
 ///
-/// indicatif fills each line up to the right edge of the terminal. Whatever is written there next, such as the `^C` that the
-/// terminal shows itself, begins a line that indicatif does not know of and never clears; and a terminal that becomes narrower
-/// breaks full lines. Here a line ends where its text ends, and the cursor waits at the left edge of the last line.
+/// indicatif fills each line up to the right edge of the terminal. Text written after that, such as the `^C` that the
+/// terminal echoes, begins a line that indicatif does not know of and never clears; and a terminal that becomes
+/// narrower wraps full lines. Here, a line ends where its text ends, and the cursor waits at the left edge of the
+/// last line.
 #[derive(Debug, Default)]
 pub(super) struct Screen(Mutex<Drawing>);
 
-/// What is written at the next flush.
+/// The output of the next flush.
 #[derive(Debug, Default)]
 struct Drawing {
     bytes: String,
-    /// Whether the cursor is behind a line.
+    /// True if the cursor is at the end of a line.
     is_behind_line: bool,
-    /// Whether what comes next fills up a line.
+    /// True if the next text is the padding of a line.
     is_filler_next: bool,
 }
 
@@ -53,7 +54,7 @@ impl Drawing {
     }
 }
 
-/// The lines and columns of the terminal.
+/// Returns the number of lines and columns of the terminal.
 pub(super) fn size() -> (u16, u16) {
     match tcgetwinsize(io::stderr()) {
         Ok(Winsize { ws_row, ws_col, .. }) if ws_row > 0 && ws_col > 0 => (ws_row, ws_col),
@@ -112,7 +113,7 @@ impl TermLike for Screen {
         Ok(())
     }
 
-    /// Takes a line, then what fills it up, in turn.
+    /// Receives lines and their padding in turn.
     fn write_str(&self, text: &str) -> io::Result<()> {
         self.drawing().line(text);
         Ok(())

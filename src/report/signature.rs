@@ -1,4 +1,4 @@
-//! What equal failures have in common.
+//! The common part of similar failures.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -12,10 +12,10 @@ use crate::failure::{Failure, FailureClass, SERVER_IS_DOWN};
 use crate::kernel::{Architecture, KernelRelease, TargetId};
 use crate::plan::BuildId;
 
-/// What names a build: no part of what its failure has in common with those of others.
+/// The names of a build, which differ between similar failures and are removed from their common part.
 #[derive(Clone, Copy)]
 pub struct BuildNames<'a> {
-    /// Its name.
+    /// The ID of the build.
     pub build_id: &'a BuildId,
     /// The distribution.
     pub target: &'a TargetId,
@@ -51,8 +51,8 @@ impl<'a> From<&'a BuildRecord> for BuildNames<'a> {
     }
 }
 
-/// Returns the first error of a failure (else its message) without line numbers and digests, and with `*` in the place of
-/// what names its build. Failures of one cause have equal signatures.
+/// Returns the first error of a failure (or its message) without line numbers and digests, and with `*` in place of
+/// the names of its build. Failures with the same cause have equal signatures.
 pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
     let names = [
         build.build_id.as_str(),
@@ -66,7 +66,7 @@ pub fn signature(failure: &Failure, build: BuildNames<'_>) -> String {
 }
 
 fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>) -> String {
-    // Digests first, so that their digits do not end up as numbers.
+    // Digests come first, so that their digits are not replaced separately.
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
         #[expect(
             clippy::expect_used,
@@ -89,9 +89,9 @@ fn without_names<'a>(failure: &Failure, names: impl IntoIterator<Item = &'a str>
     VARIABLE.replace_all(&text, "#").into_owned()
 }
 
-/// The servers that a message names, sorted, and what they answered: neither the files nor the order in which they were
-/// asked are part of what failed downloads have in common. A server that is down is the same as one that is not asked
-/// since. `None` if the message names no server.
+/// Returns the servers in a message, sorted, and their answers; files and the order of requests are dropped. A server
+/// that is down counts the same as one that is no longer queried since. Returns `None` if the message names no
+/// server.
 fn servers(message: &str) -> Option<String> {
     static URL: LazyLock<Regex> = LazyLock::new(|| {
         #[expect(

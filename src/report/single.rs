@@ -1,4 +1,4 @@
-//! The progress of one build, printed line by line, in the detail that the user asked for.
+//! The progress of one build, printed line by line, in the requested detail.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::driver::Artifact;
 use crate::event::{ArtifactReport, BuildReport, Event, EventKind};
 use crate::failure::{Phase, Status};
 
-/// How many lines of a log are shown of a failure that has no compiler error.
+/// The number of log lines that are shown for a failure without a compiler error.
 const TAIL_LINES: usize = 15;
 
 /// How much is printed about one build.
@@ -20,11 +20,11 @@ pub enum Detail {
     Failures,
     /// Also each step and its result.
     Steps,
-    /// Also what the compilers said.
+    /// Also the output of the compilers.
     Logs,
 }
 
-/// Tells how one build goes.
+/// Reports the progress of one build.
 pub struct SingleProgress {
     terminal: Terminal,
     detail: Detail,
@@ -33,7 +33,7 @@ pub struct SingleProgress {
 }
 
 impl SingleProgress {
-    /// `files` is where each artifact goes.
+    /// `files` has the destination of each artifact.
     pub fn new(terminal: Terminal, detail: Detail, files: Vec<(Artifact, PathBuf)>) -> Self {
         Self {
             terminal,
@@ -43,7 +43,7 @@ impl SingleProgress {
         }
     }
 
-    /// Knows what servers are being asked for.
+    /// Shows pending requests to servers.
     #[must_use]
     pub fn asking(mut self, asked: Asked) -> Self {
         self.asked = asked;
@@ -76,7 +76,7 @@ impl SingleProgress {
         let style = self.terminal.style();
         let spent: std::time::Duration = report.phases.iter().map(|(_, spent)| *spent).sum();
         let how = match artifact.status {
-            Status::Cached => "known already".to_owned(),
+            Status::Cached => "already built".to_owned(),
             _ => format!("built in {}", duration(spent)),
         };
         let compiler = report.toolchain.as_ref().map_or(String::new(), |used| {
@@ -105,7 +105,7 @@ impl SingleProgress {
         };
         self.log_of(artifact);
         let as_before = if artifact.failure_is_cached {
-            " (as before; --retry does it again)"
+            " (cached; use --retry to retry)"
         } else {
             ""
         };
@@ -125,10 +125,10 @@ impl SingleProgress {
             }
         }
         self.terminal
-            .print(&format!("  the whole log: zstdcat {}", log.display()));
+            .print(&format!("  full log: zstdcat {}", log.display()));
     }
 
-    /// What the compilers said, where that is wanted.
+    /// Prints the log of an artifact if that detail is requested.
     fn log_of(&self, artifact: &ArtifactReport) {
         if self.detail < Detail::Logs {
             return;
@@ -170,7 +170,7 @@ fn words_of(phase: Phase) -> String {
     match phase {
         Phase::Fetch => "fetching and unpacking the kernel's packages".to_owned(),
         Phase::Configure => "configuring the driver".to_owned(),
-        Phase::Check => "asking the kernel tree and its compilers".to_owned(),
+        Phase::Check => "checking the kernel tree and its compilers".to_owned(),
         Phase::Module => "compiling the module".to_owned(),
         Phase::Probe => "compiling the probe".to_owned(),
         other => other.to_string(),

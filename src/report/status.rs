@@ -1,4 +1,4 @@
-//! Where a run stands, from its journal: for `status`, also while it goes on in another process.
+//! The status of a run, read from its journal, for `status`; the run may be in progress in another process.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,59 +16,59 @@ use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::{count, separated};
 
-/// How many builds under way are listed as text.
+/// The maximum number of running builds that are listed as text.
 const LISTED: usize = 20;
 
-/// The result of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
-    /// It goes on.
+    /// The run is in progress.
     Running,
-    /// It ended by itself.
+    /// The run has finished.
     Finished,
-    /// It was killed, or its machine went down.
+    /// The run or its machine was killed.
     Killed,
 }
 
-/// A build under way.
+/// A running build.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunningBuild {
-    /// Its name.
+    /// The ID of the build.
     pub build_id: BuildId,
-    /// What it is at; none while it waits.
+    /// The current phase; `None` while the build waits.
     pub phase: Option<Phase>,
-    /// How long it has been under way, in seconds.
+    /// How long it has been running, in seconds.
     pub seconds: f64,
 }
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunStatus {
-    /// The run's name.
+    /// The ID of the run.
     pub run_id: String,
-    /// The result.
+    /// The state.
     pub state: RunState,
     /// When it began.
     pub started: Timestamp,
-    /// How long it has gone on, or took, in seconds.
+    /// How long the run has been running, or took, in seconds.
     pub elapsed_seconds: f64,
-    /// How long the rest will take if it goes on as before, in seconds.
+    /// The estimated remaining time, in seconds.
     pub remaining_seconds: Option<f64>,
-    /// The exit code of a run that ended by itself.
+    /// The exit code of a run that has finished.
     pub exit_code: Option<u8>,
-    /// Builds of the plan.
+    /// The number of builds in the plan.
     pub builds_planned: usize,
-    /// Builds that have ended.
+    /// The number of builds that have ended.
     pub builds_finished: usize,
-    /// Artifacts that have ended, by status.
+    /// The number of artifacts that have ended, by status.
     pub artifacts: BTreeMap<Status, usize>,
-    /// Builds under way, the longest first.
+    /// Running builds, the longest first.
     pub running: Vec<RunningBuild>,
 }
 
-/// Returns where the run stands that writes to the output directory `out`, or the last one that did; nothing where
-/// there was none. Nothing is changed.
+/// Returns the status of the run that writes to the output directory `out`, or of the last one; `None` if there was
+/// none. Changes nothing.
 pub fn run_status(out: &Path) -> Result<Option<RunStatus>, JournalError> {
     let paths = Paths::under(out);
     if !paths.lock.exists() {
@@ -89,13 +89,13 @@ pub fn run_status(out: &Path) -> Result<Option<RunStatus>, JournalError> {
     Ok(None)
 }
 
-/// What the events of a journal say so far.
+/// The state accumulated from the events of a journal.
 #[derive(Default)]
 struct Progress {
     tally: Tally,
-    /// The run's name, and when it began.
+    /// The ID of the run, and when it began.
     run: Option<(String, Timestamp)>,
-    /// When the last event was, by the calendar and from the start of the run.
+    /// The time of the last event, as a timestamp and relative to the start of the run.
     last: Option<(Timestamp, Duration)>,
     exit_code: Option<u8>,
 }
@@ -111,7 +111,7 @@ impl Progress {
         }
     }
 
-    /// Nothing where the journal has no run.
+    /// Returns the status; `None` if the journal has no run.
     fn status(self, is_running: bool) -> Option<RunStatus> {
         let Self {
             tally, exit_code, ..
@@ -154,9 +154,9 @@ pub fn draw_status(status: &RunStatus) -> String {
     let state = match (status.state, status.exit_code) {
         (RunState::Running, _) => format!("running for {spent}, since {started}"),
         (RunState::Finished, Some(code)) => {
-            format!("ended with exit code {code} after {spent}; it began {started}")
+            format!("finished with exit code {code} after {spent}; started {started}")
         }
-        _ => format!("was killed after {spent}; it began {started}"),
+        _ => format!("killed after {spent}; started {started}"),
     };
     let left = status.remaining_seconds.map(Duration::from_secs_f64);
     let left = left.map_or_else(String::new, |left| {
@@ -185,7 +185,7 @@ pub fn draw_status(status: &RunStatus) -> String {
     }
     if status.running.len() > LISTED {
         let more = status.running.len() - LISTED;
-        lines.push(format!("  and {} more under way", separated(more)));
+        lines.push(format!("  and {} more running", separated(more)));
     }
     lines.join("\n") + "\n"
 }

@@ -27,7 +27,7 @@ impl<W: Write + Send> Reporter for JsonLines<W> {
             .and_then(|()| output.flush());
         match written {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                // Whoever read it has gone; the run goes on.
+                // The reader has gone; the run continues.
                 self.0 = None;
                 Ok(())
             }

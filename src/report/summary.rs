@@ -1,4 +1,4 @@
-//! The last thing on the screen: the result of the run, what failed alike, where everything is.
+//! The summary at the end of a run: its result, groups of similar failures, paths of the output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::{count, separated};
 
-/// How many groups of failures, and of what was left out, are shown; the manifest has them all.
+/// The maximum number of shown groups of failures and of exclusions; the manifest has them all.
 const GROUPS: usize = 12;
-/// From so many groups on, one build of each is named, and no log.
+/// From this number of groups on, only one build of each is shown, and no log.
 const MANY_GROUPS: usize = 4;
-/// How many builds are named whose loader name another kernel has.
+/// The number of sample builds whose loader name belongs to another kernel.
 const SAMPLES: usize = 3;
 
 /// Prints the summary when the run has ended.
@@ -33,16 +33,16 @@ pub struct Summary {
     stopping: Option<String>,
 }
 
-/// Artifacts whose loader name another kernel has.
+/// Artifacts whose loader name belongs to another kernel.
 #[derive(Default)]
 struct TakenNames {
     count: usize,
-    /// The first builds, with those that have their names.
+    /// The first builds, each with the build that has its loader name.
     samples: BTreeMap<BuildId, BuildId>,
 }
 
 impl Summary {
-    /// `out` is where the artifacts and the manifest are.
+    /// `out` is the directory of the artifacts and the manifest.
     pub fn new(terminal: Terminal, out: &Path) -> Self {
         Self {
             terminal,
@@ -154,7 +154,7 @@ impl Summary {
             return;
         }
         lines.push(String::new());
-        lines.push(style.strong("loader names that another kernel has"));
+        lines.push(style.strong("loader names that belong to another kernel"));
         lines.push(format!(
             "  {}: placed under the kernel's own name only",
             count(*number, "artifact")

@@ -1,4 +1,4 @@
-//! Where a run stands: what both displays count.
+//! The state of a run that both displays show.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -9,20 +9,20 @@ use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::separated;
 
-/// A build under way.
+/// A running build.
 pub(super) struct Running {
-    /// When it left the queue, from the start of the run.
+    /// When it left the queue, relative to the start of the run.
     pub(super) since: Duration,
-    /// What it is at.
+    /// The current phase.
     pub(super) phase: Option<Phase>,
-    /// Since when it is at that.
+    /// When the phase began, relative to the start of the run.
     pub(super) phase_since: Duration,
-    /// Whether that is under way, and does not wait for a slot or for another build.
+    /// True if the phase is executing, and not waiting for a slot or another build.
     pub(super) is_working: bool,
 }
 
 impl Running {
-    /// What it is at, for a person: `module`, or `waiting`.
+    /// Returns the current phase for a person: `module`, or `waiting`.
     pub(super) fn word(&self) -> &'static str {
         match self.phase {
             Some(phase) if self.is_working => phase.as_str(),
@@ -31,7 +31,7 @@ impl Running {
     }
 }
 
-/// Whether the work of a phase is a job, which has a log while it runs.
+/// Returns true if a phase runs a job, which has a log while it runs.
 fn runs_a_job(phase: Phase) -> bool {
     matches!(
         phase,
@@ -39,7 +39,7 @@ fn runs_a_job(phase: Phase) -> bool {
     )
 }
 
-/// Builds that cost nothing, and so are counted rather than listed.
+/// Builds that did no work, which are counted instead of listed.
 #[derive(Default)]
 pub(super) struct Quiet {
     cached: usize,
@@ -48,7 +48,7 @@ pub(super) struct Quiet {
 }
 
 impl Quiet {
-    /// Whether every artifact of a build was already there, failed as in an earlier run, or was not begun.
+    /// Returns true if every artifact of a build was cached, has a cached failure, or was not started.
     fn is_about(report: &BuildReport) -> bool {
         report.artifacts.iter().all(|artifact| {
             artifact.failure_is_cached || matches!(artifact.status, Status::Cached | Status::NotRun)
@@ -76,7 +76,7 @@ impl Quiet {
         *counter += 1;
     }
 
-    /// `1,000 cached, 3 failed as before`; `None` when there is nothing to tell. Starts again at zero.
+    /// Returns text such as `1,000 cached, 3 failed as before`, or `None` if all counts are zero. Resets the counts.
     pub(super) fn take(&mut self) -> Option<String> {
         let Self {
             cached,
@@ -97,20 +97,20 @@ impl Quiet {
     }
 }
 
-/// The state of a run, kept from its events.
+/// The state of a run, accumulated from its events.
 #[derive(Default)]
 pub(super) struct Tally {
     started: Option<Instant>,
     jobs: usize,
-    /// Builds of the plan.
+    /// The number of builds in the plan.
     pub(super) builds: usize,
-    /// Builds that have ended.
+    /// The number of builds that have ended.
     pub(super) done: usize,
-    /// Artifacts that have ended, by status.
+    /// The number of artifacts that have ended, by status.
     pub(super) artifacts: BTreeMap<Status, usize>,
-    /// Builds under way.
+    /// The running builds.
     pub(super) running: HashMap<BuildId, Running>,
-    /// What has not been told yet.
+    /// The builds that have not been reported yet.
     pub(super) quiet: Quiet,
     worked: Duration,
     worked_builds: usize,
@@ -118,7 +118,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Knows what the builds took earlier.
+    /// Creates a tally that estimates the remaining time from the durations of earlier builds.
     pub(super) fn new(expected: Expected) -> Self {
         Self {
             expected,
@@ -126,7 +126,7 @@ impl Tally {
         }
     }
 
-    /// Takes the next event.
+    /// Processes the next event.
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::RunStarted(facts) => {
@@ -174,19 +174,19 @@ impl Tally {
         }
     }
 
-    /// Whether a finished build is counted rather than listed.
+    /// Returns true if a finished build is counted instead of listed.
     pub(super) fn is_quiet(report: &BuildReport) -> bool {
         Quiet::is_about(report)
     }
 
-    /// How long the run has been going on.
+    /// Returns how long the run has been running.
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
         self.started.map_or(Duration::ZERO, |started| {
             now.saturating_duration_since(started)
         })
     }
 
-    /// How long the rest will take by earlier runs, or if it goes on as before; `None` as long as nothing is known of it.
+    /// Estimates the remaining time from earlier runs, or from the builds so far; `None` if neither has enough data.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let worked_builds = u32::try_from(self.worked_builds).ok()?;
         let mean = self.worked.checked_div(worked_builds);
@@ -195,20 +195,20 @@ impl Tally {
         Some(self.expected.remaining(left, mean)? / jobs.max(1))
     }
 
-    /// How many builds wait.
+    /// Returns the number of waiting builds.
     pub(super) fn waiting(&self) -> usize {
         let running = self.running.values();
         running.filter(|running| !running.is_working).count()
     }
 
-    /// `[ 12/64]`.
+    /// Returns text such as `[ 12/64]`.
     pub(super) fn position(&self) -> String {
         let builds = separated(self.builds);
         let width = builds.len();
         format!("[{:>width$}/{builds}]", separated(self.done))
     }
 
-    /// `artifacts: built 10, failed 1`.
+    /// Returns text such as `artifacts: built 10, failed 1`.
     pub(super) fn by_status(&self) -> String {
         let parts: Vec<String> = Status::ALL
             .into_iter()
@@ -225,7 +225,7 @@ impl Tally {
         format!("artifacts: {}", parts.join(", "))
     }
 
-    /// Builds under way, the longest first.
+    /// Returns the running builds, the longest first.
     pub(super) fn longest_first(&self) -> Vec<(&BuildId, &Running)> {
         let mut running: Vec<_> = self.running.iter().collect();
         running.sort_unstable_by_key(|(build, running)| (running.since, *build));
@@ -233,7 +233,7 @@ impl Tally {
     }
 }
 
-/// The time that a build spent at work, waiting not included.
+/// Returns the time that a build spent in its phases, without waiting.
 pub(super) fn worked(report: &BuildReport) -> Duration {
     report.phases.iter().map(|(_, duration)| *duration).sum()
 }

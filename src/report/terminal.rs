@@ -1,8 +1,8 @@
-//! The terminal: the only way by which the library writes to one.
+//! The terminal: the only way in which the library writes to one.
 //!
-//! Everything goes to standard error; standard output is for what machines read and belongs to the command line.
-//! Nothing is said by colour alone. Text that comes from elsewhere (compilers, servers, file names) goes through
-//! [`clean`] first.
+//! Everything goes to standard error; standard output is for machine-readable data and belongs to the command line.
+//! Colour never carries information alone. Foreign text (from compilers, servers, file names) goes through [`clean`]
+//! first.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
@@ -13,18 +13,18 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use super::screen::Screen;
 use crate::redact::acts_on_a_reader;
 
-/// What the terminal can show.
+/// The capabilities of the terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Whether lines can be redrawn in place.
+    /// True if lines can be redrawn in place.
     pub is_live: bool,
-    /// Whether colours are wanted.
+    /// True if colours are enabled.
     pub has_colour: bool,
 }
 
 impl Style {
-    /// Finds out from the environment: `NO_COLOR` forbids colours, `CLICOLOR_FORCE` demands them, else a terminal
-    /// that is not `dumb` has them; in CI nothing is redrawn.
+    /// Derives the style from the environment: `NO_COLOR` disables colours, `CLICOLOR_FORCE` enables them; otherwise
+    /// a terminal that is not `dumb` has them. In CI nothing is redrawn.
     pub fn detect(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Self {
         let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
         let is_smart = is_terminal && variable("TERM").is_none_or(|term| term != "dumb");
@@ -36,22 +36,22 @@ impl Style {
         }
     }
 
-    /// What standard error can show.
+    /// Returns the style of standard error.
     pub fn of_stderr() -> Self {
         Self::detect(io::stderr().is_terminal(), |name| std::env::var(name).ok())
     }
 
-    /// Green: it is there.
+    /// Green: success.
     pub fn good(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
-    /// Red: it is not there.
+    /// Red: failure.
     pub fn bad(self, text: &str) -> String {
         self.wrap("31", text)
     }
 
-    /// Yellow: look at this.
+    /// Yellow: needs attention.
     pub fn warning(self, text: &str) -> String {
         self.wrap("33", text)
     }
@@ -85,7 +85,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(replace).collect())
 }
 
-/// A handle to the terminal. Clones write to the same one, line by line, around a display that is being redrawn.
+/// A handle to the terminal. Clones write to the same terminal, line by line, without disturbing the live display.
 #[derive(Clone)]
 pub struct Terminal {
     style: Style,
@@ -94,8 +94,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Standard error, in a style: that of [`Style::of_stderr`], or what a person chose instead. All callers share the
-    /// display, and the style of the first of them.
+    /// Returns standard error with a style: that of [`Style::of_stderr`], or the one that the user chose. All callers
+    /// share the display and the style of the first call.
     pub fn stderr(style: Style) -> Self {
         static STANDARD_ERROR: OnceLock<Terminal> = OnceLock::new();
         STANDARD_ERROR
@@ -112,7 +112,7 @@ impl Terminal {
         Self::new(Box::new(io::stderr()), style, target)
     }
 
-    /// Another writer for lines, and where the live display is drawn.
+    /// Creates a terminal with a writer for lines, and the target of the live display.
     pub fn new(output: Box<dyn Write + Send>, style: Style, target: ProgressDrawTarget) -> Self {
         Self {
             style,
@@ -121,12 +121,12 @@ impl Terminal {
         }
     }
 
-    /// What it can show.
+    /// Returns the style.
     pub fn style(&self) -> Style {
         self.style
     }
 
-    /// Prints one line, or several that end in a line end.
+    /// Prints one line, or several that end with a newline.
     ///
     /// A closed terminal or pipe does not end a run: write errors are ignored.
     pub fn print(&self, text: &str) {
@@ -135,13 +135,13 @@ impl Terminal {
         drop(clone.write_all(format!("{text}{end}").as_bytes()));
     }
 
-    /// The live display.
+    /// Returns the live display.
     pub(super) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 }
 
-/// For log lines of the program itself: one call of `write` is taken for whole lines.
+/// For the program's own log records: each call of `write` must contain whole lines.
 impl Write for Terminal {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.bars.suspend(|| {

@@ -1,4 +1,4 @@
-//! How numbers, durations and names read on a terminal.
+//! Formats durations, names and failures for the terminal.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::clean;
 use crate::failure::Failure;
 
-/// `14.2s`, `3m 20s`, `1h 05m`.
+/// Returns text such as `14.2s`, `3m 20s`, `1h 05m`.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -19,7 +19,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A long name without its middle, at most `width` characters: what differs is mostly at the ends.
+/// Shortens a long name in the middle to at most `width` characters: names mostly differ at their ends.
 pub(super) fn shorten(name: &impl Display, width: usize) -> String {
     let name = name.to_string();
     let length = name.chars().count();
@@ -34,7 +34,7 @@ pub(super) fn shorten(name: &impl Display, width: usize) -> String {
     start.chain(['…']).chain(end).collect()
 }
 
-/// Class and first error of a failure, one line.
+/// Returns the class and the first error of a failure in one line.
 pub(super) fn failure_text(failure: &Failure) -> String {
     match &failure.first_error {
         Some(error) => {

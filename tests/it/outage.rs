@@ -42,7 +42,7 @@ fn outage_of_a_large_grid_fits_on_one_screen() {
         "297 files are missing for an offline run: out/.driverkit-matrix/missing.txt lists all",
         "download: mirror0.example.org: was not requested",
         &format!(
-            "exit 3    infrastructure failed; {BUILDS} of {BUILDS} wanted artifacts are not there"
+            "exit 3    infrastructure failed; {BUILDS} of {BUILDS} wanted artifacts are missing"
         ),
     ] {
         assert!(report.contains(expected), "{expected}: {report}");

@@ -375,7 +375,7 @@ impl Year {
                 "started": format!("{day}T01:00:00Z"), "finished": format!("{day}T01:{minutes}:00Z"),
                 "duration_seconds": minutes * 60, "jobs": 8, "shard": null, "is_partial": false, "stopped": null, "notes": [],
             },
-            "exit": { "code": 1, "reason": format!("{missing} of {} wanted artifacts are not there", wanted) },
+            "exit": { "code": 1, "reason": format!("{missing} of {} wanted artifacts are missing", wanted) },
             "host": { "architecture": "amd64", "system": "Debian GNU/Linux 12", "cores": 8, "memory_bytes": 17_179_869_184_u64 },
             "executor": { "name": "docker", "version": "27" }, "images": [],
             "matrices": [{ "name": "matrices/all.toml", "sha256": digest(&[8]) }], "plan_sha256": digest(&[number(night), 9]),

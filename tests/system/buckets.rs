@@ -206,7 +206,7 @@ fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
     // A fourth has nothing to do, asks no mirror, and changes nothing.
     let (asked, before) = (mirror.requests(), index());
     let text = machine("d").run(&["--place", "new"]);
-    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("everything is cached"), "{text}");
     assert!(text.contains("0 published"), "{text}");
     assert_eq!(grid.jobs(), [""; 0]);
     assert_eq!(mirror.requests(), asked);

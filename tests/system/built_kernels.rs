@@ -134,7 +134,7 @@ fn kernel_of_a_source_is_built_once_and_loads_the_module_of_its_tree() {
     );
 
     let (_, text) = build(folder, "all");
-    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("everything is cached"), "{text}");
 
     let first = kernel_outcome(folder);
     // Another driver is loaded into the same kernel, which is not built again.

@@ -300,6 +300,6 @@ fn run_loads_a_real_driver_into_the_kernel_that_it_is_for() {
         "{text}"
     );
     let text = run();
-    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("everything is cached"), "{text}");
     assert!(text.contains("1 loaded, 0 refused"), "{text}");
 }

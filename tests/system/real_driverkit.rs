@@ -67,6 +67,6 @@ fn docker_builds_a_real_module_and_probe_from_a_configuration_file() {
     assert!(folder.join("output/falco.o").is_file());
 
     let text = docker();
-    assert_eq!(text.matches("known already").count(), 2, "{text}");
+    assert_eq!(text.matches("already built").count(), 2, "{text}");
     assert_eq!(fs::read(&folder.join("output/falco.ko")).unwrap(), module);
 }

@@ -1,4 +1,4 @@
-//! Manifests of earlier runs: which are kept, and for how long.
+//! Manifests of earlier runs: which are stored, and for how long.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::event::NO_EXECUTOR;
 use crate::fs::{self, FileError};
 use crate::report::ReportError;
 
-/// Of how many nights manifests are kept by default.
+/// The default number of nights for which manifests are stored.
 pub const KEEP_NIGHTS: u16 = 30;
 
-/// How many manifests of one night are kept.
+/// The maximum number of stored manifests of one night.
 const OF_ONE_NIGHT: usize = 8;
 
-/// How many manifests are kept of runs about a part of their plan, and of those that had nothing to do.
+/// The maximum number of stored manifests of partial runs and of runs with nothing to do.
 const OTHERS: usize = 8;
 
-/// The line behind which the builds of a manifest stand, one a line: see [`super::Manifest::write_json`].
+/// The line after which the builds of a manifest follow, one per line: see [`super::Manifest::write_json`].
 const BUILDS: &[u8] = b"  \"builds\": [";
 
-/// What tells what kind of run a manifest is of.
+/// The fields of a manifest that show what kind of run it describes.
 #[derive(Deserialize)]
 struct Head {
     run: HeadRun,
@@ -44,14 +44,14 @@ struct HeadRun {
 }
 
 impl Head {
-    /// Whether it is of a run of the whole plan that had something to do.
+    /// Returns true for a run of the whole plan that had something to do.
     fn is_night(&self) -> bool {
         let had_nothing = |executor: &Executor| executor.name == NO_EXECUTOR;
         !self.run.is_partial && !self.executor.as_ref().is_some_and(had_nothing)
     }
 }
 
-/// The manifest without its builds, which can be a hundred times as long as the rest.
+/// Reads the manifest without its builds, which can be a hundred times as long as the rest.
 fn head_of(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = FileError::of("read", path);
     let mut reader = match std::fs::File::open(path) {
@@ -75,7 +75,7 @@ fn head_of(path: &Path) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// Keeps the manifest that is about to be replaced, when it is another run's.
+/// Stores the manifest that is about to be replaced, if it belongs to another run.
 pub(super) fn keep_earlier(
     out: &Path,
     paths: &Paths,
@@ -103,11 +103,11 @@ pub(super) fn keep_earlier(
                 .chars()
                 .filter(|&found| is_plain(found))
                 .collect();
-            // Runs of one second are told apart too: the names are in the order of the runs.
+            // Microseconds distinguish runs of the same second: the names sort in the order of the runs.
             let started = head.run.started.strftime("%Y%m%dT%H%M%S%.6fZ");
             format!("{started}-{id}")
         }
-        // Not a manifest; whatever it is, it is not ours to throw away.
+        // Not a manifest, so it is kept.
         Err(_) => "unreadable".to_owned(),
     };
     if is_of_rows {
@@ -122,8 +122,8 @@ pub(super) fn keep_earlier(
     prune(out, keep_nights)
 }
 
-/// Removes the manifests that are too many: of full runs all but those of the newest `keep_nights` dates, of others
-/// (about a part of the plan, or with nothing to do) all but the newest few, so that these push no night out.
+/// Removes surplus manifests: of full runs, all but those of the newest `keep_nights` dates; of other runs (partial,
+/// or with nothing to do), all but the newest few, so that these do not displace nights.
 fn prune(out: &Path, keep_nights: usize) -> Result<(), ReportError> {
     let mut nights: Vec<(Date, usize)> = Vec::new();
     let mut others = 0;
@@ -132,7 +132,7 @@ fn prune(out: &Path, keep_nights: usize) -> Result<(), ReportError> {
         let night = head.as_ref().filter(|head| head.is_night());
         let is_kept = if let Some(head) = night {
             let date = head.run.started.to_zoned(TimeZone::UTC).date();
-            // The newest first.
+            // The paths are sorted from new to old.
             if nights.last().is_none_or(|(last, _)| *last != date) {
                 nights.push((date, 0));
             }
@@ -166,17 +166,19 @@ fn head_at(path: &Path) -> Result<Option<Head>, FileError> {
     Ok(serde_json::from_slice(&bytes).ok())
 }
 
-/// The manifests of earlier runs with this output directory, the newest first; only the last few are kept.
+/// Returns the stored manifests of earlier runs with this output directory, the newest first.
 pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
     let folder = Paths::under(out).earlier;
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(FileError::of("read folder", folder)(error)),
+        Err(error) => return Err(FileError::of("read directory", folder)(error)),
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(FileError::of("read folder", &folder))?.path();
+        let path = entry
+            .map_err(FileError::of("read directory", &folder))?
+            .path();
         let is_json = path
             .extension()
             .is_some_and(|extension| extension == "json");

@@ -1,4 +1,4 @@
-//! Rows of what rules left out of the plan.
+//! Rows for what rules left out of the plan.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::LeftOut;
 
-/// Something that the plan does not hold, and the rule that left it out.
+/// An exclusion from the plan, and the rule that caused it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excluded {
     /// The distribution.
@@ -18,25 +18,25 @@ pub struct Excluded {
     pub kernel_version: KernelVersion,
     /// The architecture.
     pub architecture: Architecture,
-    /// The driver version, if the rule is about one; otherwise all of them are left out.
+    /// The driver version, if the rule applies to one; otherwise all versions are excluded.
     pub driver_version: Option<DriverVersion>,
-    /// The artifact, if the rule is about one; otherwise all of them are left out.
+    /// The artifact, if the rule applies to one; otherwise all artifacts are excluded.
     #[serde(default)]
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `gone`.
     pub rule: String,
-    /// Why, for a person.
+    /// The reason, for a person.
     pub reason: String,
-    /// Where the rule is: `matrices/debian.toml:12`.
+    /// The place of the rule: `matrices/debian.toml:12`.
     pub place: Option<String>,
-    /// Who named the kernel.
+    /// The source of the kernel.
     pub source: String,
-    /// The day on which the kernel was first seen, where a lock says it.
+    /// The day on which the kernel was first seen, if a lock has it.
     pub first_seen: Option<Date>,
 }
 
 impl Excluded {
-    /// The row of an entry of the plan.
+    /// Converts an entry of the plan to a row.
     pub(super) fn of(entry: &LeftOut) -> Self {
         let kernel = &entry.kernel;
         Self {

@@ -1,7 +1,7 @@
-//! Since when artifacts cannot be built.
+//! Records since when artifacts have been failing.
 //!
-//! The manifest of a filtered run knows only a part of the grid, so this is kept in a file of its own, which every run with
-//! the same output directory updates.
+//! The manifest of a filtered run covers only a part of the matrix, so this is stored in a separate file, which every
+//! run with the same output directory updates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::failure::Status;
 use crate::fs;
 use crate::report::{ReportError, STATE_FOLDER};
 
-/// The version of the file's format; another one is not read.
+/// The version of the file's format; other versions are ignored.
 const SCHEMA: u32 = 1;
 
-/// The artifacts that failed when a run last tried them, by build and kind.
+/// The artifacts that failed when they were last tried, by build and kind.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Failing {
     schema: u32,
@@ -37,7 +37,7 @@ struct Since {
 }
 
 impl Failing {
-    /// Reads what earlier runs left under `out`; a file that does not exist or is damaged counts as empty.
+    /// Reads the file that earlier runs left under `out`; a missing or damaged file counts as empty.
     pub(super) fn read(out: &Path) -> Self {
         let read: Option<Self> = fs::read(&path(out))
             .ok()
@@ -49,8 +49,8 @@ impl Failing {
             })
     }
 
-    /// Notes what a run that began at `run_started` found of a build, and adds to it since when it has been failing. Runs on
-    /// one date count as one night.
+    /// Records the result of a build in a run that began at `run_started`, and sets in the build since when it has
+    /// been failing. Runs on the same date count as one night.
     pub(super) fn note(&mut self, build: &mut BuildRecord, run_started: Timestamp) {
         let night = run_started.to_zoned(TimeZone::UTC).date();
         for artifact in &mut build.artifacts {
@@ -67,7 +67,7 @@ impl Failing {
                 self.is_changed |= self.artifacts.remove(&name).is_some();
                 continue;
             }
-            // A kept failure says when it happened, also where this output directory is new.
+            // A cached failure has the time when it happened, even if this output directory is new.
             let first = artifact
                 .made_at
                 .map_or(run_started, |at| at.min(run_started));
@@ -90,7 +90,7 @@ impl Failing {
         }
     }
 
-    /// Writes it, if it changed.
+    /// Writes the file, if anything changed.
     pub(super) fn write(&mut self, out: &Path) -> Result<(), ReportError> {
         if !self.is_changed {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Makes one manifest of those of the shards of a plan.
+//! Merges the manifests of the shards of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use crate::failure::Status;
 use crate::plan::BuildId;
 use crate::report::ReportError;
 
-/// How many contradictions are named.
+/// The maximum number of conflicts that an error lists.
 const NAMED: usize = 5;
 
-/// Merges the manifests of the shards of a plan. Their order makes no difference. A build that one of them did not get
-/// to is taken from the other; if two say different things of a build, it is an error.
+/// Merges the manifests of the shards of a plan. Their order makes no difference. If a build is unfinished in one of
+/// them, the other record is used; two contradicting records are an error.
 pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError> {
     parts.sort_by(|left, right| left.run.id.cmp(&right.run.id));
-    // The manifest of one run twice is no second manifest.
+    // The same manifest may be given twice.
     parts.dedup_by(|right, left| {
         left.run.id == right.run.id
             && left.run.finished == right.run.finished
@@ -94,7 +94,7 @@ pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError>
     Ok(merged)
 }
 
-/// Reads a night: a manifest, the directory that it is in, or a directory whose directories have those of shards.
+/// Reads a night: a manifest, its directory, or a directory whose subdirectories have the manifests of shards.
 pub fn read_night(path: &Path, columns: Columns) -> Result<Manifest, ManifestError> {
     let shards = shards_in(path);
     if shards.is_empty() {
@@ -108,7 +108,7 @@ pub fn read_night(path: &Path, columns: Columns) -> Result<Manifest, ManifestErr
     })
 }
 
-/// The directories with manifests in the directory `path`, sorted; none if it has a manifest itself.
+/// Returns the subdirectories of `path` that have manifests, sorted; empty if `path` has a manifest itself.
 pub fn shards_in(path: &Path) -> Vec<PathBuf> {
     if manifest_file(path).exists() {
         return Vec::new();
@@ -116,7 +116,7 @@ pub fn shards_in(path: &Path) -> Vec<PathBuf> {
     manifests_below(path)
 }
 
-/// The directories with manifests in the directory `path`, sorted, whether or not it has one itself.
+/// Returns the subdirectories of `path` that have manifests, sorted, whether or not it has one itself.
 pub fn manifests_below(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut shards: Vec<PathBuf> = entries
@@ -127,12 +127,12 @@ pub fn manifests_below(path: &Path) -> Vec<PathBuf> {
     shards
 }
 
-/// Writes a manifest to an output directory, in all its forms.
+/// Writes a manifest to an output directory, in all formats.
 pub fn write_manifest(manifest: &mut Manifest, out: &Path) -> Result<(), ReportError> {
     super::write::write_files(manifest, &Paths::under(out), true)
 }
 
-/// That no two of the manifests are of different content of one matrix.
+/// Checks that no two manifests have different contents of the same matrix.
 fn check_grid(parts: &[Manifest]) -> Result<(), MergeError> {
     let mut known: BTreeMap<&str, (&super::Named, &str)> = BTreeMap::new();
     for part in parts {
@@ -157,7 +157,7 @@ enum Side {
     Right,
 }
 
-/// Which of two records of one build holds; none if they contradict each other.
+/// Returns which of two records of one build to use; `None` if they contradict each other.
 fn one_of(left: &BuildRecord, right: &BuildRecord) -> Option<Side> {
     let is_open = |record: &BuildRecord| {
         record
@@ -180,7 +180,7 @@ fn one_of(left: &BuildRecord, right: &BuildRecord) -> Option<Side> {
     (said(left) == said(right)).then(|| first_ended(left, right))
 }
 
-/// The one that ended first: it did the work, the other found it in the cache.
+/// Returns the record that ended first: that run did the work, the other found it in the cache.
 fn first_ended(left: &BuildRecord, right: &BuildRecord) -> Side {
     if right.finished < left.finished {
         Side::Right
@@ -203,7 +203,7 @@ fn conflict(left: &BuildRecord, left_run: &str, right: &BuildRecord, right_run: 
     )
 }
 
-/// Adds what is said about a part as a whole.
+/// Merges the run facts of a part.
 fn merge_facts(merged: &mut Manifest, part: Manifest) {
     let run = &mut merged.run;
     run.started = run.started.min(part.run.started);
@@ -258,7 +258,7 @@ fn group_key(group: &LeftOutGroup) -> String {
     format!("{}\n{}", group.rule, group.reason)
 }
 
-/// Every shard says what the rules leave out of its part or of the whole plan: each row once, in the order of a plan.
+/// Sorts the excluded rows in the order of a plan, and removes duplicates: each shard may list those of the whole plan.
 fn sort_excluded(merged: &mut Manifest) {
     let rows = &mut merged.excluded;
     rows.sort_by(|left, right| {
@@ -307,11 +307,11 @@ fn set_exit(merged: &mut Manifest) {
     }
 }
 
-/// Which shards of how many there are.
+/// The shards that were merged.
 #[derive(Default)]
 struct Shards {
     seen: BTreeMap<u64, BTreeSet<u64>>,
-    /// Whether one of the parts is of the whole plan.
+    /// True if one of the parts covers the whole plan.
     has_whole: bool,
 }
 
@@ -330,7 +330,7 @@ impl Shards {
         }
     }
 
-    /// Says in `merged` whether something is missing.
+    /// Records in `merged` which shards are missing.
     fn finish(self, merged: &mut Manifest) {
         let missing: Vec<String> = self
             .seen
@@ -345,7 +345,7 @@ impl Shards {
         merged.run.shard = None;
         merged.run.is_partial = !is_whole;
         if !is_whole && !missing.is_empty() {
-            let note = format!("shards that are missing: {}", missing.join(", "));
+            let note = format!("missing shards: {}", missing.join(", "));
             merged.run.notes.push(note);
         }
     }

@@ -1,8 +1,8 @@
-//! The manifest: what a run was asked, what it found, the result of every build, as JSON and CSV.
+//! The manifest: the request, the environment and the result of every build of a run, as JSON and CSV.
 //!
-//! In: events. Out: `run.json`, `builds.jsonl.zst`, `manifest.json` and `manifest.csv` under `out/`, at every moment a
-//! readable account of what has finished; the journal has what happened since. `docs/manifest.md` describes the fields
-//! and which of them vary from one run to an equal one.
+//! Input: events. Output: `run.json`, `builds.jsonl.zst`, `manifest.json` and `manifest.csv` under `out/`, which at
+//! any time are a readable account of the finished builds; the journal has the events since. `docs/manifest.md`
+//! describes the fields and which of them vary between equal runs.
 
 mod earlier;
 mod excluded;
@@ -31,8 +31,8 @@ pub(super) use read::{Paths, is_being_written};
 pub(super) use record::seconds;
 pub(super) use totals::exit_reason;
 
-/// The version of the manifest's format. It is raised when a field changes its meaning or goes, not when one is
-/// added; readers refuse a newer one.
+/// The version of the manifest's format. It is raised when a field is removed or changes its meaning, not when one is
+/// added; readers reject a newer one.
 pub const SCHEMA: u32 = 2;
 
 /// The version of `manifest.json`, which is still written for readers of version 1.

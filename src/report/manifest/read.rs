@@ -1,4 +1,4 @@
-//! Reads manifests back.
+//! Reads manifests.
 
 use std::path::{Path, PathBuf};
 
@@ -10,24 +10,24 @@ use crate::fs::{self, FileError, Lock};
 use crate::report::STATE_FOLDER;
 use crate::report::journal::{JournalError, read_journal};
 
-/// Why a manifest cannot be read.
+/// The reason why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is missing or unreadable.
+    /// The file is missing or unreadable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It was written by a newer version of the program.
+    /// The file was written by a newer version of the program.
     #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the file.
         found: u32,
     },
-    /// Its rows cannot be read.
+    /// The rows cannot be read.
     #[error(transparent)]
     Rows(#[from] RowsError),
-    /// They are of shards, and cannot be merged.
+    /// The manifests are those of shards, and cannot be merged.
     #[error("{}: {cause}", path.display())]
     Merge {
         /// The directory of the shards.
@@ -38,7 +38,7 @@ pub enum ManifestError {
     /// The text to look for is too long for any name.
     #[error("the name is too long")]
     LongName,
-    /// It is no manifest.
+    /// The file is not a manifest.
     #[error("{} is not a manifest: {}", path.display(), in_words(cause))]
     Syntax {
         /// The file.
@@ -48,19 +48,19 @@ pub enum ManifestError {
     },
 }
 
-/// Why manifests cannot be merged.
+/// The reason why manifests cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// The directory has no manifests.
     #[error("no manifest to merge")]
     Nothing,
-    /// They say different things of the same builds.
+    /// The manifests contradict each other about the same builds.
     #[error("the manifests contradict each other: {}", conflicts.join("; "))]
     Conflicts {
-        /// The builds, each with what the two say.
+        /// The builds, each with the contradicting results.
         conflicts: Vec<String>,
     },
-    /// They were made from different matrices.
+    /// The manifests were made from different matrices.
     #[error("{matrix} differs between run {left} and run {right}: they are of different plans")]
     OtherGrid {
         /// The matrix.
@@ -72,7 +72,7 @@ pub enum MergeError {
     },
 }
 
-/// Says of JSON that is cut off where it ends, and otherwise what the parser says.
+/// Describes where JSON is cut off; otherwise returns the parser's message.
 fn in_words(cause: &serde_json::Error) -> String {
     match (cause.is_eof(), cause.line(), cause.column()) {
         (true, 0 | 1, 0) => "it is empty".to_owned(),
@@ -83,13 +83,13 @@ fn in_words(cause: &serde_json::Error) -> String {
     }
 }
 
-/// What is read before everything else.
+/// The field that is read before all others.
 #[derive(Deserialize)]
 struct Version {
     schema: u32,
 }
 
-/// Where things are under the output directory.
+/// The paths under the output directory.
 pub(in crate::report) struct Paths {
     pub(in crate::report) run: PathBuf,
     pub(in crate::report) rows: PathBuf,
@@ -117,7 +117,7 @@ impl Paths {
     }
 }
 
-/// The file that a manifest starts with: in a directory `run.json`, or `manifest.json` of older versions.
+/// Returns the main file of a manifest: in a directory `run.json`, or `manifest.json` of older versions.
 pub fn manifest_file(path: &Path) -> PathBuf {
     let is_file = path.is_file()
         || path
@@ -134,13 +134,13 @@ pub fn manifest_file(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads a manifest: the directory that it is in, its `run.json`, or its `manifest.json`. That of a run which goes on,
-/// or was killed, is completed from the journal beside it, so that it holds every build that has ended.
+/// Reads a manifest: its directory, its `run.json`, or its `manifest.json`. If the run is in progress or was killed,
+/// the manifest is completed from the journal beside it, so that it has every build that has ended.
 pub fn read_manifest(path: &Path) -> Result<Manifest, ManifestError> {
     read_columns(path, Columns::All)
 }
 
-/// The same with so much of its rows; all of them where they are in the same file.
+/// Like [`read_manifest`], but reads only these columns of separate rows.
 pub(super) fn read_columns(path: &Path, columns: Columns) -> Result<Manifest, ManifestError> {
     let path = &manifest_file(path);
     let bytes = fs::read(path)?;
@@ -162,7 +162,7 @@ pub(super) fn read_columns(path: &Path, columns: Columns) -> Result<Manifest, Ma
     }
     if manifest.run.finished.is_none() {
         let out = path.parent().unwrap_or(Path::new(""));
-        // Without a readable journal the manifest is all there is.
+        // Without a readable journal, the manifest is used as it is.
         if let Ok(Some(newer)) = manifest_of_journal(&Paths::under(out).journal)
             && newer.run.id == manifest.run.id
             && newer.builds.len() >= manifest.builds.len()
@@ -173,12 +173,12 @@ pub(super) fn read_columns(path: &Path, columns: Columns) -> Result<Manifest, Ma
     Ok(manifest)
 }
 
-/// Whether a run goes on that writes to the output directory `out`.
+/// Returns true if a run writes to the output directory `out`.
 pub(in crate::report) fn is_being_written(out: &Path) -> Result<bool, FileError> {
     Lock::try_exclusive(&Paths::under(out).lock).map(|lock| lock.is_none())
 }
 
-/// The manifest of the run that wrote a journal, sorted; `None` when the journal holds no run.
+/// Returns the manifest of the run that wrote a journal, sorted; `None` if the journal has no run.
 pub(super) fn manifest_of_journal(path: &Path) -> Result<Option<Manifest>, JournalError> {
     let mut manifest = None;
     read_journal(path, |event| Manifest::fold(&mut manifest, &event))?;

@@ -1,4 +1,4 @@
-//! The manifest's types, and how events add to it.
+//! The types of the manifest, and how events are added to it.
 
 mod of_report;
 
@@ -24,7 +24,7 @@ use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
-/// How many rows of `manifest.json` are encoded at once, and how many of them by one processor.
+/// The number of rows of `manifest.json` that are encoded together, and by one thread.
 const TOGETHER: usize = 2048;
 const PART: usize = 256;
 
@@ -35,13 +35,13 @@ pub struct Manifest {
     pub schema: u32,
     /// The program's version.
     pub tool_version: String,
-    /// What is particular to this run.
+    /// The facts of this run.
     pub run: Run,
-    /// How it ended; not there while it goes on, or when it was killed.
+    /// How the run ended; absent while it is in progress, or if it was killed.
     pub exit: Option<Exit>,
     /// The machine.
     pub host: HostFacts,
-    /// The executor's word and version.
+    /// The executor's name and version.
     pub executor: Executor,
     /// The builder images that may be used.
     pub images: Vec<Named>,
@@ -49,48 +49,48 @@ pub struct Manifest {
     pub matrices: Vec<Named>,
     /// The digest of the plan.
     pub plan_sha256: Sha256,
-    /// Counts.
+    /// The numbers of builds and artifacts.
     pub totals: Totals,
     /// What was left out of the plan, by rule and reason.
     pub left_out: Vec<LeftOutGroup>,
-    /// How many kernels each source named, by target and source: `debian (mirror)`.
+    /// The number of kernels that each source named, by target and source: `debian (mirror)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, usize>,
-    /// The toolchains that rows refer to by their position.
+    /// The toolchains, which rows refer to by position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub toolchains: Vec<Common<ToolchainReport>>,
-    /// What is wrong with rules of the matrices.
+    /// Outdated rules of the matrices.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// The builds that have ended: target, release in version order, version, architecture, driver version.
+    /// The builds that have ended, sorted by target, release in version order, version, architecture, driver version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuildRecord>,
-    /// Everything that was left out of the plan, in its order.
+    /// The exclusions from the plan, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<Excluded>,
 }
 
-/// What is particular to a run.
+/// The facts of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    /// A name that no other run has.
+    /// A unique name.
     pub id: String,
     /// The command line.
     pub command: Vec<String>,
     /// When it began.
     pub started: Timestamp,
-    /// When it ended; not there while it goes on, or when it was killed.
+    /// When it ended; absent while it is in progress, or if it was killed.
     pub finished: Option<Timestamp>,
     /// Wall time.
     pub duration_seconds: Option<f64>,
-    /// How many jobs at once.
+    /// The maximum number of concurrent jobs.
     pub jobs: usize,
-    /// `I/N` when only a shard of the plan was built.
+    /// `I/N` if only a shard of the plan was built.
     pub shard: Option<String>,
-    /// Whether filters left only a part of the plan, so that the manifest says nothing about the rest.
+    /// True if filters selected only a part of the plan; the manifest says nothing about the rest.
     #[serde(default)]
     pub is_partial: bool,
-    /// Why it ended early.
+    /// Why the run ended early.
     pub stopped: Option<String>,
     /// The notes that were printed on the terminal.
     pub notes: Vec<String>,
@@ -101,16 +101,16 @@ pub struct Run {
 pub struct Exit {
     /// The exit code of the program.
     pub code: u8,
-    /// What it means.
+    /// The meaning of the code.
     pub reason: String,
 }
 
-/// What ran the jobs.
+/// The executor that ran the jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executor {
-    /// Its word: `docker`.
+    /// The name: `docker`.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: String,
 }
 
@@ -119,14 +119,14 @@ pub struct Executor {
 pub struct Named {
     /// The image's name or the file's path.
     pub name: String,
-    /// Its digest.
+    /// The digest of the content.
     pub sha256: Sha256,
 }
 
-/// What is known of a build that has ended.
+/// The record of a build that has ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuildRecord {
-    /// Its name.
+    /// The ID of the build.
     pub build_id: BuildId,
     /// The distribution.
     pub target: TargetId,
@@ -138,7 +138,7 @@ pub struct BuildRecord {
     pub architecture: Architecture,
     /// The driver version.
     pub driver_version: DriverVersion,
-    /// The gravest status of its artifacts.
+    /// The most severe status of its artifacts.
     pub status: Status,
     /// Its artifacts: module, probe.
     pub artifacts: Common<Vec<ArtifactReport>>,
@@ -146,9 +146,9 @@ pub struct BuildRecord {
     pub module_name: String,
     /// The device prefix.
     pub device_name: String,
-    /// Who named the kernel.
+    /// The source of the kernel.
     pub source: Arc<str>,
-    /// The day on which the kernel was first seen, where a lock says it.
+    /// The day on which the kernel was first seen, if a lock has it.
     #[serde(default)]
     pub first_seen: Option<Date>,
     /// The header packages.
@@ -162,29 +162,30 @@ pub struct BuildRecord {
     pub tree: Option<TreeReport>,
     /// The driver's configure checks and whether each succeeded.
     pub checks: Common<BTreeMap<String, bool>>,
-    /// How often it was tried: one more than `retries` has entries; 0 when it was not begun.
+    /// The number of attempts: one more than the length of `retries`; 0 if the build was not started.
     pub attempts: usize,
-    /// Failures that were tried again.
+    /// Failures that were retried.
     pub retries: Vec<Failure>,
     /// When it left the queue.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
-    /// Wall time from one to the other, waiting included.
+    /// Wall time from `started` to `finished`, including waiting.
     pub duration_seconds: f64,
-    /// Time since the start of the run that no phase of it was at work: waiting for its turn, for a slot, for others.
+    /// Time since the start of the run in which no phase of the build ran, in seconds: waiting for its turn, a slot,
+    /// or other builds.
     #[serde(default)]
     pub queued_seconds: Option<f64>,
-    /// Wall time at work, by phase.
+    /// Wall time of each phase.
     pub phase_seconds: BTreeMap<Phase, f64>,
-    /// Processor time of its jobs.
+    /// CPU time of the jobs.
     pub cpu_seconds: Option<f64>,
     /// The highest memory use of a job.
     pub peak_memory_bytes: Option<u64>,
 }
 
 impl Manifest {
-    /// The manifest of a run that has just begun.
+    /// Creates the manifest of a run that has just begun.
     pub fn new(facts: &RunFacts) -> Self {
         let named = |name: String, sha256: &Sha256| Named {
             name,
@@ -230,7 +231,7 @@ impl Manifest {
         }
     }
 
-    /// Adds what an event tells to the manifest of its run; the first event makes it.
+    /// Adds an event to the manifest of its run; the first event creates it.
     pub(super) fn fold(manifest: &mut Option<Self>, event: &Event) {
         if let EventKind::RunStarted(facts) = &event.kind {
             *manifest = Some(Self::new(facts));
@@ -266,19 +267,19 @@ impl Manifest {
         }
     }
 
-    /// Puts the builds in their stable order.
+    /// Sorts the builds in their stable order.
     pub fn sort(&mut self) {
         self.builds
             .sort_by(|left, right| left.order().cmp(&right.order()));
     }
 
-    /// Writes the manifest as JSON, one build a line, so that it can be searched and compared by lines.
+    /// Writes the manifest as JSON with one build per line, so that it can be searched and compared by lines.
     pub fn write_json(&mut self, writer: impl Write) -> io::Result<()> {
         let head = self.head_of_json()?;
         self.write_json_after(&head, writer)
     }
 
-    /// What [`Self::write_json`] writes before the rows.
+    /// Returns the part that [`Self::write_json`] writes before the rows.
     pub(super) fn head_of_json(&mut self) -> serde_json::Result<String> {
         let schema = std::mem::replace(&mut self.schema, JSON_SCHEMA);
         let head = self.head_json();
@@ -286,7 +287,7 @@ impl Manifest {
         head
     }
 
-    /// The same with what is before the rows made already.
+    /// Like [`Self::write_json`], with the given part before the rows.
     pub(super) fn write_json_after(&self, head: &str, mut writer: impl Write) -> io::Result<()> {
         let head = head.strip_suffix("\n}").unwrap_or(head);
         write!(writer, "{head},\n  \"builds\": [")?;
@@ -298,7 +299,7 @@ impl Manifest {
         writer.write_all(b"\n  ]\n}\n")
     }
 
-    /// The manifest as JSON without its rows.
+    /// Returns the manifest as JSON without its rows.
     pub(super) fn head_json(&mut self) -> serde_json::Result<String> {
         let builds = std::mem::take(&mut self.builds);
         let excluded = std::mem::take(&mut self.excluded);
@@ -309,8 +310,7 @@ impl Manifest {
     }
 }
 
-/// Writes the elements of an array, one a line; encoded on all processors, some at once so that they are never in
-/// memory together.
+/// Writes the elements of an array, one per line. They are encoded on all cores in batches, to limit memory use.
 fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::Result<()> {
     let encode = |part: &[T]| -> serde_json::Result<Vec<u8>> {
         let mut text = Vec::new();
@@ -324,7 +324,7 @@ fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::R
     for batch in all.chunks(TOGETHER) {
         let parts: serde_json::Result<Vec<Vec<u8>>> = batch.par_chunks(PART).map(encode).collect();
         for part in parts? {
-            // No comma stands before the first.
+            // There is no comma before the first element.
             writer.write_all(&part[separator_bytes..])?;
             separator_bytes = 0;
         }
@@ -333,7 +333,7 @@ fn write_lines<T: Serialize + Sync>(writer: &mut impl Write, all: &[T]) -> io::R
 }
 
 impl BuildRecord {
-    /// What identifies its kernel.
+    /// Returns the identity of the kernel.
     pub fn kernel_identity(&self) -> Identity<'_> {
         (
             &self.target,
@@ -343,13 +343,14 @@ impl BuildRecord {
         )
     }
 
-    /// What builds are sorted by.
+    /// Returns the sort key of builds.
     fn order(&self) -> impl Ord + '_ {
         (self.kernel_identity(), &self.driver_version)
     }
 }
 
-/// How long a build waited in all since the start of its run; nothing for what was there already or was not begun.
+/// Returns how long a build waited in total since the start of its run, in seconds; `None` if it was cached or not
+/// started.
 fn queued_seconds(build: &BuildRecord, run_started: Timestamp) -> Option<f64> {
     let is_work = build.attempts > 0 && build.status != Status::Cached;
     let since_start = build.finished.duration_since(run_started);
@@ -358,9 +359,9 @@ fn queued_seconds(build: &BuildRecord, run_started: Timestamp) -> Option<f64> {
     is_work.then(|| ((since_start - work).max(0.0) * 1000.0).round() / 1000.0)
 }
 
-/// A duration in seconds, to the millisecond.
+/// Returns a duration in seconds, rounded down to the millisecond.
 pub(in crate::report) fn seconds(duration: Duration) -> f64 {
-    // Forty-nine days are enough for a run.
+    // A `u32` holds 49 days, enough for a run.
     f64::from(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)) / 1000.0
 }
 

@@ -1,8 +1,8 @@
 //! The rows of a manifest as JSON Lines, compressed: `builds.jsonl.zst` beside `run.json`.
 //!
-//! The first line is the schema by example: every column with a value of its type, so that readers which infer types
-//! (`DuckDB`, pandas) find the same types whatever a run has to say. Each further line is a build, or something that a
-//! rule left out. What many builds share, the toolchain, is in `run.json` and referred to by its position there.
+//! The first line is the schema by example: every column has a value of its type, so that readers that infer types
+//! (`DuckDB`, pandas) find the same types in every file. Each further line is a build or an exclusion. Toolchains,
+//! which many builds share, are in `run.json`; rows refer to them by position.
 
 mod frames;
 mod index;
@@ -33,13 +33,12 @@ pub use write::template;
 
 pub(super) use write::{note_toolchains, sources, write};
 
-/// What of the rows is read.
+/// Which columns of the rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Columns {
     /// Everything.
     All,
-    /// The results of the builds, and when they ended. What they were made from, and where their artifacts are, is left
-    /// empty.
+    /// The results of the builds, and when they ended. Inputs and paths of artifacts are left empty.
     Outcomes,
 }
 
@@ -49,10 +48,10 @@ pub(super) const RUN_FILE: &str = "run.json";
 /// The name of the file with the rows.
 pub(super) const ROWS_FILE: &str = "builds.jsonl.zst";
 
-/// How many rows a frame has.
+/// The number of rows in a frame.
 const TOGETHER: usize = 1024;
 
-/// A row of a build as it is read.
+/// A row of a build, for reading.
 #[derive(Deserialize)]
 struct BuildRow {
     build_id: BuildId,
@@ -83,7 +82,7 @@ struct BuildRow {
     peak_memory_bytes: Option<u64>,
 }
 
-/// A row of something that was left out as it is read.
+/// A row of an exclusion, for reading.
 #[derive(Deserialize)]
 struct ExcludedRow {
     excluded_artifact: Option<Artifact>,
@@ -97,15 +96,15 @@ struct Check<T> {
     passed: bool,
 }
 
-/// What tells the kinds of rows from each other.
+/// The field that distinguishes the kinds of rows.
 #[derive(Deserialize)]
 struct Kind {
     status: Status,
 }
 
-/// Reads the index of the rows beside the `run.json` at `path`, on all processors: hands the lines of some rows to
-/// `read`, each an [`IndexRow`], and returns what it makes of them in their order. `None` if an older version wrote the
-/// file, which must be of run `run_id` and of a schema that this version knows.
+/// Reads the index of the rows beside the `run.json` at `path`, on all cores: passes the lines of each frame to
+/// `read`, each an [`IndexRow`], and returns the results in order. Returns `None` if an older version wrote the file.
+/// The file must belong to run `run_id` and have a supported schema.
 pub fn read_index<T: Send>(
     path: &Path,
     run_id: &str,
@@ -153,7 +152,7 @@ fn read_lines(
     Ok(rows)
 }
 
-/// Reads a row for the result of its build.
+/// Reads only the result of the build from a row.
 fn read_outcome(
     line: &[u8],
     last: Option<&Row>,
@@ -165,7 +164,7 @@ fn read_outcome(
     };
     match outcome::read(line, last) {
         Ok(build) => Ok(Row::Build(Box::new(build))),
-        // Something else than a build, or nothing that can be read.
+        // The row is not a build, or invalid.
         Err(_) => read_row(line, toolchains),
     }
 }
@@ -177,8 +176,8 @@ fn push(manifest: &mut Manifest, row: Row) {
     }
 }
 
-/// Reads the facts of a run and those of its rows that contain `text`: a directory, its `run.json`, or a
-/// `manifest.json`, which is read as a whole.
+/// Reads the facts of a run and the rows that contain `text`. `path` is a `run.json`, or a `manifest.json`, which is
+/// read as a whole.
 pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
     let bytes = crate::fs::read(path)?;
     let is_of_rows = path.file_name().is_some_and(|name| name == RUN_FILE);
@@ -186,7 +185,7 @@ pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
         .ok()
         .filter(|manifest: &Manifest| manifest.schema == SCHEMA && manifest.run.finished.is_some());
     let (true, Some(mut manifest)) = (is_of_rows, manifest) else {
-        // A manifest that is not complete is completed from the journal.
+        // An incomplete manifest is completed from the journal.
         return read_manifest(path);
     };
     let rows = path.with_file_name(ROWS_FILE);
@@ -218,7 +217,7 @@ fn read_row(line: &[u8], toolchains: &[Common<ToolchainReport>]) -> serde_json::
     fn of<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
         serde_json::from_slice(line)
     }
-    // Nearly all rows are builds; a row of something else has no build's name.
+    // Nearly all rows are builds; a row of an exclusion has no build ID.
     let row: BuildRow = match of(line) {
         Ok(row) => row,
         Err(_) if of::<Kind>(line)?.status == Status::Excluded => {

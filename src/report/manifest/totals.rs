@@ -1,4 +1,4 @@
-//! Counts, and what the exit code means.
+//! Counts of artifacts, and the meaning of the exit code.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::kernel::{Architecture, TargetId};
 use crate::plan::LeftOut;
 use crate::text::separated;
 
-/// How many entries of a group are named.
+/// The number of sample entries of a group.
 const SAMPLES: usize = 3;
 
-/// Numbers of artifacts by status.
+/// The number of artifacts by status.
 type ByStatus = BTreeMap<Status, usize>;
 
-/// Counts of a run. Those by something count artifacts, unless they say builds.
+/// Counts of a run. Maps count artifacts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Builds of the plan.
@@ -41,7 +41,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Nothing done yet.
+    /// Creates the counts of a run that has just begun.
     pub(super) fn planned(builds: usize, artifacts: usize) -> Self {
         Self {
             builds_planned: builds,
@@ -72,7 +72,7 @@ impl Totals {
         }
     }
 
-    /// Artifacts that were wanted and are not there.
+    /// Returns the number of wanted artifacts that were not built.
     pub fn artifacts_missing(&self) -> usize {
         let there = self
             .by_status
@@ -82,7 +82,7 @@ impl Totals {
             .saturating_sub(there.map(|(_, number)| number).sum())
     }
 
-    /// Artifacts that fail as expected.
+    /// Returns the number of artifacts that fail as expected.
     pub fn artifacts_known(&self) -> usize {
         self.by_status
             .get(&Status::Known)
@@ -91,16 +91,16 @@ impl Totals {
     }
 }
 
-/// What was left out of the plan for one reason.
+/// The exclusions from the plan with the same rule and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutGroup {
     /// The rule: `support floor`, `exclude`, `architecture`.
     pub rule: String,
-    /// Why, for a person.
+    /// The reason, for a person.
     pub reason: String,
-    /// How many entries.
+    /// The number of entries.
     pub count: usize,
-    /// The first of them.
+    /// The first entries.
     pub sample: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ impl LeftOutGroup {
     }
 }
 
-/// `debian 6.1.0-56-amd64 #1 amd64, driver 8.1.0+driver, probe`.
+/// Returns text such as `debian 6.1.0-56-amd64 #1 amd64, driver 8.1.0+driver, probe`.
 fn describe(entry: &LeftOut) -> String {
     let driver = entry
         .driver
@@ -140,8 +140,8 @@ fn describe(entry: &LeftOut) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What an exit code says about a run that wanted `wanted` artifacts, `missing` of which are not there, `known` of them as
-/// expected.
+/// Returns the meaning of an exit code for a run of `wanted` artifacts, of which `missing` were not built and `known`
+/// of these are known failures.
 pub(in crate::report) fn exit_reason(
     code: u8,
     missing: usize,
@@ -153,9 +153,9 @@ pub(in crate::report) fn exit_reason(
     let has_known = known > 0;
     let is_whole = missing == 0;
     let [missing, known, wanted] = [missing, known, wanted].map(separated);
-    let not_there = format!("{missing} of {wanted} wanted artifacts are not there");
+    let not_there = format!("{missing} of {wanted} wanted artifacts are missing");
     let gap = if is_whole {
-        format!("all {wanted} wanted artifacts are there")
+        format!("all {wanted} wanted artifacts are available")
     } else if is_all_known {
         format!("{not_there}, all of them known failures")
     } else if has_known {
@@ -164,7 +164,7 @@ pub(in crate::report) fn exit_reason(
         not_there
     };
     let reason = match code {
-        1 if is_whole => format!("{gap}, but a source is not believed"),
+        1 if is_whole => format!("{gap}, but a source lost too many kernels"),
         0 | 1 => gap,
         2 => "bad input: matrix, flags or configuration".to_owned(),
         3 => format!("infrastructure failed; {gap}"),

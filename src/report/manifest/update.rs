@@ -1,4 +1,4 @@
-//! Replaces single builds of a manifest: for `rebuild --keep`.
+//! Replaces single builds of a manifest, for `rebuild --keep`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,24 +9,24 @@ use crate::event::BuildReport;
 use crate::fs::Lock;
 use crate::report::ReportError;
 
-/// Why single builds of a manifest cannot be replaced.
+/// The reason why single builds of a manifest cannot be replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// It cannot be read.
+    /// The manifest cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// It cannot be written, or another run is writing it.
+    /// The manifest cannot be written, or another run is writing it.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// The run that wrote it did not end.
-    #[error("{} is of a run that did not finish", path.display())]
+    /// The run that wrote the manifest did not finish.
+    #[error("{} belongs to a run that did not finish", path.display())]
     Unfinished {
         /// The manifest.
         path: PathBuf,
     },
 }
 
-/// The manifest of a finished run, held so that no run writes it meanwhile.
+/// The manifest of a finished run, locked so that no run writes it.
 pub struct ManifestUpdate {
     paths: Paths,
     manifest: Manifest,
@@ -34,10 +34,10 @@ pub struct ManifestUpdate {
 }
 
 impl ManifestUpdate {
-    /// Reads the manifest in the output directory `out` and keeps runs away from it.
+    /// Reads the manifest in the output directory `out` and locks it against runs.
     pub fn open(out: &Path) -> Result<Self, UpdateError> {
         let paths = Paths::under(out);
-        // Where no run has been, nothing is created.
+        // Fails without creating anything if there was no run.
         if !manifest_file(out).exists() {
             read_manifest(out)?;
         }
@@ -54,8 +54,8 @@ impl ManifestUpdate {
         })
     }
 
-    /// Puts `report` in the place of what the manifest has of that build, counts again, and writes the manifest as
-    /// JSON and CSV. A build that the manifest does not have is added.
+    /// Replaces the record of a build by `report`, updates the totals, and writes the manifest as JSON and CSV. A
+    /// build that the manifest does not have is added.
     pub fn replace(mut self, report: &BuildReport) -> Result<(), UpdateError> {
         let record = BuildRecord::from(report);
         let manifest = &mut self.manifest;

@@ -1,4 +1,4 @@
-//! Keeps the manifest on disk up to date while a run goes on.
+//! Updates the manifest on disk during a run.
 
 use std::io::{BufWriter, Write as _};
 use std::panic::resume_unwind;
@@ -15,14 +15,14 @@ use crate::fs::{self, FileError, Lock, PendingFile};
 use crate::report::journal::{Journal, JournalError, lines_of};
 use crate::report::{Durations, ReportError, Reporter, write_csv};
 
-/// The shortest time between two writes of the manifest.
+/// The minimum time between two writes of the manifest.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A write is followed by a pause of at least this many times what it took: with tens of thousands of builds the
-/// manifest is written less often, and never takes more than a twentieth of the time.
+/// A write is followed by a pause of at least this many times its duration: with tens of thousands of builds, the
+/// manifest is written less often and never takes more than a twentieth of the time.
 const PAUSE_FACTOR: u32 = 20;
 
-/// How often the lock of the output directory is tried before the directory counts as in use.
+/// How often locking the output directory is tried before the directory counts as in use.
 const ATTEMPTS: usize = 6;
 
 /// The time between two such attempts.
@@ -34,23 +34,23 @@ pub struct ManifestReporter {
     paths: Paths,
     manifest: Option<Manifest>,
     journal: Option<Journal>,
-    /// Read when the first build was compiled.
+    /// Read when the first compiled build ends.
     durations: Option<Durations>,
     durations_changed: bool,
     failing: Failing,
-    /// Whether the manifest of the run before is out of the way.
+    /// True once the manifest of the previous run has been stored.
     has_kept_earlier: bool,
     keep_nights: usize,
     writes_json: bool,
-    /// When the manifest may be written; not there when there is nothing new.
+    /// When the manifest may be written; `None` if nothing has changed.
     due: Option<Instant>,
     pause: Duration,
     _lock: Lock,
 }
 
 impl ManifestReporter {
-    /// Takes the output directory for this run; another run that has it is an error. What a killed run left in its
-    /// journal goes into the manifest first, and the files that it had not finished go.
+    /// Locks the output directory for this run; fails if another run uses it. First completes the manifest from the
+    /// journal of a killed run, and removes its temporary files.
     pub fn create(out: &Path) -> Result<Self, ReportError> {
         let paths = Paths::under(out);
         let lock = take_lock(out, &paths)?;
@@ -73,7 +73,7 @@ impl ManifestReporter {
         Ok(reporter)
     }
 
-    /// Keeps the manifests of so many nights.
+    /// Sets the number of nights for which manifests are stored.
     #[must_use]
     pub fn keeping_nights(mut self, nights: usize) -> Self {
         self.keep_nights = nights;
@@ -100,7 +100,7 @@ impl ManifestReporter {
                 self.manifest = None;
                 self.has_kept_earlier = false;
             }
-            // Nothing in it, or nothing that this version can read: it is put aside with its content.
+            // An empty journal, or one that this version cannot read, is renamed with its content.
             Ok(_) | Err(JournalError::NoJournal { .. } | JournalError::NewerSchema { .. }) => {}
             Err(JournalError::File(error)) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -112,7 +112,7 @@ impl ManifestReporter {
         )?)
     }
 
-    /// Adds an event to everything but the journal.
+    /// Adds an event to everything except the journal.
     fn add(&mut self, event: &Event) {
         Manifest::fold(&mut self.manifest, event);
         if let EventKind::BuildFinished(report) = &event.kind {
@@ -156,7 +156,7 @@ impl Reporter for ManifestReporter {
         if matches!(event.kind, EventKind::RunStarted(_)) {
             self.journal = Some(Journal::create(&self.paths.journal)?);
         }
-        // The manifest has the event even if the journal's disk is full: a later write may find room.
+        // The manifest gets the event even if writing the journal fails: a later write may succeed.
         self.add(event);
         if let Some(journal) = &mut self.journal {
             journal.append(event)?;
@@ -164,7 +164,7 @@ impl Reporter for ManifestReporter {
         if matches!(event.kind, EventKind::RunFinished { .. })
             && let Some(mut journal) = self.journal.take()
         {
-            // The disk takes the journal while the manifest is made.
+            // The journal is synced while the manifest is encoded.
             let (synced, written) = std::thread::scope(|scope| {
                 let syncing = scope.spawn(|| journal.sync());
                 let written = self.write();
@@ -215,8 +215,8 @@ impl Reporter for ManifestReporter {
     }
 }
 
-/// Takes the lock of the output directory `out`; another run that has it is an error. `status` holds it for a moment to
-/// see whether a run does, so it is asked for a few times.
+/// Locks the output directory `out`; fails if another run holds the lock. `status` holds it for a moment to check for
+/// a run, so this retries a few times.
 pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> {
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
@@ -248,7 +248,7 @@ pub(super) fn write_files(
     let head = head.map_err(encode)?;
     let manifest = &*manifest;
     let write_rows = || {
-        // The rows first: a reader compares the run that they name with that of `run.json`.
+        // The rows are written first: a reader checks that their run is that of `run.json`.
         write_file(&paths.rows, |file| rows::write(manifest, &positions, file))?;
         fs::write(&paths.run, run)
     };
@@ -257,7 +257,7 @@ pub(super) fn write_files(
         None => fs::remove_file(&paths.json),
     };
     let write_table = || write_file(&paths.csv, |file| write_csv(manifest, file));
-    // At the same time, since each waits for the disk at its end.
+    // In parallel, since each waits for the disk at its end.
     let (rows, (json, csv)) = rayon::join(write_rows, || rayon::join(write_json, write_table));
     Ok(rows.and(json).and(csv)?)
 }
@@ -276,7 +276,7 @@ fn write_file(
     pending.keep()
 }
 
-/// Removes the files that a killed run had not finished, wherever it was writing them.
+/// Removes the temporary files of a killed run anywhere in the directory.
 fn remove_temporary(out: &Path) -> Result<(), FileError> {
     for entry in walkdir::WalkDir::new(out).into_iter().flatten() {
         if entry.file_type().is_file() && fs::is_temporary(entry.path()) {

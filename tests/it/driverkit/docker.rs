@@ -29,7 +29,7 @@ fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it(
     docker(&grid, &[])
         .assert()
         .success()
-        .stderr(contains("known already"));
+        .stderr(contains("already built"));
     // Also when the file went, or is to be elsewhere.
     fs::remove_file(&grid.path("here/scap.ko")).unwrap();
     docker(&grid, &["--output-module", "there/other.ko"])
@@ -90,7 +90,7 @@ fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
     docker(&grid, &[])
         .assert()
         .code(1)
-        .stderr(contains("no such thing").and(contains("the whole log: zstdcat ")));
+        .stderr(contains("no such thing").and(contains("full log: zstdcat ")));
     assert_eq!(fs::read(&grid.path("here/scap.ko")).unwrap(), b"old");
     grid.jobs();
     // Known from now on, until it is asked for.
@@ -244,12 +244,12 @@ fn a_branch_is_asked_for_newer_sources_by_each_run() {
     };
     call(&[]);
     assert_eq!(server.requests(), 1);
-    call(&[]).stderr(contains("known already"));
+    call(&[]).stderr(contains("already built"));
     assert_eq!(server.requests(), 2);
     grid.jobs();
     grid.write_driver("driver", "int newer;\n");
     serve_driver(&grid, "master");
-    call(&[]).stderr(contains("known already").not());
+    call(&[]).stderr(contains("already built").not());
     assert_eq!(grid.jobs(), ["module"]);
     assert_eq!(server.requests(), 3);
 
@@ -257,7 +257,7 @@ fn a_branch_is_asked_for_newer_sources_by_each_run() {
     docker(&grid, &["--offline"])
         .assert()
         .success()
-        .stderr(contains("known already").and(contains(
+        .stderr(contains("already built").and(contains(
             "driver master: --offline takes the sources of an earlier run",
         )));
     // A place that is not there any more gives no old sources.

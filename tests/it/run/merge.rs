@@ -95,7 +95,7 @@ fn shard_that_is_missing_is_named_and_makes_the_night_partial() {
         ],
     );
     assert_eq!(code, 0);
-    assert!(stderr.contains("shards that are missing: 2/3"), "{stderr}");
+    assert!(stderr.contains("missing shards: 2/3"), "{stderr}");
     let merged = read_manifest(&grid.path("night")).unwrap();
     assert!(merged.run.is_partial);
     let (code, text, _) = say(&grid, &["diff", "out", "night", "--fail-on", "lost"]);

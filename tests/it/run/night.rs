@@ -423,7 +423,10 @@ fn damaged_rows_are_errors_that_name_the_file() {
             pack("{\"schema\": 99, \"run_id\": \"x\"}\n"),
             "manifest schema 99",
         ),
-        (pack("{\"schema\": 2, \"run_id\": \"x\"}\n"), "is of run x"),
+        (
+            pack("{\"schema\": 2, \"run_id\": \"x\"}\n"),
+            "belongs to run x",
+        ),
         (pack("[]\n"), "does not start with the schema"),
         (Vec::new(), "builds.jsonl.zst"),
     ] {

@@ -59,7 +59,7 @@ fn second_machine_finds_what_the_first_built() {
     // Artifacts stay where they are unless they are wanted here.
     let (code, text) = run(&grid, "b", &["--store-trusted", "--place", "new"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("all of it is known already"), "{text}");
+    assert!(text.contains("everything is cached"), "{text}");
     assert!(!grid.path(&module("b")).exists());
     assert_eq!(
         files(&grid.path("cache-b/blobs")),

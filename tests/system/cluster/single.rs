@@ -67,7 +67,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
     let person = Person::new();
     let kubeconfig = kubeconfig();
     let outside = ["kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap()];
-    for said in ["module 0.20.0+driver/x86_64/debian_", "known already"] {
+    for said in ["module 0.20.0+driver/x86_64/debian_", "already built"] {
         let (code, text) = person.call("outside", &outside, &[]);
         assert!(code == 0 && text.contains(said), "{text}");
     }

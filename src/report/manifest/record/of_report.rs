@@ -1,4 +1,4 @@
-//! The record of a build that has ended.
+//! Converts the report of a finished build to its record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl From<&BuildReport> for BuildRecord {
     }
 }
 
-/// The status that stands for several: what needs a look hides what does not.
+/// Returns the most severe of several statuses.
 fn gravest(statuses: impl Iterator<Item = Status>) -> Status {
     const GRAVEST_FIRST: [Status; 9] = [
         Status::Failed,

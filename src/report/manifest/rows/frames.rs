@@ -1,8 +1,8 @@
-//! The file of the rows: frames of zstd that are compressed and decompressed independently of each other, and an index.
+//! The file of the rows: zstd frames that are compressed and decompressed independently of each other, and an index.
 //!
-//! The first frame has the first line, each further one some rows. The last is a skippable frame, which every other reader
-//! of zstd passes over: it has a line for each row of each frame, so that a build is found and nights are compared without
-//! reading the rows, and tells a complete file from one that was cut off between two frames.
+//! The first frame has the first line, each further one some rows. The last is a skippable frame, which other zstd
+//! readers ignore: the index with a line for each row of each frame. It allows finding a build and comparing nights
+//! without reading the rows, and shows that the file is complete.
 
 use std::io::{self, Read as _, Write};
 use std::ops::Range;
@@ -15,53 +15,53 @@ use zstd::zstd_safe;
 use crate::fs::{self, FileError};
 use crate::report::SCHEMA;
 
-/// Fast, and small enough: digests do not get smaller at any level.
+/// A fast level that is small enough: digests do not compress at any level.
 const LEVEL: i32 = 3;
 
-/// The most bytes that one frame may hold: files of early versions have all rows in one.
+/// The maximum size of a decompressed frame in bytes: files of early versions have all rows in one.
 const FRAME_BYTES: u64 = 512 << 20;
 
-/// What the index starts with: one of the numbers that zstd leaves to programs.
+/// The first bytes of the index: a magic number that zstd reserves for skippable frames.
 const INDEX_MAGIC: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
 
-/// What an index starts with that only has the names of builds and kernels, as older versions wrote it.
+/// The first bytes of an index of older versions, which only has the names of builds and kernels.
 const NAMES_MAGIC: [u8; 4] = [0x5d, 0x2a, 0x4d, 0x18];
 
-/// The length of what stands before the content of the index: its magic number and its length.
+/// The number of bytes before the content of the index: its magic number and its length.
 const INDEX_HEAD: usize = 8;
 
-/// Why the rows of a manifest cannot be read.
+/// The reason why the rows of a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// They cannot be read, or are cut off.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// They are cut off.
-    #[error("{} is cut off or damaged: copy it again, or run again", path.display())]
+    /// The file is cut off.
+    #[error("{} is cut off or damaged: copy it again, or repeat the run", path.display())]
     CutOff {
         /// The file.
         path: PathBuf,
     },
-    /// They do not start with a schema.
+    /// The file does not start with a schema.
     #[error("{} does not start with the schema of a manifest", path.display())]
     NoSchema {
         /// The file.
         path: PathBuf,
     },
-    /// They were written by a newer version of the program.
+    /// The file was written by a newer version of the program.
     #[error("{} has manifest schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the file.
         found: u32,
     },
-    /// They belong to another run than the file beside them.
-    #[error("{} is of run {found}, the file beside it of run {expected}", path.display())]
+    /// The rows belong to another run than the `run.json` beside them.
+    #[error("{} belongs to run {found}, but the file beside it to run {expected}", path.display())]
     OtherRun {
         /// The file.
         path: PathBuf,
-        /// The run that it names.
+        /// The run that the file names.
         found: String,
         /// The run that was expected.
         expected: String,
@@ -102,7 +102,7 @@ impl<W: Write> FrameWriter<W> {
         })
     }
 
-    /// Adds frames that were made together.
+    /// Adds frames that were compressed together.
     pub(super) fn add(&mut self, frames: Vec<io::Result<(Vec<u8>, Vec<u8>)>>) -> io::Result<()> {
         for frame in frames {
             let (compressed, index) = frame?;
@@ -125,7 +125,7 @@ impl<W: Write> FrameWriter<W> {
 }
 
 impl Frame {
-    /// The frame compressed, with its lines of the index.
+    /// Returns the compressed frame with its lines of the index.
     pub(super) fn compressed(self) -> io::Result<(Vec<u8>, Vec<u8>)> {
         Ok((compress(&self.lines)?, self.index))
     }
@@ -137,27 +137,27 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
     compressor.compress(bytes)
 }
 
-/// What the first line is read for.
+/// The fields of the first line that are checked.
 #[derive(Deserialize)]
 struct Header {
     schema: u32,
     run_id: String,
 }
 
-/// A file of rows whose first line was read.
+/// A file of rows whose first line has been checked.
 pub(super) struct RowsFile {
     path: PathBuf,
     bytes: Vec<u8>,
-    /// The frames behind the first, each with the number of its first line.
+    /// The frames after the first, each with the number of its first line.
     frames: Vec<(Range<usize>, usize)>,
-    /// A line for each row, an empty line behind those of each frame.
+    /// A line for each row, with an empty line after those of each frame.
     index: Vec<u8>,
-    /// Whether these lines are rows of this version's index.
+    /// True if these lines are rows of this version's index.
     has_index_rows: bool,
 }
 
 impl RowsFile {
-    /// Opens the file of run `run_id`, of a schema that this version knows.
+    /// Opens the file of run `run_id`, which must have a supported schema.
     pub(super) fn open(path: &Path, run_id: &str) -> Result<Self, RowsError> {
         let bytes = fs::read(path)?;
         let cut_off = || RowsError::CutOff {
@@ -223,7 +223,8 @@ impl RowsFile {
         })
     }
 
-    /// Reads all frames, on all processors: hands the lines of each, with the number of the first from 1, to `read`.
+    /// Reads all frames on all cores: passes the lines of each, with the number of its first line counted from 1, to
+    /// `read`.
     pub(super) fn read<T: Send>(
         &self,
         read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
@@ -232,8 +233,8 @@ impl RowsFile {
         frames.map(|frame| self.read_frame(frame, &read)).collect()
     }
 
-    /// Hands the lines of the index to `read`, those of a frame at once, on all processors; `None` if an older version wrote
-    /// the file.
+    /// Passes the lines of the index to `read`, one frame at a time, on all cores. Returns `None` if an older version
+    /// wrote the file.
     pub(super) fn read_index<T: Send>(
         &self,
         read: impl Fn(&[u8]) -> serde_json::Result<T> + Sync,
@@ -248,7 +249,7 @@ impl RowsFile {
         })
     }
 
-    /// The same as [`Self::read`] for the frames with a row whose line of the index holds a match of `finder`.
+    /// Like [`Self::read`], but only for frames in which an index line contains a match of `finder`.
     pub(super) fn find<T: Send>(
         &self,
         finder: &aho_corasick::AhoCorasick,
@@ -273,7 +274,7 @@ impl RowsFile {
     }
 }
 
-/// The lines of the index for each frame.
+/// Returns the lines of the index for each frame.
 fn frames_of(index: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = index;
     std::iter::from_fn(move || {
@@ -291,14 +292,14 @@ fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
     decoded(frame, FRAME_BYTES).map_err(|error| FileError::of("read", path)(error).into())
 }
 
-/// What a frame holds. A manifest may come from a destination that others can write to.
+/// Decompresses a frame of at most `limit_bytes`: a manifest may come from a destination that others can write to.
 fn decoded(frame: &[u8], limit_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let decoder = zstd::Decoder::new(frame)?;
     decoder.take(limit_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
         let message = format!(
-            "more than {} MiB are compressed in one part of it",
+            "a frame is larger than {} MiB when decompressed",
             limit_bytes >> 20
         );
         return Err(io::Error::other(message));
@@ -316,6 +317,6 @@ mod tests {
         assert!(bomb.len() < 1 << 10);
         assert_eq!(decoded(&bomb, 3 << 20).unwrap().len(), 3 << 20);
         let error = decoded(&bomb, 2 << 20).unwrap_err().to_string();
-        assert_eq!(error, "more than 2 MiB are compressed in one part of it");
+        assert_eq!(error, "a frame is larger than 2 MiB when decompressed");
     }
 }

@@ -1,4 +1,4 @@
-//! The index of the rows: of each what it is found by, and what it is compared by with the row of another night.
+//! The index of the rows: for each, the fields for finding it and for comparing it with the row of another night.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -9,11 +9,11 @@ use crate::event::{ArtifactReport, InputReport};
 use crate::failure::{Failure, Status};
 use crate::kernel::Architecture;
 
-/// A row of the index. It is written as an array, whose names are only here, so that reading all of them is quick.
-/// Names of kernels, drivers and builds hold no characters that JSON escapes.
+/// A row of the index. It is written as an array without field names, so that reading all rows is quick. Names of
+/// kernels, drivers and builds contain no characters that JSON escapes.
 #[derive(Deserialize)]
 pub struct IndexRow<'a> {
-    /// The build; `None` of something that a rule left out.
+    /// The build; `None` for an exclusion.
     pub build_id: Option<&'a str>,
     /// The distribution.
     pub target: &'a str,
@@ -23,9 +23,9 @@ pub struct IndexRow<'a> {
     pub kernel_version: &'a str,
     /// The architecture.
     pub architecture: Architecture,
-    /// The driver version; `None` if something is left out of all of them.
+    /// The driver version; `None` if all versions are excluded.
     pub driver_version: Option<&'a str>,
-    /// A digest over all packages of the kernel: see [`digest_of_inputs`].
+    /// A digest of all packages of the kernel: see [`digest_of_inputs`].
     pub inputs: Option<Sha256>,
     /// The artifacts of a build.
     pub artifacts: Vec<IndexArtifact>,
@@ -38,13 +38,13 @@ pub struct IndexArtifact {
     pub artifact: Artifact,
     /// The result.
     pub status: Status,
-    /// Why it is not there.
+    /// Why the artifact failed.
     pub failure: Option<Failure>,
-    /// Since when it has been failing.
+    /// Since when the artifact has been failing.
     pub failing_since: Option<Timestamp>,
 }
 
-/// Returns an artifact as it is written.
+/// Returns the fields of an artifact in a row of the index.
 pub(super) fn artifact(
     report: &ArtifactReport,
 ) -> (Artifact, Status, Option<&Failure>, Option<Timestamp>) {
@@ -56,8 +56,8 @@ pub(super) fn artifact(
     )
 }
 
-/// Returns a digest over the packages of a kernel, whatever their order; `None` if one of them is unknown, or the
-/// kernel has no packages.
+/// Returns a digest of the packages of a kernel, independent of their order; `None` if the digest of a package is
+/// unknown, or the kernel has no packages.
 pub fn digest_of_inputs(inputs: &[InputReport]) -> Option<Sha256> {
     let digests: Option<Vec<Sha256>> = inputs.iter().map(|input| input.sha256).collect();
     let mut digests = digests.filter(|digests| !digests.is_empty())?;

@@ -1,4 +1,4 @@
-//! Rows read for the results of their builds, without what they were made from.
+//! Reads only the results of builds from rows, without their inputs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::kernel::Architecture;
 use crate::plan::BuildId;
 use crate::report::BuildRecord;
 
-/// A row of a build, its names borrowed.
+/// A row of a build, with borrowed names.
 #[derive(Deserialize)]
 struct OutcomeRow<'a> {
     build_id: BuildId,
@@ -63,8 +63,8 @@ struct OutcomeArtifact<'a> {
     proof: Option<ProofReport>,
 }
 
-/// Reads the row of a build. What it has in common with `last`, the row before, is shared: builds of one kernel follow
-/// one another.
+/// Reads the row of a build. Names that are the same in `last`, the previous row, are shared: builds of one kernel
+/// are adjacent.
 pub(super) fn read(line: &[u8], last: Option<&BuildRecord>) -> serde_json::Result<BuildRecord> {
     let row: OutcomeRow<'_> = serde_json::from_slice(line)?;
     Ok(BuildRecord {
@@ -127,7 +127,7 @@ fn shared<T: Clone + FromStr<Err: Display>>(
 
 impl From<OutcomeArtifact<'_>> for ArtifactReport {
     fn from(row: OutcomeArtifact<'_>) -> Self {
-        // Nobody looks for the log of what is there.
+        // Only the logs of failed artifacts are used.
         let log = row.log.filter(|_| row.failure.is_some());
         Self {
             status: row.status,

@@ -18,7 +18,7 @@ use crate::failure::{Failure, Phase, Status};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
-/// A row as it is written. An excluded one has only the fields that say which it is and why.
+/// A row, for writing. An exclusion has only the fields that identify it and say why.
 #[derive(Default, Serialize)]
 struct RowToWrite<'a> {
     schema: Option<u32>,
@@ -55,10 +55,10 @@ struct RowToWrite<'a> {
     peak_memory_bytes: Option<u64>,
 }
 
-/// A text of the first line: not an empty one, which some readers take for a time that is missing.
+/// A text value of the first line. It is not empty, since some readers take an empty one for a missing time.
 const TEXT: &str = "text";
 
-/// The first line: the schema by example.
+/// Returns the first line: the schema by example.
 pub fn template(run_id: &str) -> Value {
     let day = "1970-01-01";
     let time = "1970-01-01T00:00:00Z";
@@ -99,8 +99,8 @@ pub fn template(run_id: &str) -> Value {
     })
 }
 
-/// Notes the toolchains of all builds and the sources of their kernels in a sorted manifest. Returns the position of the toolchain of
-/// each build.
+/// Records the toolchains of all builds and the sources of their kernels in a sorted manifest. Returns the position
+/// of each build's toolchain.
 pub(in crate::report::manifest) fn note_toolchains(manifest: &mut Manifest) -> Vec<Option<usize>> {
     let mut positions: BTreeMap<&ToolchainReport, usize> = BTreeMap::new();
     let mut toolchains: Vec<Common<ToolchainReport>> = Vec::new();
@@ -118,7 +118,7 @@ pub(in crate::report::manifest) fn note_toolchains(manifest: &mut Manifest) -> V
     of_builds
 }
 
-/// Writes the rows of a manifest, each build with the position of its toolchain.
+/// Writes the rows of a manifest; `toolchains` has the position of each build's toolchain.
 pub(in crate::report::manifest) fn write(
     manifest: &Manifest,
     toolchains: &[Option<usize>],
@@ -140,7 +140,7 @@ pub(in crate::report::manifest) fn write(
     writer.finish()
 }
 
-/// How many kernels each source named. The rows of one kernel follow one another, in each of the two lists.
+/// Returns the number of kernels of each source. The rows of one kernel are adjacent in each of the two lists.
 pub(in crate::report::manifest) fn sources(manifest: &Manifest) -> BTreeMap<String, usize> {
     let builds = manifest.builds.iter().map(|build| {
         let kernel = (&build.target, &build.kernel_release, &build.kernel_version);
@@ -169,7 +169,7 @@ pub(in crate::report::manifest) fn sources(manifest: &Manifest) -> BTreeMap<Stri
         .collect()
 }
 
-/// Encodes and compresses rows on all processors, some thousands at once so that they are never in memory together.
+/// Encodes and compresses rows on all cores, in batches of some thousands to limit memory use.
 fn write_lines<'a, T: Sync>(
     writer: &mut FrameWriter<impl Write>,
     rows: &'a [T],
