@@ -1,4 +1,4 @@
-//! Which compiler builds which kernel: a table, and the rules that follow from it.
+//! Which compiler builds which kernel: a table, and rules derived from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use crate::report::{BuildRecord, Manifest};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attempt {
-    /// It was built.
+    /// The module was built.
     Built,
-    /// It was not.
+    /// The module failed to build.
     Failed(FailureClass),
-    /// No image has this compiler for the kernel, or the run did not get to it.
+    /// No image has this compiler for the kernel, or the run did not reach it.
     NotTried,
 }
 
@@ -42,15 +42,15 @@ pub struct CompilerRow {
     pub kernel: KernelId,
     /// The driver version.
     pub driver_version: DriverVersion,
-    /// The compiler that is chosen without a rule, where there is one.
+    /// The compiler that is chosen without a rule; `None` if there is none.
     pub chosen: Option<String>,
-    /// The result with it.
+    /// The result with the chosen compiler.
     pub of_chosen: Attempt,
-    /// The result with every compiler, in the order of [`CompilerTable::versions`].
+    /// The results with every compiler, in the order of [`CompilerTable::versions`].
     pub attempts: Vec<Attempt>,
 }
 
-/// Kernels and compilers.
+/// A table of kernels and compilers.
 #[derive(Clone, Debug, Serialize)]
 pub struct CompilerTable {
     /// The compilers, the oldest first.
@@ -67,7 +67,7 @@ fn as_text<S: serde::Serializer>(
     serializer.collect_seq(versions.iter().map(ToString::to_string))
 }
 
-/// A rule that is wanted: for these, this compiler.
+/// A rule: build these kernels with this compiler.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Rule<'a> {
     target: &'a TargetId,
@@ -78,7 +78,7 @@ struct Rule<'a> {
 }
 
 impl CompilerTable {
-    /// The table of a run in which no compiler was demanded, and of one for each compiler.
+    /// Creates the table from a run without demanded compilers and one run for each compiler.
     pub fn new(chosen: &Manifest, demanded: &[(GccVersion, Manifest)]) -> Self {
         let found: Vec<BTreeMap<(KernelId, DriverVersion), Attempt>> = demanded
             .iter()
@@ -109,12 +109,12 @@ impl CompilerTable {
         }
     }
 
-    /// Whether every kernel has a compiler that builds it.
+    /// Returns true if every kernel has a compiler that builds it.
     pub fn all_can_be_built(&self) -> bool {
         self.rows.iter().all(CompilerRow::can_be_built)
     }
 
-    /// The table, one line a kernel.
+    /// Returns the table as text, one line per kernel and driver version.
     pub fn draw(&self) -> String {
         let mut head = vec![
             "target",
@@ -155,8 +155,8 @@ impl CompilerTable {
         aligned(&lines)
     }
 
-    /// `[[override]]` rules in TOML for the kernels that the chosen compiler does not build and another does. Each
-    /// selects nothing but such kernels.
+    /// Returns `[[override]]` rules in TOML for the kernels that the chosen compiler fails to build and another one
+    /// builds. Rules select only such kernels.
     pub fn rules(&self) -> String {
         let mut rules: BTreeMap<Rule<'_>, BTreeSet<&KernelRelease>> = BTreeMap::new();
         for rows in self.of_kernels() {
@@ -198,7 +198,7 @@ impl CompilerTable {
         text
     }
 
-    /// The rows, those of one kernel together.
+    /// Returns the rows grouped by kernel.
     fn of_kernels(&self) -> Vec<Vec<&CompilerRow>> {
         let mut kernels: Vec<Vec<&CompilerRow>> = Vec::new();
         for row in &self.rows {
@@ -210,8 +210,8 @@ impl CompilerTable {
         kernels
     }
 
-    /// What rules a kernel needs: the compiler for all of its drivers if one builds them all, else one for each that
-    /// fails.
+    /// Returns the rules that a kernel needs: one compiler for all its drivers if one builds them all, otherwise one
+    /// for each driver that fails.
     fn wanted<'a>(
         &'a self,
         rows: &[&'a CompilerRow],
@@ -240,8 +240,8 @@ impl CompilerTable {
         wanted.map(|(gcc, drivers)| (Some(drivers), gcc)).collect()
     }
 
-    /// The compiler that builds all of `rows` and is nearest to the one chosen for `row`: the newest below it, else the
-    /// oldest above it.
+    /// Returns the compiler that builds all of `rows` and is nearest to the one chosen for `row`: the newest below
+    /// it, otherwise the oldest above it.
     fn nearest<'a>(&'a self, row: &CompilerRow, rows: &[&CompilerRow]) -> Option<&'a GccVersion> {
         let chosen: Option<GccVersion> = row.chosen.as_ref().and_then(|text| text.parse().ok());
         let versions = self.versions.iter().enumerate();
@@ -266,7 +266,7 @@ impl CompilerRow {
     }
 }
 
-/// The kernel and the driver version of a build.
+/// Returns the kernel and the driver version of a build.
 fn of_build(build: &BuildRecord) -> (KernelId, DriverVersion) {
     let kernel = build.kernel_identity().into();
     (kernel, build.driver_version.clone())
@@ -281,7 +281,7 @@ fn attempt(build: &BuildRecord) -> Attempt {
         return Attempt::Built;
     }
     match &module.failure {
-        // No image has it.
+        // No image has this compiler.
         Some(failure) if failure.class == FailureClass::Image => Attempt::NotTried,
         Some(failure) if failure.class != FailureClass::Cancelled => Attempt::Failed(failure.class),
         _ => Attempt::NotTried,

@@ -1,4 +1,4 @@
-//! The difference of two manifests, artifact by artifact.
+//! The difference between two manifests, artifact by artifact.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,32 +16,32 @@ use crate::kernel::{Architecture, KernelId};
 use crate::plan::BuildId;
 use crate::report::{BuildNames, Manifest, signature};
 
-/// How many builds of a group are named.
+/// The number of sample builds of a group.
 const SAMPLES: usize = 3;
 
-/// The change of an artifact since the baseline. The order is that of reports: what needs a look comes first.
+/// The change of an artifact since the baseline, in the order of reports: the most important changes come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// It was there, and cannot be built now.
+    /// Built before, fails now.
     Regressed,
-    /// It is wanted for the first time, and cannot be built.
+    /// Wanted for the first time, and fails.
     NewFailure,
-    /// It was there, and is wanted no more.
+    /// Built before, no longer wanted.
     Lost,
-    /// It could not be built, and cannot be built now.
+    /// Failed before, and fails now.
     StillFailing,
-    /// It could not be built, and is there now.
+    /// Failed before, built now.
     Fixed,
-    /// It is wanted for the first time, and is there.
+    /// Wanted for the first time, and built.
     New,
-    /// It is there under another name, from the same packages.
+    /// Built under another name, from the same packages.
     Renamed,
-    /// It could not be built, and is wanted no more.
+    /// Failed before, no longer wanted.
     Gone,
-    /// One of the two runs did not get to it.
+    /// One of the two runs did not reach it.
     Unknown,
-    /// It was there, and is there.
+    /// Built before, and built now.
     Unchanged,
 }
 
@@ -60,7 +60,7 @@ impl Change {
         Self::Unchanged,
     ];
 
-    /// The word for it: `new-failure`.
+    /// Returns the name of the change: `new-failure`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Regressed => "regressed",
@@ -95,7 +95,7 @@ impl FromStr for Change {
     }
 }
 
-/// What makes an artifact the same one in two manifests.
+/// The identity of an artifact across manifests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct ArtifactId {
     /// The kernel.
@@ -108,7 +108,7 @@ pub struct ArtifactId {
 }
 
 impl ArtifactId {
-    /// What names the build `build_id`, which has the artifact.
+    /// Returns the names of the build `build_id`, which has the artifact.
     pub(super) fn names<'a>(&'a self, build_id: &'a BuildId) -> BuildNames<'a> {
         BuildNames {
             build_id,
@@ -120,27 +120,27 @@ impl ArtifactId {
     }
 }
 
-/// An artifact of one manifest or of both.
+/// An artifact that is in one of the manifests or in both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Changed {
-    /// The build that has it, by its name in the newer manifest that knows it.
+    /// The build that has the artifact, by its ID in the newer manifest that has it.
     pub build_id: BuildId,
-    /// Which it is.
+    /// The identity of the artifact.
     #[serde(flatten)]
     pub id: ArtifactId,
     /// The change.
     pub change: Change,
-    /// Its status in the baseline.
+    /// The status in the baseline.
     pub before: Option<Status>,
-    /// Its status now.
+    /// The status now.
     pub now: Option<Status>,
-    /// Since when it has been failing, as the newer manifest says.
+    /// Since when the artifact has been failing, according to the newer manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
-    /// Why it is not there now.
+    /// The failure, if the artifact fails now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The build that had it in the baseline, where it has another name.
+    /// The build that had the artifact in the baseline under another name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<BuildId>,
 }
@@ -152,39 +152,39 @@ pub struct Group {
     pub change: Change,
     /// The class of the failures.
     pub class: FailureClass,
-    /// What they have in common.
+    /// The common part of the failures.
     pub signature: String,
-    /// How many artifacts.
+    /// The number of artifacts.
     pub artifacts: usize,
-    /// Since when the longest failing of them fails, as far as that is known.
+    /// Since when the longest failing artifact has been failing, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
-    /// The first of their builds.
+    /// The first builds.
     pub builds: Vec<BuildId>,
 }
 
-/// What changed from one manifest to another.
+/// The changes from one manifest to another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Diff {
-    /// The run that is the baseline.
+    /// The run of the baseline.
     pub old_run: String,
-    /// The run that is compared with it.
+    /// The run that is compared with the baseline.
     pub new_run: String,
-    /// How many artifacts have each change.
+    /// The number of artifacts with each change.
     pub counts: BTreeMap<Change, usize>,
-    /// The failures of now, by signature: by change, then the largest first.
+    /// The current failures by signature, sorted by change, then by size.
     pub groups: Vec<Group>,
-    /// Every artifact but the unchanged ones, by change, then by identity.
+    /// Every artifact except the unchanged ones, by change, then by identity.
     pub changes: Vec<Changed>,
 }
 
 impl Diff {
-    /// How many artifacts have this change.
+    /// Returns the number of artifacts with this change.
     pub fn count(&self, change: Change) -> usize {
         self.counts.get(&change).copied().unwrap_or_default()
     }
 
-    /// Whether both runs have artifacts, and not one in common: they are of different plans.
+    /// Returns true if both runs have artifacts, but none in common: they are of different plans.
     pub fn is_of_different_grids(&self) -> bool {
         let came = self.count(Change::New) + self.count(Change::NewFailure);
         let went = self.count(Change::Lost) + self.count(Change::Gone);
@@ -192,14 +192,14 @@ impl Diff {
     }
 }
 
-/// What a manifest says about an artifact.
+/// The state of an artifact in a manifest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     There,
     Failing,
-    /// The run did not get to it.
+    /// The run did not reach the artifact.
     Unknown,
-    /// It was not wanted.
+    /// The artifact was not wanted.
     Absent,
 }
 
@@ -212,7 +212,7 @@ fn state(status: Status) -> State {
     }
 }
 
-/// The change of an artifact from one state to another.
+/// Returns the change of an artifact from one state to another.
 fn change(before: State, now: State) -> Option<Change> {
     use State::{Absent, Failing, There, Unknown};
     Some(match (before, now) {
@@ -229,13 +229,13 @@ fn change(before: State, now: State) -> Option<Change> {
     })
 }
 
-/// Compares two manifests: [`diff_nights`].
+/// Compares two manifests; see [`diff_nights`].
 pub fn diff(old: &Manifest, new: &Manifest) -> Diff {
     diff_nights(&Night::of(old), &Night::of(new))
 }
 
-/// Compares two nights. A baseline that was interrupted, or that was about a part of its plan, says nothing about what
-/// it does not name: such artifacts are [`Change::Unknown`].
+/// Compares two nights. An interrupted or partial run says nothing about artifacts that it does not have: such
+/// artifacts are [`Change::Unknown`].
 pub fn diff_nights(old: &Night, new: &Night) -> Diff {
     let missing = |night: &Night| {
         if night.is_partial {
@@ -291,13 +291,13 @@ pub fn diff_nights(old: &Night, new: &Night) -> Diff {
     }
 }
 
-/// An artifact of one night or of both.
+/// An artifact that is in one night or in both.
 struct Pair<'a> {
     old: Option<&'a NightArtifact>,
     new: Option<&'a NightArtifact>,
 }
 
-/// Puts the artifacts of two nights side by side; both are sorted.
+/// Pairs the artifacts of two nights, which are both sorted.
 fn pairs<'a>(old: &'a [NightArtifact], new: &'a [NightArtifact]) -> Vec<Pair<'a>> {
     let mut pairs = Vec::with_capacity(old.len().max(new.len()));
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
@@ -315,8 +315,8 @@ fn pairs<'a>(old: &'a [NightArtifact], new: &'a [NightArtifact]) -> Vec<Pair<'a>
     }
 }
 
-/// The artifacts that are there now under a name that they did not have, each with the row that it had: equal packages,
-/// one that went for one that came.
+/// Returns the renamed artifacts, each with its row under the old name. An artifact is renamed if exactly one that
+/// went and one that came have equal packages.
 fn renames<'a>(pairs: &[Pair<'a>]) -> HashMap<&'a ArtifactId, &'a NightArtifact> {
     type Inputs<'a> = (&'a DriverVersion, Architecture, Artifact, Sha256);
     fn by_inputs<'a>(
@@ -350,7 +350,7 @@ fn renames<'a>(pairs: &[Pair<'a>]) -> HashMap<&'a ArtifactId, &'a NightArtifact>
         .collect()
 }
 
-/// The failures among the changes, by signature.
+/// Groups the failures among the changes by signature.
 fn groups(changes: &[Changed]) -> Vec<Group> {
     let mut groups: BTreeMap<(Change, FailureClass, String), Group> = BTreeMap::new();
     for changed in changes {

@@ -1,4 +1,4 @@
-//! A [`Diff`] for people.
+//! Renders a [`Diff`] for people.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use super::{Change, Diff, Group};
 use crate::report::clean;
 use crate::text::separated;
 
-/// How many builds of a change are named.
+/// The maximum number of builds that are listed for a change.
 const NAMED: usize = 10;
 
-/// Those whose builds are listed: the rest is counted.
+/// The changes whose builds are listed; others are only counted.
 const LISTED: [Change; 5] = [
     Change::Lost,
     Change::Fixed,
@@ -18,7 +18,7 @@ const LISTED: [Change; 5] = [
     Change::Gone,
 ];
 
-/// Returns the difference as plain text: counts, failures by signature, then what came and went.
+/// Returns the difference as plain text: counts, failures by signature, then lists of artifacts.
 pub fn draw_text(diff: &Diff) -> String {
     let mut text = format!("{} compared with {}\n", diff.new_run, diff.old_run);
     for (change, count) in &diff.counts {
@@ -55,7 +55,7 @@ pub fn draw_text(diff: &Diff) -> String {
     text
 }
 
-/// Returns the same as Markdown.
+/// Like [`draw_text`], but as Markdown.
 pub fn draw_markdown(diff: &Diff) -> String {
     let mut text = format!(
         "## {} compared with {}\n\n| change | artifacts |\n| --- | ---: |\n",
@@ -95,7 +95,7 @@ pub fn draw_markdown(diff: &Diff) -> String {
     text
 }
 
-/// Since when what failed before fails.
+/// Returns since when the artifacts of a still failing group have been failing.
 fn since(group: &Group) -> String {
     match group.failing_since {
         Some(at) if group.change == Change::StillFailing => {
@@ -105,7 +105,7 @@ fn since(group: &Group) -> String {
     }
 }
 
-/// What came and went, a line each, at most [`NAMED`] of a change.
+/// Returns the artifacts of listed changes, one per line, at most [`NAMED`] for each change.
 fn listed(diff: &Diff) -> Vec<(Change, Vec<String>)> {
     LISTED
         .into_iter()
@@ -127,7 +127,7 @@ fn listed(diff: &Diff) -> Vec<(Change, Vec<String>)> {
         .collect()
 }
 
-/// Returns foreign text for a cell of a Markdown table: nothing of it is markup, and it is one line.
+/// Escapes foreign text for a cell of a Markdown table, so that it is one line without markup.
 pub fn escape_markdown(text: &str) -> String {
     let mut escaped = String::new();
     for character in clean(text).chars() {

@@ -1,4 +1,4 @@
-//! Known failures: what the `[[known_failure]]` rules of matrices expect, and which of the rules are out of date.
+//! Known failures: applies the `[[known_failure]]` rules of matrices, and finds outdated rules.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,11 @@ use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KnownFailure, SelectorIndex};
 use crate::plan::BuildId;
 
-/// The rules, with what the results of a run said about each so far.
+/// The rules, and which results each has matched so far.
 #[derive(Debug)]
 pub struct KnownFailures {
     rules: Vec<Rule>,
-    /// The positions of the rules about each kernel, which the plan has.
+    /// The positions of the rules that apply to each kernel of the plan.
     by_kernel: HashMap<KernelId, Vec<usize>>,
     seen: Mutex<Vec<Seen>>,
 }
@@ -27,17 +27,17 @@ struct Rule {
     is_expired: bool,
 }
 
-/// What happened to the artifacts that a rule selects.
+/// The results of the artifacts that a rule selects.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// How many failed as the rule expects.
+    /// The number of failures that the rule expects.
     matched: usize,
-    /// The first that was built.
+    /// The first build that succeeded.
     passed: Option<BuildId>,
 }
 
 impl KnownFailures {
-    /// Rules for a plan with these kernels, as of `today`.
+    /// Creates rules for a plan with these kernels, as of `today`.
     pub fn new(
         rules: impl IntoIterator<Item = KnownFailure>,
         kernels: &[&Kernel],
@@ -66,8 +66,8 @@ impl KnownFailures {
         }
     }
 
-    /// Gives the status [`Status::Known`] to what failed as a rule expects. Of several rules the first counts; a rule
-    /// whose day is over changes nothing.
+    /// Sets the status [`Status::Known`] of artifacts that failed as a rule expects. The first matching rule counts;
+    /// an expired rule has no effect.
     pub fn apply(&self, report: &mut BuildReport) {
         if self.by_kernel.is_empty() {
             return;
@@ -99,7 +99,7 @@ impl KnownFailures {
         }
     }
 
-    /// What is wrong with the rules. Only a run of the whole plan can say that a rule is unused.
+    /// Returns the problems of the rules. Only a run of the whole plan can find that a rule is unused.
     pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.rules.iter().zip(seen.iter());
@@ -110,9 +110,9 @@ impl KnownFailures {
 }
 
 impl Rule {
-    /// Whether it expects that this artifact is not there.
+    /// Returns true if the rule expects the failure of this artifact.
     fn expects(&self, artifact: &ArtifactReport) -> bool {
-        // What was interrupted says nothing about the artifact.
+        // An interruption says nothing about the artifact.
         artifact.failure.as_ref().is_some_and(|failure| {
             failure.class != FailureClass::Cancelled
                 && (self.demands.classes.is_empty()
@@ -144,7 +144,7 @@ impl Rule {
             (_, Some(build)) if seen.matched == 0 => (
                 FindingKind::UnexpectedPass,
                 format!(
-                    "what this [[known_failure]] ({reason}) expects to fail was built, such as {build}"
+                    "an artifact that this [[known_failure]] ({reason}) expects to fail was built, such as {build}"
                 ),
             ),
             (_, None) if seen.matched == 0 && is_whole => (

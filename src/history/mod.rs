@@ -1,7 +1,6 @@
-//! Nights: what changed from one run to another.
+//! Nights: the changes from one run to another.
 //!
-//! In: manifests. Out: a [`Diff`], sentences about a kernel, known failures. Nothing here runs, asks or writes
-//! anything.
+//! Input: manifests. Output: a [`Diff`], sentences about a kernel, known failures. Nothing here has other effects.
 
 mod compilers;
 mod diff;

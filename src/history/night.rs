@@ -1,4 +1,4 @@
-//! What a comparison needs of a manifest: one small row for each artifact.
+//! The part of a manifest that comparisons need: one small row for each artifact.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::report::{
 pub struct Night {
     /// The run.
     pub run_id: String,
-    /// Whether it says nothing about artifacts that it does not name: it was interrupted, or about a part of its plan.
+    /// True if the run was interrupted or partial, so that it says nothing about other artifacts.
     pub is_partial: bool,
     /// The artifacts, by identity.
     pub artifacts: Vec<NightArtifact>,
@@ -33,19 +33,19 @@ pub struct Night {
 pub struct NightArtifact {
     /// The build that has it.
     pub build_id: BuildId,
-    /// Which it is.
+    /// The identity of the artifact.
     pub id: ArtifactId,
     /// The result.
     pub status: Status,
-    /// Why it is not there.
+    /// The failure, if the artifact failed.
     pub failure: Option<Arc<Failure>>,
     /// Since when it has been failing.
     pub failing_since: Option<Timestamp>,
-    /// A digest over all packages of its kernel; `None` if one of them is unknown, or the kernel has no packages.
+    /// A digest of all packages of its kernel; `None` if the digest of one is unknown, or the kernel has no packages.
     pub inputs: Option<Sha256>,
 }
 
-/// What tells whether a night is partial, from the head of a manifest.
+/// The fields of a manifest that show whether a night is partial.
 #[derive(Deserialize)]
 struct Head {
     schema: u32,
@@ -62,18 +62,18 @@ struct HeadRun {
     is_partial: bool,
 }
 
-/// The version of the form in which rows are in a file of their own.
+/// The version of the format with rows in a separate file.
 const WITH_ROWS: u32 = 2;
 
 impl Night {
-    /// Reads the manifest at `path`: a directory, its `run.json`, a `manifest.json`, or a directory of those of shards.
+    /// Reads the manifest at `path`: a directory, its `run.json`, a `manifest.json`, or a directory of shards.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         if !shards_in(path).is_empty() {
             return read_night(path, Columns::All).map(|manifest| Self::of(&manifest));
         }
         let file = manifest_file(path);
         let bytes = crate::fs::read(&file)?;
-        // A newer one, one without its end and one that is no manifest are for the reader of whole manifests.
+        // Newer, unfinished and invalid manifests are left to the reader of whole manifests.
         if let Ok(head) = serde_json::from_slice::<Head>(&bytes)
             && head.schema == WITH_ROWS
             && head.run.finished.is_some()
@@ -89,7 +89,7 @@ impl Night {
         read_manifest(&file).map(|manifest| Self::of(&manifest))
     }
 
-    /// The night of a manifest.
+    /// Converts a manifest to a night.
     pub fn of(manifest: &Manifest) -> Self {
         let run = &manifest.run;
         let is_partial = run.finished.is_none()
@@ -130,7 +130,7 @@ fn artifacts_of(build: &BuildRecord) -> impl Iterator<Item = NightArtifact> + '_
     })
 }
 
-/// Reads rows of the index; the names of one kernel, whose rows follow one another, are shared.
+/// Reads rows of the index; the names of a kernel, whose rows are adjacent, are shared.
 #[derive(Default)]
 struct Reader {
     artifacts: Vec<NightArtifact>,

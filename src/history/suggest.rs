@@ -1,4 +1,4 @@
-//! `[[known_failure]]` rules for the failures of a night, for a person to edit.
+//! Suggests `[[known_failure]]` rules for the failures of a night, which the user edits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use crate::kernel::{KernelRelease, TargetId};
 use crate::report::{clean, signature};
 use crate::text::count;
 
-/// How many patterns a rule has on one line.
+/// The maximum number of patterns of a rule on one line.
 const ON_A_LINE: usize = 4;
 
 /// Failures that one rule would expect.
@@ -21,8 +21,8 @@ struct Group<'a> {
     target: &'a TargetId,
 }
 
-/// Returns rules in TOML for the failures of a night that no rule expects, one for each signature and target, each with
-/// the narrowest ranges of releases that hold the failures and nothing that was built.
+/// Returns rules in TOML for the failures of a night that no rule expects: one for each signature and target, with
+/// the narrowest ranges of releases that contain the failures but no successful build.
 pub fn suggest(night: &Night) -> String {
     let mut groups: BTreeMap<Group<'_>, Vec<&NightArtifact>> = BTreeMap::new();
     for row in &night.artifacts {
@@ -81,12 +81,13 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     text.push_str("reason = \"\"  # why is this expected?\n# link = \"\"\n# owner = \"\"\n# expires = 2027-01-31\n\n");
 }
 
-/// The narrowest patterns for `releases`: a range for each stretch of them between two of `others`, else their names.
+/// Returns the narrowest patterns for `releases`: a range for each sequence of them between two of `others`,
+/// otherwise their names.
 pub(super) fn kernels(
     releases: &BTreeSet<&KernelRelease>,
     others: &BTreeSet<&KernelRelease>,
 ) -> String {
-    // A release that was built for another driver too parts nothing.
+    // A release that is in both sets does not separate ranges.
     let others: Vec<&KernelRelease> = others.difference(releases).copied().collect();
     let mut stretches: Vec<Vec<&KernelRelease>> = Vec::new();
     let mut passed = 0;
@@ -111,7 +112,7 @@ pub(super) fn kernels(
     }
 }
 
-/// A range for releases that follow one another, where it holds all of them and none of `others`.
+/// Returns a range for adjacent releases if it contains all of them and none of `others`; otherwise their names.
 fn of_stretch(stretch: &[&KernelRelease], others: &[&KernelRelease]) -> Vec<String> {
     if let [first, .., last] = stretch {
         let range = format!(">={first}, <={last}");
@@ -127,7 +128,7 @@ fn of_stretch(stretch: &[&KernelRelease], others: &[&KernelRelease]) -> Vec<Stri
     stretch.iter().map(ToString::to_string).collect()
 }
 
-/// A regular expression for a signature.
+/// Returns a regular expression for a signature.
 fn expression(signature: &str) -> String {
     regex::escape(signature)
         .replace(r"\*", ".*")
@@ -135,7 +136,7 @@ fn expression(signature: &str) -> String {
         .replace('#', "[0-9a-f]+")
 }
 
-/// A string of TOML.
+/// Returns a TOML string.
 pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(clean(text).into_owned()).to_string()
 }

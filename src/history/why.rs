@@ -1,4 +1,4 @@
-//! What is known of a kernel or a build, in sentences.
+//! Describes what is known about a kernel or a build, in sentences.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use crate::failure::{FailureClass, Status};
 use crate::kernel::{Kernel, KernelRelease};
 use crate::report::{BuildRecord, Excluded, Manifest, clean};
 
-/// How many builds are described one by one.
+/// The maximum number of builds that are described separately.
 const TOLD: usize = 40;
 
-/// What a user asks for: a kernel release, a build's name, or a part of either.
+/// The user's query: a kernel release, a build ID, or a part of either.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a>(pub &'a str);
 
-/// What a lock says about a kernel.
+/// The facts of a kernel in a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedFacts {
     /// The lock.
     pub lock: String,
     /// The kernel.
     pub kernel: Arc<Kernel>,
-    /// The day on which it was first seen.
+    /// The day on which the kernel was first seen.
     pub first_seen: Date,
-    /// Since when its source does not name it any more.
+    /// Since when its source no longer names it.
     pub gone: Option<Date>,
 }
 
 impl Query<'_> {
-    /// Whether the text is all of a kernel's release or of a build's name.
+    /// Returns true if the query equals the release or the build ID.
     fn is_exactly(self, release: &KernelRelease, build: Option<&str>) -> bool {
         release.as_str() == self.0 || build == Some(self.0)
     }
@@ -43,8 +43,8 @@ impl Query<'_> {
     }
 }
 
-/// What a manifest and locks say of what a user asks for, a paragraph each; nothing if neither knows it. `manifest`
-/// needs to hold only the rows that contain the text.
+/// Returns a paragraph for each build and exclusion that matches the query, or for the kernels in locks if nothing
+/// matches. `manifest` only needs the rows that contain the text.
 pub fn why(manifest: &Manifest, query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
     let id = |build: &BuildRecord| build.build_id.as_str().to_owned();
     let has_exact = manifest
@@ -106,12 +106,12 @@ fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manife
                 None => format!(": {}", clean(&failure.message)),
             });
             format!(
-                "The {kind} is not there ({class}){}.",
+                "The {kind} is missing ({class}){}.",
                 message.unwrap_or_default()
             )
         }
-        Status::Cancelled => format!("The {kind} was under way when the run ended."),
-        Status::NotRun => format!("The {kind} was not begun before the run ended."),
+        Status::Cancelled => format!("The {kind} was in progress when the run ended."),
+        Status::NotRun => format!("The {kind} was not started before the run ended."),
         Status::Excluded => format!("The {kind} is left out."),
     };
     let mut sentences = vec![first];
@@ -130,7 +130,7 @@ fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manife
     }
     if artifact.failure_is_cached {
         sentences.push(
-            "The failure is known from an earlier run: `--retry` repeats the build.".to_owned(),
+            "The failure is cached from an earlier run: `--retry` retries the build.".to_owned(),
         );
     }
     if artifact
@@ -177,12 +177,12 @@ fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) ->
     format!("The {kind} {text}{}.", path.unwrap_or_default())
 }
 
-/// What its kernel did with it; a refusal is the failure, which is described already.
+/// Describes the result of the proof; a refusal is already described as the failure.
 fn of_proof(proof: &ProofReport) -> Option<String> {
     let message = clean(&proof.message);
     match proof.result {
-        ProofResult::Loaded => Some(format!("Its kernel was booted to try it: {message}.")),
-        ProofResult::NotProven => Some(format!("It was not tried in its kernel: {message}.")),
+        ProofResult::Loaded => Some(format!("It was tested in its kernel: {message}.")),
+        ProofResult::NotProven => Some(format!("It was not tested in its kernel: {message}.")),
         ProofResult::Refused => None,
     }
 }
@@ -223,7 +223,7 @@ fn of_excluded(row: &Excluded) -> String {
     )
 }
 
-/// Who names a kernel, and since when it is known.
+/// Describes the source of a kernel, and since when it is known.
 fn of_source(source: &str, first_seen: Option<Date>) -> String {
     let source = clean(source);
     match first_seen {
@@ -250,7 +250,7 @@ fn of_locked(locked: &LockedFacts) -> String {
     } = &**kernel;
     let state = match gone {
         Some(day) => format!(
-            "Its source does not name it any more since {day}: what was built for it stays, and nothing new is."
+            "Its source has not named it since {day}: existing artifacts stay, and no new ones are built."
         ),
         None => {
             "The last run's plan does not have it: filters or an older lock left it out.".to_owned()

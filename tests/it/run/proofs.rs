@@ -456,7 +456,7 @@ fn every_view_says_what_kernels_did_with_their_modules() {
     let expected = ",loaded,\"loaded (2 devices, 3 parameters)\",,,\r\n";
     assert!(row.ends_with(expected), "{row}");
     let why = say(&["why", BUILD]);
-    let expected = "Its kernel was booted to try it: loaded (2 devices, 3 parameters).";
+    let expected = "It was tested in its kernel: loaded (2 devices, 3 parameters).";
     assert!(why.contains(expected), "{why}");
     let stats = say(&["stats", "--format", "csv"]);
     assert!(stats.ends_with(",1,0,0\n"), "{stats}");
