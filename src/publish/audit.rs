@@ -1,4 +1,4 @@
-//! Whether a destination is what its index says, and what manifests say should be there.
+//! Compares a destination with its index and with manifests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,24 +18,24 @@ use crate::bucket::Object;
 use crate::digest::Sha256;
 use crate::report::ATTESTATION_SUFFIX;
 
-/// How many objects are asked about at once.
+/// The number of objects that are requested concurrently.
 const AT_ONCE: usize = 16;
 
-/// What is wrong with a name.
+/// The kind of a problem with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// The index has it, the destination does not.
+    /// The index has it, but the destination does not.
     Missing,
-    /// The object is not the one of the index.
+    /// The object differs from the index.
     Different,
-    /// A manifest has it, the index does not, or has another content.
+    /// A manifest has it, but the index does not, or has another content.
     Unpublished,
-    /// The destination has it, the index does not.
+    /// The destination has it, but the index does not.
     Foreign,
-    /// A log without its artifact.
+    /// A log without an artifact.
     OrphanedLog,
-    /// An attestation that the index does not name.
+    /// An attestation that the index does not list.
     OrphanedAttestation,
 }
 
@@ -52,28 +52,28 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// Something that is wrong.
+/// A problem that an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// The kind of the problem.
     pub kind: FindingKind,
     /// The name below the destination.
     pub key: String,
-    /// More about it.
+    /// Details for a person.
     pub detail: String,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// What is wrong, by kind and name.
+    /// The problems, by kind and name.
     pub findings: Vec<Finding>,
-    /// How many artifacts are as they should be.
+    /// The number of artifacts without problems.
     pub good: usize,
 }
 
-/// Compares the destination with its index and with the artifacts of manifests. With `reads_contents` every object is
-/// downloaded; otherwise those whose size or version differs from the index are asked about.
+/// Compares the destination with its index and with the artifacts of manifests. With `reads_contents`, every object
+/// is downloaded; otherwise only those whose version differs from the index are requested.
 pub async fn audit(
     destination: &Destination,
     items: &[Item],
@@ -103,12 +103,12 @@ async fn examine(
         attestations.map(|one| (one.name.as_str(), one.sha256, one.size_bytes, &one.etag));
     for (key, sha256, size_bytes, etag) in artifacts.chain(attestations) {
         let Some(object) = listed.get(key) else {
-            add(FindingKind::Missing, key, "not there".to_owned());
+            add(FindingKind::Missing, key, "does not exist".to_owned());
             continue;
         };
         let is_same_version = etag.is_some() && *etag == plain_etag(&object.version);
         if object.size_bytes != size_bytes {
-            let detail = format!("{} bytes in the place of {size_bytes}", object.size_bytes);
+            let detail = format!("{} bytes instead of {size_bytes}", object.size_bytes);
             add(FindingKind::Different, key, detail);
         } else if reads_contents || !is_same_version {
             doubtful.push((key, sha256));
@@ -119,7 +119,7 @@ async fn examine(
         if listed.contains_key(name) {
             doubtful.push((name, *sha256));
         } else {
-            add(FindingKind::Missing, name, "not there".to_owned());
+            add(FindingKind::Missing, name, "does not exist".to_owned());
         }
     }
     let mut answers = futures_util::stream::iter(doubtful)
@@ -138,7 +138,7 @@ async fn examine(
         let (key, expected, found) = answer?;
         if found != Some(expected) {
             let found = found.map_or("none".to_owned(), |found| found.short());
-            let detail = format!("digest {found} in the place of {}", expected.short());
+            let detail = format!("digest {found} instead of {}", expected.short());
             add(FindingKind::Different, key, detail);
         }
     }
@@ -156,7 +156,7 @@ async fn examine(
     Ok(Audit { findings, good })
 }
 
-/// What the destination has beyond the index.
+/// Returns the objects that the index does not have.
 fn strangers(index: &Index, listed: &BTreeMap<String, Object>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |kind, key: &str, detail: String| findings.push(finding(kind, key, detail));
@@ -182,7 +182,7 @@ fn strangers(index: &Index, listed: &BTreeMap<String, Object>) -> Vec<Finding> {
     findings
 }
 
-/// What manifests have beyond the index.
+/// Returns the artifacts of manifests that the index does not have.
 fn unpublished(index: &Index, items: &[Item]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for item in items {
@@ -200,7 +200,7 @@ fn unpublished(index: &Index, items: &[Item]) -> Vec<Finding> {
     findings
 }
 
-/// The artifact that a finding is about.
+/// Returns the key of the artifact that a finding is about.
 fn artifact_of(key: &str) -> &str {
     key.strip_suffix(ATTESTATION_SUFFIX).unwrap_or(key)
 }
@@ -213,8 +213,8 @@ fn finding(kind: FindingKind, key: &str, detail: String) -> Finding {
     }
 }
 
-/// Mends what an audit finds: uploads missing, different and unpublished artifacts that manifests have, takes out of
-/// the index entries without an object, removes orphaned logs and attestations, writes the files that follow from the
+/// Repairs what an audit finds: uploads missing, different and unpublished artifacts of manifests, removes entries
+/// without an object from the index, removes orphaned logs and attestations, and writes the files derived from the
 /// index. Foreign objects stay.
 pub async fn repair(
     destination: &Destination,
@@ -243,7 +243,7 @@ pub async fn repair(
         FindingKind::Different,
         FindingKind::Unpublished,
     ]);
-    // An object that is not the index's may be replaced here, by what the index or a manifest says.
+    // A repair may replace foreign objects under the names of the index or a manifest.
     let options = PublishOptions {
         replace_foreign: true,
         skip_published: false,
@@ -283,7 +283,7 @@ pub async fn repair(
             for (_, entry) in &mended {
                 index.artifacts.insert(entry.key.clone(), entry.clone());
             }
-            // What was removed, or cannot be had, is not promised any more.
+            // Entries no longer list attestations and logs that were removed or are unavailable.
             for entry in index.artifacts.values_mut() {
                 let name = entry.attestation.as_ref().map(|one| &one.name);
                 if name.is_some_and(|name| broken.contains(name)) && !has_attestation(entry) {

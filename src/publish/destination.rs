@@ -16,16 +16,16 @@ use crate::bucket::{
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError, Lock};
 
-/// The metadata that an object's digest is kept in.
+/// The metadata key for the digest of an object.
 const DIGEST: &str = "sha256";
 
-/// How large an index may be.
+/// The maximum size of an index.
 const INDEX_BYTES: u64 = 1 << 30;
 
-/// How large an artifact may be.
+/// The maximum size of an artifact.
 const ARTIFACT_BYTES: u64 = 1 << 30;
 
-/// How often the index is read and written again because another publication replaced it.
+/// The number of attempts to replace the index when other publications replace it at the same time.
 const TRIES: u32 = 30;
 
 /// A destination.
@@ -34,43 +34,43 @@ pub struct Destination {
     pub(super) bucket: Bucket,
 }
 
-/// An object that has a name.
+/// An object that exists.
 #[derive(Debug)]
 pub(super) struct Existing {
     pub(super) version: UpdateVersion,
     pub(super) size_bytes: u64,
-    /// Its digest: of its metadata; of its content in a directory. None if somebody else wrote it.
+    /// The digest: from the metadata, or in a directory from the content. `None` if another program wrote the object.
     pub(super) sha256: Option<Sha256>,
 }
 
-/// The index as it was read, with what a replacement is conditional on.
+/// The index as it was read, with its version for a conditional replacement.
 pub(super) struct ReadIndex {
     pub(super) index: Option<Index>,
     version: Option<UpdateVersion>,
 }
 
-/// Excludes other publications to a directory, which has no conditional writes.
+/// Excludes concurrent publications to a directory, which has no conditional writes.
 pub(super) struct Turn {
     _lock: Option<Lock>,
 }
 
 impl Destination {
-    /// Opens it; sends nothing.
+    /// Opens a destination; sends no request.
     pub fn open(settings: &BucketSettings) -> Result<Self, PublishError> {
         let bucket = Bucket::open(settings)?;
         Ok(Self { bucket })
     }
 
-    /// Its bucket.
+    /// Returns the bucket.
     pub fn bucket(&self) -> &Bucket {
         &self.bucket
     }
 
-    /// The index; none if nothing was published yet.
+    /// Reads the index; returns `None` if nothing has been published yet.
     pub async fn index(&self) -> Result<Option<Index>, PublishError> {
         let index = self.read_index().await?.index;
         if index.is_none() {
-            // The answer to a HEAD has no body that would say that it is the bucket or the user that does not exist.
+            // The response to HEAD has no body, so that a missing bucket or user cannot be recognized.
             self.bucket.get(INDEX_FILE, INDEX_BYTES).await?;
         }
         Ok(index)
@@ -92,9 +92,9 @@ impl Destination {
     }
 
     pub(super) async fn read_index(&self) -> Result<ReadIndex, PublishError> {
-        // The version first: if the content is newer, the replacement is refused and everything is read again.
+        // Reads the version first: if the content is newer, the replacement fails and everything is read again.
         let head = match self.bucket.head(INDEX_FILE).await {
-            // The answer to a HEAD has no body that would say why; that to a GET has.
+            // The response to HEAD has no body with the reason; that to GET has.
             Err(error)
                 if matches!(error.fault, BucketFault::ReadForbidden | BucketFault::Other) =>
             {
@@ -121,8 +121,8 @@ impl Destination {
         })
     }
 
-    /// Changes the index: the files that follow from it first, itself last. If another publication replaced it
-    /// meanwhile, the change is made to the new one.
+    /// Changes the index: writes its derived files first, the index last. If another publication has replaced the
+    /// index in the meantime, applies the change to the new one.
     pub(super) async fn change_index(
         &self,
         mut read: ReadIndex,
@@ -130,8 +130,8 @@ impl Destination {
         public_url: Option<&str>,
         change: impl Fn(&mut Index),
     ) -> Result<Index, PublishError> {
-        // What was written for an index that was not taken is written again, whatever the index of the others says
-        // about it.
+        // Files that were written for a rejected index are written again, regardless of their digests in the new
+        // index.
         let mut written = BTreeSet::new();
         for attempt in 0..TRIES {
             let before = read.index.take();
@@ -165,7 +165,7 @@ impl Destination {
                     return Ok(index);
                 }
                 Put::Conflict => {
-                    // Publications of one moment do not meet again.
+                    // The wait differs between processes, so that concurrent publications do not collide again.
                     let wait = u64::from(attempt * 50 + std::process::id() % 97);
                     tokio::time::sleep(Duration::from_millis(wait)).await;
                     read = self.read_index().await?;
@@ -174,14 +174,15 @@ impl Destination {
         }
         Err(PublishError::Refused {
             message: format!(
-                "{}: {INDEX_FILE} was replaced by others {TRIES} times while this publication tried to",
+                "{}: other publications replaced {INDEX_FILE} during all {TRIES} attempts to update it",
                 self.bucket.url()
             ),
-            help: "publish again: what was uploaded is found".to_owned(),
+            help: "publish again: uploaded artifacts are not uploaded twice".to_owned(),
         })
     }
 
-    /// The site's file of a driver version that has no artifacts any more is no file that follows from the index.
+    /// Removes files that are no longer derived from the index, such as the site's file of a driver version without
+    /// artifacts.
     async fn remove_old_files(
         &self,
         before: Option<&Index>,
@@ -207,7 +208,7 @@ impl Destination {
         };
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, content_type.to_owned()),
-            // The only objects that change under their names.
+            // Only these objects and attestations change under their names.
             (Attribute::CacheControl, "no-cache".to_owned()),
             (digest_attribute(), Sha256::of(&text).to_string()),
         ]);
@@ -219,7 +220,7 @@ impl Destination {
         Ok(self.bucket.put(name, text, options).await?)
     }
 
-    /// What has a name.
+    /// Returns the object with this name; `None` if it does not exist.
     pub(super) async fn existing(&self, key: &str) -> Result<Option<Existing>, PublishError> {
         let Some(found) = self.bucket.head(key).await? else {
             return Ok(None);
@@ -237,7 +238,7 @@ impl Destination {
         }))
     }
 
-    /// The digest of an object's content.
+    /// Returns the digest of an object's content; `None` if it does not exist.
     pub(super) async fn content_digest(&self, key: &str) -> Result<Option<Sha256>, PublishError> {
         let mut hashing = HashingWriter::new(std::io::sink());
         let is_there = self
@@ -247,7 +248,7 @@ impl Destination {
         Ok(is_there.then(|| hashing.finish().0))
     }
 
-    /// The names of all objects below some directories, one listing each.
+    /// Returns the names of all objects below some directories, with one listing for each.
     pub async fn published_names(
         &self,
         directories: &BTreeSet<String>,
@@ -259,7 +260,7 @@ impl Destination {
         Ok(names)
     }
 
-    /// The objects below a directory, by name.
+    /// Returns the objects below a directory, by name.
     pub(super) async fn listed(
         &self,
         below: &str,
@@ -272,18 +273,18 @@ impl Destination {
 }
 
 impl ReadIndex {
-    /// The entries, by key.
+    /// Returns the entry of a key.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.index.as_ref()?.artifacts.get(key)
     }
 }
 
-/// The metadata of an object that holds its digest.
+/// The metadata attribute for the digest of an object.
 pub(super) fn digest_attribute() -> Attribute {
     Attribute::Metadata(DIGEST.into())
 }
 
-/// What a server calls a version, as headers and listings have it in common.
+/// Returns the ETag of a version without quotes, which headers and listings have in common.
 pub(super) fn plain_etag(version: &UpdateVersion) -> Option<String> {
     let etag = version.e_tag.as_deref()?;
     Some(etag.trim_matches('"').to_owned())

@@ -1,29 +1,29 @@
-//! Why a publication as a whole fails.
+//! Errors that make a whole publication fail.
 
 use crate::bucket::{BucketError, BucketFault};
 use crate::fs::FileError;
 
-/// Why nothing more could be published, audited or removed.
+/// An error of publishing, auditing or removing.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The destination refuses or does not answer.
+    /// The destination rejects requests or does not respond.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// A file of this machine.
+    /// An error of a local file.
     #[error(transparent)]
     File(#[from] FileError),
     /// The destination has an index that this version cannot use.
     #[error("{message}")]
     Index {
-        /// What is wrong with it.
+        /// The problem.
         message: String,
         /// What to do.
         help: String,
     },
-    /// Somebody must decide first.
+    /// The operation needs a decision of the user first.
     #[error("{message}")]
     Refused {
-        /// What was refused.
+        /// What was rejected, and why.
         message: String,
         /// What to do.
         help: String,
@@ -31,7 +31,7 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// What to do about it.
+    /// Returns what to do about the error.
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Bucket(error) => error.help.as_deref(),
@@ -40,7 +40,7 @@ impl PublishError {
         }
     }
 
-    /// Whether the user must change something, rather than what is around the program.
+    /// Returns true if the user has to change something, rather than the environment of the program.
     pub fn is_input(&self) -> bool {
         match self {
             Self::Bucket(error) => {
@@ -52,7 +52,7 @@ impl PublishError {
     }
 }
 
-/// Whether every further request would fail in the same way.
+/// Returns true if every further request would fail in the same way.
 pub(super) fn is_systemic(fault: BucketFault) -> bool {
     match fault {
         BucketFault::Settings

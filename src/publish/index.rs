@@ -1,4 +1,4 @@
-//! The index of a destination: what is published, with everything that is known of it.
+//! The index of a destination: the published artifacts with all known facts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,17 +12,18 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
 use crate::plan::BuildId;
 
-/// The version of the index's format. It is raised when a field changes its meaning or goes; readers refuse a newer one.
+/// The version of the index's format. It is raised when a field is removed or changes its meaning; readers reject a
+/// newer one.
 pub const INDEX_SCHEMA: u32 = 1;
 
 /// A published artifact, under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its name below the destination: `<driver version>/<x86_64 or aarch64>/<file>`.
+    /// The name below the destination: `<driver version>/<x86_64 or aarch64>/<file>`.
     pub key: String,
     /// Module or probe.
     pub artifact: Artifact,
-    /// The build that made it.
+    /// The build of the artifact.
     pub build_id: BuildId,
     /// The distribution.
     pub target: TargetId,
@@ -38,15 +39,15 @@ pub struct Entry {
     pub module_name: String,
     /// The device prefix.
     pub device_name: String,
-    /// The digest of its content.
+    /// The digest of the content.
     pub sha256: Sha256,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size_bytes: u64,
     /// The module's vermagic.
     pub vermagic: Option<String>,
     /// The module's srcversion.
     pub srcversion: Option<String>,
-    /// The name of the artifact that this is a further name of.
+    /// If this is an alias, the artifact's own name.
     pub alias_of: Option<String>,
     /// The digests of the kernel's packages.
     pub inputs: Vec<Sha256>,
@@ -58,7 +59,7 @@ pub struct Entry {
     pub image_sha256: Option<Sha256>,
     /// The run that compiled it.
     pub made_by: Option<String>,
-    /// When that was.
+    /// When it was compiled.
     pub made_at: Option<Timestamp>,
     /// The day on which the kernel was first seen.
     pub first_seen: Option<Date>,
@@ -66,11 +67,11 @@ pub struct Entry {
     pub last_seen: Date,
     /// When this content was published.
     pub published_at: Timestamp,
-    /// What the server calls this version of the object.
+    /// The ETag of the object, as the server reports it.
     pub etag: Option<String>,
-    /// The name of its log below the destination, if logs are published.
+    /// The name of the log below the destination, if logs are published.
     pub log: Option<String>,
-    /// Its attestation, if it has one; further names share that of the artifact.
+    /// The attestation, if there is one; aliases share that of the artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation: Option<AttestationEntry>,
 }
@@ -78,18 +79,18 @@ pub struct Entry {
 /// A published attestation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttestationEntry {
-    /// Its name below the destination.
+    /// The name below the destination.
     pub name: String,
-    /// The digest of its content.
+    /// The digest of the content.
     pub sha256: Sha256,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size_bytes: u64,
-    /// What the server calls this version of the object.
+    /// The ETag of the object, as the server reports it.
     pub etag: Option<String>,
 }
 
 impl Entry {
-    /// Whether two entries are about one artifact of one kernel, whatever its content is.
+    /// Returns true if both entries are about the same artifact of the same kernel, whatever its content.
     pub fn is_same_artifact(&self, other: &Self) -> bool {
         self.build_id == other.build_id && self.artifact == other.artifact
     }
@@ -98,13 +99,13 @@ impl Entry {
 /// The index of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// When it was written.
+    /// When the index was written.
     pub updated: Timestamp,
-    /// The digests of the files that follow from it, by name.
+    /// The digests of the files derived from the index, by name.
     pub files: BTreeMap<String, Sha256>,
-    /// The digests of the manifests that are kept at the destination, by name.
+    /// The digests of the manifests that are stored at the destination, by name.
     pub manifests: BTreeMap<String, Sha256>,
-    /// What is published, by key.
+    /// The published artifacts, by key.
     pub artifacts: BTreeMap<String, Entry>,
 }
 
@@ -135,7 +136,7 @@ struct Schema {
 }
 
 impl Index {
-    /// An index without artifacts.
+    /// Creates an index without artifacts.
     pub fn new(updated: Timestamp) -> Self {
         Self {
             updated,
@@ -145,7 +146,7 @@ impl Index {
         }
     }
 
-    /// Reads one; the error completes "... is".
+    /// Parses an index; the error completes "... is".
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let foreign =
             |error: serde_json::Error| format!("not an index of driverkit-matrix: {error}");
@@ -161,7 +162,7 @@ impl Index {
         let artifacts: BTreeMap<String, Entry> =
             entries.map(|entry| (entry.key.clone(), entry)).collect();
         if artifacts.len() < named {
-            return Err("invalid: it names an artifact twice".to_owned());
+            return Err("invalid: it lists an artifact twice".to_owned());
         }
         Ok(Self {
             updated: read.updated,
@@ -171,7 +172,7 @@ impl Index {
         })
     }
 
-    /// The index as JSON, one artifact a line.
+    /// Returns the index as JSON, one artifact per line.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         let head = serde_json::to_string_pretty(&Head {
             schema: INDEX_SCHEMA,
@@ -190,10 +191,10 @@ impl Index {
         Ok(text)
     }
 
-    /// The published attestations, by name.
+    /// Returns the published attestations, by name.
     pub fn attestations(&self) -> BTreeMap<&str, &AttestationEntry> {
         let mut all = BTreeMap::new();
-        // That of the artifact's own name last: its entry knows the version of the object.
+        // Entries that are not aliases come last: only they have the version of the object.
         let further = |entry: &&Entry| entry.alias_of.is_some();
         let (further, own): (Vec<&Entry>, Vec<&Entry>) = self.artifacts.values().partition(further);
         for attestation in further
@@ -206,7 +207,7 @@ impl Index {
         all
     }
 
-    /// The list of digests.
+    /// Returns the content of the list of digests.
     pub fn sums(&self) -> String {
         let artifacts = self.artifacts.values();
         let artifacts = artifacts.map(|entry| (entry.key.as_str(), entry.sha256));
@@ -215,7 +216,7 @@ impl Index {
         files.extend(attestations.map(|(name, attestation)| (name, attestation.sha256)));
         let mut text = String::new();
         for (name, sha256) in files {
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{sha256}  {name}");
         }
         text

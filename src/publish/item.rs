@@ -1,4 +1,4 @@
-//! What manifests offer for publication: artifacts that were verified, each under its own name and its further names.
+//! Selects the artifacts of manifests to publish: verified ones, each under its own name and its aliases.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -13,29 +13,29 @@ use crate::event::ArtifactReport;
 use crate::failure::Status;
 use crate::report::{ATTESTATION_SUFFIX, BuildRecord, Manifest, attestation_of, manifests_below};
 
-/// A run to publish: its manifest, and the directory that it is in.
+/// A run to publish: its manifest, and the directory that contains it.
 #[derive(Clone, Debug)]
 pub struct Night {
     /// The output directory.
     pub out: PathBuf,
-    /// Its manifest.
+    /// The manifest.
     pub manifest: Manifest,
 }
 
 /// An artifact to publish, under one name.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What the index says about it once it is published.
+    /// The entry for the index.
     pub entry: Entry,
-    /// Where its content is.
+    /// The path of the content.
     pub file: PathBuf,
-    /// Where its log is.
+    /// The path of the log.
     pub log: Option<PathBuf>,
 }
 
-/// The artifacts of some runs that are there and verified, by name; of two runs that name one artifact, the newer one
-/// decides. What one manifest names may be in the directory of another: a merged manifest has no files of its own.
-/// `now` is when they are published.
+/// Returns the verified artifacts of some runs, by name; if two runs have the same artifact, the newer one is used.
+/// The files of one manifest may be in the directory of another, since a merged manifest has no files itself. `now`
+/// is the time of publication.
 pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
     let mut places: Vec<PathBuf> = nights.iter().map(|night| night.out.clone()).collect();
     places.extend(nights.iter().flat_map(|night| manifests_below(&night.out)));
@@ -54,7 +54,7 @@ pub fn items_of(nights: &[Night], now: Timestamp) -> Vec<Item> {
                     }
                     item.entry.attestation = attestation(&item);
                     let known = items.get(&item.entry.key);
-                    // An artifact has its own name before any further name of another.
+                    // The own name of an artifact has precedence over an alias of another.
                     let is_theirs = known.is_some_and(|known| {
                         known.entry.alias_of.is_none() && item.entry.alias_of.is_some()
                     });
@@ -74,7 +74,7 @@ fn items_of_artifact(
     report: &ArtifactReport,
     now: Timestamp,
 ) -> Vec<Item> {
-    // Only these two say that the content was checked.
+    // Only these statuses mean that the content was checked.
     if !matches!(report.status, Status::Built | Status::Cached) {
         return Vec::new();
     }
@@ -132,7 +132,7 @@ fn items_of_artifact(
         .collect()
 }
 
-/// The attestation beside an artifact, if it is about the artifact's content.
+/// Returns the attestation beside an artifact, if it is about the artifact's content.
 fn attestation(item: &Item) -> Option<AttestationEntry> {
     let own = item.entry.alias_of.as_ref().unwrap_or(&item.entry.key);
     let content = read_attestation(&attestation_of(&item.file)).ok()??;
@@ -146,7 +146,7 @@ fn attestation(item: &Item) -> Option<AttestationEntry> {
     })
 }
 
-/// The key of an artifact at a path of an output directory; none if the path is not one of its build's.
+/// Returns the key of an artifact at a path of an output directory; `None` if the path does not belong to its build.
 fn key_of(build: &BuildRecord, path: &Path) -> Option<String> {
     let parts: Option<Vec<&str>> = path
         .components()

@@ -1,4 +1,4 @@
-//! Manifests that a destination keeps, so that what compares nights can read them there.
+//! Manifests that are stored at a destination, so that nights can be compared there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,23 +16,23 @@ use crate::event::NO_EXECUTOR;
 use crate::fs::{self, FileError, PendingFile};
 use crate::report::{KEEP_NIGHTS, Manifest, merge_manifests, read_manifest, write_manifest};
 
-/// The facts of a run, and its rows.
+/// The files with the facts of a run, and with its rows.
 const RUN_FILE: &str = "run.json";
 const ROWS_FILE: &str = "builds.jsonl.zst";
 const JSON_FILE: &str = "manifest.json";
 
-/// How many manifests are downloaded at once.
+/// The number of manifests that are downloaded concurrently.
 const FETCHED_AT_ONCE: usize = 8;
 
-/// How large a file of a manifest may be.
+/// The maximum size of a file of a manifest.
 const MANIFEST_BYTES: u64 = 1 << 30;
 
 fn folder() -> String {
     format!("{STATE}/manifests")
 }
 
-/// Uploads the manifests that the destination does not have; returns the digests of all, by name. A run that had
-/// nothing to do says nothing that the destination does not know.
+/// Uploads the manifests that the destination does not have; returns the digests of all, by name. A run with nothing
+/// to do is skipped if the destination already has a manifest.
 pub(super) async fn keep_manifests(
     destination: &Destination,
     nights: &[Night],
@@ -63,7 +63,8 @@ pub(super) async fn keep_manifests(
     Ok(manifests)
 }
 
-/// Starts with the time, so that names are in the order of the runs, and ends with the shard: `-1of3`.
+/// Returns the name of a manifest. It starts with the time, so that names sort in the order of the runs, and ends
+/// with the shard: `-1of3`.
 fn name_of(manifest: &Manifest) -> String {
     let is_plain = |found: &char| found.is_ascii_alphanumeric() || *found == '-';
     let id: String = manifest.run.id.chars().filter(is_plain).collect();
@@ -75,10 +76,10 @@ fn name_of(manifest: &Manifest) -> String {
     format!("{started}-{id}{shard}")
 }
 
-/// The files of a manifest, that with the facts of the run last.
+/// Returns the files of a manifest; the facts of the run come last.
 fn files_of(night: &Night) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError> {
     let (run, rows) = (night.out.join(RUN_FILE), night.out.join(ROWS_FILE));
-    // A killed run's are completed from its journal.
+    // The manifest of a killed run has been completed from its journal.
     if night.manifest.run.finished.is_some() && run.is_file() && rows.is_file() {
         return Ok(vec![
             (ROWS_FILE, fs::read(&rows)?),
@@ -91,9 +92,9 @@ fn files_of(night: &Night) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError>
     Ok(vec![(JSON_FILE, json)])
 }
 
-/// Downloads the manifests of a destination into `out`, laid out as an output directory: that of the newest night
-/// itself, those of earlier nights below. What the shards of a night left is one manifest. Returns how many nights
-/// there are; none if nothing was published yet.
+/// Downloads the manifests of a destination into `out`, laid out as an output directory: the newest night at the top,
+/// earlier nights below. The shards of a night are merged into one manifest. Returns the number of nights, which is 0
+/// if nothing has been published yet.
 pub async fn fetch_manifests(destination: &Destination, out: &Path) -> Result<usize, PublishError> {
     let Some(index) = destination.index().await? else {
         return Ok(0);
@@ -119,7 +120,7 @@ pub async fn fetch_manifests(destination: &Destination, out: &Path) -> Result<us
     Ok(nights.len())
 }
 
-/// Downloads the files of a manifest into a directory of its name.
+/// Downloads the files of a manifest into a directory of the same name.
 async fn fetch_manifest(
     destination: &Destination,
     name: &str,
@@ -134,7 +135,7 @@ async fn fetch_manifest(
         if bucket.get_to(&key, MANIFEST_BYTES, &mut pending).await? {
             pending.keep()?;
         }
-        // A manifest is in two files, or in one.
+        // A manifest is either two files or one.
         if file == ROWS_FILE && target.join(RUN_FILE).exists() {
             break;
         }
@@ -142,9 +143,9 @@ async fn fetch_manifest(
     Ok(())
 }
 
-/// Makes the manifest of a night in the directory `target` of those that were downloaded.
+/// Writes the manifest of a night to the directory `target`, from the downloaded manifests.
 fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(), PublishError> {
-    // That of a killed run is one file, which is written anew.
+    // The manifest of a killed run is a single JSON file, which is converted below.
     if let ([name], []) = (&night.own[..], &night.earlier[..])
         && scratch.join(name).join(RUN_FILE).exists()
     {
@@ -155,7 +156,7 @@ fn place_night(night: &KeptNight<'_>, scratch: &Path, target: &Path) -> Result<(
     let started = own.iter().map(|manifest| manifest.run.started).min();
     let earlier: Vec<Manifest> = night.earlier.iter().map(read).collect::<Result<_, _>>()?;
     let all: Vec<Manifest> = own.iter().chain(&earlier).cloned().collect();
-    // What another night says about the other shards counts where it is about the same matrices.
+    // Shards of another night are included if they have the same matrices.
     let merged = merge_manifests(all).or_else(|_| merge_manifests(own));
     let mut merged = merged.map_err(|error| PublishError::Index {
         message: format!("the manifests of a night contradict each other: {error}"),
@@ -187,14 +188,14 @@ fn unreadable(error: impl std::error::Error) -> PublishError {
 /// The manifests of one night: of a run, or of its shards.
 #[derive(Debug, PartialEq, Eq)]
 struct KeptNight<'a> {
-    /// The newest first.
+    /// The names, the newest first.
     own: Vec<&'a str>,
-    /// Those of the shards that left nothing that night: they had nothing to do.
+    /// The manifests of shards that had nothing to do in this night, from earlier nights.
     earlier: Vec<&'a str>,
 }
 
 impl<'a> KeptNight<'a> {
-    /// Its name, which starts with the time.
+    /// Returns the name of the night, which starts with the time.
     fn name(&self) -> &'a str {
         self.own.first().copied().unwrap_or_default()
     }
@@ -204,15 +205,15 @@ impl<'a> KeptNight<'a> {
     }
 }
 
-/// Which shard of how many left the manifest of this name.
+/// Returns the number and the count of shards from the name of a manifest.
 fn shard_of(name: &str) -> Option<(u32, u32)> {
     let (index, count) = name.rsplit_once('-')?.1.split_once("of")?;
     Some((index.parse().ok()?, count.parse().ok()?))
 }
 
-/// The nights that manifests are of, the newest first; `names` are in the order of time.
+/// Groups manifests by night, the newest first; `names` are in the order of time.
 fn nights_of<'a>(names: impl DoubleEndedIterator<Item = &'a str>) -> Vec<KeptNight<'a>> {
-    // They become paths, and whoever can write to the destination chooses them.
+    // Names become paths, and anyone who can write to the destination can choose them.
     let is_name = |name: &&str| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-".contains(&byte);
         !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_allowed)

@@ -1,11 +1,11 @@
-//! The names of a destination.
+//! The names of objects at a destination.
 
 use crate::report::STATE_FOLDER;
 
 /// The name of the index.
 pub const INDEX_FILE: &str = "index.json";
 
-/// The name of the list of digests, as `sha256sum --check` reads it.
+/// The name of the list of digests, in the format of `sha256sum --check`.
 pub const SUMS_FILE: &str = "SHA256SUMS";
 
 /// The directory for logs.
@@ -14,15 +14,15 @@ pub(super) const LOGS: &str = ".logs";
 /// The directory for the files of Falco's driver site.
 pub(super) const SITE: &str = "site";
 
-/// The directory for what this program keeps.
+/// The directory for internal files.
 pub(super) const STATE: &str = STATE_FOLDER;
 
-/// The name of the log of an artifact.
+/// Returns the name of the log of an artifact.
 pub(super) fn log_key(key: &str) -> String {
     format!("{LOGS}/{key}.log.zst")
 }
 
-/// Whether an object is not for loaders: the index, what follows from it, logs, state.
+/// Returns true if an object is not for loaders: the index, its derived files, logs, state.
 pub(super) fn is_own(name: &str) -> bool {
     let folder = name.split('/').next().unwrap_or_default();
     [INDEX_FILE, SUMS_FILE].contains(&name) || [SITE, LOGS, STATE].contains(&folder)

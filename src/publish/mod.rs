@@ -1,9 +1,10 @@
-//! Publishing: artifacts of manifests to a bucket or a directory, laid out as the loader asks for them.
+//! Publishing: uploads the artifacts of manifests to a bucket or a directory, under the names that the loader requests.
 //!
-//! In: manifests and the files beside them. Out: objects under `<driver version>/<architecture>/<name>`, and an index of
-//! them. A publication is a transaction: what changed is uploaded under a condition and read back, then the index is
-//! replaced as the last write, under a condition too. So a reader of the index never finds an artifact that is not there,
-//! and two publications at once lose nothing. Only what a manifest says was verified is uploaded.
+//! Input: manifests and the files beside them. Output: objects under `<driver version>/<architecture>/<name>`, and an
+//! index of them. A publication is a transaction: changed artifacts are uploaded with conditional writes and
+//! verified, then the index is replaced by the last write, also conditionally. So a reader of the index never finds a
+//! missing artifact, and concurrent publications lose nothing. Only artifacts that a manifest marks as verified are
+//! uploaded.
 
 mod audit;
 mod destination;

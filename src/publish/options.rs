@@ -1,4 +1,4 @@
-//! How artifacts are published, and the result.
+//! The options and the result of a publication.
 
 use serde::Serialize;
 
@@ -6,22 +6,22 @@ use super::index::Index;
 use crate::bucket::BucketFault;
 use crate::digest::Sha256;
 
-/// How artifacts are published.
+/// The options of a publication.
 #[derive(Clone, Debug)]
 pub struct PublishOptions {
-    /// How many uploads run at once.
+    /// The maximum number of concurrent uploads.
     pub uploads: usize,
-    /// The artifacts' `Cache-Control`.
+    /// The `Cache-Control` of artifacts.
     pub cache_control: Option<String>,
-    /// The artifacts' `Content-Type`.
+    /// The `Content-Type` of artifacts.
     pub content_type: String,
-    /// Whether an object with the right name is enough, whatever its content and its origin.
+    /// True if any existing object with the right name counts as published, whatever its content and origin.
     pub skip_published: bool,
-    /// Whether objects are replaced that are not those of the index.
+    /// True if objects that differ from the index are replaced.
     pub replace_foreign: bool,
-    /// Whether logs are published too.
+    /// True if logs are also published.
     pub with_logs: bool,
-    /// Where the destination is for the public.
+    /// The public URL of the destination.
     pub public_url: Option<String>,
 }
 
@@ -42,14 +42,14 @@ impl Default for PublishOptions {
 /// The result of a publication.
 #[derive(Clone, Debug)]
 pub struct PublishReport {
-    /// Every name, in order.
+    /// The result for every name, sorted.
     pub rows: Vec<Row>,
-    /// The index as it is now.
+    /// The index after the publication.
     pub index: Index,
 }
 
 impl PublishReport {
-    /// How many names a test holds for.
+    /// Returns the number of names for which the predicate is true.
     pub fn count(&self, is_one: impl Fn(&RowState) -> bool) -> usize {
         self.rows.iter().filter(|row| is_one(&row.state)).count()
     }
@@ -60,7 +60,7 @@ impl PublishReport {
 pub struct Row {
     /// The name below the destination.
     pub key: String,
-    /// The digest of the content that was to be published.
+    /// The digest of the content to publish.
     pub sha256: Sha256,
     /// The result.
     #[serde(flatten)]
@@ -71,19 +71,19 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "publish", rename_all = "kebab-case")]
 pub enum RowState {
-    /// The index has it with this content.
+    /// The index already has this content.
     Unchanged,
-    /// It was uploaded and read back.
+    /// The artifact was uploaded and verified.
     Published,
-    /// It was there: an earlier publication was interrupted after the upload.
+    /// The object already existed: an earlier publication was interrupted after the upload.
     Found,
-    /// Something has its name, and that was to be enough.
+    /// An object with this name exists, and `skip_published` is set.
     Skipped,
-    /// It is not published.
+    /// The artifact was not published.
     Failed {
         /// The class of the failure.
         class: String,
-        /// Why.
+        /// The reason.
         reason: String,
         /// What to do about it.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ pub enum RowState {
 }
 
 impl RowState {
-    /// A failure.
+    /// Creates a failure.
     pub(super) fn failed(fault: BucketFault, reason: impl Into<String>) -> Self {
         Self::Failed {
             class: fault.name().to_owned(),
@@ -101,7 +101,7 @@ impl RowState {
         }
     }
 
-    /// The same with what to do about it.
+    /// Adds advice to a failure.
     pub(super) fn with_help(mut self, advice: impl Into<String>) -> Self {
         if let Self::Failed { help, .. } = &mut self {
             *help = Some(advice.into());
@@ -109,7 +109,7 @@ impl RowState {
         self
     }
 
-    /// Whether it is not published.
+    /// Returns true if the artifact was not published.
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }

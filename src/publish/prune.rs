@@ -1,7 +1,7 @@
-//! Removal of what is not needed any more: by rule, as a plan first, with a way back.
+//! Removes artifacts that are no longer needed: by rule, planned first, with an undo.
 //!
-//! A removed artifact is moved below `.driverkit-matrix/pruned/<time>/`, beside a list of the entries that the index
-//! had, and stays there for a while.
+//! A removed artifact is moved below `.driverkit-matrix/pruned/<time>/`, beside a list of its index entries, and
+//! stays there for some days.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,39 +20,40 @@ use crate::fs::FileError;
 use crate::kernel::{Architecture, TargetId};
 use crate::text::count;
 
-/// How large a list of what was removed may be.
+/// The maximum size of a list of removed artifacts.
 const LIST_BYTES: u64 = 1 << 30;
 
-/// How programs of this kind call themselves in access logs.
+/// The beginning of this program's user agent in access logs.
 const OWN_AGENT: &str = "driverkit-matrix/";
 
-/// What is removed.
+/// The rules of a removal.
 #[derive(Clone, Debug, Default)]
 pub struct PruneRules {
-    /// The driver versions in support; all others are removed. Empty: all are in support.
+    /// The supported driver versions; artifacts of all others are removed. If empty, all versions are supported.
     pub keep_drivers: Vec<DriverVersion>,
-    /// Only the newest versions are in support.
+    /// The number of newest versions that are supported.
     pub newest_drivers: Option<usize>,
-    /// Kernels that no published run of their target, architecture and driver version had for this many days.
+    /// Remove kernels that no published run of their target, architecture and driver version has had for more than
+    /// this many days.
     pub gone_days: Option<u32>,
 }
 
 impl PruneRules {
-    /// Whether nothing would ever be removed.
+    /// Returns true if the rules never remove anything.
     pub fn is_empty(&self) -> bool {
         self.keep_drivers.is_empty() && self.newest_drivers.is_none() && self.gone_days.is_none()
     }
 }
 
-/// The names that loaders asked for.
+/// The names that loaders have requested.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog {
     keys: BTreeSet<String>,
 }
 
 impl AccessLog {
-    /// Adds the lines of a log: of S3, of a CDN, or as web servers write it. Whatever a line looks like, a name counts
-    /// as asked for if the line has it, escaped or not, unless the request was this program's own.
+    /// Adds the lines of a log from S3, a CDN or a web server. A name counts as requested if a line of any format
+    /// contains it, escaped or not, unless the request came from this program.
     pub fn add(&mut self, text: &str, index: &Index) {
         for line in text.lines().filter(|line| !line.contains(OWN_AGENT)) {
             let words = line.split(|found: char| found.is_whitespace() || "\"',".contains(found));
@@ -64,18 +65,18 @@ impl AccessLog {
         }
     }
 
-    /// How many names were asked for.
+    /// Returns the number of requested names.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether none was.
+    /// Returns true if no name was requested.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 }
 
-/// The key that a path or URL ends with. S3 escapes the key of its log twice.
+/// Returns the key at the end of a path or URL. S3 escapes keys in its logs twice.
 fn key_in(word: &str, index: &Index) -> Option<String> {
     let mut text = word.split(['?', '#']).next()?.to_owned();
     for _ in 0..3 {
@@ -91,19 +92,19 @@ fn key_in(word: &str, index: &Index) -> Option<String> {
     None
 }
 
-/// What would be removed, and what only the access log keeps.
+/// The artifacts to remove, and those that only the access log keeps.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PrunePlan {
     /// The keys to remove, with the reason.
     pub remove: BTreeMap<String, String>,
-    /// Keys that rules would remove and that were asked for.
+    /// Keys that the rules would remove but that were requested.
     pub asked_for: BTreeSet<String>,
-    /// How many artifacts there are.
+    /// The total number of artifacts.
     pub total: usize,
 }
 
 impl PrunePlan {
-    /// The part of all artifacts that would be removed, in percent.
+    /// Returns the share of all artifacts that would be removed, in percent.
     pub fn percent(&self) -> usize {
         (self.remove.len() * 100)
             .checked_div(self.total)
@@ -126,7 +127,7 @@ pub fn plan_prune(index: &Index, rules: &PruneRules, asked_for: &AccessLog) -> P
         newest.contains(&version)
             && (rules.keep_drivers.is_empty() || rules.keep_drivers.contains(version))
     };
-    // Kernels are gone by comparison with others of their kind: where no run was published, none is.
+    // A kernel is gone only in comparison with newer runs of the same group.
     let mut last_runs: BTreeMap<(&TargetId, Architecture, &DriverVersion), Date> = BTreeMap::new();
     for entry in index.artifacts.values() {
         let last = last_runs.entry(group(entry)).or_insert(entry.last_seen);
@@ -142,12 +143,12 @@ pub fn plan_prune(index: &Index, rules: &PruneRules, asked_for: &AccessLog) -> P
             u32::try_from(days).ok()
         });
         let reason = if !is_supported(&entry.driver_version) {
-            format!("driver {} is out of support", entry.driver_version)
+            format!("driver {} is not supported", entry.driver_version)
         } else if let Some(days) = gone_days
             && rules.gone_days.is_some_and(|limit| days > limit)
         {
             format!(
-                "the kernel is gone for {}",
+                "the kernel has been gone for {}",
                 count(usize::try_from(days).unwrap_or(usize::MAX), "day")
             )
         } else {
@@ -166,7 +167,7 @@ fn group(entry: &Entry) -> (&TargetId, Architecture, &DriverVersion) {
     (&entry.target, entry.architecture, &entry.driver_version)
 }
 
-/// The list of what was removed together.
+/// The list of artifacts that were removed together.
 #[derive(Debug, Serialize, Deserialize)]
 struct UndoList {
     schema: u32,
@@ -177,11 +178,11 @@ struct UndoList {
 /// The result of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pruned {
-    /// The name under which it can be undone.
+    /// The name for undoing the removal.
     pub id: String,
-    /// How many artifacts were removed.
+    /// The number of removed artifacts.
     pub removed: usize,
-    /// How many earlier removals can no longer be undone.
+    /// The number of earlier removals that can no longer be undone.
     pub forgotten: usize,
 }
 
@@ -189,8 +190,8 @@ fn folder() -> String {
     format!("{STATE}/pruned")
 }
 
-/// Removes what a plan says: out of the index first, so that no reader of it is sent to an object that is not there.
-/// Removals older than `undo_days` are forgotten.
+/// Removes the artifacts of a plan: from the index first, so that no reader of the index finds a missing object.
+/// Removals older than `undo_days` are deleted permanently.
 pub async fn apply_prune(
     destination: &Destination,
     plan: &PrunePlan,
@@ -215,7 +216,7 @@ pub async fn apply_prune(
         removed_at: now,
         artifacts,
     };
-    // The list before anything else: whatever happens then can be undone.
+    // The list is written first, so that an interrupted removal can be undone.
     write_list(destination, &id, &list).await?;
     let index = destination
         .change_index(read, now, public_url, |index| {
@@ -224,7 +225,7 @@ pub async fn apply_prune(
             }
         })
         .await?;
-    // Another name of an artifact, which stays, keeps the attestation.
+    // An attestation stays if another name of the artifact stays.
     let attestations = index.attestations();
     for entry in &list.artifacts {
         let attestation = entry.attestation.as_ref().map(|one| &one.name);
@@ -258,7 +259,7 @@ async fn write_list(
     Ok(())
 }
 
-/// Removes what was removed long ago for good.
+/// Permanently deletes old removals.
 async fn forget(
     destination: &Destination,
     undo_days: u32,
@@ -284,7 +285,7 @@ async fn forget(
     Ok(count)
 }
 
-/// Puts back what a removal removed, where nothing has the name since. Returns how many artifacts came back.
+/// Restores the artifacts of a removal whose names are still free. Returns the number of restored artifacts.
 pub async fn undo_prune(
     destination: &Destination,
     id: &str,
@@ -298,11 +299,12 @@ pub async fn undo_prune(
         .await?;
     let refused = |message: String| PublishError::Refused {
         message,
-        help: "`prune` printed the name; removals are kept for the days of --undo-days".to_owned(),
+        help: "use the name that `prune` printed; removals can be undone for --undo-days days"
+            .to_owned(),
     };
     let url = destination.bucket.url();
     let Some(list) = list else {
-        return Err(refused(format!("{url}: no removal `{id}` is kept there")));
+        return Err(refused(format!("{url}: removal `{id}` does not exist")));
     };
     let list: UndoList = serde_json::from_slice(&list)
         .map_err(|error| refused(format!("{url}: the list of `{id}` is invalid: {error}")))?;

@@ -1,7 +1,7 @@
 //! The JSON files of Falco's driver site: one per driver version, and one with the versions.
 //!
-//! The fields are those that the site reads today; `kernelversion` and `sha256` are additional, since the site cuts the
-//! kernel's version out of file names, which fails for releases with an underscore.
+//! The fields are those that the site reads today, and `kernelversion` and `sha256`: the site derives the kernel
+//! version from file names, which fails for releases with an underscore.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,7 @@ struct SiteDriver<'a> {
     sha256: Sha256,
 }
 
-/// The files, by name below the destination. `public_url` is where the destination is for the public.
+/// Returns the files, by name below the destination. `public_url` is the public URL of the destination.
 pub(super) fn site_files(
     index: &Index,
     public_url: Option<&str>,
@@ -59,7 +59,7 @@ pub(super) fn site_files(
     files.insert(format!("{SITE}/index.json"), serde_json::to_vec(&libs)?);
     for (lib, entries) in by_lib {
         let mut file = SiteFile {
-            // Not the moment of writing, so that an unchanged list gives an unchanged file.
+            // Not the time of writing, so that the file of an unchanged list does not change.
             date: Timestamp::UNIX_EPOCH,
             index: SiteIndex::default(),
             drivers: Vec::with_capacity(entries.len()),
@@ -102,12 +102,12 @@ fn driver_of<'a>(entry: &'a Entry, public_url: Option<&str>) -> SiteDriver<'a> {
     }
 }
 
-/// A key as part of a URL. A plus sign is escaped, because servers of S3 read one as a space.
+/// Escapes a key for a URL. A plus sign is escaped because S3 servers decode it as a space.
 fn escaped(key: &str) -> String {
     key.replace('+', "%2B")
 }
 
-/// A size as the site shows it: `1.3 MB`, with steps of 1,024.
+/// Formats a size as the site shows it: `1.3 MB`, with steps of 1,024.
 #[expect(
     clippy::cast_precision_loss,
     reason = "two digits of the size are shown"

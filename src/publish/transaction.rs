@@ -1,4 +1,4 @@
-//! A publication: uploads, reading back, the index.
+//! A publication: uploads, verification, and replacement of the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use super::options::{PublishOptions, PublishReport, Row, RowState};
 use super::upload::{AGAIN, Uploads};
 use crate::bucket::{BucketFault, Object};
 
-/// Publishes artifacts and the manifests of their runs. A failed upload fails its row; what failed as a whole is an error.
+/// Publishes artifacts and the manifests of their runs. A failed upload only fails its row; other failures are errors.
 pub async fn publish(
     destination: &Destination,
     nights: &[Night],
@@ -51,7 +51,7 @@ pub async fn publish(
     );
     rows.sort_by(|left, right| left.key.cmp(&right.key));
     if is_over && !done.iter().any(|(state, _)| is_there(state)) {
-        // Nothing to tell the index, and nobody who would take it.
+        // Nothing was uploaded, and the destination would reject a new index.
         let index = read.index.unwrap_or_else(|| Index::new(now));
         return Ok(PublishReport { rows, index });
     }
@@ -74,7 +74,7 @@ pub async fn publish(
             }
         })
         .await?;
-    // Those of contents that were replaced by others without one.
+    // Attestations of contents that were replaced by others without one.
     let named = index.attestations();
     let old = attestations.iter().map(String::as_str);
     let old = old.filter(|name| !named.contains_key(name));
@@ -105,12 +105,12 @@ fn is_unchanged(read: &ReadIndex, item: &Item, options: &PublishOptions) -> bool
         && (has_log || !options.with_logs)
 }
 
-/// The directory of a key.
+/// Returns the directory of a key.
 fn prefix_of(item: &Item) -> Option<&str> {
     Some(item.entry.key.rsplit_once('/')?.0)
 }
 
-/// What is below some directories, one listing each; nothing known if that is forbidden.
+/// Lists the objects below some directories, with one listing for each; returns `None` if listing is forbidden.
 async fn list(
     destination: &Destination,
     prefixes: &BTreeSet<&str>,
@@ -128,8 +128,8 @@ async fn list(
     Ok(Some(all))
 }
 
-/// Compares what the destination has now with what was uploaded: size, and what the server called it, which changes with
-/// every write. The server itself compared the content with the digest that the request was signed with.
+/// Compares the objects of the destination with the uploads: the size, and the ETag, which changes with every write.
+/// The server itself has compared the content with the digest in the signed request.
 async fn read_back(
     destination: &Destination,
     done: &mut [(RowState, Entry)],
@@ -159,7 +159,7 @@ async fn read_back(
         let Some(found) = found else {
             *state = RowState::failed(
                 BucketFault::Damaged,
-                "the object is not there after the upload",
+                "the object does not exist after the upload",
             )
             .with_help(AGAIN);
             continue;
@@ -179,7 +179,7 @@ async fn read_back(
         {
             *state = RowState::failed(
                 BucketFault::Changed,
-                "the object is another one after the upload",
+                "the object has changed since the upload",
             )
             .with_help(AGAIN);
         }

@@ -1,4 +1,4 @@
-//! One artifact's way to a destination.
+//! Uploads a single artifact.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,21 +24,22 @@ use crate::report::attestation_of;
 /// The Content-Type of attestations.
 const ATTESTATION_TYPE: &str = "application/x-ndjson";
 
-/// What to do about an object that somebody else wrote.
-const FOREIGN: &str = "something else wrote there: `publish --audit` names all such objects, --replace-foreign replaces them";
+/// The advice about an object that another program wrote.
+const FOREIGN: &str = "another program wrote it: `publish --audit` lists such objects, --replace-foreign replaces them";
 
-/// What to do about an object that does not stay as it is.
-pub(super) const AGAIN: &str = "publish again; if it stays so, another program writes there";
+/// The advice about an object that changes unexpectedly.
+pub(super) const AGAIN: &str =
+    "publish again; if that does not help, another program writes to the destination";
 
-/// How many bytes of artifacts are in memory at once, in MiB.
+/// The maximum size of artifacts in memory, in MiB.
 const MEMORY_MIB: u32 = 64;
 
-/// What the uploads of a publication share.
+/// The shared state of a publication's uploads.
 pub(super) struct Uploads<'a> {
     pub(super) destination: &'a Destination,
     pub(super) options: &'a PublishOptions,
     pub(super) index: &'a ReadIndex,
-    /// What the destination lists; none if it may not be listed.
+    /// The objects of the destination; `None` if listing is forbidden.
     pub(super) listed: Option<BTreeMap<String, Object>>,
     /// Set when every further request would fail too.
     pub(super) is_over: AtomicBool,
@@ -62,11 +63,11 @@ impl<'a> Uploads<'a> {
         }
     }
 
-    /// Uploads an artifact unless it is there; the entry has what the server calls it.
+    /// Uploads an artifact unless it already exists; the returned entry has its ETag.
     pub(super) async fn upload(&self, item: &Item) -> (RowState, Entry) {
         let mut entry = item.entry.clone();
         if self.is_over.load(Ordering::Relaxed) {
-            let reason = "not tried: the destination refused an earlier upload";
+            let reason = "not tried: the destination rejected an earlier upload";
             return (RowState::failed(BucketFault::Other, reason), entry);
         }
         let state = match self.try_upload(item, &mut entry).await {
@@ -96,7 +97,7 @@ impl<'a> Uploads<'a> {
             return Ok(RowState::failed(
                 BucketFault::Changed,
                 format!(
-                    "the name is published for {}, {} is not put in its place",
+                    "the name is published for {} and is not replaced by {}",
                     known.build_id, item.entry.build_id
                 ),
             ));
@@ -108,7 +109,7 @@ impl<'a> Uploads<'a> {
         if self.options.skip_published && known.is_none() && self.listed.is_some() && is_listed {
             return Ok(RowState::Skipped);
         }
-        // Nothing is read, and no request sent, before the name is known to be free or ours.
+        // Nothing is uploaded before the name is known to be free or ours.
         let mode = if known.is_some() || (self.listed.is_some() && is_listed) {
             match self.destination.existing(key).await? {
                 Some(existing) => match self.judge(item, known, &existing) {
@@ -136,7 +137,7 @@ impl<'a> Uploads<'a> {
         match put {
             Put::Done(version) => entry.etag = plain_etag(&version),
             Put::Conflict => {
-                // Another publication, or an interrupted one where nothing may be listed.
+                // A concurrent publication, or an interrupted one if listing is forbidden.
                 let existing = self.destination.existing(key).await?;
                 match existing.map(|existing| (self.judge(item, known, &existing), existing)) {
                     Some((Judgement::Found, existing)) => {
@@ -147,7 +148,7 @@ impl<'a> Uploads<'a> {
                     _ => {
                         return Ok(RowState::failed(
                             BucketFault::Changed,
-                            "the object changed while it was to be replaced",
+                            "the object changed before it could be replaced",
                         )
                         .with_help(AGAIN));
                     }
@@ -158,7 +159,7 @@ impl<'a> Uploads<'a> {
         Ok(RowState::Published)
     }
 
-    /// Whether an object is what is to be published, may be replaced by it, or is somebody else's.
+    /// Decides whether an object is already the wanted one, may be replaced, or is foreign.
     fn judge(&self, item: &Item, known: Option<&Entry>, existing: &Existing) -> Judgement {
         let wanted = &item.entry;
         match existing.sha256 {
@@ -166,7 +167,7 @@ impl<'a> Uploads<'a> {
                 if existing.size_bytes == wanted.size_bytes {
                     Judgement::Found
                 } else {
-                    // Half of an upload of this very content.
+                    // An incomplete upload of this content.
                     Judgement::Replace
                 }
             }
@@ -176,11 +177,10 @@ impl<'a> Uploads<'a> {
                 "{}, with {}",
                 match known {
                     Some(known) => format!(
-                        "the object is not the one of the index ({})",
+                        "the object differs from the index ({})",
                         known.sha256.short()
                     ),
-                    None =>
-                        "the name is taken by an object that the index does not have".to_owned(),
+                    None => "the name belongs to an object that is not in the index".to_owned(),
                 },
                 match found {
                     Some(found) => format!("digest {}", found.short()),
@@ -212,7 +212,7 @@ impl<'a> Uploads<'a> {
         self.destination.bucket.put(key, content, options).await
     }
 
-    /// Uploads what belongs to an artifact.
+    /// Uploads the attestation and the log of an artifact.
     async fn upload_more(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {
         self.upload_attestation(item, entry).await?;
         self.upload_log(item, entry).await
@@ -220,7 +220,7 @@ impl<'a> Uploads<'a> {
 
     async fn upload_attestation(&self, item: &Item, entry: &mut Entry) -> Result<(), PublishError> {
         let Some(attestation) = &mut entry.attestation else {
-            // A publication without attestations does not take away that of the same content.
+            // A publication without attestations keeps the attestation of the same content.
             let known = self.index.entry(&entry.key);
             let known = known.filter(|known| known.sha256 == entry.sha256);
             entry.attestation = known.and_then(|known| known.attestation.clone());
@@ -237,7 +237,7 @@ impl<'a> Uploads<'a> {
         }
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, ATTESTATION_TYPE.to_owned()),
-            // It may be made again, with another key.
+            // It may be replaced by one with another key.
             (Attribute::CacheControl, "no-cache".to_owned()),
             (digest_attribute(), attestation.sha256.to_string()),
         ]);
@@ -275,7 +275,7 @@ enum Judgement {
     Foreign(String),
 }
 
-/// The content of an artifact, if it is what the manifest says.
+/// Returns the content of an artifact, after comparing it with the manifest.
 async fn verified(path: &Path, entry: &Entry) -> Result<Vec<u8>, PublishError> {
     let (path, expected) = (path.to_owned(), entry.sha256);
     let read = tokio::task::spawn_blocking(move || {

@@ -309,7 +309,7 @@ fn object_that_changed_under_its_key_stays_and_is_told_with_advice() {
     let (code, text) = said(&grid, &variables, &publish);
     assert_eq!(code, 1, "{text}");
     for expected in [
-        "(changed): the object is not the one of the index",
+        "(changed): the object differs from the index",
         "help: something else wrote there",
         "--replace-foreign",
     ] {

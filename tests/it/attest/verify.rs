@@ -252,7 +252,7 @@ fn index_that_was_tampered_with_is_refused_by_name() {
         &said,
         &[
             "exit 2",
-            "index.json is invalid: it names an artifact twice",
+            "index.json is invalid: it lists an artifact twice",
         ],
     );
     space.put("to/index.json", "<html>");

@@ -71,7 +71,7 @@ fn prune_is_dry_until_told_refuses_too_much_and_can_be_undone() {
     assert!(said.starts_with("exit 0\n"), "{said}");
     assert!(
         said.contains(&format!(
-            "remove  {old}: driver 0.20.0+driver is out of support"
+            "remove  {old}: driver 0.20.0+driver is not supported"
         )),
         "{said}"
     );
@@ -123,7 +123,9 @@ fn prune_keeps_kernels_of_the_newest_run_and_what_a_loader_asked_for() {
     assert!(said.contains("0 of 3 artifacts"), "{said}");
     let said = space.run(&["prune", "to", "--gone-days", "30"]);
     assert!(
-        said.contains(&format!("remove  {gone}: the kernel is gone for 40 days")),
+        said.contains(&format!(
+            "remove  {gone}: the kernel has been gone for 40 days"
+        )),
         "{said}"
     );
     assert!(said.contains("1 of 3 artifacts"), "{said}");
