@@ -1,5 +1,5 @@
-//! Canned ACLs of objects that are written. The object store's client has no word for them, and a server of S3 believes
-//! only what is signed: the header is added to the finished request, which is signed once more.
+//! Canned ACLs of written objects. The client of the object store does not support them, and an S3 server only
+//! accepts signed headers: the header is added to the finished request, which is then signed again.
 
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -14,19 +14,19 @@ use reqwest::header::{HeaderName, HeaderValue};
 use super::url::BucketKind;
 use crate::digest::Sha256;
 
-/// A canned ACL, which says who may read an object: `public-read`.
+/// A canned ACL, which controls who can read an object: `public-read`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acl(HeaderValue);
 
-/// A text that is no canned ACL.
+/// A text that is not a canned ACL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no canned ACL: expected one of {}", Acl::NAMES.join(", "))]
+#[error("invalid canned ACL `{text}`: expected one of {}", Acl::NAMES.join(", "))]
 pub struct ParseAclError {
     text: String,
 }
 
 impl Acl {
-    /// Those that S3 and Google's storage have in common.
+    /// The ACLs that S3 and Google Cloud Storage have in common.
     pub const NAMES: [&str; 5] = [
         "private",
         "public-read",
@@ -35,7 +35,7 @@ impl Acl {
         "bucket-owner-full-control",
     ];
 
-    /// The header that asks for it, where there is one.
+    /// Returns the header that sets an ACL; `None` if the kind of store does not support it.
     pub(super) fn header(kind: BucketKind) -> Option<HeaderName> {
         match kind {
             BucketKind::S3 => Some(HeaderName::from_static("x-amz-acl")),
@@ -58,7 +58,7 @@ impl FromStr for Acl {
     }
 }
 
-/// With what requests to S3 are signed; known once the client exists.
+/// The credentials and the region for signing requests to S3; set once the client exists.
 pub(super) type S3Signer = OnceLock<(AwsCredentialProvider, String)>;
 
 /// Adds the ACL to requests that write an object.
@@ -84,7 +84,7 @@ impl HttpService for WithAcl {
 
 impl WithAcl {
     async fn sign_again(&self, request: &mut HttpRequest) -> Result<(), HttpError> {
-        // Nothing is signed for a bucket that anybody may write, nor for Google's, which takes a token.
+        // Requests to publicly writable buckets are not signed, nor those to Google, which use a token.
         let is_signed = request.headers().contains_key("x-amz-content-sha256");
         let Some((credentials, region)) = self.signer.get().filter(|_| is_signed) else {
             return Ok(());
@@ -94,7 +94,7 @@ impl WithAcl {
         let digest = request.headers().get("x-amz-content-sha256");
         let digest = digest.and_then(|value| value.to_str().ok()?.parse::<Sha256>().ok());
         AwsAuthorizer::new(&credential, "s3", region)
-            // What is no digest says that the body is not part of the signature.
+            // Without a digest in the header, the body is not part of the signature.
             .with_sign_payload(digest.is_some())
             .try_authorize(
                 request,
@@ -104,7 +104,7 @@ impl WithAcl {
     }
 }
 
-/// Whether a request writes an object, or begins to write one in parts.
+/// Returns true if a request writes an object, or begins a multipart upload.
 fn makes_object(request: &HttpRequest) -> bool {
     let query = request.uri().query().unwrap_or_default();
     let has = |name: &str| {

@@ -1,4 +1,4 @@
-//! What goes wrong with a bucket, and what to do about it.
+//! Errors of buckets, with advice.
 
 mod facts;
 
@@ -7,10 +7,10 @@ use crate::redact::{self, HIDDEN};
 
 use facts::Facts;
 
-/// What was tried, for messages and for telling what a refusal means.
+/// The attempted operation, for messages and for the meaning of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Opening it: no request was made.
+    /// Opening the bucket: no request is sent.
     Open,
     Read,
     List,
@@ -22,46 +22,46 @@ pub(super) enum Action {
 /// The class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BucketFault {
-    /// A setting is missing or invalid; nothing was requested.
+    /// A setting is missing or invalid; no request was sent.
     Settings,
-    /// Unknown, wrong or expired credentials, or none.
+    /// The credentials are unknown, wrong, expired or missing.
     Credentials,
     /// The bucket or directory does not exist.
     NoBucket,
-    /// The credentials may not read.
+    /// The credentials do not allow reading.
     ReadForbidden,
-    /// The credentials may not list.
+    /// The credentials do not allow listing.
     ListForbidden,
-    /// The credentials may not write or remove: the bucket is read-only for them.
+    /// The credentials do not allow writing or removing: the bucket is read-only for them.
     ReadOnly,
     /// The bucket is in another region.
     Region,
     /// The clock of this machine is wrong.
     Clock,
-    /// The server is no object store.
+    /// The server is not an object store.
     NotAStore,
-    /// A proxy refused.
+    /// A proxy rejected the request.
     Proxy,
     /// No server answered.
     Unreachable,
-    /// The server asked for fewer requests until the last retry.
+    /// The server still requested fewer requests in the last retry.
     Throttled,
-    /// The server failed until the last retry.
+    /// The server still failed in the last retry.
     Server,
     /// The object does not exist.
     NotFound,
-    /// The object is another one than expected: it was made, replaced or removed meanwhile.
+    /// The object has been created, replaced or removed in the meantime.
     Changed,
-    /// The content is not what its name or index says.
+    /// The content does not match its name or the index.
     Damaged,
-    /// A file of a directory could not be read or written.
+    /// A file of a directory cannot be read or written.
     Files,
-    /// What none of the others covers.
+    /// Any other error.
     Other,
 }
 
 impl BucketFault {
-    /// Whether the same request may succeed later without anything being changed by hand.
+    /// Returns true if the same request may succeed later without manual changes.
     pub fn is_transient(self) -> bool {
         matches!(
             self,
@@ -69,7 +69,7 @@ impl BucketFault {
         )
     }
 
-    /// The class's name.
+    /// Returns the name of the class.
     pub fn name(self) -> &'static str {
         match self {
             Self::Settings => "settings",
@@ -93,11 +93,11 @@ impl BucketFault {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about the error.
     fn help(self, kind: BucketKind) -> Option<&'static str> {
         let text = match (self, kind) {
             (Self::Credentials, BucketKind::S3) => {
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN of temporary ones), or give the \
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if temporary), or give the \
                  machine or service account a role"
             }
             (Self::Credentials, BucketKind::Gcs) => {
@@ -126,10 +126,10 @@ impl BucketFault {
             (Self::Region, _) => "set AWS_REGION to the bucket's region",
             (Self::Clock, _) => "set this machine's clock: requests are signed with its time",
             (Self::NotAStore, BucketKind::S3) => {
-                "check AWS_ENDPOINT_URL and the proxy: what answers is not an object store"
+                "check AWS_ENDPOINT_URL and the proxy: the server is not an object store"
             }
             (Self::NotAStore, _) => {
-                "check the endpoint and the proxy: what answers is not an object store"
+                "check the endpoint and the proxy: the server is not an object store"
             }
             (Self::Proxy, _) => "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             (Self::Unreachable, BucketKind::S3) => {
@@ -137,7 +137,7 @@ impl BucketFault {
             }
             (Self::Unreachable, _) => "check the network, the endpoint and the proxy",
             (Self::Throttled | Self::Server, _) => {
-                "try again later, or with fewer requests at once"
+                "try again later, or with fewer concurrent requests"
             }
             (
                 Self::Files
@@ -158,16 +158,16 @@ impl BucketFault {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct BucketError {
-    /// Its class.
+    /// The class of the error.
     pub fault: BucketFault,
-    /// What failed, on what, and why; contains no credential.
+    /// What failed, on what, and why; contains no credentials.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
 }
 
 impl BucketError {
-    /// An error of a class, in words of the caller.
+    /// Creates an error of a class with a message of the caller.
     pub fn new(fault: BucketFault, url: &BucketUrl, message: impl Into<String>) -> Self {
         Self {
             fault,
@@ -176,8 +176,8 @@ impl BucketError {
         }
     }
 
-    /// Classifies an error of the crate. `what` completes "failed to ...", `secrets` are cut out of all that the server
-    /// says.
+    /// Classifies an error of the crate. `what` completes "failed to ..."; `secrets` are removed from the server's
+    /// message.
     pub(super) fn of(
         url: &BucketUrl,
         action: Action,

@@ -1,8 +1,8 @@
 //! An object store behind one type: `s3://`, `gs://`, `az://`, or a directory as `file://`.
 //!
-//! Used by the remote store, by destinations of publishing, and by the Kubernetes executor. The crate `object_store` signs,
-//! renews credentials and retries what a server refused for a moment (429, 5xx, lost connections); this module adds the
-//! names below a prefix, the count of requests, and errors that say what to do. No message contains a credential.
+//! Used by the remote store, by destinations of publishing, and by the Kubernetes executor. The crate `object_store`
+//! signs requests, renews credentials and retries transient errors (429, 5xx, lost connections); this module adds
+//! names below a prefix, traffic counts, and errors with advice. No message contains a credential.
 
 mod acl;
 mod error;

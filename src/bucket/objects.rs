@@ -18,36 +18,36 @@ use super::open::Bucket;
 /// Files up to this size are sent in one request.
 const SINGLE_REQUEST_BYTES: u64 = 16 << 20;
 
-/// The size of the parts of larger files, and how many are sent at once.
+/// The size of the parts of larger files, and how many are uploaded concurrently.
 const PART_BYTES: usize = 16 << 20;
 const PARTS_AT_ONCE: usize = 2;
 
-/// What is known of an object.
+/// The facts of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
-    /// Its name below the bucket's prefix.
+    /// The name below the bucket's prefix.
     pub name: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size_bytes: u64,
-    /// When it was written last.
+    /// When the object was last written.
     pub modified: Timestamp,
-    /// What a replacement may be conditional on.
+    /// The version, for a conditional replacement.
     pub version: UpdateVersion,
-    /// Content type, cache control and own metadata; a listing does not contain them.
+    /// Content type, cache control and custom metadata; empty in a listing.
     pub attributes: Attributes,
 }
 
 /// The result of a conditional write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Put {
-    /// It was written.
+    /// The object was written.
     Done(UpdateVersion),
-    /// The condition did not hold: another object has this name.
+    /// The condition was not met: another object has this name.
     Conflict,
 }
 
 impl Bucket {
-    /// The whole content of an object with at most `limit_bytes` bytes; `None` if it does not exist.
+    /// Returns the content of an object with at most `limit_bytes` bytes; `None` if it does not exist.
     pub async fn get(&self, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, BucketError> {
         let Some(found) = self.get_result(name, GetOptions::default()).await? else {
             return Ok(None);
@@ -57,7 +57,7 @@ impl Bucket {
         Ok(Some(content))
     }
 
-    /// The same with what a replacement may be conditional on.
+    /// Like [`Self::get`], but also returns the version for a conditional replacement.
     pub async fn get_versioned(
         &self,
         name: &str,
@@ -72,7 +72,7 @@ impl Bucket {
         Ok(Some((content, version)))
     }
 
-    /// Writes the content of an object to `writer` as it arrives; false if it does not exist.
+    /// Writes the content of an object to `writer` as it arrives; returns false if the object does not exist.
     pub async fn get_to(
         &self,
         name: &str,
@@ -117,7 +117,7 @@ impl Bucket {
         let url = self.url();
         if size_bytes > limit_bytes {
             return Err(damaged(format!(
-                "{url}: {name} has {size_bytes} bytes, more than the {limit_bytes} that are expected at most"
+                "{url}: {name} has {size_bytes} bytes, more than the limit of {limit_bytes} bytes"
             )));
         }
         let mut left_bytes = size_bytes;
@@ -127,11 +127,11 @@ impl Bucket {
             .await
             .map_err(|error| self.error(Action::Read, &format!("read {name}"), &error))?
         {
-            left_bytes = left_bytes
-                .checked_sub(part.len() as u64)
-                .ok_or_else(|| damaged(format!("{url}: {name} is longer than its headers say")))?;
+            left_bytes = left_bytes.checked_sub(part.len() as u64).ok_or_else(|| {
+                damaged(format!("{url}: {name} is longer than its content length"))
+            })?;
             writer.write_all(&part).map_err(|error| {
-                let message = format!("failed to keep {name} of {url}: {error}");
+                let message = format!("failed to write {name} of {url}: {error}");
                 BucketError::new(BucketFault::Files, url, message)
             })?;
         }
@@ -143,7 +143,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// What is known of an object; `None` if it does not exist.
+    /// Returns the facts of an object; `None` if it does not exist.
     pub async fn head(&self, name: &str) -> Result<Option<Object>, BucketError> {
         let options = GetOptions {
             head: true,
@@ -170,8 +170,8 @@ impl Bucket {
         }
     }
 
-    /// Writes an object, replacing what has its name if the mode of `options` allows that. A directory keeps no
-    /// attributes, and compares nothing before it replaces a file.
+    /// Writes an object, replacing an existing one if the mode of `options` allows it. A directory does not store
+    /// attributes, and does not support conditional replacement.
     pub async fn put(
         &self,
         name: &str,
@@ -195,7 +195,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object if none has its name; false if one has.
+    /// Creates an object; returns false if one with this name exists.
     pub async fn create(
         &self,
         name: &str,
@@ -218,8 +218,8 @@ impl Bucket {
         }
     }
 
-    /// Writes a file as an object: in one request, or in parts, which appear together or not at all. Parts know no
-    /// condition: the mode of `options` counts only for files of up to 16 MiB.
+    /// Writes a file as an object: in one request, or in parts, which appear together or not at all. Parts do not
+    /// support conditions: the mode of `options` only applies to files of up to 16 MiB.
     pub async fn put_file(
         &self,
         name: &str,
@@ -269,7 +269,7 @@ impl Bucket {
         Ok(Put::Done(done.into()))
     }
 
-    /// All objects whose names start with the directory `below`; with an empty one, all.
+    /// Lists the objects in the directory `below`, recursively; all objects if it is empty.
     pub async fn list(&self, below: &str) -> Result<Vec<Object>, BucketError> {
         self.note(false);
         let whole = [self.url().prefix(), below.trim_matches('/')];
@@ -290,7 +290,7 @@ impl Bucket {
         }
     }
 
-    /// Removes objects; one that does not exist counts as removed.
+    /// Removes objects; a missing one counts as removed.
     pub async fn delete(&self, names: impl IntoIterator<Item = &str>) -> Result<(), BucketError> {
         let removals = names.into_iter().map(async |name| {
             self.note(true);
@@ -314,8 +314,8 @@ impl Bucket {
         Ok(())
     }
 
-    /// Gives an object another name, if none has that; its content stays at the server. One that does not exist, or
-    /// whose new name is taken, stays as it is.
+    /// Renames an object on the server, if the new name is free. Returns false, without changes, if the object does
+    /// not exist or the new name is in use.
     pub async fn move_to(&self, name: &str, new_name: &str) -> Result<bool, BucketError> {
         self.note(true);
         let (from, to) = (self.key(name)?, self.key(new_name)?);
@@ -335,7 +335,7 @@ impl Bucket {
         }
     }
 
-    /// A URL with which anybody may send one request for an object for a limited time.
+    /// Returns a URL with which anyone can send one kind of request for an object for a limited time.
     pub async fn signed_url(
         &self,
         method: reqwest::Method,
@@ -343,7 +343,7 @@ impl Bucket {
         lifetime: Duration,
     ) -> Result<String, BucketError> {
         let Some(signer) = &self.signer else {
-            let message = format!("{}: a directory has no URLs for others", self.url());
+            let message = format!("{}: a directory does not support signed URLs", self.url());
             return Err(BucketError::new(BucketFault::Settings, self.url(), message));
         };
         let url = signer.signed_url(method, &self.key(name)?, lifetime).await;
@@ -351,7 +351,7 @@ impl Bucket {
             .map_err(|error| self.error(Action::Sign, &format!("sign a URL of {name}"), &error))
     }
 
-    /// A directory sends no requests that would be counted below.
+    /// Counts an operation on a directory, which sends no requests that are counted elsewhere.
     fn note(&self, is_write: bool) {
         if self.is_directory() {
             self.traffic.note(is_write);

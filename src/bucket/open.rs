@@ -21,24 +21,24 @@ use super::url::{BucketKind, BucketUrl};
 
 const USER_AGENT: &str = concat!("driverkit-matrix/", env!("CARGO_PKG_VERSION"));
 
-/// How often a request is sent again that a server refused for a moment.
+/// The number of retries of a request after a transient error.
 const RETRIES: usize = 7;
 
-/// Where a bucket is and who may use it.
+/// The URL and the credentials of a bucket.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BucketSettings {
-    /// Its URL.
+    /// The URL.
     pub url: BucketUrl,
-    /// Variables that all programs for this kind of store read: `AWS_ENDPOINT_URL` and so on.
+    /// Environment variables that all programs for this kind of store use: `AWS_ENDPOINT_URL` and so on.
     pub variables: Vec<(String, String)>,
-    /// How often a request is sent again after 429, 5xx or a lost connection.
+    /// The number of retries after 429, 5xx or a lost connection.
     pub retries: usize,
-    /// The ACL of every object that is written; the server's own without it. Azure and directories know none.
+    /// The ACL of written objects; if `None`, the server's default. Azure and directories do not support ACLs.
     pub acl: Option<Acl>,
 }
 
 impl BucketSettings {
-    /// A bucket with the variables of this process's environment that are about its kind.
+    /// Returns settings with the environment variables of this process that apply to the kind of bucket.
     pub fn from_environment(url: BucketUrl) -> Self {
         let start = url.kind().variables();
         let variables = std::env::vars_os().filter_map(|(name, value)| {
@@ -60,7 +60,7 @@ impl BucketSettings {
         }
     }
 
-    /// Sets a variable that the environment does not set.
+    /// Sets a variable that is not set in the environment.
     #[must_use]
     pub fn with_default(mut self, name: &str, value: &str) -> Self {
         if !self.variables.iter().any(|(known, _)| known == name) {
@@ -69,7 +69,7 @@ impl BucketSettings {
         self
     }
 
-    /// Values that no message may contain.
+    /// Returns the values that no message may contain.
     fn secrets(&self) -> Vec<String> {
         let is_secret = |name: &str| {
             ["KEY", "TOKEN", "SECRET", "SAS", "PASSWORD", "CREDENTIAL"]
@@ -83,7 +83,7 @@ impl BucketSettings {
         secrets.map(|(_, value)| value.clone()).collect()
     }
 
-    /// Whether a variable names an endpoint without TLS, which then is meant.
+    /// Returns true if a variable sets an endpoint without TLS, which is then intended.
     fn has_plain_endpoint(&self) -> bool {
         let is_endpoint = |name: &str| name.contains("ENDPOINT") || name.ends_with("BASE_URL");
         self.variables
@@ -93,7 +93,7 @@ impl BucketSettings {
 }
 
 impl fmt::Debug for BucketSettings {
-    /// Without the variables, which hold the secret key.
+    /// Omits the variables, which contain the secret key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "BucketSettings({})", self.url)
     }
@@ -108,13 +108,13 @@ impl fmt::Display for BucketSettings {
 impl FromStr for BucketSettings {
     type Err = String;
 
-    /// Reads the URL; there are no variables.
+    /// Parses the URL; there are no variables.
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self::new)
     }
 }
 
-/// An open bucket. Names of objects are relative to its prefix.
+/// An open bucket. Names of objects are relative to the prefix.
 #[derive(Clone)]
 pub struct Bucket {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -131,10 +131,10 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Reads the settings. Sends nothing: whether the bucket exists shows with the first request; only a directory must
-    /// exist already.
+    /// Opens a bucket without sending a request: only the first request shows whether the bucket exists. A directory
+    /// must already exist.
     pub fn open(settings: &BucketSettings) -> Result<Self, BucketError> {
-        // Fails when one is installed already, which is as good.
+        // Fails if a provider is already installed, which is fine.
         drop(rustls::crypto::ring::default_provider().install_default());
         let traffic = Arc::new(Traffic::default());
         let secrets: Arc<[String]> = settings.secrets().into();
@@ -151,22 +151,22 @@ impl Bucket {
         })
     }
 
-    /// Its URL.
+    /// Returns the URL.
     pub fn url(&self) -> &BucketUrl {
         &self.url
     }
 
-    /// Whether it is a directory, which has no metadata and no conditional replacement.
+    /// Returns true for a directory, which has no metadata and no conditional replacement.
     pub fn is_directory(&self) -> bool {
         self.url.kind() == BucketKind::Directory
     }
 
-    /// What was requested so far.
+    /// Returns the traffic so far.
     pub fn traffic(&self) -> TrafficCount {
         self.traffic.count()
     }
 
-    /// The key of a name below the prefix, each character as it is (`+` and `~` too).
+    /// Returns the key of a name below the prefix, without escaping (`+` and `~` stay).
     pub(super) fn key(&self, name: &str) -> Result<Key, BucketError> {
         let prefix = self.url.prefix();
         let whole = if prefix.is_empty() {
@@ -177,7 +177,7 @@ impl Bucket {
         self.whole_key(&whole)
     }
 
-    /// The key of a name that has the prefix.
+    /// Returns the key of a name that includes the prefix.
     pub(super) fn whole_key(&self, name: &str) -> Result<Key, BucketError> {
         Key::parse(name).map_err(|error| {
             let message = format!("{}: invalid name of an object `{name}`: {error}", self.url);
@@ -185,7 +185,7 @@ impl Bucket {
         })
     }
 
-    /// The name below the prefix of a key.
+    /// Returns the name below the prefix of a key.
     pub(super) fn name<'a>(&self, key: &'a Key) -> &'a str {
         let name = key.as_ref().strip_prefix(self.url.prefix());
         name.unwrap_or(key.as_ref()).trim_start_matches('/')
@@ -208,7 +208,7 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
         .with_user_agent(HeaderValue::from_static(USER_AGENT))
         .with_allow_http(settings.has_plain_endpoint())
         .with_connect_timeout(Duration::from_secs(10))
-        // A whole request, a part of an upload included; reading has its own limit.
+        // The timeout of a whole request, including a part of an upload; reads have their own timeout.
         .with_timeout(Duration::from_mins(10))
         .with_read_timeout(Duration::from_mins(1));
     let retry = RetryConfig {
@@ -232,7 +232,7 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
         traffic: Arc::clone(traffic),
         acl: acl.map(|(acl, header)| (acl, header, Arc::clone(&signer))),
     };
-    // Each builder has a type of its own, with the same methods.
+    // The builders are different types with the same methods.
     macro_rules! configured {
         ($builder:expr) => {{
             let mut builder = $builder
@@ -240,7 +240,7 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
                 .with_retry(retry)
                 .with_http_connector(counting);
             for (name, value) in variables {
-                // Variables with this start that are about something else are none of ours.
+                // Variables with this prefix that the builder does not know are ignored.
                 if let Ok(key) = name.parse() {
                     builder = builder.with_config(key, value);
                 }
@@ -263,7 +263,7 @@ fn build(settings: &BucketSettings, traffic: &Arc<Traffic>) -> object_store::Res
             let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
             let store = builder.build()?;
             let region = region.unwrap_or_else(|| "us-east-1".to_owned());
-            // It was empty.
+            // Cannot fail, since it is still empty.
             drop(signer.set((Arc::clone(store.credentials()), region)));
             opened!(store)
         }

@@ -1,4 +1,4 @@
-//! What goes over the wire to a bucket, counted; and answers that no object store gives.
+//! Counts the traffic of a bucket, and recognizes responses that no object store sends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +13,14 @@ use reqwest::header::HeaderName;
 
 use super::acl::{Acl, S3Signer, WithAcl};
 
-/// The requests that a bucket was sent, retries included, and the bytes of its answers as their headers give them.
+/// The requests to a bucket including retries, and the size of the responses according to their headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficCount {
     /// Requests of any kind.
     pub requests: u64,
-    /// Those among them that wrote or removed something.
+    /// Requests that wrote or removed something.
     pub writes: u64,
-    /// Bytes of answers.
+    /// Bytes of responses.
     pub received_bytes: u64,
     /// Bytes of requests.
     pub sent_bytes: u64,
@@ -39,7 +39,7 @@ impl std::ops::Add for TrafficCount {
     }
 }
 
-/// Counts while requests are made.
+/// Counters that are updated during requests.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     requests: AtomicU64,
@@ -59,7 +59,7 @@ impl Traffic {
         }
     }
 
-    /// Notes an operation on a directory, which is no request but counts as one.
+    /// Counts an operation on a directory as a request.
     pub(super) fn note(&self, is_write: bool) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         if is_write {
@@ -68,12 +68,12 @@ impl Traffic {
     }
 }
 
-/// The cause of an error: what answered is not an object store but a proxy, a portal or a web site.
+/// The cause of an error: the response came from a proxy, a portal or a web site instead of an object store.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is an HTML page")]
+#[error("the response is an HTML page")]
 pub(super) struct HtmlPage;
 
-/// Makes clients that count, and ask for an ACL of what they write.
+/// Creates clients that count requests, and set an ACL on written objects.
 #[derive(Debug)]
 pub(super) struct Counting {
     pub(super) traffic: Arc<Traffic>,

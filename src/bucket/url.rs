@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What kind of object store a URL means.
+/// The kind of object store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BucketKind {
     /// `s3://`: Amazon S3, or a server that speaks its protocol.
@@ -18,7 +18,7 @@ pub enum BucketKind {
 }
 
 impl BucketKind {
-    /// What URLs of this kind start with.
+    /// Returns the scheme of URLs of this kind.
     pub fn scheme(self) -> &'static str {
         match self {
             Self::S3 => "s3://",
@@ -28,7 +28,7 @@ impl BucketKind {
         }
     }
 
-    /// What the names of the environment variables start with that say where a bucket is and who may use it.
+    /// Returns the prefix of the environment variables with the endpoint and the credentials of a bucket.
     pub fn variables(self) -> Option<&'static str> {
         match self {
             Self::S3 => Some("AWS_"),
@@ -39,13 +39,13 @@ impl BucketKind {
     }
 }
 
-/// `s3://BUCKET[/PREFIX]`, `gs://BUCKET[/PREFIX]`, `az://CONTAINER[/PREFIX]` or `file:///DIRECTORY`.
+/// A bucket: `s3://BUCKET[/PREFIX]`, `gs://BUCKET[/PREFIX]`, `az://CONTAINER[/PREFIX]` or `file:///DIRECTORY`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BucketUrl {
     kind: BucketKind,
     /// The bucket's name; the path of a directory.
     bucket: String,
-    /// What the names of all objects start with, without a slash at either end; may be empty.
+    /// The prefix of all names of objects, without a slash at either end; may be empty.
     prefix: String,
 }
 
@@ -55,22 +55,22 @@ impl BucketUrl {
         self.kind
     }
 
-    /// The bucket's or container's name; the path of a directory.
+    /// The name of the bucket or container; the path of a directory.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// What the names of all objects start with; may be empty.
+    /// The prefix of all names of objects; may be empty.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The directory of `file://`.
+    /// The directory of a `file://` URL.
     pub fn directory(&self) -> Option<&Path> {
         (self.kind == BucketKind::Directory).then(|| Path::new(&self.bucket))
     }
 
-    /// The URL of what is below this one; a directory below a directory.
+    /// Returns the URL of a location below this one; for a directory, of a subdirectory.
     #[must_use]
     pub fn below(&self, name: &str) -> Self {
         let name = name.trim_matches('/');
@@ -134,7 +134,7 @@ impl FromStr for BucketUrl {
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
         if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(is_name) {
             return Err(invalid(
-                "a bucket's name has 3 to 63 lower-case letters, digits, `-`, `.` and `_`; credentials come from the \
+                "a bucket name has 3 to 63 lower-case letters, digits, `-`, `.` and `_`; credentials come from the \
                  environment",
             ));
         }
@@ -145,7 +145,7 @@ impl FromStr for BucketUrl {
         };
         if !prefix.is_empty() && !prefix.split('/').all(is_part) {
             return Err(invalid(
-                "a prefix has letters, digits and `-`, `_`, `.`, `+`, `~`, `=`, `@` between single slashes",
+                "a prefix consists of letters, digits, `-`, `_`, `.`, `+`, `~`, `=`, `@` and single slashes",
             ));
         }
         Ok(Self {

@@ -152,7 +152,7 @@ fn answers_of_what_is_no_store_have_words_advice_and_exit_codes() {
         (
             (200, "text/html", PAGE),
             (2, 3, 3),
-            "the answer is an HTML page",
+            "the response is an HTML page",
             "check AWS_ENDPOINT_URL",
         ),
         (

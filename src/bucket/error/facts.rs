@@ -1,4 +1,4 @@
-//! What an error of the crate says, and which class it is of.
+//! The facts in an error of the crate, and the class of the error.
 
 use std::error::Error;
 use std::sync::LazyLock;
@@ -12,13 +12,13 @@ use crate::bucket::url::BucketKind;
 use crate::error::chain;
 use crate::fs::in_words;
 
-/// What an error of the crate says, which keeps most of it in its text.
+/// The facts in an error of the crate, most of which are only in its text.
 pub(super) struct Facts {
     text: String,
     status: Option<u16>,
-    /// The code that S3 and Azure give, the reason that Google gives.
+    /// The code from S3 or Azure, or the reason from Google.
     code: Option<String>,
-    /// The server's sentence.
+    /// The server's message.
     message: Option<String>,
     is_html: bool,
     /// The error of the connection.
@@ -139,7 +139,7 @@ impl Facts {
         }
     }
 
-    /// The codes of S3 and Azure and the reasons of Google that say more than the status.
+    /// Classifies codes of S3 and Azure and reasons of Google that are more specific than the status.
     fn fault_of_code(&self, action: Action) -> Option<BucketFault> {
         Some(match self.code.as_deref()? {
             "InvalidAccessKeyId"
@@ -170,7 +170,7 @@ impl Facts {
                 BucketFault::Throttled
             }
             "NoSuchKey" | "NoSuchVersion" | "BlobNotFound" | "notFound" => BucketFault::NotFound,
-            // Servers have reasons of their own for 404, and only those above say that an object is not there.
+            // Servers use 404 also for other reasons; only the codes above mean that an object does not exist.
             _ if self.status == Some(404) => BucketFault::Other,
             _ => return None,
         })
@@ -187,11 +187,11 @@ impl Facts {
         }
     }
 
-    /// Why it failed, in a few words.
+    /// Returns a short reason.
     pub(super) fn words(&self) -> String {
         if self.is_html {
             let status = self.status.map_or(200, |status| status);
-            return format!("the answer is an HTML page with status {status}");
+            return format!("the response is an HTML page with status {status}");
         }
         if let Some((_, why)) = &self.transport {
             return why.clone();

@@ -158,10 +158,7 @@ fn attestation_that_was_tampered_with_is_refused_by_name() {
             space.get(&format!("to/{}", file(&other))),
             "it is about another artifact: 0.20.0+driver/x86_64/",
         ),
-        (
-            " ".repeat(2 << 20),
-            "more than the 1048576 that are expected at most",
-        ),
+        (" ".repeat(2 << 20), "more than the limit of 1048576 bytes"),
     ];
     for (content, message) in cases {
         space.put(&format!("to/{}", file(&name)), &content);
@@ -278,7 +275,7 @@ fn index_that_was_tampered_with_is_refused_by_name() {
         &[
             "exit 1",
             "artifact          FAILED",
-            "more than the 268435456",
+            "more than the limit of 268435456",
         ],
     );
 }
