@@ -1,8 +1,9 @@
-//! Merging packs, and removing contents that no pack names, beside runs that go on.
+//! Merges packs, and removes unreferenced contents, concurrently with runs.
 //!
-//! A merged pack is there before those that it replaces go; a run that listed them before reads the rest and does without.
-//! A content that no pack names may be one whose pack is still to come. So it is noted first, and removed by a later
-//! clean-up if it is still named by none after the grace time.
+//! A merged pack is written before the packs that it replaces are removed; a run that listed those before reads the
+//! others and works without the removed ones. The pack that references a content may not be written yet. So an
+//! unreferenced content is first recorded, and only removed by a later clean-up if it is still unreferenced after the
+//! grace period.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,33 +22,33 @@ use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions
 use crate::digest::Sha256;
 use crate::fs;
 
-/// The object with the contents that no pack names, and since when.
+/// The object that records the unreferenced contents, and since when.
 const UNNAMED: &str = "unnamed.json";
 
 const LIMIT_BYTES: u64 = 1 << 30;
 
-/// What a clean-up did.
+/// The result of a clean-up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cleaned {
-    /// Packs that were merged into one.
+    /// The number of packs that were merged into one.
     pub merged: usize,
-    /// Packs that are not believed and stay.
+    /// The packs that are not trusted and stay, with the reason.
     pub refused: Vec<String>,
-    /// Contents that no pack names.
+    /// The number of contents that no pack references.
     pub unnamed: usize,
-    /// Those that were removed.
+    /// The number of these that were removed.
     pub removed: usize,
-    /// Their size in bytes.
+    /// The size of the removed contents in bytes.
     pub removed_bytes: u64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct Unnamed {
-    /// Contents, each with when it was first seen to be named by no pack.
+    /// The contents, each with the time since when it has been unreferenced.
     since: BTreeMap<Sha256, Timestamp>,
 }
 
-/// Merges the packs of a bucket and removes contents that were named by none for `grace`.
+/// Merges the packs of a bucket and removes contents that have been unreferenced for `grace`.
 pub async fn clean(
     settings: &BucketSettings,
     trust: &Trust,
@@ -59,7 +60,7 @@ pub async fn clean(
     fs::create_folder(&folder)?;
     let mut cleaned = merge(&bucket, trust, &folder).await?;
     if !cleaned.refused.is_empty() {
-        // Whatever they name may be needed by those who believe them.
+        // Machines that trust these packs may need the contents that they reference.
         return Ok(cleaned);
     }
     let now = Timestamp::now();
@@ -69,7 +70,7 @@ pub async fn clean(
             stored.insert(content, object.size_bytes);
         }
     }
-    // Read after the listing: what was sent meanwhile is named, or is not in the list.
+    // Packs are read after listing contents, so that every listed content that a run just sent is referenced.
     let found = packs::read_all(&bucket, trust, &folder).await?;
     let named: BTreeSet<Sha256> = found.index.contents().map(|(content, _)| content).collect();
     let known = bucket.get(UNNAMED, LIMIT_BYTES).await?;
@@ -105,7 +106,7 @@ pub async fn clean(
     Ok(cleaned)
 }
 
-/// Merges all packs that are believed into one.
+/// Merges all trusted packs into one.
 pub(super) async fn merge(
     bucket: &Bucket,
     trust: &Trust,
@@ -115,7 +116,7 @@ pub(super) async fn merge(
     let refused = found.refused.into_iter();
     let mut cleaned = Cleaned {
         refused: refused
-            .map(|(name, why)| format!("{}: pack {name} is refused: {why}", bucket.url()))
+            .map(|(name, why)| format!("{}: pack {name} is rejected: {why}", bucket.url()))
             .collect(),
         ..Cleaned::default()
     };
@@ -126,7 +127,7 @@ pub(super) async fn merge(
         BucketError::new(BucketFault::Files, bucket.url(), error.to_string())
     };
     let pack = merged(&found.index, trust).map_err(failed)?;
-    // As old as the youngest of them, so that later packs win over it.
+    // As old as the newest of them, so that later packs have precedence.
     let made = last
         .rsplit_once('-')
         .map_or(last.as_str(), |(made, _)| made);

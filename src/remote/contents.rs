@@ -1,4 +1,4 @@
-//! Contents by their digest.
+//! Objects named by the digest of their content.
 
 use std::path::Path;
 
@@ -7,25 +7,25 @@ use crate::digest::{HashingWriter, Sha256};
 use crate::fs::blocking;
 use crate::store::Store;
 
-/// Where contents are in a bucket.
+/// The prefix of contents in a bucket.
 pub(super) const FOLDER: &str = "contents";
 
-/// More than any package of a distribution has.
+/// The maximum size of a content, larger than any package of a distribution.
 const LIMIT_BYTES: u64 = 8 << 30;
 
-/// The name of a content's object.
+/// Returns the name of a content's object.
 pub(super) fn name_of(content: Sha256) -> String {
     let digest = content.to_string();
     format!("{FOLDER}/{}/{digest}", &digest[..2])
 }
 
-/// The content that an object's name stands for.
+/// Returns the digest in an object's name; `None` if it is not the name of a content.
 pub(super) fn of_name(name: &str) -> Option<Sha256> {
     let digest: Sha256 = name.rsplit('/').next()?.parse().ok()?;
     (name == name_of(digest)).then_some(digest)
 }
 
-/// Sends a file, unless the bucket has it.
+/// Uploads a file, unless the bucket already has it.
 pub(super) async fn send(bucket: &Bucket, content: Sha256, path: &Path) -> Result<(), BucketError> {
     let name = name_of(content);
     bucket
@@ -34,7 +34,7 @@ pub(super) async fn send(bucket: &Bucket, content: Sha256, path: &Path) -> Resul
         .map(drop)
 }
 
-/// Brings a content into a store; false if the bucket does not have it.
+/// Downloads a content into a store; returns false if the bucket does not have it.
 pub(super) async fn fetch(
     bucket: &Bucket,
     content: Sha256,
@@ -54,7 +54,7 @@ pub(super) async fn fetch(
     let (found, _, file) = writer.finish();
     if found != content {
         let message = format!(
-            "{}: {name} is refused: its content has SHA-256 {found}, not the one of its name",
+            "{}: {name} is rejected: its content has SHA-256 {found}, which differs from its name",
             bucket.url()
         );
         return Err(BucketError::new(

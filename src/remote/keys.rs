@@ -1,4 +1,4 @@
-//! Keys that packs are signed with, and whose packs are believed.
+//! The keys that sign packs, and which packs are trusted.
 
 use std::fmt;
 use std::path::Path;
@@ -8,36 +8,36 @@ use ring::hmac;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// What is signed starts so, so that a key signs nothing else by accident.
+/// The prefix of signed data, so that a signature cannot be used for another purpose.
 const PURPOSE: &[u8] = b"driverkit-matrix pack 1\n";
 
-/// The fewest characters of a key.
+/// The minimum length of a key in characters.
 const SHORTEST: usize = 16;
 
-/// Why keys cannot be used.
+/// The reason why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is missing, or it can be guessed.
-    #[error("a key has at least {SHORTEST} characters, one key a line")]
+    /// There is no key, or one is too short.
+    #[error("expected keys of at least {SHORTEST} characters, one per line")]
     Short,
 }
 
-/// Keys for packs: the first signs, each of them is believed, so that keys can be exchanged.
+/// The keys for packs: the first signs, all are trusted, so that keys can be replaced.
 #[derive(Clone)]
 pub struct Keys(Vec<Vec<u8>>);
 
 impl fmt::Debug for Keys {
-    /// Without the keys.
+    /// Omits the keys.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} keys", self.0.len())
     }
 }
 
 impl Keys {
-    /// One key a line; empty lines and those that start with `#` do not count.
+    /// Parses one key per line; empty lines and lines that start with `#` are skipped.
     pub fn of_text(text: &str) -> Result<Self, KeysError> {
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -48,24 +48,24 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// The keys of a file.
+    /// Reads the keys of a file.
     pub fn read(path: &Path) -> Result<Self, KeysError> {
         Self::of_text(&fs::read_to_string(path)?)
     }
 
-    /// The name of a key, which tells nothing of it.
+    /// Returns the name of a key, which reveals nothing about it.
     fn name(key: &[u8]) -> String {
         Sha256::of([b"driverkit-matrix key name\n", key].concat()).short()
     }
 
-    /// The name of the signing key and the MAC of a content.
+    /// Returns the name of the signing key and the MAC of a content.
     pub(super) fn sign(&self, content: &[u8]) -> Option<(String, String)> {
         let key = self.0.first()?;
         let mac = hmac::sign(&of(key), &purposed(content));
         Some((Self::name(key), hex(mac.as_ref())))
     }
 
-    /// Whether one of the keys made the MAC of a content.
+    /// Returns true if the MAC of a content was created with one of the keys.
     pub(super) fn verify(&self, content: &[u8], mac: &str) -> bool {
         let Some(mac) = unhex(mac) else {
             return false;
@@ -75,7 +75,7 @@ impl Keys {
         self.0.iter().any(made_by)
     }
 
-    /// Whether a key has this name.
+    /// Returns true if a key has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|key| Self::name(key) == name)
     }
@@ -85,7 +85,7 @@ fn of(key: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, key)
 }
 
-/// The digest of a content stands for it, so that it is read once.
+/// Returns the bytes that are signed for a content: the purpose and the digest.
 fn purposed(content: &[u8]) -> Vec<u8> {
     [PURPOSE, Sha256::of(content).as_bytes()].concat()
 }
@@ -105,12 +105,12 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(digest.as_bytes().to_vec())
 }
 
-/// Whose packs are believed.
+/// Which packs are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// Keys.
+    /// The keys whose signatures are trusted.
     pub keys: Option<Keys>,
-    /// Whether everybody who may write to the bucket is believed.
+    /// True if everyone who can write to the bucket is trusted.
     pub is_trusted: bool,
 }
 

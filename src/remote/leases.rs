@@ -1,11 +1,11 @@
-//! Which machine compiles what at the moment, so that two machines do not compile the same.
+//! Leases: record which machine executes which step, so that two machines do not execute the same one.
 //!
-//! `leases/<key>` is made on the condition that it does not exist, by the machine that is about to compile, and says
-//! until when that machine has the step to itself. When it is done, a pack with nothing but the outcome takes its
-//! place, signed like any other; the outcome is in the pack of the run later, too. A machine that finds the object
-//! there waits beside its other builds, and looks again now and then. After the time that it names, or that passed
-//! while it did not change, another machine takes it over. Whatever goes wrong with it makes two machines do the same
-//! work, never one wait for ever.
+//! The machine that is about to compile creates `leases/<key>`, on the condition that it does not exist; the object
+//! says until when the machine has the step to itself. When the step is done, the object is replaced by a pack with
+//! only the outcome, signed like any other; the outcome is later also in the pack of the run. A machine that finds
+//! the object waits while it executes other builds, and checks again now and then. After the expiry time, or if the
+//! object has not changed for the length of a lease, another machine takes over. Any error makes two machines do the
+//! same work, but never lets one wait forever.
 
 mod sweep;
 
@@ -28,25 +28,25 @@ use crate::store::Claim;
 
 pub(super) use sweep::sweep;
 
-/// Where leases are in a bucket.
+/// The prefix of leases in a bucket.
 pub(super) const FOLDER: &str = "leases";
 
-/// How long a compile may be held up by its claim.
+/// How long a claim may delay a compile.
 const CLAIM_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the other requests may take.
+/// The timeout of other requests.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// After so many requests that failed, nothing is claimed any more.
+/// The number of failed requests after which no more steps are claimed.
 const MOST_FAULTS: u32 = 3;
 
-/// The waits between two looks at what another machine does: doubling.
+/// The first and the longest wait between two checks of another machine's step; the wait doubles each time.
 const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
-/// An outcome of one step, and what it names.
+/// The maximum size of a lease, or of the pack of a single step.
 const LIMIT_BYTES: u64 = 16 << 20;
 
-/// What the object of a step says while it is done.
+/// The content of a step's object while the step is executed.
 #[derive(Serialize, Deserialize)]
 struct Lease {
     /// The run.
@@ -56,55 +56,55 @@ struct Lease {
     expires: Timestamp,
 }
 
-/// What is known of the object of a step.
+/// The known state of a step's object.
 enum Known {
-    /// This machine does the step.
+    /// This machine executes the step.
     Own,
     /// It can be claimed: no lease exists, or the lease has expired.
     Free(Option<UpdateVersion>),
-    /// It is not needed any more.
+    /// The lease is no longer needed.
     Over,
 }
 
-/// What another machine has done.
+/// An outcome from another machine.
 pub(super) struct Learned {
     pub(super) text: Vec<u8>,
-    /// The contents that came with it, with their sizes.
+    /// The contents of the outcome, with their sizes.
     pub(super) contents: Vec<(Sha256, u64)>,
 }
 
-/// What a look at an object gave.
+/// The content of an object that was checked.
 enum Seen {
     Learned(Learned),
     Own,
     Held(Lease),
 }
 
-/// The outcome of a step, whose contents are on their way.
+/// The outcome of a step whose contents are being uploaded.
 pub(super) struct Done {
     pub(super) text: Vec<u8>,
-    /// Contents that it is nothing without, and others.
+    /// Contents without which the outcome is useless, and others.
     pub(super) needs: Vec<Sha256>,
     pub(super) more: Vec<Sha256>,
-    /// Contents that were in the bucket before.
+    /// Contents that were already in the bucket.
     pub(super) there: Vec<(Sha256, u64)>,
 }
 
 /// The leases of a run.
 pub(super) struct Leases {
     bucket: Bucket,
-    /// The same for claims: they are not sent again, since a compile waits for them.
+    /// The bucket for claims, without retries, since a compile waits for them.
     claims: Bucket,
     trust: Trust,
     owner: String,
-    /// How long a machine has a step to itself; zero: nothing is claimed.
+    /// How long a machine has a step to itself; zero disables claims.
     length: Duration,
     known: Mutex<HashMap<Sha256, Known>>,
     faults: AtomicU32,
-    /// What is not believed, and why.
+    /// Objects that are not trusted, with the reason.
     refused: Mutex<BTreeSet<String>>,
     tasks: TaskTracker,
-    /// Where tasks run.
+    /// The runtime of the tasks.
     handle: OnceLock<Handle>,
 }
 
@@ -130,12 +130,12 @@ impl Leases {
         }
     }
 
-    /// Allows claims; called on the threads that make requests.
+    /// Enables claims; called on a thread of the runtime.
     pub(super) fn start(&self) {
         drop(self.handle.set(Handle::current()));
     }
 
-    /// What claims requested.
+    /// Returns the traffic of claims.
     pub(super) fn traffic(&self) -> TrafficCount {
         self.claims.traffic()
     }
@@ -154,7 +154,7 @@ impl Leases {
         self.known().insert(key, known);
     }
 
-    /// Notes a request that failed. What will not go away by itself makes further requests pointless.
+    /// Records a failed request. A permanent error disables further claims.
     fn failed(&self, error: &BucketError) {
         let weight = if error.fault.is_transient() {
             1
@@ -173,11 +173,11 @@ impl Leases {
         tracing::warn!("{error}");
         if before < MOST_FAULTS && before + weight >= MOST_FAULTS {
             let url = self.bucket.url();
-            tracing::warn!("{url}: no leases any more: machines may compile the same");
+            tracing::warn!("{url}: leases are disabled: machines may compile the same steps");
         }
     }
 
-    /// What is not believed, and why.
+    /// Returns the objects that are not trusted, with the reason.
     pub(super) fn refused(&self) -> Vec<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.iter().cloned().collect()
@@ -209,7 +209,7 @@ impl Leases {
             Ok(Ok(Put::Conflict)) => return Claim::Taken,
             Ok(Err(error)) => self.failed(&error),
             Err(_) => {
-                // It may be there all the same.
+                // The lease may have been created.
                 self.note(key, Known::Own);
                 self.late(&name);
             }
@@ -217,14 +217,15 @@ impl Leases {
         Claim::Granted
     }
 
-    /// Waits until another machine has done a step, which is returned, or until the step can be claimed again.
+    /// Waits until another machine has finished the step, and returns the outcome; returns `None` if the step can be
+    /// claimed again.
     pub(super) async fn wait_for(&self, key: Sha256) -> Option<Learned> {
         let (known, learned) = self.watch(key).await;
         self.note(key, known);
         learned
     }
 
-    /// What is known of a step once there is nothing to wait for, with the outcome if there is one.
+    /// Returns the state of a step once there is nothing to wait for, with the outcome if there is one.
     async fn watch(&self, key: Sha256) -> (Known, Option<Learned>) {
         let begun = Instant::now();
         let mut pause = WAITS.0;
@@ -244,7 +245,7 @@ impl Leases {
                 }
             };
             let Some((content, version)) = found else {
-                // The other machine gave it up.
+                // The other machine released the step.
                 return (Known::Free(None), None);
             };
             match self.read(key, &content) {
@@ -261,14 +262,14 @@ impl Leases {
                     unchanged = Some((version, since));
                 }
                 Err(why) => {
-                    let why = format!("{}: {name} is refused: {why}", self.bucket.url());
+                    let why = format!("{}: {name} is rejected: {why}", self.bucket.url());
                     let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                     refused.insert(why);
                     drop(refused);
                     return (Known::Over, None);
                 }
             }
-            // One machine after the other died over it.
+            // Several machines were killed during the step.
             if begun.elapsed() >= self.length * 2 {
                 return (Known::Over, None);
             }
@@ -298,7 +299,7 @@ impl Leases {
         Ok(Seen::Learned(Learned { text, contents }))
     }
 
-    /// Lets the machines that wait for a step of this one know its outcome, once its contents are there.
+    /// Publishes the outcome of a step of this machine to waiting machines, once its contents are uploaded.
     pub(super) fn done(self: &Arc<Self>, key: Sha256, done: Done, queue: &Arc<Queue>) {
         if !self.take_own(key) {
             return;
@@ -312,7 +313,7 @@ impl Leases {
                 }
                 match queue.settled(*content).await {
                     Some(Sending::Sent { size_bytes }) => contents.push((*content, size_bytes)),
-                    // Without it the outcome is nothing to others.
+                    // Without this content, the outcome is useless to other machines.
                     _ if done.needs.contains(content) => return leases.give_up(key).await,
                     _ => {}
                 }
@@ -331,7 +332,7 @@ impl Leases {
         });
     }
 
-    /// Ends a claim to a step that has no outcome.
+    /// Releases the claim of a step without an outcome.
     pub(super) fn release(self: &Arc<Self>, key: Sha256) {
         if self.take_own(key) {
             let leases = Arc::clone(self);
@@ -339,7 +340,7 @@ impl Leases {
         }
     }
 
-    /// Whether this machine had claimed a step, which ends.
+    /// Removes this machine's claim of a step; returns false if there was none.
     fn take_own(&self, key: Sha256) -> bool {
         let mut known = self.known();
         let is_own = matches!(known.get(&key), Some(Known::Own));
@@ -358,13 +359,13 @@ impl Leases {
     async fn give_up(&self, key: Sha256) {
         let name = name_of(key);
         let delete = self.bucket.delete([name.as_str()]);
-        // What is not deleted expires.
+        // A lease that is not deleted expires.
         if let Ok(Err(error)) = tokio::time::timeout(REQUEST_LIMIT, delete).await {
             tracing::warn!("{error}");
         }
     }
 
-    /// Ends all claims; what was done is known to other machines then.
+    /// Releases all claims, and waits until the outcomes are published.
     pub(super) async fn finish(self: &Arc<Self>) {
         let left: Vec<Sha256> = {
             let known = self.known();
@@ -377,7 +378,7 @@ impl Leases {
             self.release(key);
         }
         self.tasks.close();
-        // The leases expire.
+        // After the timeout, the leases expire.
         drop(tokio::time::timeout(REQUEST_LIMIT, self.tasks.wait()).await);
     }
 }

@@ -1,8 +1,8 @@
-//! The remote store: what machines know of finished steps, and the contents that they made, behind an object store.
+//! The remote store: outcomes of finished steps and their contents, which machines share in an object store.
 //!
-//! Outcomes travel in packs, one object for each run, which a run lists and reads when it begins; contents are objects by
-//! their digest, sent once and fetched when they are needed. A pack is believed if one of the run's keys signed it, or if
-//! the bucket is declared trusted; a content only if its digest is right.
+//! Outcomes are stored in packs, one object per run, which a run lists and reads when it begins. Contents are objects
+//! named by their digest, uploaded once and downloaded when needed. A pack is trusted if one of the run's keys signed
+//! it, or if the bucket is declared trusted; a content is trusted only if its digest is right.
 
 mod clean;
 mod contents;

@@ -1,4 +1,4 @@
-//! What a run adds to the remote store.
+//! The additions of a run to the remote store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,40 +11,40 @@ use super::trees;
 use crate::cache::{Outcome, StepResult};
 use crate::digest::Sha256;
 
-/// What this run adds.
+/// The additions of this run.
 #[derive(Default)]
 pub(super) struct News {
     pub(super) outcomes: BTreeMap<Sha256, New>,
     pub(super) records: BTreeMap<String, Vec<u8>>,
-    /// Outcomes that turned out to be of no use.
+    /// Outcomes that turned out to be unusable.
     pub(super) forgotten: HashSet<Sha256>,
-    /// The pack that holds what was finished so far.
+    /// The name of the last pack that this run wrote.
     pub(super) pack: Option<String>,
-    /// Contents that other machines sent meanwhile, with their sizes.
+    /// Contents that other machines have uploaded since the start of the run, with their sizes.
     pub(super) learned: HashMap<Sha256, u64>,
 }
 
 /// A new outcome.
 pub(super) struct New {
     pub(super) text: Vec<u8>,
-    /// Contents that it is nothing without.
+    /// Contents without which the outcome is useless.
     pub(super) needs: Vec<Sha256>,
-    /// Whether another machine has it from its own work, and this one heard of it.
+    /// True if the outcome came from another machine during the run.
     pub(super) is_learned: bool,
 }
 
 /// The contents of an outcome.
 pub(super) struct Contents {
-    /// Those that it is nothing without.
+    /// Contents without which the outcome is useless.
     pub(super) needs: Vec<Sha256>,
     /// The others.
     pub(super) more: Vec<Sha256>,
-    /// A tree that is kept.
+    /// A tree to store.
     pub(super) tree: Option<Sha256>,
 }
 
 impl Contents {
-    /// What is kept of an outcome; none where the outcome is nothing to others.
+    /// Returns the contents of an outcome to store; `None` if the outcome is useless to other machines.
     pub(super) fn of(outcome: &Outcome, keep: Keep) -> Option<Self> {
         let mut needs = Vec::new();
         match &outcome.result {
@@ -70,7 +70,7 @@ impl Contents {
                 more.extend(digests_in(facts));
             }
         }
-        // Those of host programs are as large as what they are made of, and made again in seconds.
+        // Trees with host programs are as large as their inputs, and are rebuilt in seconds.
         let tree = match (&outcome.result, outcome.inputs.kind()) {
             (StepResult::Tree { sha256, .. }, "prepare") if keep.prepared => Some(*sha256),
             _ => None,
@@ -80,7 +80,8 @@ impl Contents {
 }
 
 impl News {
-    /// A pack of everything new whose contents are in the bucket; how many outcomes are in it, and how many have to wait.
+    /// Returns a pack of all additions whose contents are in the bucket, the number of outcomes in it, and the number
+    /// of those that have to wait.
     pub(super) fn pack(
         &self,
         index: &Index,
@@ -117,7 +118,7 @@ impl News {
     }
 }
 
-/// The digests of files that a download by a package manager gave.
+/// Returns the digests of the files that a package manager downloaded.
 fn digests_in(facts: &serde_json::Value) -> Vec<Sha256> {
     let files = facts.as_array().into_iter().flatten();
     let digests = files.filter_map(|file| file.get("sha256")?.as_str()?.parse().ok());

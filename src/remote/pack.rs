@@ -1,8 +1,8 @@
-//! The format of a pack: a line that names the format, a line of JSON with digest and MAC of the rest, and the rest, which
-//! is compressed by zstd.
+//! The format of a pack: a line with the name of the format, a line of JSON with the digest and the MAC of the rest,
+//! and the rest, which is compressed with zstd.
 //!
-//! Decompressed, it consists of lines. `O <key> <outcome>` and a line with the outcome's checksum, both as a store keeps
-//! them on disk; `R <URL> <record>`, what a URL gave; `C <digest> <size>`, a content that the bucket has.
+//! The decompressed rest consists of lines: `O <key> <outcome>` and a line with the checksum of the outcome, both as
+//! in a store on disk; `R <URL> <record>`, the record of a download; `C <digest> <size>`, a content in the bucket.
 
 use std::io::{Read as _, Write as _};
 
@@ -13,10 +13,10 @@ use crate::digest::Sha256;
 
 const MAGIC: &str = "driverkit-matrix pack 1\n";
 
-/// No pack decompresses to more: 51,472 builds take some 300 MB.
+/// The maximum size of a decompressed pack: 51,472 builds need about 300 MB.
 const LIMIT_BYTES: u64 = 4 << 30;
 
-/// The longest second line.
+/// The maximum length of the second line.
 const LONGEST_HEADER: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
@@ -28,16 +28,16 @@ struct Header {
     mac: Option<String>,
 }
 
-/// Why a pack is not believed.
+/// The reason why a pack is not trusted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum PackError {
-    #[error("it is no pack of this version")]
+    #[error("it is not a pack of this version")]
     Format,
-    #[error("its content is damaged: it does not have the digest that it names")]
+    #[error("its content is damaged: the digest does not match")]
     Digest,
-    #[error("its MAC does not match: it was changed, or made with another key of the same name")]
+    #[error("its MAC does not match: it was changed, or signed with another key of the same name")]
     Mac,
-    #[error("it was signed with the key {0}, which is none of this run's keys")]
+    #[error("it was signed with the key {0}, which is not one of this run's keys")]
     OtherKey(String),
     #[error("it is not signed, and the bucket is not declared trusted")]
     Unsigned,
@@ -57,7 +57,7 @@ impl Writer {
         })
     }
 
-    /// Adds an outcome as it is on disk: one line, or two.
+    /// Adds an outcome in its format on disk: one line, or two.
     pub(super) fn outcome(&mut self, key: Sha256, text: &[u8]) -> std::io::Result<()> {
         let mut lines = text.split(|&byte| byte == b'\n');
         write!(self.lines, "O {key} ")?;
@@ -81,7 +81,7 @@ impl Writer {
         writeln!(self.lines, "C {sha256} {size_bytes}")
     }
 
-    /// The pack, signed where there is a key.
+    /// Returns the pack, signed if there is a key.
     pub(super) fn finish(self, trust: &Trust) -> std::io::Result<Vec<u8>> {
         let content = self.lines.finish()?;
         let signature = trust.keys.as_ref().and_then(|keys| keys.sign(&content));
@@ -98,7 +98,7 @@ impl Writer {
     }
 }
 
-/// The lines of a pack that is believed.
+/// Returns the lines of a trusted pack.
 pub(super) fn open(pack: &[u8], trust: &Trust) -> Result<Vec<u8>, PackError> {
     let rest = pack
         .strip_prefix(MAGIC.as_bytes())
@@ -123,7 +123,7 @@ pub(super) fn open(pack: &[u8], trust: &Trust) -> Result<Vec<u8>, PackError> {
 
 fn check(header: &Header, content: &[u8], trust: &Trust) -> Result<(), PackError> {
     let Some(keys) = &trust.keys else {
-        // Whoever may write is believed.
+        // Without keys, everyone who can write to a trusted bucket is trusted.
         return if trust.is_trusted {
             Ok(())
         } else {
@@ -142,9 +142,9 @@ fn check(header: &Header, content: &[u8], trust: &Trust) -> Result<(), PackError
 /// A line of a pack.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// An outcome: its key, and where its text is among the lines.
+    /// An outcome: its key, and the range of its text.
     Outcome(Sha256, std::ops::Range<usize>),
-    /// What a URL gave: the URL, and where the text is.
+    /// The record of a download: its URL, and the range of its text.
     Record(&'a str, std::ops::Range<usize>),
     /// A content and its size.
     Content(Sha256, u64),
@@ -166,7 +166,7 @@ pub(super) fn read<'a>(lines: &'a [u8], mut visit: impl FnMut(Line<'a>)) -> Resu
         let mut next = end + 1;
         let read = match line.split_at_checked(2) {
             Some((b"O ", rest)) if rest.len() > 65 && rest[64] == b' ' => {
-                // The checksum has a line of its own.
+                // The next line has the checksum.
                 next = end_of(next).map_or(lines.len(), |end| end + 1);
                 word(&rest[..64])
                     .and_then(|key| key.parse().ok())
@@ -261,7 +261,7 @@ mod tests {
         *changed.last_mut().unwrap() ^= 1;
         assert_eq!(refused(&changed, &own), PackError::Digest);
         assert_eq!(refused(b"<html>", &own), PackError::Format);
-        // Somebody who knows the name of the key, but not the key.
+        // A forger who knows the name of the key, but not the key.
         let text = pack(&own);
         let end = text[MAGIC.len()..]
             .iter()

@@ -1,4 +1,4 @@
-//! All packs of a bucket: read when a run begins, then asked without a connection.
+//! All packs of a bucket: read when a run begins, and then used without a connection.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -14,16 +14,16 @@ use crate::bucket::{Bucket, BucketError};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError, blocking};
 
-/// Where packs are in a bucket.
+/// The prefix of packs in a bucket.
 pub(super) const FOLDER: &str = "packs";
 
-/// No pack is larger.
+/// The maximum size of a pack.
 const LIMIT_BYTES: u64 = 1 << 30;
 
-/// How many packs are fetched at once.
+/// The number of packs that are downloaded concurrently.
 const AT_ONCE: usize = 16;
 
-/// Where a text is.
+/// The position of a text.
 #[derive(Clone, Copy)]
 struct Spot {
     file: u32,
@@ -31,10 +31,10 @@ struct Spot {
     offset: u64,
 }
 
-/// What packs say.
+/// The merged content of packs.
 #[derive(Default)]
 pub(super) struct Index {
-    /// The lines of each pack, in a file without a name.
+    /// The lines of each pack, in an unnamed temporary file.
     files: Vec<File>,
     outcomes: HashMap<Sha256, Spot>,
     records: HashMap<String, Spot>,
@@ -42,7 +42,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Adds the lines of a pack, which win over those of earlier ones.
+    /// Adds the lines of a pack, which have precedence over those of earlier packs.
     fn add(&mut self, lines: &[u8], folder: &Path) -> Result<(), String> {
         let mut file = tempfile::tempfile_in(folder)
             .map_err(FileError::of("write in", folder))
@@ -54,7 +54,7 @@ impl Index {
             offset: range.start as u64,
             length: u32::try_from(range.len()).unwrap_or(0),
         };
-        // First all of it, then what it says: a pack counts whole or not at all.
+        // All lines are checked first, so that an invalid pack adds nothing.
         pack::read(lines, |_| ()).map_err(|error| error.to_string())?;
         self.files.push(file);
         pack::read(lines, |line| match line {
@@ -98,7 +98,7 @@ impl Index {
         self.contents.iter().map(|(&sha256, &size)| (sha256, size))
     }
 
-    /// Calls `visit` for each outcome in the order of their keys.
+    /// Calls `visit` for each outcome in the order of the keys.
     pub(super) fn each_outcome(&self, mut visit: impl FnMut(Sha256, &[u8])) {
         let mut keys: Vec<&Sha256> = self.outcomes.keys().collect();
         keys.sort_unstable();
@@ -109,7 +109,7 @@ impl Index {
         }
     }
 
-    /// The same for records.
+    /// Calls `visit` for each record in the order of the URLs.
     pub(super) fn each_record(&self, mut visit: impl FnMut(&str, &[u8])) {
         let mut urls: Vec<&String> = self.records.keys().collect();
         urls.sort_unstable();
@@ -121,17 +121,17 @@ impl Index {
     }
 }
 
-/// What was found in a bucket.
+/// The packs that were found in a bucket.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) index: Index,
     /// The names of the packs that were read, in order.
     pub(super) names: Vec<String>,
-    /// The packs that are not believed, and why.
+    /// The packs that are not trusted, with the reason.
     pub(super) refused: Vec<(String, String)>,
 }
 
-/// Lists the packs of a bucket and reads them; those that were fetched earlier are in `folder`.
+/// Lists the packs of a bucket and reads them; packs that were downloaded earlier are in `folder`.
 pub(super) async fn read_all(
     bucket: &Bucket,
     trust: &Trust,
@@ -145,7 +145,7 @@ pub(super) async fn read_all(
         })
         .buffered(AT_ONCE);
     let mut found = Found::default();
-    // Each is judged as it comes, so that bytes nobody answers for are not held.
+    // Each pack is checked on arrival, so that untrusted packs do not use memory.
     while let Some((name, pack)) = fetched.try_next().await? {
         let Some(pack) = pack else { continue };
         let (trust, folder) = (trust.clone(), folder.to_owned());
@@ -158,7 +158,7 @@ pub(super) async fn read_all(
     Ok(found)
 }
 
-/// The names of all packs, oldest first: they start with a time.
+/// Returns the names of all packs, the oldest first: names start with a time.
 pub(super) async fn list(bucket: &Bucket) -> Result<Vec<String>, BucketError> {
     let objects = bucket.list(FOLDER).await?;
     let names = objects.into_iter().filter_map(|object| {
@@ -171,20 +171,20 @@ pub(super) async fn list(bucket: &Bucket) -> Result<Vec<String>, BucketError> {
     Ok(names)
 }
 
-/// A pack from `folder` or else from the bucket; none where it was merged with others meanwhile.
+/// Returns a pack from `folder`, otherwise from the bucket; `None` if it has been merged with others.
 async fn fetch(bucket: &Bucket, folder: &Path, name: &str) -> Result<Option<Vec<u8>>, BucketError> {
     let path = folder.join(name);
     let known = {
         let path = path.clone();
         blocking(move || std::fs::read(path).ok()).await
     };
-    // Its name says what it must be.
+    // The name contains the digest.
     if let Some(pack) = known.filter(|pack| name.contains(&Sha256::of(pack).short())) {
         return Ok(Some(pack));
     }
     let pack = bucket.get(&format!("{FOLDER}/{name}"), LIMIT_BYTES).await?;
     if let Some(pack) = pack.clone() {
-        // Only spares the next run a request.
+        // The copy only saves the next run a request.
         let kept = blocking(move || fs::write_unsynced(&path, pack)).await;
         if let Err(error) = kept {
             tracing::warn!("{error}");
@@ -203,18 +203,18 @@ impl Found {
     }
 }
 
-/// The name of a pack: when it was made, by whom, and its digest.
+/// Returns the name of a pack: its time, its run, and its digest.
 pub(super) fn name_of(made: &str, pack: &[u8]) -> String {
     format!("{made}-{}.pack", Sha256::of(pack).short())
 }
 
-/// Where the packs of a bucket are kept on this machine.
+/// Returns the directory on this machine in which the packs of a bucket are cached.
 pub(super) fn folder_of(cache: &Path, bucket: &Bucket) -> PathBuf {
     let name = Sha256::of(bucket.url().to_string()).short();
     cache.join("shared").join(name)
 }
 
-/// Forgets packs on this machine that the bucket no longer has.
+/// Removes cached packs that the bucket no longer has.
 pub(super) fn forget_others(folder: &Path, names: &[String]) {
     let names: HashSet<&str> = names.iter().map(String::as_str).collect();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Contents on their way to the bucket, a few at a time, beside everything else.
+//! Uploads contents to the bucket, a few at a time, in the background.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use crate::bucket::{Bucket, BucketError};
 use crate::digest::Sha256;
 use crate::store::Store;
 
-/// How many contents are sent at once.
+/// The number of contents that are uploaded concurrently.
 const AT_ONCE: usize = 8;
 
-/// The result of sending a content.
+/// The result of uploading a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Queued,
@@ -25,31 +25,31 @@ pub(super) enum State {
     Sent {
         size_bytes: u64,
     },
-    /// It is not on this machine: it was cleaned away.
+    /// The content is not on this machine any more: it was cleaned up.
     Absent,
     Failed(String),
 }
 
-/// What is sent: a content, or a tree as one.
+/// An item to upload: a content, or a tree packed as a content.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Item {
     Content(Sha256),
     Tree(Sha256),
 }
 
-/// Contents and trees to send.
+/// The contents and trees to upload.
 pub(super) struct Queue {
-    /// By the digest of the content or tree.
+    /// The states, by the digest of the content or tree.
     states: Mutex<HashMap<Sha256, State>>,
-    /// Which content each tree that was sent is packed in.
+    /// The content that each uploaded tree is packed in.
     trees: Mutex<HashMap<Sha256, Sha256>>,
     sender: Mutex<Option<UnboundedSender<Item>>>,
     receiver: Mutex<Option<UnboundedReceiver<Item>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     sent_bytes: AtomicU64,
-    /// Told when a state changes.
+    /// Notified when a state changes.
     changed: Notify,
-    /// Why nothing more is tried.
+    /// The error after which no more uploads are tried.
     broken: Mutex<Option<String>>,
 }
 
@@ -68,12 +68,12 @@ impl Queue {
         }
     }
 
-    /// Has a content sent, once.
+    /// Queues a content for upload, once.
     pub(super) fn add(&self, content: Sha256) {
         self.add_item(content, Item::Content(content));
     }
 
-    /// Has a tree packed and sent, once.
+    /// Queues a tree for packing and upload, once.
     pub(super) fn add_tree(&self, tree: Sha256) {
         self.add_item(tree, Item::Tree(tree));
     }
@@ -85,12 +85,12 @@ impl Queue {
         }
         states.insert(digest, State::Queued);
         if let Some(sender) = &*lock(&self.sender) {
-            // Nobody receives any more: it stays queued, which is told at the end.
+            // Without a receiver the content stays queued, which is reported at the end.
             let _ = sender.send(item);
         }
     }
 
-    /// The trees that were sent, each with the content that it is packed in.
+    /// Returns the uploaded trees, each with the content that it is packed in.
     pub(super) fn sent_trees(&self) -> Vec<(Sha256, Sha256)> {
         let trees = lock(&self.trees);
         trees
@@ -103,7 +103,7 @@ impl Queue {
         lock(&self.states).get(&content).cloned()
     }
 
-    /// The result of sending a content, once it is known.
+    /// Waits for the result of uploading a content.
     pub(super) async fn settled(&self, content: Sha256) -> Option<State> {
         loop {
             let changed = self.changed.notified();
@@ -130,7 +130,7 @@ impl Queue {
         sent.collect()
     }
 
-    /// The faults, each once.
+    /// Returns the errors without duplicates.
     pub(super) fn faults(&self) -> Vec<String> {
         let states = lock(&self.states);
         let mut faults: Vec<String> = states
@@ -145,7 +145,7 @@ impl Queue {
         faults
     }
 
-    /// Sends from now on.
+    /// Starts uploading.
     pub(super) fn start(self: &Arc<Self>, bucket: Bucket, store: Arc<Store>) {
         let Some(mut receiver) = lock(&self.receiver).take() else {
             return;
@@ -188,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// Returns the content that the tree is packed in, or the tree itself if it is not packed.
+    /// Returns the content that the tree is packed in, or the tree itself if it is not packed, with the result.
     async fn send_tree(&self, bucket: &Bucket, store: &Store, tree: Sha256) -> (Sha256, State) {
         let broken = lock(&self.broken).clone();
         if let Some(why) = broken {
@@ -207,7 +207,7 @@ impl Queue {
         }
     }
 
-    /// What will not go away by itself makes further requests pointless.
+    /// Returns the message of an error. A permanent error stops further uploads.
     fn judge(&self, error: &BucketError) -> String {
         let why = match &error.help {
             Some(help) => format!("{error}; {help}"),
@@ -219,12 +219,12 @@ impl Queue {
         why
     }
 
-    /// Waits until everything that was added is sent or has failed; nothing can be added then.
+    /// Waits until everything in the queue is uploaded or has failed; nothing can be added afterwards.
     pub(super) async fn close(&self) {
         drop(lock(&self.sender).take());
         let task = lock(&self.task).take();
         if let Some(task) = task {
-            // A panic of the task leaves contents queued, which is told.
+            // A panic of the task leaves contents queued, which is reported.
             drop(task.await);
         }
     }

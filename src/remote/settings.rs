@@ -1,4 +1,4 @@
-//! Where the remote store is, how it is used, and what is said about it.
+//! The settings of the remote store, and its errors and summaries.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::keys::Trust;
 use crate::bucket::{BucketError, BucketSettings};
 use crate::fs::FileError;
 
-/// How long a machine has what it compiles to itself, unless the settings say otherwise.
+/// The default time for which a machine has a step to itself.
 pub const USUAL_LEASE: Duration = Duration::from_mins(5);
 
-/// What the remote store keeps of what is made.
+/// Which contents the remote store stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -22,7 +22,7 @@ pub struct Keep {
     pub logs: bool,
     /// Header packages, kernel configurations and driver sources, which mirrors delete.
     pub headers: bool,
-    /// Header trees that a job made of a kernel source. They are large, so only where that is asked for.
+    /// Header trees that a job prepared from a kernel source. They are large, so they are only stored on request.
     pub prepared: bool,
 }
 
@@ -37,61 +37,61 @@ impl Default for Keep {
     }
 }
 
-/// Where the remote store is and how it is used.
+/// The settings of the remote store.
 #[derive(Clone, Debug)]
 pub struct RemoteSettings {
     /// The bucket.
     pub bucket: BucketSettings,
-    /// Whose packs are believed.
+    /// Which packs are trusted.
     pub trust: Trust,
-    /// What is kept.
+    /// Which contents are stored.
     pub keep: Keep,
-    /// Whether nothing is written.
+    /// True if nothing is written.
     pub is_read_only: bool,
-    /// How long a machine that compiles something has it to itself; zero: no machine waits for another.
+    /// The time for which a machine has a step to itself; zero disables waiting for other machines.
     pub lease: Duration,
 }
 
-/// Why the remote store cannot be used.
+/// The reason why the remote store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The bucket.
+    /// An error of the bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// This machine's disk.
+    /// An error of a local file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Nothing says whose outcomes are believed.
-    #[error("{0}: nothing says whose outcomes are believed")]
+    /// Neither keys nor trust in the bucket are configured.
+    #[error("{0}: no keys configured, and the store is not declared trusted")]
     NoTrust(String),
 }
 
-/// How much there is.
+/// The size of the remote store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
-    /// Packs that are believed.
+    /// The number of trusted packs.
     pub packs: usize,
-    /// Outcomes in them.
+    /// The number of outcomes in them.
     pub outcomes: usize,
-    /// Contents that they name.
+    /// The number of contents that they reference.
     pub contents: usize,
-    /// The size of those in bytes.
+    /// The size of these contents in bytes.
     pub content_bytes: u64,
-    /// Packs that are not believed, with the reason.
+    /// Packs that are not trusted, with the reason.
     pub refused: Vec<String>,
 }
 
-/// What a run left in the remote store.
+/// The additions of a run to the remote store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
-    /// Outcomes that other machines know now.
+    /// The number of outcomes that other machines can use now.
     pub outcomes: usize,
-    /// Contents that were sent.
+    /// The number of contents that were uploaded.
     pub contents: usize,
-    /// Their size in bytes.
+    /// The size of these contents in bytes.
     pub content_bytes: u64,
-    /// Outcomes of this run that other machines do not know.
+    /// The number of outcomes of this run that other machines cannot use.
     pub withheld: usize,
-    /// Why.
+    /// The reasons.
     pub problems: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The remote store as a run uses it.
+//! The remote store in a run.
 
 mod of_store;
 
@@ -20,16 +20,16 @@ use crate::digest::Sha256;
 use crate::fs::{self, blocking};
 use crate::store::{Shared, Store};
 
-/// An object that shows what the prefix is, and that it can be written to.
+/// An object that identifies the prefix, and shows that it is writable.
 const MARK: &str = "driverkit-matrix";
 
-/// How often the pack of a run is written anew while the run goes on: what a machine that dies loses.
+/// The interval at which the pack of a run is rewritten during the run: a machine that crashes loses at most this.
 const BETWEEN_PACKS: Duration = Duration::from_mins(10);
 
-/// From so many packs on, the run merges them at its end.
+/// The number of packs from which on a run merges them at its end.
 const MERGED_FROM: usize = 48;
 
-/// A remote store that is open.
+/// An open remote store.
 pub struct Remote {
     settings: RemoteSettings,
     bucket: Bucket,
@@ -39,7 +39,7 @@ pub struct Remote {
     queue: Arc<Queue>,
     leases: Arc<Leases>,
     news: Mutex<News>,
-    /// Contents that could not be fetched or are not believed.
+    /// Contents that could not be downloaded or are not trusted, with the reason.
     faults: Mutex<BTreeSet<String>>,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Opens the bucket and reads its packs, which are also kept below `cache`.
+    /// Opens the bucket and reads its packs, which are also cached below `cache`.
     pub async fn open(
         settings: RemoteSettings,
         cache: &Path,
@@ -95,7 +95,7 @@ impl Remote {
         })
     }
 
-    /// How much there is.
+    /// Returns the size of the store.
     pub fn summary(&self) -> Summary {
         let (outcomes, contents) = self.found.index.counts();
         Summary {
@@ -107,34 +107,33 @@ impl Remote {
         }
     }
 
-    /// The packs that are not believed, each with the reason.
+    /// Returns the packs that are not trusted, with the reason.
     pub fn refused(&self) -> Vec<String> {
-        let refused = self
-            .found
-            .refused
-            .iter()
-            .map(|(name, why)| format!("{}: pack {name} is refused: {why}", self.bucket.url()));
+        let refused =
+            self.found.refused.iter().map(|(name, why)| {
+                format!("{}: pack {name} is rejected: {why}", self.bucket.url())
+            });
         refused.collect()
     }
 
-    /// Contents that could not be fetched or are not believed, and why.
+    /// Returns the contents that could not be downloaded or are not trusted, with the reason.
     pub fn faults(&self) -> Vec<String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = self.leases.refused().into_iter();
         refused.chain(faults.iter().cloned()).collect()
     }
 
-    /// What was requested so far.
+    /// Returns the traffic so far.
     pub fn traffic(&self) -> TrafficCount {
         self.bucket.traffic() + self.leases.traffic()
     }
 
-    /// Where it is.
+    /// Returns the URL.
     pub fn url(&self) -> String {
         self.bucket.url().to_string()
     }
 
-    /// Sends contents of `store` from now on, and writes packs now and then.
+    /// Starts uploading contents of `store`, and writing packs periodically.
     pub fn start(self: &Arc<Self>, store: &Arc<Store>) {
         if self.settings.is_read_only {
             return;
@@ -155,7 +154,7 @@ impl Remote {
         });
     }
 
-    /// Waits until what the run made is in the bucket, and says what is not.
+    /// Waits until the additions of the run are in the bucket, and returns what is not.
     pub async fn finish(&self) -> Finished {
         if self.settings.is_read_only {
             return Finished::default();
@@ -176,7 +175,7 @@ impl Remote {
             && self.found.names.len() >= MERGED_FROM
             && let Err(error) = self.tidy().await
         {
-            // The next run or `store gc` does it.
+            // The next run or `store gc` will merge them.
             tracing::warn!("{error}");
         }
         Finished {
@@ -193,10 +192,10 @@ impl Remote {
         leases::sweep(&self.bucket).await
     }
 
-    /// What is not in the bucket where the run ends at once.
+    /// Returns what is not in the bucket if the run ends immediately.
     pub fn unfinished(&self) -> Finished {
         let withheld = self.news().outcomes.len();
-        let problem = "the run was interrupted before it was sent";
+        let problem = "the run was interrupted before the upload";
         Finished {
             withheld,
             problems: (withheld > 0)
@@ -207,8 +206,8 @@ impl Remote {
         }
     }
 
-    /// Writes a pack of everything new whose contents are in the bucket, in the place of the one before. Returns how many
-    /// outcomes are in it, and how many have to wait.
+    /// Writes a pack of all additions whose contents are in the bucket, replacing the previous pack of this run.
+    /// Returns the number of outcomes in it, and the number of those that have to wait.
     async fn write_pack(&self) -> Result<(usize, usize), BucketError> {
         let failed = |error: std::io::Error| {
             BucketError::new(BucketFault::Files, self.bucket.url(), error.to_string())
@@ -229,13 +228,13 @@ impl Remote {
             .await?;
         let earlier = self.news().pack.replace(name);
         if let Some(earlier) = earlier {
-            // A pack more does no harm.
+            // An additional pack does no harm.
             drop(self.bucket.delete([object(&earlier).as_str()]).await);
         }
         Ok(counts)
     }
 
-    /// Queues the contents of an outcome; returns them, or none where it is nothing to others.
+    /// Queues the contents of an outcome; returns them, or `None` if the outcome is useless to other machines.
     fn queue_contents(&self, outcome: &Outcome) -> Option<Contents> {
         let contents = Contents::of(outcome, self.settings.keep)?;
         if let Some(tree) = contents.tree
@@ -251,7 +250,7 @@ impl Remote {
         Some(contents)
     }
 
-    /// Has a content kept, whatever it is of.
+    /// Stores a content, whatever it belongs to.
     pub fn note_content(&self, content: Sha256) {
         if !self.settings.is_read_only && !self.has(content) {
             self.queue.add(content);
@@ -263,7 +262,7 @@ impl Remote {
         size_bytes.or_else(|| self.news().learned.get(&content).copied())
     }
 
-    /// An outcome for those who wait for it.
+    /// Returns an outcome for machines that wait for it.
     fn done(&self, text: &[u8], contents: Contents) -> Done {
         let all = contents.needs.iter().chain(&contents.more);
         Done {

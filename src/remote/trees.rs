@@ -1,4 +1,4 @@
-//! Trees that take a job to make: sent as one compressed archive, found by a record of the tree's digest.
+//! Trees that need a job: uploaded as one compressed archive, found by a record of the tree's digest.
 
 use std::io;
 use std::path::Path;
@@ -9,15 +9,15 @@ use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{FileError, PendingFile, blocking};
 use crate::store::Store;
 
-/// Header trees become a fifth, faster than a network takes them.
+/// Compresses header trees to a fifth, faster than a network can send them.
 const LEVEL: i32 = 3;
 
-/// The name of the record that says which content a tree is packed in.
+/// Returns the name of the record that has the content a tree is packed in.
 pub(super) fn record_of(tree: Sha256) -> String {
     format!("tree://{tree}")
 }
 
-/// Packs a tree and sends it, unless the bucket has it; returns the digest and size of the content.
+/// Packs a tree and uploads it, unless the bucket already has it; returns the digest and size of the content.
 pub(super) async fn send(
     bucket: &Bucket,
     tree: Sha256,
@@ -34,7 +34,7 @@ pub(super) async fn send(
     Ok((content, size_bytes))
 }
 
-/// Writes the same bytes for the same tree.
+/// Packs a tree reproducibly; returns the digest and size of the archive.
 fn pack(root: &Path, path: &Path) -> Result<(Sha256, u64), FileError> {
     let wrote = |error| FileError::of("write", path)(error);
     let pending = HashingWriter::new(PendingFile::create(path)?);

@@ -209,6 +209,6 @@ fn forged_outcome_in_place_of_a_lease_is_refused_by_name() {
     server.change(|objects| objects.retain(|key, _| !key.starts_with("store/packs/")));
     let text = text_of(start(&grid, "b", &variables, &KEY));
     assert_eq!(modules(&grid), KERNELS.len());
-    let refused = "is refused: it was signed with the key";
+    let refused = "is rejected: it was signed with the key";
     assert!(text.contains("leases/") && text.contains(refused), "{text}");
 }

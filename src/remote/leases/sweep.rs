@@ -1,4 +1,4 @@
-//! Leases that are of no use any more.
+//! Removes obsolete leases.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::FOLDER;
 use crate::bucket::{Bucket, BucketError};
 
-/// How old the last trace of a step is that goes: its outcome is in a pack long since.
+/// The age of obsolete objects: by then, the outcome has long been in a pack.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// Removes what was done or given up long ago.
+/// Removes objects of steps that were finished or released long ago.
 pub(in crate::remote) async fn sweep(bucket: &Bucket) -> Result<(), BucketError> {
     let now = Timestamp::now();
     let objects = bucket.list(FOLDER).await?.into_iter();

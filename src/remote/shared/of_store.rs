@@ -1,4 +1,4 @@
-//! What the store of a run asks of the remote one.
+//! Implements the interface of the local store to the remote one.
 
 use std::sync::PoisonError;
 
@@ -64,7 +64,7 @@ impl Shared for Remote {
 
     fn claim(&self, key: Sha256) -> BoxFuture<'_, Claim> {
         async move {
-            // What another machine has of it was of no use before.
+            // The outcome of another machine was unusable before.
             if self.news().forgotten.contains(&key) {
                 return Claim::Granted;
             }

@@ -164,7 +164,7 @@ fn another_machine_takes_a_prepared_tree_from_the_store() {
     grid.write_driver("other", "once more");
     let (code, text) = grid.run(&["--cache", "cache-c"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("is refused"), "{text}");
+    assert!(text.contains("is rejected"), "{text}");
     assert_eq!(grid.jobs(), ["module", "prepare"]);
 }
 

@@ -118,7 +118,7 @@ fn packs_of_a_stranger_are_refused_by_name_and_built_again() {
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains(&format!(
-            "pack {name} is refused: it was signed with the key"
+            "pack {name} is rejected: it was signed with the key"
         )),
         "{text}"
     );
@@ -164,7 +164,7 @@ fn content_that_was_changed_is_refused_by_name_and_built_again() {
     assert_eq!(code, 0, "{text}");
     let digest = content.file_name().unwrap().to_str().unwrap();
     assert!(
-        text.contains(digest) && text.contains("is refused"),
+        text.contains(digest) && text.contains("is rejected"),
         "{text}"
     );
     assert_ne!(grid.jobs(), NOTHING);
