@@ -1,4 +1,4 @@
-//! What a build in a cluster is asked for beside the build: where the pods go, and how the cluster is reached.
+//! The settings of a build in a cluster besides the build itself: where pods run, and how the cluster is reached.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use super::reader::Reader;
 use super::values::Values;
 use crate::diagnostic::Diagnostic;
 
-/// Where and as whom pods run, checked.
+/// Where and as which user pods run, validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodRequest {
-    /// The namespace; none stands for `default`.
+    /// The namespace; `None` for `default`.
     pub namespace: Option<String>,
-    /// The user that containers run as, if the command line names one.
+    /// The user that containers run as; `None` if the command line does not set one.
     pub run_as_user: Option<u32>,
-    /// The secret by which nodes pull images.
+    /// The secret for pulling images.
     pub image_pull_secret: Option<String>,
 }
 
 impl PodRequest {
-    /// Checks what was given; the error holds everything that is wrong with it.
+    /// Validates the values; the error has all faults.
     pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
         let mut reader = Reader::new(values);
         let pods = Self {
@@ -41,24 +41,24 @@ impl PodRequest {
     }
 }
 
-/// How a cluster is reached from outside, as `kubectl` has it: what is not given comes from the kubeconfig file.
+/// How a cluster is reached from outside, as in `kubectl`: missing values come from the kubeconfig file.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ClientRequest {
-    /// The kubeconfig file; none stands for `KUBECONFIG`, then `~/.kube/config`.
+    /// The kubeconfig file; `None` for `KUBECONFIG`, then `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
-    /// The file's context.
+    /// The context of the file.
     pub context: Option<String>,
-    /// The file's cluster.
+    /// The cluster of the file.
     pub cluster: Option<String>,
-    /// The file's user.
+    /// The user of the file.
     pub user: Option<String>,
-    /// The API server's address.
+    /// The URL of the API server.
     pub server: Option<String>,
-    /// The name that the server's certificate has to bear.
+    /// The name to verify the server's certificate against.
     pub tls_server_name: Option<String>,
-    /// Whether the server's certificate is not checked.
+    /// True if the server's certificate is not verified.
     pub is_insecure: bool,
-    /// Whether answers come uncompressed.
+    /// True if compression of responses is disabled.
     pub is_uncompressed: bool,
     /// The file with the certificate authority.
     pub certificate_authority: Option<PathBuf>,
@@ -72,11 +72,11 @@ pub struct ClientRequest {
     pub impersonated_user: Option<String>,
     /// The groups to act as.
     pub impersonated_groups: Vec<String>,
-    /// Further facts about the user to act as: names and values.
+    /// Extra attributes of the user to act as: names and values.
     pub impersonated_extra: Vec<(String, String)>,
     /// The user id to act as.
     pub impersonated_uid: Option<String>,
-    /// The longest time of one request, where one is named; zero for no limit.
+    /// The timeout of a request; zero for no limit, `None` for the default.
     pub request_timeout: Option<Duration>,
 }
 
@@ -92,7 +92,7 @@ impl std::fmt::Debug for ClientRequest {
 }
 
 impl ClientRequest {
-    /// Checks what was given; the error holds everything that is wrong with it.
+    /// Validates the values; the error has all faults.
     pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
         let mut reader = Reader::new(values);
         let text = |key| values.text(key).map(str::to_owned);
@@ -102,7 +102,7 @@ impl ClientRequest {
                 if path.is_file() {
                     Ok(path)
                 } else {
-                    Err(format!("file {text} is not there"))
+                    Err(format!("file {text} does not exist"))
                 }
             })
         };
@@ -140,17 +140,17 @@ impl ClientRequest {
             || client.impersonated_uid.is_some();
         if is_more && client.impersonated_user.is_none() {
             reader.faults.push(Diagnostic::error(
-                "`as-group`, `as-uid` and `as-user-extra` are about a user to act as: `as` is missing",
+                "`as-group`, `as-uid` and `as-user-extra` need a user to act as: `as` is missing",
             ));
         }
         if client.client_certificate.is_some() != client.client_key.is_some() {
             reader.faults.push(Diagnostic::error(
-                "`client-certificate` and `client-key` go together: one of them is missing",
+                "`client-certificate` and `client-key` must be given together: one of them is missing",
             ));
         }
         if client.is_insecure && client.certificate_authority.is_some() {
             reader.faults.push(Diagnostic::error(
-                "`certificate-authority` says what to check, `insecure-skip-tls-verify` not to check it: give one of the two",
+                "`certificate-authority` cannot be used with `insecure-skip-tls-verify`: omit one of the two",
             ));
         }
         if reader.faults.is_empty() {
@@ -161,7 +161,7 @@ impl ClientRequest {
     }
 }
 
-/// Names and values of `as-user-extra`.
+/// Reads the names and values of `as-user-extra`.
 fn extra(reader: &mut Reader<'_>) -> Vec<(String, String)> {
     let parts = |text: &str| {
         let (name, value) = text.split_once('=')?;
@@ -176,7 +176,7 @@ fn extra(reader: &mut Reader<'_>) -> Vec<(String, String)> {
     items.iter().filter_map(|text| parts(text)).collect()
 }
 
-/// Reads a time such as `30s`, `2m` or `0` for no limit; a bare number counts seconds.
+/// Parses a time such as `30s`, `2m` or `0` for no limit; a plain number counts seconds.
 fn parse_request_timeout(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(seconds.into()));

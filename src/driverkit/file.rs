@@ -10,10 +10,10 @@ use super::values::{Given, Origin};
 use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
 use crate::yaml::{self, Node, Value};
 
-/// What a file gives for each key.
+/// The values in a file, by key.
 pub type OfFile = BTreeMap<&'static str, Given>;
 
-/// What a file gives for each key, and the messages about it; or everything that is wrong with it.
+/// Reads the values of a file, by key, with warnings; the error has all faults.
 pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut reader = FileReader {
         file,
@@ -45,18 +45,19 @@ pub fn read_file(file: &Arc<SourceFile>) -> Result<(OfFile, Vec<Diagnostic>), Ve
     }
 }
 
-/// An error at the end of a file's first document, where there are several.
+/// Returns an error at the end of a file's first document if there are several.
 pub(super) fn several_documents(file: &Arc<SourceFile>) -> Option<Diagnostic> {
     let place = Place {
         file: Arc::clone(file),
         span: yaml::end_of_first_document(&file.text)?,
     };
     Some(
-        Diagnostic::error("the file holds several YAML documents").at(place, "the first ends here"),
+        Diagnostic::error("the file contains several YAML documents")
+            .at(place, "the first ends here"),
     )
 }
 
-/// Reads a file of TOML, with its scalars as they were written.
+/// Reads a TOML file; scalars keep their original text.
 fn read_toml(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
     fn node(text: &str, value: &toml::Spanned<DeValue<'_>>) -> Node {
         let span = value.span();
@@ -97,14 +98,14 @@ fn read_toml(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
 struct FileReader<'a> {
     file: &'a Arc<SourceFile>,
     given: BTreeMap<&'static str, Given>,
-    /// The entries of `output`, which count where the flat keys are not given.
+    /// The entries of `output`, which are only used if the flat keys are missing.
     nested: Vec<(&'static str, Node, Node)>,
     faults: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
 impl FileReader<'_> {
-    /// Of several documents driverkit reads the first.
+    /// Reads the first YAML document, as driverkit does.
     fn read_yaml(&mut self) -> Result<Node, Diagnostic> {
         let Some(fault) = several_documents(self.file) else {
             return yaml::read_node(self.file);
@@ -117,7 +118,7 @@ impl FileReader<'_> {
         self.warnings.push(
             fault
                 .as_warning()
-                .help("only the first is read, as by driverkit: a file is one build"),
+                .help("only the first is used, as in driverkit: a file describes one build"),
         );
         yaml::read_node(&Arc::new(first))
     }
@@ -135,7 +136,7 @@ impl FileReader<'_> {
     }
 
     fn entry(&mut self, key: &Node, value: &Node) {
-        // driverkit takes no notice of the case of keys.
+        // driverkit ignores the case of keys.
         let name = key.text().unwrap_or_default().to_lowercase();
         if let ("output", Value::Map(entries)) = (name.as_str(), &value.value) {
             for (key, value) in entries {
@@ -156,7 +157,7 @@ impl FileReader<'_> {
             return;
         }
         if ONLY_FLAGS.contains(&name.as_str()) {
-            let message = format!("`{name}` in the file has no effect, as for driverkit");
+            let message = format!("`{name}` in the file has no effect, as in driverkit");
             let warning = Diagnostic::warning(message).at(self.place(key), "");
             self.warnings
                 .push(warning.help(format!("use the flag --{name}")));
@@ -185,7 +186,8 @@ impl FileReader<'_> {
         for (key, name, value) in std::mem::take(&mut self.nested) {
             if flat.contains(&key) {
                 let nested = key.replacen('-', ".", 1);
-                let message = format!("`{nested}` has no effect beside `{key}`, as for driverkit");
+                let message =
+                    format!("`{nested}` has no effect together with `{key}`, as in driverkit");
                 let warning = Diagnostic::warning(message).at(self.place(&name), "");
                 self.warnings.push(warning.help("remove one of the two"));
             } else {
@@ -203,7 +205,11 @@ impl FileReader<'_> {
                 match texts {
                     Some(texts) => texts.into_iter().map(str::to_owned).collect(),
                     None => {
-                        return self.fault(value, format!("`{key}` is a list of texts"), None);
+                        return self.fault(
+                            value,
+                            format!("`{key}` must be a list of strings"),
+                            None,
+                        );
                     }
                 }
             }
@@ -214,7 +220,11 @@ impl FileReader<'_> {
                 match entries.iter().map(pair).collect() {
                     Some(items) => items,
                     None => {
-                        return self.fault(value, format!("`{key}` maps names to texts"), None);
+                        return self.fault(
+                            value,
+                            format!("`{key}` must map names to strings"),
+                            None,
+                        );
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! The builder image as driverkit is asked for it, checked.
+//! The requested builder image, validated.
 
 use super::names::{check_image_name, parse_gcc};
 use super::reader::Reader;
@@ -6,19 +6,19 @@ use super::values::Values;
 use crate::diagnostic::Diagnostic;
 use crate::image::GccVersion;
 
-/// The wanted builder image.
+/// The requested builder image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Image {
     /// Chosen by target, architecture and compiler.
     #[default]
     Automatic,
-    /// The same among images of this version, where `latest` is not wanted.
+    /// Chosen like [`Self::Automatic`], but among images with this tag instead of `latest`.
     Tagged(String),
-    /// This one.
+    /// The image with this name.
     Named(String),
 }
 
-/// How to log in to the registry of builder images.
+/// The login for the registry of builder images.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Registry {
     /// The registry's host.
@@ -35,23 +35,23 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// The builder image that is asked for, and where images come from.
+/// The requested builder image, and the sources of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageRequest {
-    /// The compiler that the command line demands.
+    /// The compiler that the command line requires.
     pub gcc: Option<GccVersion>,
     /// The builder image.
     pub image: Image,
-    /// Where builder images come from, in the order in which they are asked.
+    /// The sources of builder images, in the order in which they are queried.
     pub places: Vec<String>,
-    /// The registry's login.
+    /// The login for the registry.
     pub registry: Option<Registry>,
-    /// Whether registries are asked without TLS.
+    /// True if registries are queried without TLS.
     pub is_plain_http: bool,
 }
 
 impl ImageRequest {
-    /// Checks what was given; the error holds everything that is wrong with it.
+    /// Validates the values; the error has all faults.
     pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
         let mut reader = Reader::new(values);
         let images = images(&mut reader);
@@ -120,7 +120,7 @@ fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
                 .map(|(key, _)| key)
                 .collect();
             reader.faults.push(Diagnostic::error(format!(
-                "the registry's login is not complete: {} missing",
+                "the registry login is incomplete: {} missing",
                 match missing.as_slice() {
                     [one] => format!("`{one}` is"),
                     some => format!("`{}` are", some.join("` and `")),

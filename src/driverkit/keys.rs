@@ -1,7 +1,7 @@
-//! The keys of driverkit's configuration. A key is the name of a flag, of an entry in the file, and, in capitals with
-//! `DRIVERKIT_` in front, of an environment variable.
+//! The keys of driverkit's configuration. A key is the name of a flag, of an entry in the file, and, in upper case
+//! with the prefix `DRIVERKIT_`, of an environment variable.
 
-/// Every key of any command.
+/// The keys of all commands.
 pub const KEYS: &[&str] = &[
     "architecture",
     "as",
@@ -50,7 +50,7 @@ pub const KEYS: &[&str] = &[
     "user",
 ];
 
-/// Keys that take several values: a list, or texts with commas between them.
+/// Keys with several values: a list, or text with commas as separators.
 pub const LISTS: &[&str] = &[
     "as-group",
     "as-user-extra",
@@ -59,13 +59,13 @@ pub const LISTS: &[&str] = &[
     "kernelurls",
 ];
 
-/// Of these, those whose values may hold commas and white space.
+/// Those of [`LISTS`] whose values may contain commas and white space.
 pub(super) const WHOLE: &[&str] = &["as-user-extra"];
 
-/// Flags that driverkit reads neither from the file nor from the environment.
+/// Flags that can be set neither in the file nor in the environment.
 pub const ONLY_FLAGS: &[&str] = &["config", "dryrun", "loglevel", "proxy", "timeout"];
 
-/// Keys that have no part in the command `local`.
+/// Keys that the command `local` does not use.
 pub const NOT_OF_LOCAL: &[&str] = &[
     "architecture",
     "builderimage",
@@ -78,7 +78,7 @@ pub const NOT_OF_LOCAL: &[&str] = &[
     "registry-user",
 ];
 
-/// The environment variable of a key: `DRIVERKIT_OUTPUT_MODULE`.
+/// Returns the environment variable of a key: `DRIVERKIT_OUTPUT_MODULE`.
 pub fn variable_of(key: &str) -> String {
     format!("DRIVERKIT_{}", key.to_uppercase().replace('-', "_"))
 }

@@ -1,9 +1,9 @@
-//! driverkit's way to ask for one build: its names, defaults, environment variables, configuration file and checks.
+//! A single build as requested from driverkit: names, defaults, environment variables, configuration file and checks.
 //!
-//! In: what flags say, the environment, a file. Out: [`Values`], each with its origin (flag before environment before
-//! file), and from them a [`Request`] that was checked. The facts are driverkit's documented behaviour as of 0.23;
-//! where it is wrong, this is right. A directory of such files ([`read_tree`]) is read by the same rules. Nothing here
-//! knows clap, and nothing here opens a connection.
+//! Input: flags, the environment, a file. Output: [`Values`], each with its origin (a flag overrides the environment,
+//! which overrides the file), and a validated [`Request`]. This follows driverkit's documented behaviour as of 0.23,
+//! except for its bugs. A directory of such files ([`read_tree`]) is read by the same rules. Nothing here uses clap
+//! or opens a connection.
 
 mod cluster;
 mod file;

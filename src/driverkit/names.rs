@@ -1,4 +1,4 @@
-//! The rules for single values: each takes a text and says what is wrong with it.
+//! The rules for single values: each function parses a text or returns what is wrong with it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::image::GccVersion;
 /// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Failures and what a person should know.
+    /// Failures and important notices.
     Warn,
     /// Also each step and its result.
     Info,
-    /// Also what the compilers said.
+    /// Also the output of the compilers.
     Debug,
-    /// Also what the program itself notes down.
+    /// Also the program's own log.
     Trace,
 }
 
-/// Reads a level: `info`, `warn`, `debug`, `trace`.
+/// Parses a level: `info`, `warn`, `debug`, `trace`.
 pub fn parse_log_level(text: &str) -> Result<LogLevel, String> {
     match text {
         "warn" => Ok(LogLevel::Warn),
@@ -30,34 +30,36 @@ pub fn parse_log_level(text: &str) -> Result<LogLevel, String> {
         "debug" => Ok(LogLevel::Debug),
         "trace" => Ok(LogLevel::Trace),
         _ => Err(format!(
-            "level `{text}` is unknown: info, warn, debug and trace are"
+            "unknown level `{text}`: expected info, warn, debug or trace"
         )),
     }
 }
 
-/// Reads a number of seconds, at least 30.
+/// Parses a number of seconds, at least 30.
 pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(seconds) if seconds >= 30 => Ok(Duration::from_secs(seconds.into())),
-        Ok(seconds) => Err(format!("{seconds} seconds are too few; 30 are the least")),
+        Ok(seconds) => Err(format!(
+            "{seconds} seconds are too few: expected at least 30"
+        )),
         Err(_) => Err(format!(
             "`{text}` is not a number of seconds: expected a value such as 120"
         )),
     }
 }
 
-/// Whether a text can be the address of a proxy.
+/// Checks the URL of a proxy.
 pub fn check_proxy(text: &str) -> Result<String, String> {
     let schemes = ["http", "https", "socks5"];
     match Url::parse(text) {
         Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Ok(text.to_owned()),
         _ => Err(format!(
-            "`{text}` is not the URL of a proxy; it starts with http://, https:// or socks5://"
+            "`{text}` is not the URL of a proxy: expected http://, https:// or socks5://"
         )),
     }
 }
 
-/// Reads the version of a driver that is fetched by it: `master`, a commit, or a release.
+/// Parses the version of a driver to download: `master`, a commit, or a release.
 pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String> {
     let is_commit = (7..=40).contains(&text.len())
         && text
@@ -65,7 +67,7 @@ pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String
             .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
     if text != "master" && !is_commit && semver::Version::parse(text).is_err() {
         let hint = if text == "dev" {
-            "; the branch that was called dev until 2022 is master"
+            "; the branch called dev until 2022 is now master"
         } else {
             ""
         };
@@ -77,12 +79,12 @@ pub(super) fn parse_released_version(text: &str) -> Result<DriverVersion, String
         .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string())
 }
 
-/// The longest path of a file that is to be written.
+/// The maximum length of the path of an output file.
 const LONGEST_PATH: usize = 4000;
-/// The longest name in it.
+/// The maximum length of each name in it.
 const LONGEST_NAME: usize = 230;
 
-/// Reads a file that is to be written: `extension` without its dot.
+/// Parses the path of an output file; `extension` has no dot.
 pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     if path.is_dir() {
@@ -90,10 +92,10 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
     }
     check_output_name(text, extension)?;
     if text.contains('\0') {
-        return Err("a path cannot hold a NUL character".to_owned());
+        return Err("a path cannot contain a NUL character".to_owned());
     }
-    // What the kernel takes at most, for the path and for each name in it; the file is written under a longer one
-    // first.
+    // The limits are below those of the kernel, since the file is first written under a longer
+    // name.
     let too_long = path
         .components()
         .map(|part| part.as_os_str().len())
@@ -111,7 +113,7 @@ pub(super) fn parse_output(text: &str, extension: &str) -> Result<PathBuf, Strin
     std::path::absolute(path).map_err(|error| format!("`{text}`: {error}"))
 }
 
-/// Whether a path ends as the files of an artifact do: with a name and `extension`.
+/// Checks that a path ends like those of an artifact: with a name and `extension`.
 pub(super) fn check_output_name(text: &str, extension: &str) -> Result<(), String> {
     if Path::new(text)
         .extension()
@@ -123,15 +125,15 @@ pub(super) fn check_output_name(text: &str, extension: &str) -> Result<(), Strin
     }
 }
 
-/// Reads the content of a kernel's `.config` from its base64 form.
+/// Decodes the content of a kernel's `.config` from base64.
 pub(super) fn parse_kernel_config(text: &str) -> Result<Vec<u8>, String> {
     let text: String = text.split_ascii_whitespace().collect();
     base64::engine::general_purpose::STANDARD
         .decode(text)
-        .map_err(|error| format!("it is not base64 ({error}); it is made by `base64 -w0 .config`"))
+        .map_err(|error| format!("it is not base64 ({error}); encode it with `base64 -w0 .config`"))
 }
 
-/// Whether a text can be the address of a package: http, https, file, or an absolute path.
+/// Checks the URL of a package: http, https, file, or an absolute path.
 pub(super) fn check_package_url(text: &str) -> Result<(), String> {
     if text.starts_with('/') {
         return Ok(());
@@ -146,7 +148,7 @@ pub(super) fn check_package_url(text: &str) -> Result<(), String> {
     }
 }
 
-/// Reads a compiler version: `12`, `12.0.0`, or as driverkit's own lists of images write it, `v12.0.0`.
+/// Parses a compiler version: `12`, `12.0.0`, or `v12.0.0` as in driverkit's lists of images.
 pub(super) fn parse_gcc(text: &str) -> Result<GccVersion, String> {
     let number = text.strip_prefix('v').unwrap_or(text);
     number
@@ -154,8 +156,8 @@ pub(super) fn parse_gcc(text: &str) -> Result<GccVersion, String> {
         .map_err(|error: crate::image::ParseGccVersionError| error.to_string())
 }
 
-/// Whether a text can name an image: letters, digits and `/ . - @ _ :`, parts that are not empty and neither start nor
-/// end with one of the others.
+/// Checks the name of an image: letters, digits and `/ . - @ _ :`, in non-empty parts between slashes that start and
+/// end with a letter or digit.
 pub fn check_image_name(text: &str) -> Result<(), String> {
     let is_name = |part: &str| {
         let is_word =
@@ -175,7 +177,7 @@ pub fn check_image_name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a text can be part of the address of a repository: `libs`, `falcosecurity`.
+/// Checks an organisation or repository name in a URL: `libs`, `falcosecurity`.
 pub(super) fn check_repository_name(text: &str) -> Result<(), String> {
     let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._-".contains(found);
     if (1..=100).contains(&text.len()) && text.chars().all(is_allowed) && !text.starts_with('.') {
@@ -187,7 +189,7 @@ pub(super) fn check_repository_name(text: &str) -> Result<(), String> {
     }
 }
 
-/// Reads a truth value as driverkit does: `true`, `false` and their short forms.
+/// Parses a boolean as driverkit does: `true`, `false` and their short forms.
 pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(true),
@@ -196,8 +198,8 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Whether a text can be the name of a namespace, a secret or a service account of a cluster: a DNS label, or for
-/// `with_dots` several with dots between them.
+/// Checks the name of a namespace, a secret or a service account: a DNS label, or with `with_dots` several labels
+/// separated by dots.
 pub(super) fn check_cluster_name(text: &str, with_dots: bool) -> Result<String, String> {
     let is_label = |label: &str| {
         let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);

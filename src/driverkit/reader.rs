@@ -1,4 +1,4 @@
-//! Reads values one by one and collects everything that is wrong with them.
+//! Reads values one by one and collects all faults.
 
 use super::names::parse_bool;
 use super::values::Values;
@@ -6,9 +6,9 @@ use crate::diagnostic::Diagnostic;
 
 /// Reads values and collects faults.
 pub struct Reader<'a> {
-    /// What was given.
+    /// The given values.
     pub values: &'a Values,
-    /// What is wrong with it.
+    /// The faults.
     pub faults: Vec<Diagnostic>,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of a key, if one was given and is good.
+    /// Returns the value of a key, if it is given and valid.
     pub fn parsed<T>(
         &mut self,
         key: &str,
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same for a key that has to be given.
+    /// Like [`Self::parsed`], for a required key.
     pub fn required<T>(
         &mut self,
         key: &str,
@@ -53,12 +53,12 @@ impl<'a> Reader<'a> {
         self.parsed(key, parse)
     }
 
-    /// Whether a key was given as true.
+    /// Returns true if a key is given as true.
     pub fn is_set(&mut self, key: &str) -> bool {
         self.parsed(key, parse_bool).unwrap_or_default()
     }
 
-    /// Every value of a key that takes a list, each checked.
+    /// Returns all values of a list, after checking each.
     pub fn list(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
         let values = self.values;
         for item in values.items(key) {
@@ -69,12 +69,12 @@ impl<'a> Reader<'a> {
         values.items(key).to_vec()
     }
 
-    /// Notes that what was given for a key is wrong.
+    /// Records a fault of a key's value.
     pub fn fault(&mut self, key: &str, message: &str) {
         self.faults.push(self.values.fault(key, message));
     }
 
-    /// The same, with a line that says what to do.
+    /// Like [`Self::fault`], with advice.
     pub fn fault_with_help(&mut self, key: &str, message: &str, help: Option<String>) {
         self.faults
             .push(self.values.fault(key, message).maybe_help(help));

@@ -1,4 +1,4 @@
-//! One build as driverkit is asked for it, checked.
+//! A single build as requested from driverkit, validated.
 
 use std::path::PathBuf;
 
@@ -20,34 +20,34 @@ use crate::kernel::{
 use crate::plan::supports;
 use crate::target;
 
-/// A file that is to be written.
+/// An output file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// What it is to hold.
+    /// The artifact that it will contain.
     pub artifact: Artifact,
-    /// Its absolute path.
+    /// The absolute path.
     pub path: PathBuf,
 }
 
-/// One build, checked.
+/// A single build, validated.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The kernel, with the packages that were named for it.
+    /// The kernel, with the given packages.
     pub kernel: Kernel,
-    /// The content of the kernel's `.config`, where it was given.
+    /// The content of the kernel's `.config`, if given.
     pub kernel_config: Option<Vec<u8>>,
     /// The driver.
     pub driver: Driver,
-    /// What is to be written, module before probe.
+    /// The output files, the module before the probe.
     pub outputs: Vec<Output>,
-    /// The builder image and where it comes from.
+    /// The builder image and the sources of images.
     pub images: ImageRequest,
     /// Notices for the user.
     pub warnings: Vec<String>,
 }
 
 impl Request {
-    /// Checks what was given; the error holds everything that is wrong with it.
+    /// Validates the values; the error has all faults.
     pub fn read(values: &Values) -> Result<Self, Vec<Diagnostic>> {
         let mut reader = Reader::new(values);
         let driver = driver(&mut reader);
@@ -83,7 +83,7 @@ impl Request {
     }
 }
 
-/// The outputs that can be had for a kernel and a driver, and a warning for each that cannot.
+/// Returns the outputs that the kernel and the driver support, and a warning for each other one.
 fn supported(
     outputs: Vec<Output>,
     kernel: &Kernel,
@@ -116,7 +116,7 @@ fn driver(reader: &mut Reader<'_>) -> Option<Driver> {
         if path.exists() {
             Ok(path)
         } else {
-            Err(format!("{text} is not there"))
+            Err(format!("{text} does not exist"))
         }
     });
     let version = if reader.values.text("driverversion").is_none() {
@@ -152,10 +152,10 @@ fn repository_name(text: &str) -> Result<String, String> {
     check_repository_name(text).map(|()| text.to_owned())
 }
 
-/// The kernel of one build, which has to be one for which something can be built.
+/// Reads the kernel of a build, which has to be supported.
 fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     let kernel = named_kernel(reader, config, true)?;
-    // Packages that are named decide for themselves: whose they are is told by their tree.
+    // For given packages, the release is checked against their tree instead.
     if kernel.packages.is_empty()
         && let Err(error) =
             target::check_release(&kernel.target, &kernel.release, kernel.architecture)
@@ -166,8 +166,8 @@ fn kernel(reader: &mut Reader<'_>, config: Option<&[u8]>) -> Option<Kernel> {
     Some(kernel)
 }
 
-/// The kernel that the keys name, whether or not something can be built for it. `is_to_be_built` asks for what a build
-/// needs beside its names.
+/// Reads the kernel of the keys, supported or not. With `is_to_be_built`, values that only a build needs are required
+/// too.
 pub(super) fn named_kernel(
     reader: &mut Reader<'_>,
     config: Option<&[u8]>,
@@ -182,7 +182,7 @@ pub(super) fn named_kernel(
         if text.is_ascii() {
             text.parse().map_err(text_of)
         } else {
-            Err(format!("`{text}` holds characters that are not ASCII"))
+            Err(format!("`{text}` contains characters that are not ASCII"))
         }
     });
     let version = reader.parsed("kernelversion", |text| text.parse().map_err(text_of));
@@ -205,7 +205,7 @@ pub(super) fn named_kernel(
                 let fault = Diagnostic::error(format!(
                     "target {target} needs the kernel's version: `kernelversion` is missing"
                 ));
-                let help = "the addresses of its packages are made of it: give the number after `#` in `uname -v` of such a \
+                let help = "the URLs of its packages contain it: give the number after `#` in `uname -v` of such a \
                     machine, as in --kernelversion 45";
                 reader.faults.push(fault.help(help));
             }
@@ -237,19 +237,19 @@ pub(super) fn named_kernel(
     })
 }
 
-/// Whether the packages of a kernel cannot be named without its version.
+/// Returns true if the packages of a kernel cannot be found without its version.
 fn needs_version(target: &TargetId, urls: &[String]) -> bool {
     target.as_str().starts_with("ubuntu") && urls.is_empty()
 }
 
-/// The version of the kernel that runs here, if it is of this release.
+/// Returns the version of the running kernel, if it has this release.
 pub fn version_of_this_machine(release: &KernelRelease) -> Option<KernelVersion> {
     let uname = rustix::system::uname();
     let (own, version) = (uname.release().to_str(), uname.version().to_str());
     version_of_uname(release, own.ok()?, version.ok()?)
 }
 
-/// The same of a machine whose `uname -r` and `uname -v` these are.
+/// Like [`version_of_this_machine`], for given results of `uname -r` and `uname -v`.
 fn version_of_uname(release: &KernelRelease, own: &str, version: &str) -> Option<KernelVersion> {
     if own != release.as_str() {
         return None;

@@ -28,7 +28,7 @@ fn read(text: &str) -> Flags {
     read_file(&file(text)).unwrap().0
 }
 
-/// The values of flags, variables and a file.
+/// Merges flags, variables and a file.
 fn merged(of_flags: &[(&'static str, &str)], variables: &[(&str, &str)], text: &str) -> Values {
     let variable = |name: &str| {
         let found = variables.iter().find(|(of, _)| *of == name)?;
@@ -113,12 +113,12 @@ fn what_is_wrong_with_a_file_is_shown_at_its_place() {
         ),
         (
             "kernelurls: [[a]]\n",
-            "`kernelurls` is a list of texts",
+            "`kernelurls` must be a list of strings",
             "config.yaml:1:13",
         ),
         (
             "env: {A: [b]}\n",
-            "`env` maps names to texts",
+            "`env` must map names to strings",
             "config.yaml:1:6",
         ),
     ] {
@@ -200,7 +200,7 @@ fn what_cannot_be_had_is_left_out_with_a_warning() {
 
 const SIXTY_ONE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
-/// Key, value, and what is said about it.
+/// Key, value, and part of the expected message.
 const BAD: &[(&str, &str, &str)] = &[
     ("target", "debain", "`--target`: target `debain` is unknown"),
     ("target", "", "`target` is missing"),
@@ -213,7 +213,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "kernelrelease",
         "6.1.0-ä",
-        "`--kernelrelease`: `6.1.0-ä` holds characters that are not ASCII",
+        "`--kernelrelease`: `6.1.0-ä` contains characters that are not ASCII",
     ),
     (
         "kernelrelease",
@@ -266,7 +266,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "../x",
         "`--driverversion`: invalid driver version `../x`",
     ),
-    ("driverversion", "dev", "until 2022 is master"),
+    ("driverversion", "dev", "until 2022 is now master"),
     (
         "gccversion",
         "gcc-12",
@@ -336,7 +336,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "registry-name",
         "a",
-        "the registry's login is not complete: `registry-user` and `registry-password` are missing",
+        "the registry login is incomplete: `registry-user` and `registry-password` are missing",
     ),
     (
         "registry-plain-http",
@@ -356,7 +356,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "src-dir",
         "/nonexistent",
-        "`--src-dir`: /nonexistent is not there",
+        "`--src-dir`: /nonexistent does not exist",
     ),
 ];
 
@@ -486,21 +486,21 @@ const BAD_OF_CLUSTERS: &[(&str, &str, &str)] = &[
     (
         "kubeconfig",
         "/nonexistent",
-        "file /nonexistent is not there",
+        "file /nonexistent does not exist",
     ),
     ("server", "127.0.0.1", "is not an http or https URL"),
     ("request-timeout", "soon", "invalid time `soon`"),
     ("insecure-skip-tls-verify", "x", "neither true nor false"),
-    ("client-key", "/etc/passwd", "go together"),
+    ("client-key", "/etc/passwd", "must be given together"),
     (
         "certificate-authority",
         "/nonexistent",
-        "file /nonexistent is not there",
+        "file /nonexistent does not exist",
     ),
     (
         "client-certificate",
         "/nonexistent",
-        "file /nonexistent is not there",
+        "file /nonexistent does not exist",
     ),
     ("disable-compression", "x", "neither true nor false"),
     (
@@ -546,7 +546,7 @@ fn clusters_and_pods_are_checked() {
 
 #[test]
 fn every_key_has_a_bad_value_that_is_tried() {
-    // Any text may be one.
+    // Any text is valid.
     let free = [
         "as",
         "as-uid",

@@ -1,6 +1,6 @@
 //! Directories of configuration files: dbg-go's tree, `<driver version>/<machine>/<target>_<release>_<version>.yaml`,
-//! or any other. Every file is read by the rules of one build; in dbg-go's tree its place is checked against its
-//! content too, as `dbg-go configs validate` does.
+//! or any other layout. Every file is read by the rules of a single build; in dbg-go's tree, its path is also checked
+//! against its content, as `dbg-go configs validate` does.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,53 +15,53 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::fs;
 use crate::kernel::{Architecture, Kernel};
 
-/// How many faults are shown; a wrong script easily makes thousands of the same kind.
+/// The maximum number of faults that are shown; a faulty script easily creates thousands of the same kind.
 const SHOWN_FAULTS: usize = 50;
 
-/// What the files of a tree say.
+/// The content of a tree's files.
 #[derive(Debug, Default)]
 pub struct Tree {
     /// The files, by driver version from the oldest to the newest, then by path.
     pub files: Vec<TreeFile>,
-    /// Files in the place of configuration files that are not configuration files.
+    /// Warnings about files in the tree that are not configuration files.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// What one file says.
+/// The content of a file.
 #[derive(Clone, Debug)]
 pub struct TreeFile {
-    /// Its path.
+    /// The path.
     pub path: PathBuf,
     /// The directory of its driver version, in dbg-go's layout.
     pub folder: Option<PathBuf>,
-    /// The driver version of that directory, or the one that it names itself.
+    /// The driver version of that directory, or the one in the file.
     pub driver: Option<DriverVersion>,
     /// The kernel.
     pub kernel: Kernel,
-    /// Where the kernel's release is written in the file.
+    /// The position of the kernel's release in the file.
     pub(super) release_span: Range<usize>,
-    /// The content of the kernel's `.config`, where it is given.
+    /// The content of the kernel's `.config`, if given.
     pub config: Option<Vec<u8>>,
-    /// What the file asks for, sorted; nothing where all of `output` is empty.
+    /// The requested artifacts, sorted; empty if `output` is empty.
     pub artifacts: Vec<Artifact>,
-    /// The name of the module, by `moduledrivername` or by the names of the files that are to be written.
+    /// The name of the module, from `moduledrivername` or from the names of the output files.
     pub module_name: Option<String>,
     /// `moduledevicename`.
     pub device_name: Option<String>,
     /// `gccversion`.
     pub gcc: Option<String>,
-    /// `builderimage`, where it names one.
+    /// `builderimage`, if it names an image.
     pub image: Option<String>,
-    /// Further keys of the file that say how one build is done.
+    /// Other keys of the file that affect a single build.
     pub other_keys: Vec<&'static str>,
 }
 
-/// Where a file is, by the names of the directories around it.
+/// The layout of a file, from the names of its directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The directory's architecture: the file is in dbg-go's layout.
+    /// The architecture of the directory; `None` if the file is not in dbg-go's layout.
     pub(super) architecture: Option<Architecture>,
-    /// The name of the directory around that one.
+    /// The name of the parent of that directory.
     pub(super) version: Option<String>,
 }
 
@@ -82,8 +82,8 @@ impl Layout {
     }
 }
 
-/// Reads every `.yaml` and `.yml` file below a directory, or one file. The error is everything that is wrong with them,
-/// each with its file and line.
+/// Reads every `.yaml` and `.yml` file below a directory, or a single file. The error has all faults, each with its
+/// file and line.
 pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
     if !folder.exists() {
         let message = format!("failed to read {}: it does not exist", folder.display());
@@ -128,7 +128,7 @@ pub fn read_tree(folder: &Path) -> Result<Tree, Vec<Diagnostic>> {
     Err(faults)
 }
 
-/// The configuration files below a directory, sorted, and a warning for each other file beside them.
+/// Returns the configuration files below a directory, sorted, and a warning for each other file beside them.
 fn paths_of(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Diagnostic>), Diagnostic> {
     let mut paths = Vec::new();
     let mut warnings = Vec::new();
@@ -146,7 +146,7 @@ fn paths_of(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Diagnostic>), Diagnostic
             paths.push(entry.into_path());
         } else if !is_hidden && Layout::of(entry.path()).architecture.is_some() {
             warnings.push(Diagnostic::warning(format!(
-                "{} is not read: configuration files end with .yaml",
+                "ignoring {}: configuration files end with .yaml",
                 entry.path().display()
             )));
         }
@@ -154,7 +154,7 @@ fn paths_of(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Diagnostic>), Diagnostic
     Ok((paths, warnings))
 }
 
-/// Kernels that two files name for one driver version.
+/// Returns an error for each kernel that two files describe for one driver version.
 fn duplicates(files: &[TreeFile]) -> Vec<Diagnostic> {
     let mut known: HashMap<_, &TreeFile> = HashMap::with_capacity(files.len());
     let mut faults = Vec::new();
@@ -166,7 +166,7 @@ fn duplicates(files: &[TreeFile]) -> Vec<Diagnostic> {
             Some(version) => format!(" for driver {version}"),
             None => String::new(),
         };
-        let mut fault = Diagnostic::error(format!("kernel {} is named twice{of}", file.kernel));
+        let mut fault = Diagnostic::error(format!("kernel {} is listed twice{of}", file.kernel));
         for (file, label) in [(file, "again here"), (first, "first here")] {
             let source = SourceFile {
                 path: file.path.clone(),

@@ -1,4 +1,4 @@
-//! One file of a tree: the keys of one build, checked against the file's place.
+//! Reads one file of a tree: the keys of a single build, checked against the path of the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,13 +17,13 @@ use crate::driver::{Artifact, DEFAULT_NAME, DriverVersion, check_device_name, ch
 use crate::fs;
 use crate::kernel::{Architecture, Kernel};
 
-/// Keys that say how one build is done and that neither a kernel nor a matrix holds.
+/// Keys that affect a single build but have no counterpart in a kernel or a matrix.
 const OTHERS: [&str; 4] = ["builderrepo", "repo-name", "repo-org", "src-dir"];
 
-/// The texts by which driverkit says that there is no configuration, plain and in base64.
+/// driverkit's placeholders for a missing configuration, plain and in base64.
 const NO_CONFIG: [&str; 2] = ["no-data", "bm8tZGF0YQ=="];
 
-/// Reads a file; the error is everything that is wrong with it, each with its place.
+/// Reads a file; the error has all faults, each with its position.
 pub(super) fn read_tree_file(path: &Path, layout: &Layout) -> Result<TreeFile, Vec<Diagnostic>> {
     let text =
         fs::read_to_string(path).map_err(|error| vec![Diagnostic::error(error.to_string())])?;
@@ -32,7 +32,7 @@ pub(super) fn read_tree_file(path: &Path, layout: &Layout) -> Result<TreeFile, V
         text,
     });
     if let Some(fault) = several_documents(&file) {
-        return Err(vec![fault.help("give each build a file of its own")]);
+        return Err(vec![fault.help("use a separate file for each build")]);
     }
     let (of_file, _) = read_file(&file)?;
     let values = Values::merge(&BTreeMap::new(), |_| None, of_file);
@@ -71,7 +71,7 @@ fn read_values(reader: &mut Reader<'_>, path: &Path, layout: &Layout) -> Option<
     let image = match image(reader) {
         Image::Named(name) => Some(name),
         Image::Automatic => None,
-        // A matrix names images, not their versions.
+        // A matrix has names of images, but no tags.
         Image::Tagged(_) => {
             other_keys.push("builderimage");
             None
@@ -110,7 +110,7 @@ fn span_of(reader: &Reader<'_>, key: &str) -> std::ops::Range<usize> {
     }
 }
 
-/// What a tree names does not depend on the machine that reads it: the architecture is always written.
+/// Checks the architecture, which is required: a tree must not depend on the machine that reads it.
 fn check_architecture(reader: &mut Reader<'_>, of_folder: Option<Architecture>) {
     let Some(text) = reader.values.text("architecture") else {
         let wanted = of_folder.map_or("amd64", Architecture::as_str);
@@ -129,7 +129,7 @@ fn check_architecture(reader: &mut Reader<'_>, of_folder: Option<Architecture>) 
     {
         reader.fault_with_help(
             "architecture",
-            &format!("{text} in a directory {}", folder.machine()),
+            &format!("{text} does not match the directory {}", folder.machine()),
             Some(format!(
                 "write `architecture: {folder}`, or move the file to the directory of its architecture"
             )),
@@ -137,14 +137,14 @@ fn check_architecture(reader: &mut Reader<'_>, of_folder: Option<Architecture>) 
     }
 }
 
-/// The version of the directory; in another layout the one that the file names.
+/// Returns the version of the directory; in another layout, the one in the file.
 fn driver_version(reader: &mut Reader<'_>, layout: &Layout) -> Option<DriverVersion> {
     let named = reader.parsed("driverversion", |text| match &layout.version {
         None => parse_released_version(text),
         Some(folder) if folder == text => text
             .parse()
             .map_err(|error: crate::driver::ParseDriverVersionError| error.to_string()),
-        Some(folder) => Err(format!("{text} in a directory {folder}")),
+        Some(folder) => Err(format!("{text} does not match the directory {folder}")),
     });
     let Some(folder) = &layout.version else {
         return named;
@@ -160,7 +160,7 @@ fn driver_version(reader: &mut Reader<'_>, layout: &Layout) -> Option<DriverVers
     }
 }
 
-/// What the file asks for. In dbg-go's layout the names are those of the artifacts.
+/// Reads the requested artifacts. In dbg-go's layout, the file names are checked.
 fn read_outputs(reader: &mut Reader<'_>, file: &mut TreeFile, layout: &Layout) {
     for (key, artifact) in [
         ("output-module", Artifact::Module),
@@ -178,7 +178,7 @@ fn read_outputs(reader: &mut Reader<'_>, file: &mut TreeFile, layout: &Layout) {
     }
 }
 
-/// Gives the module's name as the path of an artifact has it, in dbg-go's layout.
+/// Checks an output path in dbg-go's layout, and returns the name of the module in it.
 fn check_output(
     text: &str,
     artifact: Artifact,
@@ -197,7 +197,7 @@ fn check_output(
     let expected = module.or(found).unwrap_or(DEFAULT_NAME);
     if found != Some(expected) {
         return Err(format!(
-            "`{file}` is not the artifact's name, {expected}_{end}"
+            "`{file}` is not the artifact name {expected}_{end}"
         ));
     }
     check_module_name(expected)?;
@@ -218,17 +218,17 @@ fn check_output(
     }
 }
 
-/// Whether the file is named by what it says.
+/// Checks that the name of the file matches its content.
 fn check_name(reader: &mut Reader<'_>, path: &Path, kernel: &Kernel) {
     let (target, release, version) = (&kernel.target, &kernel.release, &kernel.version);
     let expected = format!("{target}_{release}_{version}.yaml");
     let found = path.file_name().unwrap_or_default().to_string_lossy();
     if found != expected {
         let fault = Diagnostic::error(format!(
-            "the file is named {found}, its keys say {expected}"
+            "the file is named {found}, but its keys require {expected}"
         ));
         reader
             .faults
-            .push(fault.help("rename the file, or mend the keys"));
+            .push(fault.help("rename the file, or correct the keys"));
     }
 }

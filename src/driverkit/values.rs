@@ -1,11 +1,11 @@
-//! What was given for each key, and by whom: a flag comes before the environment, the environment before the file.
+//! The values of all keys with their origin: a flag overrides the environment, which overrides the file.
 
 use std::collections::BTreeMap;
 
 use super::keys::{KEYS, LISTS, ONLY_FLAGS, WHOLE, variable_of};
 use crate::diagnostic::{Diagnostic, Place};
 
-/// Who gave a value.
+/// The origin of a value.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// A flag of the command line.
@@ -16,17 +16,17 @@ pub enum Origin {
     File(Place),
 }
 
-/// What was given for a key.
+/// The values of a key.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// The values; one, unless the key takes a list. None for a key that was emptied.
+    /// The values; one, unless the key takes a list. Empty if the key was set to nothing.
     pub items: Vec<String>,
-    /// Who gave them.
+    /// The origin of the values.
     pub origin: Origin,
 }
 
 impl Given {
-    /// A value of a flag.
+    /// Creates the values of a flag.
     pub fn by_flag(items: Vec<String>) -> Self {
         Self {
             items,
@@ -35,12 +35,13 @@ impl Given {
     }
 }
 
-/// What was given for all keys.
+/// The values of all keys.
 #[derive(Clone, Debug, Default)]
 pub struct Values(BTreeMap<&'static str, Given>);
 
 impl Values {
-    /// Puts flags over the environment over the file. `variable` gives environment variables by name.
+    /// Merges flags, the environment and the file, in this order of priority. `variable` returns environment
+    /// variables by name.
     pub fn merge(
         flags: &BTreeMap<&'static str, Given>,
         variable: impl Fn(&str) -> Option<String>,
@@ -48,7 +49,7 @@ impl Values {
     ) -> Self {
         let mut values = BTreeMap::new();
         for &key in KEYS.iter().filter(|key| !ONLY_FLAGS.contains(key)) {
-            // As for driverkit, an empty variable is none.
+            // As in driverkit, an empty variable counts as unset.
             let of_variable = || {
                 let text = variable(&variable_of(key)).filter(|text| !text.is_empty())?;
                 Some(Given {
@@ -64,7 +65,7 @@ impl Values {
         Self(values)
     }
 
-    /// What was given for a key, also when it was emptied.
+    /// Returns the values of a key, even if they are empty.
     pub fn given(&self, key: &str) -> Option<&Given> {
         self.0.get(key)
     }
@@ -74,12 +75,12 @@ impl Values {
         self.0.get(key).map_or(&[], |given| &given.items)
     }
 
-    /// The value of a key, if it has one that is not empty.
+    /// Returns the value of a key; `None` if it is empty.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.items(key).first().map(String::as_str)
     }
 
-    /// A line for each key: its value, without secrets, and who gave it.
+    /// Returns a line for each key: its value, without secrets, and its origin.
     pub fn described(&self) -> Vec<String> {
         let line = |(key, given): (&&str, &Given)| {
             let value = if SECRETS.contains(key) {
@@ -92,19 +93,19 @@ impl Values {
                 Origin::Variable => variable_of(key),
                 Origin::File(place) => place.to_string(),
             };
-            format!("{key}: {value} (by {origin})")
+            format!("{key}: {value} (from {origin})")
         };
         self.0.iter().map(line).collect()
     }
 
-    /// Forgets keys that have no part in a command.
+    /// Removes keys that a command does not use.
     #[must_use]
     pub fn without(mut self, keys: &[&str]) -> Self {
         self.0.retain(|key, _| !keys.contains(key));
         self
     }
 
-    /// An error about what was given for a key, with its origin.
+    /// Creates an error about a key's value, with its origin.
     pub fn fault(&self, key: &str, message: &str) -> Diagnostic {
         match self.given(key).map(|given| &given.origin) {
             Some(Origin::File(place)) => {
@@ -118,10 +119,10 @@ impl Values {
     }
 }
 
-/// Keys whose values are never shown.
+/// Keys whose values are secret.
 const SECRETS: [&str; 3] = ["env", "registry-password", "token"];
 
-/// Splits lists at commas and white space, as far as the key takes a list, and drops what is empty.
+/// Splits the values of list keys at commas and white space, and removes empty ones.
 fn tidy(key: &str, given: Given) -> Given {
     let is_list = LISTS.contains(&key) && !WHOLE.contains(&key);
     let items = given.items.iter().flat_map(|item| {

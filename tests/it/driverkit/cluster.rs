@@ -69,7 +69,7 @@ fn how_the_cluster_is_reached_is_checked() {
     for (words, message) in [
         (
             vec!["--kubeconfig", "/nonexistent"],
-            "file /nonexistent is not there",
+            "file /nonexistent does not exist",
         ),
         (
             vec!["-s", "127.0.0.1"],
@@ -79,7 +79,7 @@ fn how_the_cluster_is_reached_is_checked() {
             vec!["--request-timeout", "soon"],
             "`--request-timeout`: invalid time `soon`",
         ),
-        (vec!["--client-key", "fake.json"], "go together"),
+        (vec!["--client-key", "fake.json"], "must be given together"),
         (vec!["--disable-compression=x"], "neither true nor false"),
         (
             vec![
@@ -87,7 +87,7 @@ fn how_the_cluster_is_reached_is_checked() {
                 "fake.json",
                 "--insecure-skip-tls-verify",
             ],
-            "give one of the two",
+            "omit one of the two",
         ),
     ] {
         program(&grid, "kubernetes", &words)

@@ -155,12 +155,12 @@ fn bad_input_is_told_and_nothing_is_done() {
         ),
         (
             vec!["--timeout", "10"],
-            "10 seconds are too few; 30 are the least",
+            "10 seconds are too few: expected at least 30",
         ),
         (vec!["--timeout", "2m"], "`2m` is not a number of seconds"),
         (
             vec!["--loglevel", "loud"],
-            "level `loud` is unknown: info, warn, debug and trace are",
+            "unknown level `loud`: expected info, warn, debug or trace",
         ),
         (
             vec!["--proxy", "ftp://a"],

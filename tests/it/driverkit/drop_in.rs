@@ -68,7 +68,7 @@ fn a_flat_output_counts_before_a_nested_one() {
         .assert()
         .success()
         .stderr(
-            contains("`output.module` has no effect beside `output-module`")
+            contains("`output.module` has no effect together with `output-module`")
                 .and(contains("other.ko")),
         );
 }
@@ -91,9 +91,9 @@ fn a_dry_run_shows_each_key_with_its_origin() {
     let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     for expected in [
         "configuration file: c.yaml",
-        "gccversion: v8 (by --gccversion)",
-        "moduledevicename: acme (by DRIVERKIT_MODULEDEVICENAME)",
-        "target: debian (by c.yaml:2:9)",
+        "gccversion: v8 (from --gccversion)",
+        "moduledevicename: acme (from DRIVERKIT_MODULEDEVICENAME)",
+        "target: debian (from c.yaml:2:9)",
         "with gcc 8, builder image automatic",
         "... (65559 characters)",
     ] {
@@ -146,7 +146,7 @@ fn loglevel_debug_shows_what_a_dry_run_shows() {
         let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
         text.lines()
             .filter(|line| {
-                line.starts_with("with ") || line.contains(" (by ") || line.starts_with("conf")
+                line.starts_with("with ") || line.contains(" (from ") || line.starts_with("conf")
             })
             .map(str::to_owned)
             .collect::<Vec<_>>()
@@ -223,9 +223,9 @@ fn first_of_several_documents_is_read_with_a_warning() {
         .assert()
         .success()
         .stderr(
-            contains("warning: the file holds several YAML documents")
+            contains("warning: the file contains several YAML documents")
                 .and(contains("c.yaml:6:1"))
-                .and(contains("target: debian (by c.yaml:2:9)")),
+                .and(contains("target: debian (from c.yaml:2:9)")),
         );
     grid.write(
         "tree/debian_6.1.0-50-amd64_1.yaml",
@@ -342,7 +342,7 @@ fn user_to_act_as_has_further_facts() {
         .assert()
         .success()
         .stderr(contains(
-            "as-user-extra: dn=cn=jane,ou=x y (by c.yaml:7:16)",
+            "as-user-extra: dn=cn=jane,ou=x y (from c.yaml:7:16)",
         ));
     for (words, message) in [
         (

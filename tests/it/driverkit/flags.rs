@@ -142,7 +142,7 @@ fn every_key_is_taken_by_flag_variable_and_file() {
             }
             for (words, variables, origin) in ways {
                 let (code, text) = dry_run(&grid, &words, &variables);
-                let line = format!("{key}: {shown} (by {origin}");
+                let line = format!("{key}: {shown} (from {origin}");
                 assert!(text.contains(&line), "{words:?} {line}: {text}");
                 let is_good = code == 0 || *command == "images";
                 assert!(is_good, "{words:?}: {code} {text}");
@@ -286,7 +286,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         (
             "docker --registry-name example.org",
             2,
-            "the registry's login is not complete",
+            "the registry login is incomplete",
         ),
         (
             "docker --registry-name example.org --registry-user u --registry-password p",
@@ -369,7 +369,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         (
             "kubernetes --client-certificate login.pem",
             2,
-            "go together",
+            "must be given together",
         ),
         ("kubernetes --run-as-user root", 2, "is not a user ID"),
         ("k8s --namespace falco", 0, "namespace: falco"),
@@ -420,7 +420,7 @@ fn files_are_read_as_driverkit_reads_them() {
         ("a.yaml", format!("{whole}kernelurls: /a.deb,/b.deb\n"), 0, "kernelurls: /a.deb, /b.deb"),
         ("a.yaml", format!("{whole}kernelurls: /a.deb /b.deb\n"), 0, "kernelurls: /a.deb, /b.deb"),
         ("a.yaml", format!("{whole}kernelurls: []\n"), 0, "would build"),
-        ("a.yaml", format!("{whole}timeout: 300\n"), 0, "`timeout` in the file has no effect, as for driverkit"),
+        ("a.yaml", format!("{whole}timeout: 300\n"), 0, "`timeout` in the file has no effect, as in driverkit"),
         ("a.yaml", format!("{whole}dryrun: false\n"), 0, "`dryrun` in the file has no effect"),
         ("a.yaml", format!("{whole}loglevel: debug\n"), 0, "`loglevel` in the file has no effect"),
         ("a.yaml", format!("{whole}proxy: http://a\n"), 0, "`proxy` in the file has no effect"),
@@ -470,9 +470,9 @@ fn flag_counts_before_variable_and_variable_before_file() {
     let (code, text) = dry_run(&grid, &words, &variables);
     assert_eq!(code, 0, "{text}");
     for line in [
-        "moduledrivername: of-flag (by --moduledrivername)",
-        "moduledevicename: of-variable (by DRIVERKIT_MODULEDEVICENAME)",
-        "repo-org: of-file (by c.yaml:3:11)",
+        "moduledrivername: of-flag (from --moduledrivername)",
+        "moduledevicename: of-variable (from DRIVERKIT_MODULEDEVICENAME)",
+        "repo-org: of-file (from c.yaml:3:11)",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -50,7 +50,7 @@ fn bad_input_is_told() {
         (vec!["--proxy", "http://a"], "--proxy"),
         (
             vec!["--src-dir", "nowhere"],
-            "`--src-dir`: nowhere is not there",
+            "`--src-dir`: nowhere does not exist",
         ),
     ] {
         local(&grid, &words)

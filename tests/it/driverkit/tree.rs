@@ -321,13 +321,13 @@ const WRONG: [(&str, &str, &str, &str); 13] = [
         "",
         "",
         "centos_4.18.0_1.yaml",
-        "the file is named centos_4.18.0_1.yaml, its keys say centos_4.18.0-1.el8.x86_64_1.yaml",
+        "the file is named centos_4.18.0_1.yaml, but its keys require centos_4.18.0-1.el8.x86_64_1.yaml",
     ),
     (
         "amd64",
         "arm64",
         "",
-        "`architecture`: arm64 in a directory x86_64",
+        "`architecture`: arm64 does not match the directory x86_64",
     ),
     ("architecture: amd64\n", "", "", "`architecture` is missing"),
     ("amd64", "riscv64", "", "architecture `riscv64` is unknown"),
@@ -341,7 +341,7 @@ const WRONG: [(&str, &str, &str, &str); 13] = [
         "falco_centos",
         "falco_debian",
         "",
-        "`falco_debian_4.18.0-1.el8.x86_64_1.ko` is not the artifact's name, falco_centos_4.18.0-1.el8.x86_64_1.ko",
+        "`falco_debian_4.18.0-1.el8.x86_64_1.ko` is not the artifact name falco_centos_4.18.0-1.el8.x86_64_1.ko",
     ),
     (
         "x86_64/falco",
@@ -427,7 +427,7 @@ fn a_kernel_of_two_files_is_refused_with_both() {
     let report = workspace.run(&["validate", "plain"]);
     assert!(report.starts_with("exit 2"), "{report}");
     assert!(
-        report.contains("kernel centos 4.18.0-1.el8.x86_64 #1 amd64 is named twice"),
+        report.contains("kernel centos 4.18.0-1.el8.x86_64 #1 amd64 is listed twice"),
         "{report}"
     );
     assert!(
