@@ -6,14 +6,14 @@ use super::key::{read_key, read_password};
 use super::section::{Reader, Section, folder_of};
 use crate::sign::{About, Key};
 
-/// How artifacts are attested, and where that is written.
+/// The settings of attestations, and their positions in the file.
 #[derive(Clone, Debug)]
 pub struct Attestation {
     /// The private key; attestations are not signed without one.
     pub key: Option<Key>,
     /// The environment variable with the password of the key or the PIN of the token.
     pub password: Option<String>,
-    /// The URI of who builds.
+    /// The URI that identifies the builder.
     pub builder: Option<String>,
     table: Range<usize>,
     key_span: Option<Range<usize>>,
@@ -21,7 +21,7 @@ pub struct Attestation {
 }
 
 impl Attestation {
-    /// Where something is written; the table for what is not.
+    /// Returns the position of a setting; that of the table if the setting is missing.
     pub fn span(&self, about: About) -> Range<usize> {
         let span = match about {
             About::Key => &self.key_span,
@@ -31,7 +31,7 @@ impl Attestation {
         span.clone().unwrap_or_else(|| self.table.clone())
     }
 
-    /// Whether two tables say the same.
+    /// Returns true if two tables have the same settings.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.key, &self.password, &self.builder) == (&other.key, &other.password, &other.builder)
     }

@@ -1,6 +1,7 @@
-//! Arrays that are never closed: every line after one looks wrong to a reader of TOML, and one place is at fault.
+//! Finds arrays that are never closed: a TOML parser reports errors in every following line, although only one place
+//! is at fault.
 
-/// Where an array begins that is still open at a line which begins a table or gives a key.
+/// Returns the position of the first array that is still open at a line that begins a table or sets a key.
 pub(super) fn unclosed(text: &str) -> Option<usize> {
     let mut open: Vec<(usize, u8)> = Vec::new();
     let mut start = 0;
@@ -18,7 +19,7 @@ pub(super) fn unclosed(text: &str) -> Option<usize> {
     open.first().map(|(position, _)| *position)
 }
 
-/// Whether a line is `[table]`, `[[table]]` or `key = value`.
+/// Returns true if a line is `[table]`, `[[table]]` or `key = value`.
 fn begins_anew(line: &str) -> bool {
     let is_name = |text: &str| {
         text.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -34,10 +35,10 @@ fn begins_anew(line: &str) -> bool {
     line.starts_with('[') && is_name(name.trim())
 }
 
-/// Follows the brackets of a line. `is_in_text` is what ends the string of several lines that the line is in.
+/// Tracks the brackets of a line. `is_in_text` is the end mark of the multi-line string that the line is in.
 fn scan(line: &str, start: usize, open: &mut Vec<(usize, u8)>, is_in_text: &mut Option<&str>) {
     let bytes = line.as_bytes();
-    // The header of a table opens nothing, closed or not.
+    // The header of a table does not open an array, even if it is not closed.
     let is_header = open.is_empty() && line.trim_start().starts_with('[');
     if is_in_text.is_none() && is_header {
         return;
@@ -48,7 +49,7 @@ fn scan(line: &str, start: usize, open: &mut Vec<(usize, u8)>, is_in_text: &mut 
         if let Some(end) = *is_in_text {
             let Some(found) = end_of_text(rest, end) else {
                 if end.len() == 1 {
-                    // A string of one line ends with it.
+                    // A single-line string ends with the line.
                     *is_in_text = None;
                 }
                 return;
@@ -75,7 +76,7 @@ fn scan(line: &str, start: usize, open: &mut Vec<(usize, u8)>, is_in_text: &mut 
     }
 }
 
-/// Where a string ends; escapes are skipped where there are any.
+/// Returns the position of a string's end mark; skips escapes in strings that support them.
 fn end_of_text(rest: &str, end: &str) -> Option<usize> {
     let mut is_escaped = false;
     for (position, character) in rest.char_indices() {

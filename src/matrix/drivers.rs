@@ -16,10 +16,10 @@ use crate::driver::{
     default_url, url_of,
 };
 
-/// Where the sources of drivers are written.
+/// The positions of the sources of drivers.
 type SourcePlaces = BTreeMap<DriverVersion, Range<usize>>;
 
-/// The drivers of the file, with what `[driver.*]` says about them, and where it says what their sources are.
+/// Reads the drivers of the file with the settings of `[driver.*]`, and the positions of their sources.
 pub(super) fn read_drivers(
     reader: &mut Reader,
     section: &mut Section<'_>,
@@ -100,7 +100,7 @@ fn read_driver(reader: &mut Reader, mut table: Section<'_>, version: &DriverVers
     driver
 }
 
-/// One of `{ path }`, `{ url }`, `{ git, ref }` and `{ org, name }`.
+/// Reads one of `{ path }`, `{ url }`, `{ git, ref }` and `{ org, name }`.
 fn read_source(
     reader: &mut Reader,
     source: &mut Section<'_>,
@@ -150,9 +150,9 @@ fn read_source(
     if found.len() > 1 {
         reader.error(
             span,
-            "`source` names several places",
+            "`source` has several locations",
             "",
-            Some("leave one: path, url, git with ref, or org and name".to_owned()),
+            Some("keep one: path, url, git with ref, or org and name".to_owned()),
         );
     } else if found.is_empty() && source.entries().is_empty() {
         source.missing(
@@ -164,17 +164,19 @@ fn read_source(
     found.pop()
 }
 
-/// Whether a text can be part of a repository's address: `falcosecurity`, `libs`.
+/// Checks an organisation or repository name in a URL: `falcosecurity`, `libs`.
 fn check_repository_part(text: &str) -> Result<String, String> {
     let is_allowed = |found: char| found.is_ascii_alphanumeric() || "._-".contains(found);
     if (1..=100).contains(&text.len()) && text.chars().all(is_allowed) && !text.starts_with('.') {
         Ok(text.to_owned())
     } else {
-        Err(format!("`{text}` holds what no name of a repository has"))
+        Err(format!(
+            "invalid repository name `{text}`: expected letters, digits and `. _ -`, not starting with a dot"
+        ))
     }
 }
 
-/// A target that takes none of the drivers is a mistake.
+/// Reports targets with a pattern that matches none of the drivers.
 pub(super) fn check_driver_patterns(
     reader: &mut Reader,
     drivers: &[Spanned<Arc<Driver>>],

@@ -1,4 +1,4 @@
-//! Which of thousands of rules match a kernel, without trying each.
+//! Finds which of thousands of rules match a kernel, without testing each.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ pub struct SelectorIndex<'a> {
 }
 
 impl<'a> SelectorIndex<'a> {
-    /// For rules with these selectors; a rule is known by its position.
+    /// Creates an index of rules with these selectors; a rule is identified by its position.
     pub fn new(selectors: impl IntoIterator<Item = &'a Selector>) -> Self {
         let selectors: Vec<&Selector> = selectors.into_iter().collect();
         let patterns_of = |patterns: fn(&Selector) -> &[Pattern]| {
@@ -31,8 +31,8 @@ impl<'a> SelectorIndex<'a> {
         }
     }
 
-    /// For each kernel the positions of the rules about its target, release and architecture; nothing for all of them
-    /// where there is no rule.
+    /// Returns, for each kernel, the positions of the rules that match its target, release and architecture; `None`
+    /// if there are no rules.
     pub fn matching(&self, kernels: &[&Kernel]) -> Option<Vec<Vec<usize>>> {
         if self.selectors.is_empty() {
             return None;
@@ -66,7 +66,7 @@ impl<'a> SelectorIndex<'a> {
         matching
     }
 
-    /// For each rule whether it is about a target.
+    /// Returns, for each rule, whether it matches a target.
     fn of_target(&self, target: &TargetId) -> Vec<bool> {
         let mut rules = vec![false; self.selectors.len()];
         self.targets.each_match(
@@ -82,13 +82,13 @@ impl<'a> SelectorIndex<'a> {
 /// The patterns of all rules on one axis.
 #[derive(Debug, Default)]
 struct Axis<'a> {
-    /// The rules without a pattern here.
+    /// The rules without a pattern on this axis.
     unbound: Vec<usize>,
     literals: HashMap<&'a str, Vec<usize>>,
     globs: Option<Globs<'a>>,
-    /// Version ranges, sorted by the first place that they can match.
+    /// Version ranges, sorted by the first position that they can match.
     ranges: Vec<Range<'a>>,
-    /// What has to be tried one by one.
+    /// The patterns that have to be tested one by one.
     others: Vec<(usize, &'a Pattern)>,
 }
 
@@ -96,16 +96,16 @@ struct Axis<'a> {
 #[derive(Debug)]
 struct Range<'a> {
     first: ReleasePlace<'a>,
-    /// The last place that this range, or one before it, can match.
+    /// The last position that this range or an earlier one can match.
     last_so_far: ReleasePlace<'a>,
     rule: (usize, &'a Pattern),
 }
 
-/// Globs by a text that whatever they match contains.
+/// Globs, by a text that every match contains.
 #[derive(Debug)]
 struct Globs<'a> {
     texts: AhoCorasick,
-    /// For each text the rules with the glob that it is of.
+    /// For each text, the rules with the glob that requires it.
     by_text: Vec<Vec<(usize, &'a Pattern)>>,
 }
 
@@ -146,14 +146,14 @@ impl<'a> Axis<'a> {
         match AhoCorasick::new(texts) {
             Ok(_) if by_text.is_empty() => {}
             Ok(texts) => axis.globs = Some(Globs { texts, by_text }),
-            // Together they are more than the automaton can hold.
+            // The texts exceed the limits of the automaton.
             Err(_) => axis.others.extend(by_text.into_iter().flatten()),
         }
         axis
     }
 
-    /// Calls `take` with each rule that a name matches, perhaps more than once; `test` decides on a pattern that has to
-    /// be tried. Ranges match only releases, which have a place.
+    /// Calls `take` with each rule that matches a name, possibly more than once; `test` checks a candidate pattern.
+    /// Ranges only match releases, which have a `place`.
     fn each_match(
         &self,
         name: &str,

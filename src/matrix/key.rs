@@ -16,14 +16,13 @@ pub(super) fn read_key(
 ) -> Option<Spanned<Key>> {
     let text = section.text(reader, "key", "a path or a pkcs11: URI")?;
     let Some(key) = Key::parse(text.get_ref(), folder) else {
-        // The line of a URI with a PIN is not to be shown.
+        // The error must not show the line, which contains the PIN.
         reader.error(
             section.span.clone(),
-            format!("the `pkcs11:` URI in [{table}] has the PIN of the token"),
+            format!("the `pkcs11:` URI in [{table}] contains the PIN of the token"),
             "",
             Some(
-                "put the PIN into an environment variable, and write password = \"ITS_NAME\""
-                    .to_owned(),
+                "pass the PIN in an environment variable, and write password = \"NAME\"".to_owned(),
             ),
         );
         return None;
@@ -39,18 +38,21 @@ pub(super) fn read_password(
 ) -> Option<Spanned<String>> {
     let name = section.text(reader, "password", "the name of an environment variable")?;
     if !is_variable(name.get_ref()) {
-        // The line of what may be the password itself is not to be shown.
+        // The error must not show the line, which may contain the password itself.
         reader.error(
             section.span.clone(),
             format!("`password` in [{table}] is not the name of an environment variable"),
             "",
-            Some("put the password into a variable, and write password = \"ITS_NAME\"".to_owned()),
+            Some(
+                "pass the password in an environment variable, and write password = \"NAME\""
+                    .to_owned(),
+            ),
         );
     }
     Some(name)
 }
 
-/// Whether this can be the name of an environment variable.
+/// Returns true if this is a valid name of an environment variable.
 fn is_variable(name: &str) -> bool {
     let is_letter = |found: char| found.is_ascii_alphabetic() || found == '_';
     name.starts_with(is_letter)

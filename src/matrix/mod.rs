@@ -1,7 +1,7 @@
-//! The matrix file: what a person writes, read strictly.
+//! The matrix file, which the user writes, parsed strictly.
 //!
-//! In: the text of a TOML file. Out: a [`Matrix`] whose names, versions and patterns are checked, or every error of
-//! the file at once, each with its place. Nothing here opens a connection or expands the grid.
+//! Input: the text of a TOML file. Output: a [`Matrix`] with validated names, versions and patterns, or all errors of
+//! the file, each with its position. Nothing here opens a connection or expands the matrix.
 
 mod attestation;
 mod bracket;

@@ -1,4 +1,4 @@
-//! Patterns: globs and version ranges, the same everywhere that a name or version is selected.
+//! Patterns: globs and version ranges, with the same syntax wherever names or versions are selected.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::kernel::{Architecture, KernelRelease, compare_versions};
 
 /// A glob such as `*-generic`, or a range such as `>=5.4, <6.9`.
 ///
-/// A bound of a range is compared as far as it is written: `<=6.9` holds for 6.9.12, `=5.10` for all of 5.10.
+/// A bound of a range is compared with as many components as it has: `<=6.9` matches 6.9.12, and `=5.10` all of 5.10.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: Arc<str>,
@@ -26,7 +26,7 @@ enum Kind {
     Range(Arc<[(Comparison, Bound)]>),
 }
 
-/// A glob whose automaton is made when it is first asked: where there are many, one automaton for all is.
+/// A glob whose automaton is built on first use: large sets of globs use one automaton for all.
 #[derive(Debug)]
 struct LazyGlob {
     glob: Glob,
@@ -40,29 +40,29 @@ impl LazyGlob {
     }
 }
 
-/// Why a text is no [`Pattern`].
+/// The reason why a text is not a [`Pattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePatternError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("a pattern cannot be empty; `*` matches everything")]
     Empty,
-    /// Not a glob.
+    /// The text is not a glob.
     #[error("`{text}` is not a glob: {message}")]
     Glob {
         /// The whole text.
         text: String,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
-    /// Not a range.
+    /// The text is not a range.
     #[error(
-        "`{part}` is not part of a version range: a comparison (>=, >, <=, <, =) and a version are, separated by commas, as in `>=5.4, <6.9`"
+        "invalid part `{part}` of a version range: expected a comparison (>=, >, <=, <, =) and a version, as in `>=5.4, <6.9`"
     )]
     Range {
         /// The part between commas.
         part: String,
     },
-    /// A range where names are compared.
+    /// A range in a pattern for names.
     #[error("`{0}` is a version range, and names have no order; use a glob")]
     RangeOfNames(String),
 }
@@ -77,7 +77,7 @@ enum Comparison {
 }
 
 impl Comparison {
-    /// Takes the sign off the front of a text.
+    /// Splits the comparison from the front of a text.
     fn split(text: &str) -> Option<(Self, &str)> {
         [
             (">=", Self::AtLeast),
@@ -104,9 +104,9 @@ impl Comparison {
 #[derive(Clone, Debug)]
 struct Bound {
     text: String,
-    /// As many of major, minor and patch as are written.
+    /// The numbers of the bound: major, minor and patch as far as given.
     numbers: Vec<u64>,
-    /// Whether anything follows the numbers.
+    /// True if more text follows the numbers.
     has_rest: bool,
 }
 
@@ -138,7 +138,7 @@ impl Bound {
         })
     }
 
-    /// Where `numbers` lies, seen from the bound, looking only at what the bound writes.
+    /// Compares `numbers` with the bound, only as far as the bound has numbers.
     fn order_of_numbers(&self, numbers: impl IntoIterator<Item = u64>) -> Ordering {
         numbers
             .into_iter()
@@ -148,7 +148,7 @@ impl Bound {
             .unwrap_or(Ordering::Equal)
     }
 
-    /// The numbers with every number that is not written set to `rest`.
+    /// Returns the three numbers, with missing ones replaced by `rest`.
     fn numbers_or(&self, rest: u64) -> [u64; 3] {
         std::array::from_fn(|position| self.numbers.get(position).copied().unwrap_or(rest))
     }
@@ -164,7 +164,7 @@ impl Bound {
         }
     }
 
-    /// `None` for a version that is no release and so has no place in any range.
+    /// Returns `None` for a version that is not a release and therefore in no range.
     fn order_of_driver(&self, version: &DriverVersion) -> Option<Ordering> {
         let numbers = version.numbers()?;
         let order = self.order_of_numbers(numbers);
@@ -179,7 +179,7 @@ impl Bound {
     }
 }
 
-/// A place in the order of releases: their first numbers, then the whole text.
+/// A position in the order of releases: by the first numbers, then by the whole text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ReleasePlace<'a> {
     numbers: [u64; 3],
@@ -187,7 +187,7 @@ pub(super) struct ReleasePlace<'a> {
 }
 
 impl<'a> ReleasePlace<'a> {
-    /// The place of a release.
+    /// Returns the position of a release.
     pub(super) fn of(release: &'a KernelRelease) -> Self {
         Self {
             numbers: release.numbers().map(u64::from),
@@ -196,7 +196,7 @@ impl<'a> ReleasePlace<'a> {
     }
 }
 
-/// Where a place is among releases with the same numbers.
+/// The position among releases with the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest<'a> {
     First,
@@ -225,17 +225,17 @@ impl PartialOrd for Rest<'_> {
 }
 
 impl Pattern {
-    /// The text as it was written.
+    /// Returns the original text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is a plain name, without anything to expand.
+    /// Returns true if it is a plain name without wildcards.
     pub fn is_literal(&self) -> bool {
         matches!(self.kind, Kind::Literal)
     }
 
-    /// The longest text that is part of everything that it matches, if it is a glob with such a text.
+    /// Returns the longest text that every match contains; `None` if this is not a glob, or there is no such text.
     pub(super) fn required_text(&self) -> Option<&str> {
         let Kind::Glob(_) = self.kind else {
             return None;
@@ -248,8 +248,7 @@ impl Pattern {
             .max_by_key(|text| text.len())
     }
 
-    /// The first and the last place among releases that a match of this range can have, if it is a range. Releases
-    /// before and behind never match.
+    /// Returns the first and the last possible position of a match, if this is a range. Releases outside never match.
     pub(super) fn possible_places(&self) -> Option<(ReleasePlace<'_>, ReleasePlace<'_>)> {
         let Kind::Range(parts) = &self.kind else {
             return None;
@@ -258,14 +257,14 @@ impl Pattern {
         let mut first = place([0; 3], Rest::First);
         let mut last = place([u64::MAX; 3], Rest::Last);
         for (comparison, bound) in parts.iter() {
-            // With fewer numbers, releases with several numbers are compared with the text.
+            // With fewer numbers, the text is compared with releases of several numbers.
             let text = (bound.has_rest && bound.numbers.len() == 3).then_some(bound.text.as_str());
             if !matches!(comparison, Comparison::AtMost | Comparison::Below) {
                 let rest = text.map_or(Rest::First, Rest::Text);
                 first = first.max(place(bound.numbers_or(0), rest));
             }
             if !matches!(comparison, Comparison::AtLeast | Comparison::Above) {
-                // `<=5.4.0-1` also holds for 5.4.0-1-generic, which is behind it.
+                // `<=5.4.0-1` also matches 5.4.0-1-generic, which sorts after it.
                 let text = text.filter(|_| *comparison == Comparison::Below);
                 let rest = text.map_or(Rest::Last, Rest::Text);
                 last = last.min(place(bound.numbers_or(u64::MAX), rest));
@@ -283,7 +282,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a name matches; a range matches no name.
+    /// Returns true if a name matches; a range matches no name.
     pub fn matches_name(&self, name: &str) -> bool {
         match &self.kind {
             Kind::Literal => *self.text == *name,
@@ -292,7 +291,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a kernel release matches.
+    /// Returns true if a kernel release matches.
     pub fn matches_release(&self, release: &KernelRelease) -> bool {
         match &self.kind {
             Kind::Range(parts) => parts
@@ -302,7 +301,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a driver version matches; one that is no release such as `8.1.0+driver` is in no range.
+    /// Returns true if a driver version matches; a version that is not a release such as `8.1.0+driver` is in no range.
     pub fn matches_driver(&self, version: &DriverVersion) -> bool {
         match &self.kind {
             Kind::Range(parts) => parts.iter().all(|(comparison, bound)| {
@@ -314,7 +313,7 @@ impl Pattern {
         }
     }
 
-    /// Whether an architecture matches, by either of its spellings.
+    /// Returns true if an architecture matches, by either of its names.
     pub fn matches_architecture(&self, architecture: Architecture) -> bool {
         self.matches_name(architecture.as_str()) || self.matches_name(architecture.machine())
     }
@@ -349,7 +348,7 @@ impl FromStr for Pattern {
     }
 }
 
-/// What a glob has in front of its first and behind its last class, alternative or escaped character.
+/// Returns the text of a glob before the first and after the last class, alternative or escaped character.
 fn plain_ends(glob: &str) -> (&str, &str) {
     let Some(first) = glob.find(['[', '{', '\\']) else {
         return (glob, "");

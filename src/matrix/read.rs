@@ -1,4 +1,4 @@
-//! From text to [`Matrix`].
+//! Parses text to a [`Matrix`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::Architecture;
 use crate::target;
 
-/// Reads a matrix; otherwise everything that is wrong with it, in the order of the file.
+/// Parses a matrix; the error has all faults, in the order of the file.
 pub fn read(file: Arc<SourceFile>) -> Result<Matrix, Vec<Diagnostic>> {
     let text = Arc::clone(&file);
     let (document, errors) = DeTable::parse_recoverable(&text.text);
@@ -147,7 +147,7 @@ fn read_document(reader: &mut Reader, mut section: Section<'_>) -> Matrix {
     }
 }
 
-/// The table `[key]`, if it is there, with the reader to read it with.
+/// Returns the table `[key]`, if it exists, and the reader.
 fn table<'r, 't>(
     reader: &'r mut Reader,
     section: &mut Section<'t>,
@@ -158,7 +158,7 @@ fn table<'r, 't>(
     Some((reader, table))
 }
 
-/// Reads each table of an array of tables; a table that is faulty is left out.
+/// Reads each table of an array of tables; skips faulty tables.
 fn tables<T>(
     reader: &mut Reader,
     section: &mut Section<'_>,
@@ -215,7 +215,7 @@ fn read_target(
     let settings = Settings::read(&mut table, reader);
     let drivers = table.patterns(reader, "drivers", str::parse);
     let own_architectures = table.sorted_list(reader, "architectures", "amd64 or arm64");
-    // Empty where kernels are named of which nothing is built.
+    // An empty list means that the kernels are planned without artifacts.
     let own_artifacts = table
         .list(reader, "artifacts", "module or probe", str::parse)
         .map(|list| {
@@ -247,7 +247,7 @@ fn read_target(
     })
 }
 
-/// Debian's archive has kernels in suites only.
+/// Requires `suites` for Debian's archive, where kernels are only in suites.
 fn check_suites(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSources) {
     for source in &kernels.sources {
         let SourceKind::Mirror(mirror) = &source.get_ref().kind else {
@@ -267,7 +267,7 @@ fn check_suites(reader: &mut Reader, name: &Spanned<Pattern>, kernels: &KernelSo
     }
 }
 
-/// A name is a target's, a glob where lists name targets, or any other where `generic = true` says so.
+/// Checks the name of a target: a known target, a glob if lists name the targets, or any name with `generic = true`.
 fn check_target_name(
     reader: &mut Reader,
     name: &Spanned<Pattern>,
@@ -286,10 +286,10 @@ fn check_target_name(
         if let Some(one) = one {
             reader.error(
                 name.span(),
-                format!("the glob `{pattern}` does not say which target is meant"),
+                format!("the glob `{pattern}` does not name a single target"),
                 "",
                 Some(format!(
-                    "only lists name several targets; `{one}` needs one name"
+                    "only lists contain several targets; `{one}` needs a single name"
                 )),
             );
         }
@@ -300,10 +300,10 @@ fn check_target_name(
         Ok(id) if target::is_known(&id) => {
             reader.error(
                 name.span(),
-                format!("`{pattern}` has rules of its own, and cannot be `generic`"),
+                format!("`{pattern}` has its own rules and cannot be `generic`"),
                 "",
                 Some(
-                    "remove `generic = true`: packages that are named are taken as they are anyway"
+                    "remove `generic = true`: given packages are used as they are anyway"
                         .to_owned(),
                 ),
             );
@@ -327,7 +327,7 @@ fn check_target_name(
     }
 }
 
-/// Returns what may be meant by the name of a target that does not exist.
+/// Returns a hint about what an unknown name of a target may mean.
 pub fn hint_for_target(name: &str) -> Option<String> {
     target::hint_for(name).or_else(|| did_you_mean(name, target::known_ids()))
 }

@@ -1,4 +1,4 @@
-//! `[lock]`, `[mirrors]`, `[[exclude]]`, `[[override]]` and `[[known_failure]]`.
+//! Reads `[lock]`, `[mirrors]`, `[store]`, `[[exclude]]`, `[[override]]` and `[[known_failure]]`.
 
 use std::sync::Arc;
 
@@ -122,7 +122,7 @@ pub(super) fn read_exclude(reader: &mut Reader, mut table: Section<'_>) -> Exclu
         table.missing(
             reader,
             "target",
-            "name a target, kernel, driver, architecture or artifact to leave out",
+            "add a target, kernel, driver, architecture or artifact to exclude",
         );
     }
     let place = Place {
@@ -162,7 +162,7 @@ pub(super) fn read_override(reader: &mut Reader, mut table: Section<'_>) -> Over
     }
 }
 
-/// How large the program of a regular expression may be: far more than a message needs, and read in no time.
+/// The maximum compiled size of a regular expression in bytes: far more than a message needs, and compiled quickly.
 const REGEX_BYTES: usize = 1 << 20;
 
 pub(super) fn read_known_failure(
@@ -211,7 +211,7 @@ pub(super) fn read_known_failure(
         table.missing(
             reader,
             "kernel",
-            "name a target, kernel, driver, architecture, artifact, class or message: the rule would expect every failure",
+            "add a target, kernel, driver, architecture, artifact, class or message: otherwise the rule would match every failure",
         );
     }
     let place = Place {
@@ -231,7 +231,7 @@ pub(super) fn read_known_failure(
     })
 }
 
-/// One class, or an array of classes.
+/// Reads one class, or an array of classes.
 fn read_classes(reader: &mut Reader, table: &mut Section<'_>) -> Vec<FailureClass> {
     fn parse(text: &str) -> Result<FailureClass, String> {
         let known = FailureClass::ALL
@@ -256,7 +256,7 @@ fn read_classes(reader: &mut Reader, table: &mut Section<'_>) -> Vec<FailureClas
     }
 }
 
-/// A day: `2026-12-31`, with or without quotes.
+/// Reads a day: `2026-12-31`, with or without quotes.
 fn read_day(reader: &mut Reader, table: &mut Section<'_>, key: &'static str) -> Option<Date> {
     let value = table.value(key)?;
     let text = match value.get_ref() {

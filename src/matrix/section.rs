@@ -1,6 +1,7 @@
-//! Reading one table of a TOML file, key by key, so that every fault of a file is found in one pass.
+//! Reads one table of a TOML file, key by key, so that all faults of a file are found in one pass.
 //!
-//! A derived reader stops at the first unknown key or wrong type; this one notes it with its place and goes on.
+//! A derived reader stops at the first unknown key or wrong type; this one records the fault with its position and
+//! continues.
 
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
@@ -13,14 +14,14 @@ use toml::de::{DeTable, DeValue};
 use super::{Pattern, Selector};
 use crate::diagnostic::{Diagnostic, Place, SourceFile, did_you_mean};
 
-/// Collects what is wrong with one file.
+/// Collects the faults of one file.
 pub(super) struct Reader {
     pub(super) file: Arc<SourceFile>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl Reader {
-    /// Notes an error at a place.
+    /// Records an error at a position.
     pub(super) fn error(
         &mut self,
         span: Range<usize>,
@@ -46,7 +47,7 @@ impl Reader {
         );
     }
 
-    /// A string, or an error.
+    /// Returns a string, or records an error.
     pub(super) fn text(
         &mut self,
         key: &str,
@@ -61,7 +62,7 @@ impl Reader {
         }
     }
 
-    /// What `parse` makes of a string, or an error.
+    /// Returns a parsed string, or records an error.
     pub(super) fn parse_text<T, E: ToString>(
         &mut self,
         text: &Spanned<String>,
@@ -89,10 +90,10 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// One table; every key that is asked for is a known one.
+/// One table; every key that is read counts as known.
 pub(super) struct Section<'t> {
     name: String,
-    /// The place of the whole table, for what is missing in it.
+    /// The position of the whole table, for errors about missing keys.
     pub(super) span: Range<usize>,
     table: &'t DeTable<'t>,
     known: Vec<&'static str>,
@@ -123,13 +124,13 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// The value of a key, whatever its type.
+    /// Returns the value of a key, whatever its type.
     pub(super) fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.known.push(key);
         self.table.get(key)
     }
 
-    /// All keys and values in the order of the file, for tables whose keys the user chooses.
+    /// Returns all keys and values in the order of the file, for tables whose keys the user chooses.
     pub(super) fn entries(&self) -> Vec<(Spanned<String>, &'t Spanned<DeValue<'t>>)> {
         let mut entries: Vec<_> = self
             .table
@@ -140,7 +141,7 @@ impl<'t> Section<'t> {
         entries
     }
 
-    /// Notes that a key is missing.
+    /// Records that a key is missing.
     pub(super) fn missing(&self, reader: &mut Reader, key: &str, help: &str) {
         reader.error(
             self.span.clone(),
@@ -150,7 +151,7 @@ impl<'t> Section<'t> {
         );
     }
 
-    /// A string.
+    /// Reads a string.
     pub(super) fn text(
         &mut self,
         reader: &mut Reader,
@@ -161,7 +162,7 @@ impl<'t> Section<'t> {
         reader.text(key, expected, value)
     }
 
-    /// A string that `parse` understands.
+    /// Reads a string with `parse`.
     pub(super) fn parsed<T, E: ToString>(
         &mut self,
         reader: &mut Reader,
@@ -173,7 +174,7 @@ impl<'t> Section<'t> {
         reader.parse_text(&text, parse)
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&mut self, reader: &mut Reader, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;
         if let DeValue::Boolean(flag) = value.get_ref() {
@@ -184,7 +185,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// A whole number in a range.
+    /// Reads a whole number in a range.
     pub(super) fn number(
         &mut self,
         reader: &mut Reader,
@@ -212,7 +213,7 @@ impl<'t> Section<'t> {
         number
     }
 
-    /// An array of strings that `parse` understands; `None` when the key is not there. Repetition is an error.
+    /// Reads an array of strings with `parse`; returns `None` if the key is missing. Duplicates are errors.
     pub(super) fn list<T, E: ToString>(
         &mut self,
         reader: &mut Reader,
@@ -250,14 +251,14 @@ impl<'t> Section<'t> {
         Some(list)
     }
 
-    /// A list that must not be empty when it is there, sorted, without places.
+    /// Reads a list that must not be empty, sorted, without positions.
     pub(super) fn sorted_list<T: FromStr<Err: ToString> + Ord>(
         &mut self,
         reader: &mut Reader,
         key: &'static str,
         expected: &str,
     ) -> Option<Vec<T>> {
-        // Asking makes the key a known one, also where it is not there.
+        // Reading the value marks the key as known, even if it is missing.
         let span = self.value(key).map(Spanned::span)?;
         let before = reader.diagnostics.len();
         let list = self.list(reader, key, expected, str::parse::<T>)?;
@@ -275,7 +276,7 @@ impl<'t> Section<'t> {
         Some(list)
     }
 
-    /// One pattern, or an array of patterns; empty when the key is not there.
+    /// Reads one pattern, or an array of patterns; returns an empty list if the key is missing.
     pub(super) fn patterns(
         &mut self,
         reader: &mut Reader,
@@ -295,7 +296,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// The keys that select a part of the grid.
+    /// Reads the keys that select a part of the matrix.
     pub(super) fn selector(&mut self, reader: &mut Reader) -> Selector {
         fn bare(patterns: Vec<Spanned<Pattern>>) -> Vec<Pattern> {
             patterns.into_iter().map(Spanned::into_inner).collect()
@@ -327,7 +328,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Notes every key that was not asked for.
+    /// Records an error for every unknown key.
     pub(super) fn finish(self, reader: &mut Reader) {
         for (key, _) in self.entries() {
             let name = key.get_ref().as_str();
@@ -345,7 +346,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The directory of a file, which relative paths in it start from; empty for a bare name.
+/// Returns the directory of a file, which relative paths in it start from; empty for a bare file name.
 pub(in crate::matrix) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }

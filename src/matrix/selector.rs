@@ -1,40 +1,40 @@
-//! Selectors: which part of the grid a rule or a filter is about.
+//! Selectors: the part of the matrix that a rule or a filter applies to.
 
 use super::Pattern;
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Architecture, Kernel, TargetId};
 
-/// Patterns on each axis; an axis without patterns takes everything, several patterns on one take what any matches.
+/// Patterns on each axis. An axis without patterns matches everything; otherwise one of its patterns has to match.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
-    /// On the target.
+    /// Patterns for the target.
     pub targets: Vec<Pattern>,
-    /// On the kernel release.
+    /// Patterns for the kernel release.
     pub kernels: Vec<Pattern>,
-    /// On the driver version.
+    /// Patterns for the driver version.
     pub drivers: Vec<Pattern>,
-    /// On the architecture.
+    /// Patterns for the architecture.
     pub architectures: Vec<Pattern>,
-    /// On the artifact.
+    /// Patterns for the artifact.
     pub artifacts: Vec<Pattern>,
 }
 
 impl Selector {
-    /// Whether a target can be meant.
+    /// Returns true if a target matches.
     pub fn matches_target(&self, target: &TargetId) -> bool {
         any(&self.targets, |pattern| {
             pattern.matches_name(target.as_str())
         })
     }
 
-    /// Whether an architecture can be meant.
+    /// Returns true if an architecture matches.
     pub fn matches_architecture(&self, architecture: Architecture) -> bool {
         any(&self.architectures, |pattern| {
             pattern.matches_architecture(architecture)
         })
     }
 
-    /// Whether a kernel is meant: its target, release and architecture.
+    /// Returns true if the target, release and architecture of a kernel match.
     pub fn matches_kernel(&self, kernel: &Kernel) -> bool {
         self.matches_target(&kernel.target)
             && self.matches_architecture(kernel.architecture)
@@ -43,12 +43,12 @@ impl Selector {
             })
     }
 
-    /// Whether a driver version is meant.
+    /// Returns true if a driver version matches.
     pub fn matches_driver(&self, version: &DriverVersion) -> bool {
         any(&self.drivers, |pattern| pattern.matches_driver(version))
     }
 
-    /// Whether an artifact is meant.
+    /// Returns true if an artifact matches.
     pub fn matches_artifact(&self, artifact: Artifact) -> bool {
         any(&self.artifacts, |pattern| {
             pattern.matches_name(artifact.as_str())

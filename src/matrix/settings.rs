@@ -9,34 +9,34 @@ use toml::Spanned;
 
 use super::section::{Reader, Section};
 
-/// Settings that a table gives; what it does not give stays as it was.
+/// The settings of a table; missing ones are inherited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// How long one step may take.
+    /// The time limit of a step.
     pub timeout: Option<Duration>,
-    /// How much memory one step may use, in bytes.
+    /// The memory limit of a step in bytes.
     pub memory_bytes: Option<u64>,
-    /// How much one step may write, in bytes.
+    /// The maximum number of bytes that a step may write.
     pub output_bytes: Option<u64>,
-    /// How many files one step may write.
+    /// The maximum number of files that a step may write.
     pub output_files: Option<u32>,
-    /// How large a module may be, in bytes.
+    /// The maximum size of a module in bytes.
     pub module_bytes: Option<u64>,
-    /// How large a probe may be, in bytes.
+    /// The maximum size of a probe in bytes.
     pub probe_bytes: Option<u64>,
-    /// How many processes one step may have at once.
+    /// The maximum number of concurrent processes of a step.
     pub processes: Option<u32>,
-    /// How often a transient failure is tried again.
+    /// How often a transient failure is retried.
     pub retries: Option<u32>,
     /// The compiler version: `12`.
     pub gcc: Option<String>,
-    /// Where it is written.
+    /// The position of `gcc`.
     pub gcc_span: Option<Range<usize>>,
     /// The builder image.
     pub image: Option<String>,
-    /// Where it is written.
+    /// The position of `image`.
     pub image_span: Option<Range<usize>>,
-    /// Whether modules are loaded into their kernels.
+    /// Which modules are loaded into their kernels.
     pub prove: Option<Prove>,
 }
 
@@ -47,14 +47,14 @@ pub enum Prove {
     /// None.
     #[default]
     None,
-    /// The newest of each series and flavour, and another part of the others each night.
+    /// The newest of each series and flavour, and a different part of the others each night.
     Series,
     /// All.
     All,
 }
 
 impl Prove {
-    /// Whether it is the default.
+    /// Returns true for the default.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
@@ -76,12 +76,12 @@ impl FromStr for Prove {
 }
 
 impl Settings {
-    /// Whether nothing is set.
+    /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Takes the keys of settings out of a table.
+    /// Reads the keys of settings from a table.
     pub(super) fn read(section: &mut Section<'_>, reader: &mut Reader) -> Self {
         Self {
             timeout: section.parsed(
@@ -126,7 +126,7 @@ impl Settings {
     }
 }
 
-/// Reads a time such as `90s`, `5m` or `1h30m`: 1 s to 7 days.
+/// Parses a time such as `90s`, `5m` or `1h30m`: 1 s to 7 days.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let expected = || format!("invalid time `{text}`: expected 1s to 7d, such as 90s, 5m or 1h30m");
     let span: jiff::SignedDuration = text.trim().parse().map_err(|_| expected())?;
@@ -139,7 +139,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// Reads how long a machine has what it compiles to itself: 1s to 6h, or 0 where no machine waits for another.
+/// Parses the time for which a machine has a step to itself: 1s to 6h, or 0 if no machine waits for another.
 pub fn parse_lease(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
@@ -150,7 +150,7 @@ pub fn parse_lease(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Reads a size in bytes such as `512MiB` or `2GB`: at least 1 MiB.
+/// Parses a size in bytes such as `512MiB` or `2GB`: at least 1 MiB.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let expected =
         || format!("invalid size `{text}`: expected at least 1MiB, such as 512MiB, 2GiB or 2000MB");

@@ -10,10 +10,10 @@ use super::key::{read_key, read_password};
 use super::section::{Reader, Section, folder_of};
 use crate::sign::{About, Hash, Settings};
 
-/// How modules are signed, and where that is written.
+/// The settings for signing modules, and their positions in the file.
 #[derive(Clone, Debug)]
 pub struct Signing {
-    /// How.
+    /// The settings.
     pub settings: Settings,
     table: Range<usize>,
     key: Option<Range<usize>>,
@@ -23,7 +23,7 @@ pub struct Signing {
 }
 
 impl Signing {
-    /// Where something is written; the table for what is not.
+    /// Returns the position of a setting; that of the table if the setting is missing.
     pub fn span(&self, about: About) -> Range<usize> {
         let span = match about {
             About::Key => &self.key,
@@ -81,7 +81,7 @@ impl Signing {
     }
 }
 
-/// The words of `command`. A program that is named by a relative path starts at the directory of the matrix.
+/// Reads the words of `command`. A relative path of a program is resolved from the directory of the matrix.
 fn read_command(
     reader: &mut Reader,
     section: &mut Section<'_>,
@@ -89,7 +89,7 @@ fn read_command(
 ) -> Option<Spanned<Vec<String>>> {
     let value = section.value("command")?;
     let DeValue::Array(array) = value.get_ref() else {
-        reader.wrong_type("command", "an array, each a word of the command", value);
+        reader.wrong_type("command", "an array of words of the command", value);
         return None;
     };
     let words = array.iter();

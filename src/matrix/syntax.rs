@@ -1,4 +1,4 @@
-//! Errors of a matrix that is not TOML.
+//! Errors of a matrix that is not valid TOML.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use toml::de::{DeTable, DeValue};
 use super::bracket::unclosed;
 use crate::diagnostic::{Diagnostic, Place, SourceFile};
 
-/// The first fault of each line: after one, a parser often stumbles over the rest of the line.
+/// Returns the first fault of each line: after one, a parser often reports further faults in the rest of the line.
 pub(super) fn syntax_errors(
     file: &Arc<SourceFile>,
     document: &DeTable<'_>,
     mut errors: Vec<toml::de::Error>,
 ) -> Vec<Diagnostic> {
     errors.sort_by_key(|error| error.span().unwrap_or_default().start);
-    // Whatever comes after it is no fault of its own.
+    // Errors after an unclosed array are only its consequences.
     if errors.iter().any(|error| error.message().contains("array"))
         && let Some(start) = unclosed(&file.text)
     {
@@ -58,7 +58,7 @@ pub(super) fn syntax_errors(
     diagnostics
 }
 
-/// Where the key `name` was last written before a byte of the file, in whatever table.
+/// Returns the last position of the key `name` before a byte of the file, in any table.
 fn last_key_before(table: &DeTable<'_>, name: &str, before: usize) -> Option<Range<usize>> {
     fn last_in(value: &DeValue<'_>, name: &str, before: usize) -> Option<Range<usize>> {
         match value {

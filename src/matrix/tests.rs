@@ -128,7 +128,7 @@ fn wrong_sources_are_refused() {
         (r#"{ from = "mirror" }"#, "`suites` is missing in `kernels`"),
         (
             r#"{ from = "mirror", suites = ["../x"] }"#,
-            "`../x` holds a character that no suite or flavour has",
+            "invalid name `../x` of a suite or flavour: expected letters, digits and `. _ - /`",
         ),
         (
             r#"{ from = "mirror", suites = ["sid"], url = "ftp://x" }"#,
@@ -144,7 +144,7 @@ fn wrong_sources_are_refused() {
         ),
         (
             r#"{ from = "kernel-crawler", path = {} }"#,
-            "`path` names no list",
+            "`path` has no list",
         ),
         (
             r#"{ from = "kernel-crawler", path = { x86 = "a" } }"#,
@@ -201,9 +201,9 @@ fn sources_of_drivers_have_one_place() {
         ),
         (
             "path = \"a\", git = \"a\", ref = \"b\"",
-            "names several places",
+            "has several locations",
         ),
-        ("org = \"a/b\"", "no name of a repository has"),
+        ("org = \"a/b\"", "invalid repository name `a/b`"),
     ] {
         let error = location(source).unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! What a matrix file says, checked.
+//! The validated content of a matrix file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,11 +21,11 @@ use crate::kernel::{Architecture, Kernel};
 /// A matrix file.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    /// The text and path.
+    /// The path and text of the file.
     pub file: Arc<SourceFile>,
-    /// The drivers, in the order of the file, each with the place of its version.
+    /// The drivers, in the order of the file, each with the position of its version.
     pub drivers: Vec<Spanned<Arc<Driver>>>,
-    /// Where the sources of those drivers are written that `[driver.*]` describes.
+    /// The positions of the sources in `[driver.*]`.
     pub driver_sources: BTreeMap<DriverVersion, Range<usize>>,
     /// The architectures, sorted.
     pub architectures: Vec<Architecture>,
@@ -35,17 +35,17 @@ pub struct Matrix {
     pub defaults: Settings,
     /// The targets with their kernels.
     pub targets: Vec<TargetEntry>,
-    /// How far sources are believed.
+    /// When sources are trusted, and how long gone kernels are stored.
     pub lock: LockSettings,
-    /// Where downloads are redirected.
+    /// Replacements of download URLs.
     pub mirrors: Mirrors,
     /// The store that machines share.
     pub store: Option<SharedStore>,
-    /// How modules are signed.
+    /// The settings for signing modules.
     pub signing: Option<Signing>,
-    /// How artifacts are attested.
+    /// The settings of attestations.
     pub attestation: Option<Attestation>,
-    /// What is never planned.
+    /// Exclusions from the plan.
     pub excludes: Vec<Exclude>,
     /// Settings of some builds.
     pub overrides: Vec<Override>,
@@ -54,7 +54,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Returns a matrix of one `[[target]]` that no file describes: its text is empty, it has no drivers.
+    /// Returns a matrix with one `[[target]]` that does not come from a file: it has no text and no drivers.
     pub fn of_entry(entry: TargetEntry) -> Self {
         Self {
             file: Arc::new(SourceFile {
@@ -78,7 +78,7 @@ impl Matrix {
         }
     }
 
-    /// A place in the file.
+    /// Returns a place in the file.
     pub fn place(&self, span: std::ops::Range<usize>) -> Place {
         Place {
             file: Arc::clone(&self.file),
@@ -90,29 +90,29 @@ impl Matrix {
 /// A `[[target]]`.
 #[derive(Clone, Debug)]
 pub struct TargetEntry {
-    /// What tells it from the other entries of the file: its name, with `#2` and so on where a name comes again.
+    /// The unique label of the entry: the name, followed by `#2` and so on if the name is repeated.
     pub label: String,
-    /// A target, or a glob over the targets that the source names.
+    /// A target, or a glob for the targets in the source.
     pub name: Spanned<Pattern>,
-    /// Where its kernels come from.
+    /// The sources of its kernels.
     pub kernels: Spanned<KernelSources>,
     /// Settings of its builds.
     pub settings: Settings,
-    /// The drivers of the file that are built for it; empty for all.
+    /// The drivers of the file that are built for the target; empty for all.
     pub drivers: Vec<Pattern>,
     /// Its architectures, sorted.
     pub architectures: Vec<Architecture>,
-    /// Its artifacts, sorted; empty where its kernels are named and nothing is built for them.
+    /// Its artifacts, sorted; empty if its kernels are planned without artifacts.
     pub artifacts: Vec<Artifact>,
 }
 
 impl TargetEntry {
-    /// Whether it asks for a kernel by target, architecture, `match` and `exclude`, and by `since` for one that is known since
-    /// a day.
+    /// Returns true if the entry selects a kernel by target, architecture, `match` and `exclude`, and by `since` for
+    /// a kernel that was first seen on the given day.
     pub fn asks_for(&self, kernel: &Kernel, first_seen: Date) -> bool {
         let takes = |source: &Spanned<Source>| {
             let selection = &source.get_ref().selection;
-            // Its packages were built before it was seen.
+            // A kernel's packages were built before it was first seen.
             let is_new = selection.since.is_none_or(|since| first_seen >= since);
             is_new && selection.takes(&kernel.release)
         };
@@ -125,12 +125,12 @@ impl TargetEntry {
 /// The table `[lock]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockSettings {
-    /// `max_shrink_percent`: a source that loses more than this part of a target's kernels of one architecture is
-    /// not believed.
+    /// `max_shrink_percent`: a source that loses more than this share of a target's kernels of one architecture is
+    /// not trusted.
     pub max_shrink_percent: u32,
-    /// `shrink_nights`: of how many nights the best count is what a source is measured by, so that small losses add up.
+    /// `shrink_nights`: the number of nights whose best count a source is compared with, so that small losses add up.
     pub shrink_nights: u32,
-    /// `keep_gone_days`: how long kernels that left stay in the lock.
+    /// `keep_gone_days`: how long kernels that are gone stay in the lock.
     pub keep_gone_days: u32,
 }
 
@@ -148,10 +148,10 @@ impl Default for LockSettings {
 /// The table `[mirrors]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Beginnings of addresses with what they are replaced by, in the order of the file; of the replacements the
-    /// first that answers wins.
+    /// Prefixes of URLs with their replacements, in the order of the file; the first replacement that responds is
+    /// used.
     pub rewrites: Vec<(String, Vec<String>)>,
-    /// Whether addresses that no rewrite matches must not be asked.
+    /// True if URLs that no rewrite matches must not be requested.
     pub is_offline: bool,
 }
 
@@ -160,23 +160,23 @@ pub struct Mirrors {
 pub struct SharedStore {
     /// `url`: the bucket.
     pub url: Option<BucketUrl>,
-    /// `endpoint`: the URL of the server, where that is not the provider's.
+    /// `endpoint`: the URL of the server, if it is not the provider's.
     pub endpoint: Option<String>,
     /// `region`: the bucket's region.
     pub region: Option<String>,
-    /// `trusted`: whether everybody who may write to the bucket is believed.
+    /// `trusted`: true if everyone who can write to the bucket is trusted.
     pub is_trusted: Option<bool>,
-    /// `key`: the file of the keys for packs, relative to the matrix.
+    /// `key`: the file with the keys for packs, relative to the matrix.
     pub key: Option<PathBuf>,
-    /// `read_only`: whether nothing is written.
+    /// `read_only`: true if nothing is written.
     pub is_read_only: Option<bool>,
-    /// `keep`: what is kept; artifacts, logs and headers if not given.
+    /// `keep`: the stored contents; artifacts, logs and headers if missing.
     pub keep: Option<Vec<Kept>>,
-    /// `lease`: how long a machine has what it compiles to itself; zero: no machine waits for another.
+    /// `lease`: the time for which a machine has a step to itself; zero if no machine waits for another.
     pub lease: Option<Duration>,
 }
 
-/// A kind of content that the store keeps.
+/// A kind of content that the store stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kept {
     /// Modules and probes.
@@ -185,7 +185,7 @@ pub enum Kept {
     Logs,
     /// Header packages, kernel configurations and driver sources.
     Headers,
-    /// Header trees that were made of a kernel source.
+    /// Header trees that were prepared from a kernel source.
     Prepared,
 }
 
@@ -208,42 +208,42 @@ impl FromStr for Kept {
 /// An `[[exclude]]`.
 #[derive(Clone, Debug)]
 pub struct Exclude {
-    /// What is left out.
+    /// What is excluded.
     pub selector: Selector,
-    /// Why, for a person.
+    /// The reason, for a person.
     pub reason: Arc<str>,
-    /// Where it stands.
+    /// The place of the rule.
     pub place: Place,
 }
 
 /// A `[[known_failure]]`.
 #[derive(Clone, Debug)]
 pub struct KnownFailure {
-    /// Which artifacts it is about.
+    /// Which artifacts the rule applies to.
     pub selector: Selector,
-    /// The classes of failures; all of them if empty.
+    /// The classes of failures; empty for all.
     pub classes: Vec<FailureClass>,
-    /// What the first error or the message of a failure contains.
+    /// A pattern that the first error or the message must contain.
     pub message: Option<Regex>,
-    /// Why the failure is expected, for a person.
+    /// The reason why the failure is expected, for a person.
     pub reason: Arc<str>,
-    /// The address of an issue.
+    /// The URL of an issue.
     pub link: Option<String>,
-    /// Who takes care of it.
+    /// The person or team responsible for it.
     pub owner: Option<String>,
-    /// The last day on which it is expected.
+    /// The last day on which the failure is expected.
     pub expires: Option<Date>,
-    /// Where it stands.
+    /// The place of the rule.
     pub place: Place,
 }
 
 /// An `[[override]]`.
 #[derive(Clone, Debug)]
 pub struct Override {
-    /// Which builds it is about.
+    /// Which builds the rule applies to.
     pub selector: Selector,
     /// Their settings.
     pub settings: Settings,
-    /// Where it stands.
+    /// The place of the rule.
     pub place: Place,
 }

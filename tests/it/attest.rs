@@ -306,7 +306,7 @@ fn key_that_cannot_attest_is_an_error_before_the_first_build() {
         (
             key,
             "\"pkcs11:object=a;pin-value=1\"",
-            "the `pkcs11:` URI in [attestation] has the PIN of the token",
+            "the `pkcs11:` URI in [attestation] contains the PIN of the token",
         ),
         (
             key,

@@ -1,4 +1,4 @@
-//! Where the kernels of a target come from: the value of `kernels`.
+//! The sources of a target's kernels: the value of `kernels`.
 
 mod read;
 
@@ -13,12 +13,12 @@ use crate::digest::{KeyBuilder, Sha256};
 use crate::driver::Artifact;
 use crate::kernel::{Architecture, KernelRelease, KernelVersion};
 
-/// The value of `kernels`: one source, or an array of sources and kernels, which are laid over each other.
+/// The value of `kernels`: one source, or an array of sources and kernels, which are merged.
 #[derive(Clone, Debug, Default)]
 pub struct KernelSources {
-    /// The kernels that are written in the matrix itself.
+    /// The kernels that are listed in the matrix itself.
     pub inline: Vec<Spanned<InlineKernel>>,
-    /// Where further ones are found, in the order of the file: what an earlier one says about a kernel counts.
+    /// The sources, in the order of the file: for a kernel in several sources, the first one counts.
     pub sources: Vec<Spanned<Source>>,
 }
 
@@ -29,28 +29,28 @@ pub struct InlineKernel {
     pub release: KernelRelease,
     /// The version.
     pub version: KernelVersion,
-    /// The architecture; none for every architecture of the target that the release can belong to.
+    /// The architecture; `None` for every architecture of the target that the release can belong to.
     pub architecture: Option<Architecture>,
-    /// Addresses or paths of the header packages; paths are resolved.
+    /// URLs or paths of the header packages; paths are resolved.
     pub headers: Vec<Arc<str>>,
-    /// The kernel's configuration, resolved.
+    /// The path of the kernel's configuration, resolved.
     pub config: Option<PathBuf>,
-    /// The version of the kernel source, for a release that is an operating system's.
+    /// The version of the kernel source, for a release of an operating system.
     pub upstream: Option<KernelRelease>,
-    /// Address or path of the package of the kernel itself, resolved.
+    /// URL or path of the package of the kernel itself, resolved.
     pub image: Option<Arc<str>>,
 }
 
 /// A table with `from`.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Where to look.
+    /// The kind and location of the source.
     pub kind: SourceKind,
-    /// Which of the kernels there are taken.
+    /// Which kernels of the source are used.
     pub selection: Selection,
 }
 
-/// Where to look for kernels.
+/// The kind and location of a source.
 #[derive(Clone, Debug)]
 pub enum SourceKind {
     /// `from = "kernel-crawler"`: lists in kernel-crawler's format, one for each architecture.
@@ -59,57 +59,57 @@ pub enum SourceKind {
     Driverkit {
         /// The directory.
         place: Spanned<ListPlace>,
-        /// `outputs`: only files that ask for exactly these artifacts, sorted; none for all files.
+        /// `outputs`: only files that request exactly these artifacts, sorted; `None` for all files.
         outputs: Option<Vec<Artifact>>,
     },
     /// `from = "csv"`: a table with a header line.
     Csv(Spanned<ListPlace>),
-    /// `from = "text"`: a kernel a line.
+    /// `from = "text"`: one kernel per line.
     Text(Spanned<ListPlace>),
     /// `from = "mirror"`: the distribution's own repository indexes.
     Mirror(MirrorSource),
 }
 
-/// Where a list is.
+/// The location of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPlace {
-    /// As it is written: an address or a path.
+    /// The original text: a URL or a path.
     pub written: String,
     /// The directory that relative paths start from.
     pub folder: PathBuf,
 }
 
 impl ListPlace {
-    /// Whether it is on a server.
+    /// Returns true if the list is on a server.
     pub fn is_remote(&self) -> bool {
         self.written.contains("://")
     }
 
-    /// The path, of a list that is on this machine.
+    /// Returns the path of a local list.
     pub fn path(&self) -> PathBuf {
         self.folder.join(&self.written)
     }
 }
 
-/// Which kernels of a source are taken.
+/// Which kernels of a source are used.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// `match`, an array or `all` in a table: every one of these patterns must match; none for all.
+    /// `match`, an array or `all` in a table: all of these patterns must match; empty for all kernels.
     pub matches: Vec<Pattern>,
-    /// `any` in the table of `match`: at least one of these must match; none for all.
+    /// `any` in the table of `match`: at least one of these must match; empty for all kernels.
     pub any: Vec<Pattern>,
     /// `exclude`: none of these may match.
     pub excludes: Vec<Pattern>,
-    /// `latest`: how many of the newest are taken of each target, architecture and flavour; of a Debian mirror, of
-    /// each suite too.
+    /// `latest`: the number of newest kernels of each target, architecture and flavour; for a Debian mirror, also of
+    /// each suite.
     pub latest: Option<u32>,
-    /// `since`: only kernels that were published since that day or, where the source tells no days, that it first
+    /// `since`: only kernels that were published since that day, or, if the source has no dates, that the source has
     /// named since then.
     pub since: Option<Date>,
 }
 
 impl Selection {
-    /// Whether `match` and `exclude` take a release.
+    /// Returns true if `match` and `exclude` accept a release.
     pub fn takes(&self, release: &KernelRelease) -> bool {
         self.matches.iter().all(|one| one.matches_release(release))
             && (self.any.is_empty() || self.any.iter().any(|one| one.matches_release(release)))
@@ -120,8 +120,8 @@ impl Selection {
 /// `from = "mirror"`.
 #[derive(Clone, Debug, Default)]
 pub struct MirrorSource {
-    /// Base addresses; empty for the distribution's usual ones, or those that are given at run time. In those of rpm
-    /// repositories `$arch` stands for `x86_64` or `aarch64`.
+    /// Base URLs; empty for the distribution's default URLs, or those set at run time. In URLs of rpm repositories,
+    /// `$arch` is replaced by `x86_64` or `aarch64`.
     pub urls: Vec<String>,
     /// The suites of Debian's archive: `bookworm`, `bookworm-backports`.
     pub suites: Vec<String>,
@@ -129,14 +129,14 @@ pub struct MirrorSource {
     pub flavours: Vec<String>,
     /// The keys that Debian's `Release` files must be signed with, resolved.
     pub keyring: Option<PathBuf>,
-    /// Whether a `Release` file past its `Valid-Until` is taken.
+    /// True if a `Release` file past its `Valid-Until` is accepted.
     pub allows_expired: bool,
-    /// Whether suites that no mirror has are passed over.
+    /// True if suites that no mirror has are skipped.
     pub skips_missing: bool,
 }
 
 impl SourceKind {
-    /// The value of `from`.
+    /// Returns the value of `from`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Crawler(_) => "kernel-crawler",
@@ -147,7 +147,7 @@ impl SourceKind {
         }
     }
 
-    /// Whether it can name several of the targets that `pattern` matches.
+    /// Returns true if the source can contain several of the targets that `pattern` matches.
     pub fn names_targets(&self, pattern: &Pattern) -> bool {
         match self {
             Self::Crawler(_) | Self::Driverkit { .. } | Self::Csv(_) => true,
@@ -159,8 +159,8 @@ impl SourceKind {
 }
 
 impl KernelSources {
-    /// A digest over everything that the matrix says about the sources, for `name` and `architectures`: when it
-    /// changes, a lock is stale.
+    /// Returns a digest of all settings of the sources, for `name` and `architectures`: when it changes, a lock is
+    /// stale.
     pub fn digest(&self, name: &Pattern, architectures: &[Architecture]) -> Sha256 {
         let mut key = KeyBuilder::new("kernel sources", 2).field("target", name);
         for architecture in architectures {
@@ -174,8 +174,8 @@ impl KernelSources {
 }
 
 impl KernelSources {
-    /// A digest over what limits the sources beside names, addresses, `match` and `exclude`: their kinds, suites and
-    /// flavours, `since` and `latest`.
+    /// Returns a digest of the settings that limit the sources besides names, URLs, `match` and `exclude`: their
+    /// kinds, suites and flavours, `since` and `latest`.
     pub fn limits(&self) -> Sha256 {
         let mut key = KeyBuilder::new("limits of kernel sources", 1);
         for source in &self.sources {

@@ -1,4 +1,4 @@
-//! Reading the value of `kernels`.
+//! Reads the value of `kernels`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ fn read_selection(reader: &mut Reader, section: &mut Section<'_>) -> Selection {
 
 type Patterns = Vec<Spanned<Pattern>>;
 
-/// `match`: patterns that must all match, or a table of `all` and `any`.
+/// Reads `match`: patterns that must all match, or a table of `all` and `any`.
 fn read_match(reader: &mut Reader, section: &mut Section<'_>) -> (Patterns, Patterns) {
     let is_table = section
         .value("match")
@@ -130,7 +130,7 @@ fn read_match(reader: &mut Reader, section: &mut Section<'_>) -> (Patterns, Patt
     (all, any)
 }
 
-/// Checks the place of a list.
+/// Checks the location of a list.
 fn list_place(folder: &Path, text: &str) -> Result<ListPlace, String> {
     match text.split_once("://") {
         Some(("http" | "https" | "file", _)) => {
@@ -197,7 +197,7 @@ fn read_crawler(
             }
         }
         if places.entries().is_empty() {
-            let message = format!("{name} names no list");
+            let message = format!("{name} has no list");
             reader.error(value.span(), message, "", Some(help.to_owned()));
         }
         places.finish(reader);
@@ -216,7 +216,7 @@ fn read_mirror(reader: &mut Reader, section: &mut Section<'_>) -> MirrorSource {
             Ok(text.to_owned())
         } else {
             Err(format!(
-                "`{text}` holds a character that no suite or flavour has"
+                "invalid name `{text}` of a suite or flavour: expected letters, digits and `. _ - /`"
             ))
         }
     };
@@ -278,7 +278,7 @@ fn read_inline(reader: &mut Reader, value: &Spanned<DeValue<'_>>) -> Option<Span
     Some(Spanned::new(value.span(), kernel))
 }
 
-/// An address stays as it is, a path starts from the directory of the matrix.
+/// Resolves a path from the directory of the matrix; a URL stays as it is.
 fn resolve_address(folder: &Path, text: &str) -> Result<Arc<str>, String> {
     match text.split_once("://") {
         Some(("http" | "https" | "file", _)) => match url::Url::parse(text) {
@@ -286,7 +286,7 @@ fn resolve_address(folder: &Path, text: &str) -> Result<Arc<str>, String> {
             Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
         },
         Some((scheme, _)) => Err(format!(
-            "`{scheme}` URLs cannot be fetched: http, https, file and paths can"
+            "`{scheme}` URLs are not supported: expected http, https, file or a path"
         )),
         None if text.is_empty() => Err("an empty path".to_owned()),
         None => Ok(folder.join(text).to_string_lossy().as_ref().into()),

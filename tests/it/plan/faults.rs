@@ -121,7 +121,7 @@ fn all_faults_at_once() {
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },
        |                 ^^^^^^^^^^^^^^^
 
-    error: `ftp` URLs cannot be fetched: http, https, file and paths can
+    error: `ftp` URLs are not supported: expected http, https, file or a path
       --> m.toml:14:45
        |
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },
@@ -135,13 +135,13 @@ fn all_faults_at_once() {
        |
        = help: did you mean `version`?
 
-    error: the glob `centos*` does not say which target is meant
+    error: the glob `centos*` does not name a single target
       --> m.toml:19:8
        |
     19 | name = "centos*"
        |        ^^^^^^^^^
        |
-       = help: only lists name several targets; `inline` needs one name
+       = help: only lists contain several targets; `inline` needs a single name
 
     error: `kernel-crawlre` is not a source of kernels
       --> m.toml:24:20
@@ -151,7 +151,7 @@ fn all_faults_at_once() {
        |
        = help: did you mean `kernel-crawler`?
 
-    error: `>=5.4 <6` is not part of a version range: a comparison (>=, >, <=, <, =) and a version are, separated by commas, as in `>=5.4, <6.9`
+    error: invalid part `>=5.4 <6` of a version range: expected a comparison (>=, >, <=, <, =) and a version, as in `>=5.4, <6.9`
       --> m.toml:27:10
        |
     27 | kernel = ">=5.4 <6"
@@ -169,7 +169,7 @@ fn all_faults_at_once() {
     32 | [[exclude]]
        | ^^^^^^^^^^^
        |
-       = help: name a target, kernel, driver, architecture or artifact to leave out
+       = help: add a target, kernel, driver, architecture or artifact to exclude
 
     error: this [[override]] sets nothing
       --> m.toml:35:1
@@ -248,13 +248,13 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
     13 | device_name = "a/b"
        |               ^^^^^
 
-    error: `source` names several places
+    error: `source` has several locations
       --> m.toml:16:10
        |
     16 | source = { path = "x", url = "https://example.org/x.tar.gz" }
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: leave one: path, url, git with ref, or org and name
+       = help: keep one: path, url, git with ref, or org and name
 
     error: 7 errors; nothing was done
     "#);

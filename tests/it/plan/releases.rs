@@ -229,7 +229,7 @@ fn names_of_os_release_lead_to_targets() {
         "release = \"6.6.30\"",
         &[],
     );
-    assert!(report.contains("has rules of its own"), "{report}");
+    assert!(report.contains("has its own rules"), "{report}");
 }
 
 /// The file of Falco's grid for the Raspberry Pi holds the packages of several kernels.

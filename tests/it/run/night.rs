@@ -272,7 +272,7 @@ fn known_failure_rules_with_mistakes_name_their_place() {
             "unknown failure class `bad`",
         ),
         ("kernel = \"6.*\"", "`reason` is missing"),
-        ("reason = \"a\"", "the rule would expect every failure"),
+        ("reason = \"a\"", "the rule would match every failure"),
         (
             "kernel = \"6.*\"\nreason = \"a\"\nexpire = 2026-01-01",
             "unknown key `expire`",

@@ -272,7 +272,7 @@ fn faults_of_the_table_are_errors_of_the_matrix_that_show_no_secret() {
         (
             key,
             "key = \"pkcs11:object=a?pin-value=hunter-2\"\n",
-            "has the PIN of the token",
+            "contains the PIN of the token",
         ),
     ] {
         grid.write_matrix(&matrix.replace(from, to));
