@@ -367,7 +367,7 @@ fn tell_missing(context: &Context, out: &Path, missing: &[String]) -> Result<(),
     if missing.len() > NAMED_MISSING {
         fs::write(&path, missing.join("\n") + "\n")?;
         context.notice(&format!(
-            "{} missing for an offline run: {} lists all",
+            "{} are missing for an offline run: {} lists all",
             count(missing.len(), "file"),
             path.display()
         ));

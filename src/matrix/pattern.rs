@@ -56,7 +56,8 @@ pub enum ParsePatternError {
     },
     /// The text is not a range.
     #[error(
-        "invalid part `{part}` of a version range: expected a comparison (>=, >, <=, <, =) and a version, as in `>=5.4, <6.9`"
+        "invalid part `{part}` of a version range: expected a comparison (>=, >, <=, <, =) and a version, as in \
+         `>=5.4, <6.9`"
     )]
     Range {
         /// The part between commas.

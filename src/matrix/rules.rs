@@ -211,7 +211,8 @@ pub(super) fn read_known_failure(
         table.missing(
             reader,
             "kernel",
-            "add a target, kernel, driver, architecture, artifact, class or message: otherwise the rule would match every failure",
+            "add a target, kernel, driver, architecture, artifact, class or message: otherwise the rule would match \
+             every failure",
         );
     }
     let place = Place {

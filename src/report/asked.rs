@@ -88,7 +88,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(said(0, 60, None), [2, 6, 14, 30]);
-        // Something else was said meanwhile.
+        // Another line was printed meanwhile.
         assert_eq!(said(60, 100, Some(59)), [89]);
         is_asking.store(false, Ordering::Relaxed);
         assert!(said(100, 101, None).is_empty());
