@@ -1,4 +1,4 @@
-//! What names a driver: its version, and the artifacts that are made from it.
+//! Driver versions, where their sources are, and the artifacts built from them.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::kernel::compare_versions;
 #[serde(transparent)]
 pub struct DriverVersion(Arc<str>);
 
-/// Why a text is no driver version.
+/// The error for a string that is not a valid driver version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "driver version `{0}` cannot name a directory: 1 to 100 letters, digits and `. _ + ~ -`, not starting with a dot or dash"
@@ -83,7 +83,7 @@ impl fmt::Debug for DriverVersion {
     }
 }
 
-/// What is made from a driver for a kernel.
+/// A kind of file that is built from a driver for a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Artifact {
@@ -94,7 +94,7 @@ pub enum Artifact {
 }
 
 impl Artifact {
-    /// Both, in the order of manifests.
+    /// Both artifacts, in the order used by manifests.
     pub const ALL: [Self; 2] = [Self::Module, Self::Probe];
 
     /// The text form: `module`.
@@ -105,7 +105,7 @@ impl Artifact {
         }
     }
 
-    /// The file name's ending without dot: `ko` or `o`.
+    /// The file name extension, without the dot: `ko` or `o`.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Module => "ko",
@@ -127,7 +127,7 @@ impl FromStr for Artifact {
         Self::ALL
             .into_iter()
             .find(|artifact| artifact.as_str() == text)
-            .ok_or_else(|| format!("artifact `{text}` is unknown: module and probe are"))
+            .ok_or_else(|| format!("unknown artifact `{text}`: expected `module` or `probe`"))
     }
 }
 
@@ -135,7 +135,7 @@ impl FromStr for Artifact {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverLocation {
-    /// A tarball at an `http://` or `https://` address.
+    /// A tarball at an `http://` or `https://` URL.
     Url(String),
     /// A local directory or tarball.
     Path(PathBuf),
@@ -149,9 +149,9 @@ pub enum DriverLocation {
 }
 
 impl DriverLocation {
-    /// Whether the address may give other sources tomorrow: the archive of a repository by a branch, that is by what
-    /// is neither a release (`8.1.0+driver`, `v1.2.3`) nor a commit. Other addresses are taken to give the same file
-    /// for ever; directories and clones are read by each run anyway.
+    /// Returns true if the URL may return different sources later. This is the case for a repository archive of a
+    /// branch, that is, of anything that is neither a release (`8.1.0+driver`, `v1.2.3`) nor a commit. Other URLs are
+    /// assumed to return the same file forever. Directories and clones return false: every run reads them anyway.
     pub fn may_move(&self) -> bool {
         let Self::Url(url) = self else {
             return false;
@@ -181,46 +181,46 @@ impl fmt::Display for DriverLocation {
     }
 }
 
-/// How long a commit's name is.
+/// The length of a full commit hash, in characters.
 const COMMIT_CHARACTERS: usize = 40;
 
-/// The default name of module and devices.
+/// The default name of the module and its devices.
 pub const DEFAULT_NAME: &str = "falco";
 
 /// A driver of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Driver {
-    /// Its version, which names the directory under `out/`.
+    /// The version, which also names the directory under `out/`.
     pub version: DriverVersion,
-    /// Its sources.
+    /// The location of the sources.
     pub location: DriverLocation,
-    /// The module's name, as `lsmod` shows it and the artifact's file name starts: at most 60 characters.
+    /// The module name, shown by `lsmod` and at the start of the artifact's file name: at most 60 characters.
     pub module_name: String,
     /// The prefix of the character devices: at most 255 characters, no slash.
     pub device_name: String,
 }
 
-/// The address from which a released driver version is fetched when the matrix names no other.
+/// The default URL of a released driver version, used when the matrix does not give one.
 pub fn default_url(version: &DriverVersion) -> String {
     url_of("falcosecurity", "libs", version)
 }
 
-/// The same of another repository there.
+/// The URL of a version's source archive in any repository on GitHub.
 pub fn url_of(organisation: &str, repository: &str, version: &DriverVersion) -> String {
     format!("https://github.com/{organisation}/{repository}/archive/{version}.tar.gz")
 }
 
-/// The longest name of a module.
+/// The maximum length of a module name.
 const MODULE_NAME_CHARACTERS: usize = 60;
-/// The longest prefix of a character device.
+/// The maximum length of a character device prefix.
 const DEVICE_NAME_CHARACTERS: usize = 255;
 
-/// Checks the name of a module.
+/// Checks a module name and returns it. The error is a message for the user.
 pub fn check_module_name(text: &str) -> Result<String, String> {
     check_name(text, MODULE_NAME_CHARACTERS)
 }
 
-/// Checks the prefix of the character devices.
+/// Checks the prefix of the character devices and returns it. The error is a message for the user.
 pub fn check_device_name(text: &str) -> Result<String, String> {
     check_name(text, DEVICE_NAME_CHARACTERS)
 }
@@ -229,7 +229,7 @@ fn check_name(text: &str, most: usize) -> Result<String, String> {
     let is_allowed = |found: char| found.is_ascii_alphanumeric() || "_-.".contains(found);
     if !(1..=most).contains(&text.chars().count()) {
         return Err(format!(
-            "a name of {} characters; 1 to {most} are allowed",
+            "the name has {} characters: expected 1 to {most}",
             text.chars().count()
         ));
     }

@@ -305,7 +305,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "moduledrivername",
         SIXTY_ONE,
-        "`--moduledrivername`: a name of 61 characters; 1 to 60 are allowed",
+        "`--moduledrivername`: the name has 61 characters: expected 1 to 60",
     ),
     (
         "moduledrivername",

@@ -236,7 +236,7 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
       |
       = help: did you mean `8.1.0+driver`?
 
-    error: a name of 61 characters; 1 to 60 are allowed
+    error: the name has 61 characters: expected 1 to 60
       --> m.toml:12:15
        |
     12 | module_name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
