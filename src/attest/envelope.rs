@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// What the payload of an envelope is.
+/// The media type of the payload.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// A payload and its signatures.
@@ -12,7 +12,7 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
     payload: String,
-    /// What the payload is.
+    /// The media type of the payload.
     pub payload_type: String,
     /// The signatures; empty if no key was given.
     pub signatures: Vec<Signature>,
@@ -21,14 +21,14 @@ pub struct Envelope {
 /// A signature of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
-    /// Which key that may be; it is not signed.
+    /// A hint at the key that signed. The signature does not cover this field.
     #[serde(default)]
     pub keyid: String,
     sig: String,
 }
 
 impl Signature {
-    /// The signature of a key.
+    /// Creates a signature entry for the key `keyid`.
     pub fn new(keyid: String, signature: &[u8]) -> Self {
         Self {
             keyid,
@@ -36,14 +36,14 @@ impl Signature {
         }
     }
 
-    /// Its bytes; nothing if they are not base64.
+    /// Returns the signature's bytes, or `None` if they are not valid base64.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         STANDARD.decode(&self.sig).ok()
     }
 }
 
 impl Envelope {
-    /// An envelope around a statement.
+    /// Wraps a statement in an envelope.
     pub fn new(statement: &[u8], signatures: Vec<Signature>) -> Self {
         Self {
             payload: STANDARD.encode(statement),
@@ -52,12 +52,12 @@ impl Envelope {
         }
     }
 
-    /// The payload; nothing if it is not base64.
+    /// Returns the payload, or `None` if it is not valid base64.
     pub fn payload(&self) -> Option<Vec<u8>> {
         STANDARD.decode(&self.payload).ok()
     }
 
-    /// The envelope as a line.
+    /// Returns the envelope as one line of JSON.
     pub fn to_line(&self) -> serde_json::Result<Vec<u8>> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
@@ -65,7 +65,7 @@ impl Envelope {
     }
 }
 
-/// What a signature of a statement is about: DSSE's encoding of the payload with its type.
+/// The bytes that a signature of a statement covers: DSSE's pre-authentication encoding of the payload and its type.
 pub fn signed_bytes(statement: &[u8]) -> Vec<u8> {
     let (words, length) = (PAYLOAD_TYPE.len(), statement.len());
     let head = format!("DSSEv1 {words} {PAYLOAD_TYPE} {length} ");

@@ -1,8 +1,9 @@
 //! Attestations: for each artifact an in-toto statement with SLSA provenance, in a DSSE envelope.
 //!
-//! In: a manifest, and a key that only openssl reads. Out: `<artifact>.intoto.jsonl` beside each artifact. A statement follows from
-//! the artifact's row alone, so that a cached artifact has the statement of its build on every machine. Reading: an envelope of
-//! somebody who may not be trusted, which is parsed strictly and compared with an artifact and with public keys.
+//! In: a manifest, and a key that only openssl reads. Out: `<artifact>.intoto.jsonl` next to each artifact. A statement
+//! is computed from the artifact's row alone, so that a cached artifact has the same statement on every machine.
+//! Envelopes that are read may come from an untrusted author: they are parsed strictly and compared with an artifact
+//! and with public keys.
 
 mod envelope;
 mod night;

@@ -1,4 +1,4 @@
-//! The attestations of a run: written beside its artifacts.
+//! Writes the attestations of a run next to its artifacts, and compares them later.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ use crate::fs::{self, FileError};
 use crate::report::{BuildRecord, Manifest, attestation_of};
 use crate::sign::{Key, PlainSigner, SignError};
 
-/// Who attests, and with which key.
+/// The builder that attests, and the signing key, if any.
 #[derive(Clone, Debug)]
 pub struct Attester {
     builder: String,
     key: Option<(PlainSigner, PublicKey)>,
 }
 
-/// Why an attestation cannot be made.
+/// An error from writing attestations.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
     /// The key cannot sign.
@@ -31,31 +31,31 @@ pub enum AttestError {
     /// The key is of a kind that is not supported.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A file.
+    /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What openssl made is no signature of the key.
-    #[error("the signature of the attestation of {0} is not the key's")]
+    /// The signature from openssl does not verify with the key.
+    #[error("the signature of the attestation of {0} does not verify with the key")]
     Signature(String),
 }
 
 /// The result of attesting the artifacts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attested {
-    /// How many were written.
+    /// The number of attestations written.
     pub written: usize,
-    /// How many were there.
+    /// The number of attestations that already existed.
     pub unchanged: usize,
 }
 
-/// An artifact whose attestation is to be written.
+/// An attestation to be written.
 struct Wanted {
     file: PathBuf,
     statement: Vec<u8>,
 }
 
 impl Attester {
-    /// Tries the key, if there is one.
+    /// Creates an attester. Fails if a key is given and cannot sign.
     pub async fn open(
         builder: String,
         key: Option<Key>,
@@ -76,8 +76,8 @@ impl Attester {
         Some(&self.key.as_ref()?.1)
     }
 
-    /// Whether a file has the attestation that would be written: a signature of some keys is another one each time, and
-    /// stays.
+    /// Returns true if the file already has this statement, signed by this key or unsigned if there is no key.
+    /// Signatures are not compared: some algorithms give a different signature each time.
     fn has_made(&self, file: &Path, statement: &[u8]) -> bool {
         let Ok(Some(found)) = read_attestation(file) else {
             return false;
@@ -110,8 +110,8 @@ impl Attester {
     }
 }
 
-/// Writes the attestation of each artifact of a manifest that is in its output directory, `at_once` at a time; one that
-/// is there already stays.
+/// Writes the attestation of each artifact of a manifest that is in its output directory, `at_once` at a time. Skips
+/// attestations that already exist.
 pub async fn attest(
     out: &Path,
     manifest: &Manifest,
@@ -140,8 +140,8 @@ pub async fn attest(
     Ok(Attested { written, unchanged })
 }
 
-/// Compares the attestations in an output directory with its manifest and with keys: what is wrong, by file. With keys
-/// there has to be one for each artifact.
+/// Compares the attestations in an output directory with its manifest and with `keys`, and returns each mismatch with
+/// the file's path. If keys are given, a missing attestation is a mismatch.
 pub fn compare(
     out: &Path,
     manifest: &Manifest,
@@ -165,7 +165,7 @@ pub fn compare(
                     read.check_subject(&path.to_string_lossy(), sha256)?;
                     let expected = statement_at(out, build, artifact, read.builder());
                     if expected.as_deref() != Some(read.statement()) {
-                        return Err("it does not say what the manifest says".to_owned());
+                        return Err("the statement differs from the manifest".to_owned());
                     }
                     read.check_signature(keys).map(drop)
                 });
@@ -175,7 +175,7 @@ pub fn compare(
     Ok(found?.into_iter().flatten().collect())
 }
 
-/// The statement about an artifact in an output directory, with the digest of its log there.
+/// The statement about an artifact in an output directory, including the digest of its log.
 pub(super) fn statement_at(
     out: &Path,
     build: &BuildRecord,

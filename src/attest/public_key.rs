@@ -10,7 +10,7 @@ use webpki::ring::{ECDSA_P256_SHA256, ED25519, RSA_PKCS1_2048_8192_SHA256};
 use crate::digest::Sha256;
 use crate::sign::Hash;
 
-/// How large the file of a key may be.
+/// The maximum size of a key file.
 const KEY_BYTES: u64 = 1 << 16;
 
 /// A public key: Ed25519, ECDSA on P-256 with SHA-256, or RSA (PKCS #1 v1.5) with SHA-256.
@@ -27,13 +27,13 @@ enum Kind {
     Rsa,
 }
 
-/// Why a key cannot be used.
+/// The reason why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(String);
 
 impl PublicKey {
-    /// Reads a file.
+    /// Reads a key from a PEM file.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |why: String| KeyError(format!("the key {}: {why}", path.display()));
         let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
@@ -44,7 +44,7 @@ impl PublicKey {
         Self::parse(&pem).map_err(|error| failed(error.0))
     }
 
-    /// Parses the PEM form.
+    /// Parses a key in PEM form.
     pub fn parse(pem: &[u8]) -> Result<Self, KeyError> {
         let text = String::from_utf8_lossy(pem);
         if text.contains("PRIVATE KEY-----") {
@@ -55,7 +55,7 @@ impl PublicKey {
         let der =
             der.map_err(|_| KeyError("not a public key in PEM form (BEGIN PUBLIC KEY)".into()))?;
         let der = der.to_vec();
-        // The identifiers of the algorithm, which are at the start.
+        // The object identifiers of the algorithm are at the start.
         let head = &der[..der.len().min(32)];
         let has = |identifier: &[u8]| memchr::memmem::find(head, identifier).is_some();
         let kind = if has(&[0x06, 0x03, 0x2b, 0x65, 0x70]) {
@@ -76,12 +76,12 @@ impl PublicKey {
         Sha256::of(&self.der)
     }
 
-    /// The digest that is signed, where there is one to choose.
+    /// The hash algorithm for signing; `None` for Ed25519, which has no choice.
     pub fn hash(&self) -> Option<Hash> {
         (self.kind != Kind::Ed25519).then_some(Hash::Sha256)
     }
 
-    /// Whether a signature of `message` is of this key.
+    /// Returns true if `signature` is a valid signature of `message` by this key.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithm: &dyn SignatureVerificationAlgorithm = match self.kind {
             Kind::Ed25519 => ED25519,

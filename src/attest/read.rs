@@ -1,4 +1,4 @@
-//! Attestations as they are read, whose author is not known yet.
+//! Reads attestations that are not trusted yet.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -11,10 +11,10 @@ use super::statement::{BUILD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// How large an attestation may be.
+/// The maximum size of an attestation.
 pub const ATTESTATION_BYTES: u64 = 1 << 20;
 
-/// An attestation of an artifact. Nothing in it is true unless a trusted key signed it.
+/// An attestation of an artifact. Its content is untrusted until a signature has been checked.
 #[derive(Clone, Debug)]
 pub struct Attestation {
     envelope: Envelope,
@@ -22,7 +22,7 @@ pub struct Attestation {
     read: Statement,
 }
 
-// Structures, not maps: a key that is there twice is an error.
+// Structs, not maps: a duplicate key is an error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Statement {
@@ -75,7 +75,7 @@ struct Metadata {
     invocation_id: Option<String>,
 }
 
-/// Reads the file of an attestation, of which never more than one byte too much; nothing if it does not exist.
+/// Reads an attestation file, at most one byte more than [`ATTESTATION_BYTES`]. Returns `None` if it does not exist.
 pub fn read_attestation(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let failed = || FileError::of("read", path);
     let file = match fs::open_file(path) {
@@ -89,7 +89,7 @@ pub fn read_attestation(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 }
 
 impl Attestation {
-    /// Parses one; the error completes "the attestation is".
+    /// Parses an attestation. The error completes the sentence "the attestation is".
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() as u64 > ATTESTATION_BYTES {
             return Err(format!("larger than {ATTESTATION_BYTES} bytes"));
@@ -106,11 +106,11 @@ impl Attestation {
         let statement = envelope.payload().ok_or("damaged: invalid base64")?;
         let read: Statement = serde_json::from_slice(&statement)
             .map_err(|error| format!("not an in-toto statement with provenance: {error}"))?;
-        // Other readers see the same statement: no key is there twice.
+        // Rejects duplicate keys, so that other parsers see the same statement.
         let canonical = serde_json::from_slice(&statement)
             .and_then(|value: serde_json::Value| serde_json::to_vec(&value));
         if canonical.ok().as_ref() != Some(&statement) {
-            return Err("not in canonical form: a key is there twice or out of order".to_owned());
+            return Err("not in canonical form: a key is duplicated or out of order".to_owned());
         }
         for (found, expected) in [
             (&read.kind, STATEMENT_TYPE),
@@ -133,12 +133,12 @@ impl Attestation {
         &self.statement
     }
 
-    /// The builder.
+    /// The id of the builder.
     pub fn builder(&self) -> &str {
         &self.read.predicate.run_details.builder.id
     }
 
-    /// The run.
+    /// The id of the run.
     pub fn run(&self) -> Option<&str> {
         self.read
             .predicate
@@ -148,12 +148,12 @@ impl Attestation {
             .as_deref()
     }
 
-    /// Whether there is a signature, by any key.
+    /// Returns true if the envelope has a signature, whether valid or not.
     pub fn is_signed(&self) -> bool {
         !self.envelope.signatures.is_empty()
     }
 
-    /// The one of these keys that signed it.
+    /// Returns the first of `keys` that signed the attestation.
     pub fn signed_by<'k>(&self, keys: &'k [PublicKey]) -> Option<&'k PublicKey> {
         let message = signed_bytes(&self.statement);
         let signatures = self.envelope.signatures.iter();
@@ -164,8 +164,8 @@ impl Attestation {
         })
     }
 
-    /// Checks that one of these keys signed it, and returns that key; without keys, nothing is checked. The error is a
-    /// whole sentence.
+    /// Checks that one of `keys` signed the attestation, and returns that key. Without keys, nothing is checked. The
+    /// error is a full sentence.
     pub fn check_signature<'k>(
         &self,
         keys: &'k [PublicKey],
@@ -179,13 +179,13 @@ impl Attestation {
         match self.signed_by(keys) {
             Some(key) => Ok(Some(key)),
             None => Err(format!(
-                "its signature is not of the given key (the envelope names key {})",
+                "it is not signed by a given key (the envelope names key {})",
                 self.key_names()
             )),
         }
     }
 
-    /// The keys that the envelope names, not yet checked.
+    /// The key ids that the envelope claims, unchecked and shortened.
     pub fn key_names(&self) -> String {
         let names = self.envelope.signatures.iter();
         let names: Vec<String> = names
@@ -194,8 +194,8 @@ impl Attestation {
         names.join(", ")
     }
 
-    /// Fails unless it is about the content with this digest under this name: the name of a file, or the file with the
-    /// two directories above it. The error is a whole sentence.
+    /// Fails unless the statement has a subject with this digest and this name. `name` is a file name, or a file name
+    /// with the two directories above it. The error is a full sentence.
     pub fn check_subject(&self, name: &str, sha256: Sha256) -> Result<(), String> {
         let subjects = &self.read.subject;
         let is_named = |subject: &Subject| {

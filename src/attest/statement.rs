@@ -13,17 +13,17 @@ use crate::report::BuildRecord;
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// The type of its predicate.
+/// The type of the predicate.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
-/// What the fields of the predicate mean: docs/attestations.md.
+/// The type of the build, which defines the predicate's fields: docs/attestations.md.
 pub const BUILD_TYPE: &str = "urn:driverkit-matrix:build:v1";
 
-/// The builder if a matrix names none: this program, on a machine that says nothing of itself.
+/// The builder id used when the matrix names none: this program, on an unspecified machine.
 pub const DEFAULT_BUILDER: &str = "urn:driverkit-matrix:builder";
 
-/// The statement about an artifact of a build that is there and was checked; nothing if it is not. It follows from what stays
-/// the same when the artifact is cached, so that it is the same on every machine.
+/// Returns the statement about an artifact, or `None` if it was neither built nor cached. It uses only facts that do
+/// not change when the artifact is cached, so that it is the same on every machine.
 pub fn statement_of(
     build: &BuildRecord,
     artifact: &ArtifactReport,
@@ -89,7 +89,7 @@ fn internal(build: &BuildRecord, artifact: &ArtifactReport) -> Value {
     }))
 }
 
-/// Everything that has a digest in the manifest.
+/// All inputs of the build that the manifest lists.
 fn dependencies(build: &BuildRecord, artifact: &ArtifactReport) -> Vec<Value> {
     let mut all = Vec::new();
     for input in &build.inputs {
@@ -104,7 +104,7 @@ fn dependencies(build: &BuildRecord, artifact: &ArtifactReport) -> Vec<Value> {
     if let Some(sha256) = build.driver_sha256 {
         let version = &build.driver_version;
         let uri = format!("urn:driverkit-matrix:driver:{}", escaped(version.as_str()));
-        // The digest of a tree is not that of a file.
+        // The digest of a tree is not the digest of a file.
         add("driver source", uri, ("treeSha256", sha256));
     }
     if let Some(toolchain) = &build.toolchain {
@@ -133,7 +133,7 @@ fn metadata(artifact: &ArtifactReport) -> Value {
         let took = std::time::Duration::try_from_secs_f64(took).ok()?;
         finished.checked_sub(took).ok()
     });
-    // Without fractions: not every reader takes them.
+    // Without fractions of a second: not every reader accepts them.
     let seconds = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     without_nulls(json!({
         "invocationId": artifact.made_by,

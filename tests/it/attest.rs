@@ -204,7 +204,7 @@ fn keys_of_every_kind_sign_and_openssl_verifies_them() {
         &said,
         &[
             "exit 1",
-            "attestation: its signature is not of the given key",
+            "attestation: it is not signed by a given key",
         ],
     );
     let said = verify(folder, &["out", "--key", "ed.pub", "--key", "rsa.pub"]);

@@ -124,17 +124,17 @@ fn attestation_that_was_tampered_with_is_refused_by_name() {
     let cases: Vec<(String, &str)> = vec![
         (
             envelope_changed.to_string(),
-            "its signature is not of the given key",
+            "it is not signed by a given key",
         ),
         (
             signature_changed.to_string(),
-            "its signature is not of the given key",
+            "it is not signed by a given key",
         ),
         (unsigned(text.as_bytes()), "it is not signed"),
         (unsigned(twice.as_bytes()), "duplicate field `_type`"),
         (
             unsigned(subject_twice.as_bytes()),
-            "not in canonical form: a key is there twice",
+            "not in canonical form: a key is duplicated",
         ),
         (
             good.replacen('{', "{\"payload\":\"\",", 1),
@@ -195,7 +195,7 @@ fn artifact_that_was_tampered_with_is_refused_by_name() {
         &[
             "exit 1",
             "attestation: 3 FAILED",
-            "its signature is not of the given key",
+            "it is not signed by a given key",
         ],
     );
     // The artifact.
@@ -346,7 +346,7 @@ fn output_directory_is_compared_with_its_attestations() {
                 text.replace("\"kernel_version\":\"1\"", "\"kernel_version\":\"2\"")
                     .as_bytes(),
             ),
-            "it does not say what the manifest says",
+            "the statement differs from the manifest",
         ),
         (
             "{".to_owned(),
