@@ -202,10 +202,7 @@ fn keys_of_every_kind_sign_and_openssl_verifies_them() {
     let said = verify(folder, &["out", "--key", "ed.pub"]);
     assert_says(
         &said,
-        &[
-            "exit 1",
-            "attestation: it is not signed by a given key",
-        ],
+        &["exit 1", "attestation: it is not signed by a given key"],
     );
     let said = verify(folder, &["out", "--key", "ed.pub", "--key", "rsa.pub"]);
     assert_says(&said, &["exit 0"]);
