@@ -4,8 +4,8 @@ use std::io::Read;
 
 use super::KERNEL_IMAGE_BYTES;
 
-/// What a compressed kernel holds; `None` if it is not known how it is compressed. Bytes behind it are left out: some
-/// kernels have their size there.
+/// Returns the content of a compressed kernel, or `None` if the compression format is unknown. Trailing bytes are
+/// ignored: some kernels append their size.
 pub(super) fn unpack(bytes: &[u8]) -> Option<std::io::Result<Vec<u8>>> {
     Some(match bytes {
         [0x1f, 0x8b, ..] => read(flate2::read::GzDecoder::new(bytes)),
@@ -28,7 +28,7 @@ fn read(decoder: impl Read) -> std::io::Result<Vec<u8>> {
         .read_to_end(&mut found)?;
     if found.len() as u64 > KERNEL_IMAGE_BYTES {
         return Err(std::io::Error::other(format!(
-            "it has more than {} MiB",
+            "it is larger than {} MiB",
             KERNEL_IMAGE_BYTES >> 20
         )));
     }

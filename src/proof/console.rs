@@ -1,4 +1,4 @@
-//! What a boot's console says about each module: lines of the init program between those of the kernel.
+//! Reads the result of each module from a boot's console: lines of the init program between lines of the kernel.
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use serde::Serialize;
 
 use super::shown::STEP;
 
-/// Taints of every module that is built outside of the kernel and not signed by its builder: `O` and `E`.
+/// Taints set by every out-of-tree module without a valid signature: `O` and `E`.
 const EXPECTED_TAINTS: i64 = 1 << 12 | 1 << 13;
 
-/// The file of a boot's output that has what its console showed.
+/// The file in a boot's output directory with the text of the console.
 pub const CONSOLE_FILE: &str = "console";
 
-/// What stands before the exit status of qemu in the last line.
+/// The text before qemu's exit status in the last line.
 const EXIT: &str = "proof: qemu exit ";
 
-/// The exit status of `timeout` where it had to end qemu.
+/// The exit status of `timeout` if it had to kill qemu.
 const TIMED_OUT: i32 = 124;
 
-/// What the init program's words about a probe start with.
+/// The prefix of the init program's messages about a probe.
 const PROBE: &str = "bpf: ";
 
 /// The error of a system call that the kernel does not have: `ENOSYS`.
 const NO_SYSTEM_CALL: i64 = 38;
 
-/// How many of the kernel's lines are kept as its words.
+/// The maximum number of console lines in a verdict.
 const WORDS: usize = 12;
 
-/// Start of the message of a kernel that gives up.
+/// The prefix of a kernel panic message.
 const PANIC: &str = "Kernel panic - ";
 
-/// Starts of messages after which the kernel's state is in doubt.
+/// Prefixes of messages after which the kernel can no longer be trusted.
 const CRASHES: &[&str] = &[
     "BUG: ",
     "Oops",
@@ -46,27 +46,27 @@ const CRASHES: &[&str] = &[
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The kernel loaded it, could use it and unloaded it.
+    /// The kernel loaded, used and unloaded the module.
     Loaded {
-        /// How many character devices it made.
+        /// The number of character devices that it created.
         devices: i64,
-        /// How many parameters it has.
+        /// The number of its parameters.
         parameters: i64,
     },
-    /// The kernel took all programs of a probe.
+    /// The kernel loaded all programs of a probe.
     #[serde(rename = "loaded")]
     TakenPrograms {
-        /// How many programs it has.
+        /// The number of programs.
         programs: i64,
-        /// How many maps they use.
+        /// The number of maps that they use.
         maps: i64,
     },
-    /// It was not tried: the kernel or the probe is not made for that.
+    /// It could not be tested, because the kernel or the probe does not support it.
     NotProven {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The kernel did not load it.
+    /// The kernel refused to load it.
     Refused {
         /// The error number of the system call.
         error: i64,
@@ -75,7 +75,7 @@ pub enum Verdict {
     },
     /// The kernel crashed.
     Oops {
-        /// The start of the crash's report.
+        /// The start of the crash report.
         trace: String,
     },
     /// The kernel printed a warning with a trace.
@@ -83,14 +83,14 @@ pub enum Verdict {
         /// The start of the report.
         trace: String,
     },
-    /// It was loaded and does not work.
+    /// It was loaded but does not work.
     Unusable {
         /// What does not work.
         reason: String,
     },
-    /// It marks the kernel as tainted for more than being built outside and unsigned.
+    /// It taints the kernel for other reasons than being out-of-tree and unsigned.
     Tainted {
-        /// The kernel's bits for the unexpected reasons.
+        /// The kernel's taint bits for the unexpected reasons.
         taints: i64,
     },
     /// It could not be unloaded.
@@ -100,20 +100,20 @@ pub enum Verdict {
         /// What the kernel printed.
         words: String,
     },
-    /// A step did not end within the time of the boot.
+    /// A step did not finish before the boot timed out.
     TimedOut {
-        /// The last step that ended, or `load`.
+        /// The last step that finished, or `load`.
         after: String,
     },
 }
 
 impl Verdict {
-    /// Whether the module may be published.
+    /// Returns true if the module or probe may be published.
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Loaded { .. } | Self::TakenPrograms { .. })
     }
 
-    /// Whether the kernel can be trusted with another module.
+    /// Returns true if the kernel can still be used to test another module.
     fn leaves_kernel_sound(&self) -> bool {
         self.is_good() || matches!(self, Self::Refused { .. } | Self::NotProven { .. })
     }
@@ -155,33 +155,33 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What one boot says.
+/// The result of one boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// Verdicts of the first modules; none if the boot did not reach the init program or the first module.
+    /// Verdicts of the first modules; empty if the boot did not reach the init program or the first module.
     pub verdicts: Vec<Verdict>,
-    /// Why the kernel panicked, or else the last line of the console that is not the init program's.
+    /// The kernel's panic message, or else the last line of the console that is not from the init program.
     pub last_words: String,
-    /// The exit status of qemu, or of `timeout` where it had to end qemu; none if the console does not say.
+    /// The exit status of qemu, or of `timeout` if it had to kill qemu; `None` if it is not on the console.
     pub exit: Option<i32>,
 }
 
 impl Boot {
-    /// Whether qemu was ended since the time was over.
+    /// Returns true if qemu was killed because the boot timed out.
     pub fn has_timed_out(&self) -> bool {
         self.exit == Some(TIMED_OUT)
     }
 }
 
-/// What the console shows of one module.
+/// The part of the console that belongs to one module.
 #[derive(Default)]
 struct Section<'a> {
     steps: Vec<(&'a str, i64)>,
     words: Vec<&'a str>,
 }
 
-/// Reads a console on which `count` modules were to be loaded. The verdicts end with the first module after which the
-/// kernel is in doubt.
+/// Reads the console of a boot that should load `count` modules. The verdicts end with the first module that leaves the
+/// kernel in an untrusted state.
 pub fn read_console(text: &str, count: usize) -> Boot {
     let mut cpus = 0;
     let mut sections: Vec<Section<'_>> = Vec::new();
@@ -290,7 +290,7 @@ impl Section<'_> {
         }
     }
 
-    /// Returns why a probe was not tried.
+    /// Returns why a probe could not be tested, if so.
     fn why_not_proven(&self) -> Option<String> {
         self.step("probe")?;
         if self.step("loaded") == Some(-NO_SYSTEM_CALL) {
@@ -304,7 +304,7 @@ impl Section<'_> {
         Some(format!("this layout of a probe cannot be loaded: {reason}"))
     }
 
-    /// Returns what of a loaded module does not work.
+    /// Returns the first defect found in a loaded module.
     fn defect(&self, cpus: i64) -> Option<String> {
         if self.step("listed") != Some(1) {
             return Some("/proc/modules does not list it".to_owned());
@@ -327,7 +327,7 @@ impl Section<'_> {
     }
 
     fn words(&self) -> String {
-        // A probe is refused for what the init program says about it, among words of the kernel.
+        // The reason for refusing a probe is printed by the init program, mixed with kernel messages.
         let of_probe = self
             .words
             .iter()
@@ -342,7 +342,7 @@ impl Section<'_> {
         words[..words.len().min(WORDS)].join("\n")
     }
 
-    /// Returns the lines from the first that matches.
+    /// Returns the lines from the first match on.
     fn report(&self, is_start: impl Fn(&str) -> bool) -> Option<String> {
         let start = self.words.iter().position(|line| is_start(line))?;
         let lines = &self.words[start..];

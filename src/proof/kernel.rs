@@ -1,19 +1,19 @@
-//! The kernel as qemu boots it: x86 kernels unpack themselves, arm64 kernels may be compressed, alone or behind a program for EFI
-//! firmware.
+//! Turns a kernel image into one that qemu can boot: x86 kernels unpack themselves; arm64 kernels may be compressed,
+//! alone or inside an EFI program.
 
 use super::compressed::unpack;
 use super::vmlinux;
 use crate::kernel::Architecture;
 
-/// Where an arm64 kernel has its mark.
+/// The offset of the magic number of an arm64 kernel.
 const MARK_AT: usize = 56;
 const MARK: &[u8] = b"ARM\x64";
 
-/// What stands for an EFI program with a compressed kernel in it, after `MZ` and two bytes.
+/// The magic number, at offset 4, of an EFI program with a compressed kernel in it.
 const ZBOOT: &[u8] = b"zimg";
 
-/// Returns a kernel image as qemu boots it: what is compressed for arm64 firmware or boot loaders is unpacked, and so is an x86
-/// kernel that can be entered without its own code for that. The error says why that is not possible.
+/// Returns a kernel image that qemu can boot. Unpacks arm64 kernels that are compressed for firmware or boot loaders,
+/// and x86 kernels that can be entered without their own unpacking code. The error says why that is not possible.
 pub fn bootable(image: Vec<u8>, architecture: Architecture) -> Result<Vec<u8>, String> {
     if architecture == Architecture::Amd64 {
         return Ok(vmlinux::unpacked(&image).unwrap_or(image));
@@ -23,26 +23,32 @@ pub fn bootable(image: Vec<u8>, architecture: Architecture) -> Result<Vec<u8>, S
     }
     if is_zboot(&image) {
         let (payload, name) = payload_of_zboot(&image)
-            .ok_or("its EFI program says that its compressed kernel lies beyond its end")?;
+            .ok_or("the compressed kernel lies beyond the end of its EFI program")?;
         return unpack(payload)
-            .ok_or_else(|| format!("its EFI program has a kernel that is compressed by {name}, which is not supported"))?
-            .map_err(|error| format!("the compressed kernel in its EFI program is damaged: {error}"));
+            .ok_or_else(|| {
+                format!(
+                    "the kernel in its EFI program is compressed by {name}, which is not supported"
+                )
+            })?
+            .map_err(|error| {
+                format!("the compressed kernel in its EFI program is damaged: {error}")
+            });
     }
     match unpack(&image) {
         Some(unpacked) => {
             unpacked.map_err(|error| format!("the compressed kernel is damaged: {error}"))
         }
-        // qemu says what it is.
+        // qemu reports what is wrong with it.
         None => Ok(image),
     }
 }
 
-/// The architecture of a kernel image, if its format says.
+/// Returns the architecture of a kernel image, if its format identifies one.
 pub fn architecture_of_image(image: &[u8]) -> Option<Architecture> {
     if vmlinux::is_x86(image) {
         Some(Architecture::Amd64)
     } else if is_arm64(image) || has_zboot_mark(image) || image.starts_with(&[0x1f, 0x8b]) {
-        // Compressed kernels are those of arm64.
+        // Only arm64 kernels are compressed as a whole.
         Some(Architecture::Arm64)
     } else {
         None
@@ -63,8 +69,8 @@ fn has_zboot_mark(image: &[u8]) -> bool {
     image.get(4..).is_some_and(|rest| rest.starts_with(ZBOOT))
 }
 
-/// The compressed kernel in an EFI program, and how it is compressed. The kernel's drivers/firmware/efi/libstub/zboot-header.S
-/// has the layout.
+/// Returns the compressed kernel in an EFI program, and the name of its compression. The kernel's
+/// drivers/firmware/efi/libstub/zboot-header.S defines the layout.
 fn payload_of_zboot(image: &[u8]) -> Option<(&[u8], String)> {
     let number = |at: usize| {
         let bytes = image.get(at..at + 4)?.try_into().ok()?;
@@ -82,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// What an arm64 kernel looks like to boot loaders.
+    /// A file that boot loaders recognise as an arm64 kernel.
     fn kernel() -> Vec<u8> {
         let mut kernel = vec![0_u8; 1 << 16];
         kernel[MARK_AT..MARK_AT + 4].copy_from_slice(MARK);
@@ -148,7 +154,7 @@ mod tests {
         let mut broken = gzip(&kernel());
         broken.truncate(broken.len() / 2);
         assert!(error(broken).contains("is damaged"));
-        // Other x86 kernels unpack themselves, and what is unknown is for qemu to judge.
+        // Other x86 kernels unpack themselves, and unknown formats are left to qemu.
         let bytes = gzip(&kernel());
         assert!(bootable(bytes.clone(), Architecture::Amd64) == Ok(bytes));
         assert!(bootable(b"unknown".to_vec(), Architecture::Arm64) == Ok(b"unknown".to_vec()));

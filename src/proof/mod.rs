@@ -1,9 +1,10 @@
-//! Proofs: boots the very kernel that modules were built for, under qemu, and loads, uses and unloads each module, or loads
+//! Proofs: boots the kernel that modules were built for under qemu, and loads, uses and unloads each module, or loads
 //! each program of a probe.
 //!
-//! In: a kernel image, modules and probes, and an executor. Out: a [`Verdict`] for each of them. The boot is a job like a compile: no
-//! network, no privileges, limits. All modules share a boot; after one that leaves the kernel in doubt (an oops, no end,
-//! no unloading) the modules behind it get another boot, so that each is judged in a sound kernel.
+//! In: a kernel image, modules and probes, and an executor. Out: a [`Verdict`] for each of them. The boot is a job like
+//! a compile: no network, no privileges, limits. All modules share a boot. After a module that leaves the kernel in an
+//! untrusted state (an oops, a hang, a failed unload), the remaining modules get another boot, so that each is tested
+//! in a sound kernel.
 
 mod compressed;
 mod console;
@@ -33,39 +34,39 @@ const INIT: &str = include_str!("../../templates/proof/init.c");
 const PROBE: &str = include_str!("../../templates/proof/probe.c");
 const SCRIPT: &str = include_str!("../../templates/proof/boot.sh");
 
-/// How many bytes a kernel image may have.
+/// The maximum size of a kernel image.
 pub const KERNEL_IMAGE_BYTES: u64 = 256 << 20;
 
-/// How much longer than the boot its job may take: for compiling the init program.
+/// The time limit of a job beyond its boot, for compiling the init program.
 pub const AROUND_BOOT: Duration = Duration::from_mins(1);
 
 const MIB: u64 = 1 << 20;
 
-/// How much is kept of what one boot prints.
+/// The maximum output that is kept from one boot.
 const LOG_BYTES: usize = 16 << 20;
 
-/// What is proven, and how.
+/// The inputs and settings of a proof.
 #[derive(Debug)]
 pub struct Proof<'a> {
     /// The kernel: a `vmlinuz` or `Image`.
     pub kernel_image: &'a Path,
-    /// Its architecture.
+    /// The architecture of the kernel.
     pub architecture: Architecture,
     /// The modules, in the order in which they are loaded.
     pub modules: &'a [ModuleToProve],
-    /// What has qemu and a compiler.
+    /// The toolchain with qemu and a compiler.
     pub toolchain: Toolchain,
-    /// How long one boot may take.
+    /// The time limit of one boot.
     pub timeout: Duration,
-    /// Further words of the kernel's command line.
+    /// Additional parameters for the kernel's command line.
     pub kernel_parameters: &'a [String],
-    /// An existing directory for the files of the boots.
+    /// An existing directory for the boots' files.
     pub folder: &'a Path,
-    /// The run that the jobs belong to.
+    /// The id of the run that the jobs belong to.
     pub run_id: String,
 }
 
-/// Why a proof could not be made; never the fault of a module.
+/// An error that prevents a proof; never the fault of a module.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
     /// A file of the proof cannot be read or written.
@@ -77,19 +78,19 @@ pub enum ProofError {
     /// The kernel did not start the init program.
     #[error("the kernel did not reach the init program: {0}")]
     Boot(String),
-    /// The user ended it.
+    /// The user cancelled it.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Proof<'_> {
-    /// The program that the boot needs.
+    /// Returns the name of the qemu program that the boot needs.
     pub fn qemu(&self) -> String {
         qemu(self.architecture)
     }
 
-    /// Boots the kernel as often as it takes; the verdicts are in the order of the modules. What the consoles printed is
-    /// appended to `log`.
+    /// Boots the kernel as often as necessary, and returns the verdicts in the order of the modules. The output of the
+    /// consoles is appended to `log`.
     pub async fn run(
         &self,
         executor: &dyn Executor,
@@ -161,7 +162,7 @@ impl Proof<'_> {
     }
 }
 
-/// The start of what a job prints.
+/// Keeps the start of a job's output.
 #[derive(Default)]
 struct Head(Vec<u8>);
 
@@ -172,8 +173,8 @@ impl LogSink for Head {
     }
 }
 
-/// Lays out in `folder` what the job reads at `/proof`: the kernel, the init program's source, the numbered modules and
-/// probes.
+/// Writes into `folder` the files that the job reads at `/proof`: the kernel, the init program's source, the numbered
+/// modules and probes.
 pub fn write_input(
     folder: &Path,
     kernel: &[u8],
@@ -192,22 +193,23 @@ pub fn write_input(
     Ok(())
 }
 
-/// Whether a kernel of this architecture boots with KVM where that may be used: the processor must be able to run it.
+/// Returns true if a kernel of this architecture boots with KVM, where KVM may be used: the host's processor must be
+/// able to run it.
 pub fn uses_kvm(architecture: Architecture) -> bool {
     architecture == Architecture::Amd64 && Architecture::of_host() == architecture
 }
 
-/// The program that a boot needs.
+/// The name of the qemu program that a boot needs.
 fn qemu(architecture: Architecture) -> String {
     format!("qemu-system-{}", architecture.machine())
 }
 
-/// What the job runs: it reads `/proof` and leaves what the console showed in [`CONSOLE_FILE`] of its output.
-/// `parameters` are further words of the kernel's command line.
+/// Returns the script of the job. It reads `/proof` and writes the console into [`CONSOLE_FILE`] of its output.
+/// `parameters` are added to the kernel's command line.
 pub fn script(architecture: Architecture, timeout: Duration, parameters: &[String]) -> String {
     let (machine, console) = match architecture {
         Architecture::Amd64 => ("-M pc", "ttyS0"),
-        // Emulating what `max` has takes three times as long.
+        // Emulating the CPU `max` takes three times as long.
         Architecture::Arm64 => ("-M virt -cpu cortex-a72", "ttyAMA0"),
     };
     let compiler = if architecture == Architecture::of_host() {
@@ -230,7 +232,8 @@ pub fn script(architecture: Architecture, timeout: Duration, parameters: &[Strin
     variables.concat() + SCRIPT
 }
 
-/// Everything of a proof that is neither the kernel nor a module: the init program and how it is booted.
+/// Returns every input of a proof other than the kernel and the modules: the init program and the script that boots it.
+/// For keys.
 pub fn program(architecture: Architecture) -> String {
     script(architecture, Duration::ZERO, &[]) + INIT + PROBE
 }

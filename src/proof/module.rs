@@ -1,4 +1,4 @@
-//! A module or probe that is to be loaded.
+//! A module or probe to load in a proof.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,32 @@ use super::probe;
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-/// A module or probe, with what its file says about it.
+/// A module or probe, with facts read from its file.
 #[derive(Clone, Debug)]
 pub struct ModuleToProve {
-    /// Its file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its name in the kernel, by which it is unloaded; of a probe `probe`.
+    /// The module name in the kernel, needed to unload it; `probe` for a probe.
     pub name: String,
-    /// The architecture of its code; a probe has code for the kernel's BPF machine.
+    /// The architecture of the code; `None` for a probe, which has code for the kernel's BPF machine.
     pub architecture: Option<Architecture>,
     /// The file's content.
     pub bytes: Vec<u8>,
 }
 
-/// Why a file cannot be proven.
+/// The reason why a file cannot be proven.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is neither a module of a supported kernel nor a probe.
+    /// The file is neither a module for a supported architecture nor a probe.
     #[error("{}: neither a kernel module for amd64 or arm64 nor an eBPF probe", .0.display())]
     NotAModule(PathBuf),
 }
 
 impl ModuleToProve {
-    /// Reads the file of a module.
+    /// Reads the file of a module or probe.
     pub fn read(path: &Path) -> Result<Self, ModuleError> {
         let bytes = fs::read_file(path)?;
         let (name, architecture) =
@@ -49,7 +49,7 @@ impl ModuleToProve {
         })
     }
 
-    /// The name of its file for the init program, and what is in it.
+    /// Returns the file name and content for the init program.
     pub(super) fn laid_out(&self, number: usize) -> (String, Cow<'_, [u8]>) {
         match self.architecture {
             Some(_) => (format!("{number}.ko"), Cow::Borrowed(&self.bytes)),
@@ -61,7 +61,7 @@ impl ModuleToProve {
     }
 }
 
-/// Returns the name and architecture that the file of a module says, or the name alone for a probe.
+/// Returns the name and architecture from a module's file, or only the name for a probe.
 fn describe(bytes: &[u8]) -> Option<(String, Option<Architecture>)> {
     let file = ElfFile64::<Endianness>::parse(bytes).ok()?;
     let architecture = match file.elf_header().e_machine(file.endian()) {
@@ -75,7 +75,7 @@ fn describe(bytes: &[u8]) -> Option<(String, Option<Architecture>)> {
         .split(|&byte| byte == 0)
         .find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix("name="))?;
     let is_plain = |found: char| found.is_ascii_alphanumeric() || found == '_';
-    // The kernel takes at most 55 characters.
+    // The kernel accepts at most 55 characters.
     let is_name = !name.is_empty() && name.len() < 56 && name.chars().all(is_plain);
     is_name.then(|| (name.to_owned(), Some(architecture)))
 }

@@ -1,7 +1,8 @@
-//! The layout of a probe for the init program: its maps, and its programs with their references to maps.
+//! Writes a probe in the layout of the init program: its maps, and its programs with their references to maps.
 //!
-//! templates/proof/probe.c has the layout. It is made for the probes of libscap's own loader (its `engine/bpf/scap_bpf.c`): maps
-//! in a section `maps`, programs in sections `tracepoint/...` and `raw_tracepoint/...`.
+//! templates/proof/probe.c defines the layout. It is made for the probes of libscap's own loader
+//! (`engine/bpf/scap_bpf.c` in libscap): maps in a section `maps`, programs in sections `tracepoint/...` and
+//! `raw_tracepoint/...`.
 
 use std::collections::BTreeMap;
 
@@ -12,43 +13,43 @@ use object::{
 
 use crate::failure::printable;
 
-/// What an instruction for the kernel's BPF machine takes.
+/// The size of a BPF instruction in bytes.
 const INSTRUCTION: usize = 8;
 
 /// The instruction that loads 64 bits: `BPF_LD | BPF_IMM | BPF_DW`.
 const LOAD_WIDE: u8 = 0x18;
 
-/// Says of such an instruction that it loads a map, beside the register in the low half of its byte.
+/// Marks such an instruction as loading a map; the low half of the byte is the register.
 const MAP_REFERENCE: u8 = 1 << 4;
 
-/// The init program keeps so many maps.
+/// The maximum number of maps in the init program.
 const MAPS: usize = 64;
 
-/// The first words of `struct bpf_map_def`, which all versions of it have: type, key size, value size, entries, flags.
+/// The first 32-bit words of `struct bpf_map_def`, present in all versions: type, key size, value size, entries, flags.
 const DEFINITION_WORDS: usize = 5;
 
-/// Words before the maps.
+/// The number of 32-bit words before the maps.
 const HEAD_WORDS: usize = 5;
 
-/// Stands for a text that is not there.
+/// The offset of an absent string.
 const NONE: u32 = 0;
 
-/// What the names of sections start with, and the kernel's number for the type of program.
+/// Prefixes of section names, and the kernel's number for each program type.
 const PROGRAM_TYPES: [(&str, u32); 2] = [("tracepoint/", 5), ("raw_tracepoint/", 17)];
 
-/// A map. libscap gives those with 0 entries one for each processor, and so does the init program.
+/// The definition of a map. Like libscap, the init program replaces 0 entries by the number of processors.
 type Definition = [u32; DEFINITION_WORDS];
 
-/// A program and what has to be put into it.
+/// A program and the map references to fill in.
 struct Program {
     name: String,
     kind: u32,
     instructions: Vec<u8>,
-    /// Instructions, and the maps that they load.
+    /// Pairs of an instruction's index and the index of the map that it loads.
     references: Vec<(u32, u32)>,
 }
 
-/// Returns what the init program reads of a probe: how to load it, or why it cannot be.
+/// Returns the file that the init program reads for a probe: how to load it, or why it cannot be loaded.
 pub(super) fn laid_out(bytes: &[u8]) -> Vec<u8> {
     match read(bytes) {
         Ok(layout) => layout,
@@ -59,7 +60,7 @@ pub(super) fn laid_out(bytes: &[u8]) -> Vec<u8> {
 type Elf<'a> = ElfFile64<'a, LittleEndian>;
 
 fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let file = Elf::parse(bytes).map_err(|error| format!("it is no ELF file: {error}"))?;
+    let file = Elf::parse(bytes).map_err(|error| format!("it is not an ELF file: {error}"))?;
     let (definitions, map_at) = maps(&file)?;
     let programs = programs(&file, &map_at)?;
     let text = |section: &str| {
@@ -96,14 +97,14 @@ fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(layout)
 }
 
-/// Texts that stand behind everything else.
+/// The strings at the end of the file.
 struct Texts {
     start: usize,
     bytes: Vec<u8>,
 }
 
 impl Texts {
-    /// Returns the place of a text.
+    /// Adds a string and returns its offset in the file.
     fn add(&mut self, text: &[u8]) -> Result<u32, String> {
         let place = number(self.start + self.bytes.len());
         self.bytes.extend(text);
@@ -126,7 +127,7 @@ fn bytes_of(words: impl IntoIterator<Item = u32>) -> Vec<u8> {
     words.into_iter().flat_map(u32::to_le_bytes).collect()
 }
 
-/// The definitions of the maps, and where each is in its section.
+/// Returns the definitions of the maps, and the index of each map by its offset in the section.
 fn maps(file: &Elf<'_>) -> Result<(Vec<Definition>, BTreeMap<u64, u32>), String> {
     let Some(section) = file.section_by_name("maps") else {
         return match file.section_by_name(".maps") {
@@ -155,7 +156,7 @@ fn maps(file: &Elf<'_>) -> Result<(Vec<Definition>, BTreeMap<u64, u32>), String>
             .collect();
         let definition = words
             .try_into()
-            .map_err(|_| "a map has no whole `struct bpf_map_def`")?;
+            .map_err(|_| "the definition of a map is shorter than `struct bpf_map_def`")?;
         definitions.push(definition);
     }
     Ok((definitions, map_at))
@@ -189,7 +190,7 @@ fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>,
             let instruction = instructions
                 .get_mut(start..)
                 .and_then(|rest| rest.first_chunk_mut::<INSTRUCTION>());
-            // libscap leaves the rest of the program as it is: the verifier judges it.
+            // Like libscap, leaves the rest of the program as it is, for the verifier to judge.
             let (Some(&map), Some([LOAD_WIDE, registers, ..])) = (map, instruction) else {
                 break;
             };
@@ -218,7 +219,7 @@ mod tests {
         let layout = laid_out(b"\x7fELF of something else");
         assert!(layout.starts_with(&[0, 0, 0, 0]), "{layout:?}");
         let text = String::from_utf8_lossy(&layout[4..]);
-        assert!(text.starts_with("it is no ELF file: "), "{text}");
+        assert!(text.starts_with("it is not an ELF file: "), "{text}");
         assert!(text.ends_with('\0'));
     }
 }

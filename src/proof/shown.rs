@@ -1,19 +1,19 @@
-//! What a boot's console shows, in bounded memory and without what acts on a terminal.
+//! The text of a boot's console, in bounded memory and without control characters.
 
 use std::io::{self, Read};
 
 use crate::failure::printable;
 
-/// The longest line; what follows is left out.
+/// The maximum length of a line; the rest is dropped.
 const LINE_BYTES: usize = 1 << 10;
 
-/// How many bytes are kept of the lines of the kernel and modules, and how many of those of the init program.
+/// The maximum number of bytes kept from lines of the kernel and modules, and again from lines of the init program.
 const KEPT_BYTES: usize = 4 << 20;
 
-/// What the lines of the init program start with.
+/// The prefix of the init program's lines.
 pub(super) const STEP: &str = "proof: ";
 
-/// The text of a console that is read to its end.
+/// Collects the text of a console.
 #[derive(Debug, Default)]
 pub struct Shown {
     text: String,
@@ -23,7 +23,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Reads all of a console.
+    /// Reads a console to its end.
     pub fn read(mut console: impl Read) -> io::Result<Self> {
         let mut shown = Self::default();
         let mut buffer = vec![0; 1 << 16];
@@ -35,7 +35,7 @@ impl Shown {
         }
     }
 
-    /// Adds the next bytes, which may end anywhere in a line.
+    /// Adds bytes, which may end in the middle of a line.
     pub fn add(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             let left = LINE_BYTES - self.line.len();
@@ -62,7 +62,7 @@ impl Shown {
         self.line.clear();
     }
 
-    /// The lines that were kept.
+    /// Returns the lines that were kept.
     pub fn into_text(mut self) -> String {
         self.end_line();
         self.text

@@ -1,4 +1,4 @@
-//! What an x86 kernel image unpacks itself when it boots, unpacked before: emulated, that is most of the time of a boot.
+//! Unpacks x86 kernel images before the boot: under emulation, unpacking takes most of the time of a boot.
 
 use object::LittleEndian;
 use object::elf::NoteType;
@@ -6,18 +6,18 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 
 use super::compressed::unpack;
 
-/// Where the header of an image says that it is one: the boot protocol of Documentation/arch/x86/boot.rst.
+/// The offset and value of an image's magic number: the boot protocol of Documentation/arch/x86/boot.rst.
 const MARK: (usize, &[u8]) = (0x202, b"HdrS");
 
-/// Where it has the number of sectors before the code, less one.
+/// The offset of the number of sectors before the code, less one.
 const SETUP_SECTORS: usize = 0x1f1;
 const SECTOR: usize = 512;
 
-/// Where it says where in the code the compressed kernel is, and how long it is.
+/// The offsets of the compressed kernel's position in the code, and of its length.
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
-/// The note of a kernel that can be entered without its boot code (`CONFIG_PVH`): `XEN_ELFNOTE_PHYS32_ENTRY`.
+/// The ELF note of a kernel that can be entered without its boot code (`CONFIG_PVH`): `XEN_ELFNOTE_PHYS32_ENTRY`.
 const ENTRY_NOTE: (&[u8], NoteType) = (b"Xen", NoteType(18));
 
 pub(super) fn is_x86(image: &[u8]) -> bool {
@@ -37,7 +37,7 @@ pub(super) fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
         usize::try_from(u32::from_le_bytes(*bytes)).ok()
     };
     let sectors = match *image.get(SETUP_SECTORS)? {
-        // Of images that say nothing.
+        // 0 means the default of 4.
         0 => 4,
         sectors => usize::from(sectors),
     };
