@@ -1,4 +1,4 @@
-//! The last steps of a build: compiling the module or the probe, checking it, keeping it.
+//! The last steps of a build: compiling the module or the probe, checking it, and storing it.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -29,7 +29,7 @@ use crate::source::ConfigureCheck;
 use crate::store::Store;
 use crate::verify;
 
-/// Everything that an artifact is made from.
+/// All inputs of an artifact.
 pub(crate) struct Ingredients<'a> {
     pub(crate) build: &'a Build,
     pub(crate) kernel: Arc<KernelInputs>,
@@ -39,7 +39,7 @@ pub(crate) struct Ingredients<'a> {
 }
 
 impl Ingredients<'_> {
-    /// What checks are asked about.
+    /// Returns the subject of the configure checks.
     pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             build: self.build,
@@ -49,7 +49,7 @@ impl Ingredients<'_> {
         }
     }
 
-    /// The job that makes an artifact of them by `script`.
+    /// Returns the job that builds the artifact with `script`.
     pub(crate) async fn job(
         &self,
         artifact: Artifact,
@@ -70,7 +70,7 @@ impl Ingredients<'_> {
     }
 }
 
-/// Makes the artifacts of builds.
+/// Builds artifacts.
 pub(crate) struct Artifacts {
     engine: Arc<Engine>,
     kernels: Arc<Kernels>,
@@ -85,7 +85,7 @@ struct Script {
     sha256: Sha256,
 }
 
-/// What a script depends on, beside the kernel.
+/// The inputs of a script other than the kernel.
 struct ScriptOf {
     artifact: Artifact,
     module_name: String,
@@ -113,7 +113,7 @@ impl Artifacts {
         }
     }
 
-    /// Makes one artifact, or finds it. A failure is an outcome like any other.
+    /// Builds an artifact, or finds its cached outcome. A failure is an outcome like any other.
     pub(crate) async fn make(
         &self,
         artifact: Artifact,
@@ -140,7 +140,7 @@ impl Artifacts {
         self.engine.step(mode, phase, inputs, Box::pin(work)).await
     }
 
-    /// The script of a job. In [`Mode::Lookup`] driver versions that have it in common share it.
+    /// Returns the script of a job. In [`Mode::Lookup`], driver versions with the same script share it.
     fn script(
         &self,
         artifact: Artifact,
@@ -176,7 +176,8 @@ impl Artifacts {
         self.scripts.clear();
     }
 
-    /// What a job that ended well means: an artifact that was checked and is in the store, or a failure.
+    /// Judges the output of a successful job: returns the facts of an artifact that was checked and stored, or a
+    /// failure.
     async fn judge(
         &self,
         artifact: Artifact,
@@ -207,16 +208,16 @@ impl Artifacts {
     }
 }
 
-/// A file that a job left.
+/// The output file of a job.
 struct Left {
     artifact: Artifact,
     path: PathBuf,
     limit_bytes: u64,
-    /// The setting that the limit is from.
+    /// The setting that defines the limit.
     setting: &'static str,
 }
 
-/// What it is to be.
+/// The expected properties of a job's output.
 struct Expected {
     name: String,
     architecture: Architecture,
@@ -225,7 +226,7 @@ struct Expected {
 }
 
 impl Left {
-    /// Puts the file into the store, if it is what was expected.
+    /// Puts the file into the store if it is as expected.
     fn judge(
         &self,
         store: &Store,
@@ -234,7 +235,7 @@ impl Left {
         let phase = phase_of(self.artifact);
         let name = self.path.file_name().unwrap_or_default().display();
         if !self.path.is_file() {
-            let message = format!("the script ended well but left no {name}");
+            let message = format!("the script succeeded but produced no {name}");
             return Ok(Err(Failure::new(
                 FailureClass::OutputMissing,
                 phase,
@@ -286,7 +287,7 @@ impl Left {
     }
 }
 
-/// The content of a file; none where it is longer than that.
+/// Returns the content of a file, or `None` if it is larger than the limit.
 fn read_at_most(path: &Path, limit_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
     let read = || {
         let mut file = File::open(path)?;
@@ -308,7 +309,7 @@ pub(crate) fn phase_of(artifact: Artifact) -> Phase {
     }
 }
 
-/// The file that the job of an artifact leaves.
+/// Returns the name of the file that the job of an artifact writes.
 pub(crate) fn left_file(artifact: Artifact) -> &'static str {
     match artifact {
         Artifact::Module => script::MODULE_FILE,
@@ -316,13 +317,13 @@ pub(crate) fn left_file(artifact: Artifact) -> &'static str {
     }
 }
 
-/// Whether the driver and the toolchain can make it.
+/// Fails if the driver or the toolchain cannot build the artifact.
 fn may_be_made(artifact: Artifact, ingredients: &Ingredients<'_>) -> Result<(), Halt> {
     match artifact {
         Artifact::Module => ingredients.answers.module_toolchain.clone(),
         Artifact::Probe if !ingredients.driver.facts.has_probe => {
             let message = format!(
-                "the sources of driver {0} hold no probe; leave it out: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
+                "the sources of driver {0} contain no probe; exclude it: [[exclude]] driver = \"{0}\", artifact = \"probe\"",
                 ingredients.build.driver.version
             );
             Err(Failure::new(FailureClass::Configure, Phase::Configure, message).into())
@@ -370,7 +371,8 @@ pub(crate) fn render(
     rendered.map_err(|error| script_failure(&error))
 }
 
-/// Everything that can change the artifact. The script holds the compilers, the names and the checks' answers.
+/// The key over everything that can change the artifact. The script contains the compilers, the names and the checks'
+/// answers.
 pub(crate) fn key_of(
     artifact: Artifact,
     ingredients: &Ingredients<'_>,
@@ -385,7 +387,7 @@ pub(crate) fn key_of(
         .field("output checks", verify::VERSION);
     key = ingredients.kernel.add_to_key(key);
     for (name, value) in &ingredients.build.settings.environment {
-        // The value may be a secret, and outcomes keep the fields of their keys.
+        // The value may be a secret, and outcomes store the fields of their keys.
         key = key.field(format!("environment {name}"), Sha256::of(value));
     }
     for (check, passed) in &*ingredients.answers.configure {

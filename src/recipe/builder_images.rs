@@ -1,4 +1,4 @@
-//! The builder images that builds choose from: those that are described here and built, and those of others.
+//! The builder images that builds choose from: our own, described in images/ and built here, and foreign ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,35 +7,35 @@ use crate::image::{self, BuiltImage, Catalogue, ForeignImages, GccVersion, Maker
 use crate::kernel::Architecture;
 use crate::plan::Build;
 
-/// Why a demand of a matrix cannot be met.
+/// The reason why a requirement of a matrix cannot be met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is demanded, and what there is.
+    /// What is required, and what is available.
     pub message: String,
     /// What to do.
     pub help: Option<String>,
-    /// Whether an image that is described only has to be built.
+    /// True if the image is described and only has to be built.
     pub is_unbuilt: bool,
 }
 
 /// The builder images that may be used.
 #[derive(Debug)]
 pub struct BuilderImages {
-    /// Those that are described here.
+    /// The images described here.
     pub(super) catalogue: Catalogue,
-    /// What is known of those of them that are built, by name: read once for the whole run. A record that cannot be
-    /// read stands with the reason.
+    /// The built images by name, read once for the whole run. A record that cannot be read is stored as its error.
     pub(super) built: BTreeMap<String, Result<BuiltImage, String>>,
-    /// What all images offer, in the order of priority.
+    /// The compilers offered by all images, in order of priority.
     pub(super) offers: Vec<Offer>,
-    /// The image that is used for everything, where one is named.
+    /// The image used for every build, if one is named on the command line.
     pub(super) named: Option<String>,
-    /// What is known of the images of others.
+    /// The identities of foreign images.
     pub(super) foreign: ForeignImages,
 }
 
 impl BuilderImages {
-    /// The images of `catalogue`, whose archives and records are in `folder`, and those of others.
+    /// Creates the set from the images of `catalogue`, whose archives and records are in `folder`, and the foreign
+    /// images.
     pub fn new(
         catalogue: Catalogue,
         folder: &Path,
@@ -57,7 +57,7 @@ impl BuilderImages {
         }
     }
 
-    /// Counts images as built whose archives are not on this machine: the executor has them.
+    /// Also counts images as built if their archives are not on this machine: the executor has them.
     #[must_use]
     pub fn with_images_elsewhere(mut self, folder: &Path) -> Self {
         for image in self.catalogue.images() {
@@ -68,7 +68,7 @@ impl BuilderImages {
         self
     }
 
-    /// Whether any of the images that are described here is built, or those of others may be used.
+    /// Returns true if an own image is built, or foreign images may be used.
     pub fn is_usable(&self) -> bool {
         self.named.is_some()
             || !self.built.is_empty()
@@ -78,7 +78,7 @@ impl BuilderImages {
                 .any(|offer| matches!(offer.maker, Maker::Driverkit))
     }
 
-    /// The compilers of the images that are built and of those of others, with their architectures.
+    /// Returns the compilers of built images and of foreign images, with their architectures.
     pub(super) fn compilers(&self) -> impl Iterator<Item = (Architecture, GccVersion)> + '_ {
         let usable = self.offers.iter().filter(|offer| match &offer.maker {
             Maker::Own { name, .. } => matches!(self.built.get(name), Some(Ok(_))),
@@ -87,7 +87,7 @@ impl BuilderImages {
         usable.map(|offer| (offer.architecture, offer.gcc.clone()))
     }
 
-    /// That an image is not built, if so.
+    /// Returns a refusal if the image is not built.
     pub(super) fn not_built(&self, name: &str) -> Option<Refusal> {
         (!self.built.contains_key(name)).then(|| Refusal {
             message: format!("builder image {name} is not built"),
@@ -102,7 +102,7 @@ impl BuilderImages {
         name.map(String::as_str)
     }
 
-    /// What is offered of an image by its name, where no compiler of it is asked for.
+    /// Returns an offer for an image by name, for a job that needs no particular compiler.
     pub(super) fn offer_of(&self, name: &str, host: Architecture) -> Offer {
         let own = self.catalogue.get(name).map(Offer::of_description);
         own.and_then(|mut offers| offers.next())
@@ -116,7 +116,8 @@ impl BuilderImages {
             })
     }
 
-    /// The offer for a build: of the image that the command line or the matrix names, else of all images.
+    /// Chooses an offer for a build, with the reason: from the image named by the command line or the matrix, else from
+    /// all images.
     pub(super) fn choose(
         &self,
         build: &Build,
@@ -133,7 +134,7 @@ impl BuilderImages {
                 image::choose(&offers, wanted).map_err(|error| format!("{name}: {error}"))?;
             return Ok((offer.clone(), reason.to_string()));
         }
-        // As driverkit does: the wanted compiler must be in it.
+        // As in driverkit, the image must contain the wanted compiler.
         let foreign = Offer {
             image: name.to_owned(),
             target: None,

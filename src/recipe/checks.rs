@@ -1,12 +1,12 @@
-//! The checks of a kernel: do its tree and the compilers work together, and what must a driver know of it?
+//! The checks of a kernel: do its tree and the compilers work together, and what must a driver know about it?
 //!
 //! Each answer is an outcome of its own, keyed by the kernel's trees, the toolchain and the content of the check, so
-//! that driver versions share them. A job that answers runs no code but what the keys of its answers cover:
+//! that driver versions share them. A job runs no code that is not covered by the keys of its answers:
 //!
-//! - checks that are plain modules of kbuild are compiled and never executed, so all of a driver go together;
-//! - checks with scripts of their own go together too, and the key of each holds the content of all;
-//! - whether the toolchain works at all is asked alone, without a driver, and only where it is in doubt: no check of a
-//!   driver that has some compiled, or the module of a driver without checks did not.
+//! - checks that are plain kbuild modules are compiled and never executed, so all checks of a driver share a job;
+//! - checks with their own scripts share a job too, and the key of each covers the content of all;
+//! - whether the toolchain works at all is checked in a separate job without a driver, and only in case of doubt: no
+//! check of a driver with checks compiled, or the module of a driver without checks did not.
 
 mod jobs;
 mod questions;
@@ -33,16 +33,16 @@ use jobs::CheckJobs;
 pub(crate) use questions::Subject;
 use questions::{Asking, Question};
 
-/// What the checks of a kernel said.
+/// The answers of the checks of a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
-    /// Why no module can be compiled for the kernel with these compilers.
+    /// An error if no module can be compiled for the kernel with these compilers.
     pub(crate) module_toolchain: Result<(), Halt>,
-    /// Why no probe can.
+    /// An error if no probe can be compiled.
     pub(crate) probe_toolchain: Result<(), Halt>,
     /// The driver's configure checks and whether each passed.
     pub(crate) configure: Arc<[(Arc<ConfigureCheck>, bool)]>,
-    /// The outcomes that this build brought about.
+    /// The outcomes of the steps that this build ran itself.
     pub(crate) new: Vec<Done>,
 }
 
@@ -53,7 +53,7 @@ impl Answers {
         checks.any(|(check, passed)| *passed && check.artifact == Artifact::Module)
     }
 
-    /// The answers where a toolchain does not compile.
+    /// The answers if the toolchain does not work.
     fn without(toolchain: Done) -> Self {
         let failed = toolchain.result().map(drop);
         Self {
@@ -65,12 +65,12 @@ impl Answers {
     }
 }
 
-/// Asks what drivers and builds must know of kernels and toolchains.
+/// Runs the checks that drivers and builds need of kernels and toolchains.
 pub(crate) struct Checks {
     engine: Arc<Engine>,
     jobs: CheckJobs,
     locks: Locks,
-    /// What the cache said about a kernel.
+    /// Cached answers by kernel.
     looked_up: OfOwner<KernelInputs, Asking, Answers>,
 }
 
@@ -84,7 +84,7 @@ impl Checks {
         }
     }
 
-    /// The answers that a build needs. In [`Mode::Lookup`] driver versions whose checks are the same share them.
+    /// Returns the answers that a build needs. In [`Mode::Lookup`], driver versions with the same checks share them.
     pub(crate) async fn answers(&self, subject: &Subject<'_>, mode: Mode) -> Result<Answers, Halt> {
         if mode == Mode::Run {
             return self.answers_now(subject, mode).await;
@@ -99,7 +99,7 @@ impl Checks {
         Ok(answers)
     }
 
-    /// Forgets what the cache said.
+    /// Forgets the cached answers.
     pub(crate) fn forget(&self) {
         self.looked_up.clear();
     }
@@ -108,7 +108,7 @@ impl Checks {
         let module_key = subject.base(MODULE_TOOLCHAIN_CHECK);
         let mut questions = subject.questions();
         let mut answered = self.answered(&questions, &module_key, mode)?;
-        // Behind a toolchain check that failed, nothing is asked.
+        // After a failed toolchain check, no other check runs.
         let is_shown = answered.as_ref().is_some_and(|all| shows(&questions, all));
         if !is_shown
             && let Some(done) = self.known(&module_key, mode)?
@@ -129,7 +129,7 @@ impl Checks {
         }
         if answered.is_none() {
             self.engine.may_begin(mode)?;
-            // One job a kernel and toolchain at a time: what it answers need not be queried by the next.
+            // One job per kernel and toolchain at a time: the next caller finds the answers in the cache.
             let key = module_key.key();
             let lock = self.locks.get(key);
             let _guard = lock.lock().await;
@@ -174,8 +174,8 @@ impl Checks {
         }
     }
 
-    /// The outcomes of all questions, if all are known and none of them puts the toolchain in doubt: where no check
-    /// compiled, an empty module has to.
+    /// Returns the outcomes of all questions if all are cached and the toolchain is not in doubt: if no check compiled,
+    /// the cache must also have the check of an empty module.
     fn answered(
         &self,
         questions: &[Question],
@@ -195,8 +195,8 @@ impl Checks {
         Ok(is_believed.then_some(all))
     }
 
-    /// Whether an empty module can be compiled where a driver's could not: without it, nobody knows whose failure that
-    /// is.
+    /// Compiles an empty module after a driver's module failed to compile, to find out whether the driver or the
+    /// toolchain is to blame.
     pub(crate) async fn module_toolchain(
         &self,
         subject: &Subject<'_>,
@@ -209,8 +209,8 @@ impl Checks {
             .await
     }
 
-    /// Asks what is not known, and whether the toolchain works where none of the answers shows it. Nothing is kept of
-    /// answers that a toolchain gave which does not work.
+    /// Runs the checks without a cached answer, and the toolchain check if no answer shows that the toolchain works. If
+    /// it does not work, its answers are not cached.
     async fn ask_all(
         &self,
         subject: &Subject<'_>,
@@ -218,7 +218,7 @@ impl Checks {
         module_key: &KeyBuilder,
     ) -> Result<Vec<Done>, Halt> {
         let mut groups: VecDeque<Vec<&Question>> = VecDeque::new();
-        // Nothing else shows that the toolchain works; without a check there is no doubt.
+        // Only a compiled module check shows that the toolchain works; without such checks there is no doubt.
         let mut works = !questions.iter().any(Question::is_of_module);
         for question in questions {
             match self.known(&question.inputs, Mode::Run)? {
@@ -237,7 +237,7 @@ impl Checks {
             let work = self.jobs.ask(subject, &group).await?;
             let has_failed = work.iter().any(Result::is_err);
             if has_failed && group.len() > 1 && group[0].is_inert() {
-                // Their keys do not cover each other: whose failure it is, each has to show by itself.
+                // Their keys do not cover each other, so each check runs alone to show which one failed.
                 groups.extend(group.into_iter().map(|question| vec![question]));
                 continue;
             }
@@ -245,7 +245,7 @@ impl Checks {
             let mut is_first = true;
             for (question, work) in group.into_iter().zip(work) {
                 let mut work = self.engine.trees.settle(work).await?;
-                // What the job used is counted once, with its first answer.
+                // The job's resource usage is counted once, with its first answer.
                 if !is_first {
                     work.used.wall = Duration::ZERO;
                     work.used.cpu = None;
@@ -292,13 +292,13 @@ fn has_passed(result: &StepResult) -> bool {
     matches!(result, StepResult::Check { passed: true })
 }
 
-/// What a step brought about, where this build did it.
+/// Returns the step's outcome if this build ran the step itself.
 fn new_of(done: Done) -> Vec<Done> {
     let is_new = done.is_own && !done.is_cached;
     is_new.then_some(done).into_iter().collect()
 }
 
-/// A lock for each key, made when first asked for.
+/// One lock per key, created on first use.
 #[derive(Debug, Default)]
 struct Locks(std::sync::Mutex<std::collections::HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>);
 

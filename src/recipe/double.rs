@@ -1,5 +1,5 @@
 //! The second build of an artifact: with another number of jobs, another clock and host name, and on another executor
-//! where there is one. It has to give the same bytes. What was built first stays as it is.
+//! if there is one. It must give the same bytes. The result of the first build stays as it is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use crate::sign::unsigned;
 use crate::store::Store;
 use crate::verify::first_differing_section;
 
-/// What is kept of a second build that gave the same.
+/// The cached outcome of a second build that gave the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Same {
-    /// What ran it.
+    /// The executor that ran it.
     executor: String,
 }
 
 /// The result of a second build.
 pub(crate) enum DoubleOutcome {
-    /// The same bytes; in words.
+    /// The same bytes, with a message.
     Same(String),
-    /// Other bytes, or none.
+    /// Different bytes, or a failed build.
     Different(Box<Failed>),
-    /// Why it could not be done.
+    /// The reason why the second build could not be done.
     NotDone(String),
 }
 
@@ -57,8 +57,8 @@ impl Doubles {
         }
     }
 
-    /// Builds an artifact again and compares it with the one that has this digest, without its signature. `placed` is
-    /// where that one is if the store does not have it.
+    /// Builds an artifact again and compares it with the one that has the digest `first`, without its signature.
+    /// `placed` is the path of the first artifact if the store does not have it.
     pub(crate) async fn double(
         &self,
         artifact: Artifact,
@@ -110,7 +110,7 @@ impl Doubles {
         }
     }
 
-    /// How what a second build left differs from the first one's artifact; nothing if it does not.
+    /// Describes how the result of a second build differs from the first artifact; `None` if it does not differ.
     async fn compare(
         &self,
         artifact: Artifact,
@@ -122,7 +122,7 @@ impl Doubles {
         let store = self.engine.store.clone();
         let compare = move || {
             if !path.is_file() {
-                return Ok(Some("the second build left no file".to_owned()));
+                return Ok(Some("the second build produced no file".to_owned()));
             }
             let second = fs::read(&path)?;
             let digest = Sha256::of(&second);
@@ -137,7 +137,7 @@ impl Doubles {
             );
             let (first, second) = (first.short(), digest.short());
             Ok(Some(format!(
-                "a second build gave other bytes, {section}: {first} before, {second} then"
+                "a second build gave different bytes, {section}: first {first}, then {second}"
             )))
         };
         let compared: Result<Option<String>, FileError> = blocking(compare).await;
@@ -145,7 +145,7 @@ impl Doubles {
     }
 }
 
-/// The bytes with this digest, in the store or without the signature behind them in the file `placed`.
+/// Returns the bytes with this digest, from the store or from the file `placed` after removing its signature.
 fn content_of(
     store: &Store,
     digest: Sha256,
@@ -162,7 +162,7 @@ fn content_of(
     Ok((Sha256::of(bytes) == digest).then(|| bytes.to_vec()))
 }
 
-/// What the failure of a second build says: that it does not compile is a difference, the failure of a machine is not.
+/// Interprets the failure of a second build: a deterministic failure is a difference, a machine failure is not.
 fn judge(mut failed: Failed) -> DoubleOutcome {
     let failure = &failed.failure;
     match failure.class {

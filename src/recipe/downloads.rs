@@ -1,4 +1,4 @@
-//! Downloads by a distribution's package manager, in a job over the image that the user brings.
+//! Downloads by a distribution's package manager, in a job with an image that the user provides.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::plan::Build;
 use crate::script;
 use crate::target::{PackageFormat, SubscribedPackage, Subscription, WantedPackage};
 
-/// More than any package of a distribution has.
+/// The maximum size of a package, larger than any package of a distribution.
 const MOST_PACKAGE_BYTES: u64 = 4 << 30;
 
-/// How packages are downloaded.
+/// The inputs of a download by a package manager.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Download {
-    /// The build that wants them first.
+    /// The build that needs them first.
     pub(crate) build: Build,
     /// The user's image.
     pub(crate) toolchain: Toolchain,
@@ -50,7 +50,7 @@ impl Downloads {
         Self { engine }
     }
 
-    /// Runs the package manager and keeps its packages.
+    /// Runs the package manager and stores the packages.
     pub(crate) async fn run(&self, download: &Download) -> Result<Work, Halt> {
         self.engine.may_begin(Mode::Run)?;
         let Download {
@@ -79,7 +79,7 @@ impl Downloads {
         };
         let result = match self.engine.jobs.run(build, &request).await {
             Err(Halt::Failed(mut told)) if told.own.is_some() => {
-                // Whatever a package manager says, it may say otherwise tomorrow: nothing of it is kept.
+                // A package manager may succeed tomorrow, so the failure is not cached.
                 told.own = None;
                 if let Some(code) = told.failure.exit_code {
                     told.failure = Failure {
@@ -105,7 +105,10 @@ impl Downloads {
                     Some(error) => self.engine.steps.storage_failure(error, Phase::Fetch),
                     None => failed(
                         FailureClass::Download,
-                        format!("{} left no package: {error}", subscription.manager.as_str()),
+                        format!(
+                            "{} produced no package: {error}",
+                            subscription.manager.as_str()
+                        ),
                     )
                     .into(),
                 });
@@ -119,7 +122,7 @@ impl Downloads {
         Ok(result.work(Work::of_facts(&files, Phase::Fetch)?.result))
     }
 
-    /// Downloads packages again whose content was cleaned away.
+    /// Downloads packages again after their content was removed from the store.
     pub(crate) async fn again(&self, download: &Download, wanted: Sha256) -> Result<(), Halt> {
         let work = Box::pin(self.run(download)).await?;
         match work.result {
@@ -130,7 +133,7 @@ impl Downloads {
                     .forget(download.key().key(), Mode::Run, Phase::Fetch)
                     .await?;
                 let message = format!(
-                    "{} gives another {} than before; the next run takes it",
+                    "{} provides a different {} than before; the next run uses it",
                     download.subscription.manager.as_str(),
                     download.subscription.names().join(" or ")
                 );
@@ -152,30 +155,30 @@ fn class_of(exit_code: i32) -> FailureClass {
 impl Download {
     fn message(&self, exit_code: i32) -> String {
         let what = match class_of(exit_code) {
-            FailureClass::HeadersNotFound => "does not know",
+            FailureClass::HeadersNotFound => "does not have",
             _ => "failed to download",
         };
         format!(
-            "{} of image {} {what} {}; its log says more",
+            "{} of image {} {what} {}; see the log",
             self.subscription.manager.as_str(),
             image_name(&self.toolchain),
             self.subscription.names().join(" and ")
         )
     }
 
-    /// Everything that can change what comes.
+    /// The key over everything that can change the result.
     pub(crate) fn key(&self) -> KeyBuilder {
         let key = KeyBuilder::new("download", 1)
             .field("image", self.toolchain.identity())
             .field("script", Sha256::of(&self.script));
         let variables = self.build.settings.environment.iter();
         variables.fold(key, |key, (name, value)| {
-            // The value may be a password, and outcomes keep the fields of their keys.
+            // The value may be a password, and outcomes store the fields of their keys.
             key.field(format!("variable {name}"), Sha256::of(value))
         })
     }
 
-    /// A downloaded file in the place of a package with addresses: it is called after who downloaded it.
+    /// Returns the downloaded file as a package without URLs, named after the package manager.
     pub(crate) fn package(&self, file: &Downloaded) -> WantedPackage {
         let name = format!("{}:{}", self.subscription.manager.as_str(), file.file);
         WantedPackage {

@@ -1,4 +1,4 @@
-//! A file from wherever it can be had: downloaded once, and forgotten where it turns out to be of no use.
+//! Downloads files once for all builds, and forgets files that turn out to be unusable.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Files {
         Self { engine }
     }
 
-    /// A file, downloaded unless something of it is known.
+    /// Returns a file, downloading it unless an earlier download is known.
     pub(crate) async fn fetch_unless_known(
         &self,
         request: &Request,
@@ -31,7 +31,7 @@ impl Files {
     ) -> Result<Fetched, Halt> {
         let fetcher = &self.engine.fetcher;
         let known = match request.kind {
-            // They are read at once.
+            // Their content is needed immediately.
             ContentKind::Text | ContentKind::Configuration => {
                 fetcher.known(&request.candidates, None)
             }
@@ -44,7 +44,7 @@ impl Files {
         self.fetch(request).await
     }
 
-    /// A file, downloaded unless the store holds it.
+    /// Returns a file, downloading it unless the store has it.
     pub(crate) async fn fetch(&self, request: &Request) -> Result<Fetched, Halt> {
         match Box::pin(self.engine.fetcher.fetch(request)).await {
             Ok(fetched) => Ok(fetched),
@@ -52,7 +52,7 @@ impl Files {
         }
     }
 
-    /// Forgets that an address gave bytes that cannot be used.
+    /// Forgets unusable bytes that a URL returned.
     pub(crate) fn refuse(
         &self,
         candidates: &[Arc<str>],
@@ -65,7 +65,7 @@ impl Files {
             .map_err(self.engine.stored(Phase::Fetch))
     }
 
-    /// The failure of a build that needs a file which no address has. Where its message cannot name them all, its log does.
+    /// Returns the failure for a file that no URL has. If the message cannot list all URLs, the log does.
     async fn not_fetched(&self, error: FetchError) -> Halt {
         let failure = error.failure();
         if !error.is_shortened() {
@@ -74,7 +74,7 @@ impl Files {
         let store = self.engine.store.clone();
         Halt::Failed(Box::new(Failed {
             failure,
-            // A log that cannot be kept must not hide the failure.
+            // A log that cannot be stored must not hide the failure.
             log: blocking(move || log_of(&store, &error)).await.ok(),
             is_cached: false,
             own: None,
@@ -85,7 +85,7 @@ impl Files {
 fn log_of(store: &Store, error: &FetchError) -> Result<Sha256, FileError> {
     let folder = store.temporary_folder()?;
     let path = folder.path().join("log");
-    let title = "Addresses that were tried, and what each answered last:";
+    let title = "URLs that were tried, with the last answer of each:";
     let mut log = LogWriter::create(&path, title, LogLimits::default())?;
     for tried in &error.tried {
         log.write(format!("{tried}\n").as_bytes());
@@ -95,7 +95,7 @@ fn log_of(store: &Store, error: &FetchError) -> Result<Sha256, FileError> {
     Ok(store.put_blob(file)?.0)
 }
 
-/// A package as the fetcher takes it.
+/// Returns the request to fetch a package.
 pub(crate) fn request_for(package: &WantedPackage) -> Request {
     Request {
         candidates: package.candidates.clone(),
@@ -105,7 +105,7 @@ pub(crate) fn request_for(package: &WantedPackage) -> Request {
     }
 }
 
-/// What a distribution publishes of a release in text, as the fetcher takes it.
+/// Returns the request to fetch a text file that a distribution publishes for a release.
 pub(crate) fn request_for_text(published: &WantedPackage, kind: ContentKind) -> Request {
     Request {
         kind,

@@ -1,5 +1,5 @@
-//! What a build of Falco's driver is: the parts of a kernel, a driver, their checks, and the artifacts made of them. Each
-//! part owns what it remembers and does its steps by the [`engine`](crate::engine).
+//! The steps of building Falco's driver: kernels, drivers, their checks, and the artifacts built from them. Each part
+//! owns its memos and runs its steps with the [`engine`](crate::engine).
 
 pub(crate) mod artifacts;
 mod builder_images;

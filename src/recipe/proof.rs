@@ -1,7 +1,7 @@
 //! The proof of a kernel's modules and probes: the kernel is booted, and loads, uses and unloads each of them.
 //!
-//! All of a kernel share a boot, and each has an outcome of its own: a new driver version proves one module. What
-//! stands between a module and its proof (no kernel package, a kernel that does not boot) is said and fails nothing.
+//! All modules of a kernel share a boot, and each has its own outcome: a new driver version proves only one module.
+//! Obstacles to a proof (no kernel package, a kernel that does not boot) are reported, but are not failures.
 
 mod boots;
 mod kernel;
@@ -29,25 +29,25 @@ use crate::recipe::toolchain::ToolchainChooser;
 use crate::redact;
 use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
 
-/// Why no package of a kernel can be had.
-const NO_RULE: &str = "no rule says where the package of this kernel is; name it with `image` beside the kernel's release";
+/// The reason why the package of a kernel is unknown.
+const NO_RULE: &str = "no rule gives the URL of this kernel's package; name it with `image` next to the kernel's release";
 
-/// What is kept of a proof that found nothing wrong with the module.
+/// The cached outcome of a proof that found no fault in the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kept {
     /// Its kernel loaded, used and unloaded it.
     Loaded {
-        /// How many character devices it made.
+        /// The number of character devices that it created.
         devices: i64,
-        /// How many parameters it has.
+        /// The number of its parameters.
         parameters: i64,
     },
-    /// Its kernel took all programs of the probe.
+    /// Its kernel loaded all programs of the probe.
     TakenPrograms {
-        /// How many programs it has.
+        /// The number of programs.
         programs: i64,
-        /// How many maps they use.
+        /// The number of maps that they use.
         maps: i64,
     },
     /// Why it was not loaded.
@@ -56,19 +56,19 @@ enum Kept {
 
 /// The result of proving a module.
 pub(crate) enum ProofOutcome {
-    /// Its kernel loaded, used and unloaded it; in words.
+    /// Its kernel loaded, used and unloaded it; with a message.
     Loaded(String),
-    /// Its kernel did not.
+    /// Its kernel refused it.
     Refused(Box<Failed>),
     /// Why it was not loaded.
     NotProven(String),
 }
 
-/// A module or probe that is to be proven.
+/// A module or probe to prove.
 #[derive(Clone, Debug)]
 pub(crate) struct ModuleFile {
     pub(crate) sha256: Sha256,
-    /// Where it is if the store does not have it.
+    /// The path of the file if the store does not have it.
     pub(crate) place: Option<PathBuf>,
 }
 
@@ -80,18 +80,18 @@ pub(crate) struct Proofs {
     kernels: Arc<Kernels>,
 }
 
-/// What is asked of one kernel.
+/// The inputs for proving modules in one kernel.
 struct Asked<'a> {
     build: &'a Build,
     kernel: KernelOf<'a>,
     toolchain: &'a Toolchain,
-    /// Whether the package may be downloaded again where its bytes are in doubt.
+    /// True if the package may be downloaded again when its bytes are in doubt.
     may_renew: bool,
 }
 
-/// Where a kernel comes from.
+/// The origin of a kernel image.
 enum KernelOf<'a> {
-    /// Out of its package.
+    /// From its package.
     Package {
         request: &'a Request,
         package: &'a Fetched,
@@ -114,23 +114,24 @@ enum Proven {
     All(Vec<ProofOutcome>),
     /// Why no module was loaded.
     None(String),
-    /// Why the package cannot be used: another place may have a better one.
+    /// Why the package cannot be used: another URL may have a better one.
     Broken(String),
-    /// Outcomes are to be done again, and nothing confirms what the package is.
+    /// Outcomes are to be retried, and the package has no trusted digest.
     Doubted,
 }
 
-/// What modules are loaded into.
+/// The kernel that modules are loaded into.
 struct Boots<'a> {
     asked: &'a Asked<'a>,
     kernel: Vec<u8>,
     timeout: Duration,
 }
 
-/// Whether a kernel is built to prove its modules: its trees are made of its source, and no package of it is named.
+/// Returns true if a kernel is built to prove its modules: its trees are prepared from its source, and no kernel
+/// package is named.
 pub(crate) fn is_built_to_prove(kernel: &Kernel) -> bool {
     let is_made_of_source = |target: &dyn Target| {
-        // Where a list says which kernel it is, the source is only known later.
+        // If a list determines the kernel version, the source is only known later.
         target.upstream_list(kernel).is_some()
             || matches!(target.tree_kind(kernel), Ok(TreeKind::Source(_)))
     };
@@ -152,8 +153,8 @@ impl Proofs {
         }
     }
 
-    /// Proves the modules with these digests, all of the kernel of `build`, whose header packages came from `headers`.
-    /// The proofs are in the order of the modules. A kernel that only its source gives is built if `may_build`.
+    /// Proves `modules`, all of the kernel of `build`, whose header packages came from `headers`. Returns the outcomes
+    /// in the order of the modules. A kernel without a package is built from its source if `may_build`.
     pub(crate) async fn prove(
         &self,
         build: &Build,
@@ -172,7 +173,7 @@ impl Proofs {
         let is_built = addresses.is_empty() && is_built_to_prove(&build.kernel);
         if is_built && !may_build {
             return none(
-                "its kernel has to be built from its source, which `prove = \"all\"` does; or name its package with `image` beside the kernel's release",
+                "its kernel must be built from source, which `prove = \"all\"` does; or name its package with `image` next to the kernel's release",
             );
         }
         if addresses.is_empty() && !is_built {
@@ -203,7 +204,7 @@ impl Proofs {
             return match self.prove_in(&asked, modules, mode).await? {
                 Proven::All(outcomes) => Ok(outcomes),
                 Proven::None(why) | Proven::Broken(why) => none(&why),
-                Proven::Doubted => none("its kernel is in doubt"),
+                Proven::Doubted => none("its kernel is not confirmed"),
             };
         }
         let request = Request {
@@ -223,7 +224,9 @@ impl Proofs {
                 (Err(Halt::Failed(_)), Some(why)) => return none(why),
                 (Err(Halt::Failed(failed)), None) => {
                     let why = &failed.failure.message;
-                    return none(&format!("the package of the kernel cannot be had: {why}"));
+                    return none(&format!(
+                        "the package of the kernel is not available: {why}"
+                    ));
                 }
                 (Err(halt), _) => return Err(halt),
             };
@@ -248,12 +251,12 @@ impl Proofs {
         }
     }
 
-    /// Where the package of a kernel can be whose header packages came from `headers`.
+    /// Returns the possible URLs of the kernel package, derived from the URLs of its header packages.
     fn addresses(&self, build: &Build, headers: &[Arc<str>]) -> Vec<String> {
         if let Some(image) = &build.kernel.image {
             return vec![image.to_string()];
         }
-        // At a mirror, what is beside the headers may not be asked for there.
+        // A mirror may not have the package next to the headers, so the original URLs are used.
         let fetcher = &self.engine.fetcher;
         let headers = headers.iter().flat_map(|place| {
             let named = with_credentials(place, &build.kernel);
@@ -263,7 +266,7 @@ impl Proofs {
         kernel_image_addresses(headers.iter().map(String::as_str))
     }
 
-    /// The proofs of modules in the kernel of one package.
+    /// Proves modules in one kernel.
     async fn prove_in(
         &self,
         asked: &Asked<'_>,
@@ -273,7 +276,7 @@ impl Proofs {
         let Asked {
             build, toolchain, ..
         } = asked;
-        // Everything that can change what comes of it.
+        // The key covers everything that can change the outcome.
         let program = Sha256::of(proof::program(build.kernel.architecture));
         let key_of = |module: &ModuleFile| {
             let key = KeyBuilder::new("proof", 2).field("architecture", build.kernel.architecture);
@@ -297,7 +300,7 @@ impl Proofs {
             let is_retried = steps.is_in_doubt(key);
             let is_again = matches!(proof, Some(ProofOutcome::NotProven(_))) && is_retried;
             if proof.is_none() || is_again {
-                // What was asked for again may have come of bytes that nobody confirms.
+                // An outcome to retry may have come from unconfirmed bytes.
                 let was_there = || steps.outcomes().find(key).is_ok_and(|one| one.is_some());
                 is_doubted |= is_again || (is_retried && was_there());
                 wanted.push((outcomes.len(), module.clone(), inputs));
@@ -333,7 +336,7 @@ impl Proofs {
             }
         }
         let unproven = || {
-            let reason = "its boot ended before it was loaded";
+            let reason = "the boot ended before it was loaded";
             ProofOutcome::NotProven(reason.to_owned())
         };
         let outcomes = outcomes.into_iter().map(|one| one.unwrap_or_else(unproven));
@@ -341,7 +344,7 @@ impl Proofs {
     }
 }
 
-/// The URL of a package that the kernel names, by what reports write down of it.
+/// Returns the URL of a kernel's package from its redacted form in reports.
 fn with_credentials<'a>(place: &str, kernel: &'a Kernel) -> Option<&'a str> {
     let mut urls = kernel.packages.iter().map(|package| &*package.url);
     urls.find(|url| *url != place && redact::url(url) == place)

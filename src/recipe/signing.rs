@@ -1,5 +1,5 @@
-//! Signing: a step after the checks of a module. Its result is another content, derived from the module, the
-//! certificate and the hash; the module's own outcome stays as it is, so that another certificate compiles nothing.
+//! Signing: a step after the checks of a module. Its result is a new file, derived from the module, the certificate and
+//! the hash. The module's own outcome does not change, so that another certificate requires no compilation.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::sign::{SignError, Signer};
 pub(crate) struct Signing {
     engine: Arc<Engine>,
     signer: Arc<Signer>,
-    /// Programs that sign are short, but a module is in memory meanwhile.
+    /// Signing is quick, but holds a module in memory.
     slots: Semaphore,
 }
 
 impl Signing {
-    /// Signs so many modules at once.
+    /// Signs at most `slots` modules at once.
     pub(crate) fn new(engine: Arc<Engine>, signer: Arc<Signer>, slots: usize) -> Self {
         Self {
             engine,
@@ -34,13 +34,13 @@ impl Signing {
         }
     }
 
-    /// The signed form of a module, if it is known.
+    /// Returns the signed form of a module, if it is cached.
     pub(crate) fn find(&self, module: Sha256) -> Result<Option<Done>, Halt> {
         self.engine.steps.find(&self.key_of(module), Phase::Sign)
     }
 
-    /// Signs a module that was checked, or finds its signed form, which keeps the log of the module. `placed` is where
-    /// the module is if the store does not have it.
+    /// Signs a module that was checked, or finds its cached signed form. The outcome has the log of the module.
+    /// `placed` is the path of the module if the store does not have it.
     pub(crate) async fn sign(
         &self,
         (module, log): (&ArtifactFacts, Option<Sha256>),
@@ -83,7 +83,7 @@ impl Signing {
             .await
     }
 
-    /// What is said about the signature of a module.
+    /// Returns the manifest's record of a module's signature.
     pub(crate) fn report(&self, module: Sha256) -> SignatureReport {
         let certificate = self.signer.certificate();
         SignatureReport {
@@ -94,7 +94,7 @@ impl Signing {
         }
     }
 
-    /// Everything that a signature is about. The key is the certificate's.
+    /// The key over everything that a signature depends on. The certificate identifies the private key.
     fn key_of(&self, module: Sha256) -> KeyBuilder {
         KeyBuilder::new("sign", 1)
             .field("module", module)
@@ -103,7 +103,7 @@ impl Signing {
     }
 }
 
-/// A token that is away, a command that fails: the same module may be signed the next time.
+/// A missing token or a failing command is temporary: the same module may be signed the next time.
 fn failure(error: &SignError) -> Failure {
     Failure::new(FailureClass::Infrastructure, Phase::Sign, error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Which builder image and compiler a build gets, and why.
+//! Chooses the builder image and compiler of a build, with the reason.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct ChosenToolchain {
     pub(crate) report: Common<ToolchainReport>,
 }
 
-/// What a choice depends on.
+/// The inputs of a choice.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Choice {
     gcc_wanted: String,
@@ -39,7 +39,7 @@ struct Choice {
 pub(crate) struct ToolchainChooser {
     engine: Arc<Engine>,
     toolchains: Toolchains,
-    /// What was chosen.
+    /// Choices made so far.
     chosen: Memo<Choice, Arc<ChosenToolchain>>,
     /// The foreign images that are being pulled, by name.
     pulls: SingleFlight<String, Sha256, Halt>,
@@ -56,12 +56,12 @@ impl ToolchainChooser {
         }
     }
 
-    /// What there is to choose from.
+    /// Returns the toolchains to choose from.
     pub(crate) fn toolchains(&self) -> &Toolchains {
         &self.toolchains
     }
 
-    /// The image that the command line or the matrix names for a build.
+    /// Returns the image that the command line or the matrix names for a build.
     pub(crate) fn image_of<'a>(&'a self, build: &'a Build) -> Option<&'a str> {
         match &self.toolchains {
             Toolchains::Images(images) => images.named(build),
@@ -69,9 +69,10 @@ impl ToolchainChooser {
         }
     }
 
-    /// Chooses for one build: the compiler that the matrix demands, else the kernel's own (`own_gcc`, where its tree
-    /// or configuration names it), else driverkit's table; of what the images have, that version or, unless it is
-    /// demanded, the nearest lower one. An image of others that was never used is pulled, to know what it is.
+    /// Chooses the toolchain of a build. The wanted compiler is the one that the matrix demands, else the kernel's own
+    /// (`own_gcc`, if its tree or configuration names it), else that of driverkit's table. From the images' compilers,
+    /// takes that version or, unless it is demanded, the nearest lower one. A foreign image without a known identity is
+    /// pulled.
     pub(crate) async fn choose(
         &self,
         build: &Build,
@@ -143,7 +144,7 @@ impl ToolchainChooser {
         })
     }
 
-    /// The toolchain of an offer, with its identity.
+    /// Returns the toolchain of an offer, with its identity.
     async fn of_offer(&self, offer: &Offer, mode: Mode) -> Result<Toolchain, Halt> {
         let images = match &self.toolchains {
             Toolchains::Host { identity, .. } => {
@@ -180,7 +181,7 @@ impl ToolchainChooser {
         })
     }
 
-    /// An image by its name, for a job that no compiler has a part in.
+    /// Returns an image by name, for a job that needs no compiler.
     pub(crate) async fn named_image(&self, name: &str, mode: Mode) -> Result<Toolchain, Halt> {
         let Toolchains::Images(images) = &self.toolchains else {
             return Err(failed(format!("executor `local` has no image {name}")));
@@ -189,7 +190,7 @@ impl ToolchainChooser {
             .await
     }
 
-    /// What boots kernels: the builder image made for it, or this machine.
+    /// Returns the toolchain that boots kernels: the builder image `proof`, or this machine.
     pub(crate) fn for_proofs(&self) -> Result<Toolchain, Halt> {
         match &self.toolchains {
             Toolchains::Host { identity, .. } => Ok(Toolchain::Host {
@@ -230,8 +231,8 @@ impl ToolchainChooser {
         Ok(identity)
     }
 
-    /// What drivers are configured with: no compiler has a part in it, so it is the same for all kernels, namely
-    /// the first image that is built, or where none is, the first of others.
+    /// Returns the toolchain that configures drivers. No compiler is involved, so it is the same for all kernels: the
+    /// first own image that is built or, if there is none, the first foreign image.
     pub(crate) async fn for_configuring(&self, mode: Mode) -> Result<Toolchain, Halt> {
         let images = match &self.toolchains {
             Toolchains::Images(images) => images,

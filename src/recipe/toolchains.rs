@@ -16,15 +16,15 @@ pub enum Toolchains {
     Images(BuilderImages),
     /// The compilers of this machine, found once.
     Host {
-        /// The digest over their versions.
+        /// The digest over the compilers' versions.
         identity: Sha256,
-        /// The gcc versions that are there, for each kernel architecture.
+        /// The installed gcc versions, for each kernel architecture.
         compilers: Vec<(Architecture, GccVersion)>,
     },
 }
 
 impl Toolchains {
-    /// The compilers that can be used now, with the architectures that they compile for; some more than once.
+    /// Returns the usable compilers with the architectures that they compile for; may contain duplicates.
     pub fn compilers(&self) -> Box<dyn Iterator<Item = (Architecture, GccVersion)> + '_> {
         match self {
             Self::Host { compilers, .. } => Box::new(compilers.iter().cloned()),
@@ -32,7 +32,7 @@ impl Toolchains {
         }
     }
 
-    /// Why no kernel can be booted to prove modules.
+    /// Returns why no kernel can be booted to prove modules, if so.
     pub fn refuses_proofs(&self) -> Option<Refusal> {
         match self {
             Self::Images(images) => images.not_built(PROOF_IMAGE),
@@ -40,8 +40,8 @@ impl Toolchains {
         }
     }
 
-    /// Why no toolchain will be found for a build whose matrix or command line demands a compiler or an image: what is
-    /// known before anything is downloaded.
+    /// Returns why no toolchain will be found for a build whose matrix or command line demands a compiler or an image,
+    /// as far as that is known before any download.
     pub fn refuses(&self, build: &Build) -> Option<Refusal> {
         let settings = &build.settings;
         let host = Architecture::of_host();
@@ -96,13 +96,14 @@ impl Toolchains {
         built.filter_map(|image| image.as_ref().ok())
     }
 
-    /// The C library of a toolchain, where that is known: of an image that was built here.
+    /// Returns the version of a toolchain's C library, if known: for images that were built here.
     pub(crate) fn libc(&self, toolchain: Sha256) -> Option<(u32, u32)> {
         let mut built = self.built();
         built.find(|image| image.identity() == toolchain)?.libc()
     }
 
-    /// The image whose parts can run programs of `machine` on `host`: that with the newest C library.
+    /// Returns the image whose loader, libraries or emulator can run programs of `machine` on `host`: the one with the
+    /// newest C library.
     pub(crate) fn runtime(&self, machine: Architecture, host: Architecture) -> Option<BuiltImage> {
         let is_able = |image: &&BuiltImage| {
             (machine == host || image.has_emulator()) && image.archive.is_file()
@@ -111,7 +112,7 @@ impl Toolchains {
         able.max_by_key(|image| image.libc()).cloned()
     }
 
-    /// The names and identities of all images that are there.
+    /// Returns the names and identities of all available images.
     pub fn reports(&self) -> Vec<(String, Sha256)> {
         match self {
             Self::Images(images) => {
@@ -132,7 +133,7 @@ impl Toolchains {
     }
 }
 
-/// The choice among the compilers of this machine, named as Debian names them.
+/// Chooses among the compilers of this machine, which have Debian's names.
 pub(super) fn of_host(
     compilers: &[(Architecture, GccVersion)],
     wanted: &Wanted<'_>,
@@ -172,7 +173,7 @@ pub(super) fn of_host(
     }
 }
 
-/// The compiler version that a build wants, `own` being that of its tree, and why.
+/// Returns the compiler version that a build wants, and why; `own` is the version named by its tree.
 pub(super) fn wanted_gcc(build: &Build, own: Option<&str>) -> (String, &'static str) {
     if let Some(gcc) = &build.settings.gcc {
         return (gcc.clone(), "the matrix demands it");

@@ -178,7 +178,7 @@ fn proof(target: &str, seed: &[u64]) -> Value {
     match target {
         "photon" if noise(&[seed, &[11]].concat()).is_multiple_of(9) => json!({
             "result": "not_proven",
-            "message": "the package of the kernel cannot be had: the server answered 404",
+            "message": "the package of the kernel is not available: the server answered 404",
         }),
         "debian" | "photon" => {
             json!({ "result": "loaded", "message": "loaded (2 devices, 3 parameters)" })

@@ -1,4 +1,4 @@
-//! The jobs that answer, and what their answers mean.
+//! The jobs that run checks, and the interpretation of their answers.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl CheckJobs {
         }
     }
 
-    /// Whether the compilers make a program for the BPF machine: no kernel and no driver have a part in it.
+    /// Checks that the compilers can build a program for the BPF machine. Depends on no kernel and no driver.
     pub(crate) async fn probe_toolchain(
         &self,
         subject: &Subject<'_>,
@@ -68,7 +68,7 @@ impl CheckJobs {
             .await
     }
 
-    /// Whether the compilers make an empty module for the kernel, without a driver.
+    /// Checks that the compilers can build an empty module for the kernel, without a driver.
     pub(crate) async fn module_toolchain(&self, subject: &Subject<'_>) -> Result<Work, Halt> {
         let kernel = subject.kernel.settings(subject.toolchain);
         let settings = ChecksSettings {
@@ -99,8 +99,8 @@ impl CheckJobs {
         }
     }
 
-    /// Asks the questions of one group in one job. What comes of each is in their order; a failure among it is that
-    /// question's own.
+    /// Runs the checks of one group in one job. Returns a result for each question, in order; an inner error concerns
+    /// only that question.
     pub(crate) async fn ask(
         &self,
         subject: &Subject<'_>,
@@ -156,7 +156,7 @@ impl CheckJobs {
             mounts,
         };
         match self.engine.jobs.run(subject.build, &request).await {
-            // What depends on the run, not on what was asked, ends the build.
+            // A failure that depends on the run, not on the checks, ends the build.
             Err(Halt::Failed(failed)) if !failed.failure.class.is_deterministic() => {
                 Err(Halt::Failed(failed).of_inputs())
             }
@@ -165,7 +165,7 @@ impl CheckJobs {
     }
 }
 
-/// Exit status and log of a check, if the job has answered it.
+/// Returns the exit status and log of a check, if the job has run it.
 async fn answer_to(result: &JobResult, id: &str) -> Result<Option<(i32, String)>, Halt> {
     let (output, id) = (result.output.path().to_owned(), id.to_owned());
     let read = move || -> Result<_, script::AnswersError> {
@@ -186,11 +186,11 @@ async fn answer_to(result: &JobResult, id: &str) -> Result<Option<(i32, String)>
 }
 
 fn unanswered(check: &str) -> Failure {
-    let message = format!("the job of checks ended well, but check {check} has no answer");
+    let message = format!("the job of checks succeeded, but check {check} has no answer");
     Failure::new(FailureClass::OutputMissing, Phase::Check, message)
 }
 
-/// The failure of a job in which a driver's checks run: whether the toolchain works is asked elsewhere.
+/// Blames the driver for the failure of a job with its checks: the toolchain has a check of its own.
 fn of_driver(mut failure: Failure) -> Failure {
     if failure.class == FailureClass::ToolchainMismatch {
         failure.class = FailureClass::Configure;

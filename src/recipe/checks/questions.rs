@@ -1,4 +1,4 @@
-//! What is asked for a build, and the keys under which answers are kept.
+//! The checks that a build needs, and the keys of their answers.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,11 +15,12 @@ use crate::source::{ConfigureCheck, ConfiguredDriver};
 /// The version of the keys of checks.
 pub(crate) const VERSION: u32 = 2;
 
-/// What stands for the templates of a job of checks, in the key of each: it is asked for at every build.
+/// The digest of the templates of a job of checks, part of the key of each check; computed once, since every build
+/// needs it.
 pub(crate) static TEMPLATES: LazyLock<Sha256> =
     LazyLock::new(|| script::template_digest(Phase::Check));
 
-/// A driver's configure check, with the key under which its answer is kept.
+/// A driver's configure check, with the key of its answer.
 #[derive(Clone)]
 pub(crate) struct Question {
     pub(crate) inputs: KeyBuilder,
@@ -27,23 +28,23 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// Whether it is asked for a module.
+    /// Returns true if the check belongs to the module.
     pub(crate) fn is_of_module(&self) -> bool {
         self.check.artifact == Artifact::Module
     }
 
-    /// Whether it is compiled and nothing of it executed.
+    /// Returns true if the check is only compiled, and none of its code is executed.
     pub(crate) fn is_inert(&self) -> bool {
         self.check.objects.is_some()
     }
 
-    /// Questions with the same group may be asked by one job.
+    /// The group of the check: checks of the same group may share a job.
     pub(crate) fn group(&self) -> (Artifact, bool) {
         (self.check.artifact, self.is_inert())
     }
 }
 
-/// What is asked for a build.
+/// The subject of a build's checks.
 pub(crate) struct Subject<'a> {
     pub(crate) build: &'a Build,
     pub(crate) kernel: &'a Arc<KernelInputs>,
@@ -51,7 +52,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) driver: &'a DriverInputs,
 }
 
-/// What of a build its questions depend on, beside its kernel.
+/// The facts other than the kernel that decide which checks a build needs.
 pub(crate) struct Asking {
     toolchain: Arc<ChosenToolchain>,
     driver: Arc<ConfiguredDriver>,
@@ -59,7 +60,7 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// Whether the questions of a build with the same kernel are the same.
+    /// Returns true if another build with the same kernel needs the same checks.
     pub(crate) fn is_of(&self, subject: &Subject<'_>) -> bool {
         let (own, other) = (&self.driver, &subject.driver.facts);
         self.wants == subject.wants_both()
@@ -73,7 +74,7 @@ impl Subject<'_> {
         self.build.artifacts.contains(&Artifact::Probe) && self.driver.facts.has_probe
     }
 
-    /// What its questions depend on, beside its kernel.
+    /// Returns the facts other than the kernel that decide which checks the build needs.
     pub(crate) fn asking(&self) -> Asking {
         Asking {
             toolchain: Arc::clone(self.toolchain),
@@ -102,7 +103,7 @@ impl Subject<'_> {
         self.kernel.add_to_key(key)
     }
 
-    /// The configure checks that must be answered for the build.
+    /// Returns the configure checks that the build needs.
     pub(crate) fn questions(&self) -> Vec<Question> {
         let wanted = self.driver.facts.checks.iter();
         wanted
@@ -128,7 +129,7 @@ impl Subject<'_> {
             .collect()
     }
 
-    /// What stands for all checks whose scripts run in one job.
+    /// Returns a digest of all checks whose scripts run in one job.
     fn scripts(&self, artifact: Artifact) -> Sha256 {
         let checks = self.driver.facts.checks_of(artifact);
         checks

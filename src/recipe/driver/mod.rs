@@ -1,4 +1,4 @@
-//! From a driver's sources to the configured tree that every kernel's build starts from. Where the sources come from:
+//! Turns a driver's sources into the configured tree that every kernel's build starts from. Finding the sources:
 //! [`sources`].
 
 mod moving;
@@ -29,16 +29,16 @@ use crate::script::{self, ConfigureSettings};
 use crate::source::{self, ConfiguredDriver, Layout, SourceError};
 use crate::unpack::tree_digest_of_folder;
 
-/// What a build needs of its driver.
+/// The driver's inputs to a build.
 #[derive(Clone, Debug)]
 pub(crate) struct DriverInputs {
     /// The sources' tree in the store.
     pub(crate) source_sha256: Sha256,
     /// The configured tree: the sources themselves when they are flat.
     pub(crate) tree: Sha256,
-    /// What the configured tree is and asks.
+    /// Facts about the configured tree, including its checks.
     pub(crate) facts: Arc<ConfiguredDriver>,
-    /// The step that configured it, when this build brought it about.
+    /// The step that configured it, if this build ran the step itself.
     pub(crate) new: Option<Done>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Drivers {
     engine: Arc<Engine>,
     sources: DriverSources,
     toolchains: Arc<ToolchainChooser>,
-    /// What is known of configured trees.
+    /// Facts about configured trees.
     configured: Memo<Sha256, Arc<ConfiguredDriver>>,
 }
 
@@ -65,12 +65,12 @@ impl Drivers {
         }
     }
 
-    /// The sources of the drivers.
+    /// Returns the sources of the drivers.
     pub(crate) fn sources(&self) -> &DriverSources {
         &self.sources
     }
 
-    /// The driver's configured tree; configured once for all kernels.
+    /// Returns the driver's configured tree, which is configured once for all kernels.
     pub(crate) async fn inputs(&self, build: &Build, mode: Mode) -> Result<DriverInputs, Halt> {
         let driver = &*build.driver;
         let source = self.sources.find(driver, mode).await?;
@@ -93,7 +93,7 @@ impl Drivers {
                     .step(mode, Phase::Configure, step, Box::pin(work))
                     .await?;
                 let tree = done.tree(Phase::Configure)?;
-                // Without a job, it is nothing that a report would tell.
+                // The old layout is configured without a job, so there is nothing to report.
                 let is_told = done.is_own && source.known.layout == Layout::CMake;
                 (tree, is_told.then_some(done))
             }
@@ -106,7 +106,7 @@ impl Drivers {
         })
     }
 
-    /// Everything that can change the configured tree.
+    /// Returns the key over everything that can change the configured tree.
     async fn step(
         &self,
         driver: &Driver,
@@ -129,7 +129,7 @@ impl Drivers {
             .field("script", Sha256::of(script)))
     }
 
-    /// What a configured tree is and asks.
+    /// Returns facts about a configured tree, including its checks.
     async fn configured_facts(
         &self,
         build: &Build,
@@ -204,7 +204,7 @@ impl Drivers {
         }
     }
 
-    /// The directory of the configured driver in the store; configured again when it was cleaned away.
+    /// Returns the directory of the configured driver in the store. Configures it again if it was removed.
     async fn driver_tree(&self, build: &Build, tree: Sha256) -> Result<PathBuf, Halt> {
         let driver = &*build.driver;
         let source = self.sources.find(driver, Mode::Run).await?;
@@ -221,7 +221,7 @@ impl Drivers {
         Ok(self.engine.store.tree_path(tree))
     }
 
-    /// The mount of the configured driver.
+    /// Returns the mount of the configured driver.
     pub(crate) async fn mount(&self, build: &Build, driver: &DriverInputs) -> Result<Mount, Halt> {
         Ok(mount(self.driver_tree(build, driver.tree).await?))
     }

@@ -1,4 +1,4 @@
-//! Sources that may be others than in the last run, asked for before anything is looked up.
+//! Updates sources that may have changed since the last run, before any lookup.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use crate::fetch::{ContentKind, Fetcher, Renewed};
 use crate::plan::Plan;
 
-/// Brings up to date those of the plan's driver sources that come from a branch, and returns what the user should know
-/// of it. Opens no connection if the plan has no such sources.
+/// Updates the driver sources of the plan that come from a branch, and returns notices for the user. Opens no
+/// connection if the plan has no such sources.
 pub async fn renew_sources(fetcher: &Fetcher, plan: &Plan) -> Vec<String> {
     let mut moving = BTreeMap::new();
     let mut last = None;
     for build in &plan.builds {
-        // Neighbours often have the same one.
+        // Neighbouring builds often share a driver.
         if last.is_some_and(|last| std::sync::Arc::ptr_eq(last, &build.driver)) {
             continue;
         }
@@ -27,13 +27,11 @@ pub async fn renew_sources(fetcher: &Fetcher, plan: &Plan) -> Vec<String> {
         let said = match fetcher.renew(url, ContentKind::Tarball).await {
             Ok(Renewed::Current) => return None,
             Ok(Renewed::NotAsked) => {
-                "--offline takes the sources of an earlier run; there may be newer ones"
+                "--offline uses the sources of an earlier run; there may be newer ones"
             }
-            Err(_) => {
-                "it cannot be told whether there are newer sources; --offline takes those of an earlier run"
-            }
+            Err(_) => "cannot check for newer sources; --offline uses those of an earlier run",
         };
-        // Where there are none, the build says what is wrong.
+        // Without earlier sources, the build itself reports the error.
         has_earlier.then(|| format!("driver {version}: {said}"))
     });
     join_all(renewals).await.into_iter().flatten().collect()

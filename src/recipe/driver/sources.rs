@@ -1,5 +1,5 @@
-//! A driver's sources, from wherever they are into the store: a tarball with an address, one of this machine, a
-//! directory, or a commit of a local clone.
+//! Puts a driver's sources into the store. They come from a tarball at a URL, a local tarball, a local directory, or a
+//! commit of a local clone.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::source::{self, DriverSource, Layout, SourceError};
 use crate::store::Store;
 use crate::unpack::{self, tree_digest_of_folder};
 
-/// The version of the step that takes sources: 2 since a broken download is no outcome of it.
+/// The version of the step that stores sources: 2 since a broken download is not cached.
 const SOURCE_VERSION: u32 = 2;
 
-/// What is known of driver sources: their tree in the store and how they are laid out.
+/// Facts about driver sources: their tree in the store and their layout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KnownSource {
     pub(crate) tree: Sha256,
@@ -31,7 +31,7 @@ pub(crate) struct KnownSource {
     pub(crate) has_probe: bool,
 }
 
-/// The sources of a driver, found.
+/// The sources of a driver after a lookup.
 pub(crate) struct FoundSource {
     pub(crate) known: KnownSource,
     step: KeyBuilder,
@@ -47,12 +47,12 @@ enum Place {
     Commit { repository: PathBuf, tree: String },
 }
 
-/// Takes the sources of drivers into the store.
+/// Puts the sources of drivers into the store.
 pub(crate) struct DriverSources {
     engine: Arc<Engine>,
     files: Arc<Files>,
     known: Memo<DriverVersion, Result<Arc<FoundSource>, Halt>>,
-    /// The drivers of which a kept failure is done again.
+    /// The drivers with a cached failure to retry.
     doubted: Memo<DriverVersion, ()>,
 }
 
@@ -66,17 +66,17 @@ impl DriverSources {
         }
     }
 
-    /// Has the address of a driver's sources queried again, since a kept failure is done again.
+    /// Requests the URL of a driver's sources again, because a cached failure is retried.
     pub(crate) fn doubt(&self, driver: &Driver) {
         self.doubted.put(driver.version.clone(), ());
     }
 
-    /// Forgets what is known.
+    /// Forgets all lookups.
     pub(crate) fn forget(&self) {
         self.known.clear();
     }
 
-    /// What is known of a driver's sources, which are taken into the store once for the whole run.
+    /// Returns facts about a driver's sources, which are stored once for the whole run.
     pub(crate) async fn find(&self, driver: &Driver, mode: Mode) -> Result<Arc<FoundSource>, Halt> {
         if let Some(known) = self.known.get(&driver.version) {
             return known;
@@ -88,7 +88,7 @@ impl DriverSources {
         found
     }
 
-    /// The same. A tarball that came broken is forgotten, and the next place is asked.
+    /// Finds the sources without the memo. A broken tarball is forgotten, and the next location is tried.
     async fn look_up(&self, driver: &Driver, mode: Mode) -> Result<FoundSource, Halt> {
         let DriverLocation::Url(url) = &driver.location else {
             return self.source_at(driver, None, mode).await;
@@ -109,7 +109,7 @@ impl DriverSources {
         }
     }
 
-    /// What is known of the sources at a driver's location, or in the downloaded tarball with that digest.
+    /// Returns facts about the sources at a driver's location, or in the downloaded tarball with the given digest.
     async fn source_at(
         &self,
         driver: &Driver,
@@ -132,7 +132,7 @@ impl DriverSources {
         })
     }
 
-    /// Takes the sources at `place` into the store.
+    /// Puts the sources at `place` into the store.
     async fn take(&self, driver: &Driver, place: &Place) -> Result<Work, Halt> {
         self.engine.may_begin(Mode::Run)?;
         if let (DriverLocation::Url(url), Place::File(path)) = (&driver.location, place) {
@@ -156,7 +156,7 @@ impl DriverSources {
         Ok(fetched.sha256)
     }
 
-    /// Downloads a tarball of the store again that a broken disk changed.
+    /// Downloads a tarball again if its file in the store was damaged on disk.
     async fn have_whole(&self, url: &str, blob: &Path) -> Result<(), Halt> {
         let name = blob.file_name().and_then(|name| name.to_str());
         if let Some(sha256) = name.and_then(|name| name.parse().ok())
@@ -167,7 +167,7 @@ impl DriverSources {
         Ok(())
     }
 
-    /// The directory of the sources in the store; taken again when it was cleaned away.
+    /// Returns the directory of the sources in the store. Stores them again if they were removed.
     pub(crate) async fn tree(
         &self,
         driver: &Driver,
@@ -183,7 +183,7 @@ impl DriverSources {
         Ok(self.engine.store.tree_path(tree))
     }
 
-    /// What sources that cannot be used mean: a disk that fails says nothing about a driver.
+    /// Returns the failure for sources that cannot be used. A failing disk is not the driver's fault.
     pub(crate) fn failure(&self, driver: &Driver, error: &SourceError) -> Halt {
         if let Some(error) = error.machine_failure() {
             return self.engine.steps.storage_failure(error, Phase::Configure);
@@ -191,7 +191,7 @@ impl DriverSources {
         if let SourceError::Unpack(error) = error
             && self.is_downloaded(driver)
         {
-            // Nothing says what the tarball is, and another download may give something else.
+            // The tarball has no known digest, and another download may return different content.
             let message = format!("driver {}: {} {error}", driver.version, driver.location);
             return Failure::new(FailureClass::Download, Phase::Configure, message).into();
         }
@@ -199,7 +199,7 @@ impl DriverSources {
         Failure::new(FailureClass::Configure, Phase::Configure, message).into()
     }
 
-    /// Whether a driver's tarball comes from somewhere that may give another one next time.
+    /// Returns true if the driver's tarball is downloaded, so that the next download may differ.
     fn is_downloaded(&self, driver: &Driver) -> bool {
         match &driver.location {
             DriverLocation::Url(url) => {
@@ -211,7 +211,7 @@ impl DriverSources {
     }
 }
 
-/// Where sources are on this machine, with the inputs of the step that takes them; none where a tarball is wanted and
+/// Returns the local path of the sources, with the key of the step that stores them; `None` if a tarball is needed and
 /// was not downloaded.
 fn find(
     location: DriverLocation,
@@ -234,7 +234,7 @@ fn find(
     })
 }
 
-/// Brings what a build needs of the sources at `place` into the store.
+/// Copies the parts of the sources at `place` that a build needs into the store.
 fn take_source(store: &Store, place: &Place) -> Result<KnownSource, SourceError> {
     let work = store.temporary_folder()?;
     let unpacked = work.path().join("unpacked");
@@ -265,7 +265,7 @@ fn take_source(store: &Store, place: &Place) -> Result<KnownSource, SourceError>
     })
 }
 
-/// What stands for sources on this machine: the content of a tarball, or of the parts of a directory that count.
+/// The key of local sources: the content of a tarball, or of the relevant parts of a directory.
 fn local_key(path: &Path) -> Result<KeyBuilder, SourceError> {
     let key = KeyBuilder::new("source", SOURCE_VERSION);
     if path.is_file() {

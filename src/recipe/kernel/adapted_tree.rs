@@ -1,4 +1,4 @@
-//! The parts of a tree that is another tree with some of its programs replaced.
+//! Helpers to copy a tree and replace some of its programs.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -7,8 +7,8 @@ use crate::fs::{self, FileError};
 use crate::image;
 use crate::kernel::Architecture;
 
-/// A script that runs a program which this machine or its C library cannot run. The program sees its usual name: some
-/// look for others beside it.
+/// Returns a script that runs a program which this machine or its C library cannot run. The program sees its usual
+/// name, because some programs look for files next to themselves.
 pub(crate) fn wrapper(
     machine: Architecture,
     host: Architecture,
@@ -36,7 +36,7 @@ pub(crate) fn wrapper(
     format!("#!/bin/sh\nexec {command} {program} \"$@\"\n")
 }
 
-/// Puts a program with this content in the place of another file, which may be shared.
+/// Replaces a file, which may be a hard link, by a program with this content.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     fs::remove_file(path)?;
     fs::write(path, content)?;
@@ -44,7 +44,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
     std::fs::set_permissions(path, mode).map_err(FileError::of("change", path))
 }
 
-/// A copy of a tree that shares its files.
+/// Copies a tree by hard links.
 pub(crate) fn link_all(from: &Path, into: &Path) -> Result<(), FileError> {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.map_err(|error| {
@@ -59,7 +59,7 @@ pub(crate) fn link_all(from: &Path, into: &Path) -> Result<(), FileError> {
             let link = std::fs::read_link(path).map_err(FileError::of("read link", path))?;
             std::os::unix::fs::symlink(link, &target).map_err(FileError::of("link", &target))?;
         } else if std::fs::hard_link(path, &target).is_err() {
-            // A file has only so many names.
+            // The number of hard links to a file is limited.
             std::fs::copy(path, &target).map_err(FileError::of("copy to", &target))?;
         }
     }

@@ -1,4 +1,4 @@
-//! Configurations of kernels whose header trees are made of a kernel source.
+//! Configurations of kernels whose header trees are prepared from a kernel source.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::target::Target;
 use crate::unpack::{UnpackError, tree_digest_of_folder};
 use crate::verify;
 
-/// Reads configurations and gives them to jobs.
+/// Reads configurations and provides them to jobs.
 pub(super) struct Configurations {
     engine: Arc<Engine>,
     files: Arc<Files>,
@@ -30,7 +30,7 @@ impl Configurations {
         Self { engine, files }
     }
 
-    /// The digest of a kernel's configuration: the one that the plan has, else what the distribution publishes.
+    /// Returns the digest of a kernel's configuration: from the plan, or else from the distribution.
     pub(super) async fn digest(
         &self,
         target: &dyn Target,
@@ -75,7 +75,7 @@ impl Configurations {
         done.facts(Phase::Fetch)
     }
 
-    /// The content of a configuration, which is in the store since the plan was made.
+    /// Returns the content of a configuration, which has been in the store since the plan was made.
     async fn text(&self, kernel: &Kernel, sha256: Sha256) -> Result<Vec<u8>, Halt> {
         let path = self.engine.store.blob_path(sha256);
         match blocking(move || fs::read(&path)).await {
@@ -97,7 +97,7 @@ impl Configurations {
         }
     }
 
-    /// A directory of the store with nothing but the configuration, for a job to see.
+    /// Returns a directory of the store with only the configuration, to mount into a job.
     pub(super) async fn tree(&self, build: &Build, sha256: Sha256) -> Result<PathBuf, Halt> {
         let text = self.text(&build.kernel, sha256).await?;
         let store = self.engine.store.clone();

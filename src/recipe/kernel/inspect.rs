@@ -1,5 +1,5 @@
-//! Looks into a kernel's trees: which directories a job is shown, which one make is given, what the tree says about
-//! itself, and whether it is that of the kernel which was wanted.
+//! Inspects a kernel's trees: which directories a job sees, which one is passed to make, what the tree says about
+//! itself, and whether it belongs to the wanted kernel.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::recipe::kernel::view::{View, WantedTree, tree_facts};
 use crate::target::BuildFolder;
 use crate::verify::{KernelTreeFacts, read_symvers};
 
-/// Looks into kernels' trees.
+/// Inspects kernels' trees.
 pub(crate) struct Inspector {
     engine: Arc<Engine>,
     packages: Arc<Packages>,
@@ -27,8 +27,8 @@ impl Inspector {
         Self { engine, packages }
     }
 
-    /// What is in the trees of a kernel; where they are not what was wanted, a failure. The tree is expected where the
-    /// rules of its target say; if it is not there, it is looked for everywhere in the packages.
+    /// Inspects the trees of a kernel; trees of another kernel are a failure. Looks first at the paths given by the
+    /// rules of the target, then everywhere in the packages.
     pub(crate) async fn inspect(
         &self,
         wanted: &WantedTree,
@@ -40,7 +40,7 @@ impl Inspector {
         if !(names.is_empty() && search.is_empty()) {
             match self.inspect_expected(wanted, inputs, mode).await {
                 Err(Halt::Failed(failed)) if failed.failure.class == FailureClass::WrongHeaders => {
-                    // What is wrong with a tree that is there says more than that there is no other.
+                    // A fault of an existing tree is more useful than the fact that there is no other tree.
                     let says_more = failed.failure.message != wanted.is_missing();
                     at_expected = says_more.then_some(failed);
                 }
@@ -64,7 +64,7 @@ impl Inspector {
         }
     }
 
-    /// The same, only at the places that the rules of the target name.
+    /// Inspects the trees only at the paths given by the rules of the target.
     async fn inspect_expected(
         &self,
         wanted: &WantedTree,
@@ -87,7 +87,7 @@ impl Inspector {
             .await
     }
 
-    /// What `look` finds in the trees, as a step whose key begins with `key`.
+    /// Runs `look` on the trees, as a step whose key begins with `key`.
     async fn look(
         &self,
         wanted: &WantedTree,
@@ -122,7 +122,7 @@ impl Inspector {
         done.facts(Phase::Unpack)
     }
 
-    /// The symbols that the kernel offers to modules, where its tree has them.
+    /// Returns the symbols that the kernel exports to modules, if its tree lists them.
     pub(crate) async fn symvers(&self, kernel: &KernelInputs) -> Result<Option<String>, Halt> {
         if !kernel.inspection.facts.has_symvers {
             return Ok(None);
@@ -135,13 +135,13 @@ impl Inspector {
         let Some((root, inside)) = found else {
             return Ok(None);
         };
-        // It was there when the tree was inspected.
+        // The file existed when the tree was inspected.
         let read = blocking(move || read_symvers(&root, &inside)).await;
         tree_facts(&self.engine, read).map(Some)
     }
 }
 
-/// Compares what a tree says about itself with the kernel that was self.wanted.
+/// Fails if a tree identifies itself as another kernel than the wanted one.
 pub(crate) fn check_claims(
     kernel: &Kernel,
     uts_releases: &[String],

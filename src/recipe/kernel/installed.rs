@@ -1,8 +1,8 @@
-//! A kernel's header tree that is installed on this machine, in the place of packages.
+//! A kernel's header tree that is installed on this machine, used instead of packages.
 //!
-//! It is taken into the store like a package's: with the directories beside it that it refers to by links and by the
-//! includes of its Makefile, at the same places. So a build sees nothing else of this machine, and a tree that changes
-//! is another tree.
+//! The tree is copied into the store like a package's tree, together with the directories that its links and the
+//! includes of its Makefile refer to, at the same paths. So a build sees nothing else of this machine, and a changed
+//! tree is a different tree.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::target::Target;
 use crate::unpack::tree_digest_of_folder;
 use crate::verify::{read_installed_tree, read_kernel_tree};
 
-/// More directories than any header tree refers to.
+/// The maximum number of directories, more than any header tree refers to.
 const MOST_FOLDERS: usize = 16;
 
-/// A directory this deep belongs to one package: `/usr/lib/linux-kbuild-6.1`.
+/// The depth at which a directory belongs to a single package: `/usr/lib/linux-kbuild-6.1`.
 const DEPTH_OF_A_PACKAGE: usize = 3;
 
-/// The directory of the header tree, where a kernel's only package is a directory of this machine.
+/// Returns the directory of the header tree, if a kernel's only package is a directory of this machine.
 pub(crate) fn installed_folder(kernel: &Kernel) -> Option<&Path> {
     match &*kernel.packages {
         [only] => Some(Path::new(&*only.url)).filter(|path| path.is_absolute() && path.is_dir()),
@@ -40,7 +40,7 @@ pub(crate) fn installed_folder(kernel: &Kernel) -> Option<&Path> {
     }
 }
 
-/// Takes header trees that are installed on this machine.
+/// Copies header trees that are installed on this machine.
 pub(crate) struct Installed {
     engine: Arc<Engine>,
 }
@@ -50,7 +50,7 @@ impl Installed {
         Self { engine }
     }
 
-    /// The kernel's tree as it is installed.
+    /// Returns the kernel's installed tree.
     pub(crate) async fn inputs(
         &self,
         target: &dyn Target,
@@ -98,7 +98,7 @@ impl Installed {
         let read = folder.clone();
         let read = mode.blocking(move || read_installed_tree(&read)).await;
         let facts = tree_facts(&self.engine, read)?;
-        // `uname -r` of an installed kernel, or what its distribution calls it.
+        // The `uname -r` of an installed kernel, or the distribution's name for it.
         let mut releases = target.uts_releases(kernel).unwrap_or_default();
         releases.push(kernel.release.to_string());
         check_claims(kernel, &releases, &facts)?;
@@ -112,7 +112,7 @@ impl Installed {
             mounts: folders.iter().map(|path| (tree, relative(path))).collect(),
             build_folder: build_folder.clone(),
             facts,
-            // Of this machine.
+            // The programs run on this machine.
             programs: Vec::new(),
         };
         Ok(Arc::new(KernelInputs {
@@ -124,13 +124,13 @@ impl Installed {
     }
 }
 
-/// A header tree as it is installed.
+/// An installed header tree.
 struct Found {
     /// The tree.
     folder: PathBuf,
-    /// The directories that are shown to a job, sorted.
+    /// The directories that are mounted into a job, sorted.
     folders: Vec<PathBuf>,
-    /// What is in each.
+    /// The digest of each directory's content.
     digests: Vec<Sha256>,
 }
 
@@ -167,7 +167,7 @@ fn take(store: &Store, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
 /// The name of a whole kernel in its tree.
 const VMLINUX: &str = "vmlinux";
 
-/// Removes from the copy of `folders` each `vmlinux` that is a link to something outside of these: the kernel that the
+/// Removes from the copy of `folders` each `vmlinux` that links to a file outside of them: it is the kernel that the
 /// machine happens to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
 fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileError> {
     let entries = WalkDir::new(copy).into_iter().filter_map(Result::ok);
@@ -186,8 +186,8 @@ fn remove_foreign_kernels(copy: &Path, folders: &[PathBuf]) -> Result<(), FileEr
     Ok(())
 }
 
-/// The build tree in a directory: itself or, if it is not a build tree, the one below it, or the one there that is of
-/// the kernel.
+/// Finds the build tree in a directory: the only one in or below it, or the one of the given kernel, else the directory
+/// itself.
 fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
     let trees = kernel_trees(folder);
     let is_wanted = |path: &&PathBuf| {
@@ -205,7 +205,7 @@ fn tree_of(folder: &Path, kernel: &Kernel) -> PathBuf {
     .collect()
 }
 
-/// The directory of a header tree and those that it refers to, none inside another.
+/// Returns the directory of a header tree and all directories that it refers to, none inside another.
 fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut folders = vec![folder.to_owned()];
     let mut next = 0;
@@ -224,7 +224,7 @@ fn folders_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(folders)
 }
 
-/// The directories that the links on top of a directory and the includes of its Makefile lead to.
+/// Returns the directories that the links in a directory and the includes of its Makefile refer to.
 fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     let mut entries = Vec::new();
@@ -239,7 +239,7 @@ fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let is_kernel = |path: &&PathBuf| path.ends_with(VMLINUX);
     let links = entries.iter().filter(|path| path.is_symlink());
     for path in links.filter(|path| !is_kernel(path)) {
-        // A link that leads nowhere is nobody's need.
+        // Dangling links are ignored.
         found.extend(path.canonicalize().ok());
     }
     let makefile = std::fs::read(folder.join("Makefile")).unwrap_or_default();
@@ -251,7 +251,7 @@ fn references(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(found.iter().map(|path| package_of(path)).collect())
 }
 
-/// The directory around `path` that belongs to one package.
+/// Returns the directory around `path` that belongs to one package.
 fn package_of(path: &Path) -> PathBuf {
     let parts: Vec<_> = path
         .components()
@@ -288,7 +288,7 @@ mod tests {
     fn links_and_includes_are_followed() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
-        // Three deep, as packages are.
+        // Three levels deep, like packages.
         let package = |name: &str| root.join(name);
         crate::fs::write(
             &package("arch/Makefile"),

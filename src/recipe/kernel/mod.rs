@@ -1,4 +1,4 @@
-//! The kernels of a run: from each one's packages to the trees that jobs are shown.
+//! The kernels of a run: turns each kernel's packages into the trees that jobs see.
 
 mod adapted_tree;
 mod configurations;
@@ -50,7 +50,7 @@ pub(crate) struct Kernels {
     programs: Programs,
     known: Memo<PackagesId, Result<KernelPackages, Halt>>,
     flights: SingleFlight<PackagesId, KernelPackages, Halt>,
-    /// Those of which a kept failure is done again.
+    /// Packages with a cached failure to retry.
     doubted: Memo<PackagesId, ()>,
 }
 
@@ -76,7 +76,8 @@ impl Kernels {
         }
     }
 
-    /// The kernel's packages; found once for all of a run's builds. Who did the work for it adds the time to `phases`.
+    /// Returns the kernel's packages, found once for all builds of a run. The caller that does the work adds its time
+    /// to `phases`.
     pub(crate) async fn packages(
         &self,
         build: &Build,
@@ -85,7 +86,7 @@ impl Kernels {
     ) -> Result<KernelPackages, Halt> {
         let id = packages_id(build);
         if let Some(known) = self.known.get(&id) {
-            // What a look into the cache did not find, a run may make.
+            // What a lookup did not find in the cache, a run may build.
             if mode == Mode::Lookup || known != Err(Halt::Missing) {
                 return known;
             }
@@ -96,7 +97,7 @@ impl Kernels {
             if !matches!(self.known.get(&id), Some(Ok(_))) {
                 self.engine.events.phase(build, Phase::Fetch);
             }
-            // Only the one that works counts the time; others merely wait.
+            // Only the caller that does the work counts the time; the others wait.
             let work = async || {
                 let clock = Instant::now();
                 let inputs = self.find(build, mode).await;
@@ -105,14 +106,14 @@ impl Kernels {
             };
             self.flights.run(id.clone(), work).await
         };
-        // A run that stops leaves nothing behind that a later question would take for an answer.
+        // The result of a stopped run must not be used as an answer later.
         if inputs != Err(Halt::NotRun) {
             self.known.put(id, inputs.clone());
         }
         inputs
     }
 
-    /// Has the addresses of a build's packages queried again, since a kept failure is done again.
+    /// Requests the URLs of a build's packages again, because a cached failure is retried.
     pub(crate) fn doubt(&self, build: &Build) {
         self.doubted.put(packages_id(build), ());
     }
@@ -122,7 +123,7 @@ impl Kernels {
         self.known.remove(&packages_id(build));
     }
 
-    /// The kernel's trees for a toolchain; the step too that made them, when this build brought it about.
+    /// Returns the kernel's trees for a toolchain, with the step that created them if this build ran it.
     pub(crate) async fn trees(
         &self,
         build: &Build,
@@ -142,8 +143,8 @@ impl Kernels {
         }
     }
 
-    /// The digest of the kernel itself, where its packages are a kernel source: it is built, which takes minutes the
-    /// first time. Also the key of the step.
+    /// Returns the digest of the kernel image, and the key of the step that built it, for a kernel whose package is a
+    /// kernel source. The first build takes minutes.
     pub(crate) async fn own_image(
         &self,
         build: &Build,
@@ -155,8 +156,8 @@ impl Kernels {
         preparer.own_image(build, source, toolchain, mode).await
     }
 
-    /// The mounts of a job. Makes sure that all trees of the kernel are in the store, making those again that were
-    /// cleaned away.
+    /// Returns the mounts of a job. Ensures that all trees of the kernel are in the store, rebuilding those that were
+    /// removed.
     pub(crate) async fn mounts(
         &self,
         build: &Build,
@@ -173,12 +174,12 @@ impl Kernels {
         Ok(kernel.mounts(&self.engine.store))
     }
 
-    /// The symbols that the kernel offers to modules, where its tree has them.
+    /// Returns the symbols that the kernel exports to modules, if its tree lists them.
     pub(crate) async fn symvers(&self, kernel: &KernelInputs) -> Result<Option<String>, Halt> {
         self.inspector.symvers(kernel).await
     }
 
-    /// The kernel's packages and trees; each package is fetched and unpacked once for the whole run.
+    /// Finds the kernel's packages and trees; each package is fetched and unpacked once for the whole run.
     async fn find(&self, build: &Build, mode: Mode) -> Result<KernelPackages, Halt> {
         let kernel = &*build.kernel;
         let target = crate::target::rules_of(kernel).ok_or_else(|| {
@@ -238,7 +239,7 @@ impl Kernels {
         })))
     }
 
-    /// What is in the trees, if it is what the packages claim to be.
+    /// Inspects the trees, and fails if they belong to another kernel.
     async fn inspect_claimed(
         &self,
         kernel: &Kernel,
@@ -251,7 +252,7 @@ impl Kernels {
         Ok(inspection)
     }
 
-    /// Packages with addresses, unpacked.
+    /// Fetches and unpacks packages that have URLs.
     async fn fetched_inputs(
         &self,
         packages: Vec<WantedPackage>,
@@ -269,7 +270,8 @@ impl Kernels {
         .await
     }
 
-    /// The kernel with what its distribution says about it elsewhere: Flatcar's package list has the kernel's version.
+    /// Returns the kernel with facts that its distribution publishes elsewhere: Flatcar's package list has the kernel's
+    /// version.
     async fn with_upstream<'a>(
         &self,
         target: &dyn Target,
@@ -308,7 +310,7 @@ impl Kernels {
     }
 }
 
-/// What a kernel's packages are remembered by; those of a subscription come out of the build's image.
+/// The memo key of a kernel's packages. Includes the build's image, which downloads packages of a subscription.
 type PackagesId = (KernelId, Option<String>);
 
 fn packages_id(build: &Build) -> PackagesId {

@@ -1,5 +1,5 @@
-//! The kernel of a kernel source, built to load modules into it: one job for each source, configuration and toolchain, as for
-//! the header tree, but of minutes.
+//! Builds the kernel itself from a kernel source, to load modules into it: one job for each source, configuration and
+//! toolchain, as for the header tree, but it takes minutes.
 
 use std::time::Duration;
 
@@ -16,12 +16,14 @@ use crate::recipe::kernel::tree::KernelSource;
 use crate::recipe::toolchain::ChosenToolchain;
 use crate::script;
 
-/// What a kernel takes at least, whatever the limits of a build's steps are: some thousand files are compiled.
+/// The minimum limits for building a kernel, whatever the limits of a build's steps are: thousands of files are
+/// compiled.
 const TIMEOUT: Duration = Duration::from_hours(3);
 const MEMORY_BYTES: u64 = 4 << 30;
 
 impl Preparer {
-    /// The kernel of a source for one toolchain: built once, then found. Also the key of the step that built it.
+    /// Returns the digest of the kernel of a source for one toolchain, built once and then cached, and the key of the
+    /// step that built it.
     pub(crate) async fn own_image(
         &self,
         build: &Build,
@@ -49,7 +51,7 @@ impl Preparer {
                 Err(error) => Err(fs::FileError::of("read", &path)(error)),
             });
             let Some((sha256, size_bytes)) = put.await.map_err(engine.stored(phase))? else {
-                let message = "the script ended well but left no kernel";
+                let message = "the script succeeded but produced no kernel";
                 return Err(result.failed(Failure::new(
                     FailureClass::OutputMissing,
                     phase,
@@ -73,7 +75,7 @@ impl Preparer {
     }
 }
 
-/// The build, with what a kernel takes.
+/// Returns the build with the minimum limits for a kernel.
 fn with_limits(build: &Build) -> Build {
     let given = &*build.settings;
     let settings = BuildSettings {

@@ -1,4 +1,4 @@
-//! From a package's addresses to its tree: fetch and unpack, each once for the whole run.
+//! Fetches packages from their URLs and unpacks them into trees, each once for the whole run.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::redact;
 use crate::target::WantedPackage;
 use crate::unpack::{self, UnpackError, unpack_into_store_until};
 
-/// One package of a kernel and the tree that it gives.
+/// A package of a kernel and its unpacked tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
     pub(crate) package: WantedPackage,
     pub(crate) fetched: Fetched,
     pub(crate) tree: Sha256,
-    /// How it is downloaded, where it has no address.
+    /// How it is downloaded, if it has no URL.
     pub(crate) download: Option<Arc<Download>>,
 }
 
 impl Input {
-    /// Its row of the manifest.
+    /// Returns its row of the manifest.
     pub(crate) fn report(&self) -> InputReport {
         InputReport {
             url: match &*self.package.candidates {
@@ -54,12 +54,12 @@ pub(crate) struct Packages {
     downloads: Downloads,
     /// Unpacking is bound by the disk as much as by processors.
     slots: Semaphore,
-    /// Notices about downloads that were printed already: each is printed once for all builds.
+    /// Notices about downloads that have been printed: each is printed once for all builds.
     told: Memo<String, ()>,
 }
 
 impl Packages {
-    /// Packages of which so many are unpacked at once.
+    /// Unpacks at most `slots` packages at once.
     pub(crate) fn new(engine: Arc<Engine>, files: Arc<Files>, slots: usize) -> Self {
         Self {
             downloads: Downloads::new(engine.clone()),
@@ -70,14 +70,14 @@ impl Packages {
         }
     }
 
-    /// What downloads packages that have no address.
+    /// Returns the downloader for packages without URLs.
     pub(crate) fn downloads(&self) -> &Downloads {
         &self.downloads
     }
 
-    /// The file of a package, downloaded unless something of it is known.
+    /// Returns the file of a package, downloading it unless its digest is known.
     pub(crate) async fn fetch(&self, package: &WantedPackage, mode: Mode) -> Result<Fetched, Halt> {
-        // A digest from the lock is enough to know what comes of the package; its content is fetched once it is needed.
+        // A digest from the lock is enough to look up the package's outcome; the content is fetched when it is needed.
         let is_believed = |sha256: &Sha256| {
             let is_doubted = || {
                 self.engine.fetcher.is_refused(*sha256)
@@ -99,7 +99,8 @@ impl Packages {
         self.files.fetch_unless_known(&request, mode).await
     }
 
-    /// Whether no server may be queried for what the lock notes, while the store holds what a URL returned.
+    /// Returns true if the run is offline and does not have the package that the lock notes, but has one that a URL
+    /// returned.
     fn is_outdated_note(&self, package: &WantedPackage, noted: Sha256) -> bool {
         self.engine.fetcher.is_offline()
             && !self.engine.store.has_blob(noted)
@@ -111,8 +112,8 @@ impl Packages {
                 .is_some()
     }
 
-    /// Has the addresses of packages queried again, whatever they gave earlier: a build with them failed, and is tried
-    /// again because somebody doubts that it should.
+    /// Requests the URLs of packages again, ignoring earlier responses: a build with these packages failed, and the
+    /// user asked to retry it.
     pub(crate) fn distrust(&self, packages: &[WantedPackage]) {
         for package in packages {
             if package.sha256.is_none() || package.is_noted {
@@ -121,8 +122,8 @@ impl Packages {
         }
     }
 
-    /// The file of a package and the tree that it gives. Bytes that nothing confirms are believed once they have been
-    /// unpacked whole: what cannot be unpacked is forgotten, and the next place is asked.
+    /// Returns the file of a package and its tree. Bytes without a trusted digest are accepted once they have been
+    /// unpacked completely; if that fails, they are forgotten and the next URL is tried.
     pub(crate) async fn fetch_and_unpack(
         &self,
         package: &WantedPackage,
@@ -146,7 +147,7 @@ impl Packages {
         }
     }
 
-    /// Whether another download of the packages may give the right tree, after these were another kernel's.
+    /// Returns true if another download of the packages may give the right tree, after this one gave another kernel's.
     pub(crate) fn may_be_other_headers(&self, failed: &Failed, inputs: &[Input]) -> bool {
         failed.failure.class == FailureClass::WrongHeaders
             && !failed.is_cached
@@ -155,8 +156,8 @@ impl Packages {
                 .any(|input| self.is_unconfirmed(&input.package, input.fetched.sha256))
     }
 
-    /// Forgets the packages of a tree that is another kernel's, but for those that an index published. Those that were
-    /// refused already are not what is asked for next.
+    /// Forgets packages that gave the tree of another kernel, except those with a digest from an index and those
+    /// already refused.
     pub(crate) fn refuse_inputs(&self, inputs: &[Input], why: &str) -> Result<(), Halt> {
         for Input {
             package, fetched, ..
@@ -172,8 +173,8 @@ impl Packages {
         Ok(())
     }
 
-    /// The tree of a package. Where the lock only notes what it is and nothing of it is here, it is fetched at once:
-    /// the note may be wrong.
+    /// Returns the tree of a package. If the lock only notes the package's digest and the store has neither file nor
+    /// tree, the package is fetched at once: the note may be wrong.
     async fn unpack_whole(
         &self,
         package: &WantedPackage,
@@ -189,7 +190,7 @@ impl Packages {
         Ok(tree)
     }
 
-    /// Whether other bytes may do, after those that came did not.
+    /// Returns true if another download may succeed after this failure.
     fn is_doubtful(&self, package: &WantedPackage, fetched: &Fetched, failed: &Failed) -> bool {
         let is_note = package.is_noted
             && package
@@ -206,7 +207,7 @@ impl Packages {
         }
     }
 
-    /// Whether nothing says what the package is, and another download may give something else.
+    /// Returns true if no trusted digest of the package is known, and another download may return something else.
     fn is_unconfirmed(&self, package: &WantedPackage, sha256: Sha256) -> bool {
         (package.sha256.is_none() || package.is_noted)
             && !self.engine.fetcher.is_agreed(&package.candidates, sha256)
@@ -220,7 +221,7 @@ impl Packages {
             .refused_of(&package.candidates, fetched.sha256)
         {
             let Fetched { url, sha256, .. } = fetched;
-            let message = format!("{refused}; taken instead: {url} (SHA-256 {sha256})");
+            let message = format!("{refused}; used instead: {url} (SHA-256 {sha256})");
             if self.told.get(&message).is_none() {
                 self.told.put(message.clone(), ());
                 self.engine.events.send(EventKind::Note { message });
@@ -228,7 +229,7 @@ impl Packages {
         }
     }
 
-    /// The tree that a package gives.
+    /// Returns the tree of a package, unpacking it if necessary.
     pub(crate) async fn unpack(
         &self,
         package: &WantedPackage,
@@ -249,7 +250,7 @@ impl Packages {
         done.tree(Phase::Unpack)
     }
 
-    /// Unpacks a package whose outcome is not known or whose tree was cleaned away.
+    /// Unpacks a package whose outcome is not cached or whose tree was removed.
     async fn unpack_now(
         &self,
         package: &WantedPackage,
@@ -268,7 +269,7 @@ impl Packages {
             self.files.fetch(&request).await?;
         }
         let _slot = self.slots.acquire().await.map_err(|_| Halt::NotRun)?;
-        // The run may have been stopped while this waited for the slot.
+        // The run may have been stopped while this task waited for the slot.
         self.engine.may_begin(Mode::Run)?;
         let (store, stop) = (self.engine.store.clone(), self.engine.stop.now().clone());
         let unpacking = tokio::task::spawn_blocking(move || {
@@ -284,7 +285,7 @@ impl Packages {
             .map_err(|_| Halt::NotRun)?;
         match unpacked {
             Ok(tree) => Ok(tree.sha256),
-            // Its content is what its digest says.
+            // The file has the expected digest, so the package itself is at fault.
             Err(error) => {
                 let failure = self.unpack_failure(package, sha256, &error);
                 Err(Halt::from(failure).of_step([]))
@@ -292,8 +293,8 @@ impl Packages {
         }
     }
 
-    /// The failure of a package that cannot be unpacked. Where nothing confirms its bytes, another download may give
-    /// others.
+    /// Returns the failure for a package that cannot be unpacked. If its bytes have no trusted digest, the class is
+    /// `Download`: another download may return different bytes.
     fn unpack_failure(
         &self,
         package: &WantedPackage,
@@ -307,7 +308,7 @@ impl Packages {
         failure
     }
 
-    /// Makes sure that the trees are in the store, unpacking those again that were cleaned away.
+    /// Ensures that the trees are in the store, unpacking those again that were removed.
     pub(crate) async fn materialise(&self, inputs: &[Input]) -> Result<(), Halt> {
         for input in inputs {
             let download = input.download.as_deref();
@@ -340,7 +341,7 @@ fn unpack_key(package: Sha256) -> KeyBuilder {
     KeyBuilder::new("unpack", 3).field("package", package)
 }
 
-/// Whether the package with this digest was unpacked whole.
+/// Returns true if the package with this digest was unpacked successfully.
 pub fn was_unpacked(outcomes: &Outcomes, package: Sha256) -> bool {
     let outcome = outcomes.find(unpack_key(package).key());
     matches!(outcome, Ok(Some(outcome)) if matches!(outcome.result, StepResult::Tree { .. }))

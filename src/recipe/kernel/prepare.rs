@@ -1,5 +1,5 @@
-//! From a kernel source and a configuration to a header tree: one job for each source, configuration, compiler and
-//! local version, whose result is a tree like that of a header package.
+//! Prepares a header tree from a kernel source and a configuration: one job for each source, configuration, compiler
+//! and local version. The result is a tree like that of a header package.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,12 +29,12 @@ use crate::source::single_folder;
 use crate::target::{SourceTree, Target, TargetError};
 use crate::verify::read_kernel_tree;
 
-/// Makes header trees of kernel sources.
+/// Prepares header trees from kernel sources.
 pub(crate) struct Preparer {
     engine: Arc<Engine>,
     configurations: Configurations,
     packages: Arc<Packages>,
-    /// The prepared trees, by the key of the step that made each.
+    /// The prepared trees, by the key of the step that prepared each.
     known: Memo<Sha256, Arc<KernelInputs>>,
 }
 
@@ -48,12 +48,12 @@ impl Preparer {
         }
     }
 
-    /// What its steps are done by.
+    /// Returns the engine that runs the steps.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The source of a kernel whose tree is made of one, with its configuration.
+    /// Returns the source and configuration of a kernel whose tree is prepared from a source.
     pub(crate) async fn source(
         &self,
         target: &dyn Target,
@@ -61,13 +61,13 @@ impl Preparer {
         tree: SourceTree,
         mode: Mode,
     ) -> Result<KernelSource, Halt> {
-        // Asked first: it costs nothing, and a source is large.
+        // The configuration comes first: it is small, and a source is large.
         let configurations = &self.configurations;
         let configuration = configurations.digest(target, kernel, mode).await?;
         let facts = configurations.facts(kernel, configuration, mode).await?;
         let mut packages = target.header_packages(kernel, self.engine.host)?;
         let package = packages.pop().ok_or_else(|| {
-            TargetError::Unknown(format!("kernel {kernel} names no kernel source"))
+            TargetError::Unknown(format!("no kernel source is named for kernel {kernel}"))
         })?;
         let (fetched, unpacked) = self.packages.fetch_and_unpack(&package, mode).await?;
         let input = Input {
@@ -85,8 +85,8 @@ impl Preparer {
         })
     }
 
-    /// The header tree of a kernel source for one toolchain: made once, then found. Also the step that made it, when
-    /// this build brought it about.
+    /// Returns the header tree of a kernel source for one toolchain, prepared once and then cached, with the step that
+    /// prepared it if this build ran it.
     pub(crate) async fn prepared(
         &self,
         build: &Build,
@@ -139,7 +139,7 @@ impl Preparer {
         jobs.tree_work(request.phase, result, left).await
     }
 
-    /// The job of a step that sees a kernel source and its configuration.
+    /// Returns the job of a step that uses a kernel source and its configuration.
     pub(super) async fn request(
         &self,
         build: &Build,
@@ -210,7 +210,7 @@ impl Preparer {
                 mounts: vec![(tree, inside.to_owned())],
                 build_folder: build_folder.to_owned(),
                 facts,
-                // Made for this machine.
+                // The programs were built for this machine.
                 programs: Vec::new(),
             };
             Work::of_facts(&inspection, Phase::Prepare)
@@ -222,7 +222,7 @@ impl Preparer {
         done.facts(Phase::Prepare)
     }
 
-    /// Makes sure that the trees of a prepared kernel are in the store, making those again that were cleaned away.
+    /// Ensures that the trees of a prepared kernel are in the store, preparing those again that were removed.
     pub(crate) async fn materialise(
         &self,
         build: &Build,
@@ -251,7 +251,7 @@ impl Preparer {
     }
 }
 
-/// What the scripts of a kernel source need to know.
+/// Returns the settings for the scripts of a kernel source.
 pub(super) fn prepare_settings<'a>(
     build: &Build,
     source: &KernelSource,
@@ -284,7 +284,7 @@ fn preparation(
 }
 
 impl Preparation {
-    /// Everything that can change the tree.
+    /// The key over everything that can change the tree.
     fn key(&self, build: &Build) -> KeyBuilder {
         let key = KeyBuilder::new("prepare", 2);
         key_of_source(key, build, &self.source, &self.toolchain)
@@ -293,8 +293,8 @@ impl Preparation {
     }
 }
 
-/// Adds everything that can change what a job makes of a kernel source, but the script, which holds the compilers and
-/// the versions.
+/// Adds everything that can change the result of a job with a kernel source, except the script, which contains the
+/// compilers and the versions.
 pub(super) fn key_of_source(
     key: KeyBuilder,
     build: &Build,

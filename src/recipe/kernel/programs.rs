@@ -1,9 +1,10 @@
-//! Programs of a header tree that the builder image cannot run: made for another machine, or for a newer C library.
+//! Programs of a header tree that the builder image cannot run: built for another architecture, or for a newer C
+//! library.
 //!
-//! They get what can run them, in a tree of their own that is otherwise the packages': first choice is to compile them
-//! from the sources beside them, in a job; a program without sources stays, behind a script that runs it with its own
-//! loader and libraries or, for another machine, under qemu-user, both out of an image that was built here. Nothing of
-//! it needs `binfmt_misc` or anything else of the machine.
+//! They are made to run in an adapted copy of the tree. Preferably they are compiled again, in a job, from the sources
+//! next to them. A program without sources is kept behind a script that runs it with its own loader and libraries or,
+//! for another architecture, under qemu-user; both come from an image that was built here. None of this needs
+//! `binfmt_misc` or any other feature of the machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,19 +33,19 @@ use crate::store::Store;
 use crate::unpack::tree_digest_of_folder;
 use crate::verify::HostProgram;
 
-/// Holds what runs programs in a tree, and those programs themselves.
+/// The directory in a tree for loaders, libraries, emulators and the programs they run.
 const OWN_FOLDER: &str = ".driverkit-matrix";
 
-/// More than any program of a header tree has.
+/// The maximum size of a program, larger than any program of a header tree.
 const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
 impl TreeProgram {
-    /// Where a job sees the program.
+    /// Returns the path of the program in a job.
     fn place(&self) -> PathBuf {
         shown_at(&self.mount).join(&self.program.path)
     }
 
-    /// Where it is in its tree.
+    /// Returns the path of the program in its tree.
     fn inside(&self) -> PathBuf {
         self.mount.join(&self.program.path)
     }
@@ -58,7 +59,7 @@ impl TreeProgram {
         architecture != Some(host) || libc.is_some_and(|libc| needed > Some(libc))
     }
 
-    /// The names of its sources, where all that it takes lies beside it.
+    /// Returns the file names of its sources, if all of them are next to the program.
     fn sources(&self, folder: &Path) -> Option<Vec<String>> {
         let name = self.program.path.file_name()?.to_str()?;
         let is_file = |found: std::fs::Metadata| found.is_file();
@@ -66,7 +67,7 @@ impl TreeProgram {
         let single = format!("{name}.c");
         match name {
             "fixdep" | "recordmcount" => has(&single).then(|| vec![single]),
-            // The headers were made with it, from the kernel's configuration.
+            // This header is generated from the kernel's configuration.
             "modpost" if has("modpost.c") && has("devicetable-offsets.h") => {
                 let entries = std::fs::read_dir(folder).ok()?;
                 let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -104,8 +105,8 @@ impl Programs {
         }
     }
 
-    /// The kernel with programs that the toolchain can run; the step too, when this build brought it about. Programs
-    /// for which nothing can be done stay as they are: the toolchain's check says which of them is in the way.
+    /// Returns the kernel with programs that the toolchain can run, with the step that adapted them if this build ran
+    /// it. Programs that cannot be adapted stay as they are: the toolchain check reports the one that fails.
     pub(crate) async fn with_programs(
         &self,
         build: &Build,
@@ -172,7 +173,7 @@ impl Programs {
         Ok((Arc::new(adapted), done.is_own.then_some(done)))
     }
 
-    /// Makes sure that the trees are in the store, making those again that were cleaned away.
+    /// Ensures that the adapted trees are in the store, rebuilding those that were removed.
     pub(crate) async fn materialise(
         &self,
         build: &Build,
@@ -191,7 +192,7 @@ impl Programs {
             .trees
             .ensure(&trees, &step, phase, whose, Box::pin(adapt))
             .await?;
-        // Of the packages, those that nothing was changed in.
+        // Some mounts are unchanged trees of the packages.
         self.packages.materialise(&original.inputs).await
     }
 
@@ -230,7 +231,7 @@ impl Programs {
     }
 }
 
-/// The programs whose sources are there, numbered as they stand in `unfit`.
+/// Returns the programs whose sources are complete, numbered by their position in `unfit`.
 fn to_build(store: &Store, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
     let program = |(number, one): (usize, &TreeProgram)| {
         let place = one.place();
@@ -248,7 +249,7 @@ fn to_build(store: &Store, unfit: &[TreeProgram]) -> Vec<ProgramToBuild> {
     unfit.iter().enumerate().filter_map(program).collect()
 }
 
-/// Makes all trees anew, with the programs that a job left in `output`.
+/// Creates an adapted copy of each tree, with the programs that a job wrote to `output`.
 fn adapt(store: &Store, plan: &ProgramPlan, output: Option<&Path>) -> Result<Adapted, FileError> {
     let mut adapted = Adapted {
         trees: Vec::new(),
@@ -264,7 +265,7 @@ fn adapt(store: &Store, plan: &ProgramPlan, output: Option<&Path>) -> Result<Ada
     Ok(adapted)
 }
 
-/// Makes one tree anew.
+/// Creates an adapted copy of one tree.
 fn adapt_tree(
     store: &Store,
     tree: Sha256,
@@ -283,7 +284,7 @@ fn adapt_tree(
         let place = one.place();
         let path = into.join(one.inside());
         let new = Path::new(script::PROGRAMS).join(number.to_string());
-        // One that the job left no file for could not be compiled.
+        // Without an output file, the program could not be compiled.
         let new = built.and_then(|output| output.read(&new, MOST_PROGRAM_BYTES).ok());
         if let Some(content) = new {
             replace(&path, &content)?;
@@ -335,7 +336,7 @@ fn adapt_tree(
 }
 
 impl ProgramPlan {
-    /// Everything that can change the trees: what can be compiled follows from them.
+    /// The key over everything that can change the trees; the programs that can be compiled follow from them.
     fn key(&self, kernel: &KernelInputs) -> KeyBuilder {
         let key = KeyBuilder::new("host programs", 1)
             .field("host", self.host)

@@ -1,8 +1,8 @@
-//! Header packages behind a subscription: the distribution's own package manager downloads them, in a job over the
-//! image that the user brings. That job alone has the network, and is root.
+//! Header packages behind a subscription: the distribution's own package manager downloads them, in a job with an image
+//! that the user provides. Only this job has network access and runs as root.
 //!
-//! What it leaves are packages like any other: kept by their digests, unpacked once, looked into. The key holds the
-//! image, the commands (which hold the release) and the variables that the matrix gives the build.
+//! The results are packages like any other: stored by digest, unpacked once, inspected. The key covers the image, the
+//! commands (which contain the release) and the variables that the matrix sets for the build.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::recipe::toolchain::ToolchainChooser;
 use crate::script::{self, DownloadSettings};
 use crate::target::{SubscribedPackage, Subscription};
 
-/// Finds the packages of kernels that a subscription is needed for.
+/// Finds the packages of kernels that need a subscription.
 pub(crate) struct Subscriptions {
     engine: Arc<Engine>,
     packages: Arc<Packages>,
@@ -38,7 +38,7 @@ impl Subscriptions {
         }
     }
 
-    /// The packages of a build's kernel out of a subscription, unpacked.
+    /// Returns the packages of a build's kernel from a subscription, unpacked.
     pub(crate) async fn inputs(
         &self,
         build: &Build,

@@ -1,4 +1,4 @@
-//! What is known of a kernel: its packages, its trees, and how those come about.
+//! Facts about a kernel: its packages, its trees, and how the trees are created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,17 +18,17 @@ use crate::store::Store;
 use crate::target::SourceTree;
 use crate::verify::{HostProgram, KernelTreeFacts};
 
-/// What a kernel's packages are.
+/// The packages of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum KernelPackages {
     /// Header packages.
     Headers(Arc<KernelInputs>),
-    /// A kernel source, of which a tree is made once the toolchain is known.
+    /// A kernel source; the tree is prepared once the toolchain is known.
     Source(Arc<KernelSource>),
 }
 
 impl KernelPackages {
-    /// The packages.
+    /// Returns the packages.
     pub(crate) fn inputs(&self) -> &[Input] {
         match self {
             Self::Headers(kernel) => &kernel.inputs,
@@ -36,7 +36,7 @@ impl KernelPackages {
         }
     }
 
-    /// The gcc that the kernel was built with, where its tree or configuration says it.
+    /// Returns the gcc version that the kernel was built with, if its tree or configuration records it.
     pub(crate) fn gcc_version(&self) -> Option<&str> {
         match self {
             Self::Headers(kernel) => kernel.inspection.facts.gcc_version.as_deref(),
@@ -44,7 +44,7 @@ impl KernelPackages {
         }
     }
 
-    /// The clang that the kernel was built with, where it was.
+    /// Returns the clang version that the kernel was built with, if it was built with clang.
     pub(crate) fn clang_version(&self) -> Option<&str> {
         match self {
             Self::Headers(kernel) => kernel.inspection.facts.clang_version.as_deref(),
@@ -53,32 +53,32 @@ impl KernelPackages {
     }
 }
 
-/// What a build needs of its kernel.
+/// The kernel's inputs to a build.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KernelInputs {
-    /// The packages that are unpacked, with what is known of each.
+    /// The unpacked packages, with facts about each.
     pub(crate) inputs: Vec<Input>,
     /// The directory that `make -C` is given.
     pub(crate) build_folder: PathBuf,
-    /// What was found in the trees.
+    /// The result of inspecting the trees.
     pub(crate) inspection: Inspection,
-    /// How the trees come about.
+    /// The origin of the trees.
     pub(crate) origin: Origin,
 }
 
-/// How the trees of a kernel come about.
+/// The origin of a kernel's trees.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Origin {
-    /// They are those of its packages, or of the headers that are installed on this machine.
+    /// The trees of its packages, or of headers installed on this machine.
     Packages,
-    /// Made from a kernel source.
+    /// Prepared from a kernel source.
     Prepared(Arc<Preparation>),
-    /// Those of the packages, with programs that the toolchain can run.
+    /// The trees of its packages, with programs that the toolchain can run.
     Adapted(Arc<Adaptation>),
 }
 
 impl KernelInputs {
-    /// What the manifest says about the tree.
+    /// Returns the manifest's record of the tree.
     pub(crate) fn report(&self) -> TreeReport {
         let is_subscribed = self.inputs.iter().any(|input| input.download.is_some());
         let origin = match self.origin {
@@ -98,7 +98,7 @@ impl KernelInputs {
         }
     }
 
-    /// Adds what of the kernel goes into a key: its trees and where they are shown.
+    /// Adds the kernel's part of a key: its trees and their paths in a job.
     pub(crate) fn add_to_key(&self, mut key: KeyBuilder) -> KeyBuilder {
         key = key.field("kernel folder", self.build_folder.display());
         for (tree, path) in &self.inspection.mounts {
@@ -116,7 +116,7 @@ impl KernelInputs {
         }
     }
 
-    /// The mounts of a job, once the trees are in the store.
+    /// Returns the mounts of a job; the trees must be in the store.
     pub(crate) fn mounts(&self, store: &Store) -> Vec<Mount> {
         let mount = |(tree, path): &(Sha256, PathBuf)| Mount {
             source: store.tree_path(*tree).join(path),
@@ -126,21 +126,21 @@ impl KernelInputs {
     }
 }
 
-/// What was found in the trees of a kernel.
+/// The result of inspecting a kernel's trees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Inspection {
-    /// The directories that are shown to a job, as tree and path relative to its root.
+    /// The directories mounted into a job, as tree and path relative to its root.
     pub(crate) mounts: Vec<(Sha256, PathBuf)>,
     /// The directory that `make -C` is given.
     pub(crate) build_folder: PathBuf,
-    /// What the header tree says about itself.
+    /// Facts that the header tree records about itself.
     pub(crate) facts: KernelTreeFacts,
     /// The programs of the trees.
     pub(crate) programs: Vec<TreeProgram>,
 }
 
-/// Where a directory of a tree is shown to a job: at its own place or, where that would be the root of the file system
-/// or a directory in it (a tarball that is a build tree), below `/usr/src`.
+/// Returns the path of a tree's directory in a job: its own path or, if that is the root directory or directly below it
+/// (a tarball that is a build tree), a path below `/usr/src`.
 pub(crate) fn shown_at(path: &Path) -> PathBuf {
     match path.components().count() {
         0 => Path::new("/usr/src/linux").to_owned(),
@@ -154,38 +154,38 @@ pub(crate) fn shown_at(path: &Path) -> PathBuf {
 pub(crate) struct TreeProgram {
     /// The tree.
     pub(crate) tree: Sha256,
-    /// The directory of the tree that it is below, and that is shown to a job.
+    /// The directory that contains it and is mounted into a job, relative to the tree.
     pub(crate) mount: PathBuf,
     /// The program; its path is relative to `mount`.
     pub(crate) program: HostProgram,
 }
 
-/// A kernel source, and what its header tree is to be.
+/// A kernel source, and the properties of the header tree to prepare.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KernelSource {
     /// The archive of the source.
     pub(crate) input: Input,
     /// The configuration's digest.
     pub(crate) configuration: Sha256,
-    /// What is read out of the configuration.
+    /// Facts read from the configuration.
     pub(crate) facts: ConfigurationFacts,
-    /// What is particular to the target.
+    /// Settings specific to the target.
     pub(crate) tree: SourceTree,
-    /// What `UTS_RELEASE` can be, most probable first.
+    /// Possible values of `UTS_RELEASE`, most likely first.
     pub(crate) uts_releases: Vec<String>,
 }
 
-/// What is read out of a kernel's configuration.
+/// Facts read from a kernel's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConfigurationFacts {
-    /// The gcc that the configuration was made for, `12` or `4.9`, where it says so.
+    /// The gcc version that the configuration was made for, such as `12` or `4.9`, if recorded.
     pub(crate) gcc_version: Option<String>,
-    /// The clang that it was made for instead.
+    /// The clang version, if the configuration was made for clang.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) clang_version: Option<String>,
 }
 
-/// How a header tree is made of a kernel source.
+/// The inputs for preparing a header tree from a kernel source.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Preparation {
     pub(crate) source: Arc<KernelSource>,
@@ -198,14 +198,14 @@ pub(crate) struct Preparation {
 /// Trees in which every program can be run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Adaptation {
-    /// The kernel as its packages have it.
+    /// The kernel with the unchanged trees of its packages.
     pub(crate) original: Arc<KernelInputs>,
     pub(crate) plan: ProgramPlan,
     pub(crate) outcome: Adapted,
 }
 
 impl Adaptation {
-    /// Whose the programs are, in one word: that of those which are farthest from the machine's own.
+    /// Returns how the programs run, as one value: that of the program farthest from native.
     pub(crate) fn host_programs(&self) -> HostPrograms {
         let Adapted {
             rebuilt,
@@ -225,23 +225,23 @@ impl Adaptation {
     }
 }
 
-/// What is to be done about the programs that cannot be run.
+/// The plan for programs that cannot be run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ProgramPlan {
     pub(crate) toolchain: ChosenToolchain,
     pub(crate) unfit: Vec<TreeProgram>,
-    /// What runs those that have no sources, by machine.
+    /// The images that run programs without sources, by architecture.
     pub(crate) runtimes: BTreeMap<Architecture, BuiltImage>,
     pub(crate) host: Architecture,
 }
 
-/// The result.
+/// The result of adapting the programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Adapted {
-    /// Each tree that was changed, and what it became.
+    /// Each changed tree and its adapted copy.
     pub(crate) trees: Vec<(Sha256, Sha256)>,
     pub(crate) rebuilt: BTreeSet<PathBuf>,
-    /// With the loader and libraries of a newer C library.
+    /// Programs that run with the loader and libraries of a newer C library.
     pub(crate) newer_libc: BTreeSet<PathBuf>,
     pub(crate) emulated: BTreeSet<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! Trees as their packages left them: which directories are shown to jobs, which one is the kernel's build tree, and
-//! what it says about itself.
+//! Inspects unpacked trees: which directories jobs see, which one is the kernel's build tree, and what it records about
+//! itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::recipe::kernel::tree::{Inspection, TreeProgram, shown_at};
 use crate::target::{BuildFolder, Target};
 use crate::verify::{ReadTreeError, host_programs, read_kernel_tree};
 
-/// No package has its tree deeper than this.
+/// The maximum depth of a build tree in a package.
 const DEEPEST_TREE: usize = 8;
 
-/// What a kernel's packages must hold.
+/// The build tree that a kernel's packages must contain.
 #[derive(Clone)]
 pub(crate) struct WantedTree {
     pub(crate) target: &'static dyn Target,
@@ -28,7 +28,7 @@ pub(crate) struct WantedTree {
 }
 
 impl WantedTree {
-    /// That no package holds it.
+    /// Returns the message for a build tree that no package contains.
     pub(crate) fn is_missing(&self) -> String {
         let releases = self.uts_releases.join(" or ");
         let names = self.build_folder.names.iter();
@@ -46,7 +46,7 @@ fn wrong_headers(message: String) -> Halt {
     Failure::new(FailureClass::WrongHeaders, Phase::Unpack, message).into()
 }
 
-/// Trees that are looked into, on a thread that may wait.
+/// The trees to inspect, on a thread that may block.
 pub(crate) struct View {
     pub(crate) engine: Arc<Engine>,
     pub(crate) wanted: WantedTree,
@@ -74,7 +74,7 @@ impl View {
         self.inspection(mounts, folder)
     }
 
-    /// Looks for the tree of the wanted kernel by what a kernel tree is.
+    /// Looks for the tree of the wanted kernel by the typical files of a kernel tree.
     pub(crate) fn look_everywhere(&self) -> Result<Inspection, Halt> {
         let mut mounts = self.folders_like(self.wanted.target.mount_points())?;
         self.keep_one_of_each_path(&mut mounts, &self.wanted.uts_releases);
@@ -109,7 +109,7 @@ impl View {
         self.inspection(mounts, (tree, folder))
     }
 
-    /// The directories of the trees that match one of `globs`.
+    /// Returns the directories of the trees that match one of `globs`.
     fn folders_like(&self, globs: &[&str]) -> Result<Vec<(Sha256, PathBuf)>, Halt> {
         if globs.is_empty() {
             return Ok(Vec::new());
@@ -132,7 +132,7 @@ impl View {
         }
     }
 
-    /// What the tree in `folder` says about itself.
+    /// Reads the facts that the tree in `folder` records about itself.
     fn inspection(
         &self,
         mounts: Vec<(Sha256, PathBuf)>,
@@ -172,8 +172,8 @@ impl View {
         })
     }
 
-    /// Of directories that several packages hold, keeps the one that is the tree of a wanted kernel, else the one of
-    /// the smallest digest: never depending on which package comes first.
+    /// If several packages contain the same directory, keeps the one with the tree of a wanted kernel, else the one
+    /// with the smallest digest. So the choice never depends on the order of the packages.
     fn keep_one_of_each_path(&self, folders: &mut Vec<(Sha256, PathBuf)>, uts_releases: &[String]) {
         let mut by_path: BTreeMap<&Path, Vec<Sha256>> = BTreeMap::new();
         for (tree, path) in folders.iter() {
@@ -197,7 +197,7 @@ impl View {
         folders.dedup();
     }
 
-    /// The one of `folders` whose tree is of a wanted kernel.
+    /// Returns the one of `folders` that contains the tree of a wanted kernel.
     fn of_release(
         &self,
         folders: &[(Sha256, PathBuf)],
@@ -205,7 +205,7 @@ impl View {
     ) -> Result<Option<(Sha256, PathBuf)>, Halt> {
         let mut found = Vec::new();
         for (tree, path) in folders {
-            // Directories beside it hold sources only, or another flavour.
+            // Neighbouring directories contain only sources, or another flavour.
             if let Ok(facts) = read_kernel_tree(&self.engine.store.tree_path(*tree), path)
                 && uts_releases.contains(&facts.uts_release)
             {
@@ -220,20 +220,23 @@ impl View {
                     .iter()
                     .map(|(_, path)| format!("/{}", path.display()))
                     .collect();
-                let message = format!("several folders are of this kernel: {}", names.join(", "));
+                let message = format!(
+                    "several directories contain this kernel: {}",
+                    names.join(", ")
+                );
                 Err(wrong_headers(message))
             }
         }
     }
 
-    /// Whether a tree has this directory; links out of it lead nowhere.
+    /// Returns true if the tree has this directory; links out of the tree are not followed.
     fn is_folder(&self, tree: Sha256, inside: &Path) -> bool {
         ForeignFolder::open(&self.engine.store.tree_path(tree))
             .is_ok_and(|tree| tree.is_folder(inside))
     }
 }
 
-/// What was read of a header tree; a tree that cannot be used is the wrong one.
+/// Converts the result of reading a header tree; an unusable tree is a failure of class `WrongHeaders`.
 pub(crate) fn tree_facts<T>(engine: &Engine, read: Result<T, ReadTreeError>) -> Result<T, Halt> {
     read.map_err(|error| {
         if let Some(error) = error.machine_failure() {
@@ -252,7 +255,7 @@ fn glob_set(globs: &[&str]) -> Result<GlobSet, globset::Error> {
     set.build()
 }
 
-/// The directories below `root` (relative to it) that match, outermost first, sorted.
+/// Returns the directories below `root` (relative to it) that match, outermost first, sorted.
 fn matching_folders(root: &Path, globs: &GlobSet) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut entries = walkdir::WalkDir::new(root)
@@ -275,8 +278,8 @@ fn matching_folders(root: &Path, globs: &GlobSet) -> Vec<PathBuf> {
     found
 }
 
-/// The directories below `root` (relative to it) that are kernel build trees, outermost first, sorted: they have a
-/// Makefile, scripts, and the generated header that says which kernel they are of.
+/// Returns the directories below `root` (relative to it) that are kernel build trees, outermost first, sorted: they
+/// have a Makefile, scripts, and the generated header with the kernel release.
 pub(crate) fn kernel_trees(root: &Path) -> Vec<PathBuf> {
     let is_tree = |folder: &Path| {
         let is_there = |name: &str| folder.join(name).symlink_metadata().is_ok();

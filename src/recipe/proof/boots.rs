@@ -1,4 +1,4 @@
-//! Boots of a kernel, and what is kept of each.
+//! Boots a kernel, and stores the outcomes.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::proof::{self, CONSOLE_FILE, ModuleToProve, Shown, Verdict, read_conso
 use crate::store::Store;
 use crate::unpack::{UnpackError, tree_digest_of_folder};
 
-/// How long a boot may take at least, whatever the time of a build's steps is.
+/// The minimum time limit of a boot, whatever the time limit of a build's steps is.
 const SHORTEST_BOOT: Duration = Duration::from_secs(30);
 
 impl Proofs {
-    /// Boots as often as it takes, and keeps an outcome for each module; they are in the order of the modules. Otherwise
-    /// why nothing was kept of the rest, where the kernel is not to blame but the time, or the package.
+    /// Boots as often as necessary, and stores an outcome for each module, in the order of the modules. Returns an
+    /// inner error if the boot timed out, or the machine or the package is at fault; then the rest has no outcome.
     pub(super) async fn boot_for(
         &self,
         boots: &Boots<'_>,
@@ -32,7 +32,7 @@ impl Proofs {
             let rest = &wanted[made.len()..];
             let (result, console) = match self.boot(boots, rest).await {
                 Ok(booted) => booted,
-                // A machine's fault, or a limit: never the module's.
+                // The machine is at fault, or a limit, but never the module.
                 Err(Halt::Failed(failed)) => return Ok(Err(Proven::None(failed.failure.message))),
                 Err(halt) => return Err(halt),
             };
@@ -62,7 +62,7 @@ impl Proofs {
                 }
                 break;
             }
-            // What was not the first may have had too little of the time that all share: it comes first in the next.
+            // A later module may have had too little of the shared time: it comes first in the next boot.
             let mut count = boot.verdicts.len();
             if boot.has_timed_out() && count > 1 {
                 count -= 1;
@@ -87,7 +87,7 @@ impl Proofs {
         kept.await
     }
 
-    /// One boot; returns what its console showed.
+    /// Boots once and returns the text of the console.
     async fn boot(
         &self,
         boots: &Boots<'_>,
@@ -97,7 +97,7 @@ impl Proofs {
         let modules: Vec<ModuleFile> = wanted.iter().map(|(module, _)| module.clone()).collect();
         for module in &modules {
             if module.place.as_ref().is_none_or(|place| !place.exists()) {
-                // What cannot be had fails when it is read.
+                // A missing module is an error when it is read.
                 self.engine.store.fetch_shared(module.sha256).await;
             }
         }
@@ -118,7 +118,7 @@ impl Proofs {
         };
         let ran = self.engine.jobs.run(boots.asked.build, &request).await;
         let store = self.engine.store.clone();
-        // A copy of what the store has, and large.
+        // The tree is large and a copy of files in the store.
         blocking(move || match store.find_tree(tree) {
             Some(found) => store.discard_tree(&found),
             None => Ok(()),
@@ -136,7 +136,7 @@ impl Proofs {
     }
 }
 
-/// The outcome of a verdict.
+/// Returns the outcome for a verdict.
 fn result_of(verdict: &Verdict) -> Result<StepResult, Halt> {
     let kept = match verdict {
         &Verdict::Loaded {
@@ -161,7 +161,7 @@ fn result_of(verdict: &Verdict) -> Result<StepResult, Halt> {
     )))
 }
 
-/// Puts what a boot reads into a tree of the store.
+/// Puts the input files of a boot into a tree of the store.
 fn lay_out(
     store: &Store,
     kernel: &[u8],

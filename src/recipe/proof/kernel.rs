@@ -1,4 +1,4 @@
-//! Kernels: out of their packages, or built from their sources.
+//! Kernel images: from their packages, or built from their sources.
 
 use super::{Asked, Built, KernelOf, NO_RULE, Proofs, Proven};
 use crate::engine::halt::{Halt, Mode};
@@ -12,7 +12,7 @@ use crate::target::is_kernel_image;
 use crate::unpack::{self, UnpackError, check_archive, read_from_archive};
 
 impl Proofs {
-    /// The kernel of a build, built from its source.
+    /// Returns the kernel of a build, built from its source.
     pub(super) async fn built(&self, build: &Build, mode: Mode) -> Result<Built, Halt> {
         let packages = self.kernels.packages(build, mode, &mut Vec::new()).await?;
         let KernelPackages::Source(source) = &packages else {
@@ -26,7 +26,7 @@ impl Proofs {
         Ok(Built { sha256, step })
     }
 
-    /// The kernel that was built, which is built again where a clean-up removed it.
+    /// Returns the image of a built kernel, and builds it again if it was removed from the store.
     async fn image_of(&self, asked: &Asked<'_>, built: &Built) -> Result<Vec<u8>, Halt> {
         let store = &self.engine.store;
         let mut sha256 = built.sha256;
@@ -42,7 +42,7 @@ impl Proofs {
         read.map_err(self.engine.stored(Phase::Prove))
     }
 
-    /// Whether nothing but one download says what the package of the kernel is.
+    /// Returns true if the kernel package has no confirmation besides a single download.
     pub(super) fn is_unconfirmed(&self, asked: &Asked<'_>) -> bool {
         let KernelOf::Package { request, package } = asked.kernel else {
             return false;
@@ -54,7 +54,7 @@ impl Proofs {
             && !fetcher.is_one_local_file(candidates)
     }
 
-    /// The kernel as qemu boots it, or the reason why it cannot be had.
+    /// Returns a kernel that qemu can boot, or the reason why it is not available.
     pub(super) async fn kernel_of(
         &self,
         asked: &Asked<'_>,
@@ -76,7 +76,7 @@ impl Proofs {
         Ok(bootable.map_err(|why| Proven::None(format!("the kernel cannot be booted: {why}"))))
     }
 
-    /// The kernel that is in a package.
+    /// Returns the kernel in a package.
     async fn packed(
         &self,
         request: &Request,
@@ -112,8 +112,8 @@ impl Proofs {
         })
     }
 
-    /// Reads the package of a kernel to its end, before anything is held against the kernel or a module: of a kernel that
-    /// works, only the part with the image was read.
+    /// Reads the kernel package to its end before the kernel or a module is blamed: so far, only the part up to the
+    /// image was read.
     pub(super) async fn confirm(&self, asked: &Asked<'_>) -> Result<Result<(), Proven>, Halt> {
         let KernelOf::Package { request, package } = asked.kernel else {
             return Ok(Ok(()));
@@ -124,7 +124,7 @@ impl Proofs {
         self.read(request, package, reading).await
     }
 
-    /// What `reading` gives of a package; one that cannot be unpacked is refused.
+    /// Runs `reading` on a package; a package that cannot be unpacked is refused.
     async fn read<T: Send + 'static>(
         &self,
         request: &Request,

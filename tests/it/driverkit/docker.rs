@@ -258,7 +258,7 @@ fn a_branch_is_asked_for_newer_sources_by_each_run() {
         .assert()
         .success()
         .stderr(contains("already built").and(contains(
-            "driver master: --offline takes the sources of an earlier run",
+            "driver master: --offline uses the sources of an earlier run",
         )));
     // A place that is not there any more gives no old sources.
     docker(&grid, &["--offline"])

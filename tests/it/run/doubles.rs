@@ -63,7 +63,7 @@ fn other_bytes_are_a_failure_that_names_the_section_and_keeps_the_first_build() 
         assert!(!grid.path(MODULE).exists());
         let failure = artifact.failure.unwrap();
         assert_eq!(failure.class, FailureClass::NotReproducible);
-        let expected = "a second build gave other bytes, first in section .modinfo: ";
+        let expected = "a second build gave different bytes, first in section .modinfo: ";
         assert!(failure.message.starts_with(expected), "{}", failure.message);
         assert_eq!(artifact.double.unwrap().result, DoubleResult::Different);
     }

@@ -221,7 +221,7 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
     assert!(
         report
             .message
-            .contains("the package of the kernel cannot be had"),
+            .contains("the package of the kernel is not available"),
         "{report:?}"
     );
     grid.jobs();
@@ -478,7 +478,7 @@ fn every_view_says_what_kernels_did_with_their_modules() {
 
     let grid = Grid::new();
     assert_eq!(grid.run(&["--prove", "all"]).0, 0);
-    let reason = "the package of the kernel cannot be had";
+    let reason = "the package of the kernel is not available";
     for words in [
         &["why", BUILD][..],
         &["report"],
