@@ -1,4 +1,4 @@
-//! What the checks answered: the files that a job of checks left behind.
+//! Reads the answers of checks: the files written by a job of checks.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,44 +13,44 @@ pub struct Answer {
     pub id: String,
     /// The exit status of its `build.sh`: 0 is yes.
     pub status: i32,
-    /// The file with what it printed.
+    /// The file with its output.
     pub log: PathBuf,
 }
 
-/// How much of a check's log is read, and of its status.
+/// The maximum number of bytes read from a check's log, and from its status.
 const LOG_LIMIT_BYTES: u64 = 4 << 20;
 const STATUS_LIMIT_BYTES: u64 = 64;
 
 impl Answer {
-    /// What the check printed, up to some megabytes.
+    /// Returns the output of the check, up to a few megabytes.
     pub fn read_log(&self) -> String {
         let mut bytes = Vec::new();
         let read = File::open(&self.log)
             .and_then(|file| file.take(LOG_LIMIT_BYTES).read_to_end(&mut bytes));
-        // A log that cannot be read says nothing.
+        // An unreadable log counts as empty.
         drop(read);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// Why the answers cannot be read.
+/// An error from reading answers.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswersError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A status that is no number.
-    #[error("the status of check {id} reads `{text}`")]
+    /// A status is not a number.
+    #[error("the status of check {id} is not a number: `{text}`")]
     Status {
         /// The check.
         id: String,
-        /// What its file holds.
+        /// The content of its status file.
         text: String,
     },
 }
 
-/// Reads the answers to `ids` from the output directory of a job. Checks that were not run, because a toolchain check
-/// before them failed, are left out.
+/// Reads the answers to `ids` from the output directory of a job. Leaves out checks that did not run because an earlier
+/// toolchain check failed.
 pub fn read_answers<'a>(
     output: &Path,
     ids: impl IntoIterator<Item = &'a str>,
@@ -103,6 +103,9 @@ mod tests {
         assert_eq!(found, [("a", 0), ("b", 2)]);
         assert!(answers[1].log.ends_with("checks/b/log"));
         let error = read_answers(output.path(), ["broken"]).unwrap_err();
-        assert_eq!(error.to_string(), "the status of check broken reads `?\n`");
+        assert_eq!(
+            error.to_string(),
+            "the status of check broken is not a number: `?\n`"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! What the log of a failed step says: the first compiler error, what the toolchain lacks, or what is wrong with the
-//! kernel tree.
+//! Finds the cause in the log of a failed step: the first compiler error, what the toolchain lacks, or what is wrong
+//! with the kernel tree.
 //!
-//! In: the lines of one step's log, as they come. Out: [`LogFindings`]. Logs of good steps hold lines that look like
-//! errors (configure checks that answer no, `expr: syntax error` in the probe's Makefile, programs that a Makefile
-//! merely tries), so this is asked only about a step that failed, and it believes no tool that make did not see fail.
+//! In: the lines of one step's log, as they come. Out: [`LogFindings`]. Logs of successful steps also have lines that
+//! look like errors (configure checks that answer no, `expr: syntax error` in the probe's Makefile, programs that a
+//! Makefile merely tries). So only the logs of failed steps are classified, and a tool's error counts only if make
+//! failed because of it.
 
 mod findings;
 mod machine;
@@ -20,25 +21,25 @@ use patterns::PATTERNS;
 pub use findings::{LogFindings, ToolchainDefect};
 pub use machine::MachineFault;
 
-/// Reads the log of one step, line by line or in pieces that end anywhere.
+/// Classifies the log of one step, which is fed in lines or in arbitrary pieces.
 pub struct LogClassifier {
     phase: Phase,
     findings: LogFindings,
-    /// A program that could not be run; believed when make or the script then fails because of it.
+    /// A program that could not be run; counts if make or the script then fails because of it.
     suspect: Option<ToolchainDefect>,
-    /// The directories that nested makes have entered; relative paths begin in the last.
+    /// The directories that nested makes have entered; relative paths start at the last one.
     folders: Vec<String>,
     /// A CMake error whose message is on the lines after it.
     cmake: Option<(String, u32)>,
-    /// What may be the reason, or only a complaint: believed where nothing else is found.
+    /// A possible cause; used if no other error is found.
     doubtful: Option<CompilerError>,
     partial: Vec<u8>,
 }
 
-/// More of one line is not looked at; the longest compiler command of a kernel is about 4 KiB.
+/// The maximum line length that is examined; the longest compiler command of a kernel is about 4 KiB.
 const LONGEST_LINE_BYTES: usize = 64 << 10;
 
-/// How many last lines a message shows, and how much of each.
+/// The number of last lines in a message, and the maximum length of each.
 const LAST_LINES: usize = 3;
 const LAST_LINE_CHARACTERS: usize = 200;
 
@@ -56,7 +57,7 @@ impl LogClassifier {
         }
     }
 
-    /// Takes the next bytes of the log; they may end anywhere in a line.
+    /// Adds the next bytes of the log, which may end in the middle of a line.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             self.append(&bytes[..end]);
@@ -73,7 +74,7 @@ impl LogClassifier {
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Takes the next line, without its end.
+    /// Adds the next line, without its line break.
     pub fn line(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some((file, number)) = self.cmake.take() {
@@ -86,7 +87,7 @@ impl LogClassifier {
             return;
         }
         let patterns = &*PATTERNS;
-        // Output of a check that make's $(info) prints; an answer, not an error.
+        // Output of a configure check, printed by make's $(info): an answer, not an error.
         if line.starts_with("[configure-") {
             return;
         }
@@ -105,7 +106,7 @@ impl LogClassifier {
         }
     }
 
-    /// Keeps a line among the last ones, unless it is noise.
+    /// Adds a line to the last lines, unless it is noise.
     fn remember(&mut self, line: &str) {
         if PATTERNS.noise.is_match(line) {
             return;
@@ -248,7 +249,7 @@ impl LogClassifier {
             .get_or_insert_with(|| CompilerError::new(file, line, message));
     }
 
-    /// A file's path, relative to the driver where it lies in it.
+    /// Returns the path of a file, relative to the driver if the file is inside it.
     fn place(&self, file: &str) -> String {
         let mut path = match self.folders.last() {
             Some(folder) if !file.starts_with('/') => format!("{folder}/{file}"),
@@ -264,7 +265,7 @@ impl LogClassifier {
         }
     }
 
-    /// The findings, once the log has ended.
+    /// Returns the findings at the end of the log.
     pub fn finish(mut self) -> LogFindings {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
@@ -273,7 +274,7 @@ impl LogClassifier {
         if self.findings.first_error.is_none() {
             self.findings.first_error = self.doubtful.take();
         }
-        // A script that fails for want of a program says nothing after it.
+        // If a script fails because a program is missing, nothing follows in the log.
         if self.findings.toolchain.is_none() && self.findings.first_error.is_none() {
             self.findings.toolchain = self.suspect.take();
         }
@@ -289,12 +290,12 @@ impl LogClassifier {
     }
 }
 
-/// Whether a line is an error: clang warns of options that it does not know, and goes on.
+/// Returns true if a line is an error: clang only warns about some unknown options, and continues.
 fn is_error(line: &str) -> bool {
     line.contains("error: ")
 }
 
-/// Reads a whole log.
+/// Classifies a whole log.
 pub fn classify_log<'a>(phase: Phase, lines: impl IntoIterator<Item = &'a str>) -> LogFindings {
     let mut classifier = LogClassifier::new(phase);
     for line in lines {

@@ -1,15 +1,15 @@
-//! The script of a second build: what the script of the first one may not depend on is different.
+//! The script of a second build: it varies the conditions that must not influence the result.
 
 use super::ScriptError;
 use super::full::END_OF_PRELUDE;
 
-/// Jobs in parallel, and local time that is another day, hour and minute. The host name is the sandbox's.
+/// Parallel jobs, and a local time with another day, hour and minute. The sandbox sets the host name.
 const VARIATION: &str = "export MAKEFLAGS=-j3 TZ=SECOND-23:31:17\n";
 
 /// The host name in the sandbox of a second build.
 pub const SECOND_HOST: &str = "second-builder";
 
-/// Returns the script of an artifact as its second build runs it.
+/// Returns the script of an artifact with the variations of a second build.
 pub fn varied(script: &str) -> Result<String, ScriptError> {
     let Some((prelude, rest)) = script.split_once(END_OF_PRELUDE) else {
         let message = "the prelude of the script does not end as expected";

@@ -8,13 +8,13 @@ use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBeha
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::Phase;
 
-/// A value that cannot be put into a script, such as one with a NUL character.
+/// The error for a value that cannot be printed in a script, such as one with a NUL character.
 #[derive(Debug, thiserror::Error)]
 #[error("template {template} cannot be rendered: {cause}")]
 pub struct ScriptError {
     /// The template's file name.
     pub template: &'static str,
-    /// What is wrong, with the template's line.
+    /// The cause, with the line in the template.
     pub cause: Box<minijinja::Error>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn empty_environment() -> Environment<'static> {
     environment
 }
 
-/// Prints strings and numbers as one word of the shell; anything else is a mistake in the template.
+/// Prints strings and numbers as one word of the shell; anything else is an error in the template.
 fn print_quoted(
     output: &mut Output,
     _state: &mut State,
@@ -70,7 +70,7 @@ fn print_quoted(
         kind => {
             return Err(minijinja::Error::new(
                 ErrorKind::InvalidOperation,
-                format!("a value of kind {kind} is printed; only strings and numbers are"),
+                format!("cannot print a value of kind {kind}: expected a string or a number"),
             ));
         }
     };
@@ -91,9 +91,9 @@ pub(super) fn render(template: &'static str, settings: Value) -> Result<String, 
         })
 }
 
-/// What stands for the way in which a step is done in the step's key: a digest over the templates of its script.
-/// (A rendered script stands for itself and its settings; but a job of checks is put together from whatever checks
-/// are not known yet, so that a check's own key needs this.)
+/// Returns a digest over the templates of a step's script, for the step's key. (Usually the rendered script itself is
+/// part of the key. A job of checks, however, is composed of all checks without cached answers, so the key of a single
+/// check needs this.)
 pub fn template_digest(phase: Phase) -> Sha256 {
     let names: &[&str] = match phase {
         Phase::Fetch => &["prelude.sh", "download.sh"],
@@ -117,7 +117,8 @@ pub fn template_digest(phase: Phase) -> Sha256 {
     digest_of(names)
 }
 
-/// The same for the step that compiles the programs of header trees: which of them follows from the trees.
+/// Returns the digest of the templates that compile programs of header trees. The trees determine which programs those
+/// are.
 pub fn template_of_programs() -> Sha256 {
     digest_of(&["prelude.sh", "programs.sh"])
 }

@@ -1,9 +1,10 @@
-//! What a script says about a full file system, whatever its own programs say.
+//! Makes a script report a full file system, whatever its own programs print.
 
-/// The last line of the prelude that all scripts begin with.
+/// The last line of the prelude that starts every script.
 pub(super) const END_OF_PRELUDE: &str = "\ntrap report_resources EXIT\n";
 
-/// At the end of a script that failed: a line that [`super::classify_log`] knows, if `/tmp` has no free block or file.
+/// Prints, at the end of a failed script, a line that [`super::classify_log`] recognises if `/tmp` has no free block or
+/// inode.
 const TELL_FULL: &str = "\
 tell_full() {
     code=$?
@@ -16,8 +17,8 @@ tell_full() {
 trap tell_full EXIT
 ";
 
-/// Returns a script that says at its end whether `/tmp` is full. It is added when a job begins, and is no part of any
-/// key: it changes nothing of what a script leaves.
+/// Returns a script that reports at its end whether `/tmp` is full. This is added when a job starts and is not part of
+/// any key: it does not change the results of a script.
 pub fn telling_full(script: &str) -> String {
     match script.split_once(END_OF_PRELUDE) {
         Some((prelude, rest)) => [prelude, END_OF_PRELUDE, TELL_FULL, rest].concat(),
@@ -31,7 +32,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a script behind the prelude, with `stat` in the place of the real one.
+    /// Runs a script after the prelude, with `stat` as the output of the program of that name.
     fn run(stat: &str, script: &str) -> (Option<i32>, String) {
         let folder = tempfile::tempdir().unwrap();
         let prelude = include_str!("../../templates/prelude.sh");

@@ -1,19 +1,19 @@
-//! The scripts that run inside the sandbox, and what their logs and answers say.
+//! The scripts that run inside the sandbox, and the interpretation of their logs and answers.
 //!
-//! In: typed settings of a step. Out: the text of a script for `/bin/sh`, rendered from `templates/`; and, after it
-//! ran, the answers of the checks and what its log says about a failure. Nothing here runs anything.
+//! In: typed settings of a step. Out: a script for `/bin/sh`, rendered from `templates/`; and, after it has run, the
+//! answers of the checks and the cause of a failure from its log. Nothing here runs anything.
 //!
 //! A script is a pure function of its settings. Every value that a template prints goes through the environment's
 //! formatter, which quotes it for the shell; no template can switch that off.
 //!
-//! Inside the sandbox: kernel packages lie where they install, the driver at `/driver` (its sources for
-//! [`render_configure`], the configured tree for all others), a kernel source that is prepared at [`KERNEL_SOURCE`],
+//! Inside the sandbox, kernel packages are at their installed paths, the driver is at `/driver` (its sources for
+//! [`render_configure`], the configured tree for all others), a kernel source to prepare is at [`KERNEL_SOURCE`], and
 //! results go to `/out`:
 //!
 //! | step | result |
 //! | --- | --- |
 //! | download | `/out/<file>` for each package |
-//! | host programs | `/out/programs/<number>` for each that could be compiled |
+//! | host programs | `/out/programs/<number>` for each program that could be compiled |
 //! | prepare | `/out/tree`, see [`PREPARED_TREE`] |
 //! | kernel | `/out/kernel` |
 //! | configure | `/out/tree`, see [`CONFIGURED_TREE`] |
@@ -21,8 +21,7 @@
 //! | module | `/out/module.ko` |
 //! | probe | `/out/probe.o` |
 //!
-//! Every script also leaves `/out/.resources`: lines `cpu_seconds N.NN` and, where it can be read,
-//! `memory_peak_bytes N`.
+//! Every script also writes `/out/.resources`: lines `cpu_seconds N.NN` and, if it can be read, `memory_peak_bytes N`.
 
 mod answers;
 mod classify;
@@ -43,18 +42,18 @@ pub use settings::{
     render_programs,
 };
 
-/// How the download script ends when the package manager was content, and left no such package.
+/// The exit code of the download script if the package manager succeeded or failed without such a package.
 pub const NO_SUCH_PACKAGE: i32 = 66;
-/// Where a kernel source lies that is prepared.
+/// The path of a kernel source in the sandbox.
 pub const KERNEL_SOURCE: &str = "/source";
-/// Where the directory lies that holds its configuration, as [`CONFIGURATION_FILE`].
+/// The path of the directory with its configuration, [`CONFIGURATION_FILE`].
 pub const CONFIGURATION: &str = "/configuration";
-/// The configuration of a kernel source that is prepared.
+/// The file name of a kernel source's configuration.
 pub const CONFIGURATION_FILE: &str = "config";
 /// The header tree in the output of the prepare step: a directory in the layout of a package, see
 /// [`PrepareSettings::folder`].
 pub const PREPARED_TREE: &str = "tree";
-/// The programs in the output of the step that compiles those of header trees.
+/// The directory of programs in the output of the step that compiles programs of header trees.
 pub const PROGRAMS: &str = "programs";
 /// The configured driver, a directory in the output of the configure step, in the layout of a flat source.
 pub const CONFIGURED_TREE: &str = "tree";
@@ -64,9 +63,9 @@ pub const KERNEL_FILE: &str = "kernel";
 pub const MODULE_FILE: &str = "module.ko";
 /// The probe in the output of the probe step.
 pub const PROBE_FILE: &str = "probe.o";
-/// The id under which the toolchain check by an empty module answers.
+/// The id of the toolchain check that compiles an empty module.
 pub const MODULE_TOOLCHAIN_CHECK: &str = "toolchain-module";
-/// The id under which the toolchain check by an empty program for the BPF machine answers.
+/// The id of the toolchain check that compiles an empty program for the BPF machine.
 pub const PROBE_TOOLCHAIN_CHECK: &str = "toolchain-probe";
-/// Where every script works: a fixed place, since paths end up in artifacts.
+/// The working directory of every script: a fixed path, since paths end up in artifacts.
 pub const SCRATCH: &str = "/tmp/build";

@@ -10,39 +10,39 @@ use super::environment::{ScriptError, render};
 use crate::driver::DriverVersion;
 use crate::kernel::Architecture;
 
-/// What the configure step needs to know.
+/// The settings of the configure step.
 #[derive(Clone, Debug)]
 pub struct ConfigureSettings {
-    /// The driver version; also stands for the commit.
+    /// The driver version; also used as the commit.
     pub version: DriverVersion,
     /// The module's name.
     pub module_name: String,
     /// The prefix of the character devices.
     pub device_name: String,
-    /// Whether the sources hold a probe.
+    /// True if the sources contain a probe.
     pub has_probe: bool,
 }
 
-/// The programs that compile for a kernel. A pure function of three names: what differs from one kernel to the
-/// next and reaches the command line is here.
+/// The programs that compile for a kernel. A pure function of the arguments of [`Compilers::new`]: everything on the
+/// command line that differs between kernels is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compilers {
     /// The C compiler: `gcc-12`, `aarch64-linux-gnu-gcc-12`.
     pub compiler: String,
     /// The program that strips debug symbols.
     pub strip: String,
-    /// Clang with its options, one text as make takes it.
+    /// Clang with its options, as a single string for make.
     pub clang: String,
     /// LLVM's static compiler.
     pub llc: String,
-    /// Further variables on every make command line, in order.
+    /// Additional variables for every make command line, in order.
     pub make_variables: Vec<(String, String)>,
 }
 
 impl Compilers {
-    /// The compilers for a kernel of one architecture on a machine of another (or the same): the C compiler as it is
-    /// called, `cross_prefix` before the names of its binutils, clang and llc by their plain names. A cross compiler
-    /// emulates nothing: the header tree's own programs must then be those of the building machine.
+    /// Returns the compilers for a kernel of one architecture on a machine of another (or the same): `compiler` is the
+    /// name of the C compiler, `cross_prefix` precedes the names of its binutils, and clang and llc have their plain
+    /// names. A cross compiler emulates nothing: the header tree's own programs must be built for the host.
     pub fn new(
         compiler: &str,
         cross_prefix: &str,
@@ -64,7 +64,7 @@ impl Compilers {
         let clang = if kernel == host {
             "clang".to_owned()
         } else {
-            // The driver tells architectures apart by the compiler's own macros.
+            // The driver distinguishes architectures by the compiler's own macros.
             format!("clang --target={}-linux-gnu", kernel.machine())
         };
         Self {
@@ -80,85 +80,85 @@ impl Compilers {
 /// A kernel tree and the compilers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelSettings {
-    /// The directory that `make -C` is given.
+    /// The directory passed to `make -C`.
     pub folder: String,
-    /// Whether the tree has a `Module.symvers`; without one, unresolved symbols are warnings.
+    /// True if the tree has a `Module.symvers`; without one, unresolved symbols are warnings.
     pub has_symvers: bool,
-    /// What compiles for it.
+    /// The compilers.
     pub compilers: Compilers,
 }
 
-/// What the prepare step needs to know.
+/// The settings of the prepare and kernel steps.
 #[derive(Clone, Debug)]
 pub struct PrepareSettings<'a> {
     /// The architecture of the kernel.
     pub architecture: Architecture,
-    /// What compiles for it.
+    /// The compilers.
     pub compilers: &'a Compilers,
-    /// What `CONFIG_LOCALVERSION` must be, also when it is empty.
+    /// The value of `CONFIG_LOCALVERSION`, which may be empty.
     pub local_version: String,
-    /// What `EXTRAVERSION` must be, where it is not the source's own.
+    /// The value of `EXTRAVERSION`, if it differs from the source's own.
     pub extra_version: Option<String>,
-    /// Where the header tree will be shown to builds, and so where it is in the step's tree: `/usr/src/linux-6.1.55`.
+    /// The path of the header tree in builds, and so its path in the step's tree: `/usr/src/linux-6.1.55`.
     pub folder: String,
 }
 
-/// What the download step needs to know.
+/// The settings of the download step.
 #[derive(Clone, Debug)]
 pub struct DownloadSettings<'a> {
-    /// The package manager's word: `yum` or `zypper`.
+    /// The name of the package manager: `yum` or `zypper`.
     pub manager: &'static str,
-    /// Each package as the manager takes it, and the file that it leaves.
+    /// Each package as an argument of the package manager, and the name of the downloaded file.
     pub packages: Vec<(&'a str, &'a str)>,
 }
 
-/// A program of a header tree that is compiled anew.
+/// A program of a header tree to compile again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramToBuild {
-    /// The name of the file that it becomes in [`PROGRAMS`](super::PROGRAMS).
+    /// The name of its output file in [`PROGRAMS`](super::PROGRAMS).
     pub number: usize,
     /// The directory of its sources.
     pub folder: String,
-    /// Its sources.
+    /// The paths of its sources.
     pub sources: Vec<String>,
 }
 
-/// A configure check whose answer is not known yet.
+/// A configure check without a known answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckToRun {
     /// The name of the directory that receives its answer: letters, digits and `. _ -`.
     pub id: String,
-    /// Where it is in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
+    /// Its path in the configured driver: `configure/ACCESS_OK_2`, `bpf/configure/RSS_STAT_ARRAY`.
     pub folder: String,
-    /// The files that it consists of, relative to the configured driver: nothing else of the driver is there.
+    /// Its files, relative to the configured driver; it sees no other files of the driver.
     pub files: Vec<String>,
-    /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
+    /// The objects of its module, if it only compiles a module and so can be compiled together with others.
     pub objects: Option<Vec<String>>,
 }
 
-/// What a job of checks needs to know. The configured driver is only needed where `checks` holds something.
+/// The settings of a job of checks. The job needs the configured driver only if `checks` is not empty.
 #[derive(Clone, Debug)]
 pub struct ChecksSettings<'a> {
     /// The kernel.
     pub kernel: &'a KernelSettings,
     /// Whether to compile an empty module.
     pub has_toolchain_check: bool,
-    /// Whether to compile an empty program for the BPF machine, which takes no kernel.
+    /// Whether to compile an empty program for the BPF machine, which needs no kernel.
     pub has_probe_toolchain_check: bool,
     /// The checks to run, in order.
     pub checks: Vec<CheckToRun>,
 }
 
-/// A configure check whose answer is known.
+/// A configure check with a known answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownAnswer {
-    /// Where the check is in the configured driver.
+    /// The path of the check in the configured driver.
     pub folder: String,
     /// The exit status of its `build.sh`.
     pub status: i32,
 }
 
-/// What the module step needs to know.
+/// The settings of the module step.
 #[derive(Clone, Debug)]
 pub struct ModuleSettings<'a> {
     /// The kernel.
@@ -169,7 +169,7 @@ pub struct ModuleSettings<'a> {
     pub answers: Vec<KnownAnswer>,
 }
 
-/// What the probe step needs to know.
+/// The settings of the probe step.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings<'a> {
     /// The kernel.
@@ -178,7 +178,7 @@ pub struct ProbeSettings<'a> {
     pub answers: Vec<KnownAnswer>,
 }
 
-/// The script that downloads header packages with a package manager.
+/// Renders the script that downloads header packages with a package manager.
 pub fn render_download(settings: &DownloadSettings<'_>) -> Result<String, ScriptError> {
     let DownloadSettings { manager, packages } = settings;
     let package = |&(name, file): &(&str, &str)| context! { name, file };
@@ -187,12 +187,12 @@ pub fn render_download(settings: &DownloadSettings<'_>) -> Result<String, Script
     render("download.sh", context! { manager, packages, not_found })
 }
 
-/// The script that compiles programs of header trees.
+/// Renders the script that compiles programs of header trees.
 pub fn render_programs(programs: &[ProgramToBuild]) -> Result<String, ScriptError> {
     render("programs.sh", context! { programs => serialized(programs) })
 }
 
-/// The script that makes a header tree of the kernel source and configuration at their places.
+/// Renders the script that prepares a header tree from the kernel source and configuration at their fixed paths.
 pub fn render_prepare(settings: &PrepareSettings<'_>) -> Result<String, ScriptError> {
     let shared_includes = match settings.architecture {
         Architecture::Amd64 => "",
@@ -205,7 +205,7 @@ pub fn render_prepare(settings: &PrepareSettings<'_>) -> Result<String, ScriptEr
     )
 }
 
-/// The script that builds the kernel of the kernel source and configuration at their places.
+/// Renders the script that builds the kernel from the kernel source and configuration at their fixed paths.
 pub fn render_kernel(settings: &PrepareSettings<'_>) -> Result<String, ScriptError> {
     let image = match settings.architecture {
         Architecture::Amd64 => "bzImage",
@@ -218,7 +218,7 @@ pub fn render_kernel(settings: &PrepareSettings<'_>) -> Result<String, ScriptErr
     )
 }
 
-/// What configures a kernel source.
+/// The template context for configuring a kernel source.
 fn source_context(settings: &PrepareSettings<'_>) -> Value {
     let PrepareSettings {
         architecture,
@@ -244,7 +244,7 @@ fn source_context(settings: &PrepareSettings<'_>) -> Value {
     }
 }
 
-/// The script that turns driver sources (CMake layout, at `/driver`) into a configured tree.
+/// Renders the script that turns driver sources (CMake layout, at `/driver`) into a configured tree.
 pub fn render_configure(settings: &ConfigureSettings) -> Result<String, ScriptError> {
     let ConfigureSettings {
         version,
@@ -259,7 +259,7 @@ pub fn render_configure(settings: &ConfigureSettings) -> Result<String, ScriptEr
     )
 }
 
-/// The script that runs checks of the configured driver at `/driver`.
+/// Renders the script that runs checks of the configured driver at `/driver`.
 pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptError> {
     let (probe_checks, module_checks): (Vec<_>, Vec<_>) = settings
         .checks
@@ -301,7 +301,7 @@ pub fn render_checks(settings: &ChecksSettings<'_>) -> Result<String, ScriptErro
     )
 }
 
-/// A check whose objects are named relative to `configure/`, where kbuild runs.
+/// The template context of a check, with its objects relative to `configure/`, where kbuild runs.
 fn kbuild_check(check: &CheckToRun) -> Value {
     let CheckToRun {
         id,
@@ -317,7 +317,7 @@ fn kbuild_check(check: &CheckToRun) -> Value {
     context! { id, folder, objects => objects.collect::<Vec<_>>().join(" ") }
 }
 
-/// The script that compiles the module of the configured driver at `/driver`.
+/// Renders the script that compiles the module of the configured driver at `/driver`.
 pub fn render_module(settings: &ModuleSettings<'_>) -> Result<String, ScriptError> {
     render(
         "module.sh",
@@ -330,7 +330,7 @@ pub fn render_module(settings: &ModuleSettings<'_>) -> Result<String, ScriptErro
     )
 }
 
-/// The script that compiles the probe of the configured driver at `/driver`.
+/// Renders the script that compiles the probe of the configured driver at `/driver`.
 pub fn render_probe(settings: &ProbeSettings<'_>) -> Result<String, ScriptError> {
     render(
         "probe.sh",
@@ -377,7 +377,7 @@ fn joined_variables(compilers: &Compilers) -> Vec<String> {
         .collect()
 }
 
-/// One word of the environment variable `MAKEFLAGS`: make splits it at blanks that no backslash protects.
+/// Escapes one word of the environment variable `MAKEFLAGS`: make splits it at unescaped blanks.
 fn escape_for_make_flags(word: &str) -> String {
     let mut escaped = String::with_capacity(word.len());
     for character in word.chars() {

@@ -1,4 +1,4 @@
-//! What was found in a log, and the failure that it makes.
+//! The findings in a log, and the failure derived from them.
 
 use std::fmt;
 use std::path::Path;
@@ -6,22 +6,22 @@ use std::path::Path;
 use super::machine::{self, MachineFault};
 use crate::failure::{CompilerError, Failure, FailureClass, Phase};
 
-/// What the toolchain lacks.
+/// A defect of the toolchain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolchainDefect {
     /// A program that is not in the image.
     MissingProgram(String),
-    /// A program of the kernel tree or image that is made for another machine.
+    /// A program of the kernel tree or image that was built for another architecture.
     ForeignProgram(String),
-    /// A program that may not be executed.
+    /// A program that is not executable.
     NotExecutable(String),
-    /// An option that the compiler does not know.
+    /// An option that the compiler does not support.
     UnknownFlag(String),
     /// A library, or a version of one, that a program needs.
     MissingLibrary(String),
-    /// A header of a library that a program of the kernel is compiled with.
+    /// A library header needed to compile a program of the kernel.
     MissingHeader(String),
-    /// A compiler that the kernel's headers or Makefile refuse, in their words.
+    /// A compiler that the kernel's headers or Makefile reject, with their message.
     RefusedCompiler(String),
 }
 
@@ -30,39 +30,42 @@ impl fmt::Display for ToolchainDefect {
         match self {
             Self::MissingProgram(name) => write!(formatter, "the program {name} is missing"),
             Self::ForeignProgram(name) => {
-                write!(formatter, "the program {name} is made for another machine")
+                write!(
+                    formatter,
+                    "the program {name} was built for another architecture"
+                )
             }
             Self::NotExecutable(name) => write!(
                 formatter,
-                "the program {name} may not be executed (its mode, or a mount without exec)"
+                "the program {name} is not executable (its mode, or a noexec mount)"
             ),
-            Self::UnknownFlag(flag) => write!(formatter, "the compiler does not know {flag}"),
+            Self::UnknownFlag(flag) => write!(formatter, "the compiler does not support {flag}"),
             Self::MissingLibrary(name) => write!(formatter, "the library {name} is missing"),
             Self::MissingHeader(name) => write!(formatter, "the library header {name} is missing"),
             Self::RefusedCompiler(words) => {
-                write!(formatter, "the kernel refuses the compiler: {words}")
+                write!(formatter, "the kernel rejects the compiler: {words}")
             }
         }
     }
 }
 
-/// What a log says.
+/// The findings in a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFindings {
     /// The first error of a compiler, linker, modpost or CMake.
     pub first_error: Option<CompilerError>,
-    /// What the toolchain lacks.
+    /// The defect of the toolchain.
     pub toolchain: Option<ToolchainDefect>,
-    /// Why the kernel tree cannot be built against, in the words of its makefiles or the compiler.
+    /// Why the kernel tree is unusable: the message of its makefiles or the compiler.
     pub tree: Option<String>,
-    /// The last lines that are not noise: what is shown where no pattern matched.
+    /// The last lines that are not noise; shown if no pattern matched.
     pub last_lines: Vec<String>,
-    /// What the machine did to the step.
+    /// The fault of the machine, if any.
     pub machine: Option<MachineFault>,
 }
 
 impl LogFindings {
-    /// The failure of a step whose script ended with `exit_code` and left this log.
+    /// Returns the failure of a step whose script exited with `exit_code` and wrote this log.
     pub fn into_failure(self, phase: Phase, exit_code: i32) -> Failure {
         if let Some((class, message)) = self.fault_of_machine(exit_code) {
             return Failure {
@@ -96,8 +99,8 @@ impl LogFindings {
         }
     }
 
-    /// Blames the machine for a job that found its file system full, where one of these directories is on a full disk;
-    /// else it was the job's own limit.
+    /// Blames the machine for a full file system if one of these directories is on a full disk; otherwise the job hit
+    /// its own limit.
     pub fn blame_full_disk<const N: usize>(
         &mut self,
         folders: [&Path; N],
@@ -111,13 +114,13 @@ impl LogFindings {
         }
     }
 
-    /// Class and message where the machine, not the driver, ended the step.
+    /// Returns class and message if the machine, not the driver, is at fault.
     fn fault_of_machine(&self, exit_code: i32) -> Option<(FailureClass, String)> {
         let signal = machine::signal_of(exit_code);
         let fault = match (&self.machine, signal) {
             (Some(fault), _) => fault,
             (None, Some(machine::FILE_SIZE_SIGNAL)) => {
-                &MachineFault::FileTooLarge("the script was ended by SIGXFSZ".to_owned())
+                &MachineFault::FileTooLarge("the script was killed by SIGXFSZ".to_owned())
             }
             (None, Some(signal)) => &MachineFault::Other(format!(
                 "the script was killed by signal {signal}, and no limit of the job was the reason"
@@ -135,7 +138,7 @@ impl LogFindings {
             ),
             MachineFault::Other(line) => (
                 FailureClass::Infrastructure,
-                format!("the machine ended the step: {line}"),
+                format!("the step failed because of the machine: {line}"),
             ),
         })
     }

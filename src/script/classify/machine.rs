@@ -1,20 +1,20 @@
-//! What a log says about the machine: full disks, broken disks, programs that were killed.
+//! Faults of the machine in a log: full disks, broken disks, killed programs.
 //!
-//! None of it is the driver's doing, and none of it need happen again: a failure with such a line is never an outcome.
+//! The driver is not to blame and the fault may not recur, so a failure with such a line is never cached.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// A line that says that a file system is full: the job's own, which has a limit, or the machine's.
+/// Matches the message of a full file system: the job's own, which has a limit, or the machine's.
 const NO_SPACE: &str = r"No space left on device('|\.|\)| at .* line [0-9]+\.?)?$";
 
-/// A line that says that a file became larger than the job's limit (SIGXFSZ, EFBIG).
+/// Matches the message of a file that exceeds the job's limit (SIGXFSZ, EFBIG).
 const FILE_TOO_LARGE: &str = r"File size limit exceeded|: File too large('|\.)?$|signal 25( |,|$)";
 
-/// A line of a disk that fails, of a program that was killed, or of a compiler that broke. Bad memory, the kernel's OOM
-/// killer and a disk that fails under a mapped file all end in an internal compiler error, with a signal or with a
-/// failed assertion, and the log does not tell them from a bug of the compiler.
+/// Matches messages of a failing disk, a killed program or a crashed compiler. Bad memory, the kernel's OOM killer and
+/// a disk that fails under a mapped file all end in an internal compiler error, with a signal or a failed assertion.
+/// The log does not distinguish them from a compiler bug.
 const OTHERS: &str = concat!(
     r"(Disk quota exceeded|Input/output error|Stale file handle)('|\.|\)| at .* line [0-9]+\.?)?$",
     r"|[Kk]illed signal terminated program|terminated (with|by) signal 9",
@@ -25,19 +25,19 @@ const OTHERS: &str = concat!(
     r"|^check .* was interrupted",
 );
 
-/// All of these as one pattern, in the syntax that `grep -E` and this program share: a configure check whose log has
-/// such a line has answered nothing.
+/// All of these as one pattern, in the syntax that `grep -E` and this program share: a configure check with such a line
+/// in its log has no valid answer.
 pub(in crate::script) static ANY: LazyLock<String> =
     LazyLock::new(|| format!("{NO_SPACE}|{FILE_TOO_LARGE}|{OTHERS}"));
 
-/// What the machine did, in the words of the log.
+/// A fault of the machine, with the line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MachineFault {
     /// A file system is full.
     NoSpace(String),
-    /// A file became larger than it may be.
+    /// A file exceeded the size limit.
     FileTooLarge(String),
-    /// A disk failed, or a program was killed.
+    /// A disk failed, a program was killed, or a compiler crashed.
     Other(String),
 }
 
@@ -58,7 +58,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 impl MachineFault {
-    /// What a line of a log says about the machine.
+    /// Returns the fault that a line of a log reports.
     pub(super) fn of_line(line: &str) -> Option<Self> {
         let said = || line.trim().to_owned();
         if PATTERNS.no_space.is_match(line) {
@@ -71,10 +71,10 @@ impl MachineFault {
     }
 }
 
-/// The signal that an exit code above 128 stands for.
+/// Returns the signal encoded in an exit code above 128.
 pub(super) fn signal_of(exit_code: i32) -> Option<i32> {
     (129..=192).contains(&exit_code).then(|| exit_code - 128)
 }
 
-/// The signal of a process that wrote beyond its largest file.
+/// The signal for exceeding the file size limit: SIGXFSZ.
 pub(super) const FILE_SIZE_SIGNAL: i32 = 25;

@@ -1,4 +1,4 @@
-//! The lines of logs that say something.
+//! Patterns of relevant lines in logs.
 
 use std::sync::LazyLock;
 
@@ -80,7 +80,7 @@ pub(super) static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         header: pattern(r": fatal error: (\S+\.h): No such file or directory$"),
         sanitizer: pattern(r"unrecognized argument to ['‘](-f\S+?=)['’] option: ['‘]([^'’]+)['’]"),
         not_executable: pattern(r"(?:^|: )(?:exec: )?([^\s:]*/[^\s:]+): Permission denied$"),
-        // What make and kbuild print of every step, and what shells echo.
+        // Progress output of make and kbuild, and commands echoed by shells.
         noise: pattern(
             r"^\s*$|^make(?:\[\d+\])?: (?:Entering|Leaving) directory|^make(?:\[\d+\])?: \*\*\* (?:\[.*\] Error \d+|Waiting for unfinished jobs)|^\s{2}[A-Z][A-Z0-9_]{1,12}\s+(?:\[M\]\s+)?\S+$|^\++ |^[-=~*#^\s|]+$",
         ),

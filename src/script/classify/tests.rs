@@ -8,7 +8,7 @@ fn log(name: &str) -> String {
     crate::fs::read_to_string(&folder.join(format!("{name}.log"))).unwrap()
 }
 
-/// What was recognised in a log; its last lines are another matter.
+/// Returns the findings in a log without its last lines.
 fn classify(phase: Phase, name: &str) -> LogFindings {
     LogFindings {
         last_lines: Vec::new(),
@@ -272,7 +272,7 @@ fn errors_of_public_reports_are_recognised() {
         (
             "/bin/sh: 1: scripts/basic/fixdep: Permission denied\nmake[3]: *** [x:1: main.o] Error 126",
             FailureClass::ToolchainMismatch,
-            "the program scripts/basic/fixdep may not be executed (its mode, or a mount without exec)",
+            "the program scripts/basic/fixdep is not executable (its mode, or a noexec mount)",
         ),
         (
             "main.s: Fatal error: can't write 40 bytes to section .text of main.o\nmake[3]: *** [x:1: main.o] Error 1",
@@ -287,7 +287,7 @@ fn errors_of_public_reports_are_recognised() {
         (
             "main.c:10:1: internal compiler error: in fold_convert, at fold.c:2\nPlease submit a full bug report,",
             FailureClass::Infrastructure,
-            "the machine ended the step: main.c:10:1: internal compiler error: in fold_convert, at fold.c:2",
+            "the step failed because of the machine: main.c:10:1: internal compiler error: in fold_convert, at fold.c:2",
         ),
         (
             "libbpf: failed to find '.BTF' ELF section in vmlinux\nmake[3]: *** [x:1: falco.ko] Error 255",
@@ -302,7 +302,7 @@ fn errors_of_public_reports_are_recognised() {
         (
             "gcc-12: error: unrecognized argument to '-fsanitize=' option: 'kcfi'\nmake[3]: *** [x:1: main.o] Error 1",
             FailureClass::ToolchainMismatch,
-            "the compiler does not know -fsanitize=kcfi",
+            "the compiler does not support -fsanitize=kcfi",
         ),
     ] {
         let failure = classify_log(Phase::Module, log.lines()).into_failure(Phase::Module, 2);
@@ -312,7 +312,7 @@ fn errors_of_public_reports_are_recognised() {
             "{log}"
         );
     }
-    // A complaint about BTF is not the reason where a compiler names one.
+    // A message about BTF is not the cause if there is a compiler error.
     let log = "libbpf: failed to find '.BTF' ELF section in vmlinux\nmain.c:3:1: error: real";
     let failure = classify_log(Phase::Module, log.lines()).into_failure(Phase::Module, 2);
     assert_eq!(failure.message, "main.c:3: real");
@@ -329,7 +329,7 @@ fn pieces_may_end_anywhere() {
         }
         assert_eq!(classifier.finish(), whole);
     }
-    // A last line without its end counts, and an endless one does no harm.
+    // A last line without a line break counts, and a very long line does no harm.
     let mut classifier = LogClassifier::new(Phase::Module);
     classifier.feed(&vec![b'x'; 1 << 20]);
     classifier.feed(b"\nmain.c:1: error: \xff last");
@@ -412,7 +412,7 @@ fn what_the_machine_did_is_no_failure_of_the_driver() {
             2,
             FailureClass::Infrastructure,
         ),
-        // The driver's own.
+        // The driver's own errors.
         (
             "x.c:3:1: error: 'Killed' undeclared",
             2,

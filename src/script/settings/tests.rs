@@ -19,8 +19,8 @@ const HOSTILE: [&str; 9] = [
     "a b\\ $HOME *",
 ];
 
-/// The template lines where a value is printed inside quotes, a comment or a here-document: there the formatter's
-/// own quotes would protect nothing.
+/// Returns the template lines that print a value inside quotes, a comment or a here-document, where the formatter's
+/// own quotes would not protect it.
 fn unprotected_prints(template: &str) -> Vec<usize> {
     let mut lines = Vec::new();
     let mut here_document: Option<String> = None;
@@ -142,7 +142,7 @@ fn what_cannot_be_printed_is_an_error() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever a value is, the shell sees one word that is the value.
+    /// For any value, the shell sees one word that equals the value.
     #[test]
     fn a_printed_value_is_one_word_of_the_shell(value in "[^\0]{0,12}|[$`\"'\\\\;&|<>() \n#*?~-]{1,12}") {
         prop_assert_eq!(through_shell(&value), value);
@@ -179,7 +179,7 @@ fn kernel(text: &str) -> KernelSettings {
     }
 }
 
-/// All scripts with `text` wherever a free text can be.
+/// All scripts, with `text` in every place for an arbitrary string.
 fn scripts(text: &str) -> Vec<String> {
     let kernel = kernel(text);
     let folders = ["configure/", "bpf/configure/"].map(|folder| format!("{folder}{text}"));
@@ -238,7 +238,7 @@ fn scripts_with_hostile_values_hold_the_same_commands() {
                 .output()
                 .unwrap();
             assert!(checked.status.success(), "{value:?}: {checked:?}");
-            // No quotes in the value: it must lie in single-quoted words only.
+            // A value without quotes must be in single-quoted words only.
             if value.len() > 4 && !value.contains(['\'', '"', '`', '\\']) {
                 let word = regex::Regex::new(&format!("'[^']*{}[^']*'", regex::escape(value)));
                 let rest = word.unwrap().replace_all(&script, "");
@@ -306,7 +306,7 @@ fn make_sees_the_variables_of_its_flags_as_they_are() {
         let flags = escape_for_make_flags(&format!("VALUE={value}"));
         let output = Command::new("make")
             .current_dir(folder.path())
-            // Whoever runs the tests by make has set these.
+            // Set if the tests run under make.
             .env_remove("MAKELEVEL")
             .env_remove("MFLAGS")
             .env("MAKEFLAGS", flags)
@@ -340,7 +340,7 @@ fn a_package_manager_is_asked_for_exactly_the_wanted_packages() {
     assert!(!yum.contains("zypper") && !render("zypper").contains("dnf"));
     let out = tempfile::tempdir().unwrap();
     let programs = tempfile::tempdir().unwrap();
-    // A manager in the words of those that know no such package, and of one that reaches nobody.
+    // A package manager that does not find the package, and one without a network.
     for (words, code) in [
         ("No package x available.", NO_SUCH_PACKAGE),
         ("Curl error", 1),

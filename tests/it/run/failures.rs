@@ -308,7 +308,7 @@ fn errors_of_public_reports_reach_the_manifest() {
         (
             "/bin/sh: 1: scripts/basic/fixdep: Permission denied\nmake: *** [x] Error 126",
             "toolchain-mismatch",
-            "the program scripts/basic/fixdep may not be executed",
+            "the program scripts/basic/fixdep is not executable",
         ),
         (
             "main.s: Fatal error: can't write 40 bytes to section",
@@ -328,7 +328,7 @@ fn errors_of_public_reports_reach_the_manifest() {
         (
             "gcc: error: unrecognized argument to '-fsanitize=' option: 'kcfi'",
             "toolchain-mismatch",
-            "the compiler does not know -fsanitize=kcfi",
+            "the compiler does not support -fsanitize=kcfi",
         ),
         (
             "  CC [M]  main.o\nthe moon is in the way\nmake: *** [x] Error 2",

@@ -230,7 +230,7 @@ fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
         ),
         (
             "gcc-11: error: unrecognized command-line option '-fmin-function-alignment=16'\n",
-            "the compiler does not know -fmin-function-alignment=16",
+            "the compiler does not support -fmin-function-alignment=16",
         ),
     ] {
         let grid = grid();
