@@ -1,26 +1,27 @@
-//! The kernel's format of a signed module: the module, its signature, `struct module_signature`, and a line of text.
+//! The kernel's format of a signed module: the module, its signature, `struct module_signature`, and a magic string.
 
 /// The last bytes of a signed module.
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 
-/// The bytes of `struct module_signature`: algorithm, hash, kind of signature, two lengths of names, three of padding,
-/// and the length of the signature as a big-endian number. Of a CMS signature all but the kind and the length are 0.
+/// The size of `struct module_signature`: algorithm, hash, kind of signature, two lengths of names, three bytes of
+/// padding, and the length of the signature as a big-endian number. For a CMS signature, all but the kind and the
+/// length are 0.
 const HEADER_BYTES: usize = 12;
 
-/// `PKEY_ID_PKCS7`: the signature is a CMS one.
+/// `PKEY_ID_PKCS7`: a CMS signature.
 const CMS: u8 = 2;
 
-/// Returns a module with a detached CMS signature (DER) behind it.
+/// Appends a detached CMS signature (DER) to a module.
 pub fn append(module: &[u8], signature: &[u8]) -> Vec<u8> {
     let mut header = [0; HEADER_BYTES];
     header[2] = CMS;
-    // A signature has some hundred bytes.
+    // A signature has a few hundred bytes, so this does not saturate.
     let length = u32::try_from(signature.len()).unwrap_or(u32::MAX);
     header[8..].copy_from_slice(&length.to_be_bytes());
     [module, signature, &header, MAGIC].concat()
 }
 
-/// Returns a module and the CMS signature behind it; `None` if it is not signed.
+/// Returns a module and its appended CMS signature, or `None` if it is not signed.
 pub fn split(signed: &[u8]) -> Option<(&[u8], &[u8])> {
     let (signed, header) = signed.strip_suffix(MAGIC)?.split_last_chunk()?;
     let header: &[u8; HEADER_BYTES] = header;
@@ -30,7 +31,7 @@ pub fn split(signed: &[u8]) -> Option<(&[u8], &[u8])> {
     (header[2] == CMS).then(|| signed.split_at(start))
 }
 
-/// Returns a module without the signature that it may have.
+/// Returns a module without its signature, if it has one.
 pub fn unsigned(module: &[u8]) -> &[u8] {
     split(module).map_or(module, |(module, _)| module)
 }

@@ -1,4 +1,4 @@
-//! The certificate whose key signs.
+//! The certificate of the signing key.
 
 use std::path::Path;
 
@@ -8,19 +8,19 @@ use super::process::{openssl, output};
 use super::{About, SignError};
 use crate::digest::Sha256;
 
-/// A certificate that is valid now.
+/// A certificate that was valid when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The digest of its DER form: its fingerprint.
+    /// The SHA-256 fingerprint: the digest of the DER form.
     pub sha256: Sha256,
-    /// Whose it is: `CN=Falco modules`.
+    /// The subject: `CN=Falco modules`.
     pub subject: String,
-    /// Its public key as PEM.
+    /// The public key in PEM form.
     pub(super) public_key: String,
 }
 
 impl Certificate {
-    /// Reads a certificate, which has to be valid at `now`.
+    /// Reads a certificate. Fails unless it is valid at `now`.
     pub async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
         let of = |message: String| SignError::new(About::Certificate, message);
         if let Err(error) = std::fs::File::open(path) {
@@ -74,7 +74,7 @@ impl Certificate {
         })
     }
 
-    /// Whether a public key in PEM form is the certificate's.
+    /// Returns true if a public key in PEM form belongs to the certificate.
     pub(super) fn has_key(&self, public_key: &[u8]) -> bool {
         !self.public_key.is_empty()
             && String::from_utf8_lossy(public_key).contains(&self.public_key)

@@ -1,4 +1,4 @@
-//! A private key as openssl gets it: a file or a token, with the variable of its password. This program never reads it.
+//! A private key for openssl: a file or a token, with the variable of its password. This program never reads the key.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tokio::process::Command;
 use super::process::{openssl, output};
 use super::{About, Key, SignError};
 
-/// A private key and where its password is.
+/// A private key and the location of its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keyed<'a> {
     pub(super) key: Option<&'a Key>,
@@ -17,7 +17,7 @@ pub(super) struct Keyed<'a> {
 }
 
 impl Keyed<'_> {
-    /// The public key in PEM form. Fails unless openssl can read the key.
+    /// Returns the public key in PEM form. Fails unless openssl can read the key.
     pub(super) async fn public_key(&self) -> Result<Vec<u8>, SignError> {
         let mut command = openssl(["pkey", "-pubout"]);
         self.add_to(&mut command, "-in", "-inform");
@@ -26,7 +26,7 @@ impl Keyed<'_> {
         found.await.map_err(|error| self.explain(error))
     }
 
-    /// Says which key openssl takes, and never lets it ask for a password at the terminal.
+    /// Adds the arguments for the key, and never lets openssl ask for a password at the terminal.
     pub(super) fn add_to(&self, command: &mut Command, key: &str, form: &str) {
         match self.key {
             Some(Key::File(path)) => {
@@ -52,7 +52,7 @@ impl Keyed<'_> {
         match self.password {
             Some(name) if std::env::var_os(name).is_none() => {
                 let message = format!(
-                    "the environment variable {name}, which has the password of the key, is not set"
+                    "the environment variable {name} with the password of the key is not set"
                 );
                 Err(SignError::new(About::Password, message))
             }
@@ -60,7 +60,7 @@ impl Keyed<'_> {
         }
     }
 
-    /// What it means that a key cannot be read.
+    /// Explains why openssl cannot read the key, if a password is the cause.
     fn explain(&self, error: SignError) -> SignError {
         let words = ["decrypt", "password", "passphrase"];
         if error.about != About::Key || !words.iter().any(|word| error.message.contains(word)) {
@@ -68,16 +68,16 @@ impl Keyed<'_> {
         }
         match self.password {
             None => SignError::new(About::Key, "the key is encrypted, and no password is given")
-                .with_help("name the environment variable that has it: password = \"NAME\""),
+                .with_help("name the environment variable with the password: password = \"NAME\""),
             Some(name) => {
-                let message = format!("the password in {name} does not open the key");
+                let message = format!("the password in {name} does not decrypt the key");
                 SignError::new(About::Password, message)
             }
         }
     }
 }
 
-/// Fails unless a key can be read, by its owner only.
+/// Fails unless a key file can be read, and is not accessible to everybody.
 pub(super) fn check_file(path: &Path) -> Result<(), SignError> {
     let of = |message: String| SignError::new(About::Key, message);
     let opened = std::fs::File::open(path).and_then(|file| file.metadata());

@@ -1,8 +1,8 @@
-//! Signatures of modules in the kernel's own format, made outside of every sandbox by openssl or by a program that is
-//! called like the kernel's `sign-file`; and plain signatures of bytes.
+//! Signatures of modules in the kernel's own format, made outside of any sandbox by openssl or by a program with the
+//! interface of the kernel's `sign-file`; and plain signatures of bytes.
 //!
-//! In: an unsigned module, a key that only those programs read, a certificate. Out: the bytes of the signed module,
-//! whose signature openssl has checked against the certificate.
+//! In: an unsigned module, a key that only those programs read, a certificate. Out: the signed module, whose signature
+//! openssl has verified with the certificate.
 
 mod appended;
 mod certificate;
@@ -20,16 +20,17 @@ pub use certificate::Certificate;
 pub use plain::PlainSigner;
 pub use signer::{Signer, check_signature};
 
-/// How modules are signed.
+/// The settings for signing modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The private key; a command may do without.
+    /// The private key; optional if a command signs.
     pub key: Option<Key>,
-    /// The file of its certificate, as PEM or DER.
+    /// The certificate of the key, as PEM or DER.
     pub certificate: PathBuf,
     /// The digest that is signed.
     pub hash: Hash,
-    /// What signs in place of openssl, called like the kernel's `sign-file`: `COMMAND... HASH KEY CERTIFICATE MODULE`.
+    /// The command that signs instead of openssl, called like the kernel's `sign-file`: `COMMAND... HASH KEY
+    /// CERTIFICATE MODULE`.
     pub command: Vec<String>,
     /// The environment variable with the password of the key or the PIN of the token.
     pub password: Option<String>,
@@ -45,7 +46,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// Reads a path, relative to `folder`, or a `pkcs11:` URI; `None` for a URI that contains a PIN.
+    /// Parses a path, relative to `folder`, or a `pkcs11:` URI. Returns `None` for a URI that contains a PIN.
     pub fn parse(text: &str, folder: &Path) -> Option<Self> {
         if !text.starts_with("pkcs11:") {
             return Some(Self::File(folder.join(text)));
@@ -93,7 +94,7 @@ impl FromStr for Hash {
     }
 }
 
-/// What of [`Settings`] an error is about.
+/// The part of [`Settings`] that an error concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// The key.
@@ -104,19 +105,19 @@ pub enum About {
     Command,
     /// The password.
     Password,
-    /// This machine: openssl, the disk.
+    /// This machine: openssl or the disk.
     Machine,
 }
 
-/// Why modules cannot be signed.
+/// An error that prevents signing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SignError {
-    /// What it is about.
+    /// The part of the settings that it concerns.
     pub about: About,
-    /// What is wrong.
+    /// The error message.
     pub message: String,
-    /// What to do.
+    /// Advice for the user.
     pub help: Option<String>,
 }
 

@@ -15,7 +15,7 @@ pub struct PlainSigner {
 }
 
 impl PlainSigner {
-    /// Tries the key; returns it with its public key in PEM form.
+    /// Opens the key and returns the signer with the public key in PEM form. Fails if openssl cannot read the key.
     pub async fn open(key: Key, password: Option<String>) -> Result<(Self, Vec<u8>), SignError> {
         let signer = Self { key, password };
         signer.keyed().check_password()?;
@@ -33,8 +33,8 @@ impl PlainSigner {
         }
     }
 
-    /// Returns the signature of `bytes`: of their hash, or of themselves if its kind of key does not use one (Ed25519).
-    /// What is written on the way is in `folder`.
+    /// Signs `bytes`: their hash, or the bytes themselves if the kind of key uses no separate hash (Ed25519). Temporary
+    /// files are written to `folder`.
     pub async fn sign(
         &self,
         bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Running openssl and commands that sign: without a terminal to ask at, with a time limit, and without their secrets in errors.
+//! Runs openssl and signing commands: without a terminal for prompts, with a time limit, and without secrets in errors.
 
 use std::ffi::OsStr;
 use std::process::{Output, Stdio};
@@ -8,20 +8,20 @@ use tokio::process::Command;
 
 use super::{About, SignError};
 
-/// How long signing one module may take; a token that hangs is given up then.
+/// The time limit for signing one module, in case a token hangs.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// How much of what a program says is repeated in an error.
+/// The maximum number of lines of a program's stderr in an error.
 const LINES: usize = 3;
 
-/// The openssl of this machine, with these arguments.
+/// Returns the command to run openssl with these arguments.
 pub(super) fn openssl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new("openssl");
     command.args(arguments);
     command
 }
 
-/// Runs a program to its end, and returns what it wrote to standard output if it succeeded. `doing` is what it was to do.
+/// Runs a program and returns its standard output if it succeeded. `doing` describes the task for the error message.
 pub(super) async fn output(
     command: &mut Command,
     about: About,
@@ -41,7 +41,7 @@ pub(super) async fn output(
         .output();
     let Ok(ended) = tokio::time::timeout(LIMIT, running).await else {
         let seconds = LIMIT.as_secs();
-        let message = format!("failed to {doing}: `{name}` did not end within {seconds} s");
+        let message = format!("failed to {doing}: `{name}` did not finish within {seconds} s");
         return Err(SignError::new(about, message));
     };
     let output = ended.map_err(|error| {
@@ -64,7 +64,7 @@ pub(super) async fn output(
     Err(SignError::new(about, message))
 }
 
-/// What a program that failed said, without `secret`.
+/// Returns the stderr of a failed program, without `secret`.
 fn words_of(output: &Output, secret: Option<&str>) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let text = match secret.filter(|secret| !secret.is_empty()) {
@@ -83,7 +83,8 @@ fn words_of(output: &Output, secret: Option<&str>) -> String {
     lines.join("; ")
 }
 
-/// The reason in a line of openssl's error stack: `803B...:error:1C80:Provider routines:function:reason:file.c:149:more`.
+/// Extracts the reason from a line of openssl's error stack: `803B...:error:1C80:Provider
+/// routines:function:reason:file.c:149:more`.
 fn reason(line: &str) -> &str {
     let mut parts = line.split(':');
     match (parts.nth(1), parts.nth(3)) {

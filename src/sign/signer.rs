@@ -1,4 +1,4 @@
-//! A key that was tried, and signing with it.
+//! Signs modules with a key that has been checked.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use super::process::{openssl, output};
 use super::{About, Hash, Key, Settings, SignError};
 use crate::fs::{self, FileError, blocking};
 
-/// The variable in which the kernel's `sign-file` finds the password of its key.
+/// The environment variable from which the kernel's `sign-file` reads the password of its key.
 const PASSWORD_OF_SIGN_FILE: &str = "KBUILD_SIGN_PIN";
 
-/// Signs modules: settings that were tried.
+/// Signs modules, with settings that have been checked.
 #[derive(Clone, Debug)]
 pub struct Signer {
     settings: Settings,
@@ -23,7 +23,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Reads the certificate and tries the key; it has to be the certificate's.
+    /// Reads the certificate and checks the key, which must belong to the certificate.
     pub async fn open(settings: Settings) -> Result<Self, SignError> {
         let certificate = Certificate::read(&settings.certificate, Timestamp::now()).await?;
         let signer = Self {
@@ -33,10 +33,10 @@ impl Signer {
         signer.keyed().check_password()?;
         match &signer.settings.key {
             Some(Key::File(path)) => check_file(path)?,
-            // Only the command knows what to do with it.
+            // Only the command can use such a key.
             Some(Key::Token(_)) | None if !signer.settings.command.is_empty() => return Ok(signer),
             Some(Key::Token(_)) => {}
-            None => return Err(SignError::new(About::Key, "there is no key to sign with")),
+            None => return Err(SignError::new(About::Key, "no signing key is given")),
         }
         signer.check_key().await?;
         Ok(signer)
@@ -52,14 +52,14 @@ impl Signer {
         self.settings.hash
     }
 
-    /// Fails unless openssl can read the key and it is the certificate's.
+    /// Fails unless openssl can read the key and it belongs to the certificate.
     async fn check_key(&self) -> Result<(), SignError> {
         let public_key = self.keyed().public_key().await?;
         if self.certificate.has_key(&public_key) {
             return Ok(());
         }
         let message = format!(
-            "the key does not fit the certificate {} ({})",
+            "the key does not match the certificate {} ({})",
             self.settings.certificate.display(),
             self.certificate.subject
         );
@@ -73,7 +73,7 @@ impl Signer {
         }
     }
 
-    /// Returns the module in the file `module`, signed. What is written on the way is in `folder`.
+    /// Signs the module in the file `module` and returns it. Temporary files are written to `folder`.
     pub async fn sign(&self, module: &Path, folder: &Path) -> Result<Vec<u8>, SignError> {
         let signature = folder.join("signature");
         let unsigned = read(module).await?;
@@ -84,10 +84,10 @@ impl Signer {
             let signed = self.sign_by_command(&unsigned, folder).await?;
             let of = |message| SignError::new(About::Command, message);
             let Some((content, found)) = split(&signed) else {
-                return Err(of("the command left no signature behind the module"));
+                return Err(of("the command appended no signature to the module"));
             };
             if content != unsigned {
-                return Err(of("the command changed the module that it was to sign"));
+                return Err(of("the command changed the content of the module"));
             }
             write(&signature, found.to_vec()).await?;
             signed
@@ -96,7 +96,7 @@ impl Signer {
         Ok(signed)
     }
 
-    /// Makes what the kernel's `sign-file` makes: a detached signature without attributes and certificates.
+    /// Creates the same signature as the kernel's `sign-file`: detached, without attributes and certificates.
     async fn sign_by_openssl(&self, module: &Path, signature: &Path) -> Result<(), SignError> {
         let mut command = openssl(["cms", "-sign", "-binary", "-noattr", "-nocerts"]);
         command.args(["-nosmimecap", "-md", self.settings.hash.as_str()]);
@@ -138,8 +138,8 @@ impl Signer {
     }
 }
 
-/// Fails unless a module has a signature of the key of a certificate. Whether the certificate is trusted is the kernel's matter.
-/// What is written on the way is in `folder`.
+/// Fails unless a module has a signature by the key of a certificate. Whether to trust the certificate is up to the
+/// kernel. Temporary files are written to `folder`.
 pub async fn check_signature(
     module: &[u8],
     certificate: &Path,

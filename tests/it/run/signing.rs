@@ -186,7 +186,7 @@ fn key_that_cannot_sign_is_an_error_before_the_first_build() {
             key,
             "\"other.key\"",
             "9:7",
-            "the key does not fit the certificate",
+            "the key does not match the certificate",
         ),
         (key, "\"text.key\"", "9:7", "failed to read the key"),
         (
@@ -205,7 +205,7 @@ fn key_that_cannot_sign_is_an_error_before_the_first_build() {
             key,
             "\"encrypted.key\"\npassword = \"PATH\"",
             "10:12",
-            "the password in PATH does not open the key",
+            "the password in PATH does not decrypt the key",
         ),
         (
             key,
@@ -311,14 +311,14 @@ fn command_is_called_like_sign_file_and_its_signature_is_checked() {
     verify(&grid, &fs::read(&grid.path(MODULE)).unwrap(), "signing");
 
     for (script, expected) in [
-        ("exit 0", "the command left no signature behind the module"),
+        ("exit 0", "the command appended no signature to the module"),
         (
             "echo 'no token' >&2; exit 5",
             "failed to sign the module: no token",
         ),
         (
             "printf x >\"$5\"; cat signed >>\"$5\"",
-            "the command changed the module that it was to sign",
+            "the command changed the content of the module",
         ),
         (
             "{ printf 'signature\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0\\11'; echo '~Module signature appended~'; } >>\"$5\"",
