@@ -1,15 +1,15 @@
-//! Where two builds of one artifact differ.
+//! Compares two builds of one artifact.
 
 use object::{Object as _, ObjectSection as _};
 
-/// The section with the sections' names, which says nothing of its own.
+/// The section with the names of sections, which is ignored.
 const NAMES: &str = ".shstrtab";
 
-/// The section with the digest of all others, which is named only where nothing else differs.
+/// The section with a digest of all others, named only if nothing else differs.
 const BUILD_ID: &str = ".note.gnu.build-id";
 
-/// Returns the name of the first section that two ELF files do not have in common, byte for byte: `.text`. Files that
-/// are not ELF, or that differ outside of their sections, have none.
+/// Returns the name of the first section that differs between two ELF files: `.text`. Returns `None` if a file is not
+/// ELF, or if the files differ only outside of their sections.
 pub fn first_differing_section(left: &[u8], right: &[u8]) -> Option<String> {
     let (left, right) = (
         object::File::parse(left).ok()?,

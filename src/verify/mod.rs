@@ -1,7 +1,7 @@
-//! Is a tree what it claims to be, and would an artifact load?
+//! Checks whether a tree is what it claims to be, and whether an artifact would load.
 //!
 //! In: a kernel's header tree, or the bytes of a module or probe. Out: facts, or a list of defects. Nothing here
-//! compiles or loads anything, and hostile files only give defects.
+//! compiles or loads anything, and hostile files merely cause defects.
 
 mod compare;
 mod module;
@@ -20,10 +20,10 @@ pub use tree::{
     read_installed_tree, read_kernel_tree, read_symvers,
 };
 
-/// The version of the checks; a change of what they accept raises it, since it is part of the artifacts' keys.
+/// The version of the checks. Raise it when they accept other artifacts: it is part of the artifacts' keys.
 pub const VERSION: u32 = 1;
 
-/// What is known of an artifact that passed.
+/// Facts about an artifact that passed the checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// The module's vermagic.
@@ -32,12 +32,12 @@ pub struct Verified {
     pub srcversion: Option<String>,
 }
 
-/// Everything that is wrong with an artifact.
+/// All defects of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defects(Vec<Defect>);
 
 impl Defects {
-    /// The defects, at least one.
+    /// Returns the defects, at least one.
     pub fn all(&self) -> &[Defect] {
         &self.0
     }
@@ -58,51 +58,51 @@ impl fmt::Display for Defects {
 /// One reason why an artifact would not load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
-    /// It is no ELF file, or a damaged one.
+    /// It is not an ELF file, or it is damaged.
     #[error("not a readable ELF file: {0}")]
     Elf(String),
-    /// It is for another machine.
+    /// It is for another architecture.
     #[error("it is for machine {found}, not {expected}")]
     Machine {
-        /// What it must be for.
+        /// The required architecture.
         expected: &'static str,
-        /// What it says.
+        /// The architecture in the file.
         found: String,
     },
-    /// It is an executable or library, no relocatable object.
+    /// It is an executable or library, not a relocatable object.
     #[error("not a relocatable object")]
     Kind,
-    /// A section that must be there is not.
+    /// A required section is missing.
     #[error("it has no section {0}")]
     Section(&'static str),
-    /// The module has another name.
+    /// The module has the wrong name.
     #[error("the module is called `{found}`, not `{expected}`")]
     Name {
-        /// What it must be called.
+        /// The required name.
         expected: String,
-        /// What it is called.
+        /// The name in the file.
         found: String,
     },
     /// Its vermagic is for another kernel.
     #[error("its vermagic `{found}` is not for kernel {expected}")]
     Release {
-        /// The kernel.
+        /// The release of the kernel.
         expected: String,
         /// The vermagic.
         found: String,
     },
-    /// Its vermagic lacks a word of the kernel's, or has one too many.
+    /// Its vermagic lacks a word of the kernel's vermagic, or has an extra one.
     #[error("its vermagic `{vermagic}` {} `{word}`, unlike the kernel", if *.wanted { "lacks" } else { "has" })]
     Flavour {
         /// The word.
         word: String,
-        /// Whether the kernel has it.
+        /// True if the kernel's vermagic has the word.
         wanted: bool,
         /// The vermagic.
         vermagic: String,
     },
-    /// It needs symbols that the kernel does not offer.
-    #[error("the kernel does not offer {} of its symbols, the first is {first}", .count)]
+    /// It needs symbols that the kernel does not export.
+    #[error("the kernel does not export {} of its symbols; the first is {first}", .count)]
     Symbols {
         /// The first of them.
         first: String,
@@ -110,7 +110,7 @@ pub enum Defect {
         count: usize,
     },
     /// It was compiled against other versions of the kernel's symbols.
-    #[error("{count} of its symbols have another CRC than the kernel's, the first is {first}")]
+    #[error("{count} of its symbols have a different CRC in the kernel; the first is {first}")]
     Crc {
         /// The first of them.
         first: String,
@@ -120,12 +120,12 @@ pub enum Defect {
     /// Debug symbols were left in.
     #[error("its debug symbols were not stripped")]
     NotStripped,
-    /// A probe without a single program.
-    #[error("it holds no program for a tracepoint")]
+    /// It is a probe without any program.
+    #[error("it has no program for a tracepoint")]
     NoProgram,
 }
 
-/// The verdict over the defects found.
+/// Returns `verified` if there are no defects.
 fn verdict(verified: Verified, defects: Vec<Defect>) -> Result<Verified, Defects> {
     if defects.is_empty() {
         Ok(verified)

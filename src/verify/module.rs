@@ -1,4 +1,4 @@
-//! Checks of a kernel module before it is kept.
+//! Checks of a kernel module before it is stored.
 
 use std::collections::HashMap;
 
@@ -9,24 +9,23 @@ use object::{Endianness, Object as _, ObjectKind, ObjectSection as _, ObjectSymb
 use super::{Defect, Defects, KernelTreeFacts, Verified, verdict};
 use crate::kernel::Architecture;
 
-/// What a module must be.
+/// The required properties of a module.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedModule<'a> {
-    /// Its name.
+    /// The name of the module.
     pub name: &'a str,
-    /// Its architecture.
+    /// The architecture of the module.
     pub architecture: Architecture,
     /// The header tree that it was compiled against.
     pub tree: &'a KernelTreeFacts,
-    /// The text of the tree's `Module.symvers`, where there is one.
+    /// The content of the tree's `Module.symvers`, if it has one.
     pub symvers: Option<&'a str>,
 }
 
-/// A name and CRC take 64 bytes in `__versions`, of which the CRC has the first eight (struct `modversion_info` of
-/// 64-bit kernels).
+/// The size of an entry in `__versions`: a CRC of eight bytes and a name (struct `modversion_info` of 64-bit kernels).
 const VERSION_BYTES: usize = 64;
 
-/// Checks the module in `bytes`: machine, kind, name, vermagic, symbols and their CRCs, stripped.
+/// Checks the module in `bytes`: architecture, kind, name, vermagic, symbols and their CRCs, and that it is stripped.
 pub fn verify_module(bytes: &[u8], expected: &ExpectedModule<'_>) -> Result<Verified, Defects> {
     let file = ElfFile64::<Endianness>::parse(bytes)
         .map_err(|error| Defects(vec![Defect::Elf(error.to_string())]))?;
@@ -120,8 +119,8 @@ fn check_vermagic(vermagic: &str, tree: &KernelTreeFacts, defects: &mut Vec<Defe
     }
 }
 
-/// Every symbol that the module needs must be one of the kernel's, with the CRC that the module was compiled with; it
-/// must have one where the kernel asks for it.
+/// Checks that the kernel exports every symbol that the module needs, with the CRC that the module was compiled with.
+/// The module must have a CRC for each symbol if the kernel requires it.
 fn check_symbols(
     file: &ElfFile64<'_, Endianness>,
     symvers: &str,
@@ -176,14 +175,15 @@ fn check_symbols(
     }
 }
 
-/// `0x4c9d28b0 <tab> phys_base <tab> vmlinux ...`
+/// Parses `0x4c9d28b0 <tab> phys_base <tab> vmlinux ...`.
 fn parse_symvers_line(line: &str) -> Option<(&str, u32)> {
     let mut fields = line.split('\t');
     let crc = u32::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
     Some((fields.next()?, crc))
 }
 
-/// The CRCs that the module was compiled with, in the old section and in those of kernels from 6.14 on.
+/// Returns the CRCs that the module was compiled with, from the old section and from the sections used since kernel
+/// 6.14.
 fn versions(file: &ElfFile64<'_, Endianness>) -> Vec<(String, u32)> {
     let mut versions = Vec::new();
     let text = |bytes: &[u8]| {

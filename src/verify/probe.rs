@@ -1,4 +1,4 @@
-//! Checks of a legacy eBPF probe before it is kept.
+//! Checks of a legacy eBPF probe before it is stored.
 
 use object::elf::EM_BPF;
 use object::read::elf::{ElfFile64, FileHeader as _};

@@ -1,4 +1,4 @@
-//! The programs that a header tree brings for the machine that builds with it: fixdep, modpost, objtool.
+//! The host programs of a header tree: fixdep, modpost, objtool.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,19 @@ pub type LibcVersion = (u32, u32);
 /// A program of a header tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProgram {
-    /// Where it is, relative to the directory that was searched.
+    /// The path relative to the directory that was searched.
     pub path: PathBuf,
-    /// The machine that it runs on; nothing for one that we know no kernels of.
+    /// The architecture that it runs on; `None` if it is neither amd64 nor arm64.
     pub architecture: Option<Architecture>,
-    /// The oldest C library that it runs with, where it needs a certain one.
+    /// The oldest C library that it runs with, if it requires a version.
     pub libc: Option<LibcVersion>,
 }
 
-/// More than any program of a header tree has; a whole kernel, which is no program, can be larger.
+/// The maximum size of a program, larger than any program of a header tree. A whole kernel, which is not a program, can
+/// be larger.
 const MOST_PROGRAM_BYTES: u64 = 64 << 20;
 
-/// The programs below `folder`, sorted: executable files that a loader loads. Links are not followed.
+/// Returns the programs below `folder`, sorted: executable files that need a dynamic loader. Links are not followed.
 pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, ForeignError> {
     let tree = ForeignFolder::open(folder)?;
     let mut programs = Vec::new();
@@ -63,7 +64,7 @@ pub fn host_programs(folder: &Path) -> Result<Vec<HostProgram>, ForeignError> {
     Ok(programs)
 }
 
-/// Machine and C library of a program; `None` for other files: scripts, kernels, libraries, damaged files.
+/// Returns architecture and C library of a program; `None` for other files: scripts, kernels, libraries, damaged files.
 fn facts_of(content: &[u8]) -> Option<(Option<Architecture>, Option<LibcVersion>)> {
     let header = FileHeader64::<Endianness>::parse(content).ok()?;
     let endian = header.endian().ok()?;
@@ -100,7 +101,7 @@ fn libc_of(
     newest
 }
 
-/// Reads `GLIBC_2.38`.
+/// Parses `GLIBC_2.38`.
 fn libc_version(name: &str) -> Option<LibcVersion> {
     let (major, rest) = name.strip_prefix("GLIBC_")?.split_once('.')?;
     let minor = rest.split('.').next()?;

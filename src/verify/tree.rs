@@ -1,4 +1,4 @@
-//! What a kernel's header tree says about itself.
+//! Reads the facts that a kernel's header tree records about itself.
 
 use std::path::{Path, PathBuf};
 
@@ -7,42 +7,42 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{FileError, ForeignError, ForeignFolder};
 use crate::kernel::Architecture;
 
-/// What a header tree says about itself.
+/// Facts that a header tree records about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelTreeFacts {
-    /// What `uname -r` prints on its kernel.
+    /// The output of `uname -r` on its kernel.
     pub uts_release: String,
-    /// Its architecture, where its configuration tells.
+    /// The architecture, if the configuration contains it.
     pub architecture: Option<Architecture>,
-    /// The gcc that compiled the kernel, `12` or `4.9`, where the tree tells.
+    /// The version of the gcc that compiled the kernel, `12` or `4.9`, if recorded.
     pub gcc_version: Option<String>,
-    /// The clang that compiled it instead, `19.1.7`.
+    /// The version of the clang that compiled it instead, `19.1.7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clang_version: Option<String>,
-    /// Whether it holds the versions of the kernel's symbols.
+    /// True if it contains the versions of the kernel's symbols.
     pub has_symvers: bool,
-    /// Words of a vermagic, and whether a module for this kernel has them.
+    /// Words of a vermagic, and whether modules for this kernel have them.
     pub vermagic_words: Vec<(String, bool)>,
 }
 
-/// Why a directory is not a header tree.
+/// The reason why a directory is not a header tree.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadTreeError {
     /// A file that every tree has is missing or cannot be used.
     #[error("the header tree is not complete: {0}")]
     Foreign(ForeignError),
-    /// A file that does not say what it should.
+    /// A file lacks a required definition.
     #[error("{} does not define {what}", path.display())]
     Undefined {
         /// The file, relative to the tree.
         path: PathBuf,
-        /// What it lacks.
+        /// The missing definition.
         what: &'static str,
     },
 }
 
 impl ReadTreeError {
-    /// The failure of this machine, if that is what it is; everything else is the fault of the tree.
+    /// Returns the failure of this machine, if that is the cause; any other error is the fault of the tree.
     pub fn machine_failure(&self) -> Option<&FileError> {
         match self {
             Self::Foreign(error) => error.machine_failure(),
@@ -60,17 +60,17 @@ impl From<ForeignError> for ReadTreeError {
 /// The name of the file that lists the kernel's symbols.
 const SYMVERS: &str = "Module.symvers";
 
-// Many times what the largest kernel has.
+// Many times the sizes of the largest kernel.
 const MOST_UTS_RELEASE_BYTES: u64 = 4 << 10;
 const MOST_COMPILE_BYTES: u64 = 64 << 10;
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 const MOST_SYMVERS_BYTES: u64 = 64 << 20;
 
-/// Reads the header tree in the directory `inside` (the one that `make -C` is given) of the tree `root`. Links are
-/// followed only within `root`.
+/// Reads the header tree in the directory `inside` of the tree `root`, that is, the directory passed to `make -C`.
+/// Links are followed only within `root`.
 pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
     let tree = ForeignFolder::open(root).map_err(ForeignError::from)?;
-    // Kernels before 2.6.33 (2010) had it elsewhere.
+    // Kernels before 2.6.33 (2010) have it elsewhere.
     let name = "include/generated/utsrelease.h";
     let old_name = "include/linux/utsrelease.h";
     let read_header = |name: &str| tree.read_text(&inside.join(name), MOST_UTS_RELEASE_BYTES);
@@ -115,7 +115,7 @@ pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, R
         ("mod_unload", is_set("CONFIG_MODULE_UNLOAD")),
         ("modversions", is_set("CONFIG_MODVERSIONS")),
     ];
-    // A kernel can be both; it says one of the two words then, and which one differs between 6.12 and 7.2.
+    // A kernel can be both. Then it has one of the two words, and which one changed between 6.12 and 7.2.
     let is_preemptible = is_set("CONFIG_PREEMPT_BUILD") || is_set("CONFIG_PREEMPT");
     let is_realtime = is_set("CONFIG_PREEMPT_RT");
     if !(is_preemptible && is_realtime) {
@@ -135,7 +135,7 @@ pub fn read_kernel_tree(root: &Path, inside: &Path) -> Result<KernelTreeFacts, R
     })
 }
 
-/// Reads the header tree in `folder` of this machine, which may refer to the rest of it by relative links.
+/// Reads the header tree in `folder` of this machine, which may refer to other directories by relative links.
 pub fn read_installed_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeError> {
     let read = FileError::of("read directory", folder);
     let folder = folder
@@ -145,18 +145,18 @@ pub fn read_installed_tree(folder: &Path) -> Result<KernelTreeFacts, ReadTreeErr
     read_kernel_tree(root, folder.strip_prefix(root).unwrap_or(&folder))
 }
 
-/// Reads the symbols that the kernel of a header tree offers to modules; arguments as for [`read_kernel_tree`].
+/// Reads the symbols that the kernel of a header tree exports to modules; arguments as for [`read_kernel_tree`].
 pub fn read_symvers(root: &Path, inside: &Path) -> Result<String, ReadTreeError> {
     let tree = ForeignFolder::open(root).map_err(ForeignError::from)?;
     Ok(tree.read_text(&inside.join(SYMVERS), MOST_SYMVERS_BYTES)?)
 }
 
-/// The gcc that a kernel configuration was made for, `12` or `4.9`, where it says so.
+/// Returns the gcc version that a kernel configuration was made for, `12` or `4.9`, if recorded.
 pub fn gcc_of_configuration(text: &str) -> Option<String> {
     gcc_version(text, "")
 }
 
-/// The clang that a kernel configuration was made for, `19.1.7`, where it was made for one.
+/// Returns the clang version that a kernel configuration was made for, `19.1.7`, if it was made for clang.
 pub fn clang_of_configuration(text: &str) -> Option<String> {
     if value(text, "CONFIG_CC_IS_CLANG") != Some("y") {
         return None;
@@ -180,7 +180,7 @@ fn value<'a>(config: &'a str, name: &str) -> Option<&'a str> {
         .map(|value| value.trim_matches('"'))
 }
 
-/// From 4.18 on the configuration has the number, 120200 for 12.2.0; before, `compile.h` or nothing has the text.
+/// Since 4.18 the configuration has a number, 120200 for 12.2.0; before that, `compile.h` may have a string.
 fn gcc_version(config: &str, compile: &str) -> Option<String> {
     let number = value(config, "CONFIG_GCC_VERSION").and_then(|number| number.parse::<u32>().ok());
     if let Some(number) = number.filter(|&number| number > 0) {
@@ -197,7 +197,7 @@ fn gcc_version(config: &str, compile: &str) -> Option<String> {
         .find_map(version_in)
 }
 
-/// The last `1.2` or `1.2.3` in a text such as `gcc version 4.9.2 (Debian 4.9.2-10)`, before any parenthesis.
+/// Returns the last `1.2` or `1.2.3` in a string such as `gcc version 4.9.2 (Debian 4.9.2-10)`, outside parentheses.
 fn version_in(text: &str) -> Option<String> {
     let outside = text
         .split('(')
@@ -215,7 +215,7 @@ fn version_in(text: &str) -> Option<String> {
     })
 }
 
-/// From 5 on the major number alone names a release series.
+/// Since gcc 5 the major number alone identifies a release series.
 fn short_version(major: u32, minor: u32) -> String {
     if major < 5 {
         format!("{major}.{minor}")

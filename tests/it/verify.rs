@@ -136,15 +136,15 @@ fn every_disagreement_with_the_kernel_is_a_defect() {
     for (symvers, expected) in [
         (
             SYMVERS.replace("_printk", "printk"),
-            "the kernel does not offer 1 of its symbols, the first is _printk",
+            "the kernel does not export 1 of its symbols; the first is _printk",
         ),
         (
             SYMVERS.replace("0x92997ed8", "0x92997ed9"),
-            "1 of its symbols have another CRC than the kernel's, the first is _printk",
+            "1 of its symbols have a different CRC in the kernel; the first is _printk",
         ),
         (
             SYMVERS.replace("0x0e1cb016", "0x00000001"),
-            "1 of its symbols have another CRC than the kernel's, the first is module_layout",
+            "1 of its symbols have a different CRC in the kernel; the first is module_layout",
         ),
     ] {
         assert_eq!(defects_of(&bytes, &realtime_tree(), &symvers), expected);
@@ -161,7 +161,7 @@ fn a_symbol_without_its_version_is_a_defect() {
     bytes[place + 8] = b'x';
     assert_eq!(
         defects_of(&bytes, &realtime_tree(), SYMVERS),
-        "1 of its symbols have another CRC than the kernel's, the first is _printk"
+        "1 of its symbols have a different CRC in the kernel; the first is _printk"
     );
 }
 
@@ -213,7 +213,7 @@ fn probes() {
     );
     assert_eq!(
         defects(&without_programs),
-        "it holds no program for a tracepoint"
+        "it has no program for a tracepoint"
     );
     for length in (0..good.len()).step_by(3) {
         assert!(verify_probe(&good[..length]).is_err(), "{length} bytes");
