@@ -1,4 +1,4 @@
-//! What a file is, and the tree that it gives.
+//! Detects the format of an archive, and unpacks it into a tree.
 
 use std::fs::File;
 use std::io::Seek as _;
@@ -14,7 +14,7 @@ use crate::digest::Sha256;
 use crate::fs::FileError;
 use crate::store::Store;
 
-/// Unpacks the package or tarball `archive` into the empty directory `into`. Nothing is made durable: see
+/// Unpacks the package or tarball `archive` into the empty directory `into`. Does not sync to disk: see
 /// [`unpack_into_store`]. Blocks the thread.
 pub fn unpack(archive: &Path, into: &Path, limits: &Limits) -> Result<Tree, UnpackError> {
     let stop = CancellationToken::new();
@@ -54,8 +54,8 @@ fn write(
     }
 }
 
-/// Returns the content of the first file of a package or tarball whose path is wanted; what follows it is not read.
-/// `None` if there is none. Writes nothing. Blocks the thread.
+/// Returns the content of the first wanted file of a package or tarball, or `None` if there is none. Does not read past
+/// that file and writes nothing. Blocks the thread.
 pub fn read_from_archive(
     archive: &Path,
     is_wanted: impl Fn(&[u8]) -> bool,
@@ -77,7 +77,7 @@ pub fn read_from_archive(
     }
 }
 
-/// Reads a package or tarball to its end, with the checksums that it has, and makes nothing. Blocks the thread.
+/// Reads a package or tarball to its end and verifies its checksums. Writes nothing. Blocks the thread.
 pub fn check_archive(
     archive: &Path,
     limits: &Limits,
@@ -86,8 +86,8 @@ pub fn check_archive(
     read_from_archive(archive, |_| false, 0, limits, stop).map(drop)
 }
 
-/// Unpacks a package or tarball of the store into a tree of the store. Files that another tree has too are shared with
-/// it. Blocks the thread.
+/// Unpacks a package or tarball of the store into a tree of the store. Shares files with other trees where possible.
+/// Blocks the thread.
 pub fn unpack_into_store(
     store: &Store,
     blob: Sha256,
@@ -96,7 +96,8 @@ pub fn unpack_into_store(
     unpack_into_store_until(&CancellationToken::new(), store, blob, limits)
 }
 
-/// The same; ends part-way with [`UnpackError::Stopped`] when `stop` is cancelled, and then leaves nothing behind.
+/// Like [`unpack_into_store`], but stops with [`UnpackError::Stopped`] when `stop` is cancelled, and then leaves
+/// nothing behind.
 pub fn unpack_into_store_until(
     stop: &CancellationToken,
     store: &Store,
@@ -113,12 +114,12 @@ pub fn unpack_into_store_until(
     write(&archive, &mut writer, limits, stop)?;
     let Written { tree, new_files } = writer.finish()?;
     if stop.is_cancelled() {
-        // The disk may need seconds for what follows.
+        // The sync below may take seconds.
         return Err(UnpackError::Stopped);
     }
     if !store.has_tree(tree.sha256) {
-        // Once for all files, before the tree gets its name: a tree that has one is whole. The same goes for a file
-        // that other trees will take.
+        // One sync for all files, before the tree gets its name: a tree with a name is complete. The same applies to
+        // files that other trees will share.
         File::open(&folder)
             .and_then(|opened| Ok(syncfs(&opened)?))
             .map_err(FileError::of("write", &folder))?;

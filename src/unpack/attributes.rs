@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Mode, utimensat};
 
 use crate::store::tree_times;
 
-/// Returns bytes of an archive as a path.
+/// Converts bytes of an archive to a path.
 pub(super) fn name_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
@@ -21,7 +21,7 @@ pub(super) fn mode(is_executable: bool) -> Mode {
     Mode::from_raw_mode(if is_executable { 0o755 } else { 0o644 })
 }
 
-/// Whether this process's mask takes nothing away from the modes of files, so that they need not be set once more.
+/// Returns true if this process's umask removes no bits from the modes of files, so that they need not be set again.
 pub(super) fn umask_is_harmless() -> bool {
     static IS_HARMLESS: OnceLock<bool> = OnceLock::new();
     *IS_HARMLESS.get_or_init(|| {
@@ -32,7 +32,7 @@ pub(super) fn umask_is_harmless() -> bool {
     })
 }
 
-/// Gives an entry of an open directory the times of a tree's files.
+/// Sets the times of a tree's files on an entry of an open directory.
 pub(super) fn set_time(folder: &Dir, name: &Path) -> io::Result<()> {
     Ok(utimensat(
         folder,

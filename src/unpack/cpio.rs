@@ -1,9 +1,9 @@
 //! The cpio archive in an rpm, entry by entry.
 //!
-//! Two kinds of entries: the common one (`newc`) names its file; that of packages with files of 4 GiB and more
-//! ("stripped") gives only a number in the package's own list of files.
+//! There are two kinds of entries: the common one (`newc`) contains the file's name; the kind in packages with files of
+//! 4 GiB and more ("stripped") contains only an index into the package's list of files.
 //!
-//! Read here and not by a crate, since the crates read names of any length into memory; docs/architecture.md says more.
+//! Not read by a crate, because the crates read names of any length into memory; see docs/architecture.md.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -18,27 +18,27 @@ const STRIPPED: &[u8] = b"07070X";
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
-/// What the names of one file share: device and inode.
+/// Identifies a file with several names: device and inode.
 pub(super) type Identity = (u64, u64);
 
 /// A file in the list of an rpm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListedFile {
-    /// Its path, as in an entry of an archive.
+    /// The path, as in an entry of an archive.
     pub(super) path: Vec<u8>,
     /// Kind and permissions.
     pub(super) mode: u32,
     /// Its size in bytes.
     pub(super) size_bytes: u64,
-    /// What it shares with the other names of one file.
+    /// The same for all names of one file.
     pub(super) identity: Identity,
-    /// Whether the archive holds its content: of several names of one file, the last one has it.
+    /// True if the archive has its content: of several names of one file, only the last one.
     pub(super) has_content: bool,
-    /// Whether other files of the list are names of the same file.
+    /// True if other files of the list are names of the same file.
     pub(super) is_shared: bool,
 }
 
-/// Writes what is in the cpio archive `reader`. `files` gives the package's own list, where the archive needs it.
+/// Writes the entries of the cpio archive `reader`. `files` returns the package's own list, if the archive needs it.
 pub(super) fn unpack(
     mut reader: impl Read,
     files: impl FnOnce() -> Result<Vec<ListedFile>, UnpackError>,
@@ -74,7 +74,7 @@ pub(super) fn unpack(
         write(entry, &mut reader, writer, &mut names, limits)?;
     }
     names.write_empty(writer)?;
-    // What follows is padding, but its checksum speaks for everything before it.
+    // The rest is padding, but the checksum at its end covers everything before it.
     io::copy(&mut reader, &mut io::sink()).map_err(UnpackError::Broken)?;
     Ok(())
 }
@@ -83,7 +83,7 @@ struct Entry {
     path: Vec<u8>,
     mode: u32,
     size_bytes: u64,
-    /// Of a file with several names: what they share, and whether this is the one with the content.
+    /// For a file with several names: its identity, and true if this entry has the content.
     shared: Option<(Identity, bool)>,
 }
 
@@ -112,7 +112,7 @@ fn write(
         },
         0o040_000 if size_bytes == 0 => writer.add_folder(&path)?,
         0o120_000 => {
-            // Longer targets are refused by the writer too, but are not read into memory first.
+            // The writer refuses longer targets too, but only after they are in memory.
             let length = usize::try_from(size_bytes)
                 .ok()
                 .filter(|&length| length <= limits.path_bytes)
@@ -139,10 +139,10 @@ fn write(
     skip(reader, padding(size_bytes))
 }
 
-/// Names of files that have several: all but one come without content, mostly before it.
+/// Names of files with several names: all but one have no content, and mostly precede the one that has it.
 #[derive(Default)]
 struct Names {
-    /// Paths and modes.
+    /// Paths and modes of names whose content has not been seen yet.
     waiting: HashMap<Identity, Vec<(Vec<u8>, u32)>>,
     written: HashMap<Identity, Vec<u8>>,
 }
@@ -175,7 +175,7 @@ impl Names {
         Ok(())
     }
 
-    /// Files without any content are empty.
+    /// Writes the files whose names all have no content: they are empty.
     fn write_empty(self, writer: &mut TreeWriter<'_>) -> Result<(), UnpackError> {
         for names in self.waiting.into_values() {
             let mut names = names.into_iter();
@@ -191,7 +191,7 @@ impl Names {
     }
 }
 
-/// The rest of an entry's header; `None` at the end of the archive.
+/// Reads the rest of an entry's header; `None` at the end of the archive.
 fn read_newc(reader: &mut impl Read, limits: &Limits) -> Result<Option<Entry>, UnpackError> {
     let mut fields = [0; 13];
     for (field, digits) in fields
@@ -216,7 +216,7 @@ fn read_newc(reader: &mut impl Read, limits: &Limits) -> Result<Option<Entry>, U
         _,
     ] = fields;
     let most = limits.path_bytes as u64 + 1;
-    // One byte too many is enough for the writer to refuse it by its start.
+    // One byte more than allowed is enough to show the start of a path that is too long.
     let kept = usize::try_from(name_size.min(most + 1)).unwrap_or_default();
     let mut path = vec![0; kept];
     reader.read_exact(&mut path).map_err(UnpackError::Broken)?;
@@ -227,7 +227,9 @@ fn read_newc(reader: &mut impl Read, limits: &Limits) -> Result<Option<Entry>, U
         });
     }
     if path.pop() != Some(0) {
-        return Err(UnpackError::BrokenCpio("the name of an entry has no end"));
+        return Err(UnpackError::BrokenCpio(
+            "the name of an entry is not terminated",
+        ));
     }
     skip(reader, padding(6 + 104 + name_size))?;
     if path == TRAILER {
@@ -242,7 +244,7 @@ fn read_newc(reader: &mut impl Read, limits: &Limits) -> Result<Option<Entry>, U
     }))
 }
 
-/// The rest of an entry that gives only its number in the list of the package.
+/// Reads the rest of an entry that has only an index into the package's list of files.
 fn read_stripped(reader: &mut impl Read, files: &[ListedFile]) -> Result<Entry, UnpackError> {
     let number = hexadecimal(&exactly::<8>(reader)?)?;
     skip(reader, padding(6 + 8))?;
@@ -256,7 +258,7 @@ fn read_stripped(reader: &mut impl Read, files: &[ListedFile]) -> Result<Entry, 
     Ok(Entry {
         path: file.path.clone(),
         mode: file.mode,
-        // The list has sizes for directories too, and for names without content.
+        // The list also has sizes for directories and for names without content.
         size_bytes: if is_folder || !file.has_content {
             0
         } else {
@@ -282,7 +284,7 @@ fn hexadecimal(digits: &[u8]) -> Result<u64, UnpackError> {
     })
 }
 
-/// Bytes up to the next multiple of four.
+/// Returns the number of bytes up to the next multiple of four.
 fn padding(size_bytes: u64) -> usize {
     usize::try_from(size_bytes.wrapping_neg() % 4).unwrap_or_default()
 }

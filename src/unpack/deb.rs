@@ -1,4 +1,4 @@
-//! The outer archive of a Debian package (ar), of which only the member with the files is read.
+//! The outer archive (ar) of a Debian package; only the member with the files is read.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -11,10 +11,10 @@ pub(super) const MAGIC: &[u8] = b"!<arch>\n";
 
 const HEADER_BYTES: usize = 60;
 
-/// Debian packages have three members; signed ones a few more.
+/// The maximum number of members: Debian packages have three, signed ones a few more.
 const MOST_MEMBERS: usize = 16;
 
-/// Finds the archive of the package's files, and gives a reader at its start.
+/// Finds the archive with the package's files, and returns a reader at its start.
 pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), UnpackError> {
     let broken = |problem| UnpackError::BrokenPackage {
         kind: "Debian package",
@@ -27,7 +27,7 @@ pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), U
     while position < length {
         members += 1;
         if members > MOST_MEMBERS {
-            return Err(broken("it has more members than any package"));
+            return Err(broken("it has too many members"));
         }
         let mut header = [0; HEADER_BYTES];
         file.seek(SeekFrom::Start(position))
@@ -46,7 +46,7 @@ pub(super) fn content(mut file: File) -> Result<(Compression, io::Take<File>), U
             .ok_or(broken("a member's size is not a number"))?;
         let start = position + HEADER_BYTES as u64;
         if start + size > length {
-            return Err(broken("it ends within a member"));
+            return Err(broken("it ends in the middle of a member"));
         }
         if members == 1 {
             let mut version = [0; 2];

@@ -1,4 +1,4 @@
-//! Decompression within limits, in a thread of its own.
+//! Decompression within limits, in a separate thread.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Limits, UnpackError};
 
-/// The most memory that an xz stream may ask for; the strongest preset takes 65 MiB.
+/// The maximum memory for an xz stream; the strongest preset needs 65 MiB.
 const XZ_MEMORY_BYTES: u64 = 256 << 20;
 
-/// The most threads that an xz stream is decompressed by.
+/// The maximum number of threads for an xz stream.
 const XZ_THREADS: usize = 4;
 
-/// The largest zstd window, as the exponent of two: 128 MiB.
+/// The maximum zstd window, as a power of two: 128 MiB.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// Archives smaller than this are never taken for a trap.
+/// The decompressed size up to which an archive is never treated as a decompression bomb.
 const RATIO_FLOOR_BYTES: u64 = 16 << 20;
 
-/// What is handed from one thread to the other at once.
+/// The size of the chunks passed between threads.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// How many chunks may wait: their writer is slow at small files, and fast at large ones.
+/// The maximum number of waiting chunks: the writer is slow with small files, and fast with large ones.
 const CHUNKS: usize = 8;
 
 /// How an archive is compressed.
@@ -40,7 +40,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// By the first bytes of compressed data.
+    /// Detects the compression from the first bytes of compressed data.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         if head.starts_with(&[0x1f, 0x8b]) {
             Some(Self::Gzip)
@@ -55,15 +55,15 @@ impl Compression {
         }
     }
 
-    /// By the start of a tarball.
+    /// Detects the compression from the start of a tarball.
     pub(super) fn of_tarball(head: &[u8]) -> Option<Self> {
         let is_plain = head.get(257..262) == Some(b"ustar");
         Self::of(head).or(is_plain.then_some(Self::None))
     }
 }
 
-/// Hands what is in `compressed` to `unpack`, which reads it to its end, or until `stop` is cancelled. A thread of
-/// its own decompresses, so that the other only has to write.
+/// Decompresses `compressed` in a separate thread and passes the data to `unpack`, which reads it to its end, or until
+/// `stop` is cancelled. So the calling thread only has to write.
 pub(super) fn decompressed<T>(
     compression: Compression,
     compressed: impl Read + Send,
@@ -93,7 +93,7 @@ pub(super) fn decompressed<T>(
         };
         let result = unpack(&mut chunks);
         let has_ended = chunks.has_ended;
-        // The other thread may be waiting for somebody to take its chunks.
+        // The other thread may be waiting for a receiver of its chunks.
         drop(chunks);
         let produced = producer.join().unwrap_or_else(|_| {
             let panicked = io::Error::other("the decompressor panicked");
@@ -101,14 +101,14 @@ pub(super) fn decompressed<T>(
         });
         match produced {
             _ if result.is_err() && stop.is_cancelled() => Err(UnpackError::Stopped),
-            // What was wrong with the data shows up here as its end.
+            // An error in the data looks like its end to the reader.
             Err(error) if has_ended => Err(error),
             _ => result,
         }
     })
 }
 
-/// What came out of a decompressor, on its way to another thread.
+/// Decompressed data from the other thread.
 pub(super) struct Chunks {
     full: Receiver<Vec<u8>>,
     empty: Sender<Vec<u8>>,
@@ -128,7 +128,7 @@ impl Read for Chunks {
                 self.has_ended = true;
                 return Ok(0);
             };
-            // Nobody takes them any more once all is decompressed.
+            // The receiver is gone once everything is decompressed.
             drop(self.empty.send(std::mem::replace(&mut self.current, next)));
             self.position = 0;
         }
@@ -176,7 +176,7 @@ fn produce(
     }
 }
 
-/// Fills `buffer` as far as there is something to read.
+/// Reads until `buffer` is full or the input ends, and returns the number of bytes.
 pub(super) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -209,7 +209,7 @@ fn decoder<'a>(
     })
 }
 
-/// Streams of xz, one behind another.
+/// Concatenated xz streams.
 struct XzStreams<R: BufRead> {
     current: Option<XzDecoder<R>>,
 }
@@ -228,7 +228,7 @@ impl<R: BufRead> Read for XzStreams<R> {
     }
 }
 
-/// The stream that follows in `rest`; there may be zeros before it.
+/// Returns the next stream in `rest`, skipping zeros before it.
 fn next_stream<R: BufRead>(mut rest: R) -> io::Result<Option<XzDecoder<R>>> {
     loop {
         let bytes = rest.fill_buf()?;
@@ -242,7 +242,7 @@ fn next_stream<R: BufRead>(mut rest: R) -> io::Result<Option<XzDecoder<R>>> {
     }
 }
 
-/// Packages are compressed in blocks of their own: several are decompressed at once, as dpkg does.
+/// Packages are compressed in independent blocks, so several are decompressed in parallel, as dpkg does.
 fn xz_stream() -> io::Result<Stream> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let threads = u32::try_from(processors.min(XZ_THREADS)).unwrap_or(1);

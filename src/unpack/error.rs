@@ -1,4 +1,4 @@
-//! What can be wrong with an archive.
+//! Errors from unpacking.
 
 use std::io;
 
@@ -6,56 +6,56 @@ use crate::digest::Sha256;
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::FileError;
 
-/// Why an archive was not unpacked: one variant a defect.
+/// The reason why an archive was not unpacked, with one variant for each defect.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The archive or the tree could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The caller asked for an end before all was unpacked.
-    #[error("was not unpacked to its end: the run was stopped")]
+    /// The caller stopped the unpacking.
+    #[error("was not fully unpacked: the run was stopped")]
     Stopped,
-    /// None of the formats that are known.
+    /// The format is unknown.
     #[error("is neither a Debian package, nor an rpm, nor a tarball")]
     UnknownFormat,
-    /// A package whose outer format is broken.
+    /// The outer format of the package is broken.
     #[error("is not a valid {kind}: {problem}")]
     BrokenPackage {
-        /// What it should be.
+        /// The expected format.
         kind: &'static str,
-        /// What is wrong with it.
+        /// The defect.
         problem: &'static str,
     },
-    /// A package without files.
+    /// The package has no files.
     #[error("holds no data.tar")]
     NoContent,
-    /// A compression that is not supported.
-    #[error("holds {0}, a compression that is not supported; xz, gz, zst, bz2 and none are")]
+    /// The compression is not supported.
+    #[error("holds {0}, a compression that is not supported: expected xz, gz, zst, bz2 or none")]
     Compression(String),
     /// The compressed data or the archive is broken or cut off.
     #[error("is broken: {0}")]
     Broken(io::Error),
-    /// A cpio archive that is not one.
+    /// The cpio archive is broken.
     #[error("holds a broken cpio archive: {0}")]
     BrokenCpio(&'static str),
-    /// An rpm whose payload is not the one that its header names.
+    /// The payload of the rpm does not match the digest in its header.
     #[error("has a payload with SHA-256 {found}, but its header names {expected}")]
     PayloadDigest {
-        /// The digest in its header.
+        /// The digest in the header.
         expected: Sha256,
-        /// The digest of what follows.
+        /// The digest of the payload.
         found: Sha256,
     },
-    /// A name that starts with a slash.
+    /// A path starts with a slash.
     #[error("holds the absolute path `{0}`")]
     AbsolutePath(String),
-    /// A name with a segment `..`.
+    /// A path has a segment `..`.
     #[error("holds the path `{0}`, which climbs out of its directory")]
     ParentSegment(String),
-    /// A name or the target of a link with a NUL byte, which no file system takes.
+    /// A path or the target of a link has a NUL byte, which no file system accepts.
     #[error("holds the path `{0}`, which has a NUL byte")]
     NulByte(String),
-    /// A name that is longer or deeper than the limit.
+    /// A path is longer or deeper than the limit.
     #[error("holds a path beyond the limits of {limit}: `{path}`")]
     LongPath {
         /// The start of the path.
@@ -63,10 +63,10 @@ pub enum UnpackError {
         /// The limit that it exceeds: `1024 bytes`.
         limit: String,
     },
-    /// Two entries of one name.
+    /// Two entries have the same path.
     #[error("holds `{0}` twice")]
     Duplicate(String),
-    /// An entry below a link or file of the same archive.
+    /// An entry is below a link or file of the same archive.
     #[error("holds `{path}` below `{parent}`, which is not a directory")]
     BelowNoFolder {
         /// The entry.
@@ -74,7 +74,7 @@ pub enum UnpackError {
         /// The link or file above it.
         parent: String,
     },
-    /// A symbolic link to a relative target outside the tree, or to nothing.
+    /// A symbolic link points outside the tree, or has an empty target.
     #[error("holds the link `{path}` to `{target}`, which leaves the tree")]
     LinkLeavesTree {
         /// The link.
@@ -82,7 +82,7 @@ pub enum UnpackError {
         /// Where it points.
         target: String,
     },
-    /// A symbolic link that leads back to itself, alone or with others.
+    /// A symbolic link points to itself, directly or through other links.
     #[error("holds the link `{path}` to `{target}`, which leads back to itself")]
     LinkLoop {
         /// The link.
@@ -90,24 +90,26 @@ pub enum UnpackError {
         /// Where it points.
         target: String,
     },
-    /// More names of one file than a file system takes.
-    #[error("holds `{0}`, one name too many of its file")]
+    /// A file has more hard links than the file system supports.
+    #[error("holds `{0}`, one hard link too many to its file")]
     TooManyNames(String),
-    /// A hard link to something that is not an earlier file of the archive.
-    #[error("holds the hard link `{path}` to `{target}`, which is not an earlier file of it")]
+    /// A hard link does not point to an earlier file of the archive.
+    #[error(
+        "holds the hard link `{path}` to `{target}`, which is not an earlier file of the archive"
+    )]
     HardLinkTarget {
         /// The link.
         path: String,
-        /// What it names.
+        /// Its target.
         target: String,
     },
-    /// Something else in the place of a directory.
+    /// A path that should be a directory is something else.
     #[error("{0} is not a directory")]
     NotFolder(String),
     /// A device, pipe or socket.
     #[error("holds `{0}`, which is not a file, a directory or a link")]
     SpecialFile(String),
-    /// A kind of entry that no package of a distribution has.
+    /// An entry has a kind that is not supported and not used by packages of distributions.
     #[error("holds the entry `{path}` of a kind that is not supported ({kind})")]
     UnsupportedEntry {
         /// Its path.
@@ -115,19 +117,19 @@ pub enum UnpackError {
         /// Its kind.
         kind: String,
     },
-    /// More entries than the limit.
+    /// The archive has more entries than the limit.
     #[error("holds more than {0} entries")]
     TooManyEntries(u64),
-    /// More bytes than the limit.
+    /// The archive has more bytes than the limit.
     #[error("is larger than {0} bytes when unpacked")]
     TooLarge(u64),
-    /// Compressed so well that it must be a trap.
+    /// The compression ratio is that of a decompression bomb.
     #[error("unpacks to more than {0} times its size")]
     Ratio(u64),
 }
 
 impl UnpackError {
-    /// The failure of a build that needs the tree; `archive` names the package.
+    /// Returns the failure of a build that needs the tree; `archive` names the package.
     pub fn failure(&self, archive: &str) -> Failure {
         let class = match self {
             Self::File(_) => FailureClass::Infrastructure,
@@ -138,7 +140,7 @@ impl UnpackError {
     }
 }
 
-/// A path of an archive, safe to print.
+/// Returns the start of a path of an archive, safe to print.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(&path[..path.len().min(200)])
         .escape_debug()

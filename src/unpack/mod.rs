@@ -1,12 +1,12 @@
-//! Archives to trees: Debian packages, rpms, Arch packages and tarballs, unpacked without running any program.
+//! Unpacks archives into trees: Debian packages, rpms, Arch packages and tarballs, without running any program.
 //!
-//! In: a file, as it came from a server, and [`Limits`]. Out: a directory, and its digest as a [`Tree`]. Nothing that
-//! an archive says is trusted: whatever would write outside the directory, make anything but files, directories and
-//! links, or fill the disk is an [`UnpackError`], one variant a defect.
+//! In: a file, as downloaded from a server, and [`Limits`]. Out: a directory, and its digest as a [`Tree`]. Nothing in
+//! an archive is trusted: whatever would write outside the directory, create anything but files, directories and links,
+//! or fill the disk is an [`UnpackError`], with one variant for each defect.
 //!
-//! Owners, times and most permission bits of an archive are not kept, so that equal contents are equal trees: a
-//! file can be run or not, a directory is a directory. Targets of links are kept as they are: an absolute one is meant
-//! for the place where the tree is shown to a build, and nothing here follows it.
+//! Owners, times and most permission bits of an archive are dropped, so that equal contents are equal trees: a file is
+//! executable or not, and a directory is a directory. Targets of links are kept unchanged: an absolute target refers to
+//! the tree's location in a build, and nothing here follows it.
 
 mod archive;
 mod attributes;
@@ -27,20 +27,20 @@ pub use archive::{
 pub use error::UnpackError;
 pub use tree::{Tree, tree_digest_of_folder};
 
-/// What an archive may cost.
+/// Limits for an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most entries.
+    /// The maximum number of entries.
     pub entries: u64,
-    /// The most entries of a tree without content; each KiB of content allows one more.
+    /// The maximum number of entries of a tree without content; each KiB of content allows one more.
     pub empty_entries: u64,
-    /// The most bytes after decompression.
+    /// The maximum decompressed size in bytes.
     pub size_bytes: u64,
-    /// The most bytes after decompression for one byte before, once there are more than 16 MiB.
+    /// The maximum ratio of decompressed to compressed size, for more than 16 MiB of decompressed data.
     pub ratio: u64,
-    /// The longest path.
+    /// The maximum length of a path in bytes.
     pub path_bytes: usize,
-    /// The most segments of a path.
+    /// The maximum number of segments in a path.
     pub path_depth: usize,
 }
 

@@ -1,11 +1,11 @@
-//! Names of entries, made safe.
+//! Makes paths of entries safe.
 
 use super::error::shown;
 use super::tree::{Listing, Node};
 use super::{Limits, UnpackError};
 
-/// The entry's path relative to the root of the tree: no empty, `.` or `..` segment, no slash at either end. Empty
-/// for the root itself.
+/// Returns the entry's path relative to the root of the tree: no empty, `.` or `..` segment, no slash at either end.
+/// Empty for the root itself.
 pub(super) fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, UnpackError> {
     let too_long = |limit: String| UnpackError::LongPath {
         path: shown(raw),
@@ -43,7 +43,7 @@ pub(super) fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, UnpackError>
     Ok(clean)
 }
 
-/// The directory that holds `path`, and its name there.
+/// Splits `path` into its directory and its name there.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -51,26 +51,26 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Links that are followed for one link, before it counts as a circle, which leads nowhere.
+/// The maximum number of links followed from one link, before it counts as a loop.
 const MOST_LINKS: usize = 40;
 
-/// Where a symbolic link leads.
+/// The final target of a symbolic link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Leads {
-    /// To this place in the tree, whether or not something is there.
+    /// This path in the tree, whether or not it exists.
     Inside(Vec<u8>),
-    /// Out of the tree.
+    /// A path outside the tree.
     Outside,
-    /// Back to itself.
+    /// None, because of a loop.
     Nowhere,
 }
 
-/// Where the symbolic link at `path`, and every link on its way, leads. An absolute target counts from the root of the
-/// tree, since that is where the tree is shown.
+/// Returns the final target of the symbolic link at `path`, following every link on the way. An absolute target is
+/// relative to the root of the tree, because that is the root in a job.
 pub(super) fn leads(listing: &Listing, path: &[u8]) -> Leads {
     let mut followed = 0;
     let mut place: Vec<&[u8]> = Vec::new();
-    // What is still to be walked, the next segment last.
+    // The remaining segments, the next one last.
     let mut segments: Vec<&[u8]> = path.rsplit(|&byte| byte == b'/').collect();
     while let Some(segment) = segments.pop() {
         match segment {
@@ -124,7 +124,7 @@ mod tests {
             ("a", "b/../..", Outside),
             ("a", "/usr/src/x", inside("usr/src/x")),
             ("a", "/usr/../../x", Outside),
-            // By its text it stays inside, but `d/up` is the root.
+            // Seems to stay inside, but `d/up` is the root.
             ("a", "d/up/..", Outside),
             ("a", "d/up/x", inside("x")),
             ("a", "away/x", Outside),
@@ -141,8 +141,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the name: it is refused, or it names something below the root, and cleaning again changes
-        /// nothing.
+        /// Any path is either refused or names something below the root, and cleaning it again changes nothing.
         #[test]
         fn clean_paths_stay_inside(raw in "[a./]{0,12}") {
             let limits = Limits::default();

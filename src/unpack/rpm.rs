@@ -1,7 +1,7 @@
-//! The outer format of an rpm: a lead, two headers of tagged values, and the compressed cpio archive behind them.
+//! The outer format of an rpm: a lead, two headers of tagged values, and the compressed cpio archive.
 //!
-//! Of the headers only what unpacking needs is read: the digest of the payload, and the list of files where the
-//! archive does not name them itself. Every number in them is checked before it is used.
+//! Only values needed for unpacking are read from the headers: the digest of the payload, and the list of files if the
+//! archive does not contain their names. Every number in them is checked before it is used.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,16 +21,16 @@ const HEADER_MAGIC: &[u8] = &[0x8e, 0xad, 0xe8, 0x01];
 const HEADER_BYTES: usize = 16;
 const INDEX_BYTES: usize = 16;
 
-/// The most values of a header: what rpm itself allows.
+/// The maximum number of values in a header: rpm's own limit.
 const MOST_VALUES: u32 = 0xffff;
 
-/// The most numbers or texts of one value: more than the most files of a package.
+/// The maximum number of items in one value: more than the number of files in any package.
 const MOST_ITEMS: u32 = 1 << 20;
 
-/// The most bytes of a header's values; a kernel's largest package has some 5 MiB.
+/// The maximum size of a header's values; a kernel's largest package has some 5 MiB.
 const MOST_VALUE_BYTES: u32 = 64 << 20;
 
-// Tags and types as rpm's documentation of its format numbers them.
+// Tags and types from rpm's documentation of its format.
 const TAG_FILE_SIZES: u32 = 1028;
 const TAG_FILE_MODES: u32 = 1030;
 const TAG_FILE_DEVICES: u32 = 1095;
@@ -54,13 +54,13 @@ fn broken(problem: &'static str) -> UnpackError {
     }
 }
 
-/// An rpm whose headers were found.
+/// An rpm with the position of its header.
 pub(super) struct Rpm {
     file: File,
     header: Header,
 }
 
-/// Where a header is in the file.
+/// The position of a header in the file.
 #[derive(Clone, Copy)]
 struct Header {
     start: u64,
@@ -85,7 +85,7 @@ pub(super) fn open(file: File) -> Result<Rpm, UnpackError> {
         return Err(broken("it is not of format 3 or 4"));
     }
     let signature = Header::read(&file, LEAD_BYTES)?;
-    // The first header is filled up to a multiple of eight.
+    // The first header is padded to a multiple of eight.
     let header = Header::read(&file, signature.end().next_multiple_of(8))?;
     Ok(Rpm { file, header })
 }
@@ -96,7 +96,7 @@ impl Header {
         file.read_exact_at(&mut bytes, start)
             .map_err(UnpackError::Broken)?;
         if !bytes.starts_with(HEADER_MAGIC) {
-            return Err(broken("a header does not start as one"));
+            return Err(broken("a header has no magic number"));
         }
         let header = Self {
             start,
@@ -104,7 +104,7 @@ impl Header {
             value_bytes: number(&bytes[12..16]),
         };
         if header.values > MOST_VALUES || header.value_bytes > MOST_VALUE_BYTES {
-            return Err(broken("a header is larger than any package's"));
+            return Err(broken("a header is too large"));
         }
         Ok(header)
     }
@@ -126,7 +126,7 @@ impl Header {
     }
 }
 
-/// A number of up to four bytes, most significant first.
+/// Reads a big-endian number of up to four bytes.
 fn number(bytes: &[u8]) -> u32 {
     bytes
         .iter()
@@ -134,8 +134,8 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 impl Rpm {
-    /// How the archive is compressed, and a reader at its start. Its digest is compared with the one in the header
-    /// first; rpms before 4.14 have none.
+    /// Returns the compression of the archive and a reader at its start. Verifies its digest first, if the header has
+    /// one; rpms before 4.14 have none.
     pub(super) fn payload(&self) -> Result<(Compression, File), UnpackError> {
         let start = self.header.end();
         let mut head = [0; 6];
@@ -179,7 +179,7 @@ impl Rpm {
             .ok_or(broken("payload digest is not a SHA-256"))
     }
 
-    /// The package's list of files.
+    /// Returns the package's list of files.
     pub(super) fn files(&self, limits: &Limits) -> Result<Vec<ListedFile>, UnpackError> {
         let values = self.values()?;
         let names = values.texts(TAG_BASE_NAMES)?.unwrap_or_default();
@@ -271,9 +271,7 @@ impl Values {
             count,
         });
         match value {
-            Some(value) if value.count > MOST_ITEMS => {
-                Err(broken("a value has more items than any package's"))
-            }
+            Some(value) if value.count > MOST_ITEMS => Err(broken("a value has too many items")),
             value => Ok(value),
         }
     }
@@ -285,7 +283,7 @@ impl Values {
             .ok_or(broken("a value is beyond its header"))
     }
 
-    /// A list of numbers; `None` if the header does not have the tag.
+    /// Returns an array of numbers; `None` if the header does not have the tag.
     fn numbers(&self, tag: u32) -> Result<Option<Vec<u64>>, UnpackError> {
         let Some(value) = self.find(tag)? else {
             return Ok(None);
@@ -310,7 +308,7 @@ impl Values {
         Ok(Some(bytes.chunks_exact(size).map(number).collect()))
     }
 
-    /// A list of strings; `None` if the header does not have the tag.
+    /// Returns an array of strings; `None` if the header does not have the tag.
     fn texts(&self, tag: u32) -> Result<Option<Vec<&[u8]>>, UnpackError> {
         let Some(value) = self.find(tag)? else {
             return Ok(None);

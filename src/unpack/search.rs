@@ -1,4 +1,4 @@
-//! One file of an archive, without unpacking the others.
+//! Reads one file of an archive, without unpacking the others.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,8 +11,8 @@ use super::{Limits, UnpackError};
 use crate::fs::FileError;
 
 impl<'a> TreeWriter<'a> {
-    /// A writer that makes nothing and ends the archive with [`UnpackError::Stopped`] at the file that is sought.
-    /// `folder` is any that exists.
+    /// Returns a writer that writes nothing and stops with [`UnpackError::Stopped`] at the file it looks for. `folder`
+    /// is any existing directory.
     pub(super) fn for_search(
         folder: &'a Path,
         limits: &'a Limits,
@@ -23,12 +23,12 @@ impl<'a> TreeWriter<'a> {
         Ok(Self::that_makes_nothing(folder, root, limits, Some(sought)))
     }
 
-    /// The content that was sought, if it was found.
+    /// Returns the content of the file, if it was found.
     pub(super) fn found(self) -> Option<Vec<u8>> {
         self.sought?.found
     }
 
-    /// Takes the content of the file that is sought.
+    /// Reads the content if this is the file to look for.
     pub(super) fn take_sought(
         &mut self,
         path: &[u8],

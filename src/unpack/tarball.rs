@@ -8,7 +8,7 @@ use super::error::shown;
 use super::write::TreeWriter;
 use super::{Limits, UnpackError};
 
-/// What an Arch package says about itself, at its top and before its files; `makepkg` names no other.
+/// Files with metadata at the start of an Arch package; `makepkg` creates no others.
 const PACMAN_NAMES: [&[u8]; 5] = [
     b".BUILDINFO",
     b".PKGINFO",
@@ -17,11 +17,11 @@ const PACMAN_NAMES: [&[u8]; 5] = [
     b".CHANGELOG",
 ];
 
-/// The most bytes of an entry that only describes the next one.
+/// The maximum size of an entry that only describes the next one.
 const MOST_DESCRIPTION_BYTES: u64 = 64 << 10;
 
-/// Writes what is in the tar archive `reader`. Where its first entry is one of an Arch package's own files, these
-/// are left out.
+/// Writes the entries of the tar archive `reader`. If the first entry is a metadata file of an Arch package, leaves out
+/// all such files.
 pub(super) fn unpack(
     reader: impl Read,
     writer: &mut TreeWriter<'_>,
@@ -56,11 +56,13 @@ pub(super) fn unpack(
             kind,
         };
         if size.is_some_and(|size| size != size_bytes) {
-            return Err(unsupported("a size apart from its header".to_owned()));
+            return Err(unsupported(
+                "a size that differs from its header".to_owned(),
+            ));
         }
         match header.entry_type() {
             EntryType::Directory => writer.add_folder(&path)?,
-            // The oldest archives have no type for directories.
+            // The oldest tar format has no type for directories.
             EntryType::Regular if path.ends_with(b"/") => writer.add_folder(&path)?,
             EntryType::Regular => {
                 let mode = header.mode().map_err(UnpackError::Broken)?;
@@ -79,12 +81,12 @@ pub(super) fn unpack(
             }
         }
     }
-    // What follows is padding, but its checksum speaks for everything before it.
+    // The rest is padding, but the checksum at its end covers everything before it.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(UnpackError::Broken)?;
     Ok(())
 }
 
-/// What one entry says about the next: names that do not fit into a header.
+/// Attributes that one entry defines for the next: names that do not fit into a header.
 #[derive(Default)]
 struct Description {
     path: Option<Vec<u8>>,
@@ -93,7 +95,7 @@ struct Description {
 }
 
 impl Description {
-    /// Takes in an entry; says whether it was a description.
+    /// Reads the entry if it is a description, and returns whether it was one.
     fn add(
         &mut self,
         header: &Header,

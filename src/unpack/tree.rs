@@ -1,4 +1,4 @@
-//! The digest of a tree: over names, kinds and contents, and nothing else.
+//! The digest of a tree: over names, kinds and contents only.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,18 +14,18 @@ use super::error::shown;
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::FileError;
 
-/// A directory, named by what is in it.
+/// A directory, identified by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tree {
-    /// The digest over the sorted list of everything in it.
+    /// The digest over the sorted list of all its entries.
     pub sha256: Sha256,
-    /// Number of files, directories and links.
+    /// The number of files, directories and links.
     pub entries: u64,
-    /// Bytes of its files.
+    /// The total size of its files in bytes.
     pub size_bytes: u64,
 }
 
-/// Something in a tree.
+/// An entry of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Folder,
@@ -33,10 +33,11 @@ pub(super) enum Node {
     Link { target: Vec<u8> },
 }
 
-/// What is in a tree, by path relative to its root.
+/// The entries of a tree, by path relative to its root.
 pub(super) type Listing = BTreeMap<Vec<u8>, Node>;
 
-/// The digest of a listing. The encoding is length-prefixed, so that no two listings encode alike.
+/// Returns the digest of a listing. The encoding is length-prefixed, so that different listings have different
+/// encodings.
 pub(super) fn digest(listing: &Listing) -> io::Result<Sha256> {
     let mut state = HashingWriter::new(io::sink());
     state.write_all(b"driverkit-matrix tree 1\n")?;
@@ -61,7 +62,7 @@ pub(super) fn digest(listing: &Listing) -> io::Result<Sha256> {
     Ok(state.finish().0)
 }
 
-/// The digest of a directory on disk: the same as that of the tree from which it was written. Reads every file.
+/// Returns the digest of a directory on disk, equal to that of the tree from which it was written. Reads every file.
 pub fn tree_digest_of_folder(root: &Path) -> Result<Sha256, UnpackError> {
     let metadata = root
         .symlink_metadata()

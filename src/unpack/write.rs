@@ -1,4 +1,4 @@
-//! Writing a tree, entry by entry, and hashing it on the way.
+//! Writes and hashes a tree, entry by entry.
 
 mod files;
 
@@ -18,57 +18,59 @@ use super::{Limits, UnpackError};
 use crate::fs::FileError;
 use crate::store::{SharedFile, SharedFiles};
 
-/// The content that pays for an entry beyond `Limits::empty_entries`: a quarter of what header packages have.
+/// The bytes of content that allow one entry beyond `Limits::empty_entries`: a quarter of the average in header
+/// packages.
 const BYTES_OF_AN_ENTRY: u64 = 1 << 10;
 
-/// So many entries may be made before there is content that pays for them; from then on the archive is counted first.
+/// The number of entries that may be created before there is enough content; beyond that, the whole archive is surveyed
+/// first.
 const ENTRIES_ON_CREDIT: u64 = 1_000;
 
 /// A tree that is being written into an empty directory.
 ///
-/// Entries are opened by their bare name in the open directory above them, and every directory above an entry must be
-/// one that this made: no link of the archive is ever followed.
+/// Entries are opened by their bare name in their open parent directory, and every directory above an entry must have
+/// been created by this writer: no link of the archive is ever followed.
 pub(super) struct TreeWriter<'a> {
     path: &'a Path,
     root: Dir,
     limits: &'a Limits,
     listing: Listing,
     size_bytes: u64,
-    /// The directory of the last entry: the next one is mostly beside it.
+    /// The directory of the last entry, usually also that of the next one.
     current: Option<(Vec<u8>, Dir)>,
     buffer: Vec<u8>,
     shared: Option<&'a SharedFiles>,
     new_files: Vec<(PathBuf, SharedFile)>,
-    /// Goes through the whole archive without making anything, and refuses what is refused; `None` when it was.
+    /// Reads the whole archive without writing anything, and fails if it exceeds the limits; `None` after it ran.
     survey: Option<Survey<'a>>,
-    /// Whether entries are only counted.
+    /// True if entries are only counted.
     is_survey: bool,
-    /// The one file whose content is wanted, where nothing else is.
+    /// The only file whose content is wanted, if the writer searches for one.
     pub(super) sought: Option<Sought<'a>>,
 }
 
-/// A file that is looked for in an archive.
+/// A file to look for in an archive.
 pub(super) struct Sought<'a> {
-    /// Whether a cleaned path is the file's.
+    /// Returns true for the cleaned path of the file.
     pub(super) is_wanted: &'a dyn Fn(&[u8]) -> bool,
-    /// The most bytes that it may have.
+    /// The maximum size of the file in bytes.
     pub(super) limit_bytes: u64,
-    /// Its content, once it was found.
+    /// The content, once found.
     pub(super) found: Option<Vec<u8>>,
 }
 
-/// Goes through an archive with a writer that makes nothing.
+/// Reads an archive with a writer that writes nothing.
 type Survey<'a> = &'a dyn Fn(&mut TreeWriter<'_>) -> Result<(), UnpackError>;
 
 /// A tree that was written.
 pub(super) struct Written {
     pub(super) tree: Tree,
-    /// Its files that could be shared, but are in no other tree yet, with their paths in it.
+    /// Files that could be shared but are in no other tree yet, with their paths in the tree.
     pub(super) new_files: Vec<(PathBuf, SharedFile)>,
 }
 
 impl<'a> TreeWriter<'a> {
-    /// Starts a tree in the empty directory `path`, which takes files that are in `shared` from there.
+    /// Starts a tree in the empty directory `path`; files that are in `shared` are linked from there.
     pub(super) fn new(
         path: &'a Path,
         limits: &'a Limits,
@@ -93,14 +95,14 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    /// A writer with the same limits that makes nothing.
+    /// Returns a writer with the same limits that writes nothing.
     fn for_survey(&self) -> Result<Self, UnpackError> {
         let root = self.root.try_clone();
         let root = root.map_err(FileError::of("open directory", self.path))?;
         Ok(Self::that_makes_nothing(self.path, root, self.limits, None))
     }
 
-    /// A writer that makes nothing below `root`, the open directory `path`.
+    /// Returns a writer that writes nothing; `root` is the open directory `path`.
     pub(super) fn that_makes_nothing(
         path: &'a Path,
         root: Dir,
@@ -127,7 +129,7 @@ impl<'a> TreeWriter<'a> {
         self.path.join(name_of(path))
     }
 
-    /// Opens the directory that holds `path`, making what is missing of it.
+    /// Opens the parent directory of `path`, creating missing directories.
     fn enter_parent(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         let (parent, _) = split(path);
         if self
@@ -151,7 +153,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Makes `folder` and those above it, for the sake of `entry`.
+    /// Creates `folder` and its parents; `entry` is the path shown in errors.
     fn make_folders(&mut self, folder: &[u8], entry: &[u8]) -> Result<(), UnpackError> {
         match self.listing.get(folder) {
             Some(Node::Folder) => return Ok(()),
@@ -173,11 +175,11 @@ impl<'a> TreeWriter<'a> {
         self.insert(folder.to_vec(), Node::Folder)
     }
 
-    /// Refuses one more entry where there are too many, before anything is made of it.
+    /// Fails if there are too many entries, before another one is created.
     ///
-    /// `limits.entries` is for trees full of content. One that is nearly nothing but names is a trap long before: each
-    /// name costs the disk as much as a small file. An archive that starts like one is gone through once without making
-    /// anything, so that one that is refused has cost the disk nearly nothing.
+    /// `limits.entries` is meant for trees with content. A tree with hardly anything but names is an attack long before
+    /// that: each name costs as much disk space as a small file. An archive that starts like one is read once without
+    /// writing anything, so that a refused archive costs hardly any disk space.
     fn expect_entry(&mut self) -> Result<(), UnpackError> {
         let paid = self.size_bytes / BYTES_OF_AN_ENTRY;
         let limit = self.limits.entries.min(self.limits.empty_entries + paid);
@@ -203,7 +205,7 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// The cleaned path of a new entry that is not the root.
+    /// Returns the cleaned path of a new entry, which must not be the root.
     fn new_path(&mut self, raw: &[u8]) -> Result<Vec<u8>, UnpackError> {
         self.expect_entry()?;
         let path = clean(raw, self.limits)?;
@@ -214,7 +216,7 @@ impl<'a> TreeWriter<'a> {
         Ok(path)
     }
 
-    /// Adds a directory; one that is there already is fine.
+    /// Adds a directory, which may already exist.
     pub(super) fn add_folder(&mut self, raw: &[u8]) -> Result<(), UnpackError> {
         let path = clean(raw, self.limits)?;
         match self.listing.get(&path) {
@@ -225,7 +227,7 @@ impl<'a> TreeWriter<'a> {
         }
     }
 
-    /// The directory that was entered last.
+    /// Returns the directory that was entered last.
     fn parent(&self) -> &Dir {
         self.current
             .as_ref()
@@ -235,7 +237,8 @@ impl<'a> TreeWriter<'a> {
     /// Adds a symbolic link.
     pub(super) fn add_link(&mut self, raw: &[u8], target: &[u8]) -> Result<(), UnpackError> {
         let path = self.new_path(raw)?;
-        // Climbing is for the end, when all links are known; length and depth are checked as for names.
+        // Whether the link leaves the tree is checked at the end, when all links are known; length and depth are
+        // checked as for names.
         let depth = target.split(|&byte| byte == b'/').count();
         if target.len() > self.limits.path_bytes || depth > self.limits.path_depth {
             return Err(UnpackError::LongPath {
@@ -264,7 +267,7 @@ impl<'a> TreeWriter<'a> {
         self.insert(path, Node::Link { target })
     }
 
-    /// Adds another name of an earlier file.
+    /// Adds a hard link to an earlier file.
     pub(super) fn add_hard_link(
         &mut self,
         raw: &[u8],
@@ -296,8 +299,8 @@ impl<'a> TreeWriter<'a> {
         self.insert(path, node)
     }
 
-    /// Removes each `vmlinux` that is a link to something else than a file of this tree: the kernel that a machine
-    /// happens to run (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
+    /// Removes each `vmlinux` that is not a link to a file of this tree: it is the kernel that a machine happens to run
+    /// (`/sys/kernel/btf/vmlinux`), whose types would end up in modules.
     fn remove_foreign_kernels(&mut self) -> Result<(), UnpackError> {
         let is_link = |(path, node): &(&Vec<u8>, &Node)| {
             matches!(node, Node::Link { .. }) && split(path).1 == VMLINUX
@@ -323,7 +326,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Ends the tree.
+    /// Completes the tree.
     pub(super) fn finish(mut self) -> Result<Written, UnpackError> {
         self.remove_foreign_kernels()?;
         let open = |folder: &Path| {
@@ -337,12 +340,12 @@ impl<'a> TreeWriter<'a> {
         open(Path::new(".")).map_err(FileError::of("write", self.path))?;
         for (path, node) in &self.listing {
             match node {
-                // Directories last, since each new entry changes their times. The root keeps its own: the time of its
-                // last use.
+                // Directories come last, because each new entry changes their times. The root keeps its own time: that
+                // of its last use.
                 Node::Folder => open(name_of(path))
                     .and_then(|()| set_time(&self.root, name_of(path)))
                     .map_err(FileError::of("write", self.on_disk(path)))?,
-                // Where a link leads is known only now that all links are.
+                // The final target of a link is known only when all links are.
                 Node::Link { target } => match leads(&self.listing, path) {
                     Leads::Inside(_) => {}
                     Leads::Outside => return Err(leaving(path, target)),

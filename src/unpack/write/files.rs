@@ -1,4 +1,4 @@
-//! Files of a tree that is being written.
+//! Writes the files of a tree.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -14,7 +14,7 @@ use crate::unpack::attributes::{mode, name_of, umask_is_harmless};
 use crate::unpack::path::split;
 use crate::unpack::tree::Node;
 
-/// Files up to this size are read before they are written: only these can be shared with other trees.
+/// Files up to this size are buffered before they are written: only these can be shared with other trees.
 const BUFFER_BYTES: usize = 4 << 20;
 
 impl TreeWriter<'_> {
@@ -27,7 +27,7 @@ impl TreeWriter<'_> {
         content: &mut impl Read,
     ) -> Result<(), UnpackError> {
         let path = self.new_path(raw)?;
-        // Before the first byte is written: a size is only a number until then.
+        // Checked before the first byte is written, because the size in a header may be false.
         self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         if self.size_bytes > self.limits.size_bytes {
             return Err(UnpackError::TooLarge(self.limits.size_bytes));
@@ -112,7 +112,8 @@ impl TreeWriter<'_> {
         Ok(sha256)
     }
 
-    /// Makes a file in the directory that was entered last, whatever is there: its bare name leads nowhere else.
+    /// Creates a file in the directory that was entered last. Its bare name cannot lead anywhere else, whatever exists
+    /// there.
     fn create(&self, path: &[u8], is_executable: bool) -> Result<File, UnpackError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
