@@ -1,4 +1,4 @@
-//! Alibaba Cloud Linux: three repositories of each generation, any of which may hold a kernel.
+//! Alibaba Cloud Linux: each generation has three repositories, and any of them may have a kernel.
 
 use super::rpm::{KernelDevel, RpmRelease, is_numbered};
 
@@ -27,15 +27,15 @@ pub(super) const ALINUX: KernelDevel = KernelDevel {
     ..KernelDevel::BASE
 };
 
-/// A generation, and where its repositories are.
+/// A generation, with the location of its repositories.
 struct Generation {
     release: &'static str,
     is_of: fn(&RpmRelease<'_>) -> bool,
-    /// What the base address of a repository has behind its name.
+    /// The end of a repository's base URL, after the repository's name.
     end: &'static str,
 }
 
-/// Up to the third generation, marks count the releases of Red Hat.
+/// Up to the third generation, marks use the release numbers of Red Hat.
 const RELEASES: [Generation; 4] = [
     Generation {
         release: "2",

@@ -1,8 +1,8 @@
-//! AlmaLinux: a directory for each point release, which a kernel's mark names; superseded ones move to a vault.
+//! AlmaLinux: a directory for each point release, named in a kernel's mark; superseded releases move to a vault.
 
 use super::rpm::{KernelDevel, RpmRelease, is_rebuild_mark};
 
-/// The hosts: that of current releases, and that of superseded ones.
+/// The hosts of current and of superseded releases.
 const HOSTS: [&str; 2] = [
     "https://repo.almalinux.org/almalinux",
     "https://vault.almalinux.org",
@@ -32,10 +32,10 @@ pub(super) const ALMA_LINUX: KernelDevel = KernelDevel {
     ..KernelDevel::BASE
 };
 
-/// The repositories of a point release that hold kernels.
+/// The repositories of a point release that contain kernels.
 pub(super) const REPOSITORIES: [&str; 4] = ["BaseOS", "AppStream", "RT", "NFV"];
 
-/// Those that can hold the package of a kernel.
+/// Returns the repositories that can contain the package of a kernel.
 pub(super) fn repositories_of(release: &RpmRelease<'_>) -> &'static [&'static str] {
     let is_real_time = release
         .variant()
@@ -47,8 +47,8 @@ pub(super) fn repositories_of(release: &RpmRelease<'_>) -> &'static [&'static st
     }
 }
 
-/// The releases whose directories can hold the package. The major number alone stands for the newest point release;
-/// it is the only hint for kernels whose mark names none.
+/// Returns the releases whose directories can contain the package. The major number alone is the newest point release;
+/// it is the only candidate for kernels whose mark has no point release.
 pub(super) fn point_releases(release: &RpmRelease<'_>) -> Vec<String> {
     let major = release.generation("el").unwrap_or_default();
     let point = release.point().map(|minor| format!("{major}.{minor}"));

@@ -1,5 +1,5 @@
-//! Amazon Linux: four targets, one file. The first generation's repositories are frozen; the others keep every file
-//! under a digest that no rule gives.
+//! Amazon Linux: four targets in one file. The first generation's repositories are frozen; the others have a digest in
+//! the URL of every file, which no rule can compute.
 
 use super::gcc;
 use super::rpm::KernelDevel;
@@ -37,7 +37,7 @@ pub(super) const AMAZON_LINUX_2: KernelDevel = KernelDevel {
     ..BASE
 };
 
-/// The preview that became 2023.
+/// Amazon Linux 2022, the preview of 2023.
 pub(super) const AMAZON_LINUX_2022: KernelDevel = KernelDevel {
     ids: &["amazonlinux2022"],
     is_mark: |mark| mark == "amzn2022",
@@ -56,7 +56,7 @@ pub(super) const AMAZON_LINUX_2023: KernelDevel = KernelDevel {
     ids: &["amazonlinux2023"],
     is_mark: |mark| mark == "amzn2023",
     example: "6.1.102-108.177.amzn2023",
-    // Since July 2025 newer kernels are packages of their own.
+    // Since July 2025, newer kernels have packages with their own names.
     package: |release| match release.version.split('.').collect::<Vec<_>>()[..] {
         [major, minor, _] if (major, minor) != ("6", "1") => format!("kernel{major}.{minor}-devel"),
         _ => release.usual_package(),
@@ -79,7 +79,7 @@ const BASE: KernelDevel = KernelDevel {
     ..KernelDevel::BASE
 };
 
-/// The linker that their kernels are built with, by its exact name.
+/// Returns the exact name of the linker that builds these kernels.
 fn linker(kernel: &Kernel, host: Architecture) -> Vec<(String, String)> {
     let variable = |name: &str, value: String| (name.to_owned(), value);
     if kernel.architecture == host {

@@ -1,4 +1,4 @@
-//! Arch Linux: the archive keeps every package. Lists use the package's version, hosts the form of `uname -r`.
+//! Arch Linux: the archive keeps every package. Lists use the package's version, hosts the format of `uname -r`.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Flavour {
         }
     }
 
-    /// What `uname -r` has at the end; Arch Linux ARM has had two forms.
+    /// The suffixes of `uname -r`; Arch Linux ARM has used two.
     fn suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Stable => &[""],
@@ -56,7 +56,7 @@ impl Flavour {
     }
 }
 
-/// The package's version, `6.0.6.arch1-1`, from either form.
+/// Returns the package's version, `6.0.6.arch1-1`, from either format of a release.
 fn package_version(kernel: &Kernel, flavour: Flavour) -> String {
     let release = kernel.release.as_str();
     let bare = flavour
@@ -65,7 +65,7 @@ fn package_version(kernel: &Kernel, flavour: Flavour) -> String {
         .find_map(|suffix| release.strip_suffix(suffix).filter(|_| !suffix.is_empty()))
         .unwrap_or(release);
     let mut text = bare.to_owned();
-    // `6.8.0-arch1-1`: the word is a part of the version, and the zero is left out.
+    // `6.8.0-arch1-1`: the word is part of the version, and the zero is dropped.
     if let Some(position) = bare.find('-')
         && bare[position + 1..].starts_with(|letter: char| letter.is_ascii_alphabetic())
     {
@@ -76,14 +76,14 @@ fn package_version(kernel: &Kernel, flavour: Flavour) -> String {
         };
         text = format!("{short}.{}", &bare[position + 1..]);
     }
-    // driverkit's users leave the package's own revision to the version.
+    // Users of driverkit put the package's revision into the kernel version.
     if !text.contains('-') {
         text = format!("{text}-{}", kernel.version);
     }
     text
 }
 
-/// The forms that `uname -r` can have for a package's version.
+/// Returns the possible values of `uname -r` for a package's version.
 fn uts_releases(version: &str, flavour: Flavour) -> Vec<String> {
     let end = version
         .find(|other: char| !other.is_ascii_digit() && other != '.')
@@ -138,7 +138,7 @@ impl Target for Arch {
             Ok(())
         } else {
             Err(TargetError::release(
-                "a release of Arch reads like `6.8.1-arch1-1` or, as packages spell it, `6.8.1.arch1-1`",
+                "a release of Arch looks like `6.8.1-arch1-1` or, as packages spell it, `6.8.1.arch1-1`",
             ))
         }
     }
@@ -162,7 +162,7 @@ impl Target for Arch {
                 "http://tardis.tiny-vps.com/aarm/packages/l",
             ],
         };
-        // Newer packages are compressed by zstd, older ones by xz; the years of the change differ by architecture.
+        // Newer packages are compressed with zstd, older ones with xz; the year of the change differs by architecture.
         let mut candidates: Vec<Arc<str>> = Vec::with_capacity(hosts.len() * 2);
         for host in hosts {
             for end in ["zst", "xz"] {
@@ -178,7 +178,7 @@ impl Target for Arch {
     }
 
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
-        // What no rule knows is what `uname -r` prints: `7.2.3-1-cachyos`.
+        // A release that no rule knows is already in the format of `uname -r`: `7.2.3-1-cachyos`.
         self.check_release(&kernel.release, kernel.architecture)
             .ok()?;
         let release = facts(kernel).1.swap_remove(0);

@@ -1,27 +1,27 @@
-//! By which names hosts ask for a kernel's artifacts: the rules of all targets, put to one kernel.
+//! The names under which hosts request a kernel's artifacts, by the rules of all targets.
 
 use super::Target;
 use super::loader::{LoaderName, is_readable};
 use crate::kernel::Kernel;
 
-/// The names by which hosts ask for a kernel's artifacts, as far as they can ask at all.
+/// The names under which hosts request a kernel's artifacts, as far as they can request them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedNames {
-    /// True if hosts ask by the kernel's own name.
+    /// True if hosts use the kernel's own name.
     pub own: bool,
-    /// Another name by which hosts ask.
+    /// Another name that hosts use.
     pub other: Option<LoaderName>,
-    /// The same where it is the name of other kernels: nothing is published under it.
+    /// Another name that hosts use but that belongs to other kernels too, so nothing is published under it.
     pub shared: Option<LoaderName>,
 }
 
 impl AskedNames {
-    /// The names of a kernel, by the rules of its target.
+    /// Returns the names of a kernel, by the rules of its target.
     pub fn of(kernel: &Kernel) -> Self {
         Self::by(super::find(&kernel.target), kernel)
     }
 
-    /// The same by rules that were found before.
+    /// Returns the names of a kernel, by the given rules.
     pub fn by(target: Option<&dyn Target>, kernel: &Kernel) -> Self {
         let other = target.and_then(|target| target.loader_name(kernel));
         let is_asked_too = || target.is_some_and(|target| target.is_asked_by_own_name(kernel));
@@ -34,7 +34,7 @@ impl AskedNames {
         }
     }
 
-    /// True if no host can ask for the kernel.
+    /// Returns true if no host can request artifacts of the kernel.
     pub fn is_empty(&self) -> bool {
         !self.own && self.other.is_none() && self.shared.is_none()
     }

@@ -1,4 +1,4 @@
-//! CentOS: the build number of a kernel names the point release that it came with, and each has its directory.
+//! CentOS: the build number of a kernel identifies its point release, and each point release has a directory.
 
 use super::rpm::{KernelDevel, RpmRelease};
 use super::{TargetError, gcc};
@@ -22,7 +22,7 @@ pub(super) const CENTOS: KernelDevel = KernelDevel {
     ..KernelDevel::BASE
 };
 
-/// First build number and directory of each point release, by major release.
+/// The first build number and the directory of each point release, by major release.
 const POINT_RELEASES: [&[(u32, &str)]; 3] = [
     &[
         (71, "6.0"),
@@ -68,16 +68,16 @@ const HOSTS: [&str; 5] = [
     "http://mirror.centos.org/centos",
 ];
 
-/// Where the current streams are.
+/// The host of the current streams.
 const STREAM_HOST: &str = "http://mirror.stream.centos.org";
 
 /// The current streams, newest first.
 const STREAMS: [u32; 2] = [10, 9];
 
-/// The repositories of a stream that hold kernels.
+/// The repositories of a stream that contain kernels.
 const STREAM_REPOSITORIES: [&str; 4] = ["AppStream", "BaseOS", "RT", "NFV"];
 
-/// The repositories of the streams, and those of all point releases on the host that keeps them.
+/// Returns the repositories of the streams, and those of all point releases on the host that keeps them.
 fn repositories() -> Vec<String> {
     let of_stream = |major: u32| {
         STREAM_REPOSITORIES.map(|name| format!("{STREAM_HOST}/{major}-stream/{name}/$arch/os/"))
@@ -112,7 +112,7 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
         .and_then(|table| table.iter().find(|(number, _)| *number == first));
     let mut paths: Vec<String> = match (major, point) {
         (6 | 7, Some((_, point))) => {
-            // A kernel that came with the point release has no further numbers; one has all the same.
+            // The first kernel of a point release has no further numbers, with one exception.
             let is_first = !release.has_further_numbers() || release.build == "131.0.15.el6";
             let (repositories, folder) = match (is_first, *point) {
                 (true, _) => (["os", "updates"], "Packages"),
@@ -141,7 +141,7 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
             return Ok(stream(major, order, machine));
         }
     };
-    // The newest point release is also found under the name of the major one.
+    // The newest point release is also available under the major number.
     if let Some((number, point)) = point
         && POINT_RELEASES[major as usize - 6]
             .last()
@@ -160,7 +160,7 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     Ok(folders.collect())
 }
 
-/// The directories of a stream, which hold current kernels only.
+/// Returns the directories of a stream, which have current kernels only.
 fn stream(major: u32, repositories: [&str; 2], machine: &str) -> Vec<String> {
     let hosts: &[&str] = if major == 8 { &HOSTS } else { &[STREAM_HOST] };
     let folders = repositories.into_iter().flat_map(|repository| {

@@ -1,8 +1,8 @@
-//! Debian: three header packages a kernel (architecture, common, kbuild), named by ABI and package version.
+//! Debian: three header packages per kernel (architecture, common, kbuild), named by ABI and package version.
 //!
-//! A release has two forms: that of `uname -r`, with the ABI (`6.1.0-50-cloud-amd64`), and that of the package's
-//! version (`6.1.176-1-cloud-amd64`), which lists and loaders use. Which package belongs to which is read from the
-//! names of the package files, exactly; nothing is guessed from one form about the other.
+//! A release has two formats: that of `uname -r`, with the ABI (`6.1.0-50-cloud-amd64`), and that of the package's
+//! version (`6.1.176-1-cloud-amd64`), used by lists and loaders. The names of the package files show which package
+//! belongs to which release; nothing is guessed from one format about the other.
 
 mod headers;
 
@@ -18,7 +18,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease};
 /// The target `debian`.
 pub struct Debian;
 
-/// The numbers of Debian's releases, by which packages name what they were built for.
+/// The numbers of Debian's releases, which packages use to name the release that they were built for.
 const RELEASES: [(&str, &str); 9] = [
     ("7", "wheezy"),
     ("8", "jessie"),
@@ -31,7 +31,7 @@ const RELEASES: [(&str, &str); 9] = [
     ("15", "duke"),
 ];
 
-/// The lines that are a release's own.
+/// The upstream line of each release.
 const LINES: [([u32; 2], &str); 7] = [
     ([3, 2], "wheezy"),
     ([3, 16], "jessie"),
@@ -45,7 +45,7 @@ const LINES: [([u32; 2], &str); 7] = [
 impl Target for Debian {
     fn series(&self, kernel: &Kernel) -> Series {
         let number = series::number_behind(kernel.release.as_str(), &["bpo", "deb"]);
-        // `deb10.17` has more behind the release's number.
+        // `deb10.17` has a suffix after the release's number.
         let number = number.and_then(|number| number.split('.').next());
         let named = number.and_then(|number| RELEASES.iter().find(|(known, _)| *known == number));
         let name = named
@@ -70,7 +70,7 @@ impl Target for Debian {
         let text = release.as_str();
         let end = format!("-{architecture}");
         // Kernels for large pages: `6.12.9-arm64-16k`.
-        // A package's version alone is that of the plain flavour: `4.19.235-1`.
+        // A package's version without flavour means the plain flavour: `4.19.235-1`.
         let is_version = || {
             numbers(text).is_some_and(|start| {
                 let rest = &text[start.len()..];
@@ -173,16 +173,16 @@ impl Target for Debian {
             .collect();
         (!others.is_empty()).then(|| {
             format!(
-                "it is built for {}; its packages also hold {}, which is a kernel of its own: name it by that release",
+                "it is built for {}; its packages also contain {}, a separate kernel: name it by that release",
                 headers.uts_release,
                 others.join(" and ")
             )
         })
     }
 
-    /// The loader cuts version and revision out of `uname -v`, where it finds numbers only, and knows the flavours
-    /// rt and cloud: what a version has after its revision (`~bpo12+1`, `+deb12u1`) is never asked for. Where it finds
-    /// no three numbers, as in `7.3~rc7-1~exp1`, it asks by `uname -r`.
+    /// The loader takes version and revision from `uname -v`, where it recognises only numbers, and knows the flavours
+    /// rt and cloud: the suffix of a version after its revision (`~bpo12+1`, `+deb12u1`) is never requested. If it does
+    /// not find three numbers, as in `7.3~rc7-1~exp1`, it uses `uname -r`.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let headers = Headers::of(kernel).ok()?;
         let Some(version) = numbers(&headers.version) else {
@@ -198,8 +198,8 @@ impl Target for Debian {
         LoaderName::with_other_release(kernel, &release)
     }
 
-    /// Other flavours the loader does not see: it asks for `6.12.9-1-arm64` on a host of `6.12.9-arm64-16k`, and for
-    /// `6.12.47-1` on those of all kernels of the Raspberry Pi.
+    /// The loader does not see other flavours: it requests `6.12.9-1-arm64` on a host of `6.12.9-arm64-16k`, and
+    /// `6.12.47-1` on hosts of all kernels of the Raspberry Pi.
     fn shared_loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let headers = Headers::of(kernel).ok()?;
         let version = numbers(&headers.version)?;
@@ -220,7 +220,7 @@ impl Target for Debian {
         LoaderName::with_release(kernel, &format!("{version}{seen}"))
     }
 
-    /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made of.
+    /// A backport (`6.12.43-1~bpo12+1`) has the loader name of the version that it was made from.
     fn has_exact_loader_name(&self, kernel: &Kernel) -> bool {
         Headers::of(kernel)
             .is_ok_and(|headers| numbers(&headers.version) == Some(headers.version.as_str()))
@@ -245,7 +245,7 @@ impl Target for Debian {
     }
 }
 
-/// True if a release is of Proxmox (`6.8.12-1-pve`) or the Raspberry Pi (`6.1.21-v8+`, `6.12.47+rpt-rpi-2712`).
+/// Returns true for releases of Proxmox (`6.8.12-1-pve`) and the Raspberry Pi (`6.1.21-v8+`, `6.12.47+rpt-rpi-2712`).
 fn is_of_derivative(release: &str, architecture: Architecture) -> bool {
     let text = release.trim_end_matches('+');
     let mut words = text.rsplit('-');
@@ -256,8 +256,8 @@ fn is_of_derivative(release: &str, architecture: Architecture) -> bool {
     }
 }
 
-/// Whether a kernel's packages are named by other rules than Debian's: those of derivatives, and those that somebody
-/// packed by hand. All of them are taken then. `headers` are what is found among them by Debian's rules.
+/// Returns true if a kernel's packages do not follow Debian's naming rules: those of derivatives, and those packed by
+/// hand. Then all of them are used. `headers` is the result of Debian's rules for them.
 fn are_foreign(kernel: &Kernel, headers: &Result<Headers, TargetError>) -> bool {
     let is_debian = |package: &crate::kernel::Package| {
         let file = PackageFile::parse(&package.file_name());
@@ -266,14 +266,14 @@ fn are_foreign(kernel: &Kernel, headers: &Result<Headers, TargetError>) -> bool 
     let is_of_derivative = is_of_derivative(kernel.release.as_str(), kernel.architecture);
     match kernel.packages.len() {
         0 => false,
-        // The kernel's own `make bindeb-pkg` puts a whole tree into a package that is called as Debian's part of one.
+        // The kernel's own `make bindeb-pkg` puts a whole tree into a package with the name of Debian's partial one.
         1 if is_of_derivative => true,
         _ => headers.is_err() && (is_of_derivative || !kernel.packages.iter().any(is_debian)),
     }
 }
 
-/// The package with the programs, for the building machine where the same directory holds one: a list names only that
-/// of the kernel's own architecture. An index names both, with their digests.
+/// Adds the URL of the package with the programs for the build host, in the same directory: a list names only that for
+/// the kernel's own architecture. An index names both, with digests.
 fn programs_for(
     mut wanted: WantedPackage,
     file: &PackageFile,
@@ -299,7 +299,7 @@ fn programs_for(
     }
 }
 
-/// The start of a package's version that is three numbers and a revision: `6.12.95-1` of `6.12.95-1~bpo12+1`.
+/// Returns the start of a package's version, if it is three numbers and a revision: `6.12.95-1` of `6.12.95-1~bpo12+1`.
 fn numbers(version: &str) -> Option<&str> {
     let bytes = version.as_bytes();
     let mut position = 0;

@@ -1,12 +1,12 @@
-//! Why the rules of a target say nothing of a kernel.
+//! Errors from the rules of a target.
 
-/// Why the rules of a target cannot tell something of a kernel; each kind holds the message for the user.
+/// The reason why the rules of a target do not apply to a kernel; each variant has a message for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The release cannot be one of the target's.
+    /// The release does not belong to the target.
     #[error("{0}")]
     Release(String),
-    /// Nothing says which packages make the kernel's tree, or what is in them.
+    /// No rule tells which packages contain the kernel's tree, or what is in them.
     #[error("{0}")]
     Unknown(String),
     /// The packages that are named for the kernel are incomplete, or belong to another kernel.

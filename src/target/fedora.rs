@@ -1,4 +1,4 @@
-//! Fedora: the updates, which hold the newest kernel only, the release, and archives.
+//! Fedora: the updates, which have only the newest kernel, the release, and archives.
 
 use super::rpm::{KernelDevel, is_numbered};
 

@@ -1,5 +1,5 @@
-//! Flatcar: a release is the operating system's version; which kernel and compiler it has is in a list that each
-//! release publishes, beside the kernel's configuration.
+//! Flatcar: a release is the version of the operating system. Each release publishes a list with its kernel and
+//! compiler versions, next to the kernel's configuration.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::kernel::{Architecture, Kernel, KernelRelease, Upstream};
 /// Flatcar Container Linux.
 pub(super) struct Flatcar;
 
-/// The first major number of a release that driverkit takes.
+/// The first major number of a release that driverkit accepts.
 const FIRST_MAJOR: u32 = 1500;
 
-/// Releases up to this one were numbered otherwise, so that the number does not tell the channel.
+/// Releases up to this one used another numbering, in which the number does not show the channel.
 const LAST_OLD_MAJOR: u32 = 2605;
 
 const CHANNELS: [&str; 4] = ["stable", "beta", "alpha", "lts"];
 
-/// A disk image that lists of 2022 name for every release; nothing can be built from it here.
+/// A disk image named by lists of 2022 for every release; it is not usable for builds here.
 const DEVELOPER_CONTAINER: &str = "flatcar_developer_container.bin.bz2";
 
-/// The channels that can have a release, most probable first; a list's own address names the one that has it.
+/// Returns the channels that can have a release, most likely first; the URL of a list names the right one.
 fn channels(kernel: &Kernel) -> Vec<&'static str> {
     let named = kernel.packages.iter().find_map(|package| {
         let (_, host) = package.url.split_once("://")?;
@@ -61,7 +61,7 @@ fn published(kernel: &Kernel, file: &str) -> WantedPackage {
 fn upstream(kernel: &Kernel) -> Result<SourceRelease<'_>, TargetError> {
     let upstream = kernel.upstream.as_ref().ok_or_else(|| {
         TargetError::unknown(
-            "which kernel this release has is not known yet: it is in Flatcar's list of packages",
+            "the kernel of this release is not known yet: Flatcar's list of packages names it",
         )
     })?;
     VANILLA.parse(&upstream.version)
@@ -122,7 +122,7 @@ impl Target for Flatcar {
         Some(published(kernel, "flatcar_production_image_packages.txt"))
     }
 
-    /// One package a line, `category/name-version[-revision]::repository`.
+    /// Reads one package per line, `category/name-version[-revision]::repository`.
     fn read_upstream(&self, text: &str) -> Result<Upstream, TargetError> {
         let version = |name: &str| {
             text.lines().find_map(|line| {
@@ -133,7 +133,7 @@ impl Target for Flatcar {
                     .then_some(version)
             })
         };
-        // It is sorted, so that what is read of it stands before its end.
+        // Rejects a list that ends in the middle of a line, because that line may have a truncated version.
         if !text.ends_with('\n') {
             let message = "the list of packages ends in the middle of a line";
             return Err(TargetError::unknown(message));

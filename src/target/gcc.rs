@@ -1,8 +1,8 @@
-//! Which compiler driverkit takes for a kernel version (its table, not the kernel's own word).
+//! The compiler that driverkit uses for a kernel version, by its own table.
 
 use crate::kernel::KernelRelease;
 
-/// The gcc version for a kernel whose tree does not name its compiler.
+/// Returns the gcc version for a kernel whose tree does not name its compiler.
 pub fn default_gcc(release: &KernelRelease) -> &'static str {
     match release.numbers() {
         [6, minor, _] if minor >= 9 => "14",

@@ -1,15 +1,15 @@
-//! A kernel of one's own: no rule knows its release, so its packages are a fact. They are taken as they are named, and
-//! its tree is found in them by what a kernel tree is.
+//! Custom kernels: no rule knows their releases, so their packages must be named. All of them are used, and the tree is
+//! found in them by the typical files of a kernel tree.
 
 use super::package::{Named, PackageFormat, WantedPackage, named};
 use super::{BuildFolder, Target, TargetError};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
-/// A vendor's or one's own kernel. Also reads the packages that are named for a kernel of another target, where that
-/// target's rules do not know the release.
+/// A vendor's or a custom kernel. Also reads the packages named for a kernel of another target, if that target's rules
+/// do not know the release.
 pub(super) struct Generic;
 
-/// The id under which it is known; a matrix can give it any other name.
+/// The id of the target; a matrix can give it any other name.
 pub(super) const ID: &str = "generic";
 
 impl Target for Generic {
@@ -44,7 +44,7 @@ impl Target for Generic {
         Ok(vec![kernel.release.to_string()])
     }
 
-    /// Where packages of kernels install what belongs together; a tree that is elsewhere is shown as well.
+    /// The usual directories of kernel packages; a tree elsewhere is mounted as well.
     fn mount_points(&self) -> &'static [&'static str] {
         &["usr/src/*", "usr/lib/linux-*", "lib/linux-*"]
     }

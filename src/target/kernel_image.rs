@@ -1,4 +1,5 @@
-//! Where the package of the kernel itself is that header packages are for: beside them, under a name of the same scheme.
+//! Derives the URL of a kernel's own package from its header packages: in the same directory, with a name of the same
+//! scheme.
 //!
 //! | headers | kernel |
 //! | --- | --- |
@@ -6,15 +7,17 @@
 //! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream` |
 //! | `N-headers-V.pkg.tar.*` | `N-V`, in the directory `N` where the headers are in `N-headers` (Arch's archive) |
 //!
-//! No rule finds the kernels of Amazon Linux 2 and later: each file of its repositories is in a directory named by a digest.
+//! No rule finds the kernels of Amazon Linux 2 and later: each file of their repositories is in a directory named by a
+//! digest.
 
-/// The addresses that a kernel's own package can have, most probable first, from the addresses of its header packages.
-/// Empty where no rule knows the scheme. Addresses with a query are left out: it may be a signature for one file.
+/// Returns the possible URLs of a kernel's own package, most likely first, derived from the URLs of its header
+/// packages. Empty if no rule knows the scheme. URLs with a query are ignored: the query may be a signature for one
+/// file.
 pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut addresses = Vec::new();
     for url in headers.into_iter().filter(|url| !url.contains(['?', '#'])) {
         let (folder, file) = match url.rsplit_once('/') {
-            // Nothing else is beside it.
+            // The directory has no other file.
             Some((folder, _)) if is_named_by_digest(folder) => continue,
             Some((folder, file)) => (format!("{folder}/"), file),
             None => (String::new(), url),
@@ -39,13 +42,13 @@ pub fn kernel_image_addresses<'a>(headers: impl IntoIterator<Item = &'a str>) ->
     addresses
 }
 
-/// Whether a directory holds one file, whose digest is its name.
+/// Returns true if a directory has a single file, and is named by its digest.
 fn is_named_by_digest(folder: &str) -> bool {
     let (_, name) = folder.rsplit_once('/').unwrap_or_default();
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Where a kernel's package can be whose headers are in `folder`, most probable first.
+/// Returns the possible directories of a kernel package whose headers are in `folder`, most likely first.
 fn folders_of(folder: &str) -> [String; 2] {
     let of_kernel = match folder.strip_suffix("-headers/") {
         Some(start) => format!("{start}/"),
@@ -54,7 +57,7 @@ fn folders_of(folder: &str) -> [String; 2] {
     [of_kernel, folder.to_owned()]
 }
 
-/// `linux-headers-6.1.0-50-amd64_6.1.175-1_amd64`. Packages that kernels share are for `all` architectures.
+/// For `linux-headers-6.1.0-50-amd64_6.1.175-1_amd64`. Shared packages have the architecture `all`.
 fn of_deb(name: &str) -> Vec<String> {
     let parts: Vec<&str> = name.splitn(3, '_').collect();
     let [package, version, architecture] = parts[..] else {
@@ -75,7 +78,7 @@ fn of_deb(name: &str) -> Vec<String> {
     .into()
 }
 
-/// The kernel that Debian's archive signed, which is built from a source package of its own: `linux-signed-amd64`.
+/// Returns the URL of the kernel signed by Debian's archive, which has its own source package: `linux-signed-amd64`.
 fn signed_by_debian(folder: &str, file: &str) -> Option<String> {
     let name = file.strip_suffix(".deb")?;
     let pool = folder.strip_suffix("/l/linux/")?;
@@ -89,12 +92,12 @@ fn signed_by_debian(folder: &str, file: &str) -> Option<String> {
     ))
 }
 
-/// `kernel-uek-devel-5.15.0-200.el8uek.x86_64`.
+/// For `kernel-uek-devel-5.15.0-200.el8uek.x86_64`.
 fn of_rpm(name: &str) -> Vec<String> {
     let Some((kernel, version)) = name.split_once("-devel-") else {
         return Vec::new();
     };
-    // What is left of a package that kernels share, such as `kernel-devel-azure`, is no version.
+    // The rest of the name of a shared package, such as `kernel-devel-azure`, is not a version.
     if version.ends_with(".noarch") || !version.starts_with(|first: char| first.is_ascii_digit()) {
         return Vec::new();
     }
@@ -104,7 +107,7 @@ fn of_rpm(name: &str) -> Vec<String> {
     ]
 }
 
-/// `linux-lts-headers-6.12.41-1-x86_64.pkg.tar.zst`.
+/// For `linux-lts-headers-6.12.41-1-x86_64.pkg.tar.zst`.
 fn of_arch(file: &str) -> Vec<String> {
     match file.split_once("-headers-") {
         Some((kernel, version)) if version.contains(".pkg.tar") => {
@@ -114,7 +117,7 @@ fn of_arch(file: &str) -> Vec<String> {
     }
 }
 
-/// Whether a path within a kernel's package is the kernel that boots.
+/// Returns true if a path in a kernel package is the bootable kernel.
 pub fn is_kernel_image(path: &[u8]) -> bool {
     let text = String::from_utf8_lossy(path);
     let Some((folder, file)) = text.rsplit_once('/') else {

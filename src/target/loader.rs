@@ -1,4 +1,4 @@
-//! The names by which Falco's loader asks for artifacts.
+//! The names under which Falco's loader requests artifacts.
 
 use std::sync::LazyLock;
 
@@ -10,16 +10,16 @@ use crate::kernel::{Kernel, KernelRelease, KernelVersion, TargetId};
 /// The parts of an artifact's name that the loader reads on its host. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoaderName {
-    /// The target: mostly the `ID` of `os-release`.
+    /// The target: usually the `ID` of `os-release`.
     pub target: TargetId,
-    /// The release: mostly what `uname -r` prints.
+    /// The release: usually the output of `uname -r`.
     pub release: KernelRelease,
-    /// The version: what `uname -v` has after `#`.
+    /// The version: the number after `#` in `uname -v`.
     pub version: KernelVersion,
 }
 
 impl LoaderName {
-    /// The kernel's own name.
+    /// Returns the kernel's own name.
     pub fn of(kernel: &Kernel) -> Self {
         Self {
             target: kernel.target.clone(),
@@ -28,7 +28,7 @@ impl LoaderName {
         }
     }
 
-    /// The kernel's name with another release. `None` if no kernel can have that release.
+    /// Returns the kernel's own name with another release; `None` if that release is invalid.
     pub(super) fn with_release(kernel: &Kernel, release: &str) -> Option<Self> {
         Some(Self {
             release: release.parse().ok()?,
@@ -36,20 +36,20 @@ impl LoaderName {
         })
     }
 
-    /// The same, and `None` if it is the kernel's own release.
+    /// Like [`Self::with_release`], but `None` if it is the kernel's own release.
     pub(super) fn with_other_release(kernel: &Kernel, release: &str) -> Option<Self> {
         let is_other = release != kernel.release.as_str();
         is_other.then(|| Self::with_release(kernel, release))?
     }
 
-    /// True if a host can ask by this name: the loader reads its release.
+    /// Returns true if a host can request this name: the loader understands its release.
     pub fn is_readable(&self) -> bool {
         is_readable(self.release.as_str())
     }
 }
 
-/// True if the loader understands a release: it reads that of `uname -r` by a pattern, and takes none at all where the
-/// pattern does not match (`falco_debian__1.ko`), as for a release that ends in `+`.
+/// Returns true if the loader understands a release. It matches `uname -r` with a pattern, and uses an empty release if
+/// the pattern does not match (`falco_debian__1.ko`), as for a release that ends in `+`.
 pub(super) fn is_readable(release: &str) -> bool {
     let input = Input::new(release).anchored(Anchored::Yes);
     RELEASE.as_ref().is_none_or(|pattern| {
@@ -58,10 +58,10 @@ pub(super) fn is_readable(release: &str) -> bool {
     })
 }
 
-/// The releases that the loader (falcoctl with driverkit 0.23) understands: two or three numbers, then words behind `-`,
-/// `.`, `+` or `~`. Whatever it understands it keeps whole, `+64k` and `+debug` too.
+/// The releases that the loader (falcoctl with driverkit 0.23) understands: two or three numbers, then words after `-`,
+/// `.`, `+` or `~`. A release that it understands is kept unchanged, even with `+64k` and `+debug`.
 ///
-/// Asked of hundreds of thousands of releases by all processors: an automaton that is whole needs no cache of its own.
+/// Used for hundreds of thousands of releases on all processors: a fully built automaton needs no cache per thread.
 static RELEASE: LazyLock<Option<dense::DFA<Vec<u32>>>> = LazyLock::new(|| {
     let number = "(0|[1-9][0-9]*)";
     let first = "[-.+][0-9A-Za-z-]*";

@@ -1,4 +1,4 @@
-//! Minikube: kernel.org's source; the same kernel ships in several minikube versions, with other configurations.
+//! Minikube: kernel.org's source; several minikube versions ship the same kernel with different configurations.
 
 use super::upstream::KernelOrg;
 use crate::kernel::Kernel;

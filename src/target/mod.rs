@@ -1,10 +1,11 @@
-//! What is particular to each distribution: one file a family, one trait.
+//! The rules of each distribution: one file per family, one trait.
 //!
-//! In: a kernel of a list. Out: how its release reads, which packages make its tree and where they are, where they
-//! install, which compiler it was built with, and how the loader names it. Nothing here opens a connection or a file.
+//! In: a kernel from a list. Out: the format of its release, which packages contain its tree and their URLs, where they
+//! install, which compiler it was built with, and the name that the loader uses. Nothing here opens a connection or a
+//! file.
 //!
-//! Adding a target is adding one file here: see `docs/adding-a-target.md`. The facts about releases, addresses and
-//! loader names were checked against kernel lists of 2022 (`tests/it/header_urls.rs`).
+//! To add a target, add one file here: see `docs/adding-a-target.md`. The facts about releases, URLs and loader names
+//! were checked against kernel lists of 2022 (`tests/it/header_urls.rs`).
 
 mod alinux;
 mod almalinux;
@@ -62,125 +63,125 @@ pub use tree::{
     BuildFolder, PackageManager, SourceTree, SubscribedPackage, Subscription, TreeKind,
 };
 
-/// A distribution, or a family of ids of one.
+/// A distribution, or a family of ids of a distribution.
 pub trait Target: Send + Sync {
-    /// The ids that it answers for, as driverkit spells them.
+    /// Returns the ids of the target, as driverkit spells them.
     fn ids(&self) -> &'static [&'static str];
 
-    /// Whether it answers for `id`.
+    /// Returns true if the target is responsible for `id`.
     fn answers_for(&self, id: &str) -> bool {
         self.ids().contains(&id)
     }
 
-    /// The architectures that the distribution builds kernels for.
+    /// Returns the architectures that the distribution builds kernels for.
     fn architectures(&self) -> &'static [Architecture] {
         &Architecture::ALL
     }
 
-    /// Whether `release` can be one of this distribution's; otherwise what was expected, for a person.
+    /// Fails if `release` cannot belong to this distribution. The error tells the user what was expected.
     fn check_release(
         &self,
         release: &KernelRelease,
         architecture: Architecture,
     ) -> Result<(), TargetError>;
 
-    /// Every package that the kernel's tree needs on a building machine of architecture `host`, in stable order; for
-    /// [`TreeKind::Source`] the one archive. What the kernel names wins over what can be computed, with mirrors of one
-    /// file as one package and other flavours left out. Empty for [`TreeKind::Subscription`]. The error says what is
-    /// missing or what does not belong there, for a person.
+    /// Returns every package that the kernel's tree needs on a build host of architecture `host`, in a stable order;
+    /// for [`TreeKind::Source`], the one archive. Packages named by the kernel take precedence over computed ones;
+    /// mirrors of one file are one package, and other flavours are left out. Empty for [`TreeKind::Subscription`]. The
+    /// error tells the user what is missing or wrong.
     fn header_packages(
         &self,
         kernel: &Kernel,
         host: Architecture,
     ) -> Result<Vec<WantedPackage>, TargetError>;
 
-    /// The error of [`Self::header_packages`]. Asked of every kernel of a plan, where most have the packages that are
-    /// expected: targets with many kernels tell that without looking for their addresses.
+    /// Returns the error of [`Self::header_packages`]. Called for every kernel of a plan, most of which have the
+    /// expected packages: targets with many kernels detect that without computing URLs.
     fn check_packages(&self, kernel: &Kernel, host: Architecture) -> Result<(), TargetError> {
         self.header_packages(kernel, host).map(drop)
     }
 
-    /// Which kernels come and go with this one: the distribution's release and upstream line. By default the whole
-    /// target is one series, as that of a distribution that moves on all the time.
+    /// Returns the series of a kernel: the distribution's release and upstream line. By default the whole target is one
+    /// series, as for a rolling distribution.
     fn series(&self, _kernel: &Kernel) -> Series {
         Series::default()
     }
 
-    /// How the tree comes about.
+    /// Returns how the tree is created.
     fn tree_kind(&self, _kernel: &Kernel) -> Result<TreeKind, TargetError> {
         Ok(TreeKind::Headers)
     }
 
-    /// Whether nothing can be built without a configuration from the user. Not so where
-    /// [`Target::published_config`] says where it is.
+    /// Returns true if builds need a configuration from the user. False if [`Target::published_config`] provides it.
     fn needs_config(&self) -> bool {
         false
     }
 
-    /// A text of the distribution that says what the kernel's name does not, where [`Kernel::upstream`] does not say
-    /// it either; [`Target::read_upstream`] reads it.
+    /// Returns a file of the distribution with facts that the kernel's name does not contain, needed if
+    /// [`Kernel::upstream`] does not have them either. [`Target::read_upstream`] parses it.
     fn upstream_list(&self, _kernel: &Kernel) -> Option<WantedPackage> {
         None
     }
 
-    /// Reads the text of [`Target::upstream_list`].
+    /// Parses the file of [`Target::upstream_list`].
     fn read_upstream(&self, _text: &str) -> Result<crate::kernel::Upstream, TargetError> {
         Err(TargetError::unknown("this target has no such list"))
     }
 
-    /// The kernel's configuration at the distribution, for targets that publish one for each release.
+    /// Returns the file with the kernel's configuration, for distributions that publish one for each release.
     fn published_config(&self, _kernel: &Kernel) -> Option<WantedPackage> {
         None
     }
 
-    /// What `UTS_RELEASE` of the kernel's tree can be, most probable first, or why that cannot be told.
+    /// Returns the possible values of `UTS_RELEASE` in the kernel's tree, most likely first, or why they are unknown.
     fn uts_releases(&self, kernel: &Kernel) -> Result<Vec<String>, TargetError>;
 
-    /// What its repositories hold of kernels, where they are repositories of rpms.
+    /// Returns how to find kernels in the distribution's repositories, if they are rpm repositories.
     fn rpm_index(&self) -> Option<RpmIndex> {
         None
     }
 
-    /// What a person should know about the packages that a kernel names, where not all of them are used.
+    /// Returns a remark for the user if not all packages named by a kernel are used.
     fn remark(&self, _kernel: &Kernel) -> Option<String> {
         None
     }
 
-    /// The name by which the loader asks for an artifact, where it differs from the kernel's own.
+    /// Returns the name under which the loader requests an artifact, if it differs from the kernel's own.
     fn loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
         None
     }
 
-    /// The name by which hosts ask for this kernel, where it is that of other kernels: nothing is published under it.
+    /// Returns the name under which hosts request this kernel, if other kernels have it too: nothing is published under
+    /// it.
     fn shared_loader_name(&self, _kernel: &Kernel) -> Option<LoaderName> {
         None
     }
 
-    /// True if hosts ask by the kernel's own name beside that of [`Target::loader_name`].
+    /// Returns true if hosts use the kernel's own name in addition to [`Target::loader_name`].
     fn is_asked_by_own_name(&self, _kernel: &Kernel) -> bool {
         false
     }
 
-    /// True if the name of [`Target::loader_name`] holds the kernel's own version as it is. Of kernels with the same
-    /// name, such a one has it.
+    /// Returns true if the name of [`Target::loader_name`] contains the kernel's unchanged version. Among kernels with
+    /// the same name, such a kernel takes precedence.
     fn has_exact_loader_name(&self, _kernel: &Kernel) -> bool {
         true
     }
 
-    /// The directories of an unpacked package that are shown to a build at their place, as globs relative to the root
-    /// of the file system: `usr/src/*`.
+    /// Returns the directories of an unpacked package that are mounted at their own path in a build, as globs relative
+    /// to the root of the file system: `usr/src/*`.
     fn mount_points(&self) -> &'static [&'static str];
 
-    /// The directory that `make -C` is given, once the packages are unpacked. Of no use for [`TreeKind::Source`].
+    /// Returns the directory passed to `make -C` after the packages are unpacked. Not used for [`TreeKind::Source`].
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError>;
 
-    /// The compiler that driverkit would take, for trees that do not name theirs.
+    /// Returns the compiler that driverkit would use, for trees that do not name theirs.
     fn default_gcc<'a>(&self, kernel: &'a Kernel) -> Cow<'a, str> {
         gcc::default_gcc(&kernel.release).into()
     }
 
-    /// Further variables on the command line of the make that compiles the module; the driver's configure checks do
-    /// not get them. `host` is the architecture of the building machine.
+    /// Returns additional make variables for compiling the module; the driver's configure checks do not get them.
+    /// `host` is the architecture of the build host.
     fn make_variables(&self, _kernel: &Kernel, _host: Architecture) -> Vec<(String, String)> {
         Vec::new()
     }

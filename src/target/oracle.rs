@@ -1,4 +1,4 @@
-//! Oracle Linux: Red Hat's kernel and Oracle's own (UEK), each line in a repository of its own.
+//! Oracle Linux: Red Hat's kernel and Oracle's own (UEK), with one repository for each line.
 
 use super::repository::RpmName;
 use super::rpm::{KernelDevel, RpmRelease, is_numbered};
@@ -24,7 +24,7 @@ pub(super) const ORACLE: KernelDevel = KernelDevel {
     },
     release_of,
     kernel_version: |release| release.contains("uek.").then_some("2"),
-    // Lists call the releases of Oracle Linux so.
+    // Lists use this name for the releases of Oracle Linux.
     series: |release, kernel| {
         let major = release.generation("el").unwrap_or_default();
         Series::with_line(format!("oracle{major}"), kernel)
@@ -40,7 +40,7 @@ const BASE: &str = "http://yum.oracle.com/repo/OracleLinux";
 struct Repository {
     major: u32,
     name: &'static str,
-    /// The version of Oracle's kernel that it holds, or what it begins with; none for Red Hat's kernel.
+    /// The version of Oracle's kernel in it, or its prefix; `None` for Red Hat's kernel.
     uek: Option<&'static str>,
 }
 
@@ -60,10 +60,10 @@ const fn uek(major: u32, name: &'static str, version: &'static str) -> Repositor
     }
 }
 
-/// What `UEKnext` stands for in the table: kernels of whatever version that call themselves `ueknext`.
+/// The table's marker for `UEKnext`: kernels of any version whose releases end in `ueknext`.
 const NEXT: &str = "next";
 
-/// All of them, those of the newest release first.
+/// All repositories, those of the newest release first.
 const REPOSITORIES: [Repository; 23] = [
     rhck(10, "baseos/latest"),
     rhck(10, "appstream"),
@@ -111,14 +111,14 @@ fn folders(release: &RpmRelease<'_>) -> Result<Vec<String>, TargetError> {
     if folders.is_empty() {
         let kernel = if is_uek(release) { "UEK" } else { "the kernel" };
         return Err(TargetError::unknown(format!(
-            "no repository of Oracle Linux {major} is known to hold {kernel} {}",
+            "no known repository of Oracle Linux {major} has {kernel} {}",
             release.version
         )));
     }
     Ok(folders)
 }
 
-/// Oracle's own kernels put their variants behind a dot: `kernel-uek64k-devel` is for `...el9uek.aarch64.64k`.
+/// Oracle's own kernels append their variants after a dot: `kernel-uek64k-devel` is for `...el9uek.aarch64.64k`.
 fn release_of(package: &RpmName<'_>) -> Option<String> {
     let Some(rest) = package.name.strip_prefix("kernel-uek") else {
         return (KernelDevel::BASE.release_of)(package);
@@ -130,7 +130,7 @@ fn release_of(package: &RpmName<'_>) -> Option<String> {
     }
 }
 
-/// Oracle's own kernels call themselves `#2`, which lists of 2022 do not know; of UEK 8 some call themselves `#1`.
+/// Oracle's own kernels have the version `#2`, which lists of 2022 do not contain; some UEK 8 kernels have `#1`.
 fn loader_name(kernel: &Kernel) -> Option<LoaderName> {
     let version = match kernel.version.as_str() {
         "1" => "2",
@@ -146,7 +146,7 @@ fn loader_name(kernel: &Kernel) -> Option<LoaderName> {
     })
 }
 
-/// Of UEK 8 nothing but the running kernel tells which of the two it is.
+/// For UEK 8, only the running kernel shows which of the two versions it has.
 fn is_of_uek_eight(kernel: &Kernel) -> bool {
     let release = kernel.release.as_str();
     release.starts_with("6.12.") && release.contains("uek.")

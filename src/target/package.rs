@@ -1,4 +1,4 @@
-//! The files that a kernel's tree is made of.
+//! The packages that contain a kernel's tree.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 use crate::digest::Sha256;
 use crate::kernel::{Architecture, Kernel, Package};
 
-/// One file that a kernel's tree needs.
+/// A file that a kernel's tree needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedPackage {
-    /// Its addresses or paths, in the order in which they are tried; never empty. Computed ones are guesses, of
-    /// which mostly one answers.
+    /// Its URLs or paths, in the order in which they are tried; never empty. Computed URLs are guesses, usually only
+    /// one of which exists.
     pub candidates: Vec<Arc<str>>,
-    /// Its size in bytes, where an index says it.
+    /// The size in bytes, if an index contains it.
     pub size_bytes: Option<u64>,
-    /// Its digest, where an index says it or an earlier download found it.
+    /// The digest, if an index contains it or an earlier download computed it.
     pub sha256: Option<Sha256>,
-    /// Whether nothing but an earlier download says the digest.
+    /// True if the digest is only from an earlier download.
     pub is_noted: bool,
-    /// What kind of archive it is.
+    /// The format of the archive.
     pub format: PackageFormat,
 }
 
-/// A kind of archive.
+/// A format of archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PackageFormat {
     /// Debian's: `.deb`.
@@ -31,12 +31,12 @@ pub enum PackageFormat {
     Rpm,
     /// Arch's: `.pkg.tar.xz`, `.pkg.tar.zst`.
     Pacman,
-    /// A tar archive: a kernel source, or header packages that somebody packed by hand.
+    /// A tar archive: a kernel source, or header packages packed by hand.
     Tar,
 }
 
 impl PackageFormat {
-    /// The format that a file's name ends in.
+    /// Returns the format by the extension of a file's name.
     pub fn of_name(file: &str) -> Option<Self> {
         let extension = file.rsplit('.').next().unwrap_or_default();
         match extension.to_ascii_lowercase().as_str() {
@@ -50,7 +50,7 @@ impl PackageFormat {
     }
 }
 
-/// The architecture that a package's file name says, where it says one.
+/// Returns the architecture in a package's file name, if it names exactly one.
 pub fn architecture_of_file(file: &str) -> Option<Architecture> {
     let says = |architecture: &&Architecture| {
         file.contains(architecture.as_str()) || file.contains(architecture.machine())
@@ -74,7 +74,7 @@ impl fmt::Display for PackageFormat {
 }
 
 impl WantedPackage {
-    /// A package of which nothing but its possible addresses is known.
+    /// Returns a package with only its possible URLs known.
     pub(super) fn at(candidates: Vec<Arc<str>>, format: PackageFormat) -> Self {
         Self {
             candidates,
@@ -85,30 +85,30 @@ impl WantedPackage {
         }
     }
 
-    /// The first address.
+    /// Returns the first URL.
     pub fn url(&self) -> &Arc<str> {
         &self.candidates[0]
     }
 
-    /// The name of its file, as the first address has it.
+    /// Returns the name of its file, from the first URL.
     pub fn file_name(&self) -> String {
         crate::kernel::file_name(self.url()).into_owned()
     }
 }
 
-/// A package that a list, a matrix or the lock names, with all of its addresses.
+/// A package named by a list, a matrix or the lock, with all of its URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
     /// The name of its file.
     pub(super) file: String,
-    /// The member of the set that says most of it.
+    /// The member of the package set with the most facts about it.
     pub(super) package: &'a Package,
-    /// All addresses, in order, with `..` resolved.
+    /// All URLs, in order, with `..` resolved.
     pub(super) candidates: Vec<Arc<str>>,
 }
 
 impl Named<'_> {
-    /// As it is fetched. A name that tells no format is taken for `format`.
+    /// Converts it to a package to fetch. A name without a known extension has the format `format`.
     pub(super) fn wanted(self, format: PackageFormat) -> WantedPackage {
         WantedPackage {
             format: PackageFormat::of_name(&self.file).unwrap_or(format),
@@ -120,8 +120,8 @@ impl Named<'_> {
     }
 }
 
-/// The packages that a kernel names, those on several mirrors once: files of one name are one package, and so are
-/// files of one digest.
+/// Returns the packages that a kernel names, with mirrors merged: files with the same name are one package, and so are
+/// files with the same digest.
 pub(super) fn named(kernel: &Kernel) -> Vec<Named<'_>> {
     let mut found: Vec<Named<'_>> = Vec::with_capacity(kernel.packages.len());
     for package in &kernel.packages {
@@ -150,7 +150,7 @@ pub(super) fn named(kernel: &Kernel) -> Vec<Named<'_>> {
     found
 }
 
-/// The only package that a kernel names, an rpm, as it is fetched.
+/// Converts a kernel's only named package, an rpm, to a package to fetch.
 pub(super) fn only_package(package: &Package) -> WantedPackage {
     WantedPackage {
         size_bytes: package.size_bytes,
@@ -160,7 +160,7 @@ pub(super) fn only_package(package: &Package) -> WantedPackage {
     }
 }
 
-/// An address without `..`: servers refuse those of Amazon's lists in a HEAD request.
+/// Returns a URL without `..`: servers reject the URLs of Amazon's lists in HEAD requests.
 fn resolve(url: &Arc<str>) -> Arc<str> {
     if !(url.contains("://") && url.contains("/../")) {
         return Arc::clone(url);

@@ -1,4 +1,4 @@
-//! Photon: the package of a kernel lies in one of three repositories; flavours have packages of their own.
+//! Photon: the package of a kernel is in one of three repositories; flavours have their own packages.
 
 use super::package::{PackageFormat, WantedPackage};
 use super::repository::{RpmIndex, RpmName};
@@ -9,7 +9,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease, file_name};
 /// Photon OS.
 pub(super) struct Photon;
 
-/// A release without its machine, cut at the mark: `4.19.112-1.ph3-aws` is `4.19.112-1.ph3` and `aws`.
+/// A release without its architecture, split at the mark: `4.19.112-1.ph3-aws` is `4.19.112-1.ph3` and `aws`.
 struct Parts<'a> {
     release: &'a str,
     number: &'a str,
@@ -17,13 +17,13 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Lists of 2022 put the machine behind the release, `uname -r` does not.
+    /// Lists of 2022 append the architecture to the release, `uname -r` does not.
     fn parse(release: &'a str, architecture: Architecture) -> Result<Self, TargetError> {
         let text = release
             .strip_suffix(architecture.machine())
             .and_then(|text| text.strip_suffix('.'))
             .unwrap_or(release);
-        let expected = || TargetError::release("a Photon release reads like `5.10.118-10.ph4`");
+        let expected = || TargetError::release("a Photon release looks like `5.10.118-10.ph4`");
         let position = text.rfind(".ph").ok_or_else(expected)?;
         let mark = &text[position + 1..];
         if !is_numbered(mark, "ph") || !text[..position].contains('-') {
@@ -39,7 +39,7 @@ impl<'a> Parts<'a> {
         }
         if flavour == Some("esx") {
             return Err(TargetError::release(
-                "Photon's esx kernels have no tracepoints: no driver works there",
+                "Photon's esx kernels have no tracepoints: no driver works with them",
             ));
         }
         Ok(Self {
@@ -72,12 +72,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// One of the three repositories of a release of Photon.
+/// Returns the URL of one of the three repositories of a Photon release.
 fn repository(number: &str, part: &str) -> String {
     format!("https://packages.vmware.com/photon/{number}.0/photon{part}_{number}.0_$arch/")
 }
 
-/// `linux-devel` is for the usual kernel, `linux-aws-devel` for that of a flavour; for `esx` no driver can be built.
+/// `linux-devel` is for the default kernel, `linux-aws-devel` for a flavour; no driver can be built for `esx`.
 fn release_of(package: &RpmName<'_>) -> Option<String> {
     let middle = package.name.strip_prefix("linux")?.strip_suffix("-devel")?;
     let release = format!("{}-{}", package.version, package.release);
@@ -115,7 +115,7 @@ impl Target for Photon {
     ) -> Result<Vec<WantedPackage>, TargetError> {
         let parts = Parts::of(kernel)?;
         let file = parts.file(kernel.architecture);
-        // Lists name packages of other flavours for plain releases.
+        // Lists name packages of other flavours for releases without a flavour.
         let of_flavour = |url: &str| {
             let name = file_name(url);
             let flavour = name
@@ -139,7 +139,7 @@ impl Target for Photon {
             && let Some(found) = flavours.next()
         {
             return Err(TargetError::packages(format!(
-                "its package is of flavour {}: {file} is wanted",
+                "its package has flavour {}: expected {file}",
                 found.trim_end_matches('-')
             )));
         }
@@ -182,7 +182,7 @@ impl Target for Photon {
         &["usr/src/*"]
     }
 
-    /// The directory's name has the flavour in front of `headers`, behind the release, or not at all.
+    /// The directory's name has the flavour before `headers`, after the release, or not at all.
     fn build_folder(&self, kernel: &Kernel) -> Result<BuildFolder, TargetError> {
         let uts_release = Parts::of(kernel)?.uts_release();
         Ok(BuildFolder {
@@ -227,7 +227,7 @@ mod tests {
         let aws = "linux-aws-devel-5.10.118-10.ph4.x86_64.rpm";
         assert_eq!(find("5.10.118-10.ph4-aws", aws), Ok(1));
         let error = find("5.10.118-10.ph4", aws).unwrap_err().to_string();
-        assert!(error.contains("of flavour aws"), "{error}");
+        assert!(error.contains("has flavour aws"), "{error}");
         assert_eq!(find("5.10.118-10.ph4", "headers.tar.gz"), Ok(1));
         assert_eq!(
             find("5.10.118-10.ph4", "linux-devel-5.10.118-10.ph4.x86_64.rpm"),

@@ -1,4 +1,4 @@
-//! Red Hat Enterprise Linux: packages come from a subscription, through yum in an image of the user.
+//! Red Hat Enterprise Linux: packages come from a subscription, through yum in an image that the user provides.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease};
 /// Red Hat Enterprise Linux.
 pub(super) struct RedHat;
 
-/// What it shares with those that rebuild it.
+/// The rules shared with its rebuilds.
 const SHARED: KernelDevel = KernelDevel {
     ids: &["redhat"],
     ..KernelDevel::BASE

@@ -1,4 +1,4 @@
-//! Which targets there are.
+//! The registry of targets.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 
-/// The series of a kernel, by the rules of its target.
+/// Returns the series of a kernel, by the rules of its target.
 pub fn series_of(kernel: &Kernel) -> Series {
     find(&kernel.target).map_or_else(Series::default, |target| target.series(kernel))
 }
@@ -46,30 +46,30 @@ pub static ALL: &[&dyn Target] = &[
     &vanilla::VANILLA,
 ];
 
-/// The targets by the ids that they list. Asked of every kernel several times, hence the fast hasher.
+/// The targets by the ids that they list. Used several times for every kernel, hence the fast hasher.
 static BY_ID: LazyLock<HashMap<&'static str, &'static dyn Target, RandomState>> =
     LazyLock::new(|| {
         let ids = |target: &'static dyn Target| target.ids().iter().map(move |id| (*id, target));
         ALL.iter().copied().flat_map(ids).collect()
     });
 
-/// The target that answers for `id`.
+/// Returns the target that is responsible for `id`.
 pub fn find(id: &TargetId) -> Option<&'static dyn Target> {
     let listed = BY_ID.get(id.as_str()).copied();
-    // Some answer for more ids than they list.
+    // Some targets are responsible for more ids than they list.
     let answers = |target: &&dyn Target| target.answers_for(id.as_str());
     listed.or_else(|| ALL.iter().copied().find(answers))
 }
 
-/// The rules about one kernel, found once: a plan asks them of hundreds of thousands.
+/// The rules for one kernel, looked up once: a plan has hundreds of thousands of kernels.
 #[derive(Clone, Copy)]
 pub struct Rules {
-    /// Those of its target.
+    /// The rules of its target.
     pub own: Option<&'static dyn Target>,
-    /// Those by which its packages are read and its tree is found: those of its target or, where packages are named for
-    /// a kernel that these do not know, those that take packages as they are.
+    /// The rules for reading its packages and finding its tree: those of its target or, if packages are named for a
+    /// kernel that the target does not know, the generic ones.
     pub used: Option<&'static dyn Target>,
-    /// True if its target can have such a release.
+    /// True if the release can belong to its target.
     pub knows_release: bool,
 }
 
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Rules {
 }
 
 impl Rules {
-    /// The rules about a kernel.
+    /// Returns the rules for a kernel.
     pub fn of(kernel: &Kernel) -> Self {
         let generic = || (!kernel.packages.is_empty()).then_some(&generic::Generic as &dyn Target);
         let Some(own) = find(&kernel.target) else {
@@ -99,7 +99,7 @@ impl Rules {
         let knows_release = own
             .check_release(&kernel.release, kernel.architecture)
             .is_ok();
-        // A target of kernel sources has no rule for header packages.
+        // A target with kernel sources has no rules for header packages.
         let is_for_headers = || match own.tree_kind(kernel) {
             Ok(TreeKind::Source(_)) => !kernel
                 .packages
@@ -116,31 +116,31 @@ impl Rules {
     }
 }
 
-/// The rules by which the packages of a kernel are read and its tree is found: see [`Rules::used`].
+/// Returns the rules for reading the packages of a kernel and finding its tree: see [`Rules::used`].
 pub fn rules_of(kernel: &Kernel) -> Option<&'static dyn Target> {
     Rules::of(kernel).used
 }
 
-/// Why a target is left out that no rule knows, though a list names it.
+/// Returns why a kernel from a list is left out, if its target is unknown.
 pub fn unknown_target(kernel: &Kernel) -> Option<String> {
     let is_unknown = find(&kernel.target).is_none();
     is_unknown.then(|| {
         format!(
-            "`{}` is not a target of this program: a [[target]] of that name with `generic = true` takes its packages as they are",
+            "`{}` is not a target of this program: a [[target]] of that name with `generic = true` uses its packages as they are",
             kernel.target
         )
     })
 }
 
-/// Why a kernel is left out whose packages are, by their names, those of something else: lists have entries such as
-/// `Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm`. Names that do not hold the release say nothing.
+/// Returns why a kernel is left out, if the names of its packages show that they are something else: lists have entries
+/// such as `Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm`. Names without the release prove nothing.
 pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
     let release = kernel.release.as_str();
     let release = release
         .strip_suffix(kernel.architecture.machine())
         .map_or(release, |release| release.trim_end_matches('.'));
     let is_foreign = |file: &str| {
-        // Most files, told without looking for the release, which begins with a digit.
+        // The fast path for most files: a release begins with a digit, so these prefixes come before it.
         if file.starts_with("linux") || file.starts_with("kernel") {
             return false;
         }
@@ -155,17 +155,17 @@ pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
     let mut packages = kernel.packages.iter();
     packages
         .all(|package| is_foreign(&package.file_name()))
-        .then(|| format!("{first} is a package of something else"))
+        .then(|| format!("{first} is not a kernel package"))
 }
 
-/// True if the file at an address is a distribution's package, by its name: what no kernel source is.
+/// Returns true if the file at a URL is a distribution's package by its name, and so not a kernel source.
 pub fn is_header_package(url: &str) -> bool {
     let format = PackageFormat::of_name(&crate::kernel::file_name(url));
     format.is_some_and(|format| format != PackageFormat::Tar)
 }
 
-/// Checks that `release` can be one of the target `id`; the error says what was expected and, where that can be told,
-/// whose release it looks like. A target that is not known has any.
+/// Checks that `release` can belong to the target `id`. The error tells what was expected and, if possible, whose
+/// release it looks like. An unknown target accepts any release.
 pub fn check_release(
     id: &TargetId,
     release: &KernelRelease,
@@ -187,9 +187,9 @@ pub fn check_release(
     })
 }
 
-/// The targets that a release can be of, as far as its form tells.
+/// Returns the targets that a release can belong to, by its format.
 fn owners(release: &KernelRelease, architecture: Architecture) -> Vec<&'static str> {
-    // These take any version.
+    // These accept any version.
     let is_broad = |id: &str| {
         ["bottlerocket", "generic", "minikube", "vanilla"].contains(&id)
             || (id == "talos" && !release.as_str().ends_with("-talos"))
@@ -201,19 +201,19 @@ fn owners(release: &KernelRelease, architecture: Architecture) -> Vec<&'static s
         .collect()
 }
 
-/// Why the rules of a kernel's target do not know its release, although packages are named for it: they are looked
-/// into, so that nothing is refused.
+/// Returns a warning if the rules of a kernel's target do not know its release, although packages are named for it. The
+/// packages are inspected, so the kernel is not rejected.
 pub fn doubt_of_release(kernel: &Kernel) -> Option<String> {
     if kernel.packages.is_empty() {
         return None;
     }
     let expected = check_release(&kernel.target, &kernel.release, kernel.architecture).err()?;
     Some(format!(
-        "{expected}. The packages that are named for it decide"
+        "{expected}; the content of its named packages decides"
     ))
 }
 
-/// Names of distributions that are no targets, as os-release and lists have them, with what to write for each.
+/// Names of distributions in os-release and lists that are not target ids, with the id to use for each.
 const OTHER_NAMES: [(&str, &str); 16] = [
     (
         "amzn",
@@ -236,18 +236,18 @@ const OTHER_NAMES: [(&str, &str); 16] = [
     ("rockylinux", "`rocky`"),
 ];
 
-/// What a person who named a target that is not known may have meant.
+/// Returns what a user may have meant by an unknown target.
 pub fn hint_for(id: &str) -> Option<String> {
     let id = id.to_lowercase();
     if id == "cos" {
-        let hint = "the kernels of cos take no modules: use Falco's modern eBPF probe there, which needs no driver";
+        let hint = "the kernels of cos do not load modules: use Falco's modern eBPF probe there, which needs no driver";
         return Some(hint.to_owned());
     }
     let (_, meant) = OTHER_NAMES.iter().find(|(name, _)| *name == id)?;
     Some(format!("the target of `{id}` is {meant}"))
 }
 
-/// The ids of all targets, sorted.
+/// Returns the ids of all targets, sorted.
 pub fn known_ids() -> Vec<&'static str> {
     let mut ids: Vec<_> = ALL
         .iter()
@@ -258,12 +258,12 @@ pub fn known_ids() -> Vec<&'static str> {
     ids
 }
 
-/// Whether a target answers for the id.
+/// Returns true if a target is responsible for the id.
 pub fn is_known(id: &TargetId) -> bool {
     find(id).is_some()
 }
 
-/// How a kernel's packages come out of a subscription, where there is no other way to them.
+/// Returns the subscription of a kernel's packages, if they are not available otherwise.
 pub fn subscription(kernel: &Kernel) -> Option<Subscription> {
     // Named packages are downloaded like any other.
     if !kernel.packages.is_empty() {

@@ -1,28 +1,28 @@
-//! What discovery must know of a distribution's rpm repositories: where they are, and which of their packages are
-//! kernel headers. Each target derives it from the same tables as the addresses that it computes.
+//! Facts for discovery about a distribution's rpm repositories: their URLs, and which of their packages are kernel
+//! headers. Each target derives them from the same tables as its computed URLs.
 
-/// Words in names of packages that belong to a kernel and hold no headers of it: `kernel-tools-libs-devel`.
+/// Words in names of packages that belong to a kernel but contain no headers: `kernel-tools-libs-devel`.
 const NO_HEADERS: [&str; 6] = ["tools", "libs", "libbpf", "livepatch", "bpftool", "matched"];
 
-/// What a distribution's rpm repositories hold of kernels.
+/// How to find kernels in a distribution's rpm repositories.
 #[derive(Clone, Debug)]
 pub struct RpmIndex {
-    /// The usual repositories, the likeliest first. `$arch` stands for the machine, `$release` for each release of the
-    /// distribution that the directory before it holds.
+    /// The default repositories, the most likely first. `$arch` stands for the architecture, `$release` for each
+    /// release of the distribution in the directory before it.
     pub repositories: Vec<String>,
     /// The oldest release that `$release` stands for.
     pub oldest_release: u32,
-    /// Returns the release of the kernel that a header package is for; none for other packages.
+    /// Returns the release of the kernel that a header package is for; `None` for other packages.
     pub release_of: fn(&RpmName<'_>) -> Option<String>,
-    /// Returns the names of the packages without architecture that can belong to a header package, with the same
-    /// version, the likeliest first.
+    /// Returns the names of the `noarch` packages that can belong to a header package with the same version, the most
+    /// likely first.
     pub common: Option<fn(&str) -> Vec<String>>,
-    /// Returns the version of a kernel by its release, where it is not the usual one.
+    /// Returns the version of a kernel by its release, if it is not the default one.
     pub kernel_version: fn(&str) -> Option<&'static str>,
 }
 
 impl RpmIndex {
-    /// True if a package can be one of kernel headers, by its name.
+    /// Returns true if a package can contain kernel headers, by its name.
     pub fn is_header_name(name: &str) -> bool {
         let mut words = name.split('-');
         let is_kernel = words.next().is_some_and(|first| {
@@ -49,7 +49,7 @@ pub struct RpmName<'a> {
 }
 
 impl RpmName<'_> {
-    /// Version, release and architecture, as most kernels call themselves.
+    /// Returns version, release and architecture in the format of most kernel releases.
     pub(super) fn release(&self) -> String {
         format!("{}-{}.{}", self.version, self.release, self.machine)
     }

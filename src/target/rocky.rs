@@ -1,9 +1,9 @@
-//! Rocky Linux: a directory for each point release, which a kernel's mark names; superseded ones move to a vault.
+//! Rocky Linux: a directory for each point release, named in a kernel's mark; superseded releases move to a vault.
 
 use super::almalinux::{REPOSITORIES, point_releases, repositories_of};
 use super::rpm::{KernelDevel, is_rebuild_mark};
 
-/// Where current releases are, and superseded ones.
+/// The base URLs of current and of superseded releases.
 const BASES: [&str; 2] = [
     "https://download.rockylinux.org/pub/rocky",
     "https://download.rockylinux.org/vault/rocky",

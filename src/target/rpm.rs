@@ -1,4 +1,4 @@
-//! What the distributions with rpm packages share: `kernel-devel` holds the whole tree.
+//! The rules shared by distributions with rpm packages: `kernel-devel` contains the whole tree.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,38 +8,38 @@ use super::repository::{RpmIndex, RpmName};
 use super::{BuildFolder, Series, Target, TargetError, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
-/// A target whose header tree is one package, `kernel-devel` or the like, in `/usr/src/kernels/<release>`.
+/// A target whose header tree is in one package, `kernel-devel` or similar, in `/usr/src/kernels/<release>`.
 pub(super) struct KernelDevel {
     pub(super) ids: &'static [&'static str],
     pub(super) architectures: &'static [Architecture],
-    /// Whether a dotted part of a build is the distribution's mark: `el8_10`.
+    /// Returns true if a dotted part of a build is the distribution's mark: `el8_10`.
     pub(super) is_mark: fn(&str) -> bool,
-    /// A release without its machine, for people.
+    /// An example of a release without its architecture, for messages.
     pub(super) example: &'static str,
-    /// The package's name.
+    /// Returns the package's name.
     pub(super) package: fn(&RpmRelease<'_>) -> String,
-    /// The directories that can hold the package, in the order in which they are tried.
+    /// Returns the directories that can contain the package, in the order in which they are tried.
     pub(super) folders: fn(&RpmRelease<'_>) -> Result<Vec<String>, TargetError>,
-    /// The repositories that discovery reads, the likeliest first: see [`RpmIndex::repositories`].
+    /// Returns the repositories that discovery reads, the most likely first: see [`RpmIndex::repositories`].
     pub(super) repositories: fn() -> Vec<String>,
-    /// The oldest release of the distribution that discovery looks at.
+    /// The oldest release of the distribution that discovery reads.
     pub(super) oldest_release: u32,
-    /// The release of the kernel that a header package is for: see [`RpmIndex::release_of`].
+    /// Returns the release of the kernel that a header package is for: see [`RpmIndex::release_of`].
     pub(super) release_of: fn(&RpmName<'_>) -> Option<String>,
-    /// The version that its kernels have, by release.
+    /// Returns the version of a kernel by its release.
     pub(super) kernel_version: fn(&str) -> Option<&'static str>,
     pub(super) gcc: fn(&Kernel) -> &'static str,
     pub(super) make_variables: fn(&Kernel, Architecture) -> Vec<(String, String)>,
-    /// Which kernels come and go with one, by its release.
+    /// Returns the series of a kernel, by its release.
     pub(super) series: fn(&RpmRelease<'_>, &Kernel) -> Series,
-    /// What the loader calls the kernel's version, where it is not the kernel's own.
+    /// Returns the name that the loader uses, if it differs from the kernel's own.
     pub(super) loader_name: fn(&Kernel) -> Option<super::LoaderName>,
-    /// True if hosts ask by the kernel's own name too.
+    /// Returns true if hosts use the kernel's own name too.
     pub(super) is_asked_by_own_name: fn(&Kernel) -> bool,
 }
 
 impl KernelDevel {
-    /// The values that most of them have.
+    /// The default values.
     pub(super) const BASE: Self = Self {
         ids: &[],
         architectures: &Architecture::ALL,
@@ -65,7 +65,7 @@ impl KernelDevel {
     ) -> Result<RpmRelease<'a>, TargetError> {
         RpmRelease::parse(release.as_str(), architecture, self.is_mark).ok_or_else(|| {
             TargetError::release(format!(
-                "a release of {} reads like `{}.{}`",
+                "a release of {} looks like `{}.{}`",
                 self.ids.join(", "),
                 self.example,
                 architecture.machine()
@@ -167,17 +167,17 @@ impl Target for KernelDevel {
     }
 }
 
-/// The mark of Red Hat and those that rebuild it: `el7`, `el8_10`. Oracle's own kernels have another, `el7uek`.
+/// Returns true for the mark of Red Hat and its rebuilds: `el7`, `el8_10`. Oracle's own kernels have another, `el7uek`.
 pub(super) fn is_enterprise_mark(mark: &str) -> bool {
     is_numbered(mark, "el") && !mark.contains("uek")
 }
 
-/// The same for distributions that came with version 8.
+/// Returns true for such a mark of version 8 or later, for distributions that started with version 8.
 pub(super) fn is_rebuild_mark(mark: &str) -> bool {
     is_enterprise_mark(mark) && number_behind(mark, "el").is_some_and(|major| major >= 8)
 }
 
-/// True if `mark` is `prefix` and a number, perhaps with more behind it.
+/// Returns true if `mark` is `prefix` and a number, possibly with a suffix.
 pub(super) fn is_numbered(mark: &str, prefix: &str) -> bool {
     number_behind(mark, prefix).is_some()
 }
@@ -188,42 +188,42 @@ fn number_behind(mark: &str, prefix: &str) -> Option<u32> {
     rest[..end.unwrap_or(rest.len())].parse().ok()
 }
 
-/// A release of the form `VERSION-BUILD.TAG.MACHINE`, perhaps with a variant: `4.18.0-553.5.1.el8_10.x86_64`,
+/// A release in the format `VERSION-BUILD.TAG.MACHINE`, possibly with a variant: `4.18.0-553.5.1.el8_10.x86_64`,
 /// `5.14.0-427.13.1.el9_4.aarch64+64k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RpmRelease<'a> {
     /// The version: `4.18.0`.
     pub(super) version: &'a str,
-    /// What follows, without the machine: `553.5.1.el8_10`.
+    /// The rest, without the architecture: `553.5.1.el8_10`.
     pub(super) build: &'a str,
-    /// The distribution's mark in it, from the last dot in front of the prefix: `el8_10`.
+    /// The dotted part of the build that is the distribution's mark: `el8_10`.
     pub(super) tag: &'a str,
     /// The architecture of the package: `x86_64`, or `x86_64_v2` for packages of AlmaLinux 10 for older processors.
     pub(super) machine: &'a str,
-    /// The variant that stands behind the machine: `64k`, `rt`, `debug`.
+    /// The variant after the architecture: `64k`, `rt`, `debug`.
     variant: Option<&'a str>,
 }
 
 impl<'a> RpmRelease<'a> {
-    /// Reads a release with a mark.
+    /// Parses a release with a mark.
     pub(super) fn parse(
         release: &'a str,
         architecture: Architecture,
         is_mark: impl Fn(&str) -> bool,
     ) -> Option<Self> {
         let machine = architecture.machine();
-        // Asked of every kernel of a plan: no text is made for it.
+        // Called for every kernel of a plan, so it allocates no strings.
         let start = memchr::memrchr_iter(b'.', release.as_bytes())
             .find(|dot| release[dot + 1..].starts_with(machine))?;
         let behind = &release[start + 1 + machine.len()..];
-        // `x86_64_v2`: another level of the same architecture.
+        // `x86_64_v2`: another microarchitecture level.
         let level = behind.find(['+', '.']).unwrap_or(behind.len());
         let (level, rest) = behind.split_at(level);
         let is_level = level.is_empty()
             || level.strip_prefix("_v").is_some_and(|number| {
                 !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
             });
-        // Red Hat's variants stand behind a plus sign; those of Oracle and of version 7 behind a dot.
+        // Red Hat's variants follow a plus sign; those of Oracle and of version 7 follow a dot.
         let variant = (!rest.is_empty()).then(|| &rest[1..]);
         let is_variant = |text: &str| {
             let is_allowed =
@@ -248,13 +248,14 @@ impl<'a> RpmRelease<'a> {
         })
     }
 
-    /// The variant, `rt-debug`; real-time kernels of versions 7 and 8 say it in their build: `553.rt7.342.el8_10`.
+    /// Returns the variant, `rt-debug`. Real-time kernels of versions 7 and 8 have it in their build:
+    /// `553.rt7.342.el8_10`.
     pub(super) fn variant(&self) -> Option<&'a str> {
         let is_real_time = || self.build.split('.').any(|part| is_numbered(part, "rt"));
         self.variant.or_else(|| is_real_time().then_some("rt"))
     }
 
-    /// The name of its header package: `kernel-devel`, `kernel-64k-devel`.
+    /// Returns the name of its header package: `kernel-devel`, `kernel-64k-devel`.
     pub(super) fn usual_package(&self) -> String {
         match self.variant() {
             Some(variant) => format!("kernel-{variant}-devel"),
@@ -262,17 +263,17 @@ impl<'a> RpmRelease<'a> {
         }
     }
 
-    /// Version, build and architecture of the header package: the release without what stands for a variant.
+    /// Returns version, build and architecture of the header package: the release without its variant.
     pub(super) fn package_version(&self) -> String {
         format!("{}-{}.{}", self.version, self.build, self.machine)
     }
 
-    /// The number behind `prefix` in the mark: 8 of `el8_10`.
+    /// Returns the number after `prefix` in the mark: 8 of `el8_10`.
     pub(super) fn generation(&self, prefix: &str) -> Option<u32> {
         number_behind(self.tag, prefix)
     }
 
-    /// The mark without a point release and what is added to it: `el8` of `el8_10` and of `el8uek`.
+    /// Returns the mark without point release and suffix: `el8` of `el8_10` and of `el8uek`.
     pub(super) fn generation_mark(&self) -> &'a str {
         let start = self.tag.find(|found: char| found.is_ascii_digit());
         let end = start.and_then(|start| {
@@ -282,25 +283,25 @@ impl<'a> RpmRelease<'a> {
         &self.tag[..end.unwrap_or(self.tag.len())]
     }
 
-    /// The number behind the underscore of the mark: 10 of `el8_10`.
+    /// Returns the number after the underscore of the mark: 10 of `el8_10`.
     pub(super) fn point(&self) -> Option<u32> {
         let (_, rest) = self.tag.split_once('_')?;
         number_behind(rest, "")
     }
 
-    /// The first number of the build: 553.
+    /// Returns the first number of the build: 553.
     pub(super) fn first_number(&self) -> Option<u32> {
         self.build.split('.').next()?.parse().ok()
     }
 
-    /// Whether there are numbers between the first one and the mark: `5.1`.
+    /// Returns true if there are numbers between the first one and the mark: `5.1`.
     pub(super) fn has_further_numbers(&self) -> bool {
         let before = self.build.split(self.tag).next().unwrap_or_default();
         before.trim_end_matches('.').contains('.')
     }
 }
 
-/// Whether a file has the name that the package of a release has: `kernel-devel-4.18.0-553.5.1.el8_10.x86_64.rpm`.
+/// Returns true if a file has the name of a release's package: `kernel-devel-4.18.0-553.5.1.el8_10.x86_64.rpm`.
 fn is_file(file: &str, package: &str, release: &RpmRelease<'_>) -> bool {
     let RpmRelease {
         version,
@@ -315,7 +316,8 @@ fn is_file(file: &str, package: &str, release: &RpmRelease<'_>) -> bool {
         .is_some_and(str::is_empty)
 }
 
-/// The one package of a kernel: what the kernel names, else what `compute` gives. `file` is its usual name.
+/// Returns the one package of a kernel: the one that the kernel names, else one with the URLs from `compute`. `file` is
+/// its usual name.
 pub(super) fn one_package(
     kernel: &Kernel,
     file: &str,
@@ -327,10 +329,10 @@ pub(super) fn one_package(
     named_packages(kernel, file)
 }
 
-/// The packages that a kernel names: the one that has the expected name, else all, which must then not be packages
-/// of something else.
+/// Returns the packages that a kernel names: the one with the expected name, else all, which then must not have the
+/// names of other packages.
 fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, TargetError> {
-    // Most kernels of lists have this one, and a plan looks at all of them.
+    // The fast path for most kernels of lists: a plan checks all of them.
     if let [only] = &*kernel.packages
         && only.file_name() == file
     {
@@ -347,9 +349,9 @@ fn named_packages(kernel: &Kernel, file: &str) -> Result<Vec<WantedPackage>, Tar
     Ok(all.into_iter().map(wanted).collect())
 }
 
-/// Refuses a package whose name says that it holds no headers, or those of another kernel.
+/// Fails if the name of a package shows that it contains no headers, or those of another kernel.
 fn check_name(file: &str, expected: &str) -> Result<(), TargetError> {
-    // A name that is not the distribution's says nothing: what it holds decides once it is unpacked.
+    // A name in another scheme proves nothing: the content is checked after unpacking.
     let Some(name) = file
         .strip_suffix(".rpm")
         .filter(|name| name.starts_with("kernel"))
@@ -369,12 +371,12 @@ fn check_name(file: &str, expected: &str) -> Result<(), TargetError> {
         Ok(())
     } else {
         Err(TargetError::packages(format!(
-            "{file} is of another kernel: {expected} is wanted"
+            "{file} belongs to another kernel: expected {expected}"
         )))
     }
 }
 
-/// The release of the kernel of a header package of Red Hat's scheme: `kernel-devel`, `kernel6.12-devel`,
+/// Returns the kernel release for a header package of Red Hat's scheme: `kernel-devel`, `kernel6.12-devel`,
 /// `kernel-64k-devel`.
 fn release_of_usual_package(package: &RpmName<'_>) -> Option<String> {
     let middle = package
@@ -388,7 +390,7 @@ fn release_of_usual_package(package: &RpmName<'_>) -> Option<String> {
             .all(|byte| byte.is_ascii_digit() || byte == b'.');
         return is_line.then_some(release);
     };
-    // Kernels that say in their own releases what they are.
+    // These kernels have their variant in their releases.
     let is_said = ["ml", "lt", "plus"].contains(&variant)
         || (variant == "rt" && release.split('.').any(|part| is_numbered(part, "rt")));
     if is_said {
@@ -398,7 +400,7 @@ fn release_of_usual_package(package: &RpmName<'_>) -> Option<String> {
     Some(format!("{release}{separator}{variant}"))
 }
 
-/// The addresses of `file` in each of `folders`.
+/// Returns the URLs of `file` in each of `folders`.
 pub(super) fn in_folders(folders: &[String], file: &str) -> Vec<Arc<str>> {
     folders
         .iter()
@@ -597,6 +599,6 @@ mod tests {
         let error = find(&["kernel-devel-3.10.0-1160.el7.x86_64.rpm"])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("of another kernel"), "{error}");
+        assert!(error.contains("belongs to another kernel"), "{error}");
     }
 }

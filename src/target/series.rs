@@ -1,19 +1,19 @@
-//! Series: the kernels of a target that come and go together, so that the loss of all of them is no churn.
+//! Series: the kernels of a target that come and go together, so that losing all of them is not ordinary churn.
 
 use std::fmt;
 
 use crate::kernel::Kernel;
 
-/// A distribution's release and upstream line: `el8`, `jammy 5.15`, `bookworm 6.1`, `amzn2 5.10`. Either can be empty; both
-/// are for a distribution that moves on all the time.
+/// A distribution's release and upstream line: `el8`, `jammy 5.15`, `bookworm 6.1`, `amzn2 5.10`. Either can be empty;
+/// both are empty for a rolling distribution.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
-    /// The distribution's release, by the name that lists and packages use.
+    /// The distribution's release, by its name in lists and packages.
     pub release: String,
-    /// The first two numbers of the kernels, where a release has several lines.
+    /// The first two numbers of the kernels, if a release has several lines.
     pub line: String,
-    /// Whether the distribution drops this line once it has a newer one: it is not the own line of any release, as those of
-    /// Ubuntu's interim releases and of Debian's backports.
+    /// True if the distribution drops this line once it has a newer one: it is not the line of any release, like those
+    /// of Ubuntu's interim releases and of Debian's backports.
     pub is_interim: bool,
 }
 
@@ -25,7 +25,7 @@ impl Series {
         }
     }
 
-    /// A release with the line of the kernel.
+    /// Returns a release with the line of the kernel.
     pub(super) fn with_line(release: impl Into<String>, kernel: &Kernel) -> Self {
         let [major, minor, _] = kernel.release.numbers();
         Self {
@@ -35,7 +35,7 @@ impl Series {
         }
     }
 
-    /// A release with the line of the kernel, which is interim unless `lines` names it.
+    /// Returns a release with the line of the kernel, which is interim unless `lines` contains it.
     pub(super) fn with_own_lines(
         release: impl Into<String>,
         kernel: &Kernel,
@@ -47,7 +47,7 @@ impl Series {
         }
     }
 
-    /// All lines of the release together.
+    /// Returns the series of all lines of the release.
     #[must_use]
     pub fn without_line(&self) -> Self {
         Self::of_release(self.release.clone())
@@ -65,7 +65,7 @@ impl fmt::Display for Series {
     }
 }
 
-/// The name of the release whose own line a kernel is of.
+/// Returns the name of the release that has the kernel's line.
 pub(super) fn name_of_line(
     kernel: &Kernel,
     names: &[([u32; 2], &'static str)],
@@ -75,7 +75,7 @@ pub(super) fn name_of_line(
     names.find_map(|(line, name)| (*line == [major, minor]).then_some(*name))
 }
 
-/// The number behind the first of `marks` that a text holds: 12 of `6.1.9-1~bpo12+1`.
+/// Returns the number after the first of `marks` found in a string: 12 of `6.1.9-1~bpo12+1`.
 pub(super) fn number_behind<'a>(text: &'a str, marks: &[&str]) -> Option<&'a str> {
     let rest = marks.iter().find_map(|mark| text.split_once(mark))?.1;
     let end = rest.find(|other: char| !other.is_ascii_digit() && other != '.');

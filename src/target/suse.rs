@@ -1,5 +1,5 @@
-//! openSUSE and SLES: sources and the architecture's part are two packages, whose names hold a rebuild counter that
-//! `uname -r` does not have.
+//! openSUSE and SLES: sources and the architecture's part are two packages, whose names have a rebuild counter that is
+//! not in `uname -r`.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ pub(super) struct OpenSuse;
 /// SUSE Linux Enterprise Server.
 pub(super) struct Sles;
 
-const EXPECTED: &str = "a release of SUSE reads like `5.14.21-150400.22.1.x86_64`, as its packages spell it, or like \
+const EXPECTED: &str = "a release of SUSE looks like `5.14.21-150400.22.1.x86_64`, as its packages spell it, or like \
     `5.14.21-150400.22-default`, as `uname -r` prints it";
 
-/// The flavour that most machines have.
+/// The default flavour.
 const DEFAULT: &str = "default";
 
-/// The flavours, as `uname -r` has them at its end.
+/// The flavours, as in the suffix of `uname -r`.
 const FLAVOURS: [&str; 9] = [
     DEFAULT, "64kb", "azure", "rt", "rt_debug", "debug", "kvmsmall", "longterm", "preempt",
 ];
 
-/// The repositories of a release of Leap, the likeliest first: two mirrors of the release, and the updates of 15.
+/// The repositories of a release of Leap, the most likely first: two mirrors of the release, and the updates of 15.
 const LEAP: [&str; 4] = [
     "https://mirrors.edge.kernel.org/opensuse/distribution/leap/$release/repo/oss/",
     "http://download.opensuse.org/distribution/leap/$release/repo/oss/",
@@ -36,18 +36,18 @@ const LEAP: [&str; 4] = [
 
 const TUMBLEWEED: &str = "http://download.opensuse.org/tumbleweed/repo/oss/";
 
-/// Where newer kernels than a distribution's own are built.
+/// The project that builds kernels newer than a distribution's own.
 const KERNEL_PROJECT: &str = "https://download.opensuse.org/repositories/Kernel:";
 
-/// A release in one of its forms, without machine.
+/// A release in one of its formats, without the architecture.
 struct Parts<'a> {
     /// `5.14.21`
     version: &'a str,
     /// `150400.22`
     build: &'a str,
-    /// `.1`, of packages; `uname -r` does not say it.
+    /// `.1`, in packages; not in `uname -r`.
     counter: Option<&'a str>,
-    /// `default`, `64kb`; a package's spelling has no flavour and counts as the default.
+    /// `default`, `64kb`; the package format has no flavour and means the default.
     flavour: &'a str,
 }
 
@@ -109,14 +109,14 @@ impl<'a> Parts<'a> {
     fn package_version(&self) -> Result<String, TargetError> {
         let counter = self.counter.ok_or_else(|| {
             let message = format!(
-                "its packages have a rebuild counter that `uname -r` does not say: {EXPECTED}"
+                "its packages have a rebuild counter that `uname -r` does not show: {EXPECTED}"
             );
             TargetError::unknown(message)
         })?;
         Ok(format!("{}-{}{counter}", self.version, self.build))
     }
 
-    /// The release of Leap that a build is of: its number starts with 150400 or lp152. Those of Tumbleweed are small.
+    /// Returns the release of Leap for a build: its number starts with 150400 or lp152. Those of Tumbleweed are small.
     fn leap(&self) -> Option<String> {
         let number = self.build.split('.').next().unwrap_or_default();
         match number.strip_prefix("lp") {
@@ -130,7 +130,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The directories that can hold the packages.
+    /// Returns the directories that can contain the packages.
     fn folders(&self, part: &str) -> Vec<String> {
         let Some(leap) = self.leap() else {
             let mut folders = vec![format!("{TUMBLEWEED}{part}")];
@@ -141,7 +141,7 @@ impl<'a> Parts<'a> {
             }
             return folders;
         };
-        // From version 16 on, updates come into the release's own repository.
+        // Since version 16, updates are in the release's own repository.
         let count = if leap.starts_with("15.") {
             LEAP.len()
         } else {
@@ -167,7 +167,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The names of the packages with the sources that a flavour can be built of: some have their own.
+/// Returns the names of the packages with the sources for a flavour: some flavours have their own.
 fn sources_of(flavour: &str) -> Vec<String> {
     let mut names = vec!["kernel-devel".to_owned()];
     if flavour != DEFAULT {
@@ -179,12 +179,12 @@ fn sources_of(flavour: &str) -> Vec<String> {
     names
 }
 
-/// The two packages among those that a kernel names.
+/// Returns the two packages among those that a kernel names.
 fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, TargetError> {
     let flavour = Parts::of(kernel)?.flavour;
     let all = named(kernel);
     let is_rpm = |file: &str| PackageFormat::of_name(file) == Some(PackageFormat::Rpm);
-    // Version and release behind the name have a dash between them.
+    // After the name come version and release, separated by a dash.
     let name_of = |file: &str| file.rsplitn(3, '-').nth(2).map(str::to_owned);
     let find = |name: &str| {
         all.iter()
@@ -213,7 +213,8 @@ fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, TargetError> {
     Ok(wanted.collect())
 }
 
-/// The default kernel is known by its package's version, which has a rebuild counter; others as `uname -r` prints them.
+/// Returns the release of the default kernel in package format, with the rebuild counter, and that of others in the
+/// format of `uname -r`.
 fn release_of(package: &RpmName<'_>) -> Option<String> {
     let flavour = package
         .name
@@ -228,7 +229,7 @@ fn release_of(package: &RpmName<'_>) -> Option<String> {
         .then(|| format!("{}-{build}-{flavour}", package.version))
 }
 
-/// The release, as packages of SUSE name it (`15.4` of `150400`), and the line.
+/// Returns the release, as named by SUSE's packages (`15.4` of `150400`), and the line.
 fn series(kernel: &Kernel) -> Series {
     let build = kernel.release.as_str().split('-').nth(1);
     let code = build
@@ -276,7 +277,7 @@ macro_rules! shared {
             };
             let mut names = vec![folder(String::new())];
             if flavour != DEFAULT {
-                // Flavours with sources of their own.
+                // For flavours with their own sources.
                 names.push(folder(format!("-{flavour}")));
             }
             Ok(BuildFolder { names, search: &[] })

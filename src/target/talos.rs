@@ -1,4 +1,4 @@
-//! Talos: kernel.org's source; every kernel's local part is `-talos`, which lists of early 2023 lack.
+//! Talos: kernel.org's source; every kernel has the local version `-talos`, which lists of early 2023 lack.
 
 use super::upstream::KernelOrg;
 
@@ -7,7 +7,7 @@ const LOCAL_VERSION: &str = "-talos";
 /// Talos.
 pub(super) const TALOS: KernelOrg = KernelOrg {
     ids: &["talos"],
-    expected: "a release of Talos reads like `6.1.46-talos`",
+    expected: "a release of Talos looks like `6.1.46-talos`",
     is_release: |release| ["", LOCAL_VERSION].contains(&release.rest),
     local_version: Some(LOCAL_VERSION),
     ..KernelOrg::BASE

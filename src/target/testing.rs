@@ -2,7 +2,7 @@
 
 use crate::kernel::{Kernel, Package, PackageSet};
 
-/// A kernel that can be given packages.
+/// A kernel that packages can be added to.
 pub(super) struct Named(pub(super) Kernel);
 
 impl Named {
@@ -29,7 +29,7 @@ pub(super) fn kernel(text: &str) -> Named {
     })
 }
 
-/// The addresses of a kernel's first package, on a machine of the kernel's own architecture.
+/// Returns the URLs of a kernel's first package, on a host of the kernel's own architecture.
 pub(super) fn addresses(target: &dyn super::Target, kernel: &Kernel) -> Vec<String> {
     let packages = target
         .header_packages(kernel, kernel.architecture)

@@ -1,8 +1,8 @@
-//! What a target's packages become, and where the tree is in them.
+//! The kinds of trees that packages contain, and the location of the build directory in them.
 
 use std::path::PathBuf;
 
-/// How a kernel's tree comes about.
+/// How a kernel's tree is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeKind {
     /// Header packages, unpacked.
@@ -10,16 +10,16 @@ pub enum TreeKind {
     /// A kernel source, prepared with a configuration.
     Source(SourceTree),
     /// Header packages that only the distribution's own package manager can download: in an image that the user
-    /// brings, with the network.
+    /// provides, with network access.
     Subscription(Subscription),
 }
 
-/// What is particular to a kernel source that is prepared: its archive is the one package.
+/// Settings for preparing a kernel source; its archive is the only package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTree {
-    /// What `CONFIG_LOCALVERSION` must be, also when it is empty; `CONFIG_LOCALVERSION_AUTO` is off.
+    /// The value of `CONFIG_LOCALVERSION`, which may be empty; `CONFIG_LOCALVERSION_AUTO` is off.
     pub local_version: String,
-    /// What `EXTRAVERSION` of the top Makefile must be, where it is not the source's own.
+    /// The value of `EXTRAVERSION` in the top Makefile, if it differs from the source's own.
     pub extra_version: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The packages, as the manager takes them.
+    /// Returns the packages as arguments of the package manager.
     pub fn names(&self) -> Vec<&str> {
         self.packages.iter().map(|package| &*package.name).collect()
     }
@@ -42,18 +42,18 @@ impl Subscription {
 /// A package that a package manager downloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribedPackage {
-    /// The package, as the manager takes it: `kernel-devel-0:4.18.0-372.9.1.el8.x86_64`.
+    /// The argument for the package manager: `kernel-devel-0:4.18.0-372.9.1.el8.x86_64`.
     pub name: String,
-    /// The file that it leaves: `kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm`.
+    /// The name of the downloaded file: `kernel-devel-4.18.0-372.9.1.el8.x86_64.rpm`.
     pub file: String,
 }
 
-/// A package manager that reaches a subscription.
+/// A package manager with access to a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackageManager {
-    /// Red Hat's: dnf, or yum where that is all there is.
+    /// Red Hat's: dnf, or yum if there is no dnf.
     Yum,
-    /// SUSE's; the registration passes through the host's network.
+    /// SUSE's; the registration is reached through the host's network.
     Zypper,
 }
 
@@ -67,20 +67,20 @@ impl PackageManager {
     }
 }
 
-/// Where the directory is that `make -C` is given.
+/// The location of the directory passed to `make -C`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildFolder {
-    /// Absolute paths; the first that the trees hold is it.
+    /// Absolute paths; the first one that exists in the trees is used.
     pub names: Vec<PathBuf>,
-    /// Where none is there: globs relative to the root. Of the directories that match, the one whose `UTS_RELEASE` is
-    /// one of [`Target::uts_releases`](super::Target::uts_releases) is it.
+    /// If none exists: globs relative to the root. Of the matching directories, the one whose `UTS_RELEASE` is in
+    /// [`Target::uts_releases`](super::Target::uts_releases) is used.
     ///
-    /// Where no directory matches either, every kernel tree of the packages is looked at in the same way.
+    /// If no directory matches either, every kernel tree in the packages is checked in the same way.
     pub search: &'static [&'static str],
 }
 
 impl BuildFolder {
-    /// A directory of which nothing is known but what a kernel tree is.
+    /// Any directory with the typical files of a kernel tree.
     pub(super) const ANYWHERE: Self = Self {
         names: Vec::new(),
         search: &[],

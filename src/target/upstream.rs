@@ -1,4 +1,4 @@
-//! Kernels that are built from kernel.org's source: vanilla, and the systems that publish no header packages.
+//! Kernels built from kernel.org's source: vanilla, and systems that publish no header packages.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use super::tree::{BuildFolder, SourceTree, TreeKind};
 use super::{LoaderName, Target, TargetError, gcc};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 
-/// A release cut behind its version and, if it has one, its candidate number.
+/// A release split after its version and, if it has one, its candidate number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SourceRelease<'a> {
-    /// The version as it was written: `5.10`, `5.10.0`, `2.6.32.71`.
+    /// The version as written: `5.10`, `5.10.0`, `2.6.32.71`.
     pub(super) version: &'a str,
     /// `rc1`, for a release candidate.
     pub(super) candidate: Option<&'a str>,
-    /// What follows: `-edge`, or nothing.
+    /// The rest: `-edge`, or empty.
     pub(super) rest: &'a str,
 }
 
 impl<'a> SourceRelease<'a> {
-    /// Reads `5.5.2`, `6.4-rc1`, `5.10.1-edge`, `2.6.32.71`.
+    /// Parses `5.5.2`, `6.4-rc1`, `5.10.1-edge`, `2.6.32.71`.
     pub(super) fn parse(release: &'a str) -> Option<Self> {
         let end = release
             .find(|other: char| !other.is_ascii_digit() && other != '.')
@@ -48,7 +48,7 @@ impl<'a> SourceRelease<'a> {
         })
     }
 
-    /// What `uname -r` prints without the local part: three numbers at least.
+    /// Returns the output of `uname -r` without the local version: at least three numbers.
     pub(super) fn uts_version(&self) -> String {
         let zero = if self.version.split('.').count() == 2 {
             ".0"
@@ -61,7 +61,7 @@ impl<'a> SourceRelease<'a> {
         }
     }
 
-    /// The name of kernel.org's file: the first of a line lacks its zero.
+    /// Returns the name of kernel.org's file: the first of a line has no trailing zero.
     fn source_name(&self) -> String {
         let version = match self.version.strip_suffix(".0") {
             Some(short) if short.contains('.') && !self.version.starts_with("2.") => short,
@@ -73,7 +73,7 @@ impl<'a> SourceRelease<'a> {
         }
     }
 
-    /// Where kernel.org has the source.
+    /// Returns the URLs of the source on kernel.org.
     pub(super) fn addresses(&self) -> Vec<Arc<str>> {
         let name = self.source_name();
         if self.candidate.is_some() {
@@ -92,20 +92,20 @@ impl<'a> SourceRelease<'a> {
     }
 }
 
-/// A target that is kernel.org's source, prepared with a configuration that the user gives.
+/// A target that uses kernel.org's source, prepared with a configuration from the user.
 pub(super) struct KernelOrg {
     pub(super) ids: &'static [&'static str],
-    /// What a release reads like, for people.
+    /// The expected format of a release, for messages.
     pub(super) expected: &'static str,
-    /// Whether a release that reads like kernel.org's can be one of this target.
+    /// Returns true if a release in kernel.org's format can belong to this target.
     pub(super) is_release: fn(&SourceRelease<'_>) -> bool,
-    /// The local part of every kernel, where it is not that of the release.
+    /// The local version of every kernel, if it is not that of the release.
     pub(super) local_version: Option<&'static str>,
     pub(super) gcc: fn(&Kernel) -> &'static str,
 }
 
 impl KernelOrg {
-    /// The values that most of them have.
+    /// The default values.
     pub(super) const BASE: Self = Self {
         ids: &[],
         expected: "expected kernel.org's version, as in `6.1.55`, `6.4-rc1` or `6.1.55-edge`",
@@ -166,7 +166,7 @@ impl Target for KernelOrg {
         Ok(vec![parsed.uts_version() + self.local_version(&parsed)])
     }
 
-    /// As `uname -r` says it: `6.4-rc1` is `6.4.0-rc1` on its host.
+    /// The output of `uname -r`: `6.4-rc1` is `6.4.0-rc1` on its host.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let release = self.uts_releases(kernel).ok()?.remove(0);
         LoaderName::with_other_release(kernel, &release)
@@ -185,11 +185,11 @@ impl Target for KernelOrg {
     }
 }
 
-/// Why there is no directory to name before the source is prepared.
+/// The reason why the build directory is unknown before the source is prepared.
 pub(super) const NO_BUILD_FOLDER: &str =
-    "the directory of a prepared source is where it is prepared";
+    "the directory of a prepared source is not known before it is prepared";
 
-/// The one archive of a kernel: what the kernel names, else kernel.org's.
+/// Returns the one archive of a kernel: the one that the kernel names, else kernel.org's.
 pub(super) fn source_package(
     kernel: &Kernel,
     release: &SourceRelease<'_>,

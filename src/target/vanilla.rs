@@ -2,7 +2,7 @@
 
 use super::upstream::KernelOrg;
 
-/// kernel.org: a release has whatever local part.
+/// kernel.org: a release can have any local version.
 pub(super) const VANILLA: KernelOrg = KernelOrg {
     ids: &["vanilla"],
     ..KernelOrg::BASE

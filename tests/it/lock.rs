@@ -332,8 +332,8 @@ fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
     LEFT OUT BY  COUNT  REASON                                        FOR EXAMPLE
     gone             3  its source does not name it since TODAY  ol 5.4.1-1, ol 5.4.2-1, ol 5.4.3-1
     --- err
-    warning: centos 5.4.1-1 #1 amd64 (and 3 more of centos): a release of centos reads like `3.10.0-957.12.2.el7.x86_64`; `5.4.1-1` looks like one of ubuntu, arch, debian. The packages that are named for it decide
-    warning: ol 5.4.4-1 #1 amd64: a release of ol reads like `5.4.17-2136.311.6.el8uek.x86_64`; `5.4.4-1` looks like one of ubuntu, arch, debian. The packages that are named for it decide
+    warning: centos 5.4.1-1 #1 amd64 (and 3 more of centos): a release of centos looks like `3.10.0-957.12.2.el7.x86_64`; `5.4.1-1` looks like one of ubuntu, arch, debian; the content of its named packages decides
+    warning: ol 5.4.4-1 #1 amd64: a release of ol looks like `5.4.17-2136.311.6.el8uek.x86_64`; `5.4.4-1` looks like one of ubuntu, arch, debian; the content of its named packages decides
     ");
 
     // What is gone comes back with the day on which it was first seen; after its time it is forgotten.

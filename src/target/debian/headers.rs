@@ -1,16 +1,16 @@
-//! Which of a kernel's packages are its headers, told by the names of their files.
+//! Identifies the header packages of a kernel by the names of their files.
 
 use crate::kernel::{Architecture, Kernel};
 use crate::target::TargetError;
 use crate::target::package::Named;
 
-/// What the flavours of the Raspberry Pi's own kernels begin with.
+/// The prefix of the flavours of the Raspberry Pi's own kernels.
 pub(super) const PI: &str = "rpi";
 
 /// The flavour of the Raspberry Pi 3 and 4; 5 has `rpi-2712`.
 const PI_64: &str = "rpi-v8";
 
-/// What the file name of a Debian package says: `name_version_architecture.deb`.
+/// The parts of a Debian package's file name: `name_version_architecture.deb`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::target) struct PackageFile {
     pub(in crate::target) name: String,
@@ -23,7 +23,7 @@ impl PackageFile {
         let mut parts = file.strip_suffix(".deb")?.splitn(3, '_');
         let (name, version) = (parts.next()?, parts.next()?);
         let architecture = parts.next()?;
-        // An epoch is no part of a file's name, but some programs write it there.
+        // An epoch is not part of a file name, but some programs write it there.
         let version = version.split_once(':').map_or(version, |(_, rest)| rest);
         Some(Self {
             name: name.to_owned(),
@@ -33,8 +33,8 @@ impl PackageFile {
     }
 }
 
-/// Cuts a release of the form of `uname -r` into ABI and the rest: flavour and architecture.
-/// `5.10.0-0.deb10.17-rt-amd64` gives `5.10.0-0.deb10.17` and `rt-amd64`.
+/// Splits a release in the format of `uname -r` into ABI and the rest: flavour and architecture.
+/// `5.10.0-0.deb10.17-rt-amd64` returns `5.10.0-0.deb10.17` and `rt-amd64`.
 pub(crate) fn split_abi(uts_release: &str) -> Option<(&str, &str)> {
     let is_abi = |segment: &str| {
         segment.starts_with(|first: char| first.is_ascii_digit())
@@ -54,16 +54,16 @@ pub(crate) fn split_abi(uts_release: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The header packages of a kernel, told apart by the names of their files.
+/// The header packages of a kernel, identified by the names of their files.
 pub(super) struct Headers {
-    /// The package of the architecture.
+    /// The version of the architecture's package.
     pub(super) version: String,
-    /// What it is named after `linux-headers-`.
+    /// The part of its name after `linux-headers-`.
     pub(super) uts_release: String,
     pub(super) abi: String,
     /// Flavour and architecture: `cloud-amd64`.
     pub(super) flavour: String,
-    /// Whether real-time kernels may share the headers of the others.
+    /// True if real-time kernels may use the headers of the other flavours.
     pub(super) is_real_time_shared: bool,
 }
 
@@ -78,7 +78,7 @@ pub(super) enum Part {
 impl Headers {
     pub(super) fn of(kernel: &Kernel) -> Result<Self, TargetError> {
         let release = kernel.release.as_str();
-        // Lists put all kernels of the Raspberry Pi into one entry, whose name says none of them.
+        // Lists put all kernels of the Raspberry Pi into one entry, whose name is none of their releases.
         let of_pi = release.strip_suffix(&format!("-{PI}-{}", kernel.architecture));
         let mut found: Vec<Self> = kernel
             .packages
@@ -94,7 +94,7 @@ impl Headers {
                 let is_wanted = uts_release == release
                     || of_version == Some(flavour)
                     || (release == file.version && flavour == kernel.architecture.as_str())
-                    // Its version has the flavour already, and lists do not say it twice.
+                    // The version already contains the flavour, and lists do not repeat it.
                     || (of_version.is_some() && of_version == flavour.strip_prefix("grsec-"))
                     || (of_pi == Some(&file.version) && flavour.strip_prefix(PI).is_some());
                 is_wanted.then(|| Self {
@@ -106,7 +106,7 @@ impl Headers {
                 })
             })
             .collect();
-        // driverkit takes that of the Raspberry Pi 3 and 4.
+        // driverkit uses the one of the Raspberry Pi 3 and 4.
         found.sort_by_key(|headers| headers.flavour.starts_with(PI) && headers.flavour != PI_64);
         found.into_iter().next().ok_or_else(|| {
             TargetError::packages(format!(
@@ -117,11 +117,11 @@ impl Headers {
         })
     }
 
-    /// The names that the package with the headers that flavours share can have.
+    /// Returns the possible names of the package with the headers shared by flavours.
     pub(super) fn common(&self) -> Vec<String> {
         let plain = format!("linux-headers-{}-common", self.abi);
         match self.flavour.split('-').next() {
-            // Since real time is part of every kernel (6.12), Debian came to build it from the shared headers.
+            // Real time is part of every kernel since 6.12, and Debian later began to build it from the shared headers.
             Some("rt") if self.is_real_time_shared => vec![plain.clone() + "-rt", plain],
             Some("rt") => vec![plain + "-rt"],
             Some("rpi") => vec![plain + "-rpi"],
@@ -130,7 +130,7 @@ impl Headers {
         }
     }
 
-    /// The names that the package with the programs can have.
+    /// Returns the possible names of the package with the programs.
     pub(super) fn kbuild(&self) -> [String; 2] {
         let line: Vec<&str> = self.abi.splitn(3, '.').take(2).collect();
         let line = line.join(".");
@@ -140,8 +140,8 @@ impl Headers {
         ]
     }
 
-    /// The package with the programs: of several the one for the building machine, and of those the one of the
-    /// headers' own version. One of another architecture is taken where there is no other.
+    /// Returns the package with the programs. Prefers the one for the build host, then the one with the headers' own
+    /// version. One of another architecture is used if there is no other.
     pub(super) fn kbuild_for(
         &self,
         files: &[(PackageFile, Named<'_>)],

@@ -76,17 +76,17 @@ fn kernels_are_told_from_what_is_beside_them() {
     }
 }
 
-/// Where the kernel of each target is, from what its rules say of the headers.
+/// The origin of a target's kernel image, according to the rules for its header packages.
 enum At {
-    /// The most probable address, or the one that is there after some that are not.
+    /// The most likely URL, or the first one that exists.
     Address(&'static str),
-    /// Built from the source that the headers are made of.
+    /// Built from the source that the headers are prepared from.
     Source,
-    /// Named by the matrix: it cannot be derived.
+    /// Named in the matrix: it cannot be derived.
     Named,
 }
 
-/// A kernel of each target, a header package where none is computed, and where the kernel is.
+/// A kernel of each target, a header package if none is computed, and the location of the kernel package.
 const TARGETS: &[(&str, &str, At)] = &[
     (
         "ubuntu-generic 5.19.0-15-generic 15 amd64",
@@ -237,7 +237,7 @@ fn kernel_of_every_target_is_derived_or_said_to_be_underivable() {
         }
         let packages = target.header_packages(&kernel, kernel.architecture);
         let packages = packages.unwrap_or_else(|error| panic!("{name}: {error}"));
-        // A run knows the address of each that gave the package.
+        // A run knows the URL from which each package was downloaded.
         let urls = packages.iter().flat_map(|package| &package.candidates);
         let found = kernel_image_addresses(urls.map(|url| &**url));
         match at {

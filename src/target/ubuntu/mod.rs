@@ -1,5 +1,5 @@
-//! Ubuntu, all flavours: two packages a kernel, whose names follow from release and version; the pool directory is one
-//! of a few, of which exactly one holds them.
+//! Ubuntu, all flavours: two packages per kernel, whose names follow from release and version. The pool directory is
+//! one of a few, and only one of them has the packages.
 
 mod names;
 mod release;
@@ -19,14 +19,14 @@ use crate::kernel::{Architecture, Kernel, KernelRelease, Package};
 /// Ubuntu: the ids `ubuntu` and `ubuntu-` with a flavour or a pool.
 pub(super) struct Ubuntu;
 
-/// The two packages among those that a kernel names: lists add those of other flavours of the same build.
+/// Returns the two packages among those that a kernel names: lists add those of other flavours of the same build.
 fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>, TargetError> {
     let all: Vec<(Option<PackageFile>, Named<'_>)> = named(kernel)
         .into_iter()
         .map(|one| (PackageFile::parse(&one.file), one))
         .collect();
     let wanted = |one: Named<'_>| one.wanted(PackageFormat::Deb);
-    // Packed by hand: nothing can be told from their names.
+    // Packed by hand: their names contain no information.
     if all.iter().all(|(file, _)| file.is_none()) {
         return Ok(all.into_iter().map(|(_, one)| wanted(one)).collect());
     }
@@ -62,7 +62,7 @@ fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>,
     Ok(both.into_iter().flatten().map(wanted).collect())
 }
 
-/// Whether the names of a kernel's packages are those that [`of_list`] takes. That it says no means nothing.
+/// Returns true if a kernel's package names are those that [`of_list`] expects. False proves nothing.
 fn has_both_packages(kernel: &Kernel, release: &Release<'_>) -> bool {
     let [flavour, _] = release.flavours();
     let architecture = kernel.architecture.as_str();
@@ -87,7 +87,7 @@ fn has_both_packages(kernel: &Kernel, release: &Release<'_>) -> bool {
     files.iter().any(|file| is_common(file))
 }
 
-/// The packages as the rules name them.
+/// Returns the packages with URLs computed by the rules.
 fn computed(kernel: &Kernel, release: &Release<'_>) -> Vec<WantedPackage> {
     let names = Names::new(release, kernel.version.as_str(), kernel.architecture);
     let mut trees: Vec<Arc<str>> = Vec::with_capacity(24);
@@ -99,7 +99,7 @@ fn computed(kernel: &Kernel, release: &Release<'_>) -> Vec<WantedPackage> {
         .into()
 }
 
-/// Ubuntu's long-term releases, by the number that ends the versions of kernels that were built for them.
+/// Ubuntu's long-term releases, by the suffix of the versions of kernels built for them.
 const RELEASES: [(&str, &str); 7] = [
     ("14.04", "trusty"),
     ("16.04", "xenial"),
@@ -110,7 +110,7 @@ const RELEASES: [(&str, &str); 7] = [
     ("26.04", "resolute"),
 ];
 
-/// The lines that are a release's own.
+/// The upstream line of each release.
 const LINES: [([u32; 2], &str); 7] = [
     ([3, 13], "trusty"),
     ([4, 4], "xenial"),
@@ -183,7 +183,7 @@ impl Target for Ubuntu {
         Ok(releases)
     }
 
-    /// The loader takes the first word of letters behind the numbers for the target.
+    /// The loader uses the first alphabetic word after the numbers as the target.
     fn loader_name(&self, kernel: &Kernel) -> Option<LoaderName> {
         let (target, own) = (kernel.target.as_str(), kernel.release.as_str());
         let version = kernel.version.as_str();
@@ -192,11 +192,11 @@ impl Target for Ubuntu {
         let known = Release::parse(own).ok();
         let (words, version) = match &known {
             Some(release) => (release.flavours()[0], release.version_of(version)),
-            // What no rule knows is what `uname -r` prints: `6.15.1-x64v3-xanmod1`.
+            // A release that no rule knows is already in the format of `uname -r`: `6.15.1-x64v3-xanmod1`.
             None => (own.split_once('-').unwrap_or_default().1, version),
         };
         let word = words.split('-').find(is_letters).unwrap_or("generic");
-        // Asked of every kernel of a plan, of which most have their name: no text is made for those.
+        // Called for every kernel of a plan, and most have their own name: no strings are allocated for those.
         let is_own_release = known.is_none_or(|release| {
             let suffix = own.strip_prefix(release.abi());
             suffix.and_then(|suffix| suffix.strip_prefix('-')) == Some(words)

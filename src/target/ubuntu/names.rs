@@ -1,4 +1,4 @@
-//! Where Ubuntu's packages are: which pools can hold them, and how they are called there.
+//! The location of Ubuntu's packages: the possible pools, and the names of the packages there.
 
 use std::fmt::Write as _;
 
@@ -13,16 +13,16 @@ const LTS_POOLS: [(&str, &str); 4] = [
     ("lts-xenial", "4.4"),
 ];
 
-/// The most addresses that are guessed for a kernel.
+/// The maximum number of guessed URLs for a kernel.
 const MOST_GUESSES: usize = 20;
 
-/// What names and addresses of one kernel are made of.
+/// The parts of the names and URLs of one kernel's packages.
 pub(super) struct Names<'a> {
     release: &'a Release<'a>,
     /// The kernel's version: `101~20.04.1`.
     version: &'a str,
     architecture: Architecture,
-    /// The pools without `linux-`, the most probable first; empty for `linux` itself.
+    /// The pools without `linux-`, most likely first; empty for `linux` itself.
     pools: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The hosts that keep pools; other architectures have one of their own.
+    /// Returns the hosts of the pools; other architectures have their own host.
     fn hosts(&self) -> &'static [&'static str] {
         match self.architecture {
             Architecture::Amd64 => &[
@@ -52,12 +52,13 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// How many places of a package are guessed: each is asked for at every host, and a kernel has two packages.
+    /// Returns the number of guessed locations of a package: each is tried on every host, and a kernel has two
+    /// packages.
     fn places(&self) -> usize {
         MOST_GUESSES / 2 / self.hosts().len()
     }
 
-    /// Calls `take` with the addresses that the package of the flavour can have, the most probable first.
+    /// Calls `take` with the possible URLs of the flavour's package, most likely first.
     pub(super) fn each_tree(&self, mut take: impl FnMut(&str)) {
         let [flavour, other] = self.release.flavours();
         let count = if flavour == other { 1 } else { 2 };
@@ -78,8 +79,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Calls `take` with the addresses that the package with what flavours share can have, the most probable first: the
-    /// name that the rule gives in each pool, then others.
+    /// Calls `take` with the possible URLs of the package shared by flavours, most likely first: the name by the rule
+    /// in each pool, then other names.
     pub(super) fn each_common(&self, mut take: impl FnMut(&str)) {
         let names: Vec<_> = self.pools.iter().map(|pool| self.commons(pool)).collect();
         let pools = || self.pools.iter().zip(&names);
@@ -116,8 +117,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The middle names of the shared package in a pool, and whether it is for all architectures: the one that the
-    /// rule gives first.
+    /// Returns the middle parts of the shared package's name in a pool, and whether it is for all architectures; the
+    /// one by the rule is first.
     fn commons<'b>(&self, pool: &'b str) -> Vec<(&'b str, bool)> {
         let is_plain = pool.is_empty()
             || pool == "hwe"
@@ -127,7 +128,7 @@ impl<'a> Names<'a> {
             .iter()
             .find_map(|end| pool.strip_suffix(end))
             .unwrap_or(pool);
-        // The pool `hwe` came to put its own name in from 5.3.0-65 on.
+        // Since 5.3.0-65, the pool `hwe` puts its own name into package names.
         let is_late_hwe =
             pool == "hwe" && (self.release.line() == "5.3" && self.release.abi_number() >= 65);
         let is_shared = !is_of_architecture(pool);
@@ -140,7 +141,7 @@ impl<'a> Names<'a> {
         if is_plain && !is_late_hwe {
             add("", true);
         }
-        // Two pools name their first packages without the line.
+        // The first packages in this pool are named without the line.
         if pool == "aws-5.0" {
             add("aws", true);
         }
@@ -156,13 +157,13 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether the shared package of a pool is built for each architecture: its headers are not the same for both.
+/// Returns true if the shared package of a pool is built for each architecture, because its headers differ.
 fn is_of_architecture(pool: &str) -> bool {
     let first = pool.split('-').next().unwrap_or_default();
     ["gcp", "gke", "raspi", "raspi2", "snapdragon"].contains(&first)
 }
 
-/// Whether a line is older than another.
+/// Returns true if a line is older than `major.minor`.
 fn is_before(line: &str, major: u32, minor: u32) -> bool {
     let mut numbers = line.split('.').map(|number| number.parse().unwrap_or(0));
     let [found_major, found_minor] =
@@ -170,8 +171,8 @@ fn is_before(line: &str, major: u32, minor: u32) -> bool {
     (found_major, found_minor) < (major, minor)
 }
 
-/// The pools that can hold a release, the most probable first. A kernel that was built for an older series says so in its
-/// version (`101~20.04.1`), and is in a pool with its line; others are in the pool of their flavour.
+/// Returns the possible pools of a release, most likely first. The version of a kernel built for an older series shows
+/// that (`101~20.04.1`), and its pool has the line in its name; other kernels are in the pool of their flavour.
 fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
     let mut pools: Vec<String> = Vec::with_capacity(14);
     let mut add = |pool: String| {
@@ -181,7 +182,7 @@ fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
     };
     let (line, suffix) = (release.line(), release.suffix);
     let is_backport = release.version_of(version).contains('~');
-    // The suffix of lists is the pool, but for the main one; that of `uname -r` is the flavour.
+    // In lists, the suffix is the pool, except for the main one; in `uname -r`, it is the flavour.
     let is_pool = without_line(suffix) != suffix
         || suffix.starts_with("hwe")
         || suffix.starts_with("lts-")
@@ -193,14 +194,14 @@ fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
     for flavour in release.flavours() {
         let parent = match flavour.strip_suffix("-64k").unwrap_or(flavour) {
             "nvidia-lowlatency" => "nvidia",
-            // It has a source of its own since 5.15.
+            // It has its own source since 5.15.
             "lowlatency" if is_before(line, 5, 15) => "generic",
             parent => parent,
         };
-        // These were built from the main source once.
+        // These used to be built from the main source.
         let is_main = ["generic", "lowlatency", "snapdragon"].contains(&parent);
         let own = if parent == "generic" { "" } else { parent };
-        // Pools with a line in their names began with 5.0, for some flavours a little later.
+        // Pools with a line in their names exist since 5.0, for some flavours a little later.
         let is_late = ["azure", "gcp"].contains(&parent);
         let has_line_pools = !is_before(line, 5, u32::from(is_late));
         let lts = LTS_POOLS.iter().filter(|(_, of)| *of == line);
@@ -237,7 +238,7 @@ fn pools(release: &Release<'_>, version: &str) -> Vec<String> {
                 add(format!("{parent}-{line}"));
             }
             if is_main {
-                // Its last kernels do not say what they were built for.
+                // The last kernels of this pool do not show the series that they were built for.
                 add("hwe".to_owned());
                 add(format!("hwe-{line}"));
             }

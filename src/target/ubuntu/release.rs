@@ -1,15 +1,15 @@
-//! How Ubuntu's releases read: that of `uname -r`, and that of lists, which ends in the pool's name.
+//! The formats of Ubuntu's releases: that of `uname -r`, and that of lists, which ends in the pool's name.
 
 use super::super::TargetError;
 
-/// A release, cut in its parts.
+/// A release, split into its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Release<'a> {
     /// The upstream version: `5.15.0`.
     pub(super) version: &'a str,
     /// Version and ABI number: `5.15.0-91`.
     abi: &'a str,
-    /// What the release itself says about the kernel's version, in the rare forms `5.15.0-1029.36_lowlatency` and
+    /// The kernel version in the release itself, in the rare formats `5.15.0-1029.36_lowlatency` and
     /// `6.11.0-1003.3+2-gcp`.
     upload: Option<&'a str>,
     /// Flavour or pool: `generic-64k`, `hwe-5.4`; empty for generic.
@@ -49,7 +49,7 @@ impl<'a> Release<'a> {
             }
             Some(_) => return None,
         };
-        // A flavour starts with a letter; `amd64` ends Debian's releases, a machine those of rpm packages.
+        // A flavour starts with a letter. `amd64` ends Debian's releases, and `x86_64` those of rpm packages.
         let is_flavour = suffix.is_empty() && rest.is_empty()
             || suffix.starts_with(|first: char| first.is_ascii_lowercase());
         let is_foreign = ["amd64", "arm64", "pve", "default"].iter().any(|word| {
@@ -84,12 +84,12 @@ impl<'a> Release<'a> {
         number.parse().unwrap_or_default()
     }
 
-    /// The kernel's version: what the release says, else what is known otherwise.
+    /// Returns the kernel's version: from the release, else `known`.
     pub(super) fn version_of(&self, known: &'a str) -> &'a str {
         self.upload.unwrap_or(known)
     }
 
-    /// The flavour, and another that lists since 2023 cut to the same word.
+    /// Returns the flavour, and another one that lists since 2023 shorten to the same word.
     pub(super) fn flavours(&self) -> [&'a str; 2] {
         let flavour = flavour_of(self.suffix);
         [
@@ -102,17 +102,17 @@ impl<'a> Release<'a> {
         ]
     }
 
-    /// What `uname -r` prints.
+    /// Returns the output of `uname -r`.
     pub(super) fn uts_release(&self, flavour: &str) -> String {
         format!("{}-{flavour}", self.abi)
     }
 
-    /// The package of the flavour.
+    /// Returns the name of the flavour's package.
     pub(super) fn tree_package(&self, flavour: &str) -> String {
         format!("linux-headers-{}-{flavour}", self.abi)
     }
 
-    /// Whether a package of this name can hold what the flavours share.
+    /// Returns true if a package of this name can be the one shared by flavours.
     pub(super) fn is_common_package(&self, name: &str) -> bool {
         name.strip_prefix("linux-")
             .and_then(|name| name.strip_suffix(self.abi))
@@ -120,7 +120,8 @@ impl<'a> Release<'a> {
     }
 }
 
-/// The flavour of a pool: without its line (`-5.4`), then without `-hwe` or `-edge`. Flavours are their own.
+/// Returns the flavour of a pool: without its line (`-5.4`), then without `-hwe` or `-edge`. Flavours are returned
+/// unchanged.
 fn flavour_of(suffix: &str) -> &str {
     let bare = without_line(suffix);
     let bare = ["-hwe", "-edge"]
@@ -134,7 +135,7 @@ fn flavour_of(suffix: &str) -> &str {
     }
 }
 
-/// A pool without its line: `aws` of `aws-5.4`.
+/// Returns a pool without its line: `aws` of `aws-5.4`.
 pub(super) fn without_line(suffix: &str) -> &str {
     match suffix.rsplit_once('-') {
         Some((bare, line)) if is_line(line) => bare,

@@ -1,7 +1,7 @@
 use super::super::testing::{addresses, kernel};
 use super::*;
 
-/// The address of the shared package that comes first.
+/// Returns the first URL of the shared package.
 fn first_common(text: &str) -> String {
     let kernel = kernel(text).0;
     let found = Ubuntu

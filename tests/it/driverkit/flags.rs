@@ -341,7 +341,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         (
             "docker --target rocky --kernelrelease=6.6.30-acme --kernelurls /a.rpm",
             0,
-            "The packages that are named for it decide",
+            "the content of its named packages decides",
         ),
         (
             "docker --target generic --kernelrelease=6.6.30-acme",

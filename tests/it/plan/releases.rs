@@ -119,8 +119,8 @@ fn release_that_no_rule_knows_is_doubted_once_a_target() {
         .with("m.toml", &matrix)
         .run(&["plan", "m.toml"]);
     assert!(report.starts_with("exit 0"), "{report}");
-    let expected = "warning: rocky 6.6.30-acme #1 amd64 (and 1 more of rocky): a release of rocky reads like \
-        `5.14.0-284.11.1.el9_2.x86_64`. The packages that are named for it decide";
+    let expected = "warning: rocky 6.6.30-acme #1 amd64 (and 1 more of rocky): a release of rocky looks like \
+        `5.14.0-284.11.1.el9_2.x86_64`; the content of its named packages decides";
     assert!(report.contains(expected), "{report}");
 }
 
@@ -249,6 +249,6 @@ fn file_of_the_raspberry_pi_is_planned_with_a_notice() {
     let report = plan("name = \"debian\"", &kernel, &[]);
     assert!(report.starts_with("exit 0"), "{report}");
     let expected =
-        "it is built for 6.12.47+rpt-rpi-v8; its packages also hold 6.12.47+rpt-rpi-2712";
+        "it is built for 6.12.47+rpt-rpi-v8; its packages also contain 6.12.47+rpt-rpi-2712";
     assert!(report.contains(expected), "{report}");
 }

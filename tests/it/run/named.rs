@@ -341,7 +341,7 @@ fn kernel_of_the_raspberry_pi_is_built_under_the_name_of_the_grid() {
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("its packages also hold 6.12.47+rpt-rpi-2712"),
+        text.contains("its packages also contain 6.12.47+rpt-rpi-2712"),
         "{text}"
     );
     let module = format!("out/one/aarch64/scap_debian_{version}-rpi-arm64_1.ko");

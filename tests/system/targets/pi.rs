@@ -175,7 +175,7 @@ fn module_of_the_raspberry_pi_is_built_from_the_grids_file() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert!(
-        log.contains("its packages also hold 6.12.47+rpt-rpi-2712"),
+        log.contains("its packages also contain 6.12.47+rpt-rpi-2712"),
         "{log}"
     );
     let out = work.path().join("out");
