@@ -27,16 +27,16 @@ pub enum UnpackError {
         problem: &'static str,
     },
     /// The package has no files.
-    #[error("holds no data.tar")]
+    #[error("contains no data.tar")]
     NoContent,
     /// The compression is not supported.
-    #[error("holds {0}, a compression that is not supported: expected xz, gz, zst, bz2 or none")]
+    #[error("contains {0}, a compression that is not supported: expected xz, gz, zst, bz2 or none")]
     Compression(String),
     /// The compressed data or the archive is broken or cut off.
     #[error("is broken: {0}")]
     Broken(io::Error),
     /// The cpio archive is broken.
-    #[error("holds a broken cpio archive: {0}")]
+    #[error("contains a broken cpio archive: {0}")]
     BrokenCpio(&'static str),
     /// The payload of the rpm does not match the digest in its header.
     #[error("has a payload with SHA-256 {found}, but its header names {expected}")]
@@ -47,16 +47,16 @@ pub enum UnpackError {
         found: Sha256,
     },
     /// A path starts with a slash.
-    #[error("holds the absolute path `{0}`")]
+    #[error("contains the absolute path `{0}`")]
     AbsolutePath(String),
     /// A path has a segment `..`.
-    #[error("holds the path `{0}`, which climbs out of its directory")]
+    #[error("contains the path `{0}`, which climbs out of its directory")]
     ParentSegment(String),
     /// A path or the target of a link has a NUL byte, which no file system accepts.
-    #[error("holds the path `{0}`, which has a NUL byte")]
+    #[error("contains the path `{0}`, which has a NUL byte")]
     NulByte(String),
     /// A path is longer or deeper than the limit.
-    #[error("holds a path beyond the limits of {limit}: `{path}`")]
+    #[error("contains a path beyond the limits of {limit}: `{path}`")]
     LongPath {
         /// The start of the path.
         path: String,
@@ -64,10 +64,10 @@ pub enum UnpackError {
         limit: String,
     },
     /// Two entries have the same path.
-    #[error("holds `{0}` twice")]
+    #[error("contains `{0}` twice")]
     Duplicate(String),
     /// An entry is below a link or file of the same archive.
-    #[error("holds `{path}` below `{parent}`, which is not a directory")]
+    #[error("contains `{path}` below `{parent}`, which is not a directory")]
     BelowNoFolder {
         /// The entry.
         path: String,
@@ -75,7 +75,7 @@ pub enum UnpackError {
         parent: String,
     },
     /// A symbolic link points outside the tree, or has an empty target.
-    #[error("holds the link `{path}` to `{target}`, which leaves the tree")]
+    #[error("contains the link `{path}` to `{target}`, which leaves the tree")]
     LinkLeavesTree {
         /// The link.
         path: String,
@@ -83,7 +83,7 @@ pub enum UnpackError {
         target: String,
     },
     /// A symbolic link points to itself, directly or through other links.
-    #[error("holds the link `{path}` to `{target}`, which leads back to itself")]
+    #[error("contains the link `{path}` to `{target}`, which leads back to itself")]
     LinkLoop {
         /// The link.
         path: String,
@@ -91,11 +91,11 @@ pub enum UnpackError {
         target: String,
     },
     /// A file has more hard links than the file system supports.
-    #[error("holds `{0}`, one hard link too many to its file")]
+    #[error("contains `{0}`, one hard link too many to its file")]
     TooManyNames(String),
     /// A hard link does not point to an earlier file of the archive.
     #[error(
-        "holds the hard link `{path}` to `{target}`, which is not an earlier file of the archive"
+        "contains the hard link `{path}` to `{target}`, which is not an earlier file of the archive"
     )]
     HardLinkTarget {
         /// The link.
@@ -107,10 +107,10 @@ pub enum UnpackError {
     #[error("{0} is not a directory")]
     NotFolder(String),
     /// A device, pipe or socket.
-    #[error("holds `{0}`, which is not a file, a directory or a link")]
+    #[error("contains `{0}`, which is not a file, a directory or a link")]
     SpecialFile(String),
     /// An entry has a kind that is not supported and not used by packages of distributions.
-    #[error("holds the entry `{path}` of a kind that is not supported ({kind})")]
+    #[error("contains the entry `{path}` of a kind that is not supported ({kind})")]
     UnsupportedEntry {
         /// Its path.
         path: String,
@@ -118,7 +118,7 @@ pub enum UnpackError {
         kind: String,
     },
     /// The archive has more entries than the limit.
-    #[error("holds more than {0} entries")]
+    #[error("contains more than {0} entries")]
     TooManyEntries(u64),
     /// The archive has more bytes than the limit.
     #[error("is larger than {0} bytes when unpacked")]
