@@ -30,7 +30,7 @@ use crate::redact;
 use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
 
 /// The reason why the package of a kernel is unknown.
-const NO_RULE: &str = "no rule gives the URL of this kernel's package; name it with `image` next to the kernel's release";
+const NO_RULE: &str = "the URL of this kernel's package is not known; name it with `image` next to the kernel's release";
 
 /// The cached outcome of a proof that found no fault in the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
