@@ -137,7 +137,7 @@ impl Doubles {
             );
             let (first, second) = (first.short(), digest.short());
             Ok(Some(format!(
-                "a second build gave different bytes, {section}: first {first}, then {second}"
+                "a second build gave different bytes, {section}: {first} before, {second} now"
             )))
         };
         let compared: Result<Option<String>, FileError> = blocking(compare).await;
