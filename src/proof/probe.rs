@@ -31,6 +31,9 @@ const DEFINITION_WORDS: usize = 5;
 /// The number of 32-bit words before the maps.
 const HEAD_WORDS: usize = 5;
 
+/// Words of a program before its references.
+const PROGRAM_WORDS: usize = 5;
+
 /// The offset of an absent string.
 const NONE: u32 = 0;
 
@@ -43,13 +46,16 @@ type Definition = [u32; DEFINITION_WORDS];
 /// A program and the map references to fill in.
 struct Program {
     name: String,
+    /// How many programs of the probe are this one, under other names: the verifier would say the same of each.
+    copies: u32,
     kind: u32,
     instructions: Vec<u8>,
     /// Pairs of an instruction's index and the index of the map that it loads.
     references: Vec<(u32, u32)>,
 }
 
-/// Returns the file that the init program reads for a probe: how to load it, or why it cannot be loaded.
+/// Returns the file that the init program reads for a probe: how to load it, or why it cannot be loaded. Of identical
+/// programs, it has one.
 pub(super) fn laid_out(bytes: &[u8]) -> Vec<u8> {
     match read(bytes) {
         Ok(layout) => layout,
@@ -83,8 +89,14 @@ fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
     for program in &programs {
         let count = number(program.instructions.len() / INSTRUCTION)?;
         let references = number(program.references.len())?;
-        let name = texts.add(program.name.as_bytes())?;
-        layout.extend(bytes_of([program.kind, count, references, name]));
+        let name = texts.add(program.shown().as_bytes())?;
+        layout.extend(bytes_of([
+            program.kind,
+            count,
+            references,
+            name,
+            program.copies,
+        ]));
         layout.extend(bytes_of(
             program
                 .references
@@ -115,7 +127,21 @@ impl Texts {
 
 impl Program {
     fn size(&self) -> usize {
-        4 * (4 + 2 * self.references.len()) + self.instructions.len()
+        4 * (PROGRAM_WORDS + 2 * self.references.len()) + self.instructions.len()
+    }
+
+    /// What it is called where it is refused.
+    fn shown(&self) -> String {
+        match self.copies - 1 {
+            0 => self.name.clone(),
+            others => format!("{} and {others} like it", self.name),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.instructions == other.instructions
+            && self.references == other.references
     }
 }
 
@@ -164,7 +190,7 @@ fn maps(file: &Elf<'_>) -> Result<(Vec<Definition>, BTreeMap<u64, u32>), String>
 
 fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>, String> {
     let of_maps = file.section_by_name("maps").map(|section| section.index());
-    let mut programs = Vec::new();
+    let mut programs: Vec<Program> = Vec::new();
     for section in file.sections() {
         let name = section.name().map_err(|error| error.to_string())?;
         let of_name = |(prefix, _): &&(&str, u32)| name.starts_with(prefix);
@@ -197,12 +223,17 @@ fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>,
             *registers = *registers & 0x0f | MAP_REFERENCE;
             references.push((number(start / INSTRUCTION)?, map));
         }
-        programs.push(Program {
+        let program = Program {
             name: printable(name),
+            copies: 1,
             kind,
             instructions,
             references,
-        });
+        };
+        match programs.iter_mut().find(|known| known.is_same(&program)) {
+            Some(known) => known.copies += 1,
+            None => programs.push(program),
+        }
     }
     if programs.is_empty() {
         return Err("it has no section `tracepoint/...` or `raw_tracepoint/...`".to_owned());
@@ -212,6 +243,9 @@ fn programs(file: &Elf<'_>, map_at: &BTreeMap<u64, u32>) -> Result<Vec<Program>,
 
 #[cfg(test)]
 mod tests {
+    use object::write::Object;
+    use object::{BinaryFormat, SectionKind};
+
     use super::*;
 
     #[test]
@@ -221,5 +255,42 @@ mod tests {
         let text = String::from_utf8_lossy(&layout[4..]);
         assert!(text.starts_with("it is not an ELF file: "), "{text}");
         assert!(text.ends_with('\0'));
+    }
+
+    #[test]
+    fn programs_that_are_the_same_are_laid_out_once() {
+        let return_with =
+            |value: u8| [[0xb7, 0, 0, 0, value, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+        let mut file = Object::new(
+            BinaryFormat::Elf,
+            object::Architecture::Bpf,
+            object::Endianness::Little,
+        );
+        for (section, value) in [
+            ("raw_tracepoint/a", 0),
+            ("raw_tracepoint/b", 0),
+            ("raw_tracepoint/c", 1),
+            ("tracepoint/d", 0),
+            ("raw_tracepoint/e", 0),
+        ] {
+            let id = file.add_section(Vec::new(), section.into(), SectionKind::Text);
+            file.append_section_data(id, &return_with(value).concat(), 8);
+        }
+        let layout = laid_out(&file.write().unwrap());
+        let word = |at: usize| u32::from_le_bytes(layout[4 * at..4 * at + 4].try_into().unwrap());
+        assert_eq!([word(0), word(1), word(2)], [1, 0, 3], "{layout:?}");
+        let size = PROGRAM_WORDS + 4;
+        let found = [0, 1, 2].map(|program| {
+            let head = HEAD_WORDS + program * size;
+            let name = &layout[word(head + 3).try_into().unwrap()..];
+            let name = name.split(|&byte| byte == 0).next().unwrap();
+            (word(head), String::from_utf8_lossy(name), word(head + 4))
+        });
+        let expected = [
+            (17, "raw_tracepoint/a and 2 like it".into(), 3),
+            (17, "raw_tracepoint/c".into(), 1),
+            (5, "tracepoint/d".into(), 1),
+        ];
+        assert_eq!(found, expected);
     }
 }

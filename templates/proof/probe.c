@@ -2,7 +2,7 @@
  *
  *     1, count of maps, count of programs, place of the licence, place of the release (0: none)
  *     for each map: type, key size, value size, entries (0: as many as processors), flags
- *     for each program: type, count of instructions, count of references, place of its name,
+ *     for each program: type, count of instructions, count of references, place of its name, how many programs are the same,
  *                       for each reference: instruction, map; the instructions
  *
  * or 0 and a text that says why the probe cannot be loaded. Places are counted in bytes from the start. */
@@ -113,7 +113,7 @@ static int is_for_this_kernel(const char *release)
 /* Returns 0, or the first error. */
 static long load_probe(long module, char *start)
 {
-    number *at = (number *)start + 5, maps = at[-4], programs = at[-3], refused = 0;
+    number *at = (number *)start + 5, maps = at[-4], programs = at[-3], all = 0, refused = 0;
     long files[MAPS], result = 0, processors = cpus();
     word unlimited[2] = {~0UL, ~0UL};
     if (at[-1] && !is_for_this_kernel(start + at[-1]))
@@ -131,15 +131,16 @@ static long load_probe(long module, char *start)
     }
     say(module, "maps", maps);
     for (number program = 0; program < programs; program++) {
-        number *head = at, *reference = at + 4;
+        number *head = at, *reference = at + 5;
         char *instructions = (char *)(reference + 2 * head[2]);
         for (; (char *)reference < instructions; reference += 2)
             *(number *)(instructions + 8 * reference[0] + 4) = files[reference[1]];
         long loaded = load_program(head, start, instructions);
         if (loaded < 0 && !result)
             result = loaded;
+        all += head[4];
         if (loaded < 0)
-            refused++;
+            refused += head[4];
         else
             close_file(loaded);
         at = (number *)(instructions + 8 * (word)head[1]);
@@ -148,7 +149,7 @@ static long load_probe(long module, char *start)
     }
     for (number map = 0; map < maps; map++)
         close_file(files[map]);
-    say(module, "programs", programs);
+    say(module, "programs", all);
     say(module, "refused", refused);
     return result;
 }

@@ -148,7 +148,7 @@ fn image_that_does_not_boot_is_no_fault_of_the_module() {
     );
 }
 
-/// A probe with one map and one program: its instructions, of which the one at `of_map` loads the map.
+/// A probe with one map and a program under two names: its instructions, of which the one at `of_map` loads the map.
 fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<u64>) -> Vec<u8> {
     let mut file = Object::new(
         BinaryFormat::Elf,
@@ -173,7 +173,8 @@ fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<
         .collect();
     let maps = add(section, &definition, SectionKind::Data);
     let code = instructions.concat();
-    let program = add("raw_tracepoint/sys_enter", &code, SectionKind::Text);
+    let programs = ["raw_tracepoint/sys_enter", "raw_tracepoint/sys_exit"]
+        .map(|name| add(name, &code, SectionKind::Text));
     let map = file.add_symbol(Symbol {
         name: b"a_map".to_vec(),
         value: 0,
@@ -184,7 +185,8 @@ fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<
         section: SymbolSection::Section(maps),
         flags: SymbolFlags::None,
     });
-    if let Some(offset) = of_map {
+    let places = of_map.into_iter();
+    for (program, offset) in places.flat_map(|offset| programs.map(|program| (program, offset))) {
         let relocation = Relocation {
             offset,
             symbol: map,
@@ -229,8 +231,8 @@ fn verifier_says_which_probes_it_takes() {
     let report = prove(&workspace, kernel_image(), &files, "5m");
     let expected = [
         "exit 3\n",
-        "unset.o: refused, error 13: raw_tracepoint/sys_enter: R3 !read_ok\n",
-        "good.o: loaded (1 programs, 1 maps)\n",
+        "unset.o: refused, error 13: raw_tracepoint/sys_enter and 1 like it: R3 !read_ok\n",
+        "good.o: loaded (2 programs, 1 maps)\n",
         "other.o: refused, error 8: it was compiled for 6.1.0-1-other\n",
         "btf.o: not proven: this layout of a probe cannot be loaded: its maps are defined by BTF",
         "good/good.ko: loaded (0 devices, 0 parameters)\n",
