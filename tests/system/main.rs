@@ -14,6 +14,7 @@ mod builder_repositories;
 mod built_kernels;
 #[cfg(feature = "kubernetes")]
 mod cluster;
+mod compressed_kernels;
 mod configure_checks;
 mod docker_hosts;
 mod doubles;
