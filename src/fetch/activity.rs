@@ -10,7 +10,7 @@ use url::Url;
 use super::Answer;
 use crate::text::{count, size};
 
-/// How many requests a line names.
+/// The most requests that one progress line names.
 const NAMED: usize = 3;
 
 /// The requests that are under way; clones share them.
@@ -36,7 +36,7 @@ impl fmt::Debug for Current {
     }
 }
 
-/// A file that a server is being asked for.
+/// A request for a file that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asking {
     /// The server.
@@ -47,11 +47,11 @@ pub struct Asking {
     pub attempt: usize,
     /// How many attempts there are at most.
     pub attempts: usize,
-    /// When the next attempt begins, and what the last one gave, while it is being waited for.
+    /// While the next attempt is awaited: when it begins, and the answer to the last one.
     pub waiting: Option<(Instant, String)>,
-    /// How many bytes came in this attempt.
+    /// Bytes received in this attempt.
     pub received_bytes: u64,
-    /// When the first of them came.
+    /// When the first byte of this attempt arrived.
     pub receiving_since: Option<Instant>,
 }
 
@@ -61,7 +61,8 @@ impl Activity {
         self.lock().asking.values().cloned().collect()
     }
 
-    /// Notes what is waited for beside requests for files, until the guard is dropped. `line` describes it.
+    /// Registers a wait that is not a request for a file, until the guard is dropped. `line`
+    /// describes it.
     pub fn wait_for(&self, line: impl Fn() -> String + Send + 'static) -> Wait {
         let mut current = self.lock();
         let id = current.next;
@@ -74,8 +75,8 @@ impl Activity {
         }
     }
 
-    /// Describes the requests that are under way in one line, those to one server once; without requests, what else is
-    /// waited for.
+    /// Describes the requests under way in one line, naming each server once. Without requests,
+    /// describes the wait that began last.
     pub fn line(&self) -> Option<String> {
         let all = self.current();
         if all.is_empty() {
@@ -95,7 +96,7 @@ impl Activity {
         Some(parts.join("; "))
     }
 
-    /// Notes that a file is being asked for, until the guard is dropped.
+    /// Registers a request for a file, until the guard is dropped.
     pub(super) fn begin(&self, url: &Url, attempts: usize) -> Underway {
         let file = url.path().rsplit('/').find(|part| !part.is_empty());
         let asking = Asking {
@@ -124,7 +125,7 @@ impl Activity {
     }
 }
 
-/// Something that is waited for.
+/// Guard of a wait that is not a request for a file.
 #[must_use]
 pub struct Wait {
     activity: Activity,
@@ -159,7 +160,7 @@ impl Underway {
         self.update(|asking| asking.waiting = None);
     }
 
-    /// More bytes came.
+    /// More bytes arrived.
     pub(super) fn receive(&self, bytes: u64) {
         self.update(|asking| {
             asking.received_bytes += bytes;

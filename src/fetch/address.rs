@@ -8,7 +8,7 @@ use super::Answer;
 use crate::digest::Sha256;
 use crate::redact;
 
-/// A parsed address.
+/// A parsed URL or path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     /// On a server; `..` segments are resolved.
@@ -18,7 +18,8 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Reads an `http://`, `https://` or `file://` address, or a path; a relative one counts from `base_folder`.
+    /// Parses an `http://`, `https://` or `file://` URL, or a path; a relative path is resolved
+    /// against `base_folder`.
     pub(super) fn parse(text: &str, base_folder: &Path) -> Result<Self, Answer> {
         if !text.contains("://") {
             if text.is_empty() {
@@ -40,17 +41,19 @@ impl Address {
     }
 }
 
-/// How much of a digest stands for a query: enough that no two queries of one place are taken for each other.
+/// How many hexadecimal digits of its digest replace a query: enough to tell the queries of one
+/// place apart.
 const QUERY_DIGITS: usize = 16;
 
-/// Returns a URL as it may be written down, and as it is remembered: without user name, password and fragment, and with the
-/// digest of its query in the place of the query (`https://host/a?sha256:0123456789abcdef`), which may be a signature.
+/// Returns a URL in the form that may be written to disk and shown: without user name, password and
+/// fragment, and with the query replaced by its digest (`https://host/a?sha256:0123456789abcdef`),
+/// which may be a signature.
 pub(super) fn recorded(text: &str) -> String {
     let shown = redact::url(text);
     let text = text.split_once('#').map_or(text, |(text, _)| text);
     let query = shown.strip_suffix("?...").zip(text.split_once('?'));
     match query {
-        // What is recorded already stays as it is.
+        // The query was replaced earlier.
         Some((_, (_, query))) if is_digest(query) => text.to_owned(),
         Some((place, (_, query))) => {
             let digest = Sha256::of(query).to_string();

@@ -1,4 +1,4 @@
-//! What servers answered when they were asked whether files exist, so that they need not be queried again soon.
+//! Cached answers of servers to the question whether a file exists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const SCHEMA_VERSION: u32 = 1;
 /// How long answers are kept.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 
-/// The answers of earlier questions, by [`Fetcher::question`](super::Fetcher::question).
+/// The answers to earlier questions, by [`Fetcher::question`](super::Fetcher::question).
 #[derive(Debug)]
 pub struct KnownAnswers {
     path: PathBuf,
@@ -26,9 +26,9 @@ pub struct KnownAnswers {
 /// An answer that does not change soon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedAnswer {
-    /// When it was given.
+    /// When the server gave it.
     pub at: Timestamp,
-    /// The URL that has the file; none where no URL has it.
+    /// The URL that has the file, or `None` if no URL has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
@@ -50,7 +50,7 @@ impl NotedAnswer {
 }
 
 impl KnownAnswers {
-    /// Reads the answers that are kept in the cache. A file that cannot be read counts as not there.
+    /// Reads the cached answers. A file that cannot be read counts as missing.
     pub fn read(cache: &Path) -> Self {
         let path = cache.join("answers.json");
         Self {
@@ -70,7 +70,7 @@ impl KnownAnswers {
         is_younger(noted, max_age, now).then_some(noted)
     }
 
-    /// Keeps new answers beside those that another process kept meanwhile.
+    /// Adds new answers to the cached ones, including those that another process wrote meanwhile.
     pub fn keep(
         &self,
         new: impl IntoIterator<Item = (Sha256, NotedAnswer)>,
@@ -100,7 +100,7 @@ fn read(path: &Path) -> BTreeMap<Sha256, NotedAnswer> {
 }
 
 fn is_younger(noted: &NotedAnswer, max_age: Duration, now: Timestamp) -> bool {
-    // A clock that was set back makes no answer young.
+    // An answer from the future, after the clock was set back, does not count as young.
     let age = now.duration_since(noted.at);
     !age.is_negative() && age.unsigned_abs() < max_age
 }

@@ -13,7 +13,7 @@ use crate::store::Store;
 /// The largest configuration; those of distributions have a quarter of a megabyte.
 const MOST_TEXT_BYTES: usize = 16 << 20;
 
-/// What is known of a file before it is there.
+/// What is known about a file before it is downloaded.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) kind: ContentKind,
@@ -42,7 +42,7 @@ impl Wanted {
 pub(super) struct Body {
     sink: Sink,
     head: Vec<u8>,
-    /// All of it, where its end tells something.
+    /// The whole content, if the kind is checked by its end.
     text: Vec<u8>,
     received_bytes: u64,
     wanted: Wanted,
@@ -97,7 +97,7 @@ impl Body {
         &self.wanted
     }
 
-    /// Forgets everything that was written.
+    /// Discards everything that was written.
     pub(super) fn reset(&mut self) -> Result<(), Answer> {
         if self.received_bytes > 0 {
             match &mut self.sink {
@@ -170,7 +170,8 @@ impl Body {
         }
     }
 
-    /// Keeps the file in the store, if it is the wanted one; gives its digest. Blocks the thread.
+    /// Stores the file if it is the wanted one, and returns its digest and size in bytes. Blocks
+    /// the thread.
     pub(super) fn into_store(self, store: &Store) -> Result<(Sha256, u64), Answer> {
         self.check_whole()?;
         let Sink::Blob { writer, folder } = self.sink else {

@@ -1,7 +1,8 @@
 //! Files of the store in one archive, for a machine without a network.
 //!
-//! A bundle is a tar archive: first `index.json`, then the contents under the names of their digests. What the index
-//! says about an address is remembered by the store that takes it in, so that a run there queries no server.
+//! A bundle is a tar archive: first `index.json`, then the contents under the names of their
+//! digests. The store that imports a bundle records the URLs of its index, so that a run there
+//! queries no server.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -37,12 +38,13 @@ struct Index {
 struct Bundled {
     sha256: Sha256,
     size: u64,
-    /// The address that gave it, without user name and password; none where only its digest is asked for.
+    /// The URL that returned it, without user name and password; `None` if it is requested by
+    /// digest only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     url: Option<String>,
 }
 
-/// Why a bundle cannot be written or taken in.
+/// Why a bundle cannot be written or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The archive cannot be read or written.
@@ -51,10 +53,10 @@ pub enum BundleError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] FileError),
-    /// No bundle, or one of a newer program.
+    /// Not a bundle, or one of a newer version of this program.
     #[error("not a bundle that this program can read: {0}")]
     Index(String),
-    /// A content that is not what its name says.
+    /// A content whose digest differs from its name.
     #[error("the bundle is damaged: the content named {expected} has SHA-256 {found}")]
     Damaged {
         /// The digest by which it is named.
@@ -84,7 +86,7 @@ fn of_first(error: std::io::Error) -> BundleError {
     }
 }
 
-/// What a bundle holds.
+/// The size of a bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BundleSize {
     /// Files.
@@ -114,7 +116,7 @@ impl Fetcher {
         let mut size = BundleSize::default();
         let mut last = None;
         for file in &index.files {
-            // They are sorted by digest, and one content may have several addresses.
+            // The files are sorted by digest, and one content may have several URLs.
             if last.replace(file.sha256) == Some(file.sha256) {
                 continue;
             }
@@ -140,7 +142,8 @@ impl Fetcher {
         request.candidates.iter().find_map(|url| {
             let fetched = self.known(std::slice::from_ref(url), None)?;
             let address = self.address(url).ok()?;
-            // A file of this machine is told by its time, which the other machine has not.
+            // A local file is recognised by its modification time, which another machine does not
+            // have.
             matches!(address, Address::Remote(_)).then(|| Bundled {
                 sha256: fetched.sha256,
                 size: fetched.size_bytes,
@@ -163,7 +166,7 @@ fn append(
     archive.append_data(&mut header, name, content)
 }
 
-/// Takes a bundle into a store; every content is compared with its digest.
+/// Imports a bundle into a store, checking the digest of every content.
 pub fn import(store: &Arc<Store>, from: impl Read) -> Result<BundleSize, BundleError> {
     let mut archive = tar::Archive::new(from);
     let mut entries = archive.entries()?;

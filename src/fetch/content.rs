@@ -1,14 +1,14 @@
-//! What a file is, told by its first bytes.
+//! The kind of a file, recognised by its first bytes.
 
 use std::fmt;
 
-/// How many bytes of a file tell what it is.
+/// How many bytes from the start of a file are checked.
 pub(super) const HEAD_BYTES: usize = 512;
 
 /// What a download is expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentKind {
-    /// Anything; its first bytes are not looked at.
+    /// Anything; the first bytes are not checked.
     Any,
     /// A Debian package.
     Deb,
@@ -16,16 +16,16 @@ pub enum ContentKind {
     Rpm,
     /// A tar archive: compressed by gzip, xz, zstd or bzip2, or plain.
     Tarball,
-    /// Any of the three.
+    /// A Debian package, an rpm or a tar archive.
     Package,
     /// A kernel's configuration.
     Configuration,
-    /// A text that is no web page.
+    /// Text that is not an HTML page.
     Text,
 }
 
 impl ContentKind {
-    /// What a header package or kernel source is expected to be, by the end of its address.
+    /// Returns the expected kind of a header package or kernel source, by the suffix of its URL.
     pub fn of_address(address: &str) -> Self {
         let name = address.split(['?', '#']).next().unwrap_or(address);
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -49,7 +49,7 @@ impl ContentKind {
             Self::Package => [Self::Deb, Self::Rpm, Self::Tarball]
                 .iter()
                 .any(|kind| kind.matches(head)),
-            // What kernels write of themselves starts with a few lines of comment.
+            // A generated configuration starts with a few lines of comment.
             Self::Configuration => {
                 Self::Text.matches(head) && String::from_utf8_lossy(head).contains("CONFIG_")
             }
@@ -67,15 +67,15 @@ impl ContentKind {
         }
     }
 
-    /// Whether the text of a file was cut off, which nothing but its content tells where the server does not say its
-    /// length. Archives tell it when they are unpacked.
+    /// Whether the text of a file was cut off. Without a length from the server only the content
+    /// shows it; a truncated archive is found when it is unpacked.
     pub fn is_cut_off(self, text: &[u8]) -> bool {
         if self != Self::Configuration {
             return false;
         }
         let menu_end = |line: &[u8]| line.starts_with(b"# end of ");
         let mut lines = text.split(|&byte| byte == b'\n');
-        // Newer kernels mark the end of each menu; all that they write is in one.
+        // Newer kernels mark the end of each menu, and every option is inside a menu.
         let has_menus = lines.clone().any(menu_end);
         let last = lines.rfind(|line| !line.trim_ascii().is_empty());
         !text.ends_with(b"\n") || (has_menus && !last.is_some_and(menu_end))
@@ -96,8 +96,8 @@ impl fmt::Display for ContentKind {
     }
 }
 
-/// Whether a file that starts with `head` is a web page: what many servers and proxies give with status 200 in
-/// place of the file that they do not have.
+/// Whether a file that starts with `head` is an HTML page, which many servers and proxies return
+/// with status 200 for a missing file.
 pub(super) fn is_html(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();

@@ -1,4 +1,4 @@
-//! One file from one server: tries again what may pass, continues what broke off.
+//! Downloads one file from one server: retries transient errors and resumes interrupted transfers.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -26,17 +26,18 @@ pub(super) struct Server<'a> {
     pub(super) settings: &'a Settings,
 }
 
-/// A download that came to its end.
+/// A finished download.
 pub(super) struct Complete {
     pub(super) validators: Validators,
-    /// Whether parts of it came by different answers, so that a wrong digest may be the seam's fault.
+    /// Whether it was joined from several responses, so that a wrong digest may come from mixed
+    /// versions.
     pub(super) is_pieced: bool,
-    /// Whether the server has nothing newer than what was known, and sent nothing.
+    /// Whether the server answered that the known content is unchanged, and sent no body.
     pub(super) is_unchanged: bool,
 }
 
 impl Server<'_> {
-    /// Fetches `url` into `body`, unless it is still what `known` tells of.
+    /// Fetches `url` into `body`, unless its content still matches `known`.
     pub(super) async fn download(
         &self,
         url: &Url,
@@ -82,7 +83,7 @@ impl Server<'_> {
         }
     }
 
-    /// Sends a request, and waits for the head of what is answered.
+    /// Sends a request and waits for the head of the response.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Answer> {
         self.host.may_ask(self.settings)?;
         let stall_timeout = self.settings.stall_timeout;
@@ -111,7 +112,8 @@ impl Server<'_> {
         // The semaphore is never closed.
         let _permit = self.host.connections.acquire().await.ok();
         let if_range = complete.validators.if_range().map(str::to_owned);
-        // Without a validator only the digest can tell whether the rest belongs to the start.
+        // Without a validator only the digest shows whether the rest belongs to the same file as
+        // the start.
         if if_range.is_none() && body.wanted().sha256.is_none() {
             body.reset()?;
         }
@@ -225,7 +227,7 @@ impl Validators {
         }
     }
 
-    /// What a request for the rest of a file may be made to depend on: a strong entity tag, or a date.
+    /// The validator for the header `If-Range`: a strong entity tag, or a date.
     fn if_range(&self) -> Option<&str> {
         let is_strong = |etag: &&String| !etag.starts_with("W/");
         let etag = self.etag.as_ref().filter(is_strong);
@@ -233,8 +235,8 @@ impl Validators {
     }
 }
 
-/// Whether a partial answer is the rest of what is there already: it starts where that ends, and has the same
-/// validators where it has any.
+/// Whether a partial response continues the received bytes: it starts where they end, and its
+/// validators, if any, are the same.
 fn continues(response: &Response, start_bytes: u64, complete: &Complete) -> bool {
     let range = response
         .headers()
@@ -275,7 +277,7 @@ pub(super) fn send_answer(error: &reqwest::Error) -> Answer {
     }
 }
 
-/// The causes of an error, without its own text, which names the address with its password.
+/// The causes of an error, without its own text, which contains the URL with its password.
 fn causes(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut cause = std::error::Error::source(error);
@@ -285,7 +287,7 @@ fn causes(error: &reqwest::Error) -> String {
         }
         let text = error.to_string();
         cause = error.source();
-        // Which part of the client failed is for its authors; what it met comes behind.
+        // The part of the client that failed does not help the user; the cause follows.
         if cause.is_none() || !text.starts_with("client error (") {
             texts.push(text);
         }
@@ -297,7 +299,7 @@ fn causes(error: &reqwest::Error) -> String {
     }
 }
 
-/// What happened to a connection, without the words of the client and of the kernel.
+/// A plain description of a connection error, in place of the message of the client or the kernel.
 fn plain_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if error.to_string().starts_with("dns error") {
         return Some("its name cannot be resolved".to_owned());

@@ -1,4 +1,4 @@
-//! What addresses answered instead of the wanted file.
+//! Errors of downloads: what each URL answered instead of the file.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::ContentKind;
 use crate::digest::Sha256;
 use crate::failure::{Failure, FailureClass, Phase, SERVER_IS_DOWN};
 
-/// What an address answered.
+/// Why a URL did not return the wanted file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Answer {
     /// A status that is not success.
@@ -15,7 +15,7 @@ pub enum Answer {
     Status {
         /// The status code.
         status: u16,
-        /// How long the server asks to wait, where it does.
+        /// How long the server asks to wait, if it does.
         retry_after: Option<Duration>,
     },
     /// No local file of that name.
@@ -27,7 +27,7 @@ pub enum Answer {
     /// Not requested: its server has been unreachable for a long time.
     #[error("{SERVER_IS_DOWN}{0})")]
     Away(String),
-    /// Redirected too often, or to somewhere that is no address.
+    /// Redirected too often, or to an invalid URL.
     #[error("redirects without end or to nowhere: {0}")]
     Redirect(String),
     /// Nothing, or next to nothing, came for this long.
@@ -38,16 +38,16 @@ pub enum Answer {
     Truncated {
         /// Bytes that came.
         received_bytes: u64,
-        /// What the connection said.
+        /// The error of the connection.
         cause: String,
     },
-    /// More than the limit.
+    /// Larger than the limit.
     #[error("is larger than the limit of {limit_bytes} bytes")]
     TooLarge {
         /// The limit.
         limit_bytes: u64,
     },
-    /// A web page in place of the file.
+    /// An HTML page in place of the file.
     #[error("is an HTML page, not a {0}")]
     HtmlPage(ContentKind),
     /// The first bytes are not those of the expected kind.
@@ -72,16 +72,16 @@ pub enum Answer {
         /// The digest that was found.
         found: Sha256,
     },
-    /// No address at all, or of a kind that is not supported.
+    /// An invalid URL, or one with an unsupported scheme.
     #[error("is not a URL that can be fetched: {0}")]
     Address(String),
-    /// No mirror is named for it, and the matrix allows nothing but mirrors.
+    /// No mirror is configured for it, and only mirrors are allowed.
     #[error("was not requested: only mirrors are allowed, and none is configured for it")]
     OnlyMirrors,
-    /// Bytes came, but they cannot be used.
+    /// The file was downloaded earlier and cannot be used.
     #[error("gave a file that cannot be used (SHA-256 {sha256}): {why}")]
     Unusable {
-        /// The digest of what came.
+        /// The digest of the file.
         sha256: Sha256,
         /// What is wrong with it.
         why: String,
@@ -101,7 +101,7 @@ fn retry_text(retry_after: Option<Duration>) -> String {
 }
 
 impl Answer {
-    /// Whether the same request may be answered otherwise a little later.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
@@ -110,7 +110,7 @@ impl Answer {
         }
     }
 
-    /// Whether the answer is that there is no such file.
+    /// Whether the answer is that the file does not exist.
     pub fn is_not_there(&self) -> bool {
         matches!(
             self,
@@ -132,35 +132,37 @@ impl Answer {
     }
 }
 
-/// An address that was tried, and its answer.
+/// A URL that was tried, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url} {answer}")]
 pub struct Tried {
-    /// The address, without user name and password.
+    /// The URL, without user name and password.
     pub url: String,
     /// What it answered.
     pub answer: Answer,
 }
 
-/// A file that no address gave.
+/// A file that no URL returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// The addresses in the order in which they were tried, with what each answered last.
+    /// The URLs in the order in which they were tried, with the last answer of each.
     pub tried: Vec<Tried>,
 }
 
 impl FetchError {
-    /// How many addresses that answered alike are named in the message of a failure; of more, the first and the last.
+    /// How many URLs with the same answer the message of a failure lists; of more it names the
+    /// first and the last.
     const SHOWN: usize = 2;
 
-    /// Whether every address answered that there is no such file.
+    /// Whether every URL answered that the file does not exist.
     pub fn is_not_there(&self) -> bool {
         self.tried.iter().all(|tried| tried.answer.is_not_there())
     }
 
     /// The failure of a build that needs the file.
     pub fn failure(&self) -> Failure {
-        // The worst answer counts: one address that is not there says nothing when another could not be reached.
+        // The worst answer decides: a file missing at one URL proves nothing if another could not
+        // be reached.
         let class = [
             FailureClass::Infrastructure,
             FailureClass::Checksum,
@@ -172,13 +174,13 @@ impl FetchError {
         Failure::new(class, Phase::Fetch, self.message())
     }
 
-    /// Whether the message of the failure leaves addresses out.
+    /// Whether the message of the failure leaves URLs out.
     pub fn is_shortened(&self) -> bool {
         let mut alike = self.alike().into_iter();
         alike.any(|(_, urls)| urls.len() > Self::SHOWN)
     }
 
-    /// What the addresses answered, each answer once.
+    /// The answers of the URLs, each answer once.
     fn message(&self) -> String {
         let [_, _, ..] = &*self.tried else {
             return self.to_string();
@@ -197,7 +199,7 @@ impl FetchError {
         )
     }
 
-    /// The addresses that answered alike, in the order in which they were tried.
+    /// The URLs grouped by answer, in the order in which they were tried.
     fn alike(&self) -> Vec<(&Answer, Vec<&str>)> {
         let mut alike: Vec<(&Answer, Vec<&str>)> = Vec::new();
         for Tried { url, answer } in &self.tried {

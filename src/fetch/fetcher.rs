@@ -1,4 +1,4 @@
-//! The fetcher: what is known already, who else is fetching it, and where to ask.
+//! The fetcher: looks into the store, joins downloads under way, and tries the URLs in order.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -17,16 +17,16 @@ use super::{Activity, Answer, ContentKind, FetchError, Settings, SingleFlight, T
 use crate::digest::Sha256;
 use crate::store::Store;
 
-/// A file that is wanted.
+/// A request for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Its addresses or paths, in the order in which they are tried.
+    /// URLs or paths of the file, in the order in which they are tried.
     pub candidates: Vec<Arc<str>>,
-    /// Its digest, where it is known.
+    /// The digest of the file, if it is known.
     pub sha256: Option<Sha256>,
-    /// Its size, where it is known.
+    /// The size of the file, if it is known.
     pub size_bytes: Option<u64>,
-    /// What it is.
+    /// The expected kind of content.
     pub kind: ContentKind,
 }
 
@@ -37,7 +37,7 @@ pub struct Fetched {
     pub sha256: Sha256,
     /// Its size.
     pub size_bytes: u64,
-    /// The address that gave it, without user name and password.
+    /// The URL that returned it, without user name and password.
     pub url: String,
 }
 
@@ -77,22 +77,22 @@ impl Fetcher {
         }
     }
 
-    /// Where files are kept.
+    /// The store of the fetched files.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Whether nothing but the store and named mirrors may be asked.
+    /// Whether only the store and configured mirrors may be used.
     pub fn is_offline(&self) -> bool {
         self.settings.mirrors.is_offline
     }
 
-    /// The addresses that a place which gave a file stands for, without its mirrors.
+    /// The original URLs of a file that was fetched from `place`, which may be a mirror.
     pub fn originals(&self, place: &str) -> Vec<String> {
         self.settings.mirrors.originals(place)
     }
 
-    /// Whether servers were asked, and none of them has answered anything.
+    /// Whether servers were contacted and none of them has answered.
     pub fn has_no_network(&self) -> bool {
         self.hosts.is_none_reached()
     }
@@ -102,7 +102,7 @@ impl Fetcher {
         self.hosts.is_any_reached()
     }
 
-    /// What is being asked.
+    /// The requests under way.
     pub fn activity(&self) -> &Activity {
         &self.settings.activity
     }
@@ -112,7 +112,7 @@ impl Fetcher {
         self.settings.proxy.as_deref()
     }
 
-    /// Whether the file is neither in the store nor at a place that may be asked.
+    /// Whether the file is neither in the store nor at a URL that may be requested.
     pub fn is_out_of_reach(&self, request: &Request) -> bool {
         self.known(&request.candidates, request.sha256).is_none()
             && request
@@ -121,7 +121,7 @@ impl Fetcher {
                 .all(|url| self.settings.mirrors.candidates(url).is_empty())
     }
 
-    /// Brings the file into the store, if it is not there.
+    /// Fetches the file into the store, unless the store has it.
     pub async fn fetch(&self, request: &Request) -> Result<Fetched, FetchError> {
         if let Some(fetched) = self.known(&request.candidates, request.sha256) {
             return Ok(fetched);
@@ -151,7 +151,7 @@ impl Fetcher {
                 match self.flights.run(key, work).await {
                     Ok(fetched) => return Ok(fetched),
                     Err(failed) => {
-                        // The work may have been another request's, which knew other addresses.
+                        // The download may belong to another request, with other URLs.
                         remaining.retain(|url| !self.was_tried(url, &failed));
                         error.tried.extend(failed.tried);
                     }
@@ -170,7 +170,7 @@ impl Fetcher {
         Err(error)
     }
 
-    /// Where to ask for `url`, in order. That nowhere may be asked is noted in `error`.
+    /// The places to try for `url`, in order. If none is allowed, adds that to `error`.
     pub(super) fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
         let places = self.settings.mirrors.candidates(url);
         if places.is_empty() {
@@ -203,7 +203,7 @@ impl Fetcher {
         Err(error)
     }
 
-    /// The file of one address without a known digest, fetched once however many ask for it.
+    /// Fetches the file of one URL whose digest is unknown; concurrent callers share one download.
     pub(super) async fn fetch_shared(
         &self,
         url: &Arc<str>,
@@ -224,7 +224,8 @@ impl Fetcher {
         Err(error)
     }
 
-    /// Brings the file of `asked_url` from `place`; where that is what gave `earlier`, only if it has another by now.
+    /// Fetches the file of `asked_url` from `place`; if `earlier` came from there, only if it has
+    /// changed since.
     pub(super) async fn fetch_place(
         &self,
         asked_url: &str,
@@ -234,7 +235,7 @@ impl Fetcher {
     ) -> Result<Fetched, Answer> {
         let base_folder = &self.settings.base_folder;
         let shown = recorded(place);
-        // Remembered under the address that was asked for: the mirrors may be others next time.
+        // Recorded under the requested URL: the mirrors may differ next time.
         let name = name(&Address::parse(asked_url, base_folder)?);
         let given = match Address::parse(place, base_folder)? {
             Address::Remote(url) => {
@@ -281,7 +282,7 @@ impl Fetcher {
             let store = Arc::clone(&self.store);
             match run_blocking(move || body.into_store(&store)).await {
                 Ok((sha256, size_bytes)) => return Ok((sha256, size_bytes, complete.validators)),
-                // Perhaps pieces of different files: once more, from the start.
+                // The pieces may be of different files: retry once from the start.
                 Err(Answer::Checksum { .. }) if complete.is_pieced && may_be_pieced => {
                     may_be_pieced = false;
                 }
@@ -315,7 +316,7 @@ impl Fetcher {
         self.download_if_changed(url, body, None).await
     }
 
-    /// The same; `known` is what tells the content that is there already from a later one.
+    /// Like `download`; `known` are the validators of the content that the store has.
     pub(super) async fn download_if_changed(
         &self,
         url: &Url,
@@ -325,7 +326,7 @@ impl Fetcher {
         self.server(url)?.download(url, body, known).await
     }
 
-    /// Where a place is.
+    /// Parses a place.
     pub(super) fn address(&self, place: &str) -> Result<Address, Answer> {
         Address::parse(place, &self.settings.base_folder)
     }
@@ -383,7 +384,7 @@ pub(super) fn tried(place: &str, answer: Answer) -> Tried {
     }
 }
 
-/// The name under which an address is remembered.
+/// The name of an address in records and refusals.
 pub(super) fn name(address: &Address) -> String {
     match address {
         Address::Remote(url) => recorded(url.as_str()),

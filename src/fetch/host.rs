@@ -1,4 +1,4 @@
-//! What all requests to one server share: the bound on their connections, and what is known of its being away.
+//! State shared by all requests to one server: the limit of connections, and its outage.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{Answer, Settings};
 
-/// The servers that were asked, by name and port.
+/// The servers that were contacted, by name and port.
 #[derive(Default)]
 pub(super) struct Hosts(Mutex<HashMap<String, Arc<Host>>>);
 
@@ -35,7 +35,7 @@ impl Hosts {
         hosts.values().any(was_reached)
     }
 
-    /// Whether servers were asked, and none of them has answered anything: there is no network.
+    /// Whether servers were contacted and none of them has answered: there is no network.
     pub(super) fn is_none_reached(&self) -> bool {
         let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hosts = hosts.values();
@@ -52,7 +52,7 @@ pub(super) struct Host {
     was_reached: AtomicBool,
 }
 
-/// A server that no request has reached since.
+/// An outage: no request has reached the server since it began.
 struct Outage {
     began: Instant,
     asked: Instant,
@@ -68,8 +68,8 @@ impl Host {
         }
     }
 
-    /// Whether to ask it now. A server that has been away for long is only asked now and then: every request for one of
-    /// a thousand files would else be patient anew.
+    /// Returns an error if the server has been down for long and was contacted less than
+    /// `outage_pause` ago; otherwise each of a thousand requests would wait for all its retries.
     pub(super) fn may_ask(&self, settings: &Settings) -> Result<(), Answer> {
         match &mut *self.outage() {
             Some(outage) if outage.is_long(settings) => {
@@ -83,19 +83,19 @@ impl Host {
         }
     }
 
-    /// Whether it is not worth while to try again a little later.
+    /// Whether the server has been down for so long that a retry is not worthwhile.
     pub(super) fn is_away(&self, settings: &Settings) -> bool {
         let outage = self.outage();
         outage.as_ref().is_some_and(|one| one.is_long(settings))
     }
 
-    /// Notes that it answered something, whatever it was.
+    /// Records that the server answered, whatever the answer.
     pub(super) fn has_answered(&self) {
         self.was_reached.store(true, Ordering::Relaxed);
         *self.outage() = None;
     }
 
-    /// Notes that nothing came of a request, where that says something about the server.
+    /// Records a failed request, if the failure says something about the server.
     pub(super) fn has_failed(&self, answer: &Answer) {
         if !matches!(answer, Answer::Connection(_) | Answer::Stalled(_)) {
             return;

@@ -1,4 +1,4 @@
-//! Files that are there already: what the store holds, and what addresses gave earlier.
+//! Files that the store has, by digest or by the record of an earlier download.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::record::Record;
 use crate::digest::Sha256;
 
 impl Fetcher {
-    /// The file, if the store holds it and no connection is needed to know that: by its digest, or by what one of
-    /// its addresses gave earlier.
+    /// The file, if the store holds it and no connection is needed to know that: by its digest, or
+    /// by the record of one of its URLs.
     pub fn known(&self, candidates: &[Arc<str>], expected: Option<Sha256>) -> Option<Fetched> {
         if let Some(sha256) = expected {
             let metadata = std::fs::metadata(self.store.blob_path(sha256)).ok()?;
@@ -27,7 +27,8 @@ impl Fetcher {
         self.recorded(candidates, |sha256| self.store.has_blob(sha256))
     }
 
-    /// The same for a file that is only needed by its digest: its content may also be where machines share it.
+    /// Like `known`, for a file of which only the digest is needed: its content may also be in the
+    /// shared store.
     pub fn known_anywhere(&self, candidates: &[Arc<str>]) -> Option<Fetched> {
         if self.settings.refresh {
             return None;

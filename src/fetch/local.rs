@@ -1,4 +1,4 @@
-//! Files of this machine, fetched like those of a server.
+//! Local files, read with the same checks as downloads.
 
 use std::fs::metadata;
 use std::io::{self, Read as _};
@@ -9,7 +9,7 @@ use super::Answer;
 use super::body::Body;
 use super::record::Validators;
 
-/// What is answered when a file cannot be read.
+/// The answer for a file that cannot be read.
 pub(super) fn answer(error: &io::Error) -> Answer {
     match error.kind() {
         io::ErrorKind::NotFound => Answer::NoFile,
@@ -17,7 +17,7 @@ pub(super) fn answer(error: &io::Error) -> Answer {
     }
 }
 
-/// The size of a file, and what tells its content from a later one.
+/// The size of a file in bytes, and its validators.
 pub(super) fn validators(path: &Path) -> io::Result<(u64, Validators)> {
     let metadata = metadata(path)?;
     crate::fs::check_is_file(&metadata)?;

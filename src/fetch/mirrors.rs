@@ -1,25 +1,25 @@
-//! Mirrors: other addresses that hold the same files.
+//! Mirrors: other URLs of the same files.
 
-/// Addresses that start with `prefix` are also to be had from `replacements`.
+/// A rule: files whose URL starts with `prefix` are also available from `replacements`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorRule {
-    /// The start of an address, up to the end of a path segment: `http://archive.ubuntu.com/ubuntu`.
+    /// The start of a URL, up to the end of a path segment: `http://archive.ubuntu.com/ubuntu`.
     pub prefix: String,
-    /// What stands in its place, in the order in which they are tried.
+    /// The URLs that replace the prefix, in the order in which they are tried.
     pub replacements: Vec<String>,
 }
 
-/// Ordered rewrites of addresses.
+/// Ordered rules that rewrite URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirrors {
     /// The rules; all that match are used, in order.
     pub rules: Vec<MirrorRule>,
-    /// Whether nothing but mirrors may be asked. Files of this machine are read all the same.
+    /// Whether only mirrors may be used. Local files are read anyway.
     pub is_offline: bool,
 }
 
 impl Mirrors {
-    /// The addresses to try for `url`, in order: what the rules make of it, then itself.
+    /// The URLs to try for `url`, in order: its rewrites by the rules, then `url` itself.
     pub fn candidates(&self, url: &str) -> Vec<String> {
         let mut candidates = Vec::new();
         for rule in &self.rules {
@@ -40,7 +40,8 @@ impl Mirrors {
         candidates
     }
 
-    /// The addresses of which the rules make `url`, which may be without its credentials; itself where they make it of none.
+    /// The URLs that the rules rewrite to `url` (whose credentials may have been removed), or `url`
+    /// itself if there are none.
     pub fn originals(&self, url: &str) -> Vec<String> {
         let mut originals = Vec::new();
         for rule in &self.rules {
