@@ -1,11 +1,11 @@
-//! Downloads: from addresses to files in the store, each once.
+//! Downloads: from URLs to files in the store, each fetched once.
 //!
-//! In: a [`Request`] with the addresses of one file, in the order in which they are tried, and what is known of its
-//! content. Out: the file in the store, and its digest. Every answer that is not the wanted file is described in the
-//! [`FetchError`], address by address.
+//! In: a [`Request`] with the URLs of one file, in the order in which they are tried, and what is
+//! known about its content. Out: the file in the store, and its digest. A [`FetchError`] lists the
+//! answer of every URL that did not return the wanted file.
 //!
-//! Nothing here knows what is in a file beyond its first bytes, and nothing here asks a server for what the store
-//! holds already.
+//! This module does not parse files beyond a check of their kind, and does not request a file that
+//! the store already has.
 
 mod activity;
 mod address;

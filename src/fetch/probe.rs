@@ -1,4 +1,4 @@
-//! Which of many possible addresses has a file: asked at once, so that a wrong guess costs no download.
+//! Finds which of many possible URLs has a file, by concurrent requests without a download.
 
 use std::sync::Arc;
 
@@ -14,42 +14,42 @@ use super::fetcher::tried;
 use super::{Answer, FetchError, Fetched, Fetcher, Request};
 use crate::digest::Sha256;
 
-/// From so many candidates on they are guesses, of which most are wrong.
+/// The number of candidates from which they are treated as guesses, most of them wrong.
 const MANY: usize = 3;
 
-/// So many are asked ahead of the first that has not answered.
+/// The most probes under way at a time.
 const AHEAD: usize = 16;
 
-/// What an address answered that was asked for nothing but an answer.
+/// The answer of a URL to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
-    /// The address, without user name and password.
+    /// The URL, without user name and password.
     pub url: String,
-    /// Whether there is a file; or what came instead.
+    /// `Ok` if the file exists, otherwise the answer.
     pub answer: Result<(), Answer>,
 }
 
-/// Whether a file exists, as far as servers say.
+/// Whether a file exists, according to the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Existence {
     /// The first candidate that has it, without user name and password.
     Exists(String),
-    /// Each candidate answered that it does not have it.
+    /// Every candidate answered that the file does not exist.
     Missing,
-    /// No candidate has it, and some of them did not say so.
+    /// No candidate is known to have it, and some gave no clear answer.
     Unknown(FetchError),
 }
 
 impl Request {
-    /// Whether its candidates are worth asking about before one is downloaded.
+    /// Whether the candidates are probed before one is downloaded.
     pub(super) fn has_guesses(&self) -> bool {
         self.sha256.is_none() && self.candidates.len() >= MANY
     }
 }
 
 impl Fetcher {
-    /// Downloads from the first candidate, in their order, that has the file. Those that could not say so are tried
-    /// last, with all patience.
+    /// Downloads from the first candidate that has the file. Candidates whose probe failed with a
+    /// transient error are tried last, with retries.
     pub(super) async fn fetch_guesses(
         &self,
         request: &Request,
@@ -77,8 +77,8 @@ impl Fetcher {
         Err(error)
     }
 
-    /// Which of the candidates is the first to say that it has the file. When this returns, nobody is being asked any
-    /// more: a question that was left waiting would keep a connection from the download.
+    /// The index of the first candidate that has the file. No probe is under way after this
+    /// returns: it would hold a connection that the download needs.
     async fn first_to_have_it(
         &self,
         candidates: &[Arc<str>],
@@ -104,7 +104,8 @@ impl Fetcher {
         None
     }
 
-    /// What `url` and its mirrors answer, in the order in which they would be tried. Nothing is downloaded.
+    /// Probes `url` and its mirrors, in the order in which they would be tried. Nothing is
+    /// downloaded.
     pub async fn ask(&self, url: &str) -> Vec<Probed> {
         let mut error = FetchError { tried: Vec::new() };
         let mut probed = Vec::new();
@@ -142,7 +143,7 @@ impl Fetcher {
         }
     }
 
-    /// Names what is asked for a request: the same name for the same places.
+    /// The key of a request in [`KnownAnswers`](super::KnownAnswers): equal for the same places.
     pub fn question(&self, request: &Request) -> Sha256 {
         let mut places = String::new();
         for url in &request.candidates {
@@ -176,7 +177,7 @@ impl Fetcher {
 }
 
 impl Server<'_> {
-    /// Asks whether there is a file, by HEAD; where a server refuses that, by a GET of its first byte.
+    /// Probes for a file with HEAD or, if the server refuses HEAD, with a GET of the first byte.
     async fn probe(&self, url: &Url) -> Result<(), Answer> {
         // The semaphore is never closed.
         let _permit = self.host.connections.acquire().await.ok();

@@ -9,7 +9,7 @@ use super::record::{Record, Validators};
 use super::{Answer, ContentKind, FetchError, Fetcher, Request, local};
 
 impl Fetcher {
-    /// The content of a file that is brought into the store, if it is not there.
+    /// Fetches a file into the store, unless the store has it, and returns its content.
     pub async fn fetch_bytes(&self, request: &Request) -> Result<Vec<u8>, FetchError> {
         let fetched = self.fetch(request).await?;
         let path = self.store.blob_path(fetched.sha256);
@@ -19,8 +19,8 @@ impl Fetcher {
         })
     }
 
-    /// The content of `url`, at most `limit_bytes` of it. It is kept, and a server that has nothing newer sends no
-    /// more than that: for indexes and lists.
+    /// Returns the content of an index or list, of at most `limit_bytes`. The content is cached,
+    /// and revalidated by a conditional request.
     pub async fn get_index(&self, url: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
         let wanted = Wanted {
             kind: ContentKind::Any,

@@ -1,4 +1,4 @@
-//! What an address gave when it was last asked, so that it need not be queried again.
+//! Records of downloads, so that a URL need not be requested again.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::store::Store;
 
 const SCHEMA_VERSION: u32 = 1;
 
-/// What an address gave.
+/// The file that a URL returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     schema_version: u32,
@@ -27,7 +27,7 @@ pub(super) struct Record {
     /// Whether another place gave the same file.
     #[serde(default, rename = "agreed", skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_agreed: bool,
-    /// What tells this content from a later one.
+    /// The validators of this content.
     #[serde(flatten)]
     pub(super) validators: Validators,
 }
@@ -61,7 +61,7 @@ impl Record {
         }
     }
 
-    /// The same, given by that place.
+    /// The same record, with the place that returned the file.
     pub(super) fn given_by(self, place: &str) -> Self {
         Self {
             place: (place != self.url).then(|| place.to_owned()),
@@ -69,13 +69,13 @@ impl Record {
         }
     }
 
-    /// The place that gave it; what a validator says is true of that place alone.
+    /// The place that returned the file; its validators are valid for that place only.
     pub(super) fn place(&self) -> &str {
         self.place.as_deref().unwrap_or(&self.url)
     }
 
-    /// The record of an address, of this machine or of one that shares its store. One that cannot be read counts as not
-    /// there: the file is then fetched again.
+    /// The record of a URL, from this store or the shared one. A record that cannot be read counts
+    /// as missing, so the file is fetched again.
     pub(super) fn find(store: &Store, url: &str) -> Option<Self> {
         let read = |bytes: &[u8]| {
             serde_json::from_slice(bytes).ok().filter(|record: &Self| {
@@ -93,7 +93,7 @@ impl Record {
         read(&store.shared()?.record(url)?)
     }
 
-    /// Forgets what the address gave.
+    /// Removes the record of the URL.
     pub(super) fn remove(&self, store: &Store) -> Result<(), FileError> {
         match fs::remove_file(&path(store, &self.url)) {
             Err(error) if !error.is_not_found() => Err(error),
@@ -113,8 +113,8 @@ impl Record {
     }
 }
 
-/// The records of addresses that cannot be read, or that name a file of which `is_damaged`: the path of each, and what
-/// is wrong with it.
+/// Returns the path of each record that cannot be read, is filed under another URL or names a
+/// damaged file, with a description of the problem.
 pub fn wrong_records(
     store: &Store,
     is_damaged: impl Fn(Sha256) -> bool,

@@ -1,4 +1,4 @@
-//! Files that came and could not be used: forgotten, and asked for elsewhere.
+//! Downloaded files that cannot be used: their records are removed, and other places are tried.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -9,21 +9,21 @@ use super::{Answer, FetchError, Fetcher};
 use crate::digest::Sha256;
 use crate::fs::FileError;
 
-/// A place that gave unusable files so often is not queried again by this fetcher.
+/// A place that returned this many unusable files is not requested again by this fetcher.
 const MOST_REFUSALS: usize = 2;
 
-/// A file of a place that could not be used.
+/// A file that cannot be used, and the place that returned it.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
-    /// The place, as it is remembered; `None` if only a digest is refused that no server sent.
+    /// The name of the place; `None` for an entry that refuses the digest alone.
     place: Option<String>,
     sha256: Sha256,
     why: String,
 }
 
 impl Fetcher {
-    /// Forgets that one of the addresses gave the file with this digest, because it cannot be used. Whoever asks for
-    /// them next is given what another place has, else what the same place gives the second time.
+    /// Removes the records of these URLs for the file with this digest, because it cannot be used.
+    /// The next request tries other places first, then the same place once more.
     pub fn refuse(
         &self,
         candidates: &[Arc<str>],
@@ -59,27 +59,28 @@ impl Fetcher {
         self.distrusted().extend(names);
     }
 
-    /// Whether all of the addresses have to be queried again.
+    /// Whether all of the URLs have to be requested again.
     pub fn is_distrusted(&self, candidates: &[Arc<str>]) -> bool {
         let distrusted = self.distrusted();
         let mut names = candidates.iter().map(|url| self.place_name(url));
         names.all(|name| name.is_some_and(|name| distrusted.contains(&name)))
     }
 
-    /// Whether two places gave the file with this digest for one of the addresses: then it is what they have.
+    /// Whether two places returned the file with this digest for one of the URLs, so that a fresh
+    /// download would not differ.
     pub fn is_agreed(&self, candidates: &[Arc<str>], sha256: Sha256) -> bool {
         let mut records = candidates.iter().filter_map(|url| self.record(url));
         records.any(|record| record.is_agreed && record.sha256 == sha256)
     }
 
-    /// What an address gave last, if the store holds it: its digest, and whether another place gave the same.
+    /// The digest of the file that a URL returned last, if the store has it.
     pub fn last_given(&self, url: &str) -> Option<Sha256> {
         let record = self.record(url)?;
         self.store.has_blob(record.sha256).then_some(record.sha256)
     }
 
-    /// Whether an address gave something else than `known`, or another place gave the same: a first look at many
-    /// addresses, few of which say anything new.
+    /// Whether a URL returned another file than `known`, or two places agree on its file. A cheap
+    /// first check of many URLs.
     pub fn has_news(&self, url: &str, known: Option<Sha256>) -> bool {
         let is_new = |record: Record| record.is_agreed || Some(record.sha256) != known;
         self.record(url).is_some_and(is_new)
@@ -101,12 +102,13 @@ impl Fetcher {
             || refusals.iter().any(is_refusal)
     }
 
-    /// Notes that a place of the address `name` has other bytes than those that two places gave earlier.
+    /// Records that a place of the URL `name` has other bytes than those on which two places
+    /// agreed.
     pub(super) fn no_longer_agreed(&self, name: &str) {
         if let Some(mut record) = Record::find(&self.store, name).filter(|record| record.is_agreed)
         {
             record.is_agreed = false;
-            // One that stays agreed costs a download that is refused.
+            // Ignored: a record that stays agreed costs one rejected download.
             drop(record.keep(&self.store));
         }
     }
@@ -122,7 +124,8 @@ impl Fetcher {
         refusals.iter().any(|refusal| refusal.sha256 == sha256)
     }
 
-    /// What places of these addresses gave that could not be used and is not what was `taken` in the end, for a person.
+    /// Messages about unusable files from the places of these URLs, except the file `taken` in the
+    /// end.
     pub fn refused_of(&self, candidates: &[Arc<str>], taken: Sha256) -> Vec<String> {
         if self.refusals().is_empty() {
             return Vec::new();
@@ -145,7 +148,7 @@ impl Fetcher {
             .collect()
     }
 
-    /// Whether nothing but a single file of this machine can be read, so that asking again gives the same.
+    /// Whether a single local file is the only place, so that reading it again would not help.
     pub fn is_one_local_file(&self, candidates: &[Arc<str>]) -> bool {
         let mut places = candidates
             .iter()
@@ -154,7 +157,8 @@ impl Fetcher {
         places.next().as_ref().is_some_and(is_local) && places.next().is_none()
     }
 
-    /// Whether `url` may still be had from `place`. Offline, the earlier content counts.
+    /// Whether `place` is still a candidate for `url`. Always true offline, where the earlier
+    /// content is used.
     pub(super) fn is_candidate(&self, url: &str, place: &str) -> bool {
         let mirrors = &self.settings.mirrors;
         let place = self.place_name(place);
@@ -162,8 +166,8 @@ impl Fetcher {
         mirrors.is_offline || candidates.any(|candidate| self.place_name(&candidate) == place)
     }
 
-    /// Where to ask for `url`: those first that gave nothing unusable yet. Why one is not asked any more is noted in
-    /// `error`.
+    /// The places to try for `url`, those with the fewest unusable files first. Places that are
+    /// skipped are added to `error`.
     pub(super) fn places_by_trust(
         &self,
         url: &str,
@@ -200,7 +204,7 @@ impl Fetcher {
         places
     }
 
-    /// What a place is called in records and refusals.
+    /// The name of a place in records and refusals.
     fn place_name(&self, place: &str) -> Option<String> {
         self.address(place).ok().as_ref().map(name)
     }

@@ -1,4 +1,4 @@
-//! Files whose address stays while their content does not, as the archive of a branch.
+//! Files whose content changes under the same URL, such as the archive of a branch.
 
 use std::sync::PoisonError;
 
@@ -7,18 +7,18 @@ use super::fetcher::{name, tried};
 use super::record::Record;
 use super::{ContentKind, FetchError, Fetcher};
 
-/// What is known of a file whose address may give another one by now.
+/// The result of renewing a file whose content may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// The store holds what the address gives now.
+    /// The store has the current content of the URL.
     Current,
     /// Offline: the store holds what the URL returned earlier, or nothing.
     NotAsked,
 }
 
 impl Fetcher {
-    /// Asks `url` for what it gives now; a server that has nothing newer sends no more than that. Where this fails,
-    /// what the address gave earlier does not count as known any more, for this fetcher.
+    /// Fetches the current content of `url`, by a conditional request if the store has an earlier
+    /// one. After a failure this fetcher no longer uses the earlier content.
     pub async fn renew(&self, url: &str, kind: ContentKind) -> Result<Renewed, FetchError> {
         let places = self.settings.mirrors.candidates(url);
         if places.is_empty() {
@@ -53,7 +53,7 @@ impl Fetcher {
         Err(error)
     }
 
-    /// Whether the address gave a file in an earlier run that the store still holds.
+    /// Whether the store has a file that the URL returned earlier.
     pub fn has_earlier(&self, url: &str) -> bool {
         self.address(url)
             .ok()
@@ -61,7 +61,7 @@ impl Fetcher {
             .is_some_and(|record| self.store.has_blob(record.sha256))
     }
 
-    /// Names of addresses that have to be asked before what they gave counts.
+    /// Names of URLs whose records are not used until they are requested again.
     pub(super) fn distrusted(
         &self,
     ) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {

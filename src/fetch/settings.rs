@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use super::{Activity, Mirrors};
 
-/// How downloads are done.
+/// Settings of downloads.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The directory from which relative paths count.
     pub base_folder: PathBuf,
-    /// Other addresses of the same files.
+    /// Other URLs of the same files.
     pub mirrors: Mirrors,
-    /// The proxy of all requests, `http://`, `https://` or `socks5://`; without one, what the environment names.
+    /// The proxy of all requests, `http://`, `https://` or `socks5://`; `None` for the proxy of the
+    /// environment.
     pub proxy: Option<String>,
-    /// Whether addresses are queried again for what they gave in an earlier run.
+    /// Whether URLs are requested again although the store has their files of an earlier run.
     pub refresh: bool,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
@@ -22,29 +23,29 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Fewer bytes than this in the time of `stall_timeout` count as none.
     pub stall_bytes: u64,
-    /// How often a request is tried again after an answer that may pass.
+    /// How many times a request is retried after a transient error.
     pub retries: usize,
-    /// The wait before the first of them; it doubles with each.
+    /// The wait before the first retry; it doubles with each.
     pub first_delay: Duration,
-    /// The longest wait before one of them.
+    /// The longest wait before a retry.
     pub longest_delay: Duration,
     /// The longest wait that a server may ask for; one that asks for more is given up.
     pub longest_retry_after: Duration,
     /// How long a server may be unreachable before requests to it fail at once.
     pub longest_outage: Duration,
-    /// How often such a server is asked whether it is back; in between, requests to it fail at once.
+    /// The interval at which such a server is tried again; in between, requests to it fail at once.
     pub outage_pause: Duration,
     /// The largest file, where its size is not known beforehand.
     pub limit_bytes: u64,
     /// The most connections to one host at a time.
     pub connections_per_host: usize,
-    /// Where is noted what is being asked.
+    /// Registers the requests under way.
     pub activity: Activity,
 }
 
 impl Settings {
-    /// The same for a question that somebody waits for: a server that cannot be reached is asked once, whatever is
-    /// wanted of it.
+    /// The same settings for interactive use: short timeouts, one retry, and no further requests to
+    /// a server that is down.
     #[must_use]
     pub fn without_patience(self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Doing a thing once, however many ask for it at the same time.
+//! Runs work once for all concurrent callers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,8 +12,8 @@ type Cell<V, E> = Arc<OnceCell<Result<V, E>>>;
 ///
 /// The first caller with a key does the work; the others wait and get a clone of its result. A value is kept
 /// for as long as this lives; an error goes to everybody who was waiting for it and is then forgotten, so that a
-/// later request tries again. When the one who does the work is cancelled (its future dropped), one of those who
-/// wait does it in its place.
+/// later request tries again. If the caller that does the work is cancelled (its future is
+/// dropped), a waiting caller takes over.
 pub struct SingleFlight<K, V, E> {
     cells: Mutex<HashMap<K, Cell<V, E>>>,
 }
@@ -27,7 +27,8 @@ impl<K, V, E> Default for SingleFlight<K, V, E> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
-    /// The value of `key`: one that is there, the one that somebody is working on, or what `work` gives.
+    /// Returns the value of `key`: an existing one, the result of work under way, or the result of
+    /// `work`.
     pub async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Result<V, E>
     where
         F: Future<Output = Result<V, E>>,
@@ -55,7 +56,8 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         self.lock().remove(key);
     }
 
-    /// Forgets the values that `is_meant` says, so that the next who asks does the work again.
+    /// Removes the values for which `is_meant` returns true, so that the next caller does the work
+    /// again.
     pub fn forget(&self, is_meant: impl Fn(&V) -> bool) {
         self.lock()
             .retain(|_, cell| !matches!(cell.get(), Some(Ok(value)) if is_meant(value)));
