@@ -36,7 +36,7 @@ impl Store {
         Self::open_with(root, run_id, Lock::shared)
     }
 
-    /// The store as it is, to look things up in: nothing is made, not even the directory.
+    /// Opens the store for reading: nothing is created, not even the directory.
     pub fn to_read(root: &Path) -> Result<Self, FileError> {
         let lock_path = root.join("lock");
         let open_lock = if lock_path.exists() {
@@ -53,7 +53,8 @@ impl Store {
         })
     }
 
-    /// The same, waiting until no other process has the store open, and keeping others out: for clean-up.
+    /// Like [`Self::open`], but waits until no other process has the store open and locks others
+    /// out, for clean-up.
     pub fn open_alone(root: &Path, run_id: &str) -> Result<Self, FileError> {
         Self::open_with(root, run_id, Lock::exclusive)
     }
@@ -101,19 +102,19 @@ impl Store {
         sweep(self.root())
     }
 
-    /// The same, with what machines share.
+    /// Adds a store that several machines share.
     #[must_use]
     pub fn with_shared(mut self, shared: Arc<dyn Shared>) -> Self {
         self.shared = Some(shared);
         self
     }
 
-    /// What machines share, if this store knows of such.
+    /// The shared store, if there is one.
     pub fn shared(&self) -> Option<&Arc<dyn Shared>> {
         self.shared.as_ref()
     }
 
-    /// Whether a content is here, or where machines share it.
+    /// Whether this store or the shared store has a content.
     pub fn knows_blob(&self, digest: Sha256) -> bool {
         self.has_blob(digest) || self.is_shared(digest)
     }
@@ -124,8 +125,8 @@ impl Store {
         self.shared.as_ref().is_some_and(has)
     }
 
-    /// Brings a content that is not here from where machines share it. Whether it is here then; one that cannot be used
-    /// is told as a warning, since there may be other places for it.
+    /// Copies a content from the shared store, unless this store has it. Returns whether it is here
+    /// afterwards; an unusable content is logged as a warning, since other places may have it.
     pub async fn fetch_shared(&self, digest: Sha256) -> bool {
         if self.has_blob(digest) {
             return true;
@@ -188,7 +189,7 @@ impl Store {
         Ok(found == digest)
     }
 
-    /// Keeps what `reader` gives; returns its digest and size in bytes.
+    /// Stores the bytes of `reader`; returns their digest and size in bytes.
     pub fn put_blob(&self, mut reader: impl Read) -> Result<(Sha256, u64), FileError> {
         // The digest, and so the name, is known only at the end.
         let scratch = self.temporary.join("blob");
@@ -196,7 +197,7 @@ impl Store {
         let mut writer = HashingWriter::new(pending);
         io::copy(&mut reader, &mut writer).map_err(FileError::of("write", &scratch))?;
         let (digest, size_bytes, pending) = writer.finish();
-        // Also where one of that name is there: these bytes are known to be right.
+        // Replaces an existing file, which may be damaged: these bytes are right.
         pending.keep_as(&self.blob_path(digest))?;
         Ok((digest, size_bytes))
     }
@@ -245,10 +246,10 @@ impl Store {
         tree::seal(&tree.path).map(drop)
     }
 
-    /// Takes a damaged tree out of the store, with the files of it that other trees would take. Jobs that see it now
-    /// keep it until this run ends.
+    /// Removes a damaged tree from the store, with its shared files. Jobs that use it now keep it
+    /// until this run ends.
     pub fn discard_tree(&self, tree: &FoundTree) -> Result<(), FileError> {
-        // Another job may have made it anew meanwhile.
+        // Another job may have rebuilt it meanwhile.
         if tree::identity(&tree.path) != tree.identity {
             return Ok(());
         }
@@ -260,9 +261,9 @@ impl Store {
         self.shared_files()?.forget(&tree::inodes(&aside)?)
     }
 
-    /// Notes that the directory with this digest is used, so that clean-up takes others first.
+    /// Marks the directory with this digest as used, so that clean-up removes others first.
     pub fn touch_tree(&self, digest: Sha256) {
-        // A tree that is not noted only goes earlier, and can be made again.
+        // Ignored: an unmarked tree is only removed earlier, and can be rebuilt.
         drop(
             std::fs::File::open(self.tree_path(digest))
                 .and_then(|tree| tree.set_modified(std::time::SystemTime::now())),

@@ -16,12 +16,12 @@ use super::tree::is_sealed;
 use crate::digest::Sha256;
 use crate::fs::{FileError, create_folder, remove_file};
 
-/// What a file must have in common with another to be the same: nothing else of a file in a tree differs.
+/// The identity of a shared file: files of trees differ in nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SharedFile {
     /// The digest of its content.
     pub sha256: Sha256,
-    /// Whether it can be run.
+    /// Whether the file is executable.
     pub is_executable: bool,
 }
 
@@ -33,7 +33,7 @@ impl SharedFile {
         format!("{}/{digest}{end}", &digest[..2])
     }
 
-    /// The file that a name below `files/` stands for.
+    /// Parses a name below `files/`.
     pub fn of_name(name: &str) -> Option<Self> {
         let digest = name.strip_suffix('x').unwrap_or(name);
         Some(Self {
@@ -59,9 +59,9 @@ impl SharedFiles {
         })
     }
 
-    /// Gives the shared file of `size_bytes` bytes the further name `name` in the open directory `folder`; false where
-    /// there is none, or if the file system allows no more links to it. One that was written to since it was added is
-    /// forgotten.
+    /// Gives the shared file of `size_bytes` bytes the further name `name` in the open directory
+    /// `folder`; false if there is no such file or the file system allows no more links. A file
+    /// that was modified since it was added is removed from the shared files.
     pub fn link(
         &self,
         file: SharedFile,
@@ -91,7 +91,7 @@ impl SharedFiles {
         }
     }
 
-    /// Forgets the files with these inodes, so that no later tree takes them.
+    /// Removes the files with these inodes, so that no later tree links to them.
     pub(super) fn forget(&self, inodes: &HashSet<u64>) -> Result<(), FileError> {
         for entry in walkdir::WalkDir::new(&self.path) {
             let failed = |error: walkdir::Error| FileError::of("read", &self.path)(error.into());
@@ -103,7 +103,8 @@ impl SharedFiles {
         Ok(())
     }
 
-    /// Lets later trees take the file at `path`, whose content must be durable. One that is there already stays.
+    /// Adds the file at `path`, whose content must be durable, for later trees to link to. An
+    /// existing shared file stays.
     pub fn add(&self, path: &Path, file: SharedFile) -> Result<(), FileError> {
         let name = file.path();
         let link = || linkat(CWD, path, &self.folder, &name, AtFlags::empty());
@@ -123,7 +124,7 @@ impl SharedFiles {
             linked => linked,
         };
         match linked {
-            // A file system without further names shares nothing.
+            // Without hard links nothing is shared.
             Ok(()) | Err(Errno::EXIST | Errno::MLINK | Errno::XDEV | Errno::PERM) => Ok(()),
             Err(error) => Err(FileError::of("link to", self.path.join(name))(error.into())),
         }

@@ -1,28 +1,30 @@
-//! What machines share beside a store on disk: outcomes, what URLs gave, and contents by digest.
+//! The interface of a store shared by several machines: outcomes, records of URLs, and contents by
+//! digest.
 
 use futures_util::future::BoxFuture;
 
 use super::Store;
 use crate::digest::Sha256;
 
-/// Whether this machine is to do a step.
+/// The answer to a claim of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is: no other machine does it, or that is unknown.
+    /// This machine does the step: no other machine does it, or that is unknown.
     Granted,
-    /// Another machine does it, or did.
+    /// Another machine does the step, or has done it.
     Taken,
 }
 
-/// A store that several machines share. Looking something up needs no connection: it was read when it was opened.
+/// A store that several machines share. A look-up needs no connection: the index was read when the
+/// store was opened.
 pub trait Shared: Send + Sync {
     /// The outcome under a key, as [`crate::store`] keeps it on disk.
     fn outcome(&self, key: Sha256) -> Option<Vec<u8>>;
 
-    /// Notes that this machine has an outcome; others will know it.
+    /// Records an outcome of this machine, to be published to the others.
     fn note_outcome(&self, key: Sha256, text: &[u8]);
 
-    /// Notes that an outcome is of no use: its content is lost.
+    /// Records that an outcome is unusable because its content is lost.
     fn forget_outcome(&self, key: Sha256);
 
     /// Claims the step under a key that has no outcome, in one request that takes a few seconds at most.
@@ -34,10 +36,10 @@ pub trait Shared: Send + Sync {
     /// Ends a claim of this machine, if there is one; the step has no outcome unless that was noted.
     fn release(&self, key: Sha256);
 
-    /// What a URL gave, as it is kept on disk.
+    /// The record of a URL, in the format of the disk store.
     fn record(&self, url: &str) -> Option<Vec<u8>>;
 
-    /// Notes what a URL gave: the record, and the content that it names.
+    /// Records what a URL returned: the text of its record, and the content that the record names.
     fn note_record(&self, url: &str, text: &[u8], content: Sha256);
 
     /// The content that a tree is packed in, if the shared store has it.
@@ -46,7 +48,8 @@ pub trait Shared: Send + Sync {
     /// Whether the shared store has the content with this digest.
     fn has(&self, content: Sha256) -> bool;
 
-    /// Brings a content into `store`; false if the shared store does not have it. The error says why it cannot be used.
+    /// Copies a content into `store`. Returns false if the shared store does not have it, an error
+    /// if it cannot be used.
     fn fetch<'a>(
         &'a self,
         content: Sha256,

@@ -1,4 +1,5 @@
-//! Trees of the store on disk: what makes them readable for every job, and shows that they are unmodified.
+//! Modes and times of trees in the store, which make them readable for every job and show
+//! modifications.
 //!
 //! Whatever way a tree came, its files get mode 644 or 755, its directories 755, and everything in it but its root
 //! (whose time is that of its last use) the same time. A job reads it under any user id, whatever the umask was; and a
@@ -16,7 +17,8 @@ use rustix::fs::{
 
 use crate::fs::FileError;
 
-/// The time that everything in a tree has: the year 2000. Not 0, which make takes for a file that is not there.
+/// The time that everything in a tree has: the year 2000. Not 0, which make treats as a missing
+/// file.
 const TREE_SECONDS: i64 = 946_684_800;
 
 const PERMISSIONS: u32 = 0o7777;
@@ -68,8 +70,8 @@ fn walk(
     Ok(true)
 }
 
-/// Whether the tree at `root` is unmodified since it was sealed. What changes bytes without the file system's
-/// knowledge (a disk that rots) is not seen.
+/// Whether the tree at `root` is unmodified since it was sealed. Changes below the file system (a
+/// failing disk) are not detected.
 pub(super) fn is_tree_sealed(root: &Path) -> Result<bool, FileError> {
     walk(root, |path, stat| {
         Ok(has_mode(stat) && (path == root || has_time(stat)))
@@ -92,7 +94,7 @@ pub fn tree_times() -> Timestamps {
     }
 }
 
-/// Gives everything in the tree at `root` its mode and time. Returns whether anything had another.
+/// Sets the mode and time of everything in the tree at `root`. Returns whether anything changed.
 pub(super) fn seal(root: &Path) -> Result<bool, FileError> {
     let times = tree_times();
     let mut is_changed = false;
@@ -124,13 +126,13 @@ pub(super) fn inodes(root: &Path) -> Result<HashSet<u64>, FileError> {
     Ok(inodes)
 }
 
-/// The device and inode of a directory, by which it is known again.
+/// The device and inode of a directory, which identify it.
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
     path.symlink_metadata().ok().map(identity)
 }
 
-/// A tree as it was found: to be thrown away only while it is still the same directory.
+/// A tree with the identity of its directory, so that only this directory is discarded.
 #[derive(Debug)]
 pub struct FoundTree {
     pub(super) path: PathBuf,
