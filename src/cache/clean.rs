@@ -1,9 +1,8 @@
-//! How large the store is, and making it smaller.
+//! Measures the store and removes old contents.
 //!
-//! Trees can be unpacked and configured again, so they go first, least recently used. They share files: one that
-//! several have counts once, and is gone when the last of them is. Packages, artifacts and logs
-//! go when nothing names them any more or when they were not used for long. Outcomes are small and stay as long
-//! as what they name.
+//! Trees can be rebuilt, so they are removed first, the least recently used before others. Trees share files: a shared
+//! file counts once and is removed with the last tree that contains it. Outcomes are removed when they have not been
+//! used for the given time; packages, artifacts and logs when, in addition, no remaining outcome refers to them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -21,24 +20,24 @@ use crate::store::Store;
 pub struct CacheSizes {
     /// Number of files: packages, artifacts, logs.
     pub blobs: u64,
-    /// Their bytes.
+    /// Total size of the files in bytes.
     pub blob_bytes: u64,
     /// Number of trees.
     pub trees: u64,
-    /// Their bytes; a file that several share counts once.
+    /// Total size of the trees in bytes; a shared file counts once.
     pub tree_bytes: u64,
     /// Number of outcomes.
     pub outcomes: u64,
-    /// Of these, failures.
+    /// Number of outcomes that are failures.
     pub failures: u64,
 }
 
-/// What a clean-up keeps.
+/// The limits of a clean-up.
 #[derive(Clone, Copy, Debug)]
 pub struct CleanLimits {
-    /// Trees beyond this many bytes go, least recently used first.
+    /// Total size in bytes above which trees are removed, least recently used first.
     pub tree_bytes: u64,
-    /// Files and outcomes not used for this long go; `None` keeps them for ever.
+    /// Files and outcomes unused for longer than this are removed; `None` keeps all.
     pub unused_for: Option<Duration>,
 }
 
@@ -47,13 +46,13 @@ pub struct CleanLimits {
 pub struct Cleaned {
     /// Number of trees.
     pub trees: u64,
-    /// Their bytes.
+    /// Bytes freed by removing trees.
     pub tree_bytes: u64,
     /// Number of outcomes.
     pub outcomes: u64,
     /// Number of files.
     pub blobs: u64,
-    /// Their bytes.
+    /// Bytes freed by removing files.
     pub blob_bytes: u64,
 }
 
@@ -82,8 +81,7 @@ pub fn sizes(root: &Path) -> Result<CacheSizes, FileError> {
     Ok(sizes)
 }
 
-/// Makes the store in directory `root` smaller. The caller holds the store for itself alone (see
-/// [`Store::open_alone`]).
+/// Removes old contents of the store. The caller must hold the store exclusively (see [`Store::open_alone`]).
 pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
     let root = store.root();
     let mut cleaned = Cleaned::default();
@@ -132,8 +130,8 @@ pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
     Ok(cleaned)
 }
 
-/// Removes the archives of trees that are gone (the Kubernetes executor makes them), and what is half made: nobody
-/// else has the store now.
+/// Removes archives whose trees no longer exist (the Kubernetes executor creates them) and incomplete archives. No
+/// other process can be writing one, since the store is held exclusively.
 fn remove_archives(store: &Store) -> Result<(), FileError> {
     for path in children(&store.root().join("archives"))? {
         let tree: Option<Sha256> = path
@@ -148,7 +146,7 @@ fn remove_archives(store: &Store) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The files of the store that an outcome names.
+/// Returns the digests of the files that an outcome refers to.
 pub(super) fn contents(outcome: &Outcome) -> Vec<Sha256> {
     let artifact = match &outcome.result {
         StepResult::Artifact(facts) => Some(facts.sha256),
@@ -157,17 +155,17 @@ pub(super) fn contents(outcome: &Outcome) -> Vec<Sha256> {
     artifact.into_iter().chain(outcome.log).collect()
 }
 
-/// The trees of a store, the least recently used last.
+/// The trees of a store, sorted so that the least recently used is last.
 struct Trees {
     trees: Vec<Tree>,
-    /// Size in bytes of each file, by inode, and how many trees have it.
+    /// Size in bytes of each file and the number of trees that contain it, by inode.
     files: HashMap<u64, (u64, u32)>,
 }
 
 struct Tree {
     path: PathBuf,
     used: SystemTime,
-    /// The inodes of its files.
+    /// The inodes of the tree's files.
     files: Vec<u64>,
 }
 
@@ -207,7 +205,7 @@ impl Trees {
         self.files.values().map(|(size_bytes, _)| size_bytes).sum()
     }
 
-    /// The bytes that no other tree has.
+    /// Forgets a removed tree; returns the size in bytes of the files that no other tree contains.
     fn without(&mut self, tree: &Tree) -> u64 {
         let mut freed_bytes = 0;
         for inode in &tree.files {
@@ -222,7 +220,7 @@ impl Trees {
     }
 }
 
-/// Removes the shared files that no tree has any more.
+/// Removes the shared files that no tree contains any more.
 fn remove_unshared(folder: &Path) -> Result<(), FileError> {
     for file in walk(folder)? {
         let (path, metadata) = file?;
@@ -269,7 +267,7 @@ fn files(folder: &Path) -> Result<Vec<Entry>, FileError> {
     walk(folder)?.map(entry).collect()
 }
 
-/// The files below a directory; none where it is not there.
+/// Iterates over the files below a directory; empty if the directory does not exist.
 fn walk(
     folder: &Path,
 ) -> Result<impl Iterator<Item = Result<(PathBuf, Metadata), FileError>>, FileError> {
@@ -327,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn least_recently_used_trees_go_first() {
+    fn least_recently_used_trees_are_removed_first() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with(folder.path());
         let limits = CleanLimits {
@@ -341,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_several_trees_counts_once_and_goes_with_the_last() {
+    fn shared_file_counts_once_and_is_removed_with_its_last_tree() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with(folder.path());
         let shared = store.shared_files().unwrap();
@@ -373,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn archives_go_with_their_trees() {
+    fn archives_are_removed_with_their_trees() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with(folder.path());
         let archive = |name: &str| {
@@ -396,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_go_unless_an_outcome_names_them() {
+    fn old_files_are_removed_unless_an_outcome_refers_to_them() {
         let folder = tempfile::tempdir().unwrap();
         let store = store_with(folder.path());
         let (named, _) = store.put_blob("log".as_bytes()).unwrap();

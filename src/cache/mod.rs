@@ -1,8 +1,8 @@
-//! The cache: outcomes of steps under their keys, and what keeps the store healthy.
+//! The cache: outcomes of steps by key, and the clean-up and verification of the store.
 //!
-//! Everything that costs is a step: a function of digests to an outcome. [`Outcomes::find`] is the one place that
-//! answers "is it there?" for all of them. Contents (trees, artifacts, logs) lie in the [`crate::store`]; an outcome
-//! only names them by digest.
+//! Every expensive operation is a step: a function from digests to an outcome. [`Outcomes::find`] is the only place
+//! that looks outcomes up. Contents (trees, artifacts, logs) are in the [`crate::store`]; an outcome refers to them by
+//! digest.
 
 mod clean;
 mod outcome;

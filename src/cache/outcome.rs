@@ -1,4 +1,4 @@
-//! What a step gave, kept under the step's key.
+//! Outcomes of steps, cached by the step's key.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::failure::Failure;
 use crate::fs::{self, FileError, Lock, OpenFolder};
 use crate::store::{Shared, Store};
 
-/// The version of the directory and of the files in it; a change of [`Outcome`] that old readers cannot read raises it.
+/// The directory of the outcomes. Its version is raised when a change of [`Outcome`] cannot be read by older versions.
 const FOLDER: &str = "outcomes/v1";
 
-/// Locks are shared by all keys that begin with the same three digits, so that their number stays bounded.
+/// The number of leading digits by which keys share a lock file, which bounds the number of lock files.
 const LOCK_DIGITS: usize = 3;
 
-/// What a step gave, with everything that went into its key.
+/// The result of a step, with all inputs of its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The fields of the key.
@@ -37,8 +37,8 @@ pub struct Outcome {
     /// Highest memory use of its job in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
-    /// The version of the rules by which a failure was told from what the machine did: [`FAILURE_RULES`]. A failure
-    /// that older rules judged may be none, and its step is done once more.
+    /// The [`FAILURE_RULES`] version under which the failure was classified. Older rules may have cached an
+    /// infrastructure fault as a failure, so such a step is retried.
     #[serde(default)]
     pub failure_rules: u32,
     /// The run that did the step; unknown for outcomes of older versions.
@@ -49,59 +49,59 @@ pub struct Outcome {
     pub done_at: Option<Timestamp>,
 }
 
-/// The version of the rules that tell a step's own failure from what the machine did to it; raised when a log that
-/// made an outcome under the old rules makes none under the new ones.
+/// The version of the rules that separate a step's own failure from an infrastructure fault; raised when the new rules
+/// no longer cache a failure that the old ones cached.
 pub const FAILURE_RULES: u32 = 2;
 
 impl Outcome {
-    /// Whether this is a failure that older rules kept.
+    /// Returns true if this is a failure that was cached under older rules.
     pub fn is_outdated(&self) -> bool {
         matches!(self.result, StepResult::Failure(_)) && self.failure_rules < FAILURE_RULES
     }
 }
 
-/// What comes of a step.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepResult {
     /// A directory in the store.
     Tree {
-        /// Its digest.
+        /// The digest of the tree.
         sha256: Sha256,
-        /// What kind of tree it is: packages can be unpacked again, the others made again.
+        /// The kind of tree: a package can be unpacked again, the others rebuilt.
         role: TreeRole,
     },
-    /// What was read out of a kernel's header tree.
+    /// Facts read from a kernel's header tree.
     Facts(serde_json::Value),
     /// The answer of a check.
     Check {
         /// Whether the check's module compiled.
         passed: bool,
     },
-    /// An artifact in the store, checked.
+    /// A checked artifact in the store.
     Artifact(ArtifactFacts),
-    /// A failure that the same inputs give again.
+    /// A deterministic failure: the same inputs fail again.
     Failure(Failure),
 }
 
-/// What kind of tree a step made.
+/// The kind of tree that a step produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeRole {
     /// An unpacked header package or kernel source.
     Package,
-    /// A header tree made of a kernel source, or of another header tree.
+    /// A header tree prepared from a kernel source or from another header tree.
     Prepared,
     /// A configured driver.
     Driver,
 }
 
-/// What is known of a checked artifact.
+/// Properties of a checked artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactFacts {
-    /// Its digest.
+    /// The digest of the file.
     pub sha256: Sha256,
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     pub size_bytes: u64,
     /// The module's vermagic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,8 @@ pub struct ArtifactFacts {
     pub srcversion: Option<String>,
 }
 
-/// An outcome as it lies on disk: a line of JSON, and a line with the digest of the first. Old ones lack the second.
+/// An outcome as stored on disk: a line of JSON and a line with the digest of the first. Early versions wrote only the
+/// first line.
 pub(super) struct KeptOutcome {
     pub(super) outcome: Outcome,
     has_checksum: bool,
@@ -141,7 +142,7 @@ fn checked_line(bytes: &[u8]) -> Result<(&[u8], bool), String> {
 }
 
 impl KeptOutcome {
-    /// Reads a file; the error says what is wrong with it.
+    /// Parses the content of an outcome file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let (line, has_checksum) = checked_line(bytes)?;
         Ok(Self {
@@ -152,7 +153,7 @@ impl KeptOutcome {
 }
 
 impl KeptOutcome {
-    /// The outcome, if its checksum is there; the error says that it is not.
+    /// Returns the outcome, or an error if it has no checksum.
     pub(super) fn confirmed(self) -> Result<Outcome, String> {
         if self.has_checksum {
             return Ok(self.outcome);
@@ -161,12 +162,12 @@ impl KeptOutcome {
     }
 }
 
-/// What stands before the fields of a key in an outcome, and what after them where there are none.
+/// The text before the key fields in a stored outcome, and the JSON of an empty list of fields.
 const BEFORE_INPUTS: &[u8] = b"{\"inputs\":";
 const NO_INPUTS: &[u8] = b"{\"step\":\"\",\"fields\":[]}";
 
-/// The outcome that a text holds of a step with these inputs. `None` where the text starts otherwise: then it is read as
-/// a whole. The inputs are most of an outcome; the caller knows them, so they are compared and not parsed.
+/// Parses the outcome of a step with known inputs; returns `None` if the bytes do not begin with these inputs or do not
+/// match the checksum. The inputs are the largest part of an outcome, so comparing them is faster than parsing them.
 fn with_inputs(inputs: &KeyBuilder, text: &[u8]) -> Option<Outcome> {
     let (line, has_checksum) = checked_line(text).ok()?;
     if !has_checksum {
@@ -181,7 +182,7 @@ fn with_inputs(inputs: &KeyBuilder, text: &[u8]) -> Option<Outcome> {
     })
 }
 
-/// The outcome that a text holds, if it can be believed to be the one under `key`.
+/// Parses an outcome; returns `None` unless it is valid, its inputs give `key` and, for a failure, it has a checksum.
 fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
     let kept = KeptOutcome::read(text).ok()?;
     let is_failure = matches!(kept.outcome.result, StepResult::Failure(_));
@@ -189,17 +190,17 @@ fn believed(key: Sha256, text: &[u8]) -> Option<Outcome> {
     is_believed.then_some(kept.outcome)
 }
 
-/// Where the outcome under `key` is below the directory of all outcomes.
+/// The path of the outcome under `key` below the directory of all outcomes.
 fn path_in_folder(key: Sha256) -> PathBuf {
     let name = key.to_string();
     PathBuf::from(format!("{}/{name}.json", &name[..2]))
 }
 
-/// How long nearly all outcomes are at most.
+/// The size in bytes that nearly all outcomes stay below.
 const SHORT: usize = 8 << 10;
 
-/// Reads an outcome: one call less for its length and one for its end, since it ends with its second line. A run reads
-/// a hundred thousand of them.
+/// Reads an outcome file with one `read` call where possible: the second line marks its end, so neither `fstat` nor a
+/// second `read` is needed. A run reads a hundred thousand of these files.
 fn read_short(folder: &OpenFolder, path: &Path) -> io::Result<Vec<u8>> {
     let mut file = folder.open(path)?;
     let mut bytes = vec![0; SHORT];
@@ -227,7 +228,7 @@ impl std::fmt::Debug for Outcomes {
 }
 
 impl Outcomes {
-    /// The outcomes of the store in directory `store_root`.
+    /// Returns the outcomes of the store in directory `store_root`.
     pub fn new(store_root: &Path) -> Self {
         Self {
             folder: Arc::new(OpenFolder::new(store_root.join(FOLDER))),
@@ -235,7 +236,7 @@ impl Outcomes {
         }
     }
 
-    /// The outcomes of a store and of those who share it.
+    /// Returns the outcomes of a store, including those of its shared store.
     pub fn of(store: &Store) -> Self {
         Self {
             shared: store.shared().cloned(),
@@ -243,24 +244,24 @@ impl Outcomes {
         }
     }
 
-    /// The directory that holds them.
+    /// Returns the directory of the outcomes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the outcome under `key` is, if it is there.
+    /// Returns the path of the outcome of `key`, whether or not the file exists.
     pub fn path(&self, key: Sha256) -> PathBuf {
         self.folder.path().join(path_in_folder(key))
     }
 
-    /// The outcome under `key`. One that cannot be believed (torn by a broken disk, of another key, written by a newer
-    /// version) counts as not there: the step is then done again and the file replaced. So does a failure without a
-    /// checksum: the versions that wrote those also kept failures of damaged and unreadable inputs.
+    /// Returns the outcome of `key`. An invalid one (damaged, of another key, written by a newer version) counts as
+    /// missing: the step runs again and replaces the file. A failure without a checksum counts as missing too, since
+    /// the versions that wrote those also cached failures of damaged and unreadable inputs.
     pub fn find(&self, key: Sha256) -> Result<Option<Outcome>, FileError> {
         self.find_by(key, |text| believed(key, text))
     }
 
-    /// The same of a step whose inputs are known: faster.
+    /// Returns the same as [`Self::find`], but faster, for a step whose inputs are known.
     pub fn find_with(
         &self,
         key: Sha256,
@@ -281,7 +282,7 @@ impl Outcomes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(FileError::of("read", self.path(key))(error)),
         };
-        // An outdated failure of this machine hides no newer outcome of another.
+        // An outdated local failure must not hide a newer outcome in the shared store.
         if own.as_ref().is_some_and(|own| !own.is_outdated()) {
             return Ok(own);
         }
@@ -290,21 +291,21 @@ impl Outcomes {
         Ok(shared.or(own))
     }
 
-    /// Lets other machines know an outcome of this one.
+    /// Offers an outcome to the shared store.
     fn share(&self, key: Sha256, text: &[u8]) {
         if let Some(shared) = &self.shared {
             shared.note_outcome(key, text);
         }
     }
 
-    /// Ends the claim to a key; other machines may do the step if it has no outcome.
+    /// Releases the claim to a key, so that other machines may run the step if it has no outcome.
     pub fn release(&self, key: Sha256) {
         if let Some(shared) = &self.shared {
             shared.release(key);
         }
     }
 
-    /// Keeps an outcome under the key of its inputs, replacing what was there.
+    /// Stores an outcome under the key of its inputs and replaces an earlier one.
     pub fn put(&self, outcome: &Outcome) -> Result<(), FileError> {
         let path = self.path(outcome.inputs.key());
         let mut text = serde_json::to_vec(outcome)
@@ -316,7 +317,7 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Forgets the outcome under `key`.
+    /// Removes the outcome of `key`.
     pub fn remove(&self, key: Sha256) -> Result<(), FileError> {
         if let Some(shared) = &self.shared {
             shared.forget_outcome(key);
@@ -324,8 +325,8 @@ impl Outcomes {
         fs::remove_file(&self.path(key))
     }
 
-    /// Waits until no other run works on the step with these inputs. Blocks the thread. Each kind of step has locks of
-    /// its own, so that the work of a step can lock the steps that it depends on.
+    /// Waits until no other run works on the step with these inputs; blocks the thread. Each kind of step has separate
+    /// locks, so that a step can lock the steps that it depends on while it is locked itself.
     pub fn lock(&self, inputs: &KeyBuilder) -> Result<Lock, FileError> {
         let key = inputs.key().to_string();
         let name = format!(
@@ -355,7 +356,7 @@ mod tests {
         }
     }
 
-    /// The outcome under the key of these inputs, which is the same with and without them.
+    /// Returns the outcome of these inputs and asserts that both ways of finding it agree.
     fn find(outcomes: &Outcomes, inputs: &KeyBuilder) -> Option<Outcome> {
         let key = inputs.key();
         let found = outcomes.find(key).unwrap();
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_is_found_until_removed() {
+    fn stored_outcome_is_found_until_removed() {
         let folder = tempfile::tempdir().unwrap();
         let outcomes = Outcomes::new(folder.path());
         let inputs = outcome(true).inputs;
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_outcome_counts_as_not_there() {
+    fn truncated_outcome_counts_as_missing() {
         let folder = tempfile::tempdir().unwrap();
         let outcomes = Outcomes::new(folder.path());
         let inputs = outcome(true).inputs;
@@ -386,14 +387,14 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() - 1 {
             fs::write(&path, &whole[..length]).unwrap();
-            // A whole first line is what early versions wrote.
+            // Early versions wrote only the first line.
             let is_line = length == whole.iter().position(|&byte| byte == b'\n').unwrap();
             assert_eq!(find(&outcomes, &inputs).is_some(), is_line, "{length}");
         }
     }
 
     #[test]
-    fn outcome_of_another_key_or_with_a_changed_byte_counts_as_not_there() {
+    fn outcome_of_another_key_or_with_a_changed_byte_counts_as_missing() {
         let folder = tempfile::tempdir().unwrap();
         let outcomes = Outcomes::new(folder.path());
         let inputs = outcome(true).inputs;
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn old_outcome_without_checksum_is_believed_unless_it_is_a_failure() {
+    fn old_outcome_without_checksum_is_used_unless_it_is_a_failure() {
         use crate::failure::{FailureClass, Phase};
         let folder = tempfile::tempdir().unwrap();
         let outcomes = Outcomes::new(folder.path());

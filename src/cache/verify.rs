@@ -1,4 +1,4 @@
-//! Proves that the store holds what its names say.
+//! Verifies the contents of the store against their digests.
 
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,18 +12,18 @@ use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 use crate::store::{SharedFile, Store};
 
-/// Something in the store that is not what its name says.
+/// A damaged or inconsistent file or directory in the store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Defect {
     /// The file or directory.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// A description of the problem.
     pub problem: String,
 }
 
-/// Reads everything in the store and compares it with its names. `tree_digest` gives the digest of a directory.
-/// With `remove`, what is wrong is removed, so that the next run makes it again; the caller then holds the store alone.
-/// Outcomes that name something wrong as an input are wrong too, and so are the artifacts that came of them.
+/// Reads everything in the store, compares it with its digests and returns the defects. `tree_digest` computes the
+/// digest of a directory. With `remove`, defects are removed so that the next run rebuilds them; the caller must then
+/// hold the store exclusively. Outcomes with a damaged input are defects too, and so are the artifacts they produced.
 pub fn verify(
     store: &Store,
     tree_digest: impl Fn(&Path) -> Result<Sha256, String> + Sync,
@@ -67,7 +67,7 @@ pub fn verify(
         let outcome = KeptOutcome::read(&fs::read(&path)?).and_then(KeptOutcome::confirmed);
         kept.push((path, outcome));
     }
-    // An artifact that was made from what is wrong may be wrong itself.
+    // An artifact that was built from a damaged input may be wrong itself.
     let suspects: BTreeSet<Sha256> = kept
         .iter()
         .filter_map(|(_, outcome)| outcome.as_ref().ok())
@@ -113,14 +113,14 @@ pub fn verify(
     Ok(defects)
 }
 
-/// Says which input of an outcome is among the names in `wrong`.
+/// Describes the first input of an outcome that is among the digests in `wrong`.
 fn wrong_input(outcome: &Outcome, wrong: &HashSet<String>) -> Option<String> {
     let mut fields = outcome.inputs.fields();
     let (field, value) = fields.find(|(_, value)| wrong.contains(*value))?;
     Some(format!("its input `{field}` is {value}, which is damaged"))
 }
 
-/// The files two levels below `folder`, without those that somebody is writing.
+/// Returns the files two levels below `folder`, except temporary files and locks.
 fn grandchildren(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     for folder in children(folder)? {
@@ -144,7 +144,7 @@ fn name(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What is wrong with a file that trees share: later ones would take it.
+/// Describes the problem with a shared file, if any: later trees would link to it.
 fn shared_file_problem(path: &Path) -> Option<String> {
     let read = || -> std::io::Result<SharedFile> {
         let file = std::fs::File::open(path)?;
@@ -218,7 +218,7 @@ mod tests {
             };
             shared.add(&path, file).unwrap();
             let found = verify(&store, no_trees, true).unwrap();
-            // Of the second, its mode is wrong; the third has the first one's name, so it is not taken.
+            // The second file has the wrong mode; the third is not added because the name of the first exists.
             assert_eq!(found.len(), usize::from(is_executable), "{found:?}");
         }
         fs::remove_file(&folder.path().join("goodfalse")).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_a_damaged_tree_is_removed_with_it() {
+    fn outcomes_and_artifacts_of_a_damaged_tree_are_removed_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_alone(folder.path(), "run").unwrap();
         let work = store.temporary_folder().unwrap();
