@@ -1,5 +1,4 @@
-//! What is wrong with a file that a person wrote: message, place, help; several at once, drawn with the lines that
-//! they are about.
+//! Diagnostics for files written by users: a message, places in the file and help, drawn with the lines concerned.
 //!
 //! In: messages with byte ranges of a [`SourceFile`]. Out: text for a terminal. Nothing here knows TOML, and nothing
 //! here prints.
@@ -18,7 +17,7 @@ mod words;
 
 pub use words::plain_words;
 
-/// A text with the path that it was read from.
+/// The text of a file and its path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// The path as the user wrote it.
@@ -28,7 +27,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// The first marker that a merge left in the text, as an error at its line.
+    /// Returns an error at the first merge conflict marker in the text, if there is one.
     pub fn conflict_marker(self: &Arc<Self>) -> Option<Diagnostic> {
         let mut start = 0;
         for line in self.text.split_inclusive('\n') {
@@ -50,17 +49,17 @@ impl SourceFile {
     }
 }
 
-/// A stretch of a file.
+/// A range of bytes in a file.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The file.
     pub file: Arc<SourceFile>,
-    /// The bytes.
+    /// The range of bytes.
     pub span: Range<usize>,
 }
 
 impl Place {
-    /// Line and column of the first character, both from 1; the column counts characters.
+    /// Returns the line and column of the first character, both from 1; the column counts characters.
     pub fn line_and_column(&self) -> (usize, usize) {
         let before = &self.file.text[..self.span_in_text().start];
         let line = before.matches('\n').count() + 1;
@@ -68,7 +67,7 @@ impl Place {
         (line, before[line_start..].chars().count() + 1)
     }
 
-    /// The range, cut to the text and moved to the bounds of characters.
+    /// Returns the range limited to the text and extended to character boundaries.
     fn span_in_text(&self) -> Range<usize> {
         let text = &self.file.text;
         let start = text.floor_char_boundary(self.span.start.min(text.len()));
@@ -84,16 +83,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Nothing can be done with the file.
+    /// The file cannot be used.
     Error,
-    /// Probably not what was meant.
+    /// The file can be used but is probably not what the user intended.
     Warning,
 }
 
-/// One message with its places.
+/// A message with the places that it refers to.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     severity: Severity,
@@ -103,12 +102,12 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error with this message.
+    /// Creates an error with this message.
     pub fn error(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, message)
     }
 
-    /// A warning with this message.
+    /// Creates a warning with this message.
     pub fn warning(message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, message)
     }
@@ -122,7 +121,7 @@ impl Diagnostic {
         }
     }
 
-    /// Adds a place and the message for it; the first is where the fault is, the others explain it.
+    /// Adds a place with a label. The first place is the location of the fault; later ones give context.
     #[must_use]
     pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
         self.places.push((place, label.into()));
@@ -136,7 +135,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds such a line, if there is one.
+    /// Adds a help line if `text` is given.
     #[must_use]
     pub fn maybe_help(self, text: Option<impl Into<String>>) -> Self {
         match text {
@@ -145,31 +144,31 @@ impl Diagnostic {
         }
     }
 
-    /// The same message as an error.
+    /// Changes the severity to error.
     #[must_use]
     pub fn as_error(mut self) -> Self {
         self.severity = Severity::Error;
         self
     }
 
-    /// The same message as a warning.
+    /// Changes the severity to warning.
     #[must_use]
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// How bad it is.
+    /// Returns the severity.
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// The message, without places and help.
+    /// Returns the message without places and help.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Where the fault is, if that is in a file.
+    /// Returns the location of the fault, if it is in a file.
     pub fn place(&self) -> Option<&Place> {
         self.places.first().map(|(place, _)| place)
     }
@@ -199,7 +198,7 @@ impl Diagnostic {
         text
     }
 
-    /// The files of all places, each once, in order.
+    /// Returns the files of all places without duplicates, in order.
     fn files(&self) -> Vec<&Arc<SourceFile>> {
         let mut files: Vec<&Arc<SourceFile>> = Vec::new();
         for (place, _) in &self.places {
@@ -238,7 +237,7 @@ impl Diagnostic {
     }
 }
 
-/// The part of a place that is on its first line: marking whole tables makes a message hard to read.
+/// Returns the part of a place on its first line, since marking whole tables makes a message hard to read.
 fn first_line(place: &Place) -> Range<usize> {
     let span = place.span_in_text();
     let text = &place.file.text[span.clone()];
@@ -246,12 +245,12 @@ fn first_line(place: &Place) -> Range<usize> {
     span.start..span.start + length
 }
 
-/// Neither control characters of foreign texts nor secrets nor values of any length reach a terminal.
+/// Returns text for a terminal: secrets redacted, long values shortened and control characters replaced.
 pub fn clean(text: &str) -> String {
     printable(&redact::shortened(&redact::text(text))).into_owned()
 }
 
-/// A text as a terminal may have it: without control characters, and without those that turn the direction of a line.
+/// Returns text with control characters and bidirectional overrides replaced.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| shown(character) == character) {
         return Cow::Borrowed(text);
@@ -268,7 +267,7 @@ fn shown(character: char) -> char {
     }
 }
 
-/// Of `names`, the one nearest to `text`, as a help line; nothing when none is near.
+/// Returns the most similar of `names`, or `None` if none is similar enough.
 pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = text.to_lowercase();
     names
@@ -282,7 +281,7 @@ pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(name, _)| name)
 }
 
-/// The help line for a misspelt name.
+/// Returns the help line for a misspelt name, if a similar name exists.
 pub fn did_you_mean<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(text, names).map(|name| format!("did you mean `{name}`?"))
 }

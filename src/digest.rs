@@ -18,13 +18,13 @@ pub use key::KeyBuilder;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256([u8; 32]);
 
-/// Why a text is no [`Sha256`].
+/// The error for a string that is not a [`Sha256`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a SHA-256 digest (64 hexadecimal digits)")]
 pub struct ParseSha256Error(String);
 
 impl Sha256 {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(sha2::Sha256::digest(bytes.as_ref()).into())
     }
@@ -36,12 +36,12 @@ impl Sha256 {
         Ok((hashing.finish().0, size_bytes))
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The hexadecimal digits. Manifests have hundreds of thousands of digests.
+    /// Returns the hexadecimal digits without allocating: manifests have hundreds of thousands of digests.
     fn digits(&self) -> [u8; 64] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0_u8; 64];
@@ -52,7 +52,7 @@ impl Sha256 {
         text
     }
 
-    /// The first twelve hexadecimal digits, for people.
+    /// Returns the first twelve hexadecimal digits, for display.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
         text.truncate(12);
@@ -72,7 +72,7 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn digit(character: u8) -> Option<u8> {
     match character {
         b'0'..=b'9' => Some(character - b'0'),
@@ -123,7 +123,7 @@ pub struct HashingWriter<W> {
 }
 
 impl<W: Write> HashingWriter<W> {
-    /// Starts with nothing hashed.
+    /// Creates a writer that has hashed no bytes yet.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -132,7 +132,7 @@ impl<W: Write> HashingWriter<W> {
         }
     }
 
-    /// The digest and number of bytes written so far, and the inner writer.
+    /// Returns the digest and number of the bytes written, and the inner writer.
     pub fn finish(self) -> (Sha256, u64, W) {
         (
             Sha256(self.state.finalize().into()),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_digests_are_refused() {
+    fn invalid_digests_are_rejected() {
         for text in ["", "ab", &"g".repeat(64), &"ä".repeat(32)] {
             assert!(text.parse::<Sha256>().is_err(), "{text}");
         }

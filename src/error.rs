@@ -1,12 +1,12 @@
 //! Errors as text.
 //!
-//! An error of this crate says its cause in its own text, or returns it as its `source`, never both. [`chain`] is how an
-//! error is printed that may have sources: those of other crates, and those that only wrap one.
+//! An error of this crate either includes its cause in its own text or returns it as its `source`, never both.
+//! [`chain`] prints an error that may have sources.
 
 use std::error::Error;
 
-/// Returns an error's text followed by those of its sources, `failed to connect: connection refused`. What has been said
-/// already is not repeated, since libraries often interpolate the text of a source into their own.
+/// Returns the text of an error followed by the texts of its sources: `failed to connect: connection refused`. A text
+/// that is already included is not repeated, since libraries often interpolate the text of a source into their own.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once() {
+    fn every_cause_is_printed_once() {
         for (texts, expected) in [
             (&["failed"][..], "failed"),
             (

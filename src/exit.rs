@@ -2,25 +2,25 @@
 
 use std::process::ExitCode;
 
-/// How the program ends.
+/// The exit status of the program.
 ///
 /// | code | meaning |
 /// | --- | --- |
-/// | 0 | everything that was wanted is there |
-/// | 1 | some artifacts are not there |
-/// | 2 | the matrix, a lock, a list or the command line is wrong |
-/// | 3 | something around the program is broken: no daemon, disk full, no network |
-/// | 4 + 8 + 16 | of `known`: rules that have expired, match nothing, expect to fail what was built |
+/// | 0 | every artifact of the plan is present |
+/// | 1 | some artifacts are missing |
+/// | 2 | the matrix, a lock, a list or the command line is invalid |
+/// | 3 | infrastructure failure: no daemon, disk full, no network |
+/// | 4 + 8 + 16 | of `known`: rules have expired, match nothing, or expect failures of builds that succeeded |
 /// | 130 | interrupted |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// Everything that was wanted is there.
+    /// Every artifact of the plan is present.
     Success,
-    /// Some artifacts are not there.
+    /// Some artifacts are missing.
     Incomplete,
-    /// The matrix, a lock, a list or the command line is wrong.
+    /// The matrix, a lock, a list or the command line is invalid.
     BadInput,
-    /// Something around the program is broken.
+    /// The infrastructure failed.
     Infrastructure,
     /// A signal ended the run.
     Interrupted,
@@ -39,7 +39,7 @@ impl ExitStatus {
         }
     }
 
-    /// The status for the bits of findings; success if no bit is set.
+    /// Returns the status for the bits of findings; success if no bit is set.
     pub fn from_findings(bits: u8) -> Self {
         match bits {
             0 => Self::Success,
@@ -47,7 +47,7 @@ impl ExitStatus {
         }
     }
 
-    /// The one of the two that says more: 130, 3, 2, 1, findings, 0 in this order.
+    /// Returns the more severe of the two statuses, in the order 130, 3, 2, 1, findings, 0.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
         let rank = |status: Self| match status {
@@ -62,7 +62,7 @@ impl ExitStatus {
         }
     }
 
-    /// The number.
+    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Self::Success => 0,

@@ -1,8 +1,7 @@
 //! driverkit-matrix builds Falco's drivers for a whole grid of kernels.
 //!
-//! Data flows one way: a matrix is expanded into a plan, a run does the plan's builds as jobs of an
-//! executor, asking the cache first, and sends events; reporters read the events. Nothing to the right of a stage
-//! is imported by it.
+//! Data flows one way: a matrix is expanded into a plan; a run looks up the plan's builds in the cache, executes the
+//! others as jobs of an executor, and sends events; reporters read the events. A stage never imports a later stage.
 //!
 //! `docs/architecture.md` shows which module may import which.
 

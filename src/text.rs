@@ -1,4 +1,4 @@
-//! Numbers and tables as people read them.
+//! Formats numbers, sizes and tables for display.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -30,8 +30,8 @@ pub fn write_columns<const N: usize>(
     Ok(())
 }
 
-/// Returns a field of a CSV file that no spreadsheet takes for a formula: one of which the first character would start one
-/// has a `'` in front.
+/// Returns a CSV field that no spreadsheet interprets as a formula: a `'` is put before a first character that would
+/// start one.
 pub fn no_formula(field: &str) -> Cow<'_, str> {
     if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         Cow::Owned(format!("'{field}"))
@@ -65,7 +65,7 @@ pub fn count(number: usize, noun: &str) -> String {
     }
 }
 
-/// Returns a size as people read it, in the units that matrices use: `512 bytes`, `1.4 MiB`.
+/// Returns a size for display, in the units that matrices use: `512 bytes`, `1.4 MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
     let shift = match bytes {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_no_formulas() {
+    fn fields_that_look_like_formulas_are_quoted() {
         for (field, written) in [
             ("=cmd", "'=cmd"),
             ("+1", "'+1"),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_read_well() {
+    fn counts_have_separators_and_plurals() {
         assert_eq!(separated(0), "0");
         assert_eq!(separated(999), "999");
         assert_eq!(separated(51_472), "51,472");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
+    fn sizes_have_binary_units() {
         for (bytes, text) in [
             (0, "0 bytes"),
             (1_023, "1023 bytes"),

@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Sha256;
 
-/// What the encoding starts with: its name and version.
+/// The name and version of the encoding, which every encoded key starts with.
 const ENCODING: &str = "driverkit-matrix key 1";
 
-/// How much room a new key has for text, and for the ends of names and values: more than most need.
+/// The initial capacities of a key: bytes of text, and ends of names and values. Most keys need less.
 const TEXT_BYTES: usize = 768;
 const ENDS: usize = 40;
 
@@ -21,10 +21,10 @@ const ENDS: usize = 40;
 /// name and version of the encoding. Fields keep the order in which they were added.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyBuilder {
-    /// The step, then name and value of each field. A run makes and reads hundreds of thousands of keys, so a field is not a
-    /// piece of memory of its own.
+    /// The step, then the name and value of each field, in one allocation: a run creates and reads hundreds of
+    /// thousands of keys.
     text: String,
-    /// Where each of them ends.
+    /// The end of each piece in `text`, in bytes.
     ends: Vec<usize>,
 }
 
@@ -43,17 +43,17 @@ impl KeyBuilder {
         key
     }
 
-    /// What kind of step the key is for, with the version of its fields: `module/1`.
+    /// Returns the kind of step with the version of its fields: `module/1`.
     pub fn step(&self) -> &str {
         self.pieces().next().unwrap_or_default()
     }
 
-    /// The kind of step, without a version: `module`.
+    /// Returns the kind of step without the version: `module`.
     pub fn kind(&self) -> &str {
         self.step().split('/').next().unwrap_or_default()
     }
 
-    /// Name and value of each field, in order.
+    /// Returns the name and value of each field, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut pieces = self.pieces().skip(1);
         std::iter::from_fn(move || pieces.next().zip(pieces.next()))
@@ -67,7 +67,7 @@ impl KeyBuilder {
         self
     }
 
-    /// The key: a digest over the canonical encoding.
+    /// Returns the key: the digest of the canonical encoding.
     pub fn key(&self) -> Sha256 {
         let prefixes = (self.ends.len() + 1) * size_of::<u64>();
         let mut bytes = Vec::with_capacity(ENCODING.len() + self.text.len() + prefixes);
@@ -104,7 +104,7 @@ impl fmt::Debug for KeyBuilder {
     }
 }
 
-/// The fields as they are written.
+/// Serialises the fields of a key.
 struct Fields<'a>(&'a KeyBuilder);
 
 impl Serialize for Fields<'_> {
@@ -122,11 +122,11 @@ impl Serialize for KeyBuilder {
     }
 }
 
-/// A text as it is read: without a copy, unless it holds an escaped character.
+/// A deserialised string: borrowed unless it contains an escaped character.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A key as it is read.
+/// A deserialised key.
 #[derive(Deserialize)]
 struct Read<'a> {
     #[serde(borrow)]
@@ -151,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn key_is_that_of_earlier_versions() {
+    fn key_equals_the_key_of_earlier_versions() {
         let key = KeyBuilder::new("check", 2)
             .field("tree", "abc")
             .field("", 7);
