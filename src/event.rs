@@ -1,4 +1,4 @@
-//! What happened, when, to which build: the only thing that reporters read.
+//! The events of a run, which are the only input of reporters.
 //!
 //! Events are owned and serialisable, so that a recorded run can be shown again.
 
@@ -27,14 +27,14 @@ pub use common::Common;
 pub use run::{HostFacts, NO_EXECUTOR, RunFacts};
 pub use tools::{HostPrograms, ToolchainReport, TreeOrigin, TreeReport};
 
-/// One thing that happened.
+/// An event of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// When, by the run's clock.
+    /// The time of the event, by the run's clock.
     pub at: Timestamp,
-    /// How long after the start of the run.
+    /// The time since the start of the run.
     pub elapsed: Duration,
-    /// What.
+    /// The kind of event, with its details.
     pub kind: EventKind,
 }
 
@@ -51,7 +51,7 @@ pub enum EventKind {
     },
     /// A build has left the queue; it is fetching, waiting or compiling from now on.
     BuildStarted {
-        /// Which.
+        /// The build.
         #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
     },
@@ -62,30 +62,30 @@ pub enum EventKind {
         build: BuildId,
         /// The phase.
         phase: Phase,
-        /// The plain file with the log of its job while the job runs; none where no job runs yet.
+        /// The uncompressed log of the job while it runs; `None` if no job runs yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         live_log: Option<PathBuf>,
     },
-    /// A transient failure; the phase will be tried again.
+    /// A transient failure; the phase will be retried.
     Retrying {
         /// Which build.
         #[serde(rename = "build_id", alias = "build")]
         build: BuildId,
-        /// What went wrong.
+        /// The failure of the attempt.
         failure: Box<Failure>,
         /// The number of the attempt that failed, from 1.
         attempt: u32,
-        /// How long until the next one.
+        /// The delay before the next attempt.
         wait: Duration,
     },
     /// A build has ended; its artifacts are durable.
     BuildFinished(Arc<BuildReport>),
     /// A signal or `--fail-fast`, `--deadline` ends the run early.
     Stopping {
-        /// Why.
+        /// The reason for stopping.
         reason: String,
     },
-    /// Something is wrong with a rule of a matrix, seen from the results.
+    /// The results contradict a rule of a matrix.
     Found(Finding),
     /// Last event of a run.
     RunFinished {
@@ -96,10 +96,10 @@ pub enum EventKind {
     },
 }
 
-/// Everything that is known of a finished build.
+/// The report of a finished build.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuildReport {
-    /// Its name.
+    /// The name of the build.
     pub build_id: BuildId,
     /// The distribution.
     pub target: TargetId,
@@ -115,12 +115,12 @@ pub struct BuildReport {
     pub module_name: String,
     /// The device prefix.
     pub device_name: String,
-    /// Who named the kernel.
+    /// The source of kernels that listed the kernel.
     pub source: Arc<str>,
-    /// The day on which the kernel was first seen, where a lock says it.
+    /// The day on which the kernel was first seen, if a lock records it.
     #[serde(default)]
     pub first_seen: Option<Date>,
-    /// One for each wanted artifact.
+    /// The report of each planned artifact.
     pub artifacts: Common<Vec<ArtifactReport>>,
     /// The header packages.
     pub inputs: Common<Vec<InputReport>>,
@@ -134,15 +134,15 @@ pub struct BuildReport {
     /// The configure checks and whether each succeeded.
     #[serde(with = "common::pairs")]
     pub checks: Common<BTreeMap<String, bool>>,
-    /// Failed attempts that were tried again.
+    /// The failures of attempts that were retried.
     pub retries: Vec<Failure>,
-    /// Wall time spent in each phase, waiting for others not included.
+    /// Wall time spent in each phase, without waiting for other builds.
     pub phases: Vec<(Phase, Duration)>,
     /// Processor time of its jobs.
     pub cpu: Option<Duration>,
     /// Highest memory use of a job in bytes.
     pub peak_memory_bytes: Option<u64>,
-    /// When it left the queue and when it ended.
+    /// When it left the queue.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
@@ -155,17 +155,17 @@ pub struct ArtifactReport {
     pub artifact: Artifact,
     /// The status word.
     pub status: Status,
-    /// Why it is not there.
+    /// The failure, if the artifact could not be built.
     pub failure: Option<Failure>,
-    /// Whether a failure is an earlier run's, under an unchanged key.
+    /// True if the failure was cached by an earlier run under the same key.
     pub failure_is_cached: bool,
-    /// Its key, once everything that it depends on was known.
+    /// The key of its step; `None` if the build ended before all inputs were known.
     pub key: Option<Sha256>,
-    /// Where it is, relative to `out/`.
+    /// The path of the artifact, relative to `out/`.
     pub path: Option<PathBuf>,
     /// Further names of the same file, relative to `out/`.
     pub aliases: Vec<PathBuf>,
-    /// The build whose artifact has the name by which the loader would ask for this one.
+    /// The build whose artifact has the file name that the loader would request for this one.
     #[serde(default)]
     pub name_taken_by: Option<BuildId>,
     /// Its digest.
@@ -178,31 +178,31 @@ pub struct ArtifactReport {
     pub srcversion: Option<String>,
     /// The compressed log, relative to `out/`.
     pub log: Option<PathBuf>,
-    /// The run that compiled it, or that found the failure; for cached artifacts an earlier one.
+    /// The run that compiled it or found the failure: an earlier run if the result was cached.
     #[serde(default)]
     pub made_by: Option<Arc<str>>,
-    /// When that was.
+    /// When that run produced the result.
     #[serde(default)]
     pub made_at: Option<Timestamp>,
-    /// How long its last step took then: the compile, or the signature.
+    /// Duration in seconds of its last step in that run: the compilation or the signature.
     #[serde(default)]
     pub made_seconds: Option<f64>,
-    /// Since when it cannot be built: the start of the first run that says so without one in between that built it.
+    /// When it began to fail: the start of the first run in which it failed without succeeding since.
     #[serde(default)]
     pub failing_since: Option<Timestamp>,
-    /// On how many nights (dates in UTC) since then a run found it failing.
+    /// The number of nights (dates in UTC) since then on which a run found it failing.
     #[serde(default)]
     pub failing_nights: Option<u32>,
-    /// The rule of a person that expects the failure, for the status `known`.
+    /// The rule that expects the failure, for the status `known`.
     #[serde(default)]
     pub known: Option<Arc<KnownBy>>,
-    /// Whether its kernel loaded it, where the run was to prove it.
+    /// The result of loading it into its kernel, if the run proves artifacts.
     #[serde(default)]
     pub proof: Option<ProofReport>,
-    /// Whose signature the module has.
+    /// The signature of the module, if it is signed.
     #[serde(default)]
     pub signature: Option<SignatureReport>,
-    /// Whether a second build gave the same, where there was to be one.
+    /// The result of a second build, if one was requested.
     #[serde(default)]
     pub double: Option<DoubleReport>,
 }
@@ -210,26 +210,26 @@ pub struct ArtifactReport {
 /// The `[[known_failure]]` that expects a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownBy {
-    /// Where the rule is: `matrices/debian.toml:12`.
+    /// The location of the rule: `matrices/debian.toml:12`.
     pub place: String,
     /// Why the failure is expected.
     pub reason: String,
-    /// The address of an issue.
+    /// The URL of an issue.
     pub link: Option<String>,
-    /// Who takes care of it.
+    /// The person or team responsible.
     pub owner: Option<String>,
     /// The last day on which it is expected.
     pub expires: Option<Date>,
 }
 
-/// What is wrong with a rule of a matrix, seen from the results of a run.
+/// A rule of a matrix that is out of date according to the results of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The kind.
     pub kind: FindingKind,
     /// Where the rule is: `matrices/debian.toml:12`.
     pub place: String,
-    /// One line for a person.
+    /// A description on one line.
     pub message: String,
 }
 
@@ -237,27 +237,27 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// Its day is over, and it is no longer applied.
+    /// The rule has expired and no longer applies.
     Expired,
-    /// It applies to nothing.
+    /// The rule matches nothing.
     Unused,
-    /// What it expects to fail was built.
+    /// The rule expects failures of artifacts that were built.
     UnexpectedPass,
 }
 
 /// A header package of a build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputReport {
-    /// Its address.
+    /// The URL of the package.
     pub url: Arc<str>,
-    /// Its digest, once known.
+    /// The digest of the package, if known.
     pub sha256: Option<Sha256>,
-    /// Its size in bytes, once known.
+    /// The size of the package in bytes, if known.
     pub size_bytes: Option<u64>,
 }
 
 impl BuildReport {
-    /// What identifies its kernel.
+    /// Returns the identity of its kernel.
     pub fn kernel_identity(&self) -> Identity<'_> {
         (
             &self.target,
@@ -267,7 +267,7 @@ impl BuildReport {
         )
     }
 
-    /// The report of a build that was not begun.
+    /// Returns the report of a build that was not started.
     pub fn not_run(build: &Build) -> Self {
         let now = Timestamp::now();
         let artifacts = build.artifacts.iter().copied().map(ArtifactReport::not_run);
@@ -299,7 +299,7 @@ impl BuildReport {
 }
 
 impl ArtifactReport {
-    /// The report of an artifact that was not begun.
+    /// Returns the report of an artifact that was not started.
     pub fn not_run(artifact: Artifact) -> Self {
         Self {
             artifact,

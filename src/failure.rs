@@ -1,4 +1,4 @@
-//! The closed list of ways in which a build can fail.
+//! The failure classes of builds.
 //!
 //! A failure is a value that belongs to a build, not an error that ends the run. It is classified once, where it
 //! is known; everything later (retry, cache, manifest, exit code) reads the class.
@@ -15,17 +15,17 @@ use crate::redact::acts_on_a_reader;
 
 pub use phase::{Phase, SERVER_IS_DOWN};
 
-/// Why a build did not give its artifact.
+/// The class of a build failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
-    /// No header package could be found for the kernel: every address answered that it is not there.
+    /// No header package was found for the kernel: every URL answered that it does not exist.
     HeadersNotFound,
     /// A package could not be downloaded: connection, time-out, server error.
     Download,
-    /// A package's content is not what the distribution's index or the lock says.
+    /// The content of a package does not match the distribution's index or the lock.
     Checksum,
-    /// A package is not the archive that it should be, or a hostile one.
+    /// A package is not a valid archive, or is a hostile one.
     Unpack,
     /// The header tree belongs to another kernel, flavour or architecture.
     WrongHeaders,
@@ -43,22 +43,22 @@ pub enum FailureClass {
     OutOfMemory,
     /// The step wrote more than its limits allow: bytes, files, or an artifact larger than its kind may be.
     TooMuchOutput,
-    /// The step ended well but left no artifact.
+    /// The step succeeded without producing an artifact.
     OutputMissing,
     /// The artifact is not loadable: wrong machine, name, vermagic or symbols.
     OutputInvalid,
-    /// A second build of the artifact gave other bytes.
+    /// A second build of the artifact gave different bytes.
     NotReproducible,
-    /// The very kernel that the module is for did not load, run or unload it.
+    /// The kernel that the module was built for did not load, run or unload it.
     Load,
     /// The run was interrupted while the build was under way.
     Cancelled,
-    /// Something around the build broke: no daemon, disk full, a node lost.
+    /// The infrastructure failed: no daemon, disk full, node lost.
     Infrastructure,
 }
 
 impl FailureClass {
-    /// Every class, in the order of the list above.
+    /// Every class, in the order of declaration.
     pub const ALL: [Self; 18] = [
         Self::HeadersNotFound,
         Self::Download,
@@ -80,12 +80,12 @@ impl FailureClass {
         Self::Infrastructure,
     ];
 
-    /// Whether the same step may succeed when it is simply tried again.
+    /// Returns true if a retry of the same step may succeed.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Download | Self::Infrastructure)
     }
 
-    /// Whether the same inputs give the same failure for ever, so that it is kept as the step's outcome.
+    /// Returns true if the same inputs always fail in the same way; the failure is then cached as an outcome.
     pub fn is_deterministic(self) -> bool {
         matches!(
             self,
@@ -101,7 +101,7 @@ impl FailureClass {
         )
     }
 
-    /// The status word that the manifest shows for a build with this failure.
+    /// Returns the status in the manifest of an artifact with this failure.
     pub fn status(self) -> Status {
         match self {
             Self::HeadersNotFound => Status::Unresolvable,
@@ -125,7 +125,7 @@ impl FailureClass {
         }
     }
 
-    /// The text form: `toolchain-mismatch`.
+    /// Returns the name of the class: `toolchain-mismatch`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HeadersNotFound => "headers-not-found",
@@ -176,17 +176,17 @@ impl FromStr for FailureClass {
     }
 }
 
-/// The state of a wanted artifact at the end: the word in the manifest and on the screen.
+/// The final state of an artifact, as in the manifest and on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Compiled now and checked.
+    /// Compiled in this run and checked.
     Built,
-    /// Its key is unchanged; the artifact is there and was checked.
+    /// The key is unchanged, and the artifact is present and was checked.
     Cached,
-    /// The driver could not be configured, compiled, or gave a wrong output.
+    /// The driver, the toolchain or the headers are the cause: configure, compile, wrong headers, invalid output.
     Failed,
-    /// The build could not be done: download, image, time, memory, infrastructure.
+    /// Something else is the cause: download, broken package, image, time or memory limit, infrastructure.
     Error,
     /// Failed as a `[[known_failure]]` of the matrix expects.
     Known,
@@ -196,7 +196,7 @@ pub enum Status {
     Unresolvable,
     /// Interrupted while it was under way.
     Cancelled,
-    /// Not begun before the run ended.
+    /// Not started before the run ended.
     NotRun,
 }
 
@@ -214,17 +214,17 @@ impl Status {
         Self::Excluded,
     ];
 
-    /// Whether the artifact is there.
+    /// Returns true if the artifact is present.
     pub fn is_success(self) -> bool {
         matches!(self, Self::Built | Self::Cached)
     }
 
-    /// Whether it is as it should be: the artifact is there, or fails as expected.
+    /// Returns true if the artifact is present or failed as expected.
     pub fn is_expected(self) -> bool {
         self.is_success() || self == Self::Known
     }
 
-    /// The text form: `not_run`.
+    /// Returns the name as in the manifest: `not_run`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Built => "built",
@@ -249,10 +249,10 @@ impl fmt::Display for Status {
 /// An error message of a compiler, with its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CompilerError {
-    /// The file, relative to the tree that holds it where that is known.
+    /// The file, relative to its tree if the tree is known.
     #[serde(deserialize_with = "printable_text")]
     pub file: String,
-    /// The line, counted from 1; 0 when the tool names none (linker, modpost).
+    /// The line, counted from 1; 0 if the tool (linker, modpost) does not report a line.
     pub line: u32,
     /// The message without the word `error`.
     #[serde(deserialize_with = "printable_text")]
@@ -260,7 +260,7 @@ pub struct CompilerError {
 }
 
 impl CompilerError {
-    /// An error with printable words of bounded length, whatever the tool printed.
+    /// Creates an error from a tool's output; file and message are made printable and limited in length.
     pub fn new(file: &str, line: u32, message: &str) -> Self {
         Self {
             file: printable(file),
@@ -284,9 +284,9 @@ impl fmt::Display for CompilerError {
 pub struct Failure {
     /// Its class.
     pub class: FailureClass,
-    /// Where it happened.
+    /// The phase in which it happened.
     pub phase: Phase,
-    /// One line for a person: what, where, what to do.
+    /// A message on one line: what failed, where, and what to do.
     #[serde(deserialize_with = "printable_text")]
     pub message: String,
     /// The first compiler error of the step that failed.
@@ -298,8 +298,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with neither compiler error nor exit code. The message is made printable: much of it is what a
-    /// compiler, a server or an archive says.
+    /// Creates a failure without compiler error and exit code. The message is made printable, since it may contain the
+    /// output of a compiler, a server or an archive.
     pub fn new(class: FailureClass, phase: Phase, message: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -311,11 +311,11 @@ impl Failure {
     }
 }
 
-/// The longest message or file name in a failure; the whole text is in the step's log.
+/// The largest number of characters of a message or file name in a failure; the step's log has the full text.
 pub const LONGEST_TEXT_CHARACTERS: usize = 2000;
 
-/// Foreign text as it may be shown and kept: at most [`LONGEST_TEXT_CHARACTERS`], with U+FFFD for each character that
-/// a terminal or a spreadsheet would act on.
+/// Returns untrusted text that is safe to print and store: at most [`LONGEST_TEXT_CHARACTERS`], with U+FFFD in place of
+/// characters that a terminal or a spreadsheet would act on.
 pub fn printable(text: &str) -> String {
     let mut characters = text.chars();
     let mut printable: String = characters
@@ -364,7 +364,7 @@ mod tests {
                 .starts_with("\u{fffd}[31mred\u{fffd}\u{fffd}xxx")
         );
         assert_eq!(failure.message.chars().count(), LONGEST_TEXT_CHARACTERS + 1);
-        // Also what an older version kept.
+        // The text of an outcome that an older version cached is made printable too.
         let kept = serde_json::json!({
             "class": "compile", "phase": "module", "message": hostile,
             "first_error": { "file": "\u{7}a.c", "line": 1, "message": hostile },

@@ -24,7 +24,7 @@ pub use open_folder::{FileFacts, OpenFolder};
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation} {}: {}", path.display(), in_words(cause))]
 pub struct FileError {
-    /// What was tried: `read`, `write`, `create folder`.
+    /// The operation: `read`, `write`, `create directory`.
     pub operation: &'static str,
     /// The file or directory.
     pub path: PathBuf,
@@ -32,12 +32,12 @@ pub struct FileError {
     pub cause: io::Error,
 }
 
-/// What stands behind the kernel's words.
+/// The text between the operating system's message and the error number.
 const KERNELS_NUMBER: &str = " (os error ";
 
-/// Describes what went wrong, without the kernel's words and numbers.
+/// Returns a description of an I/O error without the operating system's error number.
 pub fn in_words(cause: &io::Error) -> String {
-    // What this program says itself; libraries wrap the kernel's words.
+    // The text of an error that this program created; libraries wrap the operating system's message.
     if cause.get_ref().is_some() && !cause.to_string().contains(KERNELS_NUMBER) {
         return cause.to_string();
     }
@@ -66,7 +66,7 @@ pub fn in_words(cause: &io::Error) -> String {
 }
 
 impl FileError {
-    /// Makes a converter for `map_err`.
+    /// Returns a converter for `map_err`.
     pub fn of(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |cause| Self {
@@ -76,7 +76,7 @@ impl FileError {
         }
     }
 
-    /// Whether the file or directory does not exist.
+    /// Returns true if the file or directory does not exist.
     pub fn is_not_found(&self) -> bool {
         self.cause.kind() == io::ErrorKind::NotFound
     }
@@ -96,7 +96,7 @@ impl FileError {
         }
     }
 
-    /// Whether the disk or the quota is full, so that going on makes no sense.
+    /// Returns true if the disk or the quota is full or a file size limit is reached, so that the run cannot continue.
     pub fn is_disk_full(&self) -> bool {
         matches!(
             self.cause.kind(),
@@ -105,11 +105,11 @@ impl FileError {
     }
 }
 
-/// The prefix of every temporary file and directory that this program makes beside the final one; what a killed run
-/// left behind is recognised by it.
+/// The prefix of temporary files and directories, which are created next to the final ones. The leftovers of a killed
+/// run are recognised by it.
 pub const TEMPORARY_PREFIX: &str = ".dkm-tmp-";
 
-/// Opens a regular file. Opening a pipe would wait for its writer, so nothing waits, and what was opened is looked at.
+/// Opens a regular file, without blocking: opening a pipe would otherwise wait for its writer. Other kinds are errors.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options()
@@ -120,7 +120,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// An error for what is no regular file.
+/// Returns an error unless the metadata is that of a regular file.
 pub fn check_is_file(metadata: &std::fs::Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
@@ -132,7 +132,7 @@ pub fn check_is_file(metadata: &std::fs::Metadata) -> io::Result<()> {
     }))
 }
 
-/// The content of a regular file that somebody names: see [`open_file`].
+/// Reads a regular file whose path a user gave: see [`open_file`].
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     open_file(path)
@@ -141,7 +141,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Whether somebody writes this file, or was killed while writing it.
+/// Returns true if the file is being written, or was when its writer was killed.
 pub fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes()
@@ -158,19 +158,19 @@ pub fn read_to_string(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(FileError::of("read", path))
 }
 
-/// Makes a directory and those above it.
+/// Creates a directory and its parents.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(FileError::of("create directory", path))
 }
 
-/// A file under its temporary name, in the directory where it will be kept; gone when dropped.
+/// A file under a temporary name in its final directory; removed when dropped.
 pub struct PendingFile {
     file: tempfile::NamedTempFile,
     path: PathBuf,
 }
 
 impl PendingFile {
-    /// Opens a temporary file in the directory of `path`, which is created when missing.
+    /// Creates a temporary file in the directory of `path`; creates the directory if it does not exist.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -185,7 +185,7 @@ impl PendingFile {
         })
     }
 
-    /// Where the bytes are now.
+    /// Returns the temporary path.
     pub fn temporary_path(&self) -> &Path {
         self.file.path()
     }
@@ -195,13 +195,13 @@ impl PendingFile {
         self.file.as_file_mut()
     }
 
-    /// Makes the content durable and gives the file its name, replacing what was there.
+    /// Makes the content durable and renames the file to its final name, replacing an existing file.
     pub fn keep(self) -> Result<(), FileError> {
         let path = self.path.clone();
         self.keep_as(&path)
     }
 
-    /// The same under another name on the same file system, whose directory is created when missing.
+    /// Does the same with another name on the same file system; creates its directory if it does not exist.
     pub fn keep_as(self, path: &Path) -> Result<(), FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -226,7 +226,7 @@ impl Write for PendingFile {
     }
 }
 
-/// Writes `bytes` durably to `path`, replacing what was there.
+/// Writes `bytes` durably to `path`, replacing an existing file.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
     let mut pending = PendingFile::create(path)?;
     pending
@@ -235,8 +235,7 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
     pending.keep()
 }
 
-/// Writes `bytes` to `path`, replacing what was there, without waiting for the disk: for files that are made again
-/// just as well.
+/// Writes `bytes` to `path`, replacing an existing file, without waiting for the disk: for files that can be recreated.
 pub fn write_unsynced(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
     let file = File::options()
         .create(true)
@@ -247,7 +246,7 @@ pub fn write_unsynced(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileEr
         .map_err(FileError::of("write", path))
 }
 
-/// Gives `from` the name `to` in a way that survives a crash.
+/// Renames `from` to `to` durably.
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     #[expect(
         clippy::disallowed_methods,
@@ -257,8 +256,8 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     sync_folder(folder_of(to))
 }
 
-/// Gives the file `from` the further name `to`, by a copy where the file system has no hard links; a file that has
-/// that name already is left as it is.
+/// Links the file `from` to the additional name `to`, or copies it if the file system does not support hard links. An
+/// existing `to` stays unchanged.
 pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), FileError> {
     create_folder(folder_of(to))?;
     match fs::hard_link(from, to) {
@@ -268,15 +267,15 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), FileError> {
     }
 }
 
-/// A file that grows: what was flushed is there when the process is killed, what was synchronised also when the
-/// machine is.
+/// A file that is only appended to. Flushed bytes survive the end of the process, synchronised ones also a crash of the
+/// machine.
 pub struct AppendFile {
     file: io::BufWriter<File>,
     path: PathBuf,
 }
 
 impl AppendFile {
-    /// Opens an empty file; its directory is created when missing, what was there goes.
+    /// Creates an empty file, replacing an existing one; creates its directory if it does not exist.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -293,21 +292,21 @@ impl AppendFile {
         })
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.file
             .write_all(bytes)
             .map_err(FileError::of("write", &self.path))
     }
 
-    /// Hands what was added to the system.
+    /// Passes the appended bytes to the operating system.
     pub fn flush(&mut self) -> Result<(), FileError> {
         self.file
             .flush()
             .map_err(FileError::of("write", &self.path))
     }
 
-    /// Makes what was added durable.
+    /// Makes the appended bytes durable.
     pub fn sync(&mut self) -> Result<(), FileError> {
         self.flush()?;
         self.file
@@ -324,8 +323,7 @@ pub fn sync_folder(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::of("sync directory", path))
 }
 
-/// Removes a directory and everything in it, also where parts of it are read-only; a directory that is not there is
-/// fine.
+/// Removes a directory with its content, including read-only parts. A missing directory is not an error.
 pub fn remove_folder(path: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
@@ -350,7 +348,7 @@ fn make_folders_writable(path: &Path) {
     }
 }
 
-/// Removes a file; one that is not there is fine.
+/// Removes a file. A missing file is not an error.
 pub fn remove_file(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -360,7 +358,7 @@ pub fn remove_file(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The directory that holds `path`; `.` for a bare name.
+/// Returns the parent directory of `path`; `.` for a bare name.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -373,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_files_replace_the_old_and_leave_nothing_else() {
+    fn written_file_replaces_the_old_one_without_leftovers() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("a/b.txt");
         write(&path, "one").expect("written");
@@ -387,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_pending_file_leaves_the_old_one() {
+    fn dropped_pending_file_leaves_the_old_file_unchanged() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("b.txt");
         write(&path, "one").expect("written");
@@ -399,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linked_file_keeps_its_content_when_the_first_name_is_written_anew() {
+    fn linked_file_keeps_its_content_when_the_original_is_rewritten() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (path, kept) = (folder.path().join("a"), folder.path().join("kept/a"));
         write(&path, "one").expect("written");
@@ -410,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn appended_bytes_are_there_once_flushed() {
+    fn appended_bytes_can_be_read_once_flushed() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("a/log");
         let mut file = AppendFile::create(&path).expect("created");
@@ -425,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn full_disk_is_named_in_words_with_advice() {
+    fn full_disk_error_has_plain_text_and_advice() {
         let kernel = io::Error::from(rustix::io::Errno::NOSPC);
         let text = format!("{kernel} at path \"/a/b\"");
         let error = FileError::of("write", "x")(io::Error::new(kernel.kind(), text));
@@ -452,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_excludes_others() {
+    fn lock_excludes_other_holders() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("lock");
         let held = Lock::exclusive(&path).expect("free");

@@ -1,4 +1,4 @@
-//! What was done with an artifact after it was built: signed, built a second time, proven.
+//! Reports of the steps after a build: signature, second build, proof.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,26 @@ use crate::digest::Sha256;
 /// The result of building an artifact a second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoubleReport {
-    /// The word.
+    /// The result.
     pub result: DoubleResult,
-    /// How they differ, or why there was no second build.
+    /// How the two artifacts differ, or why there was no second build.
     pub message: String,
 }
 
-/// Whether a second build gave the same bytes.
+/// The result of comparing a second build with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DoubleResult {
-    /// It did.
+    /// Both builds gave the same bytes.
     Same,
-    /// It did not: the artifact failed.
+    /// The builds gave different bytes; the artifact failed.
     Different,
-    /// There was none.
+    /// There was no second build.
     NotDone,
 }
 
 impl DoubleResult {
-    /// The text form: `not_done`.
+    /// Returns the name as in the manifest: `not_done`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Same => "same",
@@ -41,7 +41,7 @@ impl DoubleResult {
 pub struct SignatureReport {
     /// The digest of the certificate's DER form.
     pub certificate_sha256: Sha256,
-    /// Whose certificate it is: `CN=Falco modules`.
+    /// The subject of the certificate: `CN=Falco modules`.
     pub subject: String,
     /// The digest that was signed: `sha256`.
     pub hash: String,
@@ -52,26 +52,26 @@ pub struct SignatureReport {
 /// The result of loading an artifact into its kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofReport {
-    /// The word.
+    /// The result.
     pub result: ProofResult,
-    /// What the kernel did, or why it was not asked.
+    /// What the kernel did, or why it was not booted.
     pub message: String,
 }
 
-/// Whether a kernel loaded an artifact.
+/// The result of proving an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofResult {
-    /// It loaded, used and unloaded it.
+    /// The kernel loaded, used and unloaded the artifact.
     Loaded,
-    /// It did not: the artifact failed.
+    /// The kernel refused the artifact; the artifact failed.
     Refused,
-    /// It was not asked.
+    /// The artifact was not tried in its kernel.
     NotProven,
 }
 
 impl ProofResult {
-    /// The text form: `not_proven`.
+    /// Returns the name as in the manifest: `not_proven`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",

@@ -1,18 +1,18 @@
-//! Values that many reports have in common.
+//! Values that many reports share.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that reports and records share as long as none of them changes it: a change is made to a copy. Tens of
-/// thousands of builds are in memory at once, and most of what is known of them is the same for all builds of a kernel.
+/// A copy-on-write value shared between reports and records. Tens of thousands of builds are in memory at once, and
+/// most of their values are the same for all builds of a kernel.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Common<T>(Arc<T>);
 
 impl<T: PartialEq> Common<T> {
-    /// Lets an equal value take the place of this one.
+    /// Shares the memory of `other` if both values are equal.
     pub fn share_with(&mut self, other: &Self) {
         if !Arc::ptr_eq(&self.0, &other.0) && self == other {
             *self = Self(Arc::clone(&other.0));
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_value_is_no_longer_shared() {
+    fn changed_value_is_no_longer_shared() {
         let one: Common<Vec<u8>> = vec![1].into();
         let mut other = one.clone();
         other[0] = 2;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_become_one() {
+    fn equal_values_share_memory() {
         let one: Common<Vec<u8>> = vec![1].into();
         let mut equal: Common<Vec<u8>> = vec![1].into();
         let mut different: Common<Vec<u8>> = vec![2].into();

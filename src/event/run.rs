@@ -1,4 +1,4 @@
-//! What is known of a run before its first build.
+//! The facts of a run that are known before its first build.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use crate::digest::Sha256;
 use crate::kernel::Architecture;
 use crate::plan::LeftOut;
 
-/// Stands for the executor of a run that needs none.
+/// The executor's name for a run that needs no executor.
 pub const NO_EXECUTOR: &str = "none";
 
-/// What is known of a run from its start.
+/// The facts of a run that are known at its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFacts {
-    /// A name that no other run has.
+    /// The unique identifier of the run.
     pub run_id: String,
     /// When it began.
     pub started: Timestamp,
@@ -25,39 +25,39 @@ pub struct RunFacts {
     pub command: Vec<String>,
     /// The machine.
     pub host: HostFacts,
-    /// The executor's word; [`NO_EXECUTOR`] when everything is in the cache.
+    /// The executor's name; [`NO_EXECUTOR`] if everything is cached.
     pub executor: String,
-    /// Its version.
+    /// The executor's version.
     pub executor_version: String,
-    /// How many compiles at once.
+    /// The largest number of concurrent compilations.
     pub jobs: usize,
     /// `I/N` when only a shard of the plan is built.
     pub shard: Option<String>,
-    /// Whether filters leave only a part of the plan, so that the run says nothing about the rest.
+    /// True if filters limit the run to a part of the plan.
     #[serde(default)]
     pub is_partial: bool,
     /// The matrix files and the digests of their contents.
     pub matrices: Vec<(PathBuf, Sha256)>,
     /// The digest of the plan.
     pub plan_sha256: Sha256,
-    /// How many builds and artifacts are wanted.
+    /// The number of planned builds.
     pub builds: usize,
-    /// How many artifacts are wanted.
+    /// The number of planned artifacts.
     pub artifacts: usize,
-    /// What was left out of the plan.
+    /// The builds and artifacts that were left out of the plan.
     pub left_out: Vec<LeftOut>,
-    /// The builder images that may be used, by name and identity.
+    /// The names and digests of the builder images that may be used.
     pub images: Vec<(String, Sha256)>,
 }
 
 /// The machine of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostFacts {
-    /// Its architecture.
+    /// The architecture of the machine.
     pub architecture: Architecture,
     /// Operating system and kernel release.
     pub system: String,
-    /// Processors that may be used.
+    /// The number of processors that may be used.
     pub cores: usize,
     /// Memory in bytes.
     pub memory_bytes: u64,

@@ -1,4 +1,4 @@
-//! What a build was made with: its compiler and its tree.
+//! Reports of the compiler and the kernel tree of a build.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,29 +9,29 @@ use crate::digest::Sha256;
 pub struct ToolchainReport {
     /// The image's name, or `host`.
     pub image: String,
-    /// Its identity.
+    /// The digest of the image.
     pub image_sha256: Sha256,
-    /// The compiler that was wanted: `12`.
+    /// The compiler version that the kernel needs: `12`.
     pub gcc_wanted: String,
-    /// The compiler that was used.
+    /// The compiler version that was used.
     pub gcc_used: String,
-    /// Why: `the kernel's own`, `nearest lower`.
+    /// Why this compiler was selected: `the kernel's own`, `nearest lower`.
     pub reason: String,
 }
 
 /// The kernel tree of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeReport {
-    /// How it came about.
+    /// Where the tree comes from.
     pub origin: TreeOrigin,
     /// Whether a module's symbols could be compared with the kernel's: a tree that was prepared from a kernel source
     /// has no `Module.symvers`.
     pub symbols_checked: bool,
-    /// Whose the programs are that the tree brings to a build.
+    /// The origin of the host programs in the tree.
     pub host_programs: HostPrograms,
 }
 
-/// How a kernel tree came about.
+/// The origin of a kernel tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeOrigin {
@@ -44,22 +44,22 @@ pub enum TreeOrigin {
     Subscription,
 }
 
-/// Whose the programs are that a kernel tree brings to a build: fixdep, modpost, objtool.
+/// The origin of a kernel tree's host programs: fixdep, modpost, objtool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostPrograms {
-    /// The packages' own.
+    /// The programs of the packages.
     Packaged,
-    /// Made from the tree's sources for the building machine.
+    /// Built from the tree's sources for the building machine.
     Rebuilt,
-    /// The packages' own, with the C library that they need in the place of the image's older one.
+    /// The programs of the packages, run with the C library that they need instead of the image's older one.
     NewerLibc,
-    /// The packages' own, of another machine, run under qemu-user.
+    /// The programs of the packages, for another architecture, run under qemu-user.
     Emulated,
 }
 
 impl HostPrograms {
-    /// The text form: `packaged`.
+    /// Returns the name as in the manifest: `packaged`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Packaged => "packaged",
