@@ -1,21 +1,21 @@
-//! What may be written down of a URL, a text that holds URLs, or a command line: everything but secrets.
+//! Removes secrets from URLs, from text that contains URLs, and from command lines.
 //!
-//! Secrets are recognised by value, not by where they stand: user and password of any URL, and every query string, since
-//! a signed URL carries its signature there.
+//! Secrets are recognised by value, not by position: the user and password of any URL, and every query string, since a
+//! signed URL has its signature there.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What stands in the place of a secret value.
+/// The replacement of a secret value.
 pub const HIDDEN: &str = "***";
 
-/// What stands in the place of a URL's query.
+/// The replacement of a URL's query.
 const HIDDEN_QUERY: &str = "?...";
 
-/// What messages write in the place of a URL's user, host and port: that is not a secret. ([`text`] takes the last bracket
-/// for punctuation.)
+/// Placeholders that messages use for a URL's user, host and port; they are not secrets. The third lacks a bracket,
+/// since [`text`] treats the last one as punctuation.
 const PLACEHOLDERS: [&str; 4] = [
     "HOST:PORT",
     "[USER@]HOST",
@@ -23,8 +23,8 @@ const PLACEHOLDERS: [&str; 4] = [
     "[USER@]HOST[:PORT]",
 ];
 
-/// Returns a URL without user name, password, query and fragment; `?...` says that there was a query. A text without
-/// `://` is a path and comes back as it is.
+/// Returns a URL without user name, password, query and fragment; `?...` replaces the query. Text without `://` is a
+/// path and is returned unchanged.
 pub fn url(text: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Cow::Borrowed(text);
@@ -53,7 +53,7 @@ static URL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
 });
 
-/// Returns a text in which each URL is as [`url()`] gives it.
+/// Returns the text with [`url()`] applied to each URL.
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
@@ -66,8 +66,8 @@ pub fn text(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Returns a text of the same length in bytes in which `*` stands for each byte of a URL's secrets, so that places in it
-/// stay where they are.
+/// Returns a text of the same length in bytes with `*` in place of each byte of a URL's secrets, so that spans stay
+/// valid.
 pub fn masked(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
@@ -93,14 +93,14 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The longest word that is shown whole; the words of good messages are paths and URLs at most.
+/// The largest number of characters of a word that is shown in full; paths and URLs are shorter.
 const LONGEST_WORD: usize = 200;
 
-/// The longest text that is shown whole, once its words are short.
+/// The largest number of characters of a text that is shown in full, after its words are shortened.
 const LONGEST_TEXT: usize = 4000;
 
-/// Returns a text as a person can read it: of words that are longer than any path or URL the start and how long they are,
-/// and so of the whole text. Whatever is read from a file, a flag or a server can be of any length.
+/// Returns the text with overlong words, and an overlong text, cut to their start and their length, since values from
+/// files, flags and servers can be of any length.
 pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_WORD {
         return Cow::Borrowed(text);
@@ -118,7 +118,7 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the first characters of a text that has more than `most`, and how many it has.
+/// Cuts a text of more than `most` characters to its start, followed by its length in characters.
 fn start_of(text: &str, most: usize) -> Cow<'_, str> {
     let Some((end, _)) = text.char_indices().nth(most) else {
         return Cow::Borrowed(text);
@@ -127,8 +127,8 @@ fn start_of(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}... ({count} characters)", &text[..end]))
 }
 
-/// Returns whether a terminal or a spreadsheet acts on a character instead of showing it: control characters (line ends
-/// and tabs are some), separators of lines and paragraphs, and those that change the direction in which text is read.
+/// Returns true if a terminal or a spreadsheet acts on a character instead of showing it: control characters (including
+/// line ends and tabs), line and paragraph separators, and characters that change the direction of text.
 pub fn acts_on_a_reader(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -137,18 +137,18 @@ pub fn acts_on_a_reader(character: char) -> bool {
         )
 }
 
-/// How the value of a command line flag is written down.
+/// How the value of a command line flag is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagValue {
-    /// As it is, but for its URLs.
+    /// The value, with secrets removed from its URLs.
     Shown,
-    /// Not at all.
+    /// No part of the value.
     Secret,
-    /// The name of a `NAME=VALUE`.
+    /// Only the name of a `NAME=VALUE`.
     Assignment,
 }
 
-/// Returns the words of a command line as they may be written down. `kind` says what a flag (`--name`) holds.
+/// Returns a command line without secrets. `kind` returns how the value of a flag (`--name`) is recorded.
 pub fn command(
     words: impl IntoIterator<Item = String>,
     kind: impl Fn(&str) -> FlagValue,
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_words_and_texts_are_cut_and_their_length_is_said() {
+    fn long_words_and_texts_are_cut_and_show_their_length() {
         let long = "\u{e4}".repeat(65_536);
         assert_eq!(shortened("bad `x` in a.toml"), "bad `x` in a.toml");
         let message = format!("key `{long}` of {} is unknown", "b".repeat(200));

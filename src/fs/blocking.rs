@@ -1,7 +1,7 @@
 //! File work beside asynchronous work.
 
-/// Does file work on a thread that may wait, so that nothing else of the run is held up. Work that nobody waits for any
-/// more goes on to its end, or dies with the process.
+/// Runs file work on a blocking thread, so that it does not delay asynchronous tasks. The work continues to its end if
+/// the future is dropped, unless the process ends first.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

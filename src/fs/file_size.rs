@@ -2,15 +2,15 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Makes a write beyond the limit on file sizes (`ulimit -f`) an error like that of a full disk. By default the kernel ends
-/// a process that tries, without a word; once somebody listens to the signal, it does not.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with an error, as on a full disk. By default the kernel
+/// kills the process silently; a handler of the signal prevents that.
 pub fn outlive_file_size_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
     if let Ok(runtime) = runtime {
         let _guard = runtime.enter();
-        // It stays as it was where nobody can listen.
+        // Without a handler the default behaviour stays.
         drop(signal(SignalKind::from_raw(libc::SIGXFSZ)));
     }
 }

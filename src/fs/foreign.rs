@@ -1,7 +1,7 @@
-//! Directories that somebody else filled: an unpacked package, driver sources, what a job left behind.
+//! Directories with untrusted content: unpacked packages, driver sources, outputs of jobs.
 //!
-//! Reading one follows no link out of it, opens nothing but regular files, and reads no more than a limit. So a link
-//! to `/dev/zero` costs no memory, a link to a pipe does not block, and nothing else of this machine is read.
+//! Reading follows no link out of the directory, opens only regular files and stops at a size limit. So a link to
+//! `/dev/zero` costs no memory, a link to a pipe does not block, and no other file of this machine is read.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,13 +15,13 @@ use rustix::io::Errno;
 
 use super::FileError;
 
-/// A directory that somebody else filled.
+/// A directory with untrusted content.
 pub struct ForeignFolder {
     root: Dir,
     path: PathBuf,
 }
 
-/// Why a file of a foreign directory was not read. Paths are relative to that directory.
+/// The error of reading a file in a foreign directory. Paths are relative to that directory.
 #[derive(Debug, thiserror::Error)]
 pub enum ForeignError {
     /// This machine failed to read it.
@@ -35,13 +35,13 @@ pub enum ForeignError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A description of the problem.
         problem: String,
     },
 }
 
 impl ForeignError {
-    /// The failure of this machine, if that is what it is; everything else is the fault of the directory's content.
+    /// Returns the I/O failure of this machine; `None` if the directory's content is at fault.
     pub fn machine_failure(&self) -> Option<&FileError> {
         match self {
             Self::File(error) => Some(error),
@@ -51,7 +51,7 @@ impl ForeignError {
 }
 
 impl ForeignFolder {
-    /// Opens the directory `path`, which is this program's own.
+    /// Opens the directory `path`; the path itself must be trusted.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let root = Dir::open_ambient_dir(path, ambient_authority())
             .map_err(FileError::of("open directory", path))?;
@@ -68,7 +68,7 @@ impl ForeignFolder {
             .take(limit_bytes + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| self.error(path, error))?;
-        // It may have grown since it was opened.
+        // The file may have grown since it was opened.
         check_size(path, bytes.len() as u64, limit_bytes)?;
         Ok(bytes)
     }
@@ -82,7 +82,7 @@ impl ForeignFolder {
     /// Opens the regular file `path`, which must not be larger than `limit_bytes`.
     pub fn open_file(&self, path: &Path, limit_bytes: u64) -> Result<File, ForeignError> {
         self.file_size(path, limit_bytes)?;
-        // Should it be a pipe by now, opening it must not wait for a writer.
+        // If the file was replaced by a pipe, opening it must not wait for a writer.
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -96,7 +96,7 @@ impl ForeignFolder {
         Ok(file.into_std())
     }
 
-    /// The size in bytes of the regular file `path`, which must not be larger than `limit_bytes`.
+    /// Returns the size in bytes of the regular file `path`, which must not be larger than `limit_bytes`.
     pub fn file_size(&self, path: &Path, limit_bytes: u64) -> Result<u64, ForeignError> {
         let metadata = self.metadata(path)?;
         check_file(path, &metadata, limit_bytes)?;
@@ -113,7 +113,7 @@ impl ForeignFolder {
         self.metadata(path).is_ok_and(|metadata| metadata.is_dir())
     }
 
-    /// The names in the directory `path`, sorted; none where it does not exist.
+    /// Returns the names in the directory `path`, sorted; empty if the directory does not exist.
     pub fn names(&self, path: &Path) -> Result<Vec<OsString>, ForeignError> {
         let entries = match self
             .root
@@ -143,11 +143,11 @@ impl ForeignFolder {
         }
     }
 
-    /// Tells what the directory's content is to blame for from what the machine is.
+    /// Separates errors caused by the directory's content from I/O failures of this machine.
     fn error(&self, path: &Path, error: io::Error) -> ForeignError {
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::NotFound, _) => ForeignError::Missing(path.to_owned()),
-            // Refused before the system was asked.
+            // Without an error code, the error comes from the library, not from the system.
             (io::ErrorKind::PermissionDenied, None) => {
                 invalid(path, "is a link that leaves its tree")
             }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn links_inside_are_followed_and_links_outside_are_refused() {
+    fn links_inside_are_followed_and_links_outside_are_rejected() {
         let (folder, foreign) = folder();
         let link = |target: &str, name: &str| {
             symlink(target, folder.path().join("tree").join(name)).unwrap();
