@@ -1,7 +1,7 @@
-//! What names a kernel: release, version, architecture.
+//! The parts of a kernel's identity: release, version, architecture.
 //!
-//! In: the strings of a matrix, a lock or a kernel list. Out: checked, ordered values. Nothing here knows a
-//! distribution; the rules of one live in [`crate::target`].
+//! In: the strings of a matrix, a lock or a kernel list. Out: checked, ordered values. The rules of distributions are
+//! in [`crate::target`], not here.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,34 +17,34 @@ mod text;
 pub use entry::{Identity, Kernel, KernelId, TargetId, Upstream};
 pub use packages::{Package, PackageSet, file_name};
 
-/// Why a text is no release, version or architecture.
+/// The error for a string that is not a valid release, version or architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseKernelError {
     /// The release does not start with a number.
     #[error("kernel release `{0}` does not start with a number such as 6.1.0")]
     NoNumber(String),
-    /// A character that can be part of no release or version (white space, slash, quote, ...).
+    /// A character that is not allowed (white space, slash, quote, ...).
     #[error(
         "`{text}` holds {found:?}, which no {what} has; only letters, digits and `. {}+ ~ -` are allowed",
         if *what == TARGET { "" } else { "_ " }
     )]
     Character {
-        /// What the text should be.
+        /// The kind of value, such as `kernel release`.
         what: &'static str,
         /// The whole text.
         text: String,
         /// The first character that is not allowed.
         found: char,
     },
-    /// An empty text, or one longer than 255 characters.
+    /// An empty text, or one longer than 255 bytes.
     #[error("the {what} has {length} characters; 1 to 255 are allowed")]
     Length {
-        /// What the text should be.
+        /// The kind of value, such as `kernel release`.
         what: &'static str,
-        /// How long it is.
+        /// The length in bytes.
         length: usize,
     },
-    /// A version that does not start with a digit, or the output of `uname -v`, of which a part is the version.
+    /// A version that does not start with a digit, or `uname -v` output that contains more than the version.
     #[error("`{text}` {}", match meant {
         Some(meant) => format!("holds more than the version: it is the number after `#` in `uname -v`; write `{meant}`"),
         None => "does not start with a digit: it is the number after `#` in `uname -v`, as in `1`, `24~20.04.3` or `1_1.26.0`".to_owned(),
@@ -52,7 +52,7 @@ pub enum ParseKernelError {
     Version {
         /// The whole text.
         text: String,
-        /// The version in it, if there is one.
+        /// The version that the text contains, if any.
         meant: Option<String>,
     },
     /// An architecture that is not supported.
@@ -62,7 +62,7 @@ pub enum ParseKernelError {
     Architecture(String),
 }
 
-/// What messages call the three texts of a kernel.
+/// The names of the three kinds of values in messages.
 const TARGET: &str = "target";
 const RELEASE: &str = "kernel release";
 const VERSION: &str = "kernel version";
@@ -74,7 +74,7 @@ fn check_characters(what: &'static str, text: &str) -> Result<(), ParseKernelErr
     }
     let is_allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'+' | b'~' | b'-');
-    // All that is before the first other byte is ASCII, so a character begins there.
+    // Every byte before the first disallowed one is ASCII, so a character begins there.
     let other = text.bytes().position(|byte| !is_allowed(byte));
     match other.and_then(|position| text[position..].chars().next()) {
         Some(found) => Err(ParseKernelError::Character {
@@ -97,12 +97,12 @@ pub struct KernelRelease {
 }
 
 impl KernelRelease {
-    /// The release as it was written.
+    /// Returns the release as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Major, minor and patch number; a number that is not there is 0. `6.1.0-56-amd64` gives `[6, 1, 0]`.
+    /// Returns the major, minor and patch number; missing numbers are 0. `6.1.0-56-amd64` gives `[6, 1, 0]`.
     pub fn numbers(&self) -> [u32; 3] {
         self.numbers
     }
@@ -204,12 +204,12 @@ pub fn compare_versions(left: &str, right: &str) -> Ordering {
     }
 }
 
-/// The number after `#` in `uname -v`, with what the distribution adds to it: `1`, `24~20.04.3`, `1_1.26.0`.
+/// The number after `#` in `uname -v`, with the distribution's suffix: `1`, `24~20.04.3`, `1_1.26.0`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KernelVersion(Arc<str>);
 
 impl KernelVersion {
-    /// The version as it was written.
+    /// Returns the version as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -261,7 +261,7 @@ impl PartialOrd for KernelVersion {
     }
 }
 
-/// As sets of values look for one by its text.
+/// Lets sets and maps of the type be searched by text.
 macro_rules! borrowed_text {
     ($type:ty) => {
         impl std::borrow::Borrow<str> for $type {
@@ -315,10 +315,10 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Both, in the order of tables and manifests.
+    /// Both architectures, in the order of tables and manifests.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
-    /// As Debian, Go and driverkit's configuration spell it: `amd64`, `arm64`.
+    /// Returns the name that Debian, Go and driverkit use: `amd64`, `arm64`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -326,7 +326,7 @@ impl Architecture {
         }
     }
 
-    /// As the kernel, rpm and the directories of `out/` spell it: `x86_64`, `aarch64`.
+    /// Returns the name that the kernel, rpm and the directories of `out/` use: `x86_64`, `aarch64`.
     pub fn machine(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
@@ -334,7 +334,7 @@ impl Architecture {
         }
     }
 
-    /// The architecture that this program runs on.
+    /// Returns the architecture that this program runs on.
     pub fn of_host() -> Self {
         if cfg!(target_arch = "aarch64") {
             Self::Arm64
