@@ -2,14 +2,18 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Build;
+
+/// The number of a matrix, and the place in it in bytes. Shared: candidates of one `[[target]]` mostly have the same.
+pub(super) type Origin = Arc<(usize, Range<usize>)>;
 
 /// One build as one matrix asks for it.
 pub(super) struct Candidate {
     pub(super) build: Build,
     /// The matrix and the place in it.
-    pub(super) origin: (usize, Range<usize>),
+    pub(super) origin: Origin,
 }
 
 impl Candidate {

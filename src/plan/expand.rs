@@ -118,7 +118,8 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
             (claims, doubts)
         })
         .collect();
-    let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
+    let count = parts.iter().map(|(claims, _)| claims.len()).sum();
+    let (mut claims, mut doubts) = (Vec::with_capacity(count), Doubts::default());
     for (part, doubts_of_part) in parts {
         claims.extend(part);
         doubts.append(doubts_of_part);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, Origin};
 use super::floor;
 use super::interned::Interned;
 use super::reasons::reason_to_leave_out;
@@ -293,11 +293,20 @@ impl Part<'_> {
             };
             let candidate = Candidate {
                 build,
-                origin: (self.grid.index, span.clone()),
+                origin: self.origin(span),
             };
             // While the kernels are at hand: to fetch those of a large lock from memory again takes long.
             self.is_ordered &= candidate.follows(self.candidates.last());
             self.candidates.push(candidate);
+        }
+    }
+
+    /// The place of a candidate; most are that of the one before.
+    fn origin(&self, span: &Range<usize>) -> Origin {
+        let last = self.candidates.last().map(|last| &last.origin);
+        match last.filter(|last| last.1 == *span) {
+            Some(last) => Arc::clone(last),
+            None => Arc::new((self.grid.index, span.clone())),
         }
     }
 

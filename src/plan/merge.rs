@@ -115,7 +115,7 @@ fn conflict(
     difference: &str,
 ) -> Diagnostic {
     let place = |one: &Candidate| {
-        let (matrix, span) = &one.origin;
+        let (matrix, span) = &*one.origin;
         let Expansion {
             matrix, found_at, ..
         } = &expansions[*matrix];
@@ -127,7 +127,7 @@ fn conflict(
         Some((place, format!("found for `{}`", entry.label)))
     };
     let place_or = |one: &Candidate, label: &str| {
-        let (matrix, span) = &one.origin;
+        let (matrix, span) = &*one.origin;
         let named = || {
             (
                 expansions[*matrix].matrix.place(span.clone()),

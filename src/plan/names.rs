@@ -15,6 +15,9 @@ use rayon::prelude::*;
 use crate::kernel::{Architecture, Identity, Kernel, TargetId};
 use crate::target::{self, LoaderName};
 
+/// The number of names that are decided before the results are collected.
+const DECIDED_AT_ONCE: usize = 16 << 10;
+
 /// A name by which the loader asks for a kernel that its list names otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
@@ -75,15 +78,19 @@ impl Names {
     pub(super) fn of(kernels: &[&Arc<Kernel>], mut claims: Vec<Claim<'_>>) -> Self {
         let own = own_names(kernels, &claims);
         claims.par_sort_by(Claim::order);
-        let named = claims
-            .par_chunk_by(|left, right| left.order(right).is_eq())
-            .flat_map_iter(|claims| {
+        let groups: Vec<&[Claim<'_>]> = claims
+            .chunk_by(|left, right| left.order(right).is_eq())
+            .collect();
+        let mut named: Vec<Named> = Vec::with_capacity(claims.len());
+        // In parts: a collection of all at once would be in memory twice.
+        for some in groups.chunks(DECIDED_AT_ONCE) {
+            named.par_extend(some.par_iter().flat_map_iter(|claims| {
                 let is_owned = own.binary_search(&claims[0].hash).is_ok();
                 let owner = is_owned.then(|| owner_of(&claims[0], kernels));
                 let winner = owner.flatten().unwrap_or_else(|| best_of(claims));
                 decided(claims, winner)
-            });
-        let mut named: Vec<Named> = named.collect();
+            }));
+        }
         named.par_sort_unstable_by_key(|one| one.hash);
         Self(named)
     }

@@ -150,7 +150,7 @@ mod tests {
         );
         let mut cut = zboot("gzip", &gzip(&kernel()));
         cut.truncate(80);
-        assert!(error(cut).contains("beyond its end"));
+        assert!(error(cut).contains("lies beyond the end"));
         let mut broken = gzip(&kernel());
         broken.truncate(broken.len() / 2);
         assert!(error(broken).contains("is damaged"));

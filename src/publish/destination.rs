@@ -284,7 +284,7 @@ pub(super) fn digest_attribute() -> Attribute {
     Attribute::Metadata(DIGEST.into())
 }
 
-/// Returns the ETag of a version without quotes, which headers and listings have in common.
+/// Returns the `ETag` of a version without quotes, which headers and listings have in common.
 pub(super) fn plain_etag(version: &UpdateVersion) -> Option<String> {
     let etag = version.e_tag.as_deref()?;
     Some(etag.trim_matches('"').to_owned())

@@ -67,7 +67,7 @@ pub struct Entry {
     pub last_seen: Date,
     /// When this content was published.
     pub published_at: Timestamp,
-    /// The ETag of the object, as the server reports it.
+    /// The `ETag` of the object, as the server reports it.
     pub etag: Option<String>,
     /// The name of the log below the destination, if logs are published.
     pub log: Option<String>,
@@ -85,7 +85,7 @@ pub struct AttestationEntry {
     pub sha256: Sha256,
     /// The size in bytes.
     pub size_bytes: u64,
-    /// The ETag of the object, as the server reports it.
+    /// The `ETag` of the object, as the server reports it.
     pub etag: Option<String>,
 }
 

@@ -128,7 +128,7 @@ async fn list(
     Ok(Some(all))
 }
 
-/// Compares the objects of the destination with the uploads: the size, and the ETag, which changes with every write.
+/// Compares the objects of the destination with the uploads: the size, and the `ETag`, which changes with every write.
 /// The server itself has compared the content with the digest in the signed request.
 async fn read_back(
     destination: &Destination,

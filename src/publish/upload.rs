@@ -63,7 +63,7 @@ impl<'a> Uploads<'a> {
         }
     }
 
-    /// Uploads an artifact unless it already exists; the returned entry has its ETag.
+    /// Uploads an artifact unless it already exists; the returned entry has its `ETag`.
     pub(super) async fn upload(&self, item: &Item) -> (RowState, Entry) {
         let mut entry = item.entry.clone();
         if self.is_over.load(Ordering::Relaxed) {

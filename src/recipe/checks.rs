@@ -6,7 +6,7 @@
 //! - checks that are plain kbuild modules are compiled and never executed, so all checks of a driver share a job;
 //! - checks with their own scripts share a job too, and the key of each covers the content of all;
 //! - whether the toolchain works at all is checked in a separate job without a driver, and only in case of doubt: no
-//! check of a driver with checks compiled, or the module of a driver without checks did not.
+//!   check of a driver with checks compiled, or the module of a driver without checks did not.
 
 mod jobs;
 mod questions;
