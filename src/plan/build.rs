@@ -1,4 +1,4 @@
-//! A build and the plan that holds it.
+//! Builds and plans.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::matrix::Prove;
 use crate::target::LoaderName;
 
-/// How many neighbours of what was left out one processor looks at without a pause.
+/// The number of left-out entries in one unit of parallel work.
 const NEIGHBOURS: usize = 256;
 
 /// Names a build for people and machines, the same in every run:
@@ -26,7 +26,7 @@ const NEIGHBOURS: usize = 256;
 pub struct BuildId(Arc<str>);
 
 impl BuildId {
-    /// The name of the build of a driver version for a kernel.
+    /// Returns the id of the build of a driver version for a kernel.
     pub fn of(driver: &DriverVersion, kernel: &Kernel) -> Self {
         let Kernel {
             target,
@@ -39,7 +39,8 @@ impl BuildId {
         Self(format!("{driver}/{machine}/{target}_{release}_{version}").into())
     }
 
-    /// The name of the build that an artifact at `path` is of, as [`Build::artifact_path`] gives it.
+    /// Returns the id of the build that produced the artifact at `path`, which has the form of
+    /// [`Build::artifact_path`]. `None` for a path of another form.
     pub fn of_artifact(path: &Path, module_name: &str) -> Option<Self> {
         let stem = path.file_stem()?.to_str()?;
         let kernel = stem.strip_prefix(module_name)?.strip_prefix('_')?;
@@ -47,7 +48,7 @@ impl BuildId {
         Some(Self(format!("{folder}/{kernel}").into()))
     }
 
-    /// The text.
+    /// The id as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,33 +66,33 @@ impl fmt::Debug for BuildId {
     }
 }
 
-/// How a build is done; nothing of it names the build. `gcc`, `image` and `environment` are part of keys, the limits
-/// are not.
+/// The settings of a build, which are not part of its id. `gcc`, `image` and `environment` are part of step keys, the
+/// limits are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BuildSettings {
-    /// How long one step may take.
+    /// The time limit of one step.
     pub timeout: Duration,
-    /// How much memory one step may use, in bytes.
+    /// The memory limit of one step in bytes.
     pub memory_bytes: u64,
-    /// How much one step may write in bytes, where the matrix says so; else as much as it may use memory.
+    /// The maximum output of one step in bytes; `None` applies the memory limit.
     pub output_bytes: Option<u64>,
-    /// How many files one step may write.
+    /// The maximum number of files that one step may write.
     pub output_files: u32,
-    /// How large a module may be, in bytes.
+    /// The maximum size of a module in bytes.
     pub module_bytes: u64,
-    /// How large a probe may be, in bytes.
+    /// The maximum size of a probe in bytes.
     pub probe_bytes: u64,
-    /// How many processes one step may have at once.
+    /// The maximum number of concurrent processes of one step.
     pub processes: u32,
-    /// How often a transient failure is tried again.
+    /// The maximum number of retries after a transient failure.
     pub retries: u32,
-    /// The compiler version that the matrix demands: `12`.
+    /// The compiler version that the matrix requires: `12`.
     pub gcc: Option<String>,
-    /// The builder image that the matrix demands.
+    /// The builder image that the matrix requires.
     pub image: Option<String>,
-    /// Further environment variables of the compile.
+    /// Additional environment variables for the compile.
     pub environment: Vec<(String, String)>,
-    /// Whether the module is loaded into its kernel.
+    /// Whether the module is loaded into its kernel as a proof.
     #[serde(default, skip_serializing_if = "Prove::is_none")]
     pub prove: Prove,
 }
@@ -117,48 +118,49 @@ impl Default for BuildSettings {
     }
 }
 
-/// One kernel and one driver version, with the artifacts wanted from them.
+/// One kernel and one driver version, with the artifacts to build for the pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
     /// The kernel.
     pub kernel: Arc<Kernel>,
     /// The driver.
     pub driver: Arc<Driver>,
-    /// The artifacts, sorted, without repetition, never empty.
+    /// The artifacts: sorted, without duplicates, never empty.
     pub artifacts: Arc<[Artifact]>,
-    /// Limits and demands.
+    /// The limits, the required toolchain and the environment.
     pub settings: Arc<BuildSettings>,
 }
 
 impl Build {
-    /// Whether it is for the kernel of another build of the same plan.
+    /// Returns whether two builds share one `Kernel` value. True only for builds of the same kernel, but builds of the
+    /// same kernel need not share the value.
     pub fn shares_kernel(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.kernel, &other.kernel)
     }
 
-    /// Whether it is for the same kernel as another build, whichever matrix has it.
+    /// Returns whether both builds are for the same kernel, even if the kernels come from different matrices.
     pub fn is_of_same_kernel(&self, other: &Self) -> bool {
-        // Most neighbours share it: no need to look into it.
+        // Most neighbours share the value, which makes the comparison cheap.
         self.shares_kernel(other) || self.kernel.identity() == other.kernel.identity()
     }
 
-    /// Whether a matrix or the command line names its compiler or its builder image.
+    /// Returns whether a matrix or the command line sets the compiler or the builder image.
     pub fn demands_toolchain(&self) -> bool {
         self.settings.gcc.is_some() || self.settings.image.is_some()
     }
 
-    /// Its name.
+    /// The id of the build.
     pub fn id(&self) -> BuildId {
         BuildId::of(&self.driver.version, &self.kernel)
     }
 
-    /// Where an artifact belongs, relative to `out/`:
-    /// `<driver version>/<machine>/<module name>_<target>_<release>_<version>.<ko|o>`, as the loader asks for it.
+    /// Returns the path of an artifact relative to `out/`, in the form that the loader requests:
+    /// `<driver version>/<machine>/<module name>_<target>_<release>_<version>.<ko|o>`.
     pub fn artifact_path(&self, artifact: Artifact) -> PathBuf {
         self.path_for(&LoaderName::of(&self.kernel), artifact)
     }
 
-    /// The same under another name of the kernel.
+    /// Returns the path of an artifact relative to `out/`, under the given name of the kernel.
     pub fn path_for(&self, kernel: &LoaderName, artifact: Artifact) -> PathBuf {
         let name = self.name_for(kernel);
         let extension = artifact.extension();
@@ -167,7 +169,7 @@ impl Build {
             .join(format!("{name}.{extension}"))
     }
 
-    /// The names of its artifacts for a name of the kernel, without their extensions:
+    /// Returns the file name of the artifacts under the given name of the kernel, without an extension:
     /// `<module name>_<target>_<release>_<version>`.
     pub fn name_for(&self, kernel: &LoaderName) -> String {
         let LoaderName {
@@ -179,37 +181,37 @@ impl Build {
     }
 }
 
-/// Something that the matrix names and the plan does not hold, with the rule that left it out.
+/// An entry of the matrix that is not in the plan, with the rule that left it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The kernel's identity, or what of it the rule is about.
+    /// The kernel; a placeholder for the rule [`Self::SOURCE_UNAVAILABLE`].
     pub kernel: Arc<Kernel>,
-    /// The driver version, when the rule is about one.
+    /// The driver version; `None` if the rule applies to all of them.
     pub driver: Option<DriverVersion>,
-    /// The artifact, when the rule is about one; otherwise all of them are left out.
+    /// The artifact; `None` if all of them are left out.
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`, `unknown target`,
     /// `no kernel package`, `source unavailable`, `published`.
     pub rule: Arc<str>,
-    /// Why, for a person.
+    /// The reason, for messages.
     pub reason: Arc<str>,
     /// Where the rule is: `matrices/debian.toml:12`.
     #[serde(default)]
     pub place: Option<Arc<str>>,
-    /// The day on which the kernel was first seen, where a lock says it.
+    /// The day on which the kernel was first seen; `None` if no lock records it.
     #[serde(default)]
     pub first_seen: Option<Date>,
 }
 
 impl LeftOut {
-    /// The rule of targets whose source could not be queried and of which no lock names a kernel.
+    /// The rule for targets whose source could not be queried and that have no kernel in any lock.
     pub const SOURCE_UNAVAILABLE: &str = "source unavailable";
-    /// The rule of what is published already, where that was to be enough.
+    /// The rule for artifacts that are already published, if the run skips those.
     pub const PUBLISHED: &str = "published";
-    /// The release of the kernel that stands for all kernels of such a target.
+    /// The release of the placeholder for all kernels of a target with the rule [`Self::SOURCE_UNAVAILABLE`].
     pub const UNKNOWN_RELEASE: &str = "0-unknown";
 
-    /// What was left out, for a person: the kernel, or the target where no kernel of it is known.
+    /// Describes what was left out, for messages: the kernel, or the whole target if none of its kernels is known.
     pub fn subject(&self) -> String {
         let kernel = &*self.kernel;
         if &*self.rule == Self::SOURCE_UNAVAILABLE {
@@ -220,7 +222,8 @@ impl LeftOut {
     }
 }
 
-/// A kernel and a driver version of which the support floors leave nothing to build, or the matrix asks for nothing.
+/// A kernel and a driver version without an artifact to build: the support floors exclude all of them, or the matrix
+/// requests none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbuilt {
     /// The kernel.
@@ -234,25 +237,25 @@ pub struct Unbuilt {
 pub struct Plan {
     /// The builds, in stable order: target, release in version order, version, architecture, driver version.
     pub builds: Vec<Build>,
-    /// What was left out, in the same order.
+    /// The left-out entries, in the same order.
     pub left_out: Vec<LeftOut>,
-    /// What the support floors leave without any artifact, in any order: dbg-go's trees name it all the same.
+    /// The kernels and drivers without an artifact, in any order; dbg-go's trees list them too.
     pub unbuilt: Vec<Unbuilt>,
-    /// How many equal builds were named more than once.
+    /// The number of duplicate builds that were removed.
     pub duplicates: usize,
     /// The days on which kernels were first seen.
     pub first_seen: FirstSeen,
-    /// The loader's names for the kernels of the whole plan, whatever filters leave of it.
+    /// The loader's names for the kernels of the whole plan; filters do not change them.
     pub names: Names,
 }
 
 impl Plan {
-    /// The number of artifacts wanted.
+    /// The number of artifacts of all builds.
     pub fn artifact_count(&self) -> usize {
         self.builds.iter().map(|build| build.artifacts.len()).sum()
     }
 
-    /// Takes the days on which kernels were first seen, and notes them with what was left out, which is sorted.
+    /// Stores the days on which kernels were first seen, and adds them to the left-out entries, which must be sorted.
     pub(crate) fn note_first_seen(&mut self, first_seen: FirstSeen) {
         self.left_out.par_chunks_mut(NEIGHBOURS).for_each(|chunk| {
             let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else {
@@ -266,7 +269,7 @@ impl Plan {
         self.first_seen = first_seen;
     }
 
-    /// A digest over the identities of all builds and their artifacts, in order.
+    /// The digest of the ids and artifacts of all builds, in order.
     pub fn digest(&self) -> Sha256 {
         use std::fmt::Write as _;
         let mut text = String::new();

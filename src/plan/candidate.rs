@@ -1,4 +1,4 @@
-//! A build as one matrix asks for it, before equal ones are one.
+//! Builds as requested by single matrices, before equal ones are merged.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -6,26 +6,27 @@ use std::sync::Arc;
 
 use super::Build;
 
-/// The number of a matrix, and the place in it in bytes. Shared: candidates of one `[[target]]` mostly have the same.
+/// The index of a matrix and the byte range in its file. Shared, because most candidates of a `[[target]]` are equal
+/// in both.
 pub(super) type Origin = Arc<(usize, Range<usize>)>;
 
-/// One build as one matrix asks for it.
+/// One build as requested by one matrix.
 pub(super) struct Candidate {
     pub(super) build: Build,
-    /// The matrix and the place in it.
+    /// The place that requests the build.
     pub(super) origin: Origin,
 }
 
 impl Candidate {
-    /// Whether it comes after another in a plan.
+    /// Returns whether this candidate comes after `before` in plan order.
     pub(super) fn follows(&self, before: Option<&Self>) -> bool {
         before.is_none_or(|before| order_of(&before.build, &self.build).is_lt())
     }
 }
 
-/// The order of a plan.
+/// Compares two builds by the order of a plan.
 pub(super) fn order_of(left: &Build, right: &Build) -> Ordering {
-    // Most neighbours are builds of one kernel: no need to look into it.
+    // Most neighbours share one kernel, which makes the comparison cheap.
     let kernels = if left.shares_kernel(right) {
         Ordering::Equal
     } else {

@@ -1,5 +1,5 @@
-//! What is suspect about kernels before anything is downloaded: releases of another distribution, packages that are no
-//! kernel headers, sets that are not whole, configurations that are missing.
+//! Warnings about suspect kernels before anything is downloaded: releases of another distribution, packages that are
+//! not kernel headers, incomplete package sets, missing configurations.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use crate::diagnostic::Diagnostic;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::target::{self, AskedNames, Rules, Target};
 
-/// The messages about a kernel.
+/// The kinds of warnings about a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
-    /// Nothing can be built for it.
+    /// Nothing can be built for the kernel.
     Unbuildable,
-    /// Its packages are named, but the rules of its target do not know such a release.
+    /// The kernel has packages, but its release does not match the rules of its target.
     UnknownRelease,
-    /// Its packages hold more than is used.
+    /// The packages contain more than the build uses.
     Remark,
-    /// No host can ask for it.
+    /// No host can request the artifacts of the kernel.
     Unasked,
 }
 
-/// The doubts about kernels of a plan, in its order: by target and kind the first kernel, the messages about it, and
-/// how many more there are.
+/// The warnings about the kernels of a plan, grouped by target and kind. Each group has the first kernel in plan order,
+/// its message, and the number of further kernels.
 #[derive(Default)]
 pub(super) struct Doubts<'a>(BTreeMap<(&'a TargetId, Doubt), (&'a Kernel, String, usize)>);
 
 impl<'a> Doubts<'a> {
-    /// Adds what is in doubt about the next kernel, which hosts ask for by these names.
+    /// Adds the warnings about the next kernel. `asked` are the names by which hosts request it.
     pub(super) fn add(&mut self, kernel: &'a Kernel, rules: Rules, asked: &AskedNames) {
         for (kind, reason) in doubts_of(kernel, rules, asked) {
             let group = self.0.entry((&kernel.target, kind));
@@ -36,7 +36,7 @@ impl<'a> Doubts<'a> {
         }
     }
 
-    /// Adds doubts about later kernels.
+    /// Adds the warnings about later kernels.
     pub(super) fn append(&mut self, later: Self) {
         for (key, (kernel, reason, count)) in later.0 {
             let group = self.0.entry(key);
@@ -46,8 +46,7 @@ impl<'a> Doubts<'a> {
         }
     }
 
-    /// A warning for each target that has kernels for which nothing can be built, or of whose releases or packages a
-    /// person should know something.
+    /// Returns one warning per target and kind.
     pub(super) fn warnings(self) -> impl Iterator<Item = Diagnostic> {
         let groups = self.0.into_iter();
         groups.map(|((_, kind), (kernel, reason, more))| warning(kind, kernel, &reason, more))
@@ -72,7 +71,7 @@ fn warning(kind: Doubt, kernel: &Kernel, reason: &str, more: usize) -> Diagnosti
     })
 }
 
-/// The messages about a kernel, where that can be told.
+/// Returns the warnings about a kernel; empty if no rules exist for its target.
 fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, String)> {
     let Some(target) = rules.used else {
         return Vec::new();
@@ -80,7 +79,7 @@ fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, S
     if let Some(reason) = unbuildable(target, rules, kernel) {
         return vec![(Doubt::Unbuildable, reason)];
     }
-    // Said of the first of a group alone, where it is drawn: it takes a look at every target.
+    // The message is computed later, for the first kernel of the group only, because it searches every target.
     let is_in_doubt = !kernel.packages.is_empty() && !rules.knows_release;
     let of_release = is_in_doubt.then(|| (Doubt::UnknownRelease, String::new()));
     let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
@@ -96,7 +95,7 @@ fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, S
         .collect()
 }
 
-/// Why nothing can be built for a kernel.
+/// Returns the reason why nothing can be built for a kernel, or `None` if something can.
 fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<String> {
     if kernel.packages.is_empty()
         && !rules.knows_release
@@ -114,7 +113,7 @@ fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<Str
                 .to_owned(),
         );
     }
-    // A list of the distribution has to be read first.
+    // The kernel version is in a list of the distribution, which has not been read yet.
     if kernel.upstream.is_none() && target.upstream_list(kernel).is_some() {
         return None;
     }
@@ -124,7 +123,7 @@ fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<Str
         .map(|error| error.to_string())
 }
 
-/// True if a kernel's tree is made of a kernel source whose configuration is unknown.
+/// Returns true if a kernel's tree is prepared from a kernel source and the configuration is unknown.
 pub fn lacks_configuration(kernel: &Kernel) -> bool {
     target::rules_of(kernel).is_some_and(|target| lacks_configuration_by(target, kernel))
 }
@@ -133,7 +132,7 @@ fn lacks_configuration_by(target: &dyn Target, kernel: &Kernel) -> bool {
     kernel.config_sha256.is_none() && target.needs_config() && !names_folder(kernel)
 }
 
-/// True if a kernel's only package is a directory, which is a build tree whatever its target is.
+/// Returns true if a kernel's only package is a directory, which is a build tree for every target.
 fn names_folder(kernel: &Kernel) -> bool {
     let mut packages = kernel.packages.iter();
     let only = packages.next().filter(|_| packages.next().is_none());

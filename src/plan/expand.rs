@@ -1,4 +1,4 @@
-//! From matrices and their kernels to a [`Plan`].
+//! Expands matrices and their kernels into a [`Plan`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::kernel::{Identity, Kernel};
 use crate::matrix::{Matrix, TargetEntry};
 use crate::target::{AskedNames, Rules};
 
-/// Says where what was found of a kernel for a `[[target]]` is written: a line of a lock.
+/// Returns the place of a kernel that was discovered for a `[[target]]`: a line of a lock.
 #[derive(Clone, Copy)]
 pub struct FoundAt<'a>(pub &'a dyn Fn(&TargetEntry, &Kernel) -> Option<Place>);
 
@@ -33,15 +33,15 @@ impl std::fmt::Debug for FoundAt<'_> {
 pub struct Expansion<'a> {
     /// The matrix.
     pub matrix: &'a Matrix,
-    /// For each target, in the order of the file: its kernels, each with the place that names it.
+    /// The kernels of each target, in the order of the file, each with its byte range in the matrix.
     pub kernels: Vec<Vec<(Arc<Kernel>, Range<usize>)>>,
-    /// What was left out before anything is multiplied: kernels that their source does not name any more.
+    /// Entries left out before the expansion: kernels that are no longer in their source.
     pub left_out: Vec<LeftOut>,
-    /// Where messages about kernels that were found point to; to the `[[target]]` without it.
+    /// Finds the place that a message about a discovered kernel points to; `None` points to the `[[target]]`.
     pub found_at: Option<FoundAt<'a>>,
 }
 
-/// A plan and the messages about its making.
+/// A plan and the warnings of its expansion.
 #[derive(Clone, Debug, Default)]
 pub struct Expanded {
     /// The plan.
@@ -50,8 +50,8 @@ pub struct Expanded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Multiplies out the matrices: drivers x kernels x architectures x artifacts, less what rules leave out, every
-/// build once. `image` is the builder image that the command line names: it beats what matrices say. The errors are
+/// Multiplies out the matrices: drivers x kernels x architectures x artifacts, minus everything that rules leave out,
+/// without duplicates. `image` is the builder image from the command line, which overrides the matrices. The errors are
 /// contradictions between matrices, each with both places.
 pub fn expand(
     expansions: &[Expansion<'_>],
@@ -97,8 +97,8 @@ pub fn expand(
     Ok(expanded)
 }
 
-/// Decides about the loader's names of all kernels of a plan, and returns what is in doubt about them. Each kernel is
-/// looked at once: to fetch those of a large lock from memory takes longer than what is done with them.
+/// Assigns the loader's names to all kernels of a plan, and returns warnings about suspect kernels. One pass does both,
+/// because reading the kernels of a large lock from memory takes longer than processing them.
 fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
     // Builds of one kernel are neighbours.
     let kernels: Vec<&Arc<Kernel>> = builds

@@ -1,4 +1,4 @@
-//! Filters: which part of a plan this run is about.
+//! Filters: select the part of a plan that a run builds.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -13,30 +13,30 @@ use crate::kernel::Kernel;
 use crate::matrix::{Pattern, Selector};
 use crate::text::count;
 
-/// How many names a message gives as examples.
+/// The maximum number of example names in a message.
 const EXAMPLES: usize = 5;
 
-/// What of a plan is kept.
+/// Selects a part of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Patterns on each axis.
+    /// The patterns for each axis.
     pub selector: Selector,
-    /// The builds with these names only; empty for all.
+    /// The ids of the selected builds; empty selects all.
     pub only: Vec<String>,
-    /// One part of several of about equal size.
+    /// The selected shard; shards have about equal size.
     pub shard: Option<Shard>,
 }
 
-/// Part `index` of `count`, written `2/8`.
+/// Shard `index` of `count`, written `2/8`.
 ///
-/// All builds of a kernel are in one part, and a kernel stays in its part whatever else is planned.
+/// All builds of a kernel are in the same shard. The rest of the plan does not change a kernel's shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: u32,
     count: u32,
 }
 
-/// Why a text is no [`Shard`].
+/// The error for a string that is not a valid [`Shard`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid shard `{0}`: expected I/N with 1 <= I <= N, such as 2/8")]
 pub struct ParseShardError(String);
@@ -64,13 +64,14 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// Whether a kernel's builds are in this part.
+    /// Returns whether a kernel's builds are in this shard.
     pub fn contains(self, kernel: &Kernel) -> bool {
         number_of(kernel) % u64::from(self.count) == u64::from(self.index - 1)
     }
 }
 
-/// A number that a kernel has in every plan, spread evenly: what divides kernels into parts.
+/// Returns a number that depends only on the kernel's identity. The numbers are evenly distributed and divide kernels
+/// into shards.
 pub(crate) fn number_of(kernel: &Kernel) -> u64 {
     let digest = Sha256::of(kernel.to_string());
     digest.as_bytes()[..8]
@@ -78,31 +79,31 @@ pub(crate) fn number_of(kernel: &Kernel) -> u64 {
         .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
-/// Why nothing is left of a plan.
+/// Why a filter cannot be applied to a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// No build matches.
+    /// A filter matches no build.
     #[error("{filter} matches no build ({} before it)", count(*builds, "build"))]
     Nothing {
         /// The option with its values.
         filter: String,
-        /// How many builds the filters before it left.
+        /// The number of builds that the previous filters left.
         builds: usize,
         /// Values that would match.
         examples: Vec<String>,
     },
-    /// A build that is not planned.
+    /// The plan does not contain the build.
     #[error("no build `{id}` is planned")]
     NoBuild {
-        /// The name.
+        /// The id of the build.
         id: String,
-        /// The nearest one.
+        /// The most similar id in the plan.
         nearest: Option<String>,
     },
 }
 
 impl Filter {
-    /// Whether everything is kept.
+    /// Returns whether the filter selects everything.
     pub fn is_empty(&self) -> bool {
         let Selector {
             targets,
@@ -115,8 +116,7 @@ impl Filter {
         self.shard.is_none() && self.only.is_empty() && patterns.iter().all(|list| list.is_empty())
     }
 
-    /// Takes away what does not match. It is an error when a filter leaves nothing, except a shard: one of many may
-    /// well be empty.
+    /// Removes everything that does not match. Returns an error if a filter leaves no build; a shard may be empty.
     pub fn apply(&self, plan: &mut Plan) -> Result<(), FilterError> {
         let selector = &self.selector;
         for axis in axes(selector) {
@@ -215,7 +215,7 @@ impl Filter {
     }
 }
 
-/// An axis of the grid on which builds can be told apart.
+/// An axis of the grid that selects whole builds, with the option that filters it.
 struct Axis<'a> {
     option: &'static str,
     patterns: &'a [Pattern],
@@ -272,7 +272,7 @@ impl Axis<'_> {
         })
     }
 
-    /// The name nearest to a pattern, or the first few.
+    /// Returns the names most similar to the patterns, or the first few names if none is similar.
     fn examples(&self, names: &BTreeSet<&str>) -> Vec<String> {
         let near: Vec<String> = self
             .patterns

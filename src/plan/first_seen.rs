@@ -1,4 +1,4 @@
-//! Since when kernels are known.
+//! The days on which kernels were first seen.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::kernel::{Identity, Kernel};
 /// The kernels of a lock with the days on which they were first seen, sorted by identity.
 type Known = [(Arc<Kernel>, Date)];
 
-/// The days on which kernels were first seen, of those that a lock knows. Asked for few of many kernels, so they are
-/// found in the order of the locks.
+/// The days on which the kernels in locks were first seen. Few of the many kernels are looked up, so the kernels stay
+/// in the sorted lists of the locks and are found by binary search.
 #[derive(Clone, Debug, Default)]
 pub struct FirstSeen(Vec<Vec<(Arc<Kernel>, Date)>>);
 
@@ -20,12 +20,12 @@ impl FirstSeen {
         self.0.push(kernels);
     }
 
-    /// The first of the days that locks know for a kernel.
+    /// Returns the earliest day that the locks have for a kernel.
     pub fn of(&self, kernel: Identity<'_>) -> Option<Date> {
         first_day(self.0.iter().map(Vec::as_slice), kernel)
     }
 
-    /// Those of the kernels from the first to the last: neighbours are found faster among few.
+    /// Returns the days of the kernels from `first` to `last`, so that lookups of neighbours search a short list.
     pub(super) fn between(&self, first: Identity<'_>, last: Identity<'_>) -> NearFirstSeen<'_> {
         let near = self.0.iter().map(|known| {
             let start = known.partition_point(|(one, _)| one.identity() < first);
@@ -40,7 +40,7 @@ impl FirstSeen {
 pub(super) struct NearFirstSeen<'a>(Vec<&'a Known>);
 
 impl NearFirstSeen<'_> {
-    /// The first of the days that locks know for a kernel of this part.
+    /// Returns the earliest day that the locks have for a kernel of this part.
     pub(super) fn of(&self, kernel: Identity<'_>) -> Option<Date> {
         first_day(self.0.iter().copied(), kernel)
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn first_of_the_days_that_locks_know_counts() {
+    fn earliest_day_of_all_locks_is_first_seen() {
         let lock = |kernels: &[(&str, i8)]| -> Vec<(Arc<Kernel>, Date)> {
             let day = |day| jiff::civil::date(2026, 11, day);
             let kernels = kernels.iter();

@@ -1,4 +1,4 @@
-//! Support floors: what a driver cannot be built for, known without trying.
+//! Support floors: the kernels and driver versions for which an artifact cannot exist.
 
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Architecture, Kernel};
@@ -6,7 +6,7 @@ use crate::kernel::{Architecture, Kernel};
 /// The last driver version with the legacy probe.
 const LAST_PROBE: [u64; 3] = [9, 1, 0];
 
-/// The oldest kernel for an artifact.
+/// Returns the oldest kernel that an artifact supports: major, minor and patch number.
 fn oldest(architecture: Architecture, artifact: Artifact) -> [u32; 3] {
     match (artifact, architecture) {
         (Artifact::Module, Architecture::Amd64) => [3, 10, 0],
@@ -16,7 +16,7 @@ fn oldest(architecture: Architecture, artifact: Artifact) -> [u32; 3] {
     }
 }
 
-/// Whether an artifact exists for a kernel; otherwise why not.
+/// Returns `Ok` if an artifact can exist for a kernel, otherwise the reason why not.
 pub(super) fn of_kernel(kernel: &Kernel, artifact: Artifact) -> Result<(), String> {
     let architecture = kernel.architecture;
     let oldest = oldest(architecture, artifact);
@@ -29,8 +29,8 @@ pub(super) fn of_kernel(kernel: &Kernel, artifact: Artifact) -> Result<(), Strin
     ))
 }
 
-/// Whether a driver version can give an artifact; otherwise why not. A version that is no release is not judged: its
-/// sources say later what they have.
+/// Returns `Ok` if a driver version may have an artifact, otherwise the reason why not. A version that is not a release
+/// always returns `Ok`, because only its sources show which artifacts it has.
 pub(super) fn of_driver(version: &DriverVersion, artifact: Artifact) -> Result<(), &'static str> {
     match (artifact, version.numbers()) {
         (Artifact::Probe, Some(numbers)) if numbers > LAST_PROBE => {
@@ -40,7 +40,7 @@ pub(super) fn of_driver(version: &DriverVersion, artifact: Artifact) -> Result<(
     }
 }
 
-/// Whether an artifact can be had for a kernel from a driver version; otherwise why not.
+/// Returns `Ok` if a driver version can have an artifact for a kernel, otherwise the reason why not.
 pub fn supports(
     kernel: &Kernel,
     version: &DriverVersion,
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels() {
+    fn artifact_needs_a_minimum_kernel_on_each_architecture() {
         use Architecture::{Amd64, Arm64};
         use Artifact::{Module, Probe};
         for (release, architecture, artifact, expected) in [
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn drivers() {
+    fn drivers_after_9_1_0_have_no_probe() {
         for (version, expected) in [
             ("9.1.0+driver", true),
             ("9.1.1+driver", false),

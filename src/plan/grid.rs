@@ -18,16 +18,17 @@ use crate::kernel::Kernel;
 use crate::matrix::{Exclude, Matrix, Override, SelectorIndex, Settings, TargetEntry};
 use crate::target;
 
-/// Why the kernels of a subscription are left out where no image is named.
+/// The reason for leaving out a subscription's kernels when no image is configured.
 const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image of yours that has access to them \
     (`image = \"...\"` in [[target]], [[override]] or [defaults], or --builderimage), or the packages with `headers`";
 
-/// Why kernels are left out whose `[[target]]` names no artifacts.
+/// The reason for leaving out kernels whose `[[target]]` requests no artifacts.
 const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
 
-/// How many kernels one processor looks at without a pause.
+/// The number of kernels in one unit of parallel work.
 pub(super) const LOOKED_AT_ONCE: usize = 1024;
-/// How many kernels are multiplied out before their results are collected: no second plan has to fit into memory.
+/// The number of kernels that are multiplied out before their results are collected. The limit avoids holding a second
+/// plan in memory.
 const MULTIPLIED_AT_ONCE: usize = 16 * LOOKED_AT_ONCE;
 
 /// The grid of one matrix.
@@ -39,30 +40,30 @@ pub(super) struct Grid<'a> {
     overrides: SelectorIndex<'a>,
 }
 
-/// What all kernels of a `[[target]]` have in common.
+/// The data that all kernels of a `[[target]]` share.
 struct Row<'a> {
     entry: &'a TargetEntry,
     drivers: Vec<&'a Arc<Driver>>,
-    /// For each of the drivers the reason why it cannot have a probe, if it cannot.
+    /// For each driver, the reason why the driver cannot have a probe; `None` if it can.
     no_probe: Vec<Option<&'static str>>,
     settings: BuildSettings,
     place: Place,
 }
 
-/// What the grid has for some kernels of a `[[target]]`.
+/// The result for one chunk of the kernels of a `[[target]]`.
 pub(super) struct Part<'a> {
     pub(super) candidates: Vec<Candidate>,
-    /// Whether the candidates are in the order of a plan and each is there once.
+    /// Whether the candidates are in plan order and without duplicates.
     pub(super) is_ordered: bool,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) unbuilt: Vec<Unbuilt>,
     pub(super) used: UsedRules,
     grid: &'a Grid<'a>,
     row: &'a Row<'a>,
-    /// Each part has its own values: processors that count the references to one wait for each other.
+    /// Each part interns its own values: threads that share an `Arc` contend for its reference count.
     interned: Interned,
     settings: Arc<BuildSettings>,
-    /// The places of rules and targets as text, by their spans.
+    /// The places of rules and targets as strings, by their spans.
     places: HashMap<(usize, usize), Arc<str>>,
 }
 
@@ -77,7 +78,7 @@ impl<'a> Grid<'a> {
         }
     }
 
-    /// Multiplies out the kernels of a `[[target]]` on all processors, and hands the parts to `take` in their order.
+    /// Multiplies out the kernels of a `[[target]]` on all processors, and passes the parts to `take` in order.
     pub(super) fn each_part(
         &self,
         entry: &TargetEntry,
@@ -158,7 +159,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// The rules about one of several kernels.
+/// Returns the indices of the rules that match the kernel at `position`.
 fn rules_at(rules: Option<&[Vec<usize>]>, position: usize) -> impl Iterator<Item = usize> {
     let rules = rules.into_iter().flat_map(move |rules| &rules[position]);
     rules.copied()
@@ -295,7 +296,7 @@ impl Part<'_> {
                 build,
                 origin: self.origin(span),
             };
-            // While the kernels are at hand: to fetch those of a large lock from memory again takes long.
+            // Compared here, while the kernels are in the processor's cache: a second pass over a large lock is slow.
             self.is_ordered &= candidate.follows(self.candidates.last());
             self.candidates.push(candidate);
         }
@@ -332,7 +333,7 @@ impl Part<'_> {
     }
 }
 
-/// Puts what a table sets over what was set before.
+/// Overwrites `settings` with the values that `table` sets.
 fn apply(settings: &mut BuildSettings, table: &Settings) {
     fn put<T: Clone>(place: &mut T, value: Option<&T>) {
         if let Some(value) = value {

@@ -1,4 +1,4 @@
-//! Values that many builds share, kept once: 51,472 builds have a handful of settings.
+//! Values that many builds share, stored once: 51,472 builds have only a few different settings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

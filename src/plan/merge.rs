@@ -1,4 +1,4 @@
-//! One build of equal ones, and what contradicts each other between matrices.
+//! Merges equal builds and finds contradictions between matrices.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,10 +9,10 @@ use super::{Build, Expansion, FoundAt};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverVersion};
 
-/// How many contradictions are shown; a wrong file easily makes thousands of the same kind.
+/// The maximum number of contradictions shown: one wrong file can cause thousands of the same kind.
 const SHOWN_CONFLICTS: usize = 10;
 
-/// The same version with other sources or names in two matrices.
+/// Returns an error for each driver version that has different sources or names in two matrices.
 pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnostic> {
     let mut seen: HashMap<&DriverVersion, (&Driver, Place)> = HashMap::new();
     let mut conflicts = Vec::new();
@@ -40,7 +40,8 @@ pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnosti
     conflicts
 }
 
-/// Sorts the candidates, unless they are in order, and makes one of equal ones.
+/// Sorts the candidates, unless they are already in order, and merges equal ones. Returns the builds and the number of
+/// duplicates.
 pub(super) fn merge(
     expansions: &[Expansion<'_>],
     mut candidates: Vec<Candidate>,
@@ -95,7 +96,7 @@ fn is_same_build(left: &Build, right: &Build) -> bool {
     left.is_of_same_kernel(right) && left.driver.version == right.driver.version
 }
 
-/// In what two builds of the same name differ.
+/// Returns what differs between two builds with the same id, or `None` if they are compatible.
 fn difference(left: &Build, right: &Build) -> Option<&'static str> {
     if left.kernel.config_sha256 != right.kernel.config_sha256 {
         Some("kernel configurations")
@@ -119,7 +120,7 @@ fn conflict(
         let Expansion {
             matrix, found_at, ..
         } = &expansions[*matrix];
-        // Settings are the matrix's own.
+        // Settings come from the matrix, not from a lock.
         let FoundAt(found_at) = found_at.filter(|_| difference != "settings")?;
         let mut entries = matrix.targets.iter();
         let entry = entries.find(|entry| entry.kernels.span() == *span)?;

@@ -1,8 +1,8 @@
-//! Who has a name by which the loader asks for a kernel, where several kernels would have it.
+//! Assigns the names by which the loader requests kernels, and resolves conflicts when several kernels claim one name.
 //!
-//! Decided over the whole plan, so that neither a filter nor a shard changes whose file has a name: a kernel that has
-//! the name as its own keeps it; then comes the kernel whose version is in the name as it is, then the first in the
-//! order of the plan.
+//! Names are assigned over the whole plan, so that neither a filter nor a shard changes the result. A kernel whose own
+//! name equals the claimed name keeps it. Otherwise the kernel whose version appears unchanged in the name gets it,
+//! otherwise the first kernel in plan order.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -15,17 +15,17 @@ use rayon::prelude::*;
 use crate::kernel::{Architecture, Identity, Kernel, TargetId};
 use crate::target::{self, LoaderName};
 
-/// The number of names that are decided before the results are collected.
+/// The number of names that are assigned before the results are collected.
 const DECIDED_AT_ONCE: usize = 16 << 10;
 
-/// A name by which the loader asks for a kernel that its list names otherwise.
+/// A name by which the loader requests a kernel, different from the kernel's name in its list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     /// The name.
     pub name: LoaderName,
-    /// The kernel that has the name instead.
+    /// The kernel that got the name instead; `None` if this kernel got it.
     pub taken_by: Option<Arc<Kernel>>,
-    /// Where this kernel has it: those that would have had it too.
+    /// If this kernel got the name: the other kernels that claimed it.
     pub rivals: Vec<Arc<Kernel>>,
 }
 
@@ -33,16 +33,16 @@ pub struct Alias {
 #[derive(Clone, Debug, Default)]
 pub struct Names(Vec<Named>);
 
-/// A kernel that has a further name.
+/// A kernel with an alias.
 #[derive(Clone, Debug)]
 struct Named {
-    /// Of its own name.
+    /// The hash of the kernel's own name.
     hash: u64,
     kernel: Arc<Kernel>,
     alias: Alias,
 }
 
-/// A kernel that the loader asks for by a further name.
+/// A kernel that claims a name as its alias.
 pub(super) struct Claim<'a> {
     hash: u64,
     name: LoaderName,
@@ -67,14 +67,14 @@ impl<'a> Claim<'a> {
         (self.hash, &self.name, self.kernel.architecture)
     }
 
-    /// Orders by names: by their hashes as long as these differ.
+    /// Orders claims by the hash of the name, then by the name.
     fn order(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
 }
 
 impl Names {
-    /// Decides about the names of all kernels of a plan, which are sorted; the claims are in the order of the kernels.
+    /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
     pub(super) fn of(kernels: &[&Arc<Kernel>], mut claims: Vec<Claim<'_>>) -> Self {
         let own = own_names(kernels, &claims);
         claims.par_sort_by(Claim::order);
@@ -82,7 +82,7 @@ impl Names {
             .chunk_by(|left, right| left.order(right).is_eq())
             .collect();
         let mut named: Vec<Named> = Vec::with_capacity(claims.len());
-        // In parts: a collection of all at once would be in memory twice.
+        // In parts, because collecting all at once would hold them in memory twice.
         for some in groups.chunks(DECIDED_AT_ONCE) {
             named.par_extend(some.par_iter().flat_map_iter(|claims| {
                 let is_owned = own.binary_search(&claims[0].hash).is_ok();
@@ -95,7 +95,7 @@ impl Names {
         Self(named)
     }
 
-    /// The further name of a kernel.
+    /// The alias of a kernel.
     pub fn alias(&self, kernel: &Kernel) -> Option<&Alias> {
         if self.0.is_empty() {
             return None;
@@ -108,24 +108,24 @@ impl Names {
         Some(&named.alias)
     }
 
-    /// The further name of a kernel, where no other kernel has it.
+    /// The alias of a kernel, unless another kernel got the name.
     pub fn published_alias(&self, kernel: &Kernel) -> Option<&LoaderName> {
         let alias = self.alias(kernel)?;
         alias.taken_by.is_none().then_some(&alias.name)
     }
 
-    /// The kernel that has the name by which the loader asks for `kernel`.
+    /// The other kernel that got the name by which the loader requests `kernel`.
     pub fn taken_by(&self, kernel: &Kernel) -> Option<&Arc<Kernel>> {
         self.alias(kernel)?.taken_by.as_ref()
     }
 
-    /// True if some kernel does not have its name.
+    /// Returns true if another kernel got the alias of some kernel.
     pub fn has_conflicts(&self) -> bool {
         self.0.iter().any(|one| one.alias.taken_by.is_some())
     }
 }
 
-/// What the claimants of one name get.
+/// Returns the alias of each kernel that claims one name.
 fn decided(claims: &[Claim<'_>], winner: &Arc<Kernel>) -> impl Iterator<Item = Named> {
     claims.iter().map(|claim| {
         let kernel = claim.kernel;
@@ -144,8 +144,8 @@ fn decided(claims: &[Claim<'_>], winner: &Arc<Kernel>) -> impl Iterator<Item = N
     })
 }
 
-/// The hashes, sorted, of the own names of those kernels whose targets are in claimed names. Few kernels have another's
-/// name: most names are told apart without a search among all kernels, which are sorted.
+/// Returns the sorted hashes of the own names of those kernels whose targets are in claimed names. Few claimed names
+/// equal another kernel's own name, so comparing hashes avoids searching all kernels for most of them.
 fn own_names(kernels: &[&Arc<Kernel>], claims: &[Claim<'_>]) -> Vec<u64> {
     let targets: BTreeSet<&TargetId> = claims
         .chunk_by(|left, right| left.name.target == right.name.target)
@@ -163,13 +163,13 @@ fn own_names(kernels: &[&Arc<Kernel>], claims: &[Claim<'_>]) -> Vec<u64> {
     hashes
 }
 
-/// What stands for a name; several names may have one.
+/// Returns the hash of a name; different names may have the same hash.
 fn hash((target, release, version, architecture): Identity<'_>) -> u64 {
     let texts = (target.as_str(), release.as_str(), version.as_str());
     FixedState::default().hash_one((texts, architecture))
 }
 
-/// The kernel whose own name is claimed; `kernels` are sorted.
+/// Returns the kernel whose own name is claimed; `kernels` must be sorted.
 fn owner_of<'a>(claim: &Claim<'_>, kernels: &[&'a Arc<Kernel>]) -> Option<&'a Arc<Kernel>> {
     let LoaderName {
         target,
@@ -181,7 +181,7 @@ fn owner_of<'a>(claim: &Claim<'_>, kernels: &[&'a Arc<Kernel>]) -> Option<&'a Ar
     Some(kernels[position.ok()?])
 }
 
-/// The first of the claimants whose version is in the name as it is, else the first.
+/// Returns the first claimant whose version appears unchanged in the name, otherwise the first claimant.
 fn best_of<'a>(claims: &[Claim<'a>]) -> &'a Arc<Kernel> {
     let is_exact = |claim: &&Claim<'_>| {
         let target = target::find(&claim.kernel.target);

@@ -1,4 +1,4 @@
-//! Leaving out what is published already.
+//! Leaves out artifacts that are already published.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::driver::Artifact;
 use crate::target::LoaderName;
 
 impl Plan {
-    /// The directories that the artifacts belong into: `<driver version>/<machine>`.
+    /// Returns the directories of the artifacts: `<driver version>/<machine>`.
     pub fn directories(&self) -> BTreeSet<String> {
         let builds = self.builds.iter();
         builds
@@ -20,8 +20,8 @@ impl Plan {
             .collect()
     }
 
-    /// Leaves out the artifacts of which every name is published, and returns how many builds have none left. `reason` says
-    /// where they are.
+    /// Leaves out the artifacts whose names are all published. Returns the number of builds that have no artifact left.
+    /// `reason` says where the artifacts are published.
     pub fn skip_published(&mut self, is_published: impl Fn(&Path) -> bool, reason: &str) -> usize {
         let reason: Arc<str> = reason.into();
         let mut skipped = 0;

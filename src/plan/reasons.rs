@@ -1,10 +1,10 @@
-//! Why kernels are left out whatever is built for them.
+//! The reasons to leave out a kernel for every driver version and artifact.
 
 use crate::kernel::Kernel;
 use crate::matrix::TargetEntry;
 use crate::target;
 
-/// Why a kernel cannot be built at all, if it cannot: the rule and the reason.
+/// Returns the rule and the reason to leave a kernel out, or `None` to keep it.
 pub(super) fn reason_to_leave_out(
     entry: &TargetEntry,
     kernel: &Kernel,
@@ -21,7 +21,7 @@ pub(super) fn reason_to_leave_out(
     Some(("architecture", architecture_reason(entry, kernel)?))
 }
 
-/// Why a kernel's architecture is not built, if it is not.
+/// Returns the reason why a kernel's architecture is not built, or `None` if it is built.
 fn architecture_reason(entry: &TargetEntry, kernel: &Kernel) -> Option<String> {
     let architecture = kernel.architecture;
     let lacks = target::find(&kernel.target)

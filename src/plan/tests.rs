@@ -45,7 +45,7 @@ fn expand_all(matrices: &[Matrix]) -> Result<Expanded, Vec<crate::diagnostic::Di
     expand(&expansions, None)
 }
 
-/// A matrix file as a value, small enough to be expanded by hand.
+/// A matrix file as a value, small enough for a naive expansion in the test.
 #[derive(Clone, Debug)]
 struct Sketch {
     drivers: BTreeSet<&'static str>,
@@ -53,7 +53,7 @@ struct Sketch {
     artifacts: BTreeSet<&'static str>,
     /// Target and release.
     kernels: BTreeSet<(&'static str, &'static str)>,
-    /// Target, kernel and driver, artifact; an empty text for none.
+    /// Target, kernel, driver and artifact; an empty string matches everything.
     excludes: Vec<[&'static str; 4]>,
 }
 
@@ -87,7 +87,7 @@ impl Sketch {
         text
     }
 
-    /// The naive product: everything, one by one, less what is left out.
+    /// The naive product: every combination that is not left out.
     fn wanted(&self) -> BTreeMap<String, BTreeSet<Artifact>> {
         let mut wanted: BTreeMap<String, BTreeSet<Artifact>> = BTreeMap::new();
         for (target, release) in &self.kernels {
@@ -122,7 +122,7 @@ impl Sketch {
     }
 }
 
-/// The patterns of [`excludes`], by hand.
+/// Matches the patterns of [`sketch`] without the pattern code.
 fn matches(pattern: &str, part: &str) -> bool {
     match pattern {
         "" => true,
@@ -132,7 +132,7 @@ fn matches(pattern: &str, part: &str) -> bool {
     }
 }
 
-/// The floors that matter for the kernels and drivers of [`sketch`], by hand.
+/// The floors that apply to the kernels and drivers of [`sketch`], written out.
 fn is_below_floor(release: &str, architecture: &str, driver: &str, artifact: &str) -> bool {
     match (artifact, release) {
         ("module", "3.10.0-1") => architecture == "arm64",
@@ -190,7 +190,7 @@ fn sketch() -> impl Strategy<Value = Sketch> {
 }
 
 proptest! {
-    /// Several matrices give the union of their naive products, each build once, sorted.
+    /// Several matrices expand to the union of their naive products, sorted and without duplicates.
     #[test]
     fn expansion_is_the_product_as_a_set(sketches in proptest::collection::vec(sketch(), 1..4)) {
         let matrices: Vec<Matrix> = sketches
@@ -212,7 +212,7 @@ proptest! {
             .iter()
             .map(|build| (build.id().to_string(), build.artifacts.iter().copied().collect()))
             .collect();
-        prop_assert_eq!(planned.len(), plan.builds.len(), "a build comes twice");
+        prop_assert_eq!(planned.len(), plan.builds.len(), "the plan contains a duplicate build");
         prop_assert_eq!(plan.duplicates, total - wanted.len());
         prop_assert_eq!(planned, wanted);
         let is_sorted = plan.builds.is_sorted_by(|left, right| {
@@ -221,9 +221,9 @@ proptest! {
         prop_assert!(is_sorted, "not sorted");
     }
 
-    /// Every build is in exactly one shard, and stays there when others are added.
+    /// Every build is in exactly one shard, and adding builds does not change its shard.
     #[test]
-    fn shards_part_the_plan_and_are_stable(few in sketch(), more in sketch(), count in 1_u32..6) {
+    fn shards_partition_the_plan_and_are_stable(few in sketch(), more in sketch(), count in 1_u32..6) {
         let shards = |matrices: &[Matrix]| -> Option<BTreeMap<String, u32>> {
             let plan = expand_all(matrices).unwrap().plan;
             let mut places = BTreeMap::new();
@@ -339,7 +339,7 @@ gcc = "12"
 }
 
 #[test]
-fn an_architecture_that_is_not_asked_for_is_left_out() {
+fn unrequested_architecture_is_left_out() {
     let matrix = read(
         "a.toml",
         r#"
@@ -361,7 +361,7 @@ kernels = [{ release = "5.4.0-1", architecture = "arm64" }, { release = "5.4.0-1
 }
 
 #[test]
-fn only_names_builds() {
+fn only_selects_builds_by_id_and_suggests_a_similar_id() {
     let matrix = read("a.toml", TWO_KERNELS);
     let plan = expand_all(&[matrix]).unwrap().plan;
     let mut one = plan.clone();
@@ -384,7 +384,7 @@ fn only_names_builds() {
 }
 
 #[test]
-fn shards_are_read_strictly() {
+fn invalid_shards_are_rejected() {
     for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3"] {
         assert!(text.parse::<Shard>().is_err(), "{text}");
     }

@@ -1,4 +1,4 @@
-//! Which rules of a matrix match something.
+//! Tracks which rules of a matrix match a build.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::Driver;
 use crate::matrix::{Exclude, Matrix, Override, Selector, TargetEntry};
 
-/// How many rules that match nothing are shown with their place.
+/// The maximum number of unused rules that get a warning of their own.
 const SHOWN_UNUSED: usize = 10;
-/// Of how many more the line is named.
+/// The maximum number of line numbers in the warning about the remaining unused rules.
 const NAMED_UNUSED: usize = 50;
 
-/// For each rule of a matrix whether it matches a build.
+/// For each rule of a matrix, whether the rule matches a build.
 pub(super) struct UsedRules {
     excludes: Vec<bool>,
     overrides: Vec<bool>,
@@ -37,7 +37,8 @@ impl UsedRules {
         }
     }
 
-    /// Notes which of the rules that match a kernel match one of its builds, whether or not another rule comes first.
+    /// Records which of the rules that match a kernel also match one of the kernel's builds. A rule counts as used even
+    /// if an earlier rule takes precedence.
     pub(super) fn note(
         &mut self,
         entry: &TargetEntry,
@@ -63,7 +64,7 @@ impl UsedRules {
         }
     }
 
-    /// A warning for each rule that matched nothing, or one for all beyond the first few.
+    /// Returns a warning for each of the first unused rules, and one warning for all remaining ones.
     pub(super) fn warnings(&self, matrix: &Matrix) -> Vec<Diagnostic> {
         let excludes = matrix.excludes.iter().zip(&self.excludes);
         let overrides = matrix.overrides.iter().zip(&self.overrides);
