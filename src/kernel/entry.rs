@@ -1,4 +1,4 @@
-//! One kernel of a list, with the packages that make its header tree.
+//! A kernel of a list, with its header packages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ impl FromStr for TargetId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check_characters(TARGET, text)?;
-        // The file name of an artifact is cut at its underscores by its readers.
+        // Readers of an artifact's file name split it at underscores.
         match text.find('_') {
             Some(_) => Err(ParseKernelError::Character {
                 what: TARGET,
@@ -40,25 +40,25 @@ impl FromStr for TargetId {
     }
 }
 
-/// The kernel that an operating system carries, for targets whose release is the system's own (Flatcar).
+/// The upstream kernel of an operating system, for targets whose release is the version of the system (Flatcar).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// The version of the kernel source: `5.15.70`.
     pub version: KernelRelease,
-    /// The compiler that it was built with, where the distribution says it: `11.3.0`.
+    /// The compiler that built the kernel, if the distribution publishes it: `11.3.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gcc: Option<Arc<str>>,
 }
 
-/// A kernel to build for. Identity is target, release, version and architecture.
+/// A kernel to build for, identified by target, release, version and architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
     /// The distribution.
     pub target: TargetId,
-    /// The release by which lists and loaders name it. For most targets that is `uname -r`; for Debian it is the
-    /// package's version, flavour and architecture.
+    /// The release that lists and loaders use. For most targets this is `uname -r`; for Debian it is the package's
+    /// version, flavour and architecture.
     pub release: KernelRelease,
     /// The version.
     pub version: KernelVersion,
@@ -69,18 +69,18 @@ pub struct Kernel {
     /// The digest of the kernel's configuration, for targets whose tree is prepared from a kernel source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<Sha256>,
-    /// The kernel behind a release that is an operating system's, where the source says it.
+    /// The upstream kernel, if the release is the version of an operating system and the source names the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Box<Upstream>>,
-    /// Where the package of the kernel itself is, where the matrix says it: an address or a path. No input of a build:
-    /// its modules are loaded into that kernel to prove them.
+    /// The URL or path of the package with the kernel itself, if the matrix sets it. It is not an input of a build:
+    /// proofs load the modules into this kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Arc<str>>,
-    /// Who named it: `mirror`, `kernel-crawler`, `inline`.
+    /// The source of the kernel: `mirror`, `kernel-crawler`, `inline`.
     pub source: Arc<str>,
 }
 
-/// What identifies a kernel, in the order in which kernels are sorted.
+/// The identity of a kernel, in sort order.
 pub type Identity<'a> = (
     &'a TargetId,
     &'a KernelRelease,
@@ -88,7 +88,7 @@ pub type Identity<'a> = (
     Architecture,
 );
 
-/// What identifies a kernel, where it is kept without the kernel: a key of maps, a part of a record. Cheap to clone.
+/// The owned identity of a kernel, for map keys and records. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct KernelId {
     /// The distribution.
@@ -114,7 +114,7 @@ impl From<Identity<'_>> for KernelId {
     }
 }
 
-/// `debian_6.1.176-1-amd64_1_amd64`, for digests. Nothing reads it back.
+/// Writes `debian_6.1.176-1-amd64_1_amd64`, for digests. This form is never parsed.
 impl fmt::Display for KernelId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -128,7 +128,7 @@ impl fmt::Display for KernelId {
 }
 
 impl Kernel {
-    /// The fields that identify it, in the order in which kernels are sorted.
+    /// The identity of the kernel, in sort order.
     pub fn identity(&self) -> Identity<'_> {
         (
             &self.target,
@@ -138,20 +138,21 @@ impl Kernel {
         )
     }
 
-    /// The same, without the kernel.
+    /// The owned identity of the kernel.
     pub fn id(&self) -> KernelId {
         self.identity().into()
     }
 
-    /// True if both have the same header packages and configuration, wherever the packages are.
+    /// Returns true if both kernels have the same header packages, configuration and upstream kernel. The URLs of the
+    /// packages may differ.
     pub fn has_same_inputs(&self, other: &Self) -> bool {
         self.config_sha256 == other.config_sha256
             && self.upstream == other.upstream
             && self.packages.is_same_content(&other.packages)
     }
 
-    /// Adds what another entry of the same kernel says, where the two agree; otherwise changes nothing and returns
-    /// false. An entry that says nothing of packages, configuration or upstream version agrees with any.
+    /// Adds the data of another entry for the same kernel. Returns false and changes nothing if the entries contradict
+    /// each other. Missing packages, configuration or upstream version contradict nothing.
     pub fn absorb(&mut self, other: &Self) -> bool {
         fn agree<T: PartialEq>(left: Option<&T>, right: Option<&T>) -> bool {
             left.is_none() || right.is_none() || left == right

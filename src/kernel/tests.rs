@@ -6,7 +6,7 @@ fn release(text: &str) -> KernelRelease {
 }
 
 #[test]
-fn numbers_of_real_releases() {
+fn numbers_of_real_releases_are_parsed() {
     for (text, numbers) in [
         ("5.5.2-arch1-1", [5, 5, 2]),
         ("5.19.3.arch1-1", [5, 19, 3]),
@@ -25,7 +25,7 @@ fn numbers_of_real_releases() {
 }
 
 #[test]
-fn what_is_no_release_is_refused() {
+fn invalid_releases_are_rejected() {
     for text in [
         "",
         "v5.10.1",
@@ -61,7 +61,7 @@ fn versions_start_with_a_digit() {
 }
 
 #[test]
-fn the_output_of_uname_says_which_number_is_meant() {
+fn output_of_uname_as_version_is_rejected_with_the_version_to_write() {
     for text in [
         "#63-Ubuntu SMP Tue May 5 12:00:00 UTC 2026",
         "63-Ubuntu",

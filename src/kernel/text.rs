@@ -1,4 +1,4 @@
-//! Strings of JSON as values, without a copy in between: a lock has millions of them.
+//! Deserializes JSON strings into values without an intermediate copy: a lock has millions of strings.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
     }
 }
 
-/// Reads a string and parses it.
+/// Deserializes a string and parses it.
 pub(super) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: fmt::Display>,
@@ -44,7 +44,7 @@ impl Visitor<'_> for Shared {
     }
 }
 
-/// Reads a string as it is.
+/// Deserializes a string unchanged.
 pub(super) fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
     deserializer.deserialize_str(Shared)
 }
