@@ -1,7 +1,7 @@
-//! YAML with the place of everything in it. The only file that calls the YAML crate.
+//! Reads YAML with the byte range of every node. No other file calls the YAML crate.
 //!
-//! In: a [`SourceFile`]. Out: a [`Node`], whose scalars are texts as they were written (`5.10` stays `5.10`, `no`
-//! stays `no`), so that the reader decides what it is; or a type of the caller's through serde.
+//! In: a [`SourceFile`]. Out: a [`Node`], whose scalars are strings as written (`5.10` stays `5.10`, `no` stays `no`),
+//! so that the caller decides their type; or a type of the caller through serde.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use serde_yaml::{Location, Options, Spanned};
 
 use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
 
-/// More nodes than any file that a person wrote has; aliases that multiply are refused.
+/// The maximum number of nodes: more than any hand-written file has. The limit rejects exponentially nested aliases.
 const NODES: usize = 20_000;
 
 /// A part of a YAML file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where it is, in bytes.
+    /// The byte range of the node.
     pub span: Range<usize>,
-    /// What it is.
+    /// The value of the node.
     pub value: Value,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing, or one of the ways to write that: `~`, `null`.
+    /// A missing value, `~` or `null`.
     Nothing,
-    /// A scalar as it was written, without its quotes.
+    /// A scalar as written, without quotes.
     Text(String),
     /// A list.
     List(Vec<Node>),
@@ -38,7 +38,7 @@ pub enum Value {
 }
 
 impl Node {
-    /// The scalar's text; nothing for a list or mapping.
+    /// The string of a scalar; `None` for anything else.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -47,7 +47,7 @@ impl Node {
     }
 }
 
-/// Reads a file; one without content is an empty mapping.
+/// Reads a file. A file without content is an empty mapping.
 pub fn read_node(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
     let raw: Spanned<Option<Raw>> = parse(file)?;
     let span = span_of(&raw.defined);
@@ -60,7 +60,7 @@ pub fn read_node(file: &Arc<SourceFile>) -> Result<Node, Diagnostic> {
     })
 }
 
-/// The line that ends a file's first document, where another follows.
+/// Returns the byte range of the line that ends the first document, if another document follows.
 pub fn end_of_first_document(text: &str) -> Option<Range<usize>> {
     if !text.contains("\n---") && !text.contains("\n...") {
         return None;
@@ -88,7 +88,7 @@ pub fn end_of_first_document(text: &str) -> Option<Range<usize>> {
     None
 }
 
-/// Reads a file into a type of the caller's.
+/// Deserializes a file into a type of the caller.
 pub fn read<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
     parse(file)
 }
@@ -109,9 +109,9 @@ fn parse<T: DeserializeOwned>(file: &Arc<SourceFile>) -> Result<T, Diagnostic> {
     serde_yaml::from_str_with_options(&file.text, options).map_err(|error| {
         let error = error.without_snippet();
         let span = error.location().map_or(0..0, |location| span_of(&location));
-        // The place is drawn; the crate's text would say it once more.
+        // The place is drawn below, so the position in the crate's message is removed.
         let message = plain_words(&error);
-        // Advice for programmers.
+        // Removes the crate's advice, which is for programmers.
         let message = message
             .split(", set DuplicateKeyPolicy")
             .next()
@@ -138,7 +138,7 @@ fn node(text: &str, span: Range<usize>, raw: Raw) -> Node {
     let value = match raw {
         Raw::Nothing => Value::Nothing,
         Raw::Text(text) => Value::Text(text),
-        // What the crate took for a number or a truth value, as it was written.
+        // The crate parsed a number or a boolean; the node keeps the string as written.
         Raw::Plain => Value::Text(text.get(span.clone()).unwrap_or_default().trim().to_owned()),
         Raw::List(items) => {
             Value::List(items.into_iter().map(|item| spanned(text, item)).collect())
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_stay_as_they_were_written_and_know_their_place() {
+    fn scalars_keep_their_spelling_and_place() {
         let found = entries("# ä\na: 5.10\nb: \"59\"\nc: no\nd: 0x1F # x\ne: 'it''s'\nf: true\n");
         let expected = [
             ("a", "5.10@2:4"),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_mappings_and_nothing() {
+    fn lists_mappings_and_missing_values_are_read() {
         let node = read_node(&file("a: [x, 1]\nb:\n  c: ~\n")).unwrap();
         let Value::Map(entries) = node.value else {
             panic!("no mapping")
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_is_drawn_at_its_place() {
+    fn invalid_yaml_is_reported_at_its_place() {
         for (text, place) in [
             ("a: [1\nb: 2\n", ""),
             ("a: 1\na: 2\n", "a.yaml:2:1"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn second_document_begins_behind_a_marker() {
+    fn second_document_starts_after_a_marker() {
         for (text, end) in [
             ("a: 1\n---\nb: 2\n", Some(5..8)),
             ("---\na: 1\n--- # x\nb: 2\n", Some(9..16)),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_that_multiply_are_refused() {
+    fn exponentially_nested_aliases_are_rejected() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let item = format!("*a{}", level - 1);
