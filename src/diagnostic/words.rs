@@ -1,17 +1,17 @@
-//! What the crates that read JSON, YAML and TOML say, in the words of those who write such files.
+//! Rewrites error messages of JSON, YAML and TOML parsers in the terms of those formats.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// Matches `invalid type: map, expected struct Header`: the kind of the value, the value, and what was expected.
+/// Matches `invalid type: map, expected struct Header`. Captures the kind of the value, the value and the expectation.
 static TYPE: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the pattern is a constant")]
     Regex::new(r"invalid type: ([a-z -]+?)( `[^`]*`| (?s:\x22.*\x22))?, expected (.+)$")
         .expect("a valid pattern")
 });
 
-/// The words of serde, and those of JSON.
+/// The names of kinds of values in serde, with the names that messages use.
 const KINDS: [(&str, &str); 10] = [
     ("map", "an object"),
     ("sequence", "an array"),
@@ -25,8 +25,8 @@ const KINDS: [(&str, &str); 10] = [
     ("null", "null"),
 ];
 
-/// An error of such a crate without the names of types in a program: what was found and what was expected. Where it is
-/// follows of itself, so that ` at line 1 column 2` is left out.
+/// Returns a parser's error without the names of Rust types: what was found and what was expected. The position
+/// ` at line 1 column 2` is removed, because the caller shows it.
 pub fn plain_words(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
     let text = text
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_of_a_program_are_told_as_those_of_a_file() {
+    fn rust_types_are_replaced_by_names_of_the_file_format() {
         for (text, expected) in [
             (
                 "invalid type: integer `5`, expected struct AnyHeader at line 1 column 1",
