@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// Downloading header packages.
     Fetch,
-    /// Unpacking them into trees.
+    /// Unpacking header packages into trees.
     Unpack,
     /// Choosing the builder image and compiler.
     Toolchain,
-    /// Making a header tree of a kernel source, or another tree of a header tree.
+    /// Preparing a header tree from a kernel source or from another header tree.
     Prepare,
     /// Configuring the driver.
     Configure,
@@ -30,12 +30,12 @@ pub enum Phase {
     Sign,
     /// Loading the module into its kernel.
     Prove,
-    /// Putting the artifact into `out/`.
+    /// Placing the artifact in `out/`.
     Store,
 }
 
-/// How the message of a failed download speaks of a server that is down and not asked any more, in front of what it was
-/// last heard to do; a parenthesis closes it.
+/// The part of a failed download's message that says that the server is down and receives no more requests. The last
+/// error and a closing parenthesis follow.
 pub const SERVER_IS_DOWN: &str = "was not requested: the server is down (last error: it ";
 
 impl Phase {
