@@ -83,6 +83,6 @@ fn nothing_is_asked_offline() {
     let server = Server::refusing("404 Not Found");
     let report = workspace(&server.address).run(&[&CHECK[..], &["--offline"]].concat());
     assert!(report.starts_with("exit 2\n"), "{report}");
-    assert!(report.contains("help: leave out --offline"), "{report}");
+    assert!(report.contains("help: omit --offline"), "{report}");
     assert_eq!(server.requests(), 0);
 }

@@ -491,7 +491,7 @@ fn a_kubeconfig_that_points_nowhere_is_bad_input() {
 #[test]
 fn flags_of_the_cluster_are_checked() {
     for (flag, value, said) in [
-        ("--kubernetes-namespace", "Not_A_Name", "small letters"),
+        ("--kubernetes-namespace", "Not_A_Name", "lower-case letters"),
         ("--kubernetes-run-as", "0", "never run as root"),
         ("--kubernetes-run-as", "me", "UID or UID:GID"),
         ("--kubernetes-node-selector", "pool", "KEY=VALUE"),
@@ -508,8 +508,8 @@ fn flags_of_the_cluster_are_checked() {
         ),
         ("--kubernetes-start-timeout", "soon", "soon"),
         ("--kubernetes-creations", "0", "1..=1000"),
-        ("--kubernetes-image-pull-secret", "A", "small letters"),
-        ("--kubernetes-service-account", "A", "small letters"),
+        ("--kubernetes-image-pull-secret", "A", "lower-case letters"),
+        ("--kubernetes-service-account", "A", "lower-case letters"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
             .args(["run", &format!("{flag}={value}")])

@@ -285,7 +285,7 @@ const MISTAKES: &[Mistake] = &[
     of("an invalid number of jobs", "run m.toml --jobs many"),
     of("an unknown class of failures", "run m.toml --retry foo"),
     of(
-        "a class of failures that is never kept",
+        "a class of failures that is never cached",
         "run m.toml --retry download",
     ),
     of("no jobs", "run m.toml --jobs 0"),

@@ -97,7 +97,7 @@ fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
     docker(&grid, &["--loglevel", "warn"])
         .assert()
         .code(1)
-        .stderr(contains("as before"));
+        .stderr(contains("(cached; use --retry to retry)"));
     assert!(!grid.path("journal").exists());
     docker(&grid, &["--retry", "failed"]).assert().code(1);
     assert_eq!(grid.jobs(), ["module"]);
@@ -169,7 +169,7 @@ fn bad_input_is_told_and_nothing_is_done() {
         (vec!["--dryrun=maybe"], "maybe"),
         (
             vec!["--retry", "timeout"],
-            "failures of class `timeout` are never kept",
+            "failures of class `timeout` are never cached",
         ),
         (vec!["--output-module", "here"], "here is a directory"),
         (

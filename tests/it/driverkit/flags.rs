@@ -206,7 +206,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         ("docker -l debug", 0, "would build"),
         ("docker -l trace", 0, "would build"),
         ("docker -l warn", 0, "target: debian"),
-        ("docker -l fatal", 2, "level `fatal` is unknown"),
+        ("docker -l fatal", 2, "unknown level `fatal`"),
         (
             "kubernetes -n falco -s https://127.0.0.1:1",
             0,

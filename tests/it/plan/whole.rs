@@ -232,7 +232,7 @@ image  = "registry.example.org/rhel8"
     for text in [
         "2 kernels, 2 drivers, 3 builds",
         "its packages are behind a subscription: name an image of yours",
-        "yum                1  registry.example.org/rhel8",
+        "yum                  1  registry.example.org/rhel8",
     ] {
         assert!(shown.contains(text), "{shown}");
     }

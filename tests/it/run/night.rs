@@ -86,15 +86,17 @@ fn run_without_manifest_json_leaves_none_of_an_earlier_run() {
     assert_eq!(rows(&grid).builds.len(), 4);
     let (code, text, _) = say(&grid, &["why", "6.1.4-1-amd64"]);
     assert_eq!(code, 0, "{text}");
-    let rebuilt = say(
-        &grid,
-        &[
-            "rebuild",
-            "--keep",
-            &rows(&grid).builds[0].build_id.to_string(),
-        ],
-    );
-    assert_eq!(rebuilt.0, 1, "{}", rebuilt.2);
+    let build = rows(&grid).builds[0].build_id.to_string();
+    let words = [
+        "rebuild",
+        &build,
+        "matrix.toml",
+        "--executor",
+        "fake",
+        "--keep",
+    ];
+    let (code, _, text) = say(&grid, &words);
+    assert_eq!(code, 0, "{text}");
     assert!(!grid.path("out/manifest.json").exists());
     assert_eq!(grid.run(&[]).0, 1);
     assert!(grid.path("out/manifest.json").exists());

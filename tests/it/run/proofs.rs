@@ -151,7 +151,7 @@ fn address_of_a_kernel_has_a_scheme_that_can_be_fetched() {
     );
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("`ftp` URLs cannot be fetched"), "{text}");
+    assert!(text.contains("`ftp` URLs are not supported"), "{text}");
     assert!(text.contains("matrix.toml:"), "{text}");
 }
 

@@ -160,7 +160,7 @@ fn keep_without_a_manifest_does_nothing() {
     let grid = Grid::new();
     let (code, _, text) = rebuild(&grid, &["--keep"]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("do a `run` first"), "{text}");
+    assert!(text.contains("use `run` first"), "{text}");
     assert!(!grid.path("journal").exists());
 }
 

@@ -94,7 +94,10 @@ fn store_of_which_nothing_is_believed_is_refused() {
     let grid = Grid::new();
     let (code, text) = run(&grid, "a", &[]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("whose outcomes are believed"), "{text}");
+    assert!(
+        text.contains("no keys configured, and the store is not declared trusted"),
+        "{text}"
+    );
     assert!(text.contains("--store-key"), "{text}");
     let (code, text) = grid.run(&["--store", "file:///nowhere/at/all", "--store-trusted"]);
     assert_eq!(code, 2, "{text}");
