@@ -221,7 +221,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         ),
         // Numbers of seconds, at least 30.
         ("docker --timeout 30", 0, "would build"),
-        ("docker --timeout 29", 2, "30 are the least"),
+        ("docker --timeout 29", 2, "expected at least 30"),
         ("docker --timeout 1m", 2, "is not a number of seconds"),
         // Proxies.
         ("docker --proxy http://127.0.0.1:1", 0, "would build"),
