@@ -310,7 +310,7 @@ fn object_that_changed_under_its_key_stays_and_is_told_with_advice() {
     assert_eq!(code, 1, "{text}");
     for expected in [
         "(changed): the object differs from the index",
-        "help: something else wrote there",
+        "help: another program wrote it",
         "--replace-foreign",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
