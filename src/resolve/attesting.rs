@@ -1,4 +1,4 @@
-//! Whether artifacts can be attested as the matrices say: known before the first build.
+//! Checks before the first build that artifacts can be attested as the matrices require.
 
 use super::common_table::CommonTable;
 use super::refresh::runtime;
@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::matrix::Attestation;
 use crate::sign::About;
 
-/// Opens the key of the `[attestation]` of the matrices of a plan; nothing if they have none.
+/// Opens the key of the `[attestation]` table of a plan's matrices. Returns `None` if no matrix has that table.
 pub(crate) fn check_attestation(planned: &Planned) -> Result<Option<Attester>, ResolveError> {
     let table = CommonTable {
         name: "attestation",

@@ -1,5 +1,5 @@
-//! Sources that could not be queried or are not believed: what is said about them, what goes on without them, and the
-//! exit code.
+//! Sources that could not be queried or whose results are not trusted: the messages about them, the kernels used
+//! instead, and the exit status.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,35 +12,35 @@ use crate::matrix::{Pattern, TargetEntry};
 use crate::plan::LeftOut;
 use crate::text::count;
 
-/// How many sources are named; of more, the number is.
+/// The maximum number of sources that are named; the rest are counted.
 const NAMED: usize = 20;
 
-/// A `[[target]]` of which a source gave nothing.
+/// A `[[target]]` with a source that returned nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Unavailable {
-    /// The lock.
+    /// The path of the lock.
     pub(crate) lock: PathBuf,
-    /// Its label.
+    /// The label of the `[[target]]`.
     pub(crate) label: String,
     name: Pattern,
     architectures: Vec<Architecture>,
-    /// What is wrong, for each of its sources that failed.
+    /// The errors of each source that failed.
     pub(crate) faults: Vec<Diagnostic>,
-    /// Whether the matrix is at fault: it asks for what the source does not have.
+    /// Whether the matrix is at fault: it requests something that the source does not have.
     pub(crate) is_bad_input: bool,
-    /// Whether the matrix or a file beside it must be mended, whatever servers say.
+    /// Whether the matrix or a file next to it must be corrected, regardless of what servers answer.
     pub(crate) is_own_fault: bool,
-    /// Whether none of its sources gave anything.
+    /// Whether all sources failed.
     pub(crate) is_silent: bool,
-    /// The kernels that the lock has of it, which are used.
+    /// The kernels in the lock for this `[[target]]`, which are used instead.
     pub(crate) known: Vec<Arc<Kernel>>,
 }
 
-/// How far the sources of a plan could be asked and are believed.
+/// Which sources of a plan could not be queried, and whether the results are trusted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Availability {
     pub(crate) unavailable: Vec<Unavailable>,
-    /// Whether a source is not believed.
+    /// Whether a source's result is not trusted.
     pub(crate) is_doubted: bool,
 }
 
@@ -59,7 +59,7 @@ impl Unavailable {
         }
     }
 
-    /// One line: where it is asked for, what it answered, and what happens to it.
+    /// Returns one line: where the source is named, the error, and how the plan continues.
     fn line(&self) -> String {
         let faults: Vec<String> = self
             .faults
@@ -81,7 +81,7 @@ impl Unavailable {
         format!("  {}; {rest}", faults.join("; "))
     }
 
-    /// What the plan has in its place, for each architecture, where no kernel of it is known.
+    /// Returns placeholders in the plan for each architecture, if no kernel of this `[[target]]` is known.
     fn left_out(&self) -> Vec<LeftOut> {
         if !(self.known.is_empty() && self.is_silent) {
             return Vec::new();
@@ -125,7 +125,7 @@ impl Unavailable {
 }
 
 impl Availability {
-    /// The exit code at the end of work that is done without them.
+    /// Returns the exit status of work that was done without these sources.
     pub(crate) fn status(&self) -> ExitStatus {
         if !self.unavailable.is_empty() {
             ExitStatus::Infrastructure
@@ -136,7 +136,7 @@ impl Availability {
         }
     }
 
-    /// Says what could not be queried, a line each, and what to do.
+    /// Prints which sources could not be queried, one line each.
     pub(crate) fn warn(&self, context: &Context) {
         if self.unavailable.is_empty() {
             return;
@@ -155,14 +155,14 @@ impl Availability {
         }
     }
 
-    /// What a plan has in the place of the targets of which nothing is known. `is_wanted` says whether the command is
-    /// about a name.
+    /// Returns placeholders in the plan for targets without known kernels. `is_wanted` returns whether the command
+    /// concerns a name.
     pub(crate) fn left_out(&self, is_wanted: impl Fn(&Pattern) -> bool) -> Vec<LeftOut> {
         let wanted = self.unavailable.iter().filter(|one| is_wanted(&one.name));
         wanted.flat_map(Unavailable::left_out).collect()
     }
 
-    /// The same as an error, where nothing can be done without them.
+    /// Returns an error, for commands that cannot continue without these sources.
     pub(crate) fn error(&self) -> ResolveError {
         let faults = || self.unavailable.iter().flat_map(|one| &one.faults);
         if self.unavailable.iter().all(|one| one.is_bad_input) {
@@ -191,7 +191,7 @@ impl Availability {
         }
     }
 
-    /// The errors in matrices and files beside them, which no other night mends.
+    /// The errors in matrices and in files next to them, which retrying later does not fix.
     pub(crate) fn own_faults(&self) -> Vec<Diagnostic> {
         let own = self.unavailable.iter().filter(|one| one.is_own_fault);
         own.flat_map(|one| one.faults.iter().cloned()).collect()

@@ -1,4 +1,4 @@
-//! A table that all matrices of a plan must have in common, since a run does one thing with all its builds.
+//! A table that must be the same in all matrices of a plan, because a run applies it to all builds.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use super::{Planned, ResolveError};
 use crate::diagnostic::Diagnostic;
 use crate::matrix::Matrix;
 
-/// A table of that kind.
+/// Describes a table that all matrices of a plan must share.
 pub(super) struct CommonTable<'a, T> {
-    /// Its name: `signing`.
+    /// The name of the table, for example `signing`.
     pub(super) name: &'static str,
-    /// What the matrices do by it: `sign modules`.
+    /// What the matrices do with the table, for example `sign modules`.
     pub(super) what: &'static str,
     pub(super) of: fn(&'a Matrix) -> Option<&'a T>,
     pub(super) is_same: fn(&T, &T) -> bool,
@@ -18,7 +18,8 @@ pub(super) struct CommonTable<'a, T> {
 }
 
 impl<'a, T> CommonTable<'a, T> {
-    /// The table of a plan with the first matrix that has it; nothing if none has. Two that differ are an error.
+    /// Returns the table of a plan and the first matrix that has it, or `None` if no matrix has it. Two different
+    /// tables are an error.
     pub(super) fn find(
         &self,
         planned: &'a Planned,

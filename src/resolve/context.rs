@@ -1,4 +1,4 @@
-//! What asking sources and planning need beside the matrices.
+//! What source queries and planning need besides the matrices.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +11,15 @@ use crate::report::Style;
 pub trait Listener: fmt::Debug + Send + Sync {
     /// Receives a message that is not a warning.
     fn notice(&self, message: &str);
-    /// Receives warnings, with their places.
+    /// Receives warnings with their source locations.
     fn warn(&self, diagnostics: &[Diagnostic]);
-    /// Whether a person looks at a screen on which nothing stands yet.
+    /// Whether the output is an interactive terminal that is still blank.
     fn is_awaited(&self) -> bool {
         false
     }
 }
 
-/// Discards everything.
+/// A listener that discards all messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 
@@ -29,20 +29,20 @@ impl Listener for Silent {
     fn warn(&self, _: &[Diagnostic]) {}
 }
 
-/// What every question about matrices has in common.
+/// The settings that all operations on matrices share.
 #[derive(Debug)]
 pub struct Context {
     /// Base URLs of mirrors, by the name of the distribution.
     pub mirrors: BTreeMap<String, String>,
-    /// Whether nothing but the store and named mirrors may be used.
+    /// Whether only the store and configured mirrors may be used.
     pub is_offline: bool,
-    /// The directory of everything that is kept between runs.
+    /// The cache directory, which holds everything that is kept between runs.
     pub cache: PathBuf,
     /// Whether only errors are shown.
     pub is_quiet: bool,
-    /// What a terminal shows of progress and messages.
+    /// How progress and messages are shown on a terminal.
     pub style: Style,
-    /// How much more is said than usual.
+    /// How many additional levels of detail are printed.
     pub verbosity: u8,
     /// Receives messages.
     pub listener: Box<dyn Listener>,

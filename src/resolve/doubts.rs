@@ -1,4 +1,4 @@
-//! What is said where a source lost more than is believed.
+//! Warnings about sources that lost more kernels than is plausible.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::diagnostic::Diagnostic;
 use crate::discover::lock::Doubt;
 use crate::text::{count, write_columns};
 
-/// How many losses a help line names one by one.
+/// The maximum number of losses that a help line names one by one.
 const NAMED_DOUBTS: usize = 3;
 
-/// What is said where sources are not believed: one table, a line each.
+/// Prints a table of implausible losses, one row each. Returns whether there were any.
 pub(crate) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
     let doubts: Vec<(&str, &Doubt)> = refreshed
         .changes
@@ -74,7 +74,7 @@ pub(crate) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
         named.join(" ")
     ));
     context.warn(&[warning]);
-    // Line by line: messages are cut at a length, and this table has to be whole.
+    // One message per line: long messages are truncated, and this table has to be complete.
     for line in String::from_utf8_lossy(&table).lines() {
         context.notice(line.trim_end());
     }

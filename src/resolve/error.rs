@@ -6,7 +6,7 @@ use crate::exit::ExitStatus;
 use crate::fs::FileError;
 use crate::report::ManifestError;
 
-/// Why a plan could not be made or a run not begin.
+/// Why a plan could not be created or a run could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// All errors found in files that the user wrote.
@@ -15,9 +15,9 @@ pub enum ResolveError {
     /// Other invalid input.
     #[error("{message}")]
     Input {
-        /// What is wrong.
+        /// The error message.
         message: String,
-        /// What to do.
+        /// Advice, shown as `help:`.
         help: Option<String>,
     },
     /// An invalid lock.
@@ -29,9 +29,9 @@ pub enum ResolveError {
     /// The machine, a server or the network failed.
     #[error("{message}")]
     Infrastructure {
-        /// What is wrong.
+        /// The error message.
         message: String,
-        /// What to do.
+        /// Advice, shown as `help:`.
         help: Option<String>,
     },
 }
@@ -48,7 +48,7 @@ impl From<ManifestError> for ResolveError {
 }
 
 impl ResolveError {
-    /// The exit code that it leads to.
+    /// Returns the exit status for this error.
     pub fn status(&self) -> ExitStatus {
         match self {
             Self::Diagnostics(_)
@@ -76,7 +76,7 @@ impl ResolveError {
         }
     }
 
-    /// Returns an error of the machine, a server or the network, without help.
+    /// Returns an error for a failure of the machine, a server or the network, without help.
     pub fn infrastructure(message: impl Into<String>) -> Self {
         Self::Infrastructure {
             message: message.into(),

@@ -1,5 +1,5 @@
-//! `plan --format driverkit`: a plan as the tree of YAML files that dbg-go works from, so that both can be run side by
-//! side. As in dbg-go's trees a kernel below the support floors has a file too, which asks for nothing.
+//! `plan --format driverkit`: writes a plan as a tree of YAML files for dbg-go, so that both tools can be run side by
+//! side. As in dbg-go's trees, a kernel below the support floors has a file without outputs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, TargetId
 use crate::plan::{Build, Plan};
 use crate::yaml;
 
-/// A file, with its keys in the order in which dbg-go writes them, and then those that it does not write.
+/// A YAML file, with the keys that dbg-go writes in dbg-go's order, followed by the keys that dbg-go does not write.
 #[derive(Serialize)]
 struct File<'a> {
     kernelversion: &'a str,
@@ -46,17 +46,17 @@ struct Output {
     probe: Option<String>,
 }
 
-/// What a file is about.
+/// The kernel and the driver that a file describes.
 #[derive(Clone, Copy)]
 struct Subject<'a> {
     kernel: &'a Kernel,
     driver: &'a Driver,
-    /// Nothing below the support floors.
+    /// The build; `None` below the support floors.
     build: Option<&'a Build>,
 }
 
 impl<'a> Subject<'a> {
-    /// The builds of a plan, and what the support floors leave without any.
+    /// Returns the builds of a plan, and the kernels and drivers that are not built because of the support floors.
     fn all(plan: &'a Plan) -> Vec<Self> {
         let mut subjects: Vec<Self> = plan
             .builds
@@ -67,7 +67,7 @@ impl<'a> Subject<'a> {
                 build: Some(build),
             })
             .collect();
-        // Several matrices may name the same kernel; one may ask for what the other does not.
+        // Several matrices may name the same kernel, and one may request a build that another does not.
         let mut known: HashSet<_> = subjects.iter().map(|subject| subject.identity()).collect();
         let mut unbuilt: Vec<Self> = Vec::new();
         for one in &plan.unbuilt {
@@ -98,7 +98,7 @@ impl<'a> Subject<'a> {
         (self.kernel.identity(), &self.driver.version)
     }
 
-    /// The directory of its file.
+    /// Returns the directory of the file.
     fn folder(self, root: &Path) -> PathBuf {
         root.join(self.driver.version.as_str())
             .join(self.kernel.architecture.machine())
@@ -106,7 +106,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Writes a file for each kernel and driver version below `folder`:
-/// `driverkit/config/<driver version>/<machine>/<target>_<release>_<version>.yaml`. Returns how many.
+/// `driverkit/config/<driver version>/<machine>/<target>_<release>_<version>.yaml`. Returns the number of files.
 pub(crate) fn write(planned: &Planned, folder: &Path) -> Result<usize, ResolveError> {
     let root = folder.join("driverkit").join("config");
     let subjects = Subject::all(&planned.plan);
@@ -122,7 +122,7 @@ pub(crate) fn write(planned: &Planned, folder: &Path) -> Result<usize, ResolveEr
     Ok(subjects.len())
 }
 
-/// The kernel configurations of a plan, in base64.
+/// Returns the kernel configurations of a plan, encoded in base64.
 fn encode_configs(
     planned: &Planned,
     subjects: &[Subject<'_>],

@@ -1,4 +1,4 @@
-//! The kernels of matrices: those that they name, and those of their locks, which are refreshed where they must be.
+//! The kernels of matrices: those listed in the matrices and those in their locks, which are refreshed if necessary.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,22 +20,22 @@ use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KernelSources, Matrix};
 use crate::plan::LeftOut;
 
-/// The kernels of one `[[target]]`, each with the place that names it.
+/// The kernels of one `[[target]]`, each with the span that names it.
 type EntryKernels = Vec<(Arc<Kernel>, Range<usize>)>;
 
 /// The kernels of one matrix.
 pub(crate) struct MatrixKernels {
-    /// Those of each `[[target]]`, in the order of the file.
+    /// The kernels of each `[[target]]`, in the order of the file.
     pub(crate) entries: Vec<EntryKernels>,
-    /// Those that their source does not name any more.
+    /// Kernels that their source no longer names.
     pub(crate) gone: Vec<LeftOut>,
-    /// Those that are built though their source, which is not believed, does not name them.
+    /// Kernels that are built although their source, whose result is not trusted, does not name them.
     pub(crate) unconfirmed: Vec<Arc<Kernel>>,
-    /// The days on which those of the lock were first seen, in its order.
+    /// The days on which the kernels of the lock were first seen, in the order of the lock.
     pub(crate) first_seen: Vec<(Arc<Kernel>, Date)>,
 }
 
-/// Kernels of a lock by what happens to them, each in the order of the lock.
+/// Kernels of a lock by how they are handled, each group in the order of the lock.
 #[derive(Default)]
 struct Sorted {
     configs: BTreeMap<Sha256, ConfigFile>,
@@ -57,7 +57,7 @@ impl Sorted {
         self.by_label.entry(locked.label).or_default().push(kernel);
     }
 
-    /// Adds later kernels.
+    /// Appends kernels that come later in the lock.
     fn append(&mut self, mut later: Self) {
         self.configs.append(&mut later.configs);
         for (label, mut kernels) in later.by_label {
@@ -70,7 +70,7 @@ impl Sorted {
 }
 
 impl Sources {
-    /// The locks of the matrices, as they are to be used, and what could not be queried for them.
+    /// Returns the locks of the matrices according to `lock_use`, and the sources that could not be queried.
     fn locks(
         &self,
         context: &Context,
@@ -99,7 +99,7 @@ impl Sources {
         }
     }
 
-    /// The kernels of each `[[target]]` of each matrix, and what could not be queried for them.
+    /// Returns the kernels of each `[[target]]` of each matrix, and the sources that could not be queried.
     pub(crate) fn kernels(
         &self,
         context: &Context,
@@ -138,7 +138,7 @@ impl Sources {
                 }
                 sorted
             };
-            // Each kernel is looked at once: to fetch those of a large lock from memory takes long.
+            // Visit each kernel only once: reading the kernels of a large lock from memory takes long.
             let parts: Vec<Sorted> = lock
                 .kernels
                 .into_par_iter()
@@ -187,14 +187,14 @@ impl Sources {
     }
 }
 
-/// Whether the matrix still asks for a kernel of a lock that could not be refreshed.
+/// Whether the matrix still selects a kernel of a lock that could not be refreshed.
 fn takes(matrix: &Matrix, locked: &LockedKernel) -> bool {
     let mut entries = matrix.targets.iter();
     let entry = entries.find(|entry| *entry.label == *locked.label);
     entry.is_some_and(|entry| entry.asks_for(&locked.kernel, locked.first_seen))
 }
 
-/// The kernels that a `[[target]]` writes down and those that it found.
+/// Merges the kernels listed in a `[[target]]` with those it found.
 fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) -> EntryKernels {
     if written.is_empty() {
         return found
@@ -215,7 +215,7 @@ fn lay_over(written: EntryKernels, found: Vec<Arc<Kernel>>, span: Range<usize>) 
     merged.into_iter().map(place).collect()
 }
 
-/// A kernel that a plan does not hold since it is gone.
+/// Returns the entry for a kernel that is left out of a plan because its source no longer names it.
 fn left_out(locked: LockedKernel, since: Date, place: &str) -> LeftOut {
     LeftOut {
         kernel: locked.kernel,

@@ -1,4 +1,5 @@
-//! Between locks and the store: kernel configurations go there before a run, digests of packages come back after it.
+//! Exchange between locks and the store: stores kernel configurations before a run, and writes package digests to the
+//! locks after it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::plan::BuildId;
 use crate::recipe::was_unpacked;
 use crate::store::Store;
 
-/// Puts the kernel configurations of a plan into the store, where the step that prepares a kernel source reads them.
+/// Puts the kernel configurations of a plan into the store, from which the step that prepares a kernel source reads
+/// them.
 pub(crate) fn store_configs(store: &Store, planned: &Planned) -> Result<(), ResolveError> {
     let kernels = planned.plan.builds.iter().map(|build| &build.kernel);
     let wanted: BTreeSet<Sha256> = kernels.filter_map(|kernel| kernel.config_sha256).collect();
@@ -33,8 +35,8 @@ pub(crate) fn store_configs(store: &Store, planned: &Planned) -> Result<(), Reso
     Ok(())
 }
 
-/// Notes in the locks what the packages turned out to be, but for those of the builds `wrong_headers`. A lock that
-/// cannot be written is as good as before.
+/// Records the digests and sizes of downloaded packages in the locks, except for packages of the builds in
+/// `wrong_headers`. If a lock cannot be written, it stays as it is.
 pub(crate) fn fill_in_locks(
     context: &Context,
     planned: &Planned,
@@ -51,7 +53,7 @@ pub(crate) fn fill_in_locks(
         .collect();
     for (matrix, _) in &planned.matrices {
         let path = lock::path_of(matrix);
-        // Read anew: another run may have written it meanwhile.
+        // Read the lock again: another run may have written it in the meantime.
         let Ok(Some(mut lock)) = Lock::read(&path) else {
             continue;
         };
@@ -67,7 +69,7 @@ pub(crate) fn fill_in_locks(
             if package.sha256 == Some(fetched.sha256) {
                 return None;
             }
-            // Bytes that nobody has unpacked yet may be broken.
+            // A package that has not been unpacked yet may be corrupt.
             was_unpacked(&outcomes, fetched.sha256).then_some((fetched.sha256, fetched.size_bytes))
         });
         let agreed = lock.confirm(|package, sha256| {
@@ -83,8 +85,8 @@ pub(crate) fn fill_in_locks(
     }
 }
 
-/// The addresses of packages without a published digest that gave something which the lock does not say. Most nights there are
-/// few among tens of thousands.
+/// Returns the URLs of packages without a published digest whose download differs from the lock. On most nights, these
+/// are few among tens of thousands.
 fn news_of(lock: &Lock, fetcher: &Fetcher) -> HashSet<Arc<str>> {
     let kernels = lock.kernels.par_iter();
     let packages = kernels.flat_map_iter(|locked| locked.kernel.packages.iter());

@@ -1,4 +1,4 @@
-//! What this machine lacks for a plan: compilers, directories, room.
+//! Checks that this machine has what a plan needs: compilers, directories and disk space.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::recipe::{Refusal, Toolchains};
 use crate::report::read_manifest;
 use crate::text::{count, size};
 
-/// How many times as large as its packages a kernel's tree is, at most, with the trees that are made of it.
+/// The maximum size of a kernel's tree, with the trees derived from it, as a multiple of the size of its packages.
 const UNPACKED: u64 = 8;
 
-/// The faults that show once it is known which compilers there are: what a matrix demands and no toolchain has.
+/// Reports compilers and images that a matrix demands and no toolchain provides.
 pub(crate) fn check_toolchains(
     planned: &Planned,
     toolchains: &Toolchains,
@@ -37,7 +37,7 @@ pub(crate) fn check_toolchains(
     }
 }
 
-/// The same for a plan, which needs no image: one that is not built yet is a warning.
+/// Like [`check_toolchains`], but for `plan`, which needs no image: an image that has not been built yet is a warning.
 pub(crate) fn check_demands(
     context: &Context,
     planned: &Planned,
@@ -72,7 +72,7 @@ fn demanded_at(diagnostic: Diagnostic, place: Option<Place>) -> Diagnostic {
     }
 }
 
-/// Each demand that cannot be met once, with its place.
+/// Returns each demand that cannot be met once, with its place in the matrix.
 fn refusals(planned: &Planned, toolchains: &Toolchains) -> Vec<(Refusal, Option<Place>)> {
     let mut seen = HashSet::new();
     let mut refusals = Vec::new();
@@ -92,7 +92,7 @@ fn refusals(planned: &Planned, toolchains: &Toolchains) -> Vec<(Refusal, Option<
     refusals
 }
 
-/// Refuses to prove modules where nothing can boot kernels. `over` stands above what the matrices say.
+/// Returns an error if modules are to be proved and no kernel can be booted. `over` overrides the matrices.
 pub(crate) fn check_proofs(
     planned: &Planned,
     toolchains: &Toolchains,
@@ -108,7 +108,7 @@ pub(crate) fn check_proofs(
     }
 }
 
-/// Where a matrix demands the compiler or the image of a build.
+/// The place where a matrix demands the compiler or the image of a build.
 fn demand(sources: &Sources, wanted: &BuildSettings) -> Option<Place> {
     sources.matrices.iter().find_map(|matrix| {
         let targets = matrix.targets.iter().map(|entry| &entry.settings);
@@ -124,7 +124,8 @@ fn demand(sources: &Sources, wanted: &BuildSettings) -> Option<Place> {
     })
 }
 
-/// Refuses an output path that is not a directory, or a directory that holds what a run must not write to.
+/// Returns an error if the output path is not a directory, or if the directory contains a matrix, which a run must not
+/// overwrite.
 pub(crate) fn check_out(planned: &Planned, out: &Path) -> Result<(), ResolveError> {
     check_directory(out, "--out")?;
     let whole = |path: &Path| std::fs::canonicalize(path).ok();
@@ -147,7 +148,7 @@ pub(crate) fn check_out(planned: &Planned, out: &Path) -> Result<(), ResolveErro
     }
 }
 
-/// Refuses a path of a flag that cannot be a directory of ours.
+/// Returns an error if the path given with `flag` cannot be used as a writable directory.
 pub(crate) fn check_directory(path: &Path, flag: &str) -> Result<(), ResolveError> {
     let shown = path.display();
     let refuse = |message: String| {
@@ -189,8 +190,8 @@ fn owner(path: &Path) -> String {
     )
 }
 
-/// Refuses a run for which the disks have less room than the missing builds will need, by the sizes of their packages
-/// and those of earlier runs' artifacts.
+/// Returns an error if the disks have less free space than the missing builds need, estimated from the sizes of their
+/// packages and of the artifacts of earlier runs.
 pub(crate) fn check_room(
     planned: &Planned,
     missing: usize,
@@ -210,7 +211,7 @@ pub(crate) fn check_room(
         .sum();
     let artifacts = mean_artifact_bytes(out).saturating_mul(planned.plan.artifact_count() as u64);
     let whole = packages.saturating_mul(UNPACKED).saturating_add(artifacts);
-    // Which of them are missing is not worth knowing.
+    // An estimate by number is enough: which of the builds are missing does not matter.
     let needed = u128::from(whole) * missing as u128 / builds.len() as u128;
     let Some((folder, free)) = [cache, out]
         .into_iter()
@@ -238,7 +239,7 @@ pub(crate) fn check_room(
     })
 }
 
-/// The free bytes of the file system that a directory is, or will be, on.
+/// The existing ancestor of a path, and the free bytes of its file system.
 fn free_bytes(path: &Path) -> Option<(PathBuf, u64)> {
     let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find(|one| one.is_dir())?;

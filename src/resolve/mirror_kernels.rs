@@ -1,4 +1,4 @@
-//! The kernels that a distribution's mirror, or the sources of matrices, have now, without a lock.
+//! Kernels that a distribution's mirror or the sources of matrices currently offer, without a lock.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use crate::matrix::{
 };
 use crate::target;
 
-/// What is asked of the distribution's mirror.
+/// Which kernels to select from the distribution's mirror.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct MirrorSelection<'a> {
-    /// The suites; empty for those that it usually has.
+    /// The suites; if empty, the usual suites.
     pub(crate) suites: &'a [String],
-    /// How many of the newest of each flavour and suite.
+    /// The number of newest kernels of each flavour and suite.
     pub(crate) latest: Option<u32>,
     /// Only this kernel.
     pub(crate) release: Option<&'a KernelRelease>,
 }
 
-/// A matrix that asks the distribution's mirror.
+/// Returns a matrix whose source is the distribution's mirror.
 pub(crate) fn sources_of_mirror(
     target: &str,
     architectures: &[Architecture],
@@ -87,7 +87,7 @@ pub(crate) fn sources_of_mirror(
     })
 }
 
-/// Refuses a target that does not exist.
+/// Returns an error for an unknown target.
 fn check_target(target: &str) -> Result<(), ResolveError> {
     let id: TargetId = target
         .parse()
@@ -104,7 +104,7 @@ fn check_target(target: &str) -> Result<(), ResolveError> {
     })
 }
 
-/// The kernels that the sources name for a target.
+/// Returns the kernels that the sources name for a target.
 pub(crate) fn discover_all(
     sources: &Sources,
     target: &str,
@@ -153,7 +153,7 @@ pub(crate) fn discover_all(
     Ok(kernels.into_iter().map(Arc::unwrap_or_clone).collect())
 }
 
-/// The kernels that a source gave, with the messages about them.
+/// Returns the kernels that a source found, and prints its notices.
 fn taken(
     found: Result<Discovered, DiscoverError>,
     matrix: &Matrix,

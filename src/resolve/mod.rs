@@ -1,6 +1,6 @@
-//! From matrices and their locks to a plan: sources are asked, locks refreshed, kernels expanded, builds selected.
+//! From matrices and their locks to a plan: queries sources, refreshes locks, expands kernels, selects builds.
 //!
-//! A [`PlanRequest`] says what is to be planned, a [`Context`] where caches and mirrors are and who receives messages.
+//! A [`PlanRequest`] describes what to plan; a [`Context`] names caches and mirrors and receives messages.
 
 mod attesting;
 mod availability;

@@ -12,7 +12,7 @@ use crate::fetch::{ContentKind, Fetcher};
 use crate::kernel::Package;
 use crate::recipe::was_unpacked;
 
-/// Whether two places gave a package that was unpacked whole.
+/// Whether two locations delivered the same package for a URL, and the package was unpacked completely.
 pub(super) fn is_fact(
     fetcher: &Fetcher,
     outcomes: &Outcomes,
@@ -22,8 +22,8 @@ pub(super) fn is_fact(
     fetcher.is_agreed(&[Arc::clone(&package.url)], sha256) && was_unpacked(outcomes, sha256)
 }
 
-/// Puts right the notes of a lock that later downloads contradict: where an address gave another package that was
-/// unpacked whole, its server is asked what it has now.
+/// Corrects unpublished digests in a lock that later downloads contradict: if a URL later delivered a different package
+/// that was unpacked completely, the package is requested again from its server, and its current digest is recorded.
 pub(crate) async fn repair_notes(
     context: &Context,
     fetcher: &Fetcher,
@@ -47,7 +47,7 @@ pub(crate) async fn repair_notes(
     }
     let mut now = BTreeMap::new();
     for url in doubtful {
-        // A server that does not answer says nothing: the note stays.
+        // If the server does not answer, the recorded digest stays.
         if fetcher
             .renew(&url, ContentKind::of_address(&url))
             .await

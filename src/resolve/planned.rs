@@ -22,39 +22,39 @@ use crate::matrix::{KnownFailure, Matrix, Pattern, TargetEntry};
 use crate::plan::{BuildId, Expansion, Filter, FilterError, FirstSeen, FoundAt, Plan, expand};
 use crate::text::count;
 
-/// What is to be planned.
+/// A request for a plan.
 #[derive(Clone, Debug, Default)]
 pub struct PlanRequest<'a> {
     /// The matrices; `matrices/*.toml` if the list is empty.
     pub files: &'a [PathBuf],
-    /// What of them.
+    /// Which builds of the matrices are selected.
     pub filter: Filter,
-    /// Whether locks are refreshed.
+    /// How locks are used.
     pub lock_use: LockUse,
     /// The builder image of all builds.
     pub image: Option<&'a str>,
 }
 
-/// A plan with everything that a run needs to know of where it came from.
+/// A plan with everything that a run needs to know about its origin.
 #[derive(Debug)]
 pub struct Planned {
     /// The plan, filtered.
     pub plan: Plan,
     /// The files and the digests of their contents.
     pub matrices: Vec<(PathBuf, Sha256)>,
-    /// The rewrites of the command line, then those of all files, in their order.
+    /// The rewrites of the command line, then those of all files in order.
     pub mirrors: Mirrors,
     /// The file of each kernel configuration, by its digest.
     pub configs: BTreeMap<Sha256, ConfigFile>,
     /// The `[[known_failure]]` rules of all files.
     pub known_failures: Arc<KnownFailures>,
-    /// How many kernels are built though their source, which is not believed, does not name them.
+    /// The number of kernels that are built although their source, whose result is not trusted, does not name them.
     pub unconfirmed: usize,
-    /// What servers are being asked for.
+    /// The requests that are in progress.
     pub activity: Activity,
     /// The matrices.
     pub(crate) sources: Sources,
-    /// What could not be queried for kernels, and what is not believed.
+    /// The sources that could not be queried, and whether any source's result is not trusted.
     pub(crate) availability: Availability,
 }
 
@@ -64,7 +64,7 @@ impl Planned {
         &self.sources.matrices
     }
 
-    /// How the files of the plan are downloaded.
+    /// Returns the settings for downloading the plan's files.
     pub fn fetch_settings(&self) -> fetch::Settings {
         fetch::Settings {
             mirrors: self.mirrors.clone(),
@@ -75,7 +75,7 @@ impl Planned {
 }
 
 impl PlanRequest<'_> {
-    /// Whether the filters may leave something of the targets that a `[[target]]` names.
+    /// Whether the filters can match a target named by a `[[target]]`.
     fn is_about(&self, name: &Pattern) -> bool {
         self.filter.only.is_empty()
             && (self.filter.selector.targets.is_empty()
@@ -88,7 +88,7 @@ impl PlanRequest<'_> {
                     .any(|one| one.matches_name(name.as_str())))
     }
 
-    /// Whether a matrix has the kernel and the driver of a build that is named.
+    /// Whether a matrix contains the kernel and the driver of one of the requested builds.
     fn names_any(&self, matrix: &Matrix, kernels: &MatrixKernels) -> bool {
         let drivers = || matrix.drivers.iter().map(Spanned::get_ref);
         let kernels = kernels.entries.iter().flatten();
@@ -97,7 +97,7 @@ impl PlanRequest<'_> {
             .any(|build| self.filter.only.iter().any(|only| only == build.as_str()))
     }
 
-    /// Reads the matrices and their locks, expands and filters.
+    /// Reads the matrices and their locks, expands them and applies the filters.
     pub fn plan(&self, context: &Context) -> Result<Planned, ResolveError> {
         let sources = Sources::read(self.files)?;
         let mut configs = BTreeMap::new();
@@ -122,7 +122,7 @@ impl PlanRequest<'_> {
                 }
             })
             .collect();
-        // A question about one build is about the matrices that have its kernel.
+        // A query about a single build concerns only the matrices that contain its kernel.
         let is_question = lock_use == LockUse::AsIs && !self.filter.only.is_empty();
         let mut pairs = sources.matrices.iter().zip(&kernels);
         let is_narrow =
@@ -162,14 +162,14 @@ impl PlanRequest<'_> {
                 availability.error()
             });
         }
-        // Giving back each of hundreds of thousands takes long, and longer at the end, where nothing goes on beside it.
+        // Freeing hundreds of thousands of kernels takes long, and longer at the end, when nothing runs in parallel.
         for expansion in expansions {
             expansion.kernels.into_par_iter().flatten().for_each(drop);
         }
         availability.warn(context);
         let left_out = availability.left_out(|name| self.is_about(name));
         let filtered = self.filter.apply(&mut plan);
-        // What is asked for may well be of a target that could not be queried.
+        // The requested builds may belong to a target that could not be queried.
         if filtered.is_err() && !left_out.is_empty() {
             return Err(availability.error());
         }
@@ -205,12 +205,12 @@ fn known_failures(matrices: &[Matrix], plan: &Plan) -> KnownFailures {
     if !rules.is_empty() {
         kernels.extend(plan.builds.iter().map(|build| &*build.kernel));
     }
-    // Builds of one kernel follow one another.
+    // Builds of the same kernel are adjacent.
     kernels.dedup_by_key(|kernel| kernel.identity());
     KnownFailures::new(rules, &kernels, lock::today())
 }
 
-/// How many kernels of a plan are among those that no source confirms.
+/// Returns the number of kernels of a plan that no source confirms.
 fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<KernelId>) -> usize {
     if unconfirmed.is_empty() {
         return 0;
@@ -220,7 +220,7 @@ fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<KernelId>) -> usize {
     kernels.len()
 }
 
-/// Why a plan has no builds.
+/// Returns the error for a plan without builds.
 fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
     let kernels: usize = expansions
         .iter()
@@ -263,7 +263,7 @@ fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
     ResolveError::Diagnostics(diagnostics)
 }
 
-/// The matrices whose kernels would be found by discovery, and have no lock yet.
+/// The matrices whose kernels are discovered and that have no lock yet.
 fn unlocked(matrices: &[Matrix]) -> Vec<&Path> {
     let is_unlocked = |matrix: &&Matrix| {
         discovered_entries(matrix).next().is_some() && !lock::path_of(&matrix.file.path).exists()

@@ -1,4 +1,4 @@
-//! What can be known to be wrong before the first build: said once, with its place in the matrix.
+//! Checks of a plan before the first build; each error is reported once, with its place in the matrix.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::matrix::Matrix;
 use crate::plan::{Plan, lacks_configuration};
 use crate::source;
 
-/// The faults of a plan that its matrices alone show: driver sources that are not there, kernels that cannot be made
-/// without a configuration.
+/// Returns the errors of a plan that can be found from its matrices alone: missing driver sources and kernels whose
+/// sources cannot be prepared without a configuration.
 pub(crate) fn check_plan(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
     let mut faults = check_drivers(sources, plan);
     faults.extend(check_configurations(sources, plan));
@@ -46,13 +46,13 @@ fn check_drivers(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
     faults
 }
 
-/// Where a driver's sources are written, else its version.
+/// The place of a driver's sources in the matrix, or of its version if the matrix names no sources.
 fn driver_place(matrix: &Matrix, driver: &Driver, version: std::ops::Range<usize>) -> Place {
     let span = matrix.driver_sources.get(&driver.version).cloned();
     matrix.place(span.unwrap_or(version))
 }
 
-/// Why the sources of a driver cannot be had, where that can be seen without a network.
+/// Returns why the sources of a driver are unavailable, as far as that can be checked without network access.
 fn fault_of(driver: &Driver) -> Option<String> {
     match &driver.location {
         DriverLocation::Url(url) => {
@@ -83,7 +83,8 @@ fn missing(path: &Path) -> Option<String> {
     }
 }
 
-/// Kernels that the matrix itself names, that are made of a kernel source, and whose configuration is unknown.
+/// Reports kernels that the matrix itself names, that are built from a kernel source and whose configuration is
+/// unknown.
 fn check_configurations(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
     let mut entries = sources.matrices.iter().flat_map(|matrix| &matrix.targets);
     if entries.all(|entry| entry.kernels.get_ref().inline.is_empty()) {

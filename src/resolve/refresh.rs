@@ -1,4 +1,4 @@
-//! Asking the sources of matrices, and what of their answers goes into the locks.
+//! Queries the sources of matrices, and updates the locks with the results.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use crate::kernel::KernelId;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
 use crate::text::count;
 
-/// Runs discovery for everything and writes the locks. A `[[target]]` that cannot be asked leaves its part of the lock
-/// as it is.
+/// Runs discovery for all matrices and writes the locks. If the sources of a `[[target]]` cannot be queried, its part
+/// of the lock stays as it is.
 pub(crate) fn refresh_all(
     sources: &Sources,
     context: &Context,
@@ -78,8 +78,8 @@ pub(crate) fn refresh_all(
     Ok(all)
 }
 
-/// The lock of each matrix, refreshed where it is missing or the matrix asks for something else than it holds, and what
-/// could not be queried for that.
+/// Returns the lock of each matrix, refreshed if it is missing or does not match the matrix, and the sources that could
+/// not be queried.
 pub(crate) fn up_to_date_locks(
     sources: &Sources,
     context: &Context,
@@ -147,7 +147,7 @@ fn fetch_settings(sources: &Sources, context: &Context) -> fetch::Settings {
     }
 }
 
-/// The `[[target]]`s of a matrix whose kernels the lock does not hold as they are asked for.
+/// The `[[target]]`s of a matrix for which the lock is missing or stale.
 struct Stale<'a> {
     path: PathBuf,
     is_new: bool,
@@ -160,7 +160,7 @@ impl Stale<'_> {
         labels.join(", ")
     }
 
-    /// Refuses to refresh the lock where that is not wanted.
+    /// Returns an error if the lock must not be refreshed (`--locked`).
     fn check(&self, matrix: &Matrix, is_locked: bool) -> Result<(), ResolveError> {
         if !is_locked {
             return Ok(());
@@ -190,7 +190,7 @@ impl Stale<'_> {
     }
 }
 
-/// The lock of a matrix, and what of it is stale.
+/// Returns the lock of a matrix, and its stale entries.
 fn read_lock<'a>(
     matrix: &'a Matrix,
     path: &Path,
@@ -212,13 +212,13 @@ fn read_lock<'a>(
     Ok((lock, stale))
 }
 
-/// The lock of a matrix as it is, however stale.
+/// Returns the lock of a matrix as it is, even if it is stale.
 pub(crate) fn lock_as_it_is(matrix: &Matrix) -> Result<Lock, ResolveError> {
     let path = lock::path_of(&matrix.file.path);
     Ok(read_lock(matrix, &path)?.0)
 }
 
-/// Asks all sources at once, each patient for itself, and puts what they give into the locks.
+/// Queries all sources concurrently, each with its own retries, and puts the results into the locks.
 fn ask_all(
     context: &Context,
     settings: &fetch::Settings,
@@ -293,7 +293,7 @@ fn ask_all(
             runtime.block_on(said_what_is_asked(context, fetcher.activity(), repaired));
         }
         let refreshed = &mut found.refreshed;
-        // Nobody answered: what is there stays, byte for byte.
+        // If no source answered, the lock file stays as it is, byte for byte.
         refreshed.is_changed =
             !refreshed.changes.is_empty() && !found.lock.is_in(&refreshed.path)?;
         all.push(found);
@@ -309,7 +309,8 @@ fn write(
     Ok(lock.write_changed(&refreshed.path, configs, refreshed.is_changed)?)
 }
 
-/// Refuses patterns of `--accept-shrink` that mean nothing: a person believes to have accepted a loss.
+/// Returns an error for patterns of `--accept-shrink` that match no loss: otherwise the user would believe that a loss
+/// was accepted.
 fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), ResolveError> {
     let changes = || all.iter().flat_map(|refreshed| &refreshed.changes);
     let is_used = |position: usize| changes().any(|(_, one)| one.accepted.contains(&position));
@@ -334,7 +335,7 @@ fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), Resolve
     })
 }
 
-/// Whether the lock has digests that no index published.
+/// Whether the lock has digests that were not published by an index.
 fn has_notes(lock: &Lock) -> bool {
     let mut kernels = lock.kernels.iter();
     kernels.any(|locked| {
@@ -346,7 +347,7 @@ fn has_notes(lock: &Lock) -> bool {
     })
 }
 
-/// What downloads for discovery.
+/// Returns the fetcher for discovery.
 pub(crate) fn fetcher(
     context: &Context,
     settings: fetch::Settings,
@@ -356,7 +357,7 @@ pub(crate) fn fetcher(
     Ok(Fetcher::new(Arc::new(store), settings))
 }
 
-/// What discovery runs on.
+/// Returns the runtime for discovery.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -366,7 +367,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
         })
 }
 
-/// Since when the kernels of a `[[target]]` are known, where its selection asks for that.
+/// The days on which the kernels of a `[[target]]` were first seen; empty unless one of its sources selects by that
+/// day.
 fn first_seen(lock: &Lock, entry: &TargetEntry) -> HashMap<KernelId, Date> {
     let sources = &entry.kernels.get_ref().sources;
     if sources

@@ -1,4 +1,4 @@
-//! What part of the answers of a matrix's sources goes into its lock, and the lines that report it.
+//! Merges the results of a matrix's sources into its lock, and reports the changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,39 +20,39 @@ use crate::text::count;
 /// How locks are refreshed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RefreshOptions<'a> {
-    /// Targets of which every loss is believed.
+    /// Targets whose losses are all accepted.
     pub(crate) accepted: &'a [Pattern],
-    /// Whether nothing is written.
+    /// Whether locks are only checked, not written.
     pub(crate) is_check: bool,
-    /// Whether a lock that is there is replaced, whatever it holds.
+    /// Whether an existing lock is replaced, regardless of its content.
     pub(crate) is_fresh: bool,
-    /// Whether nothing is written unless everything could be asked.
+    /// Whether locks are written only if all sources could be queried.
     pub(crate) is_strict: bool,
 }
 
-/// How the refresh of a lock ended.
+/// The result of refreshing a lock.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
-    /// The lock.
+    /// The path of the lock.
     pub(crate) path: PathBuf,
-    /// The matrix.
+    /// The path of the matrix.
     pub(crate) matrix: PathBuf,
     /// How the kernels of each `[[target]]` changed, by label.
     pub(crate) changes: Vec<(String, Changes)>,
-    /// What the sources were doubtful about.
+    /// Notices about doubtful results of sources.
     pub(crate) notices: Vec<String>,
-    /// The entries of lists that were skipped, each with its list and why.
+    /// The skipped entries of lists, each with its list and the reason.
     pub(crate) skipped: Vec<String>,
-    /// A warning for each `[[target]]` that finds nothing.
+    /// A warning for each `[[target]]` without kernels.
     pub(crate) empty: Vec<Diagnostic>,
-    /// Each `[[target]]` of which a source gave nothing.
+    /// Each `[[target]]` with a source that returned nothing.
     pub(crate) unavailable: Vec<Unavailable>,
-    /// Whether the file is another one than before, or would be.
+    /// Whether the content of the lock changed, or would change.
     pub(crate) is_changed: bool,
 }
 
 impl Refreshed {
-    /// What changed, in a line.
+    /// Returns a one-line summary of the changes.
     pub(crate) fn line(&self) -> String {
         let changes = || self.changes.iter().map(|(_, changes)| changes);
         let total: usize = changes().map(|one| one.total).sum();
@@ -63,7 +63,7 @@ impl Refreshed {
     }
 }
 
-/// A lock that is being refreshed.
+/// The refresh of a lock.
 pub(crate) struct Refresh<'a> {
     pub(crate) context: &'a Context,
     pub(crate) matrix: &'a Matrix,
@@ -71,14 +71,14 @@ pub(crate) struct Refresh<'a> {
     pub(crate) options: RefreshOptions<'a>,
 }
 
-/// A lock with what its sources gave, and how its refresh ended.
+/// A refreshed lock with the kernel configurations from its sources, and the result of the refresh.
 pub(crate) struct Found {
     pub(crate) lock: Lock,
     pub(crate) refreshed: Refreshed,
     pub(crate) configs: BTreeMap<Sha256, Vec<u8>>,
 }
 
-/// What a `[[target]]` asks for.
+/// Returns the selection of a `[[target]]`.
 fn asked_by<'a>(entry: &'a TargetEntry, takes: &'a dyn Fn(&Kernel, Date) -> bool) -> Asked<'a> {
     Asked {
         label: &entry.label,
@@ -90,7 +90,7 @@ fn asked_by<'a>(entry: &'a TargetEntry, takes: &'a dyn Fn(&Kernel, Date) -> bool
 }
 
 impl Refresh<'_> {
-    /// Moves kernels to the `[[target]]`s that ask for them now.
+    /// Moves kernels to the `[[target]]`s that select them now.
     pub(crate) fn follow(&self, lock: &mut Lock) {
         let all: Vec<&TargetEntry> = discovered_entries(self.matrix).collect();
         let takes: Vec<_> = all
@@ -105,7 +105,7 @@ impl Refresh<'_> {
         lock.follow(&asked);
     }
 
-    /// Puts what the sources of `entries` answered into the lock.
+    /// Merges the results of the sources of `entries` into the lock.
     pub(crate) fn take(
         self,
         mut lock: Lock,
@@ -169,7 +169,7 @@ impl Refresh<'_> {
             notices.push(notice);
         }
         let mut empty = empty_entries(self.matrix, &lock);
-        // Those that could not be queried have been named.
+        // Entries that could not be queried have already been reported.
         empty.retain(|(label, _)| unavailable.iter().all(|one| one.label != *label));
         let refreshed = Refreshed {
             path: self.path,
@@ -188,7 +188,7 @@ impl Refresh<'_> {
         }
     }
 
-    /// Says that a person asks for less than before.
+    /// Reports that the matrix selects fewer kernels than before.
     fn say_narrowed(&self, label: &str, narrowed: usize) -> String {
         let (lock, kernels) = (self.path.display(), count(narrowed, "kernel"));
         let notice = format!(
@@ -200,7 +200,7 @@ impl Refresh<'_> {
     }
 }
 
-/// A message for each `[[target]]` with sources of which the lock has no kernel that is built, with its label.
+/// Returns a warning with the label of each `[[target]]` that has sources, but no kernel to build in the lock.
 pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagnostic)> {
     let there = lock
         .kernels

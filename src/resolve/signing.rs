@@ -1,4 +1,4 @@
-//! Whether modules can be signed as the matrices say: known before the first build.
+//! Checks before the first build that modules can be signed as the matrices require.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::driver::Artifact;
 use crate::sign::{About, Signer};
 
-/// Opens the key that the matrices of a plan with modules name; nothing if they name none.
+/// Opens the signing key that the matrices name. Returns `None` if the plan has no modules or the matrices name no key.
 pub(crate) fn check_signing(planned: &Planned) -> Result<Option<Arc<Signer>>, ResolveError> {
     let mut builds = planned.plan.builds.iter();
     if !builds.any(|build| build.artifacts.contains(&Artifact::Module)) {

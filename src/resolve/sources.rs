@@ -18,24 +18,24 @@ pub struct Sources {
     pub matrices: Vec<Matrix>,
 }
 
-/// What a command makes of locks.
+/// How a command uses locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockUse {
-    /// It uses them as they are, even if they are stale: no server is queried, nothing is written.
+    /// Use locks as they are, even if they are stale: no server is queried, nothing is written.
     AsIs,
-    /// The same, but a lock that is missing or stale is an error.
+    /// Like `AsIs`, but a missing or stale lock is an error.
     Locked,
-    /// It makes those that are missing or stale.
+    /// Create missing locks and update stale ones.
     #[default]
     RefreshStale,
-    /// The same, without patience: a server that does not answer is asked once.
+    /// Like `RefreshStale`, but a request to a server that does not answer is not retried.
     TryStale,
-    /// It refreshes all of them, as `lock` does.
+    /// Refresh all locks, as `lock` does.
     RefreshAll,
 }
 
 impl Sources {
-    /// The matrices that are named, of which there may be none.
+    /// Reads the named matrices. Returns no matrices if `files` is empty.
     pub fn read_named(files: &[PathBuf]) -> Result<Self, ResolveError> {
         if files.is_empty() {
             return Ok(Self {
@@ -45,8 +45,7 @@ impl Sources {
         Self::read(files)
     }
 
-    /// Reads the files, or `matrices/*.toml` when none is named. The error holds everything that is wrong with all of
-    /// them.
+    /// Reads the files, or `matrices/*.toml` if `files` is empty. The error contains all errors of all files.
     pub fn read(files: &[PathBuf]) -> Result<Self, ResolveError> {
         let files = if files.is_empty() {
             default_files()?
@@ -81,7 +80,7 @@ impl Sources {
         }
     }
 
-    /// The rewrites of the command line, then those of all files, in their order; offline when one of them is.
+    /// The rewrites of the command line, then those of all files in order. Offline if the command line or any file is.
     pub fn mirrors(&self, context: &Context) -> Mirrors {
         let mut all = mirrors_of(context);
         for matrix in &self.matrices {
@@ -97,7 +96,7 @@ impl Sources {
     }
 }
 
-/// A help line with the matrix whose name is nearest to one that does not exist.
+/// Returns a help line that suggests the matrix with the name nearest to the name of a file that does not exist.
 fn nearest_file(path: &Path) -> Option<String> {
     let folder = path
         .parent()
@@ -117,10 +116,10 @@ fn nearest_file(path: &Path) -> Option<String> {
     Some(format!("did you mean `{}`?", file.display()))
 }
 
-/// Where drivers' sources come from, by the name that a mirror of it is given by.
+/// The name of the mirror of driver sources, and the URL that it replaces.
 const DRIVER_SOURCES: (&str, &str) = ("github", "https://github.com");
 
-/// The names by which mirrors are given.
+/// The names under which mirrors can be configured.
 pub(crate) fn mirror_names() -> impl Iterator<Item = &'static str> {
     let known = DEFAULT_MIRRORS.iter().chain([&DRIVER_SOURCES]);
     known.map(|(name, _)| *name)
@@ -142,7 +141,7 @@ pub(crate) fn mirrors_of(context: &Context) -> Mirrors {
     }
 }
 
-/// The entries whose kernels are found, not written.
+/// The entries whose kernels are discovered, not listed in the matrix.
 pub(crate) fn discovered_entries(matrix: &Matrix) -> impl Iterator<Item = &TargetEntry> {
     matrix
         .targets
@@ -155,7 +154,7 @@ pub(crate) fn source_digest(entry: &TargetEntry) -> Sha256 {
     kernels.digest(entry.name.get_ref(), &entry.architectures)
 }
 
-/// `matrices/*.toml`, sorted.
+/// The files that match `matrices/*.toml`, sorted.
 fn default_files() -> Result<Vec<PathBuf>, ResolveError> {
     let folder = Path::new("matrices");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -1,4 +1,5 @@
-//! What is said while a command waits or works: nothing that takes more than two seconds is silent.
+//! Progress messages while a command waits or works: a message is printed for anything that takes more than two
+//! seconds.
 
 use std::future::Future;
 use std::path::Path;
@@ -13,14 +14,14 @@ use crate::fetch::Activity;
 use crate::fs::FileError;
 use crate::store::Store;
 
-/// How long nothing may stand on a screen that a person looks at.
+/// The maximum time for which an interactive terminal stays blank.
 const BLANK: Duration = Duration::from_millis(150);
-/// How long nothing may be said; the wait doubles with each line that says what is waited for.
+/// The maximum time without a message; it doubles with each progress message.
 const QUIET: Duration = Duration::from_secs(2);
-/// The longest such wait.
+/// The upper limit of the time between two messages.
 const LONGEST_QUIET: Duration = Duration::from_secs(30);
 
-/// How long nothing is said at first, and from then on.
+/// The time until the first message, and until the second.
 fn first_quiet(context: &Context) -> (Duration, Duration) {
     if context.listener.is_awaited() {
         (BLANK, QUIET)
@@ -29,7 +30,7 @@ fn first_quiet(context: &Context) -> (Duration, Duration) {
     }
 }
 
-/// Waits for `work`, and says now and then what is being asked of which servers.
+/// Waits for `work`, and regularly prints which servers are being queried.
 pub(crate) async fn said_what_is_asked<T>(
     context: &Context,
     activity: &Activity,
@@ -38,7 +39,7 @@ pub(crate) async fn said_what_is_asked<T>(
     said_while_waiting(context, || activity.line(), work).await
 }
 
-/// Waits for `work`, and says now and then what is waited for.
+/// Waits for `work`, and regularly prints what it is waiting for.
 pub(crate) async fn said_while_waiting<T>(
     context: &Context,
     line: impl Fn() -> Option<String>,
@@ -60,7 +61,7 @@ pub(crate) async fn said_while_waiting<T>(
     }
 }
 
-/// Does `work` on this thread, and says now and then what is being done.
+/// Runs `work` on this thread, and regularly prints what is being done.
 pub(crate) fn said_while_busy<T>(
     context: &Context,
     line: impl Fn() -> String + Sync,
@@ -82,17 +83,17 @@ pub(crate) fn said_while_busy<T>(
     })
 }
 
-/// Reads what is at `path`, and says now and then that it does.
+/// Runs `read`, and regularly prints that `path` is being read.
 pub(crate) fn said_while_reading<T>(context: &Context, path: &Path, read: impl FnOnce() -> T) -> T {
     said_while_busy(context, || format!("reading {}", path.display()), read)
 }
 
-/// Opens the cache for a run, and says now and then what it waits for: another process may be cleaning it up.
+/// Opens the cache for a run, and regularly prints that it is waiting: another process may be cleaning up the cache.
 pub(crate) fn open_store(context: &Context, run_id: &str) -> Result<Store, FileError> {
     said_while_opening(context, || Store::open(&context.cache, run_id))
 }
 
-/// The same for one that is opened in another way.
+/// Like [`open_store`], for a cache that is opened in another way.
 pub(crate) fn said_while_opening<T>(context: &Context, open: impl FnOnce() -> T) -> T {
     let cache = context.cache.display();
     let line = || format!("waiting for other processes that use the cache {cache}");

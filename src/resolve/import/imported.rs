@@ -5,20 +5,20 @@ use std::path::{Component, Path, PathBuf};
 use crate::fs;
 use crate::resolve::ResolveError;
 
-/// A matrix that is to be written.
+/// An imported matrix, to be written to a file.
 pub(crate) struct Imported {
-    /// Its TOML.
+    /// The TOML text of the matrix.
     pub(crate) text: String,
-    /// What of the import is in doubt.
+    /// Doubts about the import.
     pub(crate) doubts: Vec<String>,
 }
 
-/// A string of TOML.
+/// Returns a string as a TOML literal.
 pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The path as it is seen from `folder`.
+/// Returns the path relative to `folder`.
 pub(super) fn relative(path: &Path, folder: &Path) -> Result<PathBuf, ResolveError> {
     let absolute = |path: &Path| {
         std::path::absolute(path)

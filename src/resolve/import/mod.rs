@@ -1,4 +1,4 @@
-//! dbg-go's trees and kernel-crawler's lists as matrices.
+//! Import of dbg-go's trees and kernel-crawler's lists as matrices.
 
 mod imported;
 mod tree;
@@ -11,7 +11,8 @@ use crate::driver::DriverVersion;
 use crate::kernel::Architecture;
 use imported::{Imported, quoted, relative};
 
-/// Makes a matrix of a tree of dbg-go or of lists. Its paths start from `folder`; `drivers` are its driver versions.
+/// Creates a matrix from a dbg-go tree or from kernel-crawler lists. Paths in the matrix are relative to `folder`;
+/// `drivers` are the driver versions of the matrix.
 pub(crate) fn import(
     paths: &[String],
     folder: &Path,
@@ -55,7 +56,7 @@ pub(crate) fn import(
     })
 }
 
-/// The architecture and the path of a list.
+/// Returns the architecture and the path of a list.
 fn list_of(text: &str) -> Result<(Architecture, PathBuf), ResolveError> {
     let (architecture, path) = match text.split_once('=') {
         Some((name, path)) if name.parse::<Architecture>().is_ok() => (name.parse().ok(), path),

@@ -1,5 +1,5 @@
-//! dbg-go's tree as a matrix: a `[[target]]` for each driver version and what its files ask for, one for versions whose
-//! files are the same.
+//! Imports a dbg-go tree as a matrix: one `[[target]]` for each driver version and set of outputs; versions with the
+//! same files share one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::kernel::Architecture;
 use crate::resolve::ResolveError;
 use crate::text::count;
 
-/// The matrix of a tree; with `drivers` one of these versions for every kernel of the tree.
+/// Returns the matrix of a tree. If `drivers` is not empty, every kernel of the tree is built for these versions.
 pub(super) fn matrix_of(
     path: &Path,
     folder: &Path,
@@ -67,7 +67,7 @@ pub(super) fn matrix_of(
     Ok(Imported { text, doubts })
 }
 
-/// The files of each version, from the oldest to the newest.
+/// Returns the files of each version, from the oldest to the newest.
 fn versions_of<'a>(
     path: &Path,
     tree: &'a Tree,
@@ -96,7 +96,7 @@ fn versions_of<'a>(
     })
 }
 
-/// What all of the tree's builds have in common.
+/// Returns the settings that all builds of the tree share.
 fn head(drivers: &[String], files: &[TreeFile]) -> String {
     let architectures: BTreeSet<Architecture> =
         files.iter().map(|file| file.kernel.architecture).collect();
@@ -111,7 +111,7 @@ fn words<'a, T: ToString + 'a>(all: impl IntoIterator<Item = &'a T>) -> String {
     format!("{all:?}")
 }
 
-/// The names of a driver where its files give some.
+/// Returns the `[driver]` table of a version, if its files name the module or the device.
 fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, ResolveError> {
     let mut table = String::new();
     for (key, of) in [
@@ -119,7 +119,7 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
             "module_name",
             (|file: &TreeFile| file.module_name.clone()) as fn(&TreeFile) -> Option<String>,
         ),
-        // Outputs say the module's name, but not that of the devices.
+        // Outputs contain the module's name, but not that of the device.
         ("device_name", |file| {
             let usual = || (!file.artifacts.is_empty()).then(|| DEFAULT_NAME.to_owned());
             file.device_name.clone().or_else(usual)
@@ -153,10 +153,10 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
 
 type Set<'a> = (Vec<&'a DriverVersion>, Vec<Artifact>, &'a Path);
 
-/// The versions whose files of one kind name the same kernels, with the directory of the newest.
+/// Groups versions whose files of one kind name the same kernels, with the directory of the newest version.
 fn sets_of<'a>(versions: &BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>) -> Vec<Set<'a>> {
     let mut sets: Vec<(Sha256, Set<'a>)> = Vec::new();
-    // The newest first, so that its directory stands for all.
+    // Start with the newest version, whose directory represents the group.
     for (version, files) in versions.iter().rev() {
         let mut kinds: BTreeMap<&[Artifact], Vec<&TreeFile>> = BTreeMap::new();
         for file in files {
@@ -178,7 +178,7 @@ fn sets_of<'a>(versions: &BTreeMap<&'a DriverVersion, Vec<&'a TreeFile>>) -> Vec
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
-/// A digest of all that files say of their kernels.
+/// Returns a digest of the kernels that the files describe.
 fn digest_of(files: &[&TreeFile]) -> Sha256 {
     let mut lines: Vec<String> = files
         .iter()
@@ -192,7 +192,7 @@ fn digest_of(files: &[&TreeFile]) -> Sha256 {
     Sha256::of(lines.concat())
 }
 
-/// What a file demands of its build.
+/// Returns the `[[override]]` with the settings that a file demands for its build.
 fn override_table(file: &TreeFile) -> String {
     let Some(version) = &file.driver else {
         return String::new();
@@ -216,7 +216,7 @@ fn override_table(file: &TreeFile) -> String {
     )
 }
 
-/// What the files say and the matrix does not.
+/// Reports keys of the files that the matrix does not have.
 fn lost_keys(files: &[TreeFile]) -> Vec<String> {
     let mut by_key: BTreeMap<&str, Vec<&TreeFile>> = BTreeMap::new();
     for file in files {
