@@ -1,4 +1,4 @@
-//! What a run's reports say beside its results: since when there are kernels, and which failures are known.
+//! What a run's reports contain besides its results: when kernels were first seen, and which failures are known.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::plan::FirstSeen;
 use crate::resolve::Planned;
 use crate::run::Annotate;
 
-/// What the matrices and their locks say about builds.
+/// Information about builds from the matrices and their locks.
 #[derive(Debug)]
 pub struct Annotations {
     first_seen: FirstSeen,
@@ -16,7 +16,7 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    /// Collects them from a plan.
+    /// Collects the annotations from a plan.
     pub fn new(planned: &Planned) -> Self {
         Self {
             first_seen: planned.plan.first_seen.clone(),
@@ -24,7 +24,8 @@ impl Annotations {
         }
     }
 
-    /// What is wrong with the rules, once every build was reported; of a run of the whole plan also which are unused.
+    /// Returns problems with the `[[known_failure]]` rules, after every build was reported. For a run of the whole
+    /// plan, this includes unused rules.
     pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
         self.known.findings(is_whole)
     }

@@ -1,6 +1,7 @@
-//! Carrying a run out: the cache first, an executor only for what is missing, reporters fed, signals watched.
+//! Executes a run: looks up the cache first, uses an executor only for missing builds, feeds reporters and handles
+//! signals.
 //!
-//! What all commands that build have in common; they differ in the plan, the reporters and the executor.
+//! All commands that build share this code; they differ in the plan, the reporters and the executor.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -28,17 +29,17 @@ use crate::resolve::{
 use crate::run::{Parts, Run, RunResult, RunSettings};
 use crate::text::count;
 
-/// How long an interrupted run removes what it made outside of the cache; what stays is swept by a later run.
+/// How long an interrupted run may clean up outside of the cache; a later run removes the rest.
 const CLEAN_UP: Duration = Duration::from_secs(3);
 
-/// What is said while an executor does not answer.
+/// The message while an executor does not answer.
 const CONNECTING: fn() -> Option<String> = || Some("waiting for the executor to answer".to_owned());
 
-/// What is said while the shared store does not answer.
+/// The message while artifacts are downloaded from the shared store.
 const BRINGING: fn() -> Option<String> =
     || Some("receiving artifacts of the shared store".to_owned());
 
-/// What is said while an executor cleans up.
+/// The message while an executor cleans up.
 const CLEANING_UP: &str = "removing what the run made outside of the cache";
 
 /// How long threads may take to stop.
@@ -46,29 +47,29 @@ const SHUT_DOWN: Duration = Duration::from_secs(2);
 
 /// A run that is about to begin.
 pub struct Session<'a> {
-    /// The receiver of what the run waits for before it begins.
+    /// Receives messages about what the run waits for before it starts.
     pub context: &'a Context,
-    /// What is built.
+    /// The builds of the run.
     pub plan: &'a Plan,
-    /// What the run is made of.
+    /// The components of the run.
     pub parts: Parts,
-    /// How it is done.
+    /// The settings of the run.
     pub settings: RunSettings,
-    /// Where the events of `parts` arrive.
+    /// Receives the events of `parts`.
     pub receiver: Receiver<Event>,
-    /// The receivers of events.
+    /// The reporters, which receive the events.
     pub reporters: Vec<Box<dyn Reporter>>,
     /// Whether the user set the number of parallel jobs; otherwise the executor may set it.
     pub jobs_are_given: bool,
-    /// `I/N` when only a shard of the plan is built.
+    /// `I/N` if only a shard of the plan is built.
     pub shard: Option<String>,
-    /// Whether filters leave a part of the plan only.
+    /// Whether filters select only a part of the plan.
     pub is_partial: bool,
     /// The rules whose findings are reported at the end.
     pub findings: Option<Arc<Annotations>>,
-    /// The store that machines share.
+    /// The shared store.
     pub shared: Option<OpenStore>,
-    /// What was known before: the exit code is no better.
+    /// The exit status before the run; the final status is no better.
     pub at_least: ExitStatus,
     /// The command line that is recorded, without secrets.
     pub command: Vec<String>,
@@ -76,7 +77,7 @@ pub struct Session<'a> {
     pub matrices: Vec<(PathBuf, Sha256)>,
 }
 
-/// The version of the executor; empty if the run needs none.
+/// Returns the version of the executor; empty if the run needs none.
 fn version_of(
     context: &Context,
     runtime: &tokio::runtime::Runtime,
@@ -90,7 +91,7 @@ fn version_of(
     version.map_err(|error| infrastructure(&error))
 }
 
-/// A note about kernels that are built to prove modules in them.
+/// Returns a note about kernels that are built to prove modules in them.
 fn note_of_kernels(run: &Run) -> Option<String> {
     let kernels = run.kernels_to_build();
     (kernels > 0).then(|| {
@@ -101,7 +102,7 @@ fn note_of_kernels(run: &Run) -> Option<String> {
     })
 }
 
-/// Sends what the rules of the matrices found, if anything, and that the run has ended.
+/// Sends the findings of the matrices' rules, if any, and the end of the run.
 fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exit_code: u8) {
     for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
         events.send(EventKind::Found(finding));
@@ -113,8 +114,8 @@ fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exi
 }
 
 impl Session<'_> {
-    /// Does the run. `connect` gives the executor, and what the user should know about it; it is asked only when
-    /// something is missing, and told how many builds that are.
+    /// Executes the run. `connect` returns the executor and notices for the user; it is called only if builds are
+    /// missing, with their number.
     pub fn carry_out(
         self,
         connect: impl AsyncFnOnce(usize) -> Result<(Arc<dyn Executor>, Vec<String>), ResolveError>,
@@ -210,7 +211,7 @@ impl Session<'_> {
         tell_end(&events, findings.as_deref(), is_whole, exit);
         let reported = reporting.join().unwrap_or(Ok(()));
         if is_interrupted {
-            // Only now: whoever sent the signal may not wait for long, and the manifest comes first.
+            // Clean up last: the sender of the signal may not wait for long, and the manifest has priority.
             runtime.block_on(in_short(context, clean_up()));
             send_rest(context, shared.as_ref());
         }
@@ -235,11 +236,11 @@ fn look_up(context: &Context, parts: Parts, settings: RunSettings, plan: &Plan) 
 async fn in_short(context: &Context, clean_up: impl Future<Output = ()>) {
     let cleaning = async { tokio::time::timeout(CLEAN_UP, clean_up).await };
     let line = || Some(CLEANING_UP.to_owned());
-    // What stays is swept by a later run.
+    // A later run removes what remains.
     drop(said_while_waiting(context, line, cleaning).await);
 }
 
-/// The executor of a run that lacks builds, and what the user should know about it.
+/// Returns the executor for a run with missing builds, and notices for the user.
 async fn connected(
     context: &Context,
     missing: usize,
@@ -252,12 +253,12 @@ async fn connected(
     Ok((Some(executor), notes))
 }
 
-/// Keeps the report of a run of one build.
+/// A reporter that stores the report of a run of one build.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
 
 impl Recorder {
-    /// The report; none before the build has ended, and where it was not begun.
+    /// Returns the report, or `None` if the build has not ended or was not started.
     pub fn report(&self) -> Option<&Arc<BuildReport>> {
         self.0.get()
     }
@@ -266,27 +267,27 @@ impl Recorder {
 impl Reporter for Recorder {
     fn report(&mut self, event: &Event) -> Result<(), ReportError> {
         if let EventKind::BuildFinished(report) = &event.kind {
-            // There is one build.
+            // The plan has only one build.
             drop(self.0.set(report.clone()));
         }
         Ok(())
     }
 }
 
-/// Sends what an interrupted run can still send to the store that machines share.
+/// Uploads what an interrupted run can still upload to the shared store.
 fn send_rest(context: &Context, shared: Option<&OpenStore>) {
     if let Some(shared) = shared {
         said_while_busy(context, shared.sending(), || shared.try_finish(CLEAN_UP));
     }
 }
 
-/// The name of the executor, if the run needs one.
+/// Returns the name of the executor, or a placeholder if the run needs none.
 fn name_of(executor: Option<&dyn Executor>) -> String {
     let name = executor.map_or(NO_EXECUTOR, |executor| executor.name());
     name.to_owned()
 }
 
-/// The exit code of a run that is no better than `at_least`.
+/// Returns the exit code of a run, which is no better than `at_least`.
 fn exit_code(result: &Result<RunResult, FileError>, at_least: ExitStatus) -> u8 {
     let status = result
         .as_ref()
@@ -309,7 +310,7 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
         })
 }
 
-/// Removes what dead runs left behind; that this is not possible now fails nothing.
+/// Removes the leftovers of crashed runs; an error here does not fail the run.
 async fn sweep(executor: &dyn Executor, events: &Events, activity: &Activity) {
     let _wait = activity.wait_for(|| "looking for what dead runs left".to_owned());
     let message = match executor.sweep().await {
@@ -323,7 +324,7 @@ async fn sweep(executor: &dyn Executor, events: &Events, activity: &Activity) {
     events.send(EventKind::Note { message });
 }
 
-/// Tells what happened to the executor, and removes what it kept from one job to the next.
+/// Reports the executor's notes, and removes what it kept between jobs.
 async fn finish(executor: &dyn Executor, events: &Events, activity: &Activity) {
     let _wait = activity.wait_for(|| CLEANING_UP.to_owned());
     for message in executor.notes() {
@@ -338,7 +339,8 @@ async fn finish(executor: &dyn Executor, events: &Events, activity: &Activity) {
     }
 }
 
-/// First signal: nothing new begins, what runs is ended, the manifest is written. Second: at once.
+/// On the first signal, no new jobs start, running jobs are ended and the manifest is written. On the second signal,
+/// the program exits immediately.
 fn watch_signals(stop: Arc<Stop>) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
@@ -362,7 +364,7 @@ fn watch_signals(stop: Arc<Stop>) {
     });
 }
 
-/// Unique among all runs that share a store: the time and the process.
+/// Returns an ID that is unique among all runs that share a store, derived from the time and the process.
 pub fn new_run_id() -> String {
     let now = jiff::Timestamp::now();
     let digest = Sha256::of(format!("{now:?} {}", std::process::id()));

@@ -1,4 +1,5 @@
-//! Whether the files of a plan exist, as far as their servers say: what a run would find out one failure after another.
+//! Checks with their servers whether the files of a plan exist, which a run would otherwise find out one failure at a
+//! time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,35 +14,35 @@ use crate::resolve::{Context, Planned, said_while_waiting};
 use crate::run::Need;
 use crate::text::{count, separated};
 
-/// So many files are asked for at once; each server has fewer connections.
+/// The maximum number of concurrent requests; each server has fewer connections.
 const AT_ONCE: usize = 64;
 
-/// After so many files the answers are kept, so that an interrupted check need not begin again.
+/// The number of files after which results are saved, so that an interrupted check can resume.
 const KEPT_AFTER: usize = 1_000;
 
 /// The files of a plan.
 #[derive(Debug, Default)]
 pub struct CheckedFiles {
-    /// Those that servers were asked for.
+    /// The files that servers were queried for.
     pub asked: Vec<CheckedFile>,
-    /// How many are in the cache.
+    /// The number of files that are in the cache.
     pub stored: usize,
-    /// How many an index or a lock names with their digest.
+    /// The number of files whose digest an index or a lock names.
     pub listed: usize,
 }
 
-/// A file, and what servers say of it.
+/// A file, and whether it exists according to its servers.
 #[derive(Debug)]
 pub struct CheckedFile {
     /// The file.
     pub need: Need,
-    /// What they say.
+    /// The answer of the servers.
     pub existence: Existence,
-    /// When they said it, where that was before.
+    /// When the servers answered, if the answer comes from an earlier check.
     pub earlier: Option<Timestamp>,
 }
 
-/// Asks for the files of a plan that nothing but a rule, a list or the matrix names; answers of earlier checks count for
+/// Checks the files of a plan that only a rule, a list or the matrix names. Results of earlier checks are reused for
 /// `max_age`.
 pub async fn check_files(
     context: &Context,

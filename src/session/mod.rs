@@ -1,4 +1,4 @@
-//! A run from its settings: toolchains, the executor, reporters, signals, the end.
+//! A run from its settings: toolchains, the executor, reporters, signals and the end of the run.
 
 mod annotations;
 mod carry_out;

@@ -1,4 +1,4 @@
-//! The files that a plan needs, and those of them that cannot be had.
+//! The files that a plan needs, and those of them that are not available.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::resolve::Planned;
 use crate::run::{Need, needs};
 use crate::store::Shared as _;
 
-/// So many files are fetched at once.
+/// The maximum number of files that are fetched concurrently.
 const AT_ONCE: usize = 8;
 
-/// So many further addresses of a missing file are named.
+/// The maximum number of further URLs of a missing file that are shown.
 const SHOWN: usize = 2;
 
-/// The files that the plan needs, with those that are in a distribution's list that is in the store.
+/// Returns the files that the plan needs, including those named by a distribution's list in the store.
 pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
     needs(&planned.plan, Architecture::of_host(), |request| {
         let known = fetcher.known(&request.candidates, None)?;
@@ -25,21 +25,21 @@ pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
     })
 }
 
-/// What was brought into the store for a bundle.
+/// The files that were brought into the store for a bundle.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// How each file is found in the store.
+    /// The request that finds each file in the store.
     pub requests: Vec<Request>,
-    /// What is another file than a lock notes.
+    /// The files that differ from the digest in a lock.
     pub replaced: Vec<String>,
-    /// What cannot be had, with the reason.
+    /// The files that are not available, with the reason.
     pub missing: Vec<String>,
 }
 
-/// Brings all files into the store.
+/// Fetches all files into the store.
 pub async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Gathered {
     let mut gathered = Gathered::default();
-    // Once more for what a list names that was not there the first time.
+    // Repeat once for files named by a list that was not available in the first pass.
     for _ in 0..2 {
         gathered.requests.clear();
         gathered.missing.clear();
@@ -61,21 +61,21 @@ pub async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Gathered {
     gathered
 }
 
-/// What was brought into the store that machines share.
+/// The result of uploading files to the shared store.
 #[derive(Debug, Default)]
 pub struct Archived {
-    /// Files that the plan needs.
+    /// The number of files that the plan needs.
     pub files: usize,
-    /// Those that were there already.
+    /// The number of files that were already in the shared store.
     pub known: usize,
-    /// What cannot be had, with the reason.
+    /// The files that are not available, with the reason.
     pub missing: Vec<String>,
 }
 
-/// Has all files kept by the store that machines share; those that it has are not fetched.
+/// Adds all files to the shared store; files that it already has are not fetched.
 pub async fn archive(fetcher: &Fetcher, planned: &Planned, remote: &Remote) -> Archived {
     let mut archived = Archived::default();
-    // Once more for what a list names that was not there the first time.
+    // Repeat once for files named by a list that was not available in the first pass.
     for _ in 0..2 {
         archived = Archived::default();
         let needs = all_needs(fetcher, planned);
@@ -108,8 +108,8 @@ pub async fn archive(fetcher: &Fetcher, planned: &Planned, remote: &Remote) -> A
     archived
 }
 
-/// Brings a file into the store. Where a lock only notes what it is and its servers have something else, that is taken;
-/// the second value says so.
+/// Fetches a file into the store. If the digest in the lock was not published by an index and the servers now deliver a
+/// different file, that file is accepted, and the second value reports it.
 async fn fetch_need(fetcher: &Fetcher, need: Need) -> Result<(Request, Option<String>), String> {
     let Need {
         request,
@@ -138,13 +138,14 @@ async fn fetch_need(fetcher: &Fetcher, need: Need) -> Result<(Request, Option<St
     Err(format!("missing for {wanted_by}: {error}"))
 }
 
-/// The files that an offline run lacks: neither in the store nor at a place that may be asked.
+/// Returns the files that an offline run lacks: those that are neither in the store nor at a location that may be
+/// accessed.
 pub fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
     let needs = all_needs(fetcher, planned);
     let missing = needs
         .iter()
         .filter(|need| fetcher.is_out_of_reach(&need.request))
-        // What an address gave counts more than a note where nobody can be asked.
+        // If no server can be queried, what a URL delivered before overrides an unpublished digest in the lock.
         .filter(|need| !need.is_noted || fetcher.known(&need.request.candidates, None).is_none());
     missing
         .map(|need| {
@@ -154,7 +155,7 @@ pub fn out_of_reach(fetcher: &Fetcher, planned: &Planned) -> Vec<String> {
         .collect()
 }
 
-/// Where a file can be; of guesses, of which there can be thirty, the first.
+/// Lists the URLs of a file. Only the first are shown: there can be thirty guesses.
 pub fn places(candidates: &[Arc<str>]) -> String {
     match candidates {
         [first, others @ ..] if others.len() > SHOWN => format!(

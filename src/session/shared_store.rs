@@ -1,4 +1,4 @@
-//! The store that machines share, as flags, environment and matrices say.
+//! The shared store, configured by flags, environment variables and matrices.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,32 +16,32 @@ use crate::run::RunResult;
 use crate::store::Store;
 use crate::text::{count, size};
 
-/// The variable with the keys themselves.
+/// The environment variable that contains the keys.
 const KEY_VARIABLE: &str = "DRIVERKIT_MATRIX_STORE_KEY";
 
-/// What flags and environment say of the shared store.
+/// The settings of the shared store from flags and environment variables.
 #[derive(Clone, Debug, Default)]
 pub struct StoreRequest {
-    /// The bucket.
+    /// The URL of the bucket.
     pub url: Option<BucketUrl>,
-    /// The file of the keys.
+    /// The file that contains the keys.
     pub key_file: Option<PathBuf>,
-    /// Whether everybody who may write to the bucket is believed.
+    /// Whether everyone with write access to the bucket is trusted.
     pub is_trusted: bool,
-    /// Whether nothing is written.
+    /// Whether the shared store is only read.
     pub is_read_only: bool,
-    /// How long a machine has what it compiles to itself.
+    /// How long a machine holds the exclusive right to compile what it has started.
     pub lease: Option<Duration>,
 }
 
-/// A shared store that is open, with the threads that send to it.
+/// An open shared store, with the threads that upload to it.
 pub struct OpenStore {
     remote: Arc<Remote>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl StoreRequest {
-    /// What flags, environment and matrices say; the matrices count where the others say nothing.
+    /// Returns the settings of the shared store; flags and environment variables override the matrices.
     pub fn settings(&self, matrices: &[Matrix]) -> Result<Option<RemoteSettings>, ResolveError> {
         let mut tables = matrices.iter().filter_map(|matrix| matrix.store.as_ref());
         let table = tables.next();
@@ -81,7 +81,7 @@ impl StoreRequest {
     }
 }
 
-/// Threads for requests, apart from those of a run.
+/// Returns a runtime for requests to the shared store, separate from that of a run.
 pub fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -132,7 +132,7 @@ fn of_keys(error: KeysError) -> ResolveError {
     }
 }
 
-/// A bucket that cannot be used: what is transient is the infrastructure's, the rest a person must change.
+/// Converts an error of the bucket: transient faults are infrastructure errors, all others are errors in the input.
 pub fn of_bucket(error: BucketError) -> ResolveError {
     let BucketError {
         fault,
@@ -146,7 +146,7 @@ pub fn of_bucket(error: BucketError) -> ResolveError {
     }
 }
 
-/// A shared store that cannot be used.
+/// Converts an error of the shared store.
 pub fn of_remote(error: RemoteError) -> ResolveError {
     match error {
         RemoteError::Bucket(error) => of_bucket(error),
@@ -163,7 +163,7 @@ pub fn of_remote(error: RemoteError) -> ResolveError {
 }
 
 impl OpenStore {
-    /// The shared store, opened and read; none if none is named.
+    /// Opens and reads the shared store. Returns `None` if none is configured.
     pub fn open(
         request: &StoreRequest,
         context: &Context,
@@ -190,7 +190,7 @@ impl OpenStore {
         Ok(Some(Self { remote, runtime }))
     }
 
-    /// The store on disk with what machines share.
+    /// Connects the store on disk to the shared store.
     pub fn share(&self, store: Store) -> Arc<Store> {
         let store = Arc::new(store.with_shared(self.remote.clone()));
         let _guard = self.runtime.enter();
@@ -198,12 +198,12 @@ impl OpenStore {
         store
     }
 
-    /// What machines share.
+    /// Returns the remote side of the shared store.
     pub fn remote(&self) -> &Remote {
         &self.remote
     }
 
-    /// Describes what is sent, as long as it goes on.
+    /// Returns a function that describes the uploads in progress.
     pub fn sending(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let remote = Arc::clone(&self.remote);
         move || {
@@ -214,13 +214,13 @@ impl OpenStore {
         }
     }
 
-    /// Waits until what a run made is in the store that machines share, or until a signal; says what is not there, and
-    /// notes it in the result.
+    /// Waits until the results of a run are uploaded to the shared store, or until a signal. Reports what was not
+    /// uploaded, and records it in the result.
     pub fn finish(&self, events: &Events, stop: &Stop, result: &mut RunResult) {
         let signal = async {
             stop.now().cancelled().await;
             if stop.reason() != Some(StopReason::Signal) {
-                // What was made until then is as good.
+                // What was uploaded until then remains valid.
                 std::future::pending::<()>().await;
             }
         };
@@ -234,14 +234,14 @@ impl OpenStore {
         tell(events, self.told(&finished), result);
     }
 
-    /// Sends what can be sent in a short time.
+    /// Uploads what can be uploaded within `limit`.
     pub fn try_finish(&self, limit: Duration) {
         let finish = async { tokio::time::timeout(limit, self.remote.finish()).await };
-        // It was said already that this may not happen.
+        // The user has already been warned that the upload may be incomplete.
         drop(self.runtime.block_on(finish));
     }
 
-    /// Waits until everything is in the store that machines share; the messages about it.
+    /// Waits until everything is uploaded to the shared store, and returns the messages about it.
     pub fn wait(&self) -> Told {
         let finished = self.runtime.block_on(self.remote.finish());
         self.told(&finished)
@@ -279,12 +279,12 @@ impl OpenStore {
     }
 }
 
-/// The messages at the end of a run about the store that machines share.
+/// The messages about the shared store at the end of a run.
 #[derive(Debug)]
 pub struct Told {
-    /// A line each.
+    /// The messages, one line each.
     pub messages: Vec<String>,
-    /// Whether everything is there.
+    /// Whether everything was uploaded.
     pub is_complete: bool,
 }
 

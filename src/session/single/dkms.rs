@@ -1,4 +1,4 @@
-//! `local --dkms`: the module as DKMS builds it, from the sources that a package has put into /usr/src.
+//! `local --dkms`: builds the module with DKMS, from the sources that a package has installed in `/usr/src`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,16 +11,16 @@ use crate::fs;
 use crate::resolve::{Context, ResolveError};
 use crate::verify::{ExpectedModule, KernelTreeFacts, read_installed_tree, verify_module};
 
-/// Where DKMS has its things.
+/// The directories of DKMS.
 #[derive(Clone, Debug)]
 pub struct DkmsDirectories {
-    /// The sources: `/usr/src`.
+    /// The directory of sources: `/usr/src`.
     pub sources: PathBuf,
-    /// Where it builds: `/var/lib/dkms`.
+    /// The build directory: `/var/lib/dkms`.
     pub tree: PathBuf,
 }
 
-/// Sources that DKMS knows how to build.
+/// Module sources that DKMS can build.
 #[derive(Debug, PartialEq, Eq)]
 struct Source {
     name: String,
@@ -28,7 +28,8 @@ struct Source {
     folder: PathBuf,
 }
 
-/// Builds the request's module with DKMS, with the kernel's own compiler and then with the others, and writes it.
+/// Builds the request's module with DKMS, first with the kernel's own compiler and then with the others, and writes the
+/// module.
 pub fn build_with_dkms(
     context: &Context,
     directories: &DkmsDirectories,
@@ -73,7 +74,7 @@ pub fn build_with_dkms(
     Ok(ExitStatus::Incomplete)
 }
 
-/// Checks the module and writes it to its place.
+/// Checks the module and writes it to the output path.
 fn keep(
     context: &Context,
     settings: SingleSettings,
@@ -108,7 +109,7 @@ fn keep(
     Ok(ExitStatus::Success)
 }
 
-/// One build. The error is what DKMS and the compiler said.
+/// Runs one build. The error is the output of DKMS and the compiler.
 fn attempt(
     directories: &DkmsDirectories,
     request: &Request,
@@ -116,7 +117,7 @@ fn attempt(
     headers: &Path,
     compiler: Option<&str>,
 ) -> Result<Result<Vec<u8>, String>, ResolveError> {
-    // DKMS wants its sources in a directory of this name.
+    // DKMS expects its sources in a directory of this name.
     let named = tempfile::tempdir().map_err(|error| {
         ResolveError::infrastructure(format!("no temporary directory: {error}"))
     })?;
@@ -184,7 +185,7 @@ fn attempt(
     )
 }
 
-/// The module in the directory, unpacked.
+/// Returns the decompressed module from the directory.
 fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     let read = |ending: &str| std::fs::read(folder.join(format!("{name}.ko{ending}"))).ok();
     let unpacked = |result: std::io::Result<Vec<u8>>| result.map_err(|error| error.to_string());
@@ -206,7 +207,7 @@ fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     Err(format!("DKMS left no {name}.ko in {}", folder.display()))
 }
 
-/// The sources of the request's module and version.
+/// Returns the sources of the request's module and version.
 fn find_source(folder: &Path, request: &Request) -> Result<Source, ResolveError> {
     let wanted = request.driver.version.as_str();
     let short = wanted.trim_end_matches("+driver");
@@ -247,7 +248,7 @@ fn find_source(folder: &Path, request: &Request) -> Result<Source, ResolveError>
     })
 }
 
-/// The value of a line `KEY="value"` of a dkms.conf.
+/// Returns the value of a line `KEY="value"` of a `dkms.conf`.
 fn value_of(text: &str, key: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let value = line
@@ -259,7 +260,7 @@ fn value_of(text: &str, key: &str) -> Option<String> {
     })
 }
 
-/// The compilers that can be called by their version, the highest first.
+/// Returns the compilers that can be called by their version, the highest first.
 fn compilers() -> Vec<String> {
     let mut found: Vec<(u32, String)> = std::fs::read_dir("/usr/bin")
         .into_iter()
@@ -275,7 +276,7 @@ fn compilers() -> Vec<String> {
     found.into_iter().rev().map(|(_, name)| name).collect()
 }
 
-/// The first line that names an error, for one line.
+/// Returns the first line that contains an error, trimmed; without such a line, the last line.
 fn first_error(text: &str) -> String {
     let line = text
         .lines()

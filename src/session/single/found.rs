@@ -1,5 +1,5 @@
-//! The header packages of a kernel for which a person names none and no rule gives the addresses, as Debian's: asked
-//! of the distribution's mirror, and remembered, so that the same build queries no mirror the next time.
+//! The header packages of a kernel for which the user names none and no rule computes the URLs, as for Debian: they are
+//! looked up on the distribution's mirror and cached, so that the same build does not query the mirror again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,19 +15,20 @@ use crate::resolve::{
 };
 use crate::target;
 
-/// The directory of the cache that holds what was found.
+/// The directory of the cache that holds the packages found.
 const FOLDER: &str = "found";
 
-/// What was found for a kernel.
+/// The packages found for a kernel.
 pub(super) struct Found {
-    /// The kernel with its packages; as it was where none were found, or none are missing.
+    /// The kernel with its packages; unchanged if none were found or none are missing.
     pub(super) kernel: Kernel,
-    /// The file that remembers them.
+    /// The file that caches the packages.
     record: Option<PathBuf>,
 }
 
 impl Found {
-    /// Forgets the packages where they are not what they were: the mirror may have newer ones by now.
+    /// Removes the cached packages if the build shows that they do not exist, have changed or do not fit; the mirror
+    /// may have newer ones by now.
     pub(super) fn learn_from(&self, report: &BuildReport) {
         let is_stale = |class| {
             matches!(
@@ -39,13 +40,13 @@ impl Found {
         if let Some(record) = &self.record
             && failures.any(|failure| is_stale(failure.class))
         {
-            // What stays is asked for once more the next time, with the same answer.
+            // If the file cannot be removed, the next build tries the cached packages again, with the same result.
             drop(fs::remove_file(record));
         }
     }
 }
 
-/// Names the packages of a kernel for which none are given.
+/// Adds the packages of a kernel for which none are given.
 pub(super) fn with_packages(
     context: &Context,
     kernel: &Kernel,
@@ -74,7 +75,7 @@ pub(super) fn with_packages(
     Ok(found)
 }
 
-/// Whether nothing is known of the kernel's packages, and its mirror may know them.
+/// Whether a kernel has no known packages and its mirror may have them.
 fn is_to_be_asked(kernel: &Kernel) -> bool {
     let Some(target) = target::find(&kernel.target) else {
         return false;
@@ -85,7 +86,7 @@ fn is_to_be_asked(kernel: &Kernel) -> bool {
     kernel.packages.is_empty() && !is_computed && target.upstream_list(kernel).is_none()
 }
 
-/// The packages that the mirror has for the kernel; the newest, where it has several of that name.
+/// Returns the mirror's packages for the kernel; the newest if it has several of that name.
 fn ask(
     context: &Context,
     kernel: &Kernel,
@@ -103,7 +104,7 @@ fn ask(
     let found = discover_all(&sources, target, context, &fetcher, &runtime()?, &|_| {});
     let kernels = match found {
         Ok(kernels) => kernels,
-        // That a kernel has no packages is for its mirror to say, not for a network that is away.
+        // Only the mirror can tell that a kernel has no packages; a network failure must not be taken for that.
         Err(ResolveError::Infrastructure { message, .. }) => {
             return Err(ResolveError::Infrastructure {
                 message: format!(
@@ -117,7 +118,7 @@ fn ask(
             });
         }
         Err(error) => {
-            // The build says which packages are missing.
+            // The build reports which packages are missing.
             context.notice(&format!("the mirror cannot be asked: {error}"));
             return Ok(None);
         }
@@ -129,8 +130,8 @@ fn ask(
     Ok(newest.map(|one| one.packages))
 }
 
-/// Whether a kernel of the mirror is the one that is asked for: by the name that its list has, or by the release that
-/// `uname -r` prints, which Debian's packages of headers have in their names.
+/// Whether a kernel of the mirror is the requested one: its name in the mirror's list matches, or the release printed
+/// by `uname -r`, which is part of the names of Debian's header packages.
 fn is_meant(found: &Kernel, asked: &Kernel) -> bool {
     let start = format!("linux-headers-{}_", asked.release);
     let is_named = |package: &Package| package.file_name().starts_with(&start);

@@ -1,10 +1,10 @@
-//! Headers that are installed on this machine.
+//! Kernel headers that are installed on this machine.
 
 use std::path::{Path, PathBuf};
 
 use crate::resolve::ResolveError;
 
-/// Where the headers of a kernel are installed.
+/// Returns the directory where the headers of a kernel are installed.
 pub fn installed_headers(release: &str) -> Result<PathBuf, ResolveError> {
     let places = [
         format!("/lib/modules/{release}/build"),

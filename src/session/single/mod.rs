@@ -1,4 +1,4 @@
-//! From a checked request to its files: the one build goes through the same pipeline as those of a plan.
+//! From a validated request to its files: a single build goes through the same pipeline as the builds of a plan.
 
 mod dkms;
 mod found;
@@ -27,58 +27,58 @@ use crate::resolve::{Context, ResolveError, mirrors_of, open_store};
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
 use crate::target;
 
-/// How one build is done.
+/// The settings of a single build.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleSettings {
-    /// Whether it is only shown what would be built.
+    /// Whether the build is only shown, not executed.
     pub is_dry_run: bool,
-    /// The level of detail.
+    /// The level of detail of the output.
     pub level: LogLevel,
-    /// How long one step may take.
+    /// The timeout of one step.
     pub timeout: Duration,
 }
 
-/// One build that was asked for.
+/// A requested build.
 #[derive(Debug)]
 pub struct Single<'a> {
-    /// What is built.
+    /// The request.
     pub request: &'a Request,
-    /// How it is shown and bounded.
+    /// How the build is shown, and its time limit.
     pub settings: SingleSettings,
-    /// The proxy of downloads.
+    /// The proxy for downloads.
     pub proxy: Option<String>,
-    /// What is done again although it is known.
+    /// The classes of cached failures that are retried.
     pub retry: RetryClasses,
-    /// Further environment variables of the compile.
+    /// Additional environment variables of the compile job.
     pub environment: Vec<(String, String)>,
     /// The command line that is recorded, without secrets.
     pub command: Vec<String>,
-    /// The command line that builds it again.
+    /// The command line that repeats the build.
     pub rebuild_command: Vec<String>,
 }
 
-/// The machine that a build is shown for.
+/// The machine on which a build is shown to run.
 #[derive(Debug)]
 pub enum Machine {
     /// A container of a builder image.
     Image,
     /// This machine.
     Host,
-    /// This machine, with these headers in place of packages.
+    /// This machine, with these installed headers instead of packages.
     HostWith(String),
 }
 
-/// The result of one attempt.
+/// The result of one attempt to build.
 #[derive(Debug)]
 pub struct Attempt {
-    /// How the program would end.
+    /// The exit status if this is the last attempt.
     pub status: ExitStatus,
-    /// Nothing where the build was not begun.
+    /// The report; `None` if the build was not started.
     pub report: Option<Arc<BuildReport>>,
 }
 
 impl Single<'_> {
-    /// Shows what is to be built, where `--dryrun` or `--loglevel debug` asks for it. Returns true if that was all.
+    /// Shows the build if `--dryrun` or `--loglevel debug` requests it. Returns true if nothing else is to be done.
     pub fn is_only_shown(&self, context: &Context, machine: &Machine) -> bool {
         let is_dry = self.settings.is_dry_run;
         if is_dry {
@@ -113,7 +113,7 @@ impl Single<'_> {
         is_dry
     }
 
-    /// Shows the URLs of the header packages: those that are named, else what the target's rules compute.
+    /// Shows the URLs of the header packages: those named by the user, otherwise those computed by the target's rules.
     fn show_packages(&self, context: &Context) {
         let kernel = &self.request.kernel;
         let wanted = target::rules_of(kernel)
@@ -154,7 +154,7 @@ impl Single<'_> {
         Ok(attempt.status)
     }
 
-    /// The same with this compiler, where one is named, in the place of the request's.
+    /// Like [`Self::build`], but with this compiler, if given, instead of the request's.
     pub fn attempt(
         &self,
         context: &Context,
@@ -265,7 +265,7 @@ impl Single<'_> {
         }
     }
 
-    /// The build of the request, for its kernel or the same with packages.
+    /// Returns the build of the request, for the requested kernel or the same kernel with packages.
     fn as_build(&self, kernel: Kernel) -> Build {
         let request = self.request;
         let artifacts: Vec<_> = request
