@@ -1,7 +1,7 @@
-//! Makes an image's archive with mmdebstrap, from a Debian mirror.
+//! Builds an image's archive with mmdebstrap, from a Debian mirror.
 //!
-//! The same packages give the same bytes, whichever mirror they come from: times are fixed, and what depends on the
-//! building machine is removed.
+//! The same packages give the same bytes, regardless of the mirror: timestamps are fixed, and everything that depends
+//! on the building machine is removed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -16,12 +16,12 @@ use super::{BuiltImage, DebianArchive, ImageDescription, RecordError};
 use crate::digest::HashingWriter;
 use crate::fs::{self, FileError, Lock, PendingFile, TEMPORARY_PREFIX};
 
-/// Where Debian's packages are fetched from.
+/// The mirror from which Debian packages are fetched.
 #[derive(Clone, Debug)]
 pub struct DebianMirror {
     /// The archive of releases and updates.
     pub main: Url,
-    /// The archive of security updates; without it images have none.
+    /// The archive of security updates; if `None`, images have no security updates.
     pub security: Option<Url>,
 }
 
@@ -31,7 +31,7 @@ pub enum BuildError {
     /// A file could not be written or read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The record beside the archive could not be written or read.
+    /// The record next to the archive could not be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// mmdebstrap could not be started.
@@ -42,26 +42,27 @@ pub enum BuildError {
     Failed {
         /// The image's name.
         image: String,
-        /// How it ended.
+        /// The exit status of mmdebstrap.
         status: ExitStatus,
-        /// The end of what it said.
+        /// The last lines of its output.
         last_lines: String,
     },
-    /// The archive has no list of installed packages.
+    /// The archive contains no list of installed packages.
     #[error("{} holds no list of installed packages", .0.display())]
     NoPackages(PathBuf),
 }
 
-/// Whether something had to be done.
+/// The result of a build request.
 #[derive(Clone, Debug)]
 pub enum BuildOutcome {
-    /// It was built now.
+    /// The image was built now.
     Built(BuiltImage),
-    /// It was there, built from the same description.
+    /// The image already existed, built from the same description.
     AlreadyThere(BuiltImage),
 }
 
-/// The time of every file that is newer (14 November 2023): an image does not tell when it was built.
+/// The timestamp of all files that are newer (14 November 2023), so that an image does not depend on the time of its
+/// build.
 const SOURCE_DATE_EPOCH: &str = "1700000000";
 
 /// Documentation and translations, which no build reads.
@@ -73,14 +74,14 @@ const EXCLUDED: [&str; 5] = [
     "/usr/share/man/*",
 ];
 
-/// Empty directories for jobs; and away with what names the mirror or the building machine.
+/// Creates empty directories for jobs, and removes files that name the mirror or the building machine.
 const TIDY: &str = r#"
     install -d -m 1777 "$1/work" "$1/out"
     rm -f "$1/etc/apt/sources.list" "$1/etc/hostname" "$1/etc/resolv.conf"
 "#;
 
-/// Puts the libraries of the packages `$@` beside those of the cross compiler. They are not installed: a suite that
-/// moves can have them in another version than those of the image's own architecture, which dpkg would refuse.
+/// Puts the libraries of the packages `$@` next to those of the cross compiler. They are not installed as packages: in
+/// a rolling suite, their version can differ from that of the image's own architecture, which dpkg would refuse.
 const TAKE_LIBRARIES: &str = r#"
     set -e
     work=$(mktemp -d)
@@ -95,11 +96,11 @@ const TAKE_LIBRARIES: &str = r#"
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// How many lines of mmdebstrap's output an error shows.
+/// The number of lines of mmdebstrap's output that an error shows.
 const LAST_LINES: usize = 20;
 
-/// Builds the image into `folder` where it is not there yet, or built from another description, or `anew` is set.
-/// Two processes do not build the same image at once. Takes about a minute; blocks the thread.
+/// Builds the image in `folder` if it does not exist, was built from another description, or `anew` is set. Two
+/// processes do not build the same image concurrently. Takes about a minute; blocks the thread.
 pub fn build(
     description: &ImageDescription,
     mirror: &DebianMirror,
@@ -134,7 +135,7 @@ pub fn build(
     let (digest, size_bytes, archive) = archive.finish();
     let packages = installed_packages(archive.temporary_path())?
         .ok_or_else(|| BuildError::NoPackages(path.clone()))?;
-    // Never a record beside an archive that it does not describe, whenever this process dies.
+    // Remove the record first, so that no record describes another archive, even if this process crashes.
     fs::remove_file(&record_path(folder, name))?;
     archive.keep()?;
     let image = BuiltImage::new(description, folder, (digest, size_bytes), packages);
@@ -142,7 +143,7 @@ pub fn build(
     Ok(BuildOutcome::Built(image))
 }
 
-/// Removes the archives of builds that were killed; to be called while no other process builds in `folder`.
+/// Removes partial archives of killed builds. Must be called while no other process builds in `folder`.
 fn remove_leftovers(folder: &Path) -> Result<(), FileError> {
     let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
     for entry in entries {
@@ -208,7 +209,7 @@ fn mmdebstrap(description: &ImageDescription, mirror: &DebianMirror) -> Command 
     command
 }
 
-/// Those that apt reads the indexes of, the image's own first.
+/// Returns the architectures whose package indexes apt reads, the image's own first.
 fn architectures(description: &ImageDescription) -> String {
     let own = std::iter::once(&description.host_architecture);
     let foreign = description.debian.foreign_libraries.keys();
@@ -216,7 +217,7 @@ fn architectures(description: &ImageDescription) -> String {
     all.join(",")
 }
 
-/// The lines of apt's source list.
+/// Returns the lines of apt's `sources.list`.
 fn sources(suite: &str, archives: &[DebianArchive], mirror: &DebianMirror) -> Vec<String> {
     let line = |url: &Url, suffix: &str| {
         let url = url.as_str().trim_end_matches('/');
@@ -233,7 +234,7 @@ fn sources(suite: &str, archives: &[DebianArchive], mirror: &DebianMirror) -> Ve
     lines.collect()
 }
 
-/// Runs the command, its output going to `archive`; returns how it ended and the last lines that it said.
+/// Runs the command and writes its output to `archive`. Returns the exit status and the last lines of stderr.
 fn run(
     command: &mut Command,
     archive: &mut HashingWriter<PendingFile>,
@@ -248,7 +249,7 @@ fn run(
     let (output, messages) = (child.stdout.take(), child.stderr.take());
     let (copied, last_lines) = std::thread::scope(|scope| {
         let last_lines = scope.spawn(|| messages.map(last_lines).unwrap_or_default());
-        // When nothing more can be written, the pipe is closed here, which ends mmdebstrap.
+        // If writing fails, the pipe is closed here, which ends mmdebstrap.
         let copied = output.map_or(Ok(0), |mut output| io::copy(&mut output, archive));
         (copied, last_lines.join().unwrap_or_default())
     });
@@ -260,7 +261,7 @@ fn run(
 fn last_lines(messages: impl io::Read) -> String {
     let mut last = VecDeque::with_capacity(LAST_LINES);
     for line in BufReader::new(messages).split(b'\n').map_while(Result::ok) {
-        // Progress bars end with a carriage return only: what counts is after the last one.
+        // Progress bars end with a carriage return only, so keep what follows the last one.
         let line = String::from_utf8_lossy(&line);
         let line = line
             .trim_end()
@@ -276,7 +277,7 @@ fn last_lines(messages: impl io::Read) -> String {
     Vec::from(last).join("\n")
 }
 
-/// Name and version of each package that is installed in the archive's root file system.
+/// Returns the name and version of each package installed in the archive's root file system.
 fn installed_packages(archive: &Path) -> Result<Option<BTreeMap<String, String>>, FileError> {
     let read_error = || FileError::of("read", archive);
     let file = File::open(archive).map_err(read_error())?;

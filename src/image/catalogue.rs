@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::description::{DescriptionError, ImageDescription};
 use crate::fs::{self, FileError};
 
-/// The images that the project describes, by name, for users who have the program without its sources.
+/// The project's image descriptions by name, embedded for users who have the program without its sources.
 const OF_THE_PROJECT: [(&str, &str); 5] = [
     ("bookworm", include_str!("../../images/bookworm.toml")),
     ("bullseye", include_str!("../../images/bullseye.toml")),
@@ -26,7 +26,7 @@ pub enum CatalogueError {
     Description {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         cause: DescriptionError,
     },
 }
@@ -38,7 +38,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads all `*.toml` of a directory.
+    /// Reads all `*.toml` files of a directory.
     pub fn read(folder: &Path) -> Result<Self, CatalogueError> {
         let entries = std::fs::read_dir(folder).map_err(FileError::of("read directory", folder))?;
         let mut paths = Vec::new();
@@ -57,7 +57,7 @@ impl Catalogue {
         })
     }
 
-    /// The images that the project describes, as they were when this program was made.
+    /// Returns the project's images as described when this program was built.
     pub fn of_the_project() -> Result<Self, CatalogueError> {
         let images = OF_THE_PROJECT.iter().map(|(name, text)| {
             ImageDescription::parse(text, name).map_err(|cause| CatalogueError::Description {
@@ -75,7 +75,7 @@ impl Catalogue {
         &self.images
     }
 
-    /// The image of that name, also when written as Docker's name of it.
+    /// Returns the image with this name or this Docker name.
     pub fn get(&self, name: &str) -> Option<&ImageDescription> {
         let matches = |image: &&ImageDescription| image.name == name || image.docker_name() == name;
         self.images.iter().find(matches)

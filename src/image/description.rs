@@ -1,4 +1,4 @@
-//! What a builder image is made of: one strict TOML file an image.
+//! The description of a builder image: one strict TOML file per image.
 
 use std::collections::BTreeMap;
 
@@ -8,35 +8,35 @@ use super::GccVersion;
 use crate::digest::Sha256;
 use crate::kernel::Architecture;
 
-/// A builder image as its file describes it.
+/// A builder image as described by its file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ImageDescription {
-    /// Its name, also that of the file: letters, digits and hyphens.
+    /// The name of the image and of its file: letters, digits and hyphens.
     pub name: String,
-    /// The architecture that its programs run on.
+    /// The architecture that the image's programs run on.
     pub host_architecture: Architecture,
-    /// What is installed, beside the suite's essential packages.
+    /// The packages that are installed in addition to the suite's essential packages.
     pub packages: Vec<String>,
-    /// Where the packages come from.
+    /// The source of the packages.
     pub debian: DebianSource,
-    /// Further names of files: the absolute path of each link, and where it leads.
+    /// Symbolic links: the absolute path of each link, and its target.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
-    /// What it is for.
+    /// The purpose of the image.
     #[serde(default)]
     pub purpose: Purpose,
-    /// Its C compilers; none in an image for proofs.
+    /// The C compilers; empty in an image for proofs.
     #[serde(rename = "compiler", default)]
     pub compilers: Vec<Compiler>,
-    /// Its clang, for probes.
+    /// The clang that compiles probes.
     pub clang: Option<ClangDescription>,
-    /// The digest of the file's text.
+    /// The digest of the text of the file.
     #[serde(skip, default = "no_digest")]
     pub digest: Sha256,
 }
 
-/// What an image is for.
+/// The purpose of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -47,24 +47,24 @@ pub enum Purpose {
     Proof,
 }
 
-/// A Debian suite to make an image from.
+/// A Debian suite from which an image is built.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DebianSource {
-    /// Its code name: `bookworm`.
+    /// The code name: `bookworm`.
     pub suite: String,
-    /// Which of its archives are used.
+    /// The archives of the suite that are used.
     pub archives: Vec<DebianArchive>,
-    /// Further lines of apt configuration.
+    /// Additional lines of apt configuration.
     #[serde(default)]
     pub apt_options: Vec<String>,
-    /// Files that are not unpacked, as dpkg's `path-exclude` takes them.
+    /// Files that are not unpacked, in the syntax of dpkg's `path-exclude`.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// Programs whose debug information is removed.
     #[serde(default)]
     pub strip: Vec<String>,
-    /// For another machine's programs: packages whose libraries are put beside those of the cross compiler.
+    /// For programs of another architecture: packages whose libraries are put next to those of the cross compiler.
     #[serde(default)]
     pub foreign_libraries: BTreeMap<Architecture, Vec<String>>,
 }
@@ -75,9 +75,9 @@ pub struct DebianSource {
 pub enum DebianArchive {
     /// The release itself.
     Main,
-    /// Its updates between point releases.
+    /// The updates between point releases.
     Updates,
-    /// Its security updates, on a mirror of their own.
+    /// The security updates, which have a separate mirror.
     Security,
 }
 
@@ -85,13 +85,13 @@ pub enum DebianArchive {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Compiler {
-    /// Its version.
+    /// The version of the compiler.
     pub gcc: GccVersion,
-    /// The architecture that it compiles for.
+    /// The architecture that the compiler compiles for.
     pub architecture: Architecture,
-    /// The program: `aarch64-linux-gnu-gcc-12`.
+    /// The name of the program: `aarch64-linux-gnu-gcc-12`.
     pub command: String,
-    /// What stands before the names of its binutils: `aarch64-linux-gnu-`; empty for the image's own architecture.
+    /// The prefix of the names of its binutils: `aarch64-linux-gnu-`; empty for the image's own architecture.
     #[serde(default)]
     pub cross_prefix: String,
 }
@@ -100,21 +100,21 @@ pub struct Compiler {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ClangDescription {
-    /// Its major version.
+    /// The major version.
     pub version: String,
     /// The program.
     pub command: String,
-    /// The program that turns its intermediate code into an object file.
+    /// The program that compiles LLVM bitcode to an object file.
     pub llc: String,
 }
 
-/// Why a description cannot be used.
+/// The error for an invalid description.
 #[derive(Debug, thiserror::Error)]
 pub enum DescriptionError {
-    /// It is not TOML, or not of this form.
+    /// The file is not TOML, or does not have the expected fields.
     #[error(transparent)]
     Form(#[from] toml::de::Error),
-    /// The name is another one than that of the file, or has other characters than letters, digits and hyphens.
+    /// The name differs from that of the file, or contains characters other than letters, digits and hyphens.
     #[error("name `{name}` should be `{file}`, of letters, digits and hyphens")]
     Name {
         /// The name.
@@ -122,19 +122,19 @@ pub enum DescriptionError {
         /// The file without `.toml`.
         file: String,
     },
-    /// It is for builds and has no compiler.
+    /// An image for builds has no compiler.
     #[error("it has no [[compiler]]")]
     NoCompiler,
-    /// A link that is not an absolute path.
+    /// The path of a link is not absolute.
     #[error("the link `{0}` is not an absolute path")]
     Link(String),
-    /// A value that would break the command line or file that it is written into.
+    /// A value would break the command line or the file into which it is written.
     #[error("`{0}` has a line break, or is empty")]
     Text(String),
 }
 
 impl ImageDescription {
-    /// Reads the text of `<file_stem>.toml`.
+    /// Parses the text of `<file_stem>.toml`.
     pub(super) fn parse(text: &str, file_stem: &str) -> Result<Self, DescriptionError> {
         let mut description: Self = toml::from_str(text)?;
         description.digest = Sha256::of(text);
@@ -174,13 +174,13 @@ impl ImageDescription {
         Ok(description)
     }
 
-    /// The name that the image has in a Docker daemon.
+    /// Returns the name of the image in a Docker daemon.
     pub fn docker_name(&self) -> String {
         docker_name_of(&self.name)
     }
 }
 
-/// The name that an image of `images/` has in a Docker daemon.
+/// Returns the name of an image of `images/` in a Docker daemon.
 pub fn docker_name_of(name: &str) -> String {
     format!("driverkit-matrix/builder:{name}")
 }

@@ -1,6 +1,6 @@
-//! What is remembered of images that others made: the tags of repositories, and the identity of each image that was
-//! pulled. With it a run whose builds are all in the cache needs neither a registry nor a daemon, and a tag that moves
-//! changes no key by itself.
+//! The cached state of foreign images: the tags of repositories, and the identity of each image that was pulled. With
+//! it, a run whose builds are all cached needs neither a registry nor a daemon, and a moved tag alone does not change
+//! any cache key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError, Lock};
 
-/// Why what is remembered cannot be read or written.
+/// The error if the cached state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ForeignImagesError {
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is damaged.
+    /// The file is corrupt.
     #[error("{} does not hold what is known of pulled images ({cause}); remove it", path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         cause: serde_json::Error,
     },
 }
 
-/// What is remembered of images that others made.
+/// The cached state of foreign images.
 #[derive(Debug)]
 pub struct ForeignImages {
     path: PathBuf,
@@ -45,43 +45,43 @@ struct Known {
 }
 
 impl ForeignImages {
-    /// What the cache in `folder` remembers; nothing when the file is not there.
+    /// Loads the state from the cache in `folder`; empty if the file does not exist.
     pub fn load(folder: &Path) -> Result<Self, ForeignImagesError> {
         let path = folder.join("foreign-images.json");
         let known = Mutex::new(read(&path)?);
         Ok(Self { path, known })
     }
 
-    /// The tags of a repository, where it was asked before.
+    /// Returns the tags of a repository, if it was queried before.
     pub fn tags(&self, repository: &str) -> Option<Vec<String>> {
         self.lock().repositories.get(repository).cloned()
     }
 
-    /// The identity of an image, where it was pulled before.
+    /// Returns the identity of an image, if it was pulled before.
     pub fn identity(&self, name: &str) -> Option<Sha256> {
         self.lock().identities.get(name).copied()
     }
 
-    /// Every image that was pulled.
+    /// Returns the identities of all images that were pulled.
     pub fn identities(&self) -> BTreeMap<String, Sha256> {
         self.lock().identities.clone()
     }
 
-    /// Remembers the tags of a repository.
+    /// Stores the tags of a repository.
     pub fn keep_tags(&self, repository: &str, tags: Vec<String>) -> Result<(), ForeignImagesError> {
         self.change(|known| {
             known.repositories.insert(repository.to_owned(), tags);
         })
     }
 
-    /// Remembers the identity of an image.
+    /// Stores the identity of an image.
     pub fn keep_identity(&self, name: &str, identity: Sha256) -> Result<(), ForeignImagesError> {
         self.change(|known| {
             known.identities.insert(name.to_owned(), identity);
         })
     }
 
-    /// Changes what is remembered, keeping what other processes have added meanwhile.
+    /// Updates the cached state, preserving what other processes have added in the meantime.
     fn change(&self, change: impl FnOnce(&mut Known)) -> Result<(), ForeignImagesError> {
         let _lock = Lock::exclusive(&self.path.with_extension("lock"))?;
         let mut known = read(&self.path)?;

@@ -1,21 +1,22 @@
-//! Versions of gcc, written with as many numbers as their author cared for.
+//! Versions of gcc, with any number of components.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-/// A version of gcc: `12`, `4.8`, `10.2.1`. Ordered number by number, a shorter version before those it begins.
+/// A version of gcc: `12`, `4.8`, `10.2.1`. Compared component by component; a prefix sorts before longer versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GccVersion(Vec<u32>);
 
-/// Why a text is no [`GccVersion`].
+/// The error for a string that is not a [`GccVersion`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a gcc version such as 12 or 4.8.5")]
 pub struct ParseGccVersionError(String);
 
 impl GccVersion {
-    /// The version as driverkit's images name their compilers, with zeros for what is not known: `12.0.0` for `12`.
+    /// Returns the version as driverkit's images name their compilers, with zeros for missing components: `12.0.0` for
+    /// `12`.
     #[must_use]
     pub fn with_three_numbers(&self) -> Self {
         let mut numbers = self.0.clone();
@@ -23,7 +24,7 @@ impl GccVersion {
         Self(numbers)
     }
 
-    /// Whether the two are the same as far as both are known: `12` and `12.2.0` are.
+    /// Whether the two versions are equal in the components that both have, for example `12` and `12.2.0`.
     pub fn agrees_with(&self, other: &Self) -> bool {
         self.0
             .iter()

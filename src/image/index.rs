@@ -1,7 +1,7 @@
-//! Image indexes: which builder images a repository offers, as driverkit writes that down.
+//! Image indexes: the builder images that a repository offers, in driverkit's format.
 //!
-//! In: the tags of an OCI repository, or a YAML file with a list `images`. Out: [`IndexEntry`]s. What driverkit skips
-//! is skipped: tags of another form, entries without a name or without a compiler, other architectures.
+//! In: the tags of an OCI repository, or a YAML file with a list `images`. Out: [`IndexEntry`]s. As in driverkit, tags
+//! of another form, entries without a name or a compiler, and other architectures are skipped.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use crate::fs;
 use crate::kernel::{Architecture, TargetId};
 use crate::yaml::{self, Node, Value};
 
-/// The word for all targets.
+/// The name for all targets.
 const ANY: &str = "any";
 
-/// An image of an index.
+/// An image listed in an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Its full name: `docker.io/falcosecurity/driverkit-builder:any-x86_64_gcc12.0.0_gcc11.0.0-latest`.
+    /// The full name: `docker.io/falcosecurity/driverkit-builder:any-x86_64_gcc12.0.0_gcc11.0.0-latest`.
     pub name: String,
-    /// The target that it is for; `None` for all.
+    /// The target that the image is for; `None` for all targets.
     pub target: Option<TargetId>,
-    /// The architecture that it runs on and compiles for.
+    /// The architecture that the image runs on and compiles for.
     pub architecture: Architecture,
-    /// The version of the image: `latest`.
+    /// The version of the image, for example `latest`.
     pub tag: String,
-    /// Its compilers, each of which is `/usr/bin/gcc-<version>` in it.
+    /// The compilers of the image, installed as `/usr/bin/gcc-<version>`.
     pub gcc_versions: Vec<GccVersion>,
 }
 
-/// What a tag says: `<target or any>-<x86_64 or aarch64>_gcc<version>[_gcc<version>...]-<version of the image>`.
+/// Parses a tag: `<target or any>-<x86_64 or aarch64>_gcc<version>[_gcc<version>...]-<version of the image>`. Returns
 /// `None` for tags of another form.
 pub fn entry_of_tag(repository: &str, tag: &str) -> Option<IndexEntry> {
     Architecture::ALL.into_iter().find_map(|architecture| {
@@ -92,7 +92,7 @@ pub fn read_index(path: &Path) -> Result<Vec<IndexEntry>, Diagnostic> {
     Ok(entries)
 }
 
-/// `None` for an entry that is skipped.
+/// Reads an entry. Returns `None` if the entry is skipped.
 fn entry_of_node(
     item: &Node,
     wrong: &dyn Fn(&Node, &str) -> Diagnostic,
@@ -158,7 +158,7 @@ fn field<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
     }
 }
 
-/// The text of an index file with these images.
+/// Returns the text of an index file with these images.
 pub fn write_index(entries: &[IndexEntry]) -> Result<String, String> {
     #[derive(Serialize)]
     struct Index<'a> {
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Tags in the form of those that driverkit publishes, and some that are not.
+    /// Tags in the form that driverkit publishes, and some in other forms.
     #[test]
     fn tags_are_read() {
         let read = |tag| entry_of_tag("host:5000/r", tag);

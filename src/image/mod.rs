@@ -1,13 +1,13 @@
 //! Builder images: root file systems with the compilers of one distribution release.
 //!
 //! In: the directory of descriptions (`images/*.toml`), the directory of built archives, and repositories or index
-//! files of images in driverkit's form ([`index`]). Out: what compilers they offer ([`Offer`]), which of them a kernel
-//! is built with and why ([`choose`]), and a built image's archive and identity ([`BuiltImage`]).
-//! [`build`](build::build) makes the archives; an executor unpacks them or hands them to its daemon, which pulls those
-//! of others. Nothing here runs a compiler.
+//! files of images in driverkit's format ([`index`]). Out: the compilers that they offer ([`Offer`]), the choice of one
+//! for a kernel, with the reason ([`choose`]), and a built image's archive and identity ([`BuiltImage`]).
+//! [`build`](build::build) creates the archives. An executor unpacks them or passes them to its daemon, which pulls
+//! foreign images. No compiler runs in this module.
 //!
-//! An own image is one uncompressed, reproducible root file system archive. It is Docker's only layer, so the digest of
-//! the archive is the layer's `diff_id`: with and without a daemon an image has the same [`identity`].
+//! An own image is one uncompressed, reproducible root file system archive. The archive is Docker's only layer, so its
+//! digest is the layer's `diff_id`: an image has the same [`identity`] with and without a daemon.
 
 pub mod build;
 mod catalogue;

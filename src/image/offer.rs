@@ -1,4 +1,4 @@
-//! What compilers there are in all images that may be used, and the choice of one for a kernel.
+//! The compilers of all images that may be used, and the choice of one for a kernel.
 
 use std::fmt;
 
@@ -10,36 +10,36 @@ use crate::kernel::{Architecture, TargetId};
 /// A compiler that an image offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The image's name for a daemon.
+    /// The name of the image in a container daemon.
     pub image: String,
-    /// The target that it is for; `None` for all.
+    /// The target that the image is for; `None` for all targets.
     pub target: Option<TargetId>,
-    /// What its programs run on.
+    /// The architecture that the image's programs run on.
     pub host: Architecture,
-    /// What the compiler compiles for.
+    /// The architecture that the compiler compiles for.
     pub architecture: Architecture,
     /// The compiler's version.
     pub gcc: GccVersion,
-    /// Whose image it is, and so how its compilers are called.
+    /// The origin of the image, which determines how its compilers are called.
     pub maker: Maker,
 }
 
-/// Whose image it is.
+/// The origin of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// It is described in `images/`.
+    /// An image described in `images/`.
     Own {
-        /// Its name there.
+        /// The name of the image in `images/`.
         name: String,
-        /// The compiler as it is described.
+        /// The compiler as described there.
         compiler: Compiler,
     },
-    /// It is one in driverkit's form, where the compiler is `/usr/bin/gcc-<version>`.
+    /// An image in driverkit's format, with compilers in `/usr/bin/gcc-<version>`.
     Driverkit,
 }
 
 impl Offer {
-    /// The offers of an image that is described here, in the order of the description.
+    /// Returns the offers of an image described here, in the order of the description.
     pub fn of_description(image: &ImageDescription) -> impl Iterator<Item = Self> {
         image.compilers.iter().map(|compiler| Self {
             image: image.docker_name(),
@@ -54,7 +54,7 @@ impl Offer {
         })
     }
 
-    /// The offers of an image of an index.
+    /// Returns the offers of an image from an index.
     pub fn of_entry(entry: &IndexEntry) -> impl Iterator<Item = Self> {
         entry.gcc_versions.iter().map(|gcc| Self {
             image: entry.name.clone(),
@@ -67,12 +67,12 @@ impl Offer {
     }
 }
 
-/// What a build wants of a compiler.
+/// The compiler that a build requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// The version.
     pub gcc: &'a GccVersion,
-    /// Whether nothing but this version will do.
+    /// Whether no other version is acceptable.
     pub is_demanded: bool,
     /// The kernel's target.
     pub target: &'a TargetId,
@@ -85,11 +85,11 @@ pub struct Wanted<'a> {
 /// Why a compiler was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChoiceReason {
-    /// It is the wanted version.
+    /// The wanted version is available.
     Exact,
-    /// The wanted version is in no image; this is the highest below it.
+    /// No image has the wanted version; this is the highest version below it.
     NearestLower,
-    /// All versions are higher than the wanted one; this is the lowest.
+    /// All available versions are higher than the wanted one; this is the lowest.
     Lowest,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for ChoiceReason {
     }
 }
 
-/// There is no compiler that would do.
+/// The error if no compiler is suitable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCompiler {
     /// No image has a compiler.
@@ -111,23 +111,24 @@ pub enum NoCompiler {
     None {
         /// The architecture of the kernel.
         architecture: Architecture,
-        /// The architecture that builds.
+        /// The architecture of the building machine.
         host: Architecture,
     },
-    /// Not the one that is demanded.
+    /// No image has the demanded version.
     #[error("no builder image has gcc {demanded} for {}, which is demanded; there are {available}", architecture.as_str())]
     Demanded {
         /// The demanded version.
         demanded: GccVersion,
         /// The architecture of the kernel.
         architecture: Architecture,
-        /// The versions that there are.
+        /// The available versions.
         available: String,
     },
 }
 
-/// Chooses among `offers`, which are in the order of priority: the wanted version in an image of the kernel's target,
-/// else in one for all targets; else, unless it is demanded, the highest version below it, else the lowest there is.
+/// Chooses from `offers`, which are ordered by priority: the wanted version in an image for the kernel's target, or
+/// else in one for all targets. If no image has it and it is not demanded: the highest version below it, or else the
+/// lowest available version.
 pub fn choose<'a>(
     offers: impl IntoIterator<Item = &'a Offer>,
     wanted: &Wanted<'_>,
@@ -141,7 +142,7 @@ pub fn choose<'a>(
                 .is_none_or(|target| target == wanted.target)
     };
     let mut candidates: Vec<&Offer> = offers.into_iter().filter(fits).collect();
-    // Stable: what is for the target comes first, and the order of priority holds within both.
+    // The sort is stable: offers for the target come first, and the order of priority is preserved within both groups.
     candidates.sort_by_key(|offer| offer.target.is_none());
     let exact = candidates
         .iter()
@@ -172,7 +173,7 @@ pub fn choose<'a>(
         None => (lowest, ChoiceReason::Lowest),
     };
     let offer = candidates.iter().find(|offer| offer.gcc == **version);
-    // The version is that of a candidate.
+    // The version was taken from a candidate, so an offer is found.
     offer.map(|offer| (*offer, reason)).ok_or(NoCompiler::None {
         architecture: wanted.architecture,
         host: wanted.host,

@@ -1,4 +1,4 @@
-//! What is known of a built image: a small JSON file beside its archive.
+//! The record of a built image: a small JSON file next to its archive.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use super::ImageDescription;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// Raised when the record or the way in which images are built changes, so that all are built anew.
+/// The version of the format. It is increased when the record or the way images are built changes, so that all images
+/// are rebuilt.
 const FORM: u32 = 1;
 
-/// Why what is known of an image cannot be read.
+/// The error if the record of an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The file cannot be read.
@@ -23,7 +24,7 @@ pub enum RecordError {
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         cause: serde_json::Error,
     },
 }
@@ -31,7 +32,7 @@ pub enum RecordError {
 /// An image that was built and whose archive is on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltImage {
-    /// The form of this record and of the archive.
+    /// The format version of this record and of the archive.
     form: u32,
     /// The image's name.
     pub name: String,
@@ -49,7 +50,7 @@ pub struct BuiltImage {
 }
 
 impl BuiltImage {
-    /// Describes an archive that was just made for `description` in `folder`.
+    /// Creates the record of an archive that was just built for `description` in `folder`.
     pub(super) fn new(
         description: &ImageDescription,
         folder: &Path,
@@ -67,8 +68,8 @@ impl BuiltImage {
         }
     }
 
-    /// What `folder` holds of the image: `None` when it was never built there, when its archive is gone or has
-    /// another size, or when it was built by an older program in another way. Costs two small file accesses.
+    /// Returns the image in `folder`, or `None` if it was never built there, if its archive is missing or has another
+    /// size, or if an older program built it in another way. Costs two small file accesses.
     pub fn load(folder: &Path, name: &str) -> Result<Option<Self>, RecordError> {
         let is_there = |image: &Self| {
             let size_bytes = image.archive.metadata().map(|metadata| metadata.len());
@@ -77,7 +78,7 @@ impl BuiltImage {
         Ok(Self::load_record(folder, name)?.filter(is_there))
     }
 
-    /// The same whether or not the archive is there: for executors whose images lie elsewhere.
+    /// Like [`Self::load`], but does not require the archive, for executors whose images are stored elsewhere.
     pub fn load_record(folder: &Path, name: &str) -> Result<Option<Self>, RecordError> {
         let path = record_path(folder, name);
         let text = match fs::read(&path) {
@@ -98,29 +99,29 @@ impl BuiltImage {
         Ok(Some(image))
     }
 
-    /// Whether it was built from this very description.
+    /// Whether the image was built from exactly this description.
     pub fn is_of(&self, description: &ImageDescription) -> bool {
         self.description_sha256 == description.digest
     }
 
-    /// What stands for the image in keys.
+    /// Returns the digest that identifies the image in cache keys.
     pub fn identity(&self) -> Sha256 {
         identity(&[self.archive_sha256])
     }
 
-    /// The version of its C library: 2.36.
+    /// Returns the version of the image's C library, for example 2.36.
     pub fn libc(&self) -> Option<(u32, u32)> {
         let (major, rest) = self.packages.get("libc6")?.split_once('.')?;
         let minor = rest.split(|other: char| !other.is_ascii_digit()).next()?;
         Some((major.parse().ok()?, minor.parse().ok()?))
     }
 
-    /// Whether it holds the emulator of other machines.
+    /// Whether the image contains the emulator of other architectures.
     pub fn has_emulator(&self) -> bool {
         self.packages.contains_key(super::runtime::EMULATOR_PACKAGE)
     }
 
-    /// Writes the record; its archive must be in place before, and no older record beside it.
+    /// Writes the record. Its archive must be in place, and no older record may exist.
     pub(super) fn keep(&self, folder: &Path) -> Result<(), RecordError> {
         let path = record_path(folder, &self.name);
         let mut text = serde_json::to_vec_pretty(self).map_err(|source| RecordError::Form {
@@ -132,8 +133,9 @@ impl BuiltImage {
     }
 }
 
-/// What stands for an image in keys: a digest over the digests of its file system layers, lowest first, as Docker
-/// reports them (`RootFS.Layers`), joined by line breaks. Names, tags and build times are no part of it.
+/// Returns the digest that identifies an image in cache keys: a digest of the digests of its file system layers, lowest
+/// first, as Docker reports them (`RootFS.Layers`), joined by line breaks. Names, tags and build times are not
+/// included.
 pub fn identity(layers: &[Sha256]) -> Sha256 {
     let layers: Vec<_> = layers
         .iter()

@@ -1,6 +1,6 @@
-//! The tags of an OCI repository, asked of its registry (the distribution API, `GET /v2/<name>/tags/list`).
+//! Lists the tags of an OCI repository through its registry (the distribution API, `GET /v2/<name>/tags/list`).
 //!
-//! In: a [`Repository`] and how to log in. Out: its tags. Images themselves are pulled by an executor's daemon.
+//! In: a [`Repository`] and the login. Out: its tags. The images themselves are pulled by an executor's daemon.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,19 +11,19 @@ use serde::Deserialize;
 
 use crate::error::chain;
 
-/// More pages of tags than any repository of builder images has.
+/// The maximum number of pages of tags, more than any repository of builder images has.
 const MOST_PAGES: usize = 100;
-/// The largest answer that is read, in bytes.
+/// The maximum size of a response, in bytes.
 const LARGEST_ANSWER_BYTES: usize = 8 << 20;
 
 /// How to log in to a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The registry's host, with its port where it has one: `registry.example.org:5000`.
+    /// The registry's host, with its port if it has one: `registry.example.org:5000`.
     pub registry: String,
     /// The user.
     pub user: String,
-    /// The password; never shown.
+    /// The password, which is never displayed.
     pub password: String,
 }
 
@@ -33,17 +33,17 @@ impl fmt::Debug for Login {
     }
 }
 
-/// How registries are reached.
+/// How to access registries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
-    /// The login of one of them.
+    /// The login for one registry.
     pub login: Option<Login>,
-    /// Whether they are asked without TLS.
+    /// Whether registries are accessed without TLS.
     pub is_plain_http: bool,
 }
 
 impl RegistryAccess {
-    /// The login, where it is that of the registry of `image`, an image or repository.
+    /// Returns the login if it is for the registry of `image`, an image or repository.
     pub fn login_for(&self, image: &str) -> Option<&Login> {
         let host = Repository::of(image).host;
         self.login
@@ -57,13 +57,13 @@ impl RegistryAccess {
 struct Repository {
     /// The registry's host.
     host: String,
-    /// The repository in it: `falcosecurity/driverkit-builder`.
+    /// The path in the registry: `falcosecurity/driverkit-builder`.
     path: String,
 }
 
 impl Repository {
-    /// Reads the name of a repository as Docker does: what comes before the first slash is a host when it holds a
-    /// dot or colon, or is `localhost`; otherwise the host is `docker.io`.
+    /// Parses the name of a repository as Docker does: the part before the first slash is a host if it contains a dot
+    /// or colon, or is `localhost`; otherwise the host is `docker.io`.
     fn of(name: &str) -> Self {
         let (host, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
@@ -80,7 +80,7 @@ impl Repository {
 
     fn url(&self, is_plain_http: bool) -> String {
         let scheme = if is_plain_http { "http" } else { "https" };
-        // Docker's own registry answers under another name.
+        // Docker's own registry has another host name.
         let host = match self.host.as_str() {
             "docker.io" => "registry-1.docker.io",
             host => host,
@@ -96,18 +96,18 @@ fn canonical_host(host: &str) -> String {
     }
 }
 
-/// Why tags cannot be listed.
+/// The error if tags cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry cannot be reached, or answered nothing that can be read.
+    /// The registry cannot be reached, or its response cannot be read.
     #[error("repository {repository}: {message}")]
     Unreachable {
         /// The repository.
         repository: String,
-        /// What is wrong, with the causes.
+        /// The error message, with its causes.
         message: String,
     },
-    /// It wants another login.
+    /// The registry refused the login.
     #[error(
         "repository {repository}: the registry refuses {}; check --registry-name, --registry-user and --registry-password",
         .user.as_ref().map_or("to answer without a login".to_owned(), |user| format!("the login of {user}"))
@@ -115,15 +115,15 @@ pub enum RegistryError {
     Refused {
         /// The repository.
         repository: String,
-        /// Who was refused.
+        /// The refused user, if a login was sent.
         user: Option<String>,
     },
-    /// It answered something else.
+    /// The registry returned another status.
     #[error("repository {repository}: the registry answered {status}{}", if *.status == 404 { ": it does not exist" } else { "" })]
     Status {
         /// The repository.
         repository: String,
-        /// The status.
+        /// The HTTP status.
         status: u16,
     },
 }
@@ -140,8 +140,8 @@ struct Token {
     token: String,
 }
 
-/// The tags of a repository, sorted. A registry that asks for a login gets that of `access`, directly or, where it
-/// says so, by way of a token.
+/// Returns the tags of a repository, sorted. If the registry requires a login, that of `access` is used, directly or
+/// through a token, as the registry demands.
 pub async fn list_tags(
     client: &Client,
     repository: &str,
@@ -194,7 +194,7 @@ pub async fn list_tags(
     Ok(all)
 }
 
-/// What a request says about who asks.
+/// The authorization of a request.
 enum Authorization {
     None,
     Basic(Login),
@@ -211,7 +211,7 @@ impl Authorization {
     }
 }
 
-/// What the registry asks for in its answer, if that is to be had.
+/// Returns the authorization that the registry demands in its response, if it can be obtained.
 async fn authorize(
     client: &Client,
     answer: &Response,
@@ -240,7 +240,7 @@ async fn authorize(
             realm.query_pairs_mut().append_pair(name, value);
         }
     }
-    // Without a login it gives a token that reads what is public.
+    // Without a login, the registry issues a token for public repositories.
     let mut request = client.get(realm);
     if let Some(login) = login {
         request = request.basic_auth(&login.user, Some(&login.password));
@@ -254,7 +254,7 @@ async fn authorize(
     Ok(token.map(|token| Authorization::Bearer(token.token)))
 }
 
-/// The parameters of a challenge: `realm="https://auth.example.org/token",service="registry"`.
+/// Parses the parameters of a challenge: `realm="https://auth.example.org/token",service="registry"`.
 fn parameters(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut rest = text.trim_start();
@@ -269,8 +269,8 @@ fn parameters(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The address of the next page: `</v2/r/tags/list?last=x&n=1000>; rel="next"`, absolute or not. Another host than
-/// the registry's own would be given its login, so it is not followed.
+/// Returns the URL of the next page: `</v2/r/tags/list?last=x&n=1000>; rel="next"`, absolute or relative. A URL on
+/// another host is not followed, because that host would receive the login.
 fn next_page(answer: &Response) -> Option<String> {
     let link = answer.headers().get(LINK)?.to_str().ok()?;
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;

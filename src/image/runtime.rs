@@ -1,8 +1,8 @@
-//! What runs programs of another machine, or of a newer C library, in an image that lacks it: parts of an image that
-//! was built here.
+//! Extracts from an image built here what is needed to run programs of another architecture, or of a newer C library,
+//! in an image that lacks it.
 //!
-//! In: the archive of such an image. Out: a directory with `lib/` (loader and libraries) and, for another machine,
-//! `qemu`, Debian's static emulator of it.
+//! In: the archive of such an image. Out: a directory with `lib/` (loader and libraries) and, for another architecture,
+//! `qemu`, Debian's static emulator.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-/// Beginnings of the names of what programs of the kernel's build system are linked with.
+/// Name prefixes of the libraries that programs of the kernel's build system are linked with.
 const LIBRARIES: &[&str] = &[
     "ld-linux",
     "libc.so.",
@@ -27,13 +27,14 @@ const LIBRARIES: &[&str] = &[
     "libcrypto.so.",
 ];
 
-/// The package that emulates other machines.
+/// The package with the emulators of other architectures.
 pub(super) const EMULATOR_PACKAGE: &str = "qemu-user";
 
-/// The emulator's name in the directory.
+/// The name of the emulator in the directory.
 pub const EMULATOR: &str = "qemu";
 
-/// Writes what runs programs of `machine` on `host` into the directory `into`.
+/// Writes the loader, the libraries and, if needed, the emulator for running programs of `machine` on `host` into the
+/// directory `into`.
 pub fn extract_runtime(
     archive: &Path,
     machine: Architecture,
@@ -41,7 +42,7 @@ pub fn extract_runtime(
     into: &Path,
 ) -> Result<(), FileError> {
     let triplet = format!("{}-linux-gnu", machine.machine());
-    // The libraries of another machine are those of the cross compiler.
+    // The libraries of another architecture are those of the cross compiler.
     let folder = if machine == host {
         format!("usr/lib/{triplet}")
     } else {
@@ -64,7 +65,7 @@ pub fn extract_runtime(
         if let Some(parent) = place.parent() {
             fs::create_folder(parent)?;
         }
-        // Into an empty directory, and under names that hold no way out of it.
+        // The directory is empty, and the names cannot lead out of it.
         entry
             .unpack(&place)
             .map_err(FileError::of("write", &place))?;
@@ -72,14 +73,14 @@ pub fn extract_runtime(
     Ok(())
 }
 
-/// Where a library goes.
+/// Returns the destination of a library, or `None` for other files.
 fn place_of(path: &Path, folder: &str) -> Option<PathBuf> {
     let name = path.strip_prefix(folder).ok()?.to_str()?;
     let is_library = LIBRARIES.iter().any(|start| name.starts_with(start));
     (is_library && !name.contains('/') && name.contains(".so")).then(|| Path::new("lib").join(name))
 }
 
-/// The loader of a machine's programs, in `lib/`.
+/// Returns the name of the loader for programs of an architecture, in `lib/`.
 pub fn loader(machine: Architecture) -> &'static str {
     match machine {
         Architecture::Amd64 => "ld-linux-x86-64.so.2",

@@ -1,4 +1,4 @@
-//! Where builder images come from, in the order of priority, and what all of them offer.
+//! The sources of builder images in order of priority, and the offers of all their images.
 
 use std::path::Path;
 
@@ -10,24 +10,25 @@ use super::registry::{RegistryAccess, RegistryError, list_tags};
 use super::{Catalogue, Offer};
 use crate::diagnostic::Diagnostic;
 
-/// The word for the images that are described in `images/`.
+/// The name of the source of images described in `images/`.
 pub const OWN: &str = "own";
 
-/// Where builder images come from.
+/// The sources of builder images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSources {
-    /// [`OWN`], the name of an OCI repository, or the absolute path of an index file; the first has priority.
+    /// [`OWN`], the name of an OCI repository, or the absolute path of an index file; the first has the highest
+    /// priority.
     pub places: Vec<String>,
-    /// The version that images of others must have: `latest`.
+    /// The version that foreign images must have, for example `latest`.
     pub tag: String,
-    /// The image that is used for everything, where one is named.
+    /// The image that is used for all builds, if one is named.
     pub named: Option<String>,
-    /// How registries are reached.
+    /// How to access registries.
     pub access: RegistryAccess,
 }
 
 impl Default for ImageSources {
-    /// The images that are described in `images/`.
+    /// Returns the images described in `images/` as the only source.
     fn default() -> Self {
         Self {
             places: vec![OWN.to_owned()],
@@ -38,7 +39,7 @@ impl Default for ImageSources {
     }
 }
 
-/// Why it cannot be told what images there are.
+/// The error if the available images cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageSourcesError {
     /// An index file cannot be used.
@@ -47,21 +48,21 @@ pub enum ImageSourcesError {
     /// A repository cannot be listed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// What is remembered of repositories cannot be read or written.
+    /// The cached state of repositories cannot be read or written.
     #[error(transparent)]
     Remembered(#[from] ForeignImagesError),
-    /// No HTTP client can be made.
+    /// The HTTP client cannot be created.
     #[error("no HTTP client can be made: {0}")]
     Client(String),
 }
 
 impl ImageSources {
-    /// Whether images of others may be used.
+    /// Whether foreign images may be used.
     pub fn has_foreign(&self) -> bool {
         self.named.is_some() || self.places.iter().any(|place| place != OWN)
     }
 
-    /// Whether a repository has to be asked for its tags before [`Self::offers`] can tell everything.
+    /// Whether a repository must be queried for its tags before [`Self::offers`] is complete.
     pub fn is_unknown(&self, foreign: &ForeignImages) -> bool {
         self.repositories()
             .any(|repository| foreign.tags(repository).is_none())
@@ -73,7 +74,7 @@ impl ImageSources {
         self.places.iter().filter(is_repository).map(String::as_str)
     }
 
-    /// Asks repositories for their tags: those that were never asked, or all of them.
+    /// Queries repositories for their tags: those never queried before, or all of them.
     pub async fn ask(
         &self,
         foreign: &ForeignImages,
@@ -89,7 +90,7 @@ impl ImageSources {
         Ok(())
     }
 
-    /// What all images offer, in the order of priority; queries no registry.
+    /// Returns the offers of all images in order of priority, without querying a registry.
     pub fn offers(
         &self,
         catalogue: &Catalogue,

@@ -59,7 +59,7 @@ fn the_end_of_the_output_is_kept() {
     assert_eq!((kept.len(), kept[0], kept[19]), (20, "line 31", "done"));
 }
 
-/// mmdebstrap is really run, over a mirror that holds nothing.
+/// Runs the real mmdebstrap with an empty mirror.
 #[test]
 fn a_failed_build_says_why_and_leaves_what_was_there() {
     let folder = tempfile::tempdir().expect("folder");

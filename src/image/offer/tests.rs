@@ -4,7 +4,7 @@ use super::*;
 const AMD64: Architecture = Architecture::Amd64;
 const ARM64: Architecture = Architecture::Arm64;
 
-/// The offers of repositories, each with its tags.
+/// Returns the offers of repositories, each given with its tags.
 fn offers(repositories: &[(&str, &[&str])]) -> Vec<Offer> {
     let entries = repositories.iter().flat_map(|(repository, tags)| {
         tags.iter()
@@ -32,7 +32,7 @@ fn chosen(
     Ok((offer.image.clone(), offer.gcc.to_string(), reason))
 }
 
-/// The set that driverkit publishes.
+/// The set of images that driverkit publishes.
 const PUBLISHED: &[&str] = &[
     "any-x86_64_gcc14.0.0-latest",
     "any-x86_64_gcc13.0.0-latest",
@@ -83,7 +83,7 @@ fn the_published_images_are_chosen_as_driverkit_does() {
             "9.0.0",
             ChoiceReason::Exact,
         ),
-        // The one for CentOS is not for Debian: 4.8.0 is the nearest below 4.8.5 then.
+        // The image for CentOS does not apply to Debian, so 4.8.0 is the nearest version below 4.8.5.
         (
             "4.8.5",
             "debian",
@@ -135,7 +135,7 @@ fn the_first_repository_wins() {
         image("11", "debian"),
         "public:any-x86_64_gcc12.0.0_gcc11.0.0-latest"
     );
-    // What is made for a target comes before what is made for all, wherever it is.
+    // Images for a target take precedence over images for all targets, regardless of their source.
     assert_eq!(
         image("12", "amazonlinux2"),
         "late:amazonlinux2-x86_64_gcc12.0.0-latest"
@@ -170,7 +170,7 @@ fn other_architectures_are_not_taken() {
     }
 }
 
-/// The images of this repository: kernels of both architectures get the compiler that built them.
+/// With the images of this repository, kernels of both architectures get the compiler that built them.
 #[test]
 fn own_images() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
