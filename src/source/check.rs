@@ -1,4 +1,4 @@
-//! The configure checks of a driver: tiny modules and programs that ask what a kernel is like.
+//! The configure checks of a driver: small modules and programs that test properties of a kernel.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -12,31 +12,33 @@ use crate::fs::ForeignFolder;
 /// A configure check.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConfigureCheck {
-    /// Its name; the driver sees `HAS_<name>`.
+    /// The name of the check; the driver sees `HAS_<name>`.
     pub name: String,
-    /// Where it is in the configured driver: `configure/<name>` or `bpf/configure/<name>`.
+    /// The directory of the check in the configured driver: `configure/<name>` or `bpf/configure/<name>`.
     pub folder: String,
-    /// Whether it is asked for the module or the probe.
+    /// Whether the check is for the module or the probe.
     pub artifact: Artifact,
-    /// What its answer depends on in the driver: the files of its directory that the check compiles, and the driver's
-    /// own headers that they include. Equal checks of different driver versions have equal digests.
+    /// The digest of everything in the driver that the answer depends on: the files of the check's directory that are
+    /// compiled, and the driver's own headers that they include. Equal checks of different driver versions have equal
+    /// digests.
     pub digest: Sha256,
-    /// The files that the digest covers, relative to the driver. A job of checks is given no others, so that equal
-    /// checks are answered alike, whatever driver they come with.
+    /// The files that the digest covers, relative to the driver. A job of checks gets no other files, so that equal
+    /// checks have the same answer in every driver.
     pub files: Vec<String>,
-    /// The objects of the module that it compiles, where it does nothing else and so can be compiled with others.
+    /// The objects of the check's module, if the check does nothing but compile it and can therefore be compiled
+    /// together with others.
     pub objects: Option<Vec<String>>,
 }
 
 impl ConfigureCheck {
-    /// The id under which a job of checks gives its answer.
+    /// Returns the id under which a job of checks reports the answer.
     pub fn id(&self) -> String {
         format!("{}-{}", self.artifact, self.digest.short())
     }
 }
 
-/// The files of a check that say what it compiles and how. `Makefile.inc` is not one of them: it only says what
-/// the driver does with the answer.
+/// The files of a check that determine what is compiled and how. `Makefile.inc` is not included: it only determines how
+/// the driver uses the answer.
 const FILES: [&str; 3] = ["Makefile", "build.sh", "test.c"];
 
 /// Reads the checks of the configured driver in `driver`.
@@ -75,7 +77,7 @@ pub(super) fn read_checks(driver: &Path) -> Result<Vec<ConfigureCheck>, SourceEr
     Ok(checks)
 }
 
-/// The objects of a check in `folder` that is a module of kbuild and nothing else.
+/// Returns the objects of a check in `folder` that is only a kbuild module.
 fn objects(files: &ForeignFolder, folder: &Path) -> Result<Option<Vec<String>>, SourceError> {
     let makefile = folder.join("Makefile");
     if !files.is_file(&makefile) {
@@ -89,7 +91,7 @@ fn objects(files: &ForeignFolder, folder: &Path) -> Result<Option<Vec<String>>, 
     Ok(kbuild_objects(&text(&makefile)?, &script))
 }
 
-/// The digest of a check, and the files that it covers.
+/// Returns the digest of a check, and the files that it covers.
 fn digest(
     driver: &ForeignFolder,
     root: &Path,
@@ -112,12 +114,13 @@ fn digest(
                 let path = root.join(&path);
                 return Err(SourceError::Include { path, included });
             };
-            // What is not there is looked for in the kernel, whose tree is in the answer's key anyway.
+            // Files that do not exist here are looked up in the kernel, whose tree is part of the answer's cache key
+            // anyway.
             if driver.is_file(&target) && files.insert(target.clone()) {
                 pending.push(target);
             }
         }
-        // Paths are told from the check's own directory, so that its name does not count.
+        // Paths are relative to the check's directory, so that its name does not affect the digest.
         let relative = match path.strip_prefix(folder) {
             Ok(inside) => inside.to_owned(),
             Err(_) => Path::new("..").join(&path),
@@ -132,7 +135,7 @@ fn digest(
     Ok((key.key(), files.collect()))
 }
 
-/// The files that a C source includes by a path of its own: `#include "../quirks.h"`.
+/// Returns the files that a C source includes with a relative path: `#include "../quirks.h"`.
 fn local_includes(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
@@ -146,7 +149,7 @@ fn local_includes(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Resolves `..` without looking at the file system; `None` for what leads out of the directory.
+/// Resolves `..` without accessing the file system. Returns `None` for a path outside of the directory.
 fn normalise(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for component in path.components() {

@@ -1,4 +1,4 @@
-//! A configured driver: module sources on top, the probe's in `bpf/`, and its configure checks.
+//! A configured driver: module sources at the top level, the probe's in `bpf/`, and the configure checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::driver::Artifact;
 use crate::fs::ForeignFolder;
 
-/// What a configured driver is and asks.
+/// A configured driver with its configure checks.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConfiguredDriver {
-    /// The module's name.
+    /// The name of the module.
     pub module_name: String,
     /// Whether there is a legacy eBPF probe.
     pub has_probe: bool,
@@ -20,14 +20,14 @@ pub struct ConfiguredDriver {
 }
 
 impl ConfiguredDriver {
-    /// The checks that an artifact needs the answers of.
+    /// Returns the checks whose answers an artifact needs.
     pub fn checks_of(&self, artifact: Artifact) -> impl Iterator<Item = &ConfigureCheck> {
         let checks = self.checks.iter().map(|check| &**check);
         checks.filter(move |check| check.artifact == artifact)
     }
 }
 
-/// Reads the configured driver in `folder`: the tree that the configure step gave, or flat sources.
+/// Reads the configured driver in `folder`: the tree produced by the configure step, or flat sources.
 pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceError> {
     let driver = ForeignFolder::open(folder)?;
     let has = |name: &str| driver.is_file(Path::new(name));
@@ -38,7 +38,7 @@ pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceE
     })
 }
 
-/// The name in the Makefile's line `obj-m += <name>.o`.
+/// Returns the name in the Makefile's line `obj-m += <name>.o`.
 pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
     let name = Path::new("Makefile");
     let bytes = ForeignFolder::open(folder)?.read(name, MOST_FILE_BYTES)?;

@@ -1,4 +1,4 @@
-//! Copies what a build needs of driver sources.
+//! Copies the parts of driver sources that a build needs.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ pub fn copy_folder(from: &Path, into: &Path) -> Result<(), SourceError> {
     copy_below(from, from, into)
 }
 
-/// Copies the parts of `source` that a build needs into the directory `into`, which is made. Links are copied as links.
+/// Copies the parts of `source` that a build needs into the directory `into`, which is created. Links are copied as
+/// links.
 pub fn copy_parts(source: &DriverSource, into: &Path) -> Result<(), SourceError> {
     fs::create_folder(into)?;
     for part in source.parts() {
@@ -21,7 +22,7 @@ pub fn copy_parts(source: &DriverSource, into: &Path) -> Result<(), SourceError>
     Ok(())
 }
 
-/// Copies `from`, a directory in `root`, to where it lies relative to that, in `into`.
+/// Copies `from`, a directory in `root`, to the same relative path in `into`.
 fn copy_below(root: &Path, from: &Path, into: &Path) -> Result<(), SourceError> {
     for entry in WalkDir::new(from)
         .into_iter()

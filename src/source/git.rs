@@ -1,13 +1,11 @@
-//! A commit of a local clone, by git's own program: nothing that is changed or left over in the clone's directory
-//! counts.
+//! Reads a commit of a local clone with git: modified or untracked files in the working directory are ignored.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::layout::SourceError;
 
-/// The id of the directory that a commit, tag or branch of the clone in `repository` holds: equal contents have equal
-/// ids.
+/// Returns the id of the tree of a commit, tag or branch of the clone in `repository`. Equal contents have equal ids.
 pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError> {
     let wanted = format!("{reference}^{{tree}}");
     let id = git(
@@ -28,15 +26,15 @@ pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError
             message
         },
     })?;
-    // Some versions of git print the option, too.
+    // Some versions of git also print the option.
     let id = id.lines().last().unwrap_or_default().trim().to_owned();
     Ok(id)
 }
 
-/// Writes the directory with this id as a tar archive.
+/// Writes the tree with this id as a tar archive.
 ///
-/// It is written by an empty repository that borrows the objects of the clone: the clone's own settings may name
-/// programs that files go through on their way.
+/// The archive is written from an empty repository that borrows the clone's objects, because the clone's own
+/// configuration may name filter programs for files.
 pub fn archive(repository: &Path, tree: &str, into: &Path) -> Result<(), SourceError> {
     let failed = |message| SourceError::Git {
         repository: repository.to_owned(),
@@ -60,7 +58,7 @@ pub fn archive(repository: &Path, tree: &str, into: &Path) -> Result<(), SourceE
     of_empty(&["archive", "--format=tar", &output, tree]).map(drop)
 }
 
-/// What git prints, or what it complains of.
+/// Returns the output of git, or its error message.
 fn git(repository: &Path, words: &[&str]) -> Result<String, String> {
     output_of(command(repository, words))
 }
@@ -71,7 +69,7 @@ fn command(repository: &Path, words: &[&str]) -> Command {
         .arg("-C")
         .arg(repository)
         .args(words)
-        // A clone's own settings must not start other programs.
+        // The clone's configuration must not start other programs.
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env_remove("GIT_DIR")
         .env_remove("GIT_WORK_TREE");
@@ -131,7 +129,7 @@ mod tests {
         assert_eq!(fs::read(&into.join("driver/main.c")).unwrap(), b"one");
         assert!(!into.join(".git").exists());
 
-        // Programs that the clone's settings name are not started.
+        // Programs named in the clone's configuration are not started.
         fs::write(&clone.join(".gitattributes"), "*.c filter=x\n").unwrap();
         run(&clone, &["add", "."]);
         run(&clone, &["commit", "--quiet", "-m", "three"]);

@@ -1,6 +1,6 @@
-//! Which configure checks are a module of kbuild and nothing else: those can be compiled together.
+//! Detects configure checks that are only a kbuild module: these can be compiled together.
 
-/// How a check's `Makefile` goes on after the goals of kbuild: one call of make, for a user in its directory.
+/// The rest of a check's `Makefile` after the kbuild goals: one call of make, for a user in the check's directory.
 const CALL: [&str; 4] = [
     "KERNELDIR ?= /lib/modules/$(shell uname -r)/build",
     "TOP := $(shell pwd)",
@@ -8,11 +8,11 @@ const CALL: [&str; 4] = [
     "\t$(MAKE) -C $(KERNELDIR) M=$(TOP) modules",
 ];
 
-/// Rules that the answer does not need.
+/// Rules that are not needed for the answer.
 const OTHER_RULES: [&str; 2] = ["clean:", "install: all"];
 
-/// The objects of a check's module, where its `Makefile` and `build.sh` do nothing but have kbuild make it of the
-/// check's directory. `None` for any other, whose answer only its own `build.sh` can give.
+/// Returns the objects of a check's module, if its `Makefile` and `build.sh` only have kbuild compile the check's
+/// directory. Returns `None` for any other check, whose answer requires its own `build.sh`.
 pub(super) fn kbuild_objects(makefile: &str, build_script: &str) -> Option<Vec<String>> {
     let lines: Vec<&str> = code_lines(makefile).collect();
     let (goals, call) = lines.split_at(lines.iter().position(|line| *line == CALL[0])?);
@@ -24,7 +24,7 @@ pub(super) fn kbuild_objects(makefile: &str, build_script: &str) -> Option<Vec<S
     objects_of(goals)
 }
 
-/// The objects of the one module that is made: `probe-y += test.o`, `obj-m += probe.o`.
+/// Returns the objects of the only module that is built: `probe-y += test.o`, `obj-m += probe.o`.
 fn objects_of(goals: &[&str]) -> Option<Vec<String>> {
     let mut goals = goals.iter().map(|goal| goal.split_once(" += "));
     let (list, module) = match (goals.next(), goals.next(), goals.next()) {
@@ -42,20 +42,20 @@ fn objects_of(goals: &[&str]) -> Option<Vec<String>> {
         .collect()
 }
 
-/// Whether a `build.sh` finds its own directory and calls make there with the compiler that it was told.
+/// Whether a `build.sh` only determines its own directory and calls make there with the given compiler.
 fn only_calls_make(build_script: &str) -> bool {
     let calls = code_lines(build_script).filter(|line| !line.starts_with("SCRIPT"));
     calls.eq(["make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1"])
 }
 
-/// Lines without those that are empty or a comment.
+/// Returns the lines that are neither empty nor a comment.
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(str::trim_end)
         .filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'))
 }
 
-/// Letters, digits and `_` only.
+/// Whether a string consists only of letters, digits and `_`.
 pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text

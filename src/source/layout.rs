@@ -1,4 +1,4 @@
-//! What an unpacked directory of driver sources is.
+//! The layout of an unpacked directory of driver sources.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use super::configured::module_name;
 use crate::fs::{FileError, ForeignError};
 use crate::unpack::UnpackError;
 
-/// How the sources are laid out.
+/// The layout of driver sources.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// A checkout of falcosecurity/libs: `driver/CMakeLists.txt` and `cmake/modules`. Has to be configured; takes any
+    /// A checkout of falcosecurity/libs: `driver/CMakeLists.txt` and `cmake/modules`. Must be configured; accepts any
     /// module name.
     CMake,
-    /// A checkout from before: `driver/Makefile.in` without a CMake project. Configured by filling in names.
+    /// An older checkout: `driver/Makefile.in` without a CMake project. Configured by filling in names.
     Old,
-    /// Already configured, with `Makefile` and `driver_config.h`, as the dkms packages hold it. Taken as it is.
+    /// Already configured, with `Makefile` and `driver_config.h`, as in the dkms packages. Used as it is.
     Flat {
-        /// The module name that it is configured for.
+        /// The module name for which it is configured.
         module_name: String,
     },
 }
@@ -25,64 +25,64 @@ pub enum Layout {
 /// An unpacked directory of driver sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverSource {
-    /// The directory that holds the sources: the one to mount at `/driver`.
+    /// The directory of the sources, which is mounted at `/driver`.
     pub folder: PathBuf,
-    /// Its layout.
+    /// The layout of the sources.
     pub layout: Layout,
     /// Whether there is a legacy eBPF probe.
     pub has_probe: bool,
 }
 
-/// Why a directory cannot be taken as driver sources.
+/// The error if a directory cannot be used as driver sources.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file of the sources that is not there or cannot be used.
+    /// A file of the sources does not exist or cannot be used.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
-    /// A directory in no known layout.
+    /// The directory has no known layout.
     #[error(
         "{} holds no driver: there is neither driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
         .0.display()
     )]
     Layout(PathBuf),
-    /// A clone whose commit cannot be had.
+    /// The commit of a clone cannot be read.
     #[error("the clone {} cannot be used: {message}", repository.display())]
     Git {
         /// The clone.
         repository: PathBuf,
-        /// What is wrong.
+        /// The error message.
         message: String,
     },
-    /// A file with a version that does not hold one.
+    /// A version file contains no version.
     #[error("{} holds no version of three numbers", .0.display())]
     Version(PathBuf),
-    /// A flat source whose Makefile names no module.
+    /// The Makefile of a flat source names no module.
     #[error("{} does not name a module (the line `obj-m += <name>.o` is missing)", .0.display())]
     NoModule(PathBuf),
-    /// A configure check that includes a file outside of the driver.
+    /// A configure check includes a file outside of the driver.
     #[error("{} includes {included}, which lies outside of the driver", path.display())]
     Include {
-        /// The file that includes.
+        /// The file with the include.
         path: PathBuf,
-        /// What it includes.
+        /// The included path.
         included: String,
     },
     /// The sources cannot be unpacked or hashed.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// A name that is not UTF-8.
+    /// A file name is not UTF-8.
     #[error("the name of {} is not UTF-8", .0.display())]
     Name(PathBuf),
-    /// Neither file, directory nor link.
+    /// A path is not a file, directory or link.
     #[error("{} is not a file, a directory or a link", .0.display())]
     Kind(PathBuf),
 }
 
 impl SourceError {
-    /// The failure of this machine, if that is what it is; everything else is the fault of the sources.
+    /// Returns the error of this machine, if it caused the failure; otherwise the sources are at fault.
     pub fn machine_failure(&self) -> Option<&FileError> {
         match self {
             Self::File(error) | Self::Unpack(UnpackError::File(error)) => {
@@ -94,12 +94,12 @@ impl SourceError {
     }
 }
 
-/// More than any file of a driver that is read here has.
+/// The maximum size of a driver file that is read here.
 pub(super) const MOST_FILE_BYTES: u64 = 4 << 20;
 
 impl DriverSource {
-    /// The parts of the directory that a build needs, relative to it: of a checkout, which also holds the libraries
-    /// around the driver, only some.
+    /// Returns the paths in the directory that a build needs: only some of a checkout, which also contains the
+    /// libraries around the driver.
     pub fn parts(&self) -> &'static [&'static str] {
         match self.layout {
             Layout::CMake => &["driver", "cmake"],
@@ -109,10 +109,11 @@ impl DriverSource {
     }
 }
 
-/// Reads what the sources in `folder` are. A tarball's single top directory (`libs-0.20.0/`) is stepped into.
+/// Determines the layout of the sources in `folder`. The single top-level directory of a tarball (`libs-0.20.0/`) is
+/// entered.
 pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
     let mut folder = single_folder(folder)?;
-    // A configured driver may be called so too.
+    // The directory of a configured driver may have this name, too.
     let is_flat = folder.join("Makefile").is_file() && folder.join("driver_config.h").is_file();
     let is_driver = folder.file_name().is_some_and(|name| name == "driver")
         && !is_flat
@@ -120,7 +121,7 @@ pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
             .iter()
             .any(|name| folder.join(name).is_file());
     if is_driver {
-        // The sources hold nothing else.
+        // `driver` is the only directory of the sources.
         folder.pop();
     }
     let has = |path: &str| folder.join(path).is_file();
@@ -150,7 +151,7 @@ pub fn read_source(folder: &Path) -> Result<DriverSource, SourceError> {
     Err(SourceError::Layout(folder))
 }
 
-/// The innermost directory of a chain in which each holds nothing but the next.
+/// Returns the innermost directory of a chain in which each directory contains only the next one.
 pub fn single_folder(folder: &Path) -> Result<PathBuf, FileError> {
     const DEEPEST: usize = 8;
     let mut current = folder.to_owned();

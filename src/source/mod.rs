@@ -1,7 +1,7 @@
-//! Driver sources: where their files are, what layout they have, what a configured driver asks of a kernel.
+//! Driver sources: their files, their layout and the configure checks of a driver.
 //!
-//! In: an unpacked directory of sources. Out: [`DriverSource`] (layout, names, probe) before anything is configured,
-//! and [`ConfiguredDriver`] (module, probe, configure checks) for the tree that the configure step gave, or for flat
+//! In: an unpacked directory of sources. Out: [`DriverSource`] (layout, names, probe) before configuration, and
+//! [`ConfiguredDriver`] (module, probe, configure checks) for the tree produced by the configure step, or for flat
 //! sources as they are. Nothing here downloads, unpacks or compiles.
 
 mod check;

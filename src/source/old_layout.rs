@@ -1,7 +1,7 @@
-//! Sources from before the driver had a CMake project of its own: `driver/` with a `Makefile.in`.
+//! Sources from before the driver had its own CMake project: `driver/` with a `Makefile.in`.
 //!
-//! They are configured by filling in names, which needs neither a job nor a compiler: the Makefile from its template,
-//! and a `driver_config.h` as CMake would have written it.
+//! They are configured by filling in names, which needs neither a job nor a compiler: the Makefile is created from its
+//! template, and a `driver_config.h` as CMake would write it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::layout::{MOST_FILE_BYTES, SourceError};
 use crate::driver::Driver;
 use crate::fs::{self, ForeignError, ForeignFolder};
 
-/// Writes the configured driver of the sources in `source` (a directory that holds `driver/`) into the directory
+/// Writes the configured driver of the sources in `source` (a directory that contains `driver/`) into the directory
 /// `into`, in the layout of flat sources.
 pub fn configure_old(source: &Path, driver: &Driver, into: &Path) -> Result<(), SourceError> {
     let from = source.join("driver");
@@ -30,7 +30,8 @@ pub fn configure_old(source: &Path, driver: &Driver, into: &Path) -> Result<(), 
     Ok(())
 }
 
-/// The template with the module's name in it, however the placeholder is spelled; others are left empty.
+/// Returns the template with the module's name filled in for any spelling of the placeholder; other placeholders are
+/// left empty.
 fn fill_in(template: &str, module_name: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
@@ -48,7 +49,7 @@ fn fill_in(template: &str, module_name: &str) -> String {
             }
             rest = after;
         } else {
-            // A recipe's own `@`.
+            // An `@` that belongs to a recipe.
             text.push('@');
             rest = after;
         }
@@ -57,7 +58,7 @@ fn fill_in(template: &str, module_name: &str) -> String {
     text
 }
 
-/// The header with all definitions that a driver needs, under old and new names.
+/// Returns the header with all definitions that a driver needs, under old and new names.
 fn driver_config(
     files: &ForeignFolder,
     source: &Path,
@@ -102,7 +103,7 @@ fn driver_config(
         ("NAME", &driver.module_name),
         ("DEVICE_NAME", &driver.device_name),
     ] {
-        // Names and versions hold neither quotes nor backslashes.
+        // Names and versions contain neither quotes nor backslashes.
         let _ = writeln!(
             text,
             "#define DRIVER_{name} \"{value}\"\n#define PROBE_{name} \"{value}\""
