@@ -1,4 +1,4 @@
-//! Which artifacts that machines share are brought to this one.
+//! Which artifacts of the shared store are downloaded to this machine.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use crate::digest::Sha256;
 use crate::driver::Artifact;
 use crate::plan::BuildId;
 
-/// Which artifacts that other machines built are brought here and placed; the others stay where they are.
+/// Which artifacts built by other machines are downloaded and placed; the others stay in the shared store.
 #[derive(Clone, Debug)]
 pub enum Brings {
     /// All artifacts.
     All,
     /// No artifacts.
     Nothing,
-    /// All but these: they are where they are needed.
+    /// All artifacts except these, which are already where they are needed.
     AllBut(Arc<HashSet<(BuildId, Artifact, Sha256)>>),
 }
 
 impl Brings {
-    /// Whether an artifact with this content is brought.
+    /// Whether an artifact with this content is downloaded.
     pub fn wants(&self, build: BuildId, artifact: Artifact, sha256: Sha256) -> bool {
         match self {
             Self::All => true,

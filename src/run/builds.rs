@@ -31,7 +31,7 @@ use crate::run::notes::{Notes, name_clang};
 use crate::run::out_folder::OutFolder;
 use crate::run::placing::Placing;
 
-/// Does builds: the owners of a build's parts.
+/// Executes builds; holds the owners of a build's parts.
 pub(crate) struct Builds {
     engine: Arc<Engine>,
     toolchains: Arc<ToolchainChooser>,
@@ -42,16 +42,16 @@ pub(crate) struct Builds {
     pub(super) proofs: Proofs,
     pub(super) doubles: Doubles,
     signing: Option<Signing>,
-    /// The answers of checks that builds have in common.
+    /// The answers of checks, shared by builds.
     answers: Alike<BTreeMap<String, bool>>,
-    /// What the manifest says about the packages of kernels.
+    /// The manifest's entries for the packages of kernels.
     inputs: OfOwner<KernelInputs, (), Common<Vec<InputReport>>>,
     pub(super) placing: Placing,
 }
 
 impl Builds {
-    /// Builds that are made with `toolchains` and put into a directory under names, with those that machines share if
-    /// so said. So many packages are unpacked at once.
+    /// Creates builds that use `toolchains` and place artifacts in the output directory of `placing` under its names,
+    /// including artifacts of the shared store if requested. At most `unpack_slots` packages are unpacked concurrently.
     pub(crate) fn new(
         engine: Arc<Engine>,
         toolchains: Toolchains,
@@ -89,24 +89,23 @@ impl Builds {
         }
     }
 
-    /// The engine that runs their steps.
+    /// Returns the engine that runs the steps of builds.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Makes unconfirmed inputs of a build be requested again, since a kept failure is
-    /// done again.
+    /// Marks the unconfirmed inputs of a build to be requested again, because a cached failure is retried.
     pub(crate) fn doubt(&self, build: &Build) {
         self.kernels.doubt(build);
         self.drivers.sources().doubt(&build.driver);
     }
 
-    /// Forgets what is known of drivers' sources.
+    /// Clears the memory of drivers' sources.
     pub(crate) fn forget_sources(&self) {
         self.drivers.sources().forget();
     }
 
-    /// Ends the look into the cache: forgets what driver versions share of kernels.
+    /// Ends the cache look-up: clears the state of kernels that driver versions share.
     pub(crate) fn forget_shared(&self) {
         self.engine.steps.forget_shared();
         self.checks.forget();
@@ -114,7 +113,7 @@ impl Builds {
         self.inputs.clear();
     }
 
-    /// What the manifest says about a kernel's packages, once for its builds.
+    /// Returns the manifest's entries for a kernel's packages, computed once for all its builds.
     fn reports_of(&self, packages: &KernelPackages) -> Common<Vec<InputReport>> {
         let reports = || packages.inputs().iter().map(Input::report).collect();
         let KernelPackages::Headers(kernel) = packages else {
@@ -128,17 +127,17 @@ impl Builds {
         reports
     }
 
-    /// Forgets what is known of a build's kernel.
+    /// Clears the memory of a build's kernel.
     pub(crate) fn forget_kernel(&self, build: &Build) {
         self.kernels.forget(build);
     }
 
-    /// Writes down what the output directory holds.
+    /// Saves the records of files in the output directory.
     pub(crate) fn save(&self) -> Result<(), FileError> {
         self.placing.save()
     }
 
-    /// Does one build, or in [`Mode::Lookup`] only finds it: then `None` says that something of it has to be done.
+    /// Executes one build. In [`Mode::Lookup`], only looks it up and returns `None` if any part is missing.
     pub(crate) async fn build(&self, build: &Build, mode: Mode) -> Option<BuildReport> {
         let started = jiff::Timestamp::now();
         let mut notes = Notes::default();
@@ -162,7 +161,7 @@ impl Builds {
             {
                 report.signature = Some(signing.report(unsigned));
             }
-            // Nothing but kept outcomes led to it.
+            // Only cached outcomes led to the failure.
             report.failure_is_cached |= mode == Mode::Lookup
                 && report
                     .failure
@@ -181,20 +180,21 @@ impl Builds {
         })
     }
 
-    /// Asks the cache for everything that a build needs, changing nothing: what it asked is in the trace.
+    /// Looks up everything that a build needs in the cache, without changing anything; the look-ups are recorded in the
+    /// trace.
     pub(crate) async fn ask_only(&self, build: &Build) {
         let mut notes = Notes::default();
         let ingredients = self.ingredients(build, Mode::Lookup, &mut notes).await;
         if let Ok(ingredients) = ingredients {
             for &artifact in build.artifacts.iter() {
                 let making = self.make(artifact, &ingredients, Mode::Lookup, &mut notes);
-                // The trace has what is to be known of it.
+                // The trace contains the result.
                 drop(making.await);
             }
         }
     }
 
-    /// Everything that the artifacts of a build are made from.
+    /// Returns everything from which the artifacts of a build are made.
     pub(super) async fn ingredients<'a>(
         &self,
         build: &'a Build,
@@ -239,7 +239,7 @@ impl Builds {
         })
     }
 
-    /// Makes or finds an artifact, signed if the run signs.
+    /// Makes an artifact or finds it in the cache; signs it if the run signs.
     async fn make_all(
         &self,
         artifact: Artifact,
@@ -280,7 +280,7 @@ impl Builds {
         Ok(Made::signed(signed, module.sha256))
     }
 
-    /// The outcome of an artifact's step; it is made again if its content is not there.
+    /// Returns the outcome of an artifact's step; rebuilds the artifact if its content is missing.
     async fn restored(
         &self,
         done: Done,
@@ -297,8 +297,8 @@ impl Builds {
         self.make(artifact, ingredients, mode, notes).await
     }
 
-    /// Whether the content of an artifact is there, or can be brought here. What was just made is, and failures have
-    /// none.
+    /// Whether the content of an artifact is available here or can be downloaded. A new artifact is always available,
+    /// and a failure has no content.
     async fn is_there(
         &self,
         done: &Done,

@@ -1,4 +1,4 @@
-//! The course of a run: which builds and proofs begin when, and what becomes of each.
+//! The course of a run: when builds and proofs start, and how their results are handled.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,24 +20,24 @@ use crate::run::settings::{RunResult, RunSettings};
 use crate::run::settling::{NOT_BEGUN, not_doubled, not_proven};
 
 /// How long builds may take to end after the run is stopped: containers are removed, downloads are dropped. The sender
-/// of a signal kills the process ten seconds later, or sooner, and the manifest must be complete by then.
+/// of a signal kills the process after ten seconds or less, and the manifest must be complete by then.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The highest number of builds that wait for other machines while more are begun.
+/// The maximum number of builds waiting for other machines for which additional builds are started.
 const MOST_WAITING: usize = 256;
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Course {
     builds: Arc<Builds>,
     settings: RunSettings,
     proving: Proving,
     sampled: Sampled,
-    /// Builds that have not begun.
+    /// Builds that have not started.
     queue: std::vec::IntoIter<Build>,
     waiting: Waiting,
-    /// Kernels whose builds have ended and whose proofs have not begun.
+    /// Kernels whose builds have ended and whose proofs have not started.
     proofs: Vec<Vec<Ended>>,
-    /// Builds that have ended and are to be done a second time.
+    /// Finished builds that are to be repeated.
     doubles: Vec<Ended>,
     running: JoinSet<Task>,
     names: HashMap<Id, Named>,
@@ -50,7 +50,7 @@ enum Task {
     Built(Box<Ended>),
     /// The builds of a kernel, whose modules were proven; `None` if their reports are unchanged.
     Proven(Option<Vec<BuildReport>>),
-    /// A build that was done a second time; `None` if its report is unchanged.
+    /// A repeated build; `None` if its report is unchanged.
     Doubled(Option<Box<BuildReport>>),
 }
 
@@ -66,7 +66,7 @@ fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
 }
 
 impl Course {
-    /// A run that has not begun.
+    /// Returns a run that has not started.
     pub(super) fn new(
         builds: Arc<Builds>,
         settings: RunSettings,
@@ -88,7 +88,7 @@ impl Course {
         }
     }
 
-    /// Takes what is to be built, what was built but not proven, and what was not done a second time.
+    /// Adds missing builds, builds whose modules are not yet proven, and builds that have not been repeated.
     pub(super) fn take(
         &mut self,
         missing: Vec<Build>,
@@ -106,7 +106,7 @@ impl Course {
         self.queue = missing.into_iter();
     }
 
-    /// Reports a build that has ended.
+    /// Reports a finished build.
     pub(super) fn note(&mut self, report: impl Into<Arc<BuildReport>>) {
         let mut report = report.into();
         if let Some(annotations) = &self.settings.annotations {
@@ -124,7 +124,7 @@ impl Course {
         engine.events.send(EventKind::BuildFinished(report));
     }
 
-    /// Does everything, until it is done or the run is stopped.
+    /// Executes all tasks until they are finished or the run is stopped.
     pub(super) async fn run(mut self) -> RunResult {
         let builds = self.builds.clone();
         let engine = builds.engine();
@@ -144,7 +144,7 @@ impl Course {
             tokio::select! {
                 joined = self.running.join_next_with_id() => match joined {
                     Some(Ok((id, task))) => self.ended(id, task),
-                    // The others go on.
+                    // The other tasks continue.
                     Some(Err(error)) => self.broke(&error),
                     None => break,
                 },
@@ -156,7 +156,7 @@ impl Course {
                 () = &mut over, if deadline.is_some() && !engine.stop.no_new().is_cancelled() => {
                     engine.stop.request(StopReason::Deadline);
                 }
-                // Another build may begin in its place.
+                // Another build may start instead.
                 () = engine.jobs.slots().one_more_waits() => {}
                 () = &mut given_up => break,
             }
@@ -165,7 +165,8 @@ impl Course {
         self.result
     }
 
-    /// Begins as much as may be under way: enough ahead that packages are fetched and unpacked while others compile.
+    /// Starts as many builds as the limit allows: enough ahead that packages are fetched and unpacked while others
+    /// compile.
     fn begin(&mut self) {
         let waiting = self.builds.engine().jobs.slots().waiting();
         let window = self.settings.jobs * 3 + 6 + waiting.min(MOST_WAITING);
@@ -220,12 +221,12 @@ impl Course {
             (Task::Doubled(doubled), Some(Named::Double(ended))) => {
                 self.note(doubled.map_or(ended.1, |report| *report));
             }
-            // Each task has its name.
+            // Results always match the work of their task.
             (Task::Proven(_) | Task::Doubled(_), _) => {}
         }
     }
 
-    /// Reports a build, or lets it wait until the modules of its kernel were proven.
+    /// Reports a build, or queues it until the modules of its kernel are proven.
     fn built(&mut self, ended: Ended) {
         if self.proving.has(&ended.0) {
             self.proofs.extend(self.waiting.add(ended));
@@ -234,7 +235,7 @@ impl Course {
         }
     }
 
-    /// Reports a build whose module was proven if it was to be, or lets it wait for its second build.
+    /// Reports a build whose proof, if any, is finished, or queues it for its second build.
     fn settled(&mut self, ended: Ended) {
         let mut artifacts = ended.1.artifacts.iter();
         if self.sampled.has(&ended.1.build_id) && artifacts.any(|one| one.status.is_success()) {
@@ -289,14 +290,14 @@ impl Course {
     }
 }
 
-/// The report of a build in which this program itself failed.
+/// Returns the report of a build that failed because of an internal error.
 fn defect(build: &Build, error: &tokio::task::JoinError) -> BuildReport {
     let message = format!("driverkit-matrix itself has a defect: {error}");
     let failure = Failure::new(FailureClass::Infrastructure, Phase::Store, message);
     failed(build, |_| failure.clone())
 }
 
-/// The report of a build that was under way when the run was stopped, and did not end in time.
+/// Returns the report of a build that was running when the run was stopped, and did not end in time.
 fn cancelled(build: &Build) -> BuildReport {
     let message = "interrupted, and did not end in time";
     failed(build, |artifact| {
@@ -304,7 +305,7 @@ fn cancelled(build: &Build) -> BuildReport {
     })
 }
 
-/// The report of a build of which nothing is known but its artifacts' failures.
+/// Returns a report that contains only the failures of a build's artifacts.
 fn failed(build: &Build, failure_of: impl Fn(Artifact) -> Failure) -> BuildReport {
     let mut report = BuildReport::not_run(build);
     for artifact in &mut report.artifacts {

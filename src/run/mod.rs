@@ -1,8 +1,8 @@
-//! The run: every build of a plan from its packages to its artifacts, asking the cache first.
+//! The run: every build of a plan from its packages to its artifacts, with a cache look-up first.
 //!
 //! In: a plan, and the [`Parts`] that do the work. Out: events, artifacts in the [`OutFolder`], a [`RunResult`].
-//! [`Run::look_up`] asks the cache for everything without opening a connection; [`Run::finish`] does what is missing.
-//! The same code computes keys in both. Nothing here formats a line or reads a matrix.
+//! [`Run::look_up`] looks up everything in the cache without opening a connection; [`Run::finish`] executes what is
+//! missing. Both use the same code to compute keys. Nothing here formats a line or reads a matrix.
 
 mod brings;
 mod builds;
@@ -53,12 +53,12 @@ use crate::run::proving::{Ended, Proving};
 use crate::run::sample::Sampled;
 use crate::store::Store;
 
-/// How many artifacts that machines share are fetched at once.
+/// The number of artifacts that are fetched concurrently from the shared store.
 const BROUGHT_AT_ONCE: usize = 16;
 
-/// What a run is made of.
+/// The components of a run.
 pub struct Parts {
-    /// A name that no other run has.
+    /// The unique name of the run.
     pub run_id: String,
     /// The architecture of the machine that compiles.
     pub host: Architecture,
@@ -66,7 +66,7 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// Downloads into the store.
     pub fetcher: Fetcher,
-    /// Builder images or the machine's compilers.
+    /// Builder images, or the compilers of this machine.
     pub toolchains: Toolchains,
     /// Receives the artifacts.
     pub out: OutFolder,
@@ -84,14 +84,14 @@ pub struct Run {
     missing: Vec<Build>,
     proving: Proving,
     sampled: Sampled,
-    /// Builds that were found, except for the proofs of their modules.
+    /// Builds found in the cache, except for the proofs of their modules.
     unproven: Vec<Ended>,
-    /// Builds that were found, except for their second builds.
+    /// Builds found in the cache, except for their second builds.
     undoubled: Vec<Ended>,
 }
 
 impl Run {
-    /// Takes the builds of a plan, and asks the cache for each; opens no connection and starts nothing.
+    /// Looks up each build of a plan in the cache; opens no connection and starts no jobs.
     pub fn look_up(parts: Parts, settings: RunSettings, plan: &Plan) -> Self {
         let steps = steps(&parts);
         if settings.retry.compiles_again() {
@@ -101,7 +101,7 @@ impl Run {
         let day = jiff::Timestamp::now().as_second().unsigned_abs() / (24 * 60 * 60);
         let proving = Proving::new(plan, settings.prove, day);
         let sampled = Sampled::new(plan, settings.double);
-        // Builds of one kernel follow one another; what they share is looked up once and then forgotten.
+        // Builds of one kernel are adjacent; what they share is looked up once and then dropped.
         let look_up = |of_kernel: &[Build]| -> Vec<Option<Found>> {
             let look_up_one = |build| {
                 let report = builds.build(build, Mode::Lookup).now_or_never().flatten()?;
@@ -155,7 +155,7 @@ impl Run {
         }
         builds.forget_shared();
         builds.engine().steps.retry(settings.retry.clone());
-        // They hold failures that may be done again.
+        // They contain failures that may be retried.
         builds.forget_sources();
         longest_first(&mut missing, &settings.history);
         Self {
@@ -170,7 +170,7 @@ impl Run {
         }
     }
 
-    /// Brings what was found and machines share, and places it. What cannot be had is missing then.
+    /// Downloads and places what was found in the shared store. What is not available counts as missing.
     pub async fn bring_shared(&mut self, plan: &Plan) {
         let store = &self.builds.engine().store;
         let mut wanted = Vec::new();
@@ -200,7 +200,7 @@ impl Run {
         for (build, key, is_here) in brought {
             if !is_here {
                 let steps = &self.builds.engine().steps;
-                // What cannot be forgotten fails when it is placed.
+                // If the outcome cannot be removed, placing its artifact fails later.
                 drop(steps.forget(key, Mode::Run, Phase::Store).await);
             }
             again.insert(build);
@@ -217,7 +217,7 @@ impl Run {
         {
             let found = self.builds.build(build, Mode::Lookup).now_or_never();
             match found.flatten() {
-                // Its proof is found once more, if there is one.
+                // Its proof, if there is one, is looked up again.
                 Some(report) if self.proving.has(build) => {
                     self.unproven.push((build.clone(), report));
                 }
@@ -231,26 +231,26 @@ impl Run {
         longest_first(&mut self.missing, &self.settings.history);
     }
 
-    /// Allows more jobs at once than the settings do.
+    /// Allows more concurrent jobs than the settings do.
     pub fn allow_jobs(&mut self, jobs: usize) {
         let more = jobs.saturating_sub(self.settings.jobs.max(1));
         self.builds.engine().jobs.add_slots(more);
         self.settings.jobs = self.settings.jobs.max(jobs);
     }
 
-    /// How many builds are not in the cache, or only in part.
+    /// Returns the number of builds that are not or only partly in the cache.
     pub fn missing(&self) -> usize {
         self.missing.len() + self.unproven.len() + self.undoubled.len()
     }
 
-    /// How many kernels are built from their source to prove modules in them, unless the cache has them.
+    /// Returns the number of kernels that are built from source to prove modules in them, unless the cache has them.
     pub fn kernels_to_build(&self) -> usize {
         let unproven = self.unproven.iter().map(|(build, _)| build);
         self.proving
             .kernels_to_build(self.missing.iter().chain(unproven))
     }
 
-    /// Reports what was found and does the rest with `executor`, which is only needed when something is missing.
+    /// Reports what was found and executes the rest with `executor`, which is required only if something is missing.
     pub async fn finish(self, executor: Option<Arc<dyn Executor>>) -> Result<RunResult, FileError> {
         let Self {
             builds,
@@ -300,7 +300,7 @@ fn share_inputs(found: &mut [Option<BuildReport>]) {
     }
 }
 
-/// Adds the proofs of modules to what was found of a kernel; false if not all are known.
+/// Adds the proofs of modules to the cached builds of a kernel. Returns false if not all proofs are cached.
 fn look_up_proofs(
     builds: &Builds,
     proving: &Proving,
@@ -358,7 +358,7 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
         events: parts.events,
         stop: parts.stop,
     };
-    // Unpacking is bound by the disk as much as by processors.
+    // Unpacking is limited by the disk as much as by processors.
     let unpack_slots = settings.jobs.clamp(1, 4);
     let placing = (parts.out, plan.names.clone(), settings.brings.clone());
     let engine = Arc::new(engine);
@@ -374,12 +374,12 @@ fn steps(parts: &Parts) -> StepRunner {
     StepRunner::new(outcomes, &parts.run_id, parts.stop.clone())
 }
 
-/// The steps of one build, each with what goes into its key and what is known of it; opens no connection and starts
-/// nothing. Where a step is not known, those that depend on it cannot be named and are missing from the list.
+/// Returns the steps of one build, each with the inputs of its key and its known result; opens no connection and starts
+/// no jobs. If a step has no known outcome, the steps that depend on it cannot be named and are missing from the list.
 pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build) -> Vec<Asked> {
     let steps = steps(&parts).with_trace();
     let builds = builds_of(parts, settings, plan, steps);
-    // It waits for nothing, since nothing may begin.
+    // The future is ready at once, because no work may start.
     let _ = builds.ask_only(build).now_or_never();
     builds.engine().steps.trace()
 }

@@ -1,5 +1,5 @@
-//! The files that a plan needs from elsewhere: to say which are missing without a network, and to carry them to a
-//! machine that has none.
+//! The files that a plan needs from elsewhere, to report which are missing without network access, and to transfer them
+//! to a machine without a network.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::target;
 /// A file that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// How it is fetched.
+    /// The request that fetches the file.
     pub request: Request,
-    /// Whether its digest was only noted by an earlier run.
+    /// Whether the digest was only recorded by an earlier run, not published.
     pub is_noted: bool,
-    /// What needs it first: a kernel or a driver.
+    /// The first kernel or driver that needs the file.
     pub wanted_by: String,
 }
 
-/// The files that `plan` needs on a building machine of architecture `host`, each once. `text_of` gives the content
-/// of a distribution's list, where it is there already; without it, only the list is known to be needed. Kernels
-/// whose packages are unknown are skipped.
+/// Returns the files that `plan` needs on a building machine of architecture `host`, each once. `text_of` returns the
+/// content of a distribution's list, if available; otherwise only the list is known to be needed. Kernels whose
+/// packages are unknown are skipped.
 pub fn needs(
     plan: &Plan,
     host: Architecture,
@@ -52,13 +52,13 @@ pub fn needs(
             };
             add(request, false, format!("driver {}", build.driver.version));
         }
-        // Builds of one kernel are neighbours.
+        // Builds of the same kernel are adjacent.
         if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
             continue;
         }
         last = Some(&build.kernel);
         for (request, is_noted) in of_kernel(&build.kernel, host, &text_of) {
-            // Only the list knows which source that is.
+            // Only the list names that source.
             let further = match request.kind {
                 ContentKind::Text if text_of(&request).is_none() => {
                     ", and the kernel source that it names"

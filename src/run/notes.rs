@@ -1,4 +1,4 @@
-//! What becomes known of a build while it is done, for its report.
+//! Information about a build, collected for its report while it runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::event::{ArtifactReport, BuildReport, Common, InputReport, ToolchainRe
 use crate::failure::{FailureClass, Phase};
 use crate::plan::Build;
 
-/// What a build's report says about it, as far as it is known.
+/// The parts of a build's report that are known so far.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) inputs: Common<Vec<InputReport>>,
@@ -18,13 +18,13 @@ pub(super) struct Notes {
     pub(super) tree: Option<TreeReport>,
     pub(super) driver_sha256: Option<Sha256>,
     pub(super) checks: Common<BTreeMap<String, bool>>,
-    /// The steps that this build brought about.
+    /// The steps that this build ran itself.
     pub(super) new: Vec<(Phase, Done)>,
     pub(super) phases: Vec<(Phase, Duration)>,
 }
 
 impl Notes {
-    /// The report, but for its artifacts.
+    /// Returns the report without its artifacts.
     pub(super) fn report(self, build: &Build, started: jiff::Timestamp) -> BuildReport {
         let mut phases = self.phases;
         let mut cpu = None;
@@ -52,7 +52,7 @@ impl Notes {
     }
 }
 
-/// Says of toolchain mismatches that the kernel was built by a clang: none of the compilers is one.
+/// Adds to toolchain mismatches that the kernel was built with clang, which none of the compilers is.
 pub(super) fn name_clang(artifacts: &mut [ArtifactReport], version: &str) {
     let failures = artifacts
         .iter_mut()

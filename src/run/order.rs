@@ -1,4 +1,5 @@
-//! In which order builds start: longest first by what earlier runs took, so that no long one is left for the end.
+//! The order in which builds start: longest first, by their duration in earlier runs, so that no long build remains for
+//! the end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use crate::driver::DriverVersion;
 use crate::plan::{Build, BuildId};
 
-/// How long builds took in earlier runs.
+/// The durations of builds in earlier runs.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     by_build: HashMap<BuildId, Duration>,
@@ -14,7 +15,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds what a build of a driver version took.
+    /// Adds the duration of a build of a driver version.
     pub fn add(&mut self, build: BuildId, driver: DriverVersion, took: Duration) {
         let (sum, count) = self.by_driver.entry(driver).or_default();
         *sum += took;
@@ -22,8 +23,8 @@ impl History {
         self.by_build.insert(build, took);
     }
 
-    /// What a build will take: what it took last time, else the mean of its driver version; zero if that is unknown
-    /// too.
+    /// Returns the expected duration of a build: its last duration, or else the mean of its driver version, or else
+    /// zero.
     fn expected(&self, build: &Build) -> Duration {
         let mean = || {
             let (sum, count) = self.by_driver.get(&build.driver.version)?;
@@ -34,8 +35,8 @@ impl History {
     }
 }
 
-/// Sorts builds so that the longest kernels start first. Builds of one kernel stay together, so that its trees are
-/// unpacked and its checks run once, while they are needed; equal ones keep the plan's order.
+/// Sorts builds so that kernels with the longest builds start first. Builds of one kernel stay together, so that its
+/// trees are unpacked and its checks run once, when they are needed. Otherwise, the order of the plan is preserved.
 pub fn longest_first(builds: &mut [Build], history: &History) {
     let mut longest: HashMap<_, Duration> = HashMap::new();
     for build in builds.iter() {

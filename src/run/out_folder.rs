@@ -1,8 +1,8 @@
-//! The directory that receives the artifacts, named as the loader asks for them.
+//! The output directory, which receives the artifacts under the names that the loader requests.
 //!
-//! A file that is there and unchanged since it was placed costs one stat; otherwise it is compared by digest, and
-//! replaced from the store when it differs. What was placed is remembered in `.driverkit-matrix/placed.jsonl`
-//! inside the directory, by path, size and modification time.
+//! Checking an existing file that is unchanged since it was placed costs one stat; otherwise the file is compared by
+//! digest, and replaced from the store if it differs. Placed files are recorded in `.driverkit-matrix/placed.jsonl` in
+//! the directory, with path, size and modification time.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -19,17 +19,17 @@ use crate::fs::{self, FileError, OpenFolder};
 use crate::report::{STATE_FOLDER, attestation_of};
 use crate::store::Store;
 
-/// What was placed under a path.
+/// The record of a file placed under a path.
 #[derive(Clone, Debug, PartialEq)]
 struct Placed {
     size_bytes: u64,
     modified_nanoseconds: i128,
     sha256: Sha256,
-    /// The artifact that this is a further name of.
+    /// The artifact of which this is an additional name.
     alias_of: Option<PathBuf>,
 }
 
-/// The same as it is written down.
+/// The serialized form of a placed file.
 #[derive(Serialize, Deserialize)]
 struct Line<P> {
     path: P,
@@ -52,45 +52,45 @@ impl From<Line<PathBuf>> for (PathBuf, Placed) {
     }
 }
 
-/// What [`OutFolder::place`] did.
+/// The result of [`OutFolder::place`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// The file was there already.
+    /// The file already existed.
     Unchanged,
     /// The file was written.
     Written,
-    /// The file was written, and until then its name was a further name of the artifact at this path, which stays.
+    /// The file was written, and its name was an additional name of the artifact at this path, which stays.
     WrittenInPlaceOf(PathBuf),
 }
 
-/// The result of adding a further name of an artifact.
+/// The result of adding a name to an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
-    /// It is there.
+    /// The artifact already has the name.
     There,
-    /// It is there now, and was a further name of the artifact at this path before, which stays.
+    /// The name was added, and was an additional name of the artifact at this path before, which stays.
     TakenFrom(PathBuf),
-    /// Single files are written, under their own names only.
+    /// Single files are written, which have only their own names.
     SingleFiles,
-    /// It is the name of the artifact at this path, which stays as it is.
+    /// The name belongs to the artifact at this path, which stays as it is.
     TakenBy(PathBuf),
 }
 
-/// An output directory that can be written to, or single files in its place.
+/// A writable output directory, or single output files.
 pub struct OutFolder {
     root: OpenFolder,
-    /// Where single artifacts belong, by their paths in a directory; nothing else is written then.
+    /// The destinations of single artifacts, by their paths in a directory; nothing else is written then.
     exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
     changed: Mutex<bool>,
-    /// The artifacts that this run found or placed: not looked at again.
+    /// The artifacts that this run found or placed, which are not checked again.
     seen: Mutex<HashMap<PathBuf, Sha256>>,
-    /// The names in directories of logs, listed once: looking for each of tens of thousands takes longer.
+    /// The names in directories of logs, listed once: checking tens of thousands of files one by one takes longer.
     logs: Mutex<HashMap<PathBuf, HashSet<OsString>>>,
 }
 
 impl OutFolder {
-    /// Opens the directory, makes it when missing, and proves that it can be written to.
+    /// Opens the directory, creates it if it does not exist, and checks that it is writable.
     pub fn open(root: &Path) -> Result<Self, FileError> {
         let state = root.join(STATE_FOLDER);
         fs::create_folder(&state)?;
@@ -101,11 +101,11 @@ impl OutFolder {
         Ok(Self::to_read(root))
     }
 
-    /// The directory as it is, to look things up in: nothing is made.
+    /// Opens an existing directory for look-ups only; creates nothing.
     pub fn to_read(root: &Path) -> Self {
         let placed = root.join(STATE_FOLDER).join("placed.jsonl");
         let text = std::fs::read_to_string(placed).unwrap_or_default();
-        // A line that cannot be read only means that its artifact is compared by digest once more.
+        // If a line cannot be read, its artifact is compared by digest again.
         let lines = text
             .par_lines()
             .filter_map(|line| serde_json::from_str::<Line<PathBuf>>(line).ok());
@@ -120,8 +120,8 @@ impl OutFolder {
         }
     }
 
-    /// Single files in the place of a directory: each artifact, by its path in a directory, at an absolute path of its
-    /// own. Nothing is written beside them.
+    /// Returns single output files instead of a directory: maps the path of each artifact in a directory to an absolute
+    /// path. Nothing else is written.
     pub fn of_files(files: HashMap<PathBuf, PathBuf>) -> Self {
         Self {
             root: OpenFolder::new(PathBuf::new()),
@@ -133,7 +133,7 @@ impl OutFolder {
         }
     }
 
-    /// Where the artifact at `path` (relative) belongs; `None` if it is not one of the single files.
+    /// Returns the destination of the artifact at `path` (relative), or `None` if it is not one of the single files.
     pub(super) fn full_path(&self, path: &Path) -> Option<PathBuf> {
         match &self.exact {
             Some(files) => files.get(path).cloned(),
@@ -141,12 +141,12 @@ impl OutFolder {
         }
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// Whether the artifact at `path` (relative) is there with this content, without reading the store.
+    /// Whether the artifact at `path` (relative) exists with this content. Does not read the store.
     pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
         if lock(&self.seen).get(path) == Some(&sha256) {
             return Ok(true);
@@ -188,8 +188,8 @@ impl OutFolder {
         Ok(found == sha256)
     }
 
-    /// Puts the file with this digest from the store to `path` (relative), unless it is there. An artifact has its own
-    /// name before any further name of another artifact.
+    /// Places the file with this digest from the store at `path` (relative), unless it exists there. An artifact's own
+    /// name takes precedence over additional names of other artifacts.
     pub(crate) fn place(
         &self,
         store: &Store,
@@ -229,9 +229,9 @@ impl OutFolder {
         Ok(holder.map_or(Placement::Written, Placement::WrittenInPlaceOf))
     }
 
-    /// Gives the artifact at `path` another name (both relative): a hard link, so that it costs nothing and a copy to a
-    /// bucket holds both. A name that another artifact has stays that artifact's, unless it is one of `rivals`, which
-    /// the plan decided against.
+    /// Gives the artifact at `path` an additional name (both relative): a hard link, so that it costs nothing and a
+    /// copy to a bucket contains both names. A name of another artifact is left unchanged, unless that artifact is one
+    /// of `rivals`, which the plan decided against.
     pub(crate) fn link(
         &self,
         path: &Path,
@@ -259,7 +259,7 @@ impl OutFolder {
                 fs::TEMPORARY_PREFIX,
                 to.file_name().unwrap_or_default().to_string_lossy()
             ));
-            // What a killed run left.
+            // Remove a leftover of a killed run.
             fs::remove_file(&temporary)?;
             fs::link_or_copy(&from, &temporary)?;
             lock(&self.seen).remove(alias);
@@ -278,7 +278,7 @@ impl OutFolder {
         Ok(holder.map_or(Linked::There, Linked::TakenFrom))
     }
 
-    /// The artifact other than `path` that has the name `alias`.
+    /// Returns the artifact other than `path` that has the name `alias`.
     fn holder(&self, path: &Path, alias: &Path) -> Result<Option<PathBuf>, FileError> {
         let full = self.root().join(alias);
         let Ok(file) = fs::open_file(&full) else {
@@ -288,7 +288,7 @@ impl OutFolder {
         let holder = if let Some(placed) = known {
             Some(placed.alias_of.unwrap_or_else(|| alias.to_owned()))
         } else {
-            // Names that earlier versions gave are not written down.
+            // Names given by earlier versions are not recorded.
             let (digest, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
             let placed = lock(&self.placed);
             let mut others = placed.iter().filter(|(_, one)| one.sha256 == digest);
@@ -297,8 +297,8 @@ impl OutFolder {
         Ok(holder.filter(|holder| holder != path))
     }
 
-    /// Puts the log with this digest from the store to `path` (relative); where single files are written, the log
-    /// stays in the store. Returns where it is: relative to the directory, or its path in the store.
+    /// Places the log with this digest from the store at `path` (relative); for single output files, the log stays in
+    /// the store. Returns the path of the log: relative to the directory, or in the store.
     pub fn place_log(
         &self,
         store: &Store,
@@ -318,7 +318,7 @@ impl OutFolder {
         Some(path.to_owned())
     }
 
-    /// Whether the log at `path` (relative) was there when the first of its directory was looked for.
+    /// Whether the log at `path` (relative) existed when its directory was listed.
     fn has_log(&self, path: &Path) -> bool {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return false;
@@ -354,7 +354,7 @@ impl OutFolder {
         *lock(&self.changed) = true;
     }
 
-    /// Writes down what was placed, for the next run.
+    /// Saves the records of placed files for the next run.
     pub fn save(&self) -> Result<(), FileError> {
         if !*lock(&self.changed) {
             return Ok(());
@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(content("c.ko"), b"another");
         assert_eq!(content("b.ko"), b"module");
 
-        // The next run knows whose name it is, and one without the state finds out by the content.
+        // The next run knows which artifact has the name, and a run without the state finds out by the content.
         let next = OutFolder::open(&folder.path().join("out")).unwrap();
         assert_eq!(next.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
         fs::remove_file(&folder.path().join("out/.driverkit-matrix/placed.jsonl")).unwrap();
@@ -479,7 +479,7 @@ mod tests {
         assert!(bare.has(a, digest, 6).unwrap() && bare.has(c, other, size_bytes).unwrap());
         assert_eq!(bare.link(c, b, &[]).unwrap(), Linked::TakenBy(a.to_owned()));
 
-        // What the plan decided against gives way, and an artifact takes its own name back.
+        // An artifact that the plan decided against loses the name, and an artifact takes back its own name.
         let rivals = [a.to_owned()];
         let moved = next.link(c, b, &rivals).unwrap();
         assert_eq!(moved, Linked::TakenFrom(a.to_owned()));

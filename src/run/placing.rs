@@ -1,4 +1,4 @@
-//! Putting what a step gave to where the loader asks for it, and saying so in a report.
+//! Places the results of steps where the loader expects them, and reports them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::run::brings::Brings;
 use crate::run::out_folder::{Linked, OutFolder, Placement};
 use crate::verify;
 
-/// The further names of an artifact.
+/// The additional names of an artifact.
 #[derive(Default)]
 struct FurtherNames {
-    /// Those that it has.
+    /// The names that the artifact has.
     aliases: Vec<PathBuf>,
-    /// The build whose artifact has the name by which the loader would ask for this one.
+    /// The build whose artifact has the name under which the loader would request this artifact.
     name_taken_by: Option<BuildId>,
 }
 
@@ -38,14 +38,14 @@ impl FurtherNames {
     }
 }
 
-/// Puts what builds gave into the output directory.
+/// Places the artifacts of builds in the output directory.
 #[derive(Clone)]
 pub(crate) struct Placing {
     engine: Arc<Engine>,
     out: Arc<OutFolder>,
-    /// The names by which the loader asks for kernels that lists name otherwise.
+    /// The names under which the loader requests kernels that have other names in lists.
     names: Arc<Names>,
-    /// Which artifacts that machines share are brought here.
+    /// Which artifacts of the shared store are downloaded.
     brings: Brings,
 }
 
@@ -59,13 +59,13 @@ impl Placing {
         }
     }
 
-    /// Writes down what the output directory holds.
+    /// Saves the records of files in the output directory.
     pub(crate) fn save(&self) -> Result<(), FileError> {
         self.out.save()
     }
 
-    /// Whether an artifact of an earlier run cannot be used: neither the output directory nor the store has its
-    /// content, or it is a module of another kernel, whatever led to that.
+    /// Whether an artifact of an earlier run is unusable: its content is neither in the output directory nor in the
+    /// store, or it is a module for another kernel, for whatever reason.
     pub(crate) async fn is_lost(
         &self,
         ingredients: &Ingredients<'_>,
@@ -95,7 +95,8 @@ impl Placing {
             if artifact != Artifact::Module {
                 return Ok(false);
             }
-            // It is about to be published; the tree may be cleaned away, so its symbols are not compared again.
+            // The module is about to be published. Its tree may have been removed, so its symbols are not compared
+            // again.
             let bytes = fs::read(&store.blob_path(sha256))?;
             let expected = verify::ExpectedModule {
                 name: &driver.module_name,
@@ -110,8 +111,8 @@ impl Placing {
             .map_err(self.engine.stored(Phase::Store))
     }
 
-    /// The report of an artifact whose step has an outcome, or could not have one. What belongs into the output
-    /// directory is there then.
+    /// Returns the report of an artifact whose step has an outcome or could not run. On return, everything that belongs
+    /// in the output directory is there.
     pub(crate) async fn report(
         &self,
         build: &Build,
@@ -126,13 +127,13 @@ impl Placing {
         blocking(move || placing.report_now(&build, artifact, done)).await
     }
 
-    /// Where an artifact is, if it is placed in a directory.
+    /// Returns the path of an artifact, if it is placed in a directory.
     pub(crate) fn full_path(&self, build: &Build, artifact: Artifact) -> Option<PathBuf> {
         self.out.full_path(&build.artifact_path(artifact))
     }
 
-    /// The report of an artifact that its kernel does not take; it is taken out of the output directory, with its
-    /// names.
+    /// Returns the report of an artifact that its kernel rejects; removes the artifact and its names from the output
+    /// directory.
     pub(crate) async fn refuse(
         &self,
         build: &Build,
@@ -215,8 +216,7 @@ impl Placing {
         }
     }
 
-    /// Places an artifact, unless its content is only where machines share it; returns its path in the output
-    /// directory.
+    /// Places an artifact, unless its content is only in the shared store. Returns its path in the output directory.
     fn place_if_here(
         &self,
         build: &Build,
@@ -238,7 +238,7 @@ impl Placing {
         Ok((Some(path), self.place(build, artifact, facts)?))
     }
 
-    /// Brings an artifact here that machines share and that is to be placed; false if it cannot be had.
+    /// Downloads an artifact that is to be placed from the shared store. Returns false if it is not available.
     pub(crate) async fn bring(
         &self,
         build: &Build,
@@ -303,7 +303,7 @@ impl Placing {
         })
     }
 
-    /// Reports that the name `path` was one of the artifact at `other` and is one of this build's now.
+    /// Reports that the name `path` belonged to the artifact at `other` and now belongs to this build.
     fn tell_moved_name(&self, build: &Build, path: &Path, other: &Path) {
         let message = format!(
             "{} now belongs to {}: it was a further name of {}, which stays",
@@ -314,7 +314,7 @@ impl Placing {
         self.engine.events.send(EventKind::Note { message });
     }
 
-    /// Puts the log beside the artifacts. One that cannot be had does not fail a build.
+    /// Places the log next to the artifacts. A log that is not available does not fail the build.
     fn place_log(
         &self,
         build: &Build,

@@ -1,4 +1,4 @@
-//! Which kernels prove their modules, and the builds whose reports wait until they have.
+//! Determines which kernels prove their modules, and holds back reports of builds until their modules are proven.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::plan::{Build, Plan, number_of};
 use crate::recipe::proof::is_built_to_prove;
 use crate::target::{self, Series};
 
-/// In so many nights each kernel that is not the newest of its series has its turn.
+/// The number of nights in which each kernel that is not the newest of its series is proven once.
 const NIGHTS_OF_A_ROUND: u64 = 30;
 
-/// A build that has ended, and what is known of it.
+/// A finished build with its report.
 pub(crate) type Ended = (Build, BuildReport);
 
-/// A kernel of a plan, whose builds share it.
+/// Identifies a kernel of a plan, which its builds share.
 type Address = usize;
 
 fn address(kernel: &Arc<Kernel>) -> Address {
@@ -27,12 +27,13 @@ fn address(kernel: &Arc<Kernel>) -> Address {
 /// The kernels of a plan that prove their modules.
 #[derive(Debug, Default)]
 pub(super) struct Proving {
-    /// Each with whether it is built where only its source can be had.
+    /// The kernels, each with whether it is built if only its source is available.
     kernels: HashMap<Address, bool>,
 }
 
 impl Proving {
-    /// The kernels of `plan` that do, on the day with this number; `over` stands above what the matrices say.
+    /// Selects the kernels of `plan` that prove their modules on the day with this number; `over` overrides the
+    /// matrices.
     pub(super) fn new(plan: &Plan, over: Option<Prove>, day: u64) -> Self {
         let wanted = |build: &Build| over.unwrap_or(build.settings.prove);
         let mut kernels = HashMap::new();
@@ -55,17 +56,17 @@ impl Proving {
         Self { kernels }
     }
 
-    /// Whether the kernel of a build does.
+    /// Whether the kernel of a build proves its modules.
     pub(super) fn has(&self, build: &Build) -> bool {
         self.kernels.contains_key(&address(&build.kernel))
     }
 
-    /// Whether the kernel of a build is built for its proof where only its source can be had.
+    /// Whether the kernel of a build may be built for its proof if only its source is available.
     pub(super) fn may_build(&self, build: &Build) -> bool {
         self.kernels.get(&address(&build.kernel)) == Some(&true)
     }
 
-    /// How many kernels of these builds are built for their proofs.
+    /// Returns the number of kernels of these builds that are built for their proofs.
     pub(super) fn kernels_to_build<'a>(&self, builds: impl Iterator<Item = &'a Build>) -> usize {
         let kernels = builds.filter(|build| {
             let has_module = build.artifacts.contains(&Artifact::Module);
@@ -76,19 +77,19 @@ impl Proving {
     }
 }
 
-/// Whether it is the night of a kernel that is not the newest of its series.
+/// Whether a kernel that is not the newest of its series is proven on this day.
 fn has_turn(kernel: &Kernel, day: u64) -> bool {
-    // The low half decides about shards: each shard is to have its part of every night.
+    // The low half determines the shard; use the high half, so that each shard gets its part of every night.
     (number_of(kernel) >> 32) % NIGHTS_OF_A_ROUND == day % NIGHTS_OF_A_ROUND
 }
 
-/// Kernels of which the newest stands for the others.
+/// A group of kernels that is represented by its newest kernel.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Group<'a> {
     target: &'a TargetId,
     architecture: Architecture,
     series: Series,
-    /// The words of the release: `rt`, `cloud`, `azure`.
+    /// The words in the release: `rt`, `cloud`, `azure`.
     flavour: Vec<&'a str>,
 }
 
@@ -109,27 +110,27 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Reports of builds whose kernels are not done: a kernel's modules are proven together.
+/// Reports of builds that wait for other builds of their kernels: a kernel's modules are proven together.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// How many builds of each kernel have not ended.
+    /// The number of unfinished builds of each kernel.
     left: HashMap<Address, usize>,
     ended: HashMap<Address, Vec<Ended>>,
 }
 
 impl Waiting {
-    /// Expects this build to end.
+    /// Registers a build that has not ended.
     pub(super) fn expect(&mut self, build: &Build) {
         *self.left.entry(address(&build.kernel)).or_default() += 1;
     }
 
-    /// Takes a report that is known from the start.
+    /// Adds a report that is known from the start.
     pub(super) fn add_known(&mut self, (build, report): Ended) {
         let of_kernel = self.ended.entry(address(&build.kernel)).or_default();
         of_kernel.push((build, report));
     }
 
-    /// Takes the report of a build that was expected. Returns all of its kernel with the last of them.
+    /// Adds the report of a registered build. Returns all reports of its kernel once the last one was added.
     pub(super) fn add(&mut self, ended: Ended) -> Option<Vec<Ended>> {
         let kernel = address(&ended.0.kernel);
         self.add_known(ended);
@@ -138,7 +139,7 @@ impl Waiting {
         (*left == 0).then(|| self.ended.remove(&kernel).unwrap_or_default())
     }
 
-    /// The reports of kernels of which nothing is left to be built.
+    /// Returns the reports of kernels that have no unfinished builds.
     pub(super) fn take_complete(&mut self) -> Vec<Vec<Ended>> {
         let left = &self.left;
         let is_complete =
@@ -147,7 +148,7 @@ impl Waiting {
         taken.map(|(_, ended)| ended).collect()
     }
 
-    /// All that wait.
+    /// Returns all waiting reports.
     pub(super) fn into_reports(self) -> impl Iterator<Item = BuildReport> {
         let ended = self.ended.into_values().flatten();
         ended.map(|(_, report)| report)

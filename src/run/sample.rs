@@ -1,4 +1,4 @@
-//! Which builds are done a second time: a part of the plan that is the same each night.
+//! The builds that are repeated: a part of the plan that is the same each night.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use crate::digest::Sha256;
 use crate::plan::{Build, BuildId, Plan};
 
-/// How many builds of a plan.
+/// The size of a sample of a plan's builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
-    /// So many hundredths of a percent of them, at least one.
+    /// This number of hundredths of a percent of the builds, at least one build.
     Share(u32),
-    /// So many.
+    /// This number of builds.
     Count(usize),
 }
 
 impl Sample {
-    /// How many of `all` builds.
+    /// Returns the size of the sample of `all` builds.
     fn of(self, all: usize) -> usize {
         match self {
             Self::Count(count) => count,
@@ -54,14 +54,14 @@ impl FromStr for Sample {
     }
 }
 
-/// The builds of a plan that are done a second time.
+/// The builds of a plan that are repeated.
 #[derive(Debug, Default)]
 pub(super) struct Sampled {
     builds: HashSet<BuildId>,
 }
 
 impl Sampled {
-    /// Those of `plan` whose names have the lowest digests.
+    /// Selects the builds of `plan` whose names have the lowest digests.
     pub(super) fn new(plan: &Plan, sample: Option<Sample>) -> Self {
         let Some(sample) = sample else {
             return Self::default();
@@ -80,7 +80,7 @@ impl Sampled {
         }
     }
 
-    /// Whether a build is.
+    /// Whether a build is repeated.
     pub(super) fn has(&self, build: &BuildId) -> bool {
         self.builds.contains(build)
     }

@@ -1,4 +1,4 @@
-//! How a run is done, and what comes of it.
+//! The settings and the result of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,64 +17,65 @@ use crate::run::order::History;
 use crate::run::sample::Sample;
 use crate::sign::Signer;
 
-/// How a run is done.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
-    /// How many jobs run at once.
+    /// The maximum number of concurrent jobs.
     pub jobs: usize,
     /// Whether the first failure ends the run.
     pub fail_fast: bool,
-    /// After this long nothing new begins.
+    /// The time after which no new work starts.
     pub deadline: Option<Duration>,
-    /// Kept failures that are done again.
+    /// The classes of cached failures that are retried.
     pub retry: RetryClasses,
-    /// How long builds took in earlier runs.
+    /// The durations of builds in earlier runs.
     pub history: History,
-    /// The command that does one build again.
+    /// The command that repeats one build.
     pub reproduce: Reproduce,
-    /// Which artifacts that machines share are brought here and placed.
+    /// Which artifacts of the shared store are downloaded and placed.
     pub brings: Brings,
-    /// What is known of builds beside their results.
+    /// Information about builds besides their results.
     pub annotations: Option<Arc<dyn Annotate>>,
-    /// Which kernels load their modules, whatever the matrices say.
+    /// Which kernels load their modules; overrides the matrices.
     pub prove: Option<Prove>,
-    /// What signs modules, if they are signed.
+    /// The signer of modules, if they are signed.
     pub signer: Option<Arc<Signer>>,
-    /// How many builds are done a second time, if any.
+    /// The number of builds that are repeated, if any.
     pub double: Option<Sample>,
-    /// What does them, if that is another executor.
+    /// The executor of second builds, if it is a different one.
     pub second: SecondExecutor,
 }
 
-/// Adds to the report of a finished build what the run itself does not know: since when there is its kernel, whether
-/// its failure is a known one.
+/// Adds information that the run itself does not have to the report of a finished build: when its kernel was first
+/// seen, and whether its failure is known.
 pub trait Annotate: std::fmt::Debug + Send + Sync {
-    /// Adds it.
+    /// Adds the information to `report`.
     fn annotate(&self, report: &mut BuildReport);
 }
 
 /// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunResult {
-    /// How many artifacts have each status.
+    /// The number of artifacts with each status.
     pub statuses: BTreeMap<Status, usize>,
-    /// How many artifacts are missing because of downloads.
+    /// The number of artifacts that are missing because of failed downloads.
     pub missing_downloads: usize,
-    /// Whether an artifact is missing because of the infrastructure.
+    /// Whether an artifact is missing because of an infrastructure failure.
     pub has_infrastructure_failure: bool,
-    /// Whether servers were asked for packages or sources, and none of them answered; or, offline, whether everything
-    /// that was wanted is missing for want of them.
+    /// Whether servers were queried for packages or sources and none answered; or, offline, whether everything
+    /// requested is missing because its packages or sources are unavailable.
     pub has_no_network: bool,
     /// Why the run ended early, if it did.
     pub stopped: Option<StopReason>,
-    /// Whether the store that machines share lacks something that was made.
+    /// Whether something that was built is missing in the shared store.
     pub is_not_shared: bool,
-    /// The builds whose packages turned out to be no headers of their kernel.
+    /// The builds whose packages do not contain the headers of their kernel.
     pub wrong_headers: BTreeSet<BuildId>,
 }
 
 impl RunResult {
-    /// The program's exit code: 0 all artifacts are there, 1 some are not, 3 infrastructure, 130 interrupted.
+    /// Returns the program's exit code: 0 all artifacts exist, 1 some do not, 3 infrastructure failure, 130
+    /// interrupted.
     pub fn exit_code(&self) -> u8 {
         match self.stopped {
             Some(StopReason::Signal) => 130,

@@ -1,4 +1,4 @@
-//! What is asked of builds that have ended, before they are reported: proofs of their artifacts, and second builds.
+//! Checks of finished builds before they are reported: proofs of their artifacts, and second builds.
 
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use crate::run::notes::Notes;
 use crate::run::proving::Ended;
 
 impl Builds {
-    /// Loads the modules and probes of builds of one kernel into it, or in [`Mode::Lookup`] only finds what came of
-    /// that: then `None` says that something has to be done. The reports say its result; what its kernel does not take
-    /// is taken out of the output directory. A kernel of which only the source can be had is built if `may_build`.
+    /// Loads the modules and probes of builds of one kernel into it. In [`Mode::Lookup`], only looks up the result and
+    /// returns `None` if it is not cached. The result is added to the reports; artifacts that the kernel rejects are
+    /// removed from the output directory. A kernel of which only the source is available is built if `may_build` is
+    /// set.
     pub(crate) async fn prove(
         &self,
         ended: Vec<Ended>,
@@ -53,7 +54,7 @@ impl Builds {
         )
     }
 
-    /// The reports, with what came of their modules and probes, in order.
+    /// Returns the reports in order, with the results of loading their modules and probes.
     async fn with_proofs(
         &self,
         ended: Vec<Ended>,
@@ -87,9 +88,9 @@ impl Builds {
         reports
     }
 
-    /// Does a build a second time, or in [`Mode::Lookup`] only finds what came of that: then `None` says that something
-    /// has to be done. The report says its result; an artifact of which the second build gave another is taken out of
-    /// the output directory.
+    /// Repeats a build. In [`Mode::Lookup`], only looks up the result and returns `None` if it is not cached. The
+    /// result is added to the report; an artifact that differs in the second build is removed from the output
+    /// directory.
     pub(crate) async fn double(
         &self,
         (build, mut report): Ended,
@@ -142,15 +143,15 @@ impl Builds {
     }
 }
 
-/// Why a module was not proven, and nothing built a second time, where the run ended before.
+/// The reason why a module was not proven or a build was not repeated, if the run ended first.
 pub(super) const NOT_BEGUN: &str = "the run ended first";
 
-/// The digest of an artifact that is there.
+/// Returns the digest of an artifact, if it was built successfully.
 fn to_prove(artifact: &ArtifactReport) -> Option<Sha256> {
     artifact.sha256.filter(|_| artifact.status.is_success())
 }
 
-/// The report, with the reason why its artifacts were not proven.
+/// Returns the report with the reason why its artifacts were not proven.
 pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
     for artifact in &mut report.artifacts {
         if to_prove(artifact).is_some() {
@@ -163,7 +164,7 @@ pub(super) fn not_proven(mut report: BuildReport, reason: &str) -> BuildReport {
     report
 }
 
-/// The report, with the reason why its artifacts were not built a second time.
+/// Returns the report with the reason why its artifacts were not built a second time.
 pub(super) fn not_doubled(mut report: BuildReport, reason: &str) -> BuildReport {
     let artifacts = report.artifacts.iter_mut();
     for artifact in artifacts.filter(|one| one.status.is_success()) {

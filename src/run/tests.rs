@@ -17,10 +17,10 @@ use crate::plan::BuildSettings;
 
 const BUILDS: usize = 16;
 
-/// Longer than anything here takes that does not hang.
+/// A timeout that is longer than anything here takes unless it hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Builds of kernels whose headers are the directory `headers`.
+/// Returns builds of kernels whose headers are the directory `headers`.
 fn plan_of(headers: &Path) -> Plan {
     let package = Package::at(headers.to_str().unwrap());
     let build = |number: usize| Build {
@@ -52,7 +52,7 @@ fn plan_of(headers: &Path) -> Plan {
 
 fn parts_in(root: &Path, stop: &Arc<Stop>) -> Parts {
     let store = Arc::new(Store::open(&root.join("cache"), "run").unwrap());
-    // Nobody listens.
+    // The events are discarded.
     let (sender, _) = mpsc::channel();
     Parts {
         run_id: "run".to_owned(),
@@ -69,14 +69,14 @@ fn parts_in(root: &Path, stop: &Arc<Stop>) -> Parts {
     }
 }
 
-/// Opens the pipe for writing, if somebody reads it.
+/// Opens the pipe for writing, if it has a reader.
 fn open_if_read(pipe: &Path) -> Option<File> {
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
     let mut options = File::options();
     options.write(true).custom_flags(no_wait).open(pipe).ok()
 }
 
-/// The headers' Makefile is a pipe by the time that builds begin, so reading the tree takes until the test says so.
+/// The headers' Makefile is a pipe when builds start, so reading the tree takes until the test lets it end.
 #[test]
 fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -122,13 +122,13 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
         drop(reading);
         has_ended
     });
-    // One thread does everything that must not wait.
+    // A single thread runs everything that must not block.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let result = runtime.block_on(run.finish(None)).unwrap();
-    // The signal's thread may have lost patience.
+    // The thread of the signal may have timed out.
     let _ = ended.send(());
     runtime.shutdown_background();
     assert!(signal.join().unwrap(), "the run waited for its file work");
