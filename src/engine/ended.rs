@@ -1,4 +1,4 @@
-//! The limits of a build's jobs, and what it means that one did not end well.
+//! The limits of a build's jobs, and the failures of jobs that end with an error.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
 use crate::script::{self, LogFindings};
 
-/// The failure of a job that did not end with exit code 0, if it is one.
+/// Returns the failure of a job that did not exit with code 0, if it is one.
 pub(super) fn failure_of(
     completion: &Completion,
     findings: &LogFindings,
@@ -54,7 +54,7 @@ fn out_of_memory(limits: Limits, peak_bytes: Option<u64>) -> String {
     format!("needed more than {limit} MiB; raise `memory` in the matrix{seen}")
 }
 
-/// The limits of a build's jobs.
+/// Returns the limits of a build's jobs.
 pub(super) fn limits_of(build: &Build) -> Limits {
     let settings = &build.settings;
     Limits {
@@ -66,7 +66,7 @@ pub(super) fn limits_of(build: &Build) -> Limits {
     }
 }
 
-/// The failure of a job whose script cannot be made.
+/// Returns the failure of a job whose script cannot be created.
 pub(crate) fn script_failure(error: &script::ScriptError) -> Halt {
     let cause = std::error::Error::source(error)
         .map(ToString::to_string)

@@ -1,4 +1,4 @@
-//! Sending events, stamped with the run's clock.
+//! Sends events with timestamps from the run's clock.
 
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use crate::event::{Event, EventKind};
 use crate::failure::Phase;
 use crate::plan::Build;
 
-/// The sending end of a run's events.
+/// The sender of a run's events.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: Sender<Event>,
@@ -15,7 +15,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Starts the run's clock.
+    /// Returns a sender and starts the run's clock.
     pub fn new(sender: Sender<Event>) -> Self {
         Self {
             sender,
@@ -23,7 +23,7 @@ impl Events {
         }
     }
 
-    /// Sends one event. After the receiver is gone, events are dropped.
+    /// Sends an event. Events are dropped once the receiver is gone.
     pub fn send(&self, kind: EventKind) {
         drop(self.sender.send(Event {
             at: jiff::Timestamp::now(),
@@ -32,7 +32,7 @@ impl Events {
         }));
     }
 
-    /// How long the run has lasted.
+    /// Returns the elapsed time of the run.
     pub fn elapsed(&self) -> std::time::Duration {
         self.start.elapsed()
     }

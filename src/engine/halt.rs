@@ -1,4 +1,4 @@
-//! Whether something may be done, and why it was not.
+//! Whether a step may run, and why it has no outcome.
 
 use crate::digest::Sha256;
 use crate::executor::Resources;
@@ -6,18 +6,18 @@ use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::blocking;
 use crate::target::TargetError;
 
-/// Whether steps that are not in the cache are done.
+/// Whether steps that are not in the cache are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are done.
+    /// Missing steps are executed.
     Run,
-    /// Only the cache is read: nothing is fetched, started or kept. Artifacts that the store holds are put to where
-    /// they belong.
+    /// Only the cache is read: nothing is fetched, started or cached. Artifacts in the store are placed in the output
+    /// directory.
     Lookup,
 }
 
 impl Mode {
-    /// Does file work: on a blocking thread, or directly during a look-up in the cache.
+    /// Runs file operations: on a blocking thread, or directly during a cache look-up.
     pub(crate) async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -29,14 +29,14 @@ impl Mode {
     }
 }
 
-/// Why a step has no outcome.
+/// The reason why a step has no outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Halt {
-    /// Only a look into the cache was allowed, and the outcome is not there.
+    /// Only a cache look-up was allowed, and the outcome is not cached.
     Missing,
     /// The step failed.
     Failed(Box<Failed>),
-    /// The run stops; the step did not begin.
+    /// The run stops; the step did not start.
     NotRun,
     /// Another machine did the step in the meantime; its outcome is known now.
     Elsewhere,
@@ -45,14 +45,14 @@ pub enum Halt {
 /// A failed step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failed {
-    /// What went wrong.
+    /// The failure of the step.
     pub failure: Failure,
     /// The digest of the compressed log of the job that failed.
     pub log: Option<Sha256>,
-    /// Whether it failed in an earlier run.
+    /// Whether the step failed in an earlier run.
     pub is_cached: bool,
-    /// The cause, if the step itself failed: that is the step's outcome. `None` if the inputs of the step could not
-    /// be made ready, or where trying again may help.
+    /// The cause, if the step itself failed, which makes the failure the step's outcome. `None` if the inputs of the
+    /// step could not be prepared, or if a retry may succeed.
     pub(crate) own: Option<Own>,
 }
 
@@ -61,7 +61,7 @@ pub struct Failed {
 pub(crate) struct Own {
     /// The trees that the step saw.
     pub(crate) trees: Vec<Sha256>,
-    /// What its job used.
+    /// The resources that the job used.
     pub(crate) used: Resources,
 }
 
@@ -79,7 +79,7 @@ impl Halt {
         self
     }
 
-    /// The same failure as seen by another step, whose inputs could not be prepared.
+    /// Returns the same failure for another step, whose inputs could not be prepared because of it.
     pub(crate) fn of_inputs(mut self) -> Self {
         if let Self::Failed(failed) = &mut self {
             failed.own = None;
@@ -100,7 +100,7 @@ impl From<Failure> for Halt {
 }
 
 impl From<TargetError> for Halt {
-    /// What it means for a build that the rules of its kernel's target cannot tell something.
+    /// Converts an error of the rules of a kernel's target into the failure of a build.
     fn from(error: TargetError) -> Self {
         let class = match error {
             TargetError::Release(_) | TargetError::Unknown(_) => FailureClass::HeadersNotFound,

@@ -1,4 +1,4 @@
-//! What is asked of a job, and what it gives.
+//! The request and the result of a job.
 
 use crate::cache::{StepResult, TreeRole};
 use crate::digest::Sha256;
@@ -7,14 +7,14 @@ use crate::engine::work::Work;
 use crate::executor::{Mount, Network, Resources, Toolchain};
 use crate::failure::{Failure, Phase};
 
-/// What to run for a build, before the executor's own words.
+/// The job to run for a build, before executor-specific details are added.
 pub(crate) struct JobRequest {
     pub(crate) phase: Phase,
     pub(crate) toolchain: Toolchain,
     pub(crate) script: String,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) network: Network,
-    /// Whether it gets `/dev/kvm` where that may be used.
+    /// Whether the job gets `/dev/kvm`, if that may be used.
     pub(crate) kvm: bool,
 }
 
@@ -25,12 +25,12 @@ pub(crate) struct JobResult {
     /// The compressed log in the store.
     pub(super) log: Sha256,
     pub(super) used: Resources,
-    /// The trees that it saw.
+    /// The trees that the job saw.
     pub(super) trees: Vec<Sha256>,
 }
 
 impl JobResult {
-    /// The work of a step whose result the job produced.
+    /// Returns the work of a step whose result the job produced.
     pub(crate) fn work(&self, result: StepResult) -> Work {
         Work {
             result,
@@ -39,7 +39,7 @@ impl JobResult {
         }
     }
 
-    /// The failure of a step because of the job's output.
+    /// Returns the failure of a step because of the job's output.
     pub(crate) fn failed(&self, failure: Failure) -> Halt {
         Halt::Failed(Box::new(Failed {
             failure,
@@ -55,9 +55,9 @@ impl JobResult {
 
 /// A tree that a job leaves in its output.
 pub(crate) struct LeftTree {
-    /// The directory of the output that it is in.
+    /// The directory of the output that contains the tree.
     pub(crate) folder: &'static str,
-    /// What it is called where it is missing.
+    /// The name of the tree in the message if it is missing.
     pub(crate) what: &'static str,
     pub(crate) role: TreeRole,
 }

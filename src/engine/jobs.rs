@@ -1,4 +1,4 @@
-//! Running one job of a build: a compile slot, the executor, its log, retries for what is transient.
+//! Runs a single job of a build: compile slot, executor, log, and retries of transient failures.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +33,8 @@ use crate::unpack::tree_digest_of_folder;
 /// This many infrastructure failures in a row, without a successful job in between, end the run.
 const INFRASTRUCTURE_FAILURES_IN_A_ROW: u32 = 5;
 
-/// Writes a job's output to its log and looks for the first error in it as it comes. Holds the job's compile slot.
+/// Writes a job's output to its log and searches the output for the first error as it arrives. Holds the job's compile
+/// slot.
 struct Tee<'a> {
     log: LogWriter,
     classifier: LogClassifier,
@@ -51,39 +52,39 @@ impl LogSink for Tee<'_> {
     }
 }
 
-/// How the jobs of a run are done.
+/// The settings for the jobs of a run.
 pub(crate) struct JobSettings {
-    /// A name that no other run has.
+    /// The unique name of the run.
     pub(crate) run_id: String,
-    /// How many run at once.
+    /// The maximum number of concurrent jobs.
     pub(crate) slots: usize,
     /// Whether the first failure ends the run.
     pub(crate) fail_fast: bool,
-    /// The proxy of jobs that have a network.
+    /// The proxy of jobs with network access.
     pub(crate) proxy: Option<String>,
-    /// The command of the first line of their logs.
+    /// The command in the first line of job logs.
     pub(crate) reproduce: Reproduce,
-    /// What runs second builds, if that is another executor.
+    /// The executor of second builds, if it is a different one.
     pub(crate) second: SecondExecutor,
 }
 
-/// Runs jobs, as many at once as there are slots.
+/// Runs jobs, one per slot at a time.
 pub(crate) struct Jobs {
     settings: JobSettings,
     slots: Slots,
-    /// Set before the first job is run.
+    /// The executor, which is set before the first job runs.
     executor: OnceLock<Arc<dyn Executor>>,
     store: Arc<Store>,
     steps: Arc<StepRunner>,
     events: Events,
     stop: Arc<Stop>,
-    /// Failures that were tried again, until the report about their build takes them.
+    /// Retried failures, until the report of their build takes them.
     retries: Retries,
     infrastructure_failures: AtomicU32,
 }
 
 impl Jobs {
-    /// Jobs whose logs and trees go into `store`.
+    /// Returns a runner of jobs that stores logs and trees in `store`.
     pub(crate) fn new(
         settings: JobSettings,
         store: Arc<Store>,
@@ -104,12 +105,12 @@ impl Jobs {
         }
     }
 
-    /// Sets what runs them; only the first time counts.
+    /// Sets the executor. Only the first call has an effect.
     pub(crate) fn set_executor(&self, executor: Arc<dyn Executor>) {
         drop(self.executor.set(executor));
     }
 
-    /// What runs them, once it is set.
+    /// Returns the executor, if it is set.
     pub(crate) fn executor(&self) -> Result<&dyn Executor, Halt> {
         self.executor
             .get()
@@ -117,29 +118,30 @@ impl Jobs {
             .ok_or(Halt::NotRun)
     }
 
-    /// Allows this many more at once.
+    /// Adds slots for this many more jobs.
     pub(crate) fn add_slots(&self, more: usize) {
         self.slots.add(more);
     }
 
-    /// The places of jobs.
+    /// Returns the slots of jobs.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// Takes the failures that were tried again for a build.
+    /// Takes the retried failures of a build.
     pub(crate) fn take_retries(&self, build: &BuildId) -> Vec<Failure> {
         self.retries.take(build)
     }
 
-    /// Runs a job; tries again after transient failures as often as the build's settings allow. A script that ends
-    /// with an error is a failure of the step itself.
+    /// Runs a job; retries transient failures as often as the build's settings allow. A script that exits with an error
+    /// is a failure of the step itself.
     pub(crate) async fn run(&self, build: &Build, request: &JobRequest) -> Result<JobResult, Halt> {
         self.run_on(build, request, None, None).await
     }
 
-    /// The same for the job of the step with these inputs, which is to be run by one of the machines that share a
-    /// store: by this one, unless another is at it. What has an outcome here is done again and asks nobody.
+    /// Like [`Self::run`], for the job of the step with these inputs, which only one of the machines that share a store
+    /// should run: this one, unless another is running it. If the step already has an outcome here, the job is repeated
+    /// without consulting other machines.
     pub(crate) async fn run_once(
         &self,
         build: &Build,
@@ -151,8 +153,8 @@ impl Jobs {
             .await
     }
 
-    /// Runs the job of a second build: with another host name, and by another executor where there is one that has the
-    /// image. Returns what ran it, too.
+    /// Runs the job of a second build: with another host name, and with another executor if there is one that has the
+    /// image. Also returns the name of the executor.
     pub(crate) async fn run_double(
         &self,
         build: &Build,
@@ -173,7 +175,8 @@ impl Jobs {
         Ok((result, executor.name()))
     }
 
-    /// `second` runs it if this is a second build; `once` are the inputs of a step that one machine is to do.
+    /// Runs a job. `second` is the executor of a second build; `once` are the inputs of a step that only one machine
+    /// should run.
     async fn run_on(
         &self,
         build: &Build,
@@ -273,14 +276,14 @@ impl Jobs {
         findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
         let failure = completion.as_ref().ok();
         let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
-        // What came of other jobs is no failure yet: checks run again alone, and a proof that cannot be made fails nothing.
+        // Failures of other jobs are not final: checks run again alone, and a missing proof does not fail a build.
         let is_last_word = matches!(phase, Phase::Module | Phase::Probe);
         if self.settings.fail_fast
             && is_last_word
             && let Some(failure) = &failure
             && !failure.class.is_transient()
         {
-            // Before the slot is free for the next job.
+            // Stop before the slot is free for the next job.
             self.stop.request(StopReason::FailFast);
         }
         drop(slot);
@@ -302,7 +305,7 @@ impl Jobs {
             trees: trees.collect(),
         };
         match failure {
-            // What the machine did: tried again, and never what came of the job.
+            // A failure of the machine is retried, and is never the outcome of the job.
             Some(failure) if failure.class.is_transient() => {
                 Err(result.failed(failure).of_inputs())
             }
@@ -311,7 +314,7 @@ impl Jobs {
         }
     }
 
-    /// The work of a job that leaves a tree, which is put into the store.
+    /// Returns the work of a job that produces a tree, which is put into the store.
     pub(crate) async fn tree_work(
         &self,
         phase: Phase,
@@ -363,9 +366,9 @@ impl Jobs {
     pub(crate) fn executor_failure(&self, error: &ExecutorError, phase: Phase) -> Halt {
         let class = match error {
             ExecutorError::Image { .. } => FailureClass::Image,
-            // Many at once say nothing of the next: a node that went away takes all its jobs along.
+            // Many such failures at once do not predict the next job: a lost node takes all its jobs with it.
             ExecutorError::Lost { .. } => FailureClass::Infrastructure,
-            // What was built is there without its proof.
+            // The artifact exists without its proof.
             ExecutorError::Infrastructure { .. } if phase == Phase::Prove => {
                 FailureClass::Infrastructure
             }

@@ -1,4 +1,4 @@
-//! What a run remembers while it lasts, for whichever of its builds asks next.
+//! In-memory caches that builds share during a run.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use crate::event::Common;
 use crate::failure::Failure;
 use crate::plan::BuildId;
 
-/// Remembers values for the length of a run.
+/// Caches values for the duration of a run.
 pub(crate) struct Memo<K, V>(Mutex<HashMap<K, V>>);
 
 impl<K, V> Default for Memo<K, V> {
@@ -43,15 +43,15 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     }
 }
 
-/// How many owners have their values remembered at once.
+/// The maximum number of owners whose values are cached at once.
 const OWNERS: usize = 64;
 
-/// Remembers values of an owner, such as a kernel, which several builds in a row ask for. They are few, so they are
-/// compared one after the other.
+/// Caches values of an owner, such as a kernel, that several consecutive builds request. The values are few, so the
+/// search is linear.
 pub(crate) struct OfOwner<O, K, V>(Mutex<HashMap<usize, Owned<O, K, V>>>);
 
 struct Owned<O, K, V> {
-    /// As long as it is held, its address is that of no other.
+    /// While the owner is held, no other value can have its address.
     _owner: Arc<O>,
     values: Vec<(K, V)>,
 }
@@ -63,7 +63,7 @@ impl<O, K, V> Default for OfOwner<O, K, V> {
 }
 
 impl<O, K, V: Clone> OfOwner<O, K, V> {
-    /// The value of `owner` whose key `is` the one that is looked for.
+    /// Returns the value of `owner` whose key satisfies `is`.
     pub(crate) fn get(&self, owner: &Arc<O>, is: impl Fn(&K) -> bool) -> Option<V> {
         let all = self.lock();
         let owned = all.get(&Arc::as_ptr(owner).addr())?;
@@ -93,7 +93,7 @@ impl<O, K, V: Clone> OfOwner<O, K, V> {
     }
 }
 
-/// Keeps one copy of equal values.
+/// Stores a single copy of equal values.
 pub(crate) struct Alike<T>(Mutex<HashSet<Common<T>>>);
 
 impl<T> Default for Alike<T> {
@@ -103,7 +103,7 @@ impl<T> Default for Alike<T> {
 }
 
 impl<T: Eq + Hash> Alike<T> {
-    /// Returns the kept value that is equal to `value`.
+    /// Returns the stored value that is equal to `value`.
     pub(crate) fn one(&self, value: T) -> Common<T> {
         let value = Common::from(value);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +115,7 @@ impl<T: Eq + Hash> Alike<T> {
     }
 }
 
-/// Failures that were tried again, by build.
+/// Retried failures, by build.
 #[derive(Default)]
 pub(crate) struct Retries(Mutex<HashMap<BuildId, Vec<Failure>>>);
 

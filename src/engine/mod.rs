@@ -1,4 +1,4 @@
-//! How any step of a build is done, whatever the step is about: outcomes, trees, jobs, stopping.
+//! The execution of any step of a build: outcomes, trees, jobs, stopping.
 
 pub(crate) mod ended;
 pub(crate) mod events;
@@ -36,7 +36,7 @@ use crate::fs::{FileError, blocking};
 use crate::kernel::Architecture;
 use crate::store::Store;
 
-/// What the owners of a build's parts share: where things are kept, and how steps and jobs are done.
+/// What the owners of a build's parts share: the store, and the execution of steps and jobs.
 pub(crate) struct Engine {
     /// The architecture of the machine that compiles.
     pub(crate) host: Architecture,
@@ -50,17 +50,17 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Whether something new may begin.
+    /// Returns an error if nothing new may start.
     pub(crate) fn may_begin(&self, mode: Mode) -> Result<(), Halt> {
         self.steps.may_begin(mode)
     }
 
-    /// The failure of a build in `phase` because a file could not be read or written.
+    /// Returns a function that converts a file error into the failure of a build in `phase`.
     pub(crate) fn stored(&self, phase: Phase) -> impl Fn(FileError) -> Halt + Copy {
         self.steps.stored(phase)
     }
 
-    /// Whether the store holds the file with this digest; one that a broken disk changed is removed.
+    /// Whether the store contains the file with this digest; a file that was corrupted on disk is removed.
     pub(crate) async fn has_whole_blob(&self, digest: Sha256, phase: Phase) -> Result<bool, Halt> {
         let store = self.store.clone();
         blocking(move || store.has_whole_blob(digest))
@@ -68,9 +68,9 @@ impl Engine {
             .map_err(self.stored(phase))
     }
 
-    /// The outcome of a step, from the cache or from `work`: see [`StepRunner::step`]. What failed in `work` is the
-    /// step's outcome if `work` says so ([`Halt::of_step`]); all else says that the step's inputs could not be made
-    /// ready.
+    /// Returns the outcome of a step, from the cache or from `work`: see [`StepRunner::step`]. A failure in `work` is
+    /// the step's outcome if `work` marks it as such ([`Halt::of_step`]); any other failure means that the step's
+    /// inputs could not be prepared.
     pub(crate) async fn step(
         &self,
         mode: Mode,

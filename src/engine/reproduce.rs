@@ -1,18 +1,18 @@
-//! The command line that does one build again.
+//! The command line that repeats one build.
 
 use crate::plan::Build;
 
-/// The command line that does one build again, for the first line of its logs.
+/// The command line that repeats one build, for the first line of its logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reproduce {
-    /// `rebuild BUILD` and these words.
+    /// `rebuild BUILD`, followed by these arguments.
     Rebuild(Vec<String>),
-    /// These words, because the command does only one build.
+    /// These arguments only, because the command runs only one build.
     Same(Vec<String>),
 }
 
 impl Reproduce {
-    /// The command line for this build.
+    /// Returns the command line for this build.
     pub(crate) fn command(&self, build: &Build) -> String {
         let id = build.id();
         let (command, words) = match self {
@@ -20,7 +20,7 @@ impl Reproduce {
             Self::Same(words) => (Vec::new(), words),
         };
         let words = words.iter().map(String::as_str);
-        // Words of a command line hold no NUL.
+        // Command-line arguments contain no NUL.
         shlex::try_join(command.into_iter().chain(words)).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! What runs second builds.
+//! The executor of second builds.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,12 +9,12 @@ use crate::executor::Executor;
 pub struct SecondExecutor(Arc<OnceLock<Arc<dyn Executor>>>);
 
 impl SecondExecutor {
-    /// Sets it; only the first time counts.
+    /// Sets the executor. Only the first call has an effect.
     pub fn set(&self, executor: Arc<dyn Executor>) {
         drop(self.0.set(executor));
     }
 
-    /// The executor, if there is one.
+    /// Returns the executor, if it is set.
     pub fn get(&self) -> Option<&Arc<dyn Executor>> {
         self.0.get()
     }

@@ -1,4 +1,4 @@
-//! The places of jobs that run at once, and whose turn it is among machines that share a store.
+//! The slots of concurrent jobs, and the coordination of machines that share a store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,29 +14,29 @@ use crate::event::EventKind;
 use crate::failure::Phase;
 use crate::store::{Claim, Shared};
 
-/// The places of jobs that run at once.
+/// The slots of concurrent jobs.
 pub(crate) struct Slots {
     free: Semaphore,
-    /// How many builds wait for another machine.
+    /// The number of builds that wait for another machine.
     waiting: AtomicUsize,
     began_to_wait: Notify,
-    /// Whether the user was informed that builds may wait.
+    /// Whether the user was notified that builds may wait.
     is_told: AtomicBool,
 }
 
-/// A job that only one machine is to run.
+/// A job that only one machine should run.
 pub(crate) struct Once<'a> {
-    /// What goes into the key of its step.
+    /// The inputs of the key of the job's step.
     pub(crate) inputs: &'a KeyBuilder,
     /// The store that the machines share.
     pub(crate) shared: &'a Arc<dyn Shared>,
-    /// The job, for messages.
+    /// The name of the job, for messages.
     pub(crate) job: &'a str,
     pub(crate) events: &'a Events,
 }
 
 impl Slots {
-    /// Allows this many jobs at once.
+    /// Returns slots for this many jobs.
     pub(crate) fn new(count: usize) -> Self {
         Self {
             free: Semaphore::new(count.max(1)),
@@ -46,24 +46,24 @@ impl Slots {
         }
     }
 
-    /// Allows so many more.
+    /// Adds this many slots.
     pub(crate) fn add(&self, more: usize) {
         self.free.add_permits(more);
     }
 
-    /// How many builds wait for another machine and use no slot here.
+    /// Returns the number of builds that wait for another machine and use no slot here.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Returns when one more begins to wait.
+    /// Returns when another build starts to wait.
     pub(crate) async fn one_more_waits(&self) {
         self.began_to_wait.notified().await;
     }
 
-    /// A place for a job. One that only one machine is to run gets none while another runs it ([`Halt::Elsewhere`] once
-    /// that has an outcome). The claim is one request, made when the job could begin: so no machine claims what it
-    /// cannot begin.
+    /// Returns a slot for a job. A job that only one machine should run gets no slot while another machine runs it, and
+    /// [`Halt::Elsewhere`] once that has an outcome. The claim is a single request, sent when the job could start, so
+    /// that no machine claims a job that it cannot start.
     pub(crate) async fn get(
         &self,
         steps: &StepRunner,
@@ -107,7 +107,7 @@ impl Slots {
     }
 }
 
-/// A build that waits, until this is dropped.
+/// A guard that counts a build as waiting until it is dropped.
 struct Waits<'a>(&'a Slots);
 
 impl<'a> Waits<'a> {

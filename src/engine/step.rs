@@ -1,6 +1,6 @@
-//! One cached step: asks the cache, does the work if it must, keeps the outcome.
+//! One cached step: looks up the cache, does the work if necessary, and caches the outcome.
 //!
-//! This is the one piece of code that decides between "there already" and "do it"; every step of a build goes
+//! This is the only code that decides between using a cached outcome and doing the work; every step of a build goes
 //! through [`StepRunner::step`].
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,21 +21,21 @@ use crate::engine::memo::Memo;
 use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::{Done, Work};
 
-/// How many outcomes are remembered that several builds in a row ask for.
+/// The maximum number of outcomes held in memory because several consecutive builds request them.
 const SHARED_OUTCOMES: usize = 4096;
 
-/// Which kept outcomes are done again: `--retry`, `rebuild`.
+/// The cached outcomes that are retried: `--retry`, `rebuild`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryClasses {
     classes: BTreeSet<FailureClass>,
-    /// Whether artifacts that are in the cache are compiled again.
+    /// Whether cached artifacts are compiled again.
     compiles_again: bool,
-    /// Whether a cached outcome stays in the cache, whatever the new result is.
+    /// Whether a cached outcome stays in the cache, regardless of the new result.
     keeps_known: bool,
 }
 
 impl RetryClasses {
-    /// Failures of these classes.
+    /// Retries failures of these classes.
     pub fn new(classes: impl IntoIterator<Item = FailureClass>) -> Self {
         Self {
             classes: classes.into_iter().collect(),
@@ -43,7 +43,8 @@ impl RetryClasses {
         }
     }
 
-    /// Every kept failure and every artifact. The cache keeps the new result only if `replaces_known`.
+    /// Retries every cached failure and rebuilds every artifact. The new result is cached only if `replaces_known` is
+    /// set.
     pub fn rebuild(replaces_known: bool) -> Self {
         let classes = FailureClass::ALL.into_iter();
         Self {
@@ -72,34 +73,34 @@ impl RetryClasses {
     }
 }
 
-/// Does steps, each key at most once at a time in this process and among the processes that share the store.
+/// Runs steps, each key at most once at a time in this process and among the processes that share the store.
 pub(crate) struct StepRunner {
     outcomes: Outcomes,
-    /// The run that is noted in new outcomes.
+    /// The run that is recorded in new outcomes.
     run_id: Arc<str>,
     flights: SingleFlight<Sha256, Done, Halt>,
-    /// Set once the look into the cache is over, which finds kept failures whatever their class.
+    /// Set after the cache look-up, which finds cached failures of any class.
     retry: OnceLock<RetryClasses>,
-    /// The steps that this run has done: what failed among them is not tried again within the run.
+    /// The steps that this run has done; their failures are not retried within the run.
     made: Mutex<HashSet<Sha256>>,
     stop: Arc<Stop>,
     trace: Option<Mutex<Vec<Asked>>>,
     shared: Memo<Sha256, Arc<Outcome>>,
 }
 
-/// A step whose outcome was asked for, for `explain`.
+/// A step whose outcome was requested, for `explain`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Asked {
-    /// What goes into its key.
+    /// The inputs of the key.
     pub inputs: KeyBuilder,
-    /// Its key.
+    /// The key of the step.
     pub key: Sha256,
     /// The result, if it is known.
     pub result: Option<StepResult>,
 }
 
 impl StepRunner {
-    /// Steps of the run `run_id`, with their outcomes in `outcomes`.
+    /// Returns a runner for steps of the run `run_id`, with their outcomes in `outcomes`.
     pub(crate) fn new(outcomes: Outcomes, run_id: &str, stop: Arc<Stop>) -> Self {
         Self {
             outcomes,
@@ -113,7 +114,7 @@ impl StepRunner {
         }
     }
 
-    /// Whether something new may begin.
+    /// Returns an error if nothing new may start.
     pub(crate) fn may_begin(&self, mode: Mode) -> Result<(), Halt> {
         match mode {
             Mode::Lookup => Err(Halt::Missing),
@@ -122,19 +123,19 @@ impl StepRunner {
         }
     }
 
-    /// Does kept failures of these classes again from now on.
+    /// Retries cached failures of these classes from now on.
     pub(crate) fn retry(&self, classes: RetryClasses) {
-        // Set once.
+        // Only the first call has an effect.
         drop(self.retry.set(classes));
     }
 
-    /// The same, writing down every step that is asked for.
+    /// Enables the trace, which records every requested step.
     pub(crate) fn with_trace(mut self) -> Self {
         self.trace = Some(Mutex::default());
         self
     }
 
-    /// The steps that were asked for, in order.
+    /// Returns the requested steps in order.
     pub(crate) fn trace(&self) -> Vec<Asked> {
         let lock = |trace: &Mutex<Vec<Asked>>| {
             trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -142,26 +143,26 @@ impl StepRunner {
         self.trace.as_ref().map(lock).unwrap_or_default()
     }
 
-    /// The outcomes.
+    /// Returns the cached outcomes.
     pub(crate) fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
 
-    /// Whether an outcome exists under a key, even if it is to be done again.
+    /// Whether an outcome exists under a key, even if it is to be retried.
     pub(crate) fn has(&self, key: Sha256, phase: Phase) -> Result<bool, Halt> {
         Ok(self.read(key, phase)?.is_some())
     }
 
-    /// Forgets what is kept under a key.
+    /// Removes the cached outcome of a key.
     pub(crate) async fn forget(&self, key: Sha256, mode: Mode, phase: Phase) -> Result<(), Halt> {
         let outcomes = self.outcomes.clone();
         let removed = mode.blocking(move || outcomes.remove(key)).await;
         removed.map_err(self.stored(phase))
     }
 
-    /// The outcome under the key of `inputs`, from the cache or from `work`. `phase` is what a failure of the
-    /// cache itself is reported under. What `work` returns as `Err` is never kept: it says that the step's inputs could
-    /// not be made ready. Failures of the step's own are outcomes ([`crate::engine::trees::Trees::settle`]).
+    /// Returns the outcome under the key of `inputs`, from the cache or from `work`. Failures of the cache itself are
+    /// reported under `phase`. An `Err` from `work` is never cached: it means that the step's inputs could not be
+    /// prepared. Failures of the step itself are outcomes ([`crate::engine::trees::Trees::settle`]).
     pub(crate) async fn step(
         &self,
         mode: Mode,
@@ -180,7 +181,7 @@ impl StepRunner {
         let flight = async || {
             is_own.store(true, Ordering::Relaxed);
             let _lock = self.lock(&inputs, phase).await?;
-            // Another build or process may have done it meanwhile.
+            // Another build or process may have run the step in the meantime.
             if let Some(done) = self.find(&inputs, phase)? {
                 return Ok(done);
             }
@@ -193,14 +194,14 @@ impl StepRunner {
             self.outcomes.release(key);
             done
         };
-        // On the heap, since steps rest on steps.
+        // On the heap, because steps depend on steps recursively.
         let mut done = Box::pin(self.flights.run(key, flight)).await?;
         done.is_own &= is_own.load(Ordering::Relaxed);
         Ok(done)
     }
 
-    /// Waits until no other process works on the step with these inputs, or the run stops. Who works on a step may take
-    /// the locks of those that it rests on, which are of other kinds.
+    /// Waits until no other process works on the step with these inputs, or the run stops. The holder of a step's lock
+    /// may take the locks of steps that it depends on, which are of other kinds.
     pub(crate) async fn lock(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Lock, Halt> {
         let (outcomes, inputs) = (self.outcomes.clone(), inputs.clone());
         let locked = tokio::task::spawn_blocking(move || outcomes.lock(&inputs));
@@ -213,7 +214,7 @@ impl StepRunner {
         }
     }
 
-    /// Keeps the result of a step, unless it is a transient failure.
+    /// Caches the result of a step, unless it is a transient failure.
     pub(crate) async fn keep(
         &self,
         inputs: KeyBuilder,
@@ -258,7 +259,7 @@ impl StepRunner {
         self.find_under(inputs.key(), inputs, phase)
     }
 
-    /// The same where the key of the inputs is known.
+    /// Like [`Self::find`], with the key of the inputs.
     fn find_under(
         &self,
         key: Sha256,
@@ -269,7 +270,8 @@ impl StepRunner {
         Ok(self.usable(inputs, key, found))
     }
 
-    /// The same while the cache is only asked, for an outcome that several builds in a row ask for: read once.
+    /// Like [`Self::find`], during the cache look-up, for an outcome that several consecutive builds request: it is
+    /// read only once.
     pub(crate) fn find_shared(
         &self,
         inputs: &KeyBuilder,
@@ -289,12 +291,13 @@ impl StepRunner {
         Ok(self.usable(inputs, key, found))
     }
 
-    /// Ends the time in which [`Self::find_shared`] may be called.
+    /// Ends the phase in which [`Self::find_shared`] may be called, and drops the outcomes that it holds.
     pub(crate) fn forget_shared(&self) {
         self.shared.clear();
     }
 
-    /// Whether an outcome that says "not now" is asked for again: something is, and this run has not done it.
+    /// Whether a temporary negative outcome is requested again: retries are enabled, and this run has not produced the
+    /// outcome.
     pub(crate) fn is_in_doubt(&self, key: Sha256) -> bool {
         let retry = self.retry.get();
         retry.is_some_and(|retry| !retry.classes.is_empty()) && !self.made().contains(&key)
@@ -313,7 +316,7 @@ impl StepRunner {
         self.current(self.outcomes.find_with(key, inputs), phase)
     }
 
-    /// What was found, unless it is outdated.
+    /// Returns the outcome that was found, unless it is outdated.
     fn current(
         &self,
         found: Result<Option<Outcome>, FileError>,
@@ -356,12 +359,12 @@ impl StepRunner {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`Self::storage_failure`] of one phase, for `map_err`.
+    /// Returns [`Self::storage_failure`] for one phase, for use with `map_err`.
     pub(crate) fn stored(&self, phase: Phase) -> impl Fn(FileError) -> Halt + Copy {
         move |error| self.storage_failure(&error, phase)
     }
 
-    /// The failure of a build whose files could not be read or written; a full disk stops the run.
+    /// Returns the failure of a build whose files could not be read or written; a full disk stops the run.
     pub(crate) fn storage_failure(&self, error: &FileError, phase: Phase) -> Halt {
         if error.is_disk_full() {
             self.stop.request(StopReason::Infrastructure);
@@ -370,8 +373,8 @@ impl StepRunner {
     }
 }
 
-/// The waits between attempts at something that failed for a transient reason: half a second, doubling, with
-/// jitter, at most 30 seconds.
+/// Returns the delays between attempts after transient failures: half a second, doubling, with jitter, at most 30
+/// seconds.
 pub(crate) fn backoff(retries: u32) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))

@@ -1,24 +1,24 @@
-//! How a run ends early: no new builds first, then nothing at all.
+//! Ending a run early: first no new builds start, then everything ends.
 
 use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-/// Why a run stops early; a stronger reason replaces a weaker one.
+/// The reason why a run stops early; a stronger reason replaces a weaker one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopReason {
-    /// `--deadline` has passed: what runs may end, nothing new begins.
+    /// `--deadline` has passed: running work may finish, nothing new starts.
     Deadline,
-    /// `--fail-fast` and a build failed: what runs may end, nothing new begins.
+    /// A build failed with `--fail-fast`: running work may finish, nothing new starts.
     FailFast,
     /// The disk is full, or a similar fault: continuing makes no sense.
     Infrastructure,
-    /// A signal: what runs is ended.
+    /// A signal arrived: running work is ended.
     Signal,
 }
 
 impl StopReason {
-    /// For the screen and the manifest.
+    /// Returns the reason as shown on the terminal and in the manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deadline => "the deadline has passed",
@@ -29,7 +29,7 @@ impl StopReason {
     }
 }
 
-/// Every stage checks it before it begins something; any code may set it.
+/// The state of stopping. Every stage checks it before starting work, and any code may set it.
 #[derive(Debug, Default)]
 pub struct Stop {
     no_new: CancellationToken,
@@ -53,7 +53,7 @@ impl Stop {
         }
     }
 
-    /// Why the run stops, if it does.
+    /// Returns the reason why the run stops, if it does.
     pub fn reason(&self) -> Option<StopReason> {
         *self
             .reason
@@ -61,12 +61,12 @@ impl Stop {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Cancelled when nothing new may begin.
+    /// Returns the token that is cancelled when nothing new may start.
     pub fn no_new(&self) -> &CancellationToken {
         &self.no_new
     }
 
-    /// Cancelled when what runs must end.
+    /// Returns the token that is cancelled when running work must end.
     pub fn now(&self) -> &CancellationToken {
         &self.now
     }

@@ -1,10 +1,10 @@
-//! The trees that a run uses, and whether they are what their digests say.
+//! The trees that a run uses, and checks that they match their digests.
 //!
-//! A tree of an earlier run is looked through once before it is used: by modes and times, which costs some milliseconds
-//! and shows whatever the file system knows of. One that was written to is read whole; it is used if its digest is
-//! right after all, and thrown away if not. Before a failure is kept, the trees that it came of are read whole as well:
-//! failures are rare. What neither sees is a disk that returns other bytes than were written, while the step succeeds:
-//! for that there is `cache verify`.
+//! A tree of an earlier run is checked once before it is used, by modes and times, which takes some milliseconds and
+//! detects every change known to the file system. A tree that was written to is read completely: it is used if its
+//! digest still matches, and discarded otherwise. Before a failure is cached, the trees that led to it are read
+//! completely as well, since failures are rare. Neither check detects a disk that returns other bytes than were written
+//! while the step succeeds; `cache verify` detects that.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -23,18 +23,18 @@ use crate::fs::{FileError, blocking};
 use crate::store::{FoundTree, Store};
 use crate::unpack::{Limits, UnpackError, tree_digest_of_folder, unpack_into_store};
 
-/// The trees of the store, as a run uses them.
+/// The trees of the store that a run uses.
 pub(crate) struct Trees {
     store: Arc<Store>,
     steps: Arc<StepRunner>,
-    /// Steps whose trees are made again.
+    /// Steps whose trees are being rebuilt.
     flights: SingleFlight<Sha256, (), Halt>,
     /// The result of the check of each tree in this run.
     checked: Mutex<HashMap<Sha256, Arc<Mutex<bool>>>>,
 }
 
 impl Trees {
-    /// The trees of this store.
+    /// Returns the trees of this store.
     pub(crate) fn new(store: Arc<Store>, steps: Arc<StepRunner>) -> Self {
         Self {
             store,
@@ -49,9 +49,9 @@ impl Trees {
         checked.entry(tree).or_default().clone()
     }
 
-    /// Makes sure that trees which a step made are in the store. If one does not exist, or is damaged and therefore
-    /// removed, `make` does the step's work again: once at a time in this process, and among those that share the
-    /// store. `whose` names what they were made of.
+    /// Makes sure that trees made by a step are in the store. If one does not exist, or is damaged and therefore
+    /// removed, `make` repeats the step's work: once at a time in this process, and among the processes that share the
+    /// store. `whose` names what the trees were made from.
     pub(crate) async fn ensure(
         &self,
         wanted: &[Sha256],
@@ -67,7 +67,7 @@ impl Trees {
         let again = async || {
             self.steps.may_begin(Mode::Run)?;
             let _lock = self.steps.lock(step, phase).await?;
-            // Another process may have made it meanwhile.
+            // Another process may have made the trees in the meantime.
             if self.has_all(wanted, phase).await? {
                 return Ok(());
             }
@@ -78,7 +78,7 @@ impl Trees {
             Ok(())
         };
         let made = Box::pin(self.flights.run(key, again)).await;
-        // It may go once more.
+        // Allow another rebuild, because the tree may disappear again.
         self.flights.remove(&key);
         made?;
         if self.has_all(wanted, phase).await? {
@@ -91,7 +91,7 @@ impl Trees {
         Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
     }
 
-    /// Brings trees from where machines share them. A tree that is unavailable or has another digest is made again.
+    /// Downloads trees from the shared store. A tree that is unavailable or has another digest is rebuilt.
     async fn fetch_packed(&self, wanted: &[Sha256]) {
         let Some(shared) = self.store.shared() else {
             return;
@@ -106,7 +106,7 @@ impl Trees {
             let store = Arc::clone(&self.store);
             let unpacked = blocking(move || {
                 let unpacked = unpack_into_store(&store, content, &Limits::default());
-                // The tree is what is kept.
+                // Only the tree is kept, not the archive.
                 drop(crate::fs::remove_file(&store.blob_path(content)));
                 unpacked
             });
@@ -134,8 +134,8 @@ impl Trees {
             .map_err(self.steps.stored(phase))
     }
 
-    /// The result of work, with a failure of the step itself as its outcome. A deterministic failure is
-    /// believed only if the trees that the step was shown are what their digests say.
+    /// Returns the result of work, with a failure of the step itself as its outcome. A deterministic failure is trusted
+    /// only if the trees that the step saw match their digests.
     pub(crate) async fn settle(&self, work: Result<Work, Halt>) -> Result<Work, Halt> {
         let mut failed = match work {
             Err(Halt::Failed(failed)) => failed,
@@ -187,7 +187,7 @@ fn look_through(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bo
     Ok(true)
 }
 
-/// Whether the tree is there with its digest; one with another digest is removed.
+/// Whether the tree exists with its digest; a tree with another digest is removed.
 fn read_whole(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool, FileError> {
     let mut is_checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = store.find_tree(tree) {
@@ -200,11 +200,11 @@ fn read_whole(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bool
     Ok(false)
 }
 
-/// Reads a whole tree; if it has its digest, it gets the modes and times of an unmodified tree.
+/// Reads a tree completely. If its digest matches, the tree gets the modes and times of an unmodified tree.
 fn has_digest(store: &Store, found: &FoundTree, tree: Sha256) -> Result<bool, FileError> {
     match tree_digest_of_folder(found.path()) {
         Ok(digest) if digest == tree => store.seal_tree(found).map(|()| true),
-        // Another job found it damaged at the same time.
+        // Another job may have found the damage at the same time.
         Err(UnpackError::File(error)) if !error.is_not_found() => Err(error),
         Ok(_) | Err(_) => Ok(false),
     }

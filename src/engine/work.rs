@@ -1,4 +1,4 @@
-//! What the work of a step gives, and what is read of it once it is kept.
+//! The result of a step's work, and access to the cached outcome.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub(crate) struct Work {
     pub(crate) result: StepResult,
     /// The digest of the compressed log.
     pub(crate) log: Option<Sha256>,
-    /// What its job used.
+    /// The resources that the job used.
     pub(crate) used: Resources,
 }
 
 impl Work {
-    /// Work without a job.
+    /// Returns the result of work without a job.
     pub(crate) fn plain(result: StepResult) -> Self {
         Self {
             result,
@@ -32,12 +32,12 @@ impl Work {
         }
     }
 
-    /// A tree that was put into the store without a job.
+    /// Returns a tree that was put into the store without a job.
     pub(crate) fn of_tree(sha256: Sha256, role: TreeRole) -> Self {
         Self::plain(StepResult::Tree { sha256, role })
     }
 
-    /// Facts that were found without a job.
+    /// Returns facts that were found without a job.
     pub(crate) fn of_facts(facts: &impl Serialize, phase: Phase) -> Result<Self, Halt> {
         let value = serde_json::to_value(facts).map_err(|error| {
             Failure::new(FailureClass::Infrastructure, phase, error.to_string())
@@ -51,16 +51,16 @@ impl Work {
 pub(crate) struct Done {
     /// The result.
     pub(crate) outcome: Arc<Outcome>,
-    /// Its key.
+    /// The key of the step.
     pub(crate) key: Sha256,
-    /// Whether it comes from an earlier run.
+    /// Whether the outcome comes from an earlier run.
     pub(crate) is_cached: bool,
     /// True if this caller ran the step itself: the outcome is neither cached nor another caller's.
     pub(crate) is_own: bool,
 }
 
 impl Done {
-    /// The result of the step, unless it failed.
+    /// Returns the result of the step, or its failure as an error.
     pub(crate) fn result(&self) -> Result<&StepResult, Halt> {
         match &self.outcome.result {
             StepResult::Failure(failure) => Err(Halt::Failed(Box::new(Failed {
@@ -73,12 +73,12 @@ impl Done {
         }
     }
 
-    /// The tree that the step made.
+    /// Returns the tree that the step made.
     pub(crate) fn tree(&self, phase: Phase) -> Result<Sha256, Halt> {
         tree_of(self.result()?, phase)
     }
 
-    /// The facts that the step found.
+    /// Returns the facts that the step found.
     pub(crate) fn facts<T: DeserializeOwned>(&self, phase: Phase) -> Result<T, Halt> {
         match self.result()? {
             StepResult::Facts(value) => T::deserialize(value).map_err(|error| {
@@ -99,7 +99,7 @@ fn tree_of(result: &StepResult, phase: Phase) -> Result<Sha256, Halt> {
     }
 }
 
-/// The failure for an outcome whose kind does not fit its step.
+/// Returns the failure for an outcome whose kind does not match its step.
 pub(crate) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
     let message = format!(
         "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
