@@ -1,7 +1,7 @@
-//! Plays jobs by a script of its own instead of running them: for tests of everything around an executor.
+//! Simulates jobs with a script instead of running them, to test everything around an executor.
 //!
-//! In: a [`FakeScript`]. Out: whatever it says. Its toolchain has an identity of its own, so that nothing that it
-//! made is ever taken for a real artifact.
+//! Input: a [`FakeScript`]. Output: the results that it describes. The toolchain has an identity of its own, so fake
+//! artifacts are never taken for real ones.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,40 +17,40 @@ use super::{Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, 
 use crate::digest::Sha256;
 use crate::fs;
 
-/// What a [`FakeExecutor`] does; the first rule that matches a job and is not used up counts. A job without a rule
+/// The script of a [`FakeExecutor`]: the first rule that matches a job and is not used up applies. A job without a rule
 /// ends with exit code 0 and no output.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FakeScript {
-    /// Stands for other compilers: its jobs have another toolchain than those of a script without this text.
+    /// Simulates different compilers: changes the identity of the toolchain.
     #[serde(default)]
     pub toolchain: String,
     /// The rules, in order.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// A file to which the name of each job is appended when it starts: counts calls across processes.
+    /// A file to which the name of each job is appended when it starts, to count calls across processes.
     #[serde(default)]
     pub journal: Option<PathBuf>,
 }
 
-/// What happens to some jobs.
+/// A rule for the jobs that match it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// A glob over job names; `*` matches slashes too.
     pub job: String,
-    /// What the script of the job has in it.
+    /// A string that the script of the job contains.
     #[serde(default)]
     pub script: String,
-    /// How many jobs it is for; none: all.
+    /// How many jobs the rule applies to; all if not set.
     #[serde(default)]
     pub times: Option<u32>,
-    /// What happens.
+    /// The behaviour of a matching job.
     #[serde(default)]
     pub then: Behaviour,
 }
 
-/// What happens to one job.
+/// The simulated behaviour of one job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(
@@ -58,37 +58,37 @@ pub struct Rule {
     reason = "each is a word of the script's own"
 )]
 pub struct Behaviour {
-    /// Written to the log.
+    /// The text written to the log.
     pub log: String,
     /// How long the job takes, in milliseconds.
     pub delay_milliseconds: u64,
     /// The script's exit code.
     pub code: i32,
-    /// The memory limit ends it.
+    /// Whether the job exceeds the memory limit.
     pub out_of_memory: bool,
-    /// The limits on what it may write end it.
+    /// Whether the job exceeds a limit on its output.
     pub too_much_output: bool,
-    /// It never ends by itself: the wall time limit or a cancellation does.
+    /// Whether the job runs until it reaches the wall time limit or is cancelled.
     pub hangs: bool,
-    /// A cancellation does not end it.
+    /// Whether the job ignores cancellation.
     pub ignores_cancellation: bool,
-    /// It cannot be run: the image is at fault, with this message.
+    /// The job cannot run: the image is at fault, with this message.
     pub image_error: Option<String>,
-    /// It cannot be run: something else is at fault, with this message.
+    /// The job cannot run: something else is at fault, with this message.
     pub infrastructure_error: Option<String>,
-    /// Files left in `/out`: name and content.
+    /// Files written to `/out`: name and content.
     pub outputs: BTreeMap<String, String>,
-    /// Files left in `/out`: name, and the file that they are copied from.
+    /// Files copied to `/out`: name and source.
     pub copies: BTreeMap<String, PathBuf>,
 }
 
-/// Why a [`FakeScript`] cannot be used.
+/// The reason a [`FakeScript`] cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FakeError {
-    /// It cannot be read.
+    /// The script cannot be read.
     #[error(transparent)]
     File(#[from] fs::FileError),
-    /// It is not what it should be.
+    /// The script is not valid JSON, or not of the expected form.
     #[error("failed to read the fake executor's script")]
     Json(#[from] serde_json::Error),
     /// A rule's glob is invalid.
@@ -96,14 +96,14 @@ pub enum FakeError {
     Glob(#[from] globset::Error),
 }
 
-/// Plays jobs.
+/// An executor that simulates jobs.
 pub struct FakeExecutor {
     identity: Sha256,
     journal: Option<PathBuf>,
     state: Mutex<State>,
 }
 
-/// A rule, and how many jobs are left to it.
+/// A rule, and the number of jobs that it still applies to.
 struct Played {
     glob: globset::GlobMatcher,
     script: String,
@@ -117,10 +117,10 @@ struct State {
 }
 
 impl FakeExecutor {
-    /// The environment variable with the script for `--executor fake`: JSON, or the path of a file with it.
+    /// The environment variable that holds the script for `--executor fake`: JSON, or the path of a JSON file.
     pub const VARIABLE: &'static str = "DRIVERKIT_MATRIX_FAKE";
 
-    /// Plays `script`.
+    /// Creates an executor that plays `script`.
     pub fn new(script: &FakeScript) -> Result<Self, FakeError> {
         let mut rules = Vec::with_capacity(script.rules.len());
         for rule in &script.rules {
@@ -145,7 +145,8 @@ impl FakeExecutor {
         })
     }
 
-    /// Plays the JSON `text`, or the file of that name; empty: every job succeeds.
+    /// Creates an executor from the JSON in `text`, or from the file of that name; with an empty text every job
+    /// succeeds.
     pub fn from_text(text: &str) -> Result<Self, FakeError> {
         let text = text.trim();
         let script = if text.is_empty() {
@@ -158,14 +159,14 @@ impl FakeExecutor {
         Self::new(&script)
     }
 
-    /// The toolchain that its jobs are to have.
+    /// Returns the toolchain that the jobs must have.
     pub fn toolchain(&self) -> Toolchain {
         Toolchain::Host {
             identity: self.identity,
         }
     }
 
-    /// The names of the jobs so far, in the order of their start.
+    /// Returns the names of the jobs so far, in the order they started.
     pub fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
     }

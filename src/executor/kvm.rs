@@ -1,7 +1,8 @@
-//! Whether the processor's own virtualisation can be used: a probe in a process of its own, with a deadline.
+//! Checks whether hardware virtualisation can be used, with a probe in a separate process that has a deadline.
 //!
-//! On some machines `/dev/kvm` exists and hangs, or makes machines and never runs one. So the probe runs an empty machine,
-//! in a child that is given up at the deadline: killed, and left alone where a call into the kernel keeps it from ending.
+//! On some machines `/dev/kvm` exists but hangs, or creates machines but never runs one. So the probe runs an empty
+//! machine in a child process. At the deadline the child is killed, and abandoned if a system call keeps it from
+//! ending.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,36 +12,37 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::Architecture;
 
-/// The device.
+/// The KVM device.
 pub(super) const DEVICE: &str = "/dev/kvm";
 
 /// How long the probe may take.
 pub const KVM_PROBE_TIME: Duration = Duration::from_secs(5);
 
-/// How often the child is looked at.
+/// How often the child's state is checked.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a killed child may take to end before it is left alone.
+/// How long a killed child may take to end before it is abandoned.
 const END_TIME: Duration = Duration::from_millis(500);
 
-/// How much is read of what the child says.
+/// The maximum length of the child's error message.
 const MESSAGE_BYTES: u64 = 4096;
 
-/// Permission to use the device, which a probe gives.
+/// Permission to use the device, as determined by a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kvm {
-    /// The group that opens the device, where not everybody may.
+    /// The group that may open the device, if not everybody may.
     pub(super) group: Option<u32>,
 }
 
 impl Kvm {
-    /// Without a probe, for a caller that knows that the device works and which group opens it.
+    /// Creates the permission without a probe, for a caller that knows that the device works and which group may open
+    /// it.
     pub fn unprobed(group: Option<u32>) -> Self {
         Self { group }
     }
 
-    /// Probes the device by `command`, which does [`run_empty_machine`]; otherwise why it cannot be used. Takes little more
-    /// than `time`, whatever the device does.
+    /// Probes the device with `command`, which calls [`run_empty_machine`]; returns the reason if the device cannot be
+    /// used. Takes little more than `time`, whatever the device does.
     pub fn probe(command: Command, time: Duration) -> Result<Self, String> {
         if Architecture::of_host() != Architecture::Amd64 {
             return Err("it is used on amd64 only".to_owned());
@@ -54,7 +56,8 @@ impl Kvm {
     }
 }
 
-/// Runs a machine without memory for as long as it takes to leave it: one that cannot be entered fails here, not in a proof.
+/// Runs a machine without memory until its first exit. A machine that cannot be entered thus fails here, not in a
+/// proof.
 pub fn run_empty_machine() -> Result<(), String> {
     let failed = |what: &'static str| move |error| format!("{DEVICE}: failed to {what}: {error}");
     let kvm = kvm_ioctls::Kvm::new().map_err(failed("open it"))?;
@@ -65,7 +68,7 @@ pub fn run_empty_machine() -> Result<(), String> {
     Ok(())
 }
 
-/// Sandboxes belong to nobody, who has at most one more group.
+/// Returns the group that a sandbox needs to open the device. Sandboxes run as nobody, with at most one more group.
 fn group_that_opens(mode: u32, group: u32) -> Result<Option<u32>, String> {
     const READ_AND_WRITE: u32 = 0o6;
     let has = |shift: u32| (mode >> shift) & READ_AND_WRITE == READ_AND_WRITE;
@@ -81,7 +84,7 @@ fn group_that_opens(mode: u32, group: u32) -> Result<Option<u32>, String> {
     }
 }
 
-/// Runs a command that is to succeed within `time`.
+/// Runs a command that must succeed within `time`.
 fn run_within(mut command: Command, time: Duration) -> Result<(), String> {
     command
         .stdin(Stdio::null())
@@ -91,7 +94,7 @@ fn run_within(mut command: Command, time: Duration) -> Result<(), String> {
     let mut child = child.map_err(|error| format!("failed to start the probe: {error}"))?;
     let ended = |error: std::io::Error| format!("failed to wait for the probe: {error}");
     let Some(status) = wait(&mut child, time).map_err(ended)? else {
-        // A process in an uninterruptible call stays; waiting for it would hang as it does.
+        // A process in an uninterruptible system call stays; waiting for it would hang too.
         let is_gone = child.kill().is_ok() && wait(&mut child, END_TIME).map_err(ended)?.is_some();
         let left = if is_gone {
             ""
@@ -108,7 +111,7 @@ fn run_within(mut command: Command, time: Duration) -> Result<(), String> {
     }
     let mut message = String::new();
     if let Some(stderr) = child.stderr.take() {
-        // What cannot be read is not said.
+        // An unreadable message is ignored.
         drop(stderr.take(MESSAGE_BYTES).read_to_string(&mut message));
     }
     let message = message.trim();
@@ -119,7 +122,7 @@ fn run_within(mut command: Command, time: Duration) -> Result<(), String> {
     })
 }
 
-/// Waits for a process at most so long.
+/// Waits for a process for at most `time`.
 fn wait(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>> {
     let end = Instant::now() + time;
     loop {
@@ -154,7 +157,7 @@ mod tests {
                 .unwrap()
                 .success()
         );
-        // Nobody writes to it, so it cannot even be opened; what asks politely does not end the probe either.
+        // The pipe has no writer, so even opening it hangs; the polite signals do not end the probe either.
         let command = shell("trap '' TERM INT HUP; exec cat \"$1\"", &device);
         let start = Instant::now();
         let probed = run_within(command, Duration::from_millis(300));

@@ -1,20 +1,20 @@
 //! Executors run jobs: a script in a hermetic sandbox over a builder image, with read-only input trees.
 //!
-//! In: a [`Job`]. Out: the files that the script left in `/out`, its output streamed to a [`LogSink`], and a
-//! [`Completion`]. An executor knows nothing of matrices, drivers or keys.
+//! Input: a [`Job`]. Output: the files that the script wrote to `/out`, the script's output streamed to a [`LogSink`],
+//! and a [`Completion`]. An executor knows nothing about matrices, drivers or keys.
 //!
-//! Inside the sandbox, the same for every executor: the image's file system read-only, no network, no capabilities,
-//! no new privileges, not root; `/tmp` an empty, writable tmpfs and `/out` an empty, writable directory whose content
-//! is given back, both bounded by [`Limits::output_bytes`] and [`Limits::output_files`], and nothing else writable;
-//! each [`Mount`] read-only at its place; environment only what [`Job::environment`] holds plus `PATH`, `HOME=/tmp`,
-//! `LC_ALL=C`, `TZ=UTC`; working directory `/tmp`; the script run by `/bin/sh -e`. An image needs `/bin/sh` and
-//! `/usr/bin/env`.
+//! The sandbox is the same for every executor. The image's file system is read-only; there is no network, no capability
+//! and no way to gain privileges, and the script does not run as root. `/tmp` is an empty, writable tmpfs, and `/out`
+//! is an empty, writable directory whose content is returned. Both are limited by [`Limits::output_bytes`] and
+//! [`Limits::output_files`], and nothing else is writable. Each [`Mount`] is read-only at its target. The environment
+//! holds only [`Job::environment`] plus `PATH`, `HOME=/tmp`, `LC_ALL=C` and `TZ=UTC`. The working directory is `/tmp`,
+//! and `/bin/sh -e` runs the script. An image needs `/bin/sh` and `/usr/bin/env`.
 //!
-//! The one exception is a job with [`Network::Host`], see there.
+//! A job with [`Network::Host`] is the one exception, described there.
 //!
-//! Of what a script leaves in `/out`, regular files and directories are given back; links, sockets and pipes are
-//! removed, never followed. A file `/out/.resources` is not an output: its lines `cpu_seconds <decimal>` and
-//! `memory_peak_bytes <integer>` tell what the script's processes used.
+//! Only regular files and directories of `/out` are returned; links, sockets and pipes are removed and never followed.
+//! The file `/out/.resources` is not an output: its lines `cpu_seconds <decimal>` and `memory_peak_bytes <integer>`
+//! report the resource usage of the script's processes.
 
 mod docker;
 mod fake;
@@ -50,86 +50,87 @@ pub use local::{HostToolchain, LocalExecutor, host_toolchain};
 pub use plain::PlainExecutor;
 pub use writes::is_disk_full;
 
-/// The digest that stands for a builder image: over its layers' diff ids (`sha256:<64 digits>`, as `docker inspect`
-/// shows them under `RootFS`), joined by newlines. An image imported from a tar has one layer, whose diff id is the
-/// digest of the tar.
+/// Returns the digest that identifies a builder image: the digest of the diff ids of its layers (`sha256:<64 digits>`,
+/// shown by `docker inspect` under `RootFS`), joined by newlines. An image imported from a tar archive has one layer,
+/// whose diff id is the digest of the archive.
 pub fn image_identity<Id: AsRef<str>>(diff_ids: &[Id]) -> Sha256 {
     let ids: Vec<&str> = diff_ids.iter().map(AsRef::as_ref).collect();
     Sha256::of(ids.join("\n"))
 }
 
-/// A directory of this machine shown inside the sandbox, read-only.
+/// A directory of this machine that is mounted read-only in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The directory on this machine. It does not change while the executor lives: a daemon on another machine gets
-    /// one copy of it.
+    /// The directory on this machine. Its content must not change during the lifetime of the executor: a daemon on
+    /// another machine gets only one copy.
     pub source: PathBuf,
-    /// The absolute path inside.
+    /// The absolute path inside the sandbox.
     pub target: PathBuf,
 }
 
-/// What a job may use at most.
+/// The resource limits of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Wall time.
     pub timeout: Duration,
     /// Memory in bytes, tmpfs included.
     pub memory_bytes: u64,
-    /// Bytes that it may write: half of them to `/tmp`, half to `/out`. There is no `/dev/shm`. Files count by what
-    /// they take on the disk or by their length, whichever is more.
+    /// The bytes that the job may write: half of them to `/tmp`, half to `/out`. There is no `/dev/shm`. A file counts
+    /// by its disk usage or its length, whichever is greater.
     pub output_bytes: u64,
-    /// Files and directories that it may make, in `/tmp` and `/out` alike.
+    /// The number of files and directories that the job may create: half of them in `/tmp`, half in `/out`.
     pub output_files: u32,
-    /// Processes at once.
+    /// The number of concurrent processes.
     pub processes: u32,
 }
 
 impl Limits {
-    /// How many bytes may be written to each of `/tmp` and `/out`.
+    /// Returns the number of bytes that may be written to each of `/tmp` and `/out`.
     fn bytes_each(&self) -> u64 {
         (self.output_bytes / 2).max(1)
     }
 
-    /// How many files may be made in each of `/tmp` and `/out`.
+    /// Returns the number of files that may be created in each of `/tmp` and `/out`.
     fn files_each(&self) -> u32 {
         (self.output_files / 2).max(1)
     }
 }
 
-/// Whether a job may reach others.
+/// The network access of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// Nothing: the sandbox is hermetic.
+    /// No network: the sandbox is hermetic.
     #[default]
     None,
-    /// Everything that this machine can reach: for a package manager that reaches a subscription. Such a manager is
-    /// root and changes its own files; so the script is root, with the container's usual capabilities, in a copy of the
-    /// image that is thrown away. `docker` only; other executors refuse such a job.
+    /// All networks that this machine can reach, for a package manager that needs a subscription. A package manager
+    /// runs as root and changes files of the image, so the script runs as root with the container's usual capabilities,
+    /// in a copy of the image that is discarded afterwards. Only `docker` supports this; other executors reject such a
+    /// job.
     Host,
 }
 
-/// What a job runs over.
+/// The toolchain that a job runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Toolchain {
     /// A builder image.
     Image {
-        /// Its name for the Docker daemon: `driverkit-matrix/builder:bookworm`.
+        /// The image's name for the Docker daemon: `driverkit-matrix/builder:bookworm`.
         name: String,
-        /// The digest over its file system layers (see [`crate::image`]); the executor refuses another image
-        /// under the same name.
+        /// The digest of the image's file system layers (see [`crate::image`]). The executor rejects a different image
+        /// of the same name.
         identity: Sha256,
-        /// The uncompressed root file system archive, where there is one on this machine.
+        /// The uncompressed archive of the root file system, if it exists on this machine.
         archive: Option<PathBuf>,
     },
-    /// The compilers of this machine: `local` only.
+    /// The compilers of this machine; supported by `local` only.
     Host {
-        /// The digest over the versions of everything that matters.
+        /// The digest of all programs and libraries that affect a build.
         identity: Sha256,
     },
 }
 
 impl Toolchain {
-    /// What stands for the toolchain in keys.
+    /// Returns the digest that identifies the toolchain in keys.
     pub fn identity(&self) -> Sha256 {
         match self {
             Self::Image { identity, .. } | Self::Host { identity } => *identity,
@@ -137,33 +138,33 @@ impl Toolchain {
     }
 }
 
-/// One script to run.
+/// A script to run.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// A short name for labels and logs: `module 8.1.0+driver/x86_64/debian_...`.
     pub name: String,
-    /// The run that it belongs to; containers carry it as a label.
+    /// The run that the job belongs to; containers carry it as a label.
     pub run_id: String,
-    /// What it runs over.
+    /// The toolchain that the script runs with.
     pub toolchain: Toolchain,
     /// The text of the script.
     pub script: String,
-    /// Input trees.
+    /// The input trees.
     pub mounts: Vec<Mount>,
-    /// Further environment variables.
+    /// Additional environment variables.
     pub environment: Vec<(String, String)>,
-    /// Whether it may reach others.
+    /// The network access of the job.
     pub network: Network,
-    /// Whether it gets `/dev/kvm` from an executor that may use it ([`Executor::allow_kvm`]).
+    /// Whether an executor that may use `/dev/kvm` ([`Executor::allow_kvm`]) gives the job this device.
     pub kvm: bool,
-    /// Limits.
+    /// The resource limits.
     pub limits: Limits,
     /// An existing, empty directory on this machine that receives the content of `/out`.
     pub output: PathBuf,
 }
 
 impl Job {
-    /// The host name inside: the last `HOSTNAME` of the environment that is a host name, or the usual one.
+    /// Returns the host name inside the sandbox: the last valid `HOSTNAME` of the environment, or the default one.
     fn host_name(&self) -> &str {
         let is_host = |host: &str| {
             let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -174,7 +175,7 @@ impl Job {
         hosts.next().map_or(sandbox::HOSTNAME, |(_, host)| host)
     }
 
-    /// Refuses a job that needs the network, for an executor without network access.
+    /// Rejects a job that needs the network, for an executor without network access.
     fn without_network(&self, executor: &str) -> Result<(), ExecutorError> {
         match (self.network, &self.toolchain) {
             (Network::None, _) => Ok(()),
@@ -195,64 +196,64 @@ impl Job {
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The script ended with this code.
+    /// The script ended with this exit code.
     Code(i32),
-    /// The wall time limit ended it.
+    /// The job exceeded the wall time limit.
     TimedOut,
-    /// The memory limit ended it.
+    /// The job exceeded the memory limit.
     OutOfMemory,
-    /// It wrote more than it may.
+    /// The job exceeded a limit on its output.
     TooMuchOutput,
-    /// The cancellation token ended it.
+    /// The job was cancelled.
     Cancelled,
 }
 
-/// What a finished job used.
+/// The resource usage of a finished job.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Resources {
     /// Wall time from the start of the sandbox to its end.
     pub wall: Duration,
-    /// Processor time of all its processes, where it is known.
+    /// CPU time of all processes, if known.
     pub cpu: Option<Duration>,
-    /// The highest memory use in bytes, where it is known.
+    /// Peak memory usage in bytes, if known.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// The result of a job that could be run.
+/// The result of a job that ran.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Completion {
-    /// How it ended.
+    /// How the job ended.
     pub exit: Exit,
-    /// What it used.
+    /// The resource usage of the job.
     pub resources: Resources,
 }
 
-/// Why a job could not be run at all; never the script's fault.
+/// The reason a job could not run at all; never the script's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
-    /// The image is not there, cannot be imported, or is another one than wanted.
+    /// The image does not exist, cannot be imported, or has a different identity than expected.
     #[error("builder image {image}: {message}")]
     Image {
         /// The image's name.
         image: String,
-        /// What is wrong and what to do.
+        /// What is wrong and what to do about it.
         message: String,
     },
-    /// The cluster ended the job for its own sake (a node went away, an eviction); nothing is broken, and it may
-    /// succeed when tried again.
+    /// The cluster ended the job for a reason of its own (a lost node, an eviction). Nothing is broken, and a retry may
+    /// succeed.
     #[error("{message}")]
     Lost {
         /// What happened.
         message: String,
     },
-    /// The daemon, the sandbox program or the disk failed; may succeed when tried again.
+    /// The daemon, the sandbox program or the disk failed; a retry may succeed.
     #[error("{message}")]
     Infrastructure {
         /// What is wrong.
         message: String,
-        /// What to do.
+        /// What the user can do about it.
         help: Option<Cow<'static, str>>,
-        /// The cause, which the message does not repeat.
+        /// The cause; the message does not repeat it.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
@@ -301,13 +302,13 @@ impl From<crate::fs::FileError> for ExecutorError {
     }
 }
 
-/// Receives a job's output as it comes, standard output and error in one stream.
+/// Receives a job's output as it arrives, with standard output and standard error in one stream.
 pub trait LogSink: Send {
-    /// Takes the next bytes; they may end anywhere in a line.
+    /// Receives the next bytes, which may end in the middle of a line.
     fn write(&mut self, bytes: &[u8]);
 
-    /// Hears, perhaps, that the script has ended well and only cleaning up is left: the next one may begin. More output
-    /// may come.
+    /// Called, by some executors, when the script has succeeded and only cleanup remains, so that the next job may
+    /// start. More output may follow.
     fn script_succeeded(&mut self) {}
 }
 
@@ -319,14 +320,14 @@ impl LogSink for Vec<u8> {
 
 /// Runs jobs.
 pub trait Executor: Send + Sync {
-    /// Its word on the command line and in the manifest: `docker`.
+    /// Returns the executor's name on the command line and in the manifest: `docker`.
     fn name(&self) -> &'static str;
 
-    /// The version of the daemon or sandbox program, for the manifest.
+    /// Returns the version of the daemon or sandbox program, for the manifest.
     fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>>;
 
-    /// Runs one job to its end. Whatever it made (containers, temporary files) is gone when this returns, also
-    /// when the token is cancelled; a cancelled token ends the job at once with [`Exit::Cancelled`].
+    /// Runs one job to its end. The executor has removed everything that it created (containers, temporary files) when
+    /// this returns, even after a cancellation. A cancelled token ends the job at once with [`Exit::Cancelled`].
     fn run<'a>(
         &'a self,
         job: &'a Job,
@@ -334,7 +335,8 @@ pub trait Executor: Send + Sync {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Completion, ExecutorError>>;
 
-    /// The identity of an image that was not made here, which is pulled when it is missing, or `anew` in any case.
+    /// Returns the identity of an image that was not built here. Pulls the image if it is missing, or in any case with
+    /// `anew`.
     fn pull<'a>(
         &'a self,
         image: &'a str,
@@ -351,29 +353,29 @@ pub trait Executor: Send + Sync {
         })
     }
 
-    /// Removes what dead runs left behind; returns how many things it removed. What belongs to a run that lives, or
-    /// may live on another machine, stays.
+    /// Removes what dead runs left behind and returns the number of removed objects. Objects of a run that is alive, or
+    /// may be alive on another machine, stay.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
         Box::pin(async { Ok(0) })
     }
 
-    /// How many jobs it can run at once, where that is not for this machine's processors to say.
+    /// Returns how many jobs can run at once, if this does not depend on the processors of this machine.
     fn slots(&self) -> Option<usize> {
         None
     }
 
-    /// Gives the device of KVM to the jobs that ask for it, from now on; otherwise why it cannot.
+    /// Gives the KVM device to the jobs that request it, from now on; returns the reason if this is not possible.
     fn allow_kvm(&self, _kvm: Kvm) -> Result<(), String> {
         Err(format!("executor `{}` gives jobs no devices", self.name()))
     }
 
-    /// What a person should know at the end of a run of what happened to it meanwhile.
+    /// Returns notes about the run for its final report to the user.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Ends the run: removes what was kept from one job to the next (copies of trees on another machine). What is
-    /// not removed here, because the process died, is removed by a later [`Self::sweep`].
+    /// Ends the run: removes what was cached between jobs (copies of trees on another machine). If the process dies
+    /// before this, a later [`Self::sweep`] removes it.
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
         Box::pin(async { Ok(()) })
     }

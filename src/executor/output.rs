@@ -1,7 +1,8 @@
-//! Takes over what a script left in its output directory, trusting none of it.
+//! Takes over the output directory of a script without trusting any of its content.
 //!
-//! In: a directory that no foreign process writes to any more. Out: the same directory with regular files and
-//! directories only, all of them ours, and what the script said about its resources. Links are never followed.
+//! Input: a directory that no foreign process writes to any more. Output: the same directory with regular files and
+//! directories only, all of them owned by this process, and the resource usage that the script reported. Links are
+//! never followed.
 
 use std::fs::Permissions;
 use std::io::Read;
@@ -17,15 +18,15 @@ use crate::fs::{self, FileError};
 const RESOURCES: &str = ".resources";
 const RESOURCES_LIMIT_BYTES: u64 = 4096;
 
-/// Takes over the output directory of a job that ended this way: [`accept`], where it holds no more than it may. Else
-/// it is emptied, and the job has written too much.
+/// Takes over the output directory of a job that ended with `completion`. Calls [`accept`] if the directory is within
+/// the job's limits; otherwise empties the directory and returns [`Exit::TooMuchOutput`], unless the job was cancelled.
 pub(super) fn take_over(job: &Job, mut completion: Completion) -> Result<Completion, FileError> {
     if completion.exit == Exit::TooMuchOutput || writes::is_over(&job.output, job.limits) {
         if completion.exit != Exit::Cancelled {
             completion.exit = Exit::TooMuchOutput;
         }
         if fs::remove_folder(&job.output).is_err() {
-            // Directories that their owner may not read.
+            // Some directories may not be readable by their owner.
             accept(&job.output, &mut completion.resources)?;
             fs::remove_folder(&job.output)?;
         }
@@ -36,8 +37,8 @@ pub(super) fn take_over(job: &Job, mut completion: Completion) -> Result<Complet
     Ok(completion)
 }
 
-/// Removes links, pipes, sockets and devices, makes the rest ours, and takes the resources file out into
-/// `resources`.
+/// Removes links, pipes, sockets and devices, takes ownership of the rest, and moves the content of the resources file
+/// to `resources`.
 fn accept(folder: &Path, resources: &mut Resources) -> Result<(), FileError> {
     let is_root = rustix::process::getuid().is_root();
     let group = rustix::process::getgid().as_raw();
@@ -115,8 +116,8 @@ fn parse_resources(text: &str, resources: &mut Resources) {
     }
 }
 
-/// Writes the regular files and directories of a tar stream below `folder`, leaving out its first path component (the
-/// directory's own name). Returns whether that was all: false beyond what the job may write.
+/// Writes the regular files and directories of a tar stream to `folder`, without the first path component (the name of
+/// the directory itself). Returns false if the stream exceeds the limits of the job.
 pub(super) fn unpack(
     stream: impl Read,
     folder: &Path,
@@ -145,7 +146,7 @@ pub(super) fn unpack(
                     std::fs::create_dir_all(parent)?;
                 }
                 let mode = entry.header().mode()? & 0o777 | 0o600;
-                // Only files and directories are ever made here, so no link can lead elsewhere.
+                // Only files and directories are created here, so no link can lead outside.
                 let mut file = std::fs::File::options()
                     .write(true)
                     .create(true)
@@ -154,7 +155,7 @@ pub(super) fn unpack(
                     .open(&path)?;
                 std::io::copy(&mut entry, &mut file)?;
             }
-            // A second name of a file that came before.
+            // A hard link to an earlier file.
             EntryType::Link => {
                 let first = entry.link_name()?.and_then(|name| below_first(&name));
                 if let Some(first) = first.map(|first| folder.join(first))
@@ -169,7 +170,7 @@ pub(super) fn unpack(
     Ok(true)
 }
 
-/// The path without its first component; none for that component itself, or a path that leaves the directory.
+/// Returns the path without its first component, or `None` if it has no other component or leaves the directory.
 fn below_first(path: &Path) -> Option<PathBuf> {
     use std::path::Component;
     let mut components = path
@@ -253,7 +254,7 @@ mod tests {
             header.set_entry_type(*kind);
             header.set_mode(0o4755);
             header.set_size(content.len() as u64);
-            // Written by hand: the library refuses to make the names that are tested here.
+            // Written by hand: the library refuses to create the names that are tested here.
             header.as_mut_bytes()[..name.len()].copy_from_slice(name);
             if *kind == EntryType::Symlink {
                 header.set_link_name("/etc").unwrap();
@@ -276,7 +277,7 @@ mod tests {
             (b"out/../../escaped", EntryType::Regular, b"x"),
             (b"/out/nested/file", EntryType::Regular, b"content"),
         ]);
-        // The absolute name counts its root as the first component, as `out` is for the others.
+        // The first component of the absolute name is its root, as `out` is for the other names.
         let limits = |output_bytes, output_files| Limits {
             timeout: Duration::from_secs(1),
             memory_bytes: 1 << 20,

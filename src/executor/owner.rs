@@ -1,6 +1,7 @@
-//! Who made a thing, in a form that another process can check later: whether that process still lives.
+//! Identifies the process that created an object in a form that lets another process check later whether it is still
+//! alive.
 //!
-//! In: this process, or the text that was put on a container, volume or control group. Out: alive, dead or unknown.
+//! Input: this process, or the text on a container, volume or control group. Output: alive, dead or unknown.
 
 use std::fmt;
 use std::path::Path;
@@ -11,30 +12,30 @@ use jiff::Timestamp;
 
 use super::ExecutorError;
 
-/// After this time a thing is taken for abandoned when its owner cannot be seen from here; no job takes as long.
+/// The age at which an object counts as abandoned if its owner cannot be checked from here; no job takes this long.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
-/// A process, named so that neither a later process of the same number nor one of another machine is taken for it.
+/// A process, identified so that no later process with the same number and no process of another machine matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    /// The machine's boot and the process namespace in which `process` counts.
+    /// The machine's boot and the process namespace in which `process` is valid.
     machine: String,
     process: u32,
     /// When the process started, in ticks since boot.
     started: u64,
 }
 
-/// What is known of an owner.
+/// Whether an owner is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Liveness {
     Alive,
     Dead,
-    /// It belongs to another machine, boot or process namespace.
+    /// The owner belongs to another machine, boot or process namespace.
     Unknown,
 }
 
 impl Owner {
-    /// This process.
+    /// Returns this process.
     pub(super) fn this_process() -> Result<Self, ExecutorError> {
         let process = std::process::id();
         let started = start_of(process)
@@ -46,7 +47,7 @@ impl Owner {
         })
     }
 
-    /// Whether the owner still runs.
+    /// Returns whether the owner is still running.
     pub(super) fn liveness(&self) -> Liveness {
         match machine() {
             Ok(machine) if machine == self.machine => {
@@ -73,10 +74,10 @@ fn machine() -> Result<String, ExecutorError> {
     Ok(format!("{}.{number}", boot.trim()))
 }
 
-/// The start time of a process that runs; none for one that is gone or only waits to be collected by its parent.
+/// Returns the start time of a running process, or `None` if it has ended, even if its parent has not yet collected it.
 fn start_of(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any character.
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
@@ -111,7 +112,7 @@ impl FromStr for Owner {
     }
 }
 
-/// Whether a thing with this owner, written down at that time, is left over from a dead run.
+/// Whether an object with this owner and creation time was left behind by a dead run.
 pub(super) fn is_abandoned(
     owner: Option<&String>,
     created: Option<Timestamp>,

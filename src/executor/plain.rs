@@ -1,11 +1,12 @@
-//! Runs jobs on this machine with nothing around them: for machines on which no sandbox can be made.
+//! Runs jobs on this machine without any isolation, for machines on which no sandbox can be created.
 //!
-//! Nothing is promised: a script is the user that this process is, root included. Where drivers are not trusted, this
-//! is not for them (SECURITY.md).
+//! There are no guarantees: a script runs as the user of this process, even if that is root. Do not use this for
+//! untrusted drivers (SECURITY.md).
 //!
-//! In: a [`Job`] over this machine's own compilers. Out: see [`Executor`], but a script sees everything that this
-//! process sees, and only time and what it leaves in `/out` are limited. What other executors mount at fixed paths is
-//! given to scripts by variables (`templates/prelude.sh`); header trees have to be installed where they belong.
+//! Input: a [`Job`] with this machine's own compilers. Output: see [`Executor`], except that a script sees everything
+//! that this process sees, and only its run time and the content of `/out` are limited. Scripts get the paths that
+//! other executors mount at fixed places from environment variables (`templates/prelude.sh`); header trees must be
+//! installed at their usual paths.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -25,15 +26,15 @@ use crate::digest::{KeyBuilder, Sha256};
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Where the driver is shown in a sandbox.
+/// The mount point of the driver in a sandbox.
 const DRIVER: &str = "/driver";
 
-/// No sandbox at all.
+/// Runs jobs without a sandbox.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainExecutor;
 
 impl PlainExecutor {
-    /// What stands for a toolchain of this machine in keys when nothing keeps the rest of the machine out.
+    /// Returns the identity, in keys, of a toolchain of this machine that is not isolated from the rest of the machine.
     pub fn identity(toolchain: Sha256) -> Sha256 {
         KeyBuilder::new("without a sandbox", 1)
             .field("toolchain", toolchain)
@@ -89,7 +90,7 @@ impl PlainExecutor {
             .kill_on_drop(true);
         let start = Instant::now();
         let mut child = command.spawn().map_err(failed)?;
-        // It holds the writing ends of the pipe.
+        // The command holds the write ends of the pipe.
         drop(command);
         let mut output =
             tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
@@ -104,7 +105,7 @@ impl PlainExecutor {
     }
 }
 
-/// Passes output on until the script and all its children have ended or have to.
+/// Passes output on until the script and all its children have ended or must be ended.
 async fn follow(
     child: &mut Child,
     output: &mut (impl AsyncRead + Unpin),
@@ -125,14 +126,14 @@ async fn follow(
             () = &mut deadline => break Some(Exit::TimedOut),
             () = &mut too_much => break Some(Exit::TooMuchOutput),
             count = output.read(&mut buffer) => match count? {
-                // All that could write have ended.
+                // All writers have ended.
                 0 => break None,
                 count => log.write(&buffer[..count]),
             },
         }
     };
     if let (Some(group), Some(_)) = (group, early) {
-        // Gone already is fine.
+        // The group may already be gone.
         let _ = kill_process_group(group, Signal::KILL);
     }
     let status = child.wait().await?;

@@ -1,28 +1,28 @@
-//! What every sandbox has in common: the command line, the environment, the fixed names.
+//! What all sandboxes have in common: the command line, the environment, the fixed names.
 
 use std::path::Path;
 
 use super::{ExecutorError, Job};
 use crate::fs::FileError;
 
-/// The directory inside that receives outputs.
+/// The directory inside the sandbox that receives outputs.
 pub(super) const OUT: &str = "/out";
 
-/// The empty, writable directory inside; also home and working directory.
+/// The empty, writable directory inside the sandbox; also the home and working directory.
 pub(super) const TMP: &str = "/tmp";
 
-/// The host name inside.
+/// The default host name inside the sandbox.
 pub(super) const HOSTNAME: &str = "builder";
 
-/// The user and group that scripts run as if the program itself runs as root: `nobody`.
+/// The user and group id of `nobody`, used for scripts if this program runs as root.
 pub(super) const NOBODY: u32 = 65534;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The longest single argument that Linux takes, with its terminating zero byte.
+/// The longest single argument that Linux accepts, including its terminating zero byte.
 const ARGUMENT_LIMIT_BYTES: usize = 128 << 10;
 
-/// The user and group that a script runs as.
+/// Returns the user and group id that a script runs with.
 pub(super) fn user() -> (u32, u32) {
     let user = rustix::process::getuid();
     if user.is_root() {
@@ -32,7 +32,7 @@ pub(super) fn user() -> (u32, u32) {
     }
 }
 
-/// Gives the output directory to the user that the script runs as.
+/// Makes the script's user the owner of the output directory.
 pub(super) fn open_to_user(folder: &Path) -> Result<(), FileError> {
     if rustix::process::getuid().is_root() {
         let (user, group) = user();
@@ -42,8 +42,8 @@ pub(super) fn open_to_user(folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The command line that runs the job's script with the job's environment and nothing else of it: an image's own
-/// variables are no part of its identity, so they must not be seen.
+/// Returns the command line that runs the job's script with the job's environment only. An image's own variables are
+/// not part of its identity, so they must not be visible.
 pub(super) fn command(job: &Job) -> Result<Vec<String>, ExecutorError> {
     if job.script.len() >= ARGUMENT_LIMIT_BYTES {
         return Err(ExecutorError::infrastructure(format!(
@@ -60,7 +60,7 @@ pub(super) fn command(job: &Job) -> Result<Vec<String>, ExecutorError> {
         ("TZ", "UTC"),
     ];
     let mut words = vec!["/usr/bin/env".to_owned(), "-i".to_owned()];
-    // The last one counts, so that a job can change the fixed ones.
+    // The last value of a variable counts, so a job can override the fixed ones.
     words.extend(fixed.iter().map(|(name, value)| format!("{name}={value}")));
     words.extend(
         job.environment

@@ -1,7 +1,7 @@
-//! Watches how many files a job makes in its `/tmp`, where the sandbox can give that tmpfs a size and no more.
+//! Watches how many files a job creates in `/tmp`, for sandboxes that can limit only the size of that tmpfs.
 //!
-//! In: a process that is outside of the sandbox or in it. Out: the end of the wait, once there are more files than the
-//! job may make. Nothing is read of the files themselves: a tmpfs knows how many it has.
+//! Input: a process outside of the sandbox or in it. Output: the wait ends once there are more files than the job may
+//! create. The files themselves are not read: a tmpfs counts its files.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::sandbox::TMP;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What `statfs` calls a tmpfs.
+/// The file system type of a tmpfs in the result of `statfs`.
 const TMPFS: FsWord = 0x0102_1994;
 
-/// So many processes may start one another before the script's.
+/// The maximum depth of the chain of processes from the sandbox's creator to the script.
 const DEEPEST: usize = 64;
 
-/// Returns once the `/tmp` of the sandbox that `process` started, or is in, holds more files than it may; never while
-/// it does not, nor where this process may not look.
+/// Returns once the `/tmp` of the sandbox that `process` created, or runs in, holds more files than allowed. Never
+/// returns while it does not, or if this process may not read it.
 pub(super) async fn exceed(process: u32, limits: Limits) {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -32,7 +32,7 @@ pub(super) async fn exceed(process: u32, limits: Limits) {
     }
 }
 
-/// How many files the tmpfs holds that a process sees at `/tmp`, if that is the job's: its size tells.
+/// Returns the number of files in the tmpfs that a process sees at `/tmp`, if its size shows that it is the job's.
 fn files(process: u32, limits: Limits) -> Option<u64> {
     let path = PathBuf::from(format!("/proc/{process}/root{TMP}"));
     let found = statfs(&path).ok()?;
@@ -41,7 +41,7 @@ fn files(process: u32, limits: Limits) -> Option<u64> {
         .filter(|&bytes| bytes > 0)?;
     let is_job =
         found.f_type == TMPFS && found.f_blocks == limits.bytes_each().div_ceil(block_bytes);
-    // The directory itself is one.
+    // The directory itself counts as one.
     is_job.then(|| {
         found
             .f_files
@@ -50,8 +50,8 @@ fn files(process: u32, limits: Limits) -> Option<u64> {
     })
 }
 
-/// The first child of the first child, and so on: a sandbox is made by processes that start one another, the last of
-/// them in it.
+/// Returns the last process of the chain of first children: each process that creates a sandbox starts the next one,
+/// and the last one is inside.
 fn innermost(mut process: u32) -> u32 {
     for _ in 0..DEEPEST {
         let path = format!("/proc/{process}/task/{process}/children");

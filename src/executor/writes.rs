@@ -1,7 +1,7 @@
-//! Watches what a job writes to a directory of this machine, which has no limit of its own.
+//! Watches how much a job writes to a directory of this machine that has no size limit of its own.
 //!
-//! In: the directory and the job's limits. Out: the end of the wait, once the job has written more. A tmpfs with a size
-//! would be better; but what it holds is gone with the sandbox, before anybody could take it over.
+//! Input: the directory and the job's limits. Output: the wait ends once the job has exceeded them. A tmpfs with a size
+//! limit would be better, but its content is lost with the sandbox before anybody could take it over.
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use super::Limits;
 
-/// How often the directory is looked at, and how much of the time at most.
+/// How often the directory is scanned; a scan takes at most one part in `SHARE_OF_TIME` of the time.
 const INTERVAL: Duration = Duration::from_millis(100);
 const SHARE_OF_TIME: u32 = 20;
 
-/// A disk with less than this left is full for a compiler.
+/// A disk with less free space than this counts as full.
 const LEAST_FREE_BYTES: u64 = 16 << 20;
 const LEAST_FREE_FILES: u64 = 64;
 
 const DISK_BLOCK_BYTES: u64 = 512;
 
-/// Returns once the directory holds more than one of the job's directories may; never while it does not.
+/// Returns once the directory exceeds the limits of one of the job's directories; never returns while it does not.
 pub(super) async fn exceed(folder: &Path, limits: Limits) {
     let mut interval = INTERVAL;
     loop {
@@ -35,8 +35,8 @@ pub(super) async fn exceed(folder: &Path, limits: Limits) {
     }
 }
 
-/// Whether the directory holds more than one of the job's directories may. Links are not followed; what vanishes
-/// meanwhile counts for nothing.
+/// Whether the directory exceeds the limits of one of the job's directories. Links are not followed; files that vanish
+/// during the scan do not count.
 pub(super) fn is_over(folder: &Path, limits: Limits) -> bool {
     let mut bytes_left = limits.bytes_each();
     let mut files_left = limits.files_each();
@@ -70,8 +70,8 @@ pub(super) fn is_over(folder: &Path, limits: Limits) -> bool {
     false
 }
 
-/// Whether nothing more can be written to the file system of a directory: then a job that found its own full has not
-/// reached its limit.
+/// Whether the file system of a directory is full. If it is, a job that ran out of disk space has not reached its own
+/// limit.
 pub fn is_disk_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|disk| {
         disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_FREE_BYTES
@@ -108,7 +108,7 @@ mod tests {
         assert!(!is_over((2 << 30) + (1 << 20), 10));
         assert!(!is_over(4 << 30, 4));
         assert!(is_over(4 << 30, 3));
-        // What a link points to is not the job's.
+        // The target of a link is not the job's.
         std::os::unix::fs::symlink("/usr", folder.path().join("link")).unwrap();
         assert!(!is_over(4 << 30, 10));
     }
