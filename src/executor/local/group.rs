@@ -1,7 +1,7 @@
-//! Control groups: limits for all processes of a job together, and what they used.
+//! Control groups: limits for all processes of a job together, and their resource usage.
 //!
-//! Works with version 1 (one hierarchy a controller) and version 2 (one for all). Where this process may not make a
-//! group, it is not used, and [`super::process`] sets limits of single processes instead.
+//! Supports version 1 (one hierarchy per controller) and version 2 (a single hierarchy). If this process may not create
+//! groups, [`super::process`] sets limits for single processes instead.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -16,27 +16,27 @@ use super::outer::Outer;
 const MOUNT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "driverkit-matrix-";
 
-/// The processes of bubblewrap itself: the one outside, which waits. Root's outer sandbox has more.
+/// The number of bubblewrap's own processes: the outer one, which waits. Root's outer sandbox has more.
 const OWN_PROCESSES: u32 = 1;
 
-/// The groups that this process made, whichever of its executors did: two cannot have one name.
+/// The number of groups that all executors of this process have created, for unique names.
 static CREATED: AtomicU64 = AtomicU64::new(0);
 
-/// How often to try to remove a group whose last processes are dying.
+/// How often to retry removing a group whose last processes are dying.
 const REMOVE_INTERVAL: Duration = Duration::from_millis(1);
 const REMOVE_ATTEMPTS: u32 = 5000;
 
-/// What a job used, as far as that is known.
+/// The resource usage of a job, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     pub(super) cpu: Option<Duration>,
-    /// Page cache included, which is given up before anything is killed.
+    /// Includes the page cache, which is reclaimed before any process is killed.
     pub(super) peak_memory_bytes: Option<u64>,
-    /// Whether a process was killed for the memory limit.
+    /// Whether a process was killed because of the memory limit.
     pub(super) was_out_of_memory: Option<bool>,
 }
 
-/// A job's group; its directories are removed when it is dropped.
+/// The control group of a job; its directories are removed on drop.
 pub(super) struct Group {
     memory: PathBuf,
     processes: PathBuf,
@@ -45,7 +45,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Makes a group with limits, if that is possible here.
+    /// Creates a group with limits, if this is possible here.
     pub(super) fn create(owner: &Owner, limits: Limits) -> Option<Self> {
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{owner}.{number}");
@@ -103,13 +103,13 @@ impl Group {
         folders
     }
 
-    /// The files by which a process enters the group.
+    /// Returns the files through which a process enters the group.
     pub(super) fn entrances(&self) -> Vec<PathBuf> {
         let files = self.folders().into_iter();
         files.map(|folder| folder.join("cgroup.procs")).collect()
     }
 
-    /// Whether a process was killed for the memory limit.
+    /// Whether a process was killed because of the memory limit.
     fn was_out_of_memory(&self) -> bool {
         let file = if self.is_version_2 {
             "memory.events"
@@ -119,7 +119,7 @@ impl Group {
         field(&self.memory.join(file), "oom_kill").is_some_and(|kills| kills > 0)
     }
 
-    /// What the group's processes used so far.
+    /// Returns the resource usage of the group's processes so far.
     pub(super) fn usage(&self) -> Usage {
         let processor = self.processor.as_deref();
         let (cpu, peak_memory_bytes) = if self.is_version_2 {
@@ -141,7 +141,7 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Waits for the last processes, which must have been killed, to go: a group with processes cannot be removed.
+    /// Waits for the last processes, which must have been killed, to end: a group with processes cannot be removed.
     fn drop(&mut self) {
         for folder in self.folders() {
             for _ in 0..REMOVE_ATTEMPTS {
@@ -149,7 +149,7 @@ impl Drop for Group {
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                         std::thread::sleep(REMOVE_INTERVAL);
                     }
-                    // What cannot be removed stays until a later run's sweep.
+                    // A group that cannot be removed stays until the sweep of a later run.
                     _ => break,
                 }
             }
@@ -157,7 +157,7 @@ impl Drop for Group {
     }
 }
 
-/// Removes the groups of dead runs; returns how many.
+/// Removes the groups of dead runs and returns their number.
 pub(super) fn sweep() -> usize {
     let Ok(own) = std::fs::read_to_string("/proc/self/cgroup") else {
         return 0;
@@ -194,7 +194,7 @@ fn process_limit(limits: Limits) -> String {
     limits.processes.saturating_add(own).to_string()
 }
 
-/// Our own group in the hierarchy of a controller of version 1, or its root where ours is not to be seen.
+/// Returns our own group in the version 1 hierarchy of a controller, or the root if our group is not visible.
 fn parent_1(own: &str, controller: &str) -> Option<PathBuf> {
     let mount = Path::new(MOUNT).join(controller);
     let path = own.lines().find_map(|line| {
@@ -207,8 +207,8 @@ fn parent_1(own: &str, controller: &str) -> Option<PathBuf> {
     [ours, mount].into_iter().find(|path| path.is_dir())
 }
 
-/// Where a group of version 2 may be made: in ours, or, since a group with processes cannot have limited children,
-/// at the root.
+/// Returns where a version 2 group may be created: in our own group, or at the root, since a group with processes
+/// cannot have children with limits.
 fn parents_2(own: &str) -> Vec<PathBuf> {
     let mount = PathBuf::from(MOUNT);
     let ours = own.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -223,7 +223,7 @@ fn make(path: &Path) -> io::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Writes to a control file, which must not be replaced by another one.
+/// Writes to a control file; the file must not be replaced by a new one.
 fn put(path: &Path, value: &str) -> io::Result<()> {
     File::options()
         .write(true)
@@ -235,7 +235,7 @@ fn number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// The number after a name at the start of a line.
+/// Returns the number that follows a name at the start of a line.
 fn field(path: &Path, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     let lines = text.lines().filter_map(|line| line.split_once(' '));

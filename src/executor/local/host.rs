@@ -1,6 +1,6 @@
-//! The compilers of this machine as a toolchain.
+//! Describes the compilers of this machine as a toolchain.
 //!
-//! Out: facts about every program and library that a build's result depends on, and their digest.
+//! Output: facts about every program and library that affects the result of a build, and their digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,28 +16,28 @@ use crate::fs::FileError;
 
 const FOLDERS: &[&str] = &["/usr/local/bin", "/usr/bin"];
 
-/// Programs that builds call, with a target's prefix or a version's suffix or without.
+/// Programs that builds call, with or without a target prefix or a version suffix.
 static PROGRAMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let names = "gcc|g\\+\\+|cc|c\\+\\+|cpp|ld|ld\\.bfd|as|ar|nm|objcopy|objdump|strip|make|clang|llc|cmake|pahole|sh|perl|sed|gawk|mawk|awk|expr|bash";
     Regex::new(&format!("^([a-z0-9_]+-linux-gnu-)?({names})(-[0-9.]+)?$")).ok()
 });
 
-/// Programs that a compiler starts by itself.
+/// Programs that a compiler starts internally.
 const INNER_PROGRAMS: &[&str] = &["cc1", "cc1plus", "collect2"];
 
-/// What this machine's compilers are.
+/// The compilers of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostToolchain {
-    /// For [`Toolchain::Host`].
+    /// The identity for [`Toolchain::Host`].
     pub identity: Sha256,
-    /// The path of each program, with the digest of its content.
+    /// The path of each program with the digest of its content.
     pub facts: BTreeMap<String, String>,
-    /// The gcc versions that can be called as `gcc-12`, and what plain `gcc` is.
+    /// The gcc versions that can be called like `gcc-12`, and the version of plain `gcc`.
     pub gcc: BTreeSet<String>,
 }
 
 impl HostToolchain {
-    /// The toolchain for jobs.
+    /// Returns the toolchain for jobs.
     pub fn toolchain(&self) -> Toolchain {
         Toolchain::Host {
             identity: self.identity,
@@ -45,14 +45,14 @@ impl HostToolchain {
     }
 }
 
-/// Finds this machine's compilers; fails if there is no compiler.
+/// Finds this machine's compilers; fails if there are none.
 pub fn host_toolchain() -> Result<HostToolchain, ExecutorError> {
     let mut programs = BTreeMap::new();
     for folder in FOLDERS.iter().map(Path::new) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_wanted = PROGRAMS.as_ref().is_some_and(|names| names.is_match(&name));
-            // The first directory wins, as in PATH.
+            // The first directory wins, as in `PATH`.
             if is_wanted && !programs.contains_key(&name) {
                 programs.insert(name, entry.path());
             }
@@ -81,7 +81,7 @@ pub fn host_toolchain() -> Result<HostToolchain, ExecutorError> {
             }
         }
     }
-    // Many names lead to one file.
+    // Several names may refer to one file.
     let mut digests: BTreeMap<PathBuf, Sha256> = BTreeMap::new();
     let mut facts = BTreeMap::new();
     for (name, path) in programs {
@@ -118,7 +118,7 @@ fn hash(path: &Path) -> Result<Sha256, ExecutorError> {
     Ok(digest)
 }
 
-/// The first line of what a program answers to one argument.
+/// Returns the first line that a program prints when called with one argument.
 fn answer(program: &Path, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -126,7 +126,7 @@ fn answer(program: &Path, argument: &str) -> Option<String> {
     (output.status.success() && !line.is_empty()).then(|| line.to_owned())
 }
 
-/// The shared libraries that the programs load, by `ldd`; scripts and static programs have none.
+/// Returns the shared libraries that the programs load, according to `ldd`; scripts and static programs load none.
 fn libraries<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
     let output = Command::new("ldd").args(programs).output();
     let text = output.map_or_else(|_| Vec::new(), |output| output.stdout);

@@ -1,11 +1,12 @@
 //! Runs jobs on this machine in a sandbox made by bubblewrap, without a daemon.
 //!
-//! In: a [`Job`] over a builder image's archive, or over this machine's own compilers. Out: see [`Executor`]. The
-//! archive is unpacked once into a directory shared by all runs. Memory and processes of a job are limited together by
-//! control groups where this process may make them (root, usually); elsewhere `prlimit` limits each process alone.
+//! Input: a [`Job`] with a builder image's archive, or with this machine's own compilers. Output: see [`Executor`]. The
+//! archive is unpacked once into a directory shared by all runs. If this process may create control groups (usually as
+//! root), they limit the memory and the processes of a job as a whole; otherwise `prlimit` limits each process
+//! separately.
 //!
-//! Run as root, the sandbox's processes are nobody, as in a container; run as another user, they are that user. They
-//! have no capability, cannot make namespaces, and may make only the system calls of [`seccomp`].
+//! The sandbox's processes run as nobody if this process is root, as in a container, and otherwise as the same user.
+//! They have no capabilities, cannot create namespaces, and are restricted to the system calls of [`seccomp`].
 
 mod group;
 mod host;
@@ -38,20 +39,21 @@ use view::Root;
 
 pub use host::{HostToolchain, host_toolchain};
 
-/// Sandboxes of this machine.
+/// Runs jobs in sandboxes on this machine.
 pub struct LocalExecutor {
     rootfs_folder: PathBuf,
-    /// Whether bubblewrap itself can take the making of namespaces away.
+    /// Whether bubblewrap can prevent sandboxes from creating namespaces.
     forbids_namespaces: bool,
     owner: Owner,
-    /// Set once jobs may use it.
+    /// Set once jobs may use KVM.
     kvm: OnceLock<Kvm>,
-    /// Unpacked root file systems.
+    /// The unpacked root file systems.
     roots: Mutex<HashMap<Sha256, Arc<OnceCell<PathBuf>>>>,
 }
 
 impl LocalExecutor {
-    /// Unpacks root file systems into `rootfs_folder`; fails when no sandbox can be made here.
+    /// Creates an executor that unpacks root file systems into `rootfs_folder`; fails if sandboxes are not possible
+    /// here.
     pub async fn new(rootfs_folder: &Path) -> Result<Self, ExecutorError> {
         Ok(Self {
             forbids_namespaces: process::check_sandbox().await?,
@@ -117,7 +119,7 @@ impl LocalExecutor {
         let too_much = async {
             tokio::select! {
                 () = writes::exceed(&job.output, job.limits) => {}
-                // Bubblewrap's tmpfs has a size only.
+                // Bubblewrap limits only the size of a tmpfs.
                 () = scratch::exceed(id, job.limits) => {}
             }
         };
@@ -165,12 +167,12 @@ impl Executor for LocalExecutor {
     }
 
     fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
-        // What was allowed before stays.
+        // An earlier permission stays in force.
         drop(self.kvm.set(kvm));
         Ok(())
     }
 
-    /// Sandboxes die with their run; only the control groups of dead runs stay.
+    /// Sandboxes die with their run; only control groups of dead runs remain.
     fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
         Box::pin(async { Ok(group::sweep()) })
     }

@@ -1,27 +1,28 @@
-//! How root makes a sandbox: first as itself one that shows the sandbox's directories where everybody may look, then as
-//! nobody the sandbox itself.
+//! Creates the sandbox when this process is root, in two steps: root first creates an outer sandbox that shows the
+//! needed directories where every user can read them; then nobody creates the actual sandbox inside.
 //!
-//! A sandbox that root makes would hold processes that the kernel takes for root wherever it looks at the user and not
-//! at capabilities. Nobody, in turn, may not look into root's own directories, in which the cache mostly is.
+//! If root created the sandbox itself, the kernel would treat its processes as root wherever it checks the user instead
+//! of capabilities. Nobody, on the other hand, cannot read root's own directories, which usually include the cache.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::sandbox::NOBODY;
 
-/// A directory that the outer sandbox replaces by the directories shown, and that every machine has.
+/// A directory that exists on every machine; the outer sandbox replaces its content with the directories to show.
 const SHOWN: &str = "/tmp";
 
-/// The directories that a sandbox shows, at the paths where its maker finds them.
+/// The directories that a sandbox shows, at the paths where the process that creates it finds them.
 pub(super) struct Outer {
     is_root: bool,
-    /// The group that nobody has beside its own.
+    /// An additional group for nobody.
     group: Option<u32>,
     folders: Vec<PathBuf>,
 }
 
 impl Outer {
-    /// What this process needs: nothing, where it is not root. Nobody gets the group `group`.
+    /// Creates the outer sandbox that this process needs: none unless it is root. Nobody gets the additional group
+    /// `group`.
     pub(super) fn new(group: Option<u32>) -> Self {
         Self {
             is_root: rustix::process::getuid().is_root(),
@@ -30,7 +31,8 @@ impl Outer {
         }
     }
 
-    /// How many processes it takes beside those of the sandbox: one that waits, one that all others end with.
+    /// Returns the number of processes in addition to those of the sandbox: one that waits, and one whose end ends all
+    /// others.
     pub(super) fn processes() -> u32 {
         if rustix::process::getuid().is_root() {
             2
@@ -39,7 +41,7 @@ impl Outer {
         }
     }
 
-    /// Where `folder` is to be found.
+    /// Adds `folder` and returns the path at which it is visible.
     pub(super) fn show(&mut self, folder: &Path) -> PathBuf {
         if !self.is_root {
             return folder.to_owned();
@@ -49,13 +51,13 @@ impl Outer {
         Path::new(SHOWN).join(number.to_string())
     }
 
-    /// The words in front of the command that makes the sandbox.
+    /// Returns the command prefix for the command that creates the sandbox.
     pub(super) fn command(&self) -> Vec<OsString> {
         if !self.is_root {
             return Vec::new();
         }
-        // Its processes end with their first one. A signal at its parent's death would not do: it is sent in the name
-        // of a process that may not send one to another user's.
+        // All processes of the sandbox end with their first one. A parent death signal would not work: a process may
+        // not send signals to processes of another user.
         let mut words: Vec<OsString> = [
             "bwrap",
             "--die-with-parent",

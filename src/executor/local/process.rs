@@ -1,4 +1,4 @@
-//! Starts bubblewrap, passes its output on, and ends it.
+//! Starts bubblewrap, forwards its output, and ends it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -19,13 +19,13 @@ use super::seccomp;
 
 const PROGRAM: &str = "bwrap";
 
-/// Forbids the sandbox's processes to make user namespaces, in which they would have capabilities again.
+/// Prevents the sandbox's processes from creating user namespaces, in which they would regain capabilities.
 pub(super) const FORBID_NAMESPACES: &str = "--disable-userns";
 
-/// Enters the groups given up to `--`, closes what this process inherited (an open directory would be a way out of the
-/// sandbox), then becomes the rest of the command line. Bubblewrap tells on file 3, which is our standard output,
-/// whether it came to run the script, and reads the filter for system calls from file 4, which is named first; the
-/// script's output all goes to standard error.
+/// Enters the control groups given before `--`, closes inherited files (an open directory would be a way out of the
+/// sandbox), and executes the rest of the command line. Bubblewrap reports on file 3, our standard output, whether it
+/// ran the script, and reads the filter for system calls, the first argument, from file 4. All output of the script
+/// goes to standard error.
 const ENTER: &str = r#"
 filter=$1
 shift
@@ -39,12 +39,12 @@ exec 3>&1 1>&2 4< "$filter" || exit 125
 exec "$@"
 "#;
 
-/// A shell that can close files with numbers of more than one digit.
+/// A shell that can close file descriptors of more than one digit.
 const SHELL: &str = "/bin/bash";
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How much of the output is kept to look at after the end.
+/// How much of the end of the output is kept for later inspection.
 const TAIL_BYTES: usize = 4096;
 
 /// How a sandbox ended.
@@ -54,11 +54,11 @@ pub(super) enum Ended {
     TimedOut,
     TooMuchOutput,
     Cancelled,
-    /// Bubblewrap never came to run the script; its words.
+    /// Bubblewrap failed before it ran the script, with this error message.
     NoSandbox(String),
 }
 
-/// A running sandbox. It dies when this is dropped.
+/// A running sandbox, killed on drop.
 pub(super) struct Process {
     id: u32,
     handle: OwnedFd,
@@ -67,15 +67,15 @@ pub(super) struct Process {
     tail: Vec<u8>,
 }
 
-/// What is known once all processes of a sandbox are gone.
+/// The result once all processes of a sandbox have ended.
 struct Report {
-    /// What bubblewrap told on file 3.
+    /// The status that bubblewrap wrote to file 3.
     told: String,
     usage: Usage,
 }
 
 impl Process {
-    /// Starts bubblewrap with these arguments, in the group if there is one.
+    /// Starts bubblewrap with these arguments, in the control group if there is one.
     pub(super) fn start(
         outer: &Outer,
         arguments: Vec<OsString>,
@@ -111,12 +111,12 @@ impl Process {
 
         let (send_handle, handle) = std::sync::mpsc::sync_channel(1);
         let (send_report, mut report) = oneshot::channel();
-        // The sandbox dies with the thread that started it, so that thread has to live as long.
+        // The sandbox dies with the thread that started it, so that thread must live as long as the sandbox.
         let thread = std::thread::Builder::new().name("sandbox".to_owned());
         thread
             .spawn(move || {
                 let ended = supervise(command, group, &send_handle);
-                // Nobody listens to the end of a sandbox that was dropped.
+                // A dropped sandbox has no receiver.
                 drop(send_report.send(ended));
             })
             .map_err(failed)?;
@@ -128,7 +128,7 @@ impl Process {
                 report,
                 tail: Vec::new(),
             }),
-            // The thread has ended, and says why.
+            // The thread has ended and reports the reason.
             Err(_) => Err(match report.try_recv() {
                 Ok(Err(error)) => failed(error),
                 _ => ExecutorError::infrastructure(format!("failed to start {PROGRAM}")),
@@ -136,12 +136,12 @@ impl Process {
         }
     }
 
-    /// The process that makes the sandbox.
+    /// The id of the process that creates the sandbox.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
 
-    /// Passes output on until the sandbox ends or has to; returns when all its processes are gone.
+    /// Forwards output until the sandbox ends or must be ended; returns when all its processes are gone.
     pub(super) async fn follow(
         &mut self,
         log: &mut dyn LogSink,
@@ -190,7 +190,7 @@ impl Process {
         Ok((ended.unwrap_or_else(|| self.no_sandbox()), usage))
     }
 
-    /// Passes on what is left. All processes that can write are gone or being killed, so the end comes soon.
+    /// Forwards the remaining output. All writers are gone or being killed, so the end is near.
     async fn drain(&mut self, buffer: &mut [u8], log: &mut dyn LogSink) {
         while let Ok(count) = self.output.read(buffer).await {
             if count == 0 {
@@ -207,8 +207,8 @@ impl Process {
         self.tail.drain(..excess);
     }
 
-    /// Without a control group, kills for lack of memory are not counted; programs whose allocation failed say so as
-    /// their last words.
+    /// Whether the end of the output reports a failed allocation. Without a control group, OOM kills are not counted,
+    /// but a program whose allocation failed usually says so at its end.
     fn said_out_of_memory(&self) -> bool {
         let text = String::from_utf8_lossy(&self.tail);
         let words = [
@@ -224,7 +224,7 @@ impl Process {
     }
 
     fn kill(&self) {
-        // It may be gone already. The kernel ends everything inside with it.
+        // The process may already be gone. The kernel ends everything inside together with it.
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
 }
@@ -235,14 +235,14 @@ impl Drop for Process {
     }
 }
 
-/// Starts the command and stays until all its processes are gone.
+/// Runs the command until all its processes are gone.
 fn supervise(
     mut command: Command,
     group: Option<Group>,
     send_handle: &std::sync::mpsc::SyncSender<(u32, OwnedFd)>,
 ) -> io::Result<Report> {
     let mut child = command.spawn()?;
-    // It holds the write end of the output pipe, whose reader must see the end.
+    // The command holds the write end of the output pipe, whose reader waits for the end.
     drop(command);
     let handle = Pid::from_raw(child.id().try_into().unwrap_or_default())
         .ok_or_else(|| io::Error::other("no process id"))
@@ -252,7 +252,7 @@ fn supervise(
         sent.map_err(io::Error::other)
     });
     if let Err(error) = sent {
-        // Nobody could end it.
+        // Nobody could end the sandbox.
         child.kill()?;
         child.wait()?;
         return Err(error);
@@ -262,13 +262,13 @@ fn supervise(
         output.read_to_string(&mut told)?;
     }
     child.wait()?;
-    // Everything inside is dying now. Removing the group waits for its end.
+    // Everything inside is being killed; removing the group waits until it is gone.
     let usage = group.as_ref().map(Group::usage).unwrap_or_default();
     drop(group);
     Ok(Report { told, usage })
 }
 
-/// The script's exit code; none when it never ran.
+/// Returns the script's exit code, or `None` if the script never ran.
 fn exit_code(told: &str) -> Option<i32> {
     serde_json::Deserializer::from_str(told)
         .into_iter::<serde_json::Value>()
@@ -276,7 +276,7 @@ fn exit_code(told: &str) -> Option<i32> {
         .find_map(|document| document.get("exit-code")?.as_i64()?.try_into().ok())
 }
 
-/// The version of bubblewrap.
+/// Returns the version of bubblewrap.
 pub(super) async fn version() -> Result<String, ExecutorError> {
     let output = bubblewrap(&["--version"]).await?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -287,8 +287,8 @@ pub(super) async fn version() -> Result<String, ExecutorError> {
         .to_owned())
 }
 
-/// Fails with what to do where no sandbox can be made; returns whether bubblewrap can forbid namespaces in it, which
-/// it cannot before version 0.8 or where `/proc/sys` is read-only.
+/// Checks that sandboxes can be created; the error says what to do. Returns whether bubblewrap can forbid namespaces in
+/// a sandbox, which requires version 0.8 and a writable `/proc/sys`.
 pub(super) async fn check_sandbox() -> Result<bool, ExecutorError> {
     let usual = "--unshare-all --unshare-user --uid 65534 --ro-bind / / --proc /proc --dev /dev /bin/sh -c :";
     let usual: Vec<&str> = usual.split(' ').collect();
@@ -317,7 +317,7 @@ pub(super) async fn check_sandbox() -> Result<bool, ExecutorError> {
     )))
 }
 
-/// Makes a sandbox as for a job.
+/// Creates a sandbox the same way as for a job.
 async fn try_out(arguments: &[&str]) -> Result<std::process::Output, ExecutorError> {
     let outer = Outer::new(None).command();
     let words = outer.iter().map(OsString::as_os_str);
@@ -326,7 +326,7 @@ async fn try_out(arguments: &[&str]) -> Result<std::process::Output, ExecutorErr
         .chain(std::iter::once(OsStr::new(PROGRAM)))
         .chain(arguments)
         .collect();
-    // The first word is the program either way.
+    // The first word is the program in both cases.
     bubblewrap(&words[1..]).await
 }
 

@@ -1,7 +1,7 @@
 //! Unpacks a builder image's archive once, for all runs.
 //!
-//! In: the archive and the identity that it must have. Out: a directory named by the identity, whole or not at all.
-//! Devices are left out, ownership and set-user-id bits are not kept: the sandbox has its own `/dev` and no root.
+//! Input: the archive and its expected identity. Output: a directory named after the identity, complete or absent.
+//! Devices, ownership and set-user-id bits are dropped: the sandbox has its own `/dev` and no root.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, Read};
@@ -16,7 +16,7 @@ use crate::fs::{self, FileError, Lock};
 
 const READ_BYTES: usize = 1 << 20;
 
-/// Returns the directory with the image's root file system, unpacking it first where it is not there yet.
+/// Returns the directory with the image's root file system, and unpacks it first if it does not exist.
 pub(super) fn ensure(
     folder: &Path,
     image: &str,
@@ -43,7 +43,7 @@ pub(super) fn ensure(
     if done.is_dir() {
         return Ok(done);
     }
-    // Left by a run that died: whoever holds the lock owns it.
+    // Left behind by a dead run: only the holder of the lock may use it.
     fs::remove_folder(&partial)?;
     fs::create_folder(&partial)?;
     let file = File::open(archive).map_err(|error| {
@@ -66,11 +66,11 @@ pub(super) fn ensure(
     Ok(done)
 }
 
-/// Makes the directory readable for everybody, whatever the umask was: jobs of root run as `nobody`.
+/// Makes the directory readable for everybody regardless of the umask: root's jobs run as `nobody`.
 fn open(folder: &Path) -> Result<(), FileError> {
     let failed = FileError::of("set permissions of", folder);
     let opened = folder.metadata().and_then(|metadata| {
-        // One that another user unpacked is left as it is.
+        // A directory that another user unpacked is left unchanged.
         if metadata.mode() & 0o005 == 0o005 {
             return Ok(());
         }
@@ -79,7 +79,7 @@ fn open(folder: &Path) -> Result<(), FileError> {
     opened.map_err(failed)
 }
 
-/// Unpacks; returns the identity of the image that the archive makes.
+/// Unpacks the archive and returns the identity of its image.
 fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
     let mut reader = BufReader::with_capacity(READ_BYTES, Hashing::new(file));
     let mut archive = tar::Archive::new(&mut reader);
@@ -90,7 +90,7 @@ fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
         let mut entry = entry?;
         match entry.header().entry_type() {
             EntryType::Char | EntryType::Block | EntryType::Fifo => {}
-            // Refuses names that leave the directory, also through links.
+            // Rejects names that leave the directory, also through links.
             _ => {
                 if !entry.unpack_in(folder)? {
                     let path = entry.path()?.display().to_string();
@@ -99,13 +99,13 @@ fn unpack(file: File, folder: &Path) -> io::Result<Sha256> {
             }
         }
     }
-    // The digest is over all of the file, what follows the last entry included.
+    // The digest covers the whole file, including bytes after the last entry.
     io::copy(&mut reader, &mut io::sink())?;
     let digest = reader.into_inner().finish();
     Ok(image_identity(&[format!("sha256:{digest}")]))
 }
 
-/// Hashes what is read through it.
+/// Hashes the bytes read through it.
 struct Hashing {
     file: File,
     hash: HashingWriter<io::Sink>,

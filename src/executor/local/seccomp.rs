@@ -1,8 +1,7 @@
-//! The system calls of a sandbox: those that Docker allows without capabilities, fewer where no build needs them.
+//! The system calls of a sandbox: those that Docker allows without capabilities, minus some that no build needs.
 //!
-//! Out: a filter as bubblewrap takes it from a file. It is a list of what is allowed, so that what a newer kernel
-//! adds stays out; whatever is not in it looks as on a kernel that does not have it, for which every C library has
-//! a second way.
+//! Output: a filter in a file, for bubblewrap. The filter is an allow list, so system calls of newer kernels stay out.
+//! A call that is not on the list fails as on a kernel without it, and every C library has a fallback for that.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +18,7 @@ use seccompiler::{
 
 use super::super::ExecutorError;
 
-/// The flags of `clone` that make namespaces.
+/// The flags of `clone` that create namespaces.
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -28,7 +27,7 @@ const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-/// The kinds of sockets that programs ask for, among them a resolver that finds no network.
+/// The socket families that programs use, including a resolver that finds no network.
 const SOCKET_FAMILIES: [i32; 4] = [
     libc::AF_UNIX,
     libc::AF_INET,
@@ -36,10 +35,11 @@ const SOCKET_FAMILIES: [i32; 4] = [
     libc::AF_NETLINK,
 ];
 
-/// What `personality` may be set to: this machine's, a 32-bit one's, each with the old numbering of kernels, or none.
+/// The allowed values of `personality`: native and 32-bit, each with or without the old kernel version numbering, and
+/// the query of the current value.
 const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
-/// A file with the filter, for as long as this process lives; others open it by this path.
+/// Returns the path of a file with the filter, which other processes can open. The file exists as long as this process.
 pub(super) fn file() -> Result<PathBuf, ExecutorError> {
     static FILE: OnceLock<File> = OnceLock::new();
     let file = if let Some(file) = FILE.get() {
@@ -51,7 +51,7 @@ pub(super) fn file() -> Result<PathBuf, ExecutorError> {
     Ok(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into())
 }
 
-/// Writes the filter into sealed memory.
+/// Writes the filter to a sealed memory file.
 fn write() -> Result<File, ExecutorError> {
     let failed = |error: std::io::Error| {
         let message = format!("failed to keep the filter for system calls: {error}");
@@ -68,7 +68,7 @@ fn write() -> Result<File, ExecutorError> {
     Ok(file)
 }
 
-/// The filter as the kernel reads it: instructions of eight bytes.
+/// Returns the filter in the kernel's format: instructions of eight bytes.
 fn bytes(program: &BpfProgram) -> Vec<u8> {
     let instruction = |one: &seccompiler::sock_filter| {
         let [low, high] = one.code.to_ne_bytes();
@@ -82,7 +82,7 @@ fn failed(error: seccompiler::BackendError) -> ExecutorError {
     ExecutorError::caused_by("no filter for system calls", error)
 }
 
-/// What this program was compiled for: so are the numbers of system calls.
+/// Returns the architecture that this program was compiled for, which determines the numbers of system calls.
 fn architecture() -> Result<TargetArch, ExecutorError> {
     TargetArch::try_from(std::env::consts::ARCH).map_err(failed)
 }
@@ -119,7 +119,7 @@ macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
 
-/// Allowed on every architecture. `clone`, `socket` and `personality` are allowed with some arguments.
+/// Allowed on every architecture. `clone`, `socket` and `personality` are allowed with some arguments only.
 #[rustfmt::skip]
 const ALLOWED: &[i64] = calls!(
     // Files.
@@ -146,7 +146,7 @@ const ALLOWED: &[i64] = calls!(
     SYS_sched_setattr SYS_sched_rr_get_interval SYS_getpriority SYS_setpriority SYS_ioprio_get SYS_ioprio_set SYS_getcpu
     SYS_prctl SYS_seccomp SYS_prlimit64 SYS_getrlimit SYS_setrlimit SYS_getrusage SYS_times SYS_pidfd_open
     SYS_pidfd_send_signal SYS_restart_syscall
-    // Users: without capabilities these change nothing.
+    // Users: these change nothing without capabilities.
     SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid SYS_getgroups SYS_setuid SYS_setgid
     SYS_setreuid SYS_setregid SYS_setresuid SYS_setresgid SYS_setfsuid SYS_setfsgid SYS_setgroups SYS_capget SYS_capset
     // Signals and time.
@@ -155,7 +155,7 @@ const ALLOWED: &[i64] = calls!(
     SYS_clock_gettime SYS_clock_getres SYS_clock_nanosleep SYS_gettimeofday SYS_getitimer SYS_setitimer SYS_timer_create
     SYS_timer_settime SYS_timer_gettime SYS_timer_getoverrun SYS_timer_delete SYS_timerfd_create SYS_timerfd_settime
     SYS_timerfd_gettime
-    // Waiting, and sockets of the sandbox's own network.
+    // Polling, and sockets of the sandbox's own network.
     SYS_ppoll SYS_pselect6 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_socketpair
     SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_getsockname SYS_getpeername SYS_sendto SYS_recvfrom
     SYS_sendmsg SYS_recvmsg SYS_sendmmsg SYS_recvmmsg SYS_setsockopt SYS_getsockopt SYS_shutdown
@@ -163,7 +163,7 @@ const ALLOWED: &[i64] = calls!(
     SYS_uname SYS_sysinfo SYS_getrandom
 );
 
-/// Allowed on x86-64: what other architectures never had, or have no name for yet.
+/// Allowed on x86-64 only: calls that other architectures never had, or that have no name there yet.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const ALLOWED_HERE: &[i64] = calls!(
@@ -217,7 +217,7 @@ mod tests {
             libc::SYS_open_by_handle_at,
             libc::SYS_init_module,
             libc::SYS_kexec_load,
-            // Its arguments are in memory, where no filter sees them.
+            // The arguments are in memory, where a filter cannot read them.
             libc::SYS_clone3,
         ];
         for number in dangerous {

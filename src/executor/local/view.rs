@@ -1,8 +1,8 @@
-//! What a sandbox sees, as arguments for bubblewrap.
+//! Builds the bubblewrap arguments that define the file system of a sandbox.
 //!
-//! In: a root file system and a job. Out: a command line. The root file system stays as it is: where a mount point
-//! does not exist in it, the directory above is shown as a new, read-only one with the same content and the mount
-//! point added.
+//! Input: a root file system and a job. Output: a command line. The root file system is not changed: where a mount
+//! point does not exist in it, the parent directory is replaced in the sandbox by a new, read-only one with the same
+//! content plus the mount point.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use super::super::{ExecutorError, Job, Kvm};
 use super::outer::Outer;
 use crate::fs::FileError;
 
-/// What a sandbox's root is made of.
+/// The root file system of a sandbox.
 pub(super) enum Root {
     /// An unpacked image.
     Image(PathBuf),
@@ -23,19 +23,19 @@ pub(super) enum Root {
     Host,
 }
 
-/// Directories of this machine's root that hold programs and libraries.
+/// Directories of this machine's root that contain programs and libraries.
 const HOST_FOLDERS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// What programs need of this machine's `/etc`.
+/// Entries of this machine's `/etc` that programs need.
 const HOST_SETTINGS: &[&str] = &["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"];
 
-/// Made by the sandbox itself.
+/// Directories that the sandbox itself creates.
 const OWN_FOLDERS: &[&str] = &["dev", "proc", "tmp", "out", "sys"];
 
 const MAXIMUM_LINKS: usize = 40;
 
-/// The whole command line of `bwrap`, script included.
-/// Directories are named by where `outer` shows them.
+/// Returns the whole command line of `bwrap`, including the script. Directories are named by the paths at which `outer`
+/// shows them.
 pub(super) fn arguments(
     root: &Root,
     job: &Job,
@@ -80,9 +80,9 @@ pub(super) fn arguments(
             })?;
         }
     }
-    // Nothing that is made for the sandbox is to be changed in it, whoever its processes are.
+    // File systems made for the sandbox must stay read-only inside, whatever user its processes run as.
     line.words("--proc /proc --remount-ro /proc");
-    // Nothing is mounted at /dev/shm: a second place to write to would have a limit of its own.
+    // Nothing is mounted at /dev/shm: a second writable file system would have a limit of its own.
     line.words("--dev /dev");
     if kvm.is_some() {
         line.words(&format!("--dev-bind {DEVICE} {DEVICE}"));
@@ -111,7 +111,7 @@ pub(super) fn arguments(
 
 struct Line {
     words: Vec<OsString>,
-    /// Where the root file system is shown.
+    /// The path at which the root file system is visible.
     shown_base: PathBuf,
 }
 
@@ -126,7 +126,7 @@ impl Line {
         self
     }
 
-    /// Shows each thing in `inner` of the root file system at its place.
+    /// Mounts each entry of the directory `inner` of the root file system at its own path.
     fn content_of(
         &mut self,
         base: &Path,
@@ -160,12 +160,12 @@ impl Line {
     }
 }
 
-/// Where an absolute path of the sandbox lies on this machine.
+/// Returns the path on this machine of an absolute path in the sandbox.
 fn below(base: &Path, inner: &Path) -> PathBuf {
     base.join(inner.strip_prefix("/").unwrap_or(inner))
 }
 
-/// The path without links, as seen inside; links are followed within the root file system.
+/// Resolves all links of a path as seen from inside; links are followed within the root file system.
 fn resolve(base: &Path, path: &Path) -> PathBuf {
     let mut pending: Vec<OsString> = parts(path);
     let mut resolved = PathBuf::from("/");
@@ -190,7 +190,7 @@ fn resolve(base: &Path, path: &Path) -> PathBuf {
     resolved
 }
 
-/// Names and `..` of a path, the last one first.
+/// Returns the names and `..` components of a path, last one first.
 fn parts(path: &Path) -> Vec<OsString> {
     let mut parts: Vec<OsString> = path
         .components()
@@ -201,7 +201,7 @@ fn parts(path: &Path) -> Vec<OsString> {
     parts
 }
 
-/// The directory that must be shown anew so that `target` can exist in it; none when `target` exists.
+/// Returns the directory that must be replaced so that `target` can exist in it, or `None` if `target` exists.
 fn folder_to_remake(base: &Path, target: &Path) -> Option<PathBuf> {
     if below(base, target).is_dir() {
         return None;
