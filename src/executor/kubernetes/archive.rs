@@ -1,7 +1,8 @@
-//! One compressed archive for each tree that a job shows, made once and kept beside the trees of the store.
+//! Creates one compressed archive for each tree that a job mounts; each archive is created once and cached next to the
+//! trees of the store.
 //!
-//! In: a directory. Out: a zstd-compressed tar, its SHA-256, and the digest of what it holds. That digest names the
-//! tree in the cluster, and `pod/pull.sh` computes it again from the unpacked directory.
+//! Input: a directory. Output: a zstd-compressed tar, its SHA-256, and the digest of its content. The content digest is
+//! the tree's name in the cluster, and `pod/pull.sh` recomputes it from the unpacked directory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,37 +18,37 @@ use super::super::ExecutorError;
 use crate::digest::{HashingWriter, Sha256};
 use crate::fs::{self, FileError, PendingFile};
 
-/// Level 3 compresses header trees to a fifth, faster than a disk writes them.
+/// Level 3 compresses header trees to a fifth of their size, faster than a disk can write them.
 const LEVEL: i32 = 3;
 
-/// The directory of the store that holds archives.
+/// The directory of the store that contains archives.
 const FOLDER: &str = "archives";
 
 /// A tree that pods can pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Archive {
-    /// Where it is on this machine.
+    /// The path on this machine.
     pub(super) path: PathBuf,
     pub(super) facts: Facts,
 }
 
-/// What is known of an archive; kept beside it.
+/// The metadata of an archive, stored next to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
-    /// The digest of names, kinds and contents of all that is in the tree.
+    /// The digest of the names, types and contents of everything in the tree.
     pub(super) content: Sha256,
     /// The digest of the archive.
     pub(super) sha256: Sha256,
     /// The size of the archive in bytes.
     pub(super) size_bytes: u64,
-    /// Whether nothing is in the tree.
+    /// Whether the tree is empty.
     pub(super) is_empty: bool,
 }
 
 /// The archives of one store.
 pub(super) struct Archives {
     store: PathBuf,
-    /// Receives archives of directories that are not of the store; they go with this.
+    /// Holds archives of directories outside of the store; removed on drop.
     scratch: tempfile::TempDir,
     known: Mutex<std::collections::HashMap<PathBuf, Arc<OnceCell<Archive>>>>,
 }
@@ -67,7 +68,7 @@ impl Archives {
         })
     }
 
-    /// The archive of a directory; other callers wait while it is made.
+    /// Returns the archive of a directory; concurrent callers wait until it has been created.
     pub(super) async fn of(&self, source: &Path) -> Result<Archive, ExecutorError> {
         let cell = Arc::clone(
             self.known
@@ -86,7 +87,7 @@ impl Archives {
         Ok(made.await?.clone())
     }
 
-    /// A directory of the store never changes, so its archive is for ever.
+    /// Returns the path of a directory's archive. A directory of the store never changes, so its archive stays valid.
     fn path_of(&self, source: &Path) -> PathBuf {
         let kept = source
             .strip_prefix(self.store.join("trees"))
@@ -125,7 +126,7 @@ fn find_or_make(source: &Path, path: PathBuf) -> Result<Archive, FileError> {
     Ok(Archive { path, facts })
 }
 
-/// What the digest of the content covers; the order is that of `pod/pull.sh`.
+/// The input of the content digest, in the same order as in `pod/pull.sh`.
 #[derive(Default)]
 struct Listing {
     folders: Vec<Vec<u8>>,
@@ -256,7 +257,7 @@ mod tests {
         std::fs::set_permissions(at.join("b/tool"), mode).unwrap();
     }
 
-    /// The part of the script in pods that says what a directory holds.
+    /// Runs the part of the pod script that computes the digest of a directory.
     fn content_in_a_pod(folder: &Path) -> String {
         let script = include_str!("pod/pull.sh");
         let start = script.find("content() (").unwrap();
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(kept.facts, gone.facts);
         drop(archives);
         assert!(kept.path.exists() && !gone.path.exists());
-        // Found, not made: the tree is gone.
+        // The archive must be found, not created: the tree is gone.
         std::fs::remove_dir_all(&inside).unwrap();
         let again = Archives::new(store.path()).unwrap();
         assert_eq!(again.of(&inside).await.unwrap(), kept);

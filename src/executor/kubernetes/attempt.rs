@@ -1,4 +1,4 @@
-//! A Job that is waited for: how it ended, from all that its pod and the cluster say.
+//! A running Job: determines how it ended, from the state of its pod and of the cluster.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,27 @@ use super::result::{self, Status};
 use super::watch::Followed;
 use crate::executor::{Completion, ExecutorError, Exit, Job, LogSink, Resources};
 
-/// A Job without a pod after this time is asked why, once.
+/// The time after which the reason for a missing pod is queried, once.
 const POD_EXPECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long the end of a container and its result may be apart: `deliver` tries for long, on a node that has much
-/// else to do, and says when it gives up.
+/// The maximum time between the end of a container and its result. `deliver` retries for a long time on a busy node,
+/// and reports when it gives up.
 const RESULT_EXPECTED_WITHIN: Duration = Duration::from_mins(5);
 
-/// The same where the pod is being removed: it is killed after a short time of grace.
+/// The same if the pod is being removed: it is killed after a short grace period.
 const LAST_WORDS_EXPECTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long after a bad end the cluster may take to say whether memory was the reason.
+/// How long after a failure the cluster may take to report whether the job ran out of memory.
 const REASON_EXPECTED_WITHIN: Duration = Duration::from_secs(15);
 
-/// How often, and at which distance, a Job is asked why its pod was removed.
+/// How often and at what interval a Job is polled for the reason its pod was removed.
 const CONDITION_ATTEMPTS: u32 = 20;
 const CONDITION_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long after its deadline a Job may be unheard of.
+/// How long after its deadline a Job may stay silent.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
-/// A Job that is being waited for.
+/// A Job that has been created and is awaited.
 pub(super) struct Attempt<'a> {
     pub(super) executor: &'a KubernetesExecutor,
     pub(super) job: &'a Job,
@@ -47,7 +47,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Stays with a Job until it is known how it ended, and takes over what it left.
+    /// Waits until it is known how a Job ended, and collects its result.
     pub(super) async fn supervise(
         &mut self,
         arrival: &mut Arrival,
@@ -94,8 +94,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The result came first. A good end needs no confirmation; a bad one may have a reason that only the cluster
-    /// knows.
+    /// Handles a result that arrived before the end of the pod. A success needs no confirmation; a failure may have a
+    /// reason that only the cluster knows.
     async fn explain(&mut self, status: Option<Status>) -> Result<Completion, ExecutorError> {
         let state = match status {
             Some(status) if !matches!(status.exit, Exit::Code(code) if code != 0) => {
@@ -114,7 +114,7 @@ impl Attempt<'_> {
         self.judge(state, true, status).await
     }
 
-    /// The pod's end came first; the result may be on its way.
+    /// Handles a pod that ended before its result arrived; the result may be on its way.
     async fn conclude(
         &mut self,
         state: PodState,
@@ -161,7 +161,7 @@ impl Attempt<'_> {
         self.judge(state, had_started, status).await
     }
 
-    /// The end of a job from all that is known of it.
+    /// Determines how a job ended from everything that is known about it.
     async fn judge(
         &self,
         state: PodState,
@@ -201,7 +201,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks the Job why its pod was taken away.
+    /// Queries the Job for the reason its pod was removed.
     async fn why_removed(
         &self,
         had_started: bool,
@@ -226,7 +226,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The conditions of the Job, once there are any; its controller may take the pod away before it says why.
+    /// Returns the conditions of the Job once there are any. Its controller may remove the pod before it reports the
+    /// reason.
     async fn conditions_of_job(&self) -> Result<Vec<JobCondition>, ExecutorError> {
         let jobs = self.executor.jobs();
         for _ in 0..CONDITION_ATTEMPTS {
@@ -242,7 +243,8 @@ impl Attempt<'_> {
         Ok(Vec::new())
     }
 
-    /// A Job without a pod: a quota, PodSecurity or an admission hook refuses it, or the cluster is slow.
+    /// Queries the reason for a Job without a pod: a quota, PodSecurity or an admission hook rejects the pod, or the
+    /// cluster is slow.
     async fn ask_why_there_is_no_pod(&self) -> Result<(), ExecutorError> {
         let events: Api<Event> =
             Api::namespaced(self.executor.client.clone(), &self.executor.namespace);

@@ -1,7 +1,7 @@
-//! A bucket between this program and the pods.
+//! A bucket for transfers between this program and the pods.
 //!
-//! Archives of trees go to `inputs/`, once each, and stay; a result is in `results/` from the moment when its pod sent
-//! it until it is taken. Pods get URLs that are signed for one object and a limited time, and never a credential.
+//! Archives of trees are uploaded to `inputs/` once each, and stay. A result stays in `results/` from its upload by the
+//! pod until it is downloaded. Pods get URLs that are signed for one object and a limited time, but never credentials.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,24 +20,24 @@ use crate::digest::{HashingWriter, Sha256};
 use crate::executor::ExecutorError;
 use crate::fs::FileError;
 
-/// More than any build leaves.
+/// Larger than the output of any build.
 const RESULT_LIMIT_BYTES: u64 = 4 << 30;
 
-/// The longest time for which S3 signs a URL.
+/// The maximum lifetime of a signed URL in S3.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(7 * 24);
 
-/// Written first, to see whether the bucket can be written to.
+/// The object that is written first, to test whether the bucket is writable.
 const MARK: &str = "driverkit-matrix";
 
-/// A bucket that can be written to.
+/// A writable bucket.
 pub(super) struct Bucket {
     bucket: crate::bucket::Bucket,
-    /// Archives that are there, or on their way.
+    /// Archives that have been uploaded or are being uploaded.
     uploads: Mutex<HashMap<Sha256, Arc<OnceCell<()>>>>,
 }
 
 impl Bucket {
-    /// Reads the settings and tries the bucket.
+    /// Reads the settings and tests the bucket.
     pub(super) async fn connect(settings: &BucketSettings) -> Result<Self, KubernetesError> {
         let unusable = |error: BucketError| {
             let help = error.help.unwrap_or_else(|| {
@@ -66,7 +66,7 @@ impl Bucket {
         })
     }
 
-    /// Makes sure that the archive is in the bucket; other callers wait while it is sent.
+    /// Uploads the archive unless it is in the bucket already; concurrent callers wait for the upload.
     pub(super) async fn offer(&self, archive: &Archive) -> Result<(), ExecutorError> {
         let sha256 = archive.facts.sha256;
         let cell = Arc::clone(self.uploads.lock().await.entry(sha256).or_default());
@@ -75,7 +75,7 @@ impl Bucket {
 
     async fn upload(&self, archive: &Archive) -> Result<(), ExecutorError> {
         let name = input(archive.facts.sha256);
-        // An object appears whole or not at all.
+        // An object is either complete or absent.
         let found = self.bucket.head(&name).await.map_err(failure)?;
         if found.is_some_and(|found| found.size_bytes == archive.facts.size_bytes) {
             return Ok(());
@@ -86,7 +86,7 @@ impl Bucket {
         put.await.map(drop).map_err(failure)
     }
 
-    /// Where a pod fetches an archive.
+    /// Returns the URL from which a pod downloads an archive.
     pub(super) async fn input_url(
         &self,
         archive: Sha256,
@@ -95,7 +95,7 @@ impl Bucket {
         self.signed(Method::GET, &input(archive), lifetime).await
     }
 
-    /// Where the pod of that job sends its result.
+    /// Returns the URL to which the pod of the job uploads its result.
     pub(super) async fn result_url(
         &self,
         job: &str,
@@ -115,7 +115,7 @@ impl Bucket {
         url.map_err(failure)
     }
 
-    /// Takes the result of a job out of the bucket into an unnamed file in `folder`; it must have this digest.
+    /// Moves the result of a job from the bucket to an unnamed file in `folder`; its digest must match.
     pub(super) async fn take(
         &self,
         job: &str,

@@ -1,4 +1,4 @@
-//! Reaching the cluster: the client, its rights, and what its errors mean to a person.
+//! Connects to the cluster: creates the clients, checks the account's rights, and explains errors to the user.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use super::settings::{ClientSettings, KubernetesSettings};
 use super::watch::SILENCE_LIMIT;
 use crate::error::chain;
 
-/// Why a cluster cannot be used at all.
+/// The reason a cluster cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum KubernetesError {
     /// The user must change something.
@@ -28,10 +28,10 @@ pub enum KubernetesError {
     Input {
         /// What is wrong.
         message: String,
-        /// What to do.
+        /// What to do about it.
         help: String,
     },
-    /// The cluster does not answer, or not as it should.
+    /// The cluster does not answer, or not as expected.
     #[error(transparent)]
     Infrastructure(#[from] ExecutorError),
 }
@@ -45,7 +45,7 @@ impl KubernetesError {
     }
 }
 
-/// What a run does to the cluster: verb, group, resource. deploy/base/role.yaml gives these and nothing else.
+/// The permissions that a run needs: verb, group, resource. deploy/base/role.yaml grants exactly these.
 pub(super) const RIGHTS: [(&str, &str, &str); 7] = [
     ("create", "batch", "jobs"),
     ("get", "batch", "jobs"),
@@ -56,10 +56,10 @@ pub(super) const RIGHTS: [(&str, &str, &str); 7] = [
     ("list", "", "events"),
 ];
 
-/// How long a request waits for its answer by default.
+/// The default timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Reads the configuration; opens no connection.
+/// Reads the configuration without opening a connection.
 pub(super) async fn configure(settings: &KubernetesSettings) -> Result<Config, KubernetesError> {
     let mut config = if settings.is_in_cluster {
         in_cluster()?
@@ -99,8 +99,8 @@ async fn of_kubeconfig(settings: &KubernetesSettings) -> Result<Config, Kubernet
     }
 }
 
-/// The clients of short requests and of the watch, which may be silent for as long as the API server lets it live. A
-/// connection that died without a word is noticed by both.
+/// Returns one client for short requests and one for the watch, which may be silent as long as the API server keeps it
+/// open. Both detect a connection that died silently.
 pub(super) fn clients(
     config: &Config,
     client: &ClientSettings,
@@ -115,7 +115,7 @@ pub(super) fn clients(
     Ok((short, make(Some(SILENCE_LIMIT))?))
 }
 
-/// Puts in what a person said beside the kubeconfig.
+/// Applies the settings that override the kubeconfig.
 fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), KubernetesError> {
     let text = |path: &PathBuf| path.display().to_string();
     if let Some(server) = &client.server {
@@ -178,7 +178,7 @@ fn in_cluster() -> Result<Config, KubernetesError> {
     })
 }
 
-/// Makes sure that the cluster answers and that all rights are there.
+/// Checks that the cluster answers and that the account has all required permissions.
 pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(), KubernetesError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     for (verb, group, resource) in RIGHTS {
@@ -219,7 +219,7 @@ pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(),
     Ok(())
 }
 
-/// Makes sure that the namespace is there and takes Jobs, without creating one.
+/// Checks with a dry run that the namespace exists and accepts Jobs.
 pub(super) async fn check_namespace(jobs: &Api<Job>, sample: &Job) -> Result<(), KubernetesError> {
     let parameters = PostParams {
         dry_run: true,
@@ -231,7 +231,7 @@ pub(super) async fn check_namespace(jobs: &Api<Job>, sample: &Job) -> Result<(),
     }
 }
 
-/// An error of the very first requests: what a person can mend is bad input.
+/// Returns the error of one of the first requests; an error that the user can fix counts as invalid input.
 pub(super) fn refusal(what: &str, error: &kube::Error) -> KubernetesError {
     match error {
         kube::Error::Api(status) if status.code == 401 => KubernetesError::input(
@@ -248,7 +248,7 @@ pub(super) fn refusal(what: &str, error: &kube::Error) -> KubernetesError {
     }
 }
 
-/// An error of a request, in the words of this program.
+/// Returns the error of a request.
 pub(super) fn failure(what: &str, error: &kube::Error) -> ExecutorError {
     let said = match &error {
         kube::Error::Api(status) => status.message.clone(),
@@ -259,8 +259,7 @@ pub(super) fn failure(what: &str, error: &kube::Error) -> ExecutorError {
     ))
 }
 
-/// Whether the same request may succeed later, and cannot have done harm before: the connection broke, or the API
-/// server is starting, or has too much to do.
+/// Whether a request can be retried safely: the connection broke, or the API server is starting or overloaded.
 pub(super) fn is_passing(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
@@ -269,7 +268,7 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
-/// The address of this machine from which the API server is reached.
+/// Returns the address of this machine on the route to the API server.
 pub(super) async fn local_address(config: &Config) -> Result<IpAddr, ExecutorError> {
     let host = config.cluster_url.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -283,7 +282,7 @@ pub(super) async fn local_address(config: &Config) -> Result<IpAddr, ExecutorErr
             SocketAddr::V4(_) => IpAddr::from([0; 4]),
             SocketAddr::V6(_) => IpAddr::from([0; 16]),
         };
-        // No packet is sent: this only asks for the route.
+        // No packet is sent: this only looks up the route.
         let socket = tokio::net::UdpSocket::bind((any, 0)).await?;
         socket.connect(target).await?;
         Ok(socket.local_addr()?.ip())

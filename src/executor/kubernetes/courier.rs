@@ -1,4 +1,4 @@
-//! How inputs reach the pods and results come back: by the server of inputs, or by a bucket where pods cannot reach
+//! Transfers inputs to the pods and results back: through the input server, or through a bucket if pods cannot reach
 //! this program.
 
 use std::fs::File;
@@ -16,41 +16,41 @@ use super::watch::Followed;
 use crate::digest::Sha256;
 use crate::executor::ExecutorError;
 
-/// Stands for the digest of the result in its address; `pod/deliver.sh` puts it in.
+/// The placeholder for the digest of the result in its URL; `pod/deliver.sh` replaces it.
 const DIGEST: &str = "{sha256}";
 
-/// A result, or why it could not be had.
+/// Receives a result, or the error that prevented it.
 pub(super) type Arrival = oneshot::Receiver<Result<File, ExecutorError>>;
 
-/// The way between the pods and this program.
+/// The transport between the pods and this program.
 pub(super) enum Courier {
-    /// Pods reach the server of this process.
+    /// Pods connect to the server of this process.
     Server(InputServer),
-    /// Both reach a bucket.
+    /// Pods and this program both connect to a bucket.
     Bucket(Arc<Bucket>),
 }
 
-/// A job whose result is waited for, until dropped.
+/// A job whose result is awaited until this is dropped.
 pub(super) struct Expected {
-    /// Where the pod sends its result, with [`DIGEST`] in it or not.
+    /// The URL to which the pod sends its result, possibly with the placeholder [`DIGEST`].
     pub(super) result_url: String,
-    /// What the pod has to show; empty where the address itself is enough.
+    /// The token that authenticates the pod; empty if the URL is sufficient.
     pub(super) token: String,
-    /// Brings the result.
+    /// Receives the result.
     pub(super) result: Arrival,
     kept: Kept,
 }
 
 enum Kept {
     Registration(Registration),
-    /// Waits for the pod to say that the result is in the bucket.
+    /// Waits until the pod reports that the result is in the bucket.
     Waiting {
         _task: AbortOnDropHandle<()>,
     },
 }
 
 impl Courier {
-    /// Makes sure that pods can fetch an archive.
+    /// Makes an archive available to pods.
     pub(super) async fn offer(&self, archive: &Archive) -> Result<(), ExecutorError> {
         match self {
             Self::Server(server) => {
@@ -61,7 +61,7 @@ impl Courier {
         }
     }
 
-    /// Expects the result of a job for that long; it is written to an unnamed file in `folder`.
+    /// Waits up to `lifetime` for the result of a job, and writes it to an unnamed file in `folder`.
     pub(super) async fn expect(
         &self,
         job: &str,
@@ -104,7 +104,7 @@ impl Courier {
         }
     }
 
-    /// Where the pod of that job fetches an archive.
+    /// Returns the URL from which the pod of the job downloads an archive.
     pub(super) async fn input_url(
         &self,
         expected: &Expected,
@@ -122,7 +122,7 @@ impl Courier {
         }
     }
 
-    /// What pods have to trust, in PEM, where that is not what everybody trusts.
+    /// Returns the certificates that pods must trust, in PEM, if the usual ones are not sufficient.
     pub(super) fn authority(&self) -> Option<&str> {
         match self {
             Self::Server(server) => server.authority.as_deref(),

@@ -1,4 +1,4 @@
-//! One job as one Job, from its creation to its removal.
+//! Runs one job as one Kubernetes Job, from its creation to its removal.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -63,7 +63,7 @@ impl KubernetesExecutor {
         if cancel.run_until_cancelled(self.pace.wait()).await.is_none() {
             return Ok(cancelled());
         }
-        // Not interrupted: a request that is given up may still make a Job.
+        // Not cancellable: an abandoned request may still create a Job.
         let created = request::create(&self.jobs(), &batch).await;
         let guard = RemovedLater::new(self, &name);
         created?;
@@ -75,17 +75,17 @@ impl KubernetesExecutor {
             started: Instant::now(),
         };
         let ended = attempt.supervise(&mut expected.result, log, cancel).await;
-        // Also after a failure: whoever tries again must find nothing of this attempt.
+        // Also after a failure: a retry must not find anything of this attempt.
         let removed = guard.remove().await;
         if !must_pull && matches!(ended, Err(ExecutorError::Infrastructure { .. })) {
-            // What was taken for granted may be the reason.
+            // A tree that was assumed to be on the volume may be the reason.
             self.forget(&known).await;
         } else if ended.as_ref().is_ok_and(|done| done.exit == Exit::Code(0)) {
             self.remember(known).await;
         }
         let completion = ended?;
         if let Err(error) = removed {
-            // It ends by its deadline and goes by its time to live.
+            // The Job ends at its deadline, and its time to live removes it.
             tracing::warn!("Job {name} could not be removed: {}", chain(&error));
         }
         Ok(output::take_over(job, completion)?)
@@ -119,8 +119,8 @@ impl KubernetesExecutor {
         Ok((session, trees))
     }
 
-    /// Whether some tree may not be where pods find it, and the trees' names. A claim is the same volume for all
-    /// pods; what one pod of this run has found there is there for the next.
+    /// Returns whether a tree may be missing on the volume, and the names of all trees. A claim is the same volume for
+    /// all pods: what one pod of this run has found there exists for the next one too.
     async fn must_pull(&self, trees: &[PlacedTree]) -> (bool, Vec<crate::digest::Sha256>) {
         let names: Vec<_> = trees
             .iter()
@@ -154,7 +154,7 @@ pub(super) fn cancelled() -> Completion {
     }
 }
 
-/// A Job that is removed at the latest when this is dropped.
+/// A Job that is removed on drop at the latest.
 struct RemovedLater<'a> {
     executor: &'a KubernetesExecutor,
     name: Option<String>,
@@ -182,7 +182,8 @@ impl Drop for RemovedLater<'_> {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let jobs = self.executor.jobs();
-            // Nobody is left to tell; what stays ends by its deadline and goes by its time to live.
+            // Nobody is left to receive an error; a Job that remains ends at its deadline, and its time to live removes
+            // it.
             runtime.spawn(async move { drop(request::remove(&jobs, &name).await) });
         }
     }

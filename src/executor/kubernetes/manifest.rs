@@ -1,7 +1,8 @@
-//! A job as a batch/v1 Job: a pod that passes PodSecurity `restricted`, with the job's trees in their places.
+//! Describes a job as a batch/v1 Job: a pod that passes PodSecurity `restricted`, with the job's trees mounted.
 //!
-//! Up to three containers, all of the builder image: `pull` brings trees to the cache volume and ends before the
-//! others begin; `build` runs the script; `deliver` waits for its end and sends what it left.
+//! The pod has up to three containers, all of the builder image: `pull` downloads trees to the cache volume and ends
+//! before the others start, `build` runs the script, and `deliver` waits for the end of the script and sends its
+//! result.
 
 use std::collections::BTreeMap;
 
@@ -19,28 +20,28 @@ use super::archive::Archive;
 use super::settings::{CacheVolume, KubernetesSettings};
 use crate::executor::sandbox::{OUT, TMP};
 
-/// The container that brings inputs.
+/// The container that downloads inputs.
 pub(super) const PULL: &str = "pull";
 /// The container that runs the script.
 pub(super) const BUILD: &str = "build";
 /// The container that sends results.
 pub(super) const DELIVER: &str = "deliver";
 
-/// With this code `build` says that a tree is not on the cache volume; see `pod/build.sh`.
+/// The exit code with which `build` reports that a tree is missing on the cache volume; see `pod/build.sh`.
 pub(super) const TREE_MISSING: i32 = 190;
 
-/// With this code `deliver` says that the job made more files than it may; see `pod/deliver.sh`.
+/// The exit code with which `deliver` reports that the job created too many files; see `pod/deliver.sh`.
 pub(super) const TOO_MANY_FILES: i32 = 191;
 
-/// Where `deliver` sees the job's `/tmp`.
+/// The path at which `deliver` sees the job's `/tmp`.
 const WATCHED: &str = "/watched";
 
 pub(super) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 pub(super) const MANAGED_BY: &str = "driverkit-matrix";
-/// Names the executor, that is the process, which made a Job.
+/// Identifies the executor (that is, the process) that created a Job.
 pub(super) const EXECUTOR_LABEL: &str = "driverkit-matrix/executor";
 pub(super) const RUN_LABEL: &str = "driverkit-matrix/run";
-/// Names the store of the run.
+/// Identifies the store of the run.
 pub(super) const STORE_LABEL: &str = "driverkit-matrix/store";
 pub(super) const OWNER_ANNOTATION: &str = "driverkit-matrix/owner";
 const JOB_ANNOTATION: &str = "driverkit-matrix/job";
@@ -50,49 +51,50 @@ const PULL_SCRIPT: &str = include_str!("pod/pull.sh");
 const BUILD_SCRIPT: &str = include_str!("pod/build.sh");
 const DELIVER_SCRIPT: &str = include_str!("pod/deliver.sh");
 
-/// What `pull` and `deliver` may use; both are done in moments, and mostly wait for the network.
+/// The resources of `pull` and `deliver`: both run briefly and mostly wait for the network.
 const HELPER_MEMORY: &str = "512Mi";
 const HELPER_MEMORY_REQUEST: &str = "32Mi";
 const HELPER_CPU_REQUEST: &str = "50m";
 
-/// How much a script may print.
+/// The maximum size of a script's output.
 const LOG_BYTES: u64 = 1 << 30;
 
-/// How long a pod that is ended may take to send its log.
+/// How long a pod that is being ended may take to send its log.
 const GRACE_SECONDS: i64 = 15;
 
-/// A tree in its place.
+/// A tree and its mount point.
 pub(super) struct PlacedTree {
     pub(super) archive: Archive,
     pub(super) target: String,
-    /// Where a pod fetches the archive, if it has to.
+    /// The URL from which a pod downloads the archive, if necessary.
     pub(super) url: String,
 }
 
-/// All that a Job is made of.
+/// The inputs of a Job's manifest.
 pub(super) struct Described<'a> {
     pub(super) settings: &'a KubernetesSettings,
     pub(super) name: &'a str,
     pub(super) job: &'a crate::executor::Job,
-    /// The name under which nodes know the image.
+    /// The image name that nodes use.
     pub(super) image: String,
     pub(super) command: Vec<String>,
     pub(super) trees: &'a [PlacedTree],
-    /// Whether trees have to be brought to the cache volume first.
+    /// Whether trees must first be downloaded to the cache volume.
     pub(super) must_pull: bool,
-    /// Where the result goes.
+    /// The URL for the result.
     pub(super) result_url: &'a str,
-    /// Empty where addresses are enough.
+    /// Empty if the URLs are sufficient.
     pub(super) token: &'a str,
     pub(super) authority: Option<&'a str>,
     pub(super) executor: &'a str,
-    /// With the executor's name: what was found whole under it need not be looked at again.
+    /// Part of the name of a verification, with the executor's name: a tree verified under that name is not verified
+    /// again.
     pub(super) epoch: u64,
     pub(super) owner: &'a str,
     pub(super) store: &'a str,
 }
 
-/// Describes a Job.
+/// Returns the manifest of a Job.
 pub(super) fn describe(described: &Described<'_>) -> Job {
     let settings = described.settings;
     let seconds = described.job.limits.timeout.as_secs().max(1);
@@ -170,8 +172,8 @@ fn pod(described: &Described<'_>, seconds: u64) -> PodSpec {
     }
 }
 
-/// The architecture of nodes: that of this machine, for which the builder images were chosen. What they compile for
-/// is another matter.
+/// Returns the required architecture of nodes: that of this machine, for which the builder images were chosen. The
+/// architecture that they compile for does not matter here.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "aarch64" => "arm64",
@@ -206,9 +208,9 @@ fn volumes(described: &Described<'_>) -> Vec<Volume> {
         medium: medium.map(str::to_owned),
         size_limit: Some(Quantity(bytes.to_string())),
     };
-    // A volume in memory is full at its size; of one on the disk the kubelet notices that some time later.
+    // A volume in memory cannot exceed its size; for a volume on the disk, the kubelet notices the excess with a delay.
     let mut volumes = vec![
-        // The log, and all of `/out` once more.
+        // The log, and a copy of all of `/out`.
         empty("job", limited(None, bytes_each.saturating_add(LOG_BYTES))),
         empty("out", limited(Some("Memory"), bytes_each)),
         empty("tmp", limited(Some("Memory"), bytes_each)),
@@ -249,7 +251,7 @@ fn container(described: &Described<'_>, name: &str, script: &str) -> Container {
             literal(script),
             name.to_owned(),
         ]),
-        // The end of what a container says is in its status: no log has to be asked for.
+        // The status contains the end of a container's output, so no log has to be queried.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -269,7 +271,7 @@ fn helper(described: &Described<'_>, name: &str, script: &str) -> Container {
     let mut env = vec![
         variable("TRANSFER", TRANSFER_SCRIPT),
         variable("TOKEN", described.token),
-        // CMake looks for one.
+        // CMake requires a home directory.
         variable("HOME", TMP),
     ];
     env.extend(described.authority.map(|text| variable("CA_TEXT", text)));
@@ -296,7 +298,7 @@ fn pull(described: &Described<'_>) -> Container {
             format!("{} {} {}", facts.content, facts.sha256, tree.url)
         })
         .collect();
-    // In one order in all pods, so that none waits for another in a ring.
+    // The order is the same in all pods, so that they cannot deadlock.
     trees.sort();
     trees.dedup();
     let mut container = helper(described, PULL, PULL_SCRIPT);
@@ -384,7 +386,7 @@ fn variable(name: &str, value: &str) -> EnvVar {
     }
 }
 
-/// Kubernetes puts variables in for `$(NAME)` in commands, arguments and values; two dollars stand for one.
+/// Escapes `$`: Kubernetes expands `$(NAME)` in commands, arguments and values, and reads two dollar signs as one.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }

@@ -1,8 +1,8 @@
 //! Runs jobs as Jobs of a Kubernetes cluster.
 //!
-//! In: [`KubernetesSettings`]. Each job becomes a batch/v1 Job whose pod passes PodSecurity `restricted`. The API
-//! server carries Jobs and one watch of their pods; trees, outputs and logs go between the pods and a small server
-//! in this process (`server.rs`) or by way of a bucket (`bucket.rs`), each named by its digest.
+//! Input: [`KubernetesSettings`]. Each job becomes a batch/v1 Job whose pod passes PodSecurity `restricted`. The API
+//! server handles only the Jobs and one watch of their pods. Trees, outputs and logs are transferred between the pods
+//! and a small server in this process (`server.rs`), or through a bucket (`bucket.rs`), each named by its digest.
 
 mod archive;
 mod attempt;
@@ -56,41 +56,41 @@ pub use settings::{
 pub struct KubernetesExecutor {
     settings: KubernetesSettings,
     client: Client,
-    /// The client of the watch.
+    /// The client for the watch.
     watching: Client,
     namespace: String,
     way: Way,
     owner: Owner,
     home: Home,
-    /// Names this process among all that use the namespace.
+    /// Identifies this process among all that use the namespace.
     id: String,
     archives: Archives,
     session: OnceCell<Session>,
-    /// Trees that a pod of this run found whole on the cache volume.
+    /// Trees that a pod of this run found complete on the cache volume.
     on_volume: Mutex<HashSet<Sha256>>,
-    /// Goes up when a tree was not where it was found before: then pods look at all trees again.
+    /// Incremented when a tree is missing where it was found before; pods then verify all trees again.
     epoch: AtomicU64,
     pace: Pace,
     created: AtomicU64,
 }
 
-/// How inputs and results travel.
+/// The transport of inputs and results.
 enum Way {
-    /// By a server that binds to this address.
+    /// A server that binds to this address.
     Server(SocketAddr),
-    /// By a bucket.
+    /// A bucket.
     Bucket(Arc<Bucket>),
 }
 
-/// What runs while there are jobs.
+/// The state that exists while there are jobs.
 struct Session {
     courier: Courier,
     watcher: Watcher,
 }
 
 impl KubernetesExecutor {
-    /// Connects to the cluster and makes sure that this account may do what a run does; archives of trees are kept
-    /// in the store in directory `store`.
+    /// Connects to the cluster and checks that the account has the permissions that a run needs. Archives of trees are
+    /// cached in the store in directory `store`.
     pub async fn connect(
         settings: KubernetesSettings,
         store: &Path,
@@ -137,7 +137,7 @@ impl KubernetesExecutor {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Courier and watch, begun with the first job.
+    /// Returns the courier and the watch, which start with the first job.
     async fn session(&self) -> Result<&Session, ExecutorError> {
         let begin = || async {
             let (address, tls) = (self.settings.address.as_deref(), &self.settings.tls);
@@ -157,7 +157,7 @@ impl KubernetesExecutor {
         self.session.get_or_try_init(begin).await
     }
 
-    /// A name that no other Job of the namespace has.
+    /// Returns a name that no other Job of the namespace has.
     fn next_name(&self, job: &Job) -> String {
         let kind: String = job
             .name
@@ -170,7 +170,7 @@ impl KubernetesExecutor {
     }
 }
 
-/// Checks that the address that pods use is not one that only this machine can reach.
+/// Returns the address to listen on; fails if only this machine could reach it.
 async fn listen_address(
     settings: &KubernetesSettings,
     config: &Config,
@@ -196,7 +196,7 @@ async fn listen_address(
     Ok(SocketAddr::new(ip, 0))
 }
 
-/// Lets through so many a second.
+/// Limits the number of calls per second.
 struct Pace {
     interval: Duration,
     next: Mutex<Instant>,
@@ -245,7 +245,7 @@ impl Executor for KubernetesExecutor {
     }
 
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        // Each job removed its own; the cache volume is for the next run.
+        // Each job has removed its own objects; the cache volume stays for the next run.
         Box::pin(async { Ok(()) })
     }
 }

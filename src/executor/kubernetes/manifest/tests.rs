@@ -155,8 +155,8 @@ fn helper_that_delivers_watches_how_many_files_there_are() {
     );
 }
 
-/// Runs `pod/deliver.sh` with directories of its own, where `stat` counts so many files; returns its exit code and what
-/// it said last.
+/// Runs `pod/deliver.sh` with its own directories and with a `stat` that reports the given numbers of files; returns
+/// its exit code and its last message.
 fn deliver(used: u32, files_on_disk: u32) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -184,7 +184,7 @@ fn deliver(used: u32, files_on_disk: u32) -> (Option<i32>, String) {
         script = script.replace(&format!(">{name}"), &format!(">{own}"));
         script = script.replace(&format!("={name}"), &format!("={own}"));
     }
-    // The other end of the pipe closes after a second, as when the script ends.
+    // The other end of the pipe closes after a second, as at the end of a script.
     let job = format!(
         "until [ -p {root}/job/alive ]; do sleep 0.1; done; exec 9>{root}/job/alive; sleep 1"
     );
@@ -227,7 +227,7 @@ fn dollars_reach_the_script_as_they_are() {
     let arguments = pod_of(&job)["containers"][1]["args"].as_array().unwrap();
     assert_eq!(arguments[0], "60");
     assert_eq!(arguments[1], "/usr/src/a\n/usr/src/b\n");
-    // Kubernetes makes one dollar of two.
+    // Kubernetes replaces two dollar signs by one.
     assert_eq!(arguments[3], "echo $$$$ $$(HOME)");
 }
 
