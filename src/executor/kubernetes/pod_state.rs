@@ -1,53 +1,53 @@
-//! What a pod's status says about its job.
+//! Determines the state of a job from the status of its pod.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use super::manifest::{BUILD, DELIVER, PULL, TOO_MANY_FILES};
 use crate::digest::Sha256;
 
-/// How far a job's pod has come.
+/// The state of a job's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PodState {
-    /// It does not exist yet.
+    /// The pod does not exist yet.
     Absent,
-    /// It waits: for a node, for its image, for its inputs.
+    /// The pod waits for a node, its image or its inputs.
     Waiting {
-        /// What for, as far as the cluster says.
+        /// The reason, as far as the cluster reports it.
         reason: Option<String>,
     },
     /// The script runs.
     Running,
     /// The script has ended.
     Ended {
-        /// With this exit code.
+        /// The exit code.
         code: i32,
-        /// Whether the kernel killed it, or a part of it, for want of memory.
+        /// Whether the kernel killed the script, or a part of it, because of the memory limit.
         is_out_of_memory: bool,
-        /// Why its result cannot come any more, where that is known.
+        /// Why the result cannot arrive any more, if known.
         undelivered: Option<String>,
     },
-    /// The pod took longer than Kubernetes allows it.
+    /// The pod exceeded the deadline of its Job.
     TimedOut,
-    /// The kubelet ended it, because a volume or a container holds more than it may, or `deliver` counted too many
+    /// The kubelet ended the pod because a volume or a container exceeded its size limit, or `deliver` counted too many
     /// files.
     TooMuchOutput,
-    /// The image cannot be had.
+    /// The image is not available.
     NoImage(String),
-    /// The node, or the cluster's mind: the same pod may succeed elsewhere.
+    /// The node was lost or the cluster ended the pod; the same pod may succeed elsewhere.
     Lost(String),
-    /// Something else that no script did.
+    /// Another failure that the script did not cause.
     Broken(String),
-    /// It was there and is being removed, or is gone.
+    /// The pod existed and is being removed, or is gone.
     Removed {
-        /// Whether the script had begun.
+        /// Whether the script had started.
         had_started: bool,
-        /// What it waited for otherwise.
+        /// What the pod was waiting for if the script had not started.
         reason: Option<String>,
     },
 }
 
 impl PodState {
-    /// Whether nothing more is to be learned from the pod.
+    /// Whether the state of the pod is final.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Absent | Self::Waiting { .. } | Self::Running => false,
@@ -56,7 +56,7 @@ impl PodState {
         }
     }
 
-    /// The state after the pod has gone.
+    /// Returns the state after the removal of the pod.
     pub(super) fn after_removal(self) -> Self {
         match self {
             Self::Absent => Self::Removed {
@@ -91,7 +91,7 @@ const BROKEN_REASONS: [&str; 5] = [
     "PostStartHookError",
 ];
 
-/// Reasons for which a container ends that are not its program's doing.
+/// Reasons for the end of a container that its program did not cause.
 const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
 /// Reads a pod's status.
@@ -119,7 +119,7 @@ pub(super) fn read(pod: &Pod) -> PodState {
             .and_then(|found| found.state.as_ref())
             .is_some_and(|state| state.running.is_some());
         match (is_running, is_phase("Failed")) {
-            // Nothing of it ran, or all trace of that is lost.
+            // No container ran, or no trace of it is left.
             (false, true) => {
                 PodState::Lost(words(status.reason.as_deref(), status.message.as_deref()))
             }
@@ -131,7 +131,7 @@ pub(super) fn read(pod: &Pod) -> PodState {
     });
     if pod.metadata.deletion_timestamp.is_some() {
         match state {
-            // Ended by its removal.
+            // The removal of the pod ended the script.
             PodState::Ended {
                 code: 137 | 143,
                 is_out_of_memory: false,
@@ -147,7 +147,7 @@ pub(super) fn read(pod: &Pod) -> PodState {
     }
 }
 
-/// The digest of the result that `deliver` has sent, once it has.
+/// Returns the digest of the result once `deliver` has sent it.
 pub(super) fn delivered(pod: &Pod) -> Option<Sha256> {
     let all = pod.status.as_ref()?.container_statuses.as_deref();
     let end = container(all, DELIVER)?
@@ -163,7 +163,7 @@ fn container<'a>(found: Option<&'a [ContainerStatus]>, name: &str) -> Option<&'a
     found?.iter().find(|container| container.name == name)
 }
 
-/// Reason and message of a condition that says that the pod is ended for the cluster's sake.
+/// Returns the reason and message of the condition if the cluster is ending the pod for a reason of its own.
 fn disruption(status: &PodStatus) -> Option<String> {
     let evicted = [
         "Evicted",
@@ -190,9 +190,9 @@ fn disruption(status: &PodStatus) -> Option<String> {
         .then(|| words(Some(reason), status.message.as_deref()))
 }
 
-/// Whether a pod was evicted for what it wrote itself, not for the node's sake, in the kubelet's words:
-/// `Usage of EmptyDir volume "job" exceeds the limit "1Gi".`, `Container build exceeded its local ephemeral storage
-/// limit "1Gi".`, `Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.`
+/// Whether a pod was evicted because of its own disk usage, not because of the node. The kubelet's messages are: `Usage
+/// of EmptyDir volume "job" exceeds the limit "1Gi".`, `Container build exceeded its local ephemeral storage limit
+/// "1Gi".`, and `Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.`
 fn exceeds_own_limit(reason: &str) -> bool {
     let is_volume = reason.contains("EmptyDir volume") && reason.contains("exceeds the limit");
     let is_storage = reason.contains("local ephemeral storage limit")
@@ -200,7 +200,7 @@ fn exceeds_own_limit(reason: &str) -> bool {
     is_volume || is_storage
 }
 
-/// What ends a job before its script does.
+/// Returns the state of a job that ended before its script did.
 fn failed_early(status: &PodStatus) -> Option<PodState> {
     if status.reason.as_deref() == Some("DeadlineExceeded") {
         return Some(PodState::TimedOut);
@@ -231,7 +231,7 @@ fn failed_early(status: &PodStatus) -> Option<PodState> {
     None
 }
 
-/// How the script's container ended, if it did.
+/// Returns how the script's container ended, if it has ended.
 fn ended(found: &ContainerStatus, status: &PodStatus) -> Option<PodState> {
     let end = found.state.as_ref()?.terminated.as_ref()?;
     let reason = end.reason.as_deref().unwrap_or_default();
@@ -259,7 +259,7 @@ fn ended(found: &ContainerStatus, status: &PodStatus) -> Option<PodState> {
     })
 }
 
-/// True if `deliver` found more files than the job may make. The script may still run.
+/// Whether `deliver` found more files than the job may create. The script may still be running.
 fn has_too_many_files(status: &PodStatus) -> bool {
     container(status.container_statuses.as_deref(), DELIVER)
         .and_then(|found| found.state.as_ref()?.terminated.as_ref())
@@ -286,7 +286,7 @@ fn waiting_for(status: &PodStatus) -> Option<String> {
     Some(words(found.reason.as_deref(), found.message.as_deref()))
 }
 
-/// `Reason: message`, as far as there is any.
+/// Returns `Reason: message`, or the part of it that exists.
 fn words(reason: Option<&str>, message: Option<&str>) -> String {
     let parts: Vec<&str> = [reason, message]
         .into_iter()

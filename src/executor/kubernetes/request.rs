@@ -1,4 +1,4 @@
-//! Requests about Jobs, made again while the API server is away.
+//! Requests for Jobs, retried while the API server is unavailable.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::connection::{failure, is_passing};
 use crate::error::chain;
 use crate::executor::ExecutorError;
 
-/// How long the API server may be away before a request is given up.
+/// How long the API server may be unavailable before a request fails.
 const UNREACHABLE_LIMIT: Duration = Duration::from_mins(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Creates a Job. That it is there already means that an answer was lost: no other has its name.
+/// Creates a Job. If it exists already, a response was lost: no other Job has its name.
 pub(super) async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), ExecutorError> {
     let parameters = PostParams::default();
     match persist(|| jobs.create(&parameters, job)).await {
@@ -25,7 +25,7 @@ pub(super) async fn create(jobs: &Api<Job>, job: &Job) -> Result<(), ExecutorErr
     }
 }
 
-/// Removes a Job and its pod; one that is gone is fine.
+/// Removes a Job and its pod; succeeds if the Job is already gone.
 pub(super) async fn remove(jobs: &Api<Job>, name: &str) -> Result<(), ExecutorError> {
     let parameters = DeleteParams::background();
     match persist(|| jobs.delete(name, &parameters)).await {
@@ -35,7 +35,7 @@ pub(super) async fn remove(jobs: &Api<Job>, name: &str) -> Result<(), ExecutorEr
     }
 }
 
-/// The Job of that name, if it is there.
+/// Returns the Job of that name, if it exists.
 pub(super) async fn get(jobs: &Api<Job>, name: &str) -> Result<Option<Job>, ExecutorError> {
     persist(|| jobs.get_opt(name))
         .await

@@ -1,4 +1,4 @@
-//! What a pod sent: one tar with the script's status, its log, and what it left in `/out`.
+//! Reads the result that a pod sent: one tar with the script's status, its log, and the content of `/out`.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -8,19 +8,19 @@ use crate::executor::{ExecutorError, Exit, Job, LogSink, output};
 
 const RESULT_STATUS: &str = "status";
 
-/// The longest status that is read: a word and a number.
+/// The maximum length of a status: a word and a number.
 const STATUS_BYTES: u64 = 64;
 const RESULT_LOG: &str = "log";
 
-/// The script's end in the words of `pod/build.sh`.
+/// The end of the script, as reported by `pod/build.sh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) exit: Exit,
     pub(super) wall: Duration,
 }
 
-/// Reads a result: the log goes to the sink, the outputs to the directory. None when the script was killed with its
-/// container.
+/// Reads a result: writes the log to the sink and the outputs to the directory. Returns `None` if the script was killed
+/// together with its container.
 pub(super) async fn take(
     mut file: File,
     job: &Job,
@@ -45,7 +45,7 @@ pub(super) async fn take(
     Ok(status)
 }
 
-/// Reads status and log, which come before the outputs.
+/// Reads the status and the log, which precede the outputs.
 fn read_head(file: &mut File, log: &mut dyn LogSink) -> Result<Option<Status>, io::Error> {
     file.rewind()?;
     let mut status = None;

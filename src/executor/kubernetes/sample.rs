@@ -1,4 +1,4 @@
-//! A Job to try a namespace with.
+//! A sample Job for testing a namespace.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::settings::KubernetesSettings;
 use crate::digest::Sha256;
 use crate::executor::{Limits, Toolchain};
 
-/// A Job to try the namespace with; never created.
+/// Returns a Job for testing the namespace; the Job is never created.
 pub(super) fn sample(settings: &KubernetesSettings, executor: &str) -> Job {
     let job = crate::executor::Job {
         name: "sample".to_owned(),

@@ -1,8 +1,8 @@
-//! The server of inputs: pods fetch archives of trees from it and send results to it.
+//! The input server: pods download archives of trees from it and upload results to it.
 //!
-//! `GET /v1/JOB/inputs/SHA256` gives an archive, `PUT /v1/JOB/result/SHA256` takes what a job left. Both want the
-//! job's own token, a random one; a job's token is worth nothing once the job has ended. Nothing is kept that is
-//! not what its digest says.
+//! `GET /v1/JOB/inputs/SHA256` returns an archive, and `PUT /v1/JOB/result/SHA256` accepts the result of a job. Both
+//! require the job's own random token, which becomes invalid once the job has ended. Data that does not match its
+//! digest is discarded.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -37,22 +37,22 @@ use super::courier::Arrival;
 use super::settings::ServerTls;
 use crate::digest::{HashingWriter, Sha256};
 
-/// More than any build leaves.
+/// Larger than the output of any build.
 const RESULT_LIMIT_BYTES: u64 = 4 << 30;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to wait when a connection cannot be taken, for want of file descriptors as a rule.
+/// The pause after a failure to accept a connection, usually because of a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TOKEN_BYTES: usize = 32;
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// Serves until dropped.
+/// A running input server, stopped on drop.
 pub(super) struct InputServer {
     base: String,
-    /// What pods have to trust, in PEM.
+    /// The certificates that pods must trust, in PEM.
     pub(super) authority: Option<String>,
     shared: Arc<Shared>,
     _accepting: AbortOnDropHandle<()>,
@@ -64,19 +64,19 @@ struct Shared {
     jobs: Mutex<HashMap<String, Expected>>,
 }
 
-/// A job whose result is waited for.
+/// A job whose result is awaited.
 struct Expected {
-    /// The digest of its token, so that comparing tells nothing of it.
+    /// The digest of the job's token, so that the timing of a comparison reveals nothing about the token.
     token: Sha256,
-    /// Where the result is written down, unnamed.
+    /// The directory for the unnamed file that receives the result.
     folder: PathBuf,
     sender: Option<oneshot::Sender<Result<std::fs::File, ExecutorError>>>,
 }
 
-/// What a pod needs to know of a job whose result is expected.
+/// The data that a pod needs to send the result of a job.
 pub(super) struct Registration {
     pub(super) token: String,
-    /// The base address of the job.
+    /// The base URL of the job.
     pub(super) url: String,
     job: String,
     shared: Arc<Shared>,
@@ -93,7 +93,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl InputServer {
-    /// Binds to `listen`; pods reach it at `address` (`HOST` or `HOST:PORT`), or else where it binds to.
+    /// Binds to `listen`. Pods connect to `address` (`HOST` or `HOST:PORT`), or by default to the bound address.
     pub(super) async fn start(
         listen: SocketAddr,
         address: Option<&str>,
@@ -128,17 +128,17 @@ impl InputServer {
         })
     }
 
-    /// Its base address, as pods know it.
+    /// Returns the base URL for pods.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Lets pods fetch an archive.
+    /// Makes an archive available to pods.
     pub(super) fn offer(&self, sha256: Sha256, path: &Path) {
         locked(&self.shared.archives).insert(sha256, path.to_owned());
     }
 
-    /// Expects the result of a job, until the registration is dropped. It is written to an unnamed file in `folder`.
+    /// Accepts the result of a job until the registration is dropped, and writes it to an unnamed file in `folder`.
     pub(super) fn expect(
         &self,
         job: &str,
@@ -170,7 +170,7 @@ impl InputServer {
 
 fn advertised(bound: SocketAddr, address: Option<&str>) -> String {
     match address {
-        // A port, and not the inside of an address of version 6.
+        // The last colon precedes a port and is not part of an IPv6 address.
         Some(address)
             if address
                 .rsplit_once(':')
@@ -217,7 +217,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Ar
     }
 }
 
-/// A pod that goes away in the middle is no failure here: it tries again, or its own end is what counts.
+/// Handles one connection. A pod that disconnects early is not an error here: it retries, or its own end counts.
 async fn greet(stream: TcpStream, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     match acceptor {
@@ -333,7 +333,7 @@ impl Shared {
             return Ok(plain(StatusCode::UNPROCESSABLE_ENTITY, &message));
         }
         let file = file.into_std().await;
-        // Sent twice when the first answer was lost; the first counts.
+        // Sent twice if the first response was lost; the first result counts.
         let sender = locked(&self.jobs)
             .get_mut(job)
             .and_then(|expected| expected.sender.take());

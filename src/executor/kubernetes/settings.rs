@@ -1,4 +1,4 @@
-//! How jobs are to run in a cluster, as a person says it.
+//! The user's settings for jobs in a cluster.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,93 +8,93 @@ use std::time::Duration;
 
 use crate::bucket::BucketSettings;
 
-/// Where a cluster is and how jobs run there.
+/// The cluster to use, and how jobs run there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesSettings {
-    /// The kubeconfig; `None`: `KUBECONFIG`, else `~/.kube/config`, else the pod that the program runs in.
+    /// The kubeconfig; `None`: `KUBECONFIG`, otherwise `~/.kube/config`, otherwise the pod that the program runs in.
     pub kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig other than its current one.
     pub context: Option<String>,
-    /// What beats the kubeconfig.
+    /// Settings that override the kubeconfig.
     pub client: ClientSettings,
-    /// Only the service account of the pod that the program runs in; no kubeconfig is read.
+    /// Whether to use only the service account of the pod that the program runs in, without any kubeconfig.
     pub is_in_cluster: bool,
-    /// The namespace of the Jobs; `None`: the context's.
+    /// The namespace of the Jobs; `None`: the namespace of the context.
     pub namespace: Option<String>,
-    /// Put before the name of a builder image: `registry.example/`.
+    /// The prefix of builder image names: `registry.example/`.
     pub image_prefix: String,
-    /// Secrets of the namespace with which images are pulled.
+    /// Secrets of the namespace for pulling images.
     pub image_pull_secrets: Vec<String>,
-    /// The service account of the pods; they get no token of it.
+    /// The service account of the pods; its token is not mounted.
     pub service_account: Option<String>,
-    /// User that scripts run as; not 0.
+    /// The user id for scripts; not 0.
     pub run_as_user: u32,
-    /// Group that scripts run as.
+    /// The group id for scripts.
     pub run_as_group: u32,
-    /// Labels that a node must have, beside its architecture.
+    /// Labels that a node must have in addition to its architecture.
     pub node_selector: BTreeMap<String, String>,
     /// Taints that pods tolerate.
     pub tolerations: Vec<Toleration>,
-    /// Processors that a pod asks for, as Kubernetes writes quantities: `1`, `500m`.
+    /// The CPU request of a pod as a Kubernetes quantity: `1`, `500m`.
     pub cpu: String,
-    /// Where trees are kept between jobs.
+    /// Where trees are cached between jobs.
     pub cache: CacheVolume,
-    /// Trees on the cache volume that no job used for so many days go.
+    /// The number of days after which an unused tree is removed from the cache volume.
     pub cache_days: u32,
-    /// The address that the server of inputs binds to; `None`: the one of this machine that the cluster's API
-    /// server is reached from, any port.
+    /// The address that the input server binds to; `None`: the address of this machine on the route to the cluster's
+    /// API server, with any port.
     pub listen: Option<SocketAddr>,
-    /// `HOST` or `HOST:PORT` that pods reach it at; `None`: the address that it binds to.
+    /// The `HOST` or `HOST:PORT` at which pods reach the input server; `None`: the bound address.
     pub address: Option<String>,
-    /// With these it speaks TLS.
+    /// The TLS files of the input server; `None`: no TLS.
     pub tls: Option<ServerTls>,
-    /// What takes the place of that server where pods cannot reach it.
+    /// The bucket that replaces the input server if pods cannot reach it.
     pub bucket: Option<BucketSettings>,
-    /// How long a pod may take until its script runs.
+    /// How long a pod may take until its script starts.
     pub start_timeout: Duration,
     /// How long the cluster keeps finished Jobs that the program could not remove.
     pub keep_finished: Duration,
-    /// Jobs created a second, at most.
+    /// The maximum number of Jobs created per second.
     pub creations_per_second: u32,
 }
 
-/// What beats the kubeconfig, as the flags of kubectl do.
+/// Settings that override the kubeconfig, like the flags of kubectl.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// The cluster of the kubeconfig by its name.
+    /// The name of a cluster in the kubeconfig.
     pub cluster: Option<String>,
-    /// The user of the kubeconfig by its name.
+    /// The name of a user in the kubeconfig.
     pub user: Option<String>,
-    /// The API server's address.
+    /// The URL of the API server.
     pub server: Option<String>,
-    /// The name that its certificate has to bear.
+    /// The server name that the certificate of the API server must have.
     pub tls_server_name: Option<String>,
-    /// The authority of its certificate, a file in PEM.
+    /// The certificate authority of the API server, a PEM file.
     pub certificate_authority: Option<PathBuf>,
-    /// Whether its certificate is not checked at all.
+    /// Whether the certificate of the API server is not verified.
     pub is_insecure: bool,
     /// A bearer token.
     pub token: Option<String>,
-    /// The client's certificate, a file in PEM.
+    /// The client certificate, a PEM file.
     pub client_certificate: Option<PathBuf>,
-    /// Its key.
+    /// The key of the client certificate.
     pub client_key: Option<PathBuf>,
     /// The user to act as.
     pub act_as: Option<String>,
-    /// Its id, where rights depend on that.
+    /// The UID of the user to act as, if permissions depend on it.
     pub act_as_uid: Option<String>,
     /// The groups to act as.
     pub act_as_groups: Vec<String>,
-    /// Further facts about that user: name and value, a name as often as it has values.
+    /// Extra attributes of the user to act as: name and value; a name is repeated for each of its values.
     pub act_as_extra: Vec<(String, String)>,
-    /// Whether answers are taken uncompressed.
+    /// Whether responses are requested without compression.
     pub is_uncompressed: bool,
-    /// How long a request waits for its answer: `None` for a minute, zero for ever.
+    /// The timeout of a request: `None` for a minute, zero for no timeout.
     pub request_timeout: Option<Duration>,
 }
 
 impl std::fmt::Debug for ClientSettings {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ClientSettings")
@@ -104,26 +104,26 @@ impl std::fmt::Debug for ClientSettings {
     }
 }
 
-/// Files of the server of inputs, in PEM.
+/// The TLS files of the input server, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// The certificate and those up to the authority.
+    /// The certificate and its chain up to the authority.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The key of the certificate.
     pub key: PathBuf,
-    /// What pods trust; `None`: the certificate itself.
+    /// The certificates that pods trust; `None`: the certificate itself.
     pub authority: Option<PathBuf>,
 }
 
-/// Where trees are kept between jobs.
+/// Where trees are cached between jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CacheVolume {
-    /// Nowhere: each job pulls its own.
+    /// No cache: each job downloads its own trees.
     #[default]
     None,
-    /// A PersistentVolumeClaim of the namespace, that all nodes share.
+    /// A PersistentVolumeClaim of the namespace that all nodes share.
     Claim(String),
-    /// A directory of each node, where the namespace's policy allows that.
+    /// A directory of each node, if the namespace's policy allows this.
     HostPath(String),
 }
 
@@ -159,7 +159,7 @@ impl Default for KubernetesSettings {
 impl FromStr for CacheVolume {
     type Err = String;
 
-    /// Reads `none`, `pvc:NAME` or `host:/FOLDER`.
+    /// Parses `none`, `pvc:NAME` or `host:/FOLDER`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "none" => Ok(Self::None),
@@ -188,7 +188,8 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 impl FromStr for Toleration {
     type Err = String;
 
-    /// Reads `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes taints; `:EFFECT` alone tolerates all of that effect.
+    /// Parses `KEY[=VALUE][:EFFECT]`, the format of `kubectl taint`; `:EFFECT` alone tolerates all taints with that
+    /// effect.
     fn from_str(text: &str) -> Result<Self, String> {
         let (taint, effect) = match text.rsplit_once(':') {
             Some((taint, effect)) if EFFECTS.contains(&effect) => (taint, Some(effect.to_owned())),
@@ -215,7 +216,7 @@ impl FromStr for Toleration {
     }
 }
 
-/// Whether the text can be the name of an object: of a namespace, a claim, a secret.
+/// Whether the string is a valid object name, for example of a namespace, a claim or a secret.
 pub fn is_name(text: &str) -> bool {
     let is_part = |part: &str| {
         let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -227,7 +228,7 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_part)
 }
 
-/// Whether the text is a quantity of processors: `2`, `0.5`, `500m`.
+/// Whether the string is a CPU quantity: `2`, `0.5`, `500m`.
 pub fn is_cpu_quantity(text: &str) -> bool {
     let number = text.strip_suffix('m').unwrap_or(text);
     number.parse::<f64>().is_ok_and(|value| value > 0.0)

@@ -1,7 +1,7 @@
-//! Removes Jobs whose run is dead.
+//! Removes Jobs of dead runs.
 //!
-//! That is known of processes of this machine, and of runs that share this store wherever they are, since a run holds
-//! a lock in its store as long as it lives: so the next night's pod finds what the last one left.
+//! Runs are known to be dead if they ran on this machine, or if they used this store on any machine, since a run holds
+//! a lock in its store while it is alive. So the next night's pod finds what the last one left behind.
 
 use std::path::{Path, PathBuf};
 
@@ -18,17 +18,17 @@ use crate::executor::ExecutorError;
 use crate::executor::owner::is_abandoned;
 use crate::fs::{self, FileError, Lock};
 
-/// The file of a store that holds its name.
+/// The file of a store that contains its name.
 const NAME_FILE: &str = "kubernetes-name";
 
-/// A store, as Jobs name it.
+/// A store, and the name that identifies it in Jobs.
 pub(super) struct Home {
     store: PathBuf,
     pub(super) name: String,
 }
 
 impl Home {
-    /// The store in that directory; it gets a name if it does not have one.
+    /// Returns the store in that directory, and gives it a name if it does not have one.
     pub(super) fn of(store: &Path, random: impl AsRef<[u8]>) -> Result<Self, FileError> {
         let path = store.join(NAME_FILE);
         let name = match fs::read_to_string(&path) {
@@ -53,7 +53,7 @@ impl Home {
     }
 }
 
-/// Whether the text, which may come from the cluster, is no more than a word.
+/// Whether the string, which may come from the cluster, is safe as part of a file name.
 fn is_plain(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     !text.is_empty() && text.bytes().all(is_inner)
@@ -97,7 +97,7 @@ mod tests {
         assert!(!home.has_ended("run-1"));
         drop(lock);
         assert!(home.has_ended("run-1"));
-        // A name from the cluster leads nowhere else.
+        // A name from the cluster cannot refer to a path elsewhere.
         assert!(!home.has_ended("../run-1") && !home.has_ended(""));
     }
 }

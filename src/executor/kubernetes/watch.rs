@@ -1,6 +1,6 @@
-//! The one watch of a run: over all its pods, by label; taken up again where it broke off.
+//! The single watch of a run: it covers all pods of the run, by label, and resumes after an interruption.
 //!
-//! In: the cluster. Out: for each job that is followed, the state of its pod, as it changes.
+//! Input: the cluster. Output: changes of the pod state of each followed job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,16 +20,16 @@ use crate::error::chain;
 /// The label with the Job's name that Kubernetes puts on its pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
-/// After this many seconds the API server ends a watch, and it is taken up again.
+/// The time after which the API server ends a watch, in seconds; the watch is then resumed.
 const WATCH_SECONDS: u32 = 290;
 
-/// A watch that is silent for longer than it may live has lost its API server.
+/// The time without any event after which a watch has lost its API server: longer than a watch can last.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Follows pods until dropped.
+/// Follows pods until it is dropped.
 pub(super) struct Watcher {
     jobs: Arc<Jobs>,
     _watching: AbortOnDropHandle<()>,
@@ -38,19 +38,19 @@ pub(super) struct Watcher {
 #[derive(Default)]
 struct Jobs(Mutex<HashMap<String, Told>>);
 
-/// The senders of changes of a job's pod.
+/// The senders for changes of a job's pod.
 #[derive(Clone)]
 struct Told {
     state: watch::Sender<PodState>,
     delivered: watch::Sender<Option<Sha256>>,
 }
 
-/// The state of one job's pod, until dropped.
+/// The state of one job's pod, followed until this is dropped.
 pub(super) struct Followed {
     name: String,
     jobs: Arc<Jobs>,
     pub(super) state: watch::Receiver<PodState>,
-    /// The digest of what the pod has delivered, once it has.
+    /// The digest of the result, once the pod has delivered it.
     pub(super) delivered: watch::Receiver<Option<Sha256>>,
 }
 
@@ -61,7 +61,7 @@ impl Drop for Followed {
 }
 
 impl Watcher {
-    /// Follows the pods of namespace and label that `pods` and `labels` say.
+    /// Follows the pods of the namespace of `pods` that match `labels`.
     pub(super) fn start(pods: Api<Pod>, labels: String) -> Self {
         let jobs = Arc::new(Jobs::default());
         let watching = tokio::spawn(follow(pods, labels, jobs.clone()));
@@ -71,7 +71,7 @@ impl Watcher {
         }
     }
 
-    /// Follows the pod of a Job; to be called before the Job is created.
+    /// Follows the pod of a Job; must be called before the Job is created.
     pub(super) fn follow(&self, name: &str) -> Followed {
         let (state_sender, state) = watch::channel(PodState::Absent);
         let (delivered_sender, delivered) = watch::channel(None);
@@ -100,7 +100,7 @@ impl Jobs {
                 told.delivered.send_replace(Some(digest));
             }
             told.state.send_if_modified(|old| {
-                // A pod that is gone says no more; a Job with backoffLimit 0 gets no second one.
+                // The state of a pod that is gone is final: a Job with backoffLimit 0 gets no second pod.
                 let is_news = *old != state && !old.is_final();
                 if is_news {
                     *old = state;
@@ -115,7 +115,7 @@ impl Jobs {
         self.set(pod, state);
     }
 
-    /// Takes over a list: pods that were there and are not in it are gone.
+    /// Applies a new list: earlier pods that are not in the list are gone.
     fn replace(&self, pods: &[Pod]) {
         for pod in pods {
             self.set(pod, pod_state::read(pod));
@@ -162,12 +162,12 @@ async fn follow(pods: Api<Pod>, labels: String, jobs: Arc<Jobs>) {
     }
 }
 
-/// Whether the version that was asked for is older than what the API server remembers.
+/// Whether the requested version is older than the history of the API server.
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 410)
 }
 
-/// Lists where no version is known, then watches until the connection ends.
+/// Lists the pods if no version is known, then watches until the connection ends.
 async fn follow_once(
     pods: &Api<Pod>,
     labels: &str,

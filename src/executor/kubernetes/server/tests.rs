@@ -40,7 +40,7 @@ async fn inputs_are_given_to_whoever_has_a_job_s_token() {
     assert_eq!(get("", digest).await.unwrap().status(), 403);
     let unknown = get(&job.token, Sha256::of("x")).await.unwrap();
     assert_eq!(unknown.status(), 404);
-    // A job that has ended has no token any more.
+    // The token of a job that has ended is invalid.
     let (url, token) = (job.url.clone(), job.token.clone());
     drop(job);
     let late = client
@@ -67,7 +67,7 @@ async fn a_result_is_taken_once_and_only_when_it_is_what_its_digest_says() {
         put("wrong", good, "result").await.unwrap().status(),
         put(&job.token, good, "resul").await.unwrap().status(),
         put(&job.token, good, "result").await.unwrap().status(),
-        // Sent again, since the answer was lost.
+        // Sent again, since the response was lost.
         put(&job.token, good, "result").await.unwrap().status(),
     ];
     assert_eq!(statuses.map(|status| status.as_u16()), [403, 422, 204, 204]);
