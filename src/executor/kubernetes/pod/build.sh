@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# Runs a job's command beside deliver.sh, with its output in a file and its time limited.
+# Runs a job's command while deliver.sh waits, with a time limit and with the output in a file.
 #   build.sh SECONDS FOLDERS COMMAND...
-# FOLDERS: the places of trees that are not empty, each with a line feed after it.
+# FOLDERS: the mount points of the trees that are not empty, each followed by a line feed.
 seconds=$1 folders=$2
 shift 2
 mkfifo -m 600 /job/alive 2>/dev/null
-# Open as long as this process lives, whatever ends it: deliver.sh waits for that.
+# Stays open until this process ends for whatever reason: deliver.sh waits for that.
 exec 9>/job/alive
 trap 'exit 143' TERM
 IFS='

@@ -1,7 +1,9 @@
 # shellcheck shell=sh
-# Runs before a job: makes sure that the cache volume holds the job's trees, whole and unchanged.
-#   TREES: a line `<digest of the content> <SHA-256 of the archive> <its address>` for each; TRANSFER: the text of
-#   transfer.cmake; TOKEN, CA_TEXT: what the server wants and is known by; RUN: a name that no other run has.
+# Runs before a job: makes sure that the cache volume contains the job's trees, complete and unchanged.
+#   TREES: for each tree a line `<digest of the content> <SHA-256 of the archive> <URL of the archive>`.
+#   TRANSFER: the content of transfer.cmake.
+#   TOKEN, CA_TEXT: the token for the server, and the certificates that identify the server.
+#   RUN: the unique name of the run.
 set -eu
 umask 022
 export LC_ALL=C
@@ -16,7 +18,7 @@ if [ -n "${CA_TEXT:-}" ]; then
     printf '%s' "$CA_TEXT" >"$CA"
 fi
 
-# Names, kinds and contents of all that is in the folder.
+# Prints the digest of the names, types and contents of everything in the directory.
 content() (
     cd "$1"
     {
@@ -29,7 +31,7 @@ content() (
 
 is_whole() {
     [ -d "trees/$1" ] || return 1
-    # Looked at once a run; that costs as much as reading it.
+    # Verified once per run: this costs as much as reading the tree.
     [ "$(cat "verified/$1" 2>/dev/null)" != "$RUN" ] || return 0
     [ "$(content "trees/$1")" = "$1" ] || return 1
     printf '%s' "$RUN" >"$work/verified"
@@ -41,14 +43,14 @@ pull() {
     mkdir "$work/tree"
     (cd "$work/tree" && cmake -E tar xf ../archive)
     rm "$work/archive"
-    # The kubelet makes an empty folder, of root, where a pod is shown a tree that is gone.
+    # The kubelet creates an empty directory, owned by root, where a pod mounts a tree that is gone.
     rmdir "trees/$1" 2>/dev/null || [ ! -e "trees/$1" ] || mv "trees/$1" "$work/old"
     mv "$work/tree" "trees/$1"
     rm -rf "$work/old"
 }
 
 echo "$TREES" | while read -r tree archive url; do
-    # One pod at a time pulls a tree; those that waited find it.
+    # Only one pod at a time pulls a tree; pods that waited find it in the cache.
     exec 8>"locks/$tree"
     flock 8
     if ! is_whole "$tree"; then
@@ -62,6 +64,6 @@ echo "$TREES" | while read -r tree archive url; do
     exec 8>&-
 done
 
-# What no run has used for long goes, and what killed pods left.
+# Removes trees that no run has used for a long time, and leftovers of killed pods.
 find trees -mindepth 1 -maxdepth 1 -mtime "+$KEEP_DAYS" -exec rm -rf {} +
 find temporary -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf {} +

@@ -1,11 +1,12 @@
-# Moves one file to or from the program's server, or a bucket; every builder image has CMake, which knows HTTP, TLS and SHA-256.
+# Transfers one file to or from the program's server or a bucket. Every builder image has CMake, which supports HTTP, TLS
+# and SHA-256.
 #   cmake -DMODE=get|put -DURL=... -DFILE=... [-DSHA256=...] -P transfer.cmake
-# The token comes in the variable TOKEN of the environment, the authority's certificate in the file CA.
+# The environment variable TOKEN contains the token, and CA the path of the authority's certificate.
 if(DEFINED ENV{CA})
     set(CMAKE_TLS_VERIFY ON)
     set(CMAKE_TLS_CAINFO "$ENV{CA}")
 endif()
-# A signed address needs none, and with one it is refused; its signature is nobody else's business.
+# A signed URL must not be combined with a token: the bucket would reject it. Messages omit the secret signature.
 set(authorization)
 if(NOT "$ENV{TOKEN}" STREQUAL "")
     set(authorization HTTPHEADER "Authorization: Bearer $ENV{TOKEN}")
@@ -33,7 +34,7 @@ foreach(wait 1 2 4 8 0)
     endif()
     string(REGEX MATCH "HTTP/[0-9.]+ [45][0-9][0-9][^\r\n]*" answer "${log}")
     message(STATUS "${MODE} ${place}: ${problem} ${answer}")
-    # An answer that will not change.
+    # A client error: a retry would get the same response.
     if(answer MATCHES " 4[0-9][0-9]")
         break()
     endif()
