@@ -170,7 +170,7 @@ impl KubernetesExecutor {
     }
 }
 
-/// Returns the address to listen on; fails if only this machine could reach it.
+/// Returns the address to listen on; fails if pods would have no address at which they can reach it.
 async fn listen_address(
     settings: &KubernetesSettings,
     config: &Config,
