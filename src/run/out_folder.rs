@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::{self, FileError, OpenFolder};
+use crate::fs::{self, FileError, FileFacts, OpenFolder};
 use crate::report::{STATE_FOLDER, attestation_of};
 use crate::store::Store;
 
@@ -27,6 +27,21 @@ struct Placed {
     sha256: Sha256,
     /// The artifact of which this is an additional name.
     alias_of: Option<PathBuf>,
+    /// Whether this run found the artifact unchanged, so that it is not checked again.
+    is_seen: bool,
+}
+
+impl Placed {
+    /// Returns the record of an artifact under its own name.
+    fn new(facts: &FileFacts, sha256: Sha256) -> Self {
+        Self {
+            size_bytes: facts.size_bytes,
+            modified_nanoseconds: facts.modified_nanoseconds,
+            sha256,
+            alias_of: None,
+            is_seen: false,
+        }
+    }
 }
 
 /// The serialized form of a placed file.
@@ -47,6 +62,7 @@ impl From<Line<PathBuf>> for (PathBuf, Placed) {
             modified_nanoseconds: line.modified_nanoseconds,
             sha256: line.sha256,
             alias_of: line.alias_of,
+            is_seen: false,
         };
         (line.path, placed)
     }
@@ -83,8 +99,6 @@ pub struct OutFolder {
     exact: Option<HashMap<PathBuf, PathBuf>>,
     placed: Mutex<HashMap<PathBuf, Placed>>,
     changed: Mutex<bool>,
-    /// The artifacts that this run found or placed, which are not checked again.
-    seen: Mutex<HashMap<PathBuf, Sha256>>,
     /// The names in directories of logs, listed once: checking tens of thousands of files one by one takes longer.
     logs: Mutex<HashMap<PathBuf, HashSet<OsString>>>,
 }
@@ -115,7 +129,6 @@ impl OutFolder {
             exact: None,
             placed: Mutex::new(placed),
             changed: Mutex::new(false),
-            seen: Mutex::default(),
             logs: Mutex::default(),
         }
     }
@@ -128,7 +141,6 @@ impl OutFolder {
             exact: Some(files),
             placed: Mutex::default(),
             changed: Mutex::new(false),
-            seen: Mutex::default(),
             logs: Mutex::default(),
         }
     }
@@ -141,6 +153,11 @@ impl OutFolder {
         }
     }
 
+    fn facts(&self, path: &Path, full: &Path) -> io::Result<FileFacts> {
+        let path = if self.exact.is_some() { full } else { path };
+        self.root.facts(path)
+    }
+
     /// Returns the path of the directory.
     pub fn root(&self) -> &Path {
         self.root.path()
@@ -148,42 +165,29 @@ impl OutFolder {
 
     /// Whether the artifact at `path` (relative) exists with this content. Does not read the store.
     pub fn has(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
-        if lock(&self.seen).get(path) == Some(&sha256) {
+        let is_seen = |known: &Placed| known.is_seen && known.sha256 == sha256;
+        if lock(&self.placed).get(path).is_some_and(is_seen) {
             return Ok(true);
         }
-        let is_there = self.has_now(path, sha256, size_bytes)?;
-        if is_there {
-            lock(&self.seen).insert(path.to_owned(), sha256);
-        }
-        Ok(is_there)
-    }
-
-    fn has_now(&self, path: &Path, sha256: Sha256, size_bytes: u64) -> Result<bool, FileError> {
-        let facts = match &self.exact {
-            None => self.root.facts(path),
-            Some(files) => match files.get(path) {
-                Some(full) => self.root.facts(full),
-                None => return Ok(true),
-            },
+        let Some(full) = self.full_path(path) else {
+            return Ok(true);
         };
-        let facts = match facts {
+        let facts = match self.facts(path, &full) {
             Ok(facts) if facts.is_file && facts.size_bytes == size_bytes => facts,
             _ => return Ok(false),
         };
-        let now = Placed {
-            size_bytes,
-            modified_nanoseconds: facts.modified_nanoseconds,
-            sha256,
-            alias_of: None,
-        };
-        if lock(&self.placed).get(path) == Some(&now) {
+        let now = Placed::new(&facts, sha256);
+        if let Some(known) = lock(&self.placed).get_mut(path)
+            && *known == now
+        {
+            known.is_seen = true;
             return Ok(true);
         }
-        let full = self.full_path(path).unwrap_or_default();
         let file = fs::open_file(&full).map_err(FileError::of("read", &full))?;
         let (found, _) = Sha256::of_reader(file).map_err(FileError::of("read", &full))?;
         if found == sha256 {
-            self.remember(path, now);
+            let is_seen = true;
+            self.remember(path, Placed { is_seen, ..now });
         }
         Ok(found == sha256)
     }
@@ -210,22 +214,16 @@ impl OutFolder {
         let blob = store.blob_path(sha256);
         let mut source = std::fs::File::open(&blob).map_err(FileError::of("read", &blob))?;
         let mut writer = HashingWriter::new(fs::PendingFile::create(&full)?);
-        std::io::copy(&mut source, &mut writer).map_err(FileError::of("write", &full))?;
+        io::copy(&mut source, &mut writer).map_err(FileError::of("write", &full))?;
         let (written, _, pending) = writer.finish();
         if written != sha256 {
-            let error = std::io::Error::other(format!("its content has digest {written}"));
+            let error = io::Error::other(format!("its content has digest {written}"));
             return Err(FileError::of("read", blob)(error));
         }
-        lock(&self.seen).remove(path);
         pending.keep()?;
-        let metadata = std::fs::metadata(&full).map_err(FileError::of("read", &full))?;
-        let placed = Placed {
-            size_bytes: metadata.len(),
-            modified_nanoseconds: modified_nanoseconds(&metadata),
-            sha256,
-            alias_of: None,
-        };
-        self.remember(path, placed);
+        let facts = self.facts(path, &full);
+        let facts = facts.map_err(FileError::of("read", &full))?;
+        self.remember(path, Placed::new(&facts, sha256));
         Ok(holder.map_or(Placement::Written, Placement::WrittenInPlaceOf))
     }
 
@@ -262,13 +260,13 @@ impl OutFolder {
             // Remove a leftover of a killed run.
             fs::remove_file(&temporary)?;
             fs::link_or_copy(&from, &temporary)?;
-            lock(&self.seen).remove(alias);
             fs::rename(&temporary, &to)?;
         }
         let own = lock(&self.placed).get(path).cloned();
         if let Some(own) = own {
             let named = Placed {
                 alias_of: Some(path.to_owned()),
+                is_seen: false,
                 ..own
             };
             if lock(&self.placed).get(alias) != Some(&named) {
@@ -335,7 +333,6 @@ impl OutFolder {
 
     /// Removes the artifact at `path` (relative) and its attestation.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), FileError> {
-        lock(&self.seen).remove(path);
         if let Some(full) = self.full_path(path) {
             fs::remove_file(&full)?;
             fs::remove_file(&attestation_of(&full))?;
@@ -373,16 +370,12 @@ impl OutFolder {
                 alias_of: placed.alias_of.as_ref(),
             };
             serde_json::to_writer(&mut text, &line)
-                .map_err(std::io::Error::from)
+                .map_err(io::Error::from)
                 .and_then(|()| text.write_all(b"\n"))
                 .map_err(FileError::of("write", &path))?;
         }
         fs::write(&path, text)
     }
-}
-
-fn modified_nanoseconds(metadata: &std::fs::Metadata) -> i128 {
-    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
