@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for PackageSet {
     }
 }
 
-/// How many packages a kernel has at most, apart from few.
+/// The number of packages that most kernels have at most.
 const USUAL: usize = 4;
 
 /// Reads a set without room for more, which is most of what a kernel with one package takes.
@@ -196,14 +196,10 @@ impl PackageSet {
         self.iter().all(|package| {
             let name = package.file_name();
             let follows = last.as_ref().is_none_or(|(last_name, last)| {
-                last_name.cmp(&name).then_with(|| {
-                    let is_alike = last.sha256 == package.sha256;
-                    if is_alike {
-                        last.url.cmp(&package.url)
-                    } else {
-                        Ordering::Greater
-                    }
-                }) == Ordering::Less
+                *last_name < name
+                    || (*last_name == name
+                        && last.sha256 == package.sha256
+                        && last.url < package.url)
             });
             last = Some((name, package));
             follows

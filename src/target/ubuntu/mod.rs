@@ -201,15 +201,14 @@ impl Target for Ubuntu {
             let suffix = own.strip_prefix(release.abi());
             suffix.and_then(|suffix| suffix.strip_prefix('-')) == Some(words)
         });
-        if is_own_release
-            && version == kernel.version.as_str()
-            && target.strip_prefix("ubuntu-") == Some(word)
-        {
+        let is_own_target = target.strip_prefix("ubuntu-") == Some(word);
+        if is_own_release && version == kernel.version.as_str() && is_own_target {
             return None;
         }
-        let target = match target.strip_prefix("ubuntu-") {
-            Some(own) if own == word => kernel.target.clone(),
-            _ => format!("ubuntu-{word}").parse().ok()?,
+        let target = if is_own_target {
+            kernel.target.clone()
+        } else {
+            format!("ubuntu-{word}").parse().ok()?
         };
         let release = match known {
             Some(release) if !is_own_release => release.uts_release(words).parse().ok()?,
