@@ -1,4 +1,4 @@
-//! A directory that stays open: its files are found without looking up the directories above it for each.
+//! A directory that stays open, so that the path to it is not resolved again for each of its files.
 
 use std::fs::File;
 use std::io;
@@ -8,14 +8,14 @@ use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 
-/// A directory of which a run reads a hundred thousand files.
+/// A directory from which a run reads tens of thousands of files.
 #[derive(Debug)]
 pub struct OpenFolder {
     path: PathBuf,
     opened: OnceLock<OwnedFd>,
 }
 
-/// What the file system says of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFacts {
     /// True for a regular file.
@@ -35,7 +35,7 @@ impl OpenFolder {
         }
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -48,7 +48,7 @@ impl OpenFolder {
         })
     }
 
-    /// What is known of the file at `path` below the directory; a link is not followed.
+    /// Returns the metadata of the file at `path` below the directory, without following a link.
     pub fn facts(&self, path: &Path) -> io::Result<FileFacts> {
         let stat = self.find(path, |folder, path| {
             statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)
@@ -73,7 +73,7 @@ impl OpenFolder {
         Ok(find(CWD, &self.path.join(path))?)
     }
 
-    /// The open directory; `None` while it does not exist.
+    /// Returns the open directory, or `None` while it does not exist.
     fn handle(&self) -> Option<BorrowedFd<'_>> {
         if self.opened.get().is_none() {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

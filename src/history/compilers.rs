@@ -42,7 +42,7 @@ pub struct CompilerRow {
     pub kernel: KernelId,
     /// The driver version.
     pub driver_version: DriverVersion,
-    /// The compiler that is chosen without a rule; `None` if there is none.
+    /// The compiler that is chosen without a rule; `None` if no compiler is chosen.
     pub chosen: Option<String>,
     /// The result with the chosen compiler.
     pub of_chosen: Attempt,

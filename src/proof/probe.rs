@@ -31,7 +31,7 @@ const DEFINITION_WORDS: usize = 5;
 /// The number of 32-bit words before the maps.
 const HEAD_WORDS: usize = 5;
 
-/// Words of a program before its references.
+/// The number of 32-bit words of a program before its references.
 const PROGRAM_WORDS: usize = 5;
 
 /// The offset of an absent string.
@@ -46,7 +46,7 @@ type Definition = [u32; DEFINITION_WORDS];
 /// A program and the map references to fill in.
 struct Program {
     name: String,
-    /// How many programs of the probe are this one, under other names: the verifier would say the same of each.
+    /// The number of programs of the probe that are identical to this one, itself included: the verdict is the same.
     copies: u32,
     kind: u32,
     instructions: Vec<u8>,
@@ -130,7 +130,7 @@ impl Program {
         4 * (PROGRAM_WORDS + 2 * self.references.len()) + self.instructions.len()
     }
 
-    /// What it is called where it is refused.
+    /// Returns the name to print if the program is refused.
     fn shown(&self) -> String {
         match self.copies - 1 {
             0 => self.name.clone(),

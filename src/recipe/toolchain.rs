@@ -232,7 +232,7 @@ impl ToolchainChooser {
     }
 
     /// Returns the toolchain that configures drivers. No compiler is involved, so it is the same for all kernels: the
-    /// first own image that is built or, if there is none, the first foreign image.
+    /// first own image that is built, or the first foreign image if no own image is built.
     pub(crate) async fn for_configuring(&self, mode: Mode) -> Result<Toolchain, Halt> {
         let images = match &self.toolchains {
             Toolchains::Images(images) => images,

@@ -82,7 +82,7 @@ pub fn follow_log(
     }
 }
 
-/// Opens the journal of an output directory; returns `None` if there is none. If its header is not written yet, waits
+/// Opens the journal of an output directory; returns `None` if it does not exist. If its header is not written yet, waits
 /// for it while a run writes to the directory.
 fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
     let path = out.join(STATE_FOLDER).join("journal.jsonl");

@@ -213,8 +213,8 @@ fn named_packages(kernel: &Kernel) -> Result<Vec<WantedPackage>, TargetError> {
     Ok(wanted.collect())
 }
 
-/// Returns the release of the default kernel in package format, with the rebuild counter, and that of others in the
-/// format of `uname -r`.
+/// Returns the release of the default kernel in package format, with the rebuild counter, and the releases of other
+/// kernels in the format of `uname -r`.
 fn release_of(package: &RpmName<'_>) -> Option<String> {
     let flavour = package
         .name

@@ -54,8 +54,8 @@ fn write(
     }
 }
 
-/// Returns the content of the first wanted file of a package or tarball, or `None` if there is none. Does not read past
-/// that file and writes nothing. Blocks the thread.
+/// Returns the content of the first wanted file of a package or tarball, or `None` if it does not contain one. Does not
+/// read past that file and writes nothing. Blocks the thread.
 pub fn read_from_archive(
     archive: &Path,
     is_wanted: impl Fn(&[u8]) -> bool,

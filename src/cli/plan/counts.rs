@@ -9,13 +9,13 @@ use crate::kernel::TargetId;
 use crate::plan::{Build, Plan};
 use crate::target::{self, AskedNames, Subscription};
 
-/// The counts of a plan. Each kernel is looked at once: to fetch those of a large lock from memory takes longer than
-/// what is done with them.
+/// The counts of a plan, collected in one pass: fetching the kernels of a large lock from memory takes longer than
+/// counting them.
 #[derive(Default)]
 pub(super) struct Counts<'a> {
-    /// Those of each target.
+    /// The counts of each target.
     pub(super) targets: BTreeMap<&'a TargetId, TargetCounts<'a>>,
-    /// How many builds have a name of their own that no host asks for.
+    /// The number of builds whose own name no host requests.
     pub(super) unasked: usize,
     /// The builds whose packages a package manager downloads.
     pub(super) subscriptions: Vec<(&'a Build, Subscription)>,
@@ -32,9 +32,9 @@ pub(super) struct TargetCounts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    /// Counts what a plan has, on all processors.
+    /// Counts the builds of a plan on all processors.
     pub(super) fn of(plan: &'a Plan) -> Self {
-        // Builds of one kernel are neighbours.
+        // Builds of one kernel are adjacent.
         plan.builds
             .par_chunk_by(Build::is_of_same_kernel)
             .fold(Self::default, Self::with_kernel)

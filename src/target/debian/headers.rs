@@ -78,7 +78,7 @@ pub(super) enum Part {
 impl Headers {
     pub(super) fn of(kernel: &Kernel) -> Result<Self, TargetError> {
         let release = kernel.release.as_str();
-        // Lists put all kernels of the Raspberry Pi into one entry, whose name is none of their releases.
+        // Lists put all kernels of the Raspberry Pi into one entry, which is named after none of them.
         let of_pi = release.strip_suffix(&format!("-{PI}-{}", kernel.architecture));
         let mut found: Vec<Self> = kernel
             .packages
