@@ -119,8 +119,12 @@ pub(super) struct RunArguments {
     pub(super) selection: Selection,
     #[command(flatten)]
     store: StoreArguments,
-    /// Boot kernels in qemu and load their modules into them: all, series (the newest kernel of each series and
-    /// flavour, and a different part of the others each night) or none
+    /// Boot kernels in qemu and load their modules and probes into them: all, series (the newest kernel of each series
+    /// and flavour, and a different part of the others each night) or none
+    ///
+    /// With series, probes are loaded into one flavour of each series (the one whose name has the fewest words, such as
+    /// 6.1.0-50-amd64 rather than 6.1.0-50-cloud-amd64), and into the others in turn: emulated, a kernel takes four times
+    /// as long to verify them as to boot and load modules.
     ///
     /// Overrides the matrices. A module that does not load into its kernel fails with class `load` and is not placed.
     #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]

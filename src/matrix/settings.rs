@@ -47,7 +47,8 @@ pub enum Prove {
     /// None.
     #[default]
     None,
-    /// The newest of each series and flavour, and a different part of the others each night.
+    /// The modules of the newest of each series and flavour, the probes of one flavour, and a different part of the
+    /// others each night.
     Series,
     /// All.
     All,

@@ -174,10 +174,11 @@ impl Course {
             let builds = self.builds.clone();
             if let Some(ended) = self.proofs.pop() {
                 let of_kernel = ended.clone();
-                let mut kernels = ended.iter().map(|(build, _)| build);
-                let may_build = kernels.any(|build| self.proving.may_build(build));
+                let extent = ended
+                    .first()
+                    .and_then(|(build, _)| self.proving.extent(build));
                 let task = self.running.spawn(async move {
-                    let proven = builds.prove(of_kernel, may_build, Mode::Run);
+                    let proven = builds.prove(of_kernel, extent.unwrap_or_default(), Mode::Run);
                     Task::Proven(proven.await)
                 });
                 self.names.insert(task.id(), Named::Proof(ended));
@@ -272,10 +273,16 @@ impl Course {
             }
         }
         let unproven = std::mem::take(&mut self.proofs);
-        let unproven = unproven.into_iter().flat_map(reports_of);
         let waiting = std::mem::take(&mut self.waiting);
-        let unproven = unproven.chain(waiting.into_reports());
-        let unproven = unproven.map(|report| not_proven(report, NOT_BEGUN));
+        let unproven = unproven.into_iter().flatten().chain(waiting.into_ended());
+        let proving = std::mem::take(&mut self.proving);
+        let unproven = unproven.map(|(build, report)| {
+            not_proven(
+                report,
+                proving.extent(&build).unwrap_or_default(),
+                NOT_BEGUN,
+            )
+        });
         let undoubled = reports_of(std::mem::take(&mut self.doubles));
         for report in unproven.chain(undoubled) {
             if self.sampled.has(&report.build_id) {

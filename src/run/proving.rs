@@ -24,11 +24,34 @@ fn address(kernel: &Arc<Kernel>) -> Address {
     Arc::as_ptr(kernel).addr()
 }
 
+/// What is proven in one kernel besides its modules, and at which cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Whether its probes are proven too. Under emulation, the verifier takes four fifths of a boot's processor time.
+    pub(crate) has_probes: bool,
+    /// Whether the kernel is built if only its source is available.
+    pub(crate) may_build: bool,
+}
+
+impl Extent {
+    pub(super) const MODULES: Self = Self {
+        has_probes: false,
+        may_build: false,
+    };
+    pub(super) const WITH_PROBES: Self = Self {
+        has_probes: true,
+        may_build: false,
+    };
+    pub(super) const ALL: Self = Self {
+        has_probes: true,
+        may_build: true,
+    };
+}
+
 /// The kernels of a plan that prove their modules.
 #[derive(Debug, Default)]
 pub(super) struct Proving {
-    /// The kernels, each with whether it is built if only its source is available.
-    kernels: HashMap<Address, bool>,
+    kernels: HashMap<Address, Extent>,
 }
 
 impl Proving {
@@ -37,22 +60,30 @@ impl Proving {
     pub(super) fn new(plan: &Plan, over: Option<Prove>, day: u64) -> Self {
         let wanted = |build: &Build| over.unwrap_or(build.settings.prove);
         let mut kernels = HashMap::new();
-        let mut newest: BTreeMap<Group<'_>, &Arc<Kernel>> = BTreeMap::new();
+        let mut newest: BTreeMap<Line<'_>, BTreeMap<Flavour<'_>, &Arc<Kernel>>> = BTreeMap::new();
         for of_kernel in plan.builds.chunk_by(Build::shares_kernel) {
             let kernel = &of_kernel[0].kernel;
             if of_kernel.iter().any(|build| wanted(build) == Prove::All) {
-                kernels.insert(address(kernel), true);
+                kernels.insert(address(kernel), Extent::ALL);
             } else if of_kernel.iter().any(|build| wanted(build) == Prove::Series) {
                 if has_turn(kernel, day) {
-                    kernels.insert(address(kernel), false);
+                    kernels.insert(address(kernel), Extent::WITH_PROBES);
                 }
-                let best = newest.entry(Group::of(kernel)).or_insert(kernel);
+                let flavours = newest.entry(Line::of(kernel)).or_default();
+                let best = flavours.entry(Flavour::of(kernel)).or_insert(kernel);
                 if (&kernel.release, &kernel.version) > (&best.release, &best.version) {
                     *best = kernel;
                 }
             }
         }
-        kernels.extend(newest.into_values().map(|kernel| (address(kernel), false)));
+        for flavours in newest.into_values() {
+            // The verifier is the same code in all flavours: one of them judges the probes, plain before special ones.
+            let extents =
+                std::iter::once(Extent::WITH_PROBES).chain(std::iter::repeat(Extent::MODULES));
+            for (kernel, extent) in flavours.into_values().zip(extents) {
+                kernels.entry(address(kernel)).or_insert(extent);
+            }
+        }
         Self { kernels }
     }
 
@@ -61,16 +92,17 @@ impl Proving {
         self.kernels.contains_key(&address(&build.kernel))
     }
 
-    /// Whether the kernel of a build may be built for its proof if only its source is available.
-    pub(super) fn may_build(&self, build: &Build) -> bool {
-        self.kernels.get(&address(&build.kernel)) == Some(&true)
+    /// Returns what the kernel of a build proves, if it proves anything.
+    pub(super) fn extent(&self, build: &Build) -> Option<Extent> {
+        self.kernels.get(&address(&build.kernel)).copied()
     }
 
     /// Returns the number of kernels of these builds that are built for their proofs.
     pub(super) fn kernels_to_build<'a>(&self, builds: impl Iterator<Item = &'a Build>) -> usize {
         let kernels = builds.filter(|build| {
             let has_module = build.artifacts.contains(&Artifact::Module);
-            has_module && self.may_build(build) && is_built_to_prove(&build.kernel)
+            let may_build = self.extent(build).is_some_and(|extent| extent.may_build);
+            has_module && may_build && is_built_to_prove(&build.kernel)
         });
         let kernels: HashSet<Address> = kernels.map(|build| address(&build.kernel)).collect();
         kernels.len()
@@ -83,29 +115,43 @@ fn has_turn(kernel: &Kernel, day: u64) -> bool {
     (number_of(kernel) >> 32) % NIGHTS_OF_A_ROUND == day % NIGHTS_OF_A_ROUND
 }
 
-/// A group of kernels that is represented by its newest kernel.
+/// The kernels that are released one after another, in several flavours.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Group<'a> {
+struct Line<'a> {
     target: &'a TargetId,
     architecture: Architecture,
     series: Series,
-    /// The words in the release: `rt`, `cloud`, `azure`.
-    flavour: Vec<&'a str>,
 }
 
-impl<'a> Group<'a> {
+impl<'a> Line<'a> {
     fn of(kernel: &'a Kernel) -> Self {
-        let words = kernel
-            .release
-            .as_str()
-            .split(|found: char| !found.is_ascii_alphabetic());
         Self {
             target: &kernel.target,
             architecture: kernel.architecture,
             series: target::find(&kernel.target)
                 .map(|target| target.series(kernel))
                 .unwrap_or_default(),
-            flavour: words.filter(|word| !word.is_empty()).collect(),
+        }
+    }
+}
+
+/// The words in a release (`rt`, `cloud`, `azure`), ordered by their number: the plain flavour is first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flavour<'a> {
+    count: usize,
+    words: Vec<&'a str>,
+}
+
+impl<'a> Flavour<'a> {
+    fn of(kernel: &'a Kernel) -> Self {
+        let words = kernel
+            .release
+            .as_str()
+            .split(|found: char| !found.is_ascii_alphabetic());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        Self {
+            count: words.len(),
+            words,
         }
     }
 }
@@ -148,9 +194,8 @@ impl Waiting {
         taken.map(|(_, ended)| ended).collect()
     }
 
-    /// Returns all waiting reports.
-    pub(super) fn into_reports(self) -> impl Iterator<Item = BuildReport> {
-        let ended = self.ended.into_values().flatten();
-        ended.map(|(_, report)| report)
+    /// Returns all waiting reports with their builds.
+    pub(super) fn into_ended(self) -> impl Iterator<Item = Ended> {
+        self.ended.into_values().flatten()
     }
 }

@@ -22,11 +22,19 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Returns builds of kernels whose headers are the directory `headers`.
 fn plan_of(headers: &Path) -> Plan {
+    let releases: Vec<String> = (0..BUILDS)
+        .map(|number| format!("6.1.{number}-acme"))
+        .collect();
+    let releases: Vec<&str> = releases.iter().map(String::as_str).collect();
+    plan_of_releases(headers, "generic", &releases)
+}
+
+fn plan_of_releases(headers: &Path, target: &str, releases: &[&str]) -> Plan {
     let package = Package::at(headers.to_str().unwrap());
-    let build = |number: usize| Build {
+    let build = |release: &&str| Build {
         kernel: Arc::new(Kernel {
-            target: "generic".parse().unwrap(),
-            release: format!("6.1.{number}-acme").parse().unwrap(),
+            target: target.parse().unwrap(),
+            release: release.parse().unwrap(),
             version: "1".parse().unwrap(),
             architecture: Architecture::Amd64,
             packages: [package.clone()].into_iter().collect(),
@@ -45,7 +53,7 @@ fn plan_of(headers: &Path) -> Plan {
         settings: Arc::new(BuildSettings::default()),
     };
     Plan {
-        builds: (0..BUILDS).map(build).collect(),
+        builds: releases.iter().map(build).collect(),
         ..Plan::default()
     }
 }
@@ -149,7 +157,7 @@ fn newest_of_a_series_is_proven_and_each_other_once_a_round() {
     let mut turns = vec![0; plan.builds.len()];
     for day in 100..130 {
         let proving = Proving::new(&plan, Some(Prove::Series), day);
-        assert!(proving.has(newest));
+        assert_eq!(proving.extent(newest), Some(Extent::WITH_PROBES));
         for (turns, build) in turns.iter_mut().zip(&plan.builds) {
             *turns += u32::from(proving.has(build));
         }
@@ -162,4 +170,46 @@ fn newest_of_a_series_is_proven_and_each_other_once_a_round() {
     assert!(!plan.builds.iter().any(|build| nobody.has(build)));
     let all = Proving::new(&plan, Some(Prove::All), 100);
     assert!(plan.builds.iter().all(|build| all.has(build)));
+}
+
+#[test]
+fn one_flavour_of_a_series_proves_its_probes() {
+    let folder = tempfile::tempdir().unwrap();
+    let releases = [
+        "6.1.0-4-amd64",
+        "6.1.0-9-amd64",
+        "6.1.0-9-cloud-amd64",
+        "6.1.0-9-rt-amd64",
+        "6.12.2-rt-amd64",
+    ];
+    let plan = plan_of_releases(folder.path(), "debian", &releases);
+    let modules = Some(Extent::MODULES);
+    let probes = Some(Extent::WITH_PROBES);
+    let mut turns = [0; 5];
+    for day in 0..30 {
+        let proving = Proving::new(&plan, Some(Prove::Series), day);
+        let extents: Vec<Option<Extent>> = plan
+            .builds
+            .iter()
+            .map(|build| proving.extent(build))
+            .collect();
+        // Only the older kernel and flavours with more words wait for their turns.
+        assert!(extents[0].is_none() || extents[0] == probes);
+        assert_eq!((extents[1], extents[4]), (probes, probes));
+        assert!(
+            extents[2..4]
+                .iter()
+                .all(|extent| [modules, probes].contains(extent))
+        );
+        for (turns, extent) in turns.iter_mut().zip(extents) {
+            *turns += u32::from(extent == probes);
+        }
+    }
+    assert_eq!(turns, [1, 30, 1, 1, 30]);
+    let all = Proving::new(&plan, Some(Prove::All), 0);
+    assert!(
+        plan.builds
+            .iter()
+            .all(|build| all.extent(build) == Some(Extent::ALL))
+    );
 }
