@@ -1,12 +1,12 @@
-//! How far a source is believed that names fewer kernels than before.
+//! Decides whether to believe a source that lists fewer kernels than before.
 //!
-//! Loss is judged three times: for a target, for each of its releases and for each of their series, each architecture
-//! apart. What there was is what the lock holds, and what left in the last nights with nothing in its place: the lock
-//! remembers kernels that are gone, each with its day, so that small losses add up and nothing has to be kept beside
-//! them.
+//! A loss is judged at three levels: for a target, for each of its releases, and for each series of a release. Each
+//! architecture is judged separately. The number of kernels before a loss is the number in the lock, plus those that
+//! left in the last nights and were not replaced. The lock keeps gone kernels with the day on which they left. So small
+//! losses add up, and no other record is needed.
 //!
-//! Distributions delete kernels all the time, and that is no loss: a few old ones of a group that has newer ones, and
-//! whole interim lines (Ubuntu's 5.13, a backport of Debian) once there is a newer line.
+//! Distributions delete kernels all the time. Two cases do not count as a loss: a few old kernels of a group that has
+//! newer ones, and whole interim lines (Ubuntu's 5.13, a backport of Debian) once a newer line exists.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,26 +23,26 @@ use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::matrix::Pattern;
 use crate::target::{self, Series};
 
-/// How many old kernels a group may lose at most, whatever part of it they are, as long as it has newer ones.
+/// How many old kernels a group that has newer ones may lose, independent of the percentage.
 const FEW: usize = 2;
 
-/// A series of which a source lost more than is believed. An empty series stands for the whole target.
+/// A series that lost more kernels than the rules accept. An empty series stands for the whole target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Doubt {
     /// The target.
     pub target: TargetId,
-    /// The series, or what several have in common.
+    /// The series, or the release that several series have in common.
     pub series: Series,
     /// The architecture.
     pub architecture: Architecture,
-    /// How many kernels there were at most in the last nights.
+    /// The number of kernels before the loss, with those that left in the last nights and were not replaced.
     pub before: usize,
-    /// How many the source names now.
+    /// The number of kernels that the source lists now.
     pub now: usize,
 }
 
 impl Doubt {
-    /// Whether a pattern of `--accept-shrink` means it: by target, by release (`el8`, `oracle8`), by series
+    /// Whether a pattern of `--accept-shrink` matches this doubt: by target, by release (`el8`, `oracle8`), by series
     /// (`jammy 5.15`), or by target and series.
     pub fn is_meant_by(&self, pattern: &Pattern) -> bool {
         let (target, series) = (self.target.as_str(), self.series.to_string());
@@ -56,7 +56,8 @@ impl Doubt {
         .any(|name| !name.is_empty() && pattern.matches_name(name))
     }
 
-    /// The shortest name that means it alone: for a release of Oracle Linux that by which lists name it, `oracle8`.
+    /// Returns the shortest name that matches only this doubt. For a release of Oracle Linux this is its name in kernel
+    /// lists, such as `oracle8`.
     pub fn name(&self) -> String {
         let release = &self.series.release;
         let is_of_lists = current_id(release) == self.target.as_str();
@@ -74,13 +75,13 @@ impl Doubt {
 
 type Group = (TargetId, Series, Architecture);
 
-/// Whether a kernel counts: an entry that no plan ever holds is no loss.
+/// Whether a kernel counts. An entry that never enters a plan does not count as a loss.
 pub(super) fn counts(kernel: &Kernel, is_literal: bool) -> bool {
     (is_literal || target::unknown_target(kernel).is_none())
         && target::no_kernel_package(kernel).is_none()
 }
 
-/// What a kernel is judged by: target, release, series.
+/// Returns the groups that a kernel belongs to: its target, its release and its series.
 fn groups_of(kernel: &Kernel) -> BTreeSet<Group> {
     let series = target::series_of(kernel);
     [Series::default(), series.without_line(), series]
@@ -89,17 +90,18 @@ fn groups_of(kernel: &Kernel) -> BTreeSet<Group> {
         .collect()
 }
 
-/// The kernels before and after a source was asked.
+/// The kernels before and after a source was read.
 pub(super) struct Night<'a> {
     pub(super) rules: &'a RefreshRules<'a>,
     pub(super) asked: &'a Asked<'a>,
-    /// What the lock held of the `[[target]]`.
+    /// The kernels of the `[[target]]` in the lock before.
     pub(super) old: &'a [LockedKernel],
-    /// Which of these are named still.
+    /// Whether each kernel of `old` is done: it was found again, renamed or dropped.
     pub(super) is_found: &'a [bool],
     pub(super) present: &'a [LockedKernel],
     pub(super) came: &'a [Arc<Kernel>],
-    /// Whether the matrix limits the source otherwise than before: then only the loss of a whole target is in doubt.
+    /// Whether the matrix limits the source in another way than before. If so, only the loss of a whole target is in
+    /// doubt.
     pub(super) is_limited_anew: bool,
 }
 
@@ -109,39 +111,39 @@ impl Night<'_> {
     }
 }
 
-/// What happened to a kernel of the lock.
+/// The decision about a kernel of the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is named still, or was gone before.
+    /// The kernel is still listed, or was gone before.
     None,
-    /// It is missing, and the source is not believed.
+    /// The kernel is missing, and the source is not believed.
     Doubted,
-    /// It is missing, and the source is believed.
+    /// The kernel is missing, and the source is believed.
     Believed,
-    /// It is missing, and there is a newer line in the place of its own.
+    /// The kernel is missing, and a newer line has replaced its interim line.
     Replaced,
-    /// It is missing, and a person said that the source is to be believed.
+    /// The kernel is missing, and the user accepted the loss.
     Accepted,
 }
 
-/// What a night changed.
+/// The decisions about a night.
 pub(super) struct Judged {
-    /// Where the source is not believed.
+    /// The losses that are not believed.
     pub(super) doubts: Vec<Doubt>,
-    /// The patterns that dispelled a doubt, by position.
+    /// The positions of the patterns that resolved a doubt.
     pub(super) accepted: BTreeSet<usize>,
-    /// For each kernel of the lock.
+    /// One verdict for each kernel of the lock.
     pub(super) verdicts: Vec<Verdict>,
 }
 
-/// The kernels of a group.
+/// The numbers of kernels in a group.
 #[derive(Default)]
 struct Count<'a> {
-    /// Those that the lock holds, and those that left in the last nights with nothing in their place.
+    /// Kernels in the lock, and those that left in the last nights and were not replaced.
     before: usize,
     now: usize,
     came: usize,
-    /// The newest kernel that is there.
+    /// The newest kernel that is present.
     newest: Option<&'a Kernel>,
     /// The newest kernel that is missing.
     newest_missing: Option<&'a Kernel>,
@@ -151,7 +153,7 @@ fn newer<'a>(one: Option<&'a Kernel>, other: &'a Kernel) -> Option<&'a Kernel> {
     one.filter(|one| order(one, other).is_gt()).or(Some(other))
 }
 
-/// The order of two kernels of a target, by the rules of their distribution.
+/// Compares two kernels of a target by the rules of their distribution.
 fn order(left: &Kernel, right: &Kernel) -> Ordering {
     select::compare(&left.target, &left.release, &right.release)
         .then_with(|| left.version.cmp(&right.version))
@@ -211,7 +213,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
             dispelled.push(doubt);
         }
     }
-    // A person who names a series means its kernels, also in what is said about the whole target.
+    // A user who accepts the loss of a series accepts the loss of its kernels, also in the count for the whole target.
     for &position in &missing {
         let groups = groups_of(&night.old[position].kernel);
         let is_of = |doubts: &[Doubt]| {
@@ -240,7 +242,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     judged
 }
 
-/// The newest line of each target and architecture that is there.
+/// Returns the newest line of each target and architecture that is present.
 fn newest_lines<'a>(night: &Night<'a>) -> BTreeMap<(&'a TargetId, Architecture), [u32; 2]> {
     let mut newest = BTreeMap::new();
     for locked in night.present {
@@ -254,14 +256,14 @@ fn newest_lines<'a>(night: &Night<'a>) -> BTreeMap<(&'a TargetId, Architecture),
     newest
 }
 
-/// Whether a missing kernel is of an interim line, and there is a newer line.
+/// Whether a missing kernel belongs to an interim line, and a newer line exists.
 fn is_replaced(kernel: &Kernel, newest: &BTreeMap<(&TargetId, Architecture), [u32; 2]>) -> bool {
     let [major, minor, _] = kernel.release.numbers();
     let newest = newest.get(&(&kernel.target, kernel.architecture));
     newest.is_some_and(|newest| *newest > [major, minor]) && target::series_of(kernel).is_interim
 }
 
-/// Counts the kernels of the groups that lost any.
+/// Counts the kernels of groups that lost at least one.
 fn count<'a>(night: &Night<'a>, verdicts: &[Verdict], groups: &mut BTreeMap<Group, Count<'a>>) {
     let targets: BTreeSet<TargetId> = groups.keys().map(|(target, _, _)| target.clone()).collect();
     let is_judged = |kernel: &Kernel| targets.contains(&kernel.target) && night.counts(kernel);
@@ -295,15 +297,15 @@ fn count<'a>(night: &Night<'a>, verdicts: &[Verdict], groups: &mut BTreeMap<Grou
     }
 }
 
-/// Whether a day is in the last nights, today among them.
+/// Whether a day is one of the last nights, including today.
 fn is_recent(rules: &RefreshRules<'_>, day: Date) -> bool {
     let nights = i64::from(rules.shrink_nights);
     day > rules.today.saturating_sub(nights.days())
 }
 
-/// Settles what left as far as new kernels of the same release came: a suite that replaces its kernels loses none.
-/// Those that came in this night make up for this night's losses first. `gone` are kernels with state gone, `came` are
-/// new ones.
+/// Settles one gone kernel for each new kernel of the same release: a suite that replaces its kernels loses none. New
+/// kernels settle the losses of this night first. `gone` contains kernels in the state gone, `came` contains new
+/// kernels.
 pub(super) fn settle<'a>(
     gone: &mut [LockedKernel],
     came: impl Iterator<Item = &'a Kernel>,
@@ -344,14 +346,14 @@ fn is_doubtful(
         return count.now == 0 && *series == Series::default();
     }
     let is_line = !series.line.is_empty();
-    // What came in other lines of a release makes up for what went: suites replace their kernels all the time.
+    // New kernels in other lines of the release offset the loss: suites replace their kernels all the time.
     let came = match groups.get(&(target.clone(), series.without_line(), *architecture)) {
         Some(release) if is_line => release.came.saturating_sub(count.came),
         _ => 0,
     };
     let before = count.before;
     let lost = before.saturating_sub(count.now + came);
-    // One kernel that leaves is no series that vanishes, unless it is all that the target has.
+    // The loss of a single kernel matters only for a whole target, not for a release or series.
     if lost == 0 || lost == 1 && *series != Series::default() {
         return false;
     }
@@ -365,7 +367,7 @@ fn is_doubtful(
     count.now == 0 || lost as u64 * 100 > before as u64 * u64::from(night.rules.max_shrink_percent)
 }
 
-/// Leaves out what a doubt about more says too: with the whole target, or all that a release has.
+/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers.
 fn without_repetition(doubts: &[Doubt]) -> Vec<Doubt> {
     let says_the_same = |doubt: &Doubt, other: &Doubt| {
         let is_wider =

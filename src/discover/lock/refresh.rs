@@ -1,4 +1,4 @@
-//! What a lock makes of a source's answer.
+//! Updates a lock with the kernels that a source lists.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,53 +12,53 @@ use super::{Asked, Lock, LockedKernel, State};
 use crate::kernel::{Kernel, Package};
 use crate::matrix::Pattern;
 
-/// How far a source is believed.
+/// The rules that decide whether a loss of kernels is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshRules<'a> {
     /// The day of the refresh, in UTC.
     pub today: Date,
-    /// A source that lost more than this part of a target's kernels of one architecture is not believed.
+    /// A source that lost more than this percentage of a target's kernels of one architecture is not believed.
     pub max_shrink_percent: u32,
-    /// How many days kernels that left stay in the lock.
+    /// How many days a kernel stays in the lock after it left its source.
     pub keep_gone_days: u32,
-    /// How many nights back the best count of kernels is looked for.
+    /// How many nights a kernel that left, and was not replaced, still counts as present before the loss.
     pub shrink_nights: u32,
-    /// Targets and series of which every loss is believed.
+    /// Targets and series whose losses are all accepted.
     pub accepted: &'a [Pattern],
 }
 
 /// How the kernels of one source changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Kernels that were not there before, or gone.
+    /// Kernels that were not in the lock before, or were in the state gone.
     pub came: Vec<Arc<Kernel>>,
-    /// Kernels that are not there any more.
+    /// Kernels that the source does not list any more, or that the lock drops.
     pub went: Vec<Arc<Kernel>>,
-    /// Kernels with the same packages at other addresses: before and after.
+    /// Kernels with the same packages at other URLs: before and after.
     pub moved: Vec<(Arc<Kernel>, Arc<Kernel>)>,
     /// Kernels with the same packages under another name: before and after.
     pub renamed: Vec<(Arc<Kernel>, Arc<Kernel>)>,
     /// Kernels with other packages or another configuration: before and after.
     pub changed: Vec<(Arc<Kernel>, Arc<Kernel>)>,
-    /// Kernels that the source does not name, while it is not believed.
+    /// Kernels that the source does not list, while it is not believed.
     pub unconfirmed: Vec<Arc<Kernel>>,
-    /// Where the source is not believed.
+    /// The losses that are not believed.
     pub doubts: Vec<Doubt>,
-    /// Where it is believed only because a person said so: which of the patterns did.
+    /// The positions of the patterns in [`RefreshRules::accepted`] that accepted a loss.
     pub accepted: BTreeSet<usize>,
-    /// How many of those that went did so because the matrix limits the source otherwise than before.
+    /// How many kernels of `went` were dropped because the matrix limits the source in another way than before.
     pub narrowed: usize,
-    /// How many kernels there are now, without those that are gone.
+    /// How many kernels the source has now, without those in the state gone.
     pub total: usize,
 }
 
 impl Lock {
-    /// Replaces the kernels of a `[[target]]` by what its source gave.
+    /// Replaces the kernels of a `[[target]]` with the kernels that its source lists.
     ///
-    /// A kernel that the source does not name any more is noted as gone and stays in the lock for a while; where too
-    /// many left at once, they are only noted as unconfirmed, whatever the address or name of the source is now. What the
-    /// matrix does not ask for any more is dropped. Where it limits the source otherwise than before, only the loss of all
-    /// kernels of a target is in doubt.
+    /// A kernel that the source does not list any more is marked as gone and stays in the lock for a while. If too many
+    /// kernels left at once, they are only marked as unconfirmed, even if the URL or name of the source has changed.
+    /// Kernels that the matrix does not ask for any more are dropped. If the matrix limits the source in another way
+    /// than before, only the loss of all kernels of a target is in doubt.
     pub fn refresh(
         &mut self,
         asked: &Asked<'_>,
@@ -69,12 +69,13 @@ impl Lock {
         let before = self.sources.insert(label.to_owned(), asked.source);
         let limits = self.limits.insert(label.to_owned(), asked.limits);
         let is_limited_anew = before != Some(asked.source) && limits != Some(asked.limits);
-        // Most of many `[[target]]`s on one list find nothing, and each would move and sort the whole lock.
+        // If many `[[target]]`s read one list, most of them find nothing. Without this check each would move and sort
+        // the whole lock.
         let is_known = self.kernels.iter().any(|locked| *locked.label == *label);
         if discovered.is_empty() && !is_known {
             return Changes::default();
         }
-        // Both stay sorted.
+        // Both parts stay sorted.
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kernels)
             .into_iter()
             .partition(|locked| *locked.label == *label);
@@ -84,7 +85,7 @@ impl Lock {
         if !is_sorted {
             discovered.par_sort_by(|left, right| left.identity().cmp(&right.identity()));
         }
-        // Of entries that contradict each other, the source has taken one already.
+        // The source has already selected one of contradictory entries.
         discovered.dedup_by(|next, first| {
             let is_same = first.identity() == next.identity();
             if is_same {
@@ -130,22 +131,22 @@ struct Refresh<'a> {
     asked: &'a Asked<'a>,
     /// The kernels of other `[[target]]`s, sorted by identity.
     others: Vec<LockedKernel>,
-    /// How many kernels of `old` and of `others` are before the one that is taken.
+    /// How many kernels of `old` and of `others` sort before the current kernel.
     reached: usize,
     reached_others: usize,
     rules: &'a RefreshRules<'a>,
-    /// What the lock held, sorted by identity.
+    /// The kernels of this `[[target]]` in the lock before the refresh, sorted by identity.
     old: Vec<LockedKernel>,
-    /// Which of these are accounted for.
+    /// Whether each kernel of `old` is done: it was found again, renamed or dropped.
     is_found: Vec<bool>,
-    /// The positions in `present` of kernels that were not there.
+    /// The positions in `present` of kernels that were not in the lock.
     came: Vec<usize>,
     present: Vec<LockedKernel>,
     changes: Changes,
 }
 
 impl Refresh<'_> {
-    /// Takes a kernel that the source names; they come sorted.
+    /// Adds a kernel that the source lists. The kernels must arrive sorted.
     fn take(&mut self, mut kernel: Arc<Kernel>) {
         let identity = kernel.identity();
         let skip = |reached: &mut usize, kernels: &[LockedKernel]| {
@@ -163,7 +164,7 @@ impl Refresh<'_> {
             .count();
         self.is_found[start..start + count].fill(true);
         let before = (count > 0).then(|| &self.old[start]);
-        // What another `[[target]]` knows of it, or one that is no more.
+        // Another `[[target]]`, or one that no longer exists, may know the kernel.
         let known = before.or_else(|| {
             let found = self.others.get(self.reached_others);
             found.filter(|locked| locked.kernel.identity() == identity)
@@ -195,10 +196,11 @@ impl Refresh<'_> {
         });
     }
 
-    /// Finds kernels that came with the packages of one that is missing, under another release or target.
+    /// Finds new kernels that have the packages of a missing kernel, but another release or target.
     fn pair_renamed(&mut self) {
         let mut pairs: BTreeMap<usize, usize> = BTreeMap::new();
-        // Where packages were listed under several targets, each target keeps its own kernel.
+        // The first pass pairs within one target: packages can be listed under several targets, and each target keeps
+        // its own kernel.
         for within_target in [true, false] {
             let mut groups: HashMap<_, (Vec<usize>, Vec<usize>)> = HashMap::new();
             let key = |kernel: &Kernel| {
@@ -248,8 +250,8 @@ impl Refresh<'_> {
         }
     }
 
-    /// Keeps what is missing: unconfirmed where the source is not believed, gone where it is. What is not asked for any
-    /// more is dropped, and so are what never was a kernel and what other limits of the source leave out.
+    /// Keeps missing kernels: as unconfirmed if the source is not believed, else as gone. Drops kernels that are not
+    /// asked for any more, entries that never were a kernel, and kernels that the new limits of the source exclude.
     fn keep_missing(&mut self, is_limited_anew: bool) {
         for (locked, is_found) in self.old.iter().zip(&mut self.is_found) {
             if *is_found || matches!(locked.state, State::Gone(_)) {
@@ -303,7 +305,7 @@ impl Refresh<'_> {
         self.keep_gone();
     }
 
-    /// Keeps what left not too long ago, and settles what new kernels make up for.
+    /// Keeps kernels that left recently, and settles those that new kernels replace.
     fn keep_gone(&mut self) {
         let days = i64::from(self.rules.keep_gone_days).days();
         let first_day = self.rules.today.saturating_sub(days);
@@ -329,7 +331,7 @@ impl Refresh<'_> {
     }
 }
 
-/// Tells `after` what `before` knows of packages with the same file name, wherever they are now.
+/// Copies known digests from `before` to the packages of `after` with the same file name, even if the URL has changed.
 fn keep_digests(before: &Kernel, after: &mut Arc<Kernel>) {
     if before.packages.iter().all(|known| known.sha256.is_none()) {
         return;
@@ -343,7 +345,7 @@ fn keep_digests(before: &Kernel, after: &mut Arc<Kernel>) {
         let known = before.packages.iter().find(is_same);
         if let Some(known) = known {
             package.learn_from(known);
-            // Whoever said it, this source does not.
+            // This source did not publish the digest.
             package.is_noted = true;
         }
         known.is_some()
@@ -365,14 +367,15 @@ fn difference(before: &Kernel, after: &Kernel) -> Difference {
     if !is_same {
         Difference::Content
     } else if before.packages.is_same_urls(&after.packages) {
-        // The source may say more of the same packages than before.
+        // The source may publish more about the same packages than before, such as sizes.
         Difference::None
     } else {
         Difference::Place
     }
 }
 
-/// The names of a kernel's files, where they tell a version: Flatcar's disk image has one name for all releases.
+/// Returns the names of a kernel's files if one of them contains a version. Flatcar's disk image has the same name in
+/// all releases.
 fn versioned_names(kernel: &Kernel) -> Option<String> {
     let names = kernel.packages.file_names();
     let tells_version = |name: &str| {
