@@ -1,7 +1,8 @@
-//! Discovery: which kernels there are, and from which packages their header trees are made.
+//! Discovery: finds kernels and the header packages that belong to them.
 //!
-//! In: a `[[target]]` of a matrix. Out: [`Discovered`] kernels. A source is one function in one file; what it finds
-//! is kept in the [`lock`] beside the matrix. Nothing here knows drivers or builds.
+//! The input is a `[[target]]` of a matrix, the output are [`Discovered`] kernels. Each source is one function in one
+//! file. The kernels that it finds are kept in the [`lock`] beside the matrix. This module knows nothing about drivers
+//! or builds.
 
 mod crawler;
 mod decode;
@@ -36,33 +37,33 @@ pub use mirror::{DEFAULT_MIRRORS, usual_suites};
 pub use overlay::overlay;
 pub use shared::SharedLists;
 
-/// What sources need beside the matrix.
+/// The inputs of a source in addition to the matrix.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Base addresses given at run time, by the name of the distribution.
+    /// Base URLs given at run time, by the name of the distribution.
     pub mirrors: &'a BTreeMap<String, String>,
     /// Downloads, for sources that need them (see [`needs_fetcher`]).
     pub fetcher: Option<&'a Fetcher>,
-    /// Lists that were read already.
+    /// Lists that several `[[target]]`s share.
     pub lists: &'a SharedLists,
-    /// The kernels that the lock holds.
+    /// The kernels in the lock.
     pub known: &'a KnownKernels,
-    /// Since when a kernel is known; today for one that is not.
+    /// Returns the day on which a kernel was first seen: today for an unknown kernel.
     pub first_seen: &'a dyn Fn(&Kernel) -> Date,
-    /// Tells a person what is being done, where that takes long.
+    /// Reports the progress of long operations to the user.
     pub progress: &'a dyn Fn(&str),
 }
 
-/// What the sources of a `[[target]]` gave.
+/// The result of reading the sources of a `[[target]]`.
 #[derive(Debug, Default)]
 pub struct Discovered {
-    /// The kernels, in any order. Those that the lock holds and of which nothing new is said are the lock's own.
+    /// The kernels, in any order. A kernel that is unchanged since the lock can be the lock's own object.
     pub kernels: Vec<Arc<Kernel>>,
     /// The content of each kernel configuration, by its digest.
     pub configs: BTreeMap<Sha256, Vec<u8>>,
-    /// What a person should know: entries that were skipped, and why.
+    /// Messages for the user, such as the number of skipped entries and the reasons.
     pub notices: Vec<String>,
-    /// Every entry of a list that was skipped: the list, the entry, and why.
+    /// Every skipped entry of a list: the list, the entry and the reason.
     pub skipped: Vec<String>,
 }
 
@@ -70,11 +71,11 @@ pub struct Discovered {
 #[derive(Clone, Debug)]
 struct Found {
     kernel: Arc<Kernel>,
-    /// The day on which its packages were built, where the source tells it.
+    /// The day on which its packages were built, if the source publishes it.
     published: Option<Date>,
 }
 
-/// What one source gave, before anything was selected.
+/// The content of one source.
 #[derive(Debug, Default)]
 struct Listed {
     found: Vec<Found>,
@@ -83,7 +84,7 @@ struct Listed {
     skipped: Vec<String>,
 }
 
-/// A kernel of which nothing but its name is known.
+/// Returns a kernel with its identity only, without packages or a configuration.
 fn new_kernel(
     target: TargetId,
     release: KernelRelease,
@@ -103,7 +104,7 @@ fn new_kernel(
     }
 }
 
-/// Asks the sources of one `[[target]]`. Inline kernels need no asking: see [`expand_inline`].
+/// Reads the sources of one `[[target]]`. For inline kernels see [`expand_inline`].
 pub async fn discover(
     entry: &TargetEntry,
     context: Context<'_>,
@@ -115,7 +116,8 @@ pub async fn discover(
     }
 }
 
-/// The same, where each source stands for itself: what those gave that gave something, and why the others did not.
+/// Reads the sources of one `[[target]]` independently: returns the kernels of the sources that could be read, and an
+/// error for each of the others.
 pub async fn discover_each(
     entry: &TargetEntry,
     context: Context<'_>,
@@ -138,7 +140,7 @@ pub async fn discover_each(
     (discovered, failures)
 }
 
-/// Asks one source, and takes what its selection takes.
+/// Reads one source, and returns the kernels that its selection accepts.
 async fn ask(
     entry: &TargetEntry,
     source: &Spanned<Source>,
@@ -166,7 +168,7 @@ async fn ask(
             let place_ref = place.get_ref();
             if place_ref.is_remote() {
                 return Err(DiscoverError::Unsupported {
-                    message: "a directory of YAML files is read from this machine only".to_owned(),
+                    message: "a directory of YAML files must be local, got a URL".to_owned(),
                 });
             }
             driverkit::read(&place_ref.path(), outputs.as_deref())
@@ -181,7 +183,7 @@ async fn ask(
             read(place.get_ref(), text, entry).map_err(|error| error.at(place.span()))?
         }
         SourceKind::Mirror(mirror) => {
-            // Mirrors select for themselves: in each suite or repository apart.
+            // Mirrors apply the selection themselves: for archives of apt, `latest` counts for each suite.
             let mut listed = mirror::discover(entry, mirror, selection, context)
                 .await
                 .map_err(|error| error.at(source.span()))?;
@@ -195,14 +197,15 @@ async fn ask(
     Ok(listed)
 }
 
-/// A list in kernel-crawler's format, read once for all entries, and the messages about it when it is read.
+/// Returns a list in kernel-crawler's format, which is read once for all entries. The second value contains the
+/// messages about the list; only the caller that reads the list gets them.
 async fn crawler_list(
     architecture: Architecture,
     place: &Spanned<ListPlace>,
     context: Context<'_>,
 ) -> Result<(Arc<Listed>, Listed), DiscoverError> {
     let list = place.get_ref();
-    // Several entries may ask for it at once.
+    // Several entries may ask for the list at the same time.
     let turn = context.lists.turn(architecture, list);
     let _turn = turn.lock().await;
     if let Some(known) = context.lists.find(architecture, list) {
@@ -250,7 +253,7 @@ async fn read_place(
 
 fn fetcher(context: Context<'_>) -> Result<&Fetcher, DiscoverError> {
     context.fetcher.ok_or_else(|| DiscoverError::Unsupported {
-        message: "a server cannot be asked without downloads".to_owned(),
+        message: "this source needs a download, but downloads are not available".to_owned(),
     })
 }
 

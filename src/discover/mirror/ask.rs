@@ -1,4 +1,4 @@
-//! Which base addresses of a distribution are asked, and what locks say in their place.
+//! Selects the base URLs of a distribution's mirrors, and the URLs that locks record instead of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::matrix::{MirrorSource, Selection, TargetEntry};
 use crate::target::{self, RpmIndex, Target};
 use crate::text::count;
 
-/// The usual base addresses of archives, by the names under which others are given at run time. Locks hold these, so
-/// that they read the same wherever they were made; downloads are rewritten.
+/// The default base URLs of archives. Each has the name under which another URL can be given at run time. Locks record
+/// the default URLs, so that a lock is the same wherever it is made. Downloads use the mirror.
 pub const DEFAULT_MIRRORS: &[(&str, &str)] = &[
     ("debian", "http://ftp.debian.org/debian"),
     (
@@ -29,8 +29,8 @@ pub const DEFAULT_MIRRORS: &[(&str, &str)] = &[
 /// The names of Debian's archives.
 const DEBIAN: &[&str] = &["debian", "debian-security"];
 
-/// The suites of a distribution's archive that are read by default; a mirror need not have all of
-/// them. Nothing for distributions whose archives have no suites.
+/// Returns the suites of a distribution's archive that are read by default. A mirror need not have all of them. The
+/// result is empty for distributions whose archives have no suites.
 pub fn usual_suites(target: &str) -> &'static [&'static str] {
     if target == "debian" {
         &[
@@ -69,7 +69,7 @@ fn is_ubuntu(target: &str) -> bool {
     target.starts_with("ubuntu")
 }
 
-/// The names of the archives of an architecture of Ubuntu.
+/// Returns the names of Ubuntu's archives for an architecture.
 fn ubuntu_archives(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
         Architecture::Amd64 => &["ubuntu", "ubuntu-security"],
@@ -77,7 +77,7 @@ fn ubuntu_archives(architecture: Architecture) -> &'static [&'static str] {
     }
 }
 
-/// Asks the mirrors of one `[[target]]`, and takes what `selection` takes.
+/// Reads the mirrors of one `[[target]]`, and returns the kernels that `selection` accepts.
 pub(in crate::discover) async fn discover(
     entry: &TargetEntry,
     source: &MirrorSource,
@@ -97,30 +97,30 @@ pub(in crate::discover) async fn discover(
                 Ok(listed)
             }
             None => Err(unsupported(format!(
-                "the mirrors of {name} cannot be read; take its kernels from a list"
+                "mirrors of {name} are not supported; use a kernel list"
             ))),
         },
     }
 }
 
-/// What is known of the rpm repositories of a target.
+/// Returns the properties of a target's rpm repositories, if it has rpm repositories.
 fn rpm_index(name: &str) -> Option<RpmIndex> {
     let (_, target) = known_target(name).ok()?;
     target.rpm_index()
 }
 
-/// A target by its id.
+/// Returns a target by its id.
 pub(super) fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target), DiscoverError> {
     let id: TargetId = name
         .parse()
         .map_err(|error: ParseKernelError| unsupported(error.to_string()))?;
     let target = target::find(&id);
-    let target = target.ok_or_else(|| unsupported(format!("`{name}` is not a known target")))?;
+    let target = target.ok_or_else(|| unsupported(format!("unknown target `{name}`")))?;
     Ok((id, target))
 }
 
-/// Reads the repositories that the matrix names or, passing over those that are not there, the usual ones. A kernel
-/// that several of them hold is taken from the first.
+/// Reads the repositories that the matrix names, or else the default repositories. A default repository that does not
+/// exist is skipped. A kernel that several repositories have comes from the first of them.
 async fn rpm_repositories(
     entry: &TargetEntry,
     source: &MirrorSource,
@@ -191,13 +191,13 @@ async fn rpm_repositories(
     }
     if let Some(first) = absent.first() {
         all.notices.push(format!(
-            "{name}: {} of the usual repositories not there, such as {first}",
+            "{name}: {} of the default repositories do not exist, such as {first}",
             absent.len()
         ));
     }
     if let Some(first) = passed_over.first() {
         all.notices.push(format!(
-            "{name}: {} of packages passed over that look like kernel headers, such as {first}: it is not known which \
+            "{name}: skipped {} of packages that look like kernel headers, such as {first}: it is unknown which \
              kernel they are for",
             match passed_over.len() {
                 1 => "1 name".to_owned(),
@@ -245,12 +245,12 @@ async fn ubuntu(
     Ok(selected(entry, selection, context, found, &all))
 }
 
-/// Progress with the name of the `[[target]]`.
+/// Returns a progress function that puts the name of the `[[target]]` before each message.
 fn told<'a>(entry: &'a TargetEntry, context: Context<'a>) -> impl Fn(&str) + 'a {
     move |message| (context.progress)(&format!("{}: {message}", entry.name.get_ref()))
 }
 
-/// What is asked of an archive of apt.
+/// Returns the query for an archive of apt.
 fn question<'a>(
     entry: &'a TargetEntry,
     source: &'a MirrorSource,
@@ -264,7 +264,7 @@ fn question<'a>(
             "[\"bookworm\", \"trixie\"]"
         };
         return Err(unsupported(format!(
-            "the mirrors of {name} need the names of suites: write suites = {example}"
+            "the mirrors of {name} need the names of suites: add suites = {example}"
         )));
     }
     Ok(apt::Question {
@@ -278,7 +278,7 @@ fn question<'a>(
     })
 }
 
-/// What the selection takes, at the addresses that stand for those of the mirrors.
+/// Returns the kernels that the selection accepts. Package URLs of mirrors are replaced with the default URLs.
 fn selected(
     entry: &TargetEntry,
     selection: &Selection,
@@ -317,17 +317,17 @@ fn selected(
     }
 }
 
-/// Mirrors, in the order in which they are asked.
+/// Mirrors, in the order in which they are read.
 struct Bases(Vec<Base>);
 
-/// A mirror, and the address that stands for it in locks.
+/// A mirror, and the URL that locks record instead of it.
 struct Base {
     url: Url,
     usual: String,
 }
 
 impl Base {
-    /// What a lock says for an address of this mirror.
+    /// Returns the URL that a lock records for a URL of this mirror.
     fn usual_address(&self, url: &str) -> Option<Arc<str>> {
         let rest = url.strip_prefix(self.url.as_str().trim_end_matches('/'))?;
         rest.starts_with('/')
@@ -336,8 +336,8 @@ impl Base {
 }
 
 impl Bases {
-    /// The matrix's own addresses; else those that are given at run time for the archives with these names, and no
-    /// others; else the usual ones.
+    /// Returns the URLs of the matrix, if it has any. Else returns only the URLs that are given at run time for the
+    /// archives with these names. Without any of them, returns the default URLs.
     fn of(
         source: &MirrorSource,
         context: Context<'_>,

@@ -157,7 +157,7 @@ fn usual_repositories_are_known() {
         );
         assert!(report.starts_with("exit 0"), "{report}");
         assert!(
-            report.contains("of the usual repositories not there, such as http"),
+            report.contains("of the default repositories do not exist, such as http"),
             "{report}"
         );
         let kernels = lines(&workspace, "m.lock");
