@@ -420,7 +420,7 @@ fn targets_without_repositories_say_so() {
     let workspace = Workspace::new().with("m.toml", &matrix("talos", "[]"));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(
-        report.starts_with("exit 2") && report.contains("the mirrors of talos cannot be read"),
+        report.starts_with("exit 2") && report.contains("mirrors of talos are not supported"),
         "{report}"
     );
 }

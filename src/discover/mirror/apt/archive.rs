@@ -1,4 +1,4 @@
-//! Suites of an archive: `Release` files, and the indexes that they tell of.
+//! Reads the suites of an archive: `Release` files, and the indexes that they list.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::discover::decode;
 use crate::fetch::{ContentKind, FetchError, Fetcher, Probed, Request, Tried};
 use crate::kernel::{Architecture, Package};
 
-/// The most bytes of a `Release` file or a compressed index.
+/// The maximum size of a `Release` file or a compressed index, in bytes.
 const MOST_BYTES: u64 = 128 << 20;
 
-/// Suites that are read at a time: each takes some 60 MB of memory.
+/// The number of suites that are read at the same time. Each needs about 60 MB of memory.
 const SUITES_AT_A_TIME: usize = 3;
 
-/// A suite, as far as it was asked for.
+/// A suite with the indexes of the requested architectures.
 pub(super) struct Suite {
     pub(super) name: String,
     pub(super) indexes: BTreeMap<Architecture, Index>,
 }
 
 impl Suite {
-    /// What was read of it.
+    /// Returns the progress message about the suite: the number of header packages for each architecture.
     fn found(&self) -> String {
         let counts: Vec<String> = self
             .indexes
@@ -40,13 +40,13 @@ impl Suite {
 
 /// The packages of one architecture.
 pub(super) struct Index {
-    /// The archive that gave them, without a slash at the end.
+    /// The base URL of the archive with these packages, without a slash at the end.
     pub(super) base_url: String,
     pub(super) packages: Vec<IndexPackage>,
 }
 
 impl Index {
-    /// A package, as kernels name it.
+    /// Returns the package as an entry of a kernel.
     pub(super) fn package(&self, package: &IndexPackage, host: Option<Architecture>) -> Package {
         Package {
             is_noted: false,
@@ -58,23 +58,23 @@ impl Index {
     }
 }
 
-/// Archives, and what is read of them.
+/// Archives, and what to read from them.
 #[derive(Clone, Copy)]
 pub(super) struct Archives<'a> {
     pub(super) fetcher: &'a Fetcher,
-    /// Each suite is taken from the first that has it, so that security suites may have their own.
+    /// Each suite is read from the first archive that has it, so that security suites can have an archive of their own.
     pub(super) base_urls: &'a [Url],
     pub(super) question: Question<'a>,
     /// The architectures that each suite must have.
     pub(super) required: &'a [Architecture],
-    /// Those that are read as well, where they are there.
+    /// Architectures that are read too if a suite has them.
     pub(super) optional: &'a [Architecture],
-    /// Which packages are read, by name.
+    /// Whether a package is read, by its name.
     pub(super) is_wanted: fn(&str) -> bool,
 }
 
 impl Archives<'_> {
-    /// The suites that are asked for, in this order.
+    /// Reads the requested suites, and returns them in the order of the request.
     pub(super) async fn read(
         self,
         notices: &mut Vec<String>,
@@ -133,7 +133,7 @@ impl Archives<'_> {
                         suite.indexes.insert(architecture, index);
                     }
                     Ok(None) => {}
-                    // Archives tell of indexes of architectures that only others have.
+                    // An archive may list an index that only other archives have, for another architecture.
                     Err(DiscoverMirrorError::Fetch {
                         suite,
                         cause: source,
@@ -180,7 +180,8 @@ impl Archives<'_> {
         Ok((Some(suite), notices))
     }
 
-    /// The suite's `Release` file; `None` if the archive does not have it, which is noted in `missing`.
+    /// Returns the suite's `Release` file. Returns `None` if the archive does not have it, and adds the attempts to
+    /// `missing`.
     async fn read_release(
         self,
         base_url: &str,
@@ -228,7 +229,7 @@ impl Archives<'_> {
         Ok(None)
     }
 
-    /// The index of an architecture, where the `Release` file tells of one.
+    /// Reads the index of an architecture. Returns `None` if the `Release` file does not list one.
     async fn read_index(
         self,
         release: &Release,
@@ -240,7 +241,7 @@ impl Archives<'_> {
         let url = format!("{}/{path}", release.folder);
         let mut candidates: Vec<Arc<str>> = Vec::new();
         if release.file.is_by_hash {
-            // Stays the same while a mirror is updated. Not every copy of a mirror has it.
+            // The content of this URL does not change while a mirror is updated. Not every copy of a mirror has it.
             let parent = url.rsplit_once('/').map_or("", |(parent, _)| parent);
             candidates.push(format!("{parent}/by-hash/SHA256/{sha256}").into());
         }
@@ -254,8 +255,8 @@ impl Archives<'_> {
             size_bytes: Some(size_bytes),
             kind: ContentKind::Any,
         };
-        // An index that is there already under its digest is not asked for again; but it may be another archive's,
-        // since archives tell of indexes of architectures that only others have.
+        // The store can already have an index with this digest. It may belong to another archive, because archives list
+        // indexes that only others have. So the URL is checked without a download.
         if self.base_urls.len() > 1 && self.fetcher.known(&[], Some(sha256)).is_some() {
             let asked = self.fetcher.ask(&url).await;
             let is_absent =
@@ -295,17 +296,17 @@ impl Archives<'_> {
     }
 }
 
-/// A suite's `Release` file, and where it was found.
+/// A suite's `Release` file, and its location.
 struct Release {
     suite: String,
     base_url: String,
-    /// The suite's directory.
+    /// The URL of the suite's directory.
     folder: String,
     file: ReleaseFile,
 }
 
 impl Release {
-    /// Path, digest and size of the smallest form of the index of an architecture.
+    /// Returns path, digest and size of the index of an architecture, in the best compression that exists.
     fn index(&self, architecture: Architecture) -> Option<(String, Sha256, u64)> {
         [".xz", ".gz", ""].into_iter().find_map(|extension| {
             let path = format!("main/binary-{architecture}/Packages{extension}");
