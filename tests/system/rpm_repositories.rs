@@ -299,7 +299,7 @@ fn broken_repositories_leave_the_old_lock() {
         (
             repomd(&digest.to_string()),
             "<metadata></metadata>",
-            "but its repository says",
+            "but its repository lists",
         ),
         (repomd("abc"), "", "is not a SHA-256 digest"),
         (

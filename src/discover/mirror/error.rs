@@ -15,7 +15,7 @@ pub enum DiscoverMirrorError {
         /// What was tried.
         cause: FetchError,
     },
-    /// A mirror did not give one of its files.
+    /// A file of a suite cannot be downloaded.
     #[error("the mirror of {suite} cannot be read: {cause}")]
     Fetch {
         /// The suite.
@@ -23,7 +23,7 @@ pub enum DiscoverMirrorError {
         /// What was tried.
         cause: FetchError,
     },
-    /// A repository did not give one of its files.
+    /// A file of a repository cannot be downloaded.
     #[error("the repository cannot be read: {cause}")]
     Repository {
         /// The file.
@@ -39,27 +39,27 @@ pub enum DiscoverMirrorError {
         /// The architecture.
         architecture: Architecture,
     },
-    /// A file is not what the suite's `Release` file says: broken, or the mirror is just being updated.
-    #[error("{url} has SHA-256 {found}, but its repository says {expected}")]
+    /// A file does not have the digest that the index lists: the file is broken, or the mirror is being updated.
+    #[error("{url} has SHA-256 {found}, but its repository lists {expected}")]
     Checksum {
         /// The file.
         url: String,
-        /// The digest by the `Release` file.
+        /// The digest that the index lists.
         expected: Sha256,
         /// The digest that was found.
         found: Sha256,
     },
-    /// A `Release` file without a good signature.
-    #[error("{url} is not believed: {message}")]
+    /// A `Release` file has no valid signature.
+    #[error("{url} cannot be verified: {message}")]
     Signature {
         /// The file.
         url: String,
         /// What is wrong with its signature.
         message: String,
     },
-    /// A `Release` file that is too old.
+    /// A `Release` file has expired.
     #[error(
-        "{url} was valid until {until} only: the mirror stands still; ask another one, or write allow_expired = true"
+        "{url} expired at {until}: the mirror is no longer updated; use another mirror, or set allow_expired = true"
     )]
     Expired {
         /// The file.
@@ -67,7 +67,7 @@ pub enum DiscoverMirrorError {
         /// Its `Valid-Until`.
         until: jiff::Timestamp,
     },
-    /// A file that cannot be understood.
+    /// A file has invalid content.
     #[error("{url} is broken: {message}")]
     Broken {
         /// The file.
@@ -78,7 +78,7 @@ pub enum DiscoverMirrorError {
 }
 
 impl DiscoverMirrorError {
-    /// Whether the same question may be answered a little later.
+    /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Fetch { .. } | Self::Checksum { .. } => true,
@@ -88,7 +88,7 @@ impl DiscoverMirrorError {
     }
 }
 
-/// The digests, where a file failed since it is not the one that an index tells of.
+/// Returns the error with both digests if a download failed because its digest was not the one in the index.
 pub(super) fn wrong_digest(url: &str, source: &FetchError) -> Option<DiscoverMirrorError> {
     let mut answers = source.tried.iter().map(|tried| &tried.answer);
     answers.find_map(|answer| match answer {
@@ -101,7 +101,7 @@ pub(super) fn wrong_digest(url: &str, source: &FetchError) -> Option<DiscoverMir
     })
 }
 
-/// A file that cannot be understood.
+/// Returns the error for a file with invalid content.
 pub(super) fn broken(url: &str, message: impl Into<String>) -> DiscoverMirrorError {
     DiscoverMirrorError::Broken {
         url: url.to_owned(),

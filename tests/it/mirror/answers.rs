@@ -187,7 +187,7 @@ fn indexes_that_contradict_their_release_file() {
         (
             &index[1..],
             &index[..index.len() - 1],
-            "but its repository says",
+            "but its repository lists",
         ),
     ] {
         let mut release = "Suite: bookworm\nSHA256:\n".to_owned();

@@ -128,7 +128,7 @@ async fn kernels_are_put_together_from_the_indexes_of_both_architectures() {
     assert_eq!(
         found.notices,
         [
-            "linux-headers-6.1.0-51-amd64 6.1.177-1 of bookworm is left out: linux-headers-6.1.0-51-common is not there"
+            "linux-headers-6.1.0-51-amd64 6.1.177-1 of bookworm is skipped: linux-headers-6.1.0-51-common does not exist"
         ]
     );
     let (host_amd64, host_arm64) = (Some(Architecture::Amd64), Some(Architecture::Arm64));
@@ -265,22 +265,22 @@ async fn broken_files_are_told_by_name() {
         (
             "SHA256:\n 12 main\n",
             "",
-            "`12 main` is not a digest, a size and a path",
+            "expected a digest, a size and a path, got `12 main`",
         ),
         (
             "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSHA256:\n",
             "",
-            "has no end",
+            "the end of its signed text is missing",
         ),
         (
             "",
             "Package: linux-headers-1-amd64\nVersion: 1\nFilename: ../x\n",
-            "Filename of linux-headers-1-amd64",
+            "invalid Filename of linux-headers-1-amd64",
         ),
         (
             "",
             "Package: linux-kbuild-1\nVersion: 1\nFilename: x\n",
-            "a package has no Architecture",
+            "a package has no field Architecture",
         ),
     ] {
         let mirror = Mirror::new();

@@ -217,7 +217,7 @@ impl Archives<'_> {
                 if !self.question.allows_expired {
                     return Err(DiscoverMirrorError::Expired { url, until });
                 }
-                notices.push(format!("{url} was valid until {until} only"));
+                notices.push(format!("{url} expired at {until}"));
             }
             return Ok(Some(Release {
                 suite: suite.to_owned(),
@@ -247,7 +247,10 @@ impl Archives<'_> {
         }
         candidates.push(url.as_str().into());
         if size_bytes > MOST_BYTES {
-            return Err(broken(&url, format!("it has more than {MOST_BYTES} bytes")));
+            return Err(broken(
+                &url,
+                format!("it is larger than {MOST_BYTES} bytes"),
+            ));
         }
         let request = Request {
             candidates,

@@ -1,4 +1,5 @@
-//! Debian's kernels: headers, headers that flavours share, and `linux-kbuild`, whose programs run during a build.
+//! Finds Debian's kernels. A kernel has three packages: its own headers, headers that flavours share, and
+//! `linux-kbuild`, whose programs run during a build.
 
 use url::Url;
 
@@ -10,11 +11,11 @@ use crate::fetch::Fetcher;
 use crate::kernel::{Architecture, Kernel, KernelVersion};
 use crate::target::split_debian_abi;
 
-/// The flavour without a name.
+/// The name of the flavour that has no name in packages.
 const PLAIN: &str = "plain";
 
-/// Gives the kernels that are asked for. Each suite is taken from the first of the `base_urls` that has it, so that
-/// security suites may have their own.
+/// Returns the requested kernels. Each suite is read from the first of the `base_urls` that has it, so that security
+/// suites can have an archive of their own.
 pub async fn discover(
     fetcher: &Fetcher,
     base_urls: &[Url],
@@ -28,7 +29,7 @@ pub async fn discover(
         base_urls,
         question,
         required: &required,
-        // A kernel of one architecture can be built on a machine of the other, with its linux-kbuild.
+        // A machine of the other architecture can build a kernel with its own linux-kbuild.
         optional: &optional,
         is_wanted: |name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"),
     };
@@ -50,7 +51,7 @@ pub async fn discover(
     Ok(found)
 }
 
-/// The packages of a suite, seen from one architecture.
+/// The packages of a suite for one architecture.
 struct View<'a> {
     suite: &'a Suite,
     architecture: Architecture,
@@ -67,7 +68,8 @@ impl View<'_> {
             if !question.wants_flavour(flavour) {
                 continue;
             }
-            // Names that stand for the newest kernel of a line depend on its header package, and are none themselves.
+            // A meta package for the newest kernel of a line depends on the kernel's header package. It is not a header
+            // package itself.
             let stands_for = headers
                 .dependency(|name| name.starts_with("linux-headers-") && name != headers.name);
             if stands_for.is_some_and(|name| !name.contains("-common")) {
@@ -81,7 +83,7 @@ impl View<'_> {
                     version: headers.version.clone(),
                 }),
                 Err(reason) => found.notices.push(format!(
-                    "{} {} of {} is left out: {reason}",
+                    "{} {} of {} is skipped: {reason}",
                     headers.name, headers.version, self.suite.name
                 )),
             }
@@ -89,7 +91,7 @@ impl View<'_> {
         found.add(kernels);
     }
 
-    /// The flavour of a package that is the header package of one kernel.
+    /// Returns the flavour of a package if it is the header package of one kernel.
     fn flavour<'b>(&self, package: &'b IndexPackage) -> Option<&'b str> {
         let architecture = self.architecture.as_str();
         if package.architecture != architecture {
@@ -100,7 +102,7 @@ impl View<'_> {
             .strip_suffix(architecture)
             .map(|start| start.trim_end_matches('-'))
             .or_else(|| flavour.strip_prefix(architecture)?.strip_prefix('-'))
-            // The Raspberry Pi's own kernels are named by machine: `rpi-v8`, `rpi-2712`.
+            // Kernels of the Raspberry Pi archive have names of machines: `rpi-v8`, `rpi-2712`.
             .or_else(|| flavour.starts_with("rpi-").then_some(flavour))?;
         Some(if rest.is_empty() { PLAIN } else { rest })
     }
@@ -109,14 +111,14 @@ impl View<'_> {
         let packages = &self.index.packages;
         let common = headers
             .dependency(|name| name.starts_with("linux-headers-") && name.contains("-common"))
-            .ok_or("it depends on no common headers")?;
+            .ok_or("it does not depend on common headers")?;
         let common = find(packages, common, &headers.version)
-            .ok_or_else(|| format!("{common} is not there"))?;
+            .ok_or_else(|| format!("{common} does not exist"))?;
         let kbuild_name = headers
             .dependency(|name| name.starts_with("linux-kbuild-"))
-            .ok_or("it depends on no linux-kbuild")?;
+            .ok_or("it does not depend on linux-kbuild")?;
         let kbuild = find(packages, kbuild_name, &headers.version)
-            .ok_or_else(|| format!("{kbuild_name} is not there"))?;
+            .ok_or_else(|| format!("{kbuild_name} does not exist"))?;
         let mut wanted = vec![
             self.index.package(headers, None),
             self.index.package(common, None),
@@ -133,7 +135,7 @@ impl View<'_> {
             .name
             .strip_prefix("linux-headers-")
             .unwrap_or_default();
-        let (_, flavour) = split_debian_abi(uts_release).ok_or("it names no kernel")?;
+        let (_, flavour) = split_debian_abi(uts_release).ok_or("its name has no kernel release")?;
         let parsed = |error: crate::kernel::ParseKernelError| error.to_string();
         Ok(Kernel {
             target: "debian".parse().map_err(parsed)?,

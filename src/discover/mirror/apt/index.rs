@@ -1,4 +1,4 @@
-//! The files of an archive: `Release`, and `Packages` as far as kernels go.
+//! Reads the files of an archive: `Release`, and the kernel packages in `Packages`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,21 +9,21 @@ use debversion::Version;
 
 use crate::digest::Sha256;
 
-/// The most bytes of an index after decompression.
+/// The maximum size of an index after decompression, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// What a `Release` or `InRelease` file says.
+/// The content of a `Release` or `InRelease` file.
 pub(super) struct ReleaseFile {
     /// Digest and size of each file, by its path relative to the suite's directory.
     pub(super) files: BTreeMap<String, (Sha256, u64)>,
-    /// Whether files are also to be had by their digest.
+    /// Whether files can also be downloaded by their digest.
     pub(super) is_by_hash: bool,
-    /// Until when it is to be believed.
+    /// When the file expires.
     valid_until: Option<jiff::Timestamp>,
 }
 
 impl ReleaseFile {
-    /// Its `Valid-Until`, when that is past.
+    /// Returns `Valid-Until` if that time has passed.
     pub(super) fn expired(&self, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
         self.valid_until.filter(|until| *until < now)
     }
@@ -35,23 +35,23 @@ pub(super) struct IndexPackage {
     pub(super) name: String,
     pub(super) version: Version,
     pub(super) architecture: String,
-    /// The names that it depends on; of alternatives, the first.
+    /// The names of the packages that it depends on. Of alternatives, only the first.
     dependencies: Vec<String>,
-    /// Relative to the mirror's base address.
+    /// The path relative to the base URL of the mirror.
     pub(super) path: String,
     pub(super) size_bytes: u64,
     pub(super) sha256: Sha256,
 }
 
 impl IndexPackage {
-    /// The first dependency whose name is wanted.
+    /// Returns the first dependency that `is_wanted` accepts.
     pub(super) fn dependency(&self, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
         let mut names = self.dependencies.iter().map(String::as_str);
         names.find(|name| is_wanted(name))
     }
 }
 
-/// A version as file names hold it.
+/// Returns a version as it appears in file names.
 pub(super) fn without_epoch(version: &Version) -> String {
     let text = version.to_string();
     text.split_once(':')
@@ -59,7 +59,7 @@ pub(super) fn without_epoch(version: &Version) -> String {
         .to_owned()
 }
 
-/// Reads a `Release` file, or an `InRelease` file without looking at its signature.
+/// Reads a `Release` file, or an `InRelease` file without checking its signature.
 pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
     let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let text = text.replace("\r\n", "\n");
@@ -67,10 +67,10 @@ pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
     if body.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
         let start = body
             .find("\n\n")
-            .ok_or("its signed text has no beginning")?;
+            .ok_or("the start of its signed text is missing")?;
         let end = body.find("\n-----BEGIN PGP SIGNATURE-----");
         body = body
-            .get(start + 2..end.ok_or("its signed text has no end")? + 1)
+            .get(start + 2..end.ok_or("the end of its signed text is missing")? + 1)
             .ok_or("its signed text is damaged")?;
     }
     let paragraph: Paragraph = body.parse().map_err(|error| format!("{error}"))?;
@@ -80,12 +80,12 @@ pub(super) fn read_release(bytes: &[u8]) -> Result<ReleaseFile, String> {
         let mut words = line.split_whitespace();
         let (Some(digest), Some(size), Some(path)) = (words.next(), words.next(), words.next())
         else {
-            return Err(format!("`{line}` is not a digest, a size and a path"));
+            return Err(format!(
+                "expected a digest, a size and a path, got `{line}`"
+            ));
         };
         let digest = digest.parse().map_err(|error| format!("{error}"))?;
-        let size = size
-            .parse()
-            .map_err(|_| format!("`{size}` is not a size"))?;
+        let size = size.parse().map_err(|_| format!("invalid size `{size}`"))?;
         files.insert(path.to_owned(), (digest, size));
     }
     Ok(ReleaseFile {
@@ -102,7 +102,7 @@ fn read_time(text: &str) -> Result<jiff::Timestamp, String> {
         .map_err(|error| format!("Valid-Until `{text}` is not a valid time: {error}"))
 }
 
-/// Reads the packages whose names are wanted out of an index; `path` tells how it is compressed.
+/// Reads the packages that `is_wanted` accepts from an index. The extension of `path` is its compression.
 pub(super) fn read_packages(
     path: &str,
     bytes: &[u8],
@@ -119,10 +119,10 @@ pub(super) fn read_packages(
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
     if count as u64 == MOST_BYTES {
-        return Err(format!("it has more than {MOST_BYTES} bytes"));
+        return Err(format!("it is larger than {MOST_BYTES} bytes"));
     }
     let mut packages = Vec::new();
-    // Of some 70,000 packages a hundred are wanted: the others are not even taken apart.
+    // Only about 100 of 70,000 packages are wanted. The other paragraphs are not parsed.
     let is_wanted = |paragraph: &&str| {
         let mut lines = paragraph.lines();
         lines
@@ -143,10 +143,10 @@ fn read_package(fields: &BorrowedParagraph<'_>) -> Result<IndexPackage, String> 
         fields
             .get_single(name)
             .map(str::trim)
-            .ok_or_else(|| format!("a package has no {name}"))
+            .ok_or_else(|| format!("a package has no field {name}"))
     };
     let name = get("Package")?;
-    let wrong = |field: &str| format!("{field} of {name} cannot be read");
+    let wrong = |field: &str| format!("invalid {field} of {name}");
     let path = get("Filename")?;
     if path.starts_with('/') || path.contains("://") || path.split('/').any(|part| part == "..") {
         return Err(wrong("Filename"));
@@ -168,7 +168,7 @@ fn read_package(fields: &BorrowedParagraph<'_>) -> Result<IndexPackage, String> 
     })
 }
 
-/// The package of this name: of the wanted version where there is one, else the newest.
+/// Returns the package of this name in the wanted version. If that version does not exist, returns the newest one.
 pub(super) fn find<'a>(
     packages: &'a [IndexPackage],
     name: &str,

@@ -1,4 +1,4 @@
-//! What archives of apt hold.
+//! The kernels of apt archives.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,25 +6,25 @@ use debversion::Version;
 
 use crate::kernel::{Architecture, Kernel};
 
-/// A kernel of an archive, with what it is selected by.
+/// A kernel of an archive, with the properties that it is selected by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorKernel {
     /// The kernel.
     pub kernel: Kernel,
-    /// The suite that holds it.
+    /// The suite that has the kernel.
     pub suite: String,
-    /// Its flavour, without architecture: `plain`, `cloud`, `rt`, `16k`; `generic`, `aws`.
+    /// The flavour without the architecture: `plain`, `cloud`, `rt`, `16k`; `generic`, `aws`.
     pub flavour: String,
     /// The version of its packages.
     pub version: Version,
 }
 
-/// What archives hold.
+/// The kernels of archives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MirrorKernels {
-    /// The kernels; those of one suite, architecture and flavour with the newest first.
+    /// The kernels. Within one suite, architecture and flavour, the newest comes first.
     pub kernels: Vec<MirrorKernel>,
-    /// What a person should know: kernels that were left out since packages are missing.
+    /// Messages for the user, such as kernels that were skipped because packages are missing.
     pub notices: Vec<String>,
 }
 
@@ -38,8 +38,8 @@ impl MirrorKernels {
     }
 }
 
-/// Of each suite, flavour and architecture the `latest` newest kernels that `takes` lets through, or all of them;
-/// a kernel that several suites hold is given once.
+/// Returns the `latest` newest kernels that `takes` accepts, for each suite, flavour and architecture. Without `latest`
+/// returns all that `takes` accepts. A kernel that several suites have is returned once.
 pub fn newest(
     kernels: Vec<MirrorKernel>,
     latest: Option<u32>,

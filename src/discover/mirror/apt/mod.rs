@@ -1,7 +1,7 @@
 //! Archives of apt: Debian's and Ubuntu's.
 //!
-//! An index is believed only with the digest that the suite's `Release` file gives for it; that file only with a
-//! signature of the keyring, where one is given.
+//! An index is accepted only if it has the digest that the suite's `Release` file lists. If a keyring is given, the
+//! `Release` file is accepted only with a signature by one of its keys.
 
 mod archive;
 mod debian;

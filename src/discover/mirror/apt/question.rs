@@ -1,10 +1,10 @@
-//! What is asked of an archive.
+//! The query for an archive.
 
 use std::path::Path;
 
 use crate::kernel::Architecture;
 
-/// What is asked of an archive.
+/// The query for an archive.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The suites.
@@ -13,13 +13,13 @@ pub struct Question<'a> {
     pub architectures: &'a [Architecture],
     /// The flavours; empty for all.
     pub flavours: &'a [String],
-    /// The keys that `Release` files must be signed with; none for not looking at signatures.
+    /// The keyring with the keys that must sign `Release` files. `None` to skip the check of signatures.
     pub keyring: Option<&'a Path>,
-    /// Whether a `Release` file past its `Valid-Until` is taken, with a notice.
+    /// Whether a `Release` file past its `Valid-Until` is accepted, with a notice.
     pub allows_expired: bool,
-    /// Whether suites that no mirror has, and architectures that a suite has not, are passed over.
+    /// Whether suites that no mirror has, and architectures that a suite does not have, are skipped.
     pub skips_missing: bool,
-    /// Told of every suite that is begun, for a person.
+    /// Receives a message for the user about each suite.
     pub progress: &'a dyn Fn(&str),
 }
 
@@ -38,7 +38,7 @@ impl Default for Question<'_> {
 }
 
 impl Question<'_> {
-    /// Whether kernels of a flavour are asked for.
+    /// Whether kernels of a flavour are requested.
     pub(super) fn wants_flavour(&self, flavour: &str) -> bool {
         self.flavours.is_empty() || self.flavours.iter().any(|wanted| wanted == flavour)
     }

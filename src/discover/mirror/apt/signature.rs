@@ -1,4 +1,4 @@
-//! The signatures of `Release` files, checked by `gpgv`, which every Debian and Ubuntu has.
+//! Checks the signatures of `Release` files with `gpgv`, which every Debian and Ubuntu has.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,11 +7,11 @@ use super::super::error::DiscoverMirrorError;
 use crate::fetch::Fetcher;
 use crate::fs;
 
-/// The most bytes of a signature.
+/// The maximum size of a signature, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The signed text of an `InRelease` file, or of a `Release` file with its `Release.gpg`, if it is signed by a key of
-/// the keyring. What stands around the signed text is cut off.
+/// Returns the signed text of an `InRelease` file, or of a `Release` file with its `Release.gpg`, if it is signed by a
+/// key of the keyring. Text before and after the signed text is removed.
 pub(super) async fn verify(
     fetcher: &Fetcher,
     url: &str,
@@ -40,7 +40,7 @@ fn run_gpgv(keyring: &Path, bytes: &[u8], detached: Option<&[u8]>) -> Result<Vec
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let keyring = std::path::absolute(keyring).map_err(|error| text(&error))?;
     if !keyring.is_file() {
-        return Err(format!("the keyring {} is missing", keyring.display()));
+        return Err(format!("the keyring {} does not exist", keyring.display()));
     }
     let folder = tempfile::tempdir().map_err(|error| text(&error))?;
     let put = |name: &str, bytes: &[u8]| -> Result<PathBuf, String> {
@@ -64,9 +64,9 @@ fn run_gpgv(keyring: &Path, bytes: &[u8], detached: Option<&[u8]>) -> Result<Vec
     };
     let run = command
         .output()
-        .map_err(|error| format!("gpgv cannot be run ({error}): install the package gpgv"))?;
-    // Of several signatures one of a key that is known is enough; so gpgv's exit status says too little. And it finds
-    // nothing wrong with a key that has expired.
+        .map_err(|error| format!("gpgv cannot be started ({error}): install the package gpgv"))?;
+    // One signature by a known key is enough, even if there are others. The exit status of gpgv does not report this,
+    // and it is also success for an expired key. So the status lines are read.
     let status = String::from_utf8_lossy(&run.stdout);
     if let Some(problem) = problem(&status) {
         return Err(problem);
@@ -77,7 +77,7 @@ fn run_gpgv(keyring: &Path, bytes: &[u8], detached: Option<&[u8]>) -> Result<Vec
     }
 }
 
-/// What is wrong with the signatures, by the lines that gpgv writes for programs.
+/// Returns the problem with the signatures, read from the status lines of gpgv.
 fn problem(status: &str) -> Option<String> {
     let mut problems = Vec::new();
     let mut is_good = false;
@@ -87,7 +87,11 @@ fn problem(status: &str) -> Option<String> {
         let (key, who) = rest.split_once(' ').unwrap_or((rest, ""));
         match word {
             "GOODSIG" => is_good = true,
-            "BADSIG" => return Some(format!("it is not what {who} ({key}) has signed")),
+            "BADSIG" => {
+                return Some(format!(
+                    "the signature of {who} ({key}) does not match its content"
+                ));
+            }
             "EXPSIG" => problems.push(format!("the signature of {who} ({key}) has expired")),
             "EXPKEYSIG" => problems.push(format!("the key of {who} ({key}) has expired")),
             "REVKEYSIG" => problems.push(format!("the key of {who} ({key}) is revoked")),
@@ -123,7 +127,7 @@ mod tests {
             ),
             (
                 format!("{good}{bad}"),
-                "not what Other <b@example.org> (03) has signed",
+                "the signature of Other <b@example.org> (03) does not match",
             ),
             (
                 "[GNUPG:] REVKEYSIG 04 Lost <c@example.org>\n".to_owned(),

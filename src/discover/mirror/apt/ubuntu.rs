@@ -1,4 +1,5 @@
-//! Ubuntu's kernels, all flavours: the headers of one, and those that flavours share, of the same version.
+//! Finds Ubuntu's kernels of all flavours. A kernel has two packages of the same version: the headers of its flavour,
+//! and the headers that flavours share.
 
 use std::collections::BTreeMap;
 use std::slice;
@@ -16,8 +17,8 @@ use crate::target;
 /// The target of kernels of any flavour.
 const ANY_FLAVOUR: &str = "ubuntu";
 
-/// Gives the kernels that are asked for; their target is that by which Falco's loader asks, `ubuntu-` and a word of
-/// the flavour, where `is_asked` says so, else `ubuntu`. Each architecture has archives of its own.
+/// Returns the requested kernels. If `is_asked` accepts it, the target of a kernel is the one that Falco's loader uses:
+/// `ubuntu-` and a word of the flavour. Otherwise the target is `ubuntu`. Each architecture has archives of its own.
 pub async fn discover(
     fetcher: &Fetcher,
     base_urls: &BTreeMap<Architecture, Vec<Url>>,
@@ -53,7 +54,7 @@ fn kernels(
 ) {
     let mut kernels = Vec::new();
     for headers in &index.packages {
-        // Others are shared by flavours, or stand for the newest kernel of a line.
+        // Other packages are shared by flavours, or are meta packages for the newest kernel of a line.
         let Some(name) = Name::of(headers, architecture) else {
             continue;
         };
@@ -69,7 +70,7 @@ fn kernels(
                 version: headers.version.clone(),
             }),
             Err(reason) => found.notices.push(format!(
-                "{} {} of {} is left out: {reason}",
+                "{} {} of {} is skipped: {reason}",
                 headers.name, headers.version, suite.name
             )),
         }
@@ -79,7 +80,7 @@ fn kernels(
 
 /// The parts of `linux-headers-5.15.0-91-generic`.
 struct Name<'a> {
-    /// What `uname -r` prints: `5.15.0-91-generic`.
+    /// The output of `uname -r`: `5.15.0-91-generic`.
     release: &'a str,
     /// Version and ABI number: `5.15.0-91`.
     abi: &'a str,
@@ -107,7 +108,7 @@ impl<'a> Name<'a> {
         })
     }
 
-    /// The kernel; nothing if it is of a target that is not asked for.
+    /// Returns the kernel; `None` if its target is not requested.
     fn kernel(
         &self,
         headers: &IndexPackage,
@@ -120,7 +121,7 @@ impl<'a> Name<'a> {
         let version = full
             .strip_prefix(self.abi)
             .and_then(|rest| rest.strip_prefix('.'))
-            .ok_or_else(|| format!("its version does not begin with {}.", self.abi))?;
+            .ok_or_else(|| format!("its version does not start with {}.", self.abi))?;
         let common_name = headers
             .dependency(|name| {
                 let middle = name
@@ -128,12 +129,12 @@ impl<'a> Name<'a> {
                     .and_then(|name| name.strip_suffix(self.abi));
                 middle.is_some_and(|middle| middle == "headers-" || middle.ends_with("-headers-"))
             })
-            .ok_or("it depends on no headers that flavours share")?;
+            .ok_or("it does not depend on headers that flavours share")?;
         let common = index
             .packages
             .iter()
             .find(|one| one.name == common_name && one.version == headers.version)
-            .ok_or_else(|| format!("{common_name} {full} is not there"))?;
+            .ok_or_else(|| format!("{common_name} {full} does not exist"))?;
         let mut kernel = Kernel {
             target: ANY_FLAVOUR.parse().map_err(text)?,
             release: self.release.parse().map_err(text)?,
@@ -156,7 +157,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The target by which the loader asks for a kernel.
+/// Returns the target that the loader uses for a kernel.
 fn target_of(kernel: &Kernel) -> Option<TargetId> {
     let name = target::find(&kernel.target)?.loader_name(kernel)?;
     Some(name.target)
