@@ -1,4 +1,5 @@
-//! Arch Linux: the archive has a directory for each package, whose page links to every version of it.
+//! Finds the kernels of Arch Linux. The archive has a directory for each package; its page links to every version of
+//! the package.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +15,14 @@ use crate::target::Target;
 /// The target.
 const NAME: &str = "arch";
 
-/// The most bytes of a page.
+/// The maximum size of a page, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What an archive has for one architecture.
+/// The archive of one architecture.
 struct Archive {
     architecture: Architecture,
     url: &'static str,
-    /// Packages of header files, each with the flavour by which a matrix names it.
+    /// Header packages, each with the name of its flavour in a matrix.
     packages: &'static [(&'static str, &'static str)],
 }
 
@@ -43,8 +44,8 @@ const ARCHIVES: [Archive; 2] = [
     },
 ];
 
-/// Asks the archives, and takes what `selection` takes. Archives that the matrix names are asked for all packages, and
-/// need not have each.
+/// Reads the archives, and returns the kernels that `selection` accepts. If the matrix names archives, each package is
+/// read from the first of them that has it.
 pub(super) async fn discover(
     entry: &TargetEntry,
     source: &MirrorSource,
@@ -77,7 +78,7 @@ pub(super) async fn discover(
     Ok(listed)
 }
 
-/// The directory of a package in the first archive that has it, and its page.
+/// Returns the URL of a package's directory in the first archive that has it, and the page of the directory.
 async fn read_first(
     fetcher: &Fetcher,
     urls: &[&str],
@@ -105,7 +106,7 @@ async fn read_first(
     })
 }
 
-/// The kernels of a package's page.
+/// Returns the kernels on a package's page.
 fn read_page(
     folder: &str,
     page: &[u8],
@@ -115,7 +116,7 @@ fn read_page(
     id: &TargetId,
 ) -> Result<Listed, DiscoverMirrorError> {
     let mut listed = Listed::default();
-    // By version; of one that is there in both compressions the later, `zst`.
+    // The file of each version. If a version exists in both compressions, `zst` replaces `xz`.
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
     for file in listing::names(page) {
         let version = ["xz", "zst"].iter().find_map(|end| {
@@ -137,7 +138,7 @@ fn read_page(
             continue;
         };
         let mut kernel = new_kernel(id.clone(), release, architecture, "mirror".into());
-        // Of the first years: releases that do not tell which package they are of.
+        // Releases of the first years do not show which package they belong to.
         if !is_computed(target, &kernel, &file) {
             foreign.push(version);
             continue;
@@ -159,7 +160,7 @@ fn read_page(
     Ok(listed)
 }
 
-/// Whether a kernel's own name leads to this file.
+/// Whether the name of the file can be computed from the kernel.
 fn is_computed(target: &dyn Target, kernel: &Kernel, file: &str) -> bool {
     target
         .check_release(&kernel.release, kernel.architecture)

@@ -1,5 +1,5 @@
-//! Flatcar: each channel has a directory a release, in which two text files say which kernel and compiler the release
-//! has and how its kernel is configured.
+//! Finds the kernels of Flatcar. Each channel has one directory for each release. Two text files in the directory list
+//! the kernel and compiler versions, and the kernel configuration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::target::Target;
 /// The target, and the name of the lists in messages.
 const NAME: &str = "flatcar";
 
-/// Where the channels are, the one to be preferred first.
+/// The URLs of the channels, in order of preference.
 const CHANNELS: [&str; 4] = [
     "https://stable.release.flatcar-linux.net/",
     "https://beta.release.flatcar-linux.net/",
@@ -29,16 +29,16 @@ const CHANNELS: [&str; 4] = [
     "https://lts.release.flatcar-linux.net/",
 ];
 
-/// The most bytes of a page or a text file.
+/// The maximum size of a page or a text file, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// So many releases are asked about at once.
+/// The number of releases that are read at the same time.
 const AT_ONCE: usize = 4;
 
-/// Progress is printed after this many releases.
+/// A progress message is printed each time this many releases are read.
 const TOLD_EVERY: usize = 50;
 
-/// Asks the channels, and takes what `selection` takes; only of these releases the text files are read.
+/// Reads the channels, and returns the kernels that `selection` accepts. Text files of other releases are not read.
 pub(super) async fn discover(
     entry: &TargetEntry,
     source: &MirrorSource,
@@ -121,7 +121,7 @@ fn failed(url: &str, source: FetchError) -> DiscoverMirrorError {
     }
 }
 
-/// The releases that a channel's page links to.
+/// Returns the releases that a channel's page links to.
 async fn releases(
     fetcher: &Fetcher,
     folder: &str,
@@ -141,7 +141,7 @@ async fn releases(
     Ok(releases)
 }
 
-/// The kernel of a release; files that are missing or invalid are reported.
+/// Returns the kernel of a release. The inner result is an error if a file is missing or invalid.
 async fn describe(
     fetcher: &Fetcher,
     target: &dyn Target,
@@ -177,7 +177,7 @@ async fn describe(
     Ok(Ok((found, Some(config))))
 }
 
-/// A text file; reported if it is missing or not a text.
+/// Reads a text file. The inner result is an error if the file is missing or not a text.
 async fn text(fetcher: &Fetcher, url: &str) -> Result<Result<String, String>, DiscoverMirrorError> {
     match fetcher.get_index(url, MOST_BYTES).await {
         Ok(bytes) if decode::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),

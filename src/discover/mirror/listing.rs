@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use percent_encoding::percent_decode_str;
 use regex::bytes::Regex;
 
-/// The names that a page links to which lie in the directory itself, each once, decoded; directories end in a slash.
+/// Returns the names of links to files in the directory itself: each once, decoded. Directories end with a slash.
 pub(super) fn names(page: &[u8]) -> Vec<String> {
     static LINK: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r#"(?i)<a\s[^>]*href\s*=\s*["']([^"'?#]+)["']"#).ok());

@@ -1,8 +1,8 @@
-//! Mirrors: what distributions themselves publish of their kernels.
+//! Mirrors: reads kernels from the repositories of their distributions.
 //!
-//! In: a `[[target]]` with `from = "mirror"`. Out: its kernels, with addresses, sizes and digests as far as the
-//! distribution's indexes tell them. Nothing is guessed: what an index contradicts, or a signature does not cover, is
-//! an error, and the lock stays as it was.
+//! The input is a `[[target]]` with `from = "mirror"`. The output are its kernels, with the URLs, sizes and digests
+//! that the distribution's indexes list. Nothing is guessed: a file that contradicts its index, or lacks a required
+//! signature, is an error. The lock then stays unchanged.
 
 pub mod apt;
 mod arch;

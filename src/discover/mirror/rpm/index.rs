@@ -8,15 +8,15 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::digest::Sha256;
 
-/// The most bytes of an index after decompression.
+/// The maximum size of an index after decompression, in bytes.
 const MOST_BYTES: u64 = 2 << 30;
 
-/// A file that `repomd.xml` names.
+/// A file that `repomd.xml` lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct IndexFile {
-    /// `primary`, `primary_db`.
+    /// The type, such as `primary` or `primary_db`.
     pub(super) kind: String,
-    /// Relative to the repository's base address.
+    /// The path relative to the base URL of the repository.
     pub(super) path: String,
     /// The digest, if it is a SHA-256.
     pub(super) sha256: Option<Sha256>,
@@ -30,7 +30,7 @@ pub(super) struct RpmPackage {
     pub(super) version: String,
     pub(super) release: String,
     pub(super) architecture: String,
-    /// Relative to the repository's base address, or `base`.
+    /// The path relative to `base`, or else to the base URL of the repository.
     pub(super) path: String,
     pub(super) base: Option<String>,
     pub(super) sha256: Option<Sha256>,
@@ -38,7 +38,7 @@ pub(super) struct RpmPackage {
     pub(super) built: Option<Date>,
 }
 
-/// What is wrong, with the byte of the file where a reader stood.
+/// Returns the error with the reader's byte position in the file.
 fn at(reader: &Reader<impl BufRead>, error: impl std::fmt::Display) -> String {
     format!("{error} at byte {}", reader.buffer_position())
 }
@@ -49,7 +49,7 @@ fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
     quick_xml::escape::unescape(text).ok().map(Into::into)
 }
 
-/// The text of an element, up to its end.
+/// Reads the text of an element, up to its end.
 fn text(reader: &mut Reader<impl BufRead>, element: &BytesStart<'_>) -> Result<String, String> {
     let end = element.to_end().into_owned();
     let mut buffer = Vec::new();
@@ -57,7 +57,7 @@ fn text(reader: &mut Reader<impl BufRead>, element: &BytesStart<'_>) -> Result<S
     loop {
         match reader.read_event_into(&mut buffer) {
             Ok(Event::Text(part)) => text += &part.decode().map_err(|error| at(reader, error))?,
-            // Entities that a file declares itself are never expanded.
+            // Entities that the file itself declares are never expanded.
             Ok(Event::GeneralRef(name)) => {
                 let name = name.decode().map_err(|error| at(reader, error))?;
                 text += &quick_xml::escape::unescape(&format!("&{name};"))
@@ -125,7 +125,7 @@ pub(super) fn read_repomd(bytes: &[u8]) -> Result<Vec<IndexFile>, String> {
     }
 }
 
-/// A reader of what a file with this name holds, decompressed.
+/// Returns a reader that decompresses the content by the extension of the path.
 fn decompress<'a>(path: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, String> {
     Ok(match path.rsplit_once('.').map_or("", |(_, end)| end) {
         "gz" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
@@ -136,7 +136,7 @@ fn decompress<'a>(path: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Str
     })
 }
 
-/// Reads the packages with one of these names out of `primary.xml`, however it is compressed, as a stream.
+/// Reads the packages that `is_wanted` accepts from `primary.xml`, with any supported compression, as a stream.
 pub(super) fn read_primary(
     path: &str,
     bytes: &[u8],
@@ -210,7 +210,7 @@ pub(super) fn read_primary(
     }
 }
 
-/// Reads the packages with one of these names out of `primary.sqlite`, however it is compressed.
+/// Reads the packages that `is_wanted` accepts from `primary.sqlite`, with any supported compression.
 pub(super) fn read_database(
     path: &str,
     bytes: &[u8],

@@ -1,18 +1,18 @@
-//! Addresses that hold `$release`: one for each release of the distribution that is there.
+//! Expands `$release` in URLs: one URL for each release of the distribution that exists.
 
 use super::super::error::{DiscoverMirrorError, broken};
 use super::super::listing;
 use super::repository::fetch_error;
 use crate::fetch::Fetcher;
 
-/// What stands for a release of the distribution in an address.
+/// The placeholder for a release of the distribution in a URL.
 const RELEASE: &str = "$release";
 
-/// The most bytes of a directory page.
+/// The maximum size of a directory page, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The addresses that `url` stands for, those of the newest release first: itself where it has no `$release`, else
-/// one for each directory before it whose name is a version, from `oldest` on.
+/// Returns the URLs that `url` expands to, newest release first. A URL without `$release` is returned unchanged. Else
+/// there is one URL for each directory at the place of `$release` whose name is a version from `oldest` on.
 pub(in crate::discover::mirror) async fn expand(
     fetcher: &Fetcher,
     url: &str,
@@ -41,7 +41,7 @@ pub(in crate::discover::mirror) async fn expand(
         .collect())
 }
 
-/// The numbers of a version such as `9.1` or `40`; of anything else, nothing.
+/// Returns the numbers of a version such as `9.1` or `40`; `None` if the name is not a version.
 fn numbers(name: &str) -> Option<Vec<u32>> {
     name.split('.').map(|part| part.parse().ok()).collect()
 }

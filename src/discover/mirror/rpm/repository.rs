@@ -1,4 +1,4 @@
-//! One repository: from its index or page to kernels.
+//! Reads the kernels of one repository from its index or directory page.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Package, PackageSet, TargetId};
 use crate::target::{self, RpmIndex, RpmName};
 
-/// The most bytes of an index.
+/// The maximum size of an index, in bytes.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// Whose repositories are read.
+/// The target and architecture of a repository.
 #[derive(Clone, Copy)]
 pub(in crate::discover::mirror) struct Asked<'a> {
     pub(in crate::discover::mirror) target: &'a TargetId,
@@ -24,16 +24,15 @@ pub(in crate::discover::mirror) struct Asked<'a> {
     pub(in crate::discover::mirror) architecture: Architecture,
 }
 
-/// What a repository holds of kernels.
+/// The kernels of a repository.
 #[derive(Debug, Default)]
 pub(in crate::discover::mirror) struct Repository {
     pub(in crate::discover::mirror) listed: Listed,
-    /// The names of packages that look like kernel headers, and of which the target cannot tell which kernel they are
-    /// for.
+    /// The names of packages that look like kernel headers, but whose kernel the target cannot determine.
     pub(in crate::discover::mirror) passed_over: BTreeSet<String>,
 }
 
-/// Reads one repository for one architecture; `url` may hold `$arch`.
+/// Reads one repository for one architecture. `url` may contain `$arch` or `$basearch`.
 pub(in crate::discover::mirror) async fn discover(
     fetcher: &Fetcher,
     asked: Asked<'_>,
@@ -77,7 +76,7 @@ async fn get(fetcher: &Fetcher, url: &str) -> Result<Vec<u8>, DiscoverMirrorErro
     result.map_err(|source| fetch_error(url, source))
 }
 
-/// Runs a reader of `bytes` on a thread of its own; a web page in their place is recognised.
+/// Parses `bytes` on a separate thread. Returns an error if they are a web page.
 async fn parse<T: Send + 'static>(
     url: &str,
     bytes: Vec<u8>,
@@ -92,7 +91,7 @@ async fn parse<T: Send + 'static>(
     }
 }
 
-/// The first address of a `mirror.list`.
+/// Returns the first URL of a `mirror.list`.
 fn first_address(text: &[u8]) -> Option<String> {
     let text = str::from_utf8(text).ok()?;
     let mut lines = text.lines().map(str::trim);
@@ -137,7 +136,7 @@ async fn read_index(
     .await
 }
 
-/// The packages that a directory page links to; their names tell version and architecture.
+/// Returns the packages that a directory page links to. Version and architecture are parsed from the file names.
 async fn read_page(fetcher: &Fetcher, base: &str) -> Result<Vec<RpmPackage>, DiscoverMirrorError> {
     let page = get(fetcher, base).await?;
     let names = listing::names(&page);
@@ -178,7 +177,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         index,
         architecture,
     } = asked;
-    // AlmaLinux has a second level of x86-64: `x86_64_v2`.
+    // AlmaLinux also has packages for a second level of x86-64: `x86_64_v2`.
     let is_of_architecture = |package: &RpmPackage| {
         let rest = package.architecture.strip_prefix(architecture.machine());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_v"))
