@@ -293,7 +293,7 @@ mod tests {
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": 1, "target": "debian", "headers": ["a\nb"]}),
-                "not a URL",
+                "invalid URL",
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": 1, "target": "minikube", "kernelconfigdata": "%"}),

@@ -69,7 +69,7 @@ fn package(url: Cow<'_, str>) -> Result<Package, String> {
             .chars()
             .any(|character| character.is_control() || character == ' ')
     {
-        return Err(format!("{url:?} is not a URL"));
+        return Err(format!("invalid URL {url:?}"));
     }
     Ok(Package::at(url))
 }

@@ -224,7 +224,7 @@ fn packages_that_belong_together_and_kernels_of_another_version() {
             (found[0].0.as_str(), found[0].1.len()),
             (expected, packages)
         );
-        let says_so = report.contains("150400.99.1.x86_64.rpm is left out");
+        let says_so = report.contains("150400.99.1.x86_64.rpm is skipped");
         assert_eq!(says_so, target == "opensuse", "{report}");
     }
 }
@@ -294,7 +294,7 @@ fn broken_repositories_leave_the_old_lock() {
     let page = "<!DOCTYPE html><html><h1>Welcome</h1></html>";
     for (repomd, primary, expected) in [
         (page.to_owned(), page, "is a web page"),
-        ("<repomd>".to_owned(), "", "names no primary index"),
+        ("<repomd>".to_owned(), "", "lists no primary index"),
         ("<repomd><data".to_owned(), "", "is broken"),
         (
             repomd(&digest.to_string()),
@@ -305,12 +305,12 @@ fn broken_repositories_leave_the_old_lock() {
         (
             repomd(&Sha256::of(bomb).to_string()),
             bomb,
-            "declares a document type",
+            "a DOCTYPE is not allowed",
         ),
         (
             repomd(&Sha256::of("<metadata>").to_string()),
             "<metadata>",
-            "ends too early",
+            "unexpected end of file",
         ),
     ] {
         let server = Server::run();
@@ -342,7 +342,7 @@ fn broken_repositories_leave_the_old_lock() {
             .respond_with(status_code(302).insert_header("Location", url)),
     );
     for (path, expected) in [
-        ("/r", "its page links to no rpm"),
+        ("/r", "its page has no link to an rpm"),
         ("/loop", "redirects without end"),
     ] {
         let workspace = Workspace::new()

@@ -129,7 +129,7 @@ fn read_page(
         }
     }
     if versions.is_empty() {
-        return Err(broken(folder, format!("its page links to no {package}")));
+        return Err(broken(folder, format!("its page has no link to {package}")));
     }
     let mut foreign = Vec::new();
     for (version, file) in versions {
@@ -153,7 +153,7 @@ fn read_page(
     }
     if let Some(first) = foreign.first() {
         listed.notices.push(format!(
-            "{folder}: {} left out whose versions do not tell that they are of {package}, such as {first}",
+            "{folder}: {} skipped because the version does not show that it belongs to {package}, such as {first}",
             foreign.len()
         ));
     }

@@ -73,7 +73,7 @@ pub(super) async fn discover(
                 Err(DiscoverMirrorError::Repository { cause: source, .. })
                     if is_usual && source.is_not_there() =>
                 {
-                    notices.push(format!("{folder} is not there"));
+                    notices.push(format!("{folder} does not exist"));
                     continue;
                 }
                 releases => releases?,
@@ -136,7 +136,7 @@ async fn releases(
         .filter(|release| target.check_release(release, architecture).is_ok())
         .collect();
     if releases.is_empty() {
-        return Err(broken(folder, "its page links to no release"));
+        return Err(broken(folder, "its page has no link to a release"));
     }
     Ok(releases)
 }
@@ -160,13 +160,13 @@ async fn describe(
     }
     if !config.lines().any(|line| line.starts_with("CONFIG_")) {
         return Ok(Err(format!(
-            "{folder}: its kernel configuration sets nothing"
+            "{folder}: its kernel configuration has no options"
         )));
     }
     let config = config.into_bytes();
     if ContentKind::Configuration.is_cut_off(&config) {
         return Ok(Err(format!(
-            "{folder}: its kernel configuration has no end"
+            "{folder}: its kernel configuration is cut off"
         )));
     }
     kernel.config_sha256 = Some(Sha256::of(&config));
@@ -182,7 +182,7 @@ async fn text(fetcher: &Fetcher, url: &str) -> Result<Result<String, String>, Di
     match fetcher.get_index(url, MOST_BYTES).await {
         Ok(bytes) if decode::is_web_page(&bytes) => Ok(Err(format!("{url} is a web page"))),
         Ok(bytes) => Ok(String::from_utf8(bytes).map_err(|_| format!("{url} is not UTF-8 text"))),
-        Err(error) if error.is_not_there() => Ok(Err(format!("{url} is not there"))),
+        Err(error) if error.is_not_there() => Ok(Err(format!("{url} does not exist"))),
         Err(source) => Err(failed(url, source)),
     }
 }

@@ -77,7 +77,8 @@ fn a_welcome_page_for_everything() {
     let page = "<!DOCTYPE html>\n<html><h1>Welcome</h1><a href=\"/\">home</a></html>";
     let server = server(200, &[], page);
     for report in refused(&server.url_str("")) {
-        let is_told = report.contains("is a web page") || report.contains("its page links to no");
+        let is_told =
+            report.contains("is a web page") || report.contains("its page has no link to");
         assert!(report.starts_with("exit 2") && is_told, "{report}");
     }
 }

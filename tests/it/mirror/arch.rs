@@ -73,7 +73,7 @@ fn every_version_of_every_package() {
     assert!(report.starts_with("exit 0"), "{report}");
     assert!(
         report.contains(
-            "1 left out whose versions do not tell that they are of linux-headers, such as 3.0.1-1"
+            "1 skipped because the version does not show that it belongs to linux-headers, such as 3.0.1-1"
         ),
         "{report}"
     );
@@ -125,7 +125,8 @@ fn pages_that_are_none_leave_the_old_lock() {
     workspace.put(zen, "<html><h1>503 Service Unavailable</h1></html>");
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(
-        report.starts_with("exit 2") && report.contains("its page links to no linux-zen-headers"),
+        report.starts_with("exit 2")
+            && report.contains("its page has no link to linux-zen-headers"),
         "{report}"
     );
     std::fs::remove_file(workspace.path().join(zen)).unwrap();

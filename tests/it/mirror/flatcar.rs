@@ -69,7 +69,7 @@ fn releases_have_kernel_compiler_and_configuration() {
     assert!(
         report.contains("flatcar's mirror: 1 skipped: ")
             && report.contains(
-                "alpha/amd64-usr/3446.0.0/flatcar_production_image_packages.txt is not there"
+                "alpha/amd64-usr/3446.0.0/flatcar_production_image_packages.txt does not exist"
             ),
         "{report}"
     );
@@ -141,7 +141,7 @@ fn files_that_are_none_leave_the_old_lock() {
         (
             "stable/arm64-usr/index.html",
             "<html>Bad gateway</html>",
-            "its page links to no release",
+            "its page has no link to a release",
         ),
     ] {
         let before = workspace.get(path);

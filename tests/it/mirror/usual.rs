@@ -236,7 +236,7 @@ fn releases_are_those_that_are_there() {
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(
         report.starts_with("exit 2")
-            && report.contains("/fedora/updates/ is broken: its page links to no release"),
+            && report.contains("/fedora/updates/ is broken: its page has no link to a release"),
         "{report}"
     );
     assert_eq!(workspace.get("m.lock"), old);

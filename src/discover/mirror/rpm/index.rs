@@ -64,7 +64,7 @@ fn text(reader: &mut Reader<impl BufRead>, element: &BytesStart<'_>) -> Result<S
                     .map_err(|error| at(reader, error))?;
             }
             Ok(Event::End(found)) if found.name() == end.name() => return Ok(text),
-            Ok(Event::Eof) => return Err(at(reader, "it ends too early")),
+            Ok(Event::Eof) => return Err(at(reader, "unexpected end of file")),
             Ok(_) => {}
             Err(error) => return Err(at(reader, error)),
         }
@@ -85,7 +85,7 @@ pub(super) fn read_repomd(bytes: &[u8]) -> Result<Vec<IndexFile>, String> {
     loop {
         let event = reader.read_event_into(&mut buffer);
         match event.map_err(|error| at(&reader, error))? {
-            Event::DocType(_) => return Err(at(&reader, "it declares a document type")),
+            Event::DocType(_) => return Err(at(&reader, "a DOCTYPE is not allowed")),
             Event::Start(element) => {
                 let element = element.into_owned();
                 match (element.local_name().as_ref(), &mut file) {
@@ -151,7 +151,7 @@ pub(super) fn read_primary(
     loop {
         let event = reader.read_event_into(&mut buffer);
         match event.map_err(|error| at(&reader, error))? {
-            Event::DocType(_) => return Err(at(&reader, "it declares a document type")),
+            Event::DocType(_) => return Err(at(&reader, "a DOCTYPE is not allowed")),
             Event::Start(element) => {
                 let element = element.into_owned();
                 match (element.name().as_ref(), &mut package) {
@@ -202,7 +202,7 @@ pub(super) fn read_primary(
                 _ => {}
             },
             Event::Eof if is_primary && is_whole => return Ok(packages),
-            Event::Eof if is_primary => return Err("it ends too early".to_owned()),
+            Event::Eof if is_primary => return Err("unexpected end of file".to_owned()),
             Event::Eof => return Err("it is not a primary.xml".to_owned()),
             _ => {}
         }
@@ -264,14 +264,14 @@ mod tests {
     fn declared_entities_are_refused_and_cut_files_noticed() {
         let bomb = "<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]><metadata><package><name>&b;</name></package></metadata>";
         let error = read_primary("primary.xml", bomb.as_bytes(), |_| true).unwrap_err();
-        assert!(error.contains("declares a document type"), "{error}");
+        assert!(error.contains("a DOCTYPE is not allowed"), "{error}");
         let error = read_repomd(bomb.as_bytes()).unwrap_err();
-        assert!(error.contains("declares a document type"), "{error}");
+        assert!(error.contains("a DOCTYPE is not allowed"), "{error}");
         let unknown = "<metadata><package><name>&b;</name></package></metadata>";
         read_primary("primary.xml", unknown.as_bytes(), |_| true).unwrap_err();
         let cut = "<metadata><package type=\"rpm\"><name>kernel-devel</name></package>";
         let error = read_primary("primary.xml", cut.as_bytes(), |_| true).unwrap_err();
-        assert!(error.contains("ends too early"), "{error}");
+        assert!(error.contains("unexpected end of file"), "{error}");
         for wrong in ["<html><body>Not found</body></html>", "", "{}"] {
             read_primary("primary.xml", wrong.as_bytes(), |_| true).unwrap_err();
             read_repomd(wrong.as_bytes()).unwrap_err();

@@ -31,7 +31,7 @@ pub(in crate::discover::mirror) async fn expand(
         })
         .collect();
     if releases.is_empty() {
-        return Err(broken(folder, "its page links to no release"));
+        return Err(broken(folder, "its page has no link to a release"));
     }
     releases.retain(|(numbers, _)| numbers[0] >= oldest);
     releases.sort_by(|left, right| right.cmp(left));

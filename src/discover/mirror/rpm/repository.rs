@@ -47,7 +47,8 @@ pub(in crate::discover::mirror) async fn discover(
         let url = address(url);
         let list = url.trim_end_matches('/');
         let text = get(fetcher, list).await?;
-        let first = first_address(&text).ok_or_else(|| broken(list, "it does not name a URL"))?;
+        let first =
+            first_address(&text).ok_or_else(|| broken(list, "it does not contain a URL"))?;
         address(&first)
     } else {
         address(url)
@@ -109,9 +110,10 @@ async fn read_index(
     let (file, is_database) = match (of_kind("primary"), of_kind("primary_db")) {
         (Some(file), _) => (file, false),
         (None, Some(file)) => (file, true),
-        (None, None) => return Err(broken(repomd, "it names no primary index")),
+        (None, None) => return Err(broken(repomd, "it lists no primary index")),
     };
-    let url = join(base, &file.path).ok_or_else(|| broken(repomd, "it does not name a URL"))?;
+    let url = join(base, &file.path)
+        .ok_or_else(|| broken(repomd, "the path of its primary index is invalid"))?;
     let bytes = if file.sha256.is_some() {
         let request = Request {
             candidates: vec![url.as_str().into()],
@@ -159,7 +161,7 @@ async fn read_page(fetcher: &Fetcher, base: &str) -> Result<Vec<RpmPackage>, Dis
     if packages.is_empty() {
         return Err(broken(
             base,
-            "it has no repodata, and its page links to no rpm",
+            "it has no repodata, and its page has no link to an rpm",
         ));
     }
     let is_wanted = |package: &RpmPackage| RpmIndex::is_header_name(&package.name);
@@ -211,7 +213,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         };
         let Ok(release) = name.parse() else {
             listed.notices.push(format!(
-                "{base}{}: `{name}` is not a kernel release",
+                "{base}{}: invalid kernel release `{name}`",
                 package.path
             ));
             continue;
@@ -227,7 +229,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         });
         if names.is_some() && shared.is_none() {
             listed.notices.push(format!(
-                "{base}{} is left out: its package without architecture does not exist",
+                "{base}{} is skipped: its noarch package does not exist",
                 package.path
             ));
             continue;
@@ -257,7 +259,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         let Some(all) = all else {
             listed
                 .notices
-                .push(format!("{base}: `{}` is not a URL", package.path));
+                .push(format!("{base}: invalid URL `{}`", package.path));
             continue;
         };
         kernel.packages = all;
