@@ -1,4 +1,4 @@
-//! Why a source gave nothing.
+//! Errors of reading a source.
 
 use std::ops::Range;
 
@@ -8,72 +8,72 @@ use crate::fetch::FetchError;
 use crate::fs::FileError;
 use crate::matrix::{Matrix, TargetEntry};
 
-/// Why a source gave nothing.
+/// An error of reading a source.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// A list could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A list is not in the format that it should be.
+    /// A list does not have the expected format.
     #[error("{name} is not a kernel list: {message}")]
     Format {
-        /// The list.
+        /// The name of the list.
         name: String,
         /// What is wrong.
         message: String,
     },
-    /// Files that a person wrote, with everything that is wrong with them.
+    /// All errors in files that a user wrote.
     #[error("{}", .0.first().map_or("bad input", Diagnostic::message))]
     Files(Vec<Diagnostic>),
-    /// The source cannot do what the matrix asks; trying again changes nothing.
+    /// The source does not support what the matrix asks for. A retry does not help.
     #[error("{message}")]
     Unsupported {
-        /// What it cannot do, and what can be done.
+        /// What is not supported, and what to do instead.
         message: String,
     },
-    /// A server did not give a list.
+    /// A list could not be downloaded.
     #[error("{cause}")]
     Fetch {
-        /// What was tried.
+        /// The attempts.
         cause: FetchError,
     },
     /// A mirror could not be read.
     #[error(transparent)]
     Mirror(#[from] DiscoverMirrorError),
-    /// One of these, with the place in the matrix that led to it.
+    /// Another of these errors, with the place in the matrix that caused it.
     #[error("{error}")]
     At {
         /// The place.
         span: Range<usize>,
-        /// What is wrong.
+        /// The error.
         error: Box<Self>,
     },
 }
 
 impl DiscoverError {
-    /// Whether the matrix or its files are at fault, rather than a server.
+    /// Whether the cause is the matrix or its files, not a server.
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::At { error, .. } => error.is_bad_input(),
             Self::Mirror(error) => !error.is_transient(),
-            // 403, 404, 500 and no answer at all are one kind of fault: the list is not to be had.
+            // 403, 404, 500 and no response are the same kind of error: the list is not available.
             Self::Fetch { .. } => false,
             Self::File(_) | Self::Format { .. } | Self::Files(_) | Self::Unsupported { .. } => true,
         }
     }
 
-    /// Whether the matrix or a file beside it is at fault, whatever servers say.
+    /// Whether the cause is the matrix or a local file, independent of servers.
     pub fn is_own_fault(&self) -> bool {
         match self {
             Self::At { error, .. } => error.is_own_fault(),
-            // A list of a server may be broken tonight.
+            // A list on a server may be broken only temporarily.
             Self::Format { name, .. } => !name.contains("://"),
             Self::Mirror(_) | Self::Fetch { .. } => false,
             Self::File(_) | Self::Files(_) | Self::Unsupported { .. } => true,
         }
     }
 
-    /// What was tried of a list that no server gave.
+    /// Returns the attempts if a list could not be downloaded.
     pub(super) fn fetch_error(&self) -> Option<&FetchError> {
         match self {
             Self::At { error, .. } => error.fetch_error(),
@@ -82,7 +82,7 @@ impl DiscoverError {
         }
     }
 
-    /// The error with its place in the matrix; one that has a place keeps it.
+    /// Adds a place in the matrix to the error. An error that already has a place keeps it.
     pub(super) fn at(self, span: Range<usize>) -> Self {
         match self {
             Self::At { .. } => self,
@@ -93,8 +93,8 @@ impl DiscoverError {
         }
     }
 
-    /// The error as messages: those of a person's own files with their places, everything else with the place in the
-    /// matrix that led to it.
+    /// Returns the error as diagnostics. Errors in a user's files keep their own places. Every other error gets the
+    /// place in the matrix that caused it.
     pub fn diagnostics(&self, matrix: &Matrix, entry: &TargetEntry) -> Vec<Diagnostic> {
         let (span, error) = match self {
             Self::At { span, error } => (span.clone(), &**error),

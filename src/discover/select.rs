@@ -1,4 +1,4 @@
-//! Which kernels of a source are taken: `match`, `exclude`, `since`, `latest`.
+//! Selects kernels of a source by `match`, `exclude`, `since` and `latest`.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::{Found, Listed};
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 use crate::matrix::{Selection, TargetEntry};
 
-/// Whether a kernel is of the `[[target]]` and taken by `match`, `exclude` and `since`. `first_seen` says since when
-/// the lock knows a kernel.
+/// Whether a kernel belongs to the `[[target]]`, and `match`, `exclude` and `since` accept it. `first_seen` returns the
+/// day since which the lock knows a kernel.
 pub(super) fn takes(
     entry: &TargetEntry,
     selection: &Selection,
@@ -27,7 +27,7 @@ pub(super) fn takes(
             .is_none_or(|since| found.published.unwrap_or_else(|| first_seen(kernel)) >= since)
 }
 
-/// Keeps what the selection takes.
+/// Keeps the kernels that the selection accepts.
 pub(super) fn apply(
     entry: &TargetEntry,
     selection: &Selection,
@@ -40,7 +40,8 @@ pub(super) fn apply(
     }
 }
 
-/// What the selection takes of a list that others may want too.
+/// Returns the kernels of a shared list that the selection accepts. `latest` is not applied here. If nobody else holds
+/// the list, its kernels are moved, otherwise copied.
 pub(super) fn from_shared(
     entry: &TargetEntry,
     selection: &Selection,
@@ -72,8 +73,8 @@ pub(super) fn from_shared(
     }
 }
 
-/// Keeps the `count` newest kernels of each target, architecture and flavour; of Amazon Linux of each upstream line
-/// too, since it maintains several beside each other (`kernel6.12-devel`).
+/// Keeps the `count` newest kernels of each target, architecture and flavour. For Amazon Linux, each upstream line
+/// counts separately too, because it maintains several lines in parallel (`kernel6.12-devel`).
 pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
     let group = |one: &Found| {
         let kernel = &one.kernel;
@@ -104,7 +105,7 @@ pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
     found.extend(keyed.into_iter().map(|(_, one)| one));
 }
 
-/// The order of two releases by the rules of their distribution.
+/// Compares two releases by the rules of their distribution.
 pub(super) fn compare(target: &TargetId, left: &KernelRelease, right: &KernelRelease) -> Ordering {
     let (left_text, right_text) = (left.as_str(), right.as_str());
     let id = target.as_str();
@@ -123,7 +124,7 @@ pub(super) fn compare(target: &TargetId, left: &KernelRelease, right: &KernelRel
     left.cmp(right)
 }
 
-/// The beginnings of the ids of distributions that pack rpms.
+/// Prefixes of the ids of distributions that use rpm packages.
 const RPM_TARGETS: [&str; 12] = [
     "alinux",
     "almalinux",
@@ -139,8 +140,8 @@ const RPM_TARGETS: [&str; 12] = [
     "sles",
 ];
 
-/// The flavour that a release is of, as far as its name says it; empty for the usual one. Ubuntu's flavours are in
-/// the target's id mostly, and here for kernels of target `ubuntu`.
+/// Returns the flavour in the name of a release; empty for the default flavour. For most of Ubuntu's targets, the id
+/// contains the flavour. For target `ubuntu`, only the release contains it.
 pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
     let id = target.as_str();
     match id {
@@ -172,8 +173,8 @@ pub(super) fn flavour_of<'a>(target: &TargetId, release: &'a str) -> &'a str {
     }
 }
 
-/// The variant of a kernel of an rpm: what stands behind the architecture (`+64k`, `.debug`, `_v2`) or, where a release
-/// does not have one, its last word (`-rt`, `-azure`).
+/// Returns the variant of a kernel in an rpm: the part after the architecture (`+64k`, `.debug`, `_v2`). If the release
+/// has no architecture, returns its last word (`-rt`, `-azure`).
 fn rpm_variant(release: &str) -> &str {
     let machine = Architecture::ALL.map(Architecture::machine);
     let behind = machine.iter().find_map(|machine| {
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn newest_by_the_rules_of_the_distribution() {
-        // To rpm a number is newer than a word, to dpkg and as text it is the other way round.
+        // For rpm, a number is newer than a word. For dpkg, and in a text comparison, a word is newer.
         let centos = ["4.18.0-80.el8.x86_64", "4.18.0-80.1.2.el8_0.x86_64"];
         assert_eq!(latest("centos", &centos, 1), ["4.18.0-80.1.2.el8_0.x86_64"]);
         let debian = [

@@ -1,4 +1,4 @@
-//! Lists that several `[[target]]`s read: each is downloaded and parsed once.
+//! Shares lists between `[[target]]`s: each list is downloaded and parsed once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +10,19 @@ use crate::matrix::{ListPlace, SourceKind, TargetEntry};
 
 type Name = (Architecture, String);
 
-/// Lists that are read for several `[[target]]`s.
+/// Lists that several `[[target]]`s read.
 #[derive(Debug, Default)]
 pub struct SharedLists {
-    /// The lists that are still to be asked for, with how often.
+    /// How many further requests are expected for each list.
     wanted: Mutex<HashMap<Name, usize>>,
     read: Mutex<HashMap<Name, Arc<Listed>>>,
-    /// Those that no server gave: the next who asks hears the same.
+    /// Lists that could not be downloaded. Further requests get the same error.
     failed: Mutex<HashMap<Name, FetchError>>,
     turns: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl SharedLists {
-    /// For the sources of these entries, each of which is asked once.
+    /// Creates the collection for these entries. Each source of an entry requests its lists once.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a TargetEntry>) -> Self {
         let mut wanted: HashMap<Name, usize> = HashMap::new();
         for entry in entries {
@@ -45,7 +45,7 @@ impl SharedLists {
         }
     }
 
-    /// The list, if it was read before.
+    /// Returns the list if it was read before. The last expected request removes it.
     pub(super) fn find(
         &self,
         architecture: Architecture,
@@ -60,7 +60,7 @@ impl SharedLists {
         }
     }
 
-    /// Held by the one who asks for a list.
+    /// Returns the lock that a caller holds while it requests a list.
     pub(super) fn turn(
         &self,
         architecture: Architecture,
@@ -70,7 +70,7 @@ impl SharedLists {
         Arc::clone(turns.entry(name(architecture, place)).or_default())
     }
 
-    /// Why no server gave the list.
+    /// Returns why the list could not be downloaded.
     pub(super) fn failed(
         &self,
         architecture: Architecture,
@@ -80,7 +80,7 @@ impl SharedLists {
         failed.get(&name(architecture, place)).cloned()
     }
 
-    /// Notes why.
+    /// Records why the list could not be downloaded.
     pub(super) fn fail(
         &self,
         architecture: Architecture,
@@ -93,7 +93,7 @@ impl SharedLists {
         }
     }
 
-    /// Keeps a list that was read just now, where it is wanted again. What is said about it is said once.
+    /// Keeps a new list if further requests for it are expected.
     pub(super) fn keep(
         &self,
         architecture: Architecture,
@@ -109,7 +109,7 @@ impl SharedLists {
         list
     }
 
-    /// Counts a question; whether it is the last one for the list.
+    /// Counts a request, and returns whether it is the last expected one for the list.
     fn is_last(&self, name: &Name) -> bool {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         match wanted.get_mut(name) {
