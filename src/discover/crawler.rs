@@ -1,9 +1,9 @@
-//! Lists in the format of kernel-crawler, all generations.
+//! Reads lists in all formats of kernel-crawler.
 //!
-//! Lists of 2022 are keyed by distribution names (`AmazonLinux2`) and give `kernelversion` mostly as a number, or not
-//! at all; since 2023 the keys are target ids and versions are strings. The target is read from each entry, not from
-//! the key. A list is read as it stands, without a tree of values in between: one of 600,000 kernels is as large as
-//! the memory it may take. A key that is there twice has the entries of both.
+//! In lists of 2022, the keys are distribution names (`AmazonLinux2`), and `kernelversion` is mostly a number or
+//! missing. Since 2023 the keys are target ids and the versions are strings. The target is read from each entry, not
+//! from the key. A list is parsed as a stream, without a tree of values in memory: a list can have 600,000 kernels. If
+//! a key is repeated, the entries of all its arrays are read.
 
 mod value;
 
@@ -20,13 +20,14 @@ use crate::diagnostic::plain_words;
 use crate::kernel::Architecture;
 use value::{RawEntry, Value};
 
-/// How many entries are made kernels at once, by all processors.
+/// The number of entries that all processors convert to kernels in one step.
 const ENTRIES_AT_ONCE: usize = 16_384;
 
-/// How much of a text that is no list is shown.
+/// The number of characters that are shown of a text that is not a list.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// Reads a list; `name` is what it is called in messages. Of kernels that are known already, the known ones are returned.
+/// Reads a list. Messages call it `name`. If an entry describes a kernel in `known` and has no new values, the known
+/// object is returned.
 pub(super) fn read(
     name: &str,
     text: &str,
@@ -67,14 +68,14 @@ pub(super) fn read(
     collected.finish(name)
 }
 
-/// What to do about a text that is no JSON.
+/// Returns advice about a text that is not JSON.
 fn advice(error: &serde_json::Error, text: &str) -> String {
     let head = text.trim_start().lines().next().unwrap_or_default();
     if error.is_eof() {
-        ": it is cut off, fetch it again".to_owned()
+        ": the file is cut off, download it again".to_owned()
     } else if error.is_syntax() && !head.starts_with('{') {
         let head: String = head.chars().take(SHOWN_CHARACTERS).collect();
-        format!(": it begins with `{head}`, give the URL of kernel-crawler's JSON")
+        format!(": it starts with `{head}`, use the URL of kernel-crawler's JSON")
     } else {
         String::new()
     }
@@ -87,12 +88,12 @@ struct Reading<'a> {
     collected: Collected,
     /// How many entries were read.
     count: usize,
-    /// The positions of those that cannot be used.
+    /// The positions of the invalid entries.
     bad: Vec<usize>,
 }
 
 impl Reading<'_> {
-    /// Takes entries of a key, of which the first is its entry `first`.
+    /// Converts entries of a key. `first` is the position of the first of them in the array of the key.
     fn take(&mut self, key: &str, first: usize, entries: &mut Vec<RawEntry<'_>>) {
         let results: Vec<_> = entries
             .par_drain(..)
@@ -202,7 +203,7 @@ fn read_entry(
         None => None,
         Some(other) => {
             return Err(format!(
-                "`kernelversion` is {other}, expected a number or a text"
+                "`kernelversion` is {other}, expected a number or a string"
             ));
         }
     };
@@ -285,7 +286,7 @@ mod tests {
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": [], "target": "debian"}),
-                "a number or a text",
+                "a number or a string",
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": 1, "target": "a/b"}),

@@ -1,16 +1,16 @@
-//! The bytes of a list as text: gzip, a byte order mark and UTF-16 are undone, a web page is named as what it is.
+//! Decodes a list to text: gzip, a byte order mark and UTF-16 are decoded. A web page is an error.
 
 use std::io::Read as _;
 
 use super::DiscoverError;
 
-/// The most bytes of a list, compressed or not.
+/// The maximum size of a list, compressed or not, in bytes.
 pub(super) const MOST_BYTES: u64 = 512 << 20;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// Whether bytes are a web page: what many servers give with status 200 in place of a file.
+/// Whether bytes are a web page. Many servers return one with status 200 instead of a file.
 pub(super) fn is_web_page(bytes: &[u8]) -> bool {
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_ascii_lowercase();
     let head = head.trim_start_matches('\u{feff}').trim_start();
@@ -33,10 +33,10 @@ pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, DiscoverError> 
         None => utf8(bytes).map_err(wrong)?,
     };
     let head = text.trim_start();
-    // Markers of a merge are named later, with their line.
+    // Conflict markers are reported later, with their line.
     if head.starts_with('<') && !head.starts_with("<<<<<<< ") {
         return Err(wrong(
-            "it is a web page (HTML or XML): give the URL of the file itself".to_owned(),
+            "it is a web page (HTML or XML): use the URL of the file itself".to_owned(),
         ));
     }
     if head.is_empty() {
@@ -53,15 +53,15 @@ fn unzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("it is damaged gzip: {error}"))?;
     if unzipped.len() as u64 > MOST_BYTES {
         return Err(format!(
-            "it has more than {} MiB uncompressed",
+            "it is larger than {} MiB after decompression",
             MOST_BYTES >> 20
         ));
     }
     Ok(unzipped)
 }
 
-/// How two bytes make a unit of UTF-16, where a text is in it: with a mark or, without one, by the zero byte that its
-/// first character, an ASCII one, has.
+/// Returns the function that makes a UTF-16 unit of two bytes, or `None` if the text is not UTF-16. UTF-16 is detected
+/// by its byte order mark, or by the zero byte of an ASCII character at the start.
 fn wide(bytes: &[u8]) -> Option<fn([u8; 2]) -> u16> {
     match bytes {
         [0xff, 0xfe, ..] | [1..=u8::MAX, 0, ..] => Some(u16::from_le_bytes),
@@ -73,7 +73,7 @@ fn wide(bytes: &[u8]) -> Option<fn([u8; 2]) -> u16> {
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     let pairs = bytes.chunks_exact(2);
     if !pairs.remainder().is_empty() {
-        return Err("it is UTF-16 with half a character at its end".to_owned());
+        return Err("it is UTF-16 with an incomplete character at its end".to_owned());
     }
     let units = pairs.map(|pair| unit([pair[0], pair[1]]));
     let text: Result<String, _> = char::decode_utf16(units).collect();
@@ -93,6 +93,6 @@ fn utf8(mut bytes: Vec<u8>) -> Result<String, String> {
         let line = String::from_utf8_lossy(&error.as_bytes()[..good])
             .matches('\n')
             .count();
-        format!("line {} holds bytes that are not UTF-8", line + 1)
+        format!("line {} has bytes that are not UTF-8", line + 1)
     })
 }

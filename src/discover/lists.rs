@@ -1,4 +1,4 @@
-//! What the kinds of kernel lists have in common.
+//! Shared code of all kinds of kernel lists.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,25 +11,25 @@ use super::{DiscoverError, Found, Listed, new_kernel};
 use crate::digest::Sha256;
 use crate::kernel::{Architecture, Kernel, Package};
 
-/// How many skipped entries a notice names.
+/// The number of skipped entries that a notice names.
 const NAMED_ENTRIES: usize = 3;
 
-/// An entry of a list, as texts.
+/// An entry of a list, before parsing.
 #[derive(Debug, Default)]
 pub(super) struct Entry<'a> {
     pub(super) target: &'a str,
     pub(super) release: &'a str,
-    /// `None` for the usual `1`.
+    /// The kernel version; `None` for the default, `1`.
     pub(super) version: Option<&'a str>,
     pub(super) headers: Vec<Cow<'a, str>>,
-    /// In base64.
+    /// The kernel configuration in base64.
     pub(super) config: Option<&'a str>,
 }
 
 /// A kernel of a list, with its configuration.
 pub(super) type ListedKernel = (Found, Option<Vec<u8>>);
 
-/// Checks an entry.
+/// Parses an entry.
 pub(super) fn read_entry(
     entry: Entry<'_>,
     architecture: Architecture,
@@ -74,7 +74,7 @@ fn package(url: Cow<'_, str>) -> Result<Package, String> {
     Ok(Package::at(url))
 }
 
-/// The id by which the loader asks today, for ids that lists spell otherwise.
+/// Returns the id that the loader uses today, for ids that lists spell differently.
 pub(super) fn current_id(id: &str) -> Cow<'_, str> {
     let lower = if id.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(id.to_ascii_lowercase())
@@ -93,11 +93,11 @@ pub(super) fn current_id(id: &str) -> Cow<'_, str> {
     }
 }
 
-/// The good entries of a list; the bad ones are counted, and some of them named.
+/// The valid entries of a list, and the reasons for the skipped ones.
 #[derive(Default)]
 pub(super) struct Collected {
     listed: Listed,
-    /// Why each of the others is skipped.
+    /// The reason for each skipped entry.
     pub(super) skipped: Vec<String>,
 }
 
@@ -114,7 +114,8 @@ impl Collected {
         }
     }
 
-    /// What the list `name` gives.
+    /// Returns the content of the list `name`. A notice counts the skipped entries, and names some of them. It is an
+    /// error if all entries are invalid.
     pub(super) fn finish(self, name: &str) -> Result<Listed, DiscoverError> {
         let Self {
             mut listed,
@@ -124,7 +125,7 @@ impl Collected {
             return Err(DiscoverError::Format {
                 name: name.to_owned(),
                 message: format!(
-                    "none of its {} entries can be read: {}",
+                    "none of its {} entries is valid: {}",
                     skipped.len(),
                     skipped[0]
                 ),
@@ -159,7 +160,7 @@ pub(super) fn collect(
     collected.finish(name)
 }
 
-/// The first few of several reasons, and how many more there are.
+/// Returns the first few reasons, and the number of the others.
 fn shortened(reasons: &[String]) -> String {
     let mut named = reasons[..reasons.len().min(NAMED_ENTRIES)].join("; ");
     if let Some(more @ 1..) = reasons.len().checked_sub(NAMED_ENTRIES) {
@@ -168,15 +169,15 @@ fn shortened(reasons: &[String]) -> String {
     named
 }
 
-/// Merges the entries of each kernel that is listed more than once, and sorts by identity. Where entries contradict
-/// each other, the first in canonical order counts, so that the order of the list never does; a notice names the
-/// kernels.
+/// Merges the entries of each kernel that is listed more than once, and sorts by identity. If entries contradict each
+/// other, the first in canonical order is used, so the order of the list never matters. A notice names such kernels.
 pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
     fn rank(kernel: &Kernel) -> impl Ord + '_ {
         let (packages, config) = (&kernel.packages, &kernel.config_sha256);
         (packages.is_empty(), packages, config.is_none(), config)
     }
-    // Equal in both are entries that say the same: no need for a stable sort, which takes a second list.
+    // Entries that compare equal have the same content, so no stable sort is needed, which would allocate a second
+    // list.
     listed.found.par_sort_unstable_by(|left, right| {
         let (left, right) = (&left.kernel, &right.kernel);
         let order = left.identity().cmp(&right.identity());
@@ -197,15 +198,15 @@ pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
     });
     if !contradicted.is_empty() {
         listed.notices.push(format!(
-            "{name}: {} ignored because another entry of the same kernel has different packages (name them with `headers` \
-             if these are the right ones): {}",
+            "{name}: {} ignored because another entry of the same kernel has different packages (if the ignored packages \
+             are correct, set them as `headers`): {}",
             contradicted.len(),
             shortened(&contradicted)
         ));
     }
 }
 
-/// Puts lists together.
+/// Joins lists into one.
 pub(super) fn join(lists: impl IntoIterator<Item = Listed>) -> Listed {
     let mut joined = Listed::default();
     for mut list in lists {
@@ -217,7 +218,7 @@ pub(super) fn join(lists: impl IntoIterator<Item = Listed>) -> Listed {
     joined
 }
 
-/// The configurations that kernels still name.
+/// Removes the configurations that no kernel uses.
 pub(super) fn drop_unused(configs: &mut BTreeMap<Sha256, Vec<u8>>, found: &[Found]) {
     let used: std::collections::HashSet<Sha256> = found
         .iter()

@@ -69,21 +69,18 @@ fn what_is_no_list_is_named() {
         (b"<div>moved</div>", "it is a web page"),
         (b" \n", "it is empty"),
         (&cut[..20], "it is damaged gzip"),
-        (
-            b"{\"a\":\n\"\xff\"}",
-            "line 2 holds bytes that are not UTF-8",
-        ),
+        (b"{\"a\":\n\"\xff\"}", "line 2 has bytes that are not UTF-8"),
         (
             b"{\"a\":\n 3}",
             "expected an array of kernels as the value of `a` at line 2",
         ),
         (
             b"Not found\n",
-            "it begins with `Not found`, give the URL of kernel-crawler's JSON",
+            "it starts with `Not found`, use the URL of kernel-crawler's JSON",
         ),
         (
             b"{\"a\": [",
-            "at line 1 column 7: it is cut off, fetch it again",
+            "at line 1 column 7: the file is cut off, download it again",
         ),
         (
             b"[]",
@@ -128,7 +125,7 @@ fn every_skipped_entry_can_be_listed_with_its_line() {
         "! skipped list.json: line 2, CentOS[1]: kernel release `one` does not start with a number",
         "! skipped list.json: line 2, CentOS[2]: it is a number, expected an object",
         "! skipped list.json: line 3, CentOS[3]: ",
-        "! skipped list.json: line 4, CentOS[4]: `headers` is an array with something else than strings",
+        "! skipped list.json: line 4, CentOS[4]: `headers` is an array with values that are not strings",
         "! skipped list.json: line 5, CentOS[5]: missing field `target`",
     ] {
         assert!(long.contains(expected), "{expected}: {long}");

@@ -221,7 +221,7 @@ fn lists_that_cannot_be_read() {
     exit 2
     --- err
     m.lock does not exist: looking for kernels
-    error: no kernels for `*`: list.json is not a kernel list: it is a web page (HTML or XML): give the URL of the file itself
+    error: no kernels for `*`: list.json is not a kernel list: it is a web page (HTML or XML): use the URL of the file itself
      --> m.toml:5:55
       |
     5 | kernels = { from = "kernel-crawler", path = { amd64 = "list.json" } }

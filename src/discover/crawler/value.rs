@@ -1,4 +1,4 @@
-//! The values of an entry, whatever they are: a bad one is to cost its entry, not the list.
+//! Values of any type in an entry. An invalid value invalidates its entry, not the whole list.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A value of an entry, as far as the reader of entries tells values apart.
+/// A value of an entry, with the types that matter to the reader of entries.
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Null,
@@ -44,7 +44,7 @@ impl<'a> RawEntry<'a> {
     }
 }
 
-/// The fields of an entry that are known.
+/// The known fields of an entry.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(Known, Value<'a>)>);
 
@@ -74,7 +74,7 @@ impl Known {
 }
 
 impl<'a> Fields<'a> {
-    /// Takes a field; `None` for one that is not there, or null.
+    /// Removes and returns a field; `None` if it is missing or null.
     pub(super) fn take(&mut self, name: &str) -> Option<Value<'a>> {
         let position = self.0.iter().position(|(known, _)| known.name() == name)?;
         match self.0.swap_remove(position).1 {
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes a field that is a text.
+    /// Removes and returns a field with a string.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, String> {
         match self.take(name) {
             None => Ok(None),
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Value<'de> {
                 Ok(if are_texts {
                     Value::Texts(texts)
                 } else {
-                    Value::Other("an array with something else than strings")
+                    Value::Other("an array with values that are not strings")
                 })
             }
 
@@ -211,8 +211,8 @@ impl<'de> Deserialize<'de> for Value<'de> {
     }
 }
 
-/// The line, from 1, on which each of the `wanted` entries begins. They are counted from 0 over all keys of the list,
-/// which is valid JSON, and sorted.
+/// Returns the line on which each of the `wanted` entries starts; the first line is 1. Entries are counted from 0 over
+/// all keys of the list. `wanted` must be sorted, and the list must be valid JSON.
 pub(super) fn lines_of_entries(list: &str, wanted: &[usize]) -> Vec<usize> {
     let mut lines = Vec::with_capacity(wanted.len());
     let (mut line, mut depth, mut entry) = (1, 0, 0);
@@ -221,7 +221,7 @@ pub(super) fn lines_of_entries(list: &str, wanted: &[usize]) -> Vec<usize> {
         if byte == b'\n' {
             line += 1;
         }
-        // Depth 2 is inside of the array of a key; what begins there is an entry.
+        // Depth 2 is inside the array of a key. A value that starts there is an entry.
         let begins = depth == 2
             && !is_text
             && !is_inside

@@ -94,7 +94,7 @@ fn contradictory_entries_are_counted_and_one_is_taken() {
     let workspace = of_list(&repeated(&sets));
     let report = workspace.run(&["lock", "m.toml"]);
     let (_, notices) = report.split_once("--- err\n").unwrap();
-    assert_snapshot!(notices, @"list.json: 1 ignored because another entry of the same kernel has different packages (name them with `headers` if these are the right ones): amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm");
+    assert_snapshot!(notices, @"list.json: 1 ignored because another entry of the same kernel has different packages (if the ignored packages are correct, set them as `headers`): amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm");
     let lock = workspace.get("m.lock");
     let plan = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(plan.starts_with("exit 0\n"), "{plan}");
