@@ -1,5 +1,5 @@
-//! Directories of YAML files as driverkit reads them and dbg-go generates them:
-//! `<driver version>/<machine>/<target>_<release>_<version>.yaml`.
+//! Reads directories of YAML files that driverkit reads and dbg-go generates: `<driver
+//! version>/<machine>/<target>_<release>_<version>.yaml`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,11 +9,12 @@ use crate::driver::Artifact;
 use crate::driverkit::{TreeFile, read_tree};
 use crate::kernel::KernelId;
 
-/// How many kernels and files a notice names.
+/// The maximum number of kernels and files that a notice names.
 const NAMED: usize = 3;
 
-/// Reads every YAML file below `folder`; with `outputs` those that ask for exactly these artifacts. The directories of
-/// several driver versions mostly name the same kernels: each is given once, as the newest version has it.
+/// Reads every YAML file below `folder`; with `outputs`, only those that ask for exactly these artifacts. The
+/// directories of several driver versions mostly contain the same kernels. Each kernel is returned once, from the
+/// newest version.
 pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed, DiscoverError> {
     let tree = read_tree(folder).map_err(DiscoverError::Files)?;
     let mut listed = Listed::default();
@@ -26,11 +27,11 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
         .into_iter()
         .filter(|file| outputs.is_none_or(|wanted| file.artifacts == wanted))
         .collect();
-    // What `import` wrote holds the demands of the files already.
+    // A matrix that `import` wrote already contains the other keys of the files.
     if outputs.is_none() {
         listed.notices.extend(unused_keys(&files));
     }
-    // From the newest version to the oldest: the first that names a kernel counts.
+    // From the newest version to the oldest: the first file with a kernel is used.
     let mut newest: HashMap<KernelId, usize> = HashMap::with_capacity(files.len());
     let mut conflicts = Vec::new();
     for (position, file) in files.iter().enumerate().rev() {
@@ -48,7 +49,7 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
     if !conflicts.is_empty() {
         conflicts.sort();
         listed.notices.push(format!(
-            "{}: {} other packages or another configuration in an older driver version, the newest counts: {}",
+            "{}: {} other packages or another configuration in an older driver version, the newest version is used: {}",
             folder.display(),
             match conflicts.len() {
                 1 => "1 kernel has".to_owned(),
@@ -72,7 +73,7 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
     Ok(listed)
 }
 
-/// A notice for each key of the files that says how a build is done: a source gives kernels only.
+/// Returns a notice for each key of the files that configures builds: a source provides only kernels.
 fn unused_keys(files: &[TreeFile]) -> Vec<String> {
     let mut by_key: Vec<(&str, Vec<String>)> = Vec::new();
     for file in files {
@@ -96,14 +97,14 @@ fn unused_keys(files: &[TreeFile]) -> Vec<String> {
             _ => "a [driver] table",
         };
         format!(
-            "`{key}` is not supported in files of a source: {instead} of the matrix say it: {}",
+            "`{key}` is not supported in files of a source, use {instead} in the matrix instead: {}",
             shortened(paths)
         )
     };
     by_key.into_iter().map(notice).collect()
 }
 
-/// The first few, and how many more there are.
+/// Returns the first few names, and the number of the others.
 fn shortened(mut names: Vec<String>) -> String {
     let hidden = names.len().saturating_sub(NAMED);
     names.truncate(NAMED);

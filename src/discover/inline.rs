@@ -1,4 +1,4 @@
-//! Kernels that the matrix itself names.
+//! Reads kernels that the matrix itself contains.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::kernel::{Architecture, Kernel, Package, TargetId, Upstream};
 use crate::matrix::{InlineKernel, Matrix, TargetEntry};
 use crate::target;
 
-/// The kernels of a `[[target]]`, each with its place in the file, and where their configurations are.
+/// The inline kernels of a `[[target]]` with their places in the file, and the paths of their configurations.
 #[derive(Debug, Default)]
 pub struct InlineKernels {
     /// The kernels.
@@ -23,7 +23,8 @@ pub struct InlineKernels {
     pub configs: BTreeMap<Sha256, PathBuf>,
 }
 
-/// Makes kernels of the inline ones of `entry`: one for each architecture where none is named.
+/// Converts the inline kernels of `entry`. A kernel without an architecture gets one result for each architecture that
+/// is possible.
 pub fn expand_inline(
     matrix: &Matrix,
     entry: &TargetEntry,
@@ -88,8 +89,8 @@ pub fn expand_inline(
     }
 }
 
-/// The architectures of a kernel: the one that it names, or those of its target that its release and the names of its
-/// packages can belong to. Where packages are named, they decide, so that no release is refused.
+/// Returns the architectures of a kernel: the one that it names, or else those of its target that match its release and
+/// the names of its packages. If packages are named, the release is never rejected.
 fn architectures(
     id: &TargetId,
     entry: &TargetEntry,
@@ -128,7 +129,7 @@ fn architectures(
         .filter_map(|url| target::architecture_of_file(&crate::kernel::file_name(url)))
         .filter(|architecture| good.contains(architecture))
         .collect();
-    // Programs of another machine may be among the packages of a kernel.
+    // The packages of a kernel may contain programs for another machine.
     if good.len() > 1
         && !said.is_empty()
         && !(Architecture::ALL.iter().all(|one| said.contains(one)))

@@ -1,5 +1,5 @@
-//! The kernels of a lock, with which lists are compared while they are read: an entry that says nothing new needs no
-//! second copy of its kernel.
+//! The kernels of a lock, for comparison with lists while they are read. An entry without new values needs no second
+//! copy of its kernel.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::lists::{Entry, current_id};
 use crate::kernel::{Architecture, Kernel, Package};
 
-/// Kernels by what identifies them.
+/// Kernels by their identity.
 #[derive(Default)]
 pub struct KnownKernels {
     hasher: RandomState,
-    /// By the hash of the identity. Of two kernels with one hash only one is found.
+    /// Kernels by the hash of their identity. If two kernels have the same hash, only one of them is found.
     kernels: HashMap<u64, Arc<Kernel>>,
 }
 
@@ -38,7 +38,7 @@ fn identity(kernel: &Kernel) -> Identity<'_> {
 }
 
 impl KnownKernels {
-    /// Collects kernels.
+    /// Creates the collection from kernels.
     pub fn of<'a>(kernels: impl IntoIterator<Item = &'a Arc<Kernel>>) -> Self {
         let hasher = RandomState::new();
         let kernels = kernels
@@ -48,7 +48,7 @@ impl KnownKernels {
         Self { hasher, kernels }
     }
 
-    /// Returns the kernel that an entry of a list describes, if it is known and the entry says exactly the same.
+    /// Returns the kernel that an entry of a list describes, if it is known and the entry has exactly the same values.
     pub(super) fn find(
         &self,
         entry: &Entry<'_>,
@@ -62,7 +62,8 @@ impl KnownKernels {
         let version = entry.version.unwrap_or("1");
         let wanted: Identity<'_> = (&target, entry.release, version, architecture);
         let kernel = self.kernels.get(&self.hasher.hash_one(wanted))?;
-        // URLs of a set are distinct: as many headers, each of them a package, are the same set.
+        // The URLs of a set are distinct. So the sets are equal if their sizes are equal and each package is in the
+        // headers.
         let is_same = |package: &Package| {
             let is_bare = *package == Package::at(Arc::clone(&package.url));
             is_bare && entry.headers.iter().any(|url| **url == *package.url)

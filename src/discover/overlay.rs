@@ -1,12 +1,12 @@
-//! Several sources for one target, laid over each other.
+//! Merges the kernels of several sources for one target.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::kernel::{Kernel, KernelId};
 
-/// Makes one kernel of those with one name. The first source that knows packages, or a configuration, counts; others
-/// add sizes and digests that it does not know, and their names. A single source stays as it is.
+/// Merges kernels with the same identity. Packages, and the configuration, come from the first source that has them.
+/// Other sources add missing sizes and digests of the same packages, and their names. A single source stays unchanged.
 pub fn overlay(mut sources: Vec<Vec<Arc<Kernel>>>) -> Vec<Arc<Kernel>> {
     if sources.len() < 2 {
         return sources.pop().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Kernels in a table: `from = "csv"` with a header line, `from = "text"` with a kernel a line.
+//! Reads kernels from a table: `from = "csv"` with a header line, or `from = "text"` with one kernel per line.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::diagnostic::{Diagnostic, Place, SourceFile};
 use crate::kernel::Architecture;
 use crate::matrix::{ListPlace, TargetEntry};
 
-/// How many faults of a file are shown.
+/// The maximum number of errors of a file that are shown.
 const SHOWN_FAULTS: usize = 50;
 
-/// The columns, by the names that they may have; the first is the usual one.
+/// The columns with their accepted names. The first name is the usual one.
 const COLUMNS: [(&str, &[&str]); 6] = [
     ("target", &["target"]),
     ("release", &["release", "kernelrelease", "kernel_release"]),
@@ -21,7 +21,8 @@ const COLUMNS: [(&str, &[&str]); 6] = [
     ("config", &["config", "kernelconfigdata"]),
 ];
 
-/// What is wrong with a table, and the kernels that it names: a person's own file is read whole or not at all.
+/// The errors of a table, and its kernels. If a line is invalid, the whole table is rejected, because the user wrote
+/// it.
 struct Rows {
     file: Arc<SourceFile>,
     listed: Listed,
@@ -29,7 +30,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// A text without markers of a merge.
+    /// Starts with a text. Returns an error if it contains conflict markers.
     fn of(place: &ListPlace, text: String) -> Result<Self, DiscoverError> {
         let path = if place.is_remote() {
             place.written.clone().into()
@@ -47,10 +48,10 @@ impl Rows {
         }
     }
 
-    /// Notes what is wrong with the line that begins at a byte of the file.
+    /// Adds an error about the line that starts at a byte position of the file.
     fn fault(&mut self, start: usize, message: impl Into<String>, help: Option<String>) {
         let text = self.file.text.get(start..).unwrap_or_default();
-        // Before a row there may be empty lines.
+        // Empty lines can precede the row.
         let line = text.trim_start_matches(['\r', '\n']);
         let start = start + text.len() - line.len();
         let line = line.lines().next().unwrap_or_default();
@@ -62,7 +63,7 @@ impl Rows {
         self.faults.push(fault.maybe_help(help));
     }
 
-    /// Adds the kernels of a line: one of each architecture of the entry, where it names none.
+    /// Adds the kernels of a line. A line without an architecture adds one kernel for each architecture of the entry.
     fn add(&mut self, start: usize, texts: &Texts<'_>, entry: &TargetEntry, source: &Arc<str>) {
         let architectures = match texts.architecture.map(str::parse::<Architecture>) {
             None => entry.architectures.clone(),
@@ -85,7 +86,7 @@ impl Rows {
                     }
                     self.listed.found.push(found);
                 }
-                // The same for each architecture.
+                // Other architectures would give the same error.
                 Err(reason) => return self.fault(start, reason, None),
             }
         }
@@ -100,16 +101,16 @@ impl Rows {
         let hidden = self.faults.len().saturating_sub(SHOWN_FAULTS);
         self.faults.truncate(SHOWN_FAULTS);
         if hidden > 0 {
-            let message = format!("{hidden} more lines cannot be read");
+            let message = format!("{hidden} more lines are invalid");
             self.faults.push(Diagnostic::error(message));
         }
         Err(DiscoverError::Files(self.faults))
     }
 }
 
-/// Reads a CSV file. Needed is the column `release`; the others may be missing or empty: `target` is the entry's then,
-/// and without `architecture` a kernel is there for all of the entry's. Several `headers` are parted by blanks;
-/// `config` is base64.
+/// Reads a CSV file. The column `release` is required. The others can be missing or empty: the default `target` is the
+/// entry's, and without `architecture` a kernel exists for each architecture of the entry. Several `headers` are
+/// separated by spaces. `config` is base64.
 pub(super) fn read_csv(
     place: &ListPlace,
     text: String,
@@ -142,7 +143,7 @@ pub(super) fn read_csv(
                 let message = match error.kind() {
                     csv::ErrorKind::UnequalLengths {
                         expected_len, len, ..
-                    } => format!("{len} cells, and the first line names {expected_len} columns"),
+                    } => format!("expected {expected_len} cells as in the first line, got {len}"),
                     _ => error.to_string(),
                 };
                 rows.fault(start(error.position()), message, None);
@@ -171,7 +172,7 @@ pub(super) fn read_csv(
     rows.finish()
 }
 
-/// Where each of [`COLUMNS`] is, by the first line.
+/// Returns the position of each of [`COLUMNS`] in the first line.
 fn columns_of(head: &csv::StringRecord, rows: &mut Rows) -> Option<[Option<usize>; COLUMNS.len()]> {
     let mut places = [None; COLUMNS.len()];
     for (position, column) in head.iter().enumerate() {
@@ -180,14 +181,14 @@ fn columns_of(head: &csv::StringRecord, rows: &mut Rows) -> Option<[Option<usize
             .position(|(_, names)| names.contains(&column.to_ascii_lowercase().as_str()));
         match known {
             Some(known) if places[known].is_some() => {
-                let message = format!("column {} is there twice", COLUMNS[known].0);
+                let message = format!("duplicate column `{}`", COLUMNS[known].0);
                 rows.fault(0, message, None);
             }
             Some(known) => places[known] = Some(position),
             None => {
                 let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
                 let help = crate::diagnostic::did_you_mean(column, names.iter().copied())
-                    .unwrap_or_else(|| format!("known are {}", names.join(", ")));
+                    .unwrap_or_else(|| format!("known columns: {}", names.join(", ")));
                 rows.fault(0, format!("unknown column `{column}`"), Some(help));
             }
         }
@@ -195,12 +196,12 @@ fn columns_of(head: &csv::StringRecord, rows: &mut Rows) -> Option<[Option<usize
     if places[1].is_none() {
         let help =
             "the first line names the columns, as in target,release,version,architecture,headers";
-        rows.fault(0, "no column `release`", Some(help.to_owned()));
+        rows.fault(0, "missing column `release`", Some(help.to_owned()));
     }
     rows.faults.is_empty().then_some(places)
 }
 
-/// Reads a text file: `release [version [architecture]]` a line; `#` begins a comment.
+/// Reads a text file. Each line is `release [version [architecture]]`; `#` starts a comment.
 pub(super) fn read_text(
     place: &ListPlace,
     text: String,
@@ -226,7 +227,8 @@ pub(super) fn read_text(
         };
         match words.next() {
             Some(more) => {
-                let message = format!("`{more}` is more than release, version and architecture");
+                let message =
+                    format!("unexpected `{more}` after release, version and architecture");
                 rows.fault(start, message, None);
             }
             None => rows.add(start, &texts, entry, &source),

@@ -73,7 +73,7 @@ fn tables_and_texts_are_read() {
                 "k.csv:1:1",
             ][..],
         ),
-        ("target\nol\n", &["no column `release`", "k.csv:1:1"]),
+        ("target\nol\n", &["missing column `release`", "k.csv:1:1"]),
         (
             "target,release\nol,\n",
             &["column `release` is empty", "k.csv:2:1"],
@@ -84,7 +84,7 @@ fn tables_and_texts_are_read() {
         ),
         (
             "release,kernelrelease\n",
-            &["column release is there twice", "k.csv:1:1"],
+            &["duplicate column `release`", "k.csv:1:1"],
         ),
         ("<!DOCTYPE html>\n<p>Not found", &["it is a web page"]),
         (
@@ -98,7 +98,7 @@ fn tables_and_texts_are_read() {
         ),
         (
             "target,release\nol,5.14.0-1\nol\n",
-            &["1 cells, and the first line names 2 columns", "k.csv:3:1"],
+            &["expected 2 cells as in the first line, got 1", "k.csv:3:1"],
         ),
         (
             "release\n<<<<<<< ours\n5.14.0-1\n=======\n5.14.0-2\n>>>>>>> theirs\n",
@@ -129,7 +129,7 @@ fn tables_and_texts_are_read() {
     for (text, expected) in [
         (
             "# mine\n6.6 1 arm64 more\n",
-            "`more` is more than release, version and architecture",
+            "unexpected `more` after release, version and architecture",
         ),
         (
             "6.6.1\n6.6.2 ~root\n",

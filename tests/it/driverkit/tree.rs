@@ -306,7 +306,7 @@ fn the_newest_version_counts_and_conflicts_are_listed() {
     );
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(
-        report.contains("config: 1 kernel has other packages or another configuration in an older driver version, the newest counts: centos 4.18.0-1.el8.x86_64 #1 amd64 (config/10.2.0+driver/x86_64/"),
+        report.contains("config: 1 kernel has other packages or another configuration in an older driver version, the newest version is used: centos 4.18.0-1.el8.x86_64 #1 amd64 (config/10.2.0+driver/x86_64/"),
         "{report}"
     );
     let lock = workspace.get("m.lock");
