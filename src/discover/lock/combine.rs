@@ -1,4 +1,4 @@
-//! What two sides say of one kernel, made one: see [`super::merge`].
+//! Combines two versions of one kernel in a merge: see [`super::merge`].
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::kernel::{Kernel, Package, PackageSet};
 
-/// Two digests of one thing.
+/// Two different digests of one file.
 #[derive(Debug)]
 pub(super) struct Contradiction {
     kernel: String,
@@ -18,7 +18,7 @@ pub(super) struct Contradiction {
 }
 
 impl Contradiction {
-    /// The error that names both, with the lines that say them.
+    /// Returns the error with both digests and their lines.
     pub(super) fn error(
         &self,
         ours: &LockText<'_>,
@@ -39,7 +39,7 @@ impl Contradiction {
     }
 }
 
-/// The value of one side where only one side changed it, or both to the same.
+/// Returns the value after the merge, or `None` if both sides changed it to different values.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "callers make the value for it"
@@ -54,7 +54,7 @@ pub(super) fn changed<T: PartialEq>(base: Option<T>, ours: T, theirs: T) -> Opti
     }
 }
 
-/// Merges what two sides say of one kernel.
+/// Combines two versions of one kernel.
 pub(super) fn combine(
     base: Option<&LockedKernel>,
     ours: &LockedKernel,
@@ -138,7 +138,7 @@ fn combine_packages(
     let mut packages = match changed(before.map(urls), urls(left), urls(right)) {
         Some(same) if same == urls(left) => left.clone(),
         Some(_) => right.clone(),
-        // Both moved the same files to different places: either may have them.
+        // Both sides moved the same files to different URLs: each URL may have them.
         None if left.file_names() == right.file_names() => {
             let mut both = left.clone();
             both.extend(right.clone());
@@ -163,7 +163,7 @@ fn combine_packages(
         let of =
             |known: &BTreeMap<Cow<'_, str>, &Package>| known.get(&name).and_then(|one| one.sha256);
         let package = match (known_left.get(&name), known_right.get(&name)) {
-            // What an index published counts more than what a download gave.
+            // A digest from an index takes precedence over the digest of a download.
             (Some(one), Some(other)) if one.is_noted != other.is_noted => {
                 if one.is_noted {
                     other
@@ -196,7 +196,7 @@ fn combine_packages(
     Ok(packages)
 }
 
-/// The package with a known digest for each file name that has one digest only.
+/// Returns the package with a known digest for each file name that has only one digest.
 fn known_by_name(set: &PackageSet) -> BTreeMap<Cow<'_, str>, &Package> {
     let mut known: BTreeMap<Cow<'_, str>, &Package> = BTreeMap::new();
     let mut ambiguous: BTreeSet<Cow<'_, str>> = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Kernel configurations beside a lock: `debian.configs/<digest>.zst`.
+//! Reads and writes kernel configurations beside a lock: `debian.configs/<digest>.zst`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -8,10 +8,10 @@ use super::{Lock, LockError};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 
-/// More bytes than any kernel configuration has.
+/// The maximum size of a kernel configuration, in bytes. No real one is that large.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// Where a kernel configuration is.
+/// The file of a kernel configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigFile {
     /// A file that the matrix names.
@@ -21,7 +21,7 @@ pub enum ConfigFile {
 }
 
 impl ConfigFile {
-    /// The content, which must have this digest.
+    /// Reads the content. Returns an error if it does not have this digest.
     pub fn read(&self, digest: Sha256) -> Result<Vec<u8>, LockError> {
         let (path, content) = match self {
             Self::Plain(path) => (path, fs::read(path)?),
@@ -55,7 +55,7 @@ impl ConfigFile {
     }
 }
 
-/// Where a lock keeps a kernel configuration.
+/// Returns the path of a kernel configuration beside a lock.
 pub fn config_path(lock: &Path, digest: Sha256) -> PathBuf {
     folder_of(lock).join(format!("{digest}.zst"))
 }
@@ -72,14 +72,14 @@ impl Lock {
             .collect()
     }
 
-    /// Writes the lock and the kernel configurations that it names, and removes those that it does not name any more. A
-    /// file that is the same already is not touched.
+    /// Writes the lock and the kernel configurations that it names, and removes configurations that it does not name
+    /// any more. An unchanged file is not written.
     pub fn write(&self, path: &Path, configs: &BTreeMap<Sha256, Vec<u8>>) -> Result<(), FileError> {
         let is_changed = !self.is_in(path)?;
         self.write_changed(path, configs, is_changed)
     }
 
-    /// The same, where it is known whether the text of the lock is another one than that of the file.
+    /// Like [`Lock::write`], if the caller knows whether the text of the lock differs from the file.
     pub fn write_changed(
         &self,
         path: &Path,
@@ -114,7 +114,7 @@ impl Lock {
                 fs::remove_file(&file)?;
             }
         }
-        // Fails when something else is in it, which may stay.
+        // This fails if the directory contains other files. They may stay.
         drop(std::fs::remove_dir(&folder));
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Which `[[target]]` of the matrix a kernel of the lock belongs to, once the matrix was edited: renaming or splitting
-//! a `[[target]]` forgets nothing.
+//! Assigns the kernels of a lock to the `[[target]]`s of an edited matrix. No kernel is lost if a `[[target]]` is
+//! renamed or split.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use super::Lock;
 use crate::digest::Sha256;
 use crate::kernel::Kernel;
 
-/// What a `[[target]]` asks for.
+/// The kernels that a `[[target]]` asks for.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The label of the `[[target]]`.
     pub label: &'a str,
-    /// The digest of all that it says about its sources.
+    /// The digest of everything that it defines about its sources.
     pub source: Sha256,
-    /// The digest of what limits its sources beside names and patterns: kinds, suites, flavours, numbers and days.
-    /// While it stays, a kernel that is asked for and not named any more is one that the source lost.
+    /// The digest of the limits of its sources, except names and patterns: kinds, suites, flavours, numbers and days.
+    /// If the limits are unchanged, a requested kernel that is not listed any more was lost by its source.
     pub limits: Sha256,
-    /// Whether the `[[target]]` asks for a kernel by target, architecture and patterns, and for one that is known since
-    /// a day.
+    /// Whether the `[[target]]` asks for a kernel, by its target, architecture and patterns, and by the day on which it
+    /// was first seen.
     pub takes: &'a dyn Fn(&Kernel, Date) -> bool,
-    /// Whether kernels of targets without rules are meant, because the matrix names the target.
+    /// Whether kernels of targets without rules are included, because the matrix names the target.
     pub is_literal: bool,
 }
 
@@ -34,7 +34,8 @@ impl std::fmt::Debug for Asked<'_> {
 }
 
 impl Lock {
-    /// Moves kernels to the `[[target]]`s that ask for them now. `all` are those of the matrix, in its order.
+    /// Moves kernels to the `[[target]]`s that ask for them now. `all` contains the `[[target]]`s of the matrix, in its
+    /// order.
     pub fn follow(&mut self, all: &[Asked<'_>]) {
         self.follow_sources(all);
         let labels: BTreeSet<&str> = all.iter().map(|asked| asked.label).collect();
@@ -73,7 +74,8 @@ impl Lock {
         }
     }
 
-    /// Renames what only has another label: a `[[target]]` that comes twice is `debian#2` until the first one goes.
+    /// Renames sources of which only the label changed. Example: the second of two equal `[[target]]`s has the label
+    /// `debian#2` until the first one is removed.
     fn follow_sources(&mut self, all: &[Asked<'_>]) {
         let mut renamed: BTreeMap<String, &str> = BTreeMap::new();
         let is_kept = |label: &str, digest: &Sha256| {
@@ -95,7 +97,7 @@ impl Lock {
             return;
         }
         let taken: BTreeSet<&str> = renamed.values().copied().collect();
-        // What had the name before is another source, which the matrix has no more.
+        // Kernels under the new label belong to another source, which the matrix does not contain any more.
         self.kernels.retain(|locked| {
             renamed.contains_key(&*locked.label) || !taken.contains(&*locked.label)
         });

@@ -1,10 +1,10 @@
-//! The lock: what discovery found, in a text file beside the matrix that is kept in git.
+//! The lock: the kernels that discovery found, in a text file beside the matrix. The file is kept in git.
 //!
-//! The first line is a header with the version of the format and a digest for each source; every further line is one
-//! kernel, sorted. Equal kernels give equal bytes. Kernel configurations are files of their own, named by their
-//! digest, in a directory beside the lock.
+//! The first line is a header with the version of the format and a digest for each source. Every further line is one
+//! kernel; the lines are sorted. Equal kernels give equal bytes. Kernel configurations are separate files, named by
+//! their digest, in a directory beside the lock.
 //!
-//! A source's word is not law: see [`Lock::refresh`] for what happens when it names fewer kernels than before.
+//! If a source lists fewer kernels than before, it is not always believed: see [`Lock::refresh`].
 
 mod combine;
 mod configs;
@@ -36,12 +36,12 @@ pub use guard::Doubt;
 pub use labels::Asked;
 pub use refresh::{Changes, RefreshRules};
 
-/// What discovery found for the sources of one matrix.
+/// The kernels that discovery found for the sources of one matrix.
 #[derive(Clone, Debug, Default)]
 pub struct Lock {
     /// The digest of each source (see [`crate::matrix::KernelSources::digest`]), by the label of its `[[target]]`.
     pub sources: BTreeMap<String, Sha256>,
-    /// The digest of what limits each source, by the same labels: see [`Asked::limits`].
+    /// The digest of the limits of each source, by the same labels: see [`Asked::limits`].
     pub limits: BTreeMap<String, Sha256>,
     /// The kernels, sorted by identity, then label.
     pub kernels: Vec<LockedKernel>,
@@ -50,54 +50,55 @@ pub struct Lock {
 /// A kernel of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedKernel {
-    /// The label of the `[[target]]` that it was found for.
+    /// The label of the `[[target]]` that the kernel was found for.
     pub label: Arc<str>,
     /// The kernel.
     pub kernel: Arc<Kernel>,
-    /// The day on which it was first seen.
+    /// The day on which the kernel was first seen.
     pub first_seen: Date,
-    /// Whether its source still names it.
+    /// Whether its source still lists it.
     pub state: State,
-    /// Whether its leaving is settled, because others came in its place or a person said that it is really gone: then
-    /// it counts no more for what there was.
+    /// Whether the loss of the kernel is settled, because other kernels replaced it or the user accepted the loss. A
+    /// settled kernel does not count as present before a loss.
     pub is_settled: bool,
 }
 
 impl LockedKernel {
-    /// What kernels of a lock are sorted by.
+    /// The sort key of kernels in a lock.
     fn key(&self) -> impl Ord + '_ {
         (self.kernel.identity(), &self.label)
     }
 }
 
-/// Whether the source of a kernel still names it.
+/// Whether the source of a kernel still lists it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// It does.
+    /// The source lists the kernel.
     #[default]
     Confirmed,
-    /// It does not since that day, but it lost too much at once to be believed: the kernel is built as before.
+    /// Since that day the source does not list the kernel, but it lost too many kernels at once to be believed. The
+    /// kernel is built as before.
     Unconfirmed(Date),
-    /// It has left on that day: it is built no more, what was built of it stays.
+    /// The kernel left its source on that day. It is not built any more; its existing artifacts stay.
     Gone(Date),
 }
 
 /// What [`Lock::fill_in`] changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// How many digests were noted.
+    /// The number of digests that were noted.
     pub count: usize,
-    /// Those that took the place of an earlier note: address, digest before and digest now.
+    /// Digests that replaced an earlier note: URL, digest before and digest now.
     pub replaced: BTreeSet<(Arc<str>, Sha256, Sha256)>,
 }
 
 /// Why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// It cannot be read or written.
+    /// The lock cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It was written by a newer program.
+    /// The lock was written by a newer program.
     #[error(
         "{} has version {found}, and this program reads versions up to {VERSION}: use a newer driverkit-matrix",
         path.display()
@@ -105,39 +106,39 @@ pub enum LockError {
     Newer {
         /// The lock.
         path: PathBuf,
-        /// Its version.
+        /// The version of its format.
         found: u32,
     },
-    /// A line cannot be read, or lines contradict each other.
+    /// A line is invalid, or lines contradict each other.
     #[error("{}", .0.message())]
     Text(Box<Diagnostic>),
     /// Two sides of a merge contradict each other.
     #[error("{}", .0.first().map_or("contradictory lines", Diagnostic::message))]
     Contradictions(Vec<Diagnostic>),
-    /// A kernel configuration is missing, or not the one that the lock means.
+    /// A kernel configuration is missing, damaged, or has an unexpected digest.
     #[error("the kernel configuration {} {message}; make it again with `driverkit-matrix lock`", path.display())]
     Config {
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
         /// What is wrong.
         message: String,
     },
 }
 
-/// The day by which a lock notes when a kernel was first seen, in UTC.
+/// Returns today's date in UTC, which a lock records when a kernel is first seen.
 pub fn today() -> Date {
     jiff::Timestamp::now()
         .to_zoned(jiff::tz::TimeZone::UTC)
         .date()
 }
 
-/// The lock of a matrix file.
+/// Returns the path of the lock of a matrix file.
 pub fn path_of(matrix: &Path) -> PathBuf {
     matrix.with_extension("lock")
 }
 
 impl Lock {
-    /// Notes what `known` says about the packages whose digest no index published: digest and size in bytes. Returns
+    /// Notes the digest and size in bytes that `known` returns for packages whose digest no index published. Returns
     /// what was noted.
     pub fn fill_in(&mut self, known: impl Fn(&Package) -> Option<(Sha256, u64)>) -> Noted {
         let mut noted = Noted::default();
@@ -174,7 +175,7 @@ impl Lock {
         noted
     }
 
-    /// Makes facts of those noted digests that `is_agreed`. Returns how many.
+    /// Marks the noted digests that `is_agreed` accepts as facts. Returns their number.
     pub fn confirm(&mut self, is_agreed: impl Fn(&Package, Sha256) -> bool) -> usize {
         let mut count = 0;
         for locked in &mut self.kernels {
@@ -195,8 +196,8 @@ impl Lock {
         count
     }
 
-    /// Forgets the sources that the matrix does not have any more; returns their labels, each with how many kernels it
-    /// had.
+    /// Removes the sources that the matrix does not have any more. Returns their labels, each with the number of its
+    /// kernels that were not gone.
     pub fn retain(&mut self, labels: &[&str]) -> BTreeMap<String, usize> {
         let is_kept = |label: &str| labels.contains(&label);
         let gone = self.sources.keys().filter(|label| !is_kept(label));

@@ -1,4 +1,4 @@
-//! What a lock makes of the answers of some of a `[[target]]`'s sources, where others did not answer.
+//! Updates a lock if only some sources of a `[[target]]` could be read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::{Asked, Changes, Lock, LockedKernel, RefreshRules, State};
 use crate::kernel::{Kernel, KernelId};
 
 impl Lock {
-    /// The kernels of a `[[target]]` that the lock has and that are asked for.
+    /// Returns the kernels of a `[[target]]` that are in the lock and asked for.
     pub fn known(&self, asked: &Asked<'_>) -> Vec<Arc<Kernel>> {
         let known = self.known_of(asked);
         known.map(|locked| Arc::clone(&locked.kernel)).collect()
@@ -21,8 +21,8 @@ impl Lock {
         })
     }
 
-    /// As [`Lock::refresh`], where not all sources of the `[[target]]` answered: nothing that is missing is lost, and
-    /// the lock stays stale if it was.
+    /// Like [`Lock::refresh`], if not all sources of the `[[target]]` could be read. Missing kernels are kept as they
+    /// were. If the lock was stale, it stays stale.
     pub fn refresh_partly(
         &mut self,
         asked: &Asked<'_>,
