@@ -34,7 +34,7 @@ impl Contradiction {
         let diagnostic = Diagnostic::error(format!("{what} of {kernel} has two digests: {one} and {other}"))
             .at(ours.place(our_line), format!("{one} here"))
             .at(theirs.place(their_line), format!("{other} here"))
-            .help("remove the line with the wrong digest (`sha256sum` of the file tells), then run `driverkit-matrix lock`");
+            .help("remove the line with the wrong digest (see `sha256sum` of the file), then run `driverkit-matrix lock`");
         LockError::Text(Box::new(diagnostic))
     }
 }

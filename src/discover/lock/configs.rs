@@ -32,7 +32,7 @@ impl ConfigFile {
                 };
                 let bytes = match fs::read(path) {
                     Err(error) if error.is_not_found() => {
-                        return Err(wrong("is missing".to_owned()));
+                        return Err(wrong("does not exist".to_owned()));
                     }
                     result => result?,
                 };

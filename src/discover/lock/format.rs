@@ -1,4 +1,4 @@
-//! The text of a lock: reading and writing.
+//! Reads and writes the text of a lock.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,16 +18,16 @@ use crate::diagnostic::Place;
 use crate::digest::Sha256;
 use crate::kernel::{Architecture, Kernel, KernelRelease, PackageSet, ParseKernelError, Upstream};
 
-/// The version of the format that this program writes, and the newest that it reads.
+/// The version of the format that this program writes. This is also the newest version that it reads.
 pub const VERSION: u32 = 2;
 
-/// The version from which on a digest says whether it is a note.
+/// The first version of the format in which digests are marked as notes.
 const WITH_NOTES: u32 = 2;
 
-/// How many lines one processor reads or writes at once.
+/// The number of lines that one processor reads or writes at once.
 pub(super) const CHUNK_LINES: usize = 1024;
 
-/// How every header starts; git's union merge can leave several in one lock.
+/// The start of every header. A union merge of git can leave several headers in one lock.
 const HEADER_START: &str = "{\"lock\":";
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +39,7 @@ struct Header {
     limits: BTreeMap<String, Sha256>,
 }
 
-/// The header of any version.
+/// The part of the header that is the same in all versions.
 #[derive(Deserialize)]
 struct AnyHeader {
     lock: u32,
@@ -79,16 +79,16 @@ impl Line<'_> {
     }
 }
 
-/// What the headers of a lock say.
+/// The combined headers of a lock.
 pub(super) struct Head {
     sources: BTreeMap<String, Sha256>,
     limits: BTreeMap<String, Sha256>,
-    /// Of merged locks the oldest: what it does not call a note may be one.
+    /// The oldest version of all headers. In old versions, a digest without a mark may be a note.
     version: u32,
 }
 
 impl Head {
-    /// Reads the headers, of which a union merge leaves several.
+    /// Reads the headers. A union merge can leave several.
     pub(super) fn read<'a>(
         text: &LockText<'_>,
         lines: impl Iterator<Item = (usize, &'a str)>,
@@ -111,7 +111,7 @@ impl Head {
         Ok(head)
     }
 
-    /// The lock with these kernels, which are sorted.
+    /// Returns the lock with these kernels, which must be sorted.
     pub(super) fn lock(self, kernels: Vec<LockedKernel>) -> Lock {
         Lock {
             sources: self.sources,
@@ -121,11 +121,12 @@ impl Head {
     }
 }
 
-/// What several lines say of the same kernel, and where.
+/// A kernel with the number of its line.
 pub(super) type NumberedKernel = (usize, LockedKernel);
 
 impl Lock {
-    /// Reads a lock; `None` if the file does not exist. A kernel that a union merge of git left twice is merged.
+    /// Reads a lock; `None` if the file does not exist. If a union merge of git left a kernel twice, both lines are
+    /// merged.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         if let Some(lock) = Self::read_in_parts(path) {
             return Ok(Some(lock));
@@ -138,7 +139,7 @@ impl Lock {
         Self::parse(&text, &lines).map(Some)
     }
 
-    /// Reads the lock that these lines of a text are.
+    /// Parses a lock from these lines of a text.
     pub(super) fn parse(text: &LockText<'_>, lines: &[(usize, &str)]) -> Result<Self, LockError> {
         let is_header = |line: &str| line.starts_with(HEADER_START);
         let first = lines.first().copied().unwrap_or((1, ""));
@@ -160,7 +161,7 @@ impl Lock {
         Ok(head.lock(heal(text, kernels.into_iter().flatten().collect())?))
     }
 
-    /// The first line.
+    /// Returns the first line.
     pub(super) fn header_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let header = Header {
@@ -173,7 +174,7 @@ impl Lock {
     }
 }
 
-/// Returns the line of a lock that says what was found of a kernel for a `[[target]]`, for messages that point there.
+/// Returns the place of a kernel's line in the lock, for messages. `label` is the label of the kernel's `[[target]]`.
 pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Place> {
     let text = read_text(path).ok()??;
     let text = LockText { path, text: &text };
@@ -232,10 +233,10 @@ pub(super) fn read_line(
         if head.sources.contains_key(label) {
             return Ok(());
         }
-        let message = format!("the first line has no source `{label}`, which this kernel names");
+        let message = format!("the source `{label}` of this kernel is missing in the first line");
         Err(text.fault(number, &message, RESTORE))
     })?;
-    // Arch's repositories publish no digests; nor does any source but a repository's index.
+    // Only the indexes of mirrors publish digests. Arch's repositories do not.
     let is_published = &*line.source == "mirror" && target.as_str() != "arch";
     if head.version < WITH_NOTES && !is_published {
         line.packages.to_mut().update(|package| {
@@ -266,7 +267,7 @@ pub(super) fn read_line(
     })
 }
 
-/// Sorts the kernels and merges those that are there more than once.
+/// Sorts the kernels, and merges repeated ones.
 fn heal(
     text: &LockText<'_>,
     mut kernels: Vec<NumberedKernel>,
@@ -320,7 +321,7 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
 }
 
 fn put_line(bytes: &mut Vec<u8>, line: &impl Serialize) {
-    // Neither the types nor a Vec can fail here.
+    // The types always serialize, and writing to a `Vec` never fails.
     drop(serde_json::to_writer(&mut *bytes, line));
     drop(bytes.write_all(b"\n"));
 }

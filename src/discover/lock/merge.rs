@@ -1,8 +1,8 @@
-//! Merging locks: by kernel, never by line.
+//! Merges locks by kernel, never by line.
 //!
-//! Nothing that either side knows is lost: a known digest beats none, the older `first_seen` stays, `gone` and
-//! `unconfirmed` are kept. Where the common ancestor is known, a side that did not change a value gives way to the one
-//! that did. Two different digests of one file are a contradiction, which a person has to solve.
+//! No information of a side is lost: a known digest replaces a missing one, the older `first_seen` stays, and `gone`
+//! and `unconfirmed` are kept. If the common ancestor is known and only one side changed a value, the changed value is
+//! used. Two different digests of one file are a contradiction, which the user must resolve.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,11 +14,11 @@ use super::{Lock, LockError, LockedKernel};
 use crate::diagnostic::Diagnostic;
 use crate::fs;
 
-/// A lock that two sides were merged into.
+/// The result of a merge of two locks.
 struct Merged {
-    /// The lock, without the kernels that contradict each other.
+    /// The lock, without contradictory kernels.
     lock: Lock,
-    /// Those, as both sides have them.
+    /// The contradictory kernels: the version of each side, and the contradiction.
     contradictions: Vec<(LockedKernel, LockedKernel, Contradiction)>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Side<'a> {
         Self::read(text, lines)
     }
 
-    /// The line that a kernel is on.
+    /// Returns the number of a kernel's line.
     fn line_of(&self, locked: &LockedKernel) -> usize {
         let of_kernel = self.lines.iter().skip(1).find(|(number, line)| {
             let only = [(0, self.lines[0].1), (*number, *line)];
@@ -53,9 +53,10 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Merges two locks that were one, kernel by kernel.
+/// Merges two locks with a common ancestor, kernel by kernel.
 fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
-    // The newer of two is not known: where they differ, the next `lock` asks the source as if it was another one.
+    // If the limits of a source differ, the newer ones are unknown, so none are kept. The next `lock` reads the source
+    // as if it was a different one.
     let mut limits = ours.limits.clone();
     limits.extend(theirs.limits.clone());
     limits.retain(|label, digest| {
@@ -72,7 +73,8 @@ fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
             let kernels = ours.kernels.iter().chain(&theirs.kernels);
             kernels.into_iter().any(|locked| *locked.label == **label)
         };
-        // A source that one side gave up stays as long as kernels name it; `lock` forgets both.
+        // A source that one side removed stays while kernels name it. The next `lock` removes the source and the
+        // kernels.
         let digest = match merged {
             Some(Some(digest)) => Some(digest),
             Some(None) if !is_named() => None,
@@ -122,7 +124,7 @@ fn merge(base: Option<Lock>, ours: Lock, theirs: Lock) -> Merged {
 }
 
 impl Merged {
-    /// The text of the lock. Kernels that contradict each other are marked as git marks conflicts.
+    /// Returns the text of the lock. Contradictory kernels have conflict markers like git's.
     fn to_bytes(&self) -> Vec<u8> {
         let mut lines: Vec<(_, Vec<u8>)> = Vec::new();
         let line = |locked: &LockedKernel| {
@@ -151,8 +153,8 @@ impl Merged {
 }
 
 impl Lock {
-    /// Reads a lock like [`Lock::read`], and resolves the conflicts that a merge of git left in it. The flag says
-    /// whether there were any.
+    /// Reads a lock like [`Lock::read`], and resolves conflicts that a merge of git left in it. The flag is true if
+    /// there were conflicts.
     pub fn read_resolved(path: &Path) -> Result<Option<(Self, bool)>, LockError> {
         if let Some(lock) = Self::read_in_parts(path) {
             return Ok(Some((lock, false)));
@@ -174,8 +176,8 @@ impl Lock {
         })?
     }
 
-    /// Merges lock `theirs` into `ours`, where both were `base` once, as a merge driver of git does: writes the result to
-    /// `ours`. Contradictions are marked in it, and returned.
+    /// Merges the lock `theirs` into `ours`, as a merge driver of git does; `base` is the common ancestor. Writes the
+    /// result to `ours`. Contradictions get conflict markers, and are returned.
     pub fn merge_files(
         base: &Path,
         ours: &Path,
@@ -184,7 +186,7 @@ impl Lock {
         let texts = [base, ours, theirs].map(read_existing);
         let [base_text, our_text, their_text] = texts;
         let (base_text, our_text, their_text) = (base_text?, our_text?, their_text?);
-        // git gives an empty file where both sides added the lock.
+        // If both sides added the lock, git passes an empty file.
         let base = (!base_text.is_empty())
             .then(|| Side::of_file(base, &base_text))
             .transpose()?;
@@ -198,7 +200,7 @@ impl Lock {
     }
 }
 
-/// Merges sides, with an error for each contradiction.
+/// Merges two sides, and returns an error for each contradiction.
 fn merge_sides(
     base: Option<Side<'_>>,
     ours: &Side<'_>,
@@ -220,9 +222,9 @@ fn merge_sides(
     Ok((merged, errors))
 }
 
-/// The lines of each side of a text with conflicts, with their numbers.
+/// The numbered lines of each side of a text with conflicts.
 struct Sections<'a> {
-    /// Only with git's conflict style diff3 or zdiff3.
+    /// The lines of the common ancestor. They exist only in git's conflict styles `diff3` and `zdiff3`.
     base: Option<Vec<(usize, &'a str)>>,
     ours: Vec<(usize, &'a str)>,
     theirs: Vec<(usize, &'a str)>,
@@ -246,7 +248,7 @@ impl<'a> Sections<'a> {
         let mut at = At::Common;
         let mut opened = 1;
         for (number, line) in text.lines() {
-            // Markers of a conflict within the ancestor are longer.
+            // A conflict within the ancestor has longer markers.
             let marker = line.get(..7).filter(|_| is_marker(line));
             let is_longer = line.chars().nth(7) == line.chars().next();
             match (at, marker) {
@@ -268,7 +270,7 @@ impl<'a> Sections<'a> {
             }
         }
         if at != At::Common {
-            return Err(text.fault(opened, "this merge conflict has no end", MARKERS));
+            return Err(text.fault(opened, "the end of this merge conflict is missing", MARKERS));
         }
         if !has_base {
             sections.base = None;
@@ -277,6 +279,6 @@ impl<'a> Sections<'a> {
     }
 }
 
-const UNEXPECTED_MARKER: &str = "this line of a merge conflict is at the wrong place";
+const UNEXPECTED_MARKER: &str = "unexpected marker of a merge conflict";
 const MARKERS: &str = "a conflict is `<<<<<<<`, lines of one side, `=======`, lines of the other, `>>>>>>>`; \
-    `git checkout --merge` writes it again";
+    `git checkout --merge` restores it";

@@ -116,7 +116,7 @@ pub enum LockError {
     #[error("{}", .0.first().map_or("contradictory lines", Diagnostic::message))]
     Contradictions(Vec<Diagnostic>),
     /// A kernel configuration is missing, damaged, or has an unexpected digest.
-    #[error("the kernel configuration {} {message}; make it again with `driverkit-matrix lock`", path.display())]
+    #[error("the kernel configuration {} {message}; create it again with `driverkit-matrix lock`", path.display())]
     Config {
         /// The expected path.
         path: PathBuf,

@@ -1,5 +1,5 @@
-//! Locks of hundreds of thousands of kernels: read, compared and written in parts, by all processors, without a copy of
-//! the whole text.
+//! Reads, compares and writes locks in parts. All processors work in parallel, and no copy of the whole text is made: a
+//! lock can have hundreds of thousands of kernels.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -16,15 +16,16 @@ use super::values::Values;
 use super::{Lock, LockedKernel};
 use crate::fs::{FileError, PendingFile};
 
-/// How much of a lock one processor reads at once, in bytes.
+/// The size of the part of a lock that one processor reads at once, in bytes.
 const PART_BYTES: usize = 1 << 20;
-/// How long a line may be without more room for it, in bytes.
+/// The room for a line that continues after its part, in bytes. A longer line needs an allocation.
 const LINE_BYTES: usize = 1 << 14;
-/// How many such chunks wait to be written.
+/// The number of chunks of lines that are in memory before they are written.
 const CHUNKS: usize = 16;
 
 impl Lock {
-    /// Reads a lock part by part. `None` where anything about it is unusual: then it is read as a whole, which says what.
+    /// Reads a lock in parts. Returns `None` if anything in it is unusual. The caller then reads it as a whole to
+    /// report the problem.
     pub(super) fn read_in_parts(path: &Path) -> Option<Self> {
         let file = &File::open(path).ok()?;
         let size = file.metadata().ok().filter(Metadata::is_file)?.len();
@@ -46,7 +47,8 @@ impl Lock {
                 for line in text.text.lines() {
                     kernels.push(read_line(&text, 1, line, &head, &mut values).ok()?);
                 }
-                // While they are at hand: to fetch those of a large lock from memory again takes long.
+                // The order is checked here, while the kernels are in the processor's cache. A later check of a large
+                // lock would be slow.
                 is_ordered(&kernels).then_some(kernels)
             })
             .collect::<Option<_>>()?;
@@ -62,10 +64,10 @@ impl Lock {
         Some(head.lock(kernels))
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Memory takes everything.
+        // Writing to a `Vec` never fails.
         drop(self.write_to(&mut bytes));
         bytes
     }
@@ -90,7 +92,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Whether a file has this text already.
+    /// Whether a file already has this text.
     pub fn is_in(&self, path: &Path) -> Result<bool, FileError> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -108,7 +110,7 @@ impl Lock {
         Ok(end.map_err(FileError::of("read", path))?.is_empty())
     }
 
-    /// Writes the text durably to a file, replacing what was there.
+    /// Writes the text durably to a file, and replaces its old content.
     pub(super) fn write_file(&self, path: &Path) -> Result<(), FileError> {
         let mut file = PendingFile::create(path)?;
         self.write_to(&mut file)
@@ -125,10 +127,10 @@ fn room_for_part() -> Vec<u8> {
     Vec::with_capacity(PART_BYTES + LINE_BYTES)
 }
 
-/// Reads the lines that start at `start` or later and before `end` into `bytes`.
+/// Reads the lines that start at `start` or later, and before `end`, into `bytes`.
 fn read_lines(file: &File, start: u64, end: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.clear();
-    // A line starts at `start` only if the byte before ends one.
+    // A line starts at `start` only if the byte before it is a line end.
     let before = start.saturating_sub(1);
     let mut file = BufReader::new(At {
         file,
@@ -142,7 +144,7 @@ fn read_lines(file: &File, start: u64, end: u64, bytes: &mut Vec<u8>) -> io::Res
     Ok(())
 }
 
-/// A file as one of several readers sees it, each at its own position.
+/// A reader of a shared file with its own position.
 struct At<'a> {
     file: &'a File,
     position: u64,
@@ -156,7 +158,7 @@ impl Read for At<'_> {
     }
 }
 
-/// A file that has to be what is written to it.
+/// A writer that compares the written bytes with a file. It fails at the first difference.
 struct Comparison {
     file: BufReader<File>,
     part: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The text of a lock: its lines, and the messages that point into it.
+//! The text of a lock: its lines, and messages about places in it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,19 +8,19 @@ use super::LockError;
 use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
 use crate::fs;
 
-/// The text of a lock, for messages that point into it.
+/// The text of a lock, for messages about places in it.
 pub(super) struct LockText<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
 }
 
 impl<'a> LockText<'a> {
-    /// The lines with their numbers from 1.
+    /// Returns the lines with their numbers, from 1.
     pub(super) fn lines(&self) -> Vec<(usize, &'a str)> {
         (1..).zip(self.text.lines()).collect()
     }
 
-    /// Line `number`.
+    /// Returns the place of line `number`.
     pub(super) fn place(&self, number: usize) -> Place {
         let start: usize = self
             .text
@@ -40,13 +40,13 @@ impl<'a> LockText<'a> {
         Place { file, span }
     }
 
-    /// An error about line `number`.
+    /// Returns an error about line `number`.
     pub(super) fn fault(&self, number: usize, message: &str, help: &str) -> LockError {
         let diagnostic = Diagnostic::error(message).at(self.place(number), "");
         LockError::Text(Box::new(diagnostic.help(help)))
     }
 
-    /// An error about a value in line `number`.
+    /// Returns an error about a value in line `number`.
     pub(super) fn bad_value(
         &self,
         number: usize,
@@ -61,7 +61,7 @@ impl<'a> LockText<'a> {
             let start = whole.span.start + start;
             start..start + quoted.len()
         });
-        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
+        let diagnostic = Diagnostic::error(format!("invalid line of a lock: {message}"))
             .at(self.place_of(span), "")
             .help(help);
         LockError::Text(Box::new(diagnostic))
@@ -77,22 +77,22 @@ impl<'a> LockText<'a> {
         let whole = self.place(number);
         let column = whole.span.start + error.column().saturating_sub(1);
         let span = column.min(whole.span.end)..whole.span.end;
-        let diagnostic = Diagnostic::error(format!("not a line of a lock: {message}"))
+        let diagnostic = Diagnostic::error(format!("invalid line of a lock: {message}"))
             .at(self.place_of(span), "")
             .help(help);
         LockError::Text(Box::new(diagnostic))
     }
 }
 
-/// What to do about a line that cannot be read.
+/// Advice about an invalid line.
 pub(super) const RESTORE: &str = "restore the line from git, or remove it: `driverkit-matrix lock` finds its kernel again, but not \
     the day on which it was first seen";
 
-/// The same for the first line.
+/// Advice about an invalid first line.
 pub(super) const RESTORE_HEADER: &str =
-    "restore the lock from git: its first line says what its kernels were found for";
+    "restore the lock from git: its first line contains the sources of its kernels";
 
-/// The text of a lock; `None` if the file does not exist.
+/// Reads the text of a lock; `None` if the file does not exist.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
     match read_existing(path) {
         Ok(text) => Ok(Some(text)),
@@ -101,7 +101,7 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, LockError> {
     }
 }
 
-/// The text of a lock that has to exist.
+/// Reads the text of a lock. It is an error if the file does not exist.
 pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
     String::from_utf8(fs::read(path)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -111,7 +111,7 @@ pub(super) fn read_existing(path: &Path) -> Result<String, LockError> {
     })
 }
 
-/// True for a line with which git marks a conflict.
+/// Whether a line is a conflict marker of git.
 pub(super) fn is_marker(line: &str) -> bool {
     ["<<<<<<<", "|||||||", "=======", ">>>>>>>"]
         .iter()

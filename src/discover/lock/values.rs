@@ -1,4 +1,4 @@
-//! Values that many lines of a lock have in common.
+//! Shares values that many lines of a lock have in common.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::{KernelVersion, ParseKernelError, TargetId};
 
-/// A text of a line.
+/// A string in a line.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
@@ -28,8 +28,8 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// Values that many kernels have in common, each kept once for a part of a lock. Every part has its own: processors that
-/// count the references to one value wait for each other.
+/// Values that many kernels have in common. Each value is kept once for each part of a lock. Parts do not share values,
+/// because processors that change the reference count of the same value wait for each other.
 #[derive(Default)]
 pub(super) struct Values {
     targets: Known<TargetId>,
@@ -47,7 +47,7 @@ impl Values {
         self.versions.of(text, str::parse)
     }
 
-    /// The label of a `[[target]]`, unless `check` refuses one that is new.
+    /// Returns the label of a `[[target]]`. For a new label, returns the error of `check`, if it fails.
     pub(super) fn label<E>(
         &mut self,
         text: &str,
@@ -63,9 +63,9 @@ impl Values {
     }
 }
 
-/// The values of one kind.
+/// The values of one type.
 struct Known<T> {
-    /// That of the line before, which most lines have as well.
+    /// The value of the previous line. Most lines have the same value.
     last: Option<T>,
     all: HashSet<T>,
 }
@@ -80,7 +80,7 @@ impl<T> Default for Known<T> {
 }
 
 impl<T: Borrow<str> + Clone + Eq + Hash> Known<T> {
-    /// The value with this text, made where it is new.
+    /// Returns the value with this text. Calls `make` if it is new.
     fn of<E>(&mut self, text: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Result<T, E> {
         if let Some(last) = self.last.as_ref().filter(|last| (*last).borrow() == text) {
             return Ok(last.clone());

@@ -280,7 +280,10 @@ fn kernel_configurations_of_the_lock_are_in_the_store_before_anything_is_built()
     fs::remove_file(&config).unwrap();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("is missing; make it again with"), "{text}");
+    assert!(
+        text.contains("does not exist; create it again with"),
+        "{text}"
+    );
 }
 
 #[test]
