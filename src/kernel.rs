@@ -25,7 +25,7 @@ pub enum ParseKernelError {
     NoNumber(String),
     /// A character that is not allowed (white space, slash, quote, ...).
     #[error(
-        "`{text}` holds {found:?}, which no {what} has; only letters, digits and `. {}+ ~ -` are allowed",
+        "invalid {what} `{text}`: {found:?} is not allowed; only letters, digits and `. {}+ ~ -` are allowed",
         if *what == TARGET { "" } else { "_ " }
     )]
     Character {
@@ -46,8 +46,10 @@ pub enum ParseKernelError {
     },
     /// A version that does not start with a digit, or `uname -v` output that contains more than the version.
     #[error("`{text}` {}", match meant {
-        Some(meant) => format!("holds more than the version: it is the number after `#` in `uname -v`; write `{meant}`"),
-        None => "does not start with a digit: it is the number after `#` in `uname -v`, as in `1`, `24~20.04.3` or `1_1.26.0`".to_owned(),
+        Some(meant) => format!("contains more than the kernel version, the number after `#` in `uname -v`: \
+            use `{meant}`"),
+        None => "does not start with a digit: expected the number after `#` in `uname -v`, such as `1`, \
+            `24~20.04.3` or `1_1.26.0`".to_owned(),
     })]
     Version {
         /// The whole text.
@@ -56,9 +58,7 @@ pub enum ParseKernelError {
         meant: Option<String>,
     },
     /// An architecture that is not supported.
-    #[error(
-        "architecture `{0}` is unknown: amd64 (or x86_64) and arm64 (or aarch64) are supported"
-    )]
+    #[error("unknown architecture `{0}`: expected amd64 (or x86_64) or arm64 (or aarch64)")]
     Architecture(String),
 }
 

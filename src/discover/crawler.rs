@@ -282,7 +282,7 @@ mod tests {
             ),
             (
                 json!({"kernelrelease": "6.1; rm -rf /", "kernelversion": 1, "target": "debian"}),
-                "no kernel release",
+                "invalid kernel release",
             ),
             (
                 json!({"kernelrelease": "6.1", "kernelversion": [], "target": "debian"}),

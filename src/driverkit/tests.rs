@@ -207,7 +207,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "target",
         "a b",
-        "`--target`: `a b` holds ' ', which no target has; only letters, digits and `. + ~ -`",
+        "`--target`: invalid target `a b`: ' ' is not allowed; only letters, digits and `. + ~ -`",
     ),
     ("kernelrelease", "", "`kernelrelease` is missing"),
     (
@@ -220,11 +220,15 @@ const BAD: &[(&str, &str, &str)] = &[
         "six",
         "`--kernelrelease`: kernel release `six` does not start with a number",
     ),
-    ("kernelversion", "a/b", "`--kernelversion`: `a/b` holds '/'"),
+    (
+        "kernelversion",
+        "a/b",
+        "`--kernelversion`: invalid kernel version `a/b`: '/' is not allowed",
+    ),
     (
         "architecture",
         "riscv64",
-        "`--architecture`: architecture `riscv64` is unknown: amd64 (or x86_64) and arm64",
+        "`--architecture`: unknown architecture `riscv64`: expected amd64 (or x86_64) or arm64",
     ),
     (
         "builderimage",

@@ -299,7 +299,7 @@ images:
                 "images: [{gcc_versions: [twelve]}]",
                 "`twelve` is not a gcc version",
             ),
-            ("images: [{target: 'a b'}]", "holds ' '"),
+            ("images: [{target: 'a b'}]", "' ' is not allowed"),
             ("images: [", "not valid YAML"),
         ] {
             fs::write(&path, text).unwrap();

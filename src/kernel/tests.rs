@@ -56,7 +56,7 @@ fn versions_start_with_a_digit() {
     }
     for text in ["_64", "-rf", ".", "..", "~root", "", "v1", "#", "# SMP"] {
         let error = text.parse::<KernelVersion>().unwrap_err();
-        assert!(!error.to_string().contains("write "), "{error}");
+        assert!(!error.to_string().contains("use `"), "{error}");
     }
 }
 
@@ -71,14 +71,14 @@ fn output_of_uname_as_version_is_rejected_with_the_version_to_write() {
     ] {
         let error = text.parse::<KernelVersion>().unwrap_err().to_string();
         assert!(
-            error.ends_with("it is the number after `#` in `uname -v`; write `63`"),
+            error.ends_with("the number after `#` in `uname -v`: use `63`"),
             "{error}"
         );
     }
     let error = "#24~20.04.3-Ubuntu SMP"
         .parse::<KernelVersion>()
         .unwrap_err();
-    assert!(error.to_string().ends_with("write `24~20.04.3`"), "{error}");
+    assert!(error.to_string().ends_with("use `24~20.04.3`"), "{error}");
 }
 
 #[test]

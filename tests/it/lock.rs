@@ -68,7 +68,7 @@ fn a_lock_is_made_used_and_kept() {
     8.1.0+driver/x86_64/minikube_5.10.57_1_1.26.0             module     computed  kernel-crawler
     --- err
     m.lock does not exist: looking for kernels
-    list.json: 1 skipped: line 5, AmazonLinux[2]: `broken release` holds ' ', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
+    list.json: 1 skipped: line 5, AmazonLinux[2]: invalid kernel release `broken release`: ' ' is not allowed; only letters, digits and `. _ + ~ -` are allowed
     m.lock: 3 kernels found
     ");
     let lock = workspace.get("m.lock");
@@ -150,7 +150,7 @@ fn a_stale_lock_is_refreshed_or_refused() {
     8.1.0+driver/x86_64/amazonlinux_4.14.10-1.amzn1.x86_64_1  module            1  kernel-crawler
     --- err
     m.lock is stale for *: looking for kernels
-    list.json: 1 skipped: line 5, AmazonLinux[2]: `broken release` holds ' ', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
+    list.json: 1 skipped: line 5, AmazonLinux[2]: invalid kernel release `broken release`: ' ' is not allowed; only letters, digits and `. _ + ~ -` are allowed
     m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 1 kernel that they do not give dropped
     m.lock: 1 kernel found
     ");
@@ -414,7 +414,7 @@ fn a_check_writes_nothing_and_fails_when_the_lock_would_change() {
     > amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: http://one.example.org/b.rpm -> http://two.example.org/b.rpm
     > amazonlinux 4.14.10-1.amzn1.x86_64 #1 amd64: http://one.example.org/a.rpm -> http://two.example.org/a.rpm
     --- err
-    list.json: 1 skipped: line 5, AmazonLinux[2]: `broken release` holds ' ', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
+    list.json: 1 skipped: line 5, AmazonLinux[2]: invalid kernel release `broken release`: ' ' is not allowed; only letters, digits and `. _ + ~ -` are allowed
     m.lock would change: run `driverkit-matrix lock m.toml`
     ");
     assert_eq!(workspace.get("m.lock"), lock);

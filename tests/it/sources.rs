@@ -90,7 +90,7 @@ fn tables_and_texts_are_read() {
         (
             "target,release\nol,5.14.0-1\nol,bad release\n\nol,_\n",
             &[
-                "`bad release` holds ' '",
+                "invalid kernel release `bad release`: ' ' is not allowed",
                 "k.csv:3:1",
                 "`_` does not start",
                 "k.csv:5:1",

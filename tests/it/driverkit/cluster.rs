@@ -146,5 +146,5 @@ fn images_are_listed_as_driverkit_does_when_it_is_asked_so() {
     images(&["--architecture", "riscv64"])
         .assert()
         .code(2)
-        .stderr(contains("architecture `riscv64` is unknown"));
+        .stderr(contains("unknown architecture `riscv64`"));
 }

@@ -330,7 +330,7 @@ const WRONG: [(&str, &str, &str, &str); 13] = [
         "`architecture`: arm64 does not match the directory x86_64",
     ),
     ("architecture: amd64\n", "", "", "`architecture` is missing"),
-    ("amd64", "riscv64", "", "architecture `riscv64` is unknown"),
+    ("amd64", "riscv64", "", "unknown architecture `riscv64`"),
     (
         "x86_64_1.o",
         "x86_64_1.ko",

@@ -71,7 +71,7 @@ fn all_faults_at_once() {
       |
       = help: did you mean `drivers`?
 
-    error: architecture `s390x` is unknown: amd64 (or x86_64) and arm64 (or aarch64) are supported
+    error: unknown architecture `s390x`: expected amd64 (or x86_64) or arm64 (or aarch64)
      --> m.toml:2:27
       |
     2 | architectures = ["amd64", "s390x"]
@@ -115,7 +115,7 @@ fn all_faults_at_once() {
        |
        = help: did you mean `debian`?
 
-    error: `6.1; rm -rf /` holds ';', which no kernel release has; only letters, digits and `. _ + ~ -` are allowed
+    error: invalid kernel release `6.1; rm -rf /`: ';' is not allowed; only letters, digits and `. _ + ~ -` are allowed
       --> m.toml:14:17
        |
     14 |     { release = "6.1; rm -rf /", headers = ["ftp://example.org/a.deb"] },

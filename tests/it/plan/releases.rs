@@ -165,19 +165,19 @@ fn version_of_a_kernel_starts_with_a_digit() {
     for (version, expected) in [
         (
             "_64",
-            "`_64` does not start with a digit: it is the number after `#` in `uname -v`, as in",
+            "`_64` does not start with a digit: expected the number after `#` in `uname -v`, such as",
         ),
         (
             "188-Ubuntu",
-            "`188-Ubuntu` holds more than the version: it is the number after `#` in `uname -v`; write `188`",
+            "`188-Ubuntu` contains more than the kernel version, the number after `#` in `uname -v`: use `188`",
         ),
         ("-rf", "`-rf` does not start with a digit"),
         (".", "`.` does not start with a digit"),
         ("..", "`..` does not start with a digit"),
         ("~root", "`~root` does not start with a digit"),
-        ("#63-Ubuntu SMP Tue Nov 22 10:58:56 UTC 2022", "write `63`"),
-        ("#97+cvm1-Ubuntu SMP", "write `97+cvm1`"),
-        ("1/2", "`1/2` holds '/'"),
+        ("#63-Ubuntu SMP Tue Nov 22 10:58:56 UTC 2022", "use `63`"),
+        ("#97+cvm1-Ubuntu SMP", "use `97+cvm1`"),
+        ("1/2", "`1/2`: '/' is not allowed"),
     ] {
         let kernel = format!(
             "release = \"5.15.0-91-generic\", architecture = \"amd64\", version = \"{version}\""
