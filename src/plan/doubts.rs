@@ -84,7 +84,7 @@ fn doubts_of(kernel: &Kernel, rules: Rules, asked: &AskedNames) -> Vec<(Doubt, S
     let of_release = is_in_doubt.then(|| (Doubt::UnknownRelease, String::new()));
     let of_packages = || target.remark(kernel).map(|remark| (Doubt::Remark, remark));
     let of_names = asked.is_empty().then(|| {
-        let reason = "Falco's loader cannot read this release and asks for a file without one, so that no host finds \
+        let reason = "Falco's loader cannot parse this release and requests a file name without it, so no host finds \
             the artifacts by their names: load the module yourself (insmod)";
         (Doubt::Unasked, reason.to_owned())
     });
@@ -109,7 +109,7 @@ fn unbuildable(target: &dyn Target, rules: Rules, kernel: &Kernel) -> Option<Str
     }
     if lacks_configuration_by(target, kernel) {
         return Some(
-            "its tree is prepared from a kernel source, which needs the kernel's configuration: give it with `config`"
+            "its tree is prepared from a kernel source, which needs the kernel's configuration: set `config`"
                 .to_owned(),
         );
     }

@@ -83,7 +83,7 @@ pub(crate) fn number_of(kernel: &Kernel) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// A filter matches no build.
-    #[error("{filter} matches no build ({} before it)", count(*builds, "build"))]
+    #[error("{filter} matches no build ({} before this filter)", count(*builds, "build"))]
     Nothing {
         /// The option with its values.
         filter: String,
@@ -93,7 +93,7 @@ pub enum FilterError {
         examples: Vec<String>,
     },
     /// The plan does not contain the build.
-    #[error("no build `{id}` is planned")]
+    #[error("the plan has no build `{id}`")]
     NoBuild {
         /// The id of the build.
         id: String,

@@ -23,7 +23,7 @@ const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image
     (`image = \"...\"` in [[target]], [[override]] or [defaults], or --builderimage), or the packages with `headers`";
 
 /// The reason for leaving out kernels whose `[[target]]` requests no artifacts.
-const NO_ARTIFACTS: &str = "the matrix names it and asks for no artifact";
+const NO_ARTIFACTS: &str = "the matrix requests no artifacts for it";
 
 /// The number of kernels in one unit of parallel work.
 pub(super) const LOOKED_AT_ONCE: usize = 1024;

@@ -23,12 +23,12 @@ pub(super) fn conflicting_drivers(expansions: &[Expansion<'_>]) -> Vec<Diagnosti
             match seen.get(&driver.version) {
                 Some((first, first_place)) if *first != driver => conflicts.push(
                     Diagnostic::error(format!(
-                        "driver `{}` has other sources or names in another matrix",
+                        "driver `{}` has different sources or names in another matrix",
                         driver.version
                     ))
                     .at(place, "here")
                     .at(first_place.clone(), "and here")
-                    .help("give both the same [driver] table, or one of them another version name"),
+                    .help("use the same [driver] table in both, or another version name in one of them"),
                 ),
                 Some(_) => {}
                 None => {
@@ -86,7 +86,7 @@ pub(super) fn merge(
     conflicts.truncate(SHOWN_CONFLICTS);
     if hidden > 0 {
         conflicts.push(Diagnostic::error(format!(
-            "{hidden} more contradictions of the same kinds"
+            "{hidden} more conflicts of the same kinds"
         )));
     }
     Err(conflicts)
@@ -141,11 +141,11 @@ fn conflict(
     let (there, other_label) = place_or(first, "and here");
     let kernel = &second.build.kernel;
     let help = match difference {
-        "settings" => "settings of some builds belong into an [[override]]",
+        "settings" => "put settings for some of the builds into an [[override]]",
         _ => "remove one of the two, or exclude the kernel from one source",
     };
     Diagnostic::error(format!(
-        "kernel {kernel} is named twice with different {difference}"
+        "kernel {kernel} is listed twice with different {difference}"
     ))
     .at(here, label)
     .at(there, other_label)

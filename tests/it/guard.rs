@@ -513,7 +513,7 @@ fn contradiction_of_two_targets_points_into_the_lock() {
     let report = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(report.starts_with("exit 2\n"), "{report}");
     assert!(
-        report.contains("is named twice with different header packages"),
+        report.contains("is listed twice with different header packages"),
         "{report}"
     );
     assert!(report.contains("--> m.lock:"), "{report}");

@@ -294,7 +294,7 @@ fn flags_are_read_as_driverkit_reads_them() {
             "registry-password: (not shown)",
         ),
         // Kernels.
-        ("docker --kernelversion 63-Ubuntu", 2, "write `63`"),
+        ("docker --kernelversion 63-Ubuntu", 2, "use `63`"),
         (
             "docker --kernelversion 1_1.26.0",
             0,

@@ -325,7 +325,7 @@ kernels = [
     assert_snapshot!(complaint(twice), @r#"
     exit 2
     --- err
-    error: kernel generic 5.4.0-1 #1 amd64 is named twice with different header packages
+    error: kernel generic 5.4.0-1 #1 amd64 is listed twice with different header packages
      --> m.toml:7:5
       |
     6 |     { release = "5.4.0-1", headers = ["https://example.org/a.rpm"] },
@@ -350,7 +350,7 @@ kernels = [
     assert_snapshot!(workspace.run(&["plan", "a.toml", "b.toml"]), @r#"
     exit 2
     --- err
-    error: kernel generic 5.4.0-1 #1 amd64 is named twice with different settings
+    error: kernel generic 5.4.0-1 #1 amd64 is listed twice with different settings
      --> b.toml:6:12
       |
     6 | kernels = [{ release = "5.4.0-1" }]
@@ -361,12 +361,12 @@ kernels = [
     6 | kernels = [{ release = "5.4.0-1" }]
       |            ----------------------- and here
       |
-      = help: settings of some builds belong into an [[override]]
+      = help: put settings for some of the builds into an [[override]]
     "#);
     assert_snapshot!(workspace.run(&["plan", "a.toml", "c.toml"]), @r#"
     exit 2
     --- err
-    error: driver `mine` has other sources or names in another matrix
+    error: driver `mine` has different sources or names in another matrix
      --> c.toml:1:12
       |
     1 | drivers = ["mine"]
@@ -377,7 +377,7 @@ kernels = [
     1 | drivers = ["mine"]
       |            ------ and here
       |
-      = help: give both the same [driver] table, or one of them another version name
+      = help: use the same [driver] table in both, or another version name in one of them
     "#);
 }
 

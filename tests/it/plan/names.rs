@@ -121,8 +121,8 @@ fn builds_that_no_host_asks_for_are_counted_and_listed() {
         report.contains("4 builds with a name that Falco's loader never requests: --names lists"),
         "{report}"
     );
-    let warning = "warning: debian 6.1.21-v8+ #1642 arm64: Falco's loader cannot read this release and asks for a file \
-        without one";
+    let warning = "warning: debian 6.1.21-v8+ #1642 arm64: Falco's loader cannot parse this release and requests a \
+        file name without it";
     assert!(report.contains(warning), "{report}");
     let report = workspace.run(&["plan", "m.toml", "--names"]);
     let report = report.split("--- err").next().unwrap();

@@ -204,21 +204,21 @@ fn filters_that_leave_nothing() {
     assert_snapshot!(with(&["--target", "debain"]), @r#"
     exit 2
     --- err
-    error: --target "debain" matches no build (3 builds before it)
+    error: --target "debain" matches no build (3 builds before this filter)
      |
      = help: planned are for example: debian
     "#);
     assert_snapshot!(with(&["--arch", "arm64", "--kernel", ">=5"]), @r#"
     exit 2
     --- err
-    error: --kernel ">=5" matches no build (1 build before it)
+    error: --kernel ">=5" matches no build (1 build before this filter)
      |
      = help: planned are for example: 4.9.30-1-arm64
     "#);
     assert_snapshot!(with(&["--only", "8.1.0+driver/x86_64/debian_6.1.55-2-amd64_1"]), @r"
     exit 2
     --- err
-    error: no build `8.1.0+driver/x86_64/debian_6.1.55-2-amd64_1` is planned
+    error: the plan has no build `8.1.0+driver/x86_64/debian_6.1.55-2-amd64_1`
      |
      = help: did you mean `8.1.0+driver/x86_64/debian_6.1.55-1-amd64_1`?
     ");
