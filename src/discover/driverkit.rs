@@ -1,5 +1,5 @@
-//! Reads directories of YAML files that driverkit reads and dbg-go generates: `<driver
-//! version>/<machine>/<target>_<release>_<version>.yaml`.
+//! Reads directories of YAML files that driverkit reads and dbg-go generates. The paths of the files are
+//! `<driver version>/<machine>/<target>_<release>_<version>.yaml`.
 
 use std::collections::HashMap;
 use std::path::Path;

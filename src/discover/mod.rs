@@ -1,8 +1,7 @@
 //! Discovery: finds kernels and the header packages that belong to them.
 //!
-//! The input is a `[[target]]` of a matrix, the output are [`Discovered`] kernels. Each source is one function in one
-//! file. The kernels that it finds are kept in the [`lock`] beside the matrix. This module knows nothing about drivers
-//! or builds.
+//! Input: a `[[target]]` of a matrix. Output: [`Discovered`] kernels. Each source is one function in one file. The
+//! kernels that it finds are kept in the [`lock`] beside the matrix. This module knows nothing about drivers or builds.
 
 mod crawler;
 mod decode;

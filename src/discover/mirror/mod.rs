@@ -1,8 +1,8 @@
 //! Mirrors: reads kernels from the repositories of their distributions.
 //!
-//! The input is a `[[target]]` with `from = "mirror"`. The output are its kernels, with the URLs, sizes and digests
-//! that the distribution's indexes list. Nothing is guessed: a file that contradicts its index, or lacks a required
-//! signature, is an error. The lock then stays unchanged.
+//! Input: a `[[target]]` with `from = "mirror"`. Output: its kernels, with the URLs, sizes and digests that the
+//! distribution's indexes list. Nothing is guessed: a file that contradicts its index, or lacks a required signature, is
+//! an error. The lock then stays unchanged.
 
 pub mod apt;
 mod arch;
