@@ -163,7 +163,7 @@ fn signatures_of_the_keyring_are_believed_and_no_others() {
     workspace.put(&path, &format!("SHA256:\n abc 1 x\n\n{signed}"));
     is_believed(&workspace);
     workspace.put(&path, &signed.replace("Origin: Debian", "Origin: Somebody"));
-    is_refused(&workspace, "it is not what good <good@example.org>");
+    is_refused(&workspace, "the signature of good <good@example.org>");
 
     // As older suites have it.
     suite(&workspace, "");

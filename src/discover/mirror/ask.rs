@@ -264,7 +264,7 @@ fn question<'a>(
             "[\"bookworm\", \"trixie\"]"
         };
         return Err(unsupported(format!(
-            "the mirrors of {name} need the names of suites: add suites = {example}"
+            "the mirrors of {name} need the names of suites: write suites = {example}"
         )));
     }
     Ok(apt::Question {
