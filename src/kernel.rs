@@ -167,7 +167,15 @@ pub fn compare_versions(left: &str, right: &str) -> Ordering {
         None => 0,
         Some(byte) => i32::from(byte) + 1,
     };
-    let (mut a, mut b) = (left.as_bytes(), right.as_bytes());
+    let (a, b) = (left.as_bytes(), right.as_bytes());
+    // Neighbours in a list have most of their texts in common: continue where the first different number starts.
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let digits_before = a[..same]
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit());
+    let start = same - digits_before.count();
+    let (mut a, mut b) = (&a[start..], &b[start..]);
     loop {
         let digits = |bytes: &[u8]| {
             bytes

@@ -192,6 +192,10 @@ impl PackageSet {
     /// True for nearly all sets that are in canonical order and have each URL once, without the cost of finding out for
     /// all: those in which packages of one file name, as mirrors have them, have one digest or none.
     fn is_surely_ordered(&self) -> bool {
+        // Most kernels have one package.
+        if self.0.len() < 2 {
+            return true;
+        }
         let mut last: Option<(Cow<'_, str>, &Package)> = None;
         self.iter().all(|package| {
             let name = package.file_name();

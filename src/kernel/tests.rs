@@ -134,3 +134,18 @@ proptest! {
         }
     }
 }
+
+/// Every pair, so that texts with a common start and texts without one are compared.
+#[test]
+fn versions_are_compared_by_numbers_and_bytes() {
+    let sorted = [
+        "1.2~rc1", "1.2", "1.2+a", "1.2-1", "1.2-9", "1.2-10", "1.2-10.1", "1.2.1", "1.09", "1.9",
+        "1.10", "10.1",
+    ];
+    for (position, left) in sorted.iter().enumerate() {
+        for (other, right) in sorted.iter().enumerate() {
+            let expected = position.cmp(&other);
+            assert_eq!(compare_versions(left, right), expected, "{left} {right}");
+        }
+    }
+}

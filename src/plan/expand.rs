@@ -105,26 +105,32 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
         .par_chunk_by(Build::is_of_same_kernel)
         .map(|builds| &builds[0].kernel)
         .collect();
-    let parts: Vec<(Vec<_>, Doubts<'_>)> = kernels
+    let parts: Vec<(Vec<_>, Doubts<'_>, bool)> = kernels
         .par_chunks(LOOKED_AT_ONCE)
         .map(|kernels| {
-            let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
+            let (mut claims, mut doubts, mut are_all_asked) = (Vec::new(), Doubts::default(), true);
             for kernel in kernels {
                 let rules = Rules::of(kernel);
                 let asked = AskedNames::by(rules.own, kernel);
                 doubts.add(kernel, rules, &asked);
+                are_all_asked &= asked.own;
                 claims.extend(asked.other.map(|name| Claim::new(kernel, name)));
             }
-            (claims, doubts)
+            (claims, doubts, are_all_asked)
         })
         .collect();
-    let count = parts.iter().map(|(claims, _)| claims.len()).sum();
+    let count = parts.iter().map(|(claims, ..)| claims.len()).sum();
     let (mut claims, mut doubts) = (Vec::with_capacity(count), Doubts::default());
-    for (part, doubts_of_part) in parts {
+    let mut are_all_asked = true;
+    for (part, doubts_of_part, is_asked) in parts {
+        are_all_asked &= is_asked;
         claims.extend(part);
         doubts.append(doubts_of_part);
     }
-    (Names::of(&kernels, claims), doubts.warnings().collect())
+    (
+        Names::of(&kernels, claims, are_all_asked),
+        doubts.warnings().collect(),
+    )
 }
 
 type LeftOutOrder<'a> = (

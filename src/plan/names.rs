@@ -29,9 +29,14 @@ pub struct Alias {
     pub rivals: Vec<Arc<Kernel>>,
 }
 
-/// The loader's names for the kernels of a plan, sorted by the hashes of the kernels' own names.
+/// The loader's names for the kernels of a plan.
 #[derive(Clone, Debug, Default)]
-pub struct Names(Vec<Named>);
+pub struct Names {
+    /// The kernels with an alias, sorted by the hashes of the kernels' own names.
+    named: Vec<Named>,
+    /// True if hosts request every kernel of the plan by its own name.
+    are_all_asked: bool,
+}
 
 /// A kernel with an alias.
 #[derive(Clone, Debug)]
@@ -75,7 +80,12 @@ impl<'a> Claim<'a> {
 
 impl Names {
     /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
-    pub(super) fn of(kernels: &[&Arc<Kernel>], mut claims: Vec<Claim<'_>>) -> Self {
+    /// `are_all_asked` is true if hosts request every kernel by its own name.
+    pub(super) fn of(
+        kernels: &[&Arc<Kernel>],
+        mut claims: Vec<Claim<'_>>,
+        are_all_asked: bool,
+    ) -> Self {
         let own = own_names(kernels, &claims);
         claims.par_sort_by(Claim::order);
         let groups: Vec<&[Claim<'_>]> = claims
@@ -92,18 +102,29 @@ impl Names {
             }));
         }
         named.par_sort_unstable_by_key(|one| one.hash);
-        Self(named)
+        Self {
+            named,
+            are_all_asked,
+        }
+    }
+
+    /// Returns true if hosts request every kernel of the plan by its own name. A plan that was not expanded from
+    /// matrices does not know.
+    pub fn are_all_asked(&self) -> bool {
+        self.are_all_asked
     }
 
     /// The alias of a kernel.
     pub fn alias(&self, kernel: &Kernel) -> Option<&Alias> {
-        if self.0.is_empty() {
+        if self.named.is_empty() {
             return None;
         }
         let identity = kernel.identity();
         let hash = hash(identity);
-        let start = self.0.partition_point(|one| one.hash < hash);
-        let mut same = self.0[start..].iter().take_while(|one| one.hash == hash);
+        let start = self.named.partition_point(|one| one.hash < hash);
+        let mut same = self.named[start..]
+            .iter()
+            .take_while(|one| one.hash == hash);
         let named = same.find(|one| one.kernel.identity() == identity)?;
         Some(&named.alias)
     }
@@ -121,7 +142,7 @@ impl Names {
 
     /// Returns true if another kernel got the alias of some kernel.
     pub fn has_conflicts(&self) -> bool {
-        self.0.iter().any(|one| one.alias.taken_by.is_some())
+        self.named.iter().any(|one| one.alias.taken_by.is_some())
     }
 }
 

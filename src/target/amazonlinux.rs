@@ -57,8 +57,12 @@ pub(super) const AMAZON_LINUX_2023: KernelDevel = KernelDevel {
     is_mark: |mark| mark == "amzn2023",
     example: "6.1.102-108.177.amzn2023",
     // Since July 2025, newer kernels have packages with their own names.
-    package: |release| match release.version.split('.').collect::<Vec<_>>()[..] {
-        [major, minor, _] if (major, minor) != ("6", "1") => format!("kernel{major}.{minor}-devel"),
+    package: |release| match release.version.rsplit_once('.') {
+        Some((line, _))
+            if line != "6.1" && line.bytes().filter(|&byte| byte == b'.').count() == 1 =>
+        {
+            format!("kernel{line}-devel").into()
+        }
         _ => release.usual_package(),
     },
     repositories: || {

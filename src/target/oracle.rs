@@ -12,10 +12,10 @@ pub(super) const ORACLE: KernelDevel = KernelDevel {
     example: "5.4.17-2136.311.6.el8uek",
     package: |release| match release.variant() {
         _ if !is_uek(release) => release.usual_package(),
-        Some(size) if size.starts_with("64k") => format!("kernel-uek{size}-devel"),
-        Some(variant) => format!("kernel-uek-{variant}-devel"),
-        None if release.tag.ends_with("uek") => "kernel-uek-devel".to_owned(),
-        None => "kernel-ueknext-devel".to_owned(),
+        Some(size) if size.starts_with("64k") => format!("kernel-uek{size}-devel").into(),
+        Some(variant) => format!("kernel-uek-{variant}-devel").into(),
+        None if release.tag.ends_with("uek") => "kernel-uek-devel".into(),
+        None => "kernel-ueknext-devel".into(),
     },
     folders,
     repositories: || {

@@ -17,7 +17,7 @@ pub(super) struct KernelDevel {
     /// An example of a release without its architecture, for messages.
     pub(super) example: &'static str,
     /// Returns the package's name.
-    pub(super) package: fn(&RpmRelease<'_>) -> String,
+    pub(super) package: fn(&RpmRelease<'_>) -> Cow<'static, str>,
     /// Returns the directories that can contain the package, in the order in which they are tried.
     pub(super) folders: fn(&RpmRelease<'_>) -> Result<Vec<String>, TargetError>,
     /// Returns the repositories that discovery reads, the most likely first: see [`RpmIndex::repositories`].
@@ -169,7 +169,7 @@ impl Target for KernelDevel {
 
 /// Returns true for the mark of Red Hat and its rebuilds: `el7`, `el8_10`. Oracle's own kernels have another, `el7uek`.
 pub(super) fn is_enterprise_mark(mark: &str) -> bool {
-    is_numbered(mark, "el") && !mark.contains("uek")
+    is_numbered(mark, "el") && !mark.as_bytes().windows(3).any(|three| three == b"uek")
 }
 
 /// Returns true for such a mark of version 8 or later, for distributions that started with version 8.
@@ -184,8 +184,18 @@ pub(super) fn is_numbered(mark: &str, prefix: &str) -> bool {
 
 fn number_behind(mark: &str, prefix: &str) -> Option<u32> {
     let rest = mark.strip_prefix(prefix)?;
-    let end = rest.find(|other: char| !other.is_ascii_digit());
+    let end = rest.bytes().position(|byte| !byte.is_ascii_digit());
     rest[..end.unwrap_or(rest.len())].parse().ok()
+}
+
+/// Returns the parts of a text between dots. Called for every kernel of a plan: `str::split` takes twice the time.
+fn dotted(text: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr::memchr_iter(b'.', text.as_bytes()).chain(std::iter::once(text.len()));
+    ends.scan(0, |start, end| {
+        let part = &text[*start..end];
+        *start = end + 1;
+        Some(part)
+    })
 }
 
 /// A release in the format `VERSION-BUILD.TAG.MACHINE`, possibly with a variant: `4.18.0-553.5.1.el8_10.x86_64`,
@@ -233,8 +243,9 @@ impl<'a> RpmRelease<'a> {
         if !is_level || !variant.is_none_or(is_variant) {
             return None;
         }
-        let (version, build) = release[..start].split_once('-')?;
-        let tag = build.split('.').skip(1).find(|part| is_mark(part))?;
+        let dash = memchr::memchr(b'-', &release.as_bytes()[..start])?;
+        let (version, build) = (&release[..dash], &release[dash + 1..start]);
+        let tag = dotted(build).skip(1).find(|part| is_mark(part))?;
         let is_version = version
             .as_bytes()
             .split(|&byte| byte == b'.')
@@ -251,15 +262,15 @@ impl<'a> RpmRelease<'a> {
     /// Returns the variant, `rt-debug`. Real-time kernels of versions 7 and 8 have it in their build:
     /// `553.rt7.342.el8_10`.
     pub(super) fn variant(&self) -> Option<&'a str> {
-        let is_real_time = || self.build.split('.').any(|part| is_numbered(part, "rt"));
+        let is_real_time = || dotted(self.build).any(|part| is_numbered(part, "rt"));
         self.variant.or_else(|| is_real_time().then_some("rt"))
     }
 
     /// Returns the name of its header package: `kernel-devel`, `kernel-64k-devel`.
-    pub(super) fn usual_package(&self) -> String {
+    pub(super) fn usual_package(&self) -> Cow<'static, str> {
         match self.variant() {
-            Some(variant) => format!("kernel-{variant}-devel"),
-            None => "kernel-devel".to_owned(),
+            Some(variant) => format!("kernel-{variant}-devel").into(),
+            None => "kernel-devel".into(),
         }
     }
 

@@ -37,15 +37,17 @@ impl<'a> Counts<'a> {
         // Builds of one kernel are adjacent.
         plan.builds
             .par_chunk_by(Build::is_of_same_kernel)
-            .fold(Self::default, Self::with_kernel)
+            .fold(Self::default, |counts, builds| {
+                counts.with_kernel(builds, plan.names.are_all_asked())
+            })
             .reduce(Self::default, Self::with_later)
     }
 
-    /// Adds the builds of a kernel.
-    fn with_kernel(mut self, builds: &'a [Build]) -> Self {
+    /// Adds the builds of a kernel. `is_asked` is true if hosts are known to request it by its own name.
+    fn with_kernel(mut self, builds: &'a [Build], is_asked: bool) -> Self {
         let kernel = &builds[0].kernel;
         self.targets.entry(&kernel.target).or_default().add(builds);
-        if !AskedNames::of(kernel).own {
+        if !is_asked && !AskedNames::of(kernel).own {
             self.unasked += builds.len();
         }
         if let Some(subscription) = target::subscription(kernel) {
