@@ -1,5 +1,5 @@
-//! `kubernetes`, `kubernetes-in-cluster` and `images`: what they take and what they refuse. That pods build is shown
-//! on a real cluster, in `cluster`.
+//! Tests which arguments `kubernetes`, `kubernetes-in-cluster` and `images` accept and refuse. The tests in `cluster`
+//! build in pods of a real cluster.
 
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
@@ -23,7 +23,7 @@ fn program(grid: &Grid, command: &str, words: &[&str]) -> assert_cmd::Command {
 }
 
 #[test]
-fn both_commands_and_their_short_names_check_what_they_are_given() {
+fn both_commands_and_their_short_names_check_their_arguments() {
     let grid = Grid::new();
     for command in ["kubernetes", "k8s", "kubernetes-in-cluster", "k8s-ic"] {
         program(
@@ -64,7 +64,7 @@ fn both_commands_and_their_short_names_check_what_they_are_given() {
 }
 
 #[test]
-fn how_the_cluster_is_reached_is_checked() {
+fn flags_of_the_cluster_connection_are_checked() {
     let grid = Grid::new();
     for (words, message) in [
         (
@@ -95,14 +95,14 @@ fn how_the_cluster_is_reached_is_checked() {
             .code(2)
             .stderr(contains(message));
     }
-    // From inside there is nothing to reach it by.
+    // Inside the cluster, flags for the connection are refused.
     program(&grid, "k8s-ic", &["--kubeconfig", "x"])
         .assert()
         .code(2);
 }
 
 #[test]
-fn the_configuration_file_of_deploy_is_one() {
+fn the_configuration_file_in_deploy_is_valid() {
     let grid = Grid::new();
     let file =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/one-kernel/config.yaml");
@@ -117,7 +117,7 @@ fn the_configuration_file_of_deploy_is_one() {
 }
 
 #[test]
-fn images_are_listed_as_driverkit_does_when_it_is_asked_so() {
+fn images_are_listed_in_driverkits_format_if_its_flags_are_used() {
     let grid = Grid::new();
     let images = |words: &[&str]| {
         let mut command = grid.program(&["images"]);

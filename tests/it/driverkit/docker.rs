@@ -1,4 +1,4 @@
-//! `docker`.
+//! Tests of the command `docker`.
 
 use driverkit_matrix::fs;
 use predicates::prelude::*;
@@ -10,7 +10,7 @@ use support::grid::rule;
 use support::server::Server;
 
 #[test]
-fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it() {
+fn a_module_is_built_at_its_configured_path_and_cached() {
     let grid = grid();
     docker(&grid, &[])
         .assert()
@@ -23,14 +23,14 @@ fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it(
     let module = fs::read(&grid.path("here/scap.ko")).unwrap();
     assert_eq!(module, fs::read(&grid.path("module.ko")).unwrap());
     assert_eq!(grid.jobs(), ["check", "module"]);
-    // Nothing beside it.
+    // No other file is in the directory.
     assert_eq!(std::fs::read_dir(grid.path("here")).unwrap().count(), 1);
 
     docker(&grid, &[])
         .assert()
         .success()
         .stderr(contains("already built"));
-    // Also when the file went, or is to be elsewhere.
+    // The cached module is also used when the file was removed or the output path is another one.
     fs::remove_file(&grid.path("here/scap.ko")).unwrap();
     docker(&grid, &["--output-module", "there/other.ko"])
         .assert()
@@ -41,7 +41,7 @@ fn a_configuration_file_gives_the_module_at_its_path_and_a_second_call_finds_it(
 }
 
 #[test]
-fn flags_environment_and_file_come_in_this_order() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let grid = grid();
     docker(&grid, &["--output-module", "flag.ko"])
         .env("DRIVERKIT_OUTPUT_MODULE", "variable.ko")
@@ -56,7 +56,7 @@ fn flags_environment_and_file_come_in_this_order() {
 }
 
 #[test]
-fn the_file_of_the_home_folder_is_read_where_none_is_named() {
+fn the_configuration_in_the_home_directory_is_read_if_no_file_is_named() {
     let grid = grid();
     grid.write("home/.driverkit.yaml", config(&grid));
     let mut command = grid.program(&["docker"]);
@@ -81,7 +81,7 @@ fn a_probe_is_written_beside_the_module() {
 }
 
 #[test]
-fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
+fn a_failed_compile_keeps_the_existing_module() {
     let grid = grid();
     let failing =
         json!({ "code": 2, "log": "/tmp/build/driver/main.c:7:3: error: no such thing\n" });
@@ -93,7 +93,7 @@ fn a_compile_that_fails_is_a_failure_and_leaves_what_was_there() {
         .stderr(contains("no such thing").and(contains("full log: zstdcat ")));
     assert_eq!(fs::read(&grid.path("here/scap.ko")).unwrap(), b"old");
     grid.jobs();
-    // Known from now on, until it is asked for.
+    // The failure is cached now, until `--retry` is given.
     docker(&grid, &["--loglevel", "warn"])
         .assert()
         .code(1)
@@ -115,7 +115,7 @@ fn a_wrong_module_is_refused() {
 }
 
 #[test]
-fn levels_say_more_or_less() {
+fn the_log_level_changes_how_much_is_printed() {
     let grid = grid();
     docker(&grid, &["-l", "warn"])
         .assert()
@@ -142,7 +142,7 @@ fn a_dry_run_checks_and_does_nothing() {
 }
 
 #[test]
-fn bad_input_is_told_and_nothing_is_done() {
+fn bad_input_is_refused_and_nothing_is_built() {
     let grid = grid();
     for (words, message) in [
         (
@@ -202,7 +202,7 @@ fn bad_input_is_told_and_nothing_is_done() {
 }
 
 #[test]
-fn a_mirror_that_cannot_be_asked_for_packages_is_no_kernel_without_packages() {
+fn offline_the_missing_packages_are_an_infrastructure_error() {
     let grid = grid();
     let text = config(&grid);
     let (without, _) = text.split_once("kernelurls:").unwrap();
@@ -228,11 +228,11 @@ fn driver_sources_come_from_a_mirror_of_github() {
     call();
     let asked = server.requests();
     call();
-    assert_eq!(server.requests(), asked, "asked once");
+    assert_eq!(server.requests(), asked, "the sources are requested once");
 }
 
 #[test]
-fn a_branch_is_asked_for_newer_sources_by_each_run() {
+fn each_run_checks_a_branch_for_newer_sources() {
     let grid = grid();
     serve_driver(&grid, "master");
     let server = Server::with_tags(&grid.path("sources"));
@@ -253,14 +253,14 @@ fn a_branch_is_asked_for_newer_sources_by_each_run() {
     assert_eq!(grid.jobs(), ["module"]);
     assert_eq!(server.requests(), 3);
 
-    // Without a network, what is there is taken.
+    // Without a network, the cached sources are used.
     docker(&grid, &["--offline"])
         .assert()
         .success()
         .stderr(contains("already built").and(contains(
             "driver master: --offline uses the sources of an earlier run",
         )));
-    // A place that is not there any more gives no old sources.
+    // With another mirror, which does not exist, the cached sources are not used.
     docker(&grid, &["--offline"])
         .env("DRIVERKIT_MATRIX_MIRROR_GITHUB", grid.path("nowhere"))
         .assert()

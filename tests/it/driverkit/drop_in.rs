@@ -1,4 +1,5 @@
-//! What driverkit takes, and how: the order of words, files, keys, and what is shown of them.
+//! How driverkit's arguments and files are read (the order of words, file formats, keys), and what a dry run shows of
+//! them.
 
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -61,7 +62,7 @@ fn the_file_in_the_home_folder_may_be_yaml_json_or_toml() {
 }
 
 #[test]
-fn a_flat_output_counts_before_a_nested_one() {
+fn a_flat_output_key_overrides_a_nested_one() {
     let grid = Grid::new();
     grid.write("c.yaml", format!("{GOOD}output-module: other.ko\n"));
     program(&grid, &["docker", "-c", "c.yaml", "--dryrun"])
@@ -104,7 +105,7 @@ fn a_dry_run_shows_each_key_with_its_origin() {
 }
 
 #[test]
-fn a_dry_run_shows_the_urls_that_are_computed_and_the_headers_that_are_installed() {
+fn a_dry_run_shows_computed_urls_and_missing_installed_headers() {
     let grid = Grid::new();
     let kernel = [
         "--dryrun",
@@ -138,7 +139,7 @@ fn a_dry_run_shows_the_urls_that_are_computed_and_the_headers_that_are_installed
 }
 
 #[test]
-fn loglevel_debug_shows_what_a_dry_run_shows() {
+fn loglevel_debug_shows_the_same_keys_as_a_dry_run() {
     let grid = Grid::new();
     grid.write("c.yaml", format!("{GOOD}kernelurls: [/nowhere/x.deb]\n"));
     let shown = |words: &[&str]| {
@@ -156,9 +157,9 @@ fn loglevel_debug_shows_what_a_dry_run_shows() {
     assert_eq!(shown(&["docker", "-c", "c.yaml", "-l", "debug"]), dry);
 }
 
-/// No rule knows the release: the tree in the named package decides.
+/// No rule knows the release: the build tree in the named package is used.
 #[test]
-fn kernel_of_ones_own_is_built_from_named_packages() {
+fn a_custom_kernel_is_built_from_named_packages() {
     for (target, urls) in [
         ("generic", "acme.tar"),
         ("rocky", "acme.tar"),
@@ -216,7 +217,7 @@ fn kernel_of_ones_own_is_built_from_named_packages() {
 }
 
 #[test]
-fn first_of_several_documents_is_read_with_a_warning() {
+fn the_first_of_several_yaml_documents_is_read_with_a_warning() {
     let grid = Grid::new();
     grid.write("c.yaml", format!("{GOOD}---\ntarget: ubuntu\n"));
     program(&grid, &["docker", "-c", "c.yaml", "--dryrun"])
@@ -238,7 +239,7 @@ fn first_of_several_documents_is_read_with_a_warning() {
 }
 
 #[test]
-fn numbers_are_releases_as_they_are_written() {
+fn a_number_as_a_release_keeps_its_spelling() {
     let grid = Grid::new();
     for (name, text, release) in [
         ("c.yaml", "kernelrelease: 7\n", "7"),
@@ -265,7 +266,7 @@ fn numbers_are_releases_as_they_are_written() {
 }
 
 #[test]
-fn values_of_any_length_are_never_shown_whole() {
+fn long_values_are_shortened_in_messages() {
     let grid = Grid::new();
     let long = "a".repeat(16_384);
     grid.write("good.yaml", GOOD);
@@ -311,9 +312,9 @@ fn values_of_any_length_are_never_shown_whole() {
 }
 
 #[test]
-fn images_are_asked_for_by_a_proxy() {
+fn images_are_requested_through_the_proxy() {
     let grid = Grid::new();
-    // Nobody listens there: that it was asked shows in what failed.
+    // Nothing listens on this port; the failure shows that the proxy was used.
     let words = [
         "images",
         "--proxy",
@@ -332,7 +333,7 @@ fn images_are_asked_for_by_a_proxy() {
 }
 
 #[test]
-fn user_to_act_as_has_further_facts() {
+fn as_user_extra_is_checked_and_needs_as() {
     let grid = Grid::new();
     grid.write(
         "c.yaml",
@@ -376,7 +377,7 @@ fn a_path_that_cannot_be_written_is_refused_before_the_build() {
 }
 
 #[test]
-fn a_list_of_images_without_any_is_exit_code_1() {
+fn an_empty_list_of_images_exits_with_code_1() {
     let grid = Grid::new();
     program(&grid, &["images", "--gccversion", "99"])
         .assert()

@@ -1,5 +1,5 @@
-//! Every flag, key and variable of driverkit, as its sources and documents of 0.16 to 0.23 have them: what each command
-//! makes of it by flag, by variable and by file. The reasons of what differs are in docs/migrating-from-driverkit.md.
+//! Every flag, key and variable of driverkit, from its sources and documents of 0.16 to 0.23: how each command reads it
+//! as a flag, as a variable and in a file. docs/migrating-from-driverkit.md gives the reasons for the differences.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use driverkit_matrix::driverkit::{KEYS, variable_of};
 
 use support::grid::Grid;
 
-/// What every command of a build is given beside the key that is looked at.
+/// The keys that every build command gets, besides the key under test.
 const BASE: &[(&str, &str)] = &[
     ("kernelrelease", "6.1.0-50-amd64"),
     ("target", "debian"),
     ("output-module", "falco.ko"),
 ];
 
-/// A key, a value of it, and which commands have it by flag: those of images (`d`ocker, `k`ubernetes, `i`n the cluster),
-/// `l`ocal, and the list of `I`mages.
+/// A key, a value for it, and the commands that have a flag for it: those that use images (`d`ocker, `k`ubernetes, `i`n
+/// the cluster), `l`ocal, and the list of `I`mages.
 const GOOD: &[(&str, &str, &str)] = &[
     ("architecture", "amd64", "dkiI"),
     ("builderimage", "auto:latest", "dkiI"),
@@ -55,7 +55,7 @@ const GOOD: &[(&str, &str, &str)] = &[
     ("user", "u", "k"),
 ];
 
-/// Keys that go with others or are never shown, tried below.
+/// Keys that need other keys or are never shown; they are tested below.
 const TRIED_BELOW: &[&str] = &[
     "as-group",
     "as-uid",
@@ -76,7 +76,7 @@ const COMMANDS: &[(char, &str)] = &[
     ('I', "images"),
 ];
 
-/// Exit code and standard error of a dry run.
+/// Runs a dry run; returns the exit code and standard error.
 fn dry_run(grid: &Grid, words: &[String], variables: &[(String, &str)]) -> (i32, String) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut command = grid.program(&words);
@@ -89,7 +89,7 @@ fn dry_run(grid: &Grid, words: &[String], variables: &[(String, &str)]) -> (i32,
     (output.status.code().unwrap(), text)
 }
 
-/// The command with the base keys as flags, but for `key`.
+/// Returns the command with the base keys as flags, except `key`.
 fn base(command: &str, key: &str) -> Vec<String> {
     let others = BASE.iter().filter(|(name, _)| *name != key);
     let flags = others.map(|(name, value)| format!("--{name}={value}"));
@@ -97,7 +97,7 @@ fn base(command: &str, key: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_key_is_taken_by_flag_variable_and_file() {
+fn every_key_is_read_from_flag_variable_and_file() {
     let grid = Grid::new();
     for (key, value, commands) in GOOD {
         let quoted = format!("{value:?}");
@@ -134,7 +134,7 @@ fn every_key_is_taken_by_flag_variable_and_file() {
                     variable,
                 ),
             ];
-            // All commands read files with one piece of code.
+            // All commands read files with the same code, so one command is enough.
             if commands.starts_with(*letter) {
                 for name in ["config.yaml", "config.json", "config.toml"] {
                     ways.push((of_file(name), vec![], format!("{name}:1:")));
@@ -155,14 +155,14 @@ fn every_key_is_taken_by_flag_variable_and_file() {
     assert_eq!(tried, all);
 }
 
-/// Words of a command line with the base keys, and what comes of them: exit code and a part of what is said.
+/// Command lines with the base keys; each with the expected exit code and a part of the expected message.
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn flags_are_read_as_driverkit_reads_them() {
     let grid = Grid::new();
     grid.write("login.pem", "");
     for (words, code, part) in [
-        // Lists: repeated, with commas, or both.
+        // Lists: a repeated flag, commas, or both.
         (
             "docker --kernelurls /a.deb,/b.deb --kernelurls /c.deb",
             0,
@@ -174,7 +174,7 @@ fn flags_are_read_as_driverkit_reads_them() {
             "builderrepo: a/b, c/d",
         ),
         ("local --env A=1,B=2 --env C=3", 0, "env: (not shown)"),
-        // Truth values: alone, or as Go writes them.
+        // Booleans: without a value, or in Go's spellings.
         (
             "docker --registry-plain-http",
             0,
@@ -213,7 +213,7 @@ fn flags_are_read_as_driverkit_reads_them() {
             "namespace: falco",
         ),
         ("--loglevel info docker", 0, "would build"),
-        // Where the last of two counts.
+        // Flags of which the last one is used.
         (
             "docker --moduledrivername a --moduledrivername b",
             0,
@@ -375,7 +375,7 @@ fn flags_are_read_as_driverkit_reads_them() {
         ("k8s --namespace falco", 0, "namespace: falco"),
         ("k8s-ic --namespace falco", 0, "namespace: falco"),
         ("k8s-ic --token secret", 2, "--token"),
-        // What it has no flag for.
+        // Keys that driverkit has no flag for.
         ("docker --output_module x.ko", 2, "--output_module"),
         ("docker --namespace falco", 2, "--namespace"),
         ("local --gccversion 12", 2, "--gccversion"),
@@ -401,7 +401,7 @@ fn flags_are_read_as_driverkit_reads_them() {
     }
 }
 
-/// The text of a file beside which nothing is given, and what comes of it.
+/// Files that are read without flags; each with the expected exit code and a part of the expected message.
 #[test]
 fn files_are_read_as_driverkit_reads_them() {
     let grid = Grid::new();
@@ -457,7 +457,7 @@ fn files_are_read_as_driverkit_reads_them() {
 }
 
 #[test]
-fn flag_counts_before_variable_and_variable_before_file() {
+fn flag_overrides_variable_and_variable_overrides_file() {
     let grid = Grid::new();
     grid.write(
         "c.yaml",
@@ -476,14 +476,14 @@ fn flag_counts_before_variable_and_variable_before_file() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    // As for driverkit, an empty variable is none.
+    // As in driverkit, an empty variable counts as not set.
     let (_, text) = dry_run(&grid, &words, &[("DRIVERKIT_REPO_ORG".to_owned(), "")]);
     assert!(text.contains("repo-org: of-file"), "{text}");
 }
 
-/// Each of driverkit's targets, with packages of any name.
+/// Tests each target of driverkit with a package of any name.
 #[test]
-fn every_target_of_driverkit_is_one() {
+fn every_target_of_driverkit_is_accepted() {
     let grid = Grid::new();
     for target in "alinux almalinux amazonlinux amazonlinux2 amazonlinux2022 amazonlinux2023 arch bottlerocket centos debian \
         fedora flatcar minikube ol opensuse photon redhat rocky sles talos ubuntu ubuntu-generic ubuntu-aws vanilla"

@@ -1,4 +1,4 @@
-//! `local`: what it refuses. That it builds is shown with real parts, in `real_local`.
+//! Tests what `local` refuses. The tests in `real_local` build with real parts.
 
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -26,7 +26,7 @@ fn local(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
 }
 
 #[test]
-fn bad_input_is_told() {
+fn bad_input_is_refused() {
     let grid = Grid::new();
     for (words, message) in [
         (
@@ -65,9 +65,9 @@ fn bad_input_is_told() {
         .stderr(contains("`A-B=c` is not a variable").and(contains("config.yaml:2:6")));
 }
 
-/// Falco's loader always gives both.
+/// Falco's loader always passes both flags.
 #[test]
-fn dkms_beside_a_source_folder_is_taken() {
+fn dkms_together_with_src_dir_is_accepted() {
     let grid = Grid::new();
     local(&grid, &["--dkms", "--dryrun"])
         .assert()
@@ -78,7 +78,7 @@ fn dkms_beside_a_source_folder_is_taken() {
 }
 
 #[test]
-fn headers_that_are_missing_are_told_with_what_to_install() {
+fn missing_headers_are_refused_with_the_package_to_install() {
     let grid = Grid::new();
     local(&grid, &[]).assert().code(2).stderr(
         contains("the headers of kernel 9.9.9-1-amd64 are not installed")
@@ -88,7 +88,7 @@ fn headers_that_are_missing_are_told_with_what_to_install() {
 }
 
 #[test]
-fn what_belongs_to_images_has_no_part_in_it() {
+fn keys_for_images_are_ignored() {
     let grid = Grid::new();
     grid.write("config.yaml", "gccversion: nonsense\nbuilderimage: '%'\n");
     local(&grid, &["-c", "config.yaml", "--dryrun"])

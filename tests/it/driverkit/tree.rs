@@ -1,4 +1,4 @@
-//! dbg-go's tree: what `import`, `validate` and `from = "driverkit"` make of it.
+//! Tests of dbg-go's tree: `import`, `validate` and `from = "driverkit"`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use support::workspace::Workspace;
 
-/// A file as dbg-go writes it: kernel release and what is asked for.
+/// Returns the path and content of a file as dbg-go writes it, for a kernel release and the wanted artifacts.
 fn file(version: &str, release: &str, artifacts: &[&str], more: &str) -> (String, String) {
     let name = format!("centos_{release}.x86_64_1");
     let output = |artifact: &str, extension: &str| {
@@ -47,7 +47,7 @@ fn workspace_of(files: impl IntoIterator<Item = (String, String)>) -> Workspace 
     workspace
 }
 
-/// Every file below a directory by its path, without what says nothing: empty outputs, quotes.
+/// Returns every file below a directory by its path, without parts that carry no meaning: empty outputs, quotes.
 fn tree(folder: &Path) -> BTreeMap<String, Value> {
     let files = walkdir::WalkDir::new(folder)
         .into_iter()
@@ -92,7 +92,7 @@ fn assert_comes_back(workspace: &Workspace) {
         .collect();
     assert!(
         lost.is_empty(),
-        "{} lost, as {:?}",
+        "{} files are missing, for example {:?}",
         lost.len(),
         lost.first()
     );
@@ -102,9 +102,10 @@ fn assert_comes_back(workspace: &Workspace) {
     }
 }
 
-/// Ten files in three versions: each kernel is built for the versions that have its file, and for what it asks.
+/// Ten files in three versions: each kernel is built for the versions that have a file for it, and for the artifacts
+/// that the file names.
 #[test]
-fn a_tree_is_planned_and_comes_back_file_for_file() {
+fn a_tree_is_planned_and_exported_unchanged() {
     let workspace = workspace_of([
         file("9.0.0+driver", "4.18.0-1.el8", BOTH, ""),
         file("9.0.0+driver", "4.18.0-2.el8", BOTH, ""),
@@ -169,7 +170,7 @@ fn a_tree_is_planned_and_comes_back_file_for_file() {
 }
 
 #[test]
-fn a_tree_of_four_versions_comes_back_file_for_file() {
+fn a_tree_of_four_versions_is_exported_unchanged() {
     let versions = [
         "8.1.0+driver",
         "9.0.0+driver",
@@ -178,7 +179,7 @@ fn a_tree_of_four_versions_comes_back_file_for_file() {
     ];
     let files = versions.iter().enumerate().flat_map(|(position, version)| {
         (0..150).map(move |number| {
-            // Some kernels are in other packages or ask for something else in one version.
+            // In each version, some releases are new and some kernels want other artifacts.
             let artifacts = match number % 3 {
                 _ if position == 3 => MODULE,
                 0 => MODULE,
@@ -192,7 +193,7 @@ fn a_tree_of_four_versions_comes_back_file_for_file() {
 }
 
 #[test]
-fn names_and_demands_of_files_are_kept() {
+fn names_and_settings_of_files_are_imported() {
     let (path, text) = file(
         "9.0.0+driver",
         "4.18.0-1.el8",
@@ -232,7 +233,7 @@ fn names_and_demands_of_files_are_kept() {
 }
 
 #[test]
-fn names_and_demands_of_files_come_back() {
+fn names_and_settings_of_files_are_exported_unchanged() {
     let more = "gccversion: \"8\"\nbuilderimage: my/builder:1\nmoduledevicename: acme\nmoduledrivername: scap\n";
     let named = |version: &str| {
         let (path, text) = file(version, "4.18.0-1.el8", BOTH, more);
@@ -245,7 +246,7 @@ fn names_and_demands_of_files_come_back() {
 }
 
 #[test]
-fn version_of_an_image_and_two_names_of_devices_are_not_lost_in_silence() {
+fn image_versions_and_conflicting_device_names_are_reported() {
     let first = file("9.0.0+driver", "4.18.0-1.el8", BOTH, "");
     let second = |more: &str| file("9.0.0+driver", "4.18.0-2.el8", BOTH, more);
     let workspace = workspace_of([first.clone(), second("builderimage: auto:1.2\n")]);
@@ -263,9 +264,9 @@ fn version_of_an_image_and_two_names_of_devices_are_not_lost_in_silence() {
     );
 }
 
-/// Paths in a matrix go through its directory.
+/// The directory of a matrix is part of the relative paths in it.
 #[test]
-fn directory_of_the_matrix_need_not_exist() {
+fn import_creates_the_directory_of_the_matrix() {
     let workspace = workspace_of([file("9.0.0+driver", "4.18.0-1.el8", BOTH, "")]);
     let list = r#"{"CentOS": [{"kernelversion": 1, "kernelrelease": "4.18.0-1.el8.x86_64", "target": "centos", "headers": []}]}"#;
     workspace.put("x86_64.json", list);
@@ -293,7 +294,7 @@ fn directory_of_the_matrix_need_not_exist() {
 }
 
 #[test]
-fn the_newest_version_counts_and_conflicts_are_listed() {
+fn the_newest_version_is_used_and_conflicts_are_listed() {
     let (path, text) = file("10.2.0+driver", "4.18.0-1.el8", MODULE, "");
     let workspace = workspace_of([
         file("9.0.0+driver", "4.18.0-1.el8", MODULE, ""),
@@ -314,7 +315,7 @@ fn the_newest_version_counts_and_conflicts_are_listed() {
     assert_eq!(lock.lines().count(), 3, "{lock}");
 }
 
-/// The good file, what is replaced in its text, the name of the wrong one, and what is said.
+/// For each case: a text in the good file, its replacement, the wrong file name (if any), and the expected message.
 const WRONG: [(&str, &str, &str, &str); 13] = [
     ("kernelurls:", "kernelurl:", "", "unknown key `kernelurl`"),
     (
@@ -416,7 +417,7 @@ fn each_kind_of_wrong_file_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_kernel_of_two_files_is_refused_with_both() {
+fn a_kernel_in_two_files_is_refused_and_both_are_named() {
     let plain = [("a", "1"), ("b", "1"), ("c", "2")].map(|(name, version)| {
         (
             format!("plain/{name}.yaml"),
@@ -437,7 +438,7 @@ fn a_kernel_of_two_files_is_refused_with_both() {
 }
 
 #[test]
-fn conflict_markers_are_refused_at_their_line() {
+fn conflict_markers_are_refused_with_their_line() {
     let (path, text) = file("9.0.0+driver", "4.18.0-1.el8", BOTH, "");
     let workspace = workspace_of([(
         path.clone(),
