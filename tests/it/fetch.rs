@@ -1,4 +1,4 @@
-//! Downloads from a server that misbehaves in every way that servers do.
+//! Tests of downloads from a server that misbehaves in the ways that real servers do.
 
 mod answers;
 mod bodies;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 type Script = fn() -> Reply;
 type Headers = &'static [(&'static str, &'static str)];
 
-/// What the server does with one request.
+/// The reply of the server to one request.
 struct Reply {
     bytes: Vec<u8>,
     then: Then,
@@ -30,7 +30,7 @@ struct Reply {
 
 enum Then {
     Close,
-    /// Keeps the connection open without a word.
+    /// Keeps the connection open and sends nothing.
     Stall,
     /// Sends the bytes of the body one by one.
     Drip(Vec<u8>),
@@ -57,7 +57,7 @@ impl Reply {
         )
     }
 
-    /// Promises the whole body, sends the first `sent` bytes.
+    /// Announces the length of the whole body and sends only the first `sent` bytes.
     fn broken(body: &[u8], sent: usize, headers: &[(&str, &str)]) -> Self {
         let length = body.len().to_string();
         let headers = [&[("content-length", length.as_str())], headers].concat();
@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// Answers each request by what `script` makes of its number, and remembers the requests.
+/// A server that replies to each request as `script` says for its number, and records the requests.
 struct Server {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -114,7 +114,7 @@ impl Server {
                         seen.push(String::from_utf8(request).unwrap());
                         script(seen.len() - 1)
                     };
-                    // The client may have gone, which is one of the things that are tested.
+                    // The client may have closed the connection; some tests do this on purpose.
                     drop(stream.write_all(&reply.bytes).await);
                     match reply.then {
                         Then::Close => {}
@@ -182,7 +182,7 @@ impl Setup {
         }
     }
 
-    /// Every file of the store that is neither a record nor a lock.
+    /// Returns every file of the store that is neither a record nor a lock.
     fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect(self.store.root(), &mut found);
@@ -198,7 +198,11 @@ impl Setup {
                 assert_eq!(self.files(), [path.to_str().unwrap()]);
                 assert_eq!(Sha256::of(std::fs::read(path).unwrap()), fetched.sha256);
             }
-            Err(_) => assert_eq!(self.files(), [""; 0], "something is kept"),
+            Err(_) => assert_eq!(
+                self.files(),
+                [""; 0],
+                "the store keeps files of a failed download"
+            ),
         }
         result
     }
@@ -245,7 +249,7 @@ fn verified(candidates: &[Arc<str>]) -> Request {
 }
 
 #[tokio::test]
-async fn many_who_want_a_file_cause_one_request_and_later_runs_none() {
+async fn many_callers_cause_one_request_and_later_runs_cause_none() {
     let server = Server::start(|_| Reply::ok(&deb())).await;
     let setup = Setup::new(|_| {});
     let wanted = request(&[server.url("a%2Bb~c+d.deb?x=1")]);
@@ -266,10 +270,10 @@ async fn many_who_want_a_file_cause_one_request_and_later_runs_none() {
     let fetched = later.fetch(&wanted).await.unwrap();
     assert_eq!(later.known(&wanted.candidates, None), Some(fetched.clone()));
     assert_eq!(fetched.size_bytes, deb().len() as u64);
-    // The query may be a signature.
+    // The query is hidden, since it may be a signature.
     let shown = server.url("a%2Bb~c+d.deb?sha256:");
     assert!(fetched.url.starts_with(&*shown), "{}", fetched.url);
-    // Another address for the same digest.
+    // Another URL with the same digest needs no request.
     later
         .fetch(&verified(&[server.url("other.deb")]))
         .await
@@ -288,7 +292,7 @@ async fn many_who_want_a_file_cause_one_request_and_later_runs_none() {
 }
 
 #[tokio::test]
-async fn requests_for_one_digest_share_a_download_and_add_their_own_addresses() {
+async fn requests_for_one_digest_share_a_download_and_add_their_own_urls() {
     let server = Server::start(|number| match number {
         0 => Reply::new("404 Not Found", &[], b""),
         _ => Reply::ok(&deb()),

@@ -1,4 +1,4 @@
-//! Addresses that are guesses: all are asked about, one is downloaded.
+//! Tests of guessed URLs: all are checked, one is downloaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use httptest::matchers::{all_of, contains, key, not, request};
 use httptest::responders::{delay_and_then, status_code};
 use httptest::{Expectation, Server};
 
-/// After so long an answer comes when the other questions are certainly asked: what is found first ends them.
+/// The delay of an answer: long enough that all other requests have been sent, since the first file found ends the
+/// search.
 const LATER: Duration = Duration::from_millis(500);
 
 const RPM: &[u8] = b"\xed\xab\xee\xdb\x03\x00 the rest of a package";
@@ -41,7 +42,7 @@ impl Setup {
         }
     }
 
-    /// How often `method` may ask for `path`, and what is answered.
+    /// Expects `times` requests for `path` with `method`, and sets the response.
     fn on(
         &self,
         method: &'static str,
@@ -63,7 +64,7 @@ impl Setup {
         );
     }
 
-    /// The same for HEAD, answered later.
+    /// Expects HEAD requests, which are answered after [`LATER`].
     fn on_head_later(&self, path: &'static str, times: usize, status: u16) {
         let asked = Expectation::matching(request::method_path("HEAD", path)).times(times);
         let answer = delay_and_then(LATER, status_code(status));
@@ -84,10 +85,10 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn first_in_order_that_has_the_file_is_downloaded() {
+async fn the_first_url_in_order_that_has_the_file_is_downloaded() {
     let setup = Setup::new();
     setup.on("HEAD", "/a", 1, 404, b"");
-    // It refuses to be asked, and gives its first byte.
+    // The server refuses HEAD but answers a GET for the first byte.
     setup.on("HEAD", "/b", 1, 405, b"");
     let first_byte = all_of![
         request::method_path("GET", "/b"),
@@ -106,12 +107,12 @@ async fn first_in_order_that_has_the_file_is_downloaded() {
     let wanted = setup.request(&["/a", "/b", "/c"]);
     let fetched = setup.fetcher.fetch(&wanted).await.unwrap();
     assert_eq!(fetched.url, setup.server.url_str("/b"));
-    // Known from now on, without asking anybody.
+    // The file is in the cache now, so no request is sent.
     assert_eq!(setup.fetcher.fetch(&wanted).await.unwrap(), fetched);
 }
 
 #[tokio::test]
-async fn a_question_that_waits_keeps_no_connection_from_the_download() {
+async fn a_waiting_check_does_not_block_the_connection_of_the_download() {
     let setup = Setup::with_connections(1);
     setup.on("HEAD", "/a", 1, 200, b"");
     setup.on("GET", "/a", 1, 200, RPM);
@@ -122,13 +123,13 @@ async fn a_question_that_waits_keeps_no_connection_from_the_download() {
     let others = Expectation::matching(others).times(0..);
     setup.server.expect(others.respond_with(status_code(404)));
     let wanted = setup.request(&["/a", "/b", "/c", "/d"]);
-    // It once waited for ever.
+    // This waited forever once.
     let fetched = tokio::time::timeout(Duration::from_mins(1), setup.fetcher.fetch(&wanted)).await;
     assert_eq!(fetched.unwrap().unwrap().url, setup.server.url_str("/a"));
 }
 
 #[tokio::test]
-async fn all_that_were_tried_are_named_with_their_answers() {
+async fn all_tried_urls_are_named_with_their_answers() {
     let setup = Setup::new();
     for path in ["/a", "/b", "/c", "/d"] {
         setup.on("HEAD", path, 1, 404, b"");
@@ -143,11 +144,11 @@ async fn all_that_were_tried_are_named_with_their_answers() {
 }
 
 #[tokio::test]
-async fn a_page_in_place_of_the_file_is_passed_over() {
+async fn a_url_that_returns_a_web_page_is_skipped() {
     let setup = Setup::new();
     setup.on_head_later("/a", 1, 200);
     setup.on("GET", "/a", 1, 200, b"<!DOCTYPE html><html>not here");
-    // Those behind it are asked anew.
+    // The URLs after it are checked again.
     setup.on_head_later("/b", 2, 200);
     setup.on("GET", "/b", 1, 200, RPM);
     setup.on("HEAD", "/c", 2, 404, b"");
@@ -157,7 +158,7 @@ async fn a_page_in_place_of_the_file_is_passed_over() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_answer_now_is_tried_last() {
+async fn a_url_with_a_transient_error_is_tried_last() {
     let setup = Setup::new();
     setup.on("HEAD", "/a", 1, 503, b"");
     let first_byte = all_of![

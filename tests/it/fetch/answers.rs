@@ -1,9 +1,9 @@
-//! What the server says: what is queried again, and what is taken at its word.
+//! Tests of responses: which ones are retried, and which ones are final.
 
 use super::*;
 
 #[tokio::test]
-async fn answers_that_may_pass_are_tried_again() {
+async fn transient_answers_are_retried() {
     for first in [
         || Reply::new("503 Service Unavailable", &[], b""),
         || Reply::new("500 Internal Server Error", &[], b""),
@@ -22,13 +22,13 @@ async fn answers_that_may_pass_are_tried_again() {
         let fetched = setup.fetch(&request(&[server.url("a.deb")])).await.unwrap();
         assert_eq!(fetched.sha256, Sha256::of(deb()));
         assert_eq!(server.count(), 2);
-        // Without a validator or a digest nothing can be continued.
+        // Without a validator or a digest, a download cannot be resumed.
         assert_eq!(server.header(1, "range"), None);
     }
 }
 
 impl Reply {
-    /// Nothing is answered, not even a status.
+    /// Sends nothing, not even a status.
     fn stalling_head(mut self) -> Self {
         self.bytes.clear();
         self.stalling()
@@ -41,19 +41,19 @@ impl Reply {
 }
 
 #[tokio::test]
-async fn retries_end() {
+async fn retries_are_limited() {
     let server = Server::start(|_| Reply::new("503 Service Unavailable", &[], b"")).await;
     let setup = Setup::new(|_| {});
     let error = setup.fetch(&request(&[server.url("a")])).await.unwrap_err();
     assert_eq!(error.failure().class, FailureClass::Download);
     assert_eq!(server.count(), 4);
-    // A failure is not remembered.
+    // A failure is not cached.
     setup.fetch(&request(&[server.url("a")])).await.unwrap_err();
     assert_eq!(server.count(), 8);
 }
 
 #[tokio::test]
-async fn a_server_that_asks_to_wait_too_long_is_given_up() {
+async fn a_retry_after_that_is_too_long_ends_the_retries() {
     let server =
         Server::start(|_| Reply::new("429 Too Many Requests", &[("retry-after", "3600")], b""))
             .await;
@@ -71,7 +71,7 @@ async fn a_server_that_asks_to_wait_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_a_transient_answer() {
+async fn a_refused_connection_is_a_transient_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url: Arc<str> = format!("http://u:secret@{}/a", listener.local_addr().unwrap()).into();
     drop(listener);
@@ -86,7 +86,7 @@ async fn a_port_where_nobody_listens_is_a_transient_answer() {
 }
 
 #[tokio::test]
-async fn answers_that_will_not_pass_are_not_tried_again() {
+async fn permanent_answers_are_not_retried() {
     const PAGE: &[u8] = b"<!DOCTYPE html><title>Sign in</title>";
     let cases: [(Script, &str, FailureClass); 6] = [
         (
@@ -135,7 +135,7 @@ async fn answers_that_will_not_pass_are_not_tried_again() {
 }
 
 #[tokio::test]
-async fn an_endless_redirect_ends() {
+async fn an_endless_redirect_is_stopped() {
     let server = Server::start(|_| Reply::new("302 Found", &[("location", "/again")], b"")).await;
     let setup = Setup::new(|_| {});
     let answer = setup.answer(&request(&[server.url("a")])).await;
@@ -155,14 +155,14 @@ async fn redirects_are_followed() {
     assert!(server.requests.lock().unwrap()[1].starts_with("GET /there?a=%2B "));
 }
 
-/// Nothing is answered: the connection just ends.
+/// Closes the connection without a response.
 fn hangs_up() -> Reply {
     Reply::ok(b"").cut(0)
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_for_long_is_asked_now_and_then() {
-    // Patience has ended as soon as something has failed; nobody asks again before the test is over.
+async fn a_server_that_stays_down_is_retried_only_after_a_pause() {
+    // With no patience for outages, the first failure marks the server as down; the pause outlasts the test.
     let server = Server::start(|_| hangs_up()).await;
     let setup = Setup::new(|settings| settings.longest_outage = Duration::ZERO);
     let first = setup.answer(&request(&[server.url("a")])).await;
@@ -172,7 +172,7 @@ async fn a_server_that_is_away_for_long_is_asked_now_and_then() {
     assert!(second.is_transient());
     assert_eq!(server.count(), 1);
 
-    // Asked at every turn, and patient with it again as soon as it has answered: with whatever.
+    // Without a pause, the server is tried each time; any response, even a 503, restores the usual retries.
     let server = Server::start(|number| match number {
         0 | 1 => hangs_up(),
         2 | 3 => Reply::new("503 Service Unavailable", &[], b""),
@@ -192,7 +192,7 @@ async fn a_server_that_is_away_for_long_is_asked_now_and_then() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_for_a_moment_is_waited_for() {
+async fn a_server_that_is_down_for_a_moment_is_retried() {
     let server = Server::start(|number| match number {
         0..3 => hangs_up(),
         _ => Reply::ok(&deb()),

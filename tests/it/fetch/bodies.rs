@@ -1,10 +1,11 @@
-//! What the server sends: too much, too little, the wrong thing, or slowly.
+//! Tests of response bodies: too much, too little, the wrong content, or slow.
 
 use super::*;
 
 #[tokio::test]
-async fn more_than_was_promised_is_not_believed() {
-    // The promised length is short, the body is whole: what the length covers is a broken package.
+async fn a_body_longer_than_its_announced_length_fails_the_checksum() {
+    // The announced length is too short and the body is complete: the first bytes, up to that length, are a broken
+    // package.
     let length = (deb().len() - 5).to_string();
     let server =
         Server::start(move |_| Reply::new("200 OK", &[("content-length", &length)], &deb())).await;
@@ -18,7 +19,7 @@ async fn more_than_was_promised_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_body_without_length_is_measured() {
+async fn a_body_without_announced_length_is_limited_and_verified() {
     let server = Server::start(|number| match number {
         0 => Reply::new("200 OK", &[], &deb()[..40_000]),
         _ => Reply::new("200 OK", &[], &deb()),
@@ -43,7 +44,7 @@ async fn a_body_without_length_is_measured() {
 }
 
 #[tokio::test]
-async fn another_content_is_refused() {
+async fn wrong_digests_and_sizes_are_refused() {
     let mut changed = deb();
     changed[50_000] ^= 1;
     let server = Server::start(move |_| Reply::ok(&changed)).await;
@@ -68,15 +69,15 @@ async fn another_content_is_refused() {
 }
 
 #[tokio::test]
-async fn a_broken_body_is_continued() {
+async fn a_broken_download_is_resumed() {
     const ETAG: (&str, &str) = ("etag", "\"one\"");
     const DATE: (&str, &str) = ("last-modified", "Mon, 23 Nov 2026 10:00:00 GMT");
-    // What the server says of the content, and what the rest is made to depend on.
+    // The headers of the first response, and the `If-Range` header of the request that resumes it.
     let cases: [(Headers, Option<&str>); 4] = [
         (&[ETAG, DATE], Some("\"one\"")),
         (&[DATE], Some(DATE.1)),
         (&[("etag", "W/\"weak\""), DATE], Some(DATE.1)),
-        // Only the digest can tell whether it fits.
+        // Without a validator, only the digest shows whether the rest fits.
         (&[], None),
     ];
     for (headers, if_range) in cases {
@@ -95,12 +96,12 @@ async fn a_broken_body_is_continued() {
 }
 
 #[tokio::test]
-async fn wrong_continuations_are_thrown_away() {
+async fn wrong_ranges_are_discarded() {
     const ONE: &[(&str, &str)] = &[("etag", "\"one\"")];
     const TWO: &[(&str, &str)] = &[("etag", "\"two\"")];
-    // Whether a third request has to be made.
+    // The number of requests: three if the resumed download is discarded.
     let cases: [(Script, usize); 5] = [
-        // The whole file anew, since it has changed: taken as it is.
+        // The whole file again, since it has changed: it is used as it is.
         (|| Reply::new("200 OK", TWO, &deb()), 2),
         (|| Reply::rest(&deb(), 30_000, TWO), 3),
         (|| Reply::rest(&deb(), 29_000, ONE), 3),
@@ -132,7 +133,7 @@ async fn wrong_continuations_are_thrown_away() {
 }
 
 #[tokio::test]
-async fn pieces_of_different_files_are_fetched_once_more() {
+async fn a_file_joined_from_two_different_files_is_fetched_again() {
     let server = Server::start(|number| match number {
         0 => {
             let mut old = deb();
@@ -149,7 +150,7 @@ async fn pieces_of_different_files_are_fetched_once_more() {
 }
 
 #[tokio::test]
-async fn a_slow_drip_is_waited_for_unless_it_is_next_to_nothing() {
+async fn a_slow_body_is_read_unless_it_is_below_the_minimum_speed() {
     let body = &deb()[..600];
     let drip = |body: Vec<u8>| Reply {
         then: Then::Drip(body.clone()),

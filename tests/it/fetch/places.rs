@@ -1,4 +1,4 @@
-//! Where a file may be: mirrors, this machine, addresses that move.
+//! Tests of where a file is fetched from: mirrors, this machine, URLs whose content changes.
 
 use super::*;
 
@@ -38,7 +38,7 @@ async fn candidates_and_mirrors_are_tried_in_order() {
 
     let fetched = setup.fetch(&request(&candidates)).await.unwrap();
     assert_eq!(fetched.url, &*server.url("m1/x"));
-    // Remembered under the address itself, for as long as the place that gave it is one of the places to ask.
+    // The file is cached under the original URL, as long as the mirror that delivered it is still configured.
     let mut still_mirrored = settings();
     still_mirrored.mirrors = mirrored(false);
     let later = Fetcher::new(Arc::clone(&setup.store), still_mirrored);
@@ -62,7 +62,7 @@ async fn candidates_and_mirrors_are_tried_in_order() {
 }
 
 #[tokio::test]
-async fn local_files_are_fetched_and_noticed_when_changed() {
+async fn local_files_are_fetched_and_changes_are_noticed() {
     let setup = Setup::new(|_| {});
     let path = setup.folder.path().join("a+b%2B.deb");
     let write = |bytes: &[u8]| driverkit_matrix::fs::write(&path, bytes).unwrap();
@@ -112,7 +112,7 @@ async fn a_local_web_page_is_refused() {
 }
 
 #[tokio::test]
-async fn indexes_are_read_with_the_same_patience_and_not_kept_where_they_are_too_large() {
+async fn indexes_are_retried_and_resumed_and_not_stored_if_too_large() {
     let server = Server::start(|number| match number {
         1 => Reply::new("503 Service Unavailable", &[], b""),
         2 => Reply::broken(&deb(), 30_000, &[("etag", "\"one\"")]),
@@ -140,7 +140,7 @@ async fn indexes_are_read_with_the_same_patience_and_not_kept_where_they_are_too
 }
 
 #[tokio::test]
-async fn an_address_that_may_give_another_file_is_asked_for_a_newer_one() {
+async fn a_url_whose_content_changes_is_revalidated() {
     let server = Server::start(|number| match number {
         0 => Reply::broken(b"first", 5, &[("etag", "\"1\"")]),
         1 => Reply::new("304 Not Modified", &[], b""),
@@ -170,11 +170,11 @@ async fn an_address_that_may_give_another_file_is_asked_for_a_newer_one() {
         let last = server.count() - 1;
         assert_eq!(server.header(last, "if-none-match"), asked_for);
     }
-    // What it gave counts no more when it cannot be asked.
+    // The earlier content is not used if the server cannot confirm it.
     renew(&fetcher).await.unwrap_err();
     assert!(fetcher.has_earlier(&url) && content(&fetcher).is_none());
 
-    // A place that is not the one that gave it is not told the other's tag.
+    // A mirror does not get the ETag of another server.
     let mirror = Server::start(|_| Reply::ok(b"of the mirror")).await;
     let rule = MirrorRule {
         prefix: server.address.clone(),
@@ -209,7 +209,7 @@ async fn a_host_gets_no_more_connections_than_allowed() {
     static MOST: AtomicUsize = AtomicUsize::new(0);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Nobody is answered before there are two.
+    // The server answers only when two connections are open.
     let both = Arc::new(tokio::sync::Barrier::new(2));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
