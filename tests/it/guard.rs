@@ -1,14 +1,14 @@
-//! What `lock` believes of sources that name fewer kernels than before, by the binary itself.
+//! Tests of the loss guard of `lock`, through the binary: what happens if a source names fewer kernels than before.
 
 use serde_json::{Value, json};
 use support::workspace::Workspace;
 
-/// A kernel of a list.
+/// A kernel entry of a list.
 fn kernel(target: &str, release: &str) -> Value {
     json!({"target": target, "kernelrelease": release, "headers": [format!("http://example.org/{release}.rpm")]})
 }
 
-/// `count` kernels of one target, whose releases are `before`, a number and `after`.
+/// Returns `count` kernels of one target; each release is `before`, a number and `after`.
 fn series(target: &str, before: &str, count: usize, after: &str) -> Vec<Value> {
     (1..=count)
         .map(|number| kernel(target, &format!("{before}{number}{after}")))
@@ -38,7 +38,7 @@ fn locked(list: &str) -> Workspace {
     workspace
 }
 
-/// Refreshes the lock; the exit code is `code`.
+/// Refreshes the lock and asserts the exit code.
 fn lock(workspace: &Workspace, code: u8, more: &[&str]) -> String {
     let report = workspace.run(&[&["lock", "m.toml"], more].concat());
     assert!(report.starts_with(&format!("exit {code}\n")), "{report}");
@@ -97,7 +97,7 @@ fn series_that_vanishes_is_not_believed() {
 }
 
 #[test]
-fn loss_is_named_and_accepted_as_the_list_names_it() {
+fn loss_is_reported_and_accepted_by_the_target_name_of_the_list() {
     let old = series("oracle8", "5.4.17-", 3, ".el8uek.x86_64");
     let older = series("oracle8", "4.18.0-", 3, ".el8.x86_64");
     let other = series("oracle7", "3.10.0-", 20, ".el7.x86_64");
@@ -107,13 +107,13 @@ fn loss_is_named_and_accepted_as_the_list_names_it() {
     assert!(report.contains("oracle8"), "{report}");
     lock(&workspace, 0, &["--accept-shrink", "oracle8"]);
     assert_eq!(count(&workspace, "\"gone\":"), 6);
-    // An accepted loss does not count for what there was.
+    // Kernels of an accepted loss do not count as former kernels.
     workspace.put("list.json", &list(&[&other[1..]]));
     lock(&workspace, 0, &[]);
 }
 
 #[test]
-fn kernel_that_a_newer_line_replaces_is_no_loss() {
+fn kernels_replaced_by_a_newer_line_are_no_loss() {
     let own = series("debian", "6.1.0-", 8, "-amd64");
     let old = series("debian", "6.11.0-", 2, "~bpo12-amd64");
     let new = series("debian", "6.12.0-", 2, "~bpo12-amd64");
@@ -127,14 +127,14 @@ fn kernel_that_a_newer_line_replaces_is_no_loss() {
 fn few_old_kernels_are_no_loss() {
     let kernels = series("debian", "5.10.0-", 6, "-amd64");
     let workspace = locked(&list(&[&kernels]));
-    // A third.
+    // A third is gone.
     workspace.put("list.json", &list(&[&kernels[2..]]));
     lock(&workspace, 0, &[]);
-    // Together they are half of what there was.
+    // Together with the first loss, half of the kernels are gone.
     workspace.put("list.json", &list(&[&kernels[3..]]));
     let report = lock(&workspace, 1, &[]);
     assert!(report.contains("  *       debian  all "), "{report}");
-    // The newest do not leave before the others.
+    // A loss of the newest kernels alone is suspicious.
     let workspace = locked(&list(&[&kernels]));
     workspace.put("list.json", &list(&[&kernels[..4]]));
     lock(&workspace, 1, &[]);
@@ -151,11 +151,11 @@ fn interim_line_ends_when_there_is_a_newer_one() {
     workspace.put("list.json", &list(&[&older, &newer]));
     lock(&workspace, 0, &[]);
     assert_eq!(count(&workspace, "\"gone\":"), 18);
-    // What left so is no loss of any later night.
+    // The kernels that left this way do not count as a loss on later nights.
     lock(&workspace, 0, &[]);
     workspace.put("list.json", &list(&[&older, &newer[1..]]));
     lock(&workspace, 0, &[]);
-    // Nor is it where nothing newer is there.
+    // Without a newer line, the end of an interim line is a loss.
     let workspace = locked(&list(&[&older, &interim]));
     workspace.put("list.json", &list(&[&older]));
     let report = lock(&workspace, 1, &[]);
@@ -166,7 +166,7 @@ fn interim_line_ends_when_there_is_a_newer_one() {
 }
 
 #[test]
-fn narrowing_of_a_person_is_no_doubt_and_is_reported() {
+fn narrower_matrix_is_reported_and_is_no_loss() {
     let (el8, rocky) = (
         series("centos", "4.18.0-", 4, ".el8.x86_64"),
         series("rocky", "5.14.0-", 4, ".el9.x86_64"),
@@ -188,7 +188,7 @@ fn narrowing_of_a_person_is_no_doubt_and_is_reported() {
         );
         assert_eq!(count(&workspace, "\"unconfirmed\":"), 0, "{report}");
     }
-    // A target that vanishes at the same time is no narrowing.
+    // A target that vanishes at the same time is still a loss.
     let workspace = locked(&all);
     workspace.put("list.json", &list(&[&el8]));
     let text = matrix(&[target("*", "list.json", ", latest = 1")]);
@@ -196,7 +196,7 @@ fn narrowing_of_a_person_is_no_doubt_and_is_reported() {
     let report = lock(&workspace, 1, &[]);
     assert!(report.contains("--accept-shrink \"rocky\""), "{report}");
     assert_eq!(count(&workspace, "\"unconfirmed\":"), 4, "{report}");
-    // A source of another kind that names nothing loses all.
+    // A source of another kind that names no kernel is a loss of all kernels.
     let workspace = locked(&all);
     workspace.put("list.csv", "target,kernel_release\n");
     let csv = "[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n";
@@ -236,13 +236,13 @@ fn small_losses_add_up() {
         report.contains("all     amd64             30   23"),
         "{report}"
     );
-    // The first night's loss stays believed.
+    // The first night's loss stays accepted.
     assert_eq!(count(&workspace, "\"gone\":"), 4);
     assert_eq!(count(&workspace, "\"unconfirmed\":"), 3);
 }
 
 #[test]
-fn loss_of_long_ago_counts_no_more() {
+fn losses_older_than_two_weeks_do_not_count() {
     let kernels = series("centos", "4.18.0-", 30, ".el8.x86_64");
     let workspace = locked(&list(&[&kernels]));
     workspace.put("list.json", &list(&[&kernels[4..]]));
@@ -277,7 +277,7 @@ fn loss_of_long_ago_counts_no_more() {
 }
 
 #[test]
-fn other_address_of_a_source_does_not_switch_the_guard_off() {
+fn another_path_of_a_source_does_not_switch_the_guard_off() {
     let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
     let workspace = locked(&list(&[&kernels]));
     workspace.put("other.json", "{}");
@@ -291,7 +291,7 @@ fn other_address_of_a_source_does_not_switch_the_guard_off() {
 }
 
 #[test]
-fn what_the_matrix_asks_for_no_more_is_no_loss() {
+fn kernels_that_the_matrix_no_longer_selects_are_no_loss() {
     let (el8, el7) = (
         series("centos", "4.18.0-", 4, ".el8.x86_64"),
         series("centos", "3.10.0-", 4, ".el7.x86_64"),
@@ -310,7 +310,7 @@ fn what_the_matrix_asks_for_no_more_is_no_loss() {
     lock(&workspace, 0, &[]);
 }
 
-/// Makes the lock older, with a digest.
+/// Sets the days in the lock back to 2024-02-29 and adds a digest to the packages.
 fn age(workspace: &Workspace) {
     let today = jiff::Timestamp::now()
         .to_zoned(jiff::tz::TimeZone::UTC)
@@ -326,7 +326,7 @@ fn age(workspace: &Workspace) {
 }
 
 #[test]
-fn renamed_and_split_targets_forget_nothing() {
+fn renamed_and_split_targets_keep_their_kernels() {
     let (centos, rocky) = (
         series("centos", "4.18.0-", 4, ".el8.x86_64"),
         series("rocky", "5.14.0-", 4, ".el9.x86_64"),
@@ -354,7 +354,7 @@ fn renamed_and_split_targets_forget_nothing() {
             "{report}"
         );
         assert_eq!(count(&workspace, "\"sha256\":\"1111"), 8, "{report}");
-        // Nor does a new name switch the guard off.
+        // A new target name does not switch the guard off either.
         let workspace = locked(&list(&[&centos, &rocky]));
         workspace.put("m.toml", &matrix(targets));
         workspace.put("list.json", &list(&[&centos]));
@@ -364,7 +364,7 @@ fn renamed_and_split_targets_forget_nothing() {
 }
 
 #[test]
-fn target_that_is_removed_is_no_loss_of_the_one_that_stays() {
+fn removed_target_is_no_loss_of_the_remaining_one() {
     let centos = series("centos", "4.18.0-", 4, ".el8.x86_64");
     let workspace = locked(&list(&[&centos]));
     workspace.put(
@@ -386,7 +386,7 @@ fn target_that_is_removed_is_no_loss_of_the_one_that_stays() {
 }
 
 #[test]
-fn acceptance_that_means_no_doubt_is_an_error() {
+fn accept_shrink_without_a_matching_loss_is_an_error() {
     let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
     let workspace = locked(&list(&[&kernels]));
     let before = workspace.get("m.lock");
@@ -404,7 +404,7 @@ fn acceptance_that_means_no_doubt_is_an_error() {
 }
 
 #[test]
-fn many_doubts_are_one_table_that_one_pattern_accepts() {
+fn many_losses_are_one_table_and_one_pattern_accepts_them() {
     let flavours: Vec<Value> = (0..88)
         .flat_map(|number| series(&format!("ubuntu-f{number}"), "5.15.0-", 2, "-generic"))
         .collect();
@@ -429,7 +429,7 @@ fn many_doubts_are_one_table_that_one_pattern_accepts() {
 }
 
 #[test]
-fn unknown_targets_and_foreign_packages_are_left_out_by_rule() {
+fn unknown_targets_and_other_packages_are_left_out_by_rule() {
     let pam = json!({"target": "photonOS", "kernelrelease": "1.3.0-1.ph3",
         "headers": ["http://example.org/Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm"]});
     let kernels = [
@@ -454,7 +454,7 @@ fn unknown_targets_and_foreign_packages_are_left_out_by_rule() {
     }
     assert_eq!(plan.matches("\nunknown target ").count(), 3, "{plan}");
     assert!(plan.contains("no kernel package      1  Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm is not a kernel package"), "{plan}");
-    // They are no loss when they leave.
+    // Entries that were left out are no loss when they vanish from the list.
     workspace.put("list.json", &list(&[&kernels[4..]]));
     let report = lock(&workspace, 0, &[]);
     assert_eq!(count(&workspace, "\"gone\":"), 0, "{report}");
@@ -465,7 +465,7 @@ fn unknown_targets_and_foreign_packages_are_left_out_by_rule() {
 }
 
 #[test]
-fn target_that_finds_nothing_is_a_warning_and_an_error_where_the_lock_is_final() {
+fn target_without_kernels_is_a_warning_and_with_locked_an_error() {
     let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");
     let workspace = locked(&list(&[&kernels]));
     workspace.put(
@@ -490,7 +490,7 @@ fn target_that_finds_nothing_is_a_warning_and_an_error_where_the_lock_is_final()
 }
 
 #[test]
-fn contradiction_of_two_targets_points_into_the_lock() {
+fn contradiction_between_two_targets_points_into_the_lock() {
     let one = |place: &str| json!({"target": "debian", "kernelrelease": "6.1.0-1-amd64", "headers": [place]});
     let workspace = Workspace::new()
         .with(

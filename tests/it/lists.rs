@@ -1,4 +1,4 @@
-//! Kernel lists as servers and people serve them, by the binary itself.
+//! Tests of kernel lists in the forms in which servers and users provide them, through the binary.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use support::workspace::Workspace;
 
 const LIST: &str = r#"{"CentOS": [{"kernelrelease": "5.14.0-1.el9.x86_64", "target": "centos"}]}"#;
 
-/// A matrix whose `[[target]]`s all read `list.json`.
+/// Returns a matrix in which every `[[target]]` reads `list.json`.
 fn matrix(names: &[&str], selection: &str) -> String {
     let targets = names.iter().map(|name| {
         format!(
@@ -40,7 +40,7 @@ fn utf16(mark: bool, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_marked_and_wide_lists_are_decoded() {
+fn lists_compressed_or_in_other_encodings_are_decoded() {
     let marked = format!("\u{feff}{LIST}");
     for list in [
         gzip(LIST.as_bytes()),
@@ -59,7 +59,7 @@ fn compressed_marked_and_wide_lists_are_decoded() {
 }
 
 #[test]
-fn what_is_no_list_is_named() {
+fn content_that_is_no_list_is_named_in_the_error() {
     let cut = gzip(LIST.as_bytes());
     for (list, expected) in [
         (
@@ -95,7 +95,7 @@ fn what_is_no_list_is_named() {
 }
 
 #[test]
-fn key_that_is_there_twice_has_the_entries_of_both() {
+fn entries_of_a_duplicate_key_are_merged() {
     let list = r#"{"CentOS": [{"kernelrelease": "5.14.0-1.el9.x86_64", "target": "centos"}],
         "CentOS": [{"kernelrelease": "5.14.0-2.el9.x86_64", "target": "centos"}]}"#;
     let workspace = workspace(list.as_bytes());
@@ -157,7 +157,7 @@ fn control_characters_of_a_list_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn several_targets_on_one_list_say_once_what_they_skip() {
+fn skipped_entries_are_reported_once_for_several_targets() {
     let list = r#"{"A": [{"kernelrelease": "5.14.0-1.el9.x86_64", "target": "centos"},
         {"kernelrelease": "5.14.0-1.el9.x86_64", "target": "rocky"}, 1]}"#;
     let workspace = workspace(list.as_bytes());
@@ -197,7 +197,7 @@ fn refused_missing_and_failing_lists_have_one_exit_code() {
 }
 
 #[test]
-fn match_is_and_unless_it_says_any() {
+fn conditions_of_match_are_combined_with_and_unless_any_is_used() {
     let list = r#"{"A": [{"kernelrelease": "5.14.0-1.el9.x86_64", "target": "centos"},
         {"kernelrelease": "5.14.0-2.el9.x86_64", "target": "centos"},
         {"kernelrelease": "4.18.0-1.el8.x86_64", "target": "centos"}]}"#;
@@ -226,7 +226,7 @@ fn match_is_and_unless_it_says_any() {
 }
 
 #[test]
-fn rules_are_matched_together_as_one_by_one() {
+fn matching_all_rules_together_equals_matching_one_by_one() {
     let list = r#"{"A": [{"kernelrelease": "5.14.0-1.el9.x86_64", "target": "centos"},
         {"kernelrelease": "5.14.0-2.el9.x86_64", "target": "centos"},
         {"kernelrelease": "5.14.0-2.el9.x86_64", "target": "rocky"},

@@ -1,4 +1,4 @@
-//! The command `lock`, and what `plan` makes of locks, by the binary itself.
+//! Tests of the command `lock` and of `plan` with locks, through the binary.
 
 use insta::assert_snapshot;
 use support::workspace::Workspace;
@@ -28,14 +28,14 @@ const LIST: &str = r#"{
   ]
 }"#;
 
-/// A matrix over all of a list.
+/// Returns a matrix that selects everything in a list.
 fn of_list(list: &str) -> Workspace {
     Workspace::new()
         .with("list.json", list)
         .with("m.toml", &crawler_matrix(""))
 }
 
-/// The same, with its lock.
+/// Returns a workspace with such a matrix and its lock.
 fn locked(list: &str) -> Workspace {
     let workspace = of_list(list);
     let report = workspace.run(&["lock", "m.toml"]);
@@ -44,7 +44,7 @@ fn locked(list: &str) -> Workspace {
 }
 
 #[test]
-fn a_lock_is_made_used_and_kept() {
+fn a_lock_is_created_used_and_kept() {
     let workspace = of_list(LIST);
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--locked"]), @r"
     exit 2
@@ -88,14 +88,14 @@ fn a_lock_is_made_used_and_kept() {
         b"CONFIG_X=y\n"
     );
 
-    // The list may go: the lock is enough.
+    // Without the list, the lock is enough.
     std::fs::remove_file(workspace.path().join("list.json")).unwrap();
     let report = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(
         report.starts_with("exit 0\n") && !report.contains("looking for kernels"),
         "{report}"
     );
-    // An old day stays, whatever is found later.
+    // A first-seen day in the lock is kept when the kernel is found again.
     let old = lock.replace(&today, "2024-02-29");
     workspace.put("m.lock", &old);
     workspace.put("list.json", LIST);
@@ -104,7 +104,7 @@ fn a_lock_is_made_used_and_kept() {
 }
 
 #[test]
-fn a_refreshed_lock_says_what_came_went_and_moved() {
+fn a_refresh_reports_new_gone_and_moved_kernels() {
     let workspace = locked(LIST);
     let list = LIST
         .replace("one.example.org/a.rpm", "two.example.org/a.rpm")
@@ -154,12 +154,12 @@ fn a_stale_lock_is_refreshed_or_refused() {
     m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 1 kernel that they do not give dropped
     m.lock: 1 kernel found
     ");
-    // The configuration of the kernel that is gone is gone too.
+    // The configuration of a dropped kernel is removed as well.
     assert!(!workspace.path().join("m.configs").exists());
 }
 
 #[test]
-fn a_plan_without_any_kernel_says_so() {
+fn a_plan_without_kernels_is_refused() {
     let workspace = of_list("{}");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
@@ -182,7 +182,7 @@ fn a_plan_without_any_kernel_says_so() {
 }
 
 #[test]
-fn locks_that_cannot_be_read() {
+fn unreadable_locks_are_refused() {
     let workspace = of_list(LIST).with("m.lock", "{\"lock\":99,\"future\":true}\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
@@ -204,7 +204,7 @@ fn locks_that_cannot_be_read() {
 }
 
 #[test]
-fn lists_that_cannot_be_read() {
+fn unreadable_lists_are_refused() {
     let workspace = Workspace::new().with("m.toml", &crawler_matrix(""));
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r#"
     exit 2
@@ -229,7 +229,7 @@ fn lists_that_cannot_be_read() {
     "#);
 }
 
-/// `count` kernels of a target, numbered from `first`.
+/// Returns `count` kernels of a target, numbered from `first`.
 fn entries(target: &str, first: usize, count: usize) -> String {
     let entries: Vec<String> = (first..first + count)
         .map(|number| {
@@ -251,10 +251,10 @@ fn today() -> String {
 }
 
 #[test]
-fn a_source_that_shrinks_is_not_believed() {
+fn kernels_missing_from_a_shrunken_source_are_kept_as_unconfirmed() {
     let workspace = locked(&list(&entries("ol", 1, 10), &entries("centos", 1, 4)));
     let before = workspace.get("m.lock");
-    // Two of ten may go; three, or a whole target, may not.
+    // A loss of two of ten kernels is accepted; a loss of three, or of a whole target, is not.
     workspace.put("list.json", &list(&entries("ol", 4, 7), ""));
     assert_snapshot!(workspace.run(&["lock", "m.toml"]), @r#"
     exit 1
@@ -282,14 +282,14 @@ fn a_source_that_shrinks_is_not_believed() {
     assert_eq!(lock.matches("\"unconfirmed\":").count(), 7);
     assert_eq!(lock.matches("\"gone\":").count(), 0);
 
-    // They are built as before, and a second look changes nothing.
+    // The unconfirmed kernels are built as before, and a second refresh changes nothing.
     let plan = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(plan.contains("Plan of 1 matrix: 14 kernels"), "{plan}");
     let again = workspace.run(&["lock", "m.toml"]);
     assert!(again.starts_with("exit 1\n"), "{again}");
     assert_eq!(workspace.get("m.lock"), lock);
 
-    // A source that recovers confirms them.
+    // When the kernels are back in the source, they are confirmed.
     workspace.put(
         "list.json",
         &list(&entries("ol", 1, 10), &entries("centos", 1, 4)),
@@ -300,7 +300,7 @@ fn a_source_that_shrinks_is_not_believed() {
 }
 
 #[test]
-fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
+fn an_accepted_loss_of_a_target_keeps_its_kernels_as_gone() {
     let workspace = locked(&list(&entries("ol", 1, 4), &entries("centos", 1, 4)));
     workspace.put(
         "list.json",
@@ -336,7 +336,7 @@ fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
     warning: ol 5.4.4-1 #1 amd64: a release of ol looks like `5.4.17-2136.311.6.el8uek.x86_64`; `5.4.4-1` looks like one of ubuntu, arch, debian; the content of its named packages decides
     ");
 
-    // What is gone comes back with the day on which it was first seen; after its time it is forgotten.
+    // A gone kernel that comes back keeps the day on which it was first seen; after its retention time it is dropped.
     let old = workspace
         .get("m.lock")
         .replace(
@@ -366,7 +366,7 @@ fn a_shrink_is_accepted_for_a_target_and_what_left_is_kept_as_gone() {
 }
 
 #[test]
-fn the_limit_of_a_shrink_is_set_in_the_matrix() {
+fn the_matrix_sets_the_limit_of_a_loss() {
     let matrix = format!(
         "{}\n[lock]\nmax_shrink_percent = 70\nkeep_gone_days = 0\n",
         crawler_matrix("")
@@ -378,7 +378,7 @@ fn the_limit_of_a_shrink_is_set_in_the_matrix() {
     workspace.put("list.json", &list(&entries("ol", 1, 3), ""));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(report.starts_with("exit 0\n"), "{report}");
-    // Two more are few, but with those of the last nights they are nine of ten.
+    // Two more kernels are a small loss, but together with the losses of the last nights nine of ten are gone.
     workspace.put("list.json", &list(&entries("ol", 1, 1), ""));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(report.starts_with("exit 1\n"), "{report}");
@@ -394,7 +394,7 @@ fn the_limit_of_a_shrink_is_set_in_the_matrix() {
 }
 
 #[test]
-fn a_check_writes_nothing_and_fails_when_the_lock_would_change() {
+fn check_writes_nothing_and_fails_if_the_lock_would_change() {
     let workspace = of_list(LIST);
     let missing = workspace.run(&["lock", "--check", "m.toml"]);
     assert!(missing.starts_with("exit 1\n"), "{missing}");
@@ -420,9 +420,9 @@ fn a_check_writes_nothing_and_fails_when_the_lock_would_change() {
     assert_eq!(workspace.get("m.lock"), lock);
 }
 
-/// A kernel under another name keeps the day on which it was first seen, and a source that renames loses nothing.
+/// A renamed kernel keeps its first-seen day, and a source that renames kernels loses none.
 #[test]
-fn renamed_kernels_are_the_same_kernels() {
+fn renamed_kernels_are_recognised() {
     let names = |suffix: &str| {
         let entries: Vec<String> = (1..=3)
             .map(|number| format!(

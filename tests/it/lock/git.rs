@@ -1,4 +1,4 @@
-//! Locks in git: conflicts, merge driver, union merges, damaged lines.
+//! Tests of locks in git: conflicts, the merge driver, union merges, damaged lines.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ const DIGESTS: [&str; 2] = [
     "2222222222222222222222222222222222222222222222222222222222222222",
 ];
 
-/// Three kernels of one day long ago.
+/// Three kernels with a first-seen day in the past.
 fn three_kernels() -> (Workspace, String) {
     let workspace = locked(&list(&entries("ol", 1, 3), ""));
     let lock = workspace
@@ -22,7 +22,7 @@ fn three_kernels() -> (Workspace, String) {
     (workspace, lock)
 }
 
-/// A lock whose kernel `number` has this digest.
+/// Returns a lock in which kernel `number` has this digest.
 fn with_digest(lock: &str, number: usize, digest: &str) -> String {
     let url = format!("http://example.org/ol-{number}.rpm\"");
     assert!(lock.contains(&url), "{lock}");
@@ -32,7 +32,7 @@ fn with_digest(lock: &str, number: usize, digest: &str) -> String {
     )
 }
 
-/// A lock in which line `number` is a conflict of two texts.
+/// Returns a lock in which line `number` is a conflict between two texts.
 fn conflict(lock: &str, number: usize, ours: &str, theirs: &str) -> String {
     let mut lines: Vec<String> = lock.lines().map(str::to_owned).collect();
     lines[number - 1] = format!("<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> other");
@@ -88,7 +88,7 @@ fn conflict_of_headers_and_of_added_kernels_is_resolved() {
     let (workspace, lock) = three_kernels();
     let header = line(&lock, 1);
     let other_header = header.replace("\"sources\":{", "\"sources\":{\"gone\":\"0000000000000000000000000000000000000000000000000000000000000000\",");
-    // One side has kernel 2 only, the other kernel 3 only.
+    // One side has only kernel 2, the other only kernel 3.
     let text = conflict(&lock, 1, &header, &other_header);
     let text = text.replace(
         &(line(&lock, 3) + &line(&lock, 4)),
@@ -105,7 +105,7 @@ fn conflict_of_headers_and_of_added_kernels_is_resolved() {
 }
 
 #[test]
-fn two_digests_are_an_error_that_names_both() {
+fn conflicting_digests_are_an_error_that_names_both() {
     let (workspace, lock) = three_kernels();
     let [ours, theirs] = DIGESTS.map(|digest| line(&with_digest(&lock, 2, digest), 3));
     let text = conflict(&lock, 3, &ours, &theirs);
@@ -121,7 +121,7 @@ fn two_digests_are_an_error_that_names_both() {
     );
     assert!(report.contains("--> m.lock:4:1"), "{report}");
     assert_eq!(workspace.get("m.lock"), text);
-    // With the common ancestor it is known which side changed it.
+    // The common ancestor shows which side changed the digest.
     let text = text.replace("=======", &format!("||||||| base\n{ours}======="));
     workspace.put("m.lock", &text);
     let report = workspace.run(&["lock", "m.toml"]);
@@ -130,7 +130,7 @@ fn two_digests_are_an_error_that_names_both() {
 }
 
 #[test]
-fn kernel_twice_after_a_union_merge_is_healed() {
+fn duplicate_kernel_after_a_union_merge_is_repaired() {
     let (workspace, lock) = three_kernels();
     let twice = with_digest(&lock, 2, DIGESTS[0]);
     // Both headers and both lines of a kernel, as `merge=union` leaves them.
@@ -152,7 +152,7 @@ fn kernel_twice_after_a_union_merge_is_healed() {
 }
 
 #[test]
-fn damaged_line_is_named_in_the_lock() {
+fn damaged_line_is_reported_with_its_place_in_the_lock() {
     let (workspace, lock) = three_kernels();
     workspace.put(
         "m.lock",
@@ -181,7 +181,7 @@ fn damaged_line_is_named_in_the_lock() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_named_in_the_lock() {
+fn invalid_utf8_is_reported_with_its_place_in_the_lock() {
     let (workspace, lock) = three_kernels();
     let mut bytes = lock.into_bytes();
     let end = bytes.len() - 2;
@@ -208,7 +208,7 @@ fn git(workspace: &Workspace, arguments: &[&str]) -> bool {
     output.status.success()
 }
 
-/// The lines of docs/kernels.md, with git itself.
+/// Follows the commands of docs/kernels.md with git itself.
 #[test]
 fn git_merges_locks_by_kernel() {
     let (workspace, lock) = three_kernels();
@@ -255,7 +255,7 @@ fn git_merges_locks_by_kernel() {
     let merged = with_digest(&merged, 3, DIGESTS[1]);
     assert_eq!(workspace.get("m.lock"), merged);
 
-    // Both sides find another digest: git stops, and the lock shows both.
+    // Each side finds a different digest: git stops, and the lock shows both.
     assert!(git(&workspace, &["checkout", "--quiet", "-b", "third"]));
     commit(&merged.replacen(DIGESTS[0], &DIGESTS[0].replace('1', "3"), 1));
     assert!(git(&workspace, &["checkout", "--quiet", "main"]));

@@ -1,4 +1,4 @@
-//! Packages of a kernel are a set: the order in which a source lists anything changes nothing.
+//! The packages of a kernel are a set: the order in which a source lists packages or kernels changes nothing.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::lock::{crawler_matrix, locked, of_list};
 use support::workspace::Workspace;
 
-/// A list with one kernel of Amazon Linux for each array of package URLs, all with this release.
+/// Returns a list with one Amazon Linux kernel of the same release for each array of package URLs.
 fn repeated(packages: &[&[&str]]) -> String {
     let entries: Vec<String> = packages
         .iter()
@@ -22,7 +22,7 @@ fn repeated(packages: &[&[&str]]) -> String {
 }
 
 #[test]
-fn reordered_packages_change_no_lock() {
+fn reordered_packages_do_not_change_the_lock() {
     let urls = ["http://b/x-1.rpm", "http://a/y-1.rpm", "http://a/x-1.rpm"];
     let workspace = locked(&repeated(&[&urls]));
     let lock = workspace.get("m.lock");
@@ -44,7 +44,7 @@ fn reordered_packages_change_no_lock() {
 }
 
 #[test]
-fn lock_written_in_another_order_is_the_same_lock() {
+fn a_lock_in_another_order_is_equal() {
     let workspace = locked(&repeated(&[&["http://a/x-1.rpm", "http://a/y-1.rpm"]]));
     let lock = workspace.get("m.lock");
     let [x, y] = ["x-1", "y-1"].map(|name| format!(r#"{{"url":"http://a/{name}.rpm"}}"#));
@@ -57,14 +57,14 @@ fn lock_written_in_another_order_is_the_same_lock() {
 }
 
 #[test]
-fn repeated_entries_are_merged_where_they_agree() {
+fn repeated_entries_are_merged_if_they_agree() {
     let lists = [
         repeated(&[
             &["http://a/x-1.rpm", "http://a/y-1.rpm"],
             &["http://b/y-1.rpm", "http://a/x-1.rpm"],
             &[],
         ]),
-        // Versions as a number and as a text are one.
+        // A version written as a number equals the same version written as a string.
         repeated(&[
             &["http://b/y-1.rpm", "http://a/x-1.rpm"],
             &["http://a/x-1.rpm", "http://a/y-1.rpm"],
@@ -89,7 +89,7 @@ fn repeated_entries_are_merged_where_they_agree() {
 }
 
 #[test]
-fn contradictory_entries_are_counted_and_one_is_taken() {
+fn contradictory_entries_are_counted_and_one_is_used() {
     let sets: [&[&str]; 2] = [&["http://a/y-1.rpm"], &["http://a/x-1.rpm"]];
     let workspace = of_list(&repeated(&sets));
     let report = workspace.run(&["lock", "m.toml"]);
@@ -104,7 +104,7 @@ fn contradictory_entries_are_counted_and_one_is_taken() {
 }
 
 #[test]
-fn kernels_under_both_names_of_photon_are_of_one_target() {
+fn both_names_of_photon_are_one_target() {
     let list = |target: &str| {
         format!(
             r#"{{"PhotonOS": [{{"kernelversion": 1, "kernelrelease": "4.19.15-3.ph3.x86_64", "target": "{target}", "headers": ["http://a/linux-devel-4.19.15-3.ph3.x86_64.rpm"]}}]}}"#
@@ -119,7 +119,7 @@ fn kernels_under_both_names_of_photon_are_of_one_target() {
     }
 }
 
-/// A file name that tells no version is not enough for a kernel to be the same under another name.
+/// A file name without a version does not show that two kernels are the same.
 #[test]
 fn releases_that_share_a_file_name_are_not_renamed() {
     let list = |release: &str| {
@@ -137,7 +137,7 @@ fn releases_that_share_a_file_name_are_not_renamed() {
     );
 }
 
-/// An entry of a source: which kernel, and its package URLs.
+/// An entry of a source: a kernel and its package URLs.
 type Entry = (u8, Vec<String>);
 
 fn as_json(entries: &[Entry]) -> String {
@@ -178,7 +178,7 @@ fn as_inline(entries: &[Entry]) -> String {
     )
 }
 
-/// The lock and the plan of a matrix over these entries, from each kind of source.
+/// Returns the lock and the plan of a matrix over these entries, for each kind of source.
 fn outcomes(entries: &[Entry], order: &[Entry]) -> Vec<String> {
     let workspace = Workspace::new()
         .with("list.json", &as_json(order))
@@ -188,7 +188,7 @@ fn outcomes(entries: &[Entry], order: &[Entry]) -> Vec<String> {
             "csv.toml",
             "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n",
         );
-    // In a tree a kernel has one file.
+    // A driverkit tree has one file for each kernel.
     for (kernel, urls) in entries.iter().rev() {
         let release = format!("4.14.{kernel}-1.amzn1.x86_64");
         let text = format!(
@@ -223,7 +223,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec((0..4_u8, urls), 1..6)
 }
 
-/// The same with every set of packages in another order, and the same in another order of entries too.
+/// Returns the entries with each package set in another order, and the same with the entries reordered as well.
 fn permuted(entries: Vec<Entry>) -> impl Strategy<Value = (Vec<Entry>, Vec<Entry>)> {
     let shuffled: Vec<_> = entries
         .into_iter()
