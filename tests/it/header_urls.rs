@@ -1,10 +1,9 @@
-//! The addresses of header packages, over all kernels of the two lists: what is computed from release and version
-//! contains what the lists say.
+//! Tests the URLs of header packages for all kernels of the two lists: the URLs computed from release and version
+//! contain those of the lists.
 //!
-//! The lists are found as `tests/support/kernel_lists.rs` says. Without them a small list of the same shape is used,
-//! made of one real kernel of each kind, and said so on standard error. The counts are printed: `cargo test --test
-//! header_urls --
-//! --nocapture`.
+//! `tests/support/kernel_lists.rs` says where the lists are searched. Without them a small list of the same shape, made
+//! of one real kernel of each kind, is used, with a notice on standard error. The counts are printed: `cargo test
+//! --test header_urls -- --nocapture`.
 
 #![expect(clippy::print_stderr, reason = "the counts are for people")]
 
@@ -15,7 +14,7 @@ use driverkit_matrix::target::{self, Target, WantedPackage};
 
 use support::kernel_lists::{Entry, Lists};
 
-/// A kernel without packages.
+/// Returns a kernel without packages.
 fn kernel(target: &str, release: &str, version: &str, architecture: Architecture) -> Kernel {
     Kernel {
         target: target.parse().unwrap(),
@@ -56,35 +55,35 @@ fn wanted(kernel: &Kernel) -> Result<Vec<WantedPackage>, String> {
     packages.map_err(|error| error.to_string())
 }
 
-/// All addresses of all packages of a kernel.
+/// Returns all URLs of all packages of a kernel.
 fn computed(kernel: &Kernel) -> BTreeSet<String> {
     let packages = wanted(kernel).unwrap_or_else(|error| panic!("{kernel}: {error}"));
     let urls = packages.iter().flat_map(|package| &package.candidates);
     urls.map(|url| without_scheme(url)).collect()
 }
 
-/// Lists spell the scheme of one mirror both ways.
+/// Removes the scheme: the lists name one mirror with both `http` and `https`.
 fn without_scheme(url: &str) -> String {
     url.split_once("://")
         .map_or(url, |(_, rest)| rest)
         .to_owned()
 }
 
-/// What follows the host and the directory that some hosts put in front.
+/// Returns the path after the host, without the directory that only some hosts have.
 fn path(url: &str) -> String {
     let url = without_scheme(url);
     let path = url.split_once('/').map_or("", |(_, path)| path);
     path.strip_prefix("centos/").unwrap_or(path).to_owned()
 }
 
-/// Files that are computed, out of how many.
+/// The number of kernels whose URLs are found, out of the total.
 #[derive(Default, Debug, PartialEq, Eq, Clone, Copy)]
 struct Count {
     found: usize,
     of: usize,
 }
 
-/// Counts the kernels of `ids` that `test` accepts, by target and architecture, and shows them.
+/// Counts and prints the kernels of `ids` that `test` accepts, by target and architecture.
 fn count(
     lists: &Lists,
     what: &str,
@@ -119,7 +118,7 @@ fn count(
     counts
 }
 
-/// Compares counts with what is known of the real lists.
+/// Compares the counts with the known counts of the real lists.
 fn expect(
     lists: &Lists,
     counts: &BTreeMap<(String, Architecture), Count>,
@@ -143,7 +142,7 @@ const AMD64: Architecture = Architecture::Amd64;
 const ARM64: Architecture = Architecture::Arm64;
 
 #[test]
-fn addresses_are_computed_from_release_and_version() {
+fn urls_are_computed_from_release_and_version() {
     let lists = Lists::read();
     let ids = ["amazonlinux", "fedora", "ol", "photon", "ubuntu"];
     let counts = count(&lists, "every address", &ids, |entry| {
@@ -171,7 +170,7 @@ fn addresses_are_computed_from_release_and_version() {
     );
 }
 
-/// Packages of other flavours in an entry of Ubuntu's.
+/// Returns the packages in an Ubuntu entry that belong to other flavours.
 fn siblings(entry: &Entry) -> BTreeSet<&String> {
     if !entry.target.starts_with("ubuntu-") {
         return BTreeSet::new();
@@ -184,14 +183,15 @@ fn siblings(entry: &Entry) -> BTreeSet<&String> {
     entry.headers.iter().filter(is_sibling).collect()
 }
 
-/// `5.4.0-128-generic` of `linux-headers-5.4.0-128-generic_5.4.0-128.144_amd64.deb`.
+/// Returns the release in the name of a header package: `5.4.0-128-generic` for
+/// `linux-headers-5.4.0-128-generic_5.4.0-128.144_amd64.deb`.
 fn flavour_of(file: &str) -> Option<String> {
     let name = file.strip_prefix("linux-headers-")?.split('_').next()?;
     (name.split('-').count() > 2).then(|| name.to_owned())
 }
 
 #[test]
-fn folders_of_centos_are_computed_whatever_the_host() {
+fn centos_paths_are_computed_for_every_host() {
     let lists = Lists::read();
     let counts = count(&lists, "path", &["centos"], |entry| {
         let computed: BTreeSet<_> = computed(&bare(entry))
@@ -219,7 +219,7 @@ fn folders_of_centos_are_computed_whatever_the_host() {
 }
 
 #[test]
-fn first_candidate_of_a_listed_pool_is_the_right_one() {
+fn the_first_candidate_of_a_listed_pool_is_the_listed_file() {
     let lists = Lists::read();
     let counts = count(&lists, "first file name", &["ubuntu"], |entry| {
         let urls = entry.headers.iter();
@@ -237,7 +237,7 @@ fn first_candidate_of_a_listed_pool_is_the_right_one() {
 }
 
 #[test]
-fn running_ubuntu_kernels_find_their_pool() {
+fn the_urls_of_a_running_ubuntu_kernel_include_its_pool() {
     let lists = Lists::read();
     let mut counts = BTreeMap::<Architecture, usize>::new();
     for entry in lists
@@ -248,7 +248,7 @@ fn running_ubuntu_kernels_find_their_pool() {
         let urls = entry.headers.iter();
         let files: BTreeSet<String> = urls.map(|url| file_name(url).into_owned()).collect();
         for uname in files.iter().filter_map(|file| flavour_of(file)) {
-            // The target that the loader would give, which names no pool.
+            // The target that the loader uses, which does not tell the pool.
             let own = kernel("ubuntu", &uname, &entry.version, entry.architecture);
             let computed = computed(&own);
             let is_wanted =
@@ -267,7 +267,7 @@ fn running_ubuntu_kernels_find_their_pool() {
 }
 
 #[test]
-fn named_packages_win_and_are_joined_by_mirror() {
+fn named_packages_are_used_and_grouped_by_file() {
     let lists = Lists::read();
     let ids = [
         "amazonlinux",
@@ -310,7 +310,7 @@ fn named_packages_win_and_are_joined_by_mirror() {
 }
 
 #[test]
-fn debian_flavours_of_one_entry_are_told_apart() {
+fn debian_flavours_in_one_entry_are_distinguished() {
     let lists = Lists::read();
     let mut counts = BTreeMap::<Architecture, usize>::new();
     for entry in lists
@@ -327,7 +327,8 @@ fn debian_flavours_of_one_entry_are_told_apart() {
             if !release.ends_with(entry.architecture.as_str()) {
                 continue;
             }
-            // Both forms: that of `uname -r`, and the package's version with flavour and architecture.
+            // Both forms of the release: the one of `uname -r`, and the package's version with flavour and
+            // architecture.
             let version = file.split('_').nth(1).unwrap();
             let words: Vec<_> = release.split('-').collect();
             let is_abi = |word: &&str| {
@@ -358,7 +359,7 @@ fn debian_flavours_of_one_entry_are_told_apart() {
 }
 
 #[test]
-fn flatcar_channels_and_kernel_sources() {
+fn flatcar_channels_and_minikube_sources_are_found() {
     let lists = Lists::read();
     let counts = count(&lists, "channel", &["flatcar"], |entry| {
         let kernel = bare(entry);
@@ -385,14 +386,14 @@ fn flatcar_channels_and_kernel_sources() {
 }
 
 #[test]
-fn every_release_fits_its_target() {
+fn every_release_is_accepted_by_its_target_only() {
     let lists = Lists::read();
     for entry in &lists.entries {
         let kernel = bare(entry);
         let found = target_of(&kernel).check_release(&kernel.release, kernel.architecture);
         assert_eq!(found, Ok(()), "{kernel}");
     }
-    // And none of another distribution's: that is how a kernel under the wrong name is found.
+    // Releases of other distributions are refused: this finds kernels under a wrong target.
     let foreign = [
         ("debian", "5.15.0-91-generic"),
         ("ubuntu-generic", "5.10.0-18-amd64"),
@@ -409,9 +410,9 @@ fn every_release_fits_its_target() {
     }
 }
 
-/// Each address is asked about with a request of its own, and both packages are asked for.
+/// Each URL costs one request, and both packages are needed.
 #[test]
-fn few_addresses_are_guessed_for_a_kernel_of_ubuntu() {
+fn few_urls_are_guessed_for_an_ubuntu_kernel() {
     let lists = Lists::read();
     let mut kernels: Vec<Kernel> = lists
         .entries
@@ -436,7 +437,7 @@ fn few_addresses_are_guessed_for_a_kernel_of_ubuntu() {
 }
 
 #[test]
-fn packages_are_checked_as_they_are_looked_for() {
+fn package_checks_agree_with_the_package_search() {
     let lists = Lists::read();
     let mut before: Option<Kernel> = None;
     let mut refused = 0;
@@ -455,7 +456,7 @@ fn packages_are_checked_as_they_are_looked_for() {
             })
             .collect();
         if let Some(before) = before {
-            // The packages of another kernel, alone and with one of its own.
+            // The packages of another kernel, alone and together with one package of this kernel.
             variants.push(with(before.packages.to_vec()));
             let one = whole.packages.iter().take(1);
             variants.push(with(before.packages.iter().chain(one).cloned().collect()));
