@@ -1,4 +1,4 @@
-//! Discovery from mirrors, in the layouts that distributions have: small ones made here.
+//! Tests of discovery from mirrors: small mirrors in the layouts of the distributions.
 
 mod answers;
 mod arch;

@@ -1,4 +1,4 @@
-//! What servers say in place of an index or a list: each has a clear message, and leaves the old lock as it was.
+//! Tests of wrong responses in place of an index or a list: each has a clear message and leaves the old lock unchanged.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use support::workspace::Workspace;
 
 const OLD: &str = "{\"lock\":1,\"sources\":{}}\n";
 
-/// Each kind of source that asks a server, with `URL` for its address: target, kernels.
+/// Each kind of source that reads from a server: the target and its `kernels`, with `URL` for the address.
 const SOURCES: [(&str, &str); 8] = [
     (
         "debian",
@@ -37,7 +37,7 @@ const SOURCES: [(&str, &str); 8] = [
     ("centos", "{ from = \"csv\", path = \"URL/list.csv\" }"),
 ];
 
-/// What `lock` says about each source whose server is at `address`.
+/// Returns the output of `lock` for each source whose server is at `address`.
 fn refused(address: &str) -> Vec<String> {
     let refused = |(target, kernels): &(&str, &str)| {
         let kernels = kernels.replace("URL", address.trim_end_matches('/'));
@@ -57,7 +57,7 @@ fn refused(address: &str) -> Vec<String> {
     SOURCES.iter().map(refused).collect()
 }
 
-/// A server that answers everything alike.
+/// A server that answers every request with the same response.
 fn server(status: u16, headers: &[(&'static str, String)], body: &'static str) -> Server {
     let server = Server::run();
     let mut response = status_code(status).body(body);
@@ -73,7 +73,7 @@ fn server(status: u16, headers: &[(&'static str, String)], body: &'static str) -
 }
 
 #[test]
-fn a_welcome_page_for_everything() {
+fn a_server_that_answers_everything_with_a_page_is_refused() {
     let page = "<!DOCTYPE html>\n<html><h1>Welcome</h1><a href=\"/\">home</a></html>";
     let server = server(200, &[], page);
     for report in refused(&server.url_str("")) {
@@ -84,7 +84,7 @@ fn a_welcome_page_for_everything() {
 }
 
 #[test]
-fn redirects_without_end() {
+fn endless_redirects_are_refused() {
     let server = Server::run();
     let to = server.url_str("/again");
     let response = status_code(302).insert_header("Location", to);
@@ -99,7 +99,7 @@ fn redirects_without_end() {
 }
 
 #[test]
-fn a_server_that_lets_nobody_in() {
+fn a_server_that_answers_403_is_an_infrastructure_error() {
     let server = support::server::Server::refusing("403 Forbidden");
     for report in refused(&server.address) {
         assert!(
@@ -109,9 +109,9 @@ fn a_server_that_lets_nobody_in() {
     }
 }
 
-/// One that asks for more patience than anybody has is given up at once; the message says how long it asked for.
+/// A server that asks for too long a wait is not retried; the message says how long it asked to wait.
 #[test]
-fn a_server_that_is_busy_for_long() {
+fn a_long_retry_after_is_an_infrastructure_error() {
     let server = server(429, &[("Retry-After", "3600".to_owned())], "");
     for report in refused(&server.url_str("")) {
         assert!(
@@ -129,7 +129,7 @@ fn list_matrix(server: &Server) -> String {
 }
 
 #[test]
-fn a_server_that_is_busy_for_a_moment_is_asked_again() {
+fn a_server_that_is_busy_for_a_moment_is_retried() {
     let list = r#"{"centos": [{"kernelrelease": "4.18.0-80.el8.x86_64", "target": "centos"}]}"#;
     let server = Server::run();
     server.expect(
@@ -148,9 +148,9 @@ fn a_server_that_is_busy_for_a_moment_is_asked_again() {
     assert_eq!(names, ["centos 4.18.0-80.el8.x86_64 #1 amd64"]);
 }
 
-/// Whatever a list is cut to, it is no list any more.
+/// A list that is cut off anywhere is invalid.
 #[test]
-fn lists_that_are_cut_off() {
+fn truncated_lists_are_refused() {
     let list = r#"{"centos": [{"kernelrelease": "4.18.0-80.el8.x86_64", "target": "centos"}, {"kernelrelease": "4.18.0-81.el8.x86_64", "target": "centos"}]}"#;
     for (length, expected) in [
         (list.len() - 1, "EOF while parsing"),
@@ -177,9 +177,9 @@ fn lists_that_are_cut_off() {
     }
 }
 
-/// An archive whose index is not what its `Release` file says, or no index at all.
+/// An archive whose index differs from its `Release` file.
 #[test]
-fn indexes_that_contradict_their_release_file() {
+fn indexes_that_contradict_their_release_file_are_refused() {
     let index = linux("6.1.0-9", "6.1", "6.1.9-1", "amd64", &["amd64"]);
     let cut = &index[..index.len() / 2];
     for (given, told, expected) in [

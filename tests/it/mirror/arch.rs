@@ -1,10 +1,10 @@
-//! Arch's archive: a directory a package, whose page links to every version.
+//! Tests of Arch's archive: one directory for each package, whose page links to every version.
 
 use support::locks::{lines, name, urls};
 use support::server::Server;
 use support::workspace::Workspace;
 
-/// A page as the archive's web server writes it: names are cut, links are whole.
+/// Returns a page as the archive's web server writes it: the shown names are cut, the links are complete.
 fn page(files: &[&str]) -> String {
     let rows: Vec<String> = files
         .iter()
@@ -66,7 +66,7 @@ fn matrix(server: &Server, more: &str) -> String {
 }
 
 #[test]
-fn every_version_of_every_package() {
+fn every_version_of_every_package_is_found() {
     let (workspace, server) = archive();
     workspace.put("m.toml", &matrix(&server, ""));
     let report = workspace.run(&["lock", "m.toml"]);
@@ -116,7 +116,7 @@ fn every_version_of_every_package() {
 }
 
 #[test]
-fn pages_that_are_none_leave_the_old_lock() {
+fn error_pages_keep_the_old_lock() {
     let (workspace, server) = archive();
     workspace.put("m.toml", &matrix(&server, ""));
     workspace.run(&["lock", "m.toml"]);

@@ -1,4 +1,4 @@
-//! Debian's archive.
+//! Tests of Debian's archive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ fn files(kernel: &Kernel) -> Vec<(&str, Option<Architecture>)> {
 const AMD64: &[Architecture] = &[Architecture::Amd64];
 
 #[tokio::test]
-async fn kernels_are_put_together_from_the_indexes_of_both_architectures() {
+async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
     let mirror = Mirror::new();
     let amd64 = linux(
         "6.1.0-50",
@@ -141,7 +141,7 @@ async fn kernels_are_put_together_from_the_indexes_of_both_architectures() {
             ("linux-kbuild-6.1_6.1.176-1_arm64.deb", host_arm64),
         ]
     );
-    // Of several versions that would do, the one that was built together with the headers.
+    // Of several suitable versions, the one built together with the headers is used.
     assert_eq!(
         files(kernels[2])[3],
         ("linux-kbuild-6.1_6.1.9-1_amd64.deb", host_amd64)
@@ -209,7 +209,7 @@ async fn suites_come_from_the_first_mirror_that_has_them_and_share_kernels() {
         Debian.loader_name(&kernels[1]).unwrap().release.as_str(),
         "6.12.95-1-amd64"
     );
-    // Without the other architecture's index there is no linux-kbuild for it.
+    // Without the index of the other architecture, its linux-kbuild is not found.
     assert_eq!(kernels[0].packages.len(), 3);
 
     let error = work
@@ -236,7 +236,7 @@ async fn suites_come_from_the_first_mirror_that_has_them_and_share_kernels() {
 }
 
 #[tokio::test]
-async fn an_index_with_another_digest_is_not_believed() {
+async fn an_index_with_a_wrong_digest_is_refused() {
     let mirror = Mirror::new();
     let index = linux("6.1.0-9", "6.1", "6.1.9-1", "amd64", &["amd64"]);
     mirror.suite("bookworm", &[("amd64", "", &index)]);
@@ -255,7 +255,7 @@ async fn an_index_with_another_digest_is_not_believed() {
 }
 
 #[tokio::test]
-async fn broken_files_are_told_by_name() {
+async fn broken_files_are_named_in_the_error() {
     for (release, index, text) in [
         (
             "Origin: Debian\n",
@@ -302,7 +302,7 @@ async fn broken_files_are_told_by_name() {
 }
 
 #[tokio::test]
-async fn a_mirror_is_read_by_http_signed_and_by_digest() {
+async fn a_signed_mirror_is_read_over_http_with_by_hash_fallback() {
     let index = linux("6.1.0-9", "6.1", "6.1.9-1", "amd64", &["amd64"]);
     let digest = Sha256::of(&index);
     let release = format!(
@@ -340,9 +340,9 @@ async fn a_mirror_is_read_by_http_signed_and_by_digest() {
     );
 }
 
-/// Debian's releases lead to no addresses: its index has them.
+/// Debian's releases give no URLs: these are in the index.
 #[test]
-fn the_packages_of_one_kernel_are_those_of_the_index() {
+fn the_packages_of_a_kernel_are_found_in_the_index() {
     let mirror = Mirror::new();
     let index = linux(
         "6.1.0-9",
@@ -383,7 +383,7 @@ fn the_packages_of_one_kernel_are_those_of_the_index() {
     assert!(report.starts_with("exit 0"), "{report}");
     assert_eq!(report.matches(",true,exists").count(), 3, "{report}");
     assert!(names.iter().all(|name| report.contains(name)), "{report}");
-    // By what `uname -r` prints, too.
+    // The release of `uname -r` works as well.
     let command = command.map(|word| match word {
         "6.1.9-1-cloud-amd64" => "6.1.0-9-cloud-amd64",
         word => word,

@@ -1,4 +1,4 @@
-//! Flatcar's channels: a directory a release, with two text files.
+//! Tests of Flatcar's channels: one directory for each release, with two text files.
 
 use driverkit_matrix::digest::Sha256;
 
@@ -107,7 +107,7 @@ fn releases_have_kernel_compiler_and_configuration() {
         "{plan}"
     );
 
-    // Only of what is selected the text files are read.
+    // The text files are read only for the selected releases.
     workspace.put(
         "m.toml",
         &matrix(&server, ", latest = 1, match = \"3033.*\""),
@@ -121,7 +121,7 @@ fn releases_have_kernel_compiler_and_configuration() {
 }
 
 #[test]
-fn files_that_are_none_leave_the_old_lock() {
+fn wrong_files_keep_the_old_lock() {
     let (workspace, server) = channels();
     workspace.put("m.toml", &matrix(&server, ", match = \"3033.*\""));
     workspace.run(&["lock", "m.toml"]);

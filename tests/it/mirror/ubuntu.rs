@@ -1,10 +1,10 @@
-//! Ubuntu's archives: one for amd64, one for what it calls ports.
+//! Tests of Ubuntu's archives: the main archive for amd64 and `ports` for arm64.
 
 use support::archive::{Mirror, package};
 use support::locks::{lines, name, urls};
 use support::workspace::Workspace;
 
-/// The headers of one flavour, and those that it shares with others, as the index of an architecture has them.
+/// Returns the index entries of one flavour's headers and of the headers that it shares with other flavours.
 fn kernel(abi: &str, upload: &str, flavour: &str, common: (&str, &str), machine: &str) -> String {
     let (common, common_architecture) = common;
     let version = format!("{abi}.{upload}");
@@ -22,7 +22,8 @@ fn kernel(abi: &str, upload: &str, flavour: &str, common: (&str, &str), machine:
     )
 }
 
-/// What stands for the newest kernel, other packages whose names look alike, and an upload without shared headers.
+/// Index entries that are not kernels: the package for the newest kernel, packages with similar names, and headers
+/// without their shared package.
 fn others() -> String {
     package(
         "linux-headers-generic",
@@ -88,7 +89,7 @@ fn archives() -> (Mirror, Mirror) {
         ("linux-headers-5.15.0-91", "all"),
         "arm64",
     );
-    // Both tell of the indexes of all architectures, and have those of their own.
+    // The `Release` files of both archives list the indexes of all architectures, but each archive has only its own.
     for mirror in [&main, &ports] {
         mirror.suite(
             "jammy",
@@ -124,7 +125,7 @@ fn lock(workspace: &Workspace, mirrors: &(Mirror, Mirror)) -> String {
 }
 
 #[test]
-fn flavours_are_targets_with_the_headers_that_they_share() {
+fn each_flavour_is_a_target_with_its_shared_headers() {
     let mirrors = archives();
     let workspace = Workspace::new().with("m.toml", &matrix("ubuntu-*", ""));
     let report = lock(&workspace, &mirrors);
@@ -150,7 +151,7 @@ fn flavours_are_targets_with_the_headers_that_they_share() {
             "ubuntu-lowlatency 5.15.0-91-lowlatency #101 amd64",
         ]
     );
-    // Locks hold the archives' usual addresses, wherever they were read.
+    // Locks contain the archives' usual URLs, even if a mirror was read.
     let pool = "http://archive.ubuntu.com/ubuntu/pool/main/l/linux";
     assert_eq!(
         urls(&kernels[1]),
@@ -173,7 +174,7 @@ fn flavours_are_targets_with_the_headers_that_they_share() {
             "{package}"
         );
     }
-    // Nothing is amiss with what is planned of them.
+    // The plan has no warnings.
     let plan = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(
         plan.contains("6 kernels") && !plan.contains("warning"),
@@ -182,7 +183,7 @@ fn flavours_are_targets_with_the_headers_that_they_share() {
 }
 
 #[test]
-fn one_flavour_or_all_as_one_target() {
+fn one_flavour_or_several_as_one_target_are_found() {
     let mirrors = archives();
     let workspace = Workspace::new();
     for (target, more, expected) in [
@@ -221,9 +222,9 @@ fn one_flavour_or_all_as_one_target() {
     );
 }
 
-/// Addresses of the matrix itself are asked in turn until one has the architecture.
+/// URLs in the matrix are tried in order until one has the architecture.
 #[test]
-fn an_architecture_comes_from_the_archive_that_has_it() {
+fn an_architecture_is_read_from_the_archive_that_has_it() {
     let (main, ports) = archives();
     let more = format!(", urls = [\"{}\", \"{}\"]", main.url(), ports.url());
     let workspace = Workspace::new().with("m.toml", &matrix("ubuntu-generic", &more));
@@ -233,11 +234,11 @@ fn an_architecture_comes_from_the_archive_that_has_it() {
     assert_eq!(kernels.len(), 3, "{kernels:?}");
     assert!(urls(&kernels[0])[0].starts_with(main.url().as_str()));
     assert!(urls(&kernels[1])[0].starts_with(ports.url().as_str()));
-    // Also when the index is known already, whose digest both tell.
+    // This also works if the index, whose digest both archives list, is cached.
     let old = workspace.get("m.lock");
     let report = workspace.run(&["lock", "--check", "m.toml"]);
     assert!(report.starts_with("exit 0"), "{report}");
-    // One that none of them has is an error, which says what was asked.
+    // An architecture that no URL has is an error, which names what was tried.
     let only_main = matrix("ubuntu-generic", &format!(", url = \"{}\"", main.url()));
     workspace.put("m.toml", &only_main);
     let workspace = Workspace::new()

@@ -1,10 +1,10 @@
-//! The usual repositories of distributions, in their real layout: this machine stands for their hosts.
+//! Tests of the distributions' default repositories in their real layout: this machine stands for the hosts.
 
 use support::locks::{lines, name, urls};
 use support::server::Server;
 use support::workspace::Workspace;
 
-/// A repository with one package, below the name of its host.
+/// Writes a repository with one package below the directory of its host.
 fn repository(workspace: &Workspace, place: &str, package: &str, machine: &str) {
     let (rest, release) = package.rsplit_once('-').unwrap();
     let (name, version) = rest.rsplit_once('-').unwrap();
@@ -18,7 +18,7 @@ fn repository(workspace: &Workspace, place: &str, package: &str, machine: &str) 
     );
 }
 
-/// The page of a directory that holds others.
+/// Writes the page of a directory that lists other directories.
 fn page(workspace: &Workspace, folder: &str, names: &[&str]) {
     let links: Vec<String> = names
         .iter()
@@ -33,7 +33,7 @@ fn page(workspace: &Workspace, folder: &str, names: &[&str]) {
     );
 }
 
-/// Locks the kernels of `target` from its usual repositories, on those `hosts`.
+/// Runs `lock` for `target` with its default repositories on these `hosts`.
 fn lock(workspace: &Workspace, server: &Server, target: &str, hosts: &[&str]) -> String {
     let mirrors: Vec<String> = hosts
         .iter()
@@ -51,10 +51,10 @@ fn lock(workspace: &Workspace, server: &Server, target: &str, hosts: &[&str]) ->
     workspace.run(&["lock", "m.toml"])
 }
 
-/// One repository of those that a distribution usually has: its kernel is found, at the address that all know.
+/// For each repository: its kernel is found and has the usual URL.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn usual_repositories_are_known() {
+fn default_repositories_are_read() {
     for (target, host, place, package, machine, expected) in [
         (
             "centos",
@@ -173,9 +173,9 @@ fn usual_repositories_are_known() {
     }
 }
 
-/// Where the address holds the distribution's release, every directory of one is asked.
+/// Where the URL contains the release, every directory of a release is read.
 #[test]
-fn releases_are_those_that_are_there() {
+fn releases_are_found_in_directory_pages() {
     let workspace = Workspace::new();
     let (fedora, archive) = (
         "mirrors.kernel.org/fedora",
@@ -205,7 +205,7 @@ fn releases_are_those_that_are_there() {
             "kernel-devel-5.17.5-300.fc36",
             "aarch64",
         ),
-        // Older than what is asked for.
+        // Older than the oldest release that is read.
         (
             format!("{archive}/releases/31/Everything/x86_64/os"),
             "kernel-devel-5.3.7-301.fc31",
@@ -276,9 +276,9 @@ fn releases_are_those_that_are_there() {
     assert_eq!(names, ["almalinux 5.14.0-70.13.1.el9_0.x86_64 #1 amd64"]);
 }
 
-/// Leap 16 is in the repository of its release; updates of Leap 15 are in repositories of their own.
+/// Leap 16 kernels are in the release repository; Leap 15 has separate update repositories.
 #[test]
-fn leap_is_found_in_release_and_updates() {
+fn leap_kernels_are_found_in_release_and_update_repositories() {
     let workspace = Workspace::new();
     let host = "download.opensuse.org";
     page(

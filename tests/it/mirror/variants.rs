@@ -1,11 +1,11 @@
-//! Header packages that are found by what their names have in common: streams, page sizes, real time, and those of
-//! kernels that distributions came to name otherwise.
+//! Tests of header packages found by name patterns: streams, page sizes, real-time kernels, and kernels that a
+//! distribution later named differently.
 
 use support::archive::{Mirror, package};
 use support::locks::{lines, name};
 use support::workspace::Workspace;
 
-/// A repository in a directory, with these packages: name, version, release, architecture.
+/// Writes a repository with these packages: name, version, release, architecture.
 fn repository(workspace: &Workspace, packages: &[(&str, &str, &str, &str)]) {
     let package = |(name, version, release, machine): &(&str, &str, &str, &str)| {
         format!(
@@ -23,7 +23,7 @@ fn repository(workspace: &Workspace, packages: &[(&str, &str, &str, &str)]) {
     );
 }
 
-/// The kernels of a repository with these packages, and what was said.
+/// Returns the kernels of a repository with these packages, and the output.
 fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec<String>, String) {
     let workspace = Workspace::new();
     repository(&workspace, packages);
@@ -43,7 +43,7 @@ fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec
 }
 
 #[test]
-fn streams_and_variants_are_kernels() {
+fn streams_and_variants_are_found_as_kernels() {
     for (target, packages, expected) in [
         (
             "amazonlinux2023",
@@ -139,7 +139,7 @@ fn streams_and_variants_are_kernels() {
 }
 
 #[test]
-fn packages_that_are_passed_over_are_counted() {
+fn ignored_packages_are_counted() {
     let packages = [
         ("kernel-devel", "6.1.1", "1.amzn2023", "x86_64"),
         ("kernel6.12hpc-devel", "6.12.1", "1.amzn2023", "x86_64"),
@@ -153,7 +153,7 @@ fn packages_that_are_passed_over_are_counted() {
 }
 
 #[test]
-fn latest_counts_each_variant() {
+fn latest_applies_to_each_variant() {
     let packages = [
         ("kernel-devel", "5.14.0", "570.el9_6", "aarch64"),
         ("kernel-devel", "5.14.0", "571.el9_6", "aarch64"),
@@ -169,7 +169,7 @@ fn latest_counts_each_variant() {
 }
 
 #[test]
-fn latest_counts_each_line_of_amazon_linux() {
+fn latest_applies_to_each_line_of_amazon_linux() {
     let packages = [
         ("kernel-devel", "6.1.102", "108.amzn2023", "x86_64"),
         ("kernel-devel", "6.1.119", "129.amzn2023", "x86_64"),
@@ -186,9 +186,9 @@ fn latest_counts_each_line_of_amazon_linux() {
     assert_eq!(kernels, expected, "{report}");
 }
 
-/// Versions of the Raspberry Pi's archive have an epoch, and its kernels are named by machine.
+/// Versions in the Raspberry Pi's archive have an epoch, and its kernels are named by machine.
 #[test]
-fn archive_of_the_raspberry_pi_has_its_kernels() {
+fn kernels_of_the_raspberry_pi_archive_are_found() {
     let version = "1:6.12.47-1+rpt1~bookworm";
     let abi = "6.12.47+rpt";
     let mut index = package(&format!("linux-kbuild-{abi}"), version, "arm64", "libc6");
