@@ -1,5 +1,5 @@
-//! The Kubernetes executor against an API server that is played here, so that it can be made to misbehave. What a
-//! real cluster does is in tests/cluster/.
+//! Tests of the Kubernetes executor with a simulated API server, which can be made to misbehave. The tests on a real
+//! cluster are in tests/system/cluster/.
 
 mod api;
 
@@ -77,7 +77,7 @@ fn job(output: &std::path::Path) -> Job {
 }
 
 impl Parts {
-    /// Runs one job while `pod` plays what the cluster does with it.
+    /// Runs one job while `pod` simulates the cluster.
     async fn run<Played>(&self, pod: impl FnOnce(Pod) -> Played) -> Done
     where
         Played: Future<Output = ()>,
@@ -115,7 +115,7 @@ impl Done {
     }
 }
 
-/// The pod of a Job, played.
+/// The simulated pod of a Job.
 struct Pod {
     api: FakeApi,
     job: Value,
@@ -139,7 +139,7 @@ impl Pod {
         self.is(&containers("Failed", state));
     }
 
-    /// What the container `deliver` does.
+    /// Simulates the container `deliver`.
     async fn delivers(&self, status: &str, log: &str, outputs: &[(&str, &str)]) {
         let deliver = &self.job["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(deliver["name"], "deliver");
@@ -185,7 +185,7 @@ fn containers(phase: &str, build: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_job_costs_two_requests_and_its_result_goes_past_the_api_server() {
+async fn a_job_costs_two_requests_and_its_result_bypasses_the_api_server() {
     let parts = connected().await;
     for _ in 0..3 {
         let done = parts
@@ -212,7 +212,7 @@ async fn a_job_costs_two_requests_and_its_result_goes_past_the_api_server() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_waits_for_the_cluster_to_say_whether_memory_was_the_reason() {
+async fn after_a_failure_the_cluster_tells_whether_memory_was_the_reason() {
     let parts = connected().await;
     let compile_error = parts
         .run(async |pod| {
@@ -230,7 +230,7 @@ async fn a_script_that_fails_waits_for_the_cluster_to_say_whether_memory_was_the
         })
         .await;
     assert_eq!(out_of_memory.exit(), Exit::OutOfMemory);
-    // The whole container was killed: there is a log, but no status.
+    // The whole container was killed: a log exists, but no status.
     let killed = parts
         .run(async |pod| {
             pod.runs();
@@ -250,7 +250,7 @@ async fn a_script_that_fails_waits_for_the_cluster_to_say_whether_memory_was_the
 }
 
 #[tokio::test]
-async fn a_watch_that_breaks_off_is_taken_up_where_it_was() {
+async fn a_broken_watch_is_resumed_where_it_ended() {
     let parts = connected().await;
     let done = parts
         .run(async |pod| {
@@ -267,13 +267,13 @@ async fn a_watch_that_breaks_off_is_taken_up_where_it_was() {
 }
 
 #[tokio::test]
-async fn after_410_pods_are_listed_anew_and_those_that_are_gone_are_missed() {
+async fn after_410_pods_are_listed_again_and_removed_ones_are_noticed() {
     let parts = connected().await;
     let done = parts
         .run(async |pod| {
             pod.runs();
             pod.api.until_seen().await;
-            // Removed by the Job's deadline while nobody watched.
+            // The Job's deadline removed the pod while no watch was open.
             pod.api.expire();
             pod.api.remove_pod_unseen(pod.name());
             pod.api.set_job_status(json!({"conditions": [
@@ -290,7 +290,7 @@ async fn after_410_pods_are_listed_anew_and_those_that_are_gone_are_missed() {
 }
 
 #[tokio::test]
-async fn what_the_cluster_does_is_told_from_what_the_script_does() {
+async fn failures_of_the_cluster_are_not_failures_of_the_script() {
     let parts = connected().await;
     let evicted = parts
         .run(async |pod| {
@@ -345,7 +345,7 @@ async fn what_the_cluster_does_is_told_from_what_the_script_does() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_makes_no_second_job() {
+async fn a_lost_response_creates_no_second_job() {
     let parts = connected().await;
     parts.api.lose_answers(1);
     let done = parts
@@ -376,12 +376,12 @@ async fn a_cancelled_job_is_removed() {
 }
 
 #[tokio::test]
-async fn rights_and_namespaces_that_are_missing_are_named() {
+async fn missing_rights_and_namespaces_are_named() {
     let refused = async |api: &FakeApi| {
         let folder = tempfile::tempdir().unwrap();
         let connected =
             KubernetesExecutor::connect(settings(api, folder.path()), folder.path()).await;
-        connected.err().expect("refused").to_string()
+        connected.err().expect("an error").to_string()
     };
     for (verb, resource, named) in [
         ("delete", "jobs", "delete jobs.batch"),
@@ -405,7 +405,7 @@ async fn rights_and_namespaces_that_are_missing_are_named() {
 }
 
 #[tokio::test]
-async fn requests_act_as_the_named_user_with_all_facts_about_it() {
+async fn requests_impersonate_the_user_with_uid_groups_and_extra() {
     let api = FakeApi::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(&api, folder.path());
@@ -438,16 +438,16 @@ async fn requests_act_as_the_named_user_with_all_facts_about_it() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_does_not_answer_is_given_up() {
+async fn an_api_server_that_does_not_answer_is_an_infrastructure_error() {
     let api = FakeApi::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(&api, folder.path());
-    // Takes the connection, and says nothing.
+    // Accepts the connection and sends nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     settings.client.server = Some(format!("http://{}", silent.local_addr().unwrap()));
     settings.client.request_timeout = Some(Duration::from_millis(50));
     let connected = KubernetesExecutor::connect(settings, folder.path()).await;
-    let error = connected.err().expect("given up");
+    let error = connected.err().expect("an error");
     assert!(
         matches!(&error, KubernetesError::Infrastructure(_))
             && error.to_string().contains("rights"),
@@ -456,7 +456,7 @@ async fn an_api_server_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn a_kubeconfig_that_points_nowhere_is_bad_input() {
+fn a_missing_or_broken_kubeconfig_is_bad_input() {
     let folder = tempfile::tempdir().unwrap();
     let matrix = folder.path().join("one.toml");
     let text = "drivers = [\"1.0\"]\narchitectures = [\"amd64\"]\n[[target]]\nname = \"debian\"\n\

@@ -1,4 +1,4 @@
-//! An API server of Jobs and pods that does as it is told.
+//! A simulated API server for Jobs and pods, controlled by the test.
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Line = Result<Frame<Bytes>, Infallible>;
 
-/// Serves as long as the test's runtime lives.
+/// Serves until the test's runtime ends.
 #[derive(Clone)]
 pub(crate) struct FakeApi {
     pub(crate) url: String,
@@ -29,7 +29,7 @@ pub(crate) struct FakeApi {
 
 struct State {
     version: u64,
-    /// Watches from before this version are answered by 410.
+    /// Watches that start before this version get 410.
     oldest: u64,
     pods: BTreeMap<String, Value>,
     /// Events, each with its version.
@@ -39,7 +39,7 @@ struct State {
     new_jobs: mpsc::UnboundedSender<Value>,
     job_status: Value,
     requests: Vec<String>,
-    /// Whom the last request acted as: the headers, sorted.
+    /// The impersonation headers of the last request, sorted.
     acted_as: Vec<String>,
     denied: Option<(String, String)>,
     dry_run_refusal: Option<(u16, String)>,
@@ -92,12 +92,12 @@ impl FakeApi {
         locked(&self.state)
     }
 
-    /// The next Job that is created.
+    /// Waits for the next Job that is created.
     pub(crate) async fn next_job(&self) -> Value {
         self.jobs.lock().await.recv().await.unwrap()
     }
 
-    /// Until a watch has got the newest event.
+    /// Waits until a watch has received the newest event.
     pub(crate) async fn until_seen(&self) {
         self.seen.notified().await;
     }
@@ -123,7 +123,7 @@ impl FakeApi {
         state.happened("DELETED", pod);
     }
 
-    /// No event tells of it.
+    /// Removes a pod without an event.
     pub(crate) fn remove_pod_unseen(&self, job: &str) {
         self.state().pods.remove(job);
     }
@@ -133,7 +133,7 @@ impl FakeApi {
         self.state().watches.clear();
     }
 
-    /// Forgets all events so far.
+    /// Drops all events so far.
     pub(crate) fn expire(&self) {
         let mut state = self.state();
         state.version += 10;
@@ -145,7 +145,7 @@ impl FakeApi {
         self.state().job_status = status;
     }
 
-    /// Creates so many Jobs without saying so: the connection ends first.
+    /// Creates the next `count` Jobs, but closes the connection before the response.
     pub(crate) fn lose_answers(&self, count: u32) {
         self.state().answers_to_lose = count;
     }
@@ -198,7 +198,7 @@ fn line(event: &Value) -> Frame<Bytes> {
     Frame::data(format!("{event}\n").into())
 }
 
-/// `GET jobs`, `WATCH pods` and so on.
+/// Returns the kind of a request: `GET jobs`, `WATCH pods` and so on.
 fn kind_of(request: &Request<Incoming>) -> String {
     let path = request.uri().path();
     let query = request.uri().query().unwrap_or_default();
