@@ -1,4 +1,4 @@
-//! Each matrix, target and source stands for itself: what is down stops nothing else.
+//! Matrices, targets and sources are independent: an unreachable source stops nothing else.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const OTHER: &str = r#"{"minikube": [
 {"kernelversion": "1_1.26.0", "kernelrelease": "5.10.57", "target": "minikube", "kernelconfigdata": "Q09ORklHX1g9eQo="}
 ]}"#;
 
-/// A `[[target]]` with a list of this machine or of a server.
+/// Returns a `[[target]]` that reads these sources.
 fn target(name: &str, sources: &[String]) -> String {
     let kernels = sources.join(", ");
     format!("[[target]]\nname = {name:?}\nkernels = [{kernels}]\n")
@@ -32,7 +32,7 @@ fn matrix(targets: &[String]) -> String {
     format!("drivers = [\"8.1.0+driver\"]\n{}", targets.concat())
 }
 
-/// A server that answers each request for a list with this.
+/// A server that answers each GET with this list, or with 403 if it is empty.
 fn server(answer: &'static str) -> Server {
     let server = Server::run();
     let responder = match answer {
@@ -47,14 +47,14 @@ fn server(answer: &'static str) -> Server {
     server
 }
 
-/// The lines of what was printed in which all of `words` are.
+/// Returns the lines that contain all of `words`.
 fn lines<'a>(report: &'a str, words: &[&str]) -> Vec<&'a str> {
     let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
     report.lines().filter(has_all).collect()
 }
 
 #[test]
-fn locks_of_other_matrices_and_targets_are_made_when_one_server_refuses() {
+fn a_refusing_server_does_not_stop_other_locks() {
     let down = server("");
     let workspace = Workspace::new()
         .with("list.json", LIST)
@@ -89,7 +89,7 @@ fn locks_of_other_matrices_and_targets_are_made_when_one_server_refuses() {
 }
 
 #[test]
-fn plan_has_what_can_be_planned_and_leaves_out_the_rest_by_rule() {
+fn plan_leaves_out_targets_of_unavailable_sources_by_rule() {
     let down = server("");
     let workspace = Workspace::new().with("list.json", LIST).with(
         "m.toml",
@@ -110,7 +110,8 @@ fn plan_has_what_can_be_planned_and_leaves_out_the_rest_by_rule() {
         1,
         "{report}"
     );
-    // What is asked for may be there, or be of the target that could not be queried.
+    // The exit code is 3 for both targets: the kernels of a selected target are planned, those of the unreachable one
+    // are missing.
     let report = workspace.run(&["plan", "m.toml", "--target", "amazonlinux"]);
     assert!(
         report.starts_with("exit 3\n") && !report.contains("all of fedora"),
@@ -124,7 +125,7 @@ fn plan_has_what_can_be_planned_and_leaves_out_the_rest_by_rule() {
 }
 
 #[test]
-fn a_target_with_a_lock_is_planned_from_it_as_unconfirmed() {
+fn a_target_with_an_unavailable_source_is_planned_from_its_lock() {
     let up = server(LIST);
     let workspace = Workspace::new().with(
         "m.toml",
@@ -132,7 +133,7 @@ fn a_target_with_a_lock_is_planned_from_it_as_unconfirmed() {
     );
     assert!(workspace.run(&["lock", "m.toml"]).starts_with("exit 0\n"));
     let before = workspace.get("m.lock");
-    // Its source is another one now, which does not answer.
+    // The source is now a server that answers 403.
     let down = server("");
     let two = [
         target("*", &[list(&down.url_str("/list.json"))]),
@@ -154,7 +155,7 @@ fn a_target_with_a_lock_is_planned_from_it_as_unconfirmed() {
 }
 
 #[test]
-fn one_of_two_sources_that_is_down_takes_nothing_from_the_other() {
+fn an_unavailable_source_does_not_affect_the_other_source() {
     let (up, other) = (server(LIST), server(OTHER));
     let sources = |second: &Server| {
         let lists = [
@@ -170,7 +171,7 @@ fn one_of_two_sources_that_is_down_takes_nothing_from_the_other() {
     workspace.put("m.toml", &sources(&down));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(report.starts_with("exit 3\n"), "{report}");
-    // The kernel of the one that is down is still there, and the lock is stale: the next plan asks again.
+    // The kernel of the unreachable source stays, and the lock is stale: the next plan reads the sources again.
     assert_eq!(workspace.get("m.lock").lines().count(), 3, "{report}");
     let report = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(
@@ -185,7 +186,7 @@ fn one_of_two_sources_that_is_down_takes_nothing_from_the_other() {
 }
 
 #[test]
-fn a_broken_list_of_this_machine_stops_a_plan_and_no_other_lock() {
+fn a_broken_local_list_stops_the_plan_but_no_other_lock() {
     let workspace = Workspace::new()
         .with("list.json", LIST)
         .with("bad.json", "{")
@@ -235,13 +236,13 @@ fn run_refreshes_all_locks_and_builds_what_they_name() {
 }
 
 #[test]
-fn the_nightly_job_locks_and_runs_in_one() {
+fn the_nightly_job_refreshes_the_locks_in_its_run() {
     let job = std::fs::read_to_string("deploy/base/cron-job.yaml").unwrap();
     assert!(job.contains("args: [run, --refresh,"));
     assert!(!job.contains("name: lock"));
 }
 
-/// A server that closes every connection, and counts them.
+/// A server that closes every connection and counts the connections.
 fn closing_server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/list.json", listener.local_addr().unwrap());
@@ -257,7 +258,7 @@ fn closing_server() -> (String, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn plan_asks_a_dead_server_once_and_plans_the_rest() {
+fn plan_tries_a_dead_server_once_and_plans_the_rest() {
     let (url, connections) = closing_server();
     let workspace = Workspace::new()
         .with("list.json", LIST)

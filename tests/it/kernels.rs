@@ -1,4 +1,4 @@
-//! The command `kernels`, by the binary itself.
+//! Tests of the command `kernels`, through the binary.
 
 use insta::assert_snapshot;
 use support::server::Server;
@@ -11,7 +11,7 @@ fn matrix(name: &str, kernels: &str) -> String {
 }
 
 #[test]
-fn kernels_of_a_matrix_are_listed_with_the_answers_of_their_addresses() {
+fn kernels_of_a_matrix_are_listed_and_their_urls_are_checked() {
     let workspace = Workspace::new()
         .with(
             "m.toml",
@@ -51,7 +51,7 @@ fn kernels_of_a_matrix_are_listed_with_the_answers_of_their_addresses() {
     assert!(report.starts_with("exit 2"), "{report}");
 }
 
-/// A workspace whose `files` are what the `hosts` have; no others are asked.
+/// Returns a workspace whose `files` are on the `hosts`, and the server that stands for these hosts.
 fn hosts(target: &str, hosts: &[&str], files: &[&str]) -> (Workspace, Server) {
     let workspace = Workspace::new().with("none.csv", "release\n");
     for file in files {
@@ -71,7 +71,7 @@ fn hosts(target: &str, hosts: &[&str], files: &[&str]) -> (Workspace, Server) {
     (workspace, server)
 }
 
-/// A table with columns as wide as they are in each line.
+/// Reduces the padding between the columns of a table to two spaces.
 fn narrow(table: &str) -> String {
     let narrow = |line: &str| {
         let cells = line.split("  ").map(str::trim);
@@ -82,7 +82,7 @@ fn narrow(table: &str) -> String {
 }
 
 #[test]
-fn addresses_that_are_computed_are_all_tried() {
+fn all_computed_urls_are_tried() {
     let release = "5.14.0-284.11.1.el9_2.x86_64";
     let place = "download.rockylinux.org/vault/rocky/9.2/AppStream/x86_64/os/Packages/k";
     let (workspace, server) = hosts(
@@ -121,9 +121,9 @@ fn addresses_that_are_computed_are_all_tried() {
     );
 }
 
-/// Of two packages each has many possible addresses; the version is a part of their names.
+/// Each of the two packages has many possible URLs, whose names contain the kernel version.
 #[test]
-fn each_package_of_a_kernel_is_asked_for() {
+fn each_package_of_a_kernel_is_requested() {
     let pool = "security.ubuntu.com/ubuntu/pool/main/l/linux-aws-5.11";
     let files = [
         "linux-headers-5.11.0-1029-aws_5.11.0-1029.32~20.04.1_amd64.deb",
@@ -173,14 +173,14 @@ fn each_package_of_a_kernel_is_asked_for() {
         absent.iter().all(|one| one["answer"] == "answered 404"),
         "{absent:?}"
     );
-    // One of both is not enough.
+    // A single one of the two packages is not enough.
     std::fs::remove_file(workspace.path().join(&paths[1])).unwrap();
     assert!(workspace.run(&command).starts_with("exit 1"));
 }
 
-/// Where the name leads to addresses, no index is read for them.
+/// If the URLs follow from the release, no index is read.
 #[test]
-fn indexes_are_not_read_for_addresses_that_are_known() {
+fn no_index_is_read_if_the_urls_are_known() {
     let release = "5.14.0-284.11.1.el9_2.x86_64";
     let command = ["--offline", "kernels", "rocky", "--headers", release];
     let report = Workspace::new().run(&command);
@@ -196,7 +196,7 @@ fn indexes_are_not_read_for_addresses_that_are_known() {
 }
 
 #[test]
-fn releases_of_which_nothing_can_be_computed() {
+fn releases_without_computable_urls_are_refused() {
     let (workspace, _server) = hosts("debian", &["ftp.debian.org"], &[]);
     let command = ["kernels", "debian", "--matrix", "m.toml", "--headers"];
     for (release, expected) in [
