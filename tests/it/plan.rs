@@ -1,4 +1,4 @@
-//! The command `plan`, by the binary itself.
+//! Tests of the command `plan`, through the binary.
 
 mod faults;
 mod names;

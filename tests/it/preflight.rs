@@ -1,4 +1,4 @@
-//! What is known to be wrong before the first build is said once, with its place, and starts nothing.
+//! Errors that are known before the first build are reported once, with their place, and nothing is started.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +19,7 @@ fn matrix(head: &str, rest: &str) -> Workspace {
 }
 
 #[test]
-fn driver_sources_that_do_not_exist_are_an_error_of_the_plan() {
+fn missing_driver_sources_are_an_error_of_the_plan() {
     for (source, place, message) in [
         ("{ path = \"gone\" }", "m.toml:6:10", "gone does not exist"),
         (
@@ -58,7 +58,7 @@ fn driver_sources_that_do_not_exist_are_an_error_of_the_plan() {
 }
 
 #[test]
-fn a_compiler_that_nobody_has_is_an_error_at_its_place() {
+fn an_unavailable_compiler_is_an_error_with_its_place() {
     for (head, rest, place) in [
         (
             "drivers = [\"8.1.0+driver\"]",
@@ -89,9 +89,9 @@ fn a_compiler_that_nobody_has_is_an_error_at_its_place() {
 }
 
 #[test]
-fn plan_knows_compilers_of_other_images_only_where_they_were_asked_for() {
+fn plan_accepts_any_compiler_of_a_builder_repository_or_image() {
     let workspace = matrix("drivers = [\"8.1.0+driver\"]", "gcc = \"99\"\n");
-    // Nobody knows yet what the repository has, and an image that is named may have any compiler.
+    // The compilers of the repository are not known yet, and a named image may have any compiler.
     for words in [
         ["--builderrepo", "registry.example.org/builders"],
         ["--builderimage", "registry.example.org/any:1"],
@@ -114,7 +114,7 @@ fn plan_warns_of_an_image_that_is_not_built() {
 }
 
 #[test]
-fn missing_images_are_an_error_with_the_command_that_makes_them() {
+fn missing_images_are_an_error_with_the_command_that_builds_them() {
     let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
     for executor in ["auto", "local"] {
         let report = workspace.run(&["--offline", "run", "m.toml", "--executor", executor]);
@@ -135,7 +135,7 @@ fn missing_images_are_an_error_with_the_command_that_makes_them() {
 }
 
 #[test]
-fn a_fallback_to_the_compilers_of_this_machine_is_asked_for_and_noted() {
+fn compilers_of_this_machine_are_refused_in_a_container() {
     let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
     let report = workspace.run(&[
         "--offline",
@@ -150,11 +150,11 @@ fn a_fallback_to_the_compilers_of_this_machine_is_asked_for_and_noted() {
     assert!(report.contains("cannot be used in a container"), "{report}");
 }
 
-/// Somebody who may not open what root owns.
+/// A user without access to root's files.
 const OTHER_USER: u32 = 65534;
 
 #[test]
-fn a_socket_without_permission_is_an_error_with_its_remedy() {
+fn a_socket_without_permission_is_an_error_with_advice() {
     let workspace = matrix("drivers = [\"8.1.0+driver\"]", "");
     let socket = workspace.path().join("docker.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
@@ -241,7 +241,7 @@ fn directories_that_cannot_be_written_are_refused_with_advice() {
 }
 
 #[test]
-fn a_run_that_needs_more_room_than_there_is_does_not_begin() {
+fn a_run_that_needs_more_disk_space_than_free_does_not_start() {
     let list = r#"{"AmazonLinux": [{"kernelversion": 1, "kernelrelease": "4.14.10-1.amzn1.x86_64", "target": "amazonlinux", "headers": ["http://h.example.org/a.rpm"]}]}"#;
     let kernels = "{ from = \"kernel-crawler\", path = { amd64 = \"list.json\" } }";
     let workspace = Workspace::new().with("list.json", list).with(

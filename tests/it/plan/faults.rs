@@ -1,10 +1,10 @@
-//! Matrices that are wrong: what is said, and where.
+//! Tests of the messages and places for errors in a matrix.
 
 use insta::assert_snapshot;
 
 use support::workspace::Workspace;
 
-/// What the program says to a matrix that is wrong.
+/// Returns the output of `plan` for a matrix with errors.
 fn complaint(matrix: &str) -> String {
     Workspace::new()
         .with("m.toml", matrix)
@@ -51,7 +51,7 @@ kernel = "6.*"
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one file, all its faults")]
-fn all_faults_at_once() {
+fn all_errors_of_a_matrix_are_reported_at_once() {
     assert_snapshot!(complaint(FAULTS), @r#"
     exit 2
     --- err
@@ -261,7 +261,7 @@ source = {{ path = "x", url = "https://example.org/x.tar.gz" }}
 }
 
 #[test]
-fn not_toml() {
+fn invalid_toml_is_refused() {
     let unclosed = "drivers = [\"8.1.0+driver\"\n[[target]]\nname = debian\n";
     assert_snapshot!(complaint(unclosed), @r#"
     exit 2
@@ -401,7 +401,7 @@ reason = "too new"
 }
 
 #[test]
-fn no_matrix() {
+fn a_missing_matrix_is_refused() {
     let workspace = Workspace::new();
     assert_snapshot!(workspace.run(&["plan"]), @r"
     exit 2

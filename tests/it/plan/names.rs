@@ -1,11 +1,12 @@
-//! The names that Falco's loader asks for, beside those of the lists.
+//! Tests of the names that Falco's loader requests, besides those of the lists.
 
 use serde_json::{Value, json};
 
 use support::lists;
 use support::workspace::Workspace;
 
-/// Kernels of each kind: asked for by their own name, by another, by both, by one that another kernel has, and not at all.
+/// One kernel of each kind: the loader requests it by its own name, by another name, by both, by a name that another
+/// kernel has, or never.
 const KINDS: &str = r#"drivers = ["8.1.0+driver"]
 architectures = ["amd64", "arm64"]
 [[target]]
@@ -114,7 +115,7 @@ fn each_artifact_has_its_names_in_csv() {
 }
 
 #[test]
-fn builds_that_no_host_asks_for_are_counted_and_listed() {
+fn builds_that_no_loader_requests_are_counted_and_listed() {
     let workspace = Workspace::new().with("m.toml", KINDS);
     let report = workspace.run(&["plan", "m.toml"]);
     assert!(
@@ -149,14 +150,15 @@ fn builds_that_no_host_asks_for_are_counted_and_listed() {
     );
 }
 
-/// Of the real list. By the loader's rule alone, put to the names of the list, these are 1,071 and 9; but kernels of
-/// `ubuntu-hwe` call themselves generic, and the release candidate of Debian is asked for by `uname -r`.
+/// Counts from the real list. By the loader's rule alone, applied to the names of the list, the counts would be 1,071
+/// and 9; but the kernels of `ubuntu-hwe` report themselves as generic, and Debian's release candidate is requested by
+/// its `uname -r`.
 #[test]
-fn a_third_of_the_lists_names_of_ubuntu_is_never_asked_for() {
+fn names_that_no_loader_requests_are_counted_in_the_real_list() {
     let workspace = Workspace::new();
     let lists = lists::find_or_make(workspace.path());
     if lists.paths[0].starts_with(workspace.path()) {
-        eprintln!("the real lists are not there: nothing is counted");
+        eprintln!("the real lists do not exist: nothing is counted");
         return;
     }
     let matrix = format!(

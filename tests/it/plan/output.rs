@@ -1,4 +1,4 @@
-//! What is printed of a plan, and of which part of it.
+//! Tests of the output of a plan, and of the filters.
 
 use insta::assert_snapshot;
 
@@ -25,7 +25,7 @@ reason = "nobody asks for it"
 "#;
 
 #[test]
-fn table() {
+fn a_plan_is_printed_as_a_table() {
     let workspace = Workspace::new().with("matrices/small.toml", SMALL);
     assert_snapshot!(workspace.run(&["plan"]), @r"
     exit 0
@@ -48,7 +48,7 @@ fn table() {
 }
 
 #[test]
-fn json() {
+fn a_plan_is_printed_as_json() {
     let workspace = Workspace::new().with("m.toml", SMALL);
     let report = workspace.run(&["plan", "m.toml", "--format", "json", "--driver", "10.*"]);
     assert_snapshot!(report, @r#"
@@ -144,7 +144,7 @@ fn json() {
 }
 
 #[test]
-fn csv() {
+fn a_plan_is_printed_as_csv() {
     let workspace = Workspace::new().with("m.toml", SMALL);
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--format", "csv"]), @r"
     exit 0
@@ -161,7 +161,7 @@ fn csv() {
 }
 
 #[test]
-fn equal_builds_of_several_files_are_planned_once() {
+fn equal_builds_in_several_files_are_planned_once() {
     let workspace = Workspace::new()
         .with("matrices/a.toml", SMALL)
         .with("matrices/b.toml", SMALL);
@@ -171,7 +171,7 @@ fn equal_builds_of_several_files_are_planned_once() {
 }
 
 #[test]
-fn filters() {
+fn filters_select_builds() {
     let workspace = Workspace::new().with("m.toml", SMALL);
     for (arguments, expected) in [
         (&[][..], "3 builds, 4 artifacts"),
@@ -198,7 +198,7 @@ fn filters() {
 }
 
 #[test]
-fn filters_that_leave_nothing() {
+fn filters_that_match_no_build_are_refused() {
     let workspace = Workspace::new().with("m.toml", SMALL);
     let with = |arguments: &[&str]| workspace.run(&[&["plan", "m.toml"], arguments].concat());
     assert_snapshot!(with(&["--target", "debain"]), @r#"
@@ -239,8 +239,8 @@ fn filters_that_leave_nothing() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
-    // More than fits into the pipe, so that the program is still writing when `true` has ended.
+fn a_closed_output_pipe_is_no_error() {
+    // More output than the pipe holds, so that the program is still writing when `true` has exited.
     let kernels: Vec<String> = (0..3000)
         .map(|number| format!("{{ release = \"6.2.{number}-300.fc38.x86_64\" }}"))
         .collect();

@@ -1,8 +1,8 @@
-//! Releases and versions of kernels: which are taken, and what is said of others.
+//! Tests of kernel releases and versions: which are accepted, and the messages for the others.
 
 use support::workspace::Workspace;
 
-/// What `plan` says to a matrix with one kernel.
+/// Returns the output of `plan` for a matrix with one kernel.
 fn plan(target: &str, kernel: &str, more: &[&str]) -> String {
     let matrix = format!(
         "drivers = [\"8.1.0+driver\"]\narchitectures = [\"amd64\", \"arm64\"]\n[[target]]\n{target}\nkernels = [{{ {kernel} }}]\n"
@@ -11,9 +11,9 @@ fn plan(target: &str, kernel: &str, more: &[&str]) -> String {
     Workspace::new().with("m.toml", &matrix).run(&words)
 }
 
-/// Each of them with the package that its distribution has for it.
+/// Each release has the package that its distribution publishes for it.
 #[test]
-fn named_packages_are_planned_whatever_the_release_reads_like() {
+fn named_packages_are_planned_for_every_form_of_release() {
     for (targets, release, package) in [
         (
             "rocky almalinux centos redhat",
@@ -105,7 +105,7 @@ fn named_packages_are_planned_whatever_the_release_reads_like() {
 }
 
 #[test]
-fn release_that_no_rule_knows_is_doubted_once_a_target() {
+fn an_unknown_form_of_release_is_warned_about_once_per_target() {
     let kernels = ["6.6.30-acme", "6.6.31-acme"].map(|release| {
         format!(
             "{{ release = \"{release}\", architecture = \"amd64\", headers = [\"/x/acme.rpm\"] }}"
@@ -125,7 +125,7 @@ fn release_that_no_rule_knows_is_doubted_once_a_target() {
 }
 
 #[test]
-fn release_of_another_distribution_is_told_whose_it_looks_like() {
+fn a_release_of_another_distribution_is_refused_with_its_target() {
     for (target, release, expected) in [
         (
             "bottlerocket",
@@ -161,7 +161,7 @@ fn release_of_another_distribution_is_told_whose_it_looks_like() {
 }
 
 #[test]
-fn version_of_a_kernel_starts_with_a_digit() {
+fn a_kernel_version_must_start_with_a_digit() {
     for (version, expected) in [
         (
             "_64",
@@ -197,7 +197,7 @@ fn version_of_a_kernel_starts_with_a_digit() {
 }
 
 #[test]
-fn odd_releases_of_lists_are_read() {
+fn unusual_releases_in_lists_are_accepted() {
     for (target, release) in [
         ("ubuntu-gcp", "6.11.0-1003.3+2-gcp"),
         ("arch", "6.1.12.hardened1-1"),
@@ -210,7 +210,7 @@ fn odd_releases_of_lists_are_read() {
 }
 
 #[test]
-fn names_of_os_release_lead_to_targets() {
+fn names_from_os_release_are_refused_with_the_matching_target() {
     for (name, expected) in [
         ("amzn", "`amazonlinux2023`, `amazonlinux2` or `amazonlinux`"),
         ("oraclelinux", "`ol`"),
@@ -232,9 +232,9 @@ fn names_of_os_release_lead_to_targets() {
     assert!(report.contains("has its own rules"), "{report}");
 }
 
-/// The file of Falco's grid for the Raspberry Pi holds the packages of several kernels.
+/// The file for the Raspberry Pi in Falco's grid names the packages of several kernels.
 #[test]
-fn file_of_the_raspberry_pi_is_planned_with_a_notice() {
+fn the_file_for_the_raspberry_pi_is_planned_with_a_notice() {
     let folder = "http://archive.raspberrypi.com/debian/pool/main/l/linux";
     let packages = [
         "linux-headers-6.12.47%2Brpt-common-rpi_6.12.47-1%2Brpt1_all.deb",

@@ -1,4 +1,4 @@
-//! Matrices of full size, of the distributions, and of a mirror.
+//! Tests of full-size matrices, of the shipped matrices, and of a matrix that reads a mirror.
 
 use insta::assert_snapshot;
 
@@ -6,7 +6,7 @@ use super::output::SMALL;
 use support::lists;
 use support::workspace::Workspace;
 
-/// The demo's matrix is a good one; its kernels are found only where there is a mirror.
+/// The demo matrix is valid; its kernels are found only if a mirror is available.
 #[test]
 fn the_demo_matrix_is_read() {
     let demo = include_str!("../../../matrices/debian.toml");
@@ -17,7 +17,7 @@ fn the_demo_matrix_is_read() {
 }
 
 #[test]
-fn mirrors_are_named_on_the_command_line() {
+fn the_mirror_flag_is_checked() {
     let workspace = Workspace::new().with("m.toml", SMALL);
     assert_snapshot!(workspace.run(&["plan", "m.toml", "--mirror", "debian"]), @r"
     exit 2
@@ -42,9 +42,9 @@ fn mirrors_are_named_on_the_command_line() {
     assert!(report.starts_with("exit 0\n"), "{report}");
 }
 
-/// A mirror given at run time is read, and the lock holds the usual addresses all the same.
+/// `--mirror` is read, but the lock contains the usual URLs.
 #[test]
-fn a_mirror_is_read_and_not_written_down() {
+fn a_mirror_is_read_and_not_written_to_the_lock() {
     let workspace = Workspace::new().with(
         "m.toml",
         "drivers = [\"mine\"]\n[[target]]\nname = \"debian\"\nkernels = { from = \"mirror\", suites = [\"sid\"] }\n",
@@ -102,14 +102,14 @@ fn a_mirror_is_read_and_not_written_down() {
         "{lock}"
     );
 
-    // Without it nothing changes as long as nobody asks for a refresh.
+    // Without the mirror, the lock still works until it is refreshed.
     let again = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(again.starts_with("exit 0\n"), "{again}");
 }
 
-/// The whole of two kernel lists, times eight drivers: every kernel is planned or left out, none twice.
+/// Two whole kernel lists with eight drivers: every kernel is planned or left out, none twice.
 #[test]
-fn full_scale() {
+fn every_kernel_of_two_lists_is_planned_or_left_out() {
     let workspace = Workspace::new();
     let lists = lists::find_or_make(workspace.path());
     workspace.put("all.toml", &lists::matrix(&lists));
@@ -137,7 +137,7 @@ fn full_scale() {
             });
             assert!(is_there, "{target}: {report}");
         }
-        // centos6 118 and ol 431 on amd64; ubuntu on arm64.
+        // 118 kernels of centos6 and 431 of ol on amd64; the others are of ubuntu on arm64.
         assert!(
             report.contains("support floor    549  a module needs kernel 3.10 or newer on amd64")
         );
@@ -154,7 +154,7 @@ fn full_scale() {
 }
 
 #[test]
-fn matrices_of_distributions_can_be_planned() {
+fn shipped_matrices_are_planned_without_warnings() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("matrices");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -162,7 +162,7 @@ fn matrices_of_distributions_can_be_planned() {
         let is_matrix = path
             .extension()
             .is_some_and(|extension| extension == "toml");
-        // Some read the mirrors of distributions.
+        // Matrices that read the mirrors of distributions are left out.
         if !is_matrix
             || std::fs::read_to_string(&path)
                 .unwrap()
@@ -178,7 +178,7 @@ fn matrices_of_distributions_can_be_planned() {
             .unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {complaints}", path.display());
-        // Nothing is in doubt: every package has an address, every source a configuration.
+        // No output on standard error means no warnings: every package has a URL, every source a configuration.
         assert_eq!(complaints, "", "{}", path.display());
         count += 1;
     }
@@ -186,7 +186,7 @@ fn matrices_of_distributions_can_be_planned() {
 }
 
 #[test]
-fn kernels_for_which_nothing_can_be_built_are_told() {
+fn kernels_for_which_nothing_can_be_built_are_reported() {
     let matrix = r#"drivers = ["8.1.0+driver"]
 [[target]]
 name = "debian"
@@ -228,7 +228,7 @@ image  = "registry.example.org/rhel8"
 "#;
     let workspace = Workspace::new().with("m.toml", matrix);
     let shown = workspace.run(&["plan", "m.toml"]);
-    // One of the two drivers lacks an image; named packages need none.
+    // One of the two drivers has no image for the kernel; named packages need none.
     for text in [
         "2 kernels, 2 drivers, 3 builds",
         "its packages are behind a subscription: name an image of yours",
@@ -256,7 +256,7 @@ image  = "registry.example.org/rhel8"
 }
 
 #[test]
-fn a_matrix_may_say_which_kernel_a_release_of_flatcar_has() {
+fn a_matrix_may_name_the_upstream_kernel_of_a_flatcar_release() {
     let matrix = |upstream: &str| {
         format!(
             "drivers = [\"9.1.0+driver\"]\n[[target]]\nname = \"flatcar\"\narchitectures = [\"amd64\"]\n\
