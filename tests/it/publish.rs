@@ -1,4 +1,4 @@
-//! Publishing to a directory, and to a server that goes wrong as it is told.
+//! Tests of publishing to a directory, and to a simulated server with faults.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,14 +25,14 @@ fn now() -> Timestamp {
     "2026-11-23T05:00:00Z".parse().unwrap()
 }
 
-/// A server that has nothing, and the output directory of a night.
+/// Returns an empty server and the output directory of a run.
 fn server_and_night() -> (FakeS3, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     write_out(folder.path(), "run-1", 0, &MODULES);
     (FakeS3::start(), folder)
 }
 
-/// Publishes an output directory through the interface, with the default options.
+/// Publishes an output directory through the library, with the default options.
 async fn publish_out(server: &FakeS3, out: &Path) -> Result<PublishReport, PublishError> {
     publish_with(server, out, &PublishOptions::default()).await
 }
@@ -67,7 +67,7 @@ fn class_of(state: &RowState) -> &str {
     }
 }
 
-/// A directory that a run was published to.
+/// Returns a workspace whose directory `to` contains a published run.
 fn published() -> Workspace {
     let space = Workspace::new();
     std::fs::create_dir(space.path().join("to")).unwrap();
@@ -79,7 +79,7 @@ fn published() -> Workspace {
 }
 
 #[test]
-fn artifacts_index_sums_and_site_are_at_the_destination() {
+fn artifacts_index_sums_and_site_are_published() {
     let space = published();
     for (release, driver, content) in MODULES {
         assert_eq!(space.get(&format!("to/{}", key(release, driver))), content);
@@ -113,7 +113,7 @@ fn artifacts_index_sums_and_site_are_at_the_destination() {
 }
 
 #[tokio::test]
-async fn loader_finds_names_with_plus_signs_if_they_are_escaped() {
+async fn names_with_plus_signs_are_found_only_if_escaped() {
     let (server, folder) = server_and_night();
     publish_out(&server, folder.path()).await.unwrap();
     let key = key(MODULES[1].0, OLD);
@@ -140,7 +140,7 @@ fn second_publication_writes_nothing() {
 }
 
 #[test]
-fn destination_is_compared_and_counted_like_an_output_directory() {
+fn diff_and_stats_read_a_destination_like_an_output_directory() {
     let space = published();
     let more = [MODULES[0], MODULES[1]];
     write_out(&space.path().join("out"), "run-2", 1, &more);
@@ -197,7 +197,7 @@ fn only_verified_artifacts_with_their_own_content_are_published() {
 }
 
 #[test]
-fn destination_that_is_wrong_is_told_and_nothing_is_changed() {
+fn invalid_destination_is_refused_and_nothing_is_changed() {
     let space = published();
     space.put("other/index.json", "{\"schema\": \"html\"}");
     for (to, words) in [
@@ -213,7 +213,7 @@ fn destination_that_is_wrong_is_told_and_nothing_is_changed() {
 }
 
 #[test]
-fn manifests_of_shards_feed_one_index() {
+fn manifests_of_shards_are_merged_into_one_index() {
     let space = Workspace::new();
     std::fs::create_dir(space.path().join("to")).unwrap();
     for (shard, module) in MODULES.iter().enumerate() {

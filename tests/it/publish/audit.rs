@@ -1,16 +1,16 @@
-//! Comparing a destination with its index and mending it; removing by rule.
+//! Tests of the audit of a destination, its repair, and of `prune`.
 
 use super::*;
 
 #[test]
-fn audit_finds_every_kind_and_repair_mends_what_can_be() {
+fn audit_finds_every_kind_of_defect_and_repair_fixes_what_it_can() {
     let space = published();
     let said = space.run(&["publish", "--audit", "to"]);
     assert!(
         said.starts_with("exit 0\n") && said.contains("3 artifacts match the index"),
         "{said}"
     );
-    // A URL with a mistake in it is no destination without faults.
+    // A mistyped URL is an error, not a destination without defects.
     std::fs::create_dir(space.path().join("too")).unwrap();
     let said = space.run(&["publish", "--audit", "too"]);
     assert!(said.starts_with("exit 2\n"), "{said}");
@@ -51,7 +51,7 @@ fn audit_finds_every_kind_and_repair_mends_what_can_be() {
         "{said}"
     );
     assert_eq!(space.get(&format!("to/{}", keys[1])), "two");
-    // What nobody has is not promised any more.
+    // An artifact that no output directory has is removed from the index.
     std::fs::remove_file(space.path().join("to").join(&keys[2])).unwrap();
     space.run(&["publish", "--audit", "--repair", "to"]);
     let index = Index::parse(space.get("to/index.json").as_bytes()).unwrap();
@@ -59,7 +59,7 @@ fn audit_finds_every_kind_and_repair_mends_what_can_be() {
 }
 
 #[test]
-fn prune_is_dry_until_told_refuses_too_much_and_can_be_undone() {
+fn prune_needs_confirmation_refuses_too_much_and_can_be_undone() {
     let space = published();
     let old = key(MODULES[0].0, OLD);
     let said = space.run(&["prune", "to"]);
@@ -109,7 +109,7 @@ fn prune_is_dry_until_told_refuses_too_much_and_can_be_undone() {
 }
 
 #[test]
-fn prune_keeps_kernels_of_the_newest_run_and_what_a_loader_asked_for() {
+fn prune_keeps_the_newest_run_and_what_loaders_requested() {
     let space = published();
     write_out(
         &space.path().join("out"),

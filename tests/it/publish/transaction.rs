@@ -1,9 +1,9 @@
-//! A publication at a server that goes wrong as it is told.
+//! Tests of publishing to a simulated server with faults.
 
 use super::*;
 
 #[tokio::test]
-async fn requests_are_few_and_the_index_is_the_last_write() {
+async fn publishing_needs_few_requests_and_writes_the_index_last() {
     let (server, folder) = server_and_night();
     let options = PublishOptions {
         cache_control: Some("max-age=60".to_owned()),
@@ -21,9 +21,9 @@ async fn requests_are_few_and_the_index_is_the_last_write() {
         .filter_map(|one| one.strip_prefix("PUT p/"))
         .collect();
     assert_eq!(*puts.last().unwrap(), "index.json");
-    // Artifacts and logs, run and rows, sums and three files of the site, the index.
+    // Artifacts and logs; run and rows; sums and three files of the site; the index.
     assert_eq!(puts.len(), 6 + 2 + 4 + 1, "{requests:?}");
-    // The index is looked for once; one listing before and one after per driver version; nothing per artifact.
+    // One request reads the index; one listing before and one after for each driver version; no request per artifact.
     assert_eq!(requests.len() - puts.len(), 1 + 2 + 2, "{requests:?}");
     let objects = server.objects();
     let stored = &objects[&format!("p/{}", key(MODULES[1].0, OLD))];
@@ -40,7 +40,7 @@ async fn requests_are_few_and_the_index_is_the_last_write() {
         .await
         .unwrap();
     assert_eq!(server.requests(), ["HEAD p/index.json", "GET p/index.json"]);
-    // Another night with the same artifacts: its manifest and the index.
+    // A later run with the same artifacts writes its manifest and the index.
     write_out(folder.path(), "run-2", 1, &MODULES);
     publish_with(&server, folder.path(), &options)
         .await
@@ -51,7 +51,7 @@ async fn requests_are_few_and_the_index_is_the_last_write() {
 }
 
 #[tokio::test]
-async fn changed_artifact_replaces_only_what_the_index_has() {
+async fn changed_artifact_replaces_only_objects_in_the_index() {
     let (server, folder) = server_and_night();
     publish_out(&server, folder.path()).await.unwrap();
     let changed = [
@@ -60,7 +60,7 @@ async fn changed_artifact_replaces_only_what_the_index_has() {
         MODULES[2],
     ];
     write_out(folder.path(), "run-2", 1, &changed);
-    // Somebody else wrote one of the two meanwhile.
+    // Another program replaced one of the two in the meantime.
     let theirs = format!("p/{}", key(MODULES[1].0, OLD));
     server.change(|objects| {
         let stored = objects.get_mut(&theirs).unwrap();
@@ -91,7 +91,7 @@ async fn changed_artifact_replaces_only_what_the_index_has() {
 }
 
 #[tokio::test]
-async fn module_of_another_kernel_never_replaces_one() {
+async fn module_of_another_kernel_is_never_overwritten() {
     let (server, folder) = server_and_night();
     let mut nights = [night(folder.path())];
     let destination = Destination::open(&server.settings()).unwrap();
@@ -100,7 +100,7 @@ async fn module_of_another_kernel_never_replaces_one() {
     publish(&destination, &nights, &items, &options, now())
         .await
         .unwrap();
-    // Another kernel's build that a loader would ask for under the same name.
+    // The build of another kernel that a loader requests under the same name.
     for build in &mut nights[0].manifest.builds {
         let id = format!("{}-other", build.build_id);
         build.build_id = serde_json::from_value(id.into()).unwrap();
@@ -124,7 +124,7 @@ async fn module_of_another_kernel_never_replaces_one() {
 }
 
 #[tokio::test]
-async fn names_of_a_destination_without_index_are_skipped_with_a_listing_each() {
+async fn without_an_index_existing_objects_are_found_by_listing() {
     let (server, folder) = server_and_night();
     let theirs = format!("p/{}", key(MODULES[1].0, OLD));
     server.change(|objects| {
@@ -153,9 +153,9 @@ async fn names_of_a_destination_without_index_are_skipped_with_a_listing_each() 
 }
 
 #[tokio::test]
-async fn publication_goes_on_where_an_upload_was_cut_or_interrupted() {
+async fn interrupted_publication_is_continued() {
     let (server, folder) = server_and_night();
-    // The last write never comes.
+    // Writing the index fails.
     server.fail(|method, key, _| {
         let is_index = method == "PUT" && key == "p/index.json";
         is_index.then_some((
@@ -166,7 +166,7 @@ async fn publication_goes_on_where_an_upload_was_cut_or_interrupted() {
     });
     let error = publish_out(&server, folder.path()).await.unwrap_err();
     assert!(matches!(&error, PublishError::Bucket(error) if error.fault == BucketFault::ReadOnly));
-    // Of one upload half arrived.
+    // One upload arrived only in part.
     let half = format!("p/{}", key(MODULES[2].0, NEW));
     server.change(|objects| {
         objects.get_mut(&half).unwrap().body.truncate(2);
@@ -184,7 +184,7 @@ async fn publication_goes_on_where_an_upload_was_cut_or_interrupted() {
 }
 
 #[tokio::test]
-async fn upload_that_is_cut_at_the_server_fails_its_row() {
+async fn truncated_upload_fails_its_row() {
     let (server, folder) = server_and_night();
     let cut = format!("p/{}", key(MODULES[2].0, NEW));
     let name = cut.clone();
@@ -212,7 +212,7 @@ async fn upload_that_is_cut_at_the_server_fails_its_row() {
 }
 
 #[tokio::test]
-async fn busy_server_is_asked_again_and_a_refusing_one_is_not() {
+async fn busy_server_is_retried_and_a_refusing_one_is_not() {
     let (server, folder) = server_and_night();
     let mut left = 4;
     server.fail(move |method, key, _| {
@@ -271,7 +271,7 @@ async fn busy_server_is_asked_again_and_a_refusing_one_is_not() {
 }
 
 #[tokio::test]
-async fn destination_that_may_not_be_listed_is_published_to() {
+async fn destination_without_list_permission_can_be_published_to() {
     let (server, folder) = server_and_night();
     let forbid = |method: &str, key: &str, _: &mut _| {
         let is_list = method == "GET" && key.is_empty();
@@ -295,7 +295,7 @@ async fn destination_that_may_not_be_listed_is_published_to() {
 }
 
 #[tokio::test]
-async fn publications_at_once_lose_nothing() {
+async fn concurrent_publications_lose_nothing() {
     let server = FakeS3::start();
     let folder = tempfile::tempdir().unwrap();
     let outs: Vec<_> = (0..3)
@@ -367,7 +367,7 @@ fn killed_publication_is_continued_and_no_credential_is_written() {
         "{said}"
     );
     assert!(said.contains(&format!("{before} found")), "{said}");
-    // Wrong answers show no credential either.
+    // Error messages contain no credential either.
     server.fail(|_, _, _| {
         let body =
             "<Error><Code>InvalidAccessKeyId</Code><Message>planted-key-id</Message></Error>";
@@ -400,7 +400,7 @@ fn killed_publication_is_continued_and_no_credential_is_written() {
 }
 
 #[test]
-fn every_object_is_written_with_the_acl_that_is_asked_for() {
+fn every_object_is_written_with_the_requested_acl() {
     let (server, folder) = server_and_night();
     let publish = |to: &str, words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
